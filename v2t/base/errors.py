@@ -1,0 +1,93 @@
+"""Errors with a stable code, an exit code, and a hint: what was expected, what came, where, what to do.
+
+In: nothing. Out: the exception classes every room raises and every command turns into an exit code.
+"""
+
+from __future__ import annotations
+
+# Exit codes, the same for every command (design: contracts).
+EXIT_OK = 0
+EXIT_UNEXPECTED = 1
+EXIT_USAGE = 2
+EXIT_FAILED_ITEMS = 3
+EXIT_NOTHING_MATCHED = 4
+EXIT_ENVIRONMENT = 5
+EXIT_GATE_FAILED = 6
+EXIT_POLICY = 7
+EXIT_INCONCLUSIVE = 8
+EXIT_NOT_COMPARABLE = 9
+EXIT_INTERRUPTED = 130
+
+
+class CineloopError(Exception):
+    """An error a user can act on.
+
+    Args:
+        message: what was expected, what came, and where.
+        code: stable upper-case identifier a program may match on.
+        hint: what to do about it; may be empty.
+    """
+
+    exit_code = EXIT_UNEXPECTED
+    default_code = "UNEXPECTED"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def __reduce__(self):
+        # Errors cross process borders; keyword-only arguments need to be named to survive pickling there.
+        return (_rebuild, (type(self), self.message, self.code, self.hint))
+
+    def record(self) -> dict[str, str]:
+        """The error as the `error` field of a caption record."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+def _rebuild(cls: type[CineloopError], message: str, code: str, hint: str) -> CineloopError:
+    return cls(message, code=code, hint=hint)
+
+
+class UsageError(CineloopError):
+    """A wrong argument or configuration value (exit 2)."""
+
+    exit_code = EXIT_USAGE
+    default_code = "USAGE"
+
+
+class NothingMatchedError(CineloopError):
+    """No input matched what was asked for (exit 4)."""
+
+    exit_code = EXIT_NOTHING_MATCHED
+    default_code = "NOTHING_MATCHED"
+
+
+class MissingDependencyError(CineloopError):
+    """Something of the environment is absent: a package, a model, Java, a GPU, disk space (exit 5)."""
+
+    exit_code = EXIT_ENVIRONMENT
+    default_code = "ENVIRONMENT"
+
+
+class PolicyError(CineloopError):
+    """Refused by policy: a path, URL or size that is not allowed (exit 7)."""
+
+    exit_code = EXIT_POLICY
+    default_code = "POLICY"
+
+
+class ItemError(CineloopError):
+    """One item of a batch failed; the batch goes on and the run ends with exit 3.
+
+    `code` is one of the stable item codes: EMPTY_FILE, NOT_MEDIA, NO_VIDEO_STREAM, TRUNCATED, DECODE_ERROR,
+    DECODE_TIMEOUT, DECODER_CRASH, TOO_LARGE, TOO_LONG, NO_FRAMES, UNREADABLE, NOT_A_FILE, OUT_OF_MEMORY,
+    DISK_FULL, MODEL_ERROR.
+    """
+
+    exit_code = EXIT_FAILED_ITEMS
+    default_code = "DECODE_ERROR"
