@@ -1,0 +1,95 @@
+"""One run at a time in a folder: a lock that names its owner and does not outlive it.
+
+In: a lock file path. Out: the lock held inside a `with` block, or an error that says who holds it.
+The lock is the kernel's (`flock`), so a run that is killed leaves none behind. The file holds the owner (process,
+machine, command, start) for the message. A shared file system may not carry the kernel's lock to other machines:
+there an owner from another machine counts as alive while its heartbeat (the file's mtime) is fresh.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from v2t.base.errors import UsageError
+from v2t.base.log import logger, printable
+
+HEARTBEAT_STALE_S = 600.0
+
+
+class FolderLock:
+    """Exclusive use of a folder for the length of a `with` block.
+
+    Raises (on entering):
+        UsageError: code LOCKED; another run holds the folder, named in the message.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle = -1
+
+    def __enter__(self) -> FolderLock:
+        import fcntl
+
+        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = self._owner()
+            os.close(self._handle)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise self._refusal(owner) from error
+        owner = self._owner()
+        if owner and owner.get("host") != socket.gethostname() and self._age_s() < HEARTBEAT_STALE_S:
+            os.close(self._handle)
+            raise self._refusal(owner)
+        if owner:
+            logger.info("the earlier run (process %s) ended without tidying up; going on from there", owner.get("pid"))
+        self._write_owner()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # The file stays: removing it would let a third run lock a new file of the same name beside ours.
+        os.ftruncate(self._handle, 0)
+        os.close(self._handle)
+        self._handle = -1
+
+    def beat(self) -> None:
+        """Tell other machines that this run is alive."""
+        os.utime(self._handle)
+
+    def _age_s(self) -> float:
+        return time.time() - os.fstat(self._handle).st_mtime
+
+    def _owner(self) -> dict[str, Any]:
+        text = os.pread(self._handle, 4096, 0)
+        try:
+            owner = json.loads(text) if text else {}
+        except ValueError:
+            owner = {"pid": "unknown"}  # a crash while the owner was being written
+        return owner if isinstance(owner, dict) else {"pid": "unknown"}
+
+    def _write_owner(self) -> None:
+        owner = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "command": printable(" ".join(sys.argv), 500),
+        }
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, json.dumps(owner).encode(), 0)
+
+    def _refusal(self, owner: dict[str, Any]) -> UsageError:
+        who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'this machine')}"
+        return UsageError(
+            f"another run holds {printable(str(self.path.parent.parent))}: {who}, started {owner.get('started', '?')}",
+            code="LOCKED",
+            hint="wait for it, or give this run another -o",
+        )
