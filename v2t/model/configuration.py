@@ -62,7 +62,6 @@ class CineloopResamplerConfig(PreTrainedConfig):
         frame_grid: int | None = 0,
         pool_grid: int = 2,
         layer_norm_eps: float = 1e-6,
-        initializer_range: float = 0.02,
         **kwargs: Any,
     ) -> None:
         self.kind = kind
@@ -80,7 +79,6 @@ class CineloopResamplerConfig(PreTrainedConfig):
         self.frame_grid = frame_grid or 0
         self.pool_grid = pool_grid
         self.layer_norm_eps = layer_norm_eps
-        self.initializer_range = initializer_range
         self._check()
         super().__init__(**kwargs)
 
