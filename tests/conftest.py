@@ -1,0 +1,113 @@
+"""What every test runs under: one thread, no hub, no network but loopback, and marks that skip with a reason."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+from importlib.util import find_spec
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Set before anything imports torch or transformers; children inherit them.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+# The guard below covers this process; in children, HTTP clients meet a proxy that is not there.
+for _name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+    os.environ[_name] = "http://127.0.0.1:9"
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1,::1"
+
+# Derandomised: a failure on one machine is a failure on all; deadlines would only measure the machine.
+settings.register_profile(
+    "house", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
+
+
+class NetworkBlockedError(RuntimeError):
+    """A test tried to leave the machine."""
+
+
+def _is_loopback(host: object) -> bool:
+    if not isinstance(host, str) or host in ("", "localhost"):
+        return host in (None, "", "localhost")
+    try:
+        return ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _guarded(call):
+    def connect(self: socket.socket, address, *args):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+            raise NetworkBlockedError(f"tests do not use the network, and one tried to reach {address[0]}:{address[1]}")
+        return call(self, address, *args)
+
+    return connect
+
+
+def _guarded_lookup(host, *args, **kwargs):
+    name = host.decode() if isinstance(host, bytes) else host
+    if not _is_loopback(name):
+        raise NetworkBlockedError(f"tests do not use the network, and one tried to look up {name!r}")
+    return _LOOKUP(host, *args, **kwargs)
+
+
+_LOOKUP = socket.getaddrinfo
+
+
+def pytest_configure() -> None:
+    """Close the network for the whole session, collection included."""
+    socket.socket.connect = _guarded(socket.socket.connect)  # type: ignore[method-assign]
+    socket.socket.connect_ex = _guarded(socket.socket.connect_ex)  # type: ignore[method-assign]
+    socket.getaddrinfo = _guarded_lookup
+
+
+def _java_reason() -> str:
+    return "" if shutil.which("java") else "no Java runtime on PATH (Debian: apt-get install default-jre-headless)"
+
+
+def _gpu_reason() -> str:
+    import torch
+
+    return "" if torch.cuda.is_available() else "no CUDA device"
+
+
+def _vllm_reason() -> str:
+    return "" if find_spec("vllm") else "vllm is not installed here; it has an environment of its own"
+
+
+def _hub_reason() -> str:
+    return "" if os.environ.get("CINELOOP_HUB_TESTS") else "wants files of the hub; set CINELOOP_HUB_TESTS=1"
+
+
+def _browser_reason() -> str:
+    found = any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    return "" if found else "no Chromium on PATH"
+
+
+_REASONS = {
+    "java": _java_reason,
+    "gpu": _gpu_reason,
+    "vllm": _vllm_reason,
+    "hub": _hub_reason,
+    "browser": _browser_reason,
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, with the reason."""
+    reasons: dict[str, str] = {}
+    for item in items:
+        for mark, reason_of in _REASONS.items():
+            if item.get_closest_marker(mark) is None:
+                continue
+            if mark not in reasons:
+                reasons[mark] = reason_of()
+            if reasons[mark]:
+                item.add_marker(pytest.mark.skip(reason=reasons[mark]))
