@@ -153,7 +153,7 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 @functools.cache
-def _field_types(cls: type) -> dict[str, Any]:
+def _field_types(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
@@ -198,7 +198,9 @@ def _coerce(kind: Any, value: Any, key: str) -> Any:
         inner = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         if len(inner) != len(value):
             raise _wrong(key, f"a list of {len(inner)} values", value)
-        return tuple(_coerce(each, item, f"{key}[{n}]") for n, (each, item) in enumerate(zip(inner, value)))
+        return tuple(
+            _coerce(each, item, f"{key}[{n}]") for n, (each, item) in enumerate(zip(inner, value, strict=True))
+        )
     if origin is dict or origin is Mapping:
         if not isinstance(value, Mapping):
             raise _wrong(key, "a mapping", value)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from v2t.base.errors import UsageError
+from v2t.base.files import write_atomic
 
 if TYPE_CHECKING:
     import torch
@@ -185,8 +186,8 @@ def device_name(device: str) -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0] if names else model
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else model
     return f"{model} ({os.cpu_count()} cores)"
 
 
@@ -215,6 +216,5 @@ def provenance(config: RuntimeConfig, **more: Any) -> dict[str, Any]:
 
 def write_json(path: Path, tree: Any) -> None:
     """Write JSON atomically (a reader sees the old file or the new one, never half)."""
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    text = json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomic(path, text.encode())

@@ -1,0 +1,166 @@
+"""Optimisers, schedule and weight averaging: pure arithmetic on named parameters.
+
+In: a model split in named parts with a learning rate each. Out: AdamW (or Muon on hidden matrices and AdamW on
+the rest), the learning-rate factor of a step, and an exponential moving average of the weights.
+Follows: Loshchilov & Hutter 2019 (AdamW); Jordan et al. 2024 and Liu et al. 2025, arXiv:2502.16982 (Muon, with
+its update scaled to AdamW's so that one learning rate serves both).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import nn
+
+from v2t.base.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """How weights move.
+
+    `lr` gives a part's peak learning rate by its name; 0 freezes the part; a part without an entry takes `base_lr`.
+    `optimizer` muon orthogonalises the update of hidden matrices and gives AdamW the rest (embeddings, heads,
+    vectors). `warmup_steps` rise linearly from 0; then `cosine` falls to `min_lr_ratio` of the peak at the last
+    step, `constant` stays. `clip` bounds the gradient's global norm. `ema` is the decay of averaged weights (0 off).
+    """
+
+    base_lr: float = 1e-3
+    lr: dict[str, float] = field(default_factory=dict)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = 200
+    min_lr_ratio: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, rate in {"base_lr": self.base_lr, **self.lr}.items():
+            if not 0 <= rate < 10:
+                raise ValueError(f"learning rate of {name} must be in [0, 10), got {rate}")
+        if self.warmup_steps < 0 or not 0 <= self.min_lr_ratio <= 1:
+            raise ValueError("warmup_steps must be ≥ 0 and min_lr_ratio in [0, 1]")
+        if self.clip <= 0 or not 0 <= self.ema < 1:
+            raise ValueError("clip must be > 0 and ema in [0, 1)")
+
+
+def lr_factor(step: int, steps: int, config: OptimConfig) -> float:
+    """The share of the peak learning rate at `step` (0-based) of `steps`: a pure function, so resume needs no state."""
+    if step < config.warmup_steps:
+        return (step + 1) / (config.warmup_steps + 1)
+    if config.schedule == "constant":
+        return 1.0
+    done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    return config.min_lr_ratio + (1 - config.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def freeze(parts: Mapping[str, Sequence[nn.Module]], config: OptimConfig) -> list[nn.Module]:
+    """Stop gradients in every part whose learning rate is 0; returns the frozen modules.
+
+    Raises:
+        UsageError: `config.lr` names a part the model does not have.
+    """
+    unknown = sorted(config.lr.keys() - parts.keys())
+    if unknown:
+        raise UsageError(f"lr names unknown part {unknown[0]!r}", hint=f"parts of this stage: {', '.join(parts)}")
+    frozen = [
+        module for name, modules in parts.items() if config.lr.get(name, config.base_lr) == 0 for module in modules
+    ]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
+
+
+def build_optimizers(
+    model: nn.Module, parts: Mapping[str, Sequence[nn.Module]], config: OptimConfig
+) -> list[torch.optim.Optimizer]:
+    """Optimisers over every trainable parameter, each group carrying its `peak_lr`.
+
+    Matrices decay, vectors do not.
+
+    Raises:
+        UsageError: nothing is trainable, or a trainable parameter belongs to no part.
+    """
+    rates: dict[nn.Parameter, float] = {}
+    for name, modules in parts.items():
+        for module in modules:
+            rates |= {weight: config.lr.get(name, config.base_lr) for weight in module.parameters()}
+    hidden = _hidden_matrices(model) if config.optimizer == "muon" else set()
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad:
+            continue
+        if weight not in rates:
+            raise UsageError(f"trainable parameter {name!r} belongs to no part of the stage")
+        groups.setdefault((weight in hidden, rates[weight], weight.ndim >= 2), []).append(weight)
+    if not groups:
+        raise UsageError("nothing is trainable", hint="give at least one part a learning rate above 0")
+    as_groups = {
+        use_muon: [
+            {"params": weights, "lr": rate, "peak_lr": rate, "weight_decay": config.weight_decay if decays else 0.0}
+            for (is_muon, rate, decays), weights in groups.items()
+            if is_muon == use_muon
+        ]
+        for use_muon in (False, True)
+    }
+    optimizers: list[torch.optim.Optimizer] = []
+    if as_groups[False]:
+        optimizers.append(torch.optim.AdamW(as_groups[False], betas=config.betas, eps=config.eps))
+    if as_groups[True]:
+        optimizers.append(torch.optim.Muon(as_groups[True], momentum=0.95, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
+def _hidden_matrices(model: nn.Module) -> set[torch.Tensor]:
+    """Weights of inner linear layers: not embeddings, not what maps to classes or words, not thin maps."""
+    found = set()
+    for name, module in model.named_modules():
+        outer = any(word in name for word in ("head", "embed", "classifier"))
+        if isinstance(module, nn.Linear) and not outer and min(module.weight.shape) >= 16:
+            found.add(module.weight)
+    return found
+
+
+class WeightAverage:
+    """Exponential moving average of a model's trainable weights, kept in fp32 beside them.
+
+    The decay grows from 0.1 towards `decay` so that the first steps are forgotten: min(decay, (1 + n) / (10 + n)).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.model = model
+        self.tensors = {name: weight.detach().float().clone() for name, weight in self._trainable()}
+
+    def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the weights after 0-based `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, weight in self._trainable():
+            self.tensors[name].lerp_(weight.detach().float(), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block the model carries the averaged weights."""
+        kept = {name: weight.detach().clone() for name, weight in self._trainable()}
+        self._copy(self.tensors)
+        try:
+            yield
+        finally:
+            self._copy(kept)
+
+    @torch.no_grad()
+    def _copy(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        for name, weight in self._trainable():
+            weight.copy_(tensors[name])
