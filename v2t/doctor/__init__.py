@@ -1,0 +1,51 @@
+"""`v2t doctor`: what this machine has, what each decoder really decodes, and what is missing for which command.
+
+In: the parsed arguments. Out: a report on stdout (text, or one JSON object with `--json`) and an exit code.
+`machine` reads facts, `decoders` tries decoders on clips it writes, `commands` says what each command wants of them,
+`report` prints. Nothing here is imported before the command runs, and nothing is downloaded or written but a
+temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_OK
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `v2t doctor`; `run` reads them."""
+    parser.add_argument(
+        "--for",
+        dest="for_command",
+        metavar="COMMAND",
+        help="exit 5 when this command cannot run here, such as caption, train or 'v2t-eval score'",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Report on this machine.
+
+    Args:
+        args: `json` (bool) and `for_command` (str or None), both optional.
+
+    Returns:
+        0, or 5 when `for_command` names a command that cannot run here.
+
+    Raises:
+        UsageError: `for_command` names no command of this project.
+    """
+    from v2t.doctor import commands, decoders, machine, report
+
+    asked = commands.named(getattr(args, "for_command", None))
+    facts = machine.facts()
+    facts["decoders"] = decoders.try_all()
+    facts["commands"] = commands.readiness(facts)
+    if getattr(args, "json", False):
+        print(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print(report.text(facts))
+    cannot = asked is not None and not facts["commands"][asked]["ready"]
+    return EXIT_ENVIRONMENT if cannot else EXIT_OK

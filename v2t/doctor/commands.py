@@ -1,0 +1,96 @@
+"""What each command wants of the machine: a table, and the rule that reads facts against it.
+
+In: the facts of `machine.facts` with the decoders of `decoders.try_all`. Out: per command `ready`, `missing` (it cannot
+run without) and `without` (what it does only when more is installed), each with the line that mends it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any
+
+from v2t.base.errors import UsageError
+
+CAPTIONING = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "a decoder", "a model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wants:
+    """What a command needs to run at all, and what it needs for more (thing -> what for)."""
+
+    needs: tuple[str, ...]
+    more: dict[str, str] = field(default_factory=dict)
+
+
+COMMANDS: dict[str, Wants] = {
+    "v2t caption": Wants(
+        needs=CAPTIONING, more={"an accelerator": "models of more than about 1 B parameters at speed"}
+    ),
+    "v2t world": Wants(needs=("numpy", "opencv-python-headless", "an H.264 encoder")),
+    "v2t train": Wants(
+        needs=("torch", "transformers", "tokenizers", "safetensors", "accelerate", "numpy"),
+        more={"peft": "LoRA and DoRA", "bitsandbytes": "QLoRA", "tensorboard": "TensorBoard logs"},
+    ),
+    "v2t doctor": Wants(needs=()),
+    "v2t-eval score": Wants(needs=("numpy",)),
+}
+# How to get what is missing; packages not named here come with the core.
+CURES = {
+    "a decoder": "pip install decord av",
+    "an H.264 encoder": "pip install av",
+    "a model": "name one by --model; the weights that come with Cineloop are not in v2t/starter",
+    "an accelerator": "none found; small models run on the CPU",
+    "peft": "pip install 'cineloop[train]'",
+    "bitsandbytes": "pip install 'cineloop[train]'",
+    "tensorboard": "pip install 'cineloop[train]'",
+}
+
+
+def named(command: str | None) -> str | None:
+    """The full name of a command: 'caption' -> 'v2t caption'; None stays None.
+
+    Raises:
+        UsageError: there is no such command; names the nearest.
+    """
+    if command is None or command in COMMANDS:
+        return command
+    if f"v2t {command}" in COMMANDS:
+        return f"v2t {command}"
+    known = list(COMMANDS) + [name.removeprefix("v2t ") for name in COMMANDS]
+    nearest = difflib.get_close_matches(command, known, n=1, cutoff=0.0)[0]
+    raise UsageError(
+        f"doctor --for: no command {command!r}", hint=f"nearest is {nearest!r}; all: {', '.join(COMMANDS)}"
+    )
+
+
+def readiness(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For every command: `ready`, `missing` and `without`, the last two as lists of {what, why, cure}."""
+    rows = {}
+    for command, wants in COMMANDS.items():
+        missing = [{"what": what, "why": "", "cure": _cure(what)} for what in wants.needs if not _present(what, facts)]
+        without = [
+            {"what": what, "why": why, "cure": _cure(what)}
+            for what, why in wants.more.items()
+            if not _present(what, facts)
+        ]
+        rows[command] = {"ready": not missing, "missing": missing, "without": without}
+    return rows
+
+
+def _present(what: str, facts: dict[str, Any]) -> bool:
+    if what == "a decoder":
+        return any(verdict == "ok" for row in facts["decoders"] for verdict in row["decodes"].values())
+    if what == "an H.264 encoder":
+        return facts["packages"]["av"] is not None
+    if what == "a model":
+        return facts["models"]["starter"] is not None or bool(facts["models"]["hub"])
+    if what == "an accelerator":
+        return len(facts["devices"]) > 1
+    if what == "torch" and facts["torch"]["error"]:
+        return False
+    return facts["packages"][what] is not None
+
+
+def _cure(what: str) -> str:
+    return CURES.get(what, f"pip install {what}")
