@@ -104,6 +104,7 @@ PLACE_NOUNS: dict[str, str] = {
     "snowy": "snow",
     "meadow": "meadow",
     "grass": "meadow",
+    "grassy": "meadow",
     "room": "room",
     "indoors": "room",
     "space": "space",
@@ -114,7 +115,7 @@ PLACE_PHRASES: dict[str, tuple[str, ...]] = {
     "city": ("in the city", "in a city", "in town"),
     "desert": ("in the desert", "in a desert"),
     "snow": ("in the snow", "on the snow"),
-    "meadow": ("in the meadow", "in a meadow", "on the grass of a meadow"),
+    "meadow": ("in the meadow", "in a meadow", "in a grassy meadow"),
     "room": ("in the room", "in a room", "indoors"),
     "space": ("in space", "in outer space"),
 }
