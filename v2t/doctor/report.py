@@ -20,7 +20,7 @@ def _software(facts: dict[str, Any]) -> list[str]:
     if not python["supported"]:
         lines.append("! Python >= 3.11 is needed")
     have = [f"{name} {version}" for name, version in packages.items() if version]
-    absent = [name for name, version in packages.items() if not version]
+    absent = [name for name, version in packages.items() if not version and name != "decord2"]  # decord by another name
     lines += _wrapped("packages", have) + _wrapped("not installed", absent)
     return lines + [f"! {problem}" for problem in facts["problems"]]
 
