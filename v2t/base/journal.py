@@ -9,6 +9,7 @@ is what a crash in the middle of a write leaves; it is cut off before the next a
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zlib
@@ -56,16 +57,21 @@ class Journal:
     Args:
         path: the file; made when absent.
         durable: wait for the disk at each `append`. A kill -9 loses nothing either way; a power cut may without it.
+        writable: False only reads; an absent file is an empty journal then.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path, *, durable: bool = True, writable: bool = True) -> None:
         self.path = path
         self.durable = durable
+        self.writable = writable
         self.num_damaged = 0
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Journal:
         is_new = not self.path.exists()
+        if not self.writable:
+            self._file = io.BytesIO() if is_new else open(self.path, "rb")
+            return self
         self._file = open(self.path, "a+b")
         if is_new and self.durable:
             sync_folder(self.path.parent)

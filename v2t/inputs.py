@@ -1,0 +1,283 @@
+"""What to caption: folders, files, globs, lists and manifests → clips with stable ids.
+
+In: the arguments a user gave. Out: a list of `Clip`, sorted by id. Rules:
+- A folder is searched through and through; hidden names and symlinked folders inside it are passed by.
+- A clip's `path` is relative to the folder it was found in (loose files: to their common parent, or `root`), and
+  mirrors under the output folder. Its id is that path, or the manifest's id.
+- Ids are valid UTF-8: see `v2t.base.files.escape_name`.
+- What looks like a clip and is none (a folder named x.mp4, a broken link) becomes a clip with a `problem`, so that
+  it ends as a row with a code and never silently.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import glob
+import os
+import random
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from v2t.base.errors import ItemError, NothingMatchedError, UsageError
+from v2t.base.files import escape_name, unescape_name
+from v2t.base.log import logger, printable
+from v2t.base.manifest import read_manifest
+
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .wmv .asf .flv .f4v .ogv .3gp .3g2 .vob .gif .mxf"
+    .split()
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One thing to caption.
+
+    `file` is the operating system's name; `id` and `path` are its escaped, portable spelling. `size` in bytes and
+    `mtime_ns` tell a changed file from the one that was captioned. `start_s`/`end_s` cut a part out of the file.
+    """
+
+    id: str
+    path: str
+    file: str
+    size: int = 0
+    mtime_ns: int = 0
+    start_s: float | None = None
+    end_s: float | None = None
+    problem: ItemError | None = None
+
+
+def discover(
+    paths: Sequence[str],
+    *,
+    lists: Sequence[str] = (),
+    root: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> list[Clip]:
+    """All clips that the arguments name, sorted by id, each once.
+
+    Args:
+        paths: folders, files, globs, `@file` (a list), `*.jsonl` (a manifest), `-` (a list on stdin).
+        lists: more list files: one path a line, or NUL-separated, or a manifest ending in .jsonl.
+        root: folder that ids are relative to, instead of the rules above.
+        include: keep only clips whose name or relative path fits one of these patterns.
+        exclude: drop clips whose name or relative path fits one of these patterns.
+
+    Raises:
+        NothingMatchedError: an argument names nothing, or nothing is left.
+        UsageError: two different files would get the same id, a list cannot be read, a file lies outside `root`.
+    """
+    clips: list[Clip] = []
+    loose: list[str] = []
+    for argument in [*paths, *(f"@{name}" for name in lists)]:
+        if argument == "-":
+            loose += _split_list(sys.stdin.buffer.read())
+        elif os.path.isdir(argument):
+            clips += _from_folder(argument)
+        elif os.path.lexists(argument) and not argument.endswith(".jsonl"):
+            loose.append(argument)
+        elif argument.endswith(".jsonl"):
+            clips += _from_manifest(argument.removeprefix("@"))
+        elif argument.startswith("@"):
+            loose += _read_list(argument[1:])
+        else:
+            found, folders = _from_glob(argument)
+            loose += found
+            for folder in folders:
+                clips += _from_folder(folder)
+    clips += _from_loose(loose, root)
+    if root is not None:
+        clips = [_rebase(clip, root) if clip.id == clip.path else clip for clip in clips]
+    clips = _unique(clip for clip in clips if _wanted(clip.path, include, exclude))
+    if not clips:
+        raise NothingMatchedError(
+            f"no video found in {', '.join(printable(p) for p in [*paths, *lists]) or 'nothing'}",
+            hint="look at the paths, --include and --exclude; known endings: " + " ".join(sorted(VIDEO_SUFFIXES)),
+        )
+    return clips
+
+
+def choose(clips: list[Clip], *, limit: int | None, sample: int | None, seed: int) -> list[Clip]:
+    """The first `limit` of a random `sample` of the clips (the same ones for the same seed); sorted as before."""
+    if sample is not None and sample < len(clips):
+        kept = set(random.Random(seed).sample(range(len(clips)), sample))
+        clips = [clip for i, clip in enumerate(clips) if i in kept]
+    return clips if limit is None else clips[:limit]
+
+
+def check(clip: Clip) -> None:
+    """Raise the ItemError that makes a clip impossible before any decoder sees it; return when it may be tried."""
+    if clip.problem is not None:
+        raise clip.problem
+    try:
+        # Not blocking: opening a pipe that nobody writes to would wait for ever.
+        handle = os.open(clip.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _problem(error) from error
+    try:
+        status = os.fstat(handle)
+    finally:
+        os.close(handle)
+    if not stat.S_ISREG(status.st_mode):
+        raise _not_a_file()
+    if status.st_size == 0:
+        raise ItemError("the file holds no bytes", code="EMPTY_FILE", hint="copy or download it again")
+    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
+        raise _changed()
+
+
+def check_unchanged(clip: Clip) -> None:
+    """Raise ItemError CHANGED when the file is no longer the one that was found (it was written to meanwhile)."""
+    try:
+        status = os.stat(clip.file)
+    except OSError as error:
+        raise _problem(error) from error
+    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
+        raise _changed()
+
+
+def _changed() -> ItemError:
+    return ItemError(
+        "the file changed while it was read", code="CHANGED", hint="is it still being written? --retry-failed later"
+    )
+
+
+def _not_a_file() -> ItemError:
+    return ItemError("not a file but a folder, pipe or device", code="NOT_A_FILE", hint="rename it or --exclude it")
+
+
+def _problem(error: OSError) -> ItemError:
+    if error.errno == errno.ENOENT:
+        return ItemError("no such file, or a link that leads nowhere", code="NOT_FOUND", hint="check the path")
+    if error.errno == errno.ELOOP:
+        return ItemError("a symbolic link that leads to itself", code="UNREADABLE", hint="remove the link")
+    reason = error.strerror or type(error).__name__
+    return ItemError(f"cannot be read: {reason}", code="UNREADABLE", hint="check its permissions and its disk")
+
+
+def _from_folder(folder: str) -> Iterator[Clip]:
+    stack, suspects, found = [("", folder)], [], []
+    num_links = 0
+    while stack:
+        prefix, place = stack.pop()
+        try:
+            with os.scandir(place) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield _clip(prefix.rstrip("/") or ".", place, _problem(error))
+            continue
+        for entry in ordered:
+            name = prefix + entry.name
+            is_video = os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                stack.append((name + "/", entry.path))
+                if is_video:
+                    suspects.append((name, entry.path))
+            elif entry.is_symlink() and os.path.isdir(entry.path):
+                num_links += 1
+            elif is_video:
+                found.append(name)
+                yield _clip(name, entry.path)
+    for name, place in suspects:
+        if not any(other.startswith(name + "/") for other in found):
+            yield _clip(name, place, _not_a_file())
+    if num_links:
+        logger.info("%s: %d symlinked folders inside it were not followed", printable(folder), num_links)
+
+
+def _from_manifest(path: str) -> Iterator[Clip]:
+    base = os.path.dirname(path)
+    for row in read_manifest(path):
+        clip = _clip(unescape_name(row["path"]), os.path.join(base, unescape_name(row["path"])))
+        yield replace(clip, id=row["id"], start_s=row.get("start_s"), end_s=row.get("end_s"))
+
+
+def _from_glob(pattern: str) -> tuple[list[str], list[str]]:
+    found = sorted(glob.glob(pattern, recursive=True))
+    folders = [name for name in found if os.path.isdir(name)]
+    # A pattern that spells out an ending asks for it; one that does not (`clips/*`) means the videos among its matches.
+    ending = os.path.splitext(pattern)[1]
+    is_exact = bool(ending) and not glob.has_magic(ending)
+    files = [name for name in found if not os.path.isdir(name) and (is_exact or _has_video_suffix(name))]
+    if not files and not folders:
+        raise NothingMatchedError(f"nothing is called {printable(pattern)}", hint="no such file or folder, no match")
+    # `clips/**` matches a folder and all that is in it; where files matched, they are what was meant.
+    return files, [] if files else folders
+
+
+def _from_loose(names: Sequence[str], root: str | None) -> Iterator[Clip]:
+    if not names:
+        return
+    full = [os.path.abspath(name) for name in names]
+    base = os.path.abspath(root) if root is not None else os.path.commonpath([os.path.dirname(name) for name in full])
+    for name, place in zip(names, full, strict=True):
+        problem = _not_a_file() if os.path.isdir(place) else None
+        yield _clip(os.path.relpath(place, base), name if os.path.dirname(name) else os.path.join(".", name), problem)
+
+
+def _read_list(name: str) -> list[str]:
+    try:
+        return _split_list(Path(name).read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read the list {printable(name)}: {error.strerror}", code="LIST") from error
+
+
+def _split_list(data: bytes) -> list[str]:
+    """Names in a list: NUL-separated when it holds a NUL (names may then hold newlines), else one a line."""
+    parts = data.split(b"\0") if b"\0" in data else [line.rstrip(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(part) for part in parts if part.strip()]
+
+
+def _clip(relative: str, file: str, problem: ItemError | None = None) -> Clip:
+    name = escape_name(relative)
+    size = mtime_ns = 0
+    if problem is None:
+        try:
+            status = os.stat(file)
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+            problem = None if stat.S_ISREG(status.st_mode) else _not_a_file()
+        except OSError as error:
+            problem = _problem(error)
+    return Clip(name, name, file, size, mtime_ns, problem=problem)
+
+
+def _rebase(clip: Clip, root: str) -> Clip:
+    relative = escape_name(os.path.relpath(os.path.abspath(clip.file), os.path.abspath(root)))
+    if relative.split("/")[0] == "..":
+        raise UsageError(f"{printable(clip.file)} lies outside --root {printable(root)}")
+    return replace(clip, id=relative, path=relative)
+
+
+def _has_video_suffix(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
+def _wanted(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    def fits(pattern: str) -> bool:
+        return fnmatch.fnmatchcase(path if "/" in pattern else path.rsplit("/", 1)[-1], pattern)
+
+    return (not include or any(map(fits, include))) and not any(map(fits, exclude))
+
+
+def _unique(clips: Iterable[Clip]) -> list[Clip]:
+    by_id: dict[str, Clip] = {}
+    for clip in clips:
+        other = by_id.setdefault(clip.id, clip)
+        if other is not clip and (os.path.abspath(other.file), other.start_s) != (
+            os.path.abspath(clip.file),
+            clip.start_s,
+        ):
+            raise UsageError(
+                f"two inputs would both be called {printable(clip.id)}: {printable(other.file)} and "
+                f"{printable(clip.file)}",
+                code="SAME_NAME",
+                hint="name a folder above both with --root, or give each its own -o",
+            )
+    return [by_id[key] for key in sorted(by_id)]

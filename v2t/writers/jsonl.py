@@ -1,0 +1,46 @@
+"""All records of a run in `captions.jsonl`, one JSON object a line, sorted by id; failed clips are rows too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from v2t.base.errors import UsageError
+from v2t.base.log import printable
+from v2t.base.manifest import dump_line
+
+FILE_NAME = "captions.jsonl"
+
+
+def render(record: dict[str, Any]) -> bytes:
+    """One record as its line."""
+    return dump_line(record)
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a `captions.jsonl`, perhaps changed by hand.
+
+    Raises:
+        UsageError: a line is no caption record; a hand-made mistake is named rather than thrown away.
+    """
+    with open(path, encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise _not_ours(path, number, str(error)) from error
+            if not isinstance(row, dict) or not isinstance(row.get("id"), str) or "status" not in row:
+                raise _not_ours(path, number, "no caption record (id, status, caption)")
+            yield row
+
+
+def _not_ours(path: Path, number: int, why: str) -> UsageError:
+    return UsageError(
+        f"{printable(str(path))}, line {number}, was changed since we wrote it and cannot be read: {why}",
+        code="EDITED_FILE",
+        hint="mend that line, or move the file away; it is written again from the journal",
+    )

@@ -1,0 +1,20 @@
+"""`clip.mp4` → `clip.txt`: the caption alone, UTF-8 without BOM, one newline at the end.
+
+The sidecar that trainers of video models read (musubi-tuner, kohya, diffusion-pipe).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SUFFIX = ".txt"
+
+
+def render(record: dict[str, Any]) -> bytes:
+    """The caption of an `ok` record as the content of its sidecar."""
+    return record["caption"].strip().encode("utf-8") + b"\n"
+
+
+def read(data: bytes) -> str:
+    """The caption in a sidecar, perhaps changed by hand (a BOM and bytes that are no UTF-8 are let pass)."""
+    return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").strip()
