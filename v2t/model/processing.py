@@ -16,7 +16,7 @@ import numpy as np
 from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin
 
 from v2t.base.errors import UsageError
-from v2t.model.video_processing import flat_clips
+from v2t.model.video_processing import CineloopVideoProcessor, flat_clips
 
 VIDEO_TOKEN = "<video>"
 IMAGE_MARK = "<image>"
@@ -113,6 +113,14 @@ class CineloopProcessor(ProcessorMixin):
         length = self.video_processor.segment_frames
         segments = [times_s[start : start + length] for start in range(0, len(times_s), length)]
         return "".join(segment_text(s[0], s[-1], self.tokens_per_segment, self.video_token) for s in segments)
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        """As in transformers, whose own check of a video processor needs torchvision."""
+        if argument_name != "video_processor":
+            return super().check_argument_for_proper_class(argument_name, argument)
+        if not isinstance(argument, CineloopVideoProcessor):
+            raise TypeError(f"video_processor must be a CineloopVideoProcessor, got {type(argument).__name__}")
+        return CineloopVideoProcessor
 
     # What follows fills in the hooks of transformers' `ProcessorMixin.__call__`.
 
