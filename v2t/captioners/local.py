@@ -1,0 +1,200 @@
+"""This project's own model, from a folder: the embedded starter or one trained with `v2t train`.
+
+In: a folder with weights and processor, batches of `Frames`. Out: captions by greedy decoding with a KV cache, and a
+warning for clips outside the world the model knows, when its folder says how to tell (`v2t.captioners.domain`).
+Making the captioner reads two small JSON files; torch is imported when it is loaded.
+Letters: S segments, F frames of a segment, N patches, D width of the vision tower, B clips.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.base.files import content_key, text_key
+from v2t.captioners import CaptionOutput, domain
+from v2t.video.sample import SampleSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from v2t.video.frames import Frames
+
+STARTER = Path(__file__).resolve().parents[1] / "starter"
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class Captioner:
+    """A captioner of `v2t.model` classes (see `v2t.captioners.CaptionerLike`).
+
+    Args:
+        model: "starter" or a folder made by `save_pretrained` of model and processor.
+        device: "auto" (CUDA when it is there), "cpu", "cuda", "cuda:1" …
+        dtype: "auto" (float32 on CPU, bfloat16 on CUDA), "float32", "bfloat16", "float16".
+
+    Raises:
+        MissingDependencyError: the folder is absent or incomplete. UsageError: an unknown dtype.
+    """
+
+    def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
+        if dtype not in _DTYPES:
+            raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        self.folder = STARTER if model == "starter" else Path(model)
+        self.name = "cineloop-starter" if model == "starter" else self.folder.resolve().name
+        self.device, self.dtype = device, dtype
+        config = _read_json(self.folder / "config.json")
+        if config.get("model_type") != "cineloop":
+            raise UsageError(
+                f"{self.folder} holds a model of type {config.get('model_type')!r}, not 'cineloop'",
+                hint="choose another --captioner for it",
+            )
+        settings = _read_json(self.folder / "processor_config.json").get("video_processor", {})
+        names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
+        self.spec = SampleSpec(**{name: settings[name] for name in names if settings.get(name) is not None})
+        # Scaled in the decoder's process, less has to cross over to this one. Grey bars are the processor's business.
+        stretches = settings.get("fit", "stretch") == "stretch"
+        self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
+        self.revision = _revision(self.folder)
+        self._model: Any = None
+        self._processor: Any = None
+        self._domain: domain.Domain | None = None
+
+    def load(self) -> None:
+        """Bring processor and weights into memory, on the device.
+
+        Raises:
+            MissingDependencyError: weights that do not load, or a device that is not there.
+        """
+        import torch
+        from transformers.utils import logging as transformers_logging
+
+        from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
+
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise MissingDependencyError(f"--device {device}: torch sees no CUDA device", hint="--device cpu")
+        dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
+        transformers_logging.disable_progress_bar()
+        try:
+            self._processor = CineloopProcessor.from_pretrained(str(self.folder), local_files_only=True)
+            model = CineloopForConditionalGeneration.from_pretrained(
+                str(self.folder), local_files_only=True, use_safetensors=True, dtype=getattr(torch, dtype)
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise MissingDependencyError(f"cannot load the model in {self.folder}: {error}", code="MODEL") from error
+        self._model = model.to(device).eval()
+        if (self.folder / domain.FILE_NAME).exists():
+            self._domain = domain.load(self.folder)
+
+    def caption(
+        self, batch: Sequence[Frames], prompts: Sequence[str], *, max_new_tokens: int, seed: int = 0
+    ) -> list[CaptionOutput]:
+        """One caption a clip, in order; greedy, so `seed` changes nothing."""
+        import torch
+
+        inputs = self._inputs(batch, prompts)
+        with torch.inference_mode():
+            tokens = self._patch_tokens(inputs)  # (S, F, N, D)
+            generated = self._model.generate(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                vision_hidden_states=tokens,
+                frame_times_s=inputs["frame_times_s"],
+                frame_mask=inputs["frame_mask"],
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+            )
+        answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
+        warnings = self._domain_warnings(_pool(tokens, inputs["frame_mask"], inputs["num_segments"]))
+        return [self._output(ids, warning) for ids, warning in zip(answers, warnings, strict=True)]
+
+    def features(self, batch: Sequence[Frames]) -> np.ndarray:
+        """Pooled vision features float32 (B, 2 D) of clips: what `domain.fit` and the warning go by."""
+        import torch
+
+        inputs = self._inputs(batch, [""] * len(batch))
+        with torch.inference_mode():
+            return _pool(self._patch_tokens(inputs), inputs["frame_mask"], inputs["num_segments"])
+
+    def _inputs(self, batch: Sequence[Frames], prompts: Sequence[str]) -> dict[str, Any]:
+        if self._model is None:
+            raise RuntimeError("load() the captioner first")
+        texts = [
+            self._processor.apply_chat_template(
+                [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            for prompt in prompts
+        ]
+        counts = [-(-len(frames) // self._processor.video_processor.segment_frames) for frames in batch]
+        inputs = self._processor(text=texts, videos=list(batch), return_tensors="pt")
+        return {**inputs.to(self._model.device), "num_segments": counts}
+
+    def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
+        from v2t.model.vision import encode_frames
+
+        return encode_frames(
+            self._model.model.vision_tower,
+            inputs["pixel_values_videos"],
+            inputs["frame_mask"],
+            self._model.config.vision_chunk_frames,
+        )  # (S, F, N, D)
+
+    def _domain_warnings(self, features: np.ndarray) -> list[str | None]:
+        if self._domain is None:
+            return [None] * len(features)
+        return [self._domain.warning(float(score)) for score in self._domain.score(features)]
+
+    def _output(self, ids: list[int], warning: str | None) -> CaptionOutput:
+        ends = self._model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+        text = self._processor.tokenizer.decode(ids[:length], skip_special_tokens=True)
+        return CaptionOutput(
+            text=text,
+            tokens=length,
+            finish="stop" if length < len(ids) else "length",
+            warnings=(warning,) if warning else (),
+        )
+
+
+def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.ndarray:
+    """float32 (B, 2 D): mean and standard deviation of all real patch tokens (S, F, N, D) of each clip."""
+    import torch
+
+    rows = []
+    for clip, mask in zip(tokens.split(num_segments), frame_mask.split(num_segments), strict=True):
+        real = clip[mask.bool()].flatten(0, 1).float()  # (frames * N, D)
+        rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
+    return torch.stack(rows).cpu().numpy()  # (B, 2 D)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise MissingDependencyError(
+            f"no usable model in {path.parent}: cannot read {path.name} ({error})",
+            code="MODEL",
+            hint="a model folder holds config.json, processor_config.json, the tokenizer and *.safetensors",
+        ) from error
+    if not isinstance(value, dict):
+        raise MissingDependencyError(f"{path} must hold a JSON object", code="MODEL")
+    return value
+
+
+def _revision(folder: Path) -> str:
+    """Short hash over weights, configs and tokenizer: names the very model that wrote a caption."""
+    files = [f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".json", ".jinja")]
+    files = [f for f in files if f.name != domain.FILE_NAME]
+    if not any(f.suffix == ".safetensors" for f in files):
+        raise MissingDependencyError(f"no weights (*.safetensors) in {folder}", code="MODEL")
+    return text_key("".join(f"{f.name}={content_key(f)};" for f in files).encode())[:12]
