@@ -185,9 +185,10 @@ class Teller:
             return parts + ([after] if after else [])
         if target is not None:
             return parts + self._toward(event, ending, after)
-        parts.append(inflect(pick(rng, lex.VERBS[action]), ending))
+        verb = inflect(pick(rng, lex.VERBS[action]), ending)
+        parts.append(verb)
         tail = [pick(rng, lex.DIRECTION_WORDS[way])] if way else []
-        if parts[-1].endswith(("around", "back")) and way in ("left", "right"):
+        if verb.endswith(("around", "back")) and way in ("left", "right"):
             tail = [lex.DIRECTION_WORDS[way][0]]  # "turns around and goes back left" would not be English
         if after:
             tail.insert(0 if after.endswith("ly") and chance(rng, 0.6) else len(tail), after)

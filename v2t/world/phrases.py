@@ -28,7 +28,7 @@ class NounPhrase(NamedTuple):
     kind: str
     color: str | None
     size: str | None
-    count: int
+    number: int
     definite: bool
 
 

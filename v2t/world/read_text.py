@@ -185,7 +185,7 @@ class _Reader:
                 fits = noun.color in (None, actor.color) and noun.size in (None, actor.size)
                 if actor.kind == noun.kind and actor.shot == self._shot and fits:
                     return index
-        count = None if noun.definite and noun.count == 2 else noun.count  # "the cars": how many is not said
+        count = None if noun.definite and noun.number == 2 else noun.number  # "the cars": how many is not said
         actors.append(StatedActor(kind=noun.kind, color=noun.color, size=noun.size, count=count, shot=self._shot))
         return len(actors) - 1
 

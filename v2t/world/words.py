@@ -205,7 +205,7 @@ def _detailed(facts: Fact, rng: random.Random) -> str:
         told: list[str] = []
         opening = ""
         if styled and not number:
-            opening = f"{article(pick(rng, lex.STYLE_NOUNS[style]))} {pick(rng, ('of', 'with', 'showing'))}"
+            opening = f"{article(pick(rng, lex.STYLE_NOUNS[style]))} {pick(rng, ('of', 'showing'))}"
         if alone and chance(rng, 0.6 if teller.relations else 0.3):
             told.append(_setup(teller, shot["place"], opening))
             if len(teller.here) > 1:

@@ -1,0 +1,270 @@
+"""Questions about a cartoon clip, each with its one right answer, and conversations made of them.
+
+In: `Scene.facts()` and a `random.Random`. Out: dicts of kind, question, answer. Answers are short and always in the
+canonical wording (the first of each tuple of `lexicon`), so that an exact match is a fair test. Kinds: what, who,
+color, size, count, place, direction, speed, order, when, duration, camera, style, relation, absent (asks about what
+is not there), and yesno-<kind> for the pairs of `claims`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from v2t.world import lexicon as lex
+from v2t.world import vocabulary as words
+from v2t.world.claims import CLAIMS, Clip
+from v2t.world.grammar import Fact, inflect, noun, pick
+from v2t.world.words import PROMPTS, caption
+
+Asked = tuple[str, str]  # question, answer
+
+
+def questions(facts: Fact, rng: random.Random, n: int | None = None) -> list[dict[str, str]]:
+    """Questions with answers.
+
+    Args:
+        facts: the clip's facts.
+        rng: the random stream.
+        n: how many (fewer when the clip offers fewer kinds), each of another kind, a yes/no answer being yes or no
+            by a fair coin; None for one of every kind and both twins of every yes/no pair.
+    """
+    clip = Clip(facts)
+    kinds = [*OPEN, *(f"yesno-{kind}" for kind in CLAIMS)]
+    made: list[dict[str, str]] = []
+    for kind in kinds if n is None else _shuffled(rng, kinds):
+        if n is not None and len(made) >= n:
+            break
+        if kind in OPEN:
+            asked = OPEN[kind](clip, rng)
+            told = [] if asked is None else [asked]
+        else:
+            pair = CLAIMS[kind.removeprefix("yesno-")](clip, rng)
+            told = [] if pair is None else [(pair[0], "yes"), (pair[1], "no")]
+            if n is not None and told:
+                told = [pick(rng, told)]
+        made += [{"kind": kind, "question": question, "answer": answer} for question, answer in told]
+    return made
+
+
+def conversations(facts: Fact, rng: random.Random, n: int = 4) -> list[dict[str, str]]:
+    """One conversation in LLaVA form: a caption prompt or a question, then questions; `<video>` in the first turn.
+
+    Human turns carry the question's `kind` (caption-short, color, yesno-place ...) beside `from` and `value`.
+    """
+    turns = questions(facts, rng, n)
+    if rng.random() < 0.5 or not turns:
+        style = pick(rng, list(PROMPTS))
+        first = {"kind": f"caption-{style}", "question": PROMPTS[style], "answer": caption(facts, style, rng)}
+        turns = [first, *turns[: max(n - 1, 0)]]
+    told: list[dict[str, str]] = []
+    for number, turn in enumerate(turns):
+        mark = "" if number else "<video>\n"
+        told.append({"from": "human", "value": mark + turn["question"], "kind": turn["kind"]})
+        told.append({"from": "gpt", "value": turn["answer"]})
+    return told
+
+
+def _shuffled(rng: random.Random, items: list[str]) -> list[str]:
+    return [item for _, item in sorted((rng.random(), item) for item in items)]
+
+
+def _described(clip: Clip, index: int) -> str:
+    actor = clip.actors[index]
+    return f"the {actor['color']} {noun(actor['kind'], actor['count'])}"
+
+
+def _living(clip: Clip, index: int) -> bool:
+    return words.KINDS[clip.actors[index]["kind"]][0] in ("person", "animal")
+
+
+def _what(clip: Clip, rng: random.Random) -> Asked | None:
+    doers = [i for i in clip.named if any(e["actor"] == i for e in clip.events)]
+    doers = [i for i in doers if all(clip.clear(e) for e in clip.events if e["actor"] == i)]
+    if not doers:
+        return None
+    i = pick(rng, doers)
+    done = [e for e in clip.events if e["actor"] == i]
+    ask = pick(rng, (f"What {clip.do(i)} {clip.name(i)} do?", f"What {clip.be(i)} {clip.name(i)} doing?"))
+    return ask, ", then ".join(clip.finite(e) for e in done)
+
+
+def _who(clip: Clip, rng: random.Random) -> Asked | None:
+    told = [e for e in clip.told if sum(o["action"] == e["action"] for o in clip.events) == 1 and e["action"] != "meet"]
+    if not told:
+        return None
+    event = pick(rng, told)
+    i, target = event["actor"], event["target"]
+    if target is not None and rng.random() < 0.5:
+        ask = "Who" if _living(clip, target) and rng.random() < 0.5 else "What"
+        return f"{ask} {clip.do(i)} {clip.name(i)} {lex.VERBS[event['action']][0]}?", _described(clip, target)
+    ask = "Who" if _living(clip, i) and rng.random() < 0.5 else "What"
+    return f"{ask} {clip.verb(event, 's', way=False)}?", _described(clip, i)
+
+
+def _color(clip: Clip, rng: random.Random) -> Asked | None:
+    plain = [i for i in clip.named if clip.name(i).count(" ") == 1]
+    if not plain:
+        return None
+    i = pick(rng, plain)
+    new = [e["to_color"] for e in clip.events if e["actor"] == i and e["to_color"]]
+    ask = f"What color {clip.be(i)} {clip.name(i)}"
+    if new:
+        return pick(rng, ((f"{ask} at first?", clip.actors[i]["color"]), (f"{ask} at the end?", new[-1])))
+    return f"{ask}?", clip.actors[i]["color"]
+
+
+def _size(clip: Clip, rng: random.Random) -> Asked | None:
+    if not clip.named:
+        return None
+    i = pick(rng, clip.named)
+    first = " at first" if clip.changes(i, "grow", "shrink") else ""
+    return f"{pick(rng, ('How big', 'What size'))} {clip.be(i)} {clip.name(i)}{first}?", clip.actors[i]["size"]
+
+
+def _count(clip: Clip, rng: random.Random) -> Asked | None:
+    if rng.random() < 0.1:
+        number = len(clip.facts["shots"])
+        return ("How many scenes are there?", lex.NUMBERS[number]) if number in lex.NUMBERS else None
+    plain = [i for i in clip.named if clip.name(i).count(" ") == 1]
+    if not plain:
+        return None
+    i = pick(rng, plain)
+    things = noun(clip.actors[i]["kind"], 2)
+    ask = pick(rng, (f"How many {things} are there?", f"How many {things} do you see?"))
+    return ask, lex.NUMBERS[clip.actors[i]["count"]]
+
+
+def _place(clip: Clip, rng: random.Random) -> Asked | None:
+    shots = clip.facts["shots"]
+    if clip.one_shot:
+        ask = pick(rng, ("Where does this happen?", "Where are we?", "What place is this?"))
+        return ask, lex.PLACE_PHRASES[shots[0]["place"]][0]
+    at, ask = pick(rng, ((0, "Where does the video start?"), (-1, "Where does the video end?")))
+    return ask, lex.PLACE_PHRASES[shots[at]["place"]][0]
+
+
+def _direction(clip: Clip, rng: random.Random) -> Asked | None:
+    told = [e for e in clip.told if e["direction"]]
+    if not told:
+        return None
+    event = pick(rng, told)
+    answer = lex.DIRECTION_WORDS[event["direction"]][0]
+    do, name = clip.do(event["actor"]), clip.name(event["actor"])
+    way = pick(rng, ("Which way", "In which direction"))
+    if event["action"] == "turn":
+        return f"{way} {do} {name} go after turning around?", answer
+    return f"{way} {do} {name} {'go' if event['target'] is not None else clip.verb(event, 'bare', way=False)}?", answer
+
+
+def _speed(clip: Clip, rng: random.Random) -> Asked | None:
+    told = [e for e in clip.told if e["speed"]]
+    legged = [e for e in clip.told if e["action"] in ("walk", "run")]
+    if not told and not legged:
+        return None
+    event = pick(rng, told + legged)
+    be, do, name = clip.be(event["actor"]).capitalize(), clip.do(event["actor"]), clip.name(event["actor"])
+    if event["action"] in ("walk", "run"):
+        return f"{be} {name} walking or running?", inflect(event["action"], "ing")
+    return f"How fast {do} {name} {clip.verb(event, 'bare', way=False)}?", lex.SPEED_WORDS[event["speed"]][0]
+
+
+def _order(clip: Clip, rng: random.Random) -> Asked | None:
+    steps = clip.steps()
+    if len(steps) < 2:
+        return None
+    made: list[Asked] = []
+    for step, asks in ((steps[0], ("What happens first?", "How does it start?")), (steps[-1], ("What happens last?",))):
+        if len(step) == 1 and clip.clear(step[0]):
+            made.append((pick(rng, asks), clip.clause(step[0])))
+    for early, late in zip(steps, steps[1:], strict=False):
+        if len(early) != 1 or len(late) != 1 or not (clip.clear(early[0]) and clip.clear(late[0])):
+            continue
+        one, two = early[0], late[0]
+        i, k = one["actor"], two["actor"]
+        if i == k:
+            made.append(
+                (f"What {clip.do(i)} {clip.name(i)} do after {clip.verb(one, 'ing', way=False)}?", clip.finite(two))
+            )
+            made.append(
+                (f"What {clip.do(i)} {clip.name(i)} do before {clip.verb(two, 'ing', way=False)}?", clip.finite(one))
+            )
+        else:
+            names = (clip.name(i), clip.name(k)) if rng.random() < 0.5 else (clip.name(k), clip.name(i))
+            made.append((f"Which moves first, {names[0]} or {names[1]}?", clip.name(i)))
+            made.append((f"What happens after {clip.clause(one, way=False)}?", clip.clause(two)))
+    return pick(rng, made) if made else None
+
+
+def _when(clip: Clip, rng: random.Random) -> Asked | None:
+    if not clip.told:
+        return None
+    event = pick(rng, clip.told)
+    ask = f"When {clip.do(event['actor'])} {clip.name(event['actor'])} {clip.verb(event, 'bare', way=False)}?"
+    if event["action"] in words.MOMENTS:
+        return ask, f"at {event['start_s']:.1f} seconds"
+    return ask, f"from {event['start_s']:.1f} to {event['end_s']:.1f} seconds"
+
+
+def _duration(clip: Clip, rng: random.Random) -> Asked | None:
+    told = [e for e in clip.told if e["action"] not in words.MOMENTS and e["action"] not in ("stop", "turn")]
+    if not told or rng.random() < 0.3:
+        return "How long is the video?", f"{clip.facts['duration_s']:.1f} seconds"
+    event = pick(rng, told)
+    seconds = round(event["end_s"], 1) - round(event["start_s"], 1)
+    ask = f"How long {clip.do(event['actor'])} {clip.name(event['actor'])} {clip.verb(event, 'bare', way=False)}?"
+    return ask, f"{seconds:.1f} seconds"
+
+
+def _camera(clip: Clip, rng: random.Random) -> Asked | None:
+    if len({s["camera"] for s in clip.facts["shots"]}) > 1:
+        return None
+    ask = pick(rng, ("What does the camera do?", "How does the camera move?"))
+    return ask, "it " + inflect(lex.CAMERA_VERBS[clip.facts["shots"][0]["camera"]][0], "s")
+
+
+def _style(clip: Clip, rng: random.Random) -> Asked | None:
+    ask = pick(rng, ("What style is the video?", "How is the video drawn?", "What kind of picture is this?"))
+    return ask, lex.STYLE_NOUNS[clip.facts["style"]][0]
+
+
+def _relation(clip: Clip, rng: random.Random) -> Asked | None:
+    told = [r for r in clip.facts["relations"] if clip.names[r["a"]] and clip.names[r["b"]]]
+    if not told:
+        return None
+    r = pick(rng, told)
+    phrase = lex.RELATION_WORDS[r["relation"]][0]
+    asked = (
+        (f"What is {phrase} {clip.name(r['b'])}?", _described(clip, r["a"])),
+        (f"Where is {clip.name(r['a'])}?", f"{phrase} {clip.name(r['b'])}"),
+    )
+    return pick(rng, asked)
+
+
+def _absent(clip: Clip, rng: random.Random) -> Asked | None:
+    """Asks about a kind that is not there."""
+    here = {a["kind"] for a in clip.actors}
+    kind = pick(rng, [k for k in words.KINDS if k not in here])
+    if rng.random() < 0.3:
+        return f"How many {noun(kind, 2)} are there?", "none"
+    asks = (f"What color is the {kind}?", f"What does the {kind} do?", f"How big is the {kind}?")
+    return pick(rng, asks), f"there is no {kind}"
+
+
+OPEN: dict[str, Callable[[Clip, random.Random], Asked | None]] = {
+    "what": _what,
+    "who": _who,
+    "color": _color,
+    "size": _size,
+    "count": _count,
+    "place": _place,
+    "direction": _direction,
+    "speed": _speed,
+    "order": _order,
+    "when": _when,
+    "duration": _duration,
+    "camera": _camera,
+    "style": _style,
+    "relation": _relation,
+    "absent": _absent,
+}
