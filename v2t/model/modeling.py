@@ -95,7 +95,7 @@ class CineloopModel(CineloopPreTrainedModel):
     def get_query_tokens(
         self,
         pixel_values_videos: Tensor | None,
-        frame_times_s: Tensor,
+        frame_times_s: Tensor | None,
         frame_mask: Tensor | None = None,
         vision_hidden_states: Tensor | None = None,
     ) -> Tensor:
@@ -107,13 +107,13 @@ class CineloopModel(CineloopPreTrainedModel):
             frame_mask: (S, F) bool, True for real frames, which come first; None means all.
             vision_hidden_states: (S, F, N, D_vision) patch tokens kept from a frozen tower, instead of pixels.
         """
-        if (pixel_values_videos is None) == (vision_hidden_states is None):
-            raise UsageError("give either pixel_values_videos or vision_hidden_states")
         if frame_times_s is None:
             raise UsageError("frame_times_s is missing: the resampler needs the seconds of every frame")
         mask = None if frame_mask is None else frame_mask.bool()
         grid = None
-        if vision_hidden_states is None:
+        if (pixel_values_videos is None) == (vision_hidden_states is None):
+            raise UsageError("give either pixel_values_videos or vision_hidden_states")
+        if pixel_values_videos is not None:
             vision_hidden_states = encode_frames(
                 self.vision_tower, pixel_values_videos, mask, self.config.vision_chunk_frames
             )  # (S, F, N, D_vision)
@@ -217,7 +217,7 @@ class CineloopForConditionalGeneration(CineloopPreTrainedModel, GenerationMixin)
 
     def set_output_embeddings(self, value: nn.Module) -> None:
         """Replaces the head."""
-        self.lm_head = value
+        self.lm_head = value  # type: ignore[assignment]
 
     def get_input_embeddings(self) -> nn.Module:
         """The LLM's word embeddings."""

@@ -16,7 +16,8 @@ import numpy as np
 from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin
 
 from v2t.base.errors import UsageError
-from v2t.model.video_processing import CineloopVideoProcessor, flat_clips
+from v2t.model.clips import flat_clips
+from v2t.model.video_processing import CineloopVideoProcessor
 
 VIDEO_TOKEN = "<video>"
 IMAGE_MARK = "<image>"
@@ -51,7 +52,7 @@ CHAT_TEMPLATE = """\
 """
 
 
-class CineloopProcessorKwargs(ProcessingKwargs, total=False):
+class CineloopProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
     """Defaults of a call: tensors, padded on the left so that generation can go on at the right."""
 
     _defaults = {

@@ -252,7 +252,7 @@ class CineloopResampler(PreTrainedModel):
     def _time_embedding(self, frame_times_s: Tensor, frame_mask: Tensor | None) -> Tensor:
         real = torch.ones_like(frame_times_s, dtype=torch.bool) if frame_mask is None else frame_mask
         features = time_features(frame_times_s, real, self.config.time_features)  # (S, F, 2K + 1)
-        times = self.time_mlp(features.to(self.time_mlp[0].weight.dtype))  # (S, F, D)
+        times = self.time_mlp(features.to(self.space_proj.weight.dtype))  # (S, F, D)
         return times * real[..., None]
 
     def _check(self, patch_tokens: Tensor, frame_times_s: Tensor, frame_mask: Tensor | None) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -21,19 +20,16 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
 from v2t.base.errors import UsageError
+from v2t.model.clips import FITS, Still, cut_segments, fit_frames, flat_clips, rgb_frames, timed
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec, choose
 
-FITS = ("stretch", "letterbox")
-LETTERBOX_GREY = 127
-
-
 # Settings beyond those every video processor of transformers has. In this form the types are real objects, which
 # transformers needs, and not the strings that annotations are in this file.
-CineloopVideosKwargs = TypedDict(  # type: ignore[misc]
+CineloopVideosKwargs = TypedDict(
     "CineloopVideosKwargs",
     {
-        **VideosKwargs.__annotations__,
+        **VideosKwargs.__annotations__,  # type: ignore[misc]
         "sampler": str | None,
         "segment_frames": int | None,
         "segment_s": float | None,
@@ -43,13 +39,6 @@ CineloopVideosKwargs = TypedDict(  # type: ignore[misc]
     },
     total=False,
 )
-
-
-@dataclass(frozen=True)
-class Still:
-    """A picture that stands as a clip of one frame: uint8 (1, H, W, 3)."""
-
-    pixels: np.ndarray
 
 
 class CineloopVideoProcessor(BaseVideoProcessor):
@@ -155,23 +144,23 @@ class CineloopVideoProcessor(BaseVideoProcessor):
         metadata = iter(_one_each(metadata, described, "video_metadata"))
         times = iter(_one_each(times, described, "frame_times_s"))
         return [
-            _still_frames(video)
-            if isinstance(video, Still)
-            else self._clip(video, next(metadata), next(times), changes)
+            video.frames() if isinstance(video, Still) else self._clip(video, next(metadata), next(times), changes)
             for video in videos
         ]
 
     def _clip(self, video: Any, metadata: Mapping | None, times: Any, changes: dict[str, Any]) -> Frames:
         spec = self.sample_spec(**changes)
         if isinstance(video, str | os.PathLike):
-            from v2t.video.decode import decode
+            from v2t.video.decode import Request, decode
 
-            return decode(os.fspath(video), spec)
+            size = changes.get("size") or self.size
+            stretched = _setting(changes, self, "do_resize") and (changes.get("fit") or self.fit) == "stretch"
+            return decode(video, Request(spec=spec, size=(size["height"], size["width"]) if stretched else None))
         if isinstance(video, Frames):
             return video
         pixels = rgb_frames(video)
         sampled = times is not None or (metadata is not None and metadata.get("frames_indices") is not None)
-        frames = _timed(pixels, metadata, times)
+        frames = timed(pixels, metadata, times)
         asked = changes.get("do_sample_frames")
         if asked or (asked is None and self.do_sample_frames and not sampled):
             kept = choose(spec, frames.times_s, frames.duration_s, **_whole_grid(frames, spec))
@@ -191,77 +180,8 @@ class CineloopVideoProcessor(BaseVideoProcessor):
         return values
 
 
-def flat_clips(videos: Any) -> list[Any]:
-    """Clips in order, out of any nesting; pictures become `Still`, a list of pictures becomes one array."""
-    if isinstance(videos, list | tuple):
-        if len(videos) and all(_is_picture(item) for item in videos):
-            return [np.concatenate([rgb_frames(_array(item)[None]) for item in videos])]  # (T, H, W, 3)
-        return [clip for item in videos for clip in flat_clips(item)]
-    if _is_picture(videos):
-        return [Still(rgb_frames(_array(videos)[None]))]
-    return [videos]
-
-
-def rgb_frames(video: Any) -> np.ndarray:
-    """uint8 (T, H, W, 3) from an array or tensor (T, H, W, C) or (T, C, H, W) with one, three or four channels."""
-    pixels = _array(video)
-    if pixels.ndim == 4 and pixels.shape[-1] not in (1, 3, 4) and pixels.shape[1] in (1, 3, 4):
-        pixels = pixels.transpose(0, 2, 3, 1)  # (T, H, W, C)
-    if pixels.ndim != 4 or pixels.dtype != np.uint8 or pixels.shape[-1] not in (1, 3, 4) or not len(pixels):
-        raise UsageError(
-            f"a clip must be a path, Frames, or uint8 (T, H, W, 3) with T >= 1; got {type(video).__name__} "
-            f"{pixels.dtype} {pixels.shape}"
-        )
-    return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels.repeat(3, axis=-1)  # (T, H, W, 3)
-
-
-def fit_frames(pixels: np.ndarray, size: tuple[int, int], fit: str = "stretch") -> np.ndarray:
-    """(T, H, W, 3) uint8 to (T, *size, 3): area averages where it shrinks, bilinear where it grows."""
-    import cv2
-
-    height, width = pixels.shape[1:3]
-    if (height, width) == tuple(size):
-        return pixels
-    inner = size
-    if fit == "letterbox":
-        scale = min(size[0] / height, size[1] / width)
-        inner = (max(1, round(height * scale)), max(1, round(width * scale)))
-    shrinks = inner[0] < height or inner[1] < width
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    out = np.full((len(pixels), *size, 3), LETTERBOX_GREY, dtype=np.uint8)
-    for index, frame in enumerate(pixels):
-        resized = cv2.resize(np.ascontiguousarray(frame), (inner[1], inner[0]), interpolation=way)  # (h, w, 3)
-        out[index, top : top + inner[0], left : left + inner[1]] = resized
-    return out
-
-
-def cut_segments(pixels: np.ndarray, times_s: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Segments of `length` frames: pixels (T, 3, H, W) to (S, F, 3, H, W), times and mask (S, F); zeros fill up."""
-    segments = -(-len(pixels) // length)
-    missing = segments * length - len(pixels)
-    mask = np.arange(segments * length) < len(pixels)  # (S*F,)
-    times = np.concatenate([times_s, np.repeat(times_s[-1:], missing)]).astype(np.float32)  # (S*F,)
-    filled = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), pixels.dtype)])  # (S*F, 3, H, W)
-    shape = (segments, length)
-    return filled.reshape(*shape, *pixels.shape[1:]), times.reshape(shape), mask.reshape(shape)
-
-
 def _setting(changes: Mapping[str, Any], processor: Any, name: str) -> Any:
     return changes[name] if changes.get(name) is not None else getattr(processor, name)
-
-
-def _is_picture(item: Any) -> bool:
-    return (hasattr(item, "convert") and hasattr(item, "getbands")) or getattr(item, "ndim", None) == 3
-
-
-def _array(item: Any) -> np.ndarray:
-    if hasattr(item, "convert") and hasattr(item, "getbands"):  # a PIL image, whatever its mode
-        return np.asarray(item.convert("RGB"))  # (H, W, 3)
-    array = np.asarray(item.cpu() if hasattr(item, "cpu") else item)
-    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
-        return array.transpose(1, 2, 0)  # (H, W, C)
-    return array
 
 
 def _one_each(given: Any, count: int, name: str) -> list[Any]:
@@ -278,24 +198,6 @@ def _one_each(given: Any, count: int, name: str) -> list[Any]:
     return entries
 
 
-def _timed(pixels: np.ndarray, metadata: Mapping | None, times: Any) -> Frames:
-    fps = None if metadata is None else metadata.get("fps")
-    if times is None and fps:
-        indices = metadata.get("frames_indices") if metadata is not None else None
-        times = np.arange(len(pixels)) / fps if indices is None else np.asarray(indices, dtype=np.float64) / fps
-    if times is None and len(pixels) == 1:
-        times = [0.0]
-    if times is None:
-        raise UsageError(
-            f"an array of {len(pixels)} frames needs its times",
-            hint="give frame_times_s=[...] seconds, or video_metadata with fps, or a path or Frames",
-        )
-    times = np.asarray(times, dtype=np.float64)
-    gap = float(np.diff(times).mean()) if len(times) > 1 else 1.0
-    duration = (metadata or {}).get("duration") or float(times[-1] - times[0]) + gap
-    return Frames(pixels, times, duration_s=max(duration, 0.0), fps=float(fps or 1 / gap))
-
-
 def _whole_grid(frames: Frames, spec: SampleSpec) -> dict[str, np.ndarray]:
     """What the samplers that look at the clip need, from an array: no key frames are known, motion is measured."""
     if spec.sampler == "keyframe":
@@ -305,10 +207,6 @@ def _whole_grid(frames: Frames, spec: SampleSpec) -> dict[str, np.ndarray]:
 
         return {"motion_times_s": frames.times_s, "motion_energy": motion_energy(frames.pixels[..., 1])}
     return {}
-
-
-def _still_frames(still: Still) -> Frames:
-    return Frames(still.pixels, np.zeros(1), duration_s=0.0, fps=1.0, decoder="image")
 
 
 def _metadata(clip: Frames) -> VideoMetadata:

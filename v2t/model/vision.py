@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModel
 
 from v2t.base.errors import UsageError
@@ -25,7 +25,7 @@ def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def encode_frames(
-    tower: nn.Module, pixel_values_videos: Tensor, frame_mask: Tensor | None = None, chunk_frames: int = 256
+    tower: PreTrainedModel, pixel_values_videos: Tensor, frame_mask: Tensor | None = None, chunk_frames: int = 256
 ) -> Tensor:
     """Patch tokens of every frame.
 
