@@ -128,7 +128,7 @@ def test_resume_equals_uninterrupted_to_the_bit(tmp_path, optimizer):
 
 
 def test_killed_run_resumes_to_the_same_weights(tmp_path):
-    """kill -9 in the middle of a step, in a process of its own, with a loader process ahead of it."""
+    """Kill -9 in the middle of a step, in a process of its own, with a loader process ahead of it."""
     script = textwrap.dedent("""
         import os, signal, sys
         sys.path.insert(0, sys.argv[2])
