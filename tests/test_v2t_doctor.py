@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import re
-import subprocess
-import sys
 
 import pytest
 
@@ -89,11 +86,9 @@ def test_readiness_names_what_is_missing_and_for_what():
 
 
 def test_every_command_of_the_program_is_in_the_table():
-    code = "import sys; sys.argv = ['v2t', '--help']; from v2t.cli import main; sys.exit(main())"
-    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    listed = re.search(r"\{([\w,-]+)\}", text)
-    assert listed, text
-    assert {f"v2t {name}" for name in listed.group(1).split(",")} <= set(commands.COMMANDS)
+    from v2t.cli import COMMANDS
+
+    assert {f"v2t {name}" for name in COMMANDS} <= set(commands.COMMANDS)
 
 
 @pytest.mark.parametrize(
