@@ -1,9 +1,9 @@
 """Write frames as an H.264 mp4 that every player and every decoder reads.
 
-In: uint8 RGB (T, H, W, 3), or any iterable of (H, W, 3). Out: an mp4 file: H.264, yuv420p, BT.709 (converted and tagged),
-constant frame rate exactly as stated, exactly T frames, index in front, no metadata. Written beside its place and renamed,
-so no torn file is ever seen. Odd sizes: yuv420p halves both sides of the chroma planes, so an odd height or width is
-PADDED by repeating the last row or column (H, W become the next even numbers); nothing is scaled or cropped.
+In: uint8 RGB (T, H, W, 3), or any iterable of (H, W, 3). Out: an mp4 file: H.264, yuv420p, BT.709 (converted and
+tagged), constant frame rate exactly as stated, exactly T frames, index in front, no metadata. Written beside its place
+and renamed, so no torn file is ever seen. Odd sizes: yuv420p halves both sides of the chroma planes, so an odd height
+or width is PADDED by repeating the last row or column (H, W become the next even numbers); nothing is scaled or cut.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ def encode(
         UsageError: no frame, a wrong type or shape, fps or crf out of range.
         ItemError: DISK_FULL, or ENCODE_ERROR with the library's message.
     """
+    from av.error import FFmpegError
+
     rate = _rate(fps)
     if not 0 <= crf <= 51:
         raise UsageError(f"crf must be within 0 and 51, got {crf!r}")
@@ -52,8 +54,8 @@ def encode(
     try:
         _write(pixels, temporary, rate, {"crf": str(crf), "preset": preset}, threads)
         os.replace(temporary, target)
-    except OSError as error:  # PyAV's errors are OSErrors too
-        code = "DISK_FULL" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "ENCODE_ERROR"
+    except (OSError, FFmpegError) as error:
+        code = "DISK_FULL" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "ENCODE_ERROR"
         raise ItemError(f"cannot write {os.fsdecode(target)!r}: {error}", code=code) from error
     finally:
         temporary.unlink(missing_ok=True)

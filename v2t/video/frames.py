@@ -19,7 +19,7 @@ class Frames:
         pixels: uint8 (T, H, W, 3), RGB, rotation already applied.
         times_s: float64 (T,), strictly increasing true presentation seconds. Zero is the first frame of the FILE, also
             when only a window of it was asked for; `relative_times_s` counts from the start of the window.
-        duration_s: seconds covered by the file, or by the window that was asked for; at least the shown time of a frame.
+        duration_s: seconds covered by the file, or by the window that was asked for, >= 0.
         fps: mean frame rate of the file (of the source, not of the sample), > 0.
         decoder: who made the pixels: "decord", "torchcodec", "pyav", "pillow", or the name of a renderer.
         warnings: plain sentences, each starting with a stable code ("TRUNCATED: ...").

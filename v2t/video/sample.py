@@ -1,8 +1,9 @@
 """Which frames of a clip to look at: pure arithmetic on seconds, no decoding.
 
-In: a `SampleSpec` and the presentation times of a clip's frames (N,), seconds. Out: strictly increasing positions of the
-frames to read, or target seconds. Every sampler reaches from the first to the last second of the window, for any length
-of one frame or more, and never gives a frame twice: where fewer frames exist than were asked for, fewer are returned.
+In: a `SampleSpec` and the presentation times of a clip's frames (N,), seconds. Out: strictly increasing positions of
+the frames to read. Every sampler reaches from the first to the last second of the window, for any length of one frame
+or more (a single frame is taken from the middle), and never gives a frame twice: where fewer frames exist than were
+asked for, fewer are returned.
 
 `uniform` equal steps in time, both ends included · `fps` a fixed rate · `segment` so many frames for every started
 `segment_s` seconds (bounded cost per second, unbounded length) · `keyframe` the codec's intra frames first, the widest
@@ -112,8 +113,8 @@ def choose(
         times_s: float64 (N,) strictly increasing presentation seconds of all frames.
         duration_s: seconds from the first frame to the end of the last.
         keyframe_times_s: (K,) seconds of the intra frames; needed by `keyframe`, may be empty.
-        motion_times_s, motion_energy: (M,) any grid of seconds, and the change since the grid point before, >= 0; needed
-            by `motion`, may be empty.
+        motion_times_s, motion_energy: (M,) any grid of seconds, and the change since the grid point before, >= 0;
+            needed by `motion`, may be empty.
 
     Raises:
         ItemError: NO_FRAMES when the window holds no frame.

@@ -1,0 +1,149 @@
+"""Reading frames with PyAV, by presentation time: seek to an intra frame, decode forward, match each frame's time.
+
+In: an open `Source`, its `Table` and positions. Out: upright RGB frames on a `Canvas`; the motion sampler's energies.
+Letters: M grid points.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from v2t.video.canvas import Canvas, resized
+from v2t.video.container import Layout, Source
+from v2t.video.sample import SampleSpec, motion_energy, window
+from v2t.video.stream import check_pixels, demuxed, open_container
+from v2t.video.table import Table
+
+_NEAR = 16  # frames; decoding on is cheaper than seeking this little
+_MOTION_FPS, _MOTION_POINTS, _MOTION_SIZE = 8.0, 4096, (36, 64)
+
+
+class Walk:
+    """Decode one stream forward from any frame, saying which frame of the table each one is."""
+
+    def __init__(self, container: Any, table: Table, threads: int) -> None:
+        self.container, self.table = container, table
+        self.stream = container.streams[table.stream]
+        self.stream.thread_type = "AUTO"
+        self.stream.codec_context.thread_count = threads
+        self.keys = np.flatnonzero(table.is_key).tolist()
+        self.lookup = None if table.pts is None else {int(pts): i for i, pts in enumerate(table.pts)}
+        self.fresh = True
+        self.errors = 0
+
+    def key_before(self, position: int) -> int:
+        """The last intra frame at or before a frame; 0 where there is none or frames have no times to seek by."""
+        found = bisect_right(self.keys, position) - 1
+        return self.keys[found] if found >= 0 and self.lookup is not None else 0
+
+    def from_position(self, position: int) -> Iterator[tuple[int, Any]]:
+        """(position, frame) in the order of showing, from the intra frame at or before `position`."""
+        import av.error
+
+        key = self.key_before(position)
+        if key > 0 or not self.fresh:
+            self.container.seek(self._place(key), stream=self.stream)
+        self.fresh = False
+        count = 0
+        for packet in demuxed(self.container, self.stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                self.errors += 1
+                continue
+            for frame in frames:
+                if self.lookup is None:
+                    if count < len(self.table.times_s):
+                        yield count, frame
+                    count += 1
+                elif frame.pts in self.lookup:
+                    yield self.lookup[frame.pts], frame
+
+    def _place(self, key: int) -> int:
+        # mp4 is indexed by decoding time, the others by presentation time.
+        if self.table.info.container == "mov" or self.table.pts is None:
+            return int(self.table.dts[key])
+        return int(self.table.pts[key])
+
+
+def read_pyav(
+    source: Source, layout: Layout, table: Table, positions: list[int], canvas: Canvas, threads: int
+) -> list[str]:
+    """Put the frames at `positions` on `canvas`; returns warnings. What cannot be read stays absent there."""
+    damaged = 0
+    for linear in (False, True):  # a second time without seeking when seeking lost frames
+        wanted = [i for i in range(len(positions)) if not canvas.there[i]]
+        if not wanted:
+            break
+        with open_container(source, layout) as container:
+            walk = Walk(container, table, threads)
+            damaged += _walk_through(walk, positions, wanted, canvas, linear)
+        if layout.missing_bytes or walk.key_before(positions[-1]) == 0:
+            break
+    if walk.errors or damaged:
+        return [f"DAMAGED: {walk.errors} packets could not be decoded, {damaged} frames were repaired by the decoder"]
+    return []
+
+
+def _walk_through(walk: Walk, positions: list[int], wanted: list[int], canvas: Canvas, linear: bool) -> int:
+    """Put the wanted frames on the canvas; returns how many the decoder marked as damaged."""
+    at = damaged = 0
+    while at < len(wanted):
+        jump = False
+        for position, frame in walk.from_position(0 if linear else positions[wanted[at]]):
+            while at < len(wanted) and positions[wanted[at]] < position:
+                at += 1  # passed without being seen
+            if at < len(wanted) and positions[wanted[at]] == position:
+                damaged += bool(frame.is_corrupt)
+                canvas.put(wanted[at], _upright(frame, walk.table, canvas))
+                at += 1
+            if at == len(wanted):
+                return damaged
+            if not linear and walk.key_before(positions[wanted[at]]) > position + _NEAR:
+                jump = True
+                break
+        if not jump:
+            return damaged
+    return damaged
+
+
+def _upright(frame: Any, table: Table, canvas: Canvas) -> np.ndarray:
+    check_pixels(frame.height, frame.width, canvas.limits.max_pixels, str(table.info.path))
+    canvas.sizes.add((frame.height, frame.width))
+    rgb = frame.to_ndarray(format="rgb24")  # (h, w, 3) as stored
+    if table.info.rotation:
+        rgb = np.rot90(rgb, k=-(table.info.rotation // 90))  # (H, W, 3) as shown
+    if table.info.mirrored:
+        rgb = rgb[:, ::-1]
+    target = (table.info.height, table.info.width)
+    if rgb.shape[:2] != target and rgb.shape[:2] != canvas.size:  # the size changed within the stream
+        rgb = resized(np.ascontiguousarray(rgb), target)
+    return np.ascontiguousarray(rgb)
+
+
+def motion_grid(
+    source: Source, layout: Layout, table: Table, spec: SampleSpec, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(seconds (M,), change (M,)) over the window, from thumbnails at no more than 8 a second."""
+    first, stop = window(table.times_s, table.info.duration_s, spec.start_s, spec.end_s)
+    span = float(table.times_s[stop - 1] - table.times_s[first])
+    step = max(1.0 / _MOTION_FPS, span / _MOTION_POINTS)
+    height, width = _MOTION_SIZE
+    times: list[float] = []
+    thumbnails: list[np.ndarray] = []
+    with open_container(source, layout) as container:
+        for position, frame in Walk(container, table, threads).from_position(first):
+            if position >= stop:
+                break
+            at = float(table.times_s[position])
+            if position < first or (times and at - times[-1] < step - 1e-6):
+                continue
+            small = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
+            times.append(at)
+            thumbnails.append(small.to_ndarray())
+    gray = np.stack(thumbnails) if thumbnails else np.zeros((0, height, width), np.uint8)  # (M, h, w)
+    return np.array(times), motion_energy(gray)
