@@ -44,7 +44,7 @@ def chance(rng: random.Random, share: float) -> bool:
 @lru_cache(maxsize=4096)
 def inflect(phrase: str, form: str) -> str:
     """Inflect the first word of a verb phrase; `form` is s (he rolls), pl (they roll), bare (roll) or ing."""
-    if " and " in phrase:
+    if " and go" in phrase:  # two verbs; "bounce up and down" is one
         return " and ".join(inflect(part, form) for part in phrase.split(" and "))
     verb, _, rest = phrase.partition(" ")
     if verb == "not":
