@@ -168,7 +168,8 @@ def _claim(folder: Path, config: WorldConfig, *, overwrite: bool) -> None:
 def _write_clips(config: WorldConfig, folder: Path, indices: list[int], workers: int) -> Iterator[None]:
     if workers <= 1 or len(indices) < 2:
         for index in indices:
-            yield _write_clip((config, folder, index))
+            _write_clip((config, folder, index))
+            yield
         return
     context = multiprocessing.get_context("spawn")  # OpenCV's threads do not survive a fork
     with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
