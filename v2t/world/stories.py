@@ -401,3 +401,27 @@ def _relation(draw: Draw) -> Told:
         events=(event,),
         relations=(Relation(a=0, relation=relation, b=1),),
     )
+
+
+def crowd(draw: Draw) -> Told:
+    """A shot for teaching the eye: three to six single figures anywhere, most of them moving; nothing is told of it.
+
+    Far more of each picture is covered by figures than in a story, so each frame teaches more.
+    """
+    actors, events = [], []
+    for index in range(3 + draw.integer(4)):
+        actor = _actor(draw, count=1)
+        actors.append(
+            replace(actor, x=draw.uniform(0.08, 0.92), y=draw.uniform(0.15, 0.88), depth=draw.uniform(0, 1))
+        )
+        action = draw.weighted({"spin": 0.25, "grow": 0.12, "shrink": 0.12, "shake": 0.1, "jump": 0.1, "": 0.31})
+        if not action or is_held_out(actor.kind, actor.color, action):
+            action, travel = words.travel_action(actor.kind, "slow"), draw.uniform(0.05, 0.2)
+            way = "right" if actor.facing > 0 else "left"
+            if is_held_out(actor.kind, actor.color, action):
+                continue
+            events.append(Event(actor=index, action=action, start_s=0, end_s=2, direction=way, travel=travel))
+        else:
+            events.append(Event(actor=index, action=action, start_s=0, end_s=2, speed="slow"))
+    place, camera = draw.pick(words.PLACES), draw.pick(words.CAMERAS)
+    return Told(seconds=2.0, place=place, camera=camera, actors=tuple(actors), events=tuple(events))
