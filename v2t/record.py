@@ -64,12 +64,12 @@ def captioned(clip: Clip, frames: Frames, output: CaptionOutput, question: Quest
     Raises:
         ItemError: BAD_CAPTION, the answer is empty.
     """
-    text = output.text.strip()
+    text = _utf8(output.text).strip()
     if not text:
         raise ItemError(
             "the model answered with an empty caption", code="BAD_CAPTION", hint="another --prompt or model"
         )
-    warnings = [*frames.warnings, *output.warnings]
+    warnings = [_utf8(warning) for warning in (*frames.warnings, *output.warnings)]
     if output.finish == "length":
         warnings.append(f"CUT: the caption was cut after {output.tokens} tokens")
     segments = question.segments(text, float(frames.duration_s)) if question.segments else []
@@ -101,8 +101,13 @@ def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
         "tokens": 0,
         "seconds": 0.0,
         "warnings": [],
-        "error": {key: str(value) for key, value in error.record().items()},
+        "error": {key: _utf8(str(value)) for key, value in error.record().items()},
     }
+
+
+def _utf8(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates, from file names or a model's JSON, are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _head(clip: Clip, status: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from v2t.base.errors import UsageError
 from v2t.base.log import logger, printable
 
 HEARTBEAT_STALE_S = 600.0
+_LINGER_S = 5.0
 
 
 class FolderLock:
@@ -38,14 +39,21 @@ class FolderLock:
         import fcntl
 
         self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = self._owner()
-            os.close(self._handle)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            raise self._refusal(owner) from error
+        deadline = time.monotonic() + _LINGER_S
+        while True:
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                owner = self._owner()
+                # A run killed in the moment it starts a child leaves the lock with that child until it has begun.
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES) and _is_dead(owner) and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    continue
+                os.close(self._handle)
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise
+                raise self._refusal(owner) from error
         owner = self._owner()
         if owner and owner.get("host") != socket.gethostname() and self._age_s() < HEARTBEAT_STALE_S:
             os.close(self._handle)
@@ -93,3 +101,17 @@ class FolderLock:
             code="LOCKED",
             hint="wait for it, or give this run another -o",
         )
+
+
+def _is_dead(owner: dict[str, Any]) -> bool:
+    """Whether the owner was a process of this machine that is gone; False when that cannot be said."""
+    pid = owner.get("pid")
+    if not isinstance(pid, int) or owner.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

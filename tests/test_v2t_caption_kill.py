@@ -1,0 +1,155 @@
+"""kill -9 at fifty random moments of a run over 300 clips, resumed each time: every clip one record, no torn file."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from v2t.base.journal import decode_entry
+from v2t.video.encode import encode
+
+NUM_CLIPS, NUM_KILLS = 300, 50
+COLOURS = ("red", "green", "blue")
+
+# Run by another Python, so that the tests' own process is never forked. Each line on its stdin is one run, in a child
+# of its own whose process id it prints; captions are read off the pixels, so one on the wrong clip would show.
+DRIVER = """
+import os, sys, time
+from concurrent.futures import Future
+from pathlib import Path
+from v2t import caption
+from v2t.captioners import CaptionOutput
+from v2t.video.sample import SampleSpec
+from v2t.video.decode import Request, decode
+
+class Captioner:
+    name, revision, spec, frame_size = "colour", "1", SampleSpec(num_frames=2), (16, 16)
+    def load(self): pass
+    def caption(self, batch, prompts, *, max_new_tokens, seed):
+        time.sleep(0.008)
+        means = [frames.pixels.mean(axis=(0, 1, 2)) for frames in batch]
+        return [CaptionOutput(text="It is " + ("red", "green", "blue")[int(m.argmax())] + ".", tokens=3) for m in means]
+
+class Here:
+    def __init__(self, num_workers, limits): pass
+    def __enter__(self): return self
+    def __exit__(self, *exc): pass
+    def submit(self, path, spec, size):
+        future = Future()
+        future.set_result(decode(os.fsencode(path), Request(spec=spec, size=size)))
+        return future
+
+clips, isolated = sys.argv[1], sys.argv[2] == "isolated"
+if not isolated:
+    caption.DecoderPool = Here
+config = caption.CaptionConfig(batch_size=4, workers=1)
+decode(os.fsencode(next(Path(clips).rglob("*.mp4"))), Request(spec=SampleSpec()))
+print("ready", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        try:
+            code = caption.run([clips], Path(line.strip()), config, captioner=Captioner()).exit_code
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            code = 99
+        os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for channel, colour in enumerate(COLOURS):
+        pixels = np.zeros((4, 16, 16, 3), np.uint8)
+        pixels[..., channel] = 220
+        encode(pixels, folder / f"{colour}.mp4", fps=4)
+        for i in range(channel, NUM_CLIPS, len(COLOURS)):
+            target = folder / f"part{i % 7}" / f"clip {i:03}.mp4"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / f"{colour}.mp4", target)
+        (folder / f"{colour}.mp4").unlink()
+    return folder
+
+
+def expected(clip_id: str) -> str:
+    return f"It is {COLOURS[int(clip_id[-7:-4]) % len(COLOURS)]}."
+
+
+def look(out: Path) -> None:
+    """What must hold at any moment, whatever was killed when."""
+    for sidecar in out.rglob("*.txt"):
+        if not sidecar.name.startswith(".tmp-"):
+            clip_id = sidecar.relative_to(out).with_suffix(".mp4").as_posix()
+            assert sidecar.read_text() == expected(clip_id) + "\n"
+    if (out / "captions.jsonl").exists():
+        text = (out / "captions.jsonl").read_text()
+        ids = [json.loads(line)["id"] for line in text.splitlines()]
+        assert text.endswith("\n") and len(set(ids)) == len(ids)
+
+
+def check_whole(out: Path) -> None:
+    look(out)
+    rows = [json.loads(line) for line in (out / "captions.jsonl").read_text().splitlines()]
+    assert len(rows) == len({row["id"] for row in rows}) == NUM_CLIPS
+    assert all(row["status"] == "ok" and row["caption"] == expected(row["id"]) for row in rows)
+    assert all(row["model"] == "colour" and "edited" not in row for row in rows)  # none taken for a person's
+    assert len(list(out.rglob("*.txt"))) == NUM_CLIPS
+    entries = [decode_entry(line) for line in (out / ".v2t/journal.jsonl").read_bytes().splitlines(keepends=True)]
+    journalled = [entry["record"]["id"] for entry in entries if entry["kind"] == "clip"]
+    assert len(journalled) == len(set(journalled)) == NUM_CLIPS  # nothing was lost, and nothing was done twice
+
+
+def rounds(clips: Path, folder: Path, *, isolated: bool, longest_s: float) -> None:
+    draw = random.Random(5)
+    command = [sys.executable, "-c", DRIVER, str(clips), "isolated" if isolated else "here"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdin is not None and driver.stdout is not None
+        assert driver.stdout.readline() == "ready\n"
+
+        def one_run(out: Path, after_s: float | None) -> int:
+            driver.stdin.write(f"{out}\n")
+            driver.stdin.flush()
+            child = int(driver.stdout.readline())
+            if after_s is not None:
+                time.sleep(after_s)
+                try:
+                    os.kill(child, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass  # it was done before
+            return int(driver.stdout.readline())
+
+        kills = finished = 0
+        while kills < NUM_KILLS:
+            code = one_run(folder / f"out{finished}", draw.uniform(0, longest_s))
+            look(folder / f"out{finished}")
+            assert code in (0, -signal.SIGKILL)
+            if code == 0:
+                check_whole(folder / f"out{finished}")
+                finished += 1
+            else:
+                kills += 1
+        assert one_run(folder / f"out{finished}", None) == 0
+        check_whole(folder / f"out{finished}")
+        driver.stdin.close()
+
+
+def test_fifty_kills_lose_nothing_and_repeat_nothing(clips, tmp_path):
+    rounds(clips, tmp_path, isolated=False, longest_s=0.12)
+
+
+@pytest.mark.slow
+def test_fifty_kills_with_decoders_in_processes_of_their_own(clips, tmp_path):
+    rounds(clips, tmp_path, isolated=True, longest_s=1.5)
