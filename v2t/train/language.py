@@ -1,0 +1,258 @@
+"""Stage `language`: the starter's LLM, and its tokenizer, learn the words of the cartoon world from nothing.
+
+In: captions, questions and answers of the world's scenes, no pixels. Out: `final/`, a causal LLM of transformers and
+its byte-level BPE tokenizer. In a share of the conversations a line of facts stands where the video will stand, so the
+LLM learns to say what it is told before `align` has to tell it by visual tokens.
+Letters: R sequences, L tokens of a sequence (conversations packed one after another), V vocabulary.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from v2t.base.runtime import to_device
+from v2t.base.stream import stream
+from v2t.data.chat import END, IGNORE, START, Encoded, Turn, encode
+from v2t.train.recipe import StageConfig
+from v2t.world.questions import questions
+from v2t.world.scene import sample_scene
+from v2t.world.words import PROMPTS, caption
+
+VIDEO, END_OF_TEXT = "<video>", "<|endoftext|>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """The LLM and what it reads.
+
+    `llm` holds `model_type` and the differences to that family's defaults; the vocabulary is set from the tokenizer.
+    `sequence_length` tokens of conversations stand in a row. `facts_share` of the conversations begin with the facts.
+    `tokenizer` names a saved tokenizer; none trains one of `vocab_size` on the texts of `tokenizer_scenes` scenes.
+    """
+
+    llm: dict[str, Any]
+    vocab_size: int = 1536
+    tokenizer_scenes: int = 20_000
+    tokenizer: Path | None = None
+    sequence_length: int = 512
+    facts_share: float = 0.8
+    eval_sequences: int = 64
+    eval_seed: int = 7
+
+    def __post_init__(self) -> None:
+        if self.vocab_size < 300:
+            raise ValueError(f"vocab_size must hold 256 bytes and the special tokens, got {self.vocab_size}")
+        if not 0 <= self.facts_share <= 1:
+            raise ValueError(f"facts_share must be in [0, 1], got {self.facts_share}")
+
+
+def facts_line(facts: dict[str, Any]) -> str:
+    """The facts of a scene as one terse line, in place of its video."""
+    shots = [f"{s['start_s']:.1f}-{s['end_s']:.1f} {s['place']} {s['camera']}" for s in facts["shots"]]
+    actors = [f"{a['count']} {a['size']} {a['color']} {a['kind']}" for a in facts["actors"]]
+    events = []
+    for event in facts["events"]:
+        more = [event[key] for key in ("direction", "speed", "to_color") if event[key]]
+        target = [f"at {event['target']}"] if event["target"] is not None else []
+        times = f"{event['start_s']:.1f}-{event['end_s']:.1f}"
+        events.append(" ".join([times, str(event["actor"]), event["action"], *more, *target]))
+    relations = [f"{r['a']} {r['relation']} {r['b']}" for r in facts["relations"]]
+    parts = [facts["style"], *shots, *(f"{n} is {text}" for n, text in enumerate(actors)), *events, *relations]
+    return "; ".join(parts)
+
+
+def conversation(split: str, seed: int, index: int, facts_share: float) -> list[Turn]:
+    """Conversation `index` of a stream: a caption in one of the three styles, or up to six questions."""
+    rng = random.Random(f"language|{split}|{seed}|{index}")
+    facts = sample_scene(split, seed, index).facts()
+    shown = facts_line(facts) + "\n" if rng.random() < facts_share else ""
+    if rng.random() < 0.5:
+        style = list(PROMPTS)[int(rng.random() * len(PROMPTS))]
+        asked = [(PROMPTS[style], caption(facts, style, rng))]
+    else:
+        asked = [(q["question"], q["answer"]) for q in questions(facts, rng, 6)]
+    turns = []
+    for question, answer in asked:
+        turns += [Turn("user", shown + question), Turn("assistant", answer)]
+        shown = ""
+    return turns
+
+
+def train_tokenizer(config: Config) -> Any:
+    """A byte-level BPE of `vocab_size` tokens, digits apart, with the chat's special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    def texts() -> Any:
+        for index in range(config.tokenizer_scenes):
+            for turn in conversation("train", config.data_seed, index, 0.2):
+                yield turn.text
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [END_OF_TEXT, START, END, VIDEO]
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=END_OF_TEXT,
+        additional_special_tokens=[START, VIDEO],
+        clean_up_tokenization_spaces=False,
+    )
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Packed sequences; a pure function of their numbers."""
+
+    split: str
+    seed: int
+    length: int
+    facts_share: float
+    tokenizer: Any
+
+    def __call__(self, start: int, count: int) -> dict[str, torch.Tensor]:
+        """`input_ids`, `labels`, `position_ids` (R, L); positions begin anew with each conversation."""
+        rows = [self._row(number) for number in range(start, start + count)]
+        return {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
+
+    def _row(self, number: int) -> dict[str, list[int]]:
+        row: dict[str, list[int]] = {"input_ids": [], "labels": [], "position_ids": []}
+        index = number * self.length  # a conversation is longer than one token, so rows never share a scene
+        while len(row["input_ids"]) < self.length:
+            one: Encoded = encode(self.tokenizer, conversation(self.split, self.seed, index, self.facts_share))
+            row["input_ids"] += one.ids
+            # The last token of one conversation must not be asked for the first of the next.
+            row["labels"] += [IGNORE, *one.labels[1:]]
+            row["position_ids"] += range(len(one.ids))
+            index += 1
+        return {name: values[: self.length] for name, values in row.items()}
+
+
+class LanguageTask(nn.Module):
+    """A causal LLM with its next-token loss on the answers."""
+
+    def __init__(self, llm: nn.Module) -> None:
+        super().__init__()
+        self.llm = llm
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Loss sum over answer tokens, and how many of them are guessed right."""
+        # Without a mask, transformers reads from the positions where a new conversation begins and keeps them apart.
+        hidden = self.llm.model(
+            input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
+        ).last_hidden_state  # (R, L, D)
+        targets = batch["labels"][:, 1:]  # (R, L-1)
+        asked = targets != IGNORE
+        logits = self.llm.lm_head(hidden[:, :-1][asked]).float()  # (targets, V)
+        truth = targets[asked]
+        loss = F.cross_entropy(logits, truth, reduction="sum")
+        return {
+            "terms": {"answers": loss},
+            "metrics": {"tokens_right": ((logits.argmax(-1) == truth).sum(), truth.numel())},
+        }
+
+
+class LanguageStage:
+    """See the module's head."""
+
+    name, unit = "language", "sequences"
+    terms = {"answers": 1.0}
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._tokenizer: Any = None
+        self._held_out: dict[float, list[dict[str, torch.Tensor]]] = {}
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer: named, kept in the run folder, or trained now."""
+        if self._tokenizer is None:
+            from transformers import AutoTokenizer
+
+            kept = self.config.out / "tokenizer"
+            if self.config.tokenizer is not None:
+                self._tokenizer = AutoTokenizer.from_pretrained(self.config.tokenizer)
+            elif (kept / "tokenizer.json").exists() and (self.config.out / "checkpoints").exists():
+                self._tokenizer = AutoTokenizer.from_pretrained(kept)
+            else:
+                self._tokenizer = train_tokenizer(self.config)
+                self._tokenizer.save_pretrained(kept)
+        return self._tokenizer
+
+    def build(self) -> nn.Module:
+        """The LLM with fresh weights."""
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        fields = dict(self.config.llm)
+        tokenizer = self.tokenizer
+        config = AutoConfig.for_model(
+            fields.pop("model_type"),
+            **fields,
+            vocab_size=len(tokenizer),
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+        )
+        return LanguageTask(AutoModelForCausalLM.from_config(config))
+
+    def parts(self, task: LanguageTask) -> dict[str, list[nn.Module]]:
+        """`llm`."""
+        return {"llm": [task.llm]}
+
+    def source(self) -> TextSource:
+        """Training text."""
+        return self._source("train", self.config.data_seed, self.config.facts_share)
+
+    def counts(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Answer tokens."""
+        return {"answers": float((batch["labels"][:, 1:] != IGNORE).sum())}
+
+    def evaluate(self, task: LanguageTask, device: torch.device) -> dict[str, float]:
+        """Loss and share of answer tokens guessed right, told the facts and not. `score`: tokens right, told."""
+        figures = {}
+        for name, share in (("told", 1.0), ("untold", 0.0)):
+            loss, right, count = 0.0, 0.0, 0.0
+            for batch in self._sequences(share):
+                output = task(to_device(batch, device))
+                loss += float(output["terms"]["answers"])
+                right += float(output["metrics"]["tokens_right"][0])
+                count += float(output["metrics"]["tokens_right"][1])
+            figures |= {f"loss_{name}": loss / count, f"tokens_right_{name}": right / count}
+        return {"score": figures["tokens_right_told"], **figures}
+
+    def export(self, task: LanguageTask, folder: Path) -> None:
+        """LLM and tokenizer, loadable by `AutoModelForCausalLM` and `AutoTokenizer`."""
+        task.llm.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def _source(self, split: str, seed: int, facts_share: float) -> TextSource:
+        return TextSource(split, seed, self.config.sequence_length, facts_share, self.tokenizer)
+
+    def _sequences(self, facts_share: float) -> list[dict[str, torch.Tensor]]:
+        if facts_share not in self._held_out:
+            source = self._source("seen", self.config.eval_seed, facts_share)
+            wanted = [(start, 8) for start in range(0, self.config.eval_sequences, 8)]
+            self._held_out[facts_share] = list(stream(source, wanted, workers=self.config.loop.workers))
+        return self._held_out[facts_share]
+
+
+def build_stage(config: Config) -> LanguageStage:
+    """The stage of this file."""
+    return LanguageStage(config)
