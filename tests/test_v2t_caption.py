@@ -115,7 +115,7 @@ def test_a_folder_becomes_mirrored_sidecars_and_one_file_of_records(tmp_path):
     assert row["frame_times_s"] == [0.0, 0.5, 1.0, 1.5] and row["duration_s"] == 2.0 and row["tokens"] == 4
     assert row["model"] == "fake" and row["revision"] == "r1" and row["style"] == "short" and row["prompt_sha"]
     assert captioner.prompts == {"Describe the video in one sentence."}
-    assert not list(out.rglob(".tmp-*"))
+    assert not list(out.rglob(".cineloop-tmp-*"))
 
 
 def test_a_rerun_does_nothing_and_loads_no_model(tmp_path):
@@ -354,7 +354,7 @@ def test_a_full_disk_ends_the_run_with_nothing_torn_and_it_resumes(tmp_path, mon
         with pytest.raises(MissingDependencyError) as caught:
             go(source, out, batch_size=2)
         assert caught.value.code == "DISK_FULL" and caught.value.exit_code == 5
-    assert not list(out.rglob(".tmp-*"))
+    assert not list(out.rglob(".cineloop-tmp-*"))
     for sidecar in out.glob("*.txt"):
         assert sidecar.read_text().startswith("A clip of dog")
     summary, _, rows = go(source, out)

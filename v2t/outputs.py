@@ -18,7 +18,7 @@ from typing import Any
 
 from v2t.base import plugin
 from v2t.base.errors import MissingDependencyError, PolicyError
-from v2t.base.files import content_key, text_key, unescape_name, write_atomic
+from v2t.base.files import content_key, sweep, text_key, unescape_name, write_atomic
 from v2t.base.journal import Journal, Place
 from v2t.base.lock import FolderLock
 from v2t.base.log import logger, printable
@@ -91,6 +91,8 @@ class CaptionFolder:
             for entry, place in self.journal.replay():
                 self._learn(entry, place)
             if self.writable:
+                for place in {state, self.folder, *(self.folder / unescape_name(p) for p in self._folders())}:
+                    sweep(place)
                 self._take_over_rows()
                 self._tend_sidecars()
             self._stack = stack.pop_all()
@@ -139,6 +141,9 @@ class CaptionFolder:
         if is_same and self.writable:
             self._append([{"kind": "source", "id": clip.id, "source": {**old, "mtime_ns": clip.mtime_ns}}])
         return is_same
+
+    def _folders(self) -> set[str]:
+        return {os.path.dirname(path) for known in self.known.values() for path in known.files.values()}
 
     # ---- saving
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from v2t.base.errors import MissingDependencyError
 
+TEMPORARY = ".cineloop-tmp-"  # how names of unfinished files begin; a crash leaves some, `sweep` removes them
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _WHOLE_BYTES = 4 << 20  # files up to here are hashed whole
 _BLOCK_BYTES = 64 << 10
@@ -52,7 +53,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     handle, temporary = -1, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -69,6 +70,12 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what crashes left of `write_atomic` in a folder that nobody else writes to now."""
+    for path in folder.glob(TEMPORARY + "*"):
+        path.unlink(missing_ok=True)
 
 
 def raise_if_full(error: OSError, path: Path) -> None:
