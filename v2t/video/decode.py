@@ -28,6 +28,7 @@ from v2t.video.walk import motion_grid, read_pyav
 DECODERS = ("decord", "torchcodec", "pyav")
 _MODULES = {"decord": "decord", "torchcodec": "torchcodec", "pyav": "av"}
 _NARROWEST_DECORD = 64  # decord 0.6 mistakes padded rows for more channels in narrower frames
+_INDEXED = ("mov", "matroska", "avi", "flv")  # FFmpeg's names of containers with an index of intra frames
 _BATCH_BYTES = 96 << 20  # what decord holds at a time beside the result
 
 
@@ -191,6 +192,8 @@ def _unfit_for(name: str, table: Table) -> str:
     if name == "decord":
         if not table.is_plain:
             return "counting frames is not exact in this file"
+        if info.container not in _INDEXED:
+            return f"it does not seek exactly in {info.container}"
         if info.mirrored:
             return "it ignores mirroring"
         if info.codec in ("av1", "vvc"):

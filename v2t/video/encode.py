@@ -80,6 +80,7 @@ def _write(
     pixels: np.ndarray | Iterable[np.ndarray], path: Path, rate: Fraction, options: dict[str, str], threads: int
 ) -> None:
     import av
+    from av.bitstream import BitStreamFilterContext
     from av.video.reformatter import ColorRange, Colorspace
 
     frames = iter(pixels)
@@ -94,6 +95,8 @@ def _write(
         stream.codec_context.time_base = 1 / rate
         stream.codec_context.colorspace = stream.codec_context.color_primaries = 1  # BT.709
         stream.codec_context.color_trc, stream.codec_context.color_range = 1, ColorRange.MPEG
+        # x264 writes its name and settings into the first frame (SEI, NAL type 6): not the reader's business.
+        plain = BitStreamFilterContext("filter_units=remove_types=6", "h264")
         for array in _chain(first, frames):
             rgb = _padded(_checked(array, first.shape), height, width)
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
@@ -101,10 +104,11 @@ def _write(
             )
             frame.pts, frame.time_base = count, 1 / rate
             for packet in stream.encode(frame):
-                out.mux(packet)
+                out.mux(plain.filter(packet))
             count += 1
         for packet in stream.encode(None):
-            out.mux(packet)
+            out.mux(plain.filter(packet))
+        out.mux(plain.filter(None))
 
 
 def _chain(first: np.ndarray, rest: Iterable[np.ndarray]) -> Iterable[np.ndarray]:

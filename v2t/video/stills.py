@@ -122,6 +122,7 @@ def _go_to(image: Any, index: int, source: Source) -> None:
     try:
         if image.tell() != index:
             image.seek(index)
+        image.load()  # WebP states a frame's duration only now
     except (EOFError, OSError, SyntaxError, ValueError) as error:
         raise ItemError(
             f"frame {index} of the animation is damaged: {source.name!r}: {error}", code="TRUNCATED"
