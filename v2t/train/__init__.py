@@ -69,6 +69,9 @@ def run(
 
     if not log.logger.handlers:
         log.setup()
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
     module, resolved = read_recipe(config, sets=sets, out=out)
     if plan:
         from v2t.train.plan import print_plan

@@ -1,0 +1,119 @@
+"""Clips of the cartoon world as training samples, drawn and told on the fly.
+
+In: a split, a seed, the numbers of samples. Out: batches of clips with their conversations and facts, a pure function
+of the numbers. Frames are chosen the way a file's frames are (`v2t.video.sample` on the frame grid of a frame rate
+drawn per clip), so training sees the times that captioning sees.
+Letters: S segments, F frames of a segment.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from v2t.data.chat import Encoded, Turn, encode
+from v2t.data.collate import Batch, ClipSample, clip_batch
+from v2t.model.clips import cut_segments
+from v2t.model.processing import segment_text
+from v2t.video.sample import SampleSpec, choose
+from v2t.world.questions import questions
+from v2t.world.render import frame_times, render
+from v2t.world.scene import Scene, sample_scene
+from v2t.world.wear import worn
+from v2t.world.words import PROMPTS, caption
+
+FRAME_RATES = (8.0, 10.0, 12.0, 15.0, 24.0, 25.0, 30.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipsConfig:
+    """What a clip of the stream is.
+
+    `texts` names the conversations each clip carries: `short`, `detailed`, `timed` (captions), `any` (a caption in
+    one of the three), `questions` (a conversation of `questions` questions). `num_frames` are sampled, evenly; in
+    a share `fewer_share` of the clips fewer are, down to one. `worn` wears frames as real files are worn.
+    """
+
+    num_frames: int = 16
+    size: int = 64
+    texts: tuple[Literal["short", "detailed", "timed", "any", "questions"], ...] = ("short", "any", "questions")
+    questions: int = 6
+    fewer_share: float = 0.05
+    seconds: tuple[float, float] | None = None
+    worn: bool = True
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1 or self.questions < 1 or not 0 <= self.fewer_share <= 1:
+            raise ValueError("num_frames and questions must be at least 1, fewer_share in [0, 1]")
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """Clips `start` … of a stream, with conversations (where there is a tokenizer) and facts (where asked)."""
+
+    config: ClipsConfig
+    split: str
+    seed: int
+    segment_frames: int
+    tokens_per_segment: int
+    tokenizer: Any = None
+    with_facts: bool = True
+
+    def __call__(self, start: int, count: int) -> Batch:
+        """A batch as `clip_batch` gives it."""
+        samples = [self.sample(index) for index in range(start, start + count)]
+        return clip_batch(samples, 0 if self.tokenizer is None else self.tokenizer.pad_token_id)
+
+    def sample(self, index: int) -> ClipSample:
+        """One clip."""
+        scene = self.scene(index)
+        rng = np.random.default_rng([self.seed, index, 2])
+        pixels, times_s = self.frames(scene, rng)
+        segments, times, mask = cut_segments(pixels, times_s, self.segment_frames)
+        rows: list[Encoded] = []
+        if self.tokenizer is not None:
+            shown = [(t[m][0], t[m][-1]) for t, m in zip(times, mask, strict=True)]
+            clip_text = "".join(segment_text(a, b, self.tokens_per_segment) for a, b in shown)
+            told = random.Random(f"clip|{self.split}|{self.seed}|{index}")
+            facts = scene.facts()
+            conversations = (conversation(facts, kind, told, self.config.questions) for kind in self.config.texts)
+            rows = [encode(self.tokenizer, turns, [clip_text]) for turns in conversations]
+        return ClipSample(segments, times, mask, rows, self._facts(scene))
+
+    def scene(self, index: int) -> Scene:
+        """The scene of clip `index`."""
+        return sample_scene(self.split, self.seed, index, seconds=self.config.seconds)
+
+    def frames(self, scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 (T, H, W, 3) and seconds (T,), sampled from the frame grid of a random frame rate."""
+        config = self.config
+        wanted = config.num_frames
+        if rng.random() < config.fewer_share:
+            wanted = int(rng.integers(1, config.num_frames + 1))
+        grid = frame_times(scene.duration_s, float(rng.choice(FRAME_RATES)))
+        times_s = grid[choose(SampleSpec(num_frames=wanted), grid, scene.duration_s)]  # (T,)
+        size = (config.size, config.size)
+        return (worn(scene, size, times_s, rng) if config.worn else render(scene, size, times_s=times_s)), times_s
+
+    def _facts(self, scene: Scene) -> dict[str, int]:
+        if not self.with_facts:
+            return {}
+        from v2t.world.targets import fact_targets
+
+        return fact_targets(scene)
+
+
+def conversation(facts: dict[str, Any], kind: str, rng: random.Random, num_questions: int) -> list[Turn]:
+    """One conversation about a clip, its first turn carrying the video."""
+    if kind == "questions":
+        asked = [(q["question"], q["answer"]) for q in questions(facts, rng, num_questions)]
+    else:
+        style = list(PROMPTS)[int(rng.random() * len(PROMPTS))] if kind == "any" else kind
+        asked = [(PROMPTS[style], caption(facts, style, rng))]
+    turns = []
+    for question, answer in asked:
+        turns += [Turn("user", question, clips=0 if turns else 1), Turn("assistant", answer)]
+    return turns

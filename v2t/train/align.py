@@ -1,0 +1,209 @@
+"""Stage `align`: resampler and projector learn to tell the LLM what the vision tower sees.
+
+In: a vision tower and an LLM (folders or hub ids), or a captioner of an earlier phase; clips of the world with their
+words and facts. Out: `final/`, a captioner (`AutoModelForImageTextToText` after `import v2t.model`) with its
+processor; the fact heads beside it as `heads.safetensors`, for a further phase only.
+Two phases by recipe: `speaks: false` trains resampler and heads alone, without the LLM (cheap); then, from its
+`final`, `speaks: true` trains on captions and answers with the heads as a second loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from v2t.base.errors import UsageError
+from v2t.base.stream import stream
+from v2t.data.collate import Batch
+from v2t.data.world import ClipsConfig, ClipSource
+from v2t.train import held_out
+from v2t.train.caption_task import CaptionTask, FactHeads, caption_counts
+from v2t.train.recipe import StageConfig
+
+HEADS_FILE = "heads.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """What is joined, what is learnt.
+
+    Either `model`, a captioner of an earlier phase, or `vision` and `llm` with the `resampler`'s shape.
+    `heads_weight` scales the fact heads' loss (0: no heads). `eval_captions` clips are captioned at an evaluation.
+    Parts for `loop.optim.lr`: vision_tower, resampler, projector, language_model, heads.
+    """
+
+    model: str | None = None
+    vision: str | None = None
+    llm: str | None = None
+    resampler: dict[str, Any] = field(default_factory=dict)
+    video: dict[str, Any] = field(default_factory=dict)
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
+    speaks: bool = True
+    answers_weight: float = 1.0
+    heads_weight: float = 0.5
+    eval_clips: int = 256
+    eval_captions: int = 64
+    eval_split: str = "seen"
+    eval_seed: int = 7
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.vision is None or self.llm is None):
+            raise ValueError("give either model, or both vision and llm")
+        if self.heads_weight < 0 or self.answers_weight <= 0:
+            raise ValueError("heads_weight must be ≥ 0 and answers_weight > 0")
+        if not self.speaks and not self.heads_weight:
+            raise ValueError("with speaks: false there is nothing to learn but the heads; heads_weight must be > 0")
+
+
+class AlignStage:
+    """See the module's head."""
+
+    name, unit = "align", "clips"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.terms = {"answers": config.answers_weight} if config.speaks else {}
+        self.terms |= {"facts": config.heads_weight} if config.heads_weight else {}
+        self._processor: Any = None
+        self._held_out: list[Batch] = []
+        self._silent: list[Batch] = []
+
+    def build(self) -> nn.Module:
+        """The captioner, joined or loaded, with heads."""
+        model, self._processor = load_captioner(self.config)
+        heads = None
+        if self.config.heads_weight:
+            heads = _load_heads(self.config, model.config.resampler_config)
+        # The LLM's generation settings are kept; what no gradient reaches in a silent phase is frozen by the recipe.
+        return CaptionTask(model, heads, speaks=self.config.speaks)
+
+    def parts(self, task: CaptionTask) -> dict[str, list[nn.Module]]:
+        """Parts of the captioner, and `heads`."""
+        parts = task.parts()
+        if not self.config.speaks:
+            for name in ("projector", "language_model"):
+                for module in parts[name]:
+                    module.requires_grad_(False)
+        return parts
+
+    def source(self) -> ClipSource:
+        """Training clips."""
+        return self._clips("train", self.config.data_seed, self.config.clips)
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Answer tokens and known facts."""
+        return caption_counts(batch)
+
+    def evaluate(self, task: CaptionTask, device: torch.device) -> dict[str, float]:
+        """Heads, answer tokens, and facts in written captions. `score`: caption facts if written, else the heads."""
+        figures: dict[str, float] = {}
+        if task.heads is not None:
+            heads = held_out.head_figures(task, self._batches(), device)
+            figures |= {"heads": sum(heads.values()) / len(heads), **heads}
+            score = figures["heads"]
+        if self.config.speaks:
+            figures |= held_out.token_figures(task, self._batches(), device)
+            score = figures["tokens_right"]
+            if self.config.eval_captions:
+                figures |= self._captions(task, device)
+                named = [value for name, value in figures.items() if name.startswith("caption_")]
+                score = sum(named) / len(named)
+        return {"score": score, **figures}
+
+    def export(self, task: CaptionTask, folder: Path) -> None:
+        """Captioner, processor and heads, in the precision they were trained in."""
+        from safetensors.torch import save_file
+
+        task.model.save_pretrained(folder)
+        self._processor.save_pretrained(folder)
+        if task.heads is not None:
+            save_file(
+                {name: value.contiguous() for name, value in task.heads.state_dict().items()}, folder / HEADS_FILE
+            )
+
+    def _clips(self, split: str, seed: int, clips: ClipsConfig) -> ClipSource:
+        processor = self._processor
+        return ClipSource(
+            config=clips,
+            split=split,
+            seed=seed,
+            segment_frames=processor.video_processor.segment_frames,
+            tokens_per_segment=processor.tokens_per_segment,
+            tokenizer=processor.tokenizer if self.config.speaks else None,
+            with_facts=bool(self.config.heads_weight),
+        )
+
+    def _eval_source(self) -> ClipSource:
+        plain = ClipsConfig(**{**vars(self.config.clips), "fewer_share": 0.0, "worn": False})
+        return self._clips(self.config.eval_split, self.config.eval_seed, plain)
+
+    def _batches(self) -> list[Batch]:
+        """Held-out clips, drawn once."""
+        if not self._held_out:
+            wanted = [
+                (start, min(32, self.config.eval_clips - start)) for start in range(0, self.config.eval_clips, 32)
+            ]
+            self._held_out = list(stream(self._eval_source(), wanted, workers=self.config.loop.workers))
+        return self._held_out
+
+    def _captions(self, task: CaptionTask, device: torch.device) -> dict[str, float]:
+        source = self._eval_source()
+        count = min(self.config.eval_captions, self.config.eval_clips)
+        batches, texts, facts = [], [], []
+        for start in range(0, count, 32):
+            batch = self._batches()[start // 32]
+            if len(batch["pixels"]) != min(32, self.config.eval_clips - start):
+                raise UsageError("eval_captions needs clips of one segment", hint="set eval_captions: 0")
+            batches.append(batch)
+            for row in range(len(batch["pixels"])):
+                shown = batch["times_s"][row][batch["mask"][row]].tolist()
+                texts.append(self._processor.clip_text(shown))
+                facts.append(source.scene(start + row).facts())
+        figures, written = held_out.caption_figures(task, batches, texts, facts, self._processor.tokenizer, device)
+        self.config.out.joinpath("captions.txt").write_text("\n".join(written) + "\n", encoding="utf-8")
+        return figures
+
+
+def load_captioner(config: Any) -> tuple[Any, Any]:
+    """Captioner (fp32) and processor of a recipe with `model`, or `vision`, `llm`, `resampler` and `video`."""
+    from v2t.model import CineloopForConditionalGeneration, CineloopProcessor, CineloopResamplerConfig
+    from v2t.model.parts import from_parts
+
+    if config.model is not None:
+        model = CineloopForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32)
+        return model, CineloopProcessor.from_pretrained(config.model)
+    return from_parts(
+        vision=config.vision,
+        llm=config.llm,
+        resampler=CineloopResamplerConfig(**config.resampler),
+        dtype=torch.float32,
+        video_settings=config.video,
+    )
+
+
+def _load_heads(config: Config, resampler: Any) -> FactHeads:
+    """Fresh heads, or those of the earlier phase."""
+    from v2t.world.targets import TARGETS
+
+    highest = max(query for query, _ in TARGETS.values())
+    if resampler.tokens_per_segment <= highest:
+        raise UsageError(
+            f"fact heads read query tokens up to {highest}; the resampler gives {resampler.tokens_per_segment}",
+            hint="more query tokens, or heads_weight: 0",
+        )
+    heads = FactHeads(TARGETS, resampler.hidden_size)
+    saved = None if config.model is None else Path(config.model) / HEADS_FILE
+    if saved is not None and saved.exists():
+        from safetensors.torch import load_file
+
+        heads.load_state_dict(load_file(saved))
+    return heads
+
+
+def build_stage(config: Config) -> AlignStage:
+    """The stage of this file."""
+    return AlignStage(config)

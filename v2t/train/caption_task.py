@@ -1,0 +1,106 @@
+"""The captioner as a training task: next-token loss on answers, and fact heads on a few query tokens.
+
+In: a batch of `v2t.data.collate.clip_batch`. Out: loss sums and what was right. A clip's visual tokens are computed
+once and serve all its conversations; the vocabulary's logits are computed at answer tokens only.
+The fact heads are linear maps from named query tokens to facts the world knows; they teach the resampler what to look
+for (a Q-Former from nothing learns motion by them and hardly without) and are dropped when the model is used.
+Letters: S segments, Q query tokens, R rows, L text, D width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from v2t.data.chat import IGNORE
+from v2t.data.collate import Batch, num_targets
+from v2t.data.pixels import normalise
+
+FactTargets = Mapping[str, tuple[int, int]]  # name → (query token, classes)
+
+
+class FactHeads(nn.Module):
+    """One linear head per fact, each on its own query token."""
+
+    def __init__(self, targets: FactTargets, width: int) -> None:
+        super().__init__()
+        self.queries = {name: query for name, (query, _) in targets.items()}
+        self.heads = nn.ModuleDict({name: nn.Linear(width, classes) for name, (_, classes) in targets.items()})
+
+    def forward(self, query_tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Logits (S, K) per fact from query tokens (S, Q, D)."""
+        return {name: head(query_tokens[:, self.queries[name]]).float() for name, head in self.heads.items()}
+
+
+class CaptionTask(nn.Module):
+    """A captioner with its losses.
+
+    Args:
+        model: a `CineloopForConditionalGeneration`.
+        heads: fact heads on the resampler's query tokens, or None.
+        speaks: False leaves the LLM out (a cheap first phase for resampler and heads).
+    """
+
+    def __init__(self, model: Any, heads: FactHeads | None = None, *, speaks: bool = True) -> None:
+        super().__init__()
+        self.model, self.heads, self.speaks = model, heads, speaks
+
+    def forward(self, batch: Batch) -> dict[str, Any]:
+        """Loss sums "answers" and "facts", and shares right."""
+        query_tokens = self.query_tokens(batch)  # (S, Q, D)
+        terms: dict[str, torch.Tensor] = {}
+        metrics: dict[str, Any] = {}
+        if self.heads is not None:
+            loss, right, count = 0.0, 0.0, 0.0
+            for name, logits in self.heads(query_tokens).items():
+                truth = batch[f"fact_{name}"]
+                loss = loss + F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum")
+                right = right + (logits.argmax(-1) == truth).sum()
+                count = count + (truth != IGNORE).sum()
+            terms["facts"], metrics["facts_right"] = torch.as_tensor(loss), (right, count)
+        if self.speaks:
+            terms["answers"], metrics["tokens_right"] = self.answers(batch, query_tokens)
+        return {"terms": terms, "metrics": metrics}
+
+    def query_tokens(self, batch: Batch) -> torch.Tensor:
+        """(S, Q, D) of the resampler."""
+        return self.model.get_query_tokens(normalise(batch["pixels"]), batch["times_s"], batch["mask"])
+
+    def answers(self, batch: Batch, query_tokens: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, int]]:
+        """Loss sum over answer tokens; how many are guessed right, of how many."""
+        visual = self.model.model.projector(query_tokens)  # (S, Q, D_llm)
+        # Padding stands on the right, so causal attention needs no mask and the fast kernel is taken.
+        hidden = self.model.model(
+            input_ids=batch["input_ids"], visual_tokens=visual[batch["row_segments"]], use_cache=False
+        ).last_hidden_state  # (R, L, D_llm)
+        targets = batch["labels"][:, 1:]  # (R, L-1)
+        asked = targets != IGNORE
+        logits = self.model.lm_head(hidden[:, :-1][asked]).float()  # (targets, vocabulary)
+        truth = targets[asked]
+        loss = F.cross_entropy(logits, truth, reduction="sum")
+        return loss, ((logits.argmax(-1) == truth).sum(), truth.numel())
+
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """The parts that config gives learning rates: those of the captioner, and the heads."""
+        inner = self.model.model
+        parts: dict[str, list[nn.Module]] = {
+            "vision_tower": [inner.vision_tower],
+            "resampler": [inner.resampler],
+            "projector": [inner.projector],
+            "language_model": [inner.language_model, self.model.lm_head],
+        }
+        return parts if self.heads is None else parts | {"heads": [self.heads]}
+
+
+def count_facts(batch: Batch) -> int:
+    """Facts of a batch that are known."""
+    return sum(int((value != IGNORE).sum()) for name, value in batch.items() if name.startswith("fact_"))
+
+
+def caption_counts(batch: Batch) -> dict[str, float]:
+    """Targets of both terms."""
+    return {"answers": float(num_targets(batch)), "facts": float(count_facts(batch))}
