@@ -82,6 +82,7 @@ def apply_lora(model: CineloopForConditionalGeneration, settings: LoraSettings) 
     )
     model.lm_head.requires_grad_(False)
     peft.inject_adapter_in_model(config, llm)
+    llm.train(model.training)  # new layers start in training mode, with dropout, whatever the model is in
     applied = len(lora_layers(model))
     if applied != sum(counts.values()):
         raise NothingMatchedError(f"LoRA was to reach {sum(counts.values())} layers but reached {applied}")
@@ -149,7 +150,7 @@ def quantization(kind: str) -> Any:
     from transformers import BitsAndBytesConfig
 
     _need("bitsandbytes")
-    kept = ["vision_tower", "resampler", "projector", "lm_head"]
+    kept = ["model.vision_tower", "model.resampler", "model.projector", "lm_head"]
     if kind == "nf4":
         return BitsAndBytesConfig(
             load_in_4bit=True,
