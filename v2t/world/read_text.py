@@ -17,6 +17,7 @@ from v2t.world.phrases import NounPhrase, Phrase, phrases
 from v2t.world.stated import Stated, StatedActor, StatedEvent, StatedRelation, StatedShot, steps_of
 
 _TIMES = re.compile(r"^\s*(?:from\s+)?(\d+(?:\.\d+)?)\s*s?\s*(?:-|–|to)\s*(\d+(?:\.\d+)?)\s*s?(?:econds)?\s*[:,]?\s*")
+_COORDINATED = (("noun", "and"), ("pronoun", "and"))
 _SENTENCE_END = re.compile(r"(?<!\d)[.;!?]+(?=\s|$)|\n+")
 
 
@@ -51,6 +52,7 @@ class _Sentence:
     turn_at: int | None = None  # groups from here on happen before the others
     fresh: bool = True  # no event yet since the last link
     last_kind: str = ""
+    last_kinds: tuple[str, str] = ("", "")  # of the two phrases before
 
 
 class _Reader:
@@ -68,6 +70,7 @@ class _Reader:
         for position, phrase in enumerate(found):
             following = found[position + 1].kind if position + 1 < len(found) else ""
             self._read(phrase, following)
+            self.now.last_kinds = (self.now.last_kind, phrase.kind)
             self.now.last_kind = phrase.kind
         self._close()
 
@@ -211,7 +214,7 @@ class _Reader:
             now.wants_agent = None
         elif now.relation is not None:
             self._relate(who)
-        elif now.last_kind == "and" and now.subject and now.fresh and not now.wants_subject and not self._acted():
+        elif now.last_kinds in _COORDINATED and now.subject and not now.wants_subject and not self._acted():
             now.subject = [*now.subject, who]
         else:
             now.subject = [who]
