@@ -34,6 +34,7 @@ from v2t.outputs import STATE_FOLDER, CaptionFolder, Record
 from v2t.record import Question
 from v2t.stopping import Stopping
 from v2t.summary import Summary
+from v2t.video.decode import DECODERS
 from v2t.video.worker import DecoderPool, Limits
 
 _MODEL_ERRORS_IN_A_ROW = 16  # with nothing captioned in between, the model is broken and not the clips
@@ -55,6 +56,7 @@ class CaptionConfig:
         batch_size: clips the model sees at once, >= 1.
         device, dtype: "auto" or what torch calls them.
         workers: decoder processes; None takes half the cores.
+        decoders: which decoders to try, in order; a single one switches the fallbacks off.
         limits: what one file may cost (seconds, memory, pixels, length).
         root, lists, include, exclude: see `v2t.inputs.discover`.
         limit, sample: only the first so many clips; only so many at random (by `seed`).
@@ -77,6 +79,7 @@ class CaptionConfig:
     device: str = "auto"
     dtype: str = "auto"
     workers: int | None = None
+    decoders: tuple[str, ...] = DECODERS
     limits: Limits = field(default_factory=Limits)
     root: str | None = None
     lists: tuple[str, ...] = ()
@@ -255,7 +258,9 @@ class _Job:
     def work(self, todo: list[Clip], show_progress: bool) -> None:
         num_workers = self.config.workers or max(1, (os.cpu_count() or 2) // 2)
         with ExitStack() as stack:
-            pool: Pool = stack.enter_context(DecoderPool(num_workers, self.config.limits))
+            pool: Pool = stack.enter_context(
+                DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders)
+            )
             progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
             ahead = Ahead(
                 pool, self.question.spec, self.captioner.frame_size, self.config.batch_size, num_workers, self.stop

@@ -104,8 +104,8 @@ def _words(text: str) -> tuple[str, ...]:
 # ---- caption
 
 _CAPTION_FLAGS = (
-    "model captioner style prompt max_new_tokens sampler frames fps format batch_size device dtype workers root lists "
-    "include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run"
+    "model captioner style prompt max_new_tokens sampler frames fps format batch_size device dtype workers decoders "
+    "root lists include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run"
 ).split()
 
 
@@ -126,6 +126,13 @@ def _caption_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")
     add("--workers", type=int, metavar="N", help="decoder processes (default: half the cores)")
+    add(
+        "--decoder",
+        type=_words,
+        dest="decoders",
+        metavar="A,B",
+        help="decoders to try (default: decord,torchcodec,pyav)",
+    )
     add("--list", action="append", dest="lists", metavar="FILE", help="file with one path a line, or NUL-separated")
     add("--root", metavar="DIR", help="names are relative to this folder")
     add("--include", action="append", metavar="PATTERN", help="only clips whose name fits; may be given again")
