@@ -128,3 +128,9 @@ def test_conversations_are_in_llava_form() -> None:
         assert 2 <= len(turns) <= 8
     first, again = (conversations(facts_of(3), random.Random(1)) for _ in range(2))
     assert first == again
+
+
+def test_a_clip_of_an_hour_in_which_everything_happens() -> None:
+    facts = sample_scene("train", 0, 1, seconds=(3600.0, 3600.0)).facts()
+    kinds = {asked["kind"] for asked in questions(facts, random.Random(0))}
+    assert "duration" in kinds and not {"absent", "yesno-place"} & kinds

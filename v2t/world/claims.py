@@ -109,7 +109,10 @@ def _exists(clip: Clip, rng: random.Random) -> Pair:
     seen = {(a["kind"], a["color"]) for a in clip.actors}
     seen |= {(clip.actors[e["actor"]]["kind"], e["to_color"]) for e in clip.events if e["to_color"]}
     pairs = [(kind, actor["color"]) for kind in words.KINDS] + [(actor["kind"], color) for color in words.COLORS]
-    false = pick(rng, [p for p in pairs if p not in seen])
+    unseen = [p for p in pairs if p not in seen]
+    if not unseen:
+        return None
+    false = pick(rng, unseen)
     ask = pick(rng, ("Is there {}?", "Do you see {}?"))
     more = actor["count"] > 1
     told = [
@@ -172,7 +175,10 @@ def _contrast(rng: random.Random, true: T, options: Sequence[T], *, common: T, k
 def _place(clip: Clip, rng: random.Random) -> Pair:
     true = pick(rng, clip.facts["shots"])["place"]
     here = {s["place"] for s in clip.facts["shots"]}
-    false = pick(rng, [p for p in words.PLACES if p not in here])
+    elsewhere = [p for p in words.PLACES if p not in here]
+    if not elsewhere:
+        return None
+    false = pick(rng, elsewhere)
     ask = pick(rng, ("Does this happen {}?", "Is the scene {}?")) if clip.one_shot else "Is there a scene {}?"
     return ask.format(lex.PLACE_PHRASES[true][0]), ask.format(lex.PLACE_PHRASES[false][0])
 

@@ -244,7 +244,10 @@ def _relation(clip: Clip, rng: random.Random) -> Asked | None:
 def _absent(clip: Clip, rng: random.Random) -> Asked | None:
     """Asks about a kind that is not there."""
     here = {a["kind"] for a in clip.actors}
-    kind = pick(rng, [k for k in words.KINDS if k not in here])
+    gone = [k for k in words.KINDS if k not in here]
+    if not gone:
+        return None
+    kind = pick(rng, gone)
     if rng.random() < 0.3:
         return f"How many {noun(kind, 2)} are there?", "none"
     asks = (f"What color is the {kind}?", f"What does the {kind} do?", f"How big is the {kind}?")
