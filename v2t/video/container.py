@@ -37,12 +37,14 @@ class Layout:
         has_index: False for an mp4 without moov (and without fragments).
         missing_bytes: bytes that the boxes promise and the file does not have; 0 when whole or unknown.
         may_be_turned: False only when every track is known to be upright.
+        size: (H, W) of the largest picture a track claims; (0, 0) when unknown.
     """
 
     kind: str
     has_index: bool = True
     missing_bytes: int = 0
     may_be_turned: bool = True
+    size: tuple[int, int] = (0, 0)
 
     @property
     def is_image(self) -> bool:
@@ -155,25 +157,29 @@ def _boxes(source: Source, start: int, end: int):
 
 
 def _movie_layout(source: Source) -> Layout:
-    has_index, missing, turned = False, 0, False
+    has_index, missing, turned, size = False, 0, False, (0, 0)
     for kind, body, end in _boxes(source, 0, source.size):
         missing = max(missing, end - source.size)
-        has_index = has_index or kind in (b"moov", b"moof")
+        has_index = has_index or (kind == b"moov" and end <= source.size) or kind == b"moof"
         if kind == b"moov":
             for inner, inner_body, inner_end in _boxes(source, body, min(end, source.size)):
                 if inner == b"trak":
-                    turned = turned or _is_turned(source, inner_body, inner_end)
-    return Layout("mp4", has_index=has_index, missing_bytes=missing, may_be_turned=turned)
+                    upright, claimed = _track_header(source, inner_body, inner_end)
+                    turned = turned or not upright
+                    size = max(size, claimed, key=lambda s: s[0] * s[1])
+    return Layout("mp4", has_index=has_index, missing_bytes=missing, may_be_turned=turned, size=size)
 
 
-def _is_turned(source: Source, start: int, end: int) -> bool:
+def _track_header(source: Source, start: int, end: int) -> tuple[bool, tuple[int, int]]:
+    """(is upright, (H, W)) of a track by its tkhd box."""
     for kind, body, _ in _boxes(source, start, end):
         if kind == b"tkhd":
             version = os.pread(source.descriptor, 1, body)
-            offset = 52 if version == b"\x01" else 40
-            matrix = os.pread(source.descriptor, 36, body + offset)
-            return len(matrix) < 36 or struct.unpack(">9i", matrix)[:5] != _IDENTITY[:5]
-    return True
+            data = os.pread(source.descriptor, 44, body + (52 if version == b"\x01" else 40))
+            if len(data) == 44:
+                width, height = struct.unpack(">II", data[36:])
+                return struct.unpack(">9i", data[:36])[:5] == _IDENTITY[:5], (height >> 16, width >> 16)
+    return False, (0, 0)
 
 
 def _matroska_end(head: bytes) -> int:

@@ -98,9 +98,10 @@ def _opened(source: Source) -> Any:
     except Image.DecompressionBombError as error:
         handle.close()
         raise ItemError(f"the image is too large: {source.name!r}: {error}", code="TOO_LARGE") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         handle.close()
-        raise ItemError(f"the image cannot be read: {source.name!r}: {error}", code="NOT_MEDIA") from error
+        why = "its content is no image" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ItemError(f"the image cannot be read: {source.name!r}: {why}", code="NOT_MEDIA") from error
     return _Closing(image, handle)
 
 

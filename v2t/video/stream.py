@@ -5,6 +5,7 @@ In: an open `Source` and its `Layout`. Out: a container, a stream, packets. PyAV
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -45,30 +46,37 @@ def open_container(source: Source, layout: Layout) -> Iterator[av.container.Inpu
             metadata_errors="replace",
         )
     except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and not isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError)):
+        if error.errno in (errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE):
             raise ItemError(f"cannot read {source.name!r}: {error.strerror}", code="UNREADABLE") from error
-        code = "TRUNCATED" if layout.missing_bytes else "NOT_MEDIA"
-        raise ItemError(
-            f"no video or audio format is recognised in {source.name!r}",
-            code=code,
-            hint="the content is not media, whatever the name says; see what it is with the `file` command",
-        ) from error
+        if error.errno == errno.ENOMEM:
+            raise ItemError(f"no memory left to open {source.name!r}", code="OUT_OF_MEMORY") from error
+        raise _not_media(source, layout) from error
     with container:
         yield container
 
 
-def default_stream(container: av.container.InputContainer, source: Source) -> Any:
+def _not_media(source: Source, layout: Layout) -> ItemError:
+    return ItemError(
+        f"no video or audio format is recognised in {source.name!r}",
+        code="TRUNCATED" if layout.missing_bytes else "NOT_MEDIA",
+        hint="the content is not media, whatever the name says; see what it is with the `file` command",
+    )
+
+
+def default_stream(container: av.container.InputContainer, source: Source, layout: Layout) -> Any:
     """The video stream a player would show: FFmpeg's choice, cover pictures left out.
 
     Raises:
-        ItemError: NO_VIDEO_STREAM.
+        ItemError: NO_VIDEO_STREAM, CODEC_UNAVAILABLE, NOT_MEDIA (no stream at all).
     """
     import av.stream
 
     pictures = av.stream.Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & pictures]
+    if not len(container.streams):
+        raise _not_media(source, layout)
     if not streams:
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        kinds = ", ".join(sorted({s.type for s in container.streams}))
         raise ItemError(
             f"no video stream in {source.name!r}, only {kinds}", code="NO_VIDEO_STREAM", hint="audio is not captioned"
         )

@@ -53,8 +53,9 @@ def read_table(
     source: Source, layout: Layout, *, max_pixels: int | None = None, max_duration_s: float | None = None
 ) -> Table:
     """Every frame of the default video stream; see `probe` for the errors."""
+    check_pixels(*layout.size, max_pixels, source.name)
     with open_container(source, layout) as container:
-        stream = default_stream(container, source)
+        stream = default_stream(container, source, layout)
         height, width = stream.codec_context.height, stream.codec_context.width
         check_pixels(height, width, max_pixels, source.name)
         packets = _Packets(container, stream, layout, max_duration_s, source.name)
@@ -65,6 +66,10 @@ def read_table(
         if layout.may_be_turned or height < 1:
             height, width, rotation, mirrored = _first_frame(container, stream, packets, source)
             check_pixels(height, width, max_pixels, source.name)
+        if height < 1 or width < 1:
+            raise ItemError(
+                f"no frame of {source.name!r} could be decoded, its size stays unknown", code="DECODE_ERROR"
+            )
         return packets.table(source, layout, (height, width), rotation, mirrored)
 
 

@@ -25,7 +25,7 @@ _MOTION_FPS, _MOTION_POINTS, _MOTION_SIZE = 8.0, 4096, (36, 64)
 class Walk:
     """Decode one stream forward from any frame, saying which frame of the table each one is."""
 
-    def __init__(self, container: Any, table: Table, threads: int) -> None:
+    def __init__(self, container: Any, layout: Layout, table: Table, threads: int) -> None:
         self.container, self.table = container, table
         self.stream = container.streams[table.stream]
         self.stream.thread_type = "AUTO"
@@ -34,6 +34,7 @@ class Walk:
         self.lookup = None if table.pts is None else {int(pts): i for i, pts in enumerate(table.pts)}
         self.fresh = True
         self.errors = 0
+        self.is_cut = layout.missing_bytes > 0
 
     def key_before(self, position: int) -> int:
         """The last intra frame at or before a frame; 0 where there is none or frames have no times to seek by."""
@@ -42,26 +43,32 @@ class Walk:
 
     def from_position(self, position: int) -> Iterator[tuple[int, Any]]:
         """(position, frame) in the order of showing, from the intra frame at or before `position`."""
-        import av.error
-
         key = self.key_before(position)
         if key > 0 or not self.fresh:
             self.container.seek(self._place(key), stream=self.stream)
         self.fresh = False
-        count = 0
+        for count, frame in enumerate(self._decoded()):
+            if self.lookup is None:
+                if count < len(self.table.times_s):
+                    yield count, frame
+            elif frame.pts in self.lookup:
+                yield self.lookup[frame.pts], frame
+
+    def _decoded(self) -> Iterator[Any]:
+        """Frames as they come out, those the decoder still holds at the end (or the cut) included."""
+        import av.error
+
         for packet in demuxed(self.container, self.stream):
+            if packet.size == 0 or (self.is_cut and packet.is_corrupt):
+                continue
             try:
-                frames = packet.decode()
+                yield from packet.decode()
             except av.error.FFmpegError:
                 self.errors += 1
-                continue
-            for frame in frames:
-                if self.lookup is None:
-                    if count < len(self.table.times_s):
-                        yield count, frame
-                    count += 1
-                elif frame.pts in self.lookup:
-                    yield self.lookup[frame.pts], frame
+        try:
+            yield from self.stream.codec_context.decode(None)
+        except av.error.FFmpegError:  # nothing was held
+            return
 
     def _place(self, key: int) -> int:
         # mp4 is indexed by decoding time, the others by presentation time.
@@ -75,15 +82,15 @@ def read_pyav(
 ) -> list[str]:
     """Put the frames at `positions` on `canvas`; returns warnings. What cannot be read stays absent there."""
     damaged = 0
-    for linear in (False, True):  # a second time without seeking when seeking lost frames
+    # A second time when frames are missing, from the start and on one thread: seeking in damaged files lands elsewhere,
+    # and an error on one of several threads takes good frames of the others with it.
+    for linear in (False, True):
         wanted = [i for i in range(len(positions)) if not canvas.there[i]]
         if not wanted:
             break
         with open_container(source, layout) as container:
-            walk = Walk(container, table, threads)
+            walk = Walk(container, layout, table, 1 if linear else threads)
             damaged += _walk_through(walk, positions, wanted, canvas, linear)
-        if layout.missing_bytes or walk.key_before(positions[-1]) == 0:
-            break
     if walk.errors or damaged:
         return [f"DAMAGED: {walk.errors} packets could not be decoded, {damaged} frames were repaired by the decoder"]
     return []
@@ -136,7 +143,7 @@ def motion_grid(
     times: list[float] = []
     thumbnails: list[np.ndarray] = []
     with open_container(source, layout) as container:
-        for position, frame in Walk(container, table, threads).from_position(first):
+        for position, frame in Walk(container, layout, table, threads).from_position(first):
             if position >= stop:
                 break
             at = float(table.times_s[position])

@@ -36,7 +36,7 @@ from v2t.video.sample import SampleSpec
 
 __all__ = ["DecoderPool", "Limits", "SampleSpec"]
 
-_START_S = 60.0
+_START_S = 120.0  # a starved machine may take this long to import
 _TICK_S = 0.1
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -314,12 +314,16 @@ class DecoderPool:
 
     def _decode(self, path: bytes, request: Request) -> Frames:
         notes: list[str] = []
+        again = False
         while True:
             child = self._child()
             try:
                 frames = child.decode(path, request)
             except _Died as death:
                 self._drop(child)
+                if death.code == "DECODER_CRASH" and not death.decoder and not again:
+                    again = True  # it may have been dead before it saw this file
+                    continue
                 rest = tuple(name for name in request.decoders if name != death.decoder)
                 if death.decoder not in request.decoders or not any(installed(name) for name in rest):
                     raise self._item_error(path, death) from death
