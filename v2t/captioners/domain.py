@@ -72,7 +72,7 @@ def fit(
     held_out: np.ndarray,
     *,
     quantile: float = 0.995,
-    shrinkage: float = 0.02,
+    shrinkage: float = 1e-3,
     description: str = "the clips this model was trained on",
 ) -> Domain:
     """A domain from clips of the model's world.

@@ -70,6 +70,7 @@ class Captioner:
             MissingDependencyError: weights that do not load, or a device that is not there.
         """
         import torch
+        from safetensors import SafetensorError
         from transformers.utils import logging as transformers_logging
 
         from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
@@ -86,7 +87,7 @@ class Captioner:
             model = CineloopForConditionalGeneration.from_pretrained(
                 str(self.folder), local_files_only=True, use_safetensors=True, dtype=getattr(torch, dtype)
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise MissingDependencyError(f"cannot load the model in {self.folder}: {error}", code="MODEL") from error
         self._model = model.to(device).eval()
         if (self.folder / domain.FILE_NAME).exists():

@@ -1,0 +1,202 @@
+"""The true model classes at tiny width, from a folder through `local.py` and through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from v2t import cli
+from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.captioners import choose, domain
+from v2t.captioners.local import Captioner
+from v2t.video.encode import encode
+from v2t.video.frames import Frames
+
+PROMPT = "Describe the video in one sentence."
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> Path:
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, PreTrainedTokenizerFast, SiglipVisionConfig
+
+    from v2t.model import (
+        CineloopConfig,
+        CineloopForConditionalGeneration,
+        CineloopProcessor,
+        CineloopVideoProcessor,
+    )
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<pad>", "<|im_start|>", "<|im_end|>", "<video>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        [PROMPT], trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, pad_token="<pad>", eos_token="<|im_end|>", additional_special_tokens=["<video>"]
+    )
+    torch.manual_seed(3)
+    vision = SiglipVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16,
+        vision_use_head=False,
+    )  # fmt: skip
+    text = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, pad_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    resampler = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "num_queries": 4, "segment_frames": 4}
+    config = CineloopConfig(
+        vision_config=vision,
+        resampler_config=resampler,
+        text_config=text,
+        video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
+    )
+    model = CineloopForConditionalGeneration(config)
+    with torch.no_grad():  # fresh weights hardly look at the video; these do, so that a mixed-up batch would show
+        for parameter in model.parameters():
+            parameter.mul_(4)
+    video = CineloopVideoProcessor(size={"height": 32, "width": 32}, num_frames=6, segment_frames=4)
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    model.save_pretrained(folder)
+    CineloopProcessor(video, tokenizer, tokens_per_segment=4).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def captioner(model_folder) -> Captioner:
+    made = Captioner(str(model_folder), device="cpu")
+    made.load()
+    return made
+
+
+def clip(seed: int, num: int = 6) -> Frames:
+    pixels = np.random.default_rng(seed).integers(0, 255, (num, 32, 32, 3), dtype=np.uint8) // (1 + seed % 5)
+    return Frames.from_pixels(pixels, fps=2.0)
+
+
+def ask(captioner: Captioner, clips: list[Frames]) -> list:
+    return captioner.caption(clips, [PROMPT] * len(clips), max_new_tokens=8)
+
+
+def test_a_batch_gives_what_single_clips_give(captioner):
+    clips = [clip(seed) for seed in range(6)]
+    together = ask(captioner, clips)
+    assert together == [ask(captioner, [one])[0] for one in clips]
+    assert len({output.text for output in together}) > 1
+    assert all(0 < output.tokens <= 8 for output in together)
+    assert all((output.finish == "length") == (output.tokens == 8) for output in together)
+
+
+def test_clips_of_other_lengths_stay_apart_in_a_batch(captioner):
+    clips = [clip(1, 6), clip(2, 1), clip(3, 9)]
+    assert ask(captioner, clips) == [ask(captioner, [one])[0] for one in clips]
+
+
+def test_the_captions_are_those_of_plain_transformers(captioner, model_folder):
+    import torch
+
+    from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
+
+    model = CineloopForConditionalGeneration.from_pretrained(model_folder).eval()
+    processor = CineloopProcessor.from_pretrained(model_folder)
+    one = clip(4)
+    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": PROMPT}]}]
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    inputs = processor(text=[text], videos=[one], return_tensors="pt")
+    with torch.no_grad():
+        ids = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    assert processor.tokenizer.decode(ids, skip_special_tokens=True) == ask(captioner, [one])[0].text
+
+
+def test_the_checkpoint_says_what_frames_it_wants(captioner, model_folder):
+    assert captioner.spec.num_frames == 6 and captioner.frame_size == (32, 32)
+    assert choose(str(model_folder)) == "local" and choose("starter") == "local" and choose("Org/Model") == "hf"
+
+
+def test_the_revision_follows_the_weights(model_folder, tmp_path):
+    copy = tmp_path / "tiny"
+    shutil.copytree(model_folder, copy)
+    before = Captioner(str(copy)).revision
+    assert before == Captioner(str(model_folder)).revision
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert Captioner(str(copy)).revision != before
+
+
+def test_a_folder_without_a_model_is_refused_before_any_work(tmp_path, model_folder):
+    with pytest.raises(MissingDependencyError, match="config.json"):
+        Captioner(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(UsageError, match="llava"):
+        Captioner(str(tmp_path))
+    with pytest.raises(UsageError, match="dtype"):
+        Captioner(str(model_folder), dtype="int4")
+    shutil.copytree(model_folder, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(MissingDependencyError, match="cannot load"):
+        Captioner(str(tmp_path / "broken")).load()
+
+
+def test_a_clip_unlike_the_fitted_ones_is_warned_about(captioner, model_folder, tmp_path):
+    def plain(level: int) -> Frames:
+        noise = np.random.default_rng(level).integers(0, 20, (6, 32, 32, 3), dtype=np.uint8)
+        return Frames.from_pixels(noise + np.uint8(level % 40), fps=2.0)
+
+    features = np.concatenate([captioner.features([plain(i) for i in range(k, k + 50)]) for k in range(0, 400, 50)])
+    folder = tmp_path / "tiny"
+    shutil.copytree(model_folder, folder)
+    domain.save(domain.fit(features[:300], features[300:], quantile=0.98, description="dim noise"), folder)
+    homed = Captioner(str(folder), device="cpu")
+    assert homed.revision == captioner.revision  # where it is at home does not change what it says
+    homed.load()
+    inside, outside = ask(homed, [plain(1000), clip(5)])
+    assert inside.warnings == () and outside.warnings[0].startswith("OUT_OF_DOMAIN: unlike dim noise")
+
+
+def test_the_command_captions_a_folder(model_folder, tmp_path, capsys):
+    (tmp_path / "clips").mkdir()
+    for seed in range(3):
+        encode(clip(seed).pixels, tmp_path / "clips" / f"{seed}.mp4", fps=4)
+    (tmp_path / "clips" / "bad.mp4").write_text("no film")
+    command = ["caption", str(tmp_path / "clips"), "-o", str(tmp_path / "out"), "--model", str(model_folder)]
+    command += ["--max-new-tokens", "6", "--device", "cpu", "--json"]
+    assert cli.main(command) == 3
+    shown = capsys.readouterr()
+    lines = [json.loads(line) for line in shown.out.splitlines()]
+    assert sorted(line["id"] for line in lines[:-1]) == ["0.mp4", "1.mp4", "2.mp4", "bad.mp4"]
+    assert lines[-1]["type"] == "summary" and lines[-1]["captioned"] == 3 and lines[-1]["tokens_per_s"] > 0
+    assert "NOT_MEDIA" in shown.err and "videos/s" in shown.err
+    good = [line for line in lines if line.get("status") == "ok"]
+    assert all((tmp_path / "out" / f"{line['id'][0]}.txt").read_text() == line["caption"] + "\n" for line in good)
+    assert cli.main([*command[:-1], "--set", "batchsize=2"]) == 2
+    assert "did you mean 'batch_size'" in capsys.readouterr().err
+    assert cli.main([*command[:-1], "--style", "haiku"]) == 2
+    assert "choices: detailed, short, timed" in capsys.readouterr().err
+    assert cli.main([*command[:-1], "--style", "timed"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert cli.main(["caption", str(tmp_path / "nothing"), "--model", str(model_folder)]) == 4
+    assert cli.main(["caption", str(tmp_path / "clips"), "--model", str(tmp_path / "clips")]) in (2, 5)
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    script = (
+        "import sys\nfrom v2t.cli import main\n"
+        "try:\n    main([*sys.argv[1:], '--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'av', 'cv2', 'decord', 'yaml', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    for verb in ([], ["caption"], ["world"], ["train"], ["doctor"]):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", script, *verb], capture_output=True, text=True)
+        assert done.returncode == 0 and "usage: v2t" in done.stdout, done.stderr
+        assert time.perf_counter() - start < 5  # half a second on a machine that is not shared
