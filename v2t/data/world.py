@@ -65,23 +65,33 @@ class ClipSource:
     def __call__(self, start: int, count: int) -> Batch:
         """A batch as `clip_batch` gives it."""
         samples = [self.sample(index) for index in range(start, start + count)]
-        return clip_batch(samples, 0 if self.tokenizer is None else self.tokenizer.pad_token_id)
+        return clip_batch(samples, self.pad_id)
+
+    @property
+    def pad_id(self) -> int:
+        """What fills short rows."""
+        return 0 if self.tokenizer is None else self.tokenizer.pad_token_id
 
     def sample(self, index: int) -> ClipSample:
         """One clip."""
-        scene = self.scene(index)
-        rng = np.random.default_rng([self.seed, index, 2])
-        pixels, times_s = self.frames(scene, rng)
-        segments, times, mask = cut_segments(pixels, times_s, self.segment_frames)
-        rows: list[Encoded] = []
-        if self.tokenizer is not None:
-            shown = [(t[m][0], t[m][-1]) for t, m in zip(times, mask, strict=True)]
-            clip_text = "".join(segment_text(a, b, self.tokens_per_segment) for a, b in shown)
-            told = random.Random(f"clip|{self.split}|{self.seed}|{index}")
-            facts = scene.facts()
-            conversations = (conversation(facts, kind, told, self.config.questions) for kind in self.config.texts)
-            rows = [encode(self.tokenizer, turns, [clip_text]) for turns in conversations]
-        return ClipSample(segments, times, mask, rows, self._facts(scene))
+        segments, times, mask = self.cut(index)
+        return ClipSample(segments, times, mask, self.rows(index, times, mask), self.facts(index))
+
+    def cut(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Its frames in segments: uint8 (s, F, H, W, 3), seconds and mask (s, F)."""
+        pixels, times_s = self.frames(self.scene(index), np.random.default_rng([self.seed, index, 2]))
+        return cut_segments(pixels, times_s, self.segment_frames)
+
+    def rows(self, index: int, times: np.ndarray, mask: np.ndarray, telling: int = 0) -> list[Encoded]:
+        """Its conversations, in other words at each `telling`."""
+        if self.tokenizer is None:
+            return []
+        shown = [(t[m][0], t[m][-1]) for t, m in zip(times, mask, strict=True)]
+        clip_text = "".join(segment_text(a, b, self.tokens_per_segment) for a, b in shown)
+        told = random.Random(f"clip|{self.split}|{self.seed}|{index}|{telling}")
+        facts = self.scene(index).facts()
+        conversations = (conversation(facts, kind, told, self.config.questions) for kind in self.config.texts)
+        return [encode(self.tokenizer, turns, [clip_text]) for turns in conversations]
 
     def scene(self, index: int) -> Scene:
         """The scene of clip `index`."""
@@ -98,12 +108,13 @@ class ClipSource:
         size = (config.size, config.size)
         return (worn(scene, size, times_s, rng) if config.worn else render(scene, size, times_s=times_s)), times_s
 
-    def _facts(self, scene: Scene) -> dict[str, int]:
+    def facts(self, index: int) -> dict[str, int]:
+        """Its facts as class numbers."""
         if not self.with_facts:
             return {}
         from v2t.world.targets import fact_targets
 
-        return fact_targets(scene)
+        return fact_targets(self.scene(index))
 
 
 def conversation(facts: dict[str, Any], kind: str, rng: random.Random, num_questions: int) -> list[Turn]:
@@ -113,7 +124,7 @@ def conversation(facts: dict[str, Any], kind: str, rng: random.Random, num_quest
     else:
         style = list(PROMPTS)[int(rng.random() * len(PROMPTS))] if kind == "any" else kind
         asked = [(PROMPTS[style], caption(facts, style, rng))]
-    turns = []
+    turns: list[Turn] = []
     for question, answer in asked:
         turns += [Turn("user", question, clips=0 if turns else 1), Turn("assistant", answer)]
     return turns

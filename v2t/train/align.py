@@ -9,6 +9,7 @@ Two phases by recipe: `speaks: false` trains resampler and heads alone, without 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import torch
 from torch import nn
 
 from v2t.base.errors import UsageError
-from v2t.base.stream import stream
+from v2t.base.stream import Source, stream
 from v2t.data.collate import Batch
 from v2t.data.world import ClipsConfig, ClipSource
+from v2t.data.watched import WatchedSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask, FactHeads, caption_counts
+from v2t.train.captioner import load_captioner
 from v2t.train.recipe import StageConfig
 
 HEADS_FILE = "heads.safetensors"
@@ -33,6 +36,8 @@ class Config(StageConfig):
 
     Either `model`, a captioner of an earlier phase, or `vision` and `llm` with the `resampler`'s shape.
     `heads_weight` scales the fact heads' loss (0: no heads). `eval_captions` clips are captioned at an evaluation.
+    `rounds` above 1 (a frozen tower on a CPU) shows each block of `block` clips so often, told anew each time, the tower
+    working once a clip and in the data worker.
     Parts for `loop.optim.lr`: vision_tower, resampler, projector, language_model, heads.
     """
 
@@ -45,6 +50,8 @@ class Config(StageConfig):
     speaks: bool = True
     answers_weight: float = 1.0
     heads_weight: float = 0.5
+    rounds: int = 1
+    block: int = 2048
     eval_clips: int = 256
     eval_captions: int = 64
     eval_split: str = "seen"
@@ -55,6 +62,10 @@ class Config(StageConfig):
             raise ValueError("give either model, or both vision and llm")
         if self.heads_weight < 0 or self.answers_weight <= 0:
             raise ValueError("heads_weight must be ≥ 0 and answers_weight > 0")
+        if self.rounds < 1 or self.block < 1:
+            raise ValueError("rounds and block must be at least 1")
+        if self.rounds > 1 and self.loop.optim.lr.get("vision_tower", 1.0) != 0:
+            raise ValueError("rounds above 1 keep the tower's tokens; freeze it with loop.optim.lr.vision_tower=0")
         if not self.speaks and not self.heads_weight:
             raise ValueError("with speaks: false there is nothing to learn but the heads; heads_weight must be > 0")
 
@@ -69,12 +80,15 @@ class AlignStage:
         self.terms = {"answers": config.answers_weight} if config.speaks else {}
         self.terms |= {"facts": config.heads_weight} if config.heads_weight else {}
         self._processor: Any = None
+        self._tower: Any = None
+        self._side = 0
         self._held_out: list[Batch] = []
-        self._silent: list[Batch] = []
 
     def build(self) -> nn.Module:
         """The captioner, joined or loaded, with heads."""
-        model, self._processor = load_captioner(self.config)
+        model, self._processor = load_captioner(self.config, torch.float32)
+        self._side = model.config.resampler_config.frame_grid if model.config.resampler_config.kind == "qformer" else 0
+        self._tower = copy.deepcopy(model.model.vision_tower).eval() if self.config.rounds > 1 else None
         heads = None
         if self.config.heads_weight:
             heads = _load_heads(self.config, model.config.resampler_config)
@@ -90,9 +104,12 @@ class AlignStage:
                     module.requires_grad_(False)
         return parts
 
-    def source(self) -> ClipSource:
+    def source(self) -> Source:
         """Training clips."""
-        return self._clips("train", self.config.data_seed, self.config.clips)
+        clips = self._clips("train", self.config.data_seed, self.config.clips)
+        if self.config.rounds == 1:
+            return clips
+        return WatchedSource(clips, self._tower, self._side, self.config.block, self.config.rounds)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Answer tokens and known facts."""
@@ -166,23 +183,6 @@ class AlignStage:
         figures, written = held_out.caption_figures(task, batches, texts, facts, self._processor.tokenizer, device)
         self.config.out.joinpath("captions.txt").write_text("\n".join(written) + "\n", encoding="utf-8")
         return figures
-
-
-def load_captioner(config: Any) -> tuple[Any, Any]:
-    """Captioner (fp32) and processor of a recipe with `model`, or `vision`, `llm`, `resampler` and `video`."""
-    from v2t.model import CineloopForConditionalGeneration, CineloopProcessor, CineloopResamplerConfig
-    from v2t.model.parts import from_parts
-
-    if config.model is not None:
-        model = CineloopForConditionalGeneration.from_pretrained(config.model, dtype=torch.float32)
-        return model, CineloopProcessor.from_pretrained(config.model)
-    return from_parts(
-        vision=config.vision,
-        llm=config.llm,
-        resampler=CineloopResamplerConfig(**config.resampler),
-        dtype=torch.float32,
-        video_settings=config.video,
-    )
 
 
 def _load_heads(config: Config, resampler: Any) -> FactHeads:

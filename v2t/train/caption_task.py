@@ -47,7 +47,8 @@ class CaptionTask(nn.Module):
 
     def __init__(self, model: Any, heads: FactHeads | None = None, *, speaks: bool = True) -> None:
         super().__init__()
-        self.model, self.heads, self.speaks = model, heads, speaks
+        self.model: Any = model
+        self.heads, self.speaks = heads, speaks
 
     def forward(self, batch: Batch) -> dict[str, Any]:
         """Loss sums "answers" and "facts", and shares right."""
@@ -55,19 +56,22 @@ class CaptionTask(nn.Module):
         terms: dict[str, torch.Tensor] = {}
         metrics: dict[str, Any] = {}
         if self.heads is not None:
-            loss, right, count = 0.0, 0.0, 0.0
+            loss, right, count = (torch.zeros((), device=query_tokens.device) for _ in range(3))
             for name, logits in self.heads(query_tokens).items():
                 truth = batch[f"fact_{name}"]
                 loss = loss + F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum")
                 right = right + (logits.argmax(-1) == truth).sum()
                 count = count + (truth != IGNORE).sum()
-            terms["facts"], metrics["facts_right"] = torch.as_tensor(loss), (right, count)
+            terms["facts"], metrics["facts_right"] = loss, (right, count)
         if self.speaks:
             terms["answers"], metrics["tokens_right"] = self.answers(batch, query_tokens)
         return {"terms": terms, "metrics": metrics}
 
     def query_tokens(self, batch: Batch) -> torch.Tensor:
-        """(S, Q, D) of the resampler."""
+        """(S, Q, D) of the resampler, from pixels or from patch tokens kept of a frozen tower."""
+        if "patch_tokens" in batch:
+            kept = batch["patch_tokens"].float()  # (S, F, N, D_vision)
+            return self.model.get_query_tokens(None, batch["times_s"], batch["mask"], vision_hidden_states=kept)
         return self.model.get_query_tokens(normalise(batch["pixels"]), batch["times_s"], batch["mask"])
 
     def answers(self, batch: Batch, query_tokens: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, int]]:

@@ -1,0 +1,71 @@
+"""Clips already watched: a frozen tower's patch tokens, computed where the clips are made and kept for several tellings.
+
+In: a `ClipSource` and the tower. Out: its batches with `patch_tokens` (S, F, N, D) in place of `pixels`. The stream
+goes through blocks of clips, each block `rounds` times with fresh words, so the tower's work is done once a clip, in
+the data worker, beside the training of the rest. Still a pure function of the sample numbers, so resume is exact.
+Letters: S segments, F frames of a segment, N patches kept of a frame, D width of the tower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from v2t.data.collate import Batch, ClipSample, clip_batch
+from v2t.data.pixels import normalise
+from v2t.data.world import ClipSource
+from v2t.model.resampler import average_to, square_grid
+
+Kept = tuple[np.ndarray, np.ndarray, np.ndarray]  # patch tokens float16 (s, F, N, D), seconds (s, F), mask (s, F)
+
+
+@dataclass(frozen=True)
+class WatchedSource:
+    """See the module's head. `side` is the grid the resampler pools a frame's patches to (0: all are kept)."""
+
+    clips: ClipSource
+    tower: nn.Module
+    side: int
+    block: int
+    rounds: int
+    _kept: dict[int, Kept] = field(default_factory=dict)
+
+    def __call__(self, start: int, count: int) -> Batch:
+        """Samples `start` … `start + count - 1`; the same clip comes back `block` samples later, told anew."""
+        wanted = [self.place(number) for number in range(start, start + count)]
+        self._watch(sorted({index for index, _ in wanted} - self._kept.keys()))
+        samples = []
+        for index, telling in wanted:
+            tokens, times, mask = self._kept[index]
+            rows = self.clips.rows(index, times, mask, telling)
+            samples.append(ClipSample(tokens, times, mask, rows, self.clips.facts(index)))
+        batch = clip_batch(samples, self.clips.pad_id)
+        return {**{k: v for k, v in batch.items() if k != "pixels"}, "patch_tokens": batch["pixels"]}
+
+    def place(self, number: int) -> tuple[int, int]:
+        """(clip, how often it was told before) of sample `number`."""
+        block, within = divmod(number, self.block * self.rounds)
+        telling, slot = divmod(within, self.block)
+        return block * self.block + slot, telling
+
+    def _watch(self, indices: list[int]) -> None:
+        if not indices:
+            return
+        for old in [index for index in self._kept if index // self.block != indices[0] // self.block]:
+            del self._kept[old]
+        cut = [self.clips.cut(index) for index in indices]
+        pixels = torch.from_numpy(np.concatenate([segments for segments, _, _ in cut]))  # (S, F, H, W, 3)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            tokens: Any = self.tower(normalise(pixels.flatten(0, 1))).last_hidden_state  # (S*F, N, D)
+        tokens = tokens.unflatten(0, pixels.shape[:2])  # (S, F, N, D)
+        if self.side:
+            tokens = average_to(tokens.float(), square_grid(tokens.shape[2]), self.side)  # (S, F, side*side, D)
+        kept = tokens.half().numpy()
+        first = 0
+        for index, (segments, times, mask) in zip(indices, cut, strict=True):
+            self._kept[index] = (kept[first : first + len(segments)].copy(), times, mask)
+            first += len(segments)
