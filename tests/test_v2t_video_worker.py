@@ -79,7 +79,7 @@ def test_bad_files_get_their_codes_and_the_next_file_is_read(tmp_path, pool):
     places = boxes(data)
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_bytes(b"this is no video\n" * 100)
-    (tmp_path / "list.mp4").write_bytes(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
+    (tmp_path / "list.mp4").write_bytes(b"#EXTM3U\n#EXTINF:1,\nsecret.mp4\n")
     (tmp_path / "subtitle.mp4").write_bytes(b"1\n00:00:00,000 --> 00:00:01,000\nhi\n\n" * 9)
     start, size = places[b"moov"]
     (tmp_path / "no_moov.mp4").write_bytes(data[:start] + data[start + size :])

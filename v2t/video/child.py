@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from v2t.base.errors import CineloopError
-from v2t.video.decode import Limits, Request, SampleSpec, decode
+from v2t.video.decode import Limits, Request, SampleSpec, decode, warm_up
 from v2t.video.probe import probe
 
 _ROUND = 1 << 20
@@ -163,25 +163,12 @@ def _limit_memory(limits: Limits) -> None:
         return
 
 
-def _warm_up(threads: int) -> None:
-    """Load what most files need before the clock of the first one runs."""
-    import av  # noqa: F401
-
-    try:
-        import decord  # noqa: F401
-    except (ImportError, OSError):  # not for this platform: the fallbacks read everything
-        pass
-    import cv2
-
-    cv2.setNumThreads(max(1, threads))
-
-
 def main() -> None:
     """Read requests until the parent closes the socket."""
     link = _Link(int(sys.argv[1]))
     settings = json.loads(sys.argv[2])
     limits = Limits(**settings["limits"])
-    _warm_up(settings["threads"])
+    warm_up(settings["threads"])
     _limit_memory(limits)
     link.send({"ready": True})
     quiet = os.open(os.devnull, os.O_WRONLY)

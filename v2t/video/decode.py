@@ -104,6 +104,18 @@ def installed(name: str) -> bool:
     return importlib.util.find_spec(_MODULES[name]) is not None
 
 
+def warm_up(threads: int) -> None:
+    """Load what most files need before the clock of the first one runs."""
+    import av  # noqa: F401
+    import cv2
+
+    cv2.setNumThreads(max(1, threads))
+    try:
+        import decord  # noqa: F401
+    except (ImportError, OSError):  # not for this platform: the fallbacks read everything
+        return
+
+
 def _decode_image(source: Source, request: Request, allocate: Allocate) -> Frames:
     from v2t.video.stills import read_frames, read_times
 

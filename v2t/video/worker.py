@@ -8,194 +8,19 @@ files. When a decoder dies, the next installed one is tried once, and the frames
 
 from __future__ import annotations
 
-import json
-import math
-import mmap
 import os
-import select
-import signal
-import socket
-import struct
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.base.errors import ItemError, UsageError
 from v2t.video.decode import DECODERS, Limits, Request, installed
 from v2t.video.frames import Frames
 from v2t.video.probe import VideoInfo
+from v2t.video.process import DecoderProcess, Died
 from v2t.video.sample import SampleSpec
 
 __all__ = ["DecoderPool", "Limits", "SampleSpec"]
-
-_START_S = 120.0  # a starved machine may take this long to import
-_TICK_S = 0.1
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class _Died(Exception):
-    """The child is gone, or had to be killed, while it worked on a file."""
-
-    def __init__(self, code: str, message: str, decoder: str) -> None:
-        super().__init__(message)
-        self.code, self.message, self.decoder = code, message, decoder
-
-
-class _Child:
-    """One child process and the socket to it; used by one thread at a time."""
-
-    def __init__(self, limits: Limits, threads: int) -> None:
-        self.limits, self.served = limits, 0
-        self._view: np.ndarray | None = None
-        self._socket, theirs = socket.socketpair()
-        settings = json.dumps({"limits": asdict(limits), "threads": threads})
-        root = str(Path(__file__).resolve().parents[2])
-        paths = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), root]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MALLOC_ARENA_MAX": "4"}
-        with theirs, tempfile.TemporaryFile() as complaints:
-            # -P: never import from the working folder. A session of its own: Ctrl-C is the parent's to handle.
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "v2t.video.child", str(theirs.fileno()), settings],
-                pass_fds=(theirs.fileno(),),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=complaints,
-                start_new_session=True,
-            )
-            theirs.close()
-            try:
-                self._reply(_START_S, watch=False)
-            except _Died as error:
-                self.kill()
-                complaints.seek(0)
-                said = complaints.read()[-500:].decode("utf-8", "replace").strip()
-                raise MissingDependencyError(f"the decoding process did not start: {error.message}: {said}") from error
-
-    def probe(self, path: bytes) -> VideoInfo:
-        """See `DecoderPool.probe`."""
-        reply = self._ask({"op": "probe", "path": path.decode("latin-1")})
-        info = {**reply["info"], "path": Path(os.fsdecode(path))}
-        for name in ("keyframe_times_s", "warnings"):
-            info[name] = tuple(info[name])
-        return VideoInfo(**info)
-
-    def decode(self, path: bytes, request: Request) -> Frames:
-        """See `DecoderPool.decode`."""
-        message = {
-            "op": "decode",
-            "path": path.decode("latin-1"),
-            "spec": asdict(request.spec),
-            "size": request.size,
-            "decoders": request.decoders,
-        }
-        reply = self._ask(message)
-        shape = tuple(reply["shape"])
-        view, count = self._view, math.prod(shape)
-        if view is None or view.size < count:
-            raise _Died("DECODER_CRASH", "the decoding process sent no pixels", reply["decoder"])
-        pixels = view[:count].reshape(shape).copy()  # the shared memory is reused by the next file
-        return Frames(
-            pixels=pixels,
-            times_s=np.array(reply["times_s"], dtype=np.float64),
-            duration_s=reply["duration_s"],
-            fps=reply["fps"],
-            decoder=reply["decoder"],
-            warnings=tuple(reply["warnings"]),
-            start_s=reply["start_s"],
-        )
-
-    def kill(self) -> None:
-        """End the process, whatever it is doing."""
-        self.process.kill()
-        self.process.wait()
-        self._socket.close()
-
-    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        self.served += 1
-        body = json.dumps(message).encode()
-        try:
-            self._socket.sendall(struct.pack(">I", len(body)) + body)
-        except OSError as error:
-            raise self._death("") from error
-        reply = self._reply(self.limits.timeout_s, watch=True)
-        if "error" in reply:
-            record = reply["error"]
-            kind = {"UsageError": UsageError, "MissingDependencyError": MissingDependencyError}.get(record["kind"])
-            raise (kind or ItemError)(record["message"], code=record["code"], hint=record["hint"])
-        return reply
-
-    def _reply(self, timeout_s: float, *, watch: bool) -> dict[str, Any]:
-        """The next reply; every decoder that starts gets the full time again.
-
-        Raises:
-            _Died: DECODE_TIMEOUT, OUT_OF_MEMORY or DECODER_CRASH.
-        """
-        data, decoder = b"", ""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                self.process.kill()
-                raise _Died("DECODE_TIMEOUT", f"{decoder or 'reading'} took longer than {timeout_s:g} s", decoder)
-            ready, _, _ = select.select([self._socket], [], [], min(left, _TICK_S))
-            if watch:
-                self._check_memory(decoder)
-            if not ready:
-                continue
-            try:
-                more, descriptors, _, _ = socket.recv_fds(self._socket, 1 << 20, 1)
-            except OSError as error:
-                raise self._death(decoder) from error
-            for descriptor in descriptors:
-                self._attach(descriptor)
-            if not more:
-                raise self._death(decoder)
-            data += more
-            while len(data) >= 4 and len(data) >= 4 + (size := struct.unpack(">I", data[:4])[0]):
-                message, data = json.loads(data[4 : 4 + size]), data[4 + size :]
-                if "started" not in message:
-                    return message
-                decoder = message["started"]
-                deadline = time.monotonic() + timeout_s
-
-    def _attach(self, descriptor: int) -> None:
-        try:
-            shared = mmap.mmap(descriptor, os.fstat(descriptor).st_size, prot=mmap.PROT_READ)
-        finally:
-            os.close(descriptor)
-        self._view = np.frombuffer(shared, dtype=np.uint8)
-
-    def _check_memory(self, decoder: str) -> None:
-        try:
-            with open(f"/proc/{self.process.pid}/statm", "rb") as handle:
-                resident = int(handle.read().split()[1]) * _PAGE
-        except (OSError, IndexError):  # gone, or not Linux: the child's own limit stands
-            return
-        if resident > self.limits.memory_mb << 20:
-            self.process.kill()
-            text = f"{decoder or 'reading'} used {resident >> 20} MiB, the limit is {self.limits.memory_mb} MiB"
-            raise _Died("OUT_OF_MEMORY", text, decoder)
-
-    def _death(self, decoder: str) -> _Died:
-        try:
-            status = self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            status = self.process.wait()
-        try:
-            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        except ValueError:
-            how = f"was killed by signal {-status}"
-        return _Died("DECODER_CRASH", f"{decoder or 'the decoding process'} {how}", decoder)
 
 
 class DecoderPool:
@@ -223,7 +48,7 @@ class DecoderPool:
         self._request = Request(limits=limits or Limits(), decoders=tuple(decoders), threads=_threads(num_workers))
         self._recycle_after = recycle_after
         self._mine = threading.local()
-        self._children: set[_Child] = set()
+        self._children: set[DecoderProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
         self._executor = ThreadPoolExecutor(num_workers, thread_name_prefix="decoder")
@@ -282,22 +107,22 @@ class DecoderPool:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _child(self) -> _Child:
+    def _child(self) -> DecoderProcess:
         """This thread's child, started or replaced when needed."""
-        child: _Child | None = getattr(self._mine, "child", None)
+        child: DecoderProcess | None = getattr(self._mine, "child", None)
         if child is not None and (child.served >= self._recycle_after or child.process.poll() is not None):
             self._drop(child)
             child = None
         if self._closed:
             raise CancelledError("the decoder pool is closed")
         if child is None:
-            child = _Child(self._request.limits, self._request.threads)
+            child = DecoderProcess(self._request.limits, self._request.threads)
             with self._lock:
                 self._children.add(child)
             self._mine.child = child
         return child
 
-    def _drop(self, child: _Child) -> None:
+    def _drop(self, child: DecoderProcess) -> None:
         with self._lock:
             self._children.discard(child)
         if getattr(self._mine, "child", None) is child:
@@ -308,7 +133,7 @@ class DecoderPool:
         child = self._child()
         try:
             return child.probe(path)
-        except _Died as death:
+        except Died as death:
             self._drop(child)
             raise self._item_error(path, death) from death
 
@@ -319,7 +144,7 @@ class DecoderPool:
             child = self._child()
             try:
                 frames = child.decode(path, request)
-            except _Died as death:
+            except Died as death:
                 self._drop(child)
                 if death.code == "DECODER_CRASH" and not death.decoder and not again:
                     again = True  # it may have been dead before it saw this file
@@ -332,7 +157,7 @@ class DecoderPool:
                 continue
             return frames.with_warnings(*(f"{note}; read by {frames.decoder}" for note in notes))
 
-    def _item_error(self, path: bytes, death: _Died) -> Exception:
+    def _item_error(self, path: bytes, death: Died) -> Exception:
         if self._closed:
             return CancelledError("the decoder pool was closed")
         hints = {"DECODE_TIMEOUT": "raise timeout_s if the file is only long", "OUT_OF_MEMORY": "raise memory_mb"}
