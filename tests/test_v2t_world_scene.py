@@ -17,7 +17,7 @@ from v2t.world.targets import TARGETS as FACTS
 from v2t.world.targets import fact_targets
 
 N = 400
-FACTS_DIGEST = "17ac065b068cf4fa"
+FACTS_DIGEST = "bde7a7d8c1fb3503"
 PICTURES_DIGEST = "5edf35265d219734"
 
 
@@ -128,7 +128,9 @@ def test_dense_truth_has_its_shapes_and_names_what_the_scene_holds():
             known = batch[name][batch[name] != IGNORE]
             assert known.size and known.min() >= 0 and known.max() < target.classes
     figure = batch["kind"] > 0
-    assert np.array_equal(figure, batch["color"] != IGNORE) and np.array_equal(figure, ~np.isnan(batch["offset"][..., 0]))
+    assert np.array_equal(figure, batch["color"] != IGNORE) and np.array_equal(
+        figure, ~np.isnan(batch["offset"][..., 0])
+    )
     again = frame_batch("seen", 1, 8, 8)
     assert np.array_equal(batch["pixels"][8:], again["pixels"])
 

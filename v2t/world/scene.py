@@ -10,10 +10,12 @@ the frame's height.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from v2t.world import vocabulary as words
+from v2t.world.draw import Draw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +102,7 @@ class Scene:
 
     def triples(self) -> set[tuple[str, str, str]]:
         """The (kind, colour, action) combinations that occur; splits are made on them."""
-        pairs = {(e.actor, e.action) for e in self.events}
-        pairs |= {(e.target, e.action) for e in self.events if e.target is not None and e.action == "meet"}
-        return {(self.actors[a].kind, self.actors[a].color, action) for a, action in pairs}
+        return triples(self.actors, self.events)
 
     def facts(self) -> dict[str, Any]:
         """The truth as JSON-able data: duration_s, style, shots, actors, events, relations. Seconds to 0.01."""
@@ -135,6 +135,13 @@ class Scene:
         }
 
 
+def triples(actors: Sequence[Actor], events: Sequence[Event]) -> set[tuple[str, str, str]]:
+    """The (kind, colour, action) combinations of some events; both who meet do the meeting."""
+    pairs = {(e.actor, e.action) for e in events}
+    pairs |= {(e.target, e.action) for e in events if e.target is not None and e.action == "meet"}
+    return {(actors[a].kind, actors[a].color, action) for a, action in pairs}
+
+
 def is_held_out(kind: str, color: str, action: str) -> bool:
     """Whether the combination is kept out of the `train` and `seen` splits (about one in eight)."""
     digest = hashlib.sha256(f"{kind}|{color}|{action}".encode()).digest()
@@ -159,7 +166,7 @@ def sample_scene(
     Raises:
         ValueError: on an unknown split.
     """
-    from v2t.world.stories import Draw, tell_shot
+    from v2t.world.stories import tell_shot
 
     if split not in ("train", "seen", "unseen"):
         raise ValueError(f"split must be train, seen or unseen, not {split!r}")
@@ -181,18 +188,7 @@ def sample_scene(
         start, first = (shots[-1].end_s if shots else 0.0), len(actors)
         shots.append(Shot(start_s=start, end_s=start + told.seconds, place=told.place, camera=told.camera))
         actors += [replace(a, shot=number) for a in told.actors]
-        for event in told.events:
-            target = None if event.target is None else event.target + first
-            events.append(
-                replace(
-                    event,
-                    actor=event.actor + first,
-                    target=target,
-                    shot=number,
-                    start_s=event.start_s + start,
-                    end_s=event.end_s + start,
-                )
-            )
+        events += [_shifted(event, start, first, number) for event in told.events]
         relations += [Relation(a=r.a + first, relation=r.relation, b=r.b + first) for r in told.relations]
     return Scene(
         seed=draw.integer(1 << 30),
@@ -204,9 +200,21 @@ def sample_scene(
     )
 
 
+def _shifted(event: Event, start_s: float, first_actor: int, shot: int) -> Event:
+    """An event of one shot, told from its own start and its own actors, as one of the whole clip."""
+    return replace(
+        event,
+        actor=event.actor + first_actor,
+        target=None if event.target is None else event.target + first_actor,
+        shot=shot,
+        start_s=event.start_s + start_s,
+        end_s=event.end_s + start_s,
+    )
+
+
 def sample_crowd(split: str, seed: int, index: int) -> Scene:
     """A crowded shot that tells no story, for dense training of the vision tower; pure in its arguments."""
-    from v2t.world.stories import Draw, crowd
+    from v2t.world.stories import crowd
 
     draw = Draw(f"crowd|{split}|{seed}|{index}")
     told = crowd(draw)

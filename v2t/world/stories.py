@@ -7,48 +7,17 @@ frame, slow and fast leave a gap between them, the second of two actors stands i
 
 from __future__ import annotations
 
-import hashlib
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from v2t.world import vocabulary as words
-from v2t.world.scene import Actor, Event, Relation, is_held_out
+from v2t.world.draw import Draw
+from v2t.world.scene import Actor, Event, Relation, is_held_out, triples
 
-T = TypeVar("T")
 PACE = {"slow": (0.09, 0.14), "fast": (0.30, 0.42)}  # frame widths a second
 SPAN = {"jump": (1.2, 2.4), "bounce": (1.6, 3.0), "spin": (1.4, 2.8), "grow": (1.4, 3.0), "shrink": (1.4, 3.0)}
 SPAN |= {"shake": (1.2, 2.2), "fall": (0.8, 1.1), "appear": (0.5, 0.8), "vanish": (0.5, 0.8), "recolor": (0.5, 0.9)}
 SPAN |= {"stop": (1.1, 2.0), "turn": (1.2, 2.2), "stand": (1.0, 2.0)}
-
-
-class Draw:
-    """A random stream named by a string; the same on every machine (only `random.random()` is used)."""
-
-    def __init__(self, name: str) -> None:
-        self._random = random.Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")).random
-
-    def uniform(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
-        return low + (high - low) * self._random()
-
-    def integer(self, below: int) -> int:
-        """A whole number from 0 to below - 1."""
-        return int(self._random() * below)
-
-    def pick(self, items: Sequence[T]) -> T:
-        """One of `items`, each equally likely."""
-        return items[self.integer(len(items))]
-
-    def weighted(self, weights: Mapping[T, float]) -> T:
-        """One of the keys, by weight."""
-        left = self._random() * sum(weights.values())
-        for item, weight in weights.items():
-            left -= weight
-            if left < 0:
-                return item
-        return next(reversed(list(weights)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +41,7 @@ def tell_shot(draw: Draw, *, unseen: bool, length: float | None, max_events: int
     best: Told | None = None
     for _ in range(200):
         told = _tell(draw, max_events)
-        held = [is_held_out(*t) for t in _triples(told)]
+        held = [is_held_out(*t) for t in triples(told.actors, told.events)]
         if unseen != any(held):
             continue
         told = replace(told, place=place, camera=camera)
@@ -95,13 +64,9 @@ def _tell(draw: Draw, max_events: int) -> Told:
     story = draw.weighted(kinds)
     if story in ("one", "two", "three"):
         return _alone(draw, {"one": 1, "two": 2, "three": 3}[story])
-    return {"parallel": _parallel, "sequence": _sequence, "interaction": _interaction, "relation": _relation}[story](draw)
-
-
-def _triples(told: Told) -> set[tuple[str, str, str]]:
-    pairs = {(e.actor, e.action) for e in told.events}
-    pairs |= {(e.target, e.action) for e in told.events if e.target is not None and e.action == "meet"}
-    return {(told.actors[a].kind, told.actors[a].color, action) for a, action in pairs}
+    return {"parallel": _parallel, "sequence": _sequence, "interaction": _interaction, "relation": _relation}[story](
+        draw
+    )
 
 
 def _stretch(told: Told, factor: float) -> Told:
@@ -187,7 +152,12 @@ def _alone(draw: Draw, num_events: int) -> Told:
     drift = 0.0
     for number in range(num_events):
         before = events[-1] if events else None
-        if before and before.action in words.TRAVEL and before.direction in ("left", "right") and draw.uniform(0, 1) < 0.5:
+        if (
+            before
+            and before.action in words.TRAVEL
+            and before.direction in ("left", "right")
+            and draw.uniform(0, 1) < 0.5
+        ):
             event = _after_travel(draw, before)
             after = x + (0.0 if event.action == "stop" else event.travel * (1 if event.direction == "right" else -1))
         else:
@@ -279,9 +249,7 @@ def _in_order(actors: Sequence[Actor], events: Sequence[Event]) -> tuple[tuple[A
     starts = [min((e.start_s for e in events if e.actor == i), default=1e9) for i in range(len(actors))]
     order = sorted(range(len(actors)), key=lambda i: (round(starts[i], 1), actors[i].x))
     new = {old: position for position, old in enumerate(order)}
-    renamed = [
-        replace(e, actor=new[e.actor], target=None if e.target is None else new[e.target]) for e in events
-    ]
+    renamed = [replace(e, actor=new[e.actor], target=None if e.target is None else new[e.target]) for e in events]
     return tuple(actors[i] for i in order), tuple(sorted(renamed, key=lambda e: (round(e.start_s, 1), e.actor)))
 
 
@@ -322,10 +290,9 @@ def _interaction(draw: Draw) -> Told:
     action = draw.pick(words.INTERACTIONS)
     way = draw.pick((1, -1))
     direction = "right" if way == 1 else "left"
-    movers = list(words.KINDS)
+    sizes = (("small",), ("large",)) if action == "hide" else (("small", "medium"),) * 2
     for _ in range(200):
-        a = _actor(draw, count=1, size="small" if action == "hide" else draw.pick(("small", "medium")), kind=draw.pick(movers))
-        b = _actor(draw, count=1, size="large" if action == "hide" else draw.pick(("small", "medium")), kind=draw.pick(movers))
+        a, b = (_actor(draw, count=1, size=draw.pick(choice)) for choice in sizes)
         level = (a.kind in words.FLYERS) == (b.kind in words.FLYERS)
         if a.kind != b.kind and level:
             break
@@ -336,12 +303,10 @@ def _interaction(draw: Draw) -> Told:
     seconds = draw.uniform(1.5, 2.2) if speed == "fast" else draw.uniform(2.6, 3.6)
     pace = draw.uniform(*PACE[speed or "slow"])
     apart = (words.SIZES[a.size] + words.SIZES[b.size]) / 2
-    target: int | None = 1
     if action == "chase":
         gap, travel = apart + 0.05, min(pace * seconds, 0.5)
         xs = 0.5 - way * (travel / 2 + gap / 2), 0.5 - way * (travel / 2 - gap / 2)
     elif action == "overtake":
-        travel = 0.30  # the overtaken goes 0.12 in the same time, see motion
         xs = 0.5 - way * (apart * 0.6 + 0.16), 0.5 - way * 0.06
         travel = 2 * apart * 0.6 + 0.30
         a = replace(a, depth=2.0, y=a.y + (0.05 if y is None else 0.0))
@@ -355,12 +320,18 @@ def _interaction(draw: Draw) -> Told:
         b = replace(b, facing=-way)
     else:  # hide
         travel = 0.42
-        xs = 0.55 - way * 0.25 - way * 0.17, 0.5 + way * 0.12
-        xs = xs[1] - way * travel, xs[1]
+        xs = 0.5 + way * (0.12 - travel), 0.5 + way * 0.12
     a, b = replace(a, x=xs[0]), replace(b, x=xs[1])
     told_way = None if action == "meet" else direction
     event = Event(
-        actor=0, action=action, start_s=0.1, end_s=0.1 + seconds, direction=told_way, speed=speed, target=target, travel=travel
+        actor=0,
+        action=action,
+        start_s=0.1,
+        end_s=0.1 + seconds,
+        direction=told_way,
+        speed=speed,
+        target=1,
+        travel=travel,
     )
     tail = 0.5 if action in ("collide", "meet", "hide") else 0.1
     return Told(seconds=seconds + 0.1 + tail, place="", camera="", actors=(a, b), events=(event,))
@@ -411,9 +382,7 @@ def crowd(draw: Draw) -> Told:
     actors, events = [], []
     for index in range(3 + draw.integer(4)):
         actor = _actor(draw, count=1)
-        actors.append(
-            replace(actor, x=draw.uniform(0.08, 0.92), y=draw.uniform(0.15, 0.88), depth=draw.uniform(0, 1))
-        )
+        actors.append(replace(actor, x=draw.uniform(0.08, 0.92), y=draw.uniform(0.15, 0.88), depth=draw.uniform(0, 1)))
         action = draw.weighted({"spin": 0.25, "grow": 0.12, "shrink": 0.12, "shake": 0.1, "jump": 0.1, "": 0.31})
         if not action or is_held_out(actor.kind, actor.color, action):
             action, travel = words.travel_action(actor.kind, "slow"), draw.uniform(0.05, 0.2)
