@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -152,7 +151,6 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[last] = value
 
 
-@functools.cache
 def _field_types(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
@@ -168,7 +166,7 @@ def _nearest(key: str, cls: type, path: str) -> str:
     match = difflib.get_close_matches(key, here, n=1, cutoff=0.5)
     if match:
         return f"did you mean {path + match[0]!r}?"
-    below = {name.rsplit(".", 1)[-1]: name for name in keys(cls)}
+    below = {name.rsplit(".", 1)[-1]: name for name in reversed(keys(cls))}  # the first of a name wins
     match = difflib.get_close_matches(key, list(below), n=1, cutoff=0.6)
     if match:
         return f"did you mean {path + below[match[0]]!r}?"

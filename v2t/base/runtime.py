@@ -81,6 +81,7 @@ def start(config: RuntimeConfig) -> Accelerator:
     """Seed everything and start Accelerate (one process, or those of `torchrun` / `accelerate launch`)."""
     import torch
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
     # The tokenizer forks in loader processes; its own threads there only warn and fight for cores.
@@ -88,6 +89,9 @@ def start(config: RuntimeConfig) -> Accelerator:
     device, precision = resolve(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if AcceleratorState._shared_state and "WORLD_SIZE" not in os.environ:
+        # Accelerate keeps device and precision for the life of the process; the next run may want others.
+        AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
         cpu=device == "cpu",
         mixed_precision="bf16" if precision == "bf16" else "no",

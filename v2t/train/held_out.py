@@ -134,9 +134,9 @@ def write_captions(
         prompts.append(ids)
     longest = max(map(len, prompts))
     pad = tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=visual.device)  # (S, L)
+    padded = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=visual.device)  # (S, L)
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=visual.device)
     written = model.generate(
-        input_ids=ids, attention_mask=mask, visual_tokens=visual, max_new_tokens=max_new_tokens, do_sample=False
+        input_ids=padded, attention_mask=mask, visual_tokens=visual, max_new_tokens=max_new_tokens, do_sample=False
     )
     return [text.strip() for text in tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)]

@@ -112,7 +112,7 @@ def train_tokenizer(config: Config) -> Any:
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=END_OF_TEXT,
-        additional_special_tokens=[START, VIDEO],
+        extra_special_tokens=[START, VIDEO],
         clean_up_tokenization_spaces=False,
     )
 
@@ -148,9 +148,9 @@ class TextSource:
 class LanguageTask(nn.Module):
     """A causal LLM with its next-token loss on the answers."""
 
-    def __init__(self, llm: nn.Module) -> None:
+    def __init__(self, llm: Any) -> None:
         super().__init__()
-        self.llm = llm
+        self.llm: Any = llm
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Loss sum over answer tokens, and how many of them are guessed right."""
@@ -226,7 +226,7 @@ class LanguageStage:
 
     def evaluate(self, task: LanguageTask, device: torch.device) -> dict[str, float]:
         """Loss and share of answer tokens guessed right, told the facts and not. `score`: tokens right, told."""
-        figures = {}
+        figures: dict[str, float] = {}
         for name, share in (("told", 1.0), ("untold", 0.0)):
             loss, right, count = 0.0, 0.0, 0.0
             for batch in self._sequences(share):

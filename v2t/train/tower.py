@@ -65,9 +65,9 @@ class FrameSource:
 class DenseTask(nn.Module):
     """The tower with a linear head per target: on patch tokens, or on their mean for targets of the whole frame."""
 
-    def __init__(self, tower: nn.Module, background_weight: float) -> None:
+    def __init__(self, tower: Any, background_weight: float) -> None:
         super().__init__()
-        self.tower = tower
+        self.tower: Any = tower
         self.background_weight = background_weight
         width = tower.config.hidden_size
         self.heads = nn.ModuleDict({name: nn.Linear(width, t.classes or t.width) for name, t in TARGETS.items()})

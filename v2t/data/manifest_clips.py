@@ -1,0 +1,141 @@
+"""Clips of a manifest as training samples: real files, decoded in killable children, with their conversations.
+
+In: `manifest.jsonl` files (conversations in the LLaVA form, or captions), the model's processor. Out: batches as
+`v2t.data.collate.clip_batch` gives them. Each pass over the rows has its own order, fixed by the seed, so the number of
+samples seen is the whole position in the data.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from v2t.base.errors import ItemError, UsageError
+from v2t.base.manifest import Row, clip_path, read_manifest
+from v2t.data.chat import IGNORE, Encoded, Turn, check_labels, encode, from_llava
+from v2t.data.collate import Batch, ClipSample, clip_batch
+from v2t.model.clips import cut_segments, fit_frames
+from v2t.video.frames import Frames
+from v2t.video.sample import SampleSpec
+
+DEFAULT_PROMPT = "Describe the video."
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A row that can be trained on, and where its file lies."""
+
+    row: Row
+    path: Path
+
+
+def read_clips(manifests: Sequence[Path]) -> list[Clip]:
+    """The rows of all manifests that hold words.
+
+    Raises:
+        UsageError: a manifest is broken, or no row holds conversations or captions.
+    """
+    rows = [Clip(row, clip_path(path, row)) for path in manifests for row in read_manifest(path)]
+    told = [clip for clip in rows if clip.row.get("conversations") or clip.row.get("captions")]
+    if not told:
+        raise UsageError(
+            f"none of the {len(rows)} rows of {', '.join(map(str, manifests))} holds conversations or captions"
+        )
+    return told
+
+
+def turns_of(row: Row, rng: random.Random) -> list[Turn]:
+    """The conversation of a row, or one made of a caption drawn from its captions; its first turn carries the clip."""
+    if row.get("conversations"):
+        turns = from_llava(row["conversations"])
+    else:
+        captions = row["captions"]
+        if isinstance(captions, dict):
+            captions = [text for texts in captions.values() for text in ([texts] if isinstance(texts, str) else texts)]
+        caption = captions[int(rng.random() * len(captions))]
+        turns = [Turn("user", row.get("prompt") or DEFAULT_PROMPT, 1), Turn("assistant", caption)]
+    marks = sum(turn.clips for turn in turns)
+    if marks > 1:
+        raise UsageError(f"row {row['id']!r} holds one clip, but its conversation {marks} video marks")
+    if marks == 0:
+        first = next(number for number, turn in enumerate(turns) if turn.role == "user")
+        turns[first] = Turn("user", turns[first].text, 1)
+    return turns
+
+
+@dataclass(frozen=True)
+class ManifestSource:
+    """Samples of a manifest, shuffled anew each pass; picklable."""
+
+    clips: Sequence[Clip]
+    processor: Any
+    seed: int
+    max_length: int
+    on_bad: Literal["stop", "skip"] = "stop"
+
+    def __call__(self, start: int, count: int) -> Batch:
+        """Samples `start` … `start + count - 1` of the endless shuffled stream."""
+        samples = [self.sample(number) for number in range(start, start + count)]
+        return clip_batch(samples, self.processor.tokenizer.pad_token_id, self.max_length)
+
+    def sample(self, number: int) -> ClipSample:
+        """One clip with its conversation.
+
+        Raises:
+            ItemError: the file cannot be decoded, and `on_bad` is stop.
+            UsageError: no answer lies within `max_length`.
+        """
+        turn, place = divmod(number, len(self.clips))
+        clip = self.clips[np.random.default_rng([self.seed, turn]).permutation(len(self.clips))[place]]
+        try:
+            frames = self._decode(clip)
+        except ItemError as error:
+            if self.on_bad == "stop":
+                raise ItemError(f"row {clip.row['id']!r}: {error.message}", code=error.code, hint=error.hint) from error
+            logging.getLogger("cineloop").warning("row %r is skipped: %s", clip.row["id"], error)
+            return self._nothing()
+        video = self.processor.video_processor
+        size = (video.size["height"], video.size["width"])
+        pixels, seconds = fit_frames(frames.pixels, size, video.fit), np.maximum(frames.relative_times_s, 0)
+        segments, times, mask = cut_segments(pixels, seconds, video.segment_frames)
+        turns = turns_of(clip.row, random.Random(f"manifest|{self.seed}|{number}"))
+        encoded = encode(self.processor.tokenizer, turns, [self.processor.clip_text(times[mask].tolist())])
+        check_labels(encoded, f"row {clip.row['id']!r}", max_length=self.max_length)
+        if len(encoded.ids) > self.max_length:
+            encoded = Encoded(encoded.ids[: self.max_length], encoded.labels[: self.max_length])
+        return ClipSample(segments, times, mask, [encoded])
+
+    def _decode(self, clip: Clip) -> Frames:
+        video = self.processor.video_processor
+        spec: SampleSpec = video.sample_spec()
+        spec = SampleSpec(**{**vars(spec), "start_s": clip.row.get("start_s"), "end_s": clip.row.get("end_s")})
+        size = (video.size["height"], video.size["width"]) if video.fit == "stretch" else None
+        return _pool().decode(clip.path, spec, size)
+
+    def _nothing(self) -> ClipSample:
+        """In place of a clip that cannot be read: one black frame, nothing to learn from it."""
+        video = self.processor.video_processor
+        black = np.zeros((1, video.size["height"], video.size["width"], 3), np.uint8)
+        segments, times, mask = cut_segments(black, np.zeros(1), video.segment_frames)
+        ids = self.processor.tokenizer.encode(self.processor.clip_text([0.0]), add_special_tokens=False)
+        return ClipSample(segments, times, mask, [Encoded(ids, [IGNORE] * len(ids))])
+
+
+_POOLS: dict[int, Any] = {}
+
+
+def _pool() -> Any:
+    """The decoder pool of this process (a loader's worker is a process of its own)."""
+    import os
+
+    from v2t.video.worker import DecoderPool
+
+    if os.getpid() not in _POOLS:
+        _POOLS[os.getpid()] = DecoderPool(num_workers=1)
+    return _POOLS[os.getpid()]

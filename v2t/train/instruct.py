@@ -1,0 +1,211 @@
+"""Stage `instruct`: the captioner learns to answer, on conversations about clips.
+
+In: a captioner (or a tower and an LLM to join), conversations of the world or of manifests in the LLaVA form. Out:
+`final/`, a whole captioner with adapters merged, and its processor. The LLM is trained whole, by LoRA or DoRA, or by
+QLoRA on weights packed to four bits; resampler and projector go on; every part's learning rate is config, 0 freezes.
+Follows the second stage of LLaVA (arXiv:2304.08485) and QLoRA (arXiv:2305.14314).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from v2t.base.errors import UsageError
+from v2t.base.optim import freeze
+from v2t.base.stream import Source, stream
+from v2t.data.collate import Batch, num_targets
+from v2t.data.manifest_clips import Clip, ManifestSource, read_clips
+from v2t.data.world import ClipsConfig, ClipSource
+from v2t.train import held_out
+from v2t.train.caption_task import CaptionTask
+from v2t.train.captioner import load_captioner
+from v2t.train.recipe import StageConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters on the LLM; `targets` are names of its linear layers, or all-linear."""
+
+    r: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.05
+    targets: tuple[str, ...] = ("all-linear",)
+    dora: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """What speaks, about what.
+
+    Either `model`, or `vision` and `llm` with the `resampler`'s shape and the `video` processor's settings.
+    `manifests` name training data (a twentieth of it is held out unless
+    `eval_manifests` are named); none streams the world's clips as `clips` says. `dtype` is that of frozen weights;
+    trained ones are fp32 under autocast. `quantize` packs the LLM (then it needs `lora`).
+    Parts for `loop.optim.lr`: vision_tower, resampler, projector, language_model.
+    """
+
+    model: str | None = None
+    vision: str | None = None
+    llm: str | None = None
+    resampler: dict[str, Any] = field(default_factory=dict)
+    video: dict[str, Any] = field(default_factory=dict)
+    manifests: tuple[Path, ...] = ()
+    eval_manifests: tuple[Path, ...] = ()
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
+    on_bad: Literal["stop", "skip"] = "stop"
+    max_length: int = 2048
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    save_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    lora: LoraConfig | None = None
+    quantize: Literal["nf4", "int8"] | None = None
+    gradient_checkpointing: bool = False
+    eval_clips: int = 256
+    eval_seed: int = 8
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.vision is None or self.llm is None):
+            raise ValueError("give either model, or both vision and llm")
+        if self.quantize and self.lora is None:
+            raise ValueError(f"quantize: {self.quantize} packs the LLM, which then learns by lora only: set lora")
+        if self.eval_manifests and not self.manifests:
+            raise ValueError("eval_manifests go with manifests")
+
+
+class InstructStage:
+    """See the module's head."""
+
+    name, unit = "instruct", "clips"
+    terms = {"answers": 1.0}
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._processor: Any = None
+        self._held_out: list[Batch] = []
+
+    def build(self) -> nn.Module:
+        """The captioner, its adapters in place, trained weights in fp32."""
+        from v2t.model.weights import LoraSettings, apply_lora
+
+        config = self.config
+        model, self._processor = load_captioner(config, getattr(torch, config.dtype), config.quantize)
+        _check_normalisation(self._processor)
+        if config.lora is not None:
+            apply_lora(model, LoraSettings(**vars(config.lora)))
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        task = CaptionTask(model)
+        freeze(task.parts(), config.loop.optim)
+        for weight in task.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
+        self._check_first_batch()
+        return task
+
+    def parts(self, task: CaptionTask) -> dict[str, list[nn.Module]]:
+        """Parts of the captioner."""
+        return task.parts()
+
+    def source(self) -> Source:
+        """Training conversations."""
+        if self.config.manifests:
+            return self._manifest(self._split()[0], self.config.data_seed)
+        return self._world("train", self.config.data_seed)
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Answer tokens."""
+        return {"answers": float(num_targets(batch))}
+
+    def evaluate(self, task: CaptionTask, device: torch.device) -> dict[str, float]:
+        """Loss and share right over the answer tokens of held-out conversations. `score`: tokens right."""
+        figures = held_out.token_figures(task, self._batches(), device)
+        return {"score": figures["tokens_right"], **figures}
+
+    def export(self, task: CaptionTask, folder: Path) -> None:
+        """The whole captioner, adapters merged."""
+        from v2t.model.weights import (
+            LoraSettings,
+            apply_lora,
+            is_quantized,
+            load_trained,
+            merge_lora,
+            save_model,
+            trained_state,
+        )
+
+        model = task.model
+        if self.config.lora is not None:
+            if is_quantized(model):
+                # Merging into packed weights would round the result: merge into the weights they were packed from.
+                state = {name: value.cpu() for name, value in trained_state(model).items()}
+                model, _ = load_captioner(self.config, getattr(torch, self.config.dtype), None)
+                apply_lora(model, LoraSettings(**vars(self.config.lora)))
+                load_trained(model, state)
+            merge_lora(model)
+        save_model(model, folder, self._processor, dtype=getattr(torch, self.config.save_dtype))
+
+    def _check_first_batch(self) -> None:
+        """Labels are looked at before the first step: something to learn, and only where it should be."""
+        batch = self.source()(0, max(1, self.config.loop.micro_batch or 1))
+        if num_targets(batch) == 0:
+            raise UsageError("the first samples hold no token of an answer to learn from", hint="look at the data")
+
+    def _world(self, split: str, seed: int) -> ClipSource:
+        processor = self._processor
+        return ClipSource(
+            config=self.config.clips,
+            split=split,
+            seed=seed,
+            segment_frames=processor.video_processor.segment_frames,
+            tokens_per_segment=processor.tokens_per_segment,
+            tokenizer=processor.tokenizer,
+            with_facts=False,
+        )
+
+    def _split(self) -> tuple[list[Clip], list[Clip]]:
+        """Rows to train on and rows held out: those of `eval_manifests`, or a twentieth of the rows."""
+        config = self.config
+        clips = read_clips(config.manifests)
+        if config.eval_manifests:
+            return clips, read_clips(config.eval_manifests)[: config.eval_clips]
+        if len(clips) < 2:
+            raise UsageError("one row cannot both train and be held out", hint="set eval_manifests")
+        order = np.random.default_rng(config.eval_seed).permutation(len(clips))
+        count = max(1, min(config.eval_clips, len(clips) // 20))
+        return [clips[n] for n in sorted(order[count:])], [clips[n] for n in sorted(order[:count])]
+
+    def _manifest(self, clips: list[Clip], seed: int) -> ManifestSource:
+        return ManifestSource(clips, self._processor, seed, self.config.max_length, self.config.on_bad)
+
+    def _batches(self) -> list[Batch]:
+        """Held-out conversations, drawn once."""
+        if not self._held_out:
+            config, size = self.config, self.config.loop.micro_batch or 16
+            source: Source = self._world("seen", config.eval_seed)
+            count = config.eval_clips
+            if config.manifests:
+                clips = self._split()[1]
+                source, count = self._manifest(clips, config.eval_seed), len(clips)
+            wanted = [(start, min(size, count - start)) for start in range(0, count, size)]
+            self._held_out = list(stream(source, wanted, workers=config.loop.workers))
+        return self._held_out
+
+
+def _check_normalisation(processor: Any) -> None:
+    video = processor.video_processor
+    if list(video.image_mean) != [0.5] * 3 or list(video.image_std) != [0.5] * 3:
+        raise UsageError(
+            f"training normalises pixels as SigLIP does (mean and deviation 0.5); the processor says "
+            f"{video.image_mean}, {video.image_std}",
+            hint="choose a SigLIP tower",
+        )
+
+
+def build_stage(config: Config) -> InstructStage:
+    """The stage of this file."""
+    return InstructStage(config)
