@@ -6,6 +6,7 @@
 # Repeatable: versions come from requirements.lock; its hash, and the place of the checkout, stand in a stamp file.
 #
 # CINELOOP_PYTHON names the Python (>= 3.11) to build with; without it the first one found is taken.
+# CINELOOP_NO_SETUP=1 sets nothing up: the commands on PATH are used as they are.
 
 cineloop_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cineloop_venv=$cineloop_root/.venv
@@ -58,6 +59,7 @@ _cineloop_install() { # $1: what to install, such as /checkout[dev]
 }
 
 cineloop_env() {
+  [ -z "${CINELOOP_NO_SETUP:-}" ] || return 0
   local level=$1 extras="" stamp other
   [ "$level" = core ] || extras="[train,eval,dev]"
   stamp="$cineloop_root $(cat "$cineloop_root/pyproject.toml" "$cineloop_root/requirements.lock" | cksum)"
