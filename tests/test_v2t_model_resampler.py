@@ -55,6 +55,21 @@ def test_what_stands_in_padding_frames_changes_nothing(form, real):
     assert torch.isfinite(first).all()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"queries": "free"}, {"num_layers": 1, "frame_layers": 1}, {"kind": "pool"}],
+    ids=["free", "frame", "pool"],
+)
+def test_padded_frames_are_not_attended(changes):
+    """Two real frames of four read exactly as two frames of a segment of two."""
+    long, short = build(**changes), build(**changes, segment_frames=2, num_queries=8 if "queries" in changes else 4)
+    short.load_state_dict(long.state_dict())
+    tokens, times = clip()
+    mask = torch.tensor([[True, True, False, False]]).repeat(2, 1)
+    whole = short(tokens[:, :2], times[:, :2])
+    torch.testing.assert_close(long(tokens, times, mask)[:, : whole.shape[1]], whole, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("form", ["two-level", "free", "pool"])
 def test_order_speed_and_place_reach_the_tokens(form):
     model = build(**FORMS[form])
