@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -195,7 +196,9 @@ def _frames(
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:200]
+    """The message without the clock and source lines that decord puts before it."""
+    text = re.sub(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ", "", (str(error).splitlines() or [""])[0])
+    return text.strip()[:160]
 
 
 def _unfit_for(name: str, table: Table) -> str:
