@@ -33,16 +33,19 @@ train align-heads --set vision="$out/tower/final" --set llm="$out/language/final
   --set resampler.num_layers=1 --set resampler.frame_layers=1 --set eval_clips=16 --set eval_captions=4
 train align --set model="$out/align-heads/final" --set eval_clips=16 --set eval_captions=4
 
-# 4. New clips, of combinations that no training draws.                       v2t/world/corpus.py, v2t/video/encode.py
+# 4. Teach them to do as asked: three lengths of caption, questions of every kind.                v2t/train/instruct.py
+train instruct --set model="$out/align/final" --set eval_clips=16
+
+# 5. New clips, of combinations that no training draws.                       v2t/world/corpus.py, v2t/video/encode.py
 printf '\n== clips\n'
 v2t world --num 8 --seed 2026 --split unseen --size 128x128 --out "$out/clips"
 
 # A model this small may say nothing of a clip, or run on: a failed clip ends `v2t caption` with 3, and is scored as such.
-# 5. Watch them and write what happens.                          v2t/caption.py, v2t/video/worker.py, v2t/model/modeling.py
+# 6. Watch them and write what happens.                          v2t/caption.py, v2t/video/worker.py, v2t/model/modeling.py
 printf '\n== captions\n'
-v2t caption "$out/clips" -o "$out/captions" --model "$out/align/final" --overwrite || [ $? = 3 ]
+v2t caption "$out/clips" -o "$out/captions" --model "$out/instruct/final" --overwrite || [ $? = 3 ]
 
-# 6. Hold the words against the truth.                                            eval/score.py, eval/metrics/facts.py
+# 7. Hold the words against the truth.                                            eval/score.py, eval/metrics/facts.py
 printf '\n== score\n'
 v2t-eval score --captions "$out/captions/captions.jsonl" --truth "$out/clips/manifest.jsonl" \
   -o "$out/score.json" --overwrite || [ $? = 3 ]

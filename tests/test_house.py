@@ -349,6 +349,12 @@ def test_readme_names_only_what_exists():
                 assert (ROOT / word).exists(), f"README: {line}"
 
 
+def test_documents_point_at_what_exists():
+    for name in ("README.md", "CHANGELOG.md"):
+        links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", (ROOT / name).read_text("utf-8"))
+        assert [link for link in links if not (ROOT / link).exists()] == [], name
+
+
 def test_tests_cannot_reach_the_network():
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as out, pytest.raises(RuntimeError, match="network"):
         out.settimeout(0.2)

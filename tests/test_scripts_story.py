@@ -37,4 +37,4 @@ def test_the_story_is_whole(tmp_path):
     assert len({record["id"] for record in records}) == 8
     report = json.loads((tmp_path / "score.json").read_text())
     assert report["results"][0]["n"] == 8
-    assert {"tower", "language", "align-heads", "align"} <= {folder.name for folder in tmp_path.iterdir()}
+    assert {"tower", "language", "align-heads", "align", "instruct"} <= {folder.name for folder in tmp_path.iterdir()}
