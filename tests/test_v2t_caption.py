@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t import caption, outputs
+from v2t import caption, job, outputs
 from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
 from v2t.caption import CaptionConfig
 from v2t.captioners import CaptionOutput
@@ -73,7 +73,7 @@ class Pool:
 
 @pytest.fixture(autouse=True)
 def fake_pool(monkeypatch):
-    monkeypatch.setattr(caption, "DecoderPool", Pool)
+    monkeypatch.setattr(job, "DecoderPool", Pool)
 
 
 def clips_in(folder: Path, **texts: str) -> Path:
@@ -419,10 +419,10 @@ def test_a_clip_that_changes_while_it_is_read_is_not_captioned(tmp_path, monkeyp
             Path(path).write_text("dogs and more")
             return future
 
-    monkeypatch.setattr(caption, "DecoderPool", Growing)
+    monkeypatch.setattr(job, "DecoderPool", Growing)
     _, _, rows = go(source, out)
     assert rows[0]["error"]["code"] == "CHANGED"
-    monkeypatch.setattr(caption, "DecoderPool", Pool)
+    monkeypatch.setattr(job, "DecoderPool", Pool)
     summary, _, rows = go(source, out)
     assert rows[0]["caption"] == "A clip of dogs and more."
 
@@ -442,7 +442,7 @@ def test_decoding_stays_within_a_bounded_distance_of_the_model(tmp_path, monkeyp
             waiting[0] -= len(batch)
             return super().caption(batch, *args, **kwargs)
 
-    monkeypatch.setattr(caption, "DecoderPool", Counting)
+    monkeypatch.setattr(job, "DecoderPool", Counting)
     summary, captioner, _ = go(source, tmp_path / "out", Consuming(), batch_size=4, workers=2)
     assert summary.num_captioned == 100 and captioner.batches == [4] * 25
     assert most[0] <= 2 * (2 * 4 + 2) + 4

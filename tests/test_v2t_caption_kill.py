@@ -27,7 +27,7 @@ DRIVER = """
 import os, sys, time
 from concurrent.futures import Future
 from pathlib import Path
-from v2t import caption
+from v2t import caption, job
 from v2t.captioners import CaptionOutput
 from v2t.video.sample import SampleSpec
 from v2t.video.decode import Request, decode
@@ -63,7 +63,7 @@ def die_at_line(left):
 
 clips, isolated = sys.argv[1], sys.argv[2] == "isolated"
 if not isolated:
-    caption.DecoderPool = Here
+    job.DecoderPool = Here
 config = caption.CaptionConfig(batch_size=2, workers=1)
 decode(os.fsencode(next(Path(clips).rglob("*.mp4"))), Request(spec=SampleSpec()))
 print("ready", flush=True)

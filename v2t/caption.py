@@ -1,44 +1,39 @@
 """Folder of videos → captions: the job behind `v2t caption`.
 
 In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, a `Summary`.
-Read `run` from top to bottom: find clips, ask the output folder what is done, decode ahead of the model, caption in
-batches of one shape, save each batch. A clip that fails becomes a record with a code, and the run goes on.
+Read `run` from top to bottom: find the clips (`v2t.inputs`), open the output folder and ask it what is done
+(`v2t.outputs`, `v2t.plan`), do the rest (`v2t.job`), write what is written once a run.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from v2t import captioners, record
-from v2t.ahead import Ahead, Batch, Pool
+from v2t import captioners
 from v2t.base import config as layers
 from v2t.base import plugin
-from v2t.base.errors import CineloopError, ItemError, MissingDependencyError, UsageError
+from v2t.base.errors import CineloopError, UsageError
 from v2t.base.files import write_atomic
-from v2t.base.log import Progress, logger, printable, stopwatch
+from v2t.base.log import logger, printable, stopwatch
 from v2t.base.runtime import PACKAGES, source_commit
-from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.inputs import Clip, choose, discover
+from v2t.captioners import CaptionerLike
+from v2t.inputs import choose, discover
+from v2t.job import Job
 from v2t.outputs import STATE_FOLDER, CaptionFolder, Record
+from v2t.plan import ask, make_plan
 from v2t.record import Question
 from v2t.stopping import Stopping
 from v2t.summary import Summary
 from v2t.video.decode import DECODERS
-from v2t.video.worker import DecoderPool, Limits
-
-_MODEL_ERRORS_IN_A_ROW = 16  # with nothing captioned in between, the model is broken and not the clips
-_SETS_EVERY_S = 15.0
+from v2t.video.worker import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +97,6 @@ class CaptionConfig:
             raise UsageError("prompt must say something")
 
 
-@dataclass
-class Plan:
-    """What a run has to do: clips by the state the output folder gave them."""
-
-    todo: list[Clip] = field(default_factory=list)
-    actions: dict[str, str] = field(default_factory=dict)  # clip id -> caption | retry | again | done | kept | failed
-    conflicts: list[str] = field(default_factory=list)
-
-    def count(self, action: str) -> int:
-        """How many clips have this action."""
-        return sum(a == action for a in self.actions.values())
-
-
 def run(
     paths: Sequence[str],
     output: Path | None,
@@ -139,9 +121,7 @@ def run(
         MissingDependencyError: no model, no disk space; what was captioned before is saved.
     """
     started = time.perf_counter()
-    clips = discover(
-        paths, lists=config.lists, root=config.root, include=config.include, exclude=config.exclude
-    )  # fmt: skip
+    clips = discover(paths, lists=config.lists, root=config.root, include=config.include, exclude=config.exclude)
     clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
     captioner = captioner or open_captioner(config)
     question = ask(captioner, config)
@@ -164,7 +144,8 @@ def run(
         if plan.todo:
             folder.name_settings(question.settings_key, question.settings)
             _write_papers(output / STATE_FOLDER, config, question)
-            job = _Job(folder, captioner, question, config, summary, emit, stop)
+            logger.info("captioning %d of %d clips with %s", len(plan.todo), len(clips), _introduction(captioner))
+            job = Job(folder, captioner, question, config, summary, emit, stop)
             try:
                 job.work(plan.todo, show_progress)
             except CineloopError as error:
@@ -190,178 +171,9 @@ def open_captioner(config: CaptionConfig) -> CaptionerLike:
     )
 
 
-def ask(captioner: CaptionerLike, config: CaptionConfig) -> Question:
-    """What the run asks of every clip: the model's defaults with what the config changes."""
-    style = plugin.load("v2t.styles", config.style, "PROMPT")
-    changes: dict[str, Any] = {"sampler": config.sampler, "num_frames": config.frames, "fps": config.fps}
-    if config.fps is not None and config.sampler is None:
-        changes["sampler"] = "fps"
-    return Question.to(
-        captioner,
-        style="custom" if config.prompt else config.style,
-        prompt=config.prompt or style.PROMPT,
-        max_new_tokens=config.max_new_tokens or style.MAX_NEW_TOKENS,
-        spec=replace(captioner.spec, **{k: v for k, v in changes.items() if v is not None}),
-        segments=None if config.prompt else getattr(style, "segments", None),
-    )
-
-
-def make_plan(clips: Sequence[Clip], folder: CaptionFolder, question: Question, config: CaptionConfig) -> Plan:
-    """Which clips to caption and why the others not.
-
-    Raises:
-        UsageError: captions made with other settings are there and `overwrite` was not asked for.
-    """
-    plan = Plan()
-    redo = {"new": "caption", "changed": "again"}
-    if config.retry_failed or config.overwrite:
-        redo["failed"] = "retry"
-    if config.overwrite:
-        redo |= {"done": "again", "settings": "again"}
-    if config.overwrite_edited:
-        redo["by_hand"] = "again"
-    rest = {"done": "done", "failed": "failed", "by_hand": "kept", "settings": "conflict"}
-    for clip in clips:
-        state = folder.state(clip, question.settings_key)
-        plan.actions[clip.id] = redo.get(state) or rest[state]
-        if state in redo:
-            plan.todo.append(clip)
-        elif state == "settings":
-            plan.conflicts.append(clip.id)
-    if plan.conflicts:
-        old = folder.settings.get(folder.known[plan.conflicts[0]].settings, {})
-        raise UsageError(
-            f"{len(plan.conflicts)} captions in {printable(str(folder.folder))} were made with other settings: "
-            + "; ".join(layers.changes(old, question.settings)),
-            code="OTHER_SETTINGS",
-            hint="give another -o, or --overwrite to caption them again (edited captions stay)",
-        )
-    return plan
-
-
-@dataclass
-class _Job:
-    """The working part of a run: everything between the plan and the summary."""
-
-    folder: CaptionFolder
-    captioner: CaptionerLike
-    question: Question
-    config: CaptionConfig
-    summary: Summary
-    emit: Callable[[Record], None]
-    stop: Stopping
-    _rows: list[tuple[Clip, Record]] = field(default_factory=list)
-    _model_errors: int = 0
-    _sets_at: float = field(default_factory=time.monotonic)
-    _sets_every_s: float = _SETS_EVERY_S
-
-    def work(self, todo: list[Clip], show_progress: bool) -> None:
-        num_workers = self.config.workers or max(1, (os.cpu_count() or 2) // 2)
-        with ExitStack() as stack:
-            pool: Pool = stack.enter_context(
-                DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders)
-            )
-            progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
-            ahead = Ahead(
-                pool, self.question.spec, self.captioner.frame_size, self.config.batch_size, num_workers, self.stop
-            )
-            # The weights load in a thread while the first clips decode in their processes.
-            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.captioner.load)
-            for batch in ahead.batches(todo):
-                self._caption(batch, loading)
-                if batch.items or len(self._rows) >= self.config.batch_size:
-                    progress.advance(len(self._rows), self._speed())
-                    self._save()
-            progress.advance(len(self._rows), self._speed())
-            self._save()
-            self.summary.times["decode"] = ahead.wait_s
-
-    def _caption(self, batch: Batch, loading: Future[None]) -> None:
-        if batch.failed is not None:
-            clip, problem = batch.failed
-            self._fail(clip, problem)
-            return
-        with stopwatch(self.summary.times, "load"):
-            loading.result()
-        start = time.perf_counter()
-        outputs = self._answers(batch)
-        seconds = time.perf_counter() - start
-        self.summary.times["model"] = self.summary.times.get("model", 0.0) + seconds
-        for (clip, frames), output in zip(batch.items, outputs, strict=True):
-            try:
-                if isinstance(output, ItemError):
-                    raise output
-                row = record.captioned(clip, frames, output, self.question, seconds / len(outputs))
-            except ItemError as problem:
-                self._fail(clip, problem)
-                continue
-            self._rows.append((clip, row))
-            self.summary.add(row)
-
-    def _answers(self, batch: Batch) -> list[CaptionOutput | ItemError]:
-        """One answer or error for each clip. When a batch fails its halves are tried, down to the clip at fault."""
-        try:
-            answers: list[CaptionOutput | ItemError] = list(
-                self.captioner.caption(
-                    [frames for _, frames in batch.items],
-                    [self.question.prompt] * len(batch.items),
-                    max_new_tokens=self.question.max_new_tokens,
-                    seed=self.config.seed,
-                )
-            )
-            if len(answers) != len(batch.items):
-                raise ValueError(f"{len(answers)} captions for {len(batch.items)} clips")
-            self._model_errors = 0
-            return answers
-        except CineloopError as error:
-            if not isinstance(error, ItemError):
-                raise
-            problem = error
-        except Exception as error:  # a model may fail in any way on one clip, and that must not end the run
-            problem = self._model_error(error, alone=len(batch.items) == 1)
-        if len(batch.items) == 1:
-            return [problem]
-        middle = len(batch.items) // 2
-        halves = (Batch(items=batch.items[:middle]), Batch(items=batch.items[middle:]))
-        return [answer for half in halves for answer in self._answers(half)]
-
-    def _model_error(self, error: Exception, alone: bool) -> ItemError:
-        self._model_errors += alone
-        logger.debug("the model failed", exc_info=error)
-        reason = f"{type(error).__name__}: {printable(str(error), 300)}"
-        if self._model_errors >= _MODEL_ERRORS_IN_A_ROW:
-            raise MissingDependencyError(
-                f"the model fails on every clip: {reason}",
-                code="MODEL_BROKEN",
-                hint="try --device cpu or another model",
-            ) from error
-        is_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
-        code, hint = ("OUT_OF_MEMORY", "fewer --frames") if is_memory else ("MODEL_ERROR", "run again with -v")
-        return ItemError(f"the model failed: {reason}", code=code, hint=hint)
-
-    def _fail(self, clip: Clip, problem: ItemError) -> None:
-        row = record.failed(clip, problem, self.question)
-        self._rows.append((clip, row))
-        self.summary.add(row)
-
-    def _save(self) -> None:
-        rows, self._rows = self._rows, []
-        if not rows:
-            return
-        with stopwatch(self.summary.times, "write"):
-            for clip_id in self.folder.save(rows, self.question.settings_key):
-                logger.warning("%s: a file of that name was written meanwhile; left as it is", printable(clip_id))
-            # Now and then the file a person looks at; seldom enough to cost nothing in a folder of a million.
-            if time.monotonic() - self._sets_at > self._sets_every_s:
-                start = time.monotonic()
-                self.folder.write_sets()
-                self._sets_at = time.monotonic()
-                self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - start))
-        for _, row in rows:
-            self.emit(row)
-
-    def _speed(self) -> str:
-        return f"{self.summary.num_captioned / max(self.summary.since_start_s, 1e-6):.1f} videos/s"
+def _introduction(captioner: CaptionerLike) -> str:
+    about = getattr(captioner, "about", "")
+    return f"{captioner.name} ({about})" if about else captioner.name
 
 
 def _write_papers(state: Path, config: CaptionConfig, question: Question) -> None:

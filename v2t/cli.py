@@ -30,6 +30,8 @@ class Command(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `v2t`; returns the exit code."""
     args = _parser().parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # captions and JSON, whatever the locale
     try:
         return COMMANDS[args.command].run(args)
     except CineloopError as error:

@@ -36,6 +36,7 @@ class Summary:
     times: dict[str, float] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
     warnings: Counter[str] = field(default_factory=Counter)
+    _examples: dict[str, str] = field(default_factory=dict)
     _started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -53,7 +54,9 @@ class Summary:
     def add(self, row: dict[str, Any]) -> None:
         """Count one finished record."""
         for warning in row["warnings"]:
-            self.warnings[warning.split(":", 1)[0]] += 1
+            code = warning.split(":", 1)[0]
+            self.warnings[code] += 1
+            self._examples.setdefault(code, warning)
         if row["status"] == "ok":
             self.num_captioned += 1
             self.tokens += row["tokens"]
@@ -100,7 +103,8 @@ class Summary:
                 f"{values['tokens_per_s']:.0f} tokens/s with {self.model}"
             )
         for code, count in self.warnings.most_common():
-            lines.append(f"warning {code}: {count} clips")
+            more = f" (and {count - 1} more clips)" if count > 1 else ""
+            lines.append(f"warning {printable(self._examples[code])}{more}")
         for failure in self.failures[:_NAMED_FAILURES]:
             hint = f" ({failure['hint']})" if failure["hint"] else ""
             lines.append(f"failed {failure['code']}: {printable(failure['id'])}: {printable(failure['message'])}{hint}")

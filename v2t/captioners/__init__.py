@@ -40,6 +40,7 @@ class CaptionerLike(Protocol):
         revision: pins its weights (a hash, or a hub commit).
         spec: the frames it wants when the user says nothing.
         frame_size: (H, W) frames are scaled to while decoding, or None for as they are.
+        about (optional): what the model is and where it is at home, in a few words.
     """
 
     name: str

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from v2t.video.frames import Frames
 
 STARTER = Path(__file__).resolve().parents[1] / "starter"
+ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -45,6 +46,7 @@ class Captioner:
             raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
         self.folder = STARTER if model == "starter" else Path(model)
         self.name = "cineloop-starter" if model == "starter" else self.folder.resolve().name
+        self.about = ABOUT_STARTER if model == "starter" else ""
         self.device, self.dtype = device, dtype
         config = _read_json(self.folder / "config.json")
         if config.get("model_type") != "cineloop":

@@ -1,0 +1,87 @@
+"""What a captioning run asks and which clips it asks about.
+
+In: the settings, a captioner, clips, an output folder that knows what is done. Out: the `Question` put to every clip,
+and a `Plan`: for each clip whether to caption it, and why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from v2t.base import config as layers
+from v2t.base import plugin
+from v2t.base.errors import UsageError
+from v2t.base.log import printable
+from v2t.captioners import CaptionerLike
+from v2t.inputs import Clip
+from v2t.outputs import CaptionFolder
+from v2t.record import Question
+
+if TYPE_CHECKING:
+    from v2t.caption import CaptionConfig
+
+
+@dataclass
+class Plan:
+    """What a run has to do: clips by the state the output folder gave them."""
+
+    todo: list[Clip] = field(default_factory=list)
+    actions: dict[str, str] = field(default_factory=dict)  # clip id -> caption | retry | again | done | kept | failed
+    conflicts: list[str] = field(default_factory=list)
+
+    def count(self, action: str) -> int:
+        """How many clips have this action."""
+        return sum(a == action for a in self.actions.values())
+
+
+def ask(captioner: CaptionerLike, config: CaptionConfig) -> Question:
+    """What the run asks of every clip: the model's defaults with what the config changes."""
+    style = plugin.load("v2t.styles", config.style, "PROMPT")
+    changes: dict[str, Any] = {"sampler": config.sampler, "num_frames": config.frames, "fps": config.fps}
+    if config.sampler is None and config.fps is not None:
+        changes["sampler"] = "fps"
+    elif config.sampler is None and config.frames is not None and captioner.spec.sampler == "fps":
+        changes["sampler"] = "uniform"  # a number of frames says nothing to a rate
+    return Question.to(
+        captioner,
+        style="custom" if config.prompt else config.style,
+        prompt=config.prompt or style.PROMPT,
+        max_new_tokens=config.max_new_tokens or style.MAX_NEW_TOKENS,
+        spec=replace(captioner.spec, **{k: v for k, v in changes.items() if v is not None}),
+        segments=None if config.prompt else getattr(style, "segments", None),
+    )
+
+
+def make_plan(clips: Sequence[Clip], folder: CaptionFolder, question: Question, config: CaptionConfig) -> Plan:
+    """Which clips to caption and why the others not.
+
+    Raises:
+        UsageError: captions made with other settings are there and `overwrite` was not asked for.
+    """
+    plan = Plan()
+    redo = {"new": "caption", "changed": "again"}
+    if config.retry_failed or config.overwrite:
+        redo["failed"] = "retry"
+    if config.overwrite:
+        redo |= {"done": "again", "settings": "again"}
+    if config.overwrite_edited:
+        redo["by_hand"] = "again"
+    rest = {"done": "done", "failed": "failed", "by_hand": "kept", "settings": "conflict"}
+    for clip in clips:
+        state = folder.state(clip, question.settings_key)
+        plan.actions[clip.id] = redo.get(state) or rest[state]
+        if state in redo:
+            plan.todo.append(clip)
+        elif state == "settings":
+            plan.conflicts.append(clip.id)
+    if plan.conflicts:
+        old = folder.settings.get(folder.known[plan.conflicts[0]].settings, {})
+        raise UsageError(
+            f"{len(plan.conflicts)} captions in {printable(str(folder.folder))} were made with other settings: "
+            + "; ".join(layers.changes(old, question.settings)),
+            code="OTHER_SETTINGS",
+            hint="give another -o, or --overwrite to caption them again (edited captions stay)",
+        )
+    return plan
