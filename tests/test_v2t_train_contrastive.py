@@ -1,0 +1,113 @@
+"""The dual encoder: negatives that differ in one fact, warm start, losses, and the way into open_clip."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from v2t import train
+from v2t.data.near_miss import KINDS, change_one, pair
+from v2t.data.pixels import normalise
+from v2t.model.tiny import save_tiny_parts
+from v2t.world.read_text import parse
+from v2t.world.scene import sample_scene
+
+open_clip = pytest.importorskip("open_clip", reason="the contrastive stage needs open_clip (cineloop[eval])")
+
+VISION = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16, "mlp_ratio": 2.0}
+
+
+def test_a_near_miss_differs_in_one_fact_and_in_its_words():
+    import random
+
+    seen = set()
+    for index in range(60):
+        facts = sample_scene("train", 5, index).facts()
+        for kind in KINDS:
+            changed = change_one(facts, kind, random.Random(index))
+            if changed is not None:
+                flat = [str(facts), str(changed)]
+                assert flat[0] != flat[1]
+                assert {k for k in facts if facts[k] != changed[k]} == {
+                    {"place": "shots", "direction": "events"}.get(kind, "actors")
+                }
+        true, wrong, number = pair(facts, "short", f"s{index}", ("color", "place"))
+        if number >= 0:
+            seen.add(number)
+            said, missed = parse(true), parse(wrong)
+            same_place = [s.place for s in said.shots] == [s.place for s in missed.shots]
+            same_color = [a.color for a in said.actors] == [a.color for a in missed.actors]
+            assert (same_place, same_color) == ((True, False) if number == 0 else (False, True)), (true, wrong)
+    assert seen == {0, 1}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dual")
+    tower, llm = save_tiny_parts(folder)
+    recipe = {
+        "stage": "contrastive", "out": str(folder / "run"), "tokenizer": str(llm), "tower": str(tower),
+        "embed_dim": 24, "vision_cfg": VISION, "text_cfg": {"context_length": 48, "width": 32, "heads": 2, "layers": 1},
+        "num_frames": 2, "matching_weight": 0.5, "captioning_weight": 0.5, "fusion_layers": 1, "eval_clips": 8,
+        "runtime": {"device": "cpu", "precision": "fp32", "threads": 1},
+        "loop": {"steps": 2, "batch_size": 4, "workers": 0, "tensorboard": False, "log_every": 1},
+    }  # fmt: skip
+    (folder / "c.yaml").write_text(yaml.safe_dump(recipe))
+    assert train.run(folder / "c.yaml") == 0
+    return folder
+
+
+def test_tower_weights_go_over(trained):
+    """With the class token cut out of attention, open_clip's tower computes what the SigLIP tower computes."""
+    from transformers import SiglipVisionModel
+
+    module, config = train.read_recipe(trained / "c.yaml")
+    task = module.build_stage(config).build().eval()
+    tower = SiglipVisionModel.from_pretrained(trained / "tower").eval()
+    pixels = normalise(torch.from_numpy(np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), np.uint8)))
+    visual = task.clip.visual
+    x = visual.conv1(pixels).flatten(2).transpose(1, 2) + visual.positional_embedding[1:]
+    x = visual.ln_post(visual.transformer(visual.ln_pre(x)))
+    torch.testing.assert_close(x, tower(pixels).last_hidden_state, rtol=1e-4, atol=1e-5)
+
+
+def test_open_clip_loads_the_export_and_gives_the_same_embeddings(trained):
+    name = f"local-dir:{trained / 'run/final'}"
+    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    tokenizer = open_clip.get_tokenizer(name)
+    module, config = train.read_recipe(trained / "c.yaml")
+    stage = module.build_stage(config)
+    task = stage.build()
+    task.clip.load_state_dict(model.state_dict())
+    task, model = task.eval(), model.eval()
+    texts = ["A red cat runs.", "We see two dogs."]
+    ids = tokenizer(texts)
+    assert torch.equal(ids, stage.source()._ids(texts))
+    clip = torch.from_numpy(np.random.default_rng(1).integers(0, 255, (1, 1, 32, 32, 3), np.uint8))
+    with torch.no_grad():
+        torch.testing.assert_close(task.embed_texts(ids), model.encode_text(ids, normalize=True))
+        ours, theirs = task.embed_clips(clip)[0], model.encode_image(normalise(clip[:, 0]), normalize=True)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    from PIL import Image
+
+    torch.testing.assert_close(preprocess(Image.fromarray(clip[0, 0].numpy()))[None], normalise(clip[:, 0]))
+
+
+def test_equal_captions_are_never_negatives(trained):
+    module, config = train.read_recipe(trained / "c.yaml")
+    stage = module.build_stage(config)
+    task = stage.build().eval()
+    batch = stage.source()(0, 2)
+    twins = {
+        **batch,
+        "pixels": batch["pixels"][[0, 0]],
+        "texts": batch["texts"][[0, 0]],
+        "wrong": batch["wrong"][[0, 0]],
+    }
+    one = {name: value[:1] for name, value in twins.items()}
+    with torch.no_grad():
+        logits = [task(b)["terms"]["contrast"] for b in (one, twins)]
+    # Alone: one positive and one wrong caption. Twins: each image meets the same two texts twice over.
+    torch.testing.assert_close(logits[1], 4 * logits[0], rtol=1e-4, atol=1e-4)

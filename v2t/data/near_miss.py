@@ -1,0 +1,65 @@
+"""Captions that are wrong in exactly one fact: the negatives that teach an encoder to look.
+
+In: the facts of a scene. Out: the same facts with one of them changed. Told from the same random stream, the two
+captions differ in the words of that fact alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from v2t.world import vocabulary as words
+from v2t.world.words import caption
+
+KINDS = ("color", "kind", "count", "place", "direction")
+OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
+Facts = dict[str, Any]
+
+
+def change_one(facts: Facts, kind: str, rng: random.Random) -> Facts | None:
+    """The facts with one fact of `kind` changed, or None where there is no such fact.
+
+    Raises:
+        ValueError: on an unknown kind.
+    """
+    changed = copy.deepcopy(facts)
+    if kind == "place":
+        shot = changed["shots"][0]
+        shot["place"] = _other(rng, words.PLACES, shot["place"])
+        return changed
+    if kind == "direction":
+        events = [event for event in changed["events"] if event["direction"] in OPPOSITE]
+        if not events:
+            return None
+        event = events[int(rng.random() * len(events))]
+        event["direction"] = OPPOSITE[event["direction"]]
+        return changed
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    actor = changed["actors"][int(rng.random() * len(changed["actors"]))]
+    choices = {"color": list(words.COLORS), "kind": list(words.KINDS), "count": [1, 2, 3, 4]}[kind]
+    actor[kind] = _other(rng, choices, actor[kind])
+    return changed
+
+
+def pair(facts: Facts, style: str, stream: str, kinds: Sequence[str]) -> tuple[str, str, int]:
+    """(true caption, caption wrong in one fact, index of the fact's kind in `kinds`); the same text twice and -1 where
+    no kind fits. `stream` seeds the words."""
+    rng = random.Random(f"{stream}|kind")
+    true = caption(facts, style, random.Random(stream))
+    order = sorted(range(len(kinds)), key=lambda _: rng.random())
+    for number in order:
+        changed = change_one(facts, kinds[number], rng)
+        if changed is not None:
+            wrong = caption(changed, style, random.Random(stream))
+            if wrong != true:
+                return true, wrong, number
+    return true, true, -1
+
+
+def _other(rng: random.Random, choices: Sequence[Any], than: Any) -> Any:
+    rest = [choice for choice in choices if choice != than]
+    return rest[int(rng.random() * len(rest))]

@@ -1,0 +1,327 @@
+"""Stage `contrastive`: a dual encoder that says how well a caption fits a clip.
+
+In: clips of the world, each with a true caption and one that is wrong in a single fact. Out: `final/`, an open_clip
+model with its tokenizer (`open_clip.create_model_and_transforms("local-dir:<folder>")`), which the scores use for text
+against frames. A clip's embedding is the mean of its frames' normalised embeddings, as CLIPSIM averages frames; so it
+knows what is there and where, and nothing of motion.
+Loss: the sigmoid loss of SigLIP (arXiv:2303.15343) over all pairs of a micro-batch, wrong captions among the texts;
+matching and captioning of BLIP-2 (arXiv:2301.12597) as options.
+Letters: n clips, T frames, C context length, E embedding width.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.base.runtime import to_device
+from v2t.base.stream import stream
+from v2t.data.near_miss import KINDS, pair
+from v2t.data.pixels import normalise
+from v2t.train.fusion import Fusion
+from v2t.train.recipe import StageConfig
+from v2t.world.scene import sample_scene
+from v2t.world.wear import worn
+
+Batch = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """The dual encoder and its lessons.
+
+    `embed_dim`, `vision_cfg` and `text_cfg` are those of open_clip's JSON. `tokenizer` is a folder of a tokenizer with
+    a padding token, `tower` a `SiglipVisionModel` of the same shape to start from. `negatives` names the facts that
+    wrong captions change. `matching_weight` and `captioning_weight` switch BLIP-2's losses on.
+    """
+
+    tokenizer: str
+    vision_cfg: dict[str, Any]
+    text_cfg: dict[str, Any]
+    embed_dim: int = 256
+    tower: str | None = None
+    num_frames: int = 4
+    style: str = "short"
+    negatives: tuple[str, ...] = ("color", "kind", "count", "place")
+    matching_weight: float = 0.0
+    captioning_weight: float = 0.0
+    fusion_layers: int = 2
+    eval_clips: int = 256
+    eval_seed: int = 9
+
+    def __post_init__(self) -> None:
+        unknown = set(self.negatives) - set(KINDS)
+        if unknown or not self.negatives:
+            raise ValueError(f"negatives must be some of {', '.join(KINDS)}; got {list(self.negatives)}")
+        if self.num_frames < 1 or min(self.matching_weight, self.captioning_weight) < 0:
+            raise ValueError("num_frames must be at least 1, weights at least 0")
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Clips with a true and a nearly true caption; a pure function of the sample numbers."""
+
+    split: str
+    seed: int
+    num_frames: int
+    size: int
+    style: str
+    negatives: tuple[str, ...]
+    tokenizer: Any
+    length: int
+
+    def __call__(self, start: int, count: int) -> Batch:
+        """`pixels` uint8 (n, T, H, W, 3), `texts` and `wrong` (n, C), `changed` (n,): index in `negatives`, or -1."""
+        frames, told = [], []
+        for index in range(start, start + count):
+            scene = sample_scene(self.split, self.seed, index)
+            rng = np.random.default_rng([self.seed, index, 3])
+            times = np.sort(rng.random(self.num_frames)) * scene.duration_s
+            frames.append(worn(scene, (self.size, self.size), times, rng))
+            told.append(pair(scene.facts(), self.style, f"{self.split}|{self.seed}|{index}", self.negatives))
+        return {
+            "pixels": torch.from_numpy(np.stack(frames)),
+            "texts": self._ids([true for true, _, _ in told]),
+            "wrong": self._ids([wrong for _, wrong, _ in told]),
+            "changed": torch.tensor([changed for _, _, changed in told]),
+        }
+
+    def _ids(self, texts: list[str]) -> torch.Tensor:
+        return self.tokenizer(
+            texts, return_tensors="pt", max_length=self.length, padding="max_length", truncation=True
+        ).input_ids  # (n, C), as open_clip's HFTokenizer makes them
+
+
+class DualTask(nn.Module):
+    """An open_clip model with the losses on it."""
+
+    def __init__(self, clip: Any, fusion: Fusion | None, matching: bool, captioning: bool) -> None:
+        super().__init__()
+        self.clip: Any = clip
+        self.fusion, self.matching, self.captioning = fusion, matching, captioning
+
+    def embed_clips(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n, E) mean of the frames' normalised embeddings, normalised; (n, T*N, D) patch tokens."""
+        count, frames = pixels.shape[:2]
+        pooled, tokens = self.clip.visual(normalise(pixels.flatten(0, 1)))  # (n*T, E), (n*T, N, D)
+        each = F.normalize(pooled.float(), dim=-1).unflatten(0, (count, frames))  # (n, T, E)
+        return F.normalize(each.mean(1), dim=-1), tokens.unflatten(0, (count, frames)).flatten(1, 2)
+
+    def embed_texts(self, ids: torch.Tensor) -> torch.Tensor:
+        """(n, E) normalised."""
+        return F.normalize(self.clip.encode_text(ids).float(), dim=-1)
+
+    def forward(self, batch: Batch) -> dict[str, Any]:
+        """Loss sums, and how often the true caption beats the nearly true one."""
+        clips, tokens = self.embed_clips(batch["pixels"])
+        texts = torch.cat([batch["texts"], batch["wrong"]])  # (2n, C)
+        logits = self.clip.logit_scale.exp() * clips @ self.embed_texts(texts).T + self.clip.logit_bias  # (n, 2n)
+        # Two clips may have the same caption: what says the same is never a negative.
+        same = (batch["texts"][:, None] == texts[None]).all(-1)  # (n, 2n)
+        signs = torch.where(same, 1.0, -1.0)
+        terms = {"contrast": -F.logsigmoid(signs * logits).sum()}
+        known = batch["changed"] >= 0
+        count = len(clips)
+        beats = logits[:, :count].diagonal() > logits[:, count:].diagonal()
+        if self.fusion is not None and self.matching:
+            terms["matching"] = _matching(self.fusion, batch, tokens, known)
+        if self.fusion is not None and self.captioning:
+            terms["captioning"] = self.fusion.next_word_loss(batch["texts"], tokens)
+        return {"terms": terms, "metrics": {"near_right": ((beats & known).sum(), known.sum())}}
+
+
+def _matching(fusion: Fusion, batch: Batch, tokens: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Loss sum of telling the true caption from the one wrong in a fact."""
+    right = F.softplus(-fusion.match(batch["texts"], tokens))
+    wrong = F.softplus(fusion.match(batch["wrong"], tokens))
+    return ((right + wrong) * known).sum()
+
+
+class ContrastiveStage:
+    """See the module's head."""
+
+    name, unit = "contrastive", "clips"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        weights = {"contrast": 1.0, "matching": config.matching_weight, "captioning": config.captioning_weight}
+        self.terms = {name: weight for name, weight in weights.items() if weight}
+        self._tokenizer: Any = None
+        self._held_out: list[Batch] = []
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer named by the recipe."""
+        if self._tokenizer is None:
+            from transformers import AutoTokenizer
+
+            self._tokenizer = AutoTokenizer.from_pretrained(self.config.tokenizer)
+        return self._tokenizer
+
+    def build(self) -> nn.Module:
+        """The open_clip model, its image half from `tower` where one is named."""
+        try:
+            from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+        except ImportError as error:
+            raise MissingDependencyError(f"needs open_clip: {error}", hint="pip install 'cineloop[eval]'") from error
+        model = self.model_config()
+        clip = CLIP(
+            model["embed_dim"],
+            CLIPVisionCfg(**model["vision_cfg"]),
+            CLIPTextCfg(**{k: v for k, v in model["text_cfg"].items() if k != "hf_tokenizer_name"}),
+            init_logit_scale=model["init_logit_scale"],
+            init_logit_bias=model["init_logit_bias"],
+        )
+        if self.config.tower is not None:
+            copy_siglip(self.config.tower, clip.visual)
+        clip.visual.output_tokens = True  # only while training: pooled and patch tokens in one pass
+        fusion = None
+        if self.config.matching_weight or self.config.captioning_weight:
+            width = self.config.vision_cfg["width"]
+            fusion = Fusion(
+                len(self.tokenizer), self._length, width, width // 64 or 1, self.config.fusion_layers,
+                self.tokenizer.pad_token_id,
+            )  # fmt: skip
+        return DualTask(clip, fusion, self.config.matching_weight > 0, self.config.captioning_weight > 0)
+
+    def model_config(self) -> dict[str, Any]:
+        """`model_cfg` of open_clip's JSON, complete. A text is pooled at its last position, as SigLIP does."""
+        config = self.config
+        text = {"no_causal_mask": True, "pool_type": "last", "proj_bias": True, **config.text_cfg}
+        text |= {"vocab_size": len(self.tokenizer), "hf_tokenizer_name": "./"}
+        vision = {"no_ln_pre": True, "pool_type": "avg", "act_kwargs": {"approximate": "tanh"},
+                  "norm_kwargs": {"eps": 1e-6}, **config.vision_cfg}  # fmt: skip
+        return {
+            "embed_dim": config.embed_dim,
+            "init_logit_scale": float(np.log(10)),
+            "init_logit_bias": -10.0,
+            "vision_cfg": vision,
+            "text_cfg": text,
+        }
+
+    def parts(self, task: DualTask) -> dict[str, list[nn.Module]]:
+        """`visual`, `text` (with the logit's scale and bias), and `fusion` where there is one."""
+        clip = task.clip
+        scale = nn.ParameterDict({"scale": clip.logit_scale, "bias": clip.logit_bias})
+        text = nn.ParameterDict({"positions": clip.positional_embedding})
+        modules = [clip.transformer, clip.token_embedding, clip.ln_final, scale, text]
+        if isinstance(clip.text_projection, nn.Module):
+            modules.append(clip.text_projection)
+        elif clip.text_projection is not None:
+            modules.append(nn.ParameterDict({"projection": clip.text_projection}))
+        parts = {"visual": [clip.visual], "text": modules}
+        return parts if task.fusion is None else parts | {"fusion": [task.fusion]}
+
+    def source(self) -> PairSource:
+        """Training pairs."""
+        return self._pairs("train", self.config.data_seed)
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """Clips, pairs that differ, caption words."""
+        words = float((batch["texts"][:, 1:] != self.tokenizer.pad_token_id).sum())
+        known = float((batch["changed"] >= 0).sum())
+        return {"contrast": float(len(batch["texts"])), "matching": 2 * known, "captioning": words}
+
+    def evaluate(self, task: DualTask, device: torch.device) -> dict[str, float]:
+        """How often the true caption beats the one wrong in a fact, by fact; recall at 1 of the caption among all held
+        out. `score`: the mean over facts."""
+        clips, texts, right = [], [], {name: [0.0, 0.0] for name in self.config.negatives}
+        for batch in self._batches():
+            batch = to_device(batch, device)
+            seen, true, wrong = task.embed_clips(batch["pixels"])[0], *map(
+                task.embed_texts, (batch["texts"], batch["wrong"])
+            )  # fmt: skip
+            better = (seen * true).sum(-1) > (seen * wrong).sum(-1)
+            for number, name in enumerate(self.config.negatives):
+                asked = batch["changed"] == number
+                right[name][0] += float((better & asked).sum())
+                right[name][1] += float(asked.sum())
+            clips.append(seen)
+            texts.append(true)
+        nearest = (torch.cat(clips) @ torch.cat(texts).T).argmax(-1)
+        recall = float((nearest == torch.arange(len(nearest), device=device)).float().mean())
+        figures = {f"near_{name}": good / max(1.0, count) for name, (good, count) in right.items()}
+        return {"score": sum(figures.values()) / len(figures), **figures, "recall_at_1": recall}
+
+    def export(self, task: DualTask, folder: Path) -> None:
+        """What open_clip loads by `local-dir:`."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.contiguous().clone() for name, value in task.clip.state_dict().items()}
+        save_file(weights, folder / "open_clip_model.safetensors")
+        side = task.clip.visual.image_size
+        preprocess = {"size": list(side), "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic",
+                      "resize_mode": "squash"}  # fmt: skip
+        config = {"model_cfg": self.model_config(), "preprocess_cfg": preprocess}
+        (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        self.tokenizer.save_pretrained(folder)
+
+    @property
+    def _length(self) -> int:
+        return int(self.config.text_cfg["context_length"])
+
+    def _pairs(self, split: str, seed: int) -> PairSource:
+        config = self.config
+        size = config.vision_cfg["image_size"]
+        return PairSource(
+            split, seed, config.num_frames, size, config.style, config.negatives, self.tokenizer, self._length
+        )
+
+    def _batches(self) -> list[Batch]:
+        if not self._held_out:
+            count = self.config.eval_clips
+            wanted = [(start, min(32, count - start)) for start in range(0, count, 32)]
+            pairs = self._pairs("seen", self.config.eval_seed)
+            self._held_out = list(stream(pairs, wanted, workers=self.config.loop.workers))
+        return self._held_out
+
+
+def copy_siglip(folder: str, visual: Any) -> None:
+    """Weights of a `SiglipVisionModel` into open_clip's vision transformer of the same shape.
+
+    The one thing SigLIP has not is a class token; it starts as zeros and the training makes of it what it likes.
+
+    Raises:
+        UsageError: the shapes differ.
+    """
+    from transformers import SiglipVisionModel
+
+    tower: Any = SiglipVisionModel.from_pretrained(folder)
+    inner = getattr(tower, "vision_model", tower)
+    blocks = visual.transformer.resblocks
+    shape = (tower.config.hidden_size, tower.config.num_hidden_layers, tower.config.patch_size)
+    ours = (visual.class_embedding.shape[0], len(blocks), visual.patch_size[0])
+    if shape != ours:
+        raise UsageError(f"the tower's (width, layers, patch) are {shape}, vision_cfg says {ours}")
+    patches = inner.embeddings.patch_embedding
+    with torch.no_grad():
+        visual.conv1.weight.copy_(patches.weight)
+        visual.class_embedding.zero_()
+        visual.positional_embedding[0].zero_()
+        # open_clip's patches have no bias: the position carries it.
+        visual.positional_embedding[1:] = inner.embeddings.position_embedding.weight + patches.bias
+        for block, layer in zip(blocks, inner.encoder.layers, strict=True):
+            attention = layer.self_attn
+            qkv = [attention.q_proj, attention.k_proj, attention.v_proj]
+            block.attn.in_proj_weight.copy_(torch.cat([one.weight for one in qkv]))
+            block.attn.in_proj_bias.copy_(torch.cat([one.bias for one in qkv]))
+            block.attn.out_proj.load_state_dict(attention.out_proj.state_dict())
+            block.ln_1.load_state_dict(layer.layer_norm1.state_dict())
+            block.ln_2.load_state_dict(layer.layer_norm2.state_dict())
+            block.mlp.c_fc.load_state_dict(layer.mlp.fc1.state_dict())
+            block.mlp.c_proj.load_state_dict(layer.mlp.fc2.state_dict())
+        visual.ln_post.load_state_dict(inner.post_layernorm.state_dict())
+
+
+def build_stage(config: Config) -> ContrastiveStage:
+    """The stage of this file."""
+    return ContrastiveStage(config)
