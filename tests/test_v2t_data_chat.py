@@ -85,6 +85,8 @@ def test_a_clip_is_once_in_the_batch_however_many_rows_it_carries():
     batch = clip_batch([sample(1, [one, two], 3), sample(2, [two], 4)], pad_id=0)
     assert batch["pixels"].shape == (3, 2, 4, 4, 3)
     assert batch["row_segments"].tolist() == [0, 0, 1, 2]
-    assert batch["input_ids"].tolist() == [[5, 6, 0], [7, 8, 9], [7, 8, 9]]
+    assert batch["input_ids"].shape == (3, 16)
+    assert batch["input_ids"][:, :3].tolist() == [[5, 6, 0], [7, 8, 9], [7, 8, 9]]
+    assert not batch["input_ids"][:, 3:].any() and (batch["labels"][:, 3:] == IGNORE).all()
     assert num_targets(batch) == 3  # the first token of a row has nothing before it to be guessed from
     assert batch["fact_place"].tolist() == [3, IGNORE, IGNORE]  # a segment does not show a whole clip's facts

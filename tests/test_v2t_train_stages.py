@@ -204,3 +204,18 @@ def test_manifest_order_is_new_each_pass_and_complete(footage):
     passes = [[source.sample(4 * turn + n).rows[0].ids for n in range(4)] for turn in range(3)]
     assert all(sorted(map(tuple, one)) == sorted(map(tuple, passes[0])) for one in passes)
     assert any(one != passes[0] for one in passes[1:])
+
+
+def test_answer_loss_is_the_plain_one():
+    from v2t.train.answers import answer_loss
+
+    torch.manual_seed(0)
+    hidden, head = torch.randn(2, 6, 8), torch.nn.Linear(8, 11)
+    labels = torch.randint(0, 11, (2, 6))
+    labels[0, :3] = labels[1, 4] = -100
+    loss, right, count = answer_loss(hidden, labels, head)
+    logits = head(hidden)[:, :-1]
+    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+    torch.testing.assert_close(loss, plain)
+    assert count == int((labels[:, 1:] != -100).sum()) == 7
+    assert int(right) == int((logits.argmax(-1) == labels[:, 1:]).sum())

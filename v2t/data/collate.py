@@ -17,6 +17,7 @@ import torch
 from v2t.data.chat import IGNORE, Encoded
 
 Batch = dict[str, torch.Tensor]
+MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,11 @@ class ClipSample:
 
 
 def text_batch(rows: Sequence[Encoded], pad_id: int, max_length: int | None = None) -> Batch:
-    """`input_ids` and `labels` (R, L), padded on the right, where a causal model needs no attention mask."""
-    length = max(len(row.ids) for row in rows)
+    """`input_ids` and `labels` (R, L), padded on the right, where a causal model needs no attention mask.
+
+    L is a multiple of `MULTIPLE` (kernels are prepared per shape), unless `max_length` cuts it.
+    """
+    length = -(-max(len(row.ids) for row in rows) // MULTIPLE) * MULTIPLE
     length = length if max_length is None else min(length, max_length)
     ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
     labels = torch.full((len(rows), length), IGNORE, dtype=torch.long)

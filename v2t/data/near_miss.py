@@ -40,7 +40,7 @@ def change_one(facts: Facts, kind: str, rng: random.Random) -> Facts | None:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     actor = changed["actors"][int(rng.random() * len(changed["actors"]))]
-    choices = {"color": list(words.COLORS), "kind": list(words.KINDS), "count": [1, 2, 3, 4]}[kind]
+    choices: Sequence[Any] = {"color": list(words.COLORS), "kind": list(words.KINDS), "count": [1, 2, 3, 4]}[kind]
     actor[kind] = _other(rng, choices, actor[kind])
     return changed
 

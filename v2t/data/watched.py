@@ -1,4 +1,4 @@
-"""Clips already watched: a frozen tower's patch tokens, computed where the clips are made and kept for several tellings.
+"""Clips already watched: a frozen tower's patch tokens, computed where clips are made and kept for several tellings.
 
 In: a `ClipSource` and the tower. Out: its batches with `patch_tokens` (S, F, N, D) in place of `pixels`. The stream
 goes through blocks of clips, each block `rounds` times with fresh words, so the tower's work is done once a clip, in

@@ -20,8 +20,8 @@ from torch import nn
 from v2t.base.errors import UsageError
 from v2t.base.stream import Source, stream
 from v2t.data.collate import Batch
-from v2t.data.world import ClipsConfig, ClipSource
 from v2t.data.watched import WatchedSource
+from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask, FactHeads, caption_counts
 from v2t.train.captioner import load_captioner
@@ -36,8 +36,8 @@ class Config(StageConfig):
 
     Either `model`, a captioner of an earlier phase, or `vision` and `llm` with the `resampler`'s shape.
     `heads_weight` scales the fact heads' loss (0: no heads). `eval_captions` clips are captioned at an evaluation.
-    `rounds` above 1 (a frozen tower on a CPU) shows each block of `block` clips so often, told anew each time, the tower
-    working once a clip and in the data worker.
+    `rounds` above 1 (a frozen tower on a CPU) shows each block of `block` clips so often, told anew each time, the
+    tower working once a clip and in the data worker.
     Parts for `loop.optim.lr`: vision_tower, resampler, projector, language_model, heads.
     """
 

@@ -19,6 +19,7 @@ from torch import nn
 from v2t.data.chat import IGNORE
 from v2t.data.collate import Batch, num_targets
 from v2t.data.pixels import normalise
+from v2t.train.answers import answer_loss
 
 FactTargets = Mapping[str, tuple[int, int]]  # name → (query token, classes)
 
@@ -81,12 +82,8 @@ class CaptionTask(nn.Module):
         hidden = self.model.model(
             input_ids=batch["input_ids"], visual_tokens=visual[batch["row_segments"]], use_cache=False
         ).last_hidden_state  # (R, L, D_llm)
-        targets = batch["labels"][:, 1:]  # (R, L-1)
-        asked = targets != IGNORE
-        logits = self.model.lm_head(hidden[:, :-1][asked]).float()  # (targets, vocabulary)
-        truth = targets[asked]
-        loss = F.cross_entropy(logits, truth, reduction="sum")
-        return loss, ((logits.argmax(-1) == truth).sum(), truth.numel())
+        loss, right, count = answer_loss(hidden, batch["labels"], self.model.lm_head)
+        return loss, (right, count)
 
     def parts(self) -> dict[str, list[nn.Module]]:
         """The parts that config gives learning rates: those of the captioner, and the heads."""

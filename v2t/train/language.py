@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from v2t.base.runtime import to_device
 from v2t.base.stream import stream
 from v2t.data.chat import END, IGNORE, START, Encoded, Turn, encode
+from v2t.train.answers import answer_loss
 from v2t.train.recipe import StageConfig
 from v2t.world.questions import questions
 from v2t.world.scene import sample_scene
@@ -158,15 +158,8 @@ class LanguageTask(nn.Module):
         hidden = self.llm.model(
             input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
         ).last_hidden_state  # (R, L, D)
-        targets = batch["labels"][:, 1:]  # (R, L-1)
-        asked = targets != IGNORE
-        logits = self.llm.lm_head(hidden[:, :-1][asked]).float()  # (targets, V)
-        truth = targets[asked]
-        loss = F.cross_entropy(logits, truth, reduction="sum")
-        return {
-            "terms": {"answers": loss},
-            "metrics": {"tokens_right": ((logits.argmax(-1) == truth).sum(), truth.numel())},
-        }
+        loss, right, count = answer_loss(hidden, batch["labels"], self.llm.lm_head)
+        return {"terms": {"answers": loss}, "metrics": {"tokens_right": (right, count)}}
 
 
 class LanguageStage:
