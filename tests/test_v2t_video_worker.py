@@ -148,6 +148,21 @@ def test_truncated_gives_the_frames_before_the_cut(tmp_path, pool, share):
     assert pool.probe(tmp_path / "cut.mp4").num_frames == len(cut)
 
 
+def test_frames_lost_in_the_middle_do_not_shift_the_others(tmp_path, pool):
+    path = tmp_path / "a.mp4"
+    rng = np.random.default_rng(0)
+    encode(rng.integers(0, 256, (30, 64, 96, 3), dtype=np.uint8), path, 30)
+    with av.open(str(path)) as container:
+        at, size = [(p.pos, p.size) for p in container.demux(video=0) if p.size][3]
+    data = bytearray(path.read_bytes())
+    data[at + 5 : at + size] = bytes(size - 5)
+    path.write_bytes(data)
+    spec = SampleSpec(num_frames=30)
+    there, here = pool.decode(path, spec), decode(path, Request(spec=spec))
+    assert len(here) < 30 and any(w.startswith("DAMAGED") for w in there.warnings)
+    assert (there.pixels == here.pixels).all() and (there.times_s == here.times_s).all()
+
+
 def test_few_frames_are_not_repeated(tmp_path, pool):
     for num in (1, 2):
         frames = pool.decode(clip(tmp_path / f"{num}.mp4", num), SampleSpec(num_frames=32))
