@@ -84,9 +84,9 @@ class PolicyError(CineloopError):
 class ItemError(CineloopError):
     """One item of a batch failed; the batch goes on and the run ends with exit 3.
 
-    `code` is one of the stable item codes: EMPTY_FILE, NOT_MEDIA, NO_VIDEO_STREAM, TRUNCATED, DECODE_ERROR,
-    DECODE_TIMEOUT, DECODER_CRASH, TOO_LARGE, TOO_LONG, NO_FRAMES, UNREADABLE, NOT_A_FILE, OUT_OF_MEMORY,
-    DISK_FULL, MODEL_ERROR.
+    `code` is one of the stable item codes: NOT_FOUND, NOT_A_FILE, UNREADABLE, EMPTY_FILE, NOT_MEDIA, NO_INDEX,
+    NO_VIDEO_STREAM, NO_FRAMES, TRUNCATED, CHANGED, CODEC_UNAVAILABLE, DECODE_ERROR, DECODE_TIMEOUT, DECODER_CRASH,
+    ENCODE_ERROR, TOO_LARGE, TOO_LONG, OUT_OF_MEMORY, DISK_FULL, MODEL_ERROR.
     """
 
     exit_code = EXIT_FAILED_ITEMS
