@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -59,5 +60,10 @@ def test_two_processes_equal_one_and_resume_to_the_bit(tmp_path):
     for name, value in weights["one"].items():
         torch.testing.assert_close(weights["two"][name], value, rtol=1e-4, atol=1e-6)
         assert torch.equal(weights["two"][name], weights["cut"][name])
-    logs = [(tmp_path / run / "log.jsonl").read_text().splitlines() for run in ("one", "two")]
-    assert len(logs[0]) == len(logs[1])
+    # AdamW forgives a gradient of the wrong size, so the sizes are compared too.
+    logs = {}
+    for run in ("one", "two"):
+        rows = map(json.loads, (tmp_path / run / "log.jsonl").read_text().splitlines())
+        logs[run] = [row[key] for row in rows if "loss" in row for key in ("loss", "grad_norm", "rows")]
+    assert len(logs["one"]) == 9
+    assert logs["two"] == pytest.approx(logs["one"], rel=1e-4)

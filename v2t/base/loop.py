@@ -158,11 +158,11 @@ class Loop:
     # building, saving, resuming
 
     def _prepare_folder(self, resolved: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
-        saved = checkpoint.steps(self.out)
+        saved, begun = checkpoint.steps(self.out), (self.out / "config.yaml").exists()
         self.accelerator.wait_for_everyone()  # everyone has looked before the main process changes anything
         if resume and not saved:
             raise UsageError(f"nothing to resume: {self.out} holds no checkpoint", hint="start without --resume")
-        if not resume and (self.out / "config.yaml").exists() and not overwrite:
+        if not resume and begun and not overwrite:
             raise UsageError(f"{self.out} already holds a run", hint="--resume goes on with it, --overwrite restarts")
         if not self.main:
             return
