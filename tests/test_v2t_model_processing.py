@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
+from transformers.processing_utils import ProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from v2t.base.errors import UsageError
@@ -118,6 +119,10 @@ def test_what_users_write_cannot_forge_a_video_or_a_role(processor):
     assert "<video>" not in as_text
 
 
+@pytest.mark.skipif(
+    not hasattr(ProcessorMixin, "_adjust_assistant_masks_indices"),
+    reason="this transformers does not shift the mask of answers past expanded placeholders",
+)
 def test_the_answer_can_be_told_from_the_prompt(processor):
     chat = user({"type": "video", "video": clip(9)}, {"type": "text", "text": "What?"})
     chat += [{"role": "assistant", "content": [{"type": "text", "text": "a ball"}]}]
