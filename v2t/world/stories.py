@@ -261,9 +261,9 @@ def _parallel(draw: Draw) -> Told:
     seconds = max(e.end_s for e in events)
     factor = [seconds / e.end_s if e.action in words.IN_PLACE else 1.0 for e in events]
     events = [replace(e, actor=i, end_s=e.end_s * factor[i]) for i, e in enumerate(events)]
-    pair = tuple(_aim(a, e, s) for a, e, s in zip(pair, events, (-1, 1), strict=True))
+    aimed = [_aim(a, e, s) for a, e, s in zip(pair, events, (-1, 1), strict=True)]
     tail = 0.6 if any(e.action in words.MOMENTS for e in events) else 0.1
-    ordered, told = _in_order(pair, events)
+    ordered, told = _in_order(aimed, events)
     return Told(seconds=seconds + tail, place="", camera="", actors=ordered, events=told)
 
 

@@ -29,10 +29,15 @@ def worn(scene: Scene, size: tuple[int, int], times_s: np.ndarray, rng: np.rando
         return frames
     what = int(rng.integers(3))
     if what == 0:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(55, 95))]
-        return np.stack([cv2.imdecode(cv2.imencode(".jpg", f, quality)[1], cv2.IMREAD_COLOR) for f in frames])
+        quality = int(rng.integers(55, 95))
+        return np.stack([_compressed(frame, quality) for frame in frames])
     if what == 1:
         gain, lift = rng.uniform(0.88, 1.12), rng.uniform(-14, 14)
         return np.clip(frames * np.float32(gain) + np.float32(lift), 0, 255).astype(np.uint8)
     grain = rng.normal(0, rng.uniform(1, 6), frames.shape[1:]).astype(np.float32)
     return np.clip(frames + grain, 0, 255).astype(np.uint8)
+
+
+def _compressed(frame: np.ndarray, quality: int) -> np.ndarray:
+    data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
