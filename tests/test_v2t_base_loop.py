@@ -142,17 +142,23 @@ def test_killed_run_resumes_to_the_same_weights(tmp_path):
             def counts(self, batch):
                 if int(batch["first"]) == 32 and sys.argv[3] == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
+                if int(batch["first"]) == 32 and sys.argv[3] == "term":
+                    os.killpg(os.getpgrp(), signal.SIGTERM)
                 return super().counts(batch)
 
-        make(Path(sys.argv[1]), Killer(dropout=0.3), resume=sys.argv[3] == "resume", workers=1).run()
+        outcome = make(Path(sys.argv[1]), Killer(dropout=0.3), resume=sys.argv[3] == "resume", workers=1).run()
+        sys.exit(7 if outcome.status == "interrupted" else 0)
     """)
 
     def call(out: Path, how: str) -> int:
         here = str(Path(__file__).parent)
         root = str(Path(__file__).parent.parent)
         env = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-        return subprocess.run([sys.executable, "-c", script, str(out), here, how], env=env, timeout=120).returncode
+        words = [sys.executable, "-c", script, str(out), here, how]
+        return subprocess.run(words, env=env, timeout=240, start_new_session=True).returncode
 
+    assert call(tmp_path / "stopped", "term") == 7  # loader process included, the group is asked to stop: it saves
+    assert checkpoint.steps(tmp_path / "stopped") == [3, 5]
     assert call(tmp_path / "cut", "kill") == -signal.SIGKILL
     assert checkpoint.steps(tmp_path / "cut") == [3]
     assert call(tmp_path / "cut", "resume") == 0

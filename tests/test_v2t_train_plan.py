@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from v2t import train
+from v2t.base.errors import MissingDependencyError
 from v2t.model.tiny import save_tiny_parts
 from v2t.train.plan import make_plan
 
@@ -45,6 +46,13 @@ def test_a_model_too_large_for_the_machine_is_planned(tmp_path):
     assert sum(part.parameters for part in plan.parts) > 9e10
     assert plan.memory["weights"] > 3.5e11
     assert torch.zeros(1).device.type == "cpu"  # the meta device was for the plan alone
+
+
+def test_a_recipe_whose_parts_are_not_there_yet_says_so(tmp_path):
+    with pytest.raises(
+        MissingDependencyError, match="cannot load nowhere/tower and nowhere/llm.*train the stage before"
+    ):
+        plan_of(CONFIGS / "starter/align-heads.yaml", "vision=nowhere/tower", "llm=nowhere/llm")
 
 
 def test_full_size_recipe_is_planned_with_its_adapters(tmp_path, capsys):

@@ -61,6 +61,7 @@ class _Spans(Dataset):
 
 
 def _quiet(_: int) -> None:
-    # Ctrl-C goes to the whole group; the parent decides when to stop, the workers just end with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C, a time limit or a scheduler signals the whole group; the parent saves and stops, and its workers, which
+    # watch whether it lives, end with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -6,28 +6,37 @@ In: a recipe's `model`, or its `vision`, `llm`, `resampler` and `video`. Out: mo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from v2t.base.errors import MissingDependencyError
+
 
 def load_captioner(config: Any, dtype: torch.dtype, quantize: str | None = None) -> tuple[Any, Any]:
-    """Captioner and processor of a recipe."""
+    """Captioner and processor of a recipe.
+
+    Raises:
+        MissingDependencyError: a folder or hub id of the recipe is not there.
+    """
     from v2t.model import CineloopProcessor, CineloopResamplerConfig
     from v2t.model.parts import from_parts
     from v2t.model.weights import load_model
 
-    if config.model is not None:
-        model = load_model(config.model, dtype=dtype, quantize=quantize)
-        return model, CineloopProcessor.from_pretrained(config.model)
-    return from_parts(
-        vision=config.vision,
-        llm=config.llm,
-        resampler=CineloopResamplerConfig(**config.resampler),
-        dtype=dtype,
-        quantize=quantize,
-        video_settings=config.video,
-    )
+    with _named(config):
+        if config.model is not None:
+            model = load_model(config.model, dtype=dtype, quantize=quantize)
+            return model, CineloopProcessor.from_pretrained(config.model)
+        return from_parts(
+            vision=config.vision,
+            llm=config.llm,
+            resampler=CineloopResamplerConfig(**config.resampler),
+            dtype=dtype,
+            quantize=quantize,
+            video_settings=config.video,
+        )
 
 
 def empty_captioner(config: Any) -> tuple[Any, Any]:
@@ -42,7 +51,7 @@ def empty_captioner(config: Any) -> tuple[Any, Any]:
     )
     from v2t.model.parts import from_parts
 
-    with torch.device("meta"):
+    with torch.device("meta"), _named(config):
         if config.model is not None:
             shapes = CineloopConfig.from_pretrained(config.model)
             return CineloopForConditionalGeneration(shapes), CineloopProcessor.from_pretrained(config.model)
@@ -55,3 +64,17 @@ def empty_captioner(config: Any) -> tuple[Any, Any]:
             resampler=CineloopResamplerConfig(**config.resampler),
             video_settings=config.video,
         )
+
+
+@contextmanager
+def _named(config: Any) -> Iterator[None]:
+    """What transformers could not find, with the recipe's words for it."""
+    try:
+        yield
+    except OSError as error:
+        names = [name for name in (config.model, config.vision, config.llm) if name is not None]
+        raise MissingDependencyError(
+            f"cannot load {' and '.join(names)}: {str(error).splitlines()[0]}",
+            code="MODEL_NOT_FOUND",
+            hint="train the stage before this one, or name a folder or a hub id that can be reached",
+        ) from error

@@ -72,7 +72,7 @@ def make_plan(stage: Any, config: Any) -> Plan:
     """Count. Hub ids are asked for their configuration and tokenizer only.
 
     Raises:
-        OSError: a folder or hub id of the recipe is not there (yet).
+        MissingDependencyError: a folder or hub id of the recipe is not there (yet).
     """
     with torch.device("meta"):
         pieces, assumes = _PIECES[config.stage](config)
