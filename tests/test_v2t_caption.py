@@ -322,6 +322,17 @@ def test_names_that_would_share_a_sidecar_keep_their_endings(tmp_path):
     assert (out / "b.txt").read_text() == "A clip of bees.\n" and (out / "b.mov.txt").read_text() == "A clip of owls.\n"
 
 
+def test_parts_of_one_file_are_clips_of_their_own(tmp_path):
+    source, out = clips_in(tmp_path / "clips", sub__a="dogs"), tmp_path / "out"
+    lines = [{"id": f"cut{i}", "path": "sub/a.mp4", "start_s": i, "end_s": i + 1.5} for i in range(2)]
+    (source / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    go(source / "m.jsonl", out, format=("jsonl",))
+    assert [(row["start_s"], row["end_s"]) for row in rows_of(out).values()] == [(0, 1.5), (1, 2.5)]
+    go(source / "m.jsonl", out)
+    assert sorted(p.name for p in (out / "sub").iterdir()) == ["a_0-1.5.txt", "a_1-2.5.txt"]
+    assert go(source / "m.jsonl", out)[0].done_before == 2
+
+
 def test_a_link_out_of_the_output_folder_is_refused(tmp_path):
     source, out = clips_in(tmp_path / "clips", sub__a="dogs"), tmp_path / "out"
     out.mkdir()

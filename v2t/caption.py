@@ -27,7 +27,8 @@ from v2t.base.runtime import PACKAGES, source_commit
 from v2t.captioners import CaptionerLike
 from v2t.inputs import choose, discover
 from v2t.job import Job
-from v2t.outputs import STATE_FOLDER, CaptionFolder, Record
+from v2t.ledger import Record
+from v2t.outputs import STATE_FOLDER, CaptionFolder
 from v2t.plan import ask, make_plan
 from v2t.record import Question
 from v2t.stopping import Stopping
@@ -142,7 +143,7 @@ def run(
             return summary
         stop = stack.enter_context(Stopping())
         if plan.todo:
-            folder.name_settings(question.settings_key, question.settings)
+            folder.ledger.name_settings(question.settings_key, question.settings)
             _write_papers(output / STATE_FOLDER, config, question)
             logger.info("captioning %d of %d clips with %s", len(plan.todo), len(clips), _introduction(captioner))
             job = Job(folder, captioner, question, config, summary, emit, stop)

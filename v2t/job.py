@@ -20,7 +20,8 @@ from v2t.base.errors import CineloopError, ItemError, MissingDependencyError
 from v2t.base.log import Progress, logger, printable, stopwatch
 from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.inputs import Clip
-from v2t.outputs import CaptionFolder, Record
+from v2t.ledger import Record
+from v2t.outputs import CaptionFolder
 from v2t.record import Question
 from v2t.stopping import Stopping
 from v2t.summary import Summary

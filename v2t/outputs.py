@@ -11,39 +11,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from v2t.base import plugin
 from v2t.base.errors import MissingDependencyError, PolicyError
-from v2t.base.files import content_key, sweep, text_key, unescape_name, write_atomic
-from v2t.base.journal import Journal, Place
+from v2t.base.files import sweep, text_key, unescape_name, write_atomic
+from v2t.base.journal import Journal
 from v2t.base.lock import FolderLock
 from v2t.base.log import logger, printable
 from v2t.inputs import Clip
+from v2t.ledger import BY_HAND, Known, Ledger, Record, clip_entry, source_of
 
 STATE_FOLDER = ".v2t"
-Record = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Known:
-    """What the journal says about one clip: its newest record's place and what it was made from."""
-
-    place: Place
-    status: str
-    settings: str  # key of the settings it was made with; "" for a caption by a person
-    source: dict[str, Any]  # size, mtime_ns, content of the video file
-    files: dict[str, str]  # format -> path of the sidecar, relative to the folder
-    keys: set[str] = field(default_factory=set)  # contents ever written for this clip
-    latest: dict[str, str] = field(default_factory=dict)  # format -> key of the content it should have now
-
-    @property
-    def by_hand(self) -> bool:
-        """The caption was written or changed by a person."""
-        return self.settings == ""
 
 
 class CaptionFolder:
@@ -65,14 +46,8 @@ class CaptionFolder:
         self.writable = writable
         self.clip_writers: dict[str, ModuleType] = {n: w for n, w in writers.items() if hasattr(w, "SUFFIX")}
         self.set_writers: dict[str, ModuleType] = {n: w for n, w in writers.items() if hasattr(w, "FILE_NAME")}
-        self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
-        self.known: dict[str, Known] = {}
-        self._set_keys: set[str] = set()  # contents ever written to a one-per-run file
-        self._set_latest: dict[str, str] = {}
-        self._taken: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
         self._safe: set[Path] = set()
         self._stack = contextlib.ExitStack()
-        self._is_stale = False
 
     def __enter__(self) -> CaptionFolder:
         state = self.folder / STATE_FOLDER
@@ -81,17 +56,16 @@ class CaptionFolder:
                 if self.writable:
                     state.mkdir(parents=True, exist_ok=True)
                     self.lock = stack.enter_context(FolderLock(state / "lock"))
-                self.journal = stack.enter_context(Journal(state / "journal.jsonl", writable=self.writable))
+                journal = stack.enter_context(Journal(state / "journal.jsonl", writable=self.writable))
             except OSError as error:
                 raise MissingDependencyError(
                     f"cannot use the output folder {printable(str(self.folder))}: {error.strerror}",
                     code="OUTPUT_FOLDER",
                     hint="choose another -o",
                 ) from error
-            for entry, place in self.journal.replay():
-                self._learn(entry, place)
+            self.ledger = Ledger(journal)
             if self.writable:
-                for place in {state, self.folder, *(self.folder / unescape_name(p) for p in self._folders())}:
+                for place in {state, self.folder, *(self.folder / unescape_name(p) for p in self.ledger.folders())}:
                     sweep(place)
                 self._take_over_rows()
                 self._tend_sidecars()
@@ -105,45 +79,18 @@ class CaptionFolder:
 
     def state(self, clip: Clip, settings: str) -> str:
         """One of new, done, failed, changed (the video differs), settings (made with others), by_hand."""
-        known = self.known.get(clip.id)
+        known = self.ledger.known.get(clip.id)
         if known is not None and known.by_hand:
             return "by_hand"
         if (known is None or known.status != "ok") and self._foreign_sidecar(clip, known):
             return "by_hand"
         if known is None:
             return "new"
-        if not self._same_source(clip, known):
+        if not self.ledger.is_same_video(clip):
             return "changed"
         if known.status != "ok":
             return "failed" if known.settings == settings else "new"
         return "done" if known.settings == settings else "settings"
-
-    def record(self, clip_id: str) -> Record:
-        """The newest record of a clip in the journal."""
-        return self.journal.read(self.known[clip_id].place)["record"]
-
-    def name_settings(self, key: str, values: dict[str, Any]) -> None:
-        """Remember what a settings key stands for, so that a later run can say what differs."""
-        if self.settings.get(key) != values:
-            self._append([{"kind": "settings", "key": key, "values": values}])
-
-    def _same_source(self, clip: Clip, known: Known) -> bool:
-        old = known.source
-        if (clip.size, clip.mtime_ns) == (old.get("size"), old.get("mtime_ns")):
-            return True
-        # Copied or touched: the same bytes under a new date are the same clip.
-        if clip.size != old.get("size") or not old.get("content") or clip.problem is not None:
-            return False
-        try:
-            is_same = content_key(Path(clip.file)) == old["content"]
-        except OSError:
-            return False
-        if is_same and self.writable:
-            self._append([{"kind": "source", "id": clip.id, "source": {**old, "mtime_ns": clip.mtime_ns}}])
-        return is_same
-
-    def _folders(self) -> set[str]:
-        return {os.path.dirname(path) for known in self.known.values() for path in known.files.values()}
 
     # ---- saving
 
@@ -161,15 +108,14 @@ class CaptionFolder:
                 for name, writer in self.clip_writers.items():
                     files[name] = self._sidecar(clip, name)
                     contents[name] = writer.render(record)
-            source = {"size": clip.size, "mtime_ns": clip.mtime_ns, "content": _content_or_none(clip)}
             keys = {name: text_key(data) for name, data in contents.items()}
-            entries.append(_clip_entry(record, settings, source, files, keys))
+            entries.append(clip_entry(record, settings, source_of(clip), files, keys))
             pending.append((clip.id, files, contents))
-        self._append(entries)
+        self.ledger.append(entries)
         kept = []
         for clip_id, files, contents in pending:
             for name, data in contents.items():
-                if not self._write_sidecar(self.known[clip_id], files[name], data):
+                if not self._write_sidecar(self.ledger.known[clip_id], files[name], data):
                     kept.append(clip_id)
         self.lock.beat()
         return kept
@@ -178,15 +124,15 @@ class CaptionFolder:
         """Write the one-per-run files (`captions.jsonl`) from the journal: every clip exactly once, sorted by id."""
         for name, writer in self.set_writers.items():
             path = self.folder / writer.FILE_NAME
-            if only_if_stale and not self._is_stale and path.exists():
+            if only_if_stale and not self.ledger.is_ahead and path.exists():
                 continue
-            data = b"".join(writer.render(self.record(clip_id)) for clip_id in sorted(self.known))
+            data = b"".join(writer.render(self.ledger.record(clip_id)) for clip_id in sorted(self.ledger.known))
             key = text_key(data)
-            if key != self._set_latest.get(name):
+            if key != self.ledger.set_latest.get(name):
                 # Before the file: after a crash in between, the file on disk is still one that we know as ours.
-                self._append([{"kind": "set", "format": name, "key": key}])
+                self.ledger.append([{"kind": "set", "format": name, "key": key}])
             write_atomic(path, data)
-        self._is_stale = False
+        self.ledger.is_ahead = False
 
     # ---- sidecars and edits
 
@@ -198,19 +144,19 @@ class CaptionFolder:
         for stem, group in stems.items():
             for clip in group:
                 for name, writer in self.clip_writers.items():
-                    known = self.known.get(clip.id)
+                    known = self.ledger.known.get(clip.id)
                     if known is None or name not in known.files:
                         path = (stem if len(group) == 1 else clip.path) + writer.SUFFIX
-                        owner = self._taken.setdefault(path, clip.id)
+                        owner = self.ledger.owners.setdefault(path, clip.id)
                         if owner != clip.id:
-                            self._taken[clip.path + writer.SUFFIX] = clip.id
+                            self.ledger.owners[clip.path + writer.SUFFIX] = clip.id
 
     def _sidecar(self, clip: Clip, name: str) -> str:
-        known, suffix = self.known.get(clip.id), self.clip_writers[name].SUFFIX
+        known, suffix = self.ledger.known.get(clip.id), self.clip_writers[name].SUFFIX
         if known is not None and name in known.files:
             return known.files[name]
         path = _stem(clip) + suffix
-        return path if self._taken.get(path) == clip.id else clip.path + suffix
+        return path if self.ledger.owners.get(path) == clip.id else clip.path + suffix
 
     def _foreign_sidecar(self, clip: Clip, known: Known | None) -> bool:
         """Take over a caption that lies there and is not ours; False when there is none."""
@@ -221,47 +167,52 @@ class CaptionFolder:
                 continue
             if self.writable:
                 record = {"id": clip.id, "path": clip.path, "status": "ok", "caption": writer.read(data)}
-                self._adopt([_clip_entry({**record, "edited": True}, "", {}, {name: path}, {name: text_key(data)})])
+                self._adopt([clip_entry({**record, "edited": True}, BY_HAND, {}, {name: path}, {name: text_key(data)})])
             return True
         return False
 
     def _tend_sidecars(self) -> None:
         """Write sidecars that are missing or behind their record, and take over those that a person changed."""
         adopted = []
-        for clip_id, known in self.known.items():
+        for clip_id, known in self.ledger.known.items():
             for name, path in known.files.items() if known.status == "ok" else ():
                 writer = self.clip_writers.get(name)
                 data = _read(self.folder / unescape_name(path)) if writer and hasattr(writer, "read") else None
                 if writer is not None and data is not None and text_key(data) not in known.keys:
-                    record = {**self.record(clip_id), "caption": writer.read(data), "edited": True}
-                    adopted.append(_clip_entry(record, "", known.source, known.files, {name: text_key(data)}))
+                    record = {**self.ledger.record(clip_id), "caption": writer.read(data), "edited": True}
+                    adopted.append(clip_entry(record, BY_HAND, known.source, known.files, {name: text_key(data)}))
         self._adopt(adopted)
         entries, writes = [], []
-        for clip_id, known in self.known.items():
+        for clip_id, known in self.ledger.known.items():
             if known.status != "ok":
                 continue
             missing = {name: self._new_path(clip_id, name) for name in self.clip_writers if name not in known.files}
-            keys, record = dict(known.latest), self.record(clip_id) if missing else {}
+            keys, record = dict(known.latest), self.ledger.record(clip_id) if missing else {}
             for name, writer in self.clip_writers.items():
                 path = known.files.get(name) or missing[name]
                 data = _read(self.folder / unescape_name(path))
                 if data is not None and text_key(data) == known.latest.get(name):
                     continue
-                record = record or self.record(clip_id)
+                record = record or self.ledger.record(clip_id)
                 content = writer.render(record)
                 keys[name] = text_key(content)
                 writes.append((clip_id, path, content))
             if keys != known.latest or missing:
-                entries.append(_clip_entry(record, known.settings, known.source, {**known.files, **missing}, keys))
-        self._append(entries)
+                entries.append(clip_entry(record, known.settings, known.source, {**known.files, **missing}, keys))
+        self.ledger.append(entries)
         for clip_id, path, content in writes:
-            self._write_sidecar(self.known[clip_id], path, content)
+            self._write_sidecar(self.ledger.known[clip_id], path, content)
 
     def _new_path(self, clip_id: str, name: str) -> str:
         """Where a format that was not asked for before puts the sidecar of a finished clip."""
-        clip = Clip(clip_id, self.record(clip_id)["path"], "")
+        record = self.ledger.record(clip_id)
+        clip = Clip(clip_id, record["path"], "", start_s=record.get("start_s"), end_s=record.get("end_s"))
         path = _stem(clip) + self.clip_writers[name].SUFFIX
-        return path if self._taken.setdefault(path, clip_id) == clip_id else clip.path + self.clip_writers[name].SUFFIX
+        return (
+            path
+            if self.ledger.owners.setdefault(path, clip_id) == clip_id
+            else clip.path + self.clip_writers[name].SUFFIX
+        )
 
     def _take_over_rows(self) -> None:
         """Take over rows of `captions.jsonl` (or its like) that a person changed or added."""
@@ -269,34 +220,28 @@ class CaptionFolder:
             path = self.folder / writer.FILE_NAME
             data = _read(path)
             key = None if data is None else text_key(data)
-            if key is None or key != self._set_latest.get(name):
-                self._is_stale = True
-            if key is None or key in self._set_keys or not hasattr(writer, "read"):
+            if key is None or key != self.ledger.set_latest.get(name):
+                self.ledger.is_ahead = True
+            if key is None or key in self.ledger.set_keys or not hasattr(writer, "read"):
                 continue
             ours: dict[str, set[bytes]] = {}
-            for entry, _ in self.journal.replay():
-                if entry["kind"] == "clip":
-                    ours.setdefault(entry["record"]["id"], set()).add(writer.render(entry["record"]))
+            for record in self.ledger.records():
+                ours.setdefault(record["id"], set()).add(writer.render(record))
             adopted = []
             for row in writer.read(path):
                 if row["status"] == "ok" and writer.render(row) not in ours.get(row["id"], ()):
-                    known = self.known.get(row["id"])
+                    known = self.ledger.known.get(row["id"])
                     record = {"path": row["id"], **row, "edited": True}
                     # No keys: what the sidecars should hold is settled by `_tend_sidecars`, which comes next.
                     adopted.append(
-                        _clip_entry(record, "", known.source if known else {}, known.files if known else {}, {})
+                        clip_entry(record, BY_HAND, known.source if known else {}, known.files if known else {}, {})
                     )
             self._adopt(adopted)
 
     def _adopt(self, entries: list[dict[str, Any]]) -> None:
         for entry in entries:
             logger.info("%s: its caption was written by hand; kept", printable(entry["record"]["id"]))
-        self._append(entries)
-
-    def _append(self, entries: list[dict[str, Any]]) -> None:
-        if entries:
-            for entry, place in zip(entries, self.journal.append(entries), strict=True):
-                self._learn(entry, place)
+        self.ledger.append(entries)
 
     def _write_sidecar(self, known: Known, relative: str, data: bytes) -> bool:
         path = self.folder / unescape_name(relative)
@@ -319,33 +264,6 @@ class CaptionFolder:
             )
         self._safe.add(parent)
 
-    def _learn(self, entry: dict[str, Any], place: Place) -> None:
-        kind = entry["kind"]
-        if kind == "clip":
-            record, old = entry["record"], self.known.get(entry["record"]["id"])
-            keys = (old.keys if old else set()) | set(entry["keys"].values())
-            files = dict(entry["files"]) or (old.files if old else {})
-            self.known[record["id"]] = Known(
-                place, record["status"], entry["settings"], entry["source"], files, keys, dict(entry["keys"])
-            )
-            for path in files.values():
-                self._taken[path] = record["id"]
-            self._is_stale = True
-        elif kind == "source" and entry["id"] in self.known:
-            self.known[entry["id"]].source = entry["source"]
-        elif kind == "settings":
-            self.settings[entry["key"]] = entry["values"]
-        elif kind == "set":
-            self._set_keys.add(entry["key"])
-            self._set_latest[entry["format"]] = entry["key"]
-            self._is_stale = False
-
-
-def _clip_entry(
-    record: Record, settings: str, source: dict[str, Any], files: dict[str, str], keys: dict[str, str]
-) -> dict[str, Any]:
-    return {"kind": "clip", "settings": settings, "source": source, "files": files, "keys": keys, "record": record}
-
 
 def _stem(clip: Clip) -> str:
     """The mirrored path without its ending; a part of a file carries its seconds."""
@@ -362,12 +280,3 @@ def _read(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     return data if data.strip(b"\0 \t\r\n") else None
-
-
-def _content_or_none(clip: Clip) -> str | None:
-    if clip.problem is not None:
-        return None
-    try:
-        return content_key(Path(clip.file))
-    except OSError:
-        return None  # unreadable now: any later state of the file counts as changed

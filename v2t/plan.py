@@ -77,7 +77,7 @@ def make_plan(clips: Sequence[Clip], folder: CaptionFolder, question: Question, 
         elif state == "settings":
             plan.conflicts.append(clip.id)
     if plan.conflicts:
-        old = folder.settings.get(folder.known[plan.conflicts[0]].settings, {})
+        old = folder.ledger.settings.get(folder.ledger.known[plan.conflicts[0]].settings, {})
         raise UsageError(
             f"{len(plan.conflicts)} captions in {printable(str(folder.folder))} were made with other settings: "
             + "; ".join(layers.changes(old, question.settings)),

@@ -1,0 +1,139 @@
+"""What the journal of an output folder says: for every clip its newest record, what it was made from and with.
+
+In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
+key, the video's size, date and content, the sidecars and their contents' keys), `settings` (what a key stands for),
+`source` (a new date of the same content), `set` (the content's key of a one-per-run file).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from v2t.base.files import content_key
+from v2t.base.journal import Entry, Journal, Place
+from v2t.inputs import Clip
+
+Record = dict[str, Any]
+BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption
+
+
+@dataclass(slots=True)
+class Known:
+    """What the journal says about one clip."""
+
+    place: Place  # of the newest record
+    status: str
+    settings: str  # key of the settings it was made with, or BY_HAND
+    source: dict[str, Any]  # size, mtime_ns, content of the video file
+    files: dict[str, str]  # format -> path of the sidecar, relative to the folder
+    keys: set[str] = field(default_factory=set)  # contents ever written for this clip
+    latest: dict[str, str] = field(default_factory=dict)  # format -> key of the content it should have now
+
+    @property
+    def by_hand(self) -> bool:
+        """The caption was written or changed by a person."""
+        return self.settings == BY_HAND
+
+
+class Ledger:
+    """The state that a journal adds up to. Only light facts are in memory; records are read back when asked for."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.known: dict[str, Known] = {}
+        self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
+        self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
+        self.set_keys: set[str] = set()  # contents ever written to a one-per-run file
+        self.set_latest: dict[str, str] = {}  # format -> key of the newest of them
+        self.is_ahead = False  # records came after the newest one-per-run file
+        for entry, place in journal.replay():
+            self._learn(entry, place)
+
+    def append(self, entries: list[Entry]) -> None:
+        """Write entries, all or none, then take them into account."""
+        if entries:
+            for entry, place in zip(entries, self.journal.append(entries), strict=True):
+                self._learn(entry, place)
+
+    def record(self, clip_id: str) -> Record:
+        """The newest record of a clip."""
+        return self.journal.read(self.known[clip_id].place)["record"]
+
+    def records(self) -> Iterable[Record]:
+        """All records ever journalled, superseded ones too."""
+        return (entry["record"] for entry, _ in self.journal.replay() if entry["kind"] == "clip")
+
+    def name_settings(self, key: str, values: dict[str, Any]) -> None:
+        """Remember what a settings key stands for, so that a later run can say what differs."""
+        if self.settings.get(key) != values:
+            self.append([{"kind": "settings", "key": key, "values": values}])
+
+    def is_same_video(self, clip: Clip) -> bool:
+        """Whether the clip's file is still the one its record was made from; a new date alone changes nothing."""
+        old = self.known[clip.id].source
+        if (clip.size, clip.mtime_ns) == (old.get("size"), old.get("mtime_ns")):
+            return True
+        if clip.size != old.get("size") or not old.get("content") or clip.problem is not None:
+            return False
+        try:
+            is_same = content_key(Path(clip.file)) == old["content"]
+        except OSError:
+            return False
+        if is_same and self.journal.writable:
+            self.append([{"kind": "source", "id": clip.id, "source": {**old, "mtime_ns": clip.mtime_ns}}])
+        return is_same
+
+    def folders(self) -> set[str]:
+        """Relative paths of the folders that hold sidecars."""
+        return {os.path.dirname(path) for known in self.known.values() for path in known.files.values()}
+
+    def _learn(self, entry: Entry, place: Place) -> None:
+        kind = entry["kind"]
+        if kind == "clip":
+            record, old = entry["record"], self.known.get(entry["record"]["id"])
+            keys = (old.keys if old else set()) | set(entry["keys"].values())
+            files = dict(entry["files"]) or (old.files if old else {})
+            self.known[record["id"]] = Known(
+                place, record["status"], entry["settings"], entry["source"], files, keys, dict(entry["keys"])
+            )
+            for path in files.values():
+                self.owners[path] = record["id"]
+            self.is_ahead = True
+        elif kind == "source" and entry["id"] in self.known:
+            self.known[entry["id"]].source = entry["source"]
+        elif kind == "settings":
+            self.settings[entry["key"]] = entry["values"]
+        elif kind == "set":
+            self.set_keys.add(entry["key"])
+            self.set_latest[entry["format"]] = entry["key"]
+            self.is_ahead = False
+
+
+def clip_entry(
+    record: Record, settings: str, source: dict[str, Any], files: dict[str, str], keys: dict[str, str]
+) -> Entry:
+    """The entry of one record.
+
+    Args:
+        record: the caption record.
+        settings: key of the settings it was made with, or BY_HAND.
+        source: see `source_of`.
+        files: format -> path of its sidecar, relative to the folder.
+        keys: format -> key of what that sidecar should hold.
+    """
+    return {"kind": "clip", "settings": settings, "source": source, "files": files, "keys": keys, "record": record}
+
+
+def source_of(clip: Clip) -> dict[str, Any]:
+    """Size, date and content key of a clip's file; content is null when it cannot be read."""
+    content = None
+    if clip.problem is None:
+        try:
+            content = content_key(Path(clip.file))
+        except OSError:
+            pass  # any later state of the file counts as changed
+    return {"size": clip.size, "mtime_ns": clip.mtime_ns, "content": content}
