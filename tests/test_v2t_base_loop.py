@@ -209,6 +209,13 @@ def test_first_signal_saves_and_stops(tmp_path):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_judging_does_not_move_the_training(tmp_path):
+    make(tmp_path / "judged", Toy(dropout=0.3), eval_every=1).run()
+    make(tmp_path / "not", Toy(dropout=0.3)).run()
+    for name, value in weights(tmp_path / "judged", 6).items():
+        assert torch.equal(value, weights(tmp_path / "not", 6)[name]), name
+
+
 def test_best_weights_are_the_ones_exported(tmp_path):
     class Falling(Toy):
         scores = iter([0.1, 0.9, 0.3])

@@ -40,8 +40,8 @@ def change_one(facts: Facts, kind: str, rng: random.Random) -> Facts | None:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     actor = changed["actors"][int(rng.random() * len(changed["actors"]))]
-    choices: Sequence[Any] = {"color": list(words.COLORS), "kind": list(words.KINDS), "count": [1, 2, 3, 4]}[kind]
-    actor[kind] = _other(rng, choices, actor[kind])
+    choices: dict[str, Sequence[Any]] = {"color": list(words.COLORS), "kind": list(words.KINDS), "count": (1, 2, 3, 4)}
+    actor[kind] = _other(rng, choices[kind], actor[kind])
     return changed
 
 
