@@ -263,8 +263,7 @@ class CineloopForConditionalGeneration(CineloopPreTrainedModel, GenerationMixin)
             attention_mask: (B, L), 0 at padding.
             position_ids, past_key_values, inputs_embeds: as in any causal LLM of transformers.
             pixel_values_videos: (S, F, 3, H, W), segments of all videos of the batch in prompt order.
-            frame_times_s: (S, F) seconds within each clip.
-            frame_mask: (S, F) bool, False at padding frames; None means all are real.
+            frame_times_s, frame_mask: (S, F) seconds within each clip; bool, False at padding (None: all are real).
             vision_hidden_states: (S, F, N, D_vision) kept patch tokens, instead of pixels.
             visual_tokens: (…, D_llm) kept visual tokens, instead of both; see `get_video_features`.
             labels: (B, L), -100 where no loss is wanted.
