@@ -71,14 +71,15 @@ def ask(captioner: Captioner, clips: Sequence[Frames], prompts: Sequence[str], t
 def measure(
     captioner: Captioner, clips: list[Frames], rows: list[dict[str, Any]], style: str, num_questions: int
 ) -> tuple[list[MetricResult], list[str]]:
-    """Facts of captions in `style` and answers to the first questions of each row; and the captions."""
+    """Facts of captions in `style` and answers to questions drawn from each row's; and the captions."""
     facts, answers = load_metric("facts")(style), load_metric("answers")()
     captions = ask(captioner, clips, [PROMPTS[style]] * len(clips), 160, 32)
     for row, caption in zip(rows, captions, strict=True):
         facts.update(row["id"], caption, row["facts"])
+    drawn = [random.Random(f"ask|{row['id']}").sample(row["questions"], len(row["questions"])) for row in rows]
     for number in range(num_questions):
-        asked = [i for i, row in enumerate(rows) if number < len(row["questions"])]
-        turns = [rows[i]["questions"][number] for i in asked]
+        asked = [i for i in range(len(rows)) if number < len(drawn[i])]
+        turns = [drawn[i][number] for i in asked]
         said = ask(captioner, [clips[i] for i in asked], [turn["question"] for turn in turns], 24, 32)
         for i, turn, answer in zip(asked, turns, said, strict=True):
             answers.update(rows[i]["id"], turn["kind"], turn["question"], answer, turn["answer"])
