@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import resource
 import signal
 import threading
 import time
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 
 from v2t import caption, job, outputs
-from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
+from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from v2t.caption import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.video.frames import Frames
@@ -197,31 +195,6 @@ def test_a_caption_edited_by_hand_is_never_overwritten(tmp_path):
     assert (out / "a.txt").read_text() == "A clip of other dogs.\n"
 
 
-def test_a_row_edited_in_captions_jsonl_is_kept_and_reaches_the_sidecar(tmp_path):
-    source, out = clips_in(tmp_path / "clips", a="dogs", b="cats"), tmp_path / "out"
-    go(source, out)
-    path = out / "captions.jsonl"
-    path.write_text(path.read_text().replace("A clip of dogs.", "My dogs."))
-    clips_in(source, c="bees")
-    go(source, out)
-    assert rows_of(out)["a.mp4"]["caption"] == "My dogs." and len(rows_of(out)) == 3
-    assert (out / "a.txt").read_text() == "My dogs.\n"
-    path.write_text("{torn\n")
-    with pytest.raises(UsageError, match="line 1"):
-        go(source, out)
-    assert path.read_text() == "{torn\n"
-
-
-def test_a_caption_that_lay_there_before_is_taken_over(tmp_path):
-    source, out = clips_in(tmp_path / "clips", a="dogs", b="cats"), tmp_path / "out"
-    out.mkdir()
-    (out / "a.txt").write_text("Written in 2019.\r\n")
-    summary, _, rows = go(source, out)
-    assert summary.kept == 1 and [row["id"] for row in rows] == ["b.mp4"]
-    assert (out / "a.txt").read_bytes() == b"Written in 2019.\r\n"
-    assert rows_of(out)["a.mp4"]["caption"] == "Written in 2019."
-
-
 def test_a_file_written_by_hand_during_the_run_is_left(tmp_path):
     source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
 
@@ -279,20 +252,6 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be_done(tmp_path):
     assert tree(out) == before
 
 
-def test_missing_sidecars_and_new_formats_are_made_without_the_model(tmp_path):
-    source, out = clips_in(tmp_path / "clips", a="dogs", b="cats"), tmp_path / "out"
-    go(source, out, format=("jsonl",))
-    assert sorted(p.name for p in out.iterdir()) == [".v2t", "captions.jsonl"]
-    _, captioner, _ = go(source, out, format=("txt", "jsonl"))
-    (out / "a.txt").unlink()
-    (out / "b.txt").write_bytes(b"\0\0\0")  # what a power cut can leave
-    (out / "captions.jsonl").unlink()
-    _, captioner, _ = go(source, out)
-    assert captioner.loads == 0
-    assert (out / "a.txt").read_text() == "A clip of dogs.\n" and (out / "b.txt").read_text() == "A clip of cats.\n"
-    assert len(rows_of(out)) == 2
-
-
 def test_a_second_run_on_the_same_folder_is_refused(tmp_path):
     source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
     refused = []
@@ -306,89 +265,6 @@ def test_a_second_run_on_the_same_folder_is_refused(tmp_path):
 
     go(source, out, Inside())
     assert refused == ["LOCKED"]
-
-
-def test_names_that_would_share_a_sidecar_keep_their_endings(tmp_path):
-    source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
-    (source / "a.mkv").write_text("cats")
-    go(source, out)
-    assert (out / "a.mp4.txt").read_text() == "A clip of dogs.\n"
-    assert (out / "a.mkv.txt").read_text() == "A clip of cats.\n"
-    (source / "b.mp4").write_text("bees")
-    go(source, out)
-    (source / "b.mov").write_text("owls")
-    summary, _, rows = go(source, out)
-    assert [row["id"] for row in rows] == ["b.mov"]
-    assert (out / "b.txt").read_text() == "A clip of bees.\n" and (out / "b.mov.txt").read_text() == "A clip of owls.\n"
-
-
-def test_parts_of_one_file_are_clips_of_their_own(tmp_path):
-    source, out = clips_in(tmp_path / "clips", sub__a="dogs"), tmp_path / "out"
-    lines = [{"id": f"cut{i}", "path": "sub/a.mp4", "start_s": i, "end_s": i + 1.5} for i in range(2)]
-    (source / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    go(source / "m.jsonl", out, format=("jsonl",))
-    assert [(row["start_s"], row["end_s"]) for row in rows_of(out).values()] == [(0, 1.5), (1, 2.5)]
-    go(source / "m.jsonl", out)
-    assert sorted(p.name for p in (out / "sub").iterdir()) == ["a_0-1.5.txt", "a_1-2.5.txt"]
-    assert go(source / "m.jsonl", out)[0].done_before == 2
-
-
-def test_a_link_out_of_the_output_folder_is_refused(tmp_path):
-    source, out = clips_in(tmp_path / "clips", sub__a="dogs"), tmp_path / "out"
-    out.mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (out / "sub").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PolicyError):
-        go(source, out)
-    assert not list((tmp_path / "elsewhere").iterdir())
-
-
-@pytest.mark.parametrize("moment", ["journal", "sidecar", "set"])
-def test_a_full_disk_ends_the_run_with_nothing_torn_and_it_resumes(tmp_path, monkeypatch, moment):
-    source, out = clips_in(tmp_path / "clips", **{f"c{i}": f"dog {i}" for i in range(6)}), tmp_path / "out"
-    target = {"journal": "journal.jsonl", "sidecar": "c4.txt", "set": "captions.jsonl"}[moment]
-    with monkeypatch.context() as patch:
-        real, calls = os.fsync, []
-
-        def fsync(handle):
-            calls.append(os.readlink(f"/proc/self/fd/{handle}"))
-            if moment == "journal" and sum(target in name for name in calls) > 3:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            real(handle)
-
-        def replace(old, new, move=os.replace):
-            if Path(new).name == target:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            move(old, new)
-
-        patch.setattr(os, "fsync", fsync)
-        patch.setattr(os, "replace", replace)
-        with pytest.raises(MissingDependencyError) as caught:
-            go(source, out, batch_size=2)
-        assert caught.value.code == "DISK_FULL" and caught.value.exit_code == 5
-    assert not list(out.rglob(".cineloop-tmp-*"))
-    for sidecar in out.glob("*.txt"):
-        assert sidecar.read_text().startswith("A clip of dog")
-    summary, _, rows = go(source, out)
-    assert summary.exit_code == 0 and len(rows_of(out)) == 6
-    assert [(out / f"c{i}.txt").read_text() for i in range(6)] == [f"A clip of dog {i}.\n" for i in range(6)]
-    assert summary.done_before + summary.num_captioned == 6
-
-
-def test_a_disk_that_is_truly_full_is_an_environment_error(tmp_path):
-    source, out = clips_in(tmp_path / "clips", **{f"c{i}": f"dog {i}" for i in range(20)}), tmp_path / "out"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))  # the kernel refuses what goes beyond, as a full disk does
-    try:
-        with pytest.raises(MissingDependencyError) as caught:
-            go(source, out, batch_size=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert caught.value.code == "DISK_FULL"
-    before = len(list(out.glob("*.txt")))
-    assert 0 < before < 20
-    summary, _, _ = go(source, out)
-    assert summary.exit_code == 0 and summary.done_before == before and len(rows_of(out)) == 20
 
 
 def test_the_first_interrupt_finishes_the_batch_in_hand_and_saves(tmp_path):

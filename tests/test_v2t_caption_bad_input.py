@@ -179,7 +179,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_clip(tmp_path, monkeypatch, f
     (tmp_path / "path" / "decord" / "__init__.py").write_text(SHIM)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
     rows: dict[str, dict] = {}
-    config = CaptionConfig(limits=Limits(timeout_s=3), decoders=("decord", "pyav") if fallback else ("decord",))
+    config = CaptionConfig(limits=Limits(timeout_s=8), decoders=("decord", "pyav") if fallback else ("decord",))
     summary = caption.run(
         [str(source)], None, config, captioner=Captioner(), emit=lambda row: rows.update({row["id"]: row})
     )

@@ -1,0 +1,178 @@
+"""The output folder by itself: sidecars, records, edits by hand, names, full disks."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from v2t.inputs import discover
+from v2t.outputs import CaptionFolder
+
+
+def clips_in(folder: Path, **texts: str) -> Path:
+    for name, text in texts.items():
+        path = folder / (name.replace("__", "/") + ".mp4")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def go(source: Path, out: Path, formats: tuple[str, ...] = ("txt", "jsonl")) -> list[str]:
+    """What a run does with an output folder: caption what is new or changed. Returns the ids of those."""
+    done = []
+    with CaptionFolder(out, formats) as folder:
+        clips = discover([str(source)])
+        folder.sidecar_paths(clips)
+        for clip in clips:
+            if folder.state(clip, "settings") in ("new", "changed"):
+                row = {"id": clip.id, "path": clip.path, "status": "ok"}
+                if clip.end_s is not None:
+                    row |= {"start_s": clip.start_s, "end_s": clip.end_s}
+                folder.save([(clip, {**row, "caption": f"A clip of {Path(clip.file).read_text()}."})], "settings")
+                done.append(clip.id)
+        folder.write_sets()
+    return done
+
+
+def rows_of(out: Path) -> dict[str, dict]:
+    rows = [json.loads(line) for line in (out / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len({row["id"] for row in rows}) == len(rows)
+    return {row["id"]: row for row in rows}
+
+
+def test_a_row_edited_in_captions_jsonl_is_kept_and_reaches_the_sidecar(tmp_path):
+    source, out = clips_in(tmp_path / "clips", a="dogs", b="cats"), tmp_path / "out"
+    go(source, out)
+    path = out / "captions.jsonl"
+    path.write_text(path.read_text().replace("A clip of dogs.", "My dogs."))
+    assert go(clips_in(source, c="bees"), out) == ["c.mp4"]
+    assert rows_of(out)["a.mp4"]["caption"] == "My dogs." and len(rows_of(out)) == 3
+    assert (out / "a.txt").read_text() == "My dogs.\n"
+    path.write_text("{torn\n")
+    with pytest.raises(UsageError, match="line 1"):
+        go(source, out)
+    assert path.read_text() == "{torn\n"
+
+
+def test_a_caption_that_lay_there_before_is_taken_over(tmp_path):
+    source, out = clips_in(tmp_path / "clips", a="dogs", b="cats"), tmp_path / "out"
+    out.mkdir()
+    (out / "a.txt").write_bytes(b"Written in 2019.\r\n")
+    assert go(source, out) == ["b.mp4"]
+    assert (out / "a.txt").read_bytes() == b"Written in 2019.\r\n"
+    assert rows_of(out)["a.mp4"]["caption"] == "Written in 2019."
+
+
+def test_edits_of_both_files_meet_and_the_sidecar_wins(tmp_path):
+    source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
+    go(source, out)
+    path = out / "captions.jsonl"
+    path.write_text(path.read_text().replace("A clip of dogs.", "From the rows."))
+    (out / "a.txt").write_text("From the sidecar.\n")
+    assert go(source, out) == [] == go(source, out)
+    assert rows_of(out)["a.mp4"]["caption"] == "From the sidecar."
+    assert (out / "a.txt").read_text() == "From the sidecar.\n"
+
+
+def test_missing_sidecars_and_new_formats_are_made_from_the_journal(tmp_path):
+    source, out = clips_in(tmp_path / "clips", a="dogs", b="cats"), tmp_path / "out"
+    go(source, out, ("jsonl",))
+    assert sorted(p.name for p in out.iterdir()) == [".v2t", "captions.jsonl"]
+    assert go(source, out) == []
+    (out / "a.txt").unlink()
+    (out / "b.txt").write_bytes(b"\0\0\0")  # what a power cut can leave
+    (out / "captions.jsonl").unlink()
+    assert go(source, out) == []
+    assert (out / "a.txt").read_text() == "A clip of dogs.\n" and (out / "b.txt").read_text() == "A clip of cats.\n"
+    assert len(rows_of(out)) == 2
+
+
+def test_names_that_would_share_a_sidecar_keep_their_endings(tmp_path):
+    source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
+    (source / "a.mkv").write_text("cats")
+    go(source, out)
+    assert (out / "a.mp4.txt").read_text() == "A clip of dogs.\n"
+    assert (out / "a.mkv.txt").read_text() == "A clip of cats.\n"
+    (source / "b.mp4").write_text("bees")
+    go(source, out)
+    (source / "b.mov").write_text("owls")
+    assert go(source, out) == ["b.mov"]
+    assert (out / "b.txt").read_text() == "A clip of bees.\n" and (out / "b.mov.txt").read_text() == "A clip of owls.\n"
+
+
+def test_parts_of_one_file_are_clips_of_their_own(tmp_path):
+    source, out = clips_in(tmp_path / "clips", sub__a="dogs"), tmp_path / "out"
+    lines = [{"id": f"cut{i}", "path": "sub/a.mp4", "start_s": i, "end_s": i + 1.5} for i in range(2)]
+    (source / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert go(source / "m.jsonl", out, ("jsonl",)) == ["cut0", "cut1"]
+    assert go(source / "m.jsonl", out) == []
+    assert sorted(p.name for p in (out / "sub").iterdir()) == ["a_0-1.5.txt", "a_1-2.5.txt"]
+
+
+def test_a_link_out_of_the_output_folder_is_refused(tmp_path):
+    source, out = clips_in(tmp_path / "clips", sub__a="dogs"), tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (out / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PolicyError):
+        go(source, out)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_folder_that_cannot_be_used_is_an_environment_error(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(MissingDependencyError) as caught:
+        go(clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out")
+    assert caught.value.code == "OUTPUT_FOLDER" and caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize("moment", ["journal", "sidecar", "set"])
+def test_a_full_disk_leaves_nothing_torn_and_the_next_run_goes_on(tmp_path, monkeypatch, moment):
+    source, out = clips_in(tmp_path / "clips", **{f"c{i}": f"dog {i}" for i in range(6)}), tmp_path / "out"
+    target = {"journal": "journal.jsonl", "sidecar": "c4.txt", "set": "captions.jsonl"}[moment]
+    with monkeypatch.context() as patch:
+        real, calls = os.fsync, []
+
+        def fsync(handle):
+            calls.append(os.readlink(f"/proc/self/fd/{handle}"))
+            if moment == "journal" and sum(target in name for name in calls) > 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(handle)
+
+        def replace(old, new, move=os.replace):
+            if Path(new).name == target:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            move(old, new)
+
+        patch.setattr(os, "fsync", fsync)
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(MissingDependencyError) as caught:
+            go(source, out)
+        assert caught.value.code == "DISK_FULL" and caught.value.exit_code == 5
+    assert not list(out.rglob(".cineloop-tmp-*"))
+    before = {path: path.read_text() for path in out.glob("*.txt")}
+    assert all(text == f"A clip of dog {path.stem[1]}.\n" for path, text in before.items())
+    again = go(source, out)
+    assert len(again) == {"journal": 3, "sidecar": 1, "set": 0}[moment] and len(rows_of(out)) == 6
+    assert [(out / f"c{i}.txt").read_text() for i in range(6)] == [f"A clip of dog {i}.\n" for i in range(6)]
+
+
+def test_a_disk_that_is_truly_full_is_noticed(tmp_path):
+    source, out = clips_in(tmp_path / "clips", **{f"c{i:02}": f"dog {i}" for i in range(20)}), tmp_path / "out"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))  # the kernel refuses what goes beyond, as a full disk does
+    try:
+        with pytest.raises(MissingDependencyError) as caught:
+            go(source, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.code == "DISK_FULL"
+    before = len(list(out.glob("*.txt")))
+    assert 0 < before < 20
+    assert len(go(source, out)) == 20 - before and len(rows_of(out)) == 20
