@@ -20,8 +20,10 @@ SCRIPT = textwrap.dedent("""
     import sys
     sys.path.insert(0, sys.argv[2])
     from test_v2t_base_loop import Path, make
+    from v2t.base import runtime
     steps, resume = int(sys.argv[3]), sys.argv[4] == "resume"
     make(Path(sys.argv[1]), micro_batch=2, steps=6, resume=resume, max_seconds=None if steps == 6 else 0.0).run()
+    runtime.leave()
 """)
 
 

@@ -195,6 +195,15 @@ def device_name(device: str) -> str:
     return f"{model} ({os.cpu_count()} cores)"
 
 
+def leave() -> None:
+    """Leave the process group, all processes together: native threads of a group left open may abort at exit."""
+    import torch.distributed as group
+
+    if group.is_available() and group.is_initialized():
+        group.barrier()
+        group.destroy_process_group()
+
+
 def provenance(config: RuntimeConfig, **more: Any) -> dict[str, Any]:
     """What `run.json` holds: versions, seed, device, precision, source commit, command, start time (UTC)."""
     from importlib import metadata

@@ -78,6 +78,7 @@ def run(
 
         print_plan(module.build_stage(resolved), resolved, as_json=as_json)
         return EXIT_OK
+    from v2t.base import runtime
     from v2t.base.config import to_dict
     from v2t.base.loop import Loop
 
@@ -91,4 +92,5 @@ def run(
         overwrite=overwrite,
     )
     outcome = loop.run()
+    runtime.leave()
     return EXIT_INTERRUPTED if outcome.status == "interrupted" else EXIT_OK
