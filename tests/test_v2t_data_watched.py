@@ -18,8 +18,13 @@ def source():
     torch.manual_seed(0)
     tower = SiglipVisionModel(
         SiglipVisionConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, image_size=64,
-            patch_size=8, vision_use_head=False,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=64,
+            patch_size=8,
+            vision_use_head=False,
         )  # fmt: skip
     ).eval()
     clips = ClipSource(
