@@ -8,6 +8,7 @@ Letters: S segments, F frames of a segment, N patches kept of a frame, D width o
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from v2t.base.stream import Source
 from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.data.pixels import normalise
 from v2t.data.world import ClipSource
@@ -69,3 +71,21 @@ class WatchedSource:
         for index, (segments, times, mask) in zip(indices, cut, strict=True):
             self._kept[index] = (kept[first : first + len(segments)].copy(), times, mask)
             first += len(segments)
+
+
+def watched(clips: ClipSource, model: Any, block: int, rounds: int) -> Source:
+    """`clips` as they are for one round; for more, watched by a copy of the captioner's tower on the CPU."""
+    if rounds == 1:
+        return clips
+    shape = model.config.resampler_config
+    tower = copy.deepcopy(model.model.vision_tower).cpu().eval()
+    tower.set_attn_implementation("eager")  # at these sizes a fifth faster on a CPU than the fused kernel
+    return WatchedSource(clips, tower, shape.frame_grid if shape.kind == "qformer" else 0, block, rounds)
+
+
+def check_rounds(config: Any) -> None:
+    """ValueError unless `rounds` and `block` of a recipe make sense together with its frozen tower."""
+    if config.rounds < 1 or config.block < 1:
+        raise ValueError("rounds and block must be at least 1")
+    if config.rounds > 1 and config.loop.optim.lr.get("vision_tower", 1.0) != 0:
+        raise ValueError("rounds above 1 keep the tower's tokens; freeze it with loop.optim.lr.vision_tower=0")

@@ -9,7 +9,6 @@ Two phases by recipe: `speaks: false` trains resampler and heads alone, without 
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import nn
 from v2t.base.errors import UsageError
 from v2t.base.stream import Source, stream
 from v2t.data.collate import Batch
-from v2t.data.watched import WatchedSource
+from v2t.data.watched import check_rounds, watched
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask, FactHeads, caption_counts
@@ -62,10 +61,7 @@ class Config(StageConfig):
             raise ValueError("give either model, or both vision and llm")
         if self.heads_weight < 0 or self.answers_weight <= 0:
             raise ValueError("heads_weight must be ≥ 0 and answers_weight > 0")
-        if self.rounds < 1 or self.block < 1:
-            raise ValueError("rounds and block must be at least 1")
-        if self.rounds > 1 and self.loop.optim.lr.get("vision_tower", 1.0) != 0:
-            raise ValueError("rounds above 1 keep the tower's tokens; freeze it with loop.optim.lr.vision_tower=0")
+        check_rounds(self)
         if not self.speaks and not self.heads_weight:
             raise ValueError("with speaks: false there is nothing to learn but the heads; heads_weight must be > 0")
 
@@ -80,22 +76,17 @@ class AlignStage:
         self.terms = {"answers": config.answers_weight} if config.speaks else {}
         self.terms |= {"facts": config.heads_weight} if config.heads_weight else {}
         self._processor: Any = None
-        self._tower: Any = None
-        self._side = 0
+        self._model: Any = None
         self._held_out: list[Batch] = []
 
     def build(self) -> nn.Module:
         """The captioner, joined or loaded, with heads."""
-        model, self._processor = load_captioner(self.config, torch.float32)
-        self._side = model.config.resampler_config.frame_grid if model.config.resampler_config.kind == "qformer" else 0
-        if self.config.rounds > 1:
-            self._tower = copy.deepcopy(model.model.vision_tower).eval()
-            self._tower.set_attn_implementation("eager")  # at these sizes a fifth faster on a CPU than the fused kernel
+        self._model, self._processor = load_captioner(self.config, torch.float32)
         heads = None
         if self.config.heads_weight:
-            heads = _load_heads(self.config, model.config.resampler_config)
+            heads = _load_heads(self.config, self._model.config.resampler_config)
         # The LLM's generation settings are kept; what no gradient reaches in a silent phase is frozen by the recipe.
-        return CaptionTask(model, heads, speaks=self.config.speaks)
+        return CaptionTask(self._model, heads, speaks=self.config.speaks)
 
     def parts(self, task: CaptionTask) -> dict[str, list[nn.Module]]:
         """Parts of the captioner, and `heads`."""
@@ -109,9 +100,7 @@ class AlignStage:
     def source(self) -> Source:
         """Training clips."""
         clips = self._clips("train", self.config.data_seed, self.config.clips)
-        if self.config.rounds == 1:
-            return clips
-        return WatchedSource(clips, self._tower, self._side, self.config.block, self.config.rounds)
+        return watched(clips, self._model, self.config.block, self.config.rounds)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Answer tokens and known facts."""

@@ -21,6 +21,7 @@ from v2t.base.optim import freeze
 from v2t.base.stream import Source, stream
 from v2t.data.collate import Batch, num_targets
 from v2t.data.manifest_clips import Clip, ManifestSource, read_clips
+from v2t.data.watched import check_rounds, watched
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask
@@ -47,6 +48,7 @@ class Config(StageConfig):
     `manifests` name training data (a twentieth of it is held out unless
     `eval_manifests` are named); none streams the world's clips as `clips` says. `dtype` is that of frozen weights;
     trained ones are fp32 under autocast. `quantize` packs the LLM (then it needs `lora`).
+    `rounds` and `block` as in `align`.
     Parts for `loop.optim.lr`: vision_tower, resampler, projector, language_model.
     """
 
@@ -58,6 +60,8 @@ class Config(StageConfig):
     manifests: tuple[Path, ...] = ()
     eval_manifests: tuple[Path, ...] = ()
     clips: ClipsConfig = field(default_factory=ClipsConfig)
+    rounds: int = 1
+    block: int = 2048
     on_bad: Literal["stop", "skip"] = "stop"
     max_length: int = 2048
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -73,6 +77,9 @@ class Config(StageConfig):
             raise ValueError("give either model, or both vision and llm")
         if self.quantize and self.lora is None:
             raise ValueError(f"quantize: {self.quantize} packs the LLM, which then learns by lora only: set lora")
+        check_rounds(self)
+        if self.manifests and self.rounds > 1:
+            raise ValueError("rounds above 1 go with the world's clips, not with manifests")
         if self.eval_manifests and not self.manifests:
             raise ValueError("eval_manifests go with manifests")
 
@@ -85,6 +92,7 @@ class InstructStage:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._model: Any = None
         self._processor: Any = None
         self._held_out: list[Batch] = []
 
@@ -93,7 +101,8 @@ class InstructStage:
         from v2t.model.weights import LoraSettings, apply_lora
 
         config = self.config
-        model, self._processor = load_captioner(config, getattr(torch, config.dtype), config.quantize)
+        self._model, self._processor = load_captioner(config, getattr(torch, config.dtype), config.quantize)
+        model = self._model
         _check_normalisation(self._processor)
         if config.lora is not None:
             apply_lora(model, LoraSettings(**vars(config.lora)))
@@ -115,7 +124,8 @@ class InstructStage:
         """Training conversations."""
         if self.config.manifests:
             return self._manifest(self._split()[0], self.config.data_seed)
-        return self._world("train", self.config.data_seed)
+        clips = self._world("train", self.config.data_seed)
+        return watched(clips, self._model, self.config.block, self.config.rounds)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Answer tokens."""

@@ -1,0 +1,101 @@
+"""The embedded starter as its user meets it: a plain transformers script, real mp4 files, batches, its card."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import v2t.model
+from v2t.captioners.local import STARTER, Captioner
+from v2t.video.encode import encode
+from v2t.video.worker import DecoderPool
+from v2t.world.comparison import compare
+from v2t.world.read_text import parse
+from v2t.world.render import render
+from v2t.world.scene import sample_scene
+from v2t.world.words import PROMPTS
+
+assert v2t.model  # the one extra line a plain script needs
+NUM = 24
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [sample_scene("seen", 404, i) for i in range(NUM)]
+
+
+@pytest.fixture(scope="module")
+def clips(scenes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for number, scene in enumerate(scenes):
+        encode(render(scene, (128, 128), fps=12), folder / f"{number:03d}.mp4", 12)
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def parts():
+    processor = AutoProcessor.from_pretrained(STARTER)
+    return processor, AutoModelForImageTextToText.from_pretrained(STARTER, dtype=torch.float32).eval()
+
+
+def tokens(processor, model, paths):
+    chats = [
+        [{"role": "user", "content": [{"type": "video", "path": str(p)}, {"type": "text", "text": PROMPTS["short"]}]}]
+        for p in paths
+    ]
+    inputs = processor.apply_chat_template(
+        chats, tokenize=True, return_dict=True, add_generation_prompt=True, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        made = model.generate(**inputs, max_new_tokens=60, do_sample=False)
+    return [
+        processor.tokenizer.decode(row, skip_special_tokens=True) for row in made[:, inputs["input_ids"].shape[1] :]
+    ]
+
+
+def test_it_fits_the_package_and_has_a_card():
+    size = sum(f.stat().st_size for f in STARTER.rglob("*") if f.is_file())
+    assert size <= 24e6
+    card = (STARTER / "README.md").read_text("utf-8")
+    assert "Training" in card and "Figures" in card and "Limits" in card
+
+
+def test_a_plain_script_captions_mp4_files_and_most_facts_are_right(parts, clips, scenes):
+    texts = tokens(*parts, clips)
+    right = {"place": 0, "actor": 0}
+    asked = {"place": 0, "actor": 0}
+    for text, scene in zip(texts, scenes, strict=True):
+        tallies = compare(parse(text), scene.facts()).tallies
+        for kind in right:
+            right[kind] += tallies[kind].right
+            asked[kind] += tallies[kind].right + tallies[kind].missed + tallies[kind].wrong
+    # Far above chance (one in eight, one in twenty-two), far below the card: a guard, not a score.
+    assert right["place"] / asked["place"] > 0.7 and right["actor"] / asked["actor"] > 0.4, texts
+
+
+def test_a_batch_of_four_says_what_four_singles_say(parts, clips):
+    assert tokens(*parts, clips[:4]) == [tokens(*parts, [path])[0] for path in clips[:4]]
+
+
+def test_saved_and_loaded_again_it_says_the_same(parts, clips, tmp_path):
+    processor, model = parts
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again = AutoModelForImageTextToText.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    assert tokens(processor, model, clips[:3]) == tokens(AutoProcessor.from_pretrained(tmp_path), again, clips[:3])
+
+
+def test_it_warns_of_what_lies_outside_its_world_and_not_of_what_lies_inside(clips):
+    captioner = Captioner()
+    captioner.load()
+    with DecoderPool(1) as pool:
+        frames = [pool.decode(path, captioner.spec, captioner.frame_size) for path in clips]
+    inside = [captioner.caption([f], [PROMPTS["short"]], max_new_tokens=4)[0].warnings for f in frames]
+    assert sum(bool(w) for w in inside) <= 2
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, frames[0].pixels.shape, generator=generator, dtype=torch.uint8).numpy()
+    outside = captioner.caption([type(frames[0]).from_pixels(noise, 8, "noise")], [PROMPTS["short"]], max_new_tokens=4)[
+        0
+    ]
+    assert any(w.startswith("OUT_OF_DOMAIN") for w in outside.warnings)
