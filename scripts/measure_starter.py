@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--controls", type=int, default=300, help="clips of `seen` under each control (default 300)")
     parser.add_argument("--questions", type=int, default=2, help="questions a clip (default 2)")
     parser.add_argument("--seed", type=int, default=2026, help="seed of the clips, never one of training (1 or 7)")
+    parser.add_argument("--splits", default="seen,unseen", help="which, so that two processes can share the work")
     parser.add_argument("--style", default="short", choices=list(PROMPTS))
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args()
@@ -121,7 +122,7 @@ def main() -> None:
     report: dict[str, Any] = {"model": captioner.name, "revision": captioner.revision, "arguments": vars(args)}
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch, DecoderPool(1) as pool:
-        for split in ("seen", "unseen"):
+        for split in args.splits.split(","):
             folder = Path(scratch) / split
             write_world(args.num, args.seed, split, (128, 128), out=folder)
             rows = list(read_manifest(folder / "manifest.jsonl"))

@@ -137,12 +137,14 @@ def main() -> None:
     """Copy, fit, describe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--scores", type=Path, required=True, nargs="+", help="one file, or one a split")
     parser.add_argument("--runs", type=Path, default=Path("runs/starter"))
-    parser.add_argument("--fit", type=int, default=4000, help="clips the domain is fitted on")
-    parser.add_argument("--held-out", type=int, default=2000, help="clips its limit is set on")
+    parser.add_argument("--fit", type=int, default=3000, help="clips the domain is fitted on")
+    parser.add_argument("--held-out", type=int, default=1000, help="clips its limit is set on")
     args = parser.parse_args()
-    scores = json.loads(args.scores.read_text(encoding="utf-8"))
+    scores: dict[str, Any] = {}
+    for path in args.scores:
+        scores = json.loads(path.read_text(encoding="utf-8")) | scores
     for old in STARTER.glob("*"):
         if old.is_file():
             old.unlink()
