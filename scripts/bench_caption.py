@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from v2t import caption  # noqa: E402
+from v2t.caption import run as caption  # noqa: E402
 from v2t.captioners.local import Captioner  # noqa: E402
 
 

@@ -19,7 +19,7 @@ from v2t.world import lexicon as lex
 from v2t.world import vocabulary as words
 from v2t.world.grammar import inflect
 from v2t.world.questions import questions
-from v2t.world.scene import sample_scene
+from v2t.world.sampler import sample_scene
 from v2t.world.stated import STYLES
 from v2t.world.words import caption
 

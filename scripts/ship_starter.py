@@ -25,7 +25,7 @@ from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 from v2t.video.frames import Frames
 from v2t.video.sample import choose
 from v2t.world.render import frame_times
-from v2t.world.scene import sample_scene
+from v2t.world.sampler import sample_scene
 from v2t.world.wear import worn
 
 STAGES = ("tower", "language", "align-heads", "align", "instruct")

@@ -41,7 +41,7 @@ printf '\n== clips\n'
 v2t world --num 8 --seed 2026 --split unseen --size 128x128 --out "$out/clips"
 
 # A model this small may say nothing of a clip, or run on: a failed clip ends `v2t caption` with 3, and is scored as such.
-# 6. Watch them and write what happens.                          v2t/caption.py, v2t/video/worker.py, v2t/model/modeling.py
+# 6. Watch them and write what happens.                          v2t/caption/run.py, v2t/video/worker.py, v2t/model/modeling.py
 printf '\n== captions\n'
 v2t caption "$out/clips" -o "$out/captions" --model "$out/instruct/final" --overwrite || [ $? = 3 ]
 

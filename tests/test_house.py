@@ -185,7 +185,7 @@ PLANTED = [
 
 @pytest.mark.parametrize(("rule", "text"), PLANTED, ids=[f"{r.__name__}-{i}" for i, (r, _) in enumerate(PLANTED)])
 def test_rule_sees_a_planted_breach(rule, text):
-    assert rule(Path("v2t/caption.py"), text)
+    assert rule(Path("v2t/caption/run.py"), text)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -221,7 +221,7 @@ def test_layers_hold():
     [
         ("v2t/base/loop.py", "import eval.stats"),
         ("t2v/flow.py", "from v2t.model import vision"),
-        ("v2t/caption.py", "import decord"),
+        ("v2t/cli.py", "import decord"),
     ],
 )
 def test_contracts_see_a_planted_import(tmp_path, module, line):

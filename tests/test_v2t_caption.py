@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t import caption, job, outputs
 from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
-from v2t.caption import CaptionConfig
+from v2t.caption import job, outputs
+from v2t.caption import run as caption
+from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec

@@ -15,12 +15,12 @@ import av
 import numpy as np
 import pytest
 
-from v2t import caption
 from v2t.base.errors import ItemError
 from v2t.base.files import unescape_name
-from v2t.caption import CaptionConfig
+from v2t.caption import run as caption
+from v2t.caption.inputs import check, discover
+from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
-from v2t.inputs import check, discover
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
 from v2t.video.worker import Limits
@@ -219,7 +219,11 @@ def test_lists_may_hold_any_name_and_missing_files_become_rows(folder, tmp_path,
         clips = discover(arguments, lists=lists)
         assert {unescape_name(clip.id) for clip in clips} == set(names)
         assert [clip.problem.code for clip in clips if clip.problem] == ["NOT_FOUND"]
-    command = [sys.executable, "-c", "from v2t.inputs import discover\nfor c in discover(['-']): print(ascii(c.id))"]
+    command = [
+        sys.executable,
+        "-c",
+        "from v2t.caption.inputs import discover\nfor c in discover(['-']): print(ascii(c.id))",
+    ]
     listed = b"\n".join(os.fsencode(folder / name) for name in names if "\n" not in name) + b"\n"
     shown = subprocess.run(command, input=listed, capture_output=True, check=True).stdout.decode().split("\n")
     assert len(shown) == len(names) and ascii("ca\\xe9.mp4") in shown

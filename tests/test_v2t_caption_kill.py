@@ -27,7 +27,8 @@ DRIVER = """
 import os, sys, time
 from concurrent.futures import Future
 from pathlib import Path
-from v2t import caption, job
+from v2t.caption import job
+from v2t.caption import run as caption
 from v2t.captioners import CaptionOutput
 from v2t.video.sample import SampleSpec
 from v2t.video.decode import Request, decode

@@ -89,7 +89,7 @@ def test_the_styles_ask_in_the_words_the_world_teaches():
 def test_timed_captions_of_the_world_are_read_whole():
     import random
 
-    from v2t.world.scene import sample_scene
+    from v2t.world.sampler import sample_scene
     from v2t.world.words import caption
 
     for index in range(20):

@@ -13,7 +13,7 @@ from v2t.video.worker import DecoderPool
 from v2t.world.comparison import compare
 from v2t.world.read_text import parse
 from v2t.world.render import render
-from v2t.world.scene import sample_scene
+from v2t.world.sampler import sample_scene
 from v2t.world.words import PROMPTS
 
 assert v2t.model  # the one extra line a plain script needs

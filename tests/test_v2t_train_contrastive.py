@@ -12,7 +12,7 @@ from v2t.data.near_miss import KINDS, change_one, pair
 from v2t.data.pixels import normalise
 from v2t.model.tiny import save_tiny_parts
 from v2t.world.read_text import parse
-from v2t.world.scene import sample_scene
+from v2t.world.sampler import sample_scene
 
 open_clip = pytest.importorskip("open_clip", reason="the contrastive stage needs open_clip (cineloop[eval])")
 

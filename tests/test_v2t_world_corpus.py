@@ -13,7 +13,7 @@ from v2t.base.errors import UsageError
 from v2t.base.manifest import read_manifest
 from v2t.video.probe import probe
 from v2t.world.corpus import WorldConfig, write_world
-from v2t.world.scene import sample_scene
+from v2t.world.sampler import sample_scene
 
 
 def write(out: Path, num: int = 3, **changes):

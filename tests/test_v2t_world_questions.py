@@ -10,7 +10,7 @@ from v2t.world import lexicon as lex
 from v2t.world import vocabulary as words
 from v2t.world.claims import CLAIMS
 from v2t.world.questions import OPEN, conversations, questions
-from v2t.world.scene import sample_scene
+from v2t.world.sampler import sample_scene
 
 KINDS = set(words.KINDS) | set(lex.PLURALS.values())
 

@@ -12,7 +12,8 @@ from v2t.world import vocabulary as words
 from v2t.world.dense import IGNORE, TARGETS, frame_batch
 from v2t.world.motion import track
 from v2t.world.render import label_masks, render
-from v2t.world.scene import is_held_out, sample_crowd, sample_scene
+from v2t.world.sampler import sample_crowd, sample_scene
+from v2t.world.scene import is_held_out
 from v2t.world.targets import TARGETS as FACTS
 from v2t.world.targets import fact_targets
 

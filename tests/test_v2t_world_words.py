@@ -13,7 +13,7 @@ from v2t.world import vocabulary as words
 from v2t.world.comparison import compare
 from v2t.world.grammar import inflect
 from v2t.world.read_text import parse
-from v2t.world.scene import sample_scene
+from v2t.world.sampler import sample_scene
 from v2t.world.stated import STYLES, required, steps_of
 from v2t.world.words import caption, captions
 

@@ -151,8 +151,8 @@ def _caption_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _caption(args: argparse.Namespace) -> int:
-    from v2t import caption
     from v2t.base import config, log
+    from v2t.caption import run as caption
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
     flags = {name: getattr(args, name) for name in _CAPTION_FLAGS}

@@ -21,7 +21,8 @@ from v2t.model.processing import segment_text
 from v2t.video.sample import SampleSpec, choose
 from v2t.world.questions import questions
 from v2t.world.render import frame_times, render
-from v2t.world.scene import Scene, sample_scene
+from v2t.world.sampler import sample_scene
+from v2t.world.scene import Scene
 from v2t.world.wear import worn
 from v2t.world.words import PROMPTS, caption
 

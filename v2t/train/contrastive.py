@@ -28,7 +28,7 @@ from v2t.data.near_miss import KINDS, pair
 from v2t.data.pixels import normalise
 from v2t.train.fusion import Fusion
 from v2t.train.recipe import StageConfig
-from v2t.world.scene import sample_scene
+from v2t.world.sampler import sample_scene
 from v2t.world.wear import worn
 
 Batch = dict[str, torch.Tensor]

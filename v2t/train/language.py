@@ -22,7 +22,7 @@ from v2t.data.chat import END, IGNORE, START, Encoded, Turn, encode
 from v2t.train.answers import answer_loss
 from v2t.train.recipe import StageConfig
 from v2t.world.questions import questions
-from v2t.world.scene import sample_scene
+from v2t.world.sampler import sample_scene
 from v2t.world.words import PROMPTS, caption
 
 VIDEO, END_OF_TEXT = "<video>", "<|endoftext|>"

@@ -21,7 +21,8 @@ from v2t.base.errors import UsageError
 from v2t.base.files import write_atomic
 from v2t.base.manifest import write_manifest
 from v2t.world.questions import conversations, questions
-from v2t.world.scene import Scene, sample_scene
+from v2t.world.sampler import sample_scene
+from v2t.world.scene import Scene
 from v2t.world.words import captions
 
 SPLITS = ("train", "seen", "unseen")

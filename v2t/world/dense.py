@@ -14,7 +14,8 @@ import numpy as np
 from v2t.world import vocabulary as words
 from v2t.world.motion import track
 from v2t.world.render import label_masks
-from v2t.world.scene import Scene, sample_crowd, sample_scene
+from v2t.world.sampler import sample_crowd, sample_scene
+from v2t.world.scene import Scene
 from v2t.world.wear import worn
 
 IGNORE = -100

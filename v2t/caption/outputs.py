@@ -21,8 +21,8 @@ from v2t.base.files import sweep, text_key, unescape_name, write_atomic
 from v2t.base.journal import Journal
 from v2t.base.lock import FolderLock
 from v2t.base.log import logger, printable
-from v2t.inputs import Clip
-from v2t.ledger import BY_HAND, Known, Ledger, Record, clip_entry, source_of
+from v2t.caption.inputs import Clip
+from v2t.caption.ledger import BY_HAND, Known, Ledger, Record, clip_entry, source_of
 
 STATE_FOLDER = ".v2t"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
-from v2t.inputs import discover
-from v2t.outputs import CaptionFolder
+from v2t.caption.inputs import discover
+from v2t.caption.outputs import CaptionFolder
 
 
 def clips_in(folder: Path, **texts: str) -> Path:

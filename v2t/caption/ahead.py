@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from v2t.base.errors import ItemError
-from v2t.inputs import Clip, check, check_unchanged
+from v2t.caption.inputs import Clip, check, check_unchanged
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames

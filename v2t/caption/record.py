@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from v2t.base.errors import ItemError
 from v2t.base.files import text_key
+from v2t.caption.inputs import Clip
 from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.inputs import Clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable

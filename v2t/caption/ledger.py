@@ -15,7 +15,7 @@ from typing import Any
 
 from v2t.base.files import content_key
 from v2t.base.journal import Entry, Journal, Place
-from v2t.inputs import Clip
+from v2t.caption.inputs import Clip
 
 Record = dict[str, Any]
 BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption

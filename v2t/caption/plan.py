@@ -14,13 +14,13 @@ from v2t.base import config as layers
 from v2t.base import plugin
 from v2t.base.errors import UsageError
 from v2t.base.log import printable
+from v2t.caption.inputs import Clip
+from v2t.caption.outputs import CaptionFolder
+from v2t.caption.record import Question
 from v2t.captioners import CaptionerLike
-from v2t.inputs import Clip
-from v2t.outputs import CaptionFolder
-from v2t.record import Question
 
 if TYPE_CHECKING:
-    from v2t.caption import CaptionConfig
+    from v2t.caption.settings import CaptionConfig
 
 
 @dataclass

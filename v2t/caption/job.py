@@ -14,21 +14,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from v2t import record
-from v2t.ahead import Ahead, Batch, Pool
 from v2t.base.errors import CineloopError, ItemError, MissingDependencyError
 from v2t.base.log import Progress, logger, printable, stopwatch
+from v2t.caption import record
+from v2t.caption.ahead import Ahead, Batch, Pool
+from v2t.caption.inputs import Clip
+from v2t.caption.ledger import Record
+from v2t.caption.outputs import CaptionFolder
+from v2t.caption.record import Question
+from v2t.caption.stopping import Stopping
+from v2t.caption.summary import Summary
 from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.inputs import Clip
-from v2t.ledger import Record
-from v2t.outputs import CaptionFolder
-from v2t.record import Question
-from v2t.stopping import Stopping
-from v2t.summary import Summary
 from v2t.video.worker import DecoderPool
 
 if TYPE_CHECKING:
-    from v2t.caption import CaptionConfig
+    from v2t.caption.settings import CaptionConfig
 
 _MODEL_ERRORS_IN_A_ROW = 16  # with nothing captioned in between, the model is broken and not the clips
 _SETS_EVERY_S = 15.0

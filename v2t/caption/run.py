@@ -1,8 +1,8 @@
 """Folder of videos → captions: the job behind `v2t caption`.
 
 In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, a `Summary`.
-Read `run` from top to bottom: find the clips (`v2t.inputs`), open the output folder and ask it what is done
-(`v2t.outputs`, `v2t.plan`), do the rest (`v2t.job`), write what is written once a run.
+Read `run` from top to bottom: find the clips (`v2t.caption.inputs`), open the output folder and ask it what is done
+(`v2t.caption.outputs`, `v2t.caption.plan`), do the rest (`v2t.caption.job`), write what is written once a run.
 """
 
 from __future__ import annotations
@@ -13,89 +13,27 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 from v2t import captioners
 from v2t.base import config as layers
 from v2t.base import plugin
-from v2t.base.errors import CineloopError, UsageError
+from v2t.base.errors import CineloopError
 from v2t.base.files import write_atomic
 from v2t.base.log import logger, printable, stopwatch
 from v2t.base.runtime import PACKAGES, source_commit
+from v2t.caption.inputs import choose, discover
+from v2t.caption.job import Job
+from v2t.caption.ledger import Record
+from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
+from v2t.caption.plan import ask, make_plan
+from v2t.caption.record import Question
+from v2t.caption.settings import CaptionConfig
+from v2t.caption.stopping import Stopping
+from v2t.caption.summary import Summary
 from v2t.captioners import CaptionerLike
-from v2t.inputs import choose, discover
-from v2t.job import Job
-from v2t.ledger import Record
-from v2t.outputs import STATE_FOLDER, CaptionFolder
-from v2t.plan import ask, make_plan
-from v2t.record import Question
-from v2t.stopping import Stopping
-from v2t.summary import Summary
-from v2t.video.decode import DECODERS
-from v2t.video.worker import Limits
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionConfig:
-    """All that a captioning run can be told.
-
-    Args:
-        model: "starter", a folder, a hub id, or an address.
-        captioner: who runs it, a file of `v2t/captioners`; "auto" goes by the model.
-        style: a file of `v2t/styles`: the prompt and the length of an answer.
-        prompt: own words instead of the style's.
-        max_new_tokens: longest answer in tokens instead of the style's, >= 1.
-        sampler, frames, fps: which frames to look at; None leaves it to the model. `fps` alone means sampler "fps".
-        format: files of `v2t/writers`.
-        batch_size: clips the model sees at once, >= 1.
-        device, dtype: "auto" or what torch calls them.
-        workers: decoder processes; None takes half the cores.
-        decoders: which decoders to try, in order; a single one switches the fallbacks off.
-        limits: what one file may cost (seconds, memory, pixels, length).
-        root, lists, include, exclude: see `v2t.inputs.discover`.
-        limit, sample: only the first so many clips; only so many at random (by `seed`).
-        overwrite: caption again what was captioned with other settings or already. Never touches an edited caption.
-        overwrite_edited: caption again even what a person wrote or changed.
-        retry_failed: try again what failed in an earlier run.
-        dry_run: say what would be done; touch nothing.
-    """
-
-    model: str = "starter"
-    captioner: str = "auto"
-    style: str = "short"
-    prompt: str | None = None
-    max_new_tokens: int | None = None
-    sampler: str | None = None
-    frames: int | None = None
-    fps: float | None = None
-    format: tuple[str, ...] = ("txt", "jsonl")
-    batch_size: int = 16
-    device: str = "auto"
-    dtype: str = "auto"
-    workers: int | None = None
-    decoders: tuple[str, ...] = DECODERS
-    limits: Limits = field(default_factory=Limits)
-    root: str | None = None
-    lists: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    limit: int | None = None
-    sample: int | None = None
-    seed: int = 0
-    overwrite: bool = False
-    overwrite_edited: bool = False
-    retry_failed: bool = False
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "workers", "max_new_tokens", "limit", "sample", "frames"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
-        if self.prompt is not None and not self.prompt.strip():
-            raise UsageError("prompt must say something")
 
 
 def run(
@@ -110,7 +48,7 @@ def run(
     """Caption everything that `paths` name.
 
     Args:
-        paths: folders, files, globs, lists, manifests (see `v2t.inputs.discover`).
+        paths: folders, files, globs, lists, manifests (see `v2t.caption.inputs.discover`).
         output: folder for captions and journal; None keeps nothing, records only go to `emit`.
         config: the settings.
         captioner: an instance to use instead of the one that `config.model` names.
