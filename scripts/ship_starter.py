@@ -93,6 +93,11 @@ def score_table(scores: dict[str, Any]) -> list[str]:
     return lines
 
 
+def weak(scores: dict[str, Any]) -> list[str]:
+    """Kinds of fact and question that the model mostly gets wrong."""
+    return [kind for kind, figure in scores["seen"].items() if figure["value"] < 0.6]
+
+
 def card(scores: dict[str, Any], runs: Path, fitted: domain.Domain, size_mb: float, parameters: int) -> str:
     """The model card."""
     arguments = scores["arguments"]
@@ -126,6 +131,9 @@ def card(scores: dict[str, Any], runs: Path, fitted: domain.Domain, size_mb: flo
             "",
             "Cartoon clips of 1 to about 10 seconds, one to four figures of 22 kinds, 64×64 pixels seen, 16 frames a "
             "segment. Its English has about 370 words. It answers the kinds of question it was trained on.",
+            "",
+            f"Not to be relied on, below 0.6 on `seen`: {', '.join(weak(scores)) or 'nothing'}. A yes/no figure is the "
+            "mean over both answers, so 0.5 is a guess.",
             "",
             "Licence: Apache-2.0, as the code.",
             "",
