@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_UNEXPECTED, CineloopError, UsageError
+from v2t.base.command import guarded
+from v2t.base.errors import UsageError
 
 _EXAMPLES = """examples:
   v2t-eval score --captions out/captions.jsonl --truth world/manifest.jsonl
@@ -23,31 +23,7 @@ _EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `v2t-eval`; returns the exit code."""
     args = _parser().parse_args(argv)
-    try:
-        return int(args.run(args))
-    except CineloopError as error:
-        _say(f"error {error.code}: {error}")
-        return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        _say("interrupted")
-        return EXIT_INTERRUPTED
-    except OSError as error:
-        _say(f"error ENVIRONMENT: {error}")
-        return EXIT_ENVIRONMENT
-    except Exception as error:  # the last stop: a traceback is for -v, the exit code for everybody
-        if args.verbose:
-            raise
-        _say(f"error UNEXPECTED: {type(error).__name__}: {error} (run again with -v for the traceback)")
-        return EXIT_UNEXPECTED
-
-
-def _say(text: str) -> None:
-    from v2t.base.log import printable
-
-    print(printable(text), file=sys.stderr)
+    return guarded(lambda: int(args.run(args)), traceback=bool(args.verbose))
 
 
 def _parser() -> argparse.ArgumentParser:

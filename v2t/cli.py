@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNEXPECTED, CineloopError
+from v2t.base.command import guarded
+from v2t.base.errors import EXIT_OK
 
 
 class Command(NamedTuple):
@@ -32,32 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # captions and JSON, whatever the locale
-    try:
-        return COMMANDS[args.command].run(args)
-    except CineloopError as error:
-        _say(f"error {error.code}: {error}")
-        return error.exit_code
-    except BrokenPipeError:
-        # The reader of stdout (head, a closed pager) has seen enough; nothing may be written at exit any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        _say("interrupted")
-        return EXIT_INTERRUPTED
-    except OSError as error:
-        _say(f"error ENVIRONMENT: {error}")
-        return EXIT_ENVIRONMENT
-    except Exception as error:  # the last stop: a traceback is for -v, the exit code for everybody
-        if getattr(args, "verbose", 0):
-            raise
-        _say(f"error UNEXPECTED: {type(error).__name__}: {error} (run again with -v for the traceback)")
-        return EXIT_UNEXPECTED
-
-
-def _say(text: str) -> None:
-    from v2t.base.log import printable
-
-    print(printable(text), file=sys.stderr)
+    return guarded(lambda: COMMANDS[args.command].run(args), traceback=bool(getattr(args, "verbose", 0)))
 
 
 def _parser() -> argparse.ArgumentParser:
