@@ -136,13 +136,18 @@ def _solo_event(draw: Draw, actor: Actor, *, first: bool, last: bool, x: float) 
             travel = -travel
             event = replace(event, direction={"left": "right", "right": "left"}[event.direction or "left"])
         return event, x + (0 if vertical else travel)
+    return _on_the_spot(draw, actor, choices), x
+
+
+def _on_the_spot(draw: Draw, actor: Actor, choices: Sequence[str]) -> Event:
+    """One of the actions that go nowhere, from 0 s, with the speed of a spin and the new colour of a recolouring."""
     action = draw.pick(choices)
     event = Event(actor=0, action=action, start_s=0.0, end_s=_span(draw, action))
     if action == "spin":
         event = replace(event, speed=draw.pick(words.SPEEDS))
     if action == "recolor":
         event = replace(event, to_color=draw.pick([c for c in words.COLORS if c != actor.color]))
-    return event, x
+    return event
 
 
 def _alone(draw: Draw, num_events: int) -> Told:
@@ -221,22 +226,16 @@ def _two_actors(draw: Draw) -> tuple[Actor, Actor]:
     )
 
 
-def _pair_event(draw: Draw, actor: Actor, side: int) -> Event:
-    """One event of one of two actors that keeps it in its half (`side` -1 left, +1 right)."""
+def _pair_event(draw: Draw, actor: Actor) -> Event:
+    """One event of one of two actors that keeps it in its half of the frame."""
     if draw.uniform(0, 1) < 0.4:
         event, _ = _travel(draw, actor, 0.3, alone=False)
         return event
     choices = [a for a in words.actions_of(actor.kind) if a not in words.TRAVEL and a not in ("grow",)]
-    action = draw.pick(choices)
-    event = Event(actor=0, action=action, start_s=0.0, end_s=_span(draw, action))
-    if action == "spin":
-        event = replace(event, speed=draw.pick(words.SPEEDS))
-    if action == "recolor":
-        event = replace(event, to_color=draw.pick([c for c in words.COLORS if c != actor.color]))
-    return event
+    return _on_the_spot(draw, actor, choices)
 
 
-def _aim(actor: Actor, event: Event, side: int) -> Actor:
+def _aim(actor: Actor, event: Event) -> Actor:
     """Start a traveller so that it stays on its side of the frame's middle."""
     if event.direction not in ("left", "right"):
         return actor
@@ -255,13 +254,13 @@ def _in_order(actors: Sequence[Actor], events: Sequence[Event]) -> tuple[tuple[A
 
 def _parallel(draw: Draw) -> Told:
     pair = _two_actors(draw)
-    events = [_pair_event(draw, actor, side) for actor, side in zip(pair, (-1, 1), strict=True)]
+    events = [_pair_event(draw, actor) for actor in pair]
     while any(e.action in ("appear", "fall") for e in events) or events[0].action == events[1].action:
-        events = [_pair_event(draw, actor, side) for actor, side in zip(pair, (-1, 1), strict=True)]
+        events = [_pair_event(draw, actor) for actor in pair]
     seconds = max(e.end_s for e in events)
     factor = [seconds / e.end_s if e.action in words.IN_PLACE else 1.0 for e in events]
     events = [replace(e, actor=i, end_s=e.end_s * factor[i]) for i, e in enumerate(events)]
-    aimed = [_aim(a, e, s) for a, e, s in zip(pair, events, (-1, 1), strict=True)]
+    aimed = [_aim(actor, event) for actor, event in zip(pair, events, strict=True)]
     tail = 0.6 if any(e.action in words.MOMENTS for e in events) else 0.1
     ordered, told = _in_order(aimed, events)
     return Told(seconds=seconds + tail, place="", camera="", actors=ordered, events=told)
@@ -274,10 +273,10 @@ def _sequence(draw: Draw) -> Told:
     placed = list(pair)
     clock = draw.uniform(0.0, 0.2)
     for number, index in enumerate((first, 1 - first)):
-        event = _pair_event(draw, pair[index], (-1, 1)[index])
+        event = _pair_event(draw, pair[index])
         while number == 0 and event.action == "appear":
-            event = _pair_event(draw, pair[index], (-1, 1)[index])
-        placed[index] = _aim(placed[index], event, (-1, 1)[index])
+            event = _pair_event(draw, pair[index])
+        placed[index] = _aim(placed[index], event)
         clock += 0.3 if number else 0.0
         events.append(replace(event, actor=index, start_s=clock, end_s=clock + event.end_s))
         clock = events[-1].end_s

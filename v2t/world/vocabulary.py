@@ -5,7 +5,7 @@ In: nothing. Out: constants only, in a fixed order (their index is the class num
 
 from __future__ import annotations
 
-# kind -> (family, how it gets about, how tall it is relative to the actor's size)
+# kind -> (family, how it gets about)
 KINDS: dict[str, tuple[str, str]] = {
     "boy": ("person", "walk"),
     "girl": ("person", "walk"),
