@@ -25,6 +25,7 @@ import numpy as np
 
 from eval.metric import MetricResult, load_metric
 from v2t.base.manifest import read_manifest
+from v2t.captioners import Decoding, asked
 from v2t.captioners.local import Captioner
 from v2t.video.frames import Frames
 from v2t.video.worker import DecoderPool
@@ -61,7 +62,7 @@ def ask(captioner: Captioner, clips: Sequence[Frames], prompts: Sequence[str], t
     start = 0
     while start < len(order):
         same = [i for i in order[start : start + batch] if len(clips[i]) == len(clips[order[start]])]
-        outputs = captioner.caption([clips[i] for i in same], [prompts[i] for i in same], max_new_tokens=tokens, seed=0)
+        outputs = captioner.answer([asked(prompts[i], clips[i]) for i in same], Decoding(max_new_tokens=tokens))
         for i, output in zip(same, outputs, strict=True):
             answers[i] = output.text
         start += len(same)

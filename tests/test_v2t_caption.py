@@ -37,9 +37,10 @@ class Captioner:
     def load(self) -> None:
         self.loads += 1
 
-    def caption(self, batch, prompts, *, max_new_tokens, seed):
+    def answer(self, conversations, decoding):
+        batch = [conversation[0].videos[0] for conversation in conversations]
         self.batches.append(len(batch))
-        self.prompts |= set(prompts)
+        self.prompts |= {conversation[0].text for conversation in conversations}
         assert len({frames.pixels.shape for frames in batch}) == 1
         texts = [frames.decoder for frames in batch]
         if any("BAD" in text for text in texts):
@@ -200,9 +201,9 @@ def test_a_file_written_by_hand_during_the_run_is_left(tmp_path):
     source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
 
     class Slow(Captioner):
-        def caption(self, *args, **kwargs):
+        def answer(self, *args, **kwargs):
             (out / "a.txt").write_text("meanwhile\n")
-            return super().caption(*args, **kwargs)
+            return super().answer(*args, **kwargs)
 
     go(source, out, Slow())
     assert (out / "a.txt").read_text() == "meanwhile\n"
@@ -258,11 +259,11 @@ def test_a_second_run_on_the_same_folder_is_refused(tmp_path):
     refused = []
 
     class Inside(Captioner):
-        def caption(self, *args, **kwargs):
+        def answer(self, *args, **kwargs):
             with pytest.raises(UsageError) as caught:
                 go(source, out)
             refused.append(caught.value.code)
-            return super().caption(*args, **kwargs)
+            return super().answer(*args, **kwargs)
 
     go(source, out, Inside())
     assert refused == ["LOCKED"]
@@ -272,9 +273,9 @@ def test_the_first_interrupt_finishes_the_batch_in_hand_and_saves(tmp_path):
     source, out = clips_in(tmp_path / "clips", **{f"c{i}": f"dog {i}" for i in range(6)}), tmp_path / "out"
 
     class Interrupted(Captioner):
-        def caption(self, *args, **kwargs):
+        def answer(self, *args, **kwargs):
             os.kill(os.getpid(), signal.SIGINT)
-            return super().caption(*args, **kwargs)
+            return super().answer(*args, **kwargs)
 
     summary, captioner, rows = go(source, out, Interrupted(), batch_size=2)
     assert summary.exit_code == 130 and captioner.batches == [2]
@@ -326,9 +327,9 @@ def test_decoding_stays_within_a_bounded_distance_of_the_model(tmp_path, monkeyp
             return super().submit(*args)
 
     class Consuming(Captioner):
-        def caption(self, batch, *args, **kwargs):
+        def answer(self, batch, *args, **kwargs):
             waiting[0] -= len(batch)
-            return super().caption(batch, *args, **kwargs)
+            return super().answer(batch, *args, **kwargs)
 
     monkeypatch.setattr(job, "DecoderPool", Counting)
     summary, captioner, _ = go(source, tmp_path / "out", Consuming(), batch_size=4, workers=2)

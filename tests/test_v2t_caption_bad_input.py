@@ -36,7 +36,8 @@ class Captioner:
     def load(self) -> None:
         pass
 
-    def caption(self, batch, prompts, *, max_new_tokens, seed):
+    def answer(self, conversations, decoding):
+        batch = [conversation[0].videos[0] for conversation in conversations]
         return [CaptionOutput(text=f"{len(frames)} frames.", tokens=2) for frames in batch]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from v2t import cli
 from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.captioners import choose, domain
+from v2t.captioners import Decoding, asked, choose, domain
 from v2t.captioners.local import Captioner
 from v2t.video.encode import encode
 from v2t.video.frames import Frames
@@ -85,7 +85,7 @@ def clip(seed: int, num: int = 6) -> Frames:
 
 
 def ask(captioner: Captioner, clips: list[Frames]) -> list:
-    return captioner.caption(clips, [PROMPT] * len(clips), max_new_tokens=8)
+    return captioner.answer([asked(PROMPT, one) for one in clips], Decoding(max_new_tokens=8))
 
 
 def test_a_batch_gives_what_single_clips_give(captioner):

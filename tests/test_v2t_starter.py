@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import v2t.model
+from v2t.captioners import Decoding, asked
 from v2t.captioners.local import STARTER, Captioner
 from v2t.video.encode import encode
 from v2t.video.worker import DecoderPool
@@ -91,11 +92,11 @@ def test_it_warns_of_what_lies_outside_its_world_and_not_of_what_lies_inside(cli
     captioner.load()
     with DecoderPool(1) as pool:
         frames = [pool.decode(path, captioner.spec, captioner.frame_size) for path in clips]
-    inside = [captioner.caption([f], [PROMPTS["short"]], max_new_tokens=4)[0].warnings for f in frames]
+    inside = [captioner.answer([asked(PROMPTS["short"], f)], Decoding(max_new_tokens=4))[0].warnings for f in frames]
     assert sum(bool(w) for w in inside) <= 2
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, frames[0].pixels.shape, generator=generator, dtype=torch.uint8).numpy()
-    outside = captioner.caption([type(frames[0]).from_pixels(noise, 8, "noise")], [PROMPTS["short"]], max_new_tokens=4)[
-        0
-    ]
+    outside = captioner.answer(
+        [asked(PROMPTS["short"], type(frames[0]).from_pixels(noise, 8, "noise"))], Decoding(max_new_tokens=4)
+    )[0]
     assert any(w.startswith("OUT_OF_DOMAIN") for w in outside.warnings)

@@ -24,7 +24,7 @@ from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.stopping import Stopping
 from v2t.caption.summary import Summary
-from v2t.captioners import CaptionerLike, CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, asked
 from v2t.video.worker import DecoderPool
 
 if TYPE_CHECKING:
@@ -102,11 +102,9 @@ class Job:
         """One answer or error for each clip. When a batch fails its halves are tried, down to the clip at fault."""
         try:
             answers: list[CaptionOutput | ItemError] = list(
-                self.captioner.caption(
-                    [frames for _, frames in batch.items],
-                    [self.question.prompt] * len(batch.items),
-                    max_new_tokens=self.question.max_new_tokens,
-                    seed=self.config.seed,
+                self.captioner.answer(
+                    [asked(self.question.prompt, frames) for _, frames in batch.items],
+                    Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed),
                 )
             )
             if len(answers) != len(batch.items):

@@ -17,9 +17,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from v2t import captioners
 from v2t.base import config as layers
-from v2t.base import plugin
 from v2t.base.errors import CineloopError
 from v2t.base.files import write_atomic
 from v2t.base.log import logger, printable, stopwatch
@@ -33,7 +31,7 @@ from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.stopping import Stopping
 from v2t.caption.summary import Summary
-from v2t.captioners import CaptionerLike
+from v2t.captioners import CaptionerLike, open_captioner
 
 
 def run(
@@ -62,7 +60,9 @@ def run(
     started = time.perf_counter()
     clips = discover(paths, lists=config.lists, root=config.root, include=config.include, exclude=config.exclude)
     clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
-    captioner = captioner or open_captioner(config)
+    captioner = captioner or open_captioner(
+        config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
+    )
     question = ask(captioner, config)
     summary = Summary(found=len(clips), model=f"{captioner.name}@{captioner.revision}", dry_run=config.dry_run)
     with ExitStack() as stack:
@@ -96,18 +96,6 @@ def run(
         summary.interrupted = stop.asked
     summary.seconds = time.perf_counter() - started
     return summary
-
-
-def open_captioner(config: CaptionConfig) -> CaptionerLike:
-    """The captioner that the config names, not loaded yet.
-
-    Raises:
-        UsageError: no such captioner. MissingDependencyError: no such model.
-    """
-    name = captioners.choose(config.model) if config.captioner == "auto" else config.captioner
-    return plugin.load("v2t.captioners", name, "Captioner").Captioner(
-        config.model, device=config.device, dtype=config.dtype
-    )
 
 
 def _introduction(captioner: CaptionerLike) -> str:

@@ -6,6 +6,7 @@ In: values from flags, YAML or a caller. Out: a checked `CaptionConfig`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from v2t.base.errors import UsageError
 from v2t.video.decode import DECODERS
@@ -19,6 +20,7 @@ class CaptionConfig:
     Args:
         model: "starter", a folder, a hub id, or an address.
         captioner: who runs it, a file of `v2t/captioners`; "auto" goes by the model.
+        options: what only this captioner knows, such as revision or concurrency (see its class).
         style: a file of `v2t/styles`: the prompt and the length of an answer.
         prompt: own words instead of the style's.
         max_new_tokens: longest answer in tokens instead of the style's, >= 1.
@@ -39,6 +41,7 @@ class CaptionConfig:
 
     model: str = "starter"
     captioner: str = "auto"
+    options: dict[str, Any] = field(default_factory=dict)
     style: str = "short"
     prompt: str | None = None
     max_new_tokens: int | None = None

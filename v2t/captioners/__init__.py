@@ -6,9 +6,15 @@ refuses a wrong model at once), loaded when there is work, then asked batch by b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from v2t.base import plugin
+from v2t.base.errors import UsageError
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
@@ -16,11 +22,52 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionOutput:
-    """What a captioner says of one clip.
+class Decoding:
+    """How an answer is written.
 
     Attributes:
-        text: the caption as the model wrote it.
+        max_new_tokens: longest answer, >= 1.
+        temperature: 0 takes the likeliest token each time; above 0 draws, by `seed`.
+        repetition_penalty: above 1 makes tokens that were written already less likely.
+        seed: of the draws.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or self.temperature < 0 or self.repetition_penalty <= 0:
+            raise UsageError(
+                "expected max_new_tokens >= 1, temperature >= 0, repetition_penalty > 0, got "
+                f"{self.max_new_tokens}, {self.temperature}, {self.repetition_penalty}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation; its videos stand before its text."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    videos: tuple[Frames, ...] = ()
+
+
+Conversation = Sequence[Message]
+
+
+def asked(text: str, *videos: Frames) -> Conversation:
+    """A conversation of one question about some videos."""
+    return (Message(role="user", text=text, videos=videos),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionOutput:
+    """What a captioner answers to one conversation.
+
+    Attributes:
+        text: the answer as the model wrote it.
         tokens: how many tokens that took.
         finish: "stop" when the model ended by itself, "length" when it was cut at `max_new_tokens`.
         warnings: plain sentences, each starting with a stable code ("OUT_OF_DOMAIN: ...").
@@ -29,17 +76,18 @@ class CaptionOutput:
     text: str
     tokens: int
     finish: str = "stop"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
 
 
 class CaptionerLike(Protocol):
-    """What `v2t.caption` needs. Made by `Captioner(model, device=..., dtype=...)`.
+    """What this package's users need. Made by `Captioner(model, device=..., dtype=..., **options)`.
 
     Attributes:
         name: what records call the model.
         revision: pins its weights (a hash, or a hub commit).
         spec: the frames it wants when the user says nothing.
         frame_size: (H, W) frames are scaled to while decoding, or None for as they are.
+        concurrency: calls of `answer` that may run at once, from threads; 1 for a model in this process.
         about (optional): what the model is and where it is at home, in a few words.
     """
 
@@ -47,23 +95,59 @@ class CaptionerLike(Protocol):
     revision: str
     spec: SampleSpec
     frame_size: tuple[int, int] | None
+    concurrency: int
 
     def load(self) -> None:
-        """Bring the weights into memory."""
+        """Bring the weights into memory, or find the server."""
 
-    def caption(
-        self, batch: Sequence[Frames], prompts: Sequence[str], *, max_new_tokens: int, seed: int
-    ) -> list[CaptionOutput]:
-        """One output for each clip, in order. Clips of one batch have the same number and size of frames."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
+        """One answer for each conversation, in order; a batch answers as each alone would.
+
+        Each ends with a user's turn. Videos of one batch have the same number and size of frames; a conversation
+        without any video is answered from its text.
+
+        Raises:
+            ItemError: a conversation cannot be answered (too long, refused); of a batch, any one.
+        """
+
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+        """The answer to one conversation in pieces, as they are written; joined they are the text of `answer`."""
+
+
+def open_captioner(
+    model: str, *, captioner: str = "auto", device: str = "auto", dtype: str = "auto", options: Mapping[str, Any] = {}
+) -> CaptionerLike:
+    """The captioner for a model, not loaded yet.
+
+    Args:
+        model: "starter", a folder, a hub id, or "openai:URL[#model]".
+        captioner: a file of this folder; "auto" goes by the model.
+        device, dtype: "auto" or what torch calls them.
+        options: what only some captioners know, by name: the keyword arguments of their class.
+
+    Raises:
+        UsageError: no such captioner, or an option it does not know. MissingDependencyError: no such model.
+    """
+    name = choose(model) if captioner == "auto" else captioner
+    maker = plugin.load("v2t.captioners", name, "Captioner").Captioner
+    known = [key for key in inspect.signature(maker).parameters if key not in ("model", "device", "dtype")]
+    for key in options:
+        if key not in known:
+            raise UsageError(
+                f"captioner {name!r} has no option {key!r}; it knows: {', '.join(known) or 'none'}",
+                code="UNKNOWN_OPTION",
+                hint="which captioner runs a model goes by --model",
+            )
+    made: CaptionerLike = maker(model, device=device, dtype=dtype, **options)
+    return made
 
 
 def choose(model: str) -> str:
-    """Which captioner speaks for a model: ours for the starter and for folders of this project's model, else `hf`."""
-    import json
-    from pathlib import Path
-
+    """Which captioner speaks for a model: by its address, its folder's config, or `hf` for all that is left."""
     if model == "starter":
         return "local"
+    if model.startswith("openai:"):
+        return "openai"
     try:
         config = json.loads((Path(model) / "config.json").read_bytes())
     except (OSError, ValueError):

@@ -9,13 +9,14 @@ Letters: S segments, F frames of a segment, N patches, D width of the vision tow
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.base.files import content_key, text_key
-from v2t.captioners import CaptionOutput, domain
+from v2t.captioners import CaptionOutput, Conversation, Decoding, asked, domain
 from v2t.video.sample import SampleSpec
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Captioner:
         self.name = "cineloop-starter" if model == "starter" else self.folder.resolve().name
         self.about = ABOUT_STARTER if model == "starter" else ""
         self.device, self.dtype = device, dtype
+        self.concurrency = 1
         config = _read_json(self.folder / "config.json")
         if config.get("model_type") != "cineloop":
             raise UsageError(
@@ -100,51 +102,91 @@ class Captioner:
         if (self.folder / domain.FILE_NAME).exists():
             self._domain = domain.load(self.folder)
 
-    def caption(
-        self, batch: Sequence[Frames], prompts: Sequence[str], *, max_new_tokens: int, seed: int = 0
-    ) -> list[CaptionOutput]:
-        """One caption a clip, in order; greedy, so `seed` changes nothing."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
+        """See `CaptionerLike.answer`."""
         import torch
 
-        inputs = self._inputs(batch, prompts)
+        inputs = self._inputs(conversations)
         with torch.inference_mode():
-            tokens = self._patch_tokens(inputs)  # (S, F, N, D)
-            generated = self._model.generate(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                vision_hidden_states=tokens,
-                frame_times_s=inputs["frame_times_s"],
-                frame_mask=inputs["frame_mask"],
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-            )
+            seen, warnings = self._seen(inputs, len(conversations))
+            generated = self._model.generate(**seen, **self._settings(decoding))
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
-        warnings = self._domain_warnings(_pool(tokens, inputs["frame_mask"], inputs["num_segments"]))
         return [self._output(ids, warning) for ids, warning in zip(answers, warnings, strict=True)]
+
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+        """See `CaptionerLike.stream`."""
+        import torch
+
+        inputs = self._inputs([conversation])
+        with torch.inference_mode():
+            seen, _ = self._seen(inputs, 1)
+
+            def write(streamer: Any) -> None:
+                with torch.inference_mode():
+                    self._model.generate(**seen, **self._settings(decoding), streamer=streamer)
+
+            yield from pieces(write, self._processor.tokenizer)
 
     def features(self, batch: Sequence[Frames]) -> np.ndarray:
         """Pooled vision features float32 (B, 2 D) of clips: what `domain.fit` and the warning go by."""
         import torch
 
-        inputs = self._inputs(batch, [""] * len(batch))
+        inputs = self._inputs([asked("", frames) for frames in batch])
         with torch.inference_mode():
             return _pool(self._patch_tokens(inputs), inputs["frame_mask"], inputs["num_segments"])
 
-    def _inputs(self, batch: Sequence[Frames], prompts: Sequence[str]) -> dict[str, Any]:
+    def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         if self._model is None:
             raise RuntimeError("load() the captioner first")
         texts = [
             self._processor.apply_chat_template(
-                [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}],
+                [
+                    {
+                        "role": message.role,
+                        "content": [{"type": "video"} for _ in message.videos]
+                        + [{"type": "text", "text": message.text}],
+                    }
+                    for message in conversation
+                ],
                 tokenize=False,
                 add_generation_prompt=True,
             )
-            for prompt in prompts
+            for conversation in conversations
         ]
-        counts = [-(-len(frames) // self._processor.video_processor.segment_frames) for frames in batch]
-        inputs = self._processor(text=texts, videos=list(batch), return_tensors="pt")
+        videos = [frames for conversation in conversations for message in conversation for frames in message.videos]
+        # Segments of each conversation's videos, so that their features can be told apart.
+        length = self._processor.video_processor.segment_frames
+        counts = [sum(-(-len(v) // length) for m in c for v in m.videos) for c in conversations]
+        inputs = self._processor(text=texts, videos=videos or None, return_tensors="pt")
         return {**inputs.to(self._model.device), "num_segments": counts}
+
+    def _seen(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[str | None]]:
+        """What `generate` is given, the frames already encoded, and a warning or None for each conversation."""
+        given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        if "pixel_values_videos" not in inputs:
+            return given, [None] * count
+        tokens = self._patch_tokens(inputs)  # (S, F, N, D)
+        given |= {"frame_times_s": inputs["frame_times_s"], "frame_mask": inputs["frame_mask"]}
+        watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
+        features = _pool(tokens, inputs["frame_mask"], [inputs["num_segments"][i] for i in watching])
+        warnings: list[str | None] = [None] * count
+        for i, warning in zip(watching, self._domain_warnings(features), strict=True):
+            warnings[i] = warning
+        return {**given, "vision_hidden_states": tokens}, warnings
+
+    def _settings(self, decoding: Decoding) -> dict[str, Any]:
+        import torch
+
+        settings: dict[str, Any] = {
+            "max_new_tokens": decoding.max_new_tokens,
+            "repetition_penalty": decoding.repetition_penalty,
+            "do_sample": decoding.temperature > 0,
+            "num_beams": 1,
+        }
+        if decoding.temperature > 0:
+            torch.manual_seed(decoding.seed)
+            settings["temperature"] = decoding.temperature
+        return settings
 
     def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
         from v2t.model.vision import encode_frames
@@ -183,6 +225,28 @@ def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.nda
         real = clip[mask.bool()].flatten(0, 1).float()  # (frames * N, D)
         rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
     return torch.stack(rows).cpu().numpy()  # (B, 2 D)
+
+
+def pieces(write: Callable[[Any], None], tokenizer: Any) -> Iterator[str]:
+    """What `write(streamer)` generates, in pieces of text as they come; an error of the writer is raised here."""
+    from transformers import TextIteratorStreamer
+
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    problems: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            write(streamer)
+        except BaseException as error:  # handed over to the reader's thread
+            problems.append(error)
+            streamer.end()
+
+    writer = threading.Thread(target=work, daemon=True)
+    writer.start()
+    yield from (piece for piece in streamer if piece)
+    writer.join()
+    if problems:
+        raise problems[0]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

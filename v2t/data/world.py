@@ -19,7 +19,7 @@ from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.model.clips import cut_segments
 from v2t.model.processing import segment_text
 from v2t.video.sample import SampleSpec, choose
-from v2t.world.questions import questions
+from v2t.world.questions import ABOUT_TIME, questions
 from v2t.world.render import frame_times, render
 from v2t.world.sampler import sample_scene
 from v2t.world.scene import Scene
@@ -34,21 +34,23 @@ class ClipsConfig:
     """What a clip of the stream is.
 
     `texts` names the conversations each clip carries: `short`, `detailed`, `timed` (captions), `any` (a caption in
-    one of the three), `questions` (a conversation of `questions` questions). `num_frames` are sampled, evenly; in
-    a share `fewer_share` of the clips fewer are, down to one. `worn` wears frames as real files are worn.
+    one of the three), `questions` (a conversation of `questions` questions, a share `times_share` of them about time
+    only). `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `worn` wears
+    frames as real files are worn.
     """
 
     num_frames: int = 16
     size: int = 64
     texts: tuple[Literal["short", "detailed", "timed", "any", "questions"], ...] = ("short", "any", "questions")
     questions: int = 6
+    times_share: float = 0.0
     fewer_share: float = 0.05
     seconds: tuple[float, float] | None = None
     worn: bool = True
 
     def __post_init__(self) -> None:
-        if self.num_frames < 1 or self.questions < 1 or not 0 <= self.fewer_share <= 1:
-            raise ValueError("num_frames and questions must be at least 1, fewer_share in [0, 1]")
+        if self.num_frames < 1 or self.questions < 1 or not (0 <= self.fewer_share <= 1 and 0 <= self.times_share <= 1):
+            raise ValueError("num_frames and questions must be at least 1, shares in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class ClipSource:
         clip_text = "".join(segment_text(a, b, self.tokens_per_segment) for a, b in shown)
         told = random.Random(f"clip|{self.split}|{self.seed}|{index}|{telling}")
         facts = self.scene(index).facts()
-        conversations = (conversation(facts, kind, told, self.config.questions) for kind in self.config.texts)
+        conversations = (conversation(facts, kind, told, self.config) for kind in self.config.texts)
         return [encode(self.tokenizer, turns, [clip_text]) for turns in conversations]
 
     def scene(self, index: int) -> Scene:
@@ -118,10 +120,11 @@ class ClipSource:
         return fact_targets(self.scene(index))
 
 
-def conversation(facts: dict[str, Any], kind: str, rng: random.Random, num_questions: int) -> list[Turn]:
+def conversation(facts: dict[str, Any], kind: str, rng: random.Random, config: ClipsConfig) -> list[Turn]:
     """One conversation about a clip, its first turn carrying the video."""
     if kind == "questions":
-        asked = [(q["question"], q["answer"]) for q in questions(facts, rng, num_questions)]
+        kinds = ABOUT_TIME if config.times_share and rng.random() < config.times_share else None
+        asked = [(q["question"], q["answer"]) for q in questions(facts, rng, config.questions, kinds)]
     else:
         style = list(PROMPTS)[int(rng.random() * len(PROMPTS))] if kind == "any" else kind
         asked = [(PROMPTS[style], caption(facts, style, rng))]

@@ -56,6 +56,11 @@ class Clip:
         """The name of an actor that has one."""
         return self.names[index] or ""
 
+    def described(self, index: int) -> str:
+        """Colour and kind: the red ball."""
+        actor = self.actors[index]
+        return f"the {actor['color']} {noun(actor['kind'], actor['count'])}"
+
     def many(self, index: int) -> bool:
         """Whether the actor is a group."""
         return bool(self.actors[index]["count"] > 1)

@@ -2,25 +2,28 @@
 
 In: `Scene.facts()` and a `random.Random`. Out: dicts of kind, question, answer. Answers are short and always in the
 canonical wording (the first of each tuple of `lexicon`), so that an exact match is a fair test. Kinds: what, who,
-color, size, count, place, direction, speed, order, when, duration, camera, style, relation, absent (asks about what
-is not there), and yesno-<kind> for the pairs of `claims`.
+color, size, count, place, direction, speed, those of `times`, camera, style, relation, absent (asks about what is not
+there), and yesno-<kind> for the pairs of `claims`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from v2t.world import lexicon as lex
 from v2t.world import vocabulary as words
 from v2t.world.claims import CLAIMS, Clip
 from v2t.world.grammar import Fact, inflect, noun, pick
+from v2t.world.times import TIMES
 from v2t.world.words import PROMPTS, caption
 
 Asked = tuple[str, str]  # question, answer
 
 
-def questions(facts: Fact, rng: random.Random, n: int | None = None) -> list[dict[str, str]]:
+def questions(
+    facts: Fact, rng: random.Random, n: int | None = None, kinds: Sequence[str] | None = None
+) -> list[dict[str, str]]:
     """Questions with answers.
 
     Args:
@@ -28,9 +31,10 @@ def questions(facts: Fact, rng: random.Random, n: int | None = None) -> list[dic
         rng: the random stream.
         n: how many (fewer when the clip offers fewer kinds), each of another kind, a yes/no answer being yes or no
             by a fair coin; None for one of every kind and both twins of every yes/no pair.
+        kinds: only of these kinds (default: of all).
     """
     clip = Clip(facts)
-    kinds = [*OPEN, *(f"yesno-{kind}" for kind in CLAIMS)]
+    kinds = list(ALL_KINDS if kinds is None else kinds)
     made: list[dict[str, str]] = []
     for kind in kinds if n is None else _shuffled(rng, kinds):
         if n is not None and len(made) >= n:
@@ -69,11 +73,6 @@ def _shuffled(rng: random.Random, items: list[str]) -> list[str]:
     return [item for _, item in sorted((rng.random(), item) for item in items)]
 
 
-def _described(clip: Clip, index: int) -> str:
-    actor = clip.actors[index]
-    return f"the {actor['color']} {noun(actor['kind'], actor['count'])}"
-
-
 def _living(clip: Clip, index: int) -> bool:
     return words.KINDS[clip.actors[index]["kind"]][0] in ("person", "animal")
 
@@ -97,9 +96,9 @@ def _who(clip: Clip, rng: random.Random) -> Asked | None:
     i, target = event["actor"], event["target"]
     if target is not None and rng.random() < 0.5:
         ask = "Who" if _living(clip, target) and rng.random() < 0.5 else "What"
-        return f"{ask} {clip.do(i)} {clip.name(i)} {lex.VERBS[event['action']][0]}?", _described(clip, target)
+        return f"{ask} {clip.do(i)} {clip.name(i)} {lex.VERBS[event['action']][0]}?", clip.described(target)
     ask = "Who" if _living(clip, i) and rng.random() < 0.5 else "What"
-    return f"{ask} {clip.verb(event, 's', way=False)}?", _described(clip, i)
+    return f"{ask} {clip.verb(event, 's', way=False)}?", clip.described(i)
 
 
 def _color(clip: Clip, rng: random.Random) -> Asked | None:
@@ -169,53 +168,6 @@ def _speed(clip: Clip, rng: random.Random) -> Asked | None:
     return f"How fast {do} {name} {clip.verb(event, 'bare', way=False)}?", lex.SPEED_WORDS[event["speed"]][0]
 
 
-def _order(clip: Clip, rng: random.Random) -> Asked | None:
-    steps = clip.steps()
-    if len(steps) < 2:
-        return None
-    made: list[Asked] = []
-    for step, asks in ((steps[0], ("What happens first?", "How does it start?")), (steps[-1], ("What happens last?",))):
-        if len(step) == 1 and clip.clear(step[0]):
-            made.append((pick(rng, asks), clip.clause(step[0])))
-    for early, late in zip(steps, steps[1:], strict=False):
-        if len(early) != 1 or len(late) != 1 or not (clip.clear(early[0]) and clip.clear(late[0])):
-            continue
-        one, two = early[0], late[0]
-        i, k = one["actor"], two["actor"]
-        if i == k:
-            made.append(
-                (f"What {clip.do(i)} {clip.name(i)} do after {clip.verb(one, 'ing', way=False)}?", clip.finite(two))
-            )
-            made.append(
-                (f"What {clip.do(i)} {clip.name(i)} do before {clip.verb(two, 'ing', way=False)}?", clip.finite(one))
-            )
-        else:
-            names = (clip.name(i), clip.name(k)) if rng.random() < 0.5 else (clip.name(k), clip.name(i))
-            made.append((f"Which moves first, {names[0]} or {names[1]}?", clip.name(i)))
-            made.append((f"What happens after {clip.clause(one, way=False)}?", clip.clause(two)))
-    return pick(rng, made) if made else None
-
-
-def _when(clip: Clip, rng: random.Random) -> Asked | None:
-    if not clip.told:
-        return None
-    event = pick(rng, clip.told)
-    ask = f"When {clip.do(event['actor'])} {clip.name(event['actor'])} {clip.verb(event, 'bare', way=False)}?"
-    if event["action"] in words.MOMENTS:
-        return ask, f"at {event['start_s']:.1f} seconds"
-    return ask, f"from {event['start_s']:.1f} to {event['end_s']:.1f} seconds"
-
-
-def _duration(clip: Clip, rng: random.Random) -> Asked | None:
-    told = [e for e in clip.told if e["action"] not in words.MOMENTS and e["action"] not in ("stop", "turn")]
-    if not told or rng.random() < 0.3:
-        return "How long is the video?", f"{clip.facts['duration_s']:.1f} seconds"
-    event = pick(rng, told)
-    seconds = round(event["end_s"], 1) - round(event["start_s"], 1)
-    ask = f"How long {clip.do(event['actor'])} {clip.name(event['actor'])} {clip.verb(event, 'bare', way=False)}?"
-    return ask, f"{seconds:.1f} seconds"
-
-
 def _camera(clip: Clip, rng: random.Random) -> Asked | None:
     if len({s["camera"] for s in clip.facts["shots"]}) > 1:
         return None
@@ -235,7 +187,7 @@ def _relation(clip: Clip, rng: random.Random) -> Asked | None:
     r = pick(rng, told)
     phrase = lex.RELATION_WORDS[r["relation"]][0]
     asked = (
-        (f"What is {phrase} {clip.name(r['b'])}?", _described(clip, r["a"])),
+        (f"What is {phrase} {clip.name(r['b'])}?", clip.described(r["a"])),
         (f"Where is {clip.name(r['a'])}?", f"{phrase} {clip.name(r['b'])}"),
     )
     return pick(rng, asked)
@@ -263,11 +215,12 @@ OPEN: dict[str, Callable[[Clip, random.Random], Asked | None]] = {
     "place": _place,
     "direction": _direction,
     "speed": _speed,
-    "order": _order,
-    "when": _when,
-    "duration": _duration,
+    **TIMES,
     "camera": _camera,
     "style": _style,
     "relation": _relation,
     "absent": _absent,
 }
+
+ALL_KINDS = (*OPEN, *(f"yesno-{kind}" for kind in CLAIMS))
+ABOUT_TIME = (*TIMES, "yesno-order", "yesno-when")

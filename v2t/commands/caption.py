@@ -1,0 +1,88 @@
+"""The verb `v2t caption`: a folder of videos in, captions out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from v2t.commands import add_layers, words
+
+SUMMARY = "Caption videos: a folder in, captions beside mirrored paths and captions.jsonl out."
+EXAMPLES = (
+    "  v2t caption clip.mp4\n  v2t caption clips/ -o captions/\n"
+    "  v2t caption clips/ -o captions/ --style detailed --sample 3\n"
+    "  find clips -name '*.mp4' | v2t caption - -o captions/ --retry-failed"
+)
+
+FLAGS = (
+    "model captioner style prompt max_new_tokens sampler frames fps format batch_size device dtype workers decoders "
+    "root lists include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run"
+).split()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="PATH", help="folder, file, glob, @list, manifest.jsonl, or - for a list on stdin")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for captions; without it they are only printed")
+    add("--model", help="starter (default), a folder, or a hub id")
+    add("--captioner", help="what runs the model (default: goes by the model)")
+    add("--style", help="short (default), detailed or timed")
+    add("--prompt", help="own words instead of the style's")
+    add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: the style's)")
+    add("--sampler", help="uniform, fps, segment, keyframe or motion (default: the model's)")
+    add("--frames", type=int, metavar="N", help="frames to look at (default: the model's)")
+    add("--fps", type=float, help="frames to look at per second of video")
+    add("--format", type=words, metavar="A,B", help="files to write (default: txt,jsonl)")
+    add("--batch-size", type=int, metavar="N", help="clips the model sees at once (default: 16)")
+    add("--device", help="auto (default), cpu, cuda, cuda:1")
+    add("--dtype", help="auto (default), float32, bfloat16, float16")
+    add("--workers", type=int, metavar="N", help="decoder processes (default: half the cores)")
+    add(
+        "--decoder",
+        type=words,
+        dest="decoders",
+        metavar="A,B",
+        help="decoders to try (default: decord,torchcodec,pyav)",
+    )
+    add("--list", action="append", dest="lists", metavar="FILE", help="file with one path a line, or NUL-separated")
+    add("--root", metavar="DIR", help="names are relative to this folder")
+    add("--include", action="append", metavar="PATTERN", help="only clips whose name fits; may be given again")
+    add("--exclude", action="append", metavar="PATTERN", help="no clips whose name fits; may be given again")
+    add("--limit", type=int, metavar="N", help="only the first N clips")
+    add("--sample", type=int, metavar="N", help="only N clips at random (by --seed)")
+    add("--seed", type=int, help="for --sample and models that draw (default: 0)")
+    add("--overwrite", action="store_const", const=True, help="caption again what is done; edited captions stay")
+    add("--overwrite-edited", action="store_const", const=True, help="caption again even what a person edited")
+    add("--retry-failed", action="store_const", const=True, help="try again what failed before")
+    add("--dry-run", action="store_const", const=True, help="say what would be done; write nothing")
+    add("--json", action="store_true", help="records and, last, the summary as JSON lines on stdout")
+    add_layers(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from v2t.base import config, log
+    from v2t.caption import run as caption
+
+    logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
+    flags = {name: getattr(args, name) for name in FLAGS}
+    settings = config.load(caption.CaptionConfig, file=args.config, sets=args.set, flags=flags)
+
+    def emit(row: dict[str, Any]) -> None:
+        if args.json:
+            kind = "plan" if "action" in row else "record"
+            print(json.dumps({"type": kind, **row}, ensure_ascii=False, allow_nan=False), flush=True)
+        elif "action" in row:
+            print(f"{row['action']}\t{log.printable(row['id'])}")
+        elif row["status"] == "ok" and not args.quiet:
+            print(f"{log.printable(row['id'])}\t{log.printable(row['caption'])}", flush=True)
+
+    summary = caption.run(args.paths, args.output, settings, emit=emit, show_progress=not args.quiet)
+    if args.json:
+        print(json.dumps({"type": "summary", **summary.to_dict()}, ensure_ascii=False, allow_nan=False), flush=True)
+    for line in summary.lines():
+        logger.info("%s", line)
+    return summary.exit_code
