@@ -22,7 +22,7 @@ from v2t.base.errors import CineloopError
 from v2t.base.files import write_atomic
 from v2t.base.log import logger, printable, stopwatch
 from v2t.base.runtime import PACKAGES, source_commit
-from v2t.caption.inputs import choose, discover
+from v2t.caption.inputs import Clip, choose, discover
 from v2t.caption.job import Job
 from v2t.caption.ledger import Record
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
@@ -84,18 +84,22 @@ def run(
             folder.ledger.name_settings(question.settings_key, question.settings)
             _write_papers(output / STATE_FOLDER, config, question)
             logger.info("captioning %d of %d clips with %s", len(plan.todo), len(clips), _introduction(captioner))
-            job = Job(folder, captioner, question, config, summary, emit, stop)
-            try:
-                job.work(plan.todo, show_progress)
-            except CineloopError as error:
-                if error.code != "DISK_FULL":
-                    folder.write_sets()
-                raise
+            _work(Job(folder, captioner, question, config, summary, emit, stop), plan.todo, show_progress)
         with stopwatch(summary.times, "write"):
             folder.write_sets()
         summary.interrupted = stop.asked
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def _work(job: Job, todo: list[Clip], show_progress: bool) -> None:
+    """Do the job; when it cannot be ended, the files of the run still say what was done."""
+    try:
+        job.work(todo, show_progress)
+    except CineloopError as error:
+        if error.code != "DISK_FULL":
+            job.folder.write_sets()
+        raise
 
 
 def _introduction(captioner: CaptionerLike) -> str:
