@@ -31,10 +31,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids and labels of one conversation, lists of equal length; label -100 means no loss."""
+    """Token ids and labels of one conversation, lists of equal length; label -100 means no loss.
+
+    `num_clips` says how many clips its text shows.
+    """
 
     ids: list[int]
     labels: list[int]
+    num_clips: int = 1
 
     @property
     def num_targets(self) -> int:
@@ -98,7 +102,7 @@ def encode(tokenizer: Any, turns: Iterable[Turn], clip_texts: Sequence[str] = ()
         part = tokenizer.encode(text, add_special_tokens=False)
         ids += part
         labels += part if target else [IGNORE] * len(part)
-    return Encoded(ids, labels)
+    return Encoded(ids, labels, len(clip_texts))
 
 
 def check_labels(encoded: Encoded, what: str, *, max_length: int | None = None) -> None:

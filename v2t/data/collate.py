@@ -32,7 +32,7 @@ class ClipSample:
 
 
 def text_batch(rows: Sequence[Encoded], pad_id: int, max_length: int | None = None) -> Batch:
-    """`input_ids` and `labels` (R, L), padded on the right, where a causal model needs no attention mask.
+    """`input_ids`, `labels` (R, L), padded on the right, where a causal model needs no mask, `row_lengths` (R,).
 
     L is a multiple of `MULTIPLE` (kernels are prepared per shape), unless `max_length` cuts it.
     """
@@ -44,7 +44,8 @@ def text_batch(rows: Sequence[Encoded], pad_id: int, max_length: int | None = No
         kept = min(length, len(row.ids))
         ids[number, :kept] = torch.tensor(row.ids[:kept])
         labels[number, :kept] = torch.tensor(row.labels[:kept])
-    return {"input_ids": ids, "labels": labels}
+    lengths = torch.tensor([min(length, len(row.ids)) for row in rows])
+    return {"input_ids": ids, "labels": labels, "row_lengths": lengths}
 
 
 def clip_batch(samples: Sequence[ClipSample], pad_id: int, max_length: int | None = None) -> Batch:
@@ -52,7 +53,8 @@ def clip_batch(samples: Sequence[ClipSample], pad_id: int, max_length: int | Non
 
     Returns:
         `pixels` uint8 (S, F, H, W, 3), `times_s` (S, F) float, `mask` (S, F) bool, `row_segments` (long): the
-        segments of each row's clip, row after row; `input_ids`, `labels` (R, L) where there are conversations;
+        segments of each row's clip, row after row (none for a row of text alone), `row_counts` (R,) how many each has;
+        `input_ids`, `labels` (R, L) where there are conversations, `row_lengths` (R,) their tokens without padding;
         `fact_<name>` (S,) long, the clip's fact where the clip is one segment, -100 elsewhere.
     """
     batch: Batch = {
@@ -61,13 +63,15 @@ def clip_batch(samples: Sequence[ClipSample], pad_id: int, max_length: int | Non
         "mask": torch.from_numpy(np.concatenate([s.mask for s in samples])),
     }
     firsts = np.cumsum([0, *(len(s.pixels) for s in samples)])
-    order = [
-        n
-        for s, first in zip(samples, firsts, strict=False)
-        for _ in s.rows
-        for n in range(first, first + len(s.pixels))
-    ]
+    order: list[int] = []
+    counts: list[int] = []
+    for sample, first in zip(samples, firsts, strict=False):
+        for row in sample.rows:
+            shown = range(first, first + len(sample.pixels)) if row.num_clips else ()
+            order += shown
+            counts.append(len(shown))
     batch["row_segments"] = torch.tensor(order, dtype=torch.long)
+    batch["row_counts"] = torch.tensor(counts, dtype=torch.long)
     rows = [row for s in samples for row in s.rows]
     if rows:
         batch |= text_batch(rows, pad_id, max_length)

@@ -16,6 +16,7 @@ import numpy as np
 
 from v2t.data.chat import Encoded, Turn, encode
 from v2t.data.collate import Batch, ClipSample, clip_batch
+from v2t.data.film import film_turns
 from v2t.model.clips import cut_segments
 from v2t.model.processing import segment_text
 from v2t.video.sample import SampleSpec, choose
@@ -26,6 +27,7 @@ from v2t.world.scene import Scene
 from v2t.world.wear import worn
 from v2t.world.words import PROMPTS, caption
 
+Text = Literal["short", "detailed", "timed", "notes", "any", "questions", "film"]
 FRAME_RATES = (8.0, 10.0, 12.0, 15.0, 24.0, 25.0, 30.0)
 
 
@@ -33,17 +35,23 @@ FRAME_RATES = (8.0, 10.0, 12.0, 15.0, 24.0, 25.0, 30.0)
 class ClipsConfig:
     """What a clip of the stream is.
 
-    `texts` names the conversations each clip carries: `short`, `detailed`, `timed` (captions), `any` (a caption in
-    one of the three), `questions` (a conversation of `questions` questions, a share `times_share` of them about time
-    only). `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `worn` wears
+    `texts` names the conversations each clip carries: `short`, `detailed`, `timed`, `notes` (captions), `any` (a
+    caption in one of these styles), `questions` (a conversation of `questions` questions, a share `times_share` of
+    them about time only), `film` (a question about notes on a film, in a share `film_share` of the clips).
+    `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `worn` wears
     frames as real files are worn.
     """
 
     num_frames: int = 16
     size: int = 64
-    texts: tuple[Literal["short", "detailed", "timed", "any", "questions"], ...] = ("short", "any", "questions")
+    texts: tuple[Literal["short", "detailed", "timed", "notes", "any", "questions", "film"], ...] = (
+        "short",
+        "any",
+        "questions",
+    )
     questions: int = 6
     times_share: float = 0.0
+    film_share: float = 0.3
     fewer_share: float = 0.05
     seconds: tuple[float, float] | None = None
     worn: bool = True
@@ -93,8 +101,13 @@ class ClipSource:
         clip_text = "".join(segment_text(a, b, self.tokens_per_segment) for a, b in shown)
         told = random.Random(f"clip|{self.split}|{self.seed}|{index}|{telling}")
         facts = self.scene(index).facts()
-        conversations = (conversation(facts, kind, told, self.config) for kind in self.config.texts)
-        return [encode(self.tokenizer, turns, [clip_text]) for turns in conversations]
+        rows = []
+        for kind in self.config.texts:
+            if kind != "film":
+                rows.append(encode(self.tokenizer, conversation(facts, kind, told, self.config), [clip_text]))
+            elif told.random() < self.config.film_share:
+                rows.append(encode(self.tokenizer, film_turns(self.split, self.seed, told)))
+        return rows
 
     def scene(self, index: int) -> Scene:
         """The scene of clip `index`."""

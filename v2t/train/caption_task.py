@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from v2t.data.chat import IGNORE
-from v2t.data.collate import Batch, num_targets
+from v2t.data.collate import MULTIPLE, Batch, num_targets
 from v2t.data.pixels import normalise
 from v2t.train.answers import answer_loss
 
+ROW_GROUPS = 3
 FactTargets = Mapping[str, tuple[int, int]]  # name → (query token, classes)
 
 
@@ -78,11 +79,20 @@ class CaptionTask(nn.Module):
     def answers(self, batch: Batch, query_tokens: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, int]]:
         """Loss sum over answer tokens; how many are guessed right, of how many."""
         visual = self.model.model.projector(query_tokens)  # (S, Q, D_llm)
-        # Padding stands on the right, so causal attention needs no mask and the fast kernel is taken.
-        hidden = self.model.model(
-            input_ids=batch["input_ids"], visual_tokens=visual[batch["row_segments"]], use_cache=False
-        ).last_hidden_state  # (R, L, D_llm)
-        loss, right, count = answer_loss(hidden, batch["labels"], self.model.lm_head)
+        segments = batch["row_segments"].split(batch["row_counts"].tolist())
+        loss, right = visual.new_zeros((), dtype=torch.float32), torch.zeros((), dtype=torch.long, device=visual.device)
+        count = 0
+        # Rows of like length go together, so that little of the work is spent on padding.
+        for rows in batch["row_lengths"].argsort().chunk(ROW_GROUPS):
+            length = -(-int(batch["row_lengths"][rows].max()) // MULTIPLE) * MULTIPLE
+            # Padding stands on the right, so causal attention needs no mask.
+            hidden = self.model.model(
+                input_ids=batch["input_ids"][rows, :length],
+                visual_tokens=visual[torch.cat([segments[row] for row in rows.tolist()])],
+                use_cache=False,
+            ).last_hidden_state  # (rows, length, D_llm)
+            part, part_right, part_count = answer_loss(hidden, batch["labels"][rows, :length], self.model.lm_head)
+            loss, right, count = loss + part, right + part_right, count + part_count
         return loss, (right, count)
 
     def parts(self) -> dict[str, list[nn.Module]]:

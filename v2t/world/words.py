@@ -1,4 +1,5 @@
-"""Captions of a cartoon clip: short (one sentence), detailed (two to four sentences), timed (one line an event).
+"""Captions of a cartoon clip: short (one sentence), detailed (two to four sentences), timed (one line an event), and
+notes (one line an event in the canonical wording, see `v2t.world.notes`).
 
 In: `Scene.facts()` and a `random.Random`. Out: English; a pure function of the facts and the stream (only
 `rng.random()` is called, so it is the same on every machine). `read_text.parse` is the inverse: what a caption must
@@ -11,6 +12,7 @@ import random
 from collections.abc import Sequence
 
 from v2t.world import lexicon as lex
+from v2t.world import notes
 from v2t.world.grammar import (
     AFTER_VERB,
     END,
@@ -31,6 +33,7 @@ PROMPTS: dict[str, str] = {
     "short": "Describe the video in one sentence.",
     "detailed": "Describe the video in detail.",
     "timed": "List the events of the video with their times.",
+    "notes": "Note every event with its times in plain words.",
 }
 _OPENERS = ("we see", "you can see", "the video shows", "the clip shows")
 _NEXT = ("then", "after that,", "next,", "afterwards,")
@@ -54,7 +57,9 @@ def caption(facts: Fact, style: str, rng: random.Random) -> str:
         return _detailed(facts, rng)
     if style == "timed":
         return _timed(facts, rng)
-    raise ValueError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
+    if style == "notes":
+        return notes.write(facts)
+    raise ValueError(f"style must be one of {', '.join(PROMPTS)}, not {style!r}")
 
 
 # --- from items to text

@@ -1,0 +1,61 @@
+"""Questions about a film that are answered from notes on it: text alone, no frames.
+
+In: a random stream. Out: a conversation of one question, asked the way `v2t ask` asks about a long video (see
+`v2t.data.notes`). The notes are those of a stretch of a film, put anywhere in it, some events happening again at other
+times, and only some of the notes are shown: those that the question is about and a few that are beside the point.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from v2t.data.chat import Turn
+from v2t.data.notes import Note as Line
+from v2t.data.notes import notes_prompt
+from v2t.world.notes import FILM_KINDS, Note, film_question, notes
+from v2t.world.sampler import sample_scene
+
+_STRETCH_S = (20.0, 60.0)
+_FILM_S = 7200.0
+_SHOWN = 10
+
+
+def film_turns(split: str, seed: int, rng: random.Random) -> list[Turn]:
+    """One question about notes, with its answer."""
+    while True:
+        stretch = sample_scene(split, seed, int(rng.random() * (1 << 30)), seconds=_STRETCH_S).facts()
+        offset = rng.random() * _FILM_S
+        told = [_moved(note, offset) for note in notes(stretch)]
+        told = sorted([*told, *_again(told, rng)], key=lambda note: note.start_s)
+        kind = FILM_KINDS[int(rng.random() * len(FILM_KINDS))]
+        found = film_question(told, kind, rng)
+        if found is None:
+            continue
+        question, answer = found
+        lines = [Line(start_s=n.start_s, end_s=n.end_s, text=n.text + ".") for n in _shown(told, question, rng)]
+        return [Turn("user", notes_prompt(lines, question)), Turn("assistant", answer)]
+
+
+def _moved(note: Note, by_s: float) -> Note:
+    return replace(note, start_s=note.start_s + by_s, end_s=note.end_s + by_s)
+
+
+def _again(told: Sequence[Note], rng: random.Random) -> list[Note]:
+    """Up to two of the events again, up to five times each, minutes later."""
+    more = []
+    for _ in range(int(rng.random() * 3)):
+        note = told[int(rng.random() * len(told))]
+        more += [_moved(note, 5.0 + rng.random() * 1200) for _ in range(int(rng.random() * 6))]
+    return more
+
+
+def _shown(told: Sequence[Note], question: str, rng: random.Random) -> list[Note]:
+    """Notes on who the question names, as far as they fit, and a few others."""
+    about = [note for note in told if note.key and note.key[0] in question]
+    if len(about) < _SHOWN:
+        others = [note for note in told if note not in about]
+        for _ in range(min(len(others), int(rng.random() * 4), _SHOWN - len(about))):
+            about.append(others.pop(int(rng.random() * len(others))))
+    return about
