@@ -17,7 +17,7 @@ from eval.stats import mean_of_shares, wilson
 from v2t.world import lexicon as lex
 
 SECONDS_OFF = 0.5
-_TIMED = ("when", "duration")
+_TIMED = ("when", "duration", "span")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _FILL = {"a", "an", "the", "it", "is", "are", "they", "he", "she", "there", "toward", "towards", "to"}
 _SAME = {word: str(number) for number, word in lex.NUMBERS.items()} | {"none": "0", "zero": "0", "no": "0"}
@@ -48,7 +48,7 @@ def judge(kind: str, answer: str | None, reference: str) -> str:
         if said is None:
             return "unreadable"
         return "right" if said == yes_or_no(reference) else "wrong"
-    if kind in _TIMED:
+    if kind in _TIMED and _NUMBER.search(reference):
         said_s, true_s = ([float(n) for n in _NUMBER.findall(text)] for text in (answer, reference))
         if len(said_s) != len(true_s):
             return "wrong" if said_s else "unreadable"
