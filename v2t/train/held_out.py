@@ -1,12 +1,11 @@
 """Figures on held-out clips while a captioner trains: what its heads know, what its captions say.
 
-In: a captioner and clips of the world with their truth. Out: shares in [0, 1]. These are quick figures to steer a
-training by; the product's own measure is `v2t-eval score`, which lies above this layer.
+In: a captioner and clips of the world with their truth. Out: shares in [0, 1], captions compared as `v2t-eval score`
+compares them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,53 +15,9 @@ from v2t.base.runtime import to_device
 from v2t.data.chat import IGNORE, Turn, pieces
 from v2t.data.collate import Batch
 from v2t.train.caption_task import CaptionTask
+from v2t.world.comparison import compare
 from v2t.world.read_text import parse
-from v2t.world.stated import Stated, truth
 from v2t.world.words import PROMPTS
-
-Share = tuple[float, float]  # right, of
-
-
-def compare(text: str, facts: dict[str, Any]) -> dict[str, Share]:
-    """What a caption says rightly: (right, of) for place, actor, color, count, action, direction, order, all."""
-    said, true = parse(text), truth(facts)
-    found = {
-        "place": _same([s.place for s in said.shots], [s.place for s in true.shots]),
-        "actor": _overlap([a.kind for a in said.actors], [a.kind for a in true.actors]),
-        "color": _overlap([(a.kind, a.color) for a in said.actors], [(a.kind, a.color) for a in true.actors]),
-        "count": _overlap([(a.kind, a.count) for a in said.actors], [(a.kind, a.count) for a in true.actors]),
-        "action": _overlap(_acts(said), _acts(true)),
-    }
-    directed = [(kind, action, event.direction) for (kind, action), event in _told(true) if event.direction]
-    if directed:
-        found["direction"] = _overlap([(k, a, e.direction) for (k, a), e in _told(said) if e.direction], directed)
-    if len(true.steps()) > 1:
-        order = [sorted(e.action for e in step) for step in true.steps()]
-        found["order"] = (float([sorted(e.action for e in step) for step in said.steps()] == order), 1.0)
-    found["all"] = (float(all(right == of for right, of in found.values())), 1.0)
-    return found
-
-
-def _told(stated: Stated) -> list[tuple[tuple[str | None, str], Any]]:
-    """Events with the kind of their actor."""
-    actors = stated.actors
-    return [
-        ((actors[e.actor].kind if e.actor is not None and e.actor < len(actors) else None, e.action), e)
-        for e in stated.events
-    ]
-
-
-def _acts(stated: Stated) -> list[tuple[str | None, str]]:
-    return [pair for pair, _ in _told(stated)]
-
-
-def _same(said: Sequence[Any], true: Sequence[Any]) -> Share:
-    return float(sum(a == b for a, b in zip(said, true, strict=False))), float(len(true))
-
-
-def _overlap(said: Sequence[Any], true: Sequence[Any]) -> Share:
-    """How many of the true ones are said, each as often as it is true."""
-    return float(sum((Counter(said) & Counter(true)).values())), float(len(true))
 
 
 def head_figures(task: CaptionTask, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
@@ -113,12 +68,14 @@ def caption_figures(
         visual = task.model.model.projector(task.query_tokens(to_device(batch, device)))  # (S, Q, D_llm)
         shown = clip_texts[len(texts) : len(texts) + len(visual)]
         texts += write_captions(task.model, visual, shown, tokenizer, style, max_new_tokens)
-    totals: dict[str, list[float]] = {}
+    totals: dict[str, list[int]] = {"joint": [0, 0]}
     for text, true in zip(texts, facts, strict=True):
-        for name, (right, of) in compare(text, true).items():
-            row = totals.setdefault(name, [0.0, 0.0])
+        found = compare(parse(text), true, style)
+        counts = {name: (tally.right, tally.num) for name, tally in found.tallies.items()}
+        for name, (right, of) in {**counts, "joint": (int(found.joint), 1)}.items():
+            row = totals.setdefault(name, [0, 0])
             row[0], row[1] = row[0] + right, row[1] + of
-    return {f"caption_{name}": right / max(1.0, of) for name, (right, of) in totals.items()}, texts
+    return {f"caption_{name}": right / max(1, of) for name, (right, of) in totals.items()}, texts
 
 
 def write_captions(
