@@ -8,16 +8,20 @@ there an owner from another machine counts as alive while its heartbeat (the fil
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import json
 import os
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from v2t.base.errors import UsageError
+from v2t.base.files import TEMPORARY
 from v2t.base.log import logger, printable
 
 HEARTBEAT_STALE_S = 600.0
@@ -47,7 +51,7 @@ class FolderLock:
             except OSError as error:
                 owner = self._owner()
                 # A run killed in the moment it starts a child leaves the lock with that child until it has begun.
-                if error.errno in (errno.EWOULDBLOCK, errno.EACCES) and _is_dead(owner) and time.monotonic() < deadline:
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES) and is_dead(owner) and time.monotonic() < deadline:
                     time.sleep(0.02)
                     continue
                 os.close(self._handle)
@@ -73,40 +77,96 @@ class FolderLock:
         """Tell other machines that this run is alive."""
         os.utime(self._handle)
 
+    def holder(self) -> dict[str, Any]:
+        """Who holds the lock now; {} when nobody does. Takes nothing and waits for nobody."""
+        try:
+            self._handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return {}
+        try:
+            owner = self._owner()
+            is_held = owner and not is_dead(owner) and (_is_here(owner) or self._age_s() < HEARTBEAT_STALE_S)
+            return owner if is_held else {}
+        finally:
+            os.close(self._handle)
+            self._handle = -1
+
     def _age_s(self) -> float:
-        return time.time() - os.fstat(self._handle).st_mtime
+        return file_system_time(self.path.parent) - os.fstat(self._handle).st_mtime
 
     def _owner(self) -> dict[str, Any]:
-        text = os.pread(self._handle, 4096, 0)
-        try:
-            owner = json.loads(text) if text else {}
-        except ValueError:
-            owner = {"pid": "unknown"}  # a crash while the owner was being written
-        return owner if isinstance(owner, dict) else {"pid": "unknown"}
+        return parse_owner(os.pread(self._handle, 4096, 0))
 
     def _write_owner(self) -> None:
-        owner = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "command": printable(" ".join(sys.argv), 500),
-        }
         os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, json.dumps(owner).encode(), 0)
+        os.pwrite(self._handle, json.dumps(me()).encode(), 0)
 
     def _refusal(self, owner: dict[str, Any]) -> UsageError:
-        who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'this machine')}"
         return UsageError(
-            f"another run holds {printable(str(self.path.parent.parent))}: {who}, started {owner.get('started', '?')}",
+            f"another run holds {printable(str(self.path.parent.parent))}: {describe(owner)}",
             code="LOCKED",
             hint="wait for it, or give this run another -o",
         )
 
 
-def _is_dead(owner: dict[str, Any]) -> bool:
+def describe(owner: dict[str, Any]) -> str:
+    """An owner in words."""
+    who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'an unknown machine')}"
+    return f"{who}, started {owner.get('started', '?')}"
+
+
+def file_system_time(folder: Path) -> float:
+    """The clock that dates the files of a folder, in seconds since 1970: on a share that is the server's."""
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
+    try:
+        os.utime(handle)
+        return os.fstat(handle).st_mtime
+    finally:
+        os.close(handle)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def me() -> dict[str, Any]:
+    """What this process is, for a lock or a lease."""
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": printable(" ".join(sys.argv), 500),
+    }
+
+
+def parse_owner(text: bytes) -> dict[str, Any]:
+    """The owner that a file holds; {} when it is empty."""
+    try:
+        owner = json.loads(text) if text else {}
+    except ValueError:
+        owner = None  # a crash while the owner was being written
+    return owner if isinstance(owner, dict) else {"pid": "unknown"}
+
+
+@functools.cache
+def _machine() -> str:
+    """What tells this machine and its table of processes from all others: containers may share a host's name."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _is_here(owner: dict[str, Any]) -> bool:
+    if "machine" in owner:
+        return owner["machine"] == _machine()
+    return owner.get("host") == socket.gethostname()
+
+
+def is_dead(owner: dict[str, Any]) -> bool:
     """Whether the owner was a process of this machine that is gone; False when that cannot be said."""
     pid = owner.get("pid")
-    if not isinstance(pid, int) or owner.get("host") != socket.gethostname():
+    if not isinstance(pid, int) or not _is_here(owner):
         return False
     try:
         os.kill(pid, 0)
