@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from v2t.base.errors import CineloopError
+from v2t.video.cuts import find_cuts
 from v2t.video.decode import Limits, Request, SampleSpec, decode, warm_up
-from v2t.video.probe import probe
+from v2t.video.opened import LastFile
 
 _ROUND = 1 << 20
 _GRACE_S = 30
@@ -95,14 +96,14 @@ class _Link:
 
 
 def _serve(link: _Link, limits: Limits, threads: int) -> None:
-    arena = Arena()
+    arena, last = Arena(), LastFile()
     while True:
         message = link.receive()
         if message is None:
             return
-        signal.alarm(math.ceil(limits.timeout_s * 4) + _GRACE_S)  # default action: the kernel ends this process
+        _set_alarm(limits)
         try:
-            reply, descriptor = _answer(link, arena, message, limits, threads)
+            reply, descriptor = _answer(link, arena, last, message, limits, threads)
         except CineloopError as error:
             reply, descriptor = {"error": {"kind": type(error).__name__, **error.record()}}, None
         except MemoryError:
@@ -120,13 +121,29 @@ def _serve(link: _Link, limits: Limits, threads: int) -> None:
             arena.unsent = None
 
 
+def _set_alarm(limits: Limits) -> None:
+    signal.alarm(math.ceil(limits.timeout_s * 4) + _GRACE_S)  # default action: the kernel ends this process
+
+
 def _answer(
-    link: _Link, arena: Arena, message: dict[str, Any], limits: Limits, threads: int
+    link: _Link, arena: Arena, last: LastFile, message: dict[str, Any], limits: Limits, threads: int
 ) -> tuple[dict[str, Any], int | None]:
     path = message["path"].encode("latin-1")
+
+    def started(name: str) -> None:
+        """Tell the parent what works now; its clock and ours begin anew."""
+        _set_alarm(limits)
+        link.send({"started": name})
+
     if message["op"] == "probe":
-        info = asdict(probe(path, max_pixels=limits.max_pixels, max_duration_s=limits.max_duration_s))
+        with last.open(path) as opened:
+            info = asdict(opened.info(limits, lambda: started("")))
         return {"info": {**info, "path": ""}}, None
+    if message["op"] == "cuts":
+        with last.open(path) as opened:
+            window = {"start_s": message["start_s"], "end_s": message["end_s"]}
+            found = find_cuts(opened, limits, **window, threads=threads, beat=lambda: started("pyav"))
+        return {"cuts": found}, None
     request = Request(
         spec=SampleSpec(**message["spec"]),
         size=tuple(message["size"]) if message["size"] else None,
@@ -134,7 +151,7 @@ def _answer(
         decoders=tuple(message["decoders"]),
         threads=threads,
     )
-    frames = decode(path, request, allocate=arena.allocate, started=lambda name: link.send({"started": name}))
+    frames = decode(path, request, allocate=arena.allocate, started=started, last=last)
     if not arena.holds(frames.pixels):  # frames were left out, so the rest was moved elsewhere
         arena.allocate(frames.pixels.shape)[...] = frames.pixels
     reply = {

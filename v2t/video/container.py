@@ -74,6 +74,12 @@ class Source:
         """The path as text that can be printed and encoded, whatever bytes it has."""
         return self.path.decode("utf-8", "backslashreplace")
 
+    @property
+    def identity(self) -> tuple[bytes, int, int, int, int]:
+        """What tells this very state of this very file from any other: path, device, inode, size, date."""
+        status = os.fstat(self.descriptor)
+        return self.path, status.st_dev, status.st_ino, self.size, self.modified_ns
+
     def check_unchanged(self) -> None:
         """Raises ItemError CHANGED when the file was written to since it was opened."""
         now = os.fstat(self.descriptor)

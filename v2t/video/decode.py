@@ -13,6 +13,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,16 +21,18 @@ import numpy as np
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.video.canvas import Allocate, Canvas, Limits
-from v2t.video.container import Layout, Source, open_source, read_layout
+from v2t.video.container import Source
 from v2t.video.frames import Frames
+from v2t.video.opened import LastFile, Opened
 from v2t.video.sample import SampleSpec, choose
-from v2t.video.table import Table, read_table
+from v2t.video.table import Table
 from v2t.video.walk import motion_grid, read_pyav
 
 DECODERS = ("decord", "torchcodec", "pyav")
 _MODULES = {"decord": "decord", "torchcodec": "torchcodec", "pyav": "av"}
 _NARROWEST_DECORD = 64  # decord 0.6 mistakes padded rows for more channels in narrower frames
 _INDEXED = ("mov", "matroska", "avi", "flv")  # FFmpeg's names of containers with an index of intra frames
+_LONG = 3000  # frames; a longer film is worth seeking in
 _BATCH_BYTES = 96 << 20  # what decord holds at a time beside the result
 
 
@@ -73,6 +76,7 @@ def decode(
     *,
     allocate: Allocate | None = None,
     started: Callable[[str], None] = lambda name: None,
+    last: LastFile | None = None,
 ) -> Frames:
     """Read frames of a video or image file, in this process.
 
@@ -80,7 +84,8 @@ def decode(
         path: the file.
         request: what to read and how.
         allocate: gives the uint8 array the pixels are written to, for a shape (T, H, W, 3).
-        started: called with a decoder's name before it is started.
+        started: called with a decoder's name before it is started, and with "" while a long file is looked through.
+        last: the file that was read last; given back to the next call, the parts of one film cost no second look.
 
     Raises:
         ItemError: the codes of `probe`, DECODE_ERROR when no decoder gives a frame, CHANGED when the file did.
@@ -88,15 +93,13 @@ def decode(
     """
     request = request or Request()
     allocate = allocate or (lambda shape: np.empty(shape, dtype=np.uint8))
-    limits = request.limits
-    with open_source(path) as source:
-        layout = read_layout(source)
-        if layout.is_image:
-            frames = _decode_image(source, request, allocate)
+    with ExitStack() as stack:
+        opened = stack.enter_context((last or stack.enter_context(LastFile())).open(path))
+        if opened.layout.is_image:
+            frames = _decode_image(opened.source, request, allocate)
         else:
-            table = read_table(source, layout, max_pixels=limits.max_pixels, max_duration_s=limits.max_duration_s)
-            frames = _decode_video(source, layout, table, request, allocate, started)
-        source.check_unchanged()
+            frames = _decode_video(opened, request, allocate, started)
+        opened.source.check_unchanged()
     return frames
 
 
@@ -138,20 +141,14 @@ def _span(spec: SampleSpec, duration_s: float) -> tuple[float, float]:
     return start, max(0.0, end - start)
 
 
-def _decode_video(
-    source: Source,
-    layout: Layout,
-    table: Table,
-    request: Request,
-    allocate: Allocate,
-    started: Callable[[str], None],
-) -> Frames:
-    positions = _positions(source, layout, table, request, started)
+def _decode_video(opened: Opened, request: Request, allocate: Allocate, started: Callable[[str], None]) -> Frames:
+    source, table = opened.source, opened.table(request.limits, lambda: started(""))
+    positions = _positions(opened, table, request, started)
     stored = (table.info.height, table.info.width)
     canvas = Canvas(len(positions), stored, request.size, request.limits, allocate)
     unfit: dict[str, str] = {}
     failed: dict[str, str] = {}
-    for name in request.decoders:
+    for name in _order(request.decoders, table, positions):
         reason = "not installed" if not installed(name) else _unfit_for(name, table)
         if reason:
             unfit[name] = reason
@@ -159,7 +156,7 @@ def _decode_video(
         started(name)
         canvas.there[:] = False
         try:
-            notes = _READERS[name](source, layout, table, positions.tolist(), canvas, request.threads)
+            notes = _READERS[name](opened, table, positions.tolist(), canvas, request.threads)
         except ItemError:
             raise
         except Exception as error:  # decoders raise classes of their own; each becomes a reason in the record
@@ -172,8 +169,17 @@ def _decode_video(
         names = ", ".join(request.decoders)
         raise MissingDependencyError(f"none of the decoders {names} is installed", hint="pip install av")
     reasons = "; ".join(f"{name}: {reason}" for name, reason in {**unfit, **failed}.items())
-    code = "TRUNCATED" if layout.missing_bytes else "DECODE_ERROR"
+    code = "TRUNCATED" if opened.layout.missing_bytes else "DECODE_ERROR"
     raise ItemError(f"no decoder could read {source.name!r}: {reasons}", code=code)
+
+
+def _order(decoders: tuple[str, ...], table: Table, positions: np.ndarray) -> list[str]:
+    """The decoders in order. For a small part of a long film PyAV goes first: the others look through all of the film
+    each time before they give a frame, PyAV goes on from where it stands.
+    """
+    span = int(positions[-1] - positions[0]) + 1
+    is_part = len(table.times_s) > _LONG and span < len(table.times_s) / 4
+    return sorted(decoders, key=lambda name: name != "pyav") if is_part and table.pts is not None else list(decoders)
 
 
 def _fallbacks(failed: dict[str, str], name: str) -> list[str]:
@@ -223,13 +229,11 @@ def _unfit_for(name: str, table: Table) -> str:
     return ""
 
 
-def _positions(
-    source: Source, layout: Layout, table: Table, request: Request, started: Callable[[str], None]
-) -> np.ndarray:
+def _positions(opened: Opened, table: Table, request: Request, started: Callable[[str], None]) -> np.ndarray:
     spec, grid, energy = request.spec, np.zeros(0), np.zeros(0)
     if spec.sampler == "motion":
         started("pyav")
-        grid, energy = motion_grid(source, layout, table, spec, request.threads)
+        grid, energy = motion_grid(opened, table, spec, request.threads)
     return choose(
         spec,
         table.times_s,
@@ -253,16 +257,14 @@ class _Borrowed:
         return (1, 0)  # CPU
 
 
-def _read_decord(
-    source: Source, layout: Layout, table: Table, positions: list[int], canvas: Canvas, threads: int
-) -> list[str]:
+def _read_decord(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[str]:
     import decord
 
     if table.info.rotation and not decord.__version__.startswith("0.6"):
         raise _Unfit(f"decord {decord.__version__} is not known to apply rotation")
     decord.logging.set_level(decord.logging.QUIET)
     # fault_tol: raise when even one frame was replaced by the one before.
-    reader = decord.VideoReader(source.address, num_threads=threads, fault_tol=1e-9)
+    reader = decord.VideoReader(opened.source.address, num_threads=threads, fault_tol=1e-9)
     if len(reader) != len(table.times_s):
         raise _Unfit(f"decord counts {len(reader)} frames, {len(table.times_s)} are there")
     starts = np.asarray(reader.get_frame_timestamp(list(range(len(reader)))), dtype=np.float64)[:, 0]  # (N,)
@@ -281,13 +283,11 @@ def _read_decord(
     return []
 
 
-def _read_torchcodec(
-    source: Source, layout: Layout, table: Table, positions: list[int], canvas: Canvas, threads: int
-) -> list[str]:
+def _read_torchcodec(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[str]:
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(
-        source.address, stream_index=table.stream, num_ffmpeg_threads=threads or 1, dimension_order="NHWC"
+        opened.source.address, stream_index=table.stream, num_ffmpeg_threads=threads or 1, dimension_order="NHWC"
     )
     steps = np.diff(table.times_s)
     tolerance = 0.5 * float(steps.min()) if len(steps) else 1.0

@@ -82,6 +82,11 @@ class DecoderProcess:
             info[name] = tuple(info[name])
         return VideoInfo(**info)
 
+    def cuts(self, path: bytes, start_s: float | None, end_s: float | None) -> list[float]:
+        """See `DecoderPool.cuts`."""
+        message = {"op": "cuts", "path": path.decode("latin-1"), "start_s": start_s, "end_s": end_s}
+        return [float(second) for second in self._ask(message)["cuts"]]
+
     def decode(self, path: bytes, request: Request) -> Frames:
         """See `DecoderPool.decode`."""
         message = {
@@ -128,7 +133,7 @@ class DecoderProcess:
         return reply
 
     def _reply(self, timeout_s: float, *, watch: bool) -> dict[str, Any]:
-        """The next reply; every decoder that starts gets the full time again.
+        """The next reply; every decoder that starts, and every stretch of a long film done, gets the full time again.
 
         Raises:
             Died: DECODE_TIMEOUT, OUT_OF_MEMORY or DECODER_CRASH.

@@ -7,6 +7,7 @@ Letters: N frames of the file.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -19,6 +20,7 @@ from v2t.video.probe import VideoInfo
 from v2t.video.stream import check_pixels, default_stream, demuxed, open_container
 
 _LONGEST_LAST_FRAME_S = 3600.0
+_BEAT_S = 600.0
 _HDR = {16: "PQ", 18: "HLG"}
 
 
@@ -50,15 +52,20 @@ class Table:
 
 
 def read_table(
-    source: Source, layout: Layout, *, max_pixels: int | None = None, max_duration_s: float | None = None
+    source: Source,
+    layout: Layout,
+    *,
+    max_pixels: int | None = None,
+    max_duration_s: float | None = None,
+    beat: Callable[[], None] = lambda: None,
 ) -> Table:
-    """Every frame of the default video stream; see `probe` for the errors."""
+    """Every frame of the default video stream; see `probe` for the errors. `beat` is called every ten film minutes."""
     check_pixels(*layout.size, max_pixels, source.name)
     with open_container(source, layout) as container:
         stream = default_stream(container, source, layout)
         height, width = stream.codec_context.height, stream.codec_context.width
         check_pixels(height, width, max_pixels, source.name)
-        packets = _Packets(container, stream, layout, max_duration_s, source.name)
+        packets = _Packets(container, stream, layout, max_duration_s, source.name, beat)
         if not packets.rows:
             code = "TRUNCATED" if layout.missing_bytes else "NO_FRAMES"
             raise ItemError(f"the video stream holds no frame: {source.name!r}", code=code)
@@ -112,7 +119,15 @@ def _first_frame(container: Any, stream: Any, packets: _Packets, source: Source)
 class _Packets:
     """The packets of one stream: (pts, dts, duration, key) each, and what was odd about them."""
 
-    def __init__(self, container: Any, stream: Any, layout: Layout, max_duration_s: float | None, name: str) -> None:
+    def __init__(
+        self,
+        container: Any,
+        stream: Any,
+        layout: Layout,
+        max_duration_s: float | None,
+        name: str,
+        beat: Callable[[], None],
+    ) -> None:
         self.stream = stream
         self.container_name = container.format.name.split(",")[0]
         self.base: Fraction = stream.time_base or Fraction(1, 1000)
@@ -120,6 +135,7 @@ class _Packets:
         self.cut = self.hidden = self.reconfigured = 0
         longest = None if max_duration_s is None else max_duration_s / float(self.base)
         start: int | None = None
+        per_beat, next_beat = _BEAT_S / float(self.base), _BEAT_S / float(self.base)
         for packet in demuxed(container, stream):
             if packet.size == 0:
                 continue
@@ -132,15 +148,18 @@ class _Packets:
             if self.rows and packet.has_sidedata("new_extradata"):
                 self.reconfigured += 1
             at = packet.pts if packet.pts is not None else packet.dts
-            if at is not None and longest is not None:
+            if at is not None:
                 start = at if start is None else min(start, at)
-                if at - start > longest:
+                if longest is not None and at - start > longest:
                     seconds = (at - start) * float(self.base)
                     raise ItemError(
                         f"the video lasts at least {seconds:.0f} s, the limit is {max_duration_s:.0f} s: {name!r}",
                         code="TOO_LONG",
                         hint="give a window (start_s, end_s) of a shorter file, or raise max_duration_s",
                     )
+            if at is not None and start is not None and at - start > next_beat:
+                next_beat = at - start + per_beat
+                beat()
             self.rows.append((packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
 
     @property

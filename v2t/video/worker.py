@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 from v2t.base.errors import ItemError, UsageError
 from v2t.video.decode import DECODERS, Limits, Request, installed
@@ -21,6 +23,7 @@ from v2t.video.process import DecoderProcess, Died
 from v2t.video.sample import SampleSpec
 
 __all__ = ["DecoderPool", "Limits", "SampleSpec"]
+T = TypeVar("T")
 
 
 class DecoderPool:
@@ -81,7 +84,29 @@ class DecoderPool:
 
     def probe(self, path: str | bytes | os.PathLike[str]) -> VideoInfo:
         """`v2t.video.probe.probe` within the limits of this pool; blocks, raises as `decode` does."""
-        return self._executor.submit(self._probe, os.path.abspath(os.fsencode(path))).result()
+        return self.submit_probe(path).result()
+
+    def submit_probe(self, path: str | bytes | os.PathLike[str]) -> Future[VideoInfo]:
+        """As `probe`, at once: a future of the info."""
+        name = os.path.abspath(os.fsencode(path))
+        return self._executor.submit(self._asked, name, lambda child: child.probe(name))
+
+    def cuts(
+        self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
+    ) -> list[float]:
+        """Seconds of the file at which a new shot begins, in order; [] for a video without cuts. Blocks.
+
+        The whole window is decoded; the time limit holds for each minute of film. Raises as `decode` does, and
+        MissingDependencyError without PySceneDetect. See `v2t.video.cuts`.
+        """
+        return self.submit_cuts(path, start_s, end_s).result()
+
+    def submit_cuts(
+        self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
+    ) -> Future[list[float]]:
+        """As `cuts`, at once: a future of the seconds."""
+        name = os.path.abspath(os.fsencode(path))
+        return self._executor.submit(self._asked, name, lambda child: child.cuts(name, start_s, end_s))
 
     def pids(self) -> list[int]:
         """Process ids of the living children."""
@@ -129,10 +154,11 @@ class DecoderPool:
             self._mine.child = None
         child.kill()
 
-    def _probe(self, path: bytes) -> VideoInfo:
+    def _asked(self, path: bytes, question: Callable[[DecoderProcess], T]) -> T:
+        """The answer of this thread's child."""
         child = self._child()
         try:
-            return child.probe(path)
+            return question(child)
         except Died as death:
             self._drop(child)
             raise self._item_error(path, death) from death
