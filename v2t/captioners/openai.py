@@ -1,0 +1,356 @@
+"""Any OpenAI-compatible server, vLLM first: `--model openai:URL[#model]`.
+
+In: conversations with `Frames` that were sampled here. Out: answers of `POST URL/chat/completions`. A video travels as
+one `data:video/jpeg` list of JPEGs with the indices and the rate that give its true times (`media_io_kwargs`, vLLM), so
+that the server neither samples again nor guesses; a server that does not take those (`load` finds out with one tiny
+request) gets images, each after its time in words. The HTTP side is `v2t.captioners.endpoint`. Proxies of the
+environment are used when `use_env_proxy` asks for it, for clips are private and a server mostly stands nearby.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import cached_property
+from itertools import chain
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.base.files import text_key
+from v2t.base.log import logger
+from v2t.captioners import CaptionOutput, Conversation, Decoding
+from v2t.captioners.endpoint import Endpoint, Refusal
+from v2t.captioners.patience import Patience, TryAgain
+from v2t.captioners.payload import content, text_of, tiny_jpeg, video_metadata, without_reasoning
+from v2t.video.sample import SampleSpec
+
+T = TypeVar("T")
+_FORMS = ("auto", "video", "images")
+_FAILURES_IN_A_ROW = 16  # with nothing answered in between it is the server and not the clips
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+# What a server may not know, and what is sent then instead; None leaves it out.
+_STAND_INS: dict[str, str | None] = {
+    "max_tokens": "max_completion_tokens",
+    "repetition_penalty": None,
+    "temperature": None,
+    "seed": None,
+}
+_UNKNOWN = re.compile(r"unsupported|not support|unrecogni|unknown|not permitted|unexpected|extra", re.IGNORECASE)
+
+
+class Captioner:
+    """A captioner behind an address (see `v2t.captioners.CaptionerLike`). Threads may share it.
+
+    Args:
+        model: "openai:URL[#model]", such as openai:http://localhost:8000/v1. Without a model's name the server must
+            serve a single one. Keys never stand here: they come from the environment.
+        device, dtype: the server's business; not used.
+        frames_as: "video", "images", or "auto", which asks the server.
+        max_side: frames whose longer side exceeds it are scaled down to it, pixels, >= 16.
+        quality: of the JPEGs, 1 to 100.
+        concurrency: requests in flight, >= 1.
+        connect_s, read_s, total_s, retries, backoff_s: see `v2t.captioners.patience.Patience`.
+        api_key_env: the environment variable that holds the key.
+        use_env_proxy: honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+
+    Raises:
+        UsageError: an address or a value that cannot be. MissingDependencyError: the named variable is not set.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        frames_as: str = "auto",
+        max_side: int = 768,
+        quality: int = 90,
+        concurrency: int = 16,
+        connect_s: float = 10.0,
+        read_s: float = 300.0,
+        total_s: float = 900.0,
+        retries: int = 6,
+        backoff_s: float = 1.0,
+        api_key_env: str = "OPENAI_API_KEY",
+        use_env_proxy: bool = False,
+    ) -> None:
+        url, self._asked_for = _address(model)
+        if frames_as not in _FORMS:
+            raise UsageError(f"frames_as must be one of {', '.join(_FORMS)}, got {frames_as!r}")
+        for name, value, least, most in (
+            ("max_side", max_side, 16, 16384),
+            ("quality", quality, 1, 100),
+            ("concurrency", concurrency, 1, 1024),
+            ("retries", retries, 0, 1000),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise UsageError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
+        # No small letters: a key put here by mistake is then not repeated by any message.
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", str(api_key_env)):
+            raise UsageError("api_key_env must be the NAME of an environment variable, in capitals, never a key itself")
+        self.spec = SampleSpec(sampler="fps", fps=2.0, max_frames=64)
+        self.frame_size = None
+        self.concurrency = concurrency
+        self.about = f"served at {url}"
+        self._max_side, self._quality, self._frames_as = max_side, quality, frames_as
+        patience = Patience(connect_s=connect_s, read_s=read_s, total_s=total_s, retries=retries, backoff_s=backoff_s)
+        self._endpoint = Endpoint(
+            url, key_env=api_key_env, patience=patience, concurrency=concurrency, use_env_proxy=use_env_proxy
+        )
+        if api_key_env != "OPENAI_API_KEY" and not self._endpoint.has_key:
+            raise MissingDependencyError(
+                f"the environment variable {api_key_env} is not set", code="SERVER_KEY", hint="put the key into it"
+            )
+        self._form: str | None = None
+        self._stand_ins: dict[str, str | None] = {}
+        self._failures = 0
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The model's id. The first look may ask the server, see `_card`."""
+        return str(self._asked_for or self._card["id"])
+
+    @cached_property
+    def revision(self) -> str:
+        """Hash of what the server says its model is, "unknown" where it does not say. `created` is left out: in vLLM
+        it is the time of the question."""
+        root = self._card.get("root")
+        return text_key(f"{self.name}={root}".encode("utf-8", "surrogatepass"))[:12] if root else "unknown"
+
+    @cached_property
+    def _card(self) -> dict[str, Any]:
+        """The model's entry in URL/models; empty where there is none but a name was given.
+
+        Raises:
+            MissingDependencyError: no server, or it serves no model. UsageError: several, and none was named.
+        """
+        try:
+            listed = self._endpoint.get("/models", self._endpoint.patience.at_most(total_s=20.0, retries=2)).get("data")
+        except MissingDependencyError as problem:
+            if problem.code != "SERVER_MODEL" or not self._asked_for:
+                raise
+            return {}  # it has no list
+        except ItemError as problem:
+            raise MissingDependencyError(problem.message, code="SERVER", hint="is it running?") from None
+        cards = {
+            card["id"]: card
+            for card in (listed if isinstance(listed, list) else [])
+            if isinstance(card, dict) and isinstance(card.get("id"), str) and card["id"].isprintable() and card["id"]
+        }
+        if self._asked_for:
+            return cards.get(self._asked_for, {})
+        if len(cards) == 1:
+            return next(iter(cards.values()))
+        names = self._endpoint.scrubbed(", ".join(list(cards)[:20]), 1000)
+        if cards:
+            raise UsageError(f"{self._endpoint.url} serves several models: {names}", hint="name one: openai:URL#model")
+        raise MissingDependencyError(
+            f"{self._endpoint.url} lists no model", code="SERVER_MODEL", hint="name it: openai:URL#model"
+        )
+
+    def load(self) -> None:
+        """Find out in which form the server takes frames, unless `frames_as` says.
+
+        Raises:
+            MissingDependencyError: no server, no model, or no valid key.
+        """
+        url = urlsplit(self._endpoint.url)
+        if url.scheme == "http" and url.hostname not in _LOCAL_HOSTS and self._endpoint.has_key:
+            logger.warning("the key for %s travels unencrypted: use https where you can", url.hostname)
+        if self._frames_as != "auto":
+            self._form = self._frames_as
+            return
+        self._form, why = self._ask_for_form()
+        if why:
+            logger.warning("frames go to %s as images with their times in words: %s", self.name, why)
+
+    def _ask_for_form(self) -> tuple[str, str]:
+        """How the server wants frames, and why not as a video.
+
+        The question is a video of one frame with two frame numbers. A server that reads them says that they do not
+        match; one that answers has not read them, and would make up times and drop frames in silence.
+        """
+        metadata = {"fps": 1.0, "frames_indices": [0, 1], "total_num_frames": 2, "num_frames": 1}
+        part = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{tiny_jpeg()}"}}
+        words = {"type": "text", "text": "?"}
+        try:
+            self._probe([part, words], media_io_kwargs={"video": metadata})
+        except Refusal as refusal:
+            if "frames_indices" in refusal.message:
+                return "video", ""
+            if "trust-request-mm-kwargs" in refusal.message:
+                return "images", "a vLLM server takes the true times of a video with --trust-request-mm-kwargs only"
+            return "images", refusal.message
+        except ItemError as problem:
+            # Some servers answer 500 to a content they do not know, others are ill: ask without it.
+            try:
+                self._probe([words])
+            except ItemError as still:
+                if not isinstance(still, Refusal):
+                    raise MissingDependencyError(still.message, code="SERVER", hint="is it well?") from None
+            return "images", problem.message
+        return "images", "it does not read the times of a video"
+
+    def _probe(self, parts: list[dict[str, Any]], **more: Any) -> None:
+        body = {"model": self.name, "messages": [{"role": "user", "content": parts}], "max_tokens": 1, **more}
+        patience = self._endpoint.patience
+        self._endpoint.post("/chat/completions", body, lambda reply: reply, patience.at_most(retries=2))
+
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
+        """See `CaptionerLike.answer`. Several conversations are sent at once, `concurrency` at most."""
+        if len(conversations) == 1:
+            return [self._answer(conversations[0], decoding)]
+        with ThreadPoolExecutor(min(self.concurrency, len(conversations) or 1)) as threads:
+            return list(threads.map(lambda conversation: self._answer(conversation, decoding), conversations))
+
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+        """See `CaptionerLike.stream`. Reasoning is left out where it begins with its tag; where the server's template
+        has written that already, only `answer` can tell."""
+
+        def begin(body: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+            events = self._endpoint.stream("/chat/completions", body)
+            return next(events, {}), events
+
+        first, rest = self._asked(begin, conversation, decoding, stream=True)
+        with closing(rest):  # type: ignore[type-var]
+            yield from without_reasoning(map(self._piece, chain([first], rest)))
+
+    def _answer(self, conversation: Conversation, decoding: Decoding) -> CaptionOutput:
+        try:
+            output = self._asked(
+                lambda body: self._endpoint.post("/chat/completions", body, self._output), conversation, decoding
+            )
+        except ItemError as problem:
+            with self._lock:
+                self._failures += problem.code in ("SERVER_ERROR", "BAD_REQUEST")
+                if self._failures < _FAILURES_IN_A_ROW:
+                    raise
+            raise MissingDependencyError(
+                f"{self._failures} requests failed in a row: {problem.message}",
+                code="SERVER",
+                hint=problem.hint,
+            ) from problem
+        with self._lock:
+            self._failures = 0
+        return output
+
+    def _asked(
+        self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding, stream: bool = False
+    ) -> T:
+        """What `send` makes of the request; again without a parameter that the server turns out not to know."""
+        request = self._request(conversation, decoding) | ({"stream": True} if stream else {})
+        while True:
+            with self._lock:
+                stand_ins = dict(self._stand_ins)
+            renamed = ((stand_ins.get(key, key), value) for key, value in request.items())
+            known = {key: value for key, value in renamed if key is not None}
+            try:
+                return send(known)
+            except Refusal as refusal:
+                missing = _unknown_to_server(refusal, known)
+                if missing is None:
+                    raise
+                with self._lock:
+                    if missing not in self._stand_ins:
+                        self._stand_ins[missing] = _STAND_INS[missing]
+                        logger.warning("%s does not take %s", self.name, missing)
+
+    def _request(self, conversation: Conversation, decoding: Decoding) -> dict[str, Any]:
+        if self._form is None:
+            raise RuntimeError("load() the captioner first")
+        videos = [frames for message in conversation for frames in message.videos]
+        # vLLM takes one set of times for all videos of a request.
+        as_video = self._form == "video" and len(videos) == 1
+        request: dict[str, Any] = {
+            "model": self.name,
+            "messages": [
+                {"role": m.role, "content": content(m, as_video, self._max_side, self._quality)} for m in conversation
+            ],
+            "max_tokens": decoding.max_new_tokens,
+            "temperature": decoding.temperature,
+            "seed": decoding.seed,
+        }
+        if decoding.repetition_penalty != 1.0:
+            request["repetition_penalty"] = decoding.repetition_penalty
+        if as_video:
+            request["media_io_kwargs"] = {"video": video_metadata(videos[0])}
+        return request
+
+    def _output(self, reply: dict[str, Any]) -> CaptionOutput:
+        """The answer in a reply. Raises TryAgain for a reply that is none, ItemError for a refusal."""
+        choices = reply.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(message, dict) or choice.get("index", 0) != 0:
+            raise TryAgain("a reply without a choice")
+        self._check_refused(choice, message)
+        usage = reply.get("usage")
+        tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        text = self._endpoint.without_key(text_of(message.get("content")))
+        if "</think>" in text and "<think>" not in text:  # the server's template has written the first tag
+            text = text.rpartition("</think>")[2].lstrip()
+        return CaptionOutput(
+            text="".join(without_reasoning([text])),
+            tokens=tokens if isinstance(tokens, int) and tokens >= 0 else 0,
+            finish="length" if choice.get("finish_reason") == "length" else "stop",
+        )
+
+    def _piece(self, event: dict[str, Any]) -> str:
+        """The text of one event of a stream; some have none."""
+        choices = event.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return ""
+        delta = choice.get("delta")
+        delta = delta if isinstance(delta, dict) else {}
+        self._check_refused(choice, delta)
+        try:
+            return text_of(delta.get("content"))
+        except TryAgain as problem:
+            raise ItemError(f"the answer broke off: {problem}", code="SERVER_ERROR") from None
+
+    def _check_refused(self, choice: dict[str, Any], message: dict[str, Any]) -> None:
+        refusal = message.get("refusal")
+        if refusal or choice.get("finish_reason") == "content_filter":
+            raise ItemError(
+                f"the model refused: {self._endpoint.scrubbed(str(refusal or 'content filter'))}",
+                code="REFUSED",
+                hint="another --prompt or model",
+            )
+
+
+def _unknown_to_server(refusal: Refusal, request: dict[str, Any]) -> str | None:
+    """The parameter that a server refuses as such and that can be left out or called otherwise; None if none."""
+    if not _UNKNOWN.search(refusal.message):
+        return None
+    for name in _STAND_INS:
+        if name in request and (refusal.param == name or re.search(rf"\b{name}\b", refusal.message)):
+            return name
+    return None
+
+
+def _address(model: str) -> tuple[str, str]:
+    """(URL, model's name or "") of "openai:URL[#model]". What is refused is not repeated: it may hold a key."""
+    url, _, name = model.removeprefix("openai:").partition("#")
+    try:
+        parts = urlsplit(url)
+        is_usable = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        )
+    except ValueError:
+        is_usable = False
+    if not is_usable or not url.isascii() or not url.isprintable() or " " in url or not name.isprintable():
+        raise UsageError("expected openai:URL[#model], such as openai:http://localhost:8000/v1#my-model")
+    if "@" in parts.netloc or parts.query:
+        raise UsageError(
+            "the address must hold no user, password or query",
+            hint="put the key into the environment variable OPENAI_API_KEY, or name another by options.api_key_env",
+        )
+    path = parts.path.rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path.removesuffix('/chat/completions')}", name
