@@ -1,0 +1,229 @@
+"""Any model that transformers loads for videos or images, from a hub id or a folder.
+
+In: a checkpoint, batches of conversations with `Frames`. Out: answers by `generate`. Which files are loaded is decided
+in `v2t.captioners.hf_source`, how a conversation becomes tensors in `v2t.captioners.hf_prompt`; this file holds the
+weights and asks them. Making the captioner reads configuration and processor; the weights come with `load`.
+Letters: B conversations, L tokens of the padded prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.captioners import CaptionOutput, Conversation, Decoding
+from v2t.captioners.hf_prompt import Prompter
+from v2t.captioners.hf_source import Source
+from v2t.captioners.local import pieces
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+_QUANTIZE = {"4bit": "nf4", "8bit": "int8"}
+
+
+class Captioner:
+    """A captioner of any video or image language model (see `v2t.captioners.CaptionerLike`).
+
+    Args:
+        model: a hub id, or a folder made by `save_pretrained` of model and processor.
+        device: "auto" (CUDA when it is there), "cpu", "cuda", "cuda:1" …
+        dtype: "auto" (float32 on CPU, bfloat16 on CUDA), "float32", "bfloat16", "float16".
+        revision: branch, tag or commit of a hub id; records name the commit it stands for.
+        quantize: "4bit" or "8bit" packs the language model's weights with bitsandbytes.
+        device_map: how accelerate spreads the model over devices: "auto", "balanced" … instead of `device`.
+        trust_remote_code: run the code that comes with the checkpoint.
+
+    Raises:
+        MissingDependencyError: no such checkpoint here or on the hub, or a package it needs (TORCHVISION, PACKAGE).
+        PolicyError: REMOTE_CODE, it needs its own code. UsageError: a wrong option, or no model of this kind.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        revision: str | None = None,
+        quantize: str | None = None,
+        device_map: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        if quantize is not None and quantize not in _QUANTIZE:
+            raise UsageError(f"quantize must be one of {', '.join(_QUANTIZE)}, got {quantize!r}")
+        if not isinstance(trust_remote_code, bool):
+            raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
+        if device_map is not None and device != "auto":
+            raise UsageError(f"device_map={device_map!r} already says where the model goes; got device={device!r} too")
+        self.source = Source.find(model, revision, trust_remote_code)
+        self.name = self.source.folder.resolve().name if self.source.local else model
+        self.revision = self.source.revision
+        self.device, self.dtype, self.quantize, self.device_map = device, dtype, quantize, device_map
+        self.concurrency = 1
+        self._config = self.source.config()
+        self.source.model_class(self._config)
+        text = self._config.get_text_config(decoder=True)
+        video_token = getattr(self._config, "video_token_id", getattr(self._config, "video_token_index", None))
+        self.prompter = Prompter(self.source.processor(), getattr(text, "max_position_embeddings", None), video_token)
+        self.spec = self.prompter.spec()
+        self.frame_size = self.prompter.frame_size()
+        self._model: Any = None
+
+    def load(self) -> None:
+        """Bring the weights into memory, on the device.
+
+        Raises:
+            MissingDependencyError: weights that do not load, or a device that is not there.
+        """
+        import torch
+        from transformers.utils import logging as transformers_logging
+
+        has_cuda = torch.cuda.is_available()
+        device = self.device if self.device != "auto" else "cuda" if has_cuda else "cpu"
+        if device.startswith("cuda") and not has_cuda:
+            raise MissingDependencyError(f"--device {device}: torch sees no CUDA device", hint="--device cpu")
+        dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
+        options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+        if self.device_map is not None or self.quantize is not None:
+            options["device_map"] = self.device_map or {"": device}
+        if self.quantize is not None:
+            options["quantization_config"] = self._quantization(self.quantize)
+        transformers_logging.disable_progress_bar()
+        self._model = self.source.weights(self._config, **options)
+        if "device_map" not in options:
+            self._model.to(device)
+
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
+        """See `CaptionerLike.answer`."""
+        answers: dict[int, CaptionOutput] = {}
+        for group in self._groups(conversations, decoding):
+            outputs = self._answer([conversations[i] for i in group], decoding)
+            answers.update(zip(group, outputs, strict=True))
+        return [answers[i] for i in range(len(conversations))]
+
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+        """See `CaptionerLike.stream`."""
+        import torch
+
+        inputs = self._inputs([conversation])
+        settings = self._settings(decoding, inputs)
+
+        def write(streamer: Any) -> None:
+            with torch.inference_mode():
+                self._model.generate(**inputs, **settings, streamer=streamer)
+
+        yield from pieces(write, self.prompter.processor.tokenizer)
+
+    def _groups(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[list[int]]:
+        """Conversations that go through the model together: those with videos of the same number and shape.
+
+        Draws and penalties see the padding and the place in a batch, so there each conversation goes alone.
+        """
+        if decoding.temperature > 0 or decoding.repetition_penalty != 1.0:
+            return [[i] for i in range(len(conversations))]
+        groups: dict[Any, list[int]] = {}
+        for i, conversation in enumerate(conversations):
+            key = tuple(video.pixels.shape for message in conversation for video in message.videos)
+            groups.setdefault(key, []).append(i)
+        return list(groups.values())
+
+    def _answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
+        import torch
+
+        inputs = self._inputs(conversations)
+        with torch.inference_mode():
+            generated = self._model.generate(**inputs, **self._settings(decoding, inputs))
+        prompt = inputs["input_ids"]  # (B, L)
+        length = prompt.shape[1]
+        # Some models give the prompt back before the answer, some the answer alone.
+        if generated.shape[1] >= length and torch.equal(generated[:, :length], prompt):
+            generated = generated[:, length:]  # (B, L_new)
+        elif self._config.is_encoder_decoder:
+            generated = generated[:, 1:]  # without the decoder's start token
+        rows = zip(conversations, generated.tolist(), strict=True)
+        return [self._output(conversation, ids) for conversation, ids in rows]
+
+    def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        """Tensors for `generate`, on the model's device; pixels in its precision."""
+        import inspect
+
+        import torch
+
+        if self._model is None:
+            raise RuntimeError("load() the captioner first")
+        known = inspect.signature(self._model.forward).parameters
+        inputs: dict[str, Any] = {}
+        for name, value in self.prompter.encode(conversations).items():
+            if name == "token_type_ids" and name not in known:
+                continue  # a habit of tokenizers, and not every model's
+            if isinstance(value, torch.Tensor):
+                value = value.to(self._model.device, self._model.dtype if "pixel_values" in name else None)
+            inputs[name] = value
+        needed = inspect.signature(self._model.generate).parameters.values()
+        missing = [p.name for p in needed if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        missing = [name for name in missing if name not in inputs]
+        if missing:
+            raise ItemError(f"this model answers only about a video (needs {missing[0]})", code="PROMPT_REFUSED")
+        return inputs
+
+    def _settings(self, decoding: Decoding, inputs: dict[str, Any]) -> dict[str, Any]:
+        import torch
+
+        tokenizer = self.prompter.processor.tokenizer
+        room = decoding.max_new_tokens
+        if self.prompter.positions is not None:
+            room = min(room, self.prompter.positions - inputs["input_ids"].shape[1])
+        settings: dict[str, Any] = {
+            "max_new_tokens": room,
+            "repetition_penalty": decoding.repetition_penalty,
+            "do_sample": decoding.temperature > 0,
+            "num_beams": 1,
+            "eos_token_id": self._ends() or None,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+        if decoding.temperature > 0:
+            torch.manual_seed(decoding.seed)
+            return {**settings, "temperature": decoding.temperature}
+        return {**settings, "temperature": None, "top_p": None, "top_k": None}
+
+    def _ends(self) -> list[int]:
+        """Tokens that end an answer."""
+        ends = self._model.generation_config.eos_token_id
+        found = {*(ends if isinstance(ends, list) else [ends]), self.prompter.processor.tokenizer.eos_token_id}
+        return sorted(found - {None})
+
+    def _output(self, conversation: Conversation, ids: list[int]) -> CaptionOutput:
+        ends = set(self._ends())
+        length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+        return CaptionOutput(
+            text=self.prompter.processor.tokenizer.decode(ids[:length], skip_special_tokens=True),
+            tokens=length,
+            finish="stop" if length < len(ids) else "length",
+            warnings=self.prompter.left_out(conversation),
+        )
+
+    def _quantization(self, kind: str) -> Any:
+        """Only the layers of the language model are packed; what sees, what joins and the head keep their precision."""
+        import torch
+
+        from v2t.model.weights import quantization
+
+        made = quantization(_QUANTIZE[kind])
+        made_by = self.source.model_class(self._config)
+        with torch.device("meta"):
+            empty = getattr(made_by, "from_config", made_by._from_config)(self._config)
+        made.llm_int8_skip_modules = _beside(empty, empty.get_decoder())
+        return made
+
+
+def _beside(model: Any, kept: Any) -> list[str]:
+    """Names of the modules beside `kept`, at every level on the way to it."""
+    path = next((name for name, module in model.named_modules() if module is kept), "")
+    names, at = [], ""
+    for step in path.split(".") if path else []:
+        parent = model.get_submodule(at)
+        names += [f"{at}.{name}".lstrip(".") for name, _ in parent.named_children() if name != step]
+        at = f"{at}.{step}".lstrip(".")
+    return names

@@ -1,0 +1,304 @@
+"""From conversations to what a processor of transformers takes, every frame with its true time.
+
+In: `Conversation`s whose videos are `Frames`; a processor. Out: its tensors. What a processor can do is found out by
+asking it, when it is opened: does its chat template take videos or only pictures, does its prompt say when each frame
+is shown, does it take any number of frames. Frames go in as they are, never sampled again.
+
+Times. Processors compute the time of a frame as `frames_indices / fps`, whole or rounded to a tenth. Ours are counted
+in milliseconds (fps 1000; fractions of one are kept), which is exact at 23.976 frames a second and at a variable rate
+alike. Where a prompt says nothing of times they are written in words, as LLaVA-Video does (arXiv:2410.02713); frames
+that go in as pictures have their times before them. Letters: T frames, H W pixels, L tokens.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from v2t.base.errors import ItemError, UsageError
+from v2t.captioners import Conversation, Message, asked
+from v2t.video.frames import Frames
+from v2t.video.sample import SampleSpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_TICKS = 1000.0  # a second in `VideoMetadata`; some processors compute int(1000 / fps), which a finer grid makes 0
+_ANSWER = 512  # tokens of a prompt's room that are left for question and answer when frames are counted out
+_PROBE = (360, 640)
+_FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that do not say what they want
+
+
+@dataclass
+class Prompter:
+    """Writes prompts for one processor.
+
+    Args:
+        processor: of transformers; its tokenizer is set to pad on the left.
+        positions: longest prompt of the model in tokens, or None.
+        video_token_id: as the model's configuration says, or None.
+    """
+
+    processor: Any
+    positions: int | None = None
+    video_token_id: int | None = None
+    form: str = field(init=False, default="plain")
+    takes_video: bool = field(init=False, default=False)
+    says_times: bool = field(init=False, default=False)
+    fixed_frames: int | None = field(init=False, default=None)
+    tokens_per_frame: float = field(init=False, default=1.0)
+
+    def __post_init__(self) -> None:
+        processor = self.processor
+        tokenizer = getattr(processor, "tokenizer", None)
+        self._video = getattr(processor, "video_processor", None)
+        if tokenizer is None or (self._video is None and getattr(processor, "image_processor", None) is None):
+            raise UsageError(f"a {type(processor).__name__} takes neither videos nor images", code="NOT_A_CAPTIONER")
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if self._video is not None:
+            self._video.do_sample_frames = False
+        self._by_name = "videos" in inspect.signature(type(processor).__call__).parameters
+        self.form, self.takes_video = self._read_template()
+        self._probe()
+
+    def encode(self, conversations: Sequence[Conversation]) -> Any:
+        """A `BatchFeature` of left-padded tensors: input_ids (B, L), attention_mask (B, L), pixels and what else.
+
+        Raises:
+            ItemError: PROMPT_REFUSED, the processor or its chat template cannot hold such a conversation;
+                PROMPT_TOO_LONG, it is longer than the model's positions.
+        """
+        texts = [self.text(conversation) for conversation in conversations]
+        shown = [[self._fit(v) for m in c for v in m.videos] for c in conversations]
+        given: dict[str, Any] = {"text": texts, "padding": True, "return_tensors": "pt"}
+        start = self.processor.tokenizer.bos_token
+        if start and self.form != "plain" and all(text.startswith(start) for text in texts):
+            given["add_special_tokens"] = False
+        if any(shown) and not self.takes_video:
+            given["images"] = [[picture for frames in videos for picture in _pictures(frames)] for videos in shown]
+        elif any(shown) and self._by_name:
+            given["videos"] = [frames.pixels for videos in shown for frames in videos]
+            metadata = [_metadata(frames) for videos in shown for frames in videos]
+            given["videos_kwargs"] = {"video_metadata": metadata, "do_sample_frames": False}
+        elif any(shown):
+            if any(len(videos) != 1 for videos in shown):
+                raise ItemError("this model takes exactly one video at a time", code="PROMPT_REFUSED")
+            given["images"] = [videos[0].pixels for videos in shown]
+        encoded = self.processor(**given)
+        longest = int(encoded["attention_mask"].sum(-1).max())
+        if self.positions is not None and longest >= self.positions:
+            raise ItemError(
+                f"the prompt has {longest} tokens and the model takes {self.positions}",
+                code="PROMPT_TOO_LONG",
+                hint="fewer --frames, a shorter part of the video, or a model with a longer context",
+            )
+        return encoded
+
+    def text(self, conversation: Conversation) -> str:
+        """The conversation in the model's words, with one placeholder for each video or picture.
+
+        Raises:
+            ItemError: PROMPT_REFUSED, the chat template has no place for such a conversation.
+        """
+        if self.form == "plain":
+            return self._plain_text(conversation)
+        turns = [{"role": message.role, "content": self._content(message)} for message in conversation]
+        return self._render(turns)
+
+    def spec(self) -> SampleSpec:
+        """The frames the model wants: as its processor says, no more than its positions hold."""
+        most = _MAX_FRAMES
+        if self.positions is not None:
+            most = max(1, int((self.positions - min(_ANSWER, self.positions // 2)) / max(self.tokens_per_frame, 1e-6)))
+        wanted = self._video if self.takes_video else None
+        num, fps, cap = (getattr(wanted, name, None) for name in ("num_frames", "fps", "max_frames"))
+        if self.fixed_frames is not None:
+            return SampleSpec(num_frames=self.fixed_frames)
+        if fps or (cap and not num):
+            return SampleSpec(sampler="fps", fps=float(fps or _FPS), max_frames=min(cap or num or _MAX_FRAMES, most))
+        return SampleSpec(num_frames=min(num or _FRAMES, most))
+
+    def frame_size(self) -> tuple[int, int] | None:
+        """(H, W) when the processor stretches every frame to one size: done while decoding, less has to cross over."""
+        video = self._video if self.takes_video else None
+        if video is None or not video.do_resize or getattr(video, "do_center_crop", None):
+            return None
+        height, width = (video.size.get(side) for side in ("height", "width"))
+        return (int(height), int(width)) if height and width else None
+
+    def left_out(self, conversation: Conversation) -> tuple[str, ...]:
+        """Warnings for videos with more frames than the model takes."""
+        most = self.fixed_frames
+        return tuple(
+            f"FRAMES_LEFT_OUT: this model takes {most} frames; {len(video) - most} of {len(video)} were not looked at"
+            for message in conversation
+            for video in message.videos
+            if most is not None and len(video) > most
+        )
+
+    def _content(self, message: Message) -> Any:
+        words = self._safe(message.text)
+        if self.form == "text":
+            return (
+                "".join(f"{part['text'] if part['type'] == 'text' else self._token}\n" for part in self._parts(message))
+                + words
+            )
+        return [*self._parts(message), {"type": "text", "text": words}]
+
+    def _parts(self, message: Message) -> list[dict[str, str]]:
+        """What stands before the words of a message: its videos, or their pictures, and their times."""
+        parts: list[dict[str, str]] = []
+        for video in message.videos:
+            frames = self._fit(video)
+            times = _times(frames)
+            if not self.takes_video:
+                for time in times:
+                    parts += [{"type": "text", "text": f"{time:.2f} s: "}, {"type": "image"}]
+                continue
+            parts.append({"type": "video"})
+            if not self.says_times:
+                parts.append({"type": "text", "text": _in_words(times, frames.duration_s)})
+        return parts
+
+    def _plain_text(self, conversation: Conversation) -> str:
+        """A prompt for a checkpoint without chat template: the words alone, or question and answer in turns."""
+        blocks = []
+        for message in conversation:
+            before = [p.get("text") or (self._token if self._by_name else "") for p in self._parts(message)]
+            blocks.append("\n".join([*filter(None, before), self._safe(message.text)]))
+        if len(blocks) == 1:
+            return blocks[0]
+        names = {"system": "", "user": "Question: ", "assistant": "Answer: "}
+        turns = [names[message.role] + block for message, block in zip(conversation, blocks, strict=True)]
+        return "\n".join([*turns, "Answer:"])
+
+    @property
+    def _token(self) -> str:
+        token = getattr(self.processor, "video_token" if self.takes_video else "image_token", None)
+        return str(getattr(token, "content", token) or "")
+
+    def _safe(self, words: str) -> str:
+        """Words that cannot be mistaken for control tokens or placeholders: those are broken by a space."""
+        tokenizer = self.processor.tokenizer
+        tokens = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        tokens |= {str(getattr(self.processor, f"{kind}_token", None) or "") for kind in ("image", "video")}
+        for token in sorted(tokens, key=len, reverse=True):
+            if len(token) > 1 and not token.isspace():
+                words = words.replace(token, f"{token[0]} {token[1:]}")
+        return words
+
+    def _render(self, turns: list[dict[str, Any]]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            raise ItemError(
+                f"the model's chat template refuses the conversation: {error}", code="PROMPT_REFUSED"
+            ) from error
+
+    def _read_template(self) -> tuple[str, bool]:
+        """Which form of content the chat template takes, and whether it takes videos."""
+        template = self.processor.chat_template or getattr(self.processor.tokenizer, "chat_template", None)
+        can_video = self._video is not None
+        if not template or not self._by_name and can_video:
+            return "plain", can_video
+        for kind in ("video", "image"):
+            if kind == "video" and not can_video:
+                continue
+            token = str(getattr(self.processor, f"{kind}_token", None) or "")
+            for form in ("parts", "text"):
+                content = [{"type": kind}, {"type": "text", "text": "what"}] if form == "parts" else f"{token}\nwhat"
+                try:
+                    text = self._render([{"role": "user", "content": content}])
+                except ItemError:
+                    continue
+                if "what" in text and "'type'" not in text and token and text.count(token) == 1:
+                    return form, kind == "video"
+        return "plain", can_video
+
+    def _probe(self) -> None:
+        """Ask the processor with noise: does the prompt change with the times, and does it grow with the frames?"""
+        noise = np.random.default_rng(0).integers(0, 256, (8, *_PROBE, 3), dtype=np.uint8)
+
+        def ids(times: Sequence[float]) -> list[int]:
+            frames = Frames(noise[: len(times)], np.array(times), duration_s=100.0, fps=1.0)
+            positions, self.positions = self.positions, None
+            try:
+                return list(self.encode([asked("what", frames)])["input_ids"][0].tolist())
+            finally:
+                self.positions = positions
+
+        self.says_times = True  # so that words do not make the difference
+        four, other = ids((0, 10, 20, 60)), ids((0, 30, 40, 60))
+        eight = ids((0, 10, 20, 60, 61, 62, 63, 64))
+        self.says_times = four != other
+        self.tokens_per_frame = (len(eight) - len(four)) / 4
+        queries = getattr(self.processor, "num_query_tokens", None)
+        if self.tokens_per_frame == 0 and queries and self.video_token_id is not None:
+            self.fixed_frames = four.count(self.video_token_id) // queries
+
+    def _fit(self, frames: Frames) -> Frames:
+        """The frames in a number that the model takes. Only a repeated last frame is ever added."""
+        have = len(frames)
+        least = getattr(self._video, "temporal_patch_size", None) or 1
+        if self.fixed_frames is not None:
+            picked = np.round(np.linspace(0, have - 1, self.fixed_frames)).astype(int)
+        elif self.takes_video and have < least:
+            picked = np.minimum(np.arange(least), have - 1)
+        else:
+            return frames
+        return _picked(frames, picked)
+
+
+class _Picked(Frames):
+    """Frames of which one may stand there twice."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "times_s", np.asarray(self.times_s, dtype=np.float64))
+
+
+def _picked(frames: Frames, picked: np.ndarray) -> Frames:
+    return _Picked(frames.pixels[picked], frames.times_s[picked], frames.duration_s, frames.fps, start_s=frames.start_s)
+
+
+def _times(frames: Frames) -> np.ndarray:
+    """Seconds (T,) from the start of the clip or window; the frame on screen when a window opens began before it."""
+    return np.maximum(frames.relative_times_s, 0.0)
+
+
+def _metadata(frames: Frames) -> Any:
+    """`VideoMetadata` whose `timestamps` are the frames' true times and whose `sampled_fps` is their true rate."""
+    from transformers.video_utils import VideoMetadata
+
+    times = _times(frames)
+    num = len(times)
+    gap_s = (times[-1] - times[0]) / (num - 1) if num > 1 and times[-1] > times[0] else frames.duration_s / num
+    return VideoMetadata(
+        total_num_frames=max(1, round(num * gap_s * _TICKS)),
+        fps=_TICKS,
+        height=frames.size[0],
+        width=frames.size[1],
+        duration=float(frames.duration_s),
+        video_backend=frames.decoder,
+        frames_indices=[float(time * _TICKS) for time in times],
+    )
+
+
+def _pictures(frames: Frames) -> list[Image]:
+    from PIL import Image
+
+    return [Image.fromarray(pixels) for pixels in frames.pixels]
+
+
+def _in_words(times: np.ndarray, duration_s: float) -> str:
+    listed = ", ".join(f"{time:.2f} s" for time in times)
+    if len(times) == 1:
+        return f"The video lasts for {duration_s:.2f} seconds. One frame of it is shown, at {listed}.\n"
+    return f"The video lasts for {duration_s:.2f} seconds. {len(times)} frames of it are shown, at {listed}.\n"

@@ -1,0 +1,220 @@
+"""Where a checkpoint is and what may be loaded from it: a folder, or a hub id pinned to one commit.
+
+In: a folder or hub id, a revision. Out: a folder on this disk that holds its small files, the revision that pins it,
+its configuration, processor and weights. Files that are cached already are taken without asking the network; the
+network is asked only for what is missing, unless HF_HUB_OFFLINE says never. Weights are safetensors or nothing, and
+code from a checkpoint is run only when asked for. A class is found by what transformers maps, never by a model's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from v2t.captioners.local import _read_json, _revision
+
+_PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_AUTO = ("AutoModelForImageTextToText", "AutoModelForMultimodalLM")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A checkpoint.
+
+    Attributes:
+        model: folder or hub id, as the user gave it.
+        folder: where its files lie.
+        revision: the commit of a hub id; a hash over the content of a folder.
+        local: whether the user named a folder.
+        trust: whether code that comes with the checkpoint may be run.
+    """
+
+    model: str
+    folder: Path
+    revision: str
+    local: bool
+    trust: bool
+
+    @classmethod
+    def find(cls, model: str, revision: str | None, trust: bool) -> Source:
+        """The checkpoint's small files; for a hub id from the cache, or else from the hub.
+
+        Raises:
+            MissingDependencyError: no such checkpoint, or it cannot be reached. UsageError: a folder with a revision.
+        """
+        folder = Path(model)
+        if folder.is_dir():
+            if revision is not None:
+                raise UsageError(f"revision={revision!r} pins a hub id, and {model} is a folder")
+            _read_json(folder / "config.json")
+            _refuse_pickles(folder)
+            return cls(model=model, folder=folder, revision=_revision(folder), local=True, trust=trust)
+        patterns = (*_PAPERS, "*.py") if trust else _PAPERS
+        folder = _download(model, revision, patterns, lambda found: (found / "config.json").exists())
+        return cls(model=model, folder=folder, revision=folder.name, local=False, trust=trust)
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """What every `from_pretrained` is told."""
+        return {"local_files_only": True, "trust_remote_code": self.trust}
+
+    def config(self) -> Any:
+        """The checkpoint's configuration.
+
+        Raises:
+            PolicyError: REMOTE_CODE, it is code of its own that was not asked for.
+            MissingDependencyError: this transformers does not know the type.
+        """
+        from transformers import CONFIG_MAPPING, AutoConfig
+        from transformers import __version__ as version
+
+        raw = _read_json(self.folder / "config.json")
+        kind = raw.get("model_type")
+        if kind not in CONFIG_MAPPING and raw.get("auto_map") and not self.trust:
+            raise PolicyError(
+                f"{self.model} is of a type {kind!r} that transformers {version} does not know, and brings its own "
+                "code, which is not run unasked",
+                code="REMOTE_CODE",
+                hint="read that code; to run it: --set options.trust_remote_code=true",
+            )
+        try:
+            return AutoConfig.from_pretrained(self.folder, **self.loading)
+        except (OSError, ValueError, KeyError) as error:
+            raise MissingDependencyError(
+                f"transformers {version} cannot read the configuration of {self.model}: {_first(error)}",
+                code="MODEL",
+                hint="a newer transformers may know it",
+            ) from error
+
+    def processor(self) -> Any:
+        """The checkpoint's processor.
+
+        Raises:
+            MissingDependencyError: TORCHVISION or PACKAGE, it needs a package that is not there; MODEL, no processor.
+        """
+        from transformers import AutoProcessor
+
+        try:
+            return AutoProcessor.from_pretrained(self.folder, **self.loading)
+        except (ImportError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+            if "torchvision" in str(error).lower():
+                raise MissingDependencyError(
+                    f"the processor of {self.model} needs torchvision, built for this torch: {_first(error)}",
+                    code="TORCHVISION",
+                    hint="pip install torchvision, from the same place as torch; v2t doctor says what is installed",
+                ) from error
+            code = "PACKAGE" if isinstance(error, ImportError) else "MODEL"
+            raise MissingDependencyError(f"no processor for {self.model}: {_first(error)}", code=code) from error
+
+    def model_class(self, config: Any) -> Any:
+        """The class that answers in text: by transformers' mappings, else by the architecture that the config names.
+
+        Raises:
+            UsageError: NOT_A_CAPTIONER, the checkpoint is no model that writes text about pictures.
+        """
+        import transformers
+
+        remote = getattr(config, "auto_map", None) or {}
+        for name in _AUTO:
+            auto = getattr(transformers, name, None)
+            if auto is not None and (type(config) in auto._model_mapping or (self.trust and name in remote)):
+                return auto
+        for name in config.architectures or ():
+            found = getattr(transformers, name, None)
+            if found is not None and hasattr(found, "generate"):
+                return found
+        for name in remote if self.trust else ():
+            if name.startswith("AutoModel") and hasattr(transformers, name):
+                return getattr(transformers, name)
+        raise UsageError(
+            f"{self.model} ({', '.join(config.architectures or ()) or type(config).__name__}) is no model that "
+            "writes text about pictures",
+            code="NOT_A_CAPTIONER",
+            hint="name a video or image language model",
+        )
+
+    def weights(self, config: Any, **options: Any) -> Any:
+        """The model with its weights, ready to answer.
+
+        Args:
+            config: from `config`.
+            options: of `from_pretrained`: dtype, device_map, quantization_config.
+
+        Raises:
+            MissingDependencyError: MODEL, weights that are absent, torn or of another model; UNSAFE_WEIGHTS.
+        """
+        from safetensors import SafetensorError
+
+        if not self.local:
+            _download(self.model, self.revision, _WEIGHTS, _has_weights)
+        _refuse_pickles(self.folder)
+        try:
+            model, info = self.model_class(config).from_pretrained(
+                self.folder, config=config, use_safetensors=True, output_loading_info=True, **self.loading, **options
+            )
+        except (OSError, ValueError, ImportError, SafetensorError, KeyError) as error:
+            raise MissingDependencyError(f"cannot load {self.model}: {_first(error)}", code="MODEL") from error
+        lost = sorted(info["missing_keys"])
+        if lost:
+            raise MissingDependencyError(
+                f"the weights of {self.model} lack {len(lost)} tensors, such as {lost[0]}", code="MODEL"
+            )
+        return model.eval()
+
+
+def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole: Callable[[Path], bool]) -> Path:
+    """Folder of one commit of a hub id, holding the files of `patterns`: cached ones first, then the network."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns)}
+    reasons = []
+    for cached in (True, False):
+        if not cached and constants.HF_HUB_OFFLINE:
+            reasons.append("the hub was not asked, because HF_HUB_OFFLINE is set")
+            break
+        try:
+            folder = Path(snapshot_download(model, local_files_only=cached, **wanted))
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            reasons.append(f"{'cache' if cached else 'hub'}: {_first(error)}")
+            continue
+        if whole(folder) or not cached:
+            return folder
+        reasons.append("cache: not all of its files are there")
+    raise MissingDependencyError(
+        f"no model {model!r}{f' at revision {revision}' if revision else ''}: there is no such folder; "
+        + "; ".join(reasons),
+        code="MODEL",
+        hint="check the name; fetch it once where there is a network with `hf download`, or name a folder",
+    )
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether every file that the index names is there, or the one file of a model without index."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        return all((folder / name).exists() for name in set(_read_json(index).get("weight_map", {}).values()))
+    return (folder / "model.safetensors").exists()
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+    if pickles:
+        raise MissingDependencyError(
+            f"{folder} holds weights as pickle ({pickles[0]}), which can run code, and no *.safetensors",
+            code="UNSAFE_WEIGHTS",
+            hint="take a revision with safetensors, or convert the weights yourself",
+        )
+
+
+def _first(error: BaseException) -> str:
+    """The first lines of an error in one: transformers explains at length."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines)[:400]}"
