@@ -1,0 +1,305 @@
+"""From an answer to the caption that is written: preambles, templates, loops, lengths."""
+
+from __future__ import annotations
+
+import random
+import time
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.caption import template
+from v2t.caption.wording import LIMITS, Wording, clip_values, count_tokens, loop, strip_preamble
+from v2t.world.sampler import sample_scene
+from v2t.world.stated import STYLES
+from v2t.world.words import caption
+
+RECORD = {
+    "id": "a/b/dog 1.v2.mp4",
+    "path": "a/b/dog 1.v2.mp4",
+    "duration_s": 2.5,
+    "style": "timed",
+    "model": "starter",
+    "segments": [
+        {"start_s": 0.0, "end_s": 1.0, "caption": "a dog runs."},
+        {"start_s": 1.0, "end_s": 2.5, "caption": "it jumps."},
+    ],
+}
+
+
+# ---- prefix, suffix, trigger
+
+
+@given(*[st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) for _ in range(3)])
+def test_prefix_suffix_and_trigger_are_verbatim_with_nothing_between(prefix, suffix, trigger):
+    made = Wording(prefix=prefix, suffix=suffix, trigger=trigger).apply("A dog runs.", clip_values(RECORD))
+    assert made == trigger + prefix + "A dog runs." + suffix
+
+
+@pytest.mark.parametrize("name", ["prefix", "suffix", "trigger", "template"])
+def test_what_no_file_can_hold_is_refused(name):
+    for text in ("a\0b", "\ud800"):
+        with pytest.raises(UsageError, match=name):
+            Wording(**{name: text})
+
+
+# ---- preambles
+
+STRIPPED = [
+    ('Sure! Here is a caption:\n\n"A dog runs."', "A dog runs."),
+    ("Sure, here's a detailed description of the video:\n\nA dog runs.", "A dog runs."),
+    ("Certainly! A dog runs.", "A dog runs."),
+    ("Here are the tags for your video: dog, snow", "dog, snow"),
+    ("The video shows: a dog runs.", "a dog runs."),
+    ("**Caption:** A dog runs.", "A dog runs."),
+    ("## Video Description:\nA dog runs.\nIt jumps.", "A dog runs.\nIt jumps."),
+    ("```text\nA dog runs.\n```", "A dog runs."),
+    ("\u201cA dog runs.\u201d", "A dog runs."),
+    ("<think>Is it a dog?\n\nYes.</think>\n\nA dog runs.", "A dog runs."),
+    ("It is a dog.</think>A dog runs.", "A dog runs."),
+    ("A dog runs. Let me know if you would like more detail!", "A dog runs."),
+    ("  A dog runs.\n", "A dog runs."),
+]
+KEPT = [
+    "The video shows a dog.",
+    "Here is a dog: it runs.",
+    "Here is a man reading a list of names aloud. He says: stop.",
+    "A sign reads: \"Caption: none\".",
+    '"Stop!" says the man, and the dog says "Woof".',
+    "'Tis the season: a dog runs in the dogs'",
+    "Subject: a dog\nAction: it runs",
+    "Caption: a dog\nTags: dog, snow",
+    "Sure-footed, a goat climbs.",
+    "Sure, the goat climbs.",
+    "Sure!",
+    "0.0-1.0s: a dog runs.\n1.0-2.0s: the camera pans.",
+    "```js\nx\n``` is written on the board ```",
+    "This is a description of nothing: a dog.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "expected"), STRIPPED)
+def test_what_is_no_content_goes(answer, expected):
+    assert strip_preamble(answer) == expected
+    assert Wording().apply(answer, clip_values(RECORD)) == expected
+    assert Wording(strip_preamble=False).apply(answer, clip_values(RECORD)) == answer
+
+
+@pytest.mark.parametrize("answer", KEPT)
+def test_what_may_be_content_stays(answer):
+    assert strip_preamble(answer) == answer
+
+
+def true_captions(num: int) -> list[str]:
+    """`num` true captions in each style of the world, one clip in seven up to 25 s long."""
+    made = []
+    for index in range(num):
+        long = (8.0, 25.0) if index % 7 == 0 else None
+        facts = sample_scene(("train", "seen", "unseen")[index % 3], 23, index, seconds=long).facts()
+        made += [caption(facts, style, random.Random(index)) for style in STYLES]
+    return made
+
+
+@pytest.fixture(scope="module")
+def world() -> list[str]:
+    return true_captions(1000)
+
+
+def test_true_captions_are_left_as_they_are(world):
+    assert len(world) >= 3000
+    assert [text for text in world if strip_preamble(text) != text] == []
+
+
+# ---- loops
+
+
+def test_no_true_caption_is_taken_for_a_loop(world):
+    assert [text for text in world if loop(text)] == []
+
+
+def test_lists_of_events_that_look_alike_are_no_loop():
+    lines = [f"{i}.0-{i + 1}.0s: a brown dog jumps in the snow." for i in range(300)]
+    assert loop("\n".join(lines)) is None
+    assert loop("A very, very, very old man says no, no, no, no. " + "-" * 40) is None
+    assert loop("The dog runs left. The dog runs right. The dog runs left. The dog runs right.") is None
+    assert loop("") is None and loop("dog") is None
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 5, 8, 13, 30, 60])
+def test_planted_loops_are_found_and_named(world, period):
+    rng = random.Random(period)
+    names = [f"word{i}" for i in range(400)]
+    for index in range(40):
+        start = world[index * 7]
+        phrase = " ".join(rng.sample(names, period))
+        times = {1: 6, 2: 5}.get(period, 4 if period < 12 else 3)
+        for tail in ("", " " + phrase[: len(phrase) // 2]):  # a loop is cut wherever the tokens end
+            found = loop(f"{start} " + " ".join([phrase] * times) + tail)
+            assert found and f"{times} times" in found and "word" in found
+        assert loop(f"{start} " + " ".join([phrase] * (times - 2))) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ein Hund läuft. " + "的狗在跑" * 12,
+        "A dog. " + "ha" * 30,
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "A dog runs " + "!" * 200,
+        "".join(f"The camera pans left. Then comes dog {i}. The camera pans left. " for i in range(6)),
+        "- a dog runs\n" * 5,
+        "The dog runs, The dog runs. the dog runs; The Dog runs",
+    ],
+)
+def test_other_shapes_of_loops(text):
+    assert loop(text)
+
+
+def test_loops_are_looked_for_in_bounded_time():
+    for text in ("word " * 200_000, "a" * 1_000_000, "ab" * 500_000, " ".join(map(str, range(200_000)))):
+        start = time.process_time()
+        loop(text)
+        strip_preamble(text)
+        assert time.process_time() - start < 5
+
+
+# ---- templates
+
+
+def test_a_template_may_name_what_is_known_of_a_clip():
+    text = (
+        "{{ name }} in {{ folder }} ({{ duration_s|round(1) }} s, {{ style }}, {{ model }}): {{ caption|lower }}"
+        "{% for s in segments %}\n{{ loop.index }}. {{ s.start_s }}-{{ s.end_s }} {{ s.caption|replace('.', '!') }}"
+        "{% endfor %}{% if segments|length > 1 %}\n{{ id }} {{ path }}{% endif %}\n"
+    )
+    assert Wording(template=text).apply("A Dog.", clip_values(RECORD)) == (
+        "dog 1.v2 in a/b (2.5 s, timed, starter): a dog.\n1. 0.0-1.0 a dog runs!\n2. 1.0-2.5 it jumps!\n"
+        "a/b/dog 1.v2.mp4 a/b/dog 1.v2.mp4\n"
+    )
+
+
+def test_what_a_caption_says_is_never_a_template():
+    hostile = "{{ ''.__class__ }} {% for i in x %} {# note #}"
+    assert Wording(template="[{{ caption }}]").apply(hostile, clip_values(RECORD)) == f"[{hostile}]"
+    assert Wording(prefix="{{ id }} ").apply("A dog.", clip_values(RECORD)) == "{{ id }} A dog."
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{{ ''.__class__ }}", "__class__"),
+        ("{{ caption.__class__.__mro__ }}", "__mro__"),
+        ("{{ caption['__class__'] }}", "Getitem"),
+        ("{{ caption|attr('__class__') }}", "attr"),
+        ("{{ caption.format(1) }}", "Call"),
+        ("{{ caption.index }}", "no value to write"),
+        ("{{ segments.nothing }}", "nothing is not allowed"),
+        ("{{ captoin }}", "choices: caption, id"),
+        ("{{ loop.index }}", "'loop'"),
+        ("{{ cycler }}", "'cycler'"),
+        ("{{ caption", "unexpected"),
+        ("{% for i in range(99999999) %}x{% endfor %}", "over segments"),
+        ("{% for s in segments %}{% for t in segments %}x{% endfor %}{% endfor %}", "inside another"),
+        ("{% for s in segments recursive %}{{ s.caption }}{% endfor %}", "over segments"),
+        ("{{ 'x' * 999999999 }}", "Mul"),
+        ("{{ 9 ** 9 ** 9 }}", "Pow"),
+        ("{{ caption ~ caption }}", "Concat"),
+        ("{{ '%999999999d'|format(1) }}", "format"),
+        ("{{ caption|center(999999999) }}", "center"),
+        ("{% set x = 1 %}", "Assign"),
+        ("{% macro m() %}{% endmacro %}", "Macro"),
+        ("{% include 'x' %}", "Include"),
+        ("{% import 'os' as os %}", "Import"),
+        ("{{ caption is callable }}", "callable"),
+        ("x" * 10_000, "at most"),
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "nested|at most|template"),
+    ],
+)
+def test_a_template_that_is_wrong_or_reaches_out_is_refused_at_once(text, complaint):
+    with pytest.raises(UsageError, match=complaint) as caught:
+        Wording(template=text)
+    assert caught.value.code == "TEMPLATE" and caught.value.exit_code == 2
+
+
+def test_a_template_cannot_fill_the_memory():
+    doubling = Wording(template="{{ caption" + "|replace('a', 'aa')" * 100 + " }}")
+    flood = Wording(template="{% for s in segments %}" + "{{ caption }}" * 500 + "{% endfor %}")
+    square = Wording(template="{{ caption|replace('', caption) }}")
+    values = {**clip_values(RECORD), "segments": RECORD["segments"] * 10_000}
+    tracemalloc.start()
+    for wording, text in ((doubling, "a"), (flood, "dog " * 1000), (square, "a" * 1_000_000)):
+        with pytest.raises(ItemError, match=str(template.MAX_CHARS)) as caught:
+            wording.apply(text, values)
+        assert caught.value.code == "TEMPLATE"
+    assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    tracemalloc.stop()
+
+
+def test_a_template_that_fails_on_one_clip_fails_that_clip():
+    wording = Wording(template="{{ caption }} {{ duration_s|round }}")
+    with pytest.raises(ItemError, match="template fails"):
+        wording.apply("A dog.", clip_values({"id": "a", "path": "a.mp4"}))
+    with pytest.raises(ItemError) as caught:
+        Wording(template="{% if duration_s is none %}{{ caption }}{% endif %}").apply("A dog.", clip_values(RECORD))
+    assert caught.value.code == "BAD_CAPTION"
+
+
+# ---- lengths
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tmp_path_factory):
+    """A CLIP-like tokenizer: one token a word, a start and an end."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<s>": 0, "</s>": 1, "<unk>": 2} | {f"w{i}": i + 3 for i in range(100)}
+    inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    folder = tmp_path_factory.mktemp("tokenizer")
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    made.model_max_length = 77
+    made.save_pretrained(folder)
+    return str(folder)
+
+
+def test_tokens_are_counted_with_the_encoders_own_tokenizer(tokenizer_folder):
+    text = " ".join(f"w{i}" for i in range(80))
+    counted = count_tokens(text, "clip", tokenizer=tokenizer_folder)
+    assert (counted.count, counted.limit, counted.is_estimate) == (82, 77, False)
+    assert counted.cut == "w75 w76 w77 w78 w79"
+    fits = count_tokens(" ".join(f"w{i}" for i in range(75)), "clip", tokenizer=tokenizer_folder)
+    assert (fits.count, fits.cut, fits.warning("clip")) == (77, "", None)
+    wording = Wording(encoder="clip", tokenizer=tokenizer_folder)
+    assert wording.warnings(text) == [
+        "LONG_FOR_ENCODER: 82 tokens, clip reads 77; it will not read: w75 w76 w77 w78 w79"
+    ]
+    assert wording.warnings("w1") == [] == Wording().warnings(text)
+
+
+def test_without_a_tokenizer_the_count_is_called_an_estimate():
+    assert LIMITS == {"clip": 77, "cogvideox": 226, "hunyuan": 256, "wan": 512}
+    text = "A small brown dog runs to the left in the snow, then it jumps over a fence. " * 5
+    counted = count_tokens(text, "clip")
+    assert counted.is_estimate and 80 <= counted.count <= 130
+    assert text.endswith(counted.cut) and count_tokens(text.removesuffix(counted.cut), "clip").count <= 77
+    (warning,) = Wording(encoder="clip").warnings(text)
+    assert warning.startswith("LONG_FOR_ENCODER: an estimated ")
+    assert Wording(encoder="cogvideox").warnings(text) == []
+    assert Wording(max_tokens=20).warnings(text) != []
+
+
+def test_an_encoder_or_tokenizer_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match=r"clip \(77\)"):
+        Wording(encoder="clipp")
+    with pytest.raises(UsageError, match="counts for an encoder"):
+        Wording(tokenizer="somewhere")
+    with pytest.raises(UsageError, match="at least 3"):
+        Wording(max_tokens=1)
+    with pytest.raises(MissingDependencyError) as caught:
+        Wording(encoder="clip", tokenizer=str(tmp_path / "none")).warnings("A dog.")
+    assert caught.value.code == "NO_TOKENIZER"

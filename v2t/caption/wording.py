@@ -1,0 +1,151 @@
+"""From what a model answered to the caption that is written: what is no content goes, what the user wants comes.
+
+In: an answer. Out: the caption, in this order: the model's preamble is taken off, the template is filled, the prefix
+and the trigger word are put in front and the suffix behind, each exactly as given, with nothing between. Beside it:
+whether the answer runs in a loop (`loop`), and whether the target's text encoder reads all of it (`count_tokens`).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from v2t.base.errors import ItemError, UsageError
+from v2t.caption import template as templates
+from v2t.caption.repetition import loop
+from v2t.caption.token_count import LIMITS, TokenCount, count_tokens, limit_of
+
+__all__ = ["LIMITS", "TokenCount", "Wording", "clip_values", "count_tokens", "loop", "strip_preamble"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wording:
+    """How captions are written; everything off by default but `strip_preamble`.
+
+    Args:
+        prefix, suffix: put before and behind the caption, character by character as given.
+        trigger: a trainer's trigger word, put before the prefix, as given (end it with ", " or " " if wanted).
+        template: jinja2 over `caption, id, path, name, folder, duration_s, style, model, segments`; "" is the caption
+            alone. See `v2t.caption.template` for what it may say.
+        strip_preamble: take off "Sure! Here is a caption:", quotes or a code fence round the whole answer and the
+            like (see `strip_preamble`).
+        encoder: the text encoder that will read the captions, a name in `LIMITS`; "" checks no length.
+        tokenizer: folder or hub id of that encoder's tokenizer; "" estimates the tokens.
+        max_tokens: the encoder's limit when it is none of the named ones.
+    """
+
+    prefix: str = ""
+    suffix: str = ""
+    trigger: str = ""
+    template: str = ""
+    strip_preamble: bool = True
+    encoder: str = ""
+    tokenizer: str = ""
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("prefix", "suffix", "trigger", "template"):
+            value: str = getattr(self, name)
+            if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+                raise UsageError(f"{name} must be text that UTF-8 can hold, without NUL; got {value!r}")
+        if self.encoder or self.max_tokens is not None:
+            limit_of(self.encoder, self.max_tokens)
+        elif self.tokenizer:
+            raise UsageError("a tokenizer counts for an encoder", hint=f"name one: {', '.join(LIMITS)}, or max_tokens")
+        if self.template:
+            templates.check(self.template)
+
+    def apply(self, text: str, values: Mapping[str, Any]) -> str:
+        """The caption to write.
+
+        Args:
+            text: the model's answer.
+            values: what the template may name besides `caption` (see `clip_values`).
+
+        Raises:
+            ItemError: BAD_CAPTION, nothing is left; TEMPLATE, the template fails on this clip.
+        """
+        text = strip_preamble(text) if self.strip_preamble else text
+        if self.template:
+            text = templates.render(self.template, {**values, "caption": text})
+        if not text.strip():
+            raise ItemError("nothing is left of the caption", code="BAD_CAPTION", hint="another --prompt or template")
+        return f"{self.trigger}{self.prefix}{text}{self.suffix}"
+
+    def warnings(self, caption: str) -> list[str]:
+        """`LONG_FOR_ENCODER: ...` when the target will not read all of a caption that `apply` made."""
+        if not self.encoder and self.max_tokens is None:
+            return []
+        counted = count_tokens(caption, self.encoder, tokenizer=self.tokenizer, limit=self.max_tokens)
+        warning = counted.warning(self.encoder or "the encoder")
+        return [] if warning is None else [warning]
+
+
+def clip_values(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a template may name, from a caption record or the part of one that is known already.
+
+    `name` is the file's name without its ending, `folder` the folders before it ("" at the top); `duration_s` is None
+    and `segments` empty where the record has none.
+    """
+    path = str(record["path"])
+    folder, name = posixpath.split(path)
+    return {
+        "id": record["id"],
+        "path": path,
+        "name": posixpath.splitext(name)[0],
+        "folder": folder,
+        "duration_s": record.get("duration_s"),
+        "style": record.get("style", ""),
+        "model": record.get("model", ""),
+        "segments": record.get("segments", []),
+    }
+
+
+# Each of these says nothing about the video. Anything that may be content stays: "The video shows a dog" is a caption.
+_POLITE = re.compile(r"(?:sure(?: thing)?|certainly|of course|absolutely)(?:[!.]\s+|,\s+(?=here\b|i\b))", re.I)
+_NOUN = r"(?:captions?|descriptions?|summary|answer|overview|breakdown|tags|response)"
+_HERE = re.compile(
+    rf"(?:here(?:'s|\u2019s| is| are)|below is|the following is)\s[^\n:.!?]{{0,80}}?\b{_NOUN}\b"
+    r"[^\n:.!?]{0,80}:\**\s*",
+    re.I,
+)
+_SHOWS = re.compile(r"(?:the|this) (?:video|clip) (?:shows|depicts|features):\s+", re.I)
+_LABEL = re.compile(r"[#*_\s]*(?:assistant|(?:video )?(?:caption|description|answer|summary))[*_\s]*:[*_]*\s*", re.I)
+_OTHER_LABEL = re.compile(r"^\W*\w[\w ]{0,30}:\s", re.M)
+_GOODBYE = re.compile(
+    r"(?<=[.!?\"\n])\s*(?:let me know if|please let me know|feel free to|i hope (?:this|that) helps)\b[^\n]{0,200}$",
+    re.I,
+)
+_FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.S)
+_QUOTES = {'"': '"', "\u201c": "\u201d", "\u00ab": "\u00bb", "`": "`"}  # single ones are apostrophes too
+
+
+def strip_preamble(text: str) -> str:
+    """An answer without what surrounds its content, and without white space at its ends.
+
+    Taken off are: a model's thoughts up to `</think>`; "Sure!", "Here is a caption:", "The video shows:"; a label such
+    as "Caption:" (kept where other labelled lines follow); a code fence or a pair of quotes round the whole answer;
+    "Let me know if ..." at the end. An answer that is nothing but these is left as it is.
+    """
+    whole = text.strip()
+    rest = whole[whole.rfind("</think>") + len("</think>") :].strip() if "</think>" in whole else whole
+    for _ in range(8):
+        before = rest
+        for pattern in (_POLITE, _HERE, _SHOWS):
+            match = pattern.match(rest)
+            rest = rest[match.end() :] if match else rest
+        match = _LABEL.match(rest)
+        if match and not _OTHER_LABEL.search(rest, match.end()):
+            rest = rest[match.end() :]
+        match = _FENCE.fullmatch(rest)
+        rest = match.group(1).strip() if match and "```" not in match.group(1) else rest
+        if len(rest) > 1 and _QUOTES.get(rest[0]) == rest[-1] and not set(rest[1:-1]) & {rest[0], rest[-1]}:
+            rest = rest[1:-1].strip()
+        match = _GOODBYE.search(rest, max(0, len(rest) - 300))
+        rest = rest[: match.start()].rstrip() if match else rest
+        if rest == before:
+            break
+    return rest if rest.strip() else whole
