@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from v2t.base.address import shown
 from v2t.base.errors import UsageError
 from v2t.base.files import TEMPORARY
 from v2t.base.log import logger, printable
@@ -134,7 +135,7 @@ def me() -> dict[str, Any]:
         "host": socket.gethostname(),
         "machine": _machine(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": printable(" ".join(sys.argv), 500),
+        "command": printable(" ".join(map(shown, sys.argv)), 500),
     }
 
 

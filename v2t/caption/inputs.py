@@ -1,6 +1,7 @@
 """What to caption: folders, files, globs, lists and manifests → clips with stable ids.
 
-In: the arguments a user gave. Out: a list of `Clip`, sorted by id. Rules:
+In: the arguments a user gave. Out: a list of `Clip`, sorted by id. Rules (addresses such as `s3://bucket/clips` go by
+the same ones; see `v2t.caption.elsewhere`):
 - A folder is searched through and through; hidden names and symlinked folders inside it are passed by.
 - A clip's `path` is relative to the folder it was found in (loose files: to their common parent, or `root`), and
   mirrors under the output folder. Its id is that path, or the manifest's id.
@@ -11,7 +12,6 @@ In: the arguments a user gave. Out: a list of `Clip`, sorted by id. Rules:
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import glob
 import os
@@ -19,36 +19,24 @@ import random
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from v2t.base.address import is_url, shown
 from v2t.base.errors import ItemError, NothingMatchedError, UsageError
 from v2t.base.files import escape_name, unescape_name
 from v2t.base.log import logger, printable
 from v2t.base.manifest import read_manifest
+from v2t.base.remote import RemoteFile
+from v2t.caption import elsewhere
+from v2t.caption.clip import Clip, check, check_unchanged, not_a_file, problem_of
+
+__all__ = ["Clip", "check", "check_unchanged", "choose", "discover"]
 
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .wmv .asf .flv .f4v .ogv .3gp .3g2 .vob .gif .mxf"
     .split()
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """One thing to caption.
-
-    `file` is the operating system's name; `id` and `path` are its escaped, portable spelling. `size` in bytes and
-    `mtime_ns` tell a changed file from the one that was captioned. `start_s`/`end_s` cut a part out of the file.
-    """
-
-    id: str
-    path: str
-    file: str
-    size: int = 0
-    mtime_ns: int = 0
-    start_s: float | None = None
-    end_s: float | None = None
-    problem: ItemError | None = None
 
 
 def discover(
@@ -58,39 +46,49 @@ def discover(
     root: str | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    allow_remote: Sequence[str] = (),
 ) -> list[Clip]:
     """All clips that the arguments name, sorted by id, each once.
 
     Args:
-        paths: folders, files, globs, `@file` (a list), `*.jsonl` (a manifest), `-` (a list on stdin).
+        paths: folders, files, globs, `@file` (a list), `*.jsonl` (a manifest), `-` (a list on stdin), addresses.
         lists: more list files: one path a line, or NUL-separated, or a manifest ending in .jsonl.
         root: folder that ids are relative to, instead of the rules above.
         include: keep only clips whose name or relative path fits one of these patterns.
         exclude: drop clips whose name or relative path fits one of these patterns.
+        allow_remote: protocols and beginnings of addresses that lists and manifests may name, and all of the web.
 
     Raises:
         NothingMatchedError: an argument names nothing, or nothing is left.
         UsageError: two different files would get the same id, a list cannot be read, a file lies outside `root`.
+        PolicyError: an address that was not allowed. MissingDependencyError: one that cannot be listed.
     """
     clips: list[Clip] = []
     loose: list[str] = []
+    away: list[RemoteFile] = []
     for argument in [*paths, *(f"@{name}" for name in lists)]:
         if argument == "-":
             loose += _split_list(sys.stdin.buffer.read())
+        elif is_url(argument.removeprefix("@")):
+            found, single = elsewhere.from_argument(argument, tuple(VIDEO_SUFFIXES), allow_remote)
+            clips += found
+            away += single
         elif os.path.isdir(argument):
             clips += _from_folder(argument)
         elif os.path.lexists(argument) and not argument.endswith(".jsonl"):
             loose.append(argument)
         elif argument.endswith(".jsonl"):
-            clips += _from_manifest(argument.removeprefix("@"))
+            clips += _from_manifest(argument.removeprefix("@"), allow_remote)
         elif argument.startswith("@"):
             loose += _read_list(argument[1:])
         else:
-            found, folders = _from_glob(argument)
-            loose += found
+            files, folders = _from_glob(argument)
+            loose += files
             for folder in folders:
                 clips += _from_folder(folder)
-    clips += _from_loose(loose, root)
+    away += [elsewhere.from_list(name, allow_remote) for name in loose if is_url(name)]
+    clips += _from_loose([name for name in loose if not is_url(name)], root)
+    clips += elsewhere.from_loose(away)
     if root is not None:
         clips = [_rebase(clip, root) if clip.id == clip.path else clip for clip in clips]
     clips = _unique(clip for clip in clips if _wanted(clip.path, include, exclude))
@@ -110,56 +108,6 @@ def choose(clips: list[Clip], *, limit: int | None, sample: int | None, seed: in
     return clips if limit is None else clips[:limit]
 
 
-def check(clip: Clip) -> None:
-    """Raise the ItemError that makes a clip impossible before any decoder sees it; return when it may be tried."""
-    if clip.problem is not None:
-        raise clip.problem
-    try:
-        # Not blocking: opening a pipe that nobody writes to would wait for ever.
-        handle = os.open(clip.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise _problem(error) from error
-    try:
-        status = os.fstat(handle)
-    finally:
-        os.close(handle)
-    if not stat.S_ISREG(status.st_mode):
-        raise _not_a_file()
-    if status.st_size == 0:
-        raise ItemError("the file holds no bytes", code="EMPTY_FILE", hint="copy or download it again")
-    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
-        raise _changed()
-
-
-def check_unchanged(clip: Clip) -> None:
-    """Raise ItemError CHANGED when the file is no longer the one that was found (it was written to meanwhile)."""
-    try:
-        status = os.stat(clip.file)
-    except OSError as error:
-        raise _problem(error) from error
-    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
-        raise _changed()
-
-
-def _changed() -> ItemError:
-    return ItemError(
-        "the file changed while it was read", code="CHANGED", hint="is it still being written? --retry-failed later"
-    )
-
-
-def _not_a_file() -> ItemError:
-    return ItemError("not a file but a folder, pipe or device", code="NOT_A_FILE", hint="rename it or --exclude it")
-
-
-def _problem(error: OSError) -> ItemError:
-    if error.errno == errno.ENOENT:
-        return ItemError("no such file, or a link that leads nowhere", code="NOT_FOUND", hint="check the path")
-    if error.errno == errno.ELOOP:
-        return ItemError("a symbolic link that leads to itself", code="UNREADABLE", hint="remove the link")
-    reason = error.strerror or type(error).__name__
-    return ItemError(f"cannot be read: {reason}", code="UNREADABLE", hint="check its permissions and its disk")
-
-
 def _from_folder(folder: str) -> Iterator[Clip]:
     stack, suspects, found = [("", folder)], [], []
     num_links = 0
@@ -169,7 +117,7 @@ def _from_folder(folder: str) -> Iterator[Clip]:
             with os.scandir(place) as entries:
                 ordered = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            yield _clip(prefix.rstrip("/") or ".", place, _problem(error))
+            yield _clip(prefix.rstrip("/") or ".", place, problem_of(error))
             continue
         for entry in ordered:
             name = prefix + entry.name
@@ -187,14 +135,17 @@ def _from_folder(folder: str) -> Iterator[Clip]:
                 yield _clip(name, entry.path)
     for name, place in suspects:
         if not any(other.startswith(name + "/") for other in found):
-            yield _clip(name, place, _not_a_file())
+            yield _clip(name, place, not_a_file())
     if num_links:
         logger.info("%s: %d symlinked folders inside it were not followed", printable(folder), num_links)
 
 
-def _from_manifest(path: str) -> Iterator[Clip]:
+def _from_manifest(path: str, allow_remote: Sequence[str]) -> Iterator[Clip]:
     base = os.path.dirname(path)
     for row in read_manifest(path):
+        if is_url(row["path"]):
+            yield elsewhere.from_row(row, allow_remote)
+            continue
         clip = _clip(unescape_name(row["path"]), os.path.join(base, unescape_name(row["path"])))
         yield replace(clip, id=row["id"], start_s=row.get("start_s"), end_s=row.get("end_s"))
 
@@ -218,7 +169,7 @@ def _from_loose(names: Sequence[str], root: str | None) -> Iterator[Clip]:
     full = [os.path.abspath(name) for name in names]
     base = os.path.abspath(root) if root is not None else os.path.commonpath([os.path.dirname(name) for name in full])
     for name, place in zip(names, full, strict=True):
-        problem = _not_a_file() if os.path.isdir(place) else None
+        problem = not_a_file() if os.path.isdir(place) else None
         yield _clip(os.path.relpath(place, base), name if os.path.dirname(name) else os.path.join(".", name), problem)
 
 
@@ -242,13 +193,15 @@ def _clip(relative: str, file: str, problem: ItemError | None = None) -> Clip:
         try:
             status = os.stat(file)
             size, mtime_ns = status.st_size, status.st_mtime_ns
-            problem = None if stat.S_ISREG(status.st_mode) else _not_a_file()
+            problem = None if stat.S_ISREG(status.st_mode) else not_a_file()
         except OSError as error:
-            problem = _problem(error)
+            problem = problem_of(error)
     return Clip(name, name, file, size, mtime_ns, problem=problem)
 
 
 def _rebase(clip: Clip, root: str) -> Clip:
+    if is_url(clip.file):
+        return elsewhere.rebase(clip, root) if is_url(root) else clip
     relative = escape_name(os.path.relpath(os.path.abspath(clip.file), os.path.abspath(root)))
     if relative.split("/")[0] == "..":
         raise UsageError(f"{printable(clip.file)} lies outside --root {printable(root)}")
@@ -275,8 +228,8 @@ def _unique(clips: Iterable[Clip]) -> list[Clip]:
             clip.start_s,
         ):
             raise UsageError(
-                f"two inputs would both be called {printable(clip.id)}: {printable(other.file)} and "
-                f"{printable(clip.file)}",
+                f"two inputs would both be called {printable(clip.id)}: {printable(shown(other.file))} and "
+                f"{printable(shown(clip.file))}",
                 code="SAME_NAME",
                 hint="name a folder above both with --root, or give each its own -o",
             )

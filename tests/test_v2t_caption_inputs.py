@@ -1,0 +1,232 @@
+"""Clips that lie elsewhere: addresses listed, allowed or refused, fetched once, captioned as local ones are."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from v2t.base import remote
+from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
+from v2t.caption.fetching import Cache, Fetching
+from v2t.caption.inputs import check, check_unchanged, discover
+
+
+@pytest.fixture
+def bucket():
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    fs.pipe({f"/bucket/clips/{name}": name.encode() for name in ("a.mp4", "x/b.MOV", "x/notes.txt", ".x/c.mp4")})
+    yield fs
+    fs.store.clear()
+
+
+def ids(*paths: str, **options) -> list[str]:
+    return [clip.id for clip in discover(paths, **options)]
+
+
+def test_a_folder_a_pattern_and_a_file_elsewhere(bucket):
+    assert ids("memory://bucket/clips") == ["a.mp4", "x/b.MOV"] == ids("memory://bucket/clips/")
+    assert ids("memory://bucket/clips", exclude=["*.MOV"]) == ["a.mp4"]
+    assert ids("memory://bucket/*/*.mp4") == ["clips/a.mp4"]
+    assert ids("memory://bucket/clips/x/b.MOV") == ["b.MOV"]
+    assert ids("memory://bucket/clips/x/b.MOV", "memory://bucket/clips/a.mp4") == ["a.mp4", "x/b.MOV"]
+    assert ids("memory://bucket/clips", root="memory://bucket") == ["clips/a.mp4", "clips/x/b.MOV"]
+    clip = discover(["memory://bucket/clips/a.mp4"])[0]
+    assert clip.file == "memory://bucket/clips/a.mp4" and clip.size == 5 and clip.mtime_ns > 0
+    check(clip)
+    check_unchanged(clip)
+    with pytest.raises(NothingMatchedError):
+        discover(["memory://bucket/nothing"])
+    with pytest.raises(NothingMatchedError):
+        discover(["memory://bucket/clips/*.webm"])
+
+
+def test_names_of_a_bucket_that_are_no_paths_stay_inside_the_output_folder(bucket):
+    bucket.store.clear()
+    for name in ("clips/../../evil.mp4", "clips//b.mp4"):
+        bucket.store[f"/bucket/{name}"] = bucket.store.get(name) or _memory_file(bucket, name)
+    found = ids("memory://bucket/clips")
+    assert found == ["%2E%2E/%2E%2E/evil.mp4", "%2F/b.mp4"]
+
+
+def _memory_file(fs, name: str):
+    fs.pipe({"/seed": name.encode()})
+    return fs.store.pop("/seed")
+
+
+def test_an_empty_file_elsewhere_is_a_row_with_its_code(bucket):
+    bucket.pipe({"/bucket/clips/a.mp4": b""})
+    with pytest.raises(ItemError) as caught:
+        check(discover(["memory://bucket/clips/a.mp4"])[0])
+    assert caught.value.code == "EMPTY_FILE"
+
+
+def test_addresses_in_lists_and_manifests_are_refused_unless_allowed(bucket, tmp_path):
+    names = tmp_path / "list.txt"
+    names.write_text("memory://bucket/clips/a.mp4\n")
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text(json.dumps({"id": "one", "path": "memory://bucket/clips/a.mp4", "end_s": 2}) + "\n")
+    for argument in (f"@{names}", str(manifest)):
+        with pytest.raises(PolicyError) as caught:
+            discover([argument])
+        assert caught.value.exit_code == 7 and "--allow-remote" in caught.value.hint
+        with pytest.raises(PolicyError):
+            discover([argument], allow_remote=["memory://buck"])
+        for allowed in ("memory", "memory://", "memory://bucket", "memory://bucket/clips/"):
+            assert ids(argument, allow_remote=[allowed]) == ["a.mp4" if "@" in argument else "one"]
+
+
+def test_a_manifest_elsewhere_names_files_beside_it(bucket):
+    bucket.pipe({"/bucket/m.jsonl": b'{"id": "one", "path": "clips/a.mp4", "start_s": 1}\n'})
+    [clip] = discover(["memory://bucket/m.jsonl"])
+    assert (clip.id, clip.path, clip.file, clip.start_s) == ("one", "clips/a.mp4", "memory://bucket/clips/a.mp4", 1)
+    bucket.pipe({"/bucket/m.jsonl": b'{"id": "one", "path": "memory://other/a.mp4"}\n'})
+    with pytest.raises(PolicyError):
+        discover(["memory://bucket/m.jsonl"])
+
+
+def test_the_web_is_off_by_default_and_secrets_are_never_shown(monkeypatch):
+    for url in ("https://example.org/a.mp4?signature=hunter2", "http://127.0.0.1/a.mp4"):
+        with pytest.raises(PolicyError) as caught:
+            discover([url])
+        assert "hunter2" not in str(caught.value)
+    for url in ("s3://key:hunter2@bucket/a.mp4", "memory://bucket/../a.mp4", "https://example.org/%2e%2e/a.mp4"):
+        with pytest.raises(PolicyError) as caught:
+            discover([url], allow_remote=["s3", "https", "memory"])
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(UsageError, match="unknown protocol"):
+        discover(["zip://x.mp4"])
+
+    def broken(*args, **options):
+        raise OSError("GET https://bucket/a.mp4?X-Amz-Signature=hunter2 failed")
+
+    monkeypatch.setattr(remote, "_open_system", broken)
+    with pytest.raises(MissingDependencyError) as caught:
+        discover(["s3://bucket/a.mp4"])
+    assert "hunter2" not in str(caught.value) and "OSError" in str(caught.value)
+    assert caught.value.__suppress_context__  # so that a traceback does not show it either
+
+
+def test_a_protocol_whose_package_is_missing_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
+    with pytest.raises(MissingDependencyError) as caught:
+        discover(["s3://bucket/clips"])
+    assert "cineloop[remote]" in caught.value.hint and caught.value.exit_code == 5
+
+
+class Server(BaseHTTPRequestHandler):
+    answers: dict[str, list[tuple[int, bytes]]] = {}
+
+    def do_GET(self) -> None:
+        queue = self.answers[self.path]
+        status, body = queue.pop(0) if len(queue) > 1 else queue[0]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) + (10 if status == 206 else 0)))
+        if status == 302:
+            self.send_header("Location", "/good.mp4")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args) -> None:
+        pass
+
+
+@pytest.fixture
+def web(monkeypatch):
+    monkeypatch.setattr(remote, "_PAUSE_S", 0.001)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_web_is_read_again_after_a_fault_and_redirects_are_not_followed(web, tmp_path):
+    Server.answers = {
+        "/good.mp4": [(200, b"good")],
+        "/flaky.mp4": [(503, b""), (206, b"cut short"), (200, b"whole")],
+        "/away.mp4": [(302, b"")],
+        "/none.mp4": [(404, b"")],
+        "/down.mp4": [(500, b"")],
+    }
+    [clip] = discover([f"{web}/flaky.mp4"], allow_remote=[f"{web}/"])
+    assert (clip.id, clip.size) == ("flaky.mp4", -1)
+
+    def get(name: str) -> bytes:
+        target = tmp_path / name
+        remote.fetch(f"{web}/{name}?key=hunter2", target, size=-1, max_bytes=10, stopped=lambda: False)
+        return target.read_bytes()
+
+    Server.answers |= {f"{path}?key=hunter2": queue for path, queue in Server.answers.items()}
+    assert get("good.mp4") == b"good" and get("flaky.mp4") == b"whole"
+    for name, code in (("away", "UNREADABLE"), ("none", "NOT_FOUND"), ("down", "FETCH_FAILED")):
+        with pytest.raises(ItemError) as caught:
+            get(f"{name}.mp4")
+        assert caught.value.code == code and "hunter2" not in str(caught.value)
+    Server.answers["/good.mp4?key=hunter2"] = [(200, b"x" * 11)]
+    with pytest.raises(ItemError) as caught:
+        get("good.mp4")
+    assert caught.value.code == "TOO_LARGE"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flaky.mp4", "good.mp4"]
+
+
+def test_the_cache_stays_within_its_limit_and_leaves_nothing(bucket, tmp_path):
+    names = [f"memory://bucket/{i}.mp4" for i in range(12)]
+    bucket.pipe({f"/bucket/{i}.mp4": bytes([i]) * 100 for i in range(12)})
+    largest = 0
+
+    def use(url: str) -> None:
+        nonlocal largest
+        with cache.local(url, 100) as path:
+            assert path.read_bytes() == bytes([int(url[16:-4])]) * 100 and path.suffix == ".mp4"
+            with cache._changed:  # nothing is removed meanwhile
+                largest = max(largest, sum(p.stat().st_size for p in cache.folder.glob("*.mp4")))
+
+    with Cache(350, tmp_path) as cache, ThreadPoolExecutor(6) as threads:
+        list(threads.map(use, names * 4))
+        with pytest.raises(ItemError) as caught, cache.local("memory://bucket/0.mp4", 351):
+            pass
+        assert caught.value.code == "TOO_LARGE"
+        with pytest.raises(ItemError) as caught, cache.local("memory://bucket/none.mp4"):
+            pass
+        assert caught.value.code == "NOT_FOUND"
+        (tmp_path / "v2t-remote-killed").mkdir()
+        (tmp_path / "v2t-remote-killed" / "lock").touch()
+        with Cache(100, tmp_path):
+            assert cache.folder.exists() and not (tmp_path / "v2t-remote-killed").exists()
+    assert 100 <= largest <= 350 and not list(tmp_path.iterdir())
+
+
+def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
+    fetched = []
+    real = remote.fetch
+    monkeypatch.setattr("v2t.caption.fetching.fetch", lambda url, *a, **k: (fetched.append(url), real(url, *a, **k))[1])
+
+    class Pool:
+        def submit(self, path, window):
+            future: Future = Future()
+            future.set_result((Path(path).read_bytes(), window))
+            return future
+
+        def close(self):
+            pass
+
+    (tmp_path / "here.mp4").write_bytes(b"local")
+    with Cache(100, tmp_path) as cache, Fetching(Pool(), cache, 4, {"memory://bucket/clips/a.mp4": 5}) as pool:
+        futures = [pool.submit("memory://bucket/clips/a.mp4", i) for i in range(8)]
+        assert [future.result() for future in futures] == [(b"a.mp4", i) for i in range(8)]
+        assert pool.submit(str(tmp_path / "here.mp4"), 0).result() == (b"local", 0)
+        with pytest.raises(ItemError):
+            pool.submit("memory://bucket/none.mp4", 0).result()
+    assert fetched == ["memory://bucket/clips/a.mp4", "memory://bucket/none.mp4"]

@@ -1,0 +1,95 @@
+"""One clip to caption, and whether it can be: what every part of the captioning run passes on.
+
+In: names and dates of files. Out: `Clip`s; the errors that make one impossible before any decoder sees it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+from v2t.base.address import is_url
+from v2t.base.errors import ItemError
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One thing to caption.
+
+    `file` is the operating system's name; `id` and `path` are its escaped, portable spelling. `size` in bytes and
+    `mtime_ns` tell a changed file from the one that was captioned; where `file` is an address both come from its
+    service (size -1 when it is not told). `start_s`/`end_s` cut a part out of the file.
+    """
+
+    id: str
+    path: str
+    file: str
+    size: int = 0
+    mtime_ns: int = 0
+    start_s: float | None = None
+    end_s: float | None = None
+    problem: ItemError | None = None
+
+
+def check(clip: Clip) -> None:
+    """Raise the ItemError that makes a clip impossible before any decoder sees it; return when it may be tried."""
+    if clip.problem is not None:
+        raise clip.problem
+    if is_url(clip.file):
+        if clip.size == 0:
+            raise _no_bytes()
+        return  # the rest is found out when it is fetched
+    try:
+        # Not blocking: opening a pipe that nobody writes to would wait for ever.
+        handle = os.open(clip.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise problem_of(error) from error
+    try:
+        status = os.fstat(handle)
+    finally:
+        os.close(handle)
+    if not stat.S_ISREG(status.st_mode):
+        raise not_a_file()
+    if status.st_size == 0:
+        raise _no_bytes()
+    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
+        raise _changed()
+
+
+def check_unchanged(clip: Clip) -> None:
+    """Raise ItemError CHANGED when the file is no longer the one that was found (it was written to meanwhile)."""
+    if is_url(clip.file):
+        return  # a copy that was fetched does not change
+    try:
+        status = os.stat(clip.file)
+    except OSError as error:
+        raise problem_of(error) from error
+    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
+        raise _changed()
+
+
+def _no_bytes() -> ItemError:
+    return ItemError("the file holds no bytes", code="EMPTY_FILE", hint="copy or download it again")
+
+
+def _changed() -> ItemError:
+    return ItemError(
+        "the file changed while it was read", code="CHANGED", hint="is it still being written? --retry-failed later"
+    )
+
+
+def not_a_file() -> ItemError:
+    """The error of what can be no clip."""
+    return ItemError("not a file but a folder, pipe or device", code="NOT_A_FILE", hint="rename it or --exclude it")
+
+
+def problem_of(error: OSError) -> ItemError:
+    """What the operating system says, as the error of a clip."""
+    if error.errno == errno.ENOENT:
+        return ItemError("no such file, or a link that leads nowhere", code="NOT_FOUND", hint="check the path")
+    if error.errno == errno.ELOOP:
+        return ItemError("a symbolic link that leads to itself", code="UNREADABLE", hint="remove the link")
+    reason = error.strerror or type(error).__name__
+    return ItemError(f"cannot be read: {reason}", code="UNREADABLE", hint="check its permissions and its disk")
