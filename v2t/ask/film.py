@@ -1,0 +1,148 @@
+"""One video as it is asked about: how long it is, where it is cut, and its frames, part by part.
+
+In: a path, the pool that decodes, what the captioner wants to see. Out: `Frames` of any part, decoded anew each time;
+the windows that cover the film without crossing a cut; the window around a moment.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError
+from v2t.base.files import content_key
+from v2t.base.log import printable
+from v2t.video.frames import Frames
+from v2t.video.sample import SampleSpec
+from v2t.video.worker import DecoderPool
+
+Window = tuple[float, float]
+_MARGIN_S = 2.0  # the detector of cuts compares a frame with those around it
+_SHORTEST_S = 0.5  # a scene shorter than this is seen with its neighbour
+
+
+class Film:
+    """A video file.
+
+    Args:
+        path: the file.
+        pool: who decodes.
+        spec: which frames of a part to look at.
+        size: (H, W) to scale frames to, or None.
+        window_s: seconds of one look.
+
+    Raises:
+        NothingMatchedError: there is no such file. ItemError: it cannot be read (see `DecoderPool.probe`).
+    """
+
+    def __init__(
+        self, path: str | Path, pool: DecoderPool, spec: SampleSpec, size: tuple[int, int] | None, window_s: float
+    ) -> None:
+        self.path = Path(path)
+        if not os.path.lexists(self.path):
+            raise NothingMatchedError(f"there is no file {printable(str(path))}", hint="check the path")
+        self.window_s = window_s
+        self._pool, self._spec, self._size = pool, spec, size
+        info = pool.probe(self.path)
+        self.duration_s, self.warnings = info.duration_s, list(info.warnings)
+        self._cuts: tuple[float, ...] | None = None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether one look takes in all of it."""
+        return self.duration_s <= self.window_s
+
+    def key(self) -> str:
+        """Short hash of the content."""
+        return content_key(self.path)
+
+    def look(self, window: Window) -> Frames:
+        """Frames of a part, as the captioner wants them; those of the whole film when the part is all of it."""
+        return self._pool.decode(self.path, self._part(window), self._size)
+
+    def looks(self, windows: Sequence[Window], ahead: int) -> Iterator[tuple[Window, Frames | ItemError]]:
+        """Frames of many parts in order, up to `ahead` of them decoded before they are asked for."""
+        waiting: deque = deque()
+        todo = iter(windows)
+        while True:
+            while len(waiting) < max(1, ahead) and (window := next(todo, None)) is not None:
+                waiting.append((window, self._pool.submit(self.path, self._part(window), self._size)))
+            if not waiting:
+                return
+            window, future = waiting.popleft()
+            try:
+                yield window, future.result()
+            except ItemError as problem:
+                yield window, problem
+
+    def cuts(self) -> tuple[float, ...]:
+        """Seconds at which a new scene begins, found once; none for a film in one piece."""
+        if self._cuts is None:
+            self.set_cuts(self._find_cuts())
+        return self._cuts or ()
+
+    def set_cuts(self, cuts_s: Sequence[float]) -> None:
+        """Take the cuts from one who knows them."""
+        self._cuts = tuple(sorted(cut for cut in cuts_s if 0 < cut < self.duration_s))
+
+    def windows(self) -> list[Window]:
+        """Parts of at most `window_s` that cover the film and cross no cut."""
+        return windows(self.duration_s, self.cuts(), self.window_s)
+
+    def window_at(self, second: float) -> Window:
+        """The scene around a second when one look takes it in, else as much of it around that second as one does.
+
+        Only the minutes around it are searched for cuts, when the film's cuts are not known.
+        """
+        cuts: Sequence[float] | None = self._cuts
+        if cuts is None:
+            reach = self.window_s + _MARGIN_S
+            cuts = self._find_cuts(max(0.0, second - reach), min(self.duration_s, second + reach))
+        return window_at(second, self.duration_s, cuts, self.window_s)
+
+    def _find_cuts(self, start_s: float | None = None, end_s: float | None = None) -> Sequence[float]:
+        try:
+            return self._pool.cuts(self.path, start_s, end_s)
+        except MissingDependencyError as error:
+            self.warnings.append(f"NO_CUTS: windows go by the clock alone, scenes are not known: {error.message}")
+            return ()
+
+    def _part(self, window: Window) -> SampleSpec:
+        if window[0] <= 0 and window[1] >= self.duration_s:
+            return self._spec
+        return replace(self._spec, start_s=window[0], end_s=window[1])
+
+
+def scenes(duration_s: float, cuts_s: Sequence[float]) -> list[Window]:
+    """Scenes between cuts, first to last second; one shorter than half a second goes with the one before it."""
+    edges = [0.0]
+    for cut in sorted(cuts_s):
+        if cut - edges[-1] >= _SHORTEST_S and duration_s - cut >= _SHORTEST_S:
+            edges.append(cut)
+    return list(zip(edges, [*edges[1:], duration_s], strict=True))
+
+
+def windows(duration_s: float, cuts_s: Sequence[float], window_s: float) -> list[Window]:
+    """Every scene cut into equal parts of at most `window_s` seconds, as few as that allows."""
+    parts = []
+    for start, end in scenes(duration_s, cuts_s):
+        num = max(1, math.ceil((end - start) / window_s - 1e-6))
+        edges = [start + (end - start) * i / num for i in range(num)] + [end]
+        parts += list(zip(edges, edges[1:], strict=False))
+    return parts
+
+
+def window_at(second: float, duration_s: float, cuts_s: Sequence[float], window_s: float) -> Window:
+    """The part to look at for what happens at a second, see `Film.window_at`."""
+    all_scenes = scenes(duration_s, cuts_s)
+    at = bisect_right([start for start, _ in all_scenes], second) - 1
+    start, end = all_scenes[max(0, at)]
+    if end - start <= window_s:
+        return start, end
+    begin = min(max(start, second - window_s / 2), end - window_s)
+    return begin, begin + window_s

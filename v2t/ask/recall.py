@@ -1,0 +1,230 @@
+"""Which notes a question is about: words in common, weighted by how rare they are, within a bound of tokens.
+
+In: the notes of a film, each with the number of its scene, and a question. Out: the notes to answer from, in order of
+time. Words are compared by their stems (jumps, jumping, jumped; puppies, puppy; ran, run) and by a short list of
+everyday synonyms. A word that only another note of the same scene holds counts half, because later notes say "the dog"
+where the first said "a brown dog". Weights are inverse document frequencies (Spärck Jones 1972).
+How a question is read: it is cut into clauses at before, after, or, while; every clause brings its own notes, so that
+a question of order has those of both events, and a question of number all that match. What stands before a comma or
+colon belongs to each of the choices behind it ("Which jumps first, the dog or the cat?"). A question for what comes
+before or after something brings the neighbours too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from v2t.data.notes import Note
+
+_NEAR_BEST = 0.75  # share of the best note's score that a note needs to count as a match
+_LEAST = 0.34  # below it even the best note is not what the clause is about
+_FEW = 8  # notes for a question that none matches
+_CONTEXT = 0.5  # a word that only the rest of the scene holds
+_CUTS = re.compile(r"\b(?:before|after|or|while|whether|and then|then)\b|[,;:]", re.IGNORECASE)
+_CHOICES = re.compile(r"^([^,:]*)[,:](.*\bor\b.*)$", re.IGNORECASE | re.DOTALL)
+_WORD = re.compile(r"[^\W_]+")
+_COUNTING = re.compile(r"\bhow (?:many|often)\b", re.IGNORECASE)
+_OPEN = re.compile(r"\W*(?:and\s+)?(?:what|who|which|where|how)\b")
+_EARLY = re.compile(r"\b(?:first|earliest|start|starts|begin|begins|beginning|opening)\b", re.IGNORECASE)
+_LATE = re.compile(r"\b(?:last|latest|end|ends|finally|ending|final)\b", re.IGNORECASE)
+
+_STOP = frozenset(
+    """a an the this that these those it its he she they them his her their we you i me is are was were be been being am
+    do does did done have has had will would can could should may might must of to in on at by for from with into onto
+    as and or but not no nor if so than too very there here what who whom whose which when where why how many much often
+    time times any some all both each every other another more most long first last next before after then while during
+    until since start starts starting begin begins beginning end ends ending finally happen happens happened happening
+    occur occurs video film movie clip scene scenes shot shots see seen show shown shows watch there's something someone
+    anything anyone thing things tell describe about whole entire second seconds minute minutes ever also again only s t
+    """.split()
+)
+_IRREGULAR = {
+    "ran": "run", "flew": "fly", "flown": "fly", "fell": "fall", "fallen": "fall", "met": "meet", "hid": "hide",
+    "hidden": "hide", "went": "go", "gone": "go", "came": "come", "swam": "swim", "swum": "swim", "drove": "drive",
+    "driven": "drive", "spun": "spin", "grew": "grow", "grown": "grow", "shrank": "shrink", "shrunk": "shrink",
+    "shook": "shake", "shaken": "shake", "stood": "stand", "sat": "sit", "ate": "eat", "eaten": "eat", "threw": "throw",
+    "thrown": "throw", "caught": "catch", "held": "hold", "took": "take", "taken": "take", "put": "put", "rode": "ride",
+    "spoke": "speak", "left": "left", "became": "become", "got": "get", "gets": "get", "overtook": "overtake",
+    "overtaken": "overtake", "leapt": "leap", "slid": "slide", "men": "man", "women": "woman", "children": "child",
+    "people": "person", "mice": "mouse", "geese": "goose", "feet": "foot", "knives": "knife", "wolves": "wolf",
+}  # fmt: skip
+_SYNONYMS = (
+    "walk stroll", "run dash sprint", "jump hop leap", "spin twirl rotate", "shake wobble tremble", "slide glide",
+    "fall drop", "vanish disappear", "overtake pass", "hit bump crash collide", "small little tiny", "large big huge",
+    "fast quickly quick", "slow slowly", "dog puppy", "cat kitten", "rabbit bunny", "car automobile", "plane airplane",
+    "boat ship", "box cube", "picture image", "talk speak", "grow bigger", "shrink smaller", "gray grey",
+    "forest woods", "city town", "recolor color colour",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A note and the number of the scene it belongs to."""
+
+    note: Note
+    scene: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalled:
+    """Notes to answer from, in order of time; how many matched in all; `scores` (0 to 1) beside the notes."""
+
+    notes: tuple[Placed, ...]
+    scores: tuple[float, ...]
+    num_matching: int
+
+
+def recall(notes: Sequence[Placed], question: str, max_tokens: int) -> Recalled:
+    """The notes a question is about, as many as `max_tokens` hold; none when nothing matches.
+
+    Args:
+        notes: all notes, in order of time.
+        question: any words; their order matters only for before and after.
+        max_tokens: bound on the notes' length, by `num_tokens`.
+    """
+    scores = [0.0] * len(notes)
+    index = _Index(notes)
+    for clause in clauses(question):
+        found = index.scores(content(clause))
+        best = max(found, default=0.0)
+        if best >= _LEAST:
+            scores = [
+                max(old, new) if new >= _NEAR_BEST * best else old for old, new in zip(scores, found, strict=True)
+            ]
+    matching = [i for i, score in enumerate(scores) if score]
+    if not matching:
+        return _fitting(notes, scores, _unmatched(index, question), max_tokens, 0)
+    wanted = sorted(matching, key=lambda i: (-scores[i], -i if _LATE.search(question) else i))
+    return _fitting(notes, scores, [*wanted, *_neighbours(matching, len(notes), question)], max_tokens, len(matching))
+
+
+def ranked(notes: Sequence[Placed], statement: str) -> list[tuple[float, Placed]]:
+    """All notes that share a word with a statement, (score in (0, 1], note), best first."""
+    scores = _Index(notes).scores(content(statement))
+    return sorted(
+        ((score, placed) for score, placed in zip(scores, notes, strict=True) if score > 0),
+        key=lambda pair: (-pair[0], pair[1].note.start_s),
+    )
+
+
+def is_match(score: float, best: float) -> bool:
+    """Whether a score of `ranked` is near enough to the best one to mean the same thing."""
+    return best >= _LEAST and score >= _NEAR_BEST * best
+
+
+def clauses(question: str) -> list[str]:
+    """The parts of a question that each name something, see the top of this file."""
+    head, choices = "", question
+    match = _CHOICES.match(question)
+    if match:
+        head, choices = match.group(1), match.group(2)
+    return [f"{head} {part}".strip() for part in _CUTS.split(choices) if content(part)]
+
+
+def content(text: str) -> list[str]:
+    """Stems of the words that carry meaning, each once, in order."""
+    return list(dict.fromkeys(stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP))
+
+
+def stem(word: str) -> str:
+    """A lower-case word without its inflection: dogs, jumping, bounced, flies -> dog, jump, bounc, fly."""
+    return _SAME.get(bare := _bare(word), bare)
+
+
+def num_tokens(text: str) -> int:
+    """About how many tokens a text takes, rather too many than too few: digits and signs one each, four letters one."""
+    pieces = re.findall(r"[^\W\d_]+|\S", text)
+    return sum(-(-len(piece) // 4) for piece in pieces) + text.count("\n")
+
+
+def _bare(word: str) -> str:
+    word = _IRREGULAR.get(word, word)
+    if len(word) > 4 and word.endswith("ies"):
+        word = word[:-3] + "y"
+    elif len(word) > 4 and word.endswith("ied"):
+        word = word[:-3] + "y"
+    elif len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for ending in ("ing", "ed"):
+        rest = word[: -len(ending)]
+        if word.endswith(ending) and not word.endswith("eed") and len(rest) >= 3 and re.search("[aeiouy]", rest):
+            doubled = rest[-1] == rest[-2] and rest[-1] not in "lsz"
+            word = rest[:-1] if doubled else rest
+            break
+    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+
+
+# Words with "es" after a hiss lose only the s above and the e here: boxes -> boxe -> box, as box does.
+_SAME = {_bare(word): _bare(group.split()[0]) for group in _SYNONYMS for word in group.split()}
+
+
+class _Index:
+    """Stems of every note, of its scene, and how rare each is."""
+
+    def __init__(self, notes: Sequence[Placed]) -> None:
+        self._own = [set(content(placed.note.text)) for placed in notes]
+        self._scenes: dict[int, set[str]] = {}
+        for placed, own in zip(notes, self._own, strict=True):
+            self._scenes.setdefault(placed.scene, set()).update(own)
+        self._places = [placed.scene for placed in notes]
+        self._counts = Counter(word for own in self._own for word in own)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def scores(self, words: Sequence[str]) -> list[float]:
+        """Share of the words' weight that each note holds, from 0 to 1."""
+        weights = {word: math.log(1 + (len(self._own) + 0.5) / (self._counts[word] + 0.5)) for word in words}
+        total = sum(weights.values()) or 1.0
+        return [
+            sum(
+                weight * (1.0 if word in own else _CONTEXT if word in self._scenes[scene] else 0.0)
+                for word, weight in weights.items()
+            )
+            / total
+            if any(word in own for word in words)
+            else 0.0
+            for own, scene in zip(self._own, self._places, strict=True)
+        ]
+
+
+def _unmatched(index: _Index, question: str) -> list[int]:
+    """A few notes for a question that no note matches: the first or last ones, or the nearest when it asks how many
+    (the answer may be none); else nothing, and what the film is about is told by summaries."""
+    order = list(range(len(index)))
+    if _COUNTING.search(question):
+        near = index.scores(content(question))
+        return sorted(order, key=lambda i: (-near[i], i))[:_FEW]
+    if _EARLY.search(question):
+        return order[:_FEW]
+    return order[::-1][:_FEW] if _LATE.search(question) else []
+
+
+def _neighbours(matching: list[int], num: int, question: str) -> list[int]:
+    """Notes beside the matching ones, where the question asks for what comes before or after them."""
+    words = question.lower()
+    if not _OPEN.match(words):
+        return []
+    steps = [1] * bool(re.search(r"\b(?:after|then|next|afterwards|follow\w*)\b", words))
+    steps += [-1] * bool(re.search(r"\b(?:before|previous\w*)\b", words))
+    near = dict.fromkeys(i + step * k for k in (1, 2) for step in steps for i in matching)
+    return [i for i in near if 0 <= i < num and i not in set(matching)]
+
+
+def _fitting(
+    notes: Sequence[Placed], scores: list[float], wanted: list[int], max_tokens: int, num_matching: int
+) -> Recalled:
+    kept: list[int] = []
+    for i in wanted:
+        max_tokens -= num_tokens(notes[i].note.line())
+        if max_tokens < 0 and kept:
+            break
+        kept.append(i)
+    kept.sort()
+    return Recalled(
+        notes=tuple(notes[i] for i in kept), scores=tuple(scores[i] for i in kept), num_matching=num_matching
+    )

@@ -1,0 +1,87 @@
+"""What asking gives: an answer with the seconds it speaks of and what stands behind it.
+
+In: text, spans, notes. Out: `Answer`, as an object and as JSON-able data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from v2t.ask.film import Window
+from v2t.ask.spans import Span, format_span
+from v2t.data.notes import Note
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A stretch of the film in which something happens, seconds of the file.
+
+    `score` says from 0 to 1 how well the note that led there fits; `is_seen` whether the captioner saw it when it
+    looked again, rather than only noted it.
+    """
+
+    start_s: float
+    end_s: float
+    score: float = 1.0
+    note: str = ""
+    is_seen: bool = True
+
+    @property
+    def span(self) -> Span:
+        """(start, end) in seconds."""
+        return self.start_s, self.end_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An answer and what stands behind it.
+
+    Attributes:
+        question: as it was asked.
+        answer: its times are seconds of the file, told on the clock too beyond the first minute.
+        raw: the answer as the model wrote it.
+        look: "whole", "window", "memory" or "when".
+        model: name@revision.
+        spans: the times it speaks of.
+        windows: parts that were looked at for this question.
+        notes: the notes it was answered from.
+        warnings: plain sentences, each starting with a stable code.
+    """
+
+    question: str
+    answer: str
+    raw: str
+    look: str
+    model: str
+    spans: tuple[Found, ...] = ()
+    windows: tuple[Window, ...] = ()
+    notes: tuple[Note, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as JSON-able data."""
+        spans = [
+            {"start_s": round(s.start_s, 3), "end_s": round(s.end_s, 3), "text": format_span(s.span)}
+            | ({"score": round(s.score, 3), "note": s.note, "seen": s.is_seen} if self.look == "when" else {})
+            for s in self.spans
+        ]
+        return {
+            "question": self.question,
+            "answer": self.answer,
+            "spans": spans,
+            "look": self.look,
+            "windows": [{"start_s": round(start, 3), "end_s": round(end, 3)} for start, end in self.windows],
+            "notes": [{"start_s": n.start_s, "end_s": n.end_s, "text": n.text} for n in self.notes],
+            "model": self.model,
+            "warnings": list(self.warnings),
+        }
+
+
+def condensed(warnings: Iterable[str]) -> tuple[str, ...]:
+    """One warning for each code, the first, with how many more like it there were (a long film has many windows)."""
+    by_code: dict[str, list[str]] = {}
+    for warning in dict.fromkeys(warnings):
+        by_code.setdefault(warning.partition(":")[0], []).append(warning)
+    return tuple(w[0] if len(w) == 1 else f"{w[0]} (and {len(w) - 1} more like it)" for w in by_code.values())

@@ -1,0 +1,89 @@
+"""What asking about a video can be told.
+
+In: values from flags, YAML or a caller. Out: a checked `AskConfig`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from v2t.base.errors import UsageError
+from v2t.video.decode import DECODERS
+from v2t.video.worker import Limits
+
+if TYPE_CHECKING:
+    from v2t.captioners import CaptionerLike
+
+_STARTER_WINDOW_S = 8.0  # the starter was trained on clips of about so much
+_WINDOW_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskConfig:
+    """All that asking can be told.
+
+    Args:
+        model, captioner, options, device, dtype: see `v2t.captioners.open_captioner`.
+        look: "auto" looks at a short video or at the moment a question names, and answers all else about a long video
+            from notes on it; "whole" only ever looks at frames spread over the whole video; "memory" answers from notes
+            alone.
+        window_s: seconds the captioner looks at at once; None goes by the captioner.
+        top: windows looked at again to find when something happens, best first; 0 for all.
+        memory: file of the notes; None for one in the user's cache folder.
+        style: file of `v2t/styles` whose prompt asks for the notes; its answers have times.
+        notes_tokens: bound on the notes put before a question, about so many tokens.
+        history_tokens: bound on earlier turns of a chat, about so many tokens.
+        max_new_tokens: longest answer.
+        temperature, seed: how answers are drawn; 0 takes the likeliest.
+        batch_size: windows the model sees at once while notes are taken.
+        frames: frames of each look; None leaves it to the captioner.
+        workers: decoder processes. decoders, limits: see `v2t.video.worker.DecoderPool`.
+    """
+
+    model: str = "starter"
+    captioner: str = "auto"
+    options: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    dtype: str = "auto"
+    look: Literal["auto", "whole", "memory"] = "auto"
+    window_s: float | None = None
+    top: int = 5
+    memory: Path | None = None
+    style: str = "notes"
+    notes_tokens: int = 2000
+    history_tokens: int = 1000
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    batch_size: int = 16
+    frames: int | None = None
+    workers: int = 1
+    decoders: tuple[str, ...] = DECODERS
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("window_s", 0.5),
+            ("top", 0),
+            ("notes_tokens", 64),
+            ("history_tokens", 0),
+            ("max_new_tokens", 1),
+            ("temperature", 0),
+            ("batch_size", 1),
+            ("frames", 1),
+            ("workers", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise UsageError(f"{name} must be at least {least}, got {value}")
+        if self.look not in ("auto", "whole", "memory"):
+            raise UsageError(f"look must be auto, whole or memory, got {self.look!r}")
+
+
+def window_s(config: AskConfig, captioner: CaptionerLike) -> float:
+    """Seconds one look takes in: as told, else what the captioner says of itself (`window_s`), else by its kind."""
+    is_small = type(captioner).__module__ == "v2t.captioners.local"
+    known = getattr(captioner, "window_s", _STARTER_WINDOW_S if is_small else _WINDOW_S)
+    return float(config.window_s or known)

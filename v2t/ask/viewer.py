@@ -1,0 +1,91 @@
+"""A captioner and a decoder kept ready for questions.
+
+In: an `AskConfig`. Out: films to ask about, the captioner once it is loaded, notes on a stretch of a film.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from v2t.ask.film import Film, Window
+from v2t.ask.memory import Memory
+from v2t.ask.recall import Placed
+from v2t.ask.settings import AskConfig, window_s
+from v2t.captioners import CaptionerLike, Decoding, open_captioner
+from v2t.video.worker import DecoderPool
+
+Advance = Callable[[int, int], None]  # called with (windows done, windows to do) while notes are taken
+
+
+class Viewer:
+    """Who watches and answers; a context manager.
+
+    Args:
+        config: the settings.
+        captioner: one to use instead of the one that `config.model` names.
+        advance: told how the taking of notes gets on.
+    """
+
+    def __init__(
+        self,
+        config: AskConfig,
+        captioner: CaptionerLike | None = None,
+        advance: Advance = lambda done, total: None,
+    ) -> None:
+        self.config, self.advance = config, advance
+        self._captioner = captioner or open_captioner(
+            config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
+        )
+        self._stack = ExitStack()
+        self._loading: Future[None] | None = None
+
+    def __enter__(self) -> Viewer:
+        self._pool = self._stack.enter_context(
+            DecoderPool(self.config.workers, self.config.limits, decoders=self.config.decoders)
+        )
+        # The weights load in a thread while the video is probed, and in a chat while the user types.
+        self._loading = self._stack.enter_context(ThreadPoolExecutor(1)).submit(self._captioner.load)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def film(self, path: str | Path) -> Film:
+        """The video at a path, ready to be asked about (see `Film`)."""
+        spec = self._captioner.spec
+        if self.config.frames is not None:
+            spec = replace(spec, num_frames=self.config.frames)
+        return Film(path, self._pool, spec, self._captioner.frame_size, window_s(self.config, self._captioner))
+
+    @property
+    def captioner(self) -> CaptionerLike:
+        """The captioner, once it is loaded; waits for that.
+
+        Raises:
+            MissingDependencyError: the model does not load.
+        """
+        if self._loading is None:
+            raise RuntimeError("use the viewer as a context manager")
+        self._loading.result()
+        return self._captioner
+
+    @property
+    def model(self) -> str:
+        """name@revision"""
+        return f"{self.captioner.name}@{self.captioner.revision}"
+
+    def decoding(self) -> Decoding:
+        """How answers are written."""
+        config = self.config
+        return Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
+
+    def noted(self, film: Film, extent: Window) -> tuple[Memory, list[Window], list[Placed]]:
+        """The memory of a film, the windows that overlap a stretch of it, and the notes within that stretch."""
+        memory = Memory(film, self.captioner, self.config)
+        windows = [window for window in film.windows() if window[1] > extent[0] and window[0] < extent[1]]
+        placed = memory.notes(windows, self.advance)
+        return memory, windows, [p for p in placed if p.note.end_s >= extent[0] and p.note.start_s <= extent[1]]

@@ -1,0 +1,159 @@
+"""When something happens: spans of the film, found in its notes and looked at again.
+
+In: a statement ("the dog jumps") or a question ("When does the dog jump?"). Out: an `Answer` whose spans are sorted by
+time. A short video is asked directly. Of a long one the notes are ranked by the statement, the windows of the best are
+looked at again and asked; what the captioner then denies is left out, and where its words name no time the note's own
+seconds stand, marked as not seen again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from v2t.ask.asking import answers
+from v2t.ask.film import Film, Window
+from v2t.ask.recall import is_match, ranked
+from v2t.ask.result import Answer, Found, condensed
+from v2t.ask.settings import AskConfig
+from v2t.ask.spans import format_span, merged, read_spans
+from v2t.ask.viewer import Viewer
+from v2t.base.errors import ItemError, UsageError
+from v2t.captioners import asked
+from v2t.data.notes import Note
+from v2t.video.frames import Frames
+
+# The words the starter was trained on (v2t.world.times).
+QUESTION = "When does this happen: {}?"
+NEVER = "it does not happen"
+_WHEN = re.compile(r"^\W*(?:and\s+)?(?:when|at (?:what|which) (?:time|second|moment|point))\b", re.IGNORECASE)
+_SAME_S = 0.3  # spans this near to each other, seen in two windows, are one
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A window to look at, how well its best note fits, and that note."""
+
+    window: Window
+    score: float = 1.0
+    note: Note | None = None
+
+
+def is_about_when(film: Film, question: str, view: Window | None, config: AskConfig) -> bool:
+    """Whether a question asks for a time that is best looked for: in a long part of a film, by "when"."""
+    start, end = view or (0.0, film.duration_s)
+    return config.look == "auto" and end - start > film.window_s and bool(_WHEN.match(question))
+
+
+def find_when(
+    viewer: Viewer, film: Film, statement: str, *, is_question: bool = False, view: Window | None = None
+) -> Answer:
+    """The spans in which a statement is true.
+
+    Args:
+        viewer: who looks.
+        film: of `viewer.film`.
+        statement: "the dog jumps", or with `is_question` "When does the dog jump?".
+        view: (start, end) seconds to look in; None for the whole film.
+
+    Raises:
+        UsageError: an empty statement. ItemError: the video cannot be read.
+    """
+    statement = statement.strip() if is_question else statement.strip().rstrip(".?! ")
+    if not statement:
+        raise UsageError("nothing to look for: the statement is empty", hint='v2t ask video.mp4 --when "the dog jumps"')
+    extent, look = view or (0.0, film.duration_s), viewer.config.look
+    warnings: list[str] = list(film.warnings)
+    candidates = [_Candidate(extent)]
+    if look == "memory" or (look == "auto" and extent[1] - extent[0] > film.window_s):
+        candidates = _candidates(viewer, film, statement, extent, warnings)
+    if look == "memory":
+        found = [_noted(c.note, c.score) for c in candidates if c.note is not None]
+    else:
+        question = statement if is_question else QUESTION.format(statement)
+        found = _looked_at(viewer, film, question, candidates, warnings)
+    found = _in_order(found)
+    return Answer(
+        question=statement,
+        answer=", ".join(format_span(one.span) for one in found) or NEVER,
+        raw=", ".join(f"from {one.start_s:.1f} to {one.end_s:.1f} seconds" for one in found) or NEVER,
+        look="when",
+        model=viewer.model,
+        spans=tuple(found),
+        windows=tuple(candidate.window for candidate in candidates) if look != "memory" else (),
+        warnings=condensed(warnings),
+    )
+
+
+def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warnings: list[str]) -> list[_Candidate]:
+    """Windows to look at again, best first: as many as `top` says."""
+    memory, windows, placed = viewer.noted(film, extent)
+    warnings += memory.warnings
+    best: dict[Window, _Candidate] = {}
+    for score, one in ranked(placed, statement):
+        for window in windows:
+            if window[0] < one.note.end_s + 0.01 and one.note.start_s < window[1] - 0.01:
+                best.setdefault(window, _Candidate(window, score, one.note))
+    found = list(best.values())
+    top = viewer.config.top
+    if not top:
+        return [*found, *(_Candidate(window, 0.0) for window in windows if window not in best)]
+    matching = sum(is_match(candidate.score, found[0].score) for candidate in found)
+    if matching > top:
+        warnings.append(f"MORE_MATCH: {matching - top} more windows may show it; top={matching} looks at them too")
+    return found[:top]
+
+
+def _looked_at(
+    viewer: Viewer, film: Film, question: str, candidates: list[_Candidate], warnings: list[str]
+) -> list[Found]:
+    """What the captioner sees when it looks at the windows (again)."""
+    seen: list[tuple[_Candidate, Frames]] = []
+    problems: list[ItemError] = []
+    looks = film.looks([candidate.window for candidate in candidates], ahead=viewer.config.batch_size)
+    for candidate, (_, frames) in zip(candidates, looks, strict=True):
+        if isinstance(frames, ItemError):
+            problems.append(frames)
+        else:
+            seen.append((candidate, frames))
+            warnings += frames.warnings
+    told = answers(
+        viewer.captioner, [asked(question, frames) for _, frames in seen], viewer.decoding(), viewer.config.batch_size
+    )
+    found: list[Found] = []
+    for (candidate, _), output in zip(seen, told, strict=True):
+        if isinstance(output, ItemError):
+            problems.append(output)
+        else:
+            warnings += output.warnings
+            found += _read(candidate, output.text, warnings)
+    if len(problems) == len(candidates) and problems:
+        raise problems[0]
+    warnings += [f"{problem.code}: {problem.message}" for problem in problems]
+    return found
+
+
+def _read(candidate: _Candidate, text: str, warnings: list[str]) -> list[Found]:
+    """What an answer about one window says, in seconds of the film."""
+    start, end = candidate.window
+    reading = read_spans(text, end - start, bare=True)
+    if reading.spans or reading.never:
+        note = candidate.note.text if candidate.note else ""
+        return [Found(start_s=start + a, end_s=start + b, score=candidate.score, note=note) for a, b in reading.spans]
+    said = " ".join(text.split())[:120]
+    warnings.append(f"NO_TIME: asked about {format_span(candidate.window)}, the model named no time: {said!r}")
+    return [_noted(candidate.note, candidate.score)] if candidate.note is not None else []
+
+
+def _noted(note: Note, score: float) -> Found:
+    return Found(start_s=note.start_s, end_s=note.end_s, score=score, note=note.text, is_seen=False)
+
+
+def _in_order(found: list[Found]) -> list[Found]:
+    """By time; spans that overlap or nearly touch are one, with the best of their scores."""
+    out = []
+    for start, end in merged([one.span for one in found], _SAME_S):
+        inside = [one for one in found if start <= one.start_s <= end]
+        best = max(inside, key=lambda one: (one.is_seen, one.score))
+        out.append(Found(start_s=start, end_s=end, score=best.score, note=best.note, is_seen=best.is_seen))
+    return out
