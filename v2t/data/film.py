@@ -1,8 +1,9 @@
 """Questions about a film that are answered from notes on it: text alone, no frames.
 
-In: a random stream. Out: a conversation of one question, asked the way `v2t ask` asks about a long video (see
-`v2t.data.notes`). The notes are those of a stretch of a film, put anywhere in it, some events happening again at other
-times, and only some of the notes are shown: those that the question is about and a few that are beside the point.
+In: a random stream. Out: a conversation of one question, or of several that are answered by yes or no, asked the way
+`v2t ask` asks about a long video (see `v2t.data.notes`). The notes are those of a stretch of a film, put anywhere in
+it. For a single question some events happen again at other times, and only some notes are shown: those that the
+question is about and a few that are beside the point.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from dataclasses import replace
 from v2t.data.chat import Turn
 from v2t.data.notes import Note as Line
 from v2t.data.notes import notes_prompt
-from v2t.world.notes import FILM_KINDS, Note, film_question, notes
+from v2t.world.notes import FILM_KINDS, Note, film_claims, film_question, notes
 from v2t.world.sampler import sample_scene
 
 _STRETCH_S = (20.0, 60.0)
+_SHORT_S = (6.0, 30.0)
+_CLAIMS = 12
 _FILM_S = 7200.0
 _SHOWN = 10
 
 
 def film_turns(split: str, seed: int, rng: random.Random) -> list[Turn]:
-    """One question about notes, with its answer."""
+    """A conversation about notes: half of them one question, half of them claims to be judged."""
+    if rng.random() < 0.5:
+        return _claims(split, seed, rng)
     while True:
         stretch = sample_scene(split, seed, int(rng.random() * (1 << 30)), seconds=_STRETCH_S).facts()
         offset = rng.random() * _FILM_S
@@ -34,8 +39,22 @@ def film_turns(split: str, seed: int, rng: random.Random) -> list[Turn]:
         if found is None:
             continue
         question, answer = found
-        lines = [Line(start_s=n.start_s, end_s=n.end_s, text=n.text + ".") for n in _shown(told, question, rng)]
+        lines = _lines(_shown(told, question, rng))
         return [Turn("user", notes_prompt(lines, question)), Turn("assistant", answer)]
+
+
+def _claims(split: str, seed: int, rng: random.Random) -> list[Turn]:
+    stretch = sample_scene(split, seed, int(rng.random() * (1 << 30)), seconds=_SHORT_S).facts()
+    offset = rng.random() * _FILM_S
+    lines = _lines([_moved(note, offset) for note in notes(stretch)])
+    turns: list[Turn] = []
+    for question, answer in film_claims(stretch, rng, _CLAIMS):
+        turns += [Turn("user", question if turns else notes_prompt(lines, question)), Turn("assistant", answer)]
+    return turns
+
+
+def _lines(told: Sequence[Note]) -> list[Line]:
+    return [Line(start_s=note.start_s, end_s=note.end_s, text=note.text + ".") for note in told]
 
 
 def _moved(note: Note, by_s: float) -> Note:

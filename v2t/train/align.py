@@ -23,7 +23,7 @@ from v2t.data.watched import check_rounds, watched
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask, FactHeads, caption_counts
-from v2t.train.captioner import load_captioner
+from v2t.train.captioner import check_parts, load_captioner
 from v2t.train.recipe import StageConfig
 
 HEADS_FILE = "heads.safetensors"
@@ -33,7 +33,8 @@ HEADS_FILE = "heads.safetensors"
 class Config(StageConfig):
     """What is joined, what is learnt.
 
-    Either `model`, a captioner of an earlier phase, or `vision` and `llm` with the `resampler`'s shape.
+    Either `model`, a captioner of an earlier phase (with `llm`, the weights of that in place of its own), or `vision`
+    and `llm` with the `resampler`'s shape.
     `heads_weight` scales the fact heads' loss (0: no heads). `eval_captions` clips are captioned at an evaluation.
     `rounds` above 1 (a frozen tower on a CPU) shows each block of `block` clips so often, told anew each time, the
     tower working once a clip and in the data worker.
@@ -57,8 +58,7 @@ class Config(StageConfig):
     eval_seed: int = 7
 
     def __post_init__(self) -> None:
-        if (self.model is None) == (self.vision is None or self.llm is None):
-            raise ValueError("give either model, or both vision and llm")
+        check_parts(self)
         if self.heads_weight < 0 or self.answers_weight <= 0:
             raise ValueError("heads_weight must be ≥ 0 and answers_weight > 0")
         check_rounds(self)

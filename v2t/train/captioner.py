@@ -12,7 +12,15 @@ from typing import Any
 
 import torch
 
-from v2t.base.errors import MissingDependencyError
+from v2t.base.errors import MissingDependencyError, UsageError
+
+
+def check_parts(config: Any) -> None:
+    """ValueError unless a recipe names what `load_captioner` needs."""
+    if (config.model is None) == (config.vision is None):
+        raise ValueError("give either model, or both vision and llm")
+    if config.model is None and config.llm is None:
+        raise ValueError("vision needs llm beside it")
 
 
 def load_captioner(config: Any, dtype: torch.dtype, quantize: str | None = None) -> tuple[Any, Any]:
@@ -28,6 +36,8 @@ def load_captioner(config: Any, dtype: torch.dtype, quantize: str | None = None)
     with _named(config):
         if config.model is not None:
             model = load_model(config.model, dtype=dtype, quantize=quantize)
+            if config.llm is not None:
+                _take_llm(model, config.llm)
             processor = CineloopProcessor.from_pretrained(config.model)
         else:
             model, processor = from_parts(
@@ -42,6 +52,18 @@ def load_captioner(config: Any, dtype: torch.dtype, quantize: str | None = None)
         # On a CPU the fused kernel's backward pass costs a fifth of a small captioner's training.
         model.model.language_model.set_attn_implementation("eager")
     return model, processor
+
+
+def _take_llm(model: Any, llm: str) -> None:
+    """Put the weights of a causal LLM of the same shape in place of the captioner's own."""
+    from transformers import AutoModelForCausalLM
+
+    other = AutoModelForCausalLM.from_pretrained(llm, dtype=model.dtype)
+    try:
+        model.model.language_model.load_state_dict(other.model.state_dict())
+        model.lm_head.load_state_dict(other.lm_head.state_dict())
+    except RuntimeError as error:
+        raise UsageError(f"{llm} has not the shape of the captioner's LLM: {str(error).splitlines()[-1]}") from error
 
 
 def empty_captioner(config: Any) -> tuple[Any, Any]:

@@ -25,7 +25,7 @@ from v2t.data.watched import check_rounds, watched
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask
-from v2t.train.captioner import load_captioner
+from v2t.train.captioner import check_parts, load_captioner
 from v2t.train.recipe import StageConfig
 
 
@@ -73,8 +73,7 @@ class Config(StageConfig):
     eval_seed: int = 8
 
     def __post_init__(self) -> None:
-        if (self.model is None) == (self.vision is None or self.llm is None):
-            raise ValueError("give either model, or both vision and llm")
+        check_parts(self)
         if self.quantize and self.lora is None:
             raise ValueError(f"quantize: {self.quantize} packs the LLM, which then learns by lora only: set lora")
         check_rounds(self)

@@ -9,7 +9,7 @@ Letters: R sequences, L tokens of a sequence (conversations packed one after ano
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import nn
 from v2t.base.runtime import to_device
 from v2t.base.stream import stream
 from v2t.data.chat import END, IGNORE, START, Encoded, Turn, encode
+from v2t.data.film import film_turns
 from v2t.train.answers import answer_loss
 from v2t.train.recipe import StageConfig
 from v2t.world.questions import questions
@@ -33,24 +34,30 @@ class Config(StageConfig):
     """The LLM and what it reads.
 
     `llm` holds `model_type` and the differences to that family's defaults; the vocabulary is set from the tokenizer.
-    `sequence_length` tokens of conversations stand in a row. `facts_share` of the conversations begin with the facts.
+    `init` instead goes on from the LLM and tokenizer of a captioner.
+    `sequence_length` tokens of conversations stand in a row. `facts_share` of the conversations begin with the facts;
+    `film_share` are on notes of a film.
     `tokenizer` names a saved tokenizer; none trains one of `vocab_size` on the texts of `tokenizer_scenes` scenes.
     """
 
-    llm: dict[str, Any]
+    llm: dict[str, Any] = field(default_factory=dict)
+    init: Path | None = None
     vocab_size: int = 1536
     tokenizer_scenes: int = 20_000
     tokenizer: Path | None = None
     sequence_length: int = 512
     facts_share: float = 0.8
+    film_share: float = 0.0
     eval_sequences: int = 64
     eval_seed: int = 7
 
     def __post_init__(self) -> None:
         if self.vocab_size < 300:
             raise ValueError(f"vocab_size must hold 256 bytes and the special tokens, got {self.vocab_size}")
-        if not 0 <= self.facts_share <= 1:
-            raise ValueError(f"facts_share must be in [0, 1], got {self.facts_share}")
+        if not (0 <= self.facts_share <= 1 and 0 <= self.film_share <= 1):
+            raise ValueError(f"shares must be in [0, 1], got {self.facts_share} and {self.film_share}")
+        if bool(self.llm) == bool(self.init):
+            raise ValueError("give either llm, the shape of a fresh one, or init, a captioner to take it from")
 
 
 def facts_line(facts: dict[str, Any]) -> str:
@@ -68,9 +75,11 @@ def facts_line(facts: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def conversation(split: str, seed: int, index: int, facts_share: float) -> list[Turn]:
-    """Conversation `index` of a stream: a caption in one of the three styles, or up to six questions."""
+def conversation(split: str, seed: int, index: int, facts_share: float, film_share: float = 0.0) -> list[Turn]:
+    """Conversation `index` of a stream: a caption in one of the styles, up to six questions, or one on a film."""
     rng = random.Random(f"language|{split}|{seed}|{index}")
+    if film_share and rng.random() < film_share:
+        return film_turns(split, seed, rng)
     facts = sample_scene(split, seed, index).facts()
     shown = facts_line(facts) + "\n" if rng.random() < facts_share else ""
     if rng.random() < 0.5:
@@ -125,6 +134,7 @@ class TextSource:
     seed: int
     length: int
     facts_share: float
+    film_share: float
     tokenizer: Any
 
     def __call__(self, start: int, count: int) -> dict[str, torch.Tensor]:
@@ -136,7 +146,8 @@ class TextSource:
         row: dict[str, list[int]] = {"input_ids": [], "labels": [], "position_ids": []}
         index = number * self.length  # a conversation is longer than one token, so rows never share a scene
         while len(row["input_ids"]) < self.length:
-            one: Encoded = encode(self.tokenizer, conversation(self.split, self.seed, index, self.facts_share))
+            turns = conversation(self.split, self.seed, index, self.facts_share, self.film_share)
+            one: Encoded = encode(self.tokenizer, turns)
             row["input_ids"] += one.ids
             # The last token of one conversation must not be asked for the first of the next.
             row["labels"] += [IGNORE, *one.labels[1:]]
@@ -180,8 +191,9 @@ class LanguageStage:
             from transformers import AutoTokenizer
 
             kept = self.config.out / "tokenizer"
-            if self.config.tokenizer is not None:
-                self._tokenizer = AutoTokenizer.from_pretrained(self.config.tokenizer)
+            named = self.config.tokenizer or self.config.init
+            if named is not None:
+                self._tokenizer = AutoTokenizer.from_pretrained(named)
             elif (kept / "tokenizer.json").exists() and (self.config.out / "checkpoints").exists():
                 self._tokenizer = AutoTokenizer.from_pretrained(kept)
             else:
@@ -190,9 +202,11 @@ class LanguageStage:
         return self._tokenizer
 
     def build(self) -> nn.Module:
-        """The LLM with fresh weights."""
+        """The LLM, with fresh weights or a captioner's."""
         from transformers import AutoConfig, AutoModelForCausalLM
 
+        if self.config.init is not None:
+            return LanguageTask(language_model_of(self.config.init))
         fields = dict(self.config.llm)
         tokenizer = self.tokenizer
         config = AutoConfig.for_model(
@@ -236,7 +250,8 @@ class LanguageStage:
         self.tokenizer.save_pretrained(folder)
 
     def _source(self, split: str, seed: int, facts_share: float) -> TextSource:
-        return TextSource(split, seed, self.config.sequence_length, facts_share, self.tokenizer)
+        film_share = self.config.film_share
+        return TextSource(split, seed, self.config.sequence_length, facts_share, film_share, self.tokenizer)
 
     def _sequences(self, facts_share: float) -> list[dict[str, torch.Tensor]]:
         if facts_share not in self._held_out:
@@ -244,6 +259,19 @@ class LanguageStage:
             wanted = [(start, 8) for start in range(0, self.config.eval_sequences, 8)]
             self._held_out[facts_share] = list(stream(source, wanted, workers=self.config.loop.workers))
         return self._held_out[facts_share]
+
+
+def language_model_of(captioner: Path) -> Any:
+    """The LLM of a captioner's folder, as a causal LLM of its own in fp32."""
+    from transformers import AutoModelForCausalLM
+
+    from v2t.model.weights import load_model
+
+    whole = load_model(str(captioner), dtype=torch.float32)
+    llm = AutoModelForCausalLM.from_config(whole.config.text_config, dtype=torch.float32)
+    llm.model.load_state_dict(whole.model.language_model.state_dict())
+    llm.lm_head.load_state_dict(whole.lm_head.state_dict())
+    return llm
 
 
 def build_stage(config: Config) -> LanguageStage:

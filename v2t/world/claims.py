@@ -111,6 +111,8 @@ class Clip:
 
 def _exists(clip: Clip, rng: random.Random) -> Pair:
     actor = pick(rng, clip.actors)
+    if rng.random() < 0.4:
+        return _exists_at_all(clip, actor["kind"], rng)
     seen = {(a["kind"], a["color"]) for a in clip.actors}
     seen |= {(clip.actors[e["actor"]]["kind"], e["to_color"]) for e in clip.events if e["to_color"]}
     pairs = [(kind, actor["color"]) for kind in words.KINDS] + [(actor["kind"], color) for color in words.COLORS]
@@ -126,6 +128,14 @@ def _exists(clip: Clip, rng: random.Random) -> Pair:
     ]
     ask = "Are there {}?" if more else ask
     return ask.format(told[0]), ask.format(told[1])
+
+
+def _exists_at_all(clip: Clip, kind: str, rng: random.Random) -> Pair:
+    """By kind alone: what a reader learns first, and learns the others by."""
+    here = {a["kind"] for a in clip.actors}
+    false = pick(rng, [k for k in words.KINDS if k not in here])
+    ask = pick(rng, ("Is there {}?", "Do you see {}?"))
+    return ask.format(article(kind)), ask.format(article(false))
 
 
 def _color(clip: Clip, rng: random.Random) -> Pair:

@@ -112,6 +112,38 @@ def film_question(told: Sequence[Note], kind: str, rng: random.Random) -> tuple[
     return f"What happens first: {_clause(one, 's')} or {_clause(other, 's')}?", _clause(first, "s")
 
 
+def film_claims(facts: Fact, rng: random.Random, n: int) -> list[tuple[str, str]]:
+    """Up to `n` different yes/no questions on a film's notes with their answers, yes and no by a fair coin.
+
+    From the plain to the hard: whether a kind of figure is there, one of a colour, whether it does something.
+    """
+    single = {f"{a['color']} {a['kind']}" for a in facts["actors"] if a["count"] == 1}
+    here = {a["kind"] for a in facts["actors"]}
+    keys = {note.key for note in notes(facts) if note.key}
+    asked: dict[str, str] = {}
+    for _ in range(n):
+        is_true, draw = rng.random() < 0.5, rng.random()
+        if draw < 0.4:
+            kind = pick(rng, sorted(here) if is_true else [k for k in words.KINDS if k not in here])
+            question = f"Is there {article(kind)}?"
+        elif draw < 0.7 and single:
+            who = pick(rng, sorted(single))
+            if not is_true:
+                kind = who.split()[1]
+                who = pick(rng, [c for c in words.COLORS if f"{c} {kind}" not in single]) + " " + kind
+            question = f"Is there {article(who)}?"
+        elif keys:
+            key = pick(rng, sorted(keys))
+            if not is_true:
+                able = [a for a in words.actions_of(key[0].split()[1]) if (key[0], a) not in keys and a != "recolor"]
+                key = (key[0], pick(rng, able))
+            question = f"Does {_clause(key, 'bare')}?"
+        else:
+            continue
+        asked[question] = "yes" if is_true else "no"
+    return list(asked.items())
+
+
 def _count(times: dict[tuple[str, str], list[float]], rng: random.Random) -> tuple[str, str] | None:
     """How often someone does something: as a rule what happens, now and then what never does."""
     if rng.random() < 0.15:
