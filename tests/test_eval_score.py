@@ -142,7 +142,7 @@ def test_always_yes_is_worth_one_half(world) -> None:
 
 
 def test_metrics_by_file_name() -> None:
-    assert metric_names() == ["answers", "facts"]
+    assert metric_names() == ["answers", "facts", "spans"]
     for name in metric_names():
         metric = load_metric(name)
         assert metric.name == name and metric.value_range == (0.0, 1.0) and metric.level == "text"

@@ -133,7 +133,10 @@ def _exists(clip: Clip, rng: random.Random) -> Pair:
 def _exists_at_all(clip: Clip, kind: str, rng: random.Random) -> Pair:
     """By kind alone: what a reader learns first, and learns the others by."""
     here = {a["kind"] for a in clip.actors}
-    false = pick(rng, [k for k in words.KINDS if k not in here])
+    others = [k for k in words.KINDS if k not in here]
+    if not others:
+        return None
+    false = pick(rng, others)
     ask = pick(rng, ("Is there {}?", "Do you see {}?"))
     return ask.format(article(kind)), ask.format(article(false))
 

@@ -124,23 +124,17 @@ def film_claims(facts: Fact, rng: random.Random, n: int) -> list[tuple[str, str]
     for _ in range(n):
         is_true, draw = rng.random() < 0.5, rng.random()
         if draw < 0.4:
-            kind = pick(rng, sorted(here) if is_true else [k for k in words.KINDS if k not in here])
-            question = f"Is there {article(kind)}?"
-        elif draw < 0.7 and single:
-            who = pick(rng, sorted(single))
-            if not is_true:
-                kind = who.split()[1]
-                who = pick(rng, [c for c in words.COLORS if f"{c} {kind}" not in single]) + " " + kind
-            question = f"Is there {article(who)}?"
-        elif keys:
-            key = pick(rng, sorted(keys))
-            if not is_true:
-                able = [a for a in words.actions_of(key[0].split()[1]) if (key[0], a) not in keys and a != "recolor"]
-                key = (key[0], pick(rng, able))
-            question = f"Does {_clause(key, 'bare')}?"
+            options = [f"Is there {article(k)}?" for k in words.KINDS if (k in here) == is_true]
+        elif draw < 0.7:
+            known = [f"{c} {k}" for k in sorted({who.split()[1] for who in single}) for c in words.COLORS]
+            options = [f"Is there {article(who)}?" for who in known if (who in single) == is_true]
         else:
-            continue
-        asked[question] = "yes" if is_true else "no"
+            known_keys = [(who, a) for who in sorted({k[0] for k in keys}) for a in words.actions_of(who.split()[1])]
+            options = [
+                f"Does {_clause(k, 'bare')}?" for k in known_keys if (k in keys) == is_true and k[1] != "recolor"
+            ]
+        if options:
+            asked[pick(rng, options)] = "yes" if is_true else "no"
     return list(asked.items())
 
 

@@ -74,9 +74,10 @@ def _span(clip: Clip, rng: random.Random) -> Asked | None:
     does = clip.finite(event, way=rng.random() < 0.5)
     if rng.random() < 1 / 6:
         here = {actor["kind"] for actor in clip.actors}
-        color, kind = pick(rng, list(words.COLORS)), pick(rng, [kind for kind in words.KINDS if kind not in here])
-        if clip.many(event["actor"]) or event["target"] is not None:
+        others = [kind for kind in words.KINDS if kind not in here]
+        if clip.many(event["actor"]) or event["target"] is not None or not others:
             return None
+        color, kind = pick(rng, list(words.COLORS)), pick(rng, others)
         return f"When does this happen: the {color + ' ' if ' ' in subject[4:] else ''}{kind} {does}?", NEVER
     return f"When does this happen: {subject} {does}?", f"from {event['start_s']:.1f} to {event['end_s']:.1f} seconds"
 
