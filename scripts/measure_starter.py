@@ -6,6 +6,7 @@ Controls, on the same clips: `blank` (grey frames), `one frame` (the middle one 
 order, times kept), `other clip` (the next clip's frames). Each fact must fall where a watcher without it would fall.
 
     python scripts/measure_starter.py --num 1000 --controls 300 -o scores.json
+    python scripts/measure_starter.py --num 500 --controls 0 --about-time --style notes
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from typing import Any
 import numpy as np
 
 from eval.metric import MetricResult, load_metric
+from v2t.ask.spans import read_spans
 from v2t.base.manifest import read_manifest
 from v2t.captioners import Decoding, asked
 from v2t.captioners.local import Captioner
 from v2t.video.frames import Frames
 from v2t.video.worker import DecoderPool
 from v2t.world.corpus import write_world
+from v2t.world.questions import ABOUT_TIME
 from v2t.world.words import PROMPTS
 
 Change = Callable[[list[Frames], int], Frames]
@@ -70,21 +73,36 @@ def ask(captioner: Captioner, clips: Sequence[Frames], prompts: Sequence[str], t
 
 
 def measure(
-    captioner: Captioner, clips: list[Frames], rows: list[dict[str, Any]], style: str, num_questions: int
+    captioner: Captioner,
+    clips: list[Frames],
+    rows: list[dict[str, Any]],
+    style: str,
+    num_questions: int,
+    about_time: bool,
 ) -> tuple[list[MetricResult], list[str]]:
-    """Facts of captions in `style` and answers to questions drawn from each row's; and the captions."""
-    facts, answers = load_metric("facts")(style), load_metric("answers")()
-    captions = ask(captioner, clips, [PROMPTS[style]] * len(clips), 160, 32)
+    """Facts of captions in `style`, and answers to questions drawn from each row's (or all about time); the captions."""
+    facts, answers, spans = load_metric("facts")(style), load_metric("answers")(), load_metric("spans")()
+    captions = ask(captioner, clips, [PROMPTS[style]] * len(clips), 320, 32)
     for row, caption in zip(rows, captions, strict=True):
         facts.update(row["id"], caption, row["facts"])
     drawn = [random.Random(f"ask|{row['id']}").sample(row["questions"], len(row["questions"])) for row in rows]
-    for number in range(num_questions):
-        asked = [i for i in range(len(rows)) if number < len(drawn[i])]
-        turns = [drawn[i][number] for i in asked]
-        said = ask(captioner, [clips[i] for i in asked], [turn["question"] for turn in turns], 24, 32)
-        for i, turn, answer in zip(asked, turns, said, strict=True):
+    if about_time:
+        drawn = [[turn for turn in turns if turn["kind"] in ABOUT_TIME] for turns in drawn]
+    for number in range(max(map(len, drawn)) if about_time else num_questions):
+        chosen = [i for i in range(len(rows)) if number < len(drawn[i])]
+        turns = [drawn[i][number] for i in chosen]
+        said = ask(captioner, [clips[i] for i in chosen], [turn["question"] for turn in turns], 40, 32)
+        for i, turn, answer in zip(chosen, turns, said, strict=True):
             answers.update(rows[i]["id"], turn["kind"], turn["question"], answer, turn["answer"])
-    return [facts.compute()] + ([answers.compute()] if num_questions else []), captions
+            true = read_spans(turn["answer"], clips[i].duration_s).spans if turn["kind"] == "span" else ()
+            if true:
+                spans.update(rows[i]["id"], read_spans(answer, clips[i].duration_s).spans, true[0])
+    results = [facts.compute()]
+    if about_time or num_questions:
+        results.append(answers.compute())
+    if about_time:
+        results.append(spans.compute())
+    return results, captions
 
 
 def show(title: str, results: list[MetricResult]) -> dict[str, Any]:
@@ -113,6 +131,7 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=1000, help="clips a split (default 1000)")
     parser.add_argument("--controls", type=int, default=300, help="clips of `seen` under each control (default 300)")
     parser.add_argument("--questions", type=int, default=2, help="questions a clip (default 2)")
+    parser.add_argument("--about-time", action="store_true", help="every question about time instead, and their spans")
     parser.add_argument("--seed", type=int, default=2026, help="seed of the clips, never one of training (1 or 7)")
     parser.add_argument("--splits", default="seen,unseen", help="which, so that two processes can share the work")
     parser.add_argument("--style", default="short", choices=list(PROMPTS))
@@ -128,13 +147,15 @@ def main() -> None:
             write_world(args.num, args.seed, split, (128, 128), out=folder)
             rows = list(read_manifest(folder / "manifest.jsonl"))
             clips = [pool.decode(folder / row["path"], captioner.spec, captioner.frame_size) for row in rows]
-            results, captions = measure(captioner, clips, rows, args.style, args.questions)
+            results, captions = measure(captioner, clips, rows, args)
             report[split] = show(f"{split}, {len(rows)} clips, style {args.style}", results)
             report[f"{split} captions"] = captions[:50]
             for name, change in CONTROLS.items() if split == "seen" and args.controls else ():
                 some = clips[: args.controls]
                 changed = [change(some, i) for i in range(len(some))]
-                results, captions = measure(captioner, changed, rows[: len(some)], args.style, args.questions)
+                results, captions = measure(
+                    captioner, changed, rows[: len(some)], args.style, args.questions, args.about_time
+                )
                 report[name] = show(f"control: {name}, {len(some)} clips", results)
     print(f"\n{time.monotonic() - begun:.0f} s in all")
     if args.out:
