@@ -73,14 +73,10 @@ def ask(captioner: Captioner, clips: Sequence[Frames], prompts: Sequence[str], t
 
 
 def measure(
-    captioner: Captioner,
-    clips: list[Frames],
-    rows: list[dict[str, Any]],
-    style: str,
-    num_questions: int,
-    about_time: bool,
+    captioner: Captioner, clips: list[Frames], rows: list[dict[str, Any]], args: argparse.Namespace
 ) -> tuple[list[MetricResult], list[str]]:
-    """Facts of captions in `style`, and answers to questions drawn from each row's (or all about time); the captions."""
+    """Facts of captions, answers to questions drawn from each row's (or to all about time); and the captions."""
+    style, about_time, num_questions = args.style, args.about_time, args.questions
     facts, answers, spans = load_metric("facts")(style), load_metric("answers")(), load_metric("spans")()
     captions = ask(captioner, clips, [PROMPTS[style]] * len(clips), 320, 32)
     for row, caption in zip(rows, captions, strict=True):
@@ -153,9 +149,7 @@ def main() -> None:
             for name, change in CONTROLS.items() if split == "seen" and args.controls else ():
                 some = clips[: args.controls]
                 changed = [change(some, i) for i in range(len(some))]
-                results, captions = measure(
-                    captioner, changed, rows[: len(some)], args.style, args.questions, args.about_time
-                )
+                results, captions = measure(captioner, changed, rows[: len(some)], args)
                 report[name] = show(f"control: {name}, {len(some)} clips", results)
     print(f"\n{time.monotonic() - begun:.0f} s in all")
     if args.out:
