@@ -20,7 +20,7 @@ from v2t.data.film import film_turns
 from v2t.model.clips import cut_segments
 from v2t.model.processing import segment_text
 from v2t.video.sample import SampleSpec, choose
-from v2t.world.questions import ABOUT_TIME, questions
+from v2t.world.questions import ABOUT_TIME, ALL_KINDS, YES_NO, questions
 from v2t.world.render import frame_times, render
 from v2t.world.sampler import sample_scene
 from v2t.world.scene import Scene
@@ -37,7 +37,7 @@ class ClipsConfig:
 
     `texts` names the conversations each clip carries: `short`, `detailed`, `timed`, `notes` (captions), `any` (a
     caption in one of these styles), `questions` (a conversation of `questions` questions, a share `times_share` of
-    them about time only), `film` (a question about notes on a film, in a share `film_share` of the clips).
+    them about time only, a share `claims_share` yes/no questions only), `film` (a question about notes on a film, in a share `film_share` of the clips).
     `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `worn` wears
     frames as real files are worn.
     """
@@ -51,14 +51,17 @@ class ClipsConfig:
     )
     questions: int = 6
     times_share: float = 0.0
+    claims_share: float = 0.0
     film_share: float = 0.3
     fewer_share: float = 0.05
     seconds: tuple[float, float] | None = None
     worn: bool = True
 
     def __post_init__(self) -> None:
-        if self.num_frames < 1 or self.questions < 1 or not (0 <= self.fewer_share <= 1 and 0 <= self.times_share <= 1):
-            raise ValueError("num_frames and questions must be at least 1, shares in [0, 1]")
+        shares = (self.fewer_share, self.film_share, self.times_share, self.claims_share)
+        about = self.times_share + self.claims_share
+        if self.num_frames < 1 or self.questions < 1 or min(shares) < 0 or max(*shares, about) > 1:
+            raise ValueError("num_frames and questions must be at least 1, shares and their sum in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,8 @@ class ClipSource:
 def conversation(facts: dict[str, Any], kind: str, rng: random.Random, config: ClipsConfig) -> list[Turn]:
     """One conversation about a clip, its first turn carrying the video."""
     if kind == "questions":
-        kinds = ABOUT_TIME if config.times_share and rng.random() < config.times_share else None
+        draw = rng.random()
+        kinds = ABOUT_TIME if draw < config.times_share else YES_NO if draw > 1 - config.claims_share else ALL_KINDS
         asked = [(q["question"], q["answer"]) for q in questions(facts, rng, config.questions, kinds)]
     else:
         style = list(PROMPTS)[int(rng.random() * len(PROMPTS))] if kind == "any" else kind

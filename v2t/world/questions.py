@@ -34,7 +34,7 @@ def questions(
         kinds: only of these kinds (default: of all).
     """
     clip = Clip(facts)
-    kinds = list(ALL_KINDS if kinds is None else kinds)
+    kinds = list(kinds or ALL_KINDS)
     made: list[dict[str, str]] = []
     for kind in kinds if n is None else _shuffled(rng, kinds):
         if n is not None and len(made) >= n:
@@ -222,5 +222,6 @@ OPEN: dict[str, Callable[[Clip, random.Random], Asked | None]] = {
     "absent": _absent,
 }
 
-ALL_KINDS = (*OPEN, *(f"yesno-{kind}" for kind in CLAIMS))
+YES_NO = tuple(f"yesno-{kind}" for kind in CLAIMS)
+ALL_KINDS = (*OPEN, *YES_NO)
 ABOUT_TIME = (*TIMES, "yesno-order", "yesno-when")
