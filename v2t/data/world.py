@@ -37,9 +37,9 @@ class ClipsConfig:
 
     `texts` names the conversations each clip carries: `short`, `detailed`, `timed`, `notes` (captions), `any` (a
     caption in one of these styles), `questions` (a conversation of `questions` questions, a share `times_share` of
-    them about time only, a share `claims_share` yes/no questions only), `film` (a question about notes on a film, in a share `film_share` of the clips).
-    `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `worn` wears
-    frames as real files are worn.
+    them about time only, a share `claims_share` yes/no questions only), `film` (a conversation on notes of a film, in
+    a share `film_share` of the clips). `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer
+    are, down to one. `worn` wears frames as real files are worn.
     """
 
     num_frames: int = 16
