@@ -89,6 +89,8 @@ class Journal:
         file.seek(0)
         offset = 0
         for number, line in enumerate(iter(file.readline, b""), 1):
+            if not line.endswith(b"\n"):
+                return  # another process is writing it, or was killed while it did
             place = (offset, len(line))
             offset += len(line)
             try:

@@ -2,14 +2,16 @@
 
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `settings` (what a key stands for),
-`source` (a new date of the same content), `set` (the content's key of a one-per-run file).
+`source` (a new date of the same content), `set` (the content's key of a one-per-run file), `keys` (more contents that
+were written for a clip), `merged` (how much of another journal was taken over).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +34,42 @@ class Known:
     files: dict[str, str]  # format -> path of the sidecar, relative to the folder
     keys: set[str] = field(default_factory=set)  # contents ever written for this clip
     latest: dict[str, str] = field(default_factory=dict)  # format -> key of the content it should have now
+    at: float = 0.0  # when the record was made, in seconds since 1970 by the clock of its maker
+    journal: Journal | None = None  # that holds the record; None for the ledger's own
 
     @property
     def by_hand(self) -> bool:
         """The caption was written or changed by a person."""
         return self.settings == BY_HAND
 
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """Which of two journals' records of one clip counts: a person's before a good one, then the newer."""
+        return self.by_hand, self.status == "ok", self.at
+
 
 class Ledger:
-    """The state that a journal adds up to. Only light facts are in memory; records are read back when asked for."""
+    """The state that a journal adds up to. Only light facts are in memory; records are read back when asked for.
 
-    def __init__(self, journal: Journal) -> None:
+    Args:
+        journal: the one to go on with.
+        before: what other journals add up to, to start from.
+        holds: which clips to know from `before`; of the others only the names of their sidecars are kept.
+    """
+
+    def __init__(
+        self, journal: Journal, before: Iterable[Ledger] = (), holds: Callable[[str], bool] = lambda clip_id: True
+    ) -> None:
         self.journal = journal
         self.known: dict[str, Known] = {}
         self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
         self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
         self.set_keys: set[str] = set()  # contents ever written to a one-per-run file
         self.set_latest: dict[str, str] = {}  # format -> key of the newest of them
+        self.merged: dict[str, int] = {}  # journal -> bytes of it that were taken over
         self.is_ahead = False  # records came after the newest one-per-run file
+        for other in before:
+            self._start_from(other, holds)
         for entry, place in journal.replay():
             self._learn(entry, place)
 
@@ -61,7 +81,8 @@ class Ledger:
 
     def record(self, clip_id: str) -> Record:
         """The newest record of a clip."""
-        return self.journal.read(self.known[clip_id].place)["record"]
+        known = self.known[clip_id]
+        return (known.journal or self.journal).read(known.place)["record"]
 
     def records(self) -> Iterable[Record]:
         """All records ever journalled, superseded ones too."""
@@ -91,6 +112,18 @@ class Ledger:
         """Relative paths of the folders that hold sidecars."""
         return {os.path.dirname(path) for known in self.known.values() for path in known.files.values()}
 
+    def _start_from(self, other: Ledger, holds: Callable[[str], bool]) -> None:
+        self.settings |= other.settings
+        for clip_id, known in other.known.items():
+            for path in known.files.values():
+                self.owners.setdefault(path, clip_id)
+            if not holds(clip_id):
+                continue
+            mine = self.known.get(clip_id)
+            keys = known.keys | (mine.keys if mine else set())
+            best = mine if mine and mine.rank >= known.rank else known
+            self.known[clip_id] = replace(best, keys=keys, journal=best.journal or other.journal)
+
     def _learn(self, entry: Entry, place: Place) -> None:
         kind = entry["kind"]
         if kind == "clip":
@@ -98,13 +131,24 @@ class Ledger:
             keys = (old.keys if old else set()) | set(entry["keys"].values())
             files = dict(entry["files"]) or (old.files if old else {})
             self.known[record["id"]] = Known(
-                place, record["status"], entry["settings"], entry["source"], files, keys, dict(entry["keys"])
+                place,
+                record["status"],
+                entry["settings"],
+                entry["source"],
+                files,
+                keys,
+                dict(entry["keys"]),
+                entry.get("at", 0.0),
             )
             for path in files.values():
                 self.owners[path] = record["id"]
             self.is_ahead = True
         elif kind == "source" and entry["id"] in self.known:
             self.known[entry["id"]].source = entry["source"]
+        elif kind == "keys" and entry["id"] in self.known:
+            self.known[entry["id"]].keys.update(entry["keys"])
+        elif kind == "merged":
+            self.merged[entry["path"]] = entry["size"]
         elif kind == "settings":
             self.settings[entry["key"]] = entry["values"]
         elif kind == "set":
@@ -114,7 +158,12 @@ class Ledger:
 
 
 def clip_entry(
-    record: Record, settings: str, source: dict[str, Any], files: dict[str, str], keys: dict[str, str]
+    record: Record,
+    settings: str,
+    source: dict[str, Any],
+    files: dict[str, str],
+    keys: dict[str, str],
+    at: float | None = None,
 ) -> Entry:
     """The entry of one record.
 
@@ -124,8 +173,11 @@ def clip_entry(
         source: see `source_of`.
         files: format -> path of its sidecar, relative to the folder.
         keys: format -> key of what that sidecar should hold.
+        at: when it was made, in seconds since 1970; None for now.
     """
-    return {"kind": "clip", "settings": settings, "source": source, "files": files, "keys": keys, "record": record}
+    at = round(time.time(), 3) if at is None else at
+    head = {"kind": "clip", "at": at, "settings": settings, "source": source, "files": files, "keys": keys}
+    return {**head, "record": record}
 
 
 def source_of(clip: Clip) -> dict[str, Any]:
