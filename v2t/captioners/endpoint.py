@@ -174,7 +174,8 @@ class Endpoint:
     ) -> Iterator[HTTPResponse]:
         """A response that began well. Its connection is kept when it was read to its end, and closed otherwise."""
         with self.gate.turn(deadline):
-            connection, is_whole = self._connection(), False
+            connection = self._connection()
+            response: HTTPResponse | None = None
             clock = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, (connection,))
             clock.daemon = True
             clock.start()
@@ -182,10 +183,13 @@ class Endpoint:
                 response = self._sent(connection, method, path, body, request_id)
                 self._check(response)
                 yield response
-                is_whole = response.isclosed() and not response.will_close
+            except (OSError, HTTPException):
+                response = None
+                raise
             finally:
                 clock.cancel()
-                if is_whole and len(self._idle) < self.gate.width:
+                is_whole = response is not None and response.isclosed() and not response.length
+                if response and is_whole and not response.will_close and len(self._idle) < self.gate.width:
                     self._idle.append(connection)
                 else:
                     connection.close()

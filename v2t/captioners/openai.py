@@ -219,7 +219,7 @@ class Captioner:
 
         first, rest = self._asked(begin, conversation, decoding, stream=True)
         with closing(rest):  # type: ignore[type-var]
-            yield from without_reasoning(map(self._piece, chain([first], rest)))
+            yield from without_reasoning(filter(None, map(self._piece, chain([first], rest))))
 
     def _answer(self, conversation: Conversation, decoding: Decoding) -> CaptionOutput:
         try:
