@@ -152,6 +152,7 @@ class Memory:
             max_new_tokens=self.style.max_new_tokens, temperature=self.config.temperature, seed=self.config.seed
         )
         done = 0
+        advance(done, len(windows))
         while batch := list(islice(looks, size)):
             entries: list[Entry] = []
             seen = [(window, frames) for window, frames in batch if not isinstance(frames, ItemError)]

@@ -78,6 +78,12 @@ class Viewer:
         """name@revision"""
         return f"{self.captioner.name}@{self.captioner.revision}"
 
+    @property
+    def introduction(self) -> str:
+        """The model's name and what it says of itself, whether it is loaded or not."""
+        about = getattr(self._captioner, "about", "")
+        return f"{self._captioner.name} ({about})" if about else self._captioner.name
+
     def decoding(self) -> Decoding:
         """How answers are written."""
         config = self.config

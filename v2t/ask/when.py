@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from v2t.ask import moments
 from v2t.ask.asking import answers
 from v2t.ask.film import Film, Window
 from v2t.ask.recall import is_match, ranked
@@ -40,9 +41,10 @@ class _Candidate:
 
 
 def is_about_when(film: Film, question: str, view: Window | None, config: AskConfig) -> bool:
-    """Whether a question asks for a time that is best looked for: in a long part of a film, by "when"."""
+    """Whether a question asks for a time that is best looked for: "when", in a long part of a film."""
     start, end = view or (0.0, film.duration_s)
-    return config.look == "auto" and end - start > film.window_s and bool(_WHEN.match(question))
+    is_long = end - start > film.window_s
+    return config.look == "auto" and is_long and bool(_WHEN.match(question)) and moments.find(question) is None
 
 
 def find_when(

@@ -1,0 +1,248 @@
+"""A conversation about a video in the terminal: questions, a few commands, answers as they are written.
+
+In: lines of a user or of a pipe. Out: answers on one stream, notices on another. A line that begins with / is a
+command (`HELP`); all else is a question about what is looked at now: a moment after /at, else the whole video. Earlier
+turns stay in the model's sight as long as they fit and the view is the same. What goes wrong is said in plain words and
+the chat goes on. Ctrl-C stops an answer; once more leaves.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from v2t.ask.answer import answer, finish
+from v2t.ask.film import Film, Window
+from v2t.ask.moments import check_within
+from v2t.ask.prepare import Prepared, prepare
+from v2t.ask.recall import num_tokens
+from v2t.ask.result import Answer
+from v2t.ask.spans import format_span, shifted
+from v2t.ask.viewer import Viewer
+from v2t.ask.when import is_about_when
+from v2t.base.clock import format_clock, parse_clock
+from v2t.base.errors import CineloopError, ItemError, UsageError
+from v2t.base.files import write_atomic
+from v2t.base.log import logger, printable
+from v2t.captioners import Decoding
+
+HELP = """\
+/video PATH       look at another video
+/at 34:22         from now on look at the scene around that moment; /at 1:00-2:00 at a stretch
+/whole            look at the whole video again
+/reset            forget the conversation
+/save FILE        write the conversation as Markdown
+/help             this list
+/quit             leave (also Ctrl-D)"""
+COMMANDS = tuple(re.findall(r"^/(\w+)", HELP, re.MULTILINE))
+_SENTENCE = re.compile(r"[.!?;]\s|\n")
+
+
+class Chat:
+    """A conversation; `line` takes what the user typed.
+
+    Args:
+        viewer: who watches and answers, entered already.
+        say: where answers go, piece by piece.
+        tell: where notices go, line by line.
+    """
+
+    def __init__(self, viewer: Viewer, say: Callable[[str], None], tell: Callable[[str], None]) -> None:
+        self.viewer, self._say, self._tell = viewer, say, tell
+        self.film: Film | None = None
+        self.view: Window | None = None
+        self._history: list[tuple[str, str]] = []  # as the model was asked and answered
+        self._shown: list[tuple[str, str, str]] = []  # video, question, answer
+        self._warned: set[str] = set()
+
+    def run(self, lines: Iterator[str]) -> None:
+        """Take lines until they end or one says /quit. An iterator may raise KeyboardInterrupt, and go on after it."""
+        stopped = False
+        while True:
+            try:
+                line = next(lines)
+                if line.strip():
+                    stopped = False
+                if not self.line(line):
+                    return
+            except StopIteration:
+                return
+            except KeyboardInterrupt:
+                if stopped:
+                    return
+                stopped = True
+                self._say("\n")
+                self._tell("stopped; Ctrl-C once more leaves")
+
+    def line(self, line: str) -> bool:
+        """One line of the user; whether the chat goes on."""
+        line = line.strip()
+        if not line:
+            return True
+        if not line.startswith("/"):
+            self.viewer.captioner  # noqa: B018  # a model that does not load ends the chat
+        try:
+            if line.startswith("/"):
+                return self._command(line)
+            self._question(line)
+        except CineloopError as error:
+            self._tell(f"error {error.code}: {error}")
+        except BrokenPipeError:  # nobody reads the answers any more
+            raise
+        except OSError as error:
+            self._tell(f"error: {error}")
+        except Exception as error:  # a model may fail in any way on one question, and the chat goes on
+            logger.debug("the question failed", exc_info=error)
+            self._tell(f"the model failed: {type(error).__name__}: {printable(str(error), 300)}")
+        return True
+
+    def open(self, path: str) -> None:
+        """Look at a video."""
+        self.film, self.view = self.viewer.film(path), None
+        self._history.clear()
+        self._warned.clear()
+        length = format_clock(self.film.duration_s, tenths=self.film.duration_s < 60)
+        self._tell(f"{printable(str(self.film.path))}, {length}; ask anything, /help lists the commands")
+        self._warn(self.film.warnings)
+
+    def _command(self, line: str) -> bool:
+        name, _, rest = line[1:].partition(" ")
+        rest = rest.strip()
+        if name in ("quit", "exit"):
+            return False
+        if name == "help":
+            self._tell(HELP)
+        elif name == "video":
+            self.open(_wanted(rest, "/video PATH"))
+        elif name == "at":
+            self._look_at(_wanted(rest, "/at 34:22"))
+        elif name == "whole":
+            self._turn_to(None)
+        elif name == "reset":
+            self._history.clear()
+            self._tell("the conversation so far is forgotten")
+        elif name == "save":
+            self._save(Path(_wanted(rest, "/save FILE")))
+        else:
+            near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
+            is_file = Path(line).exists()
+            hint = f"/video {line} opens it" if is_file else f"did you mean /{near[0]}?" if near else "see /help"
+            raise UsageError(f"there is no command /{name}", hint=hint)
+        return True
+
+    def _look_at(self, text: str) -> None:
+        film = self._open_film()
+        times = [parse_clock(part) for part in re.split(r"\s*(?:-|–|\bto\b)\s*", text, maxsplit=1)]
+        if times[-1] < times[0]:
+            raise UsageError(f"the stretch {text!r} ends before it starts", code="TIME")
+        check_within(times[0], times[-1], film.duration_s)
+        if len(times) == 2 and times[1] > times[0]:
+            self._turn_to((times[0], min(times[1], film.duration_s)))
+        else:
+            self._turn_to(film.window_at(times[0]))
+
+    def _turn_to(self, view: Window | None) -> None:
+        film = self._open_film()
+        view = None if view == (0.0, film.duration_s) else view
+        is_new, self.view = view != self.view, view
+        self._tell(f"looking at {format_span(view) if view else 'the whole video'}")
+        if is_new and self._history:
+            self._history.clear()
+            self._tell("earlier turns were about another view and are set aside")
+
+    def _question(self, question: str) -> None:
+        film = self._open_film()
+        if is_about_when(film, question, self.view, self.viewer.config):
+            found = answer(self.viewer, film, question, self.view)
+            self._say(found.answer + "\n")
+            self._keep(question, found)
+            return
+        self._forget_oldest()
+        try:
+            self._answer(film, prepare(self.viewer, film, question, self.view, self._history))
+        except ItemError as problem:
+            if not self._history:
+                raise
+            self._tell(f"{problem.message}: asking again without the earlier turns")
+            self._history.clear()
+            self._answer(film, prepare(self.viewer, film, question, self.view))
+
+    def _answer(self, film: Film, prepared: Prepared) -> None:
+        """Say the answer as it is written; what is moved in time goes out sentence by sentence."""
+        self._check_domain(prepared)
+        start, end = prepared.part
+        raw, held = "", ""
+        pieces = self.viewer.captioner.stream(prepared.conversation, self.viewer.decoding())
+        try:
+            for piece in pieces:
+                raw, held = raw + piece, held + piece
+                ready = len(held)
+                if start > 0 or end > 60:
+                    ready = max((match.end() for match in _SENTENCE.finditer(held)), default=0)
+                self._say(_clean(shifted(held[:ready], start)))
+                held = held[ready:]
+            self._say(_clean(shifted(held, start)))
+        finally:
+            if raw:
+                self._say("\n")
+                found = finish(self.viewer, film, prepared, raw)
+                self._keep(prepared.put, found)
+        if not raw.strip():
+            self._tell("the model gave an empty answer")
+
+    def _keep(self, put: str, found: Answer) -> None:
+        self._history.append((put, found.raw.strip()))
+        view = f", {format_span(self.view)}" if self.view else ""
+        self._shown.append((f"{self._open_film().path.name}{view}", found.question, found.answer))
+        self._warn(found.warnings)
+
+    def _check_domain(self, prepared: Prepared) -> None:
+        """Streams carry no warnings: a model that says where it is at home is asked once a video whether this is it."""
+        captioner = self.viewer.captioner
+        if getattr(captioner, "about", "") and prepared.windows and "checked" not in self._warned:
+            self._warned.add("checked")
+            self._warn(captioner.answer([prepared.conversation], Decoding(max_new_tokens=1))[0].warnings)
+
+    def _warn(self, warnings: list[str] | tuple[str, ...]) -> None:
+        """Each kind of warning once for a video."""
+        for warning in warnings:
+            code = warning.partition(":")[0]
+            if code not in self._warned:
+                self._warned.add(code)
+                self._tell(f"warning: {printable(warning)}")
+
+    def _forget_oldest(self) -> None:
+        most, before = self.viewer.config.history_tokens, len(self._history)
+        while sum(num_tokens(asked) + num_tokens(said) for asked, said in self._history) > most:
+            self._history.pop(0)
+        if len(self._history) < before:
+            self._tell(f"(the oldest turns no longer fit: {before - len(self._history)} left out)")
+
+    def _open_film(self) -> Film:
+        if self.film is None:
+            raise UsageError("there is no video yet", code="NO_VIDEO", hint="/video PATH opens one")
+        return self.film
+
+    def _save(self, path: Path) -> None:
+        if path.exists():
+            raise UsageError(f"{printable(str(path))} is there already", code="EXISTS", hint="name another file")
+        text, last = f"# A chat with {self.viewer.model}\n", ""
+        for video, question, said in self._shown:
+            text += f"\n## {video}\n" if video != last else ""
+            text += f"\n**You:** {question}\n\n**Answer:** {said}\n"
+            last = video
+        write_atomic(path, text.encode("utf-8", "backslashreplace"))
+        self._tell(f"saved {len(self._shown)} turns in {printable(str(path))}")
+
+
+def _wanted(text: str, usage: str) -> str:
+    if not text:
+        raise UsageError(f"expected {usage}")
+    return text
+
+
+def _clean(text: str) -> str:
+    """Safe for a terminal, its lines kept."""
+    return "\n".join(printable(line) for line in text.split("\n"))

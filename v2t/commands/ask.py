@@ -1,0 +1,105 @@
+"""The verb `v2t ask`: one question about a video, or when something happens in it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from v2t.commands import add_layers
+
+SUMMARY = "Ask about a video of any length: an answer, or with --when the times at which something happens."
+EXAMPLES = (
+    '  v2t ask clip.mp4 "What does the dog do?"\n'
+    '  v2t ask film.mp4 "What happens at 34:22?"\n'
+    '  v2t ask film.mp4 "How many times does a dog jump?"\n'
+    '  v2t ask film.mp4 --when "a dog jumps"     (exit 4 when it never does)'
+)
+
+FLAGS = "model captioner look window_s top memory frames max_new_tokens device dtype".split()
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """What asking and chatting share."""
+    add = parser.add_argument
+    add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
+    add("--captioner", help="what runs the model (default: goes by the model)")
+    add("--look", help="auto (default); whole: frames of the whole video only; memory: notes only")
+    add("--window", type=float, dest="window_s", metavar="S", help="seconds looked at at once (starter 8, others 60)")
+    add("--memory", type=Path, metavar="FILE", help="file of the notes on a long video (default: in the user's cache)")
+    add("--frames", type=int, metavar="N", help="frames of each look (default: the model's)")
+    add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: 256)")
+    add("--device", help="auto (default), cpu, cuda, cuda:1")
+    add("--dtype", help="auto (default), float32, bfloat16, float16")
+    add_layers(parser)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("video", metavar="VIDEO", help="a video file")
+    parser.add_argument("question", nargs="?", metavar="QUESTION", help="in words; may name a moment (at 34:22)")
+    parser.add_argument("--when", metavar="STATEMENT", help="find when this happens instead of asking a question")
+    parser.add_argument("--top", type=int, metavar="N", help="windows looked at for --when (default: 5; 0 for all)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from v2t.ask.answer import ask, when
+    from v2t.ask.settings import AskConfig
+    from v2t.base import config, log
+    from v2t.base.errors import EXIT_NOTHING_MATCHED, EXIT_OK, UsageError
+
+    logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
+    if (args.question is None) == (args.when is None):
+        raise UsageError("expected a question, or --when STATEMENT", hint='v2t ask video.mp4 "What happens?"')
+    settings = config.load(
+        AskConfig, file=args.config, sets=args.set, flags={name: getattr(args, name) for name in FLAGS}
+    )
+
+    with NoteProgress(enabled=not args.quiet) as progress:
+        if args.when is not None:
+            answer = when(args.video, args.when, settings, advance=progress)
+        else:
+            answer = ask(args.video, args.question, settings, advance=progress)
+    for warning in answer.warnings:
+        logger.warning("%s", log.printable(warning))
+    if args.json:
+        print(json.dumps(answer.to_dict(), ensure_ascii=False, allow_nan=False))
+    elif args.when is None:
+        print("\n".join(log.printable(line) for line in answer.answer.splitlines()))
+    else:
+        for found in answer.to_dict()["spans"]:
+            print(f"{found['text']}\t{log.printable(found['note'])}".rstrip())
+        if not answer.spans:
+            logger.info("%s: %s", log.printable(args.when), answer.answer)
+    return EXIT_NOTHING_MATCHED if args.when is not None and not answer.spans else EXIT_OK
+
+
+class NoteProgress:
+    """Progress on stderr while notes are taken; a context manager, and the function that is told."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled, self._stack, self._done = enabled, ExitStack(), 0
+        self._bar: Any = None
+
+    def __enter__(self) -> NoteProgress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        """`done` of `total` windows have been noted; 0 begins."""
+        from v2t.base.log import Progress
+
+        if not done:
+            self._bar = self._stack.enter_context(Progress(total, "taking notes", enabled=self._enabled))
+        self._bar.advance(done - self._done, "windows")
+        self._done = done
+        if done == total:
+            self._stack.close()
+            self._done = 0

@@ -1,0 +1,65 @@
+"""The verb `v2t chat`: a conversation about a video in the terminal, or from a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from v2t.commands.ask import NoteProgress, add_model_arguments
+
+SUMMARY = "Chat about a video in the terminal: several turns, /at 34:22 to look at a moment, /help for the rest."
+EXAMPLES = (
+    "  v2t chat clip.mp4\n  v2t chat film.mp4 --model openai:http://127.0.0.1:8000/v1\n  v2t chat < questions.txt"
+)
+
+FLAGS = "model captioner look window_s memory frames max_new_tokens device dtype".split()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("video", nargs="?", metavar="VIDEO", help="a video file; /video opens one later")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from v2t.ask.chat import Chat
+    from v2t.ask.settings import AskConfig
+    from v2t.ask.viewer import Viewer
+    from v2t.base import config, log
+
+    logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
+    settings = config.load(
+        AskConfig, file=args.config, sets=args.set, flags={name: getattr(args, name) for name in FLAGS}
+    )
+
+    def say(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    with NoteProgress(enabled=not args.quiet) as progress, Viewer(settings, advance=progress) as viewer:
+        logger.info("%s", log.printable(viewer.introduction))
+        chat = Chat(viewer, say, lambda text: logger.info("%s", text))
+        if args.video is not None:
+            chat.open(args.video)
+        chat.run(_typed() if sys.stdin.isatty() else iter(sys.stdin))
+    return 0
+
+
+def _typed() -> _Typed:
+    try:
+        import readline  # noqa: F401  # gives input() its line editing and history
+    except ImportError:
+        pass
+    return _Typed()
+
+
+class _Typed(Iterator[str]):
+    """Lines typed at a prompt; goes on after a KeyboardInterrupt, which ends a generator."""
+
+    def __next__(self) -> str:
+        try:
+            return input("> ")
+        except EOFError:
+            raise StopIteration from None
