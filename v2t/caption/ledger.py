@@ -1,9 +1,10 @@
 """What the journal of an output folder says: for every clip its newest record, what it was made from and with.
 
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
-key, the video's size, date and content, the sidecars and their contents' keys), `settings` (what a key stands for),
-`source` (a new date of the same content), `set` (the content's key of a one-per-run file), `keys` (more contents that
-were written for a clip), `merged` (how much of another journal was taken over).
+key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
+that is captioned in parts, see `v2t.caption.films`), `settings` (what a key stands for), `source` (a new date of the
+same content), `set` (the content's key of a one-per-run file), `keys` (more contents that were written for a clip),
+`merged` (how much of another journal was taken over).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from v2t.base.journal import Entry, Journal, Place
 from v2t.caption.inputs import Clip
 
 Record = dict[str, Any]
+PART_FAILED = "PART_FAILED"  # how the warning begins that says so
 BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption
 
 
@@ -36,6 +38,7 @@ class Known:
     latest: dict[str, str] = field(default_factory=dict)  # format -> key of the content it should have now
     at: float = 0.0  # when the record was made, in seconds since 1970 by the clock of its maker
     journal: Journal | None = None  # that holds the record; None for the ledger's own
+    has_failed_parts: bool = False
 
     @property
     def by_hand(self) -> bool:
@@ -62,6 +65,8 @@ class Ledger:
     ) -> None:
         self.journal = journal
         self.known: dict[str, Known] = {}
+        # clip id -> (start_s, end_s) -> the newest entry of that part; for clips that are not done with
+        self.parts: dict[str, dict[tuple[float, float], Place]] = {}
         self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
         self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
         self.set_keys: set[str] = set()  # contents ever written to a one-per-run file
@@ -96,17 +101,21 @@ class Ledger:
     def is_same_video(self, clip: Clip) -> bool:
         """Whether the clip's file is still the one its record was made from; a new date alone changes nothing."""
         old = self.known[clip.id].source
-        if (clip.size, clip.mtime_ns) == (old.get("size"), old.get("mtime_ns")):
-            return True
-        if clip.size != old.get("size") or not old.get("content") or clip.problem is not None:
-            return False
-        try:
-            is_same = content_key(Path(clip.file)) == old["content"]
-        except OSError:
-            return False
-        if is_same and self.journal.writable:
+        is_same = _is_same(clip, old)
+        if is_same and clip.mtime_ns != old.get("mtime_ns") and self.journal.writable:
             self.append([{"kind": "source", "id": clip.id, "source": {**old, "mtime_ns": clip.mtime_ns}}])
         return is_same
+
+    def parts_of(self, clip: Clip, settings: str) -> dict[tuple[float, float], Entry]:
+        """(start_s, end_s) -> entry of the clip's finished parts that were made with these settings from this video."""
+        entries = {at: self.journal.read(place) for at, place in self.parts.get(clip.id, {}).items()}
+        sources = {str(entry["source"]): entry["source"] for entry in entries.values()}
+        good = {text for text, source in sources.items() if _is_same(clip, source)}
+        return {
+            at: entry
+            for at, entry in entries.items()
+            if entry["settings"] == settings and str(entry["source"]) in good
+        }
 
     def folders(self) -> set[str]:
         """Relative paths of the folders that hold sidecars."""
@@ -130,6 +139,7 @@ class Ledger:
             record, old = entry["record"], self.known.get(entry["record"]["id"])
             keys = (old.keys if old else set()) | set(entry["keys"].values())
             files = dict(entry["files"]) or (old.files if old else {})
+            is_partial = any(warning.startswith(PART_FAILED) for warning in record.get("warnings", ()))
             self.known[record["id"]] = Known(
                 place,
                 record["status"],
@@ -139,10 +149,15 @@ class Ledger:
                 keys,
                 dict(entry["keys"]),
                 entry.get("at", 0.0),
+                has_failed_parts=is_partial,
             )
+            if record["status"] == "ok" and not is_partial:
+                self.parts.pop(record["id"], None)  # of others what is done is wanted when they are tried again
             for path in files.values():
                 self.owners[path] = record["id"]
             self.is_ahead = True
+        elif kind == "part":
+            self.parts.setdefault(entry["id"], {})[entry["start_s"], entry["end_s"]] = place
         elif kind == "source" and entry["id"] in self.known:
             self.known[entry["id"]].source = entry["source"]
         elif kind == "keys" and entry["id"] in self.known:
@@ -155,6 +170,18 @@ class Ledger:
             self.set_keys.add(entry["key"])
             self.set_latest[entry["format"]] = entry["key"]
             self.is_ahead = False
+
+
+def _is_same(clip: Clip, old: dict[str, Any]) -> bool:
+    """Whether a clip's file is still the one that `old` was noted of."""
+    if (clip.size, clip.mtime_ns) == (old.get("size"), old.get("mtime_ns")):
+        return True
+    if clip.size != old.get("size") or not old.get("content") or clip.problem is not None:
+        return False
+    try:
+        return content_key(Path(clip.file)) == old["content"]
+    except OSError:
+        return False
 
 
 def clip_entry(
