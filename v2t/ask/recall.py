@@ -2,8 +2,8 @@
 
 In: the notes of a film, each with the number of its scene, and a question. Out: the notes to answer from, in order of
 time. Words are compared by their stems (jumps, jumping, jumped; puppies, puppy; ran, run) and by a short list of
-everyday synonyms. A word that only another note of the same scene holds counts half, because later notes say "the dog"
-where the first said "a brown dog". Weights are inverse document frequencies (Spärck Jones 1972).
+everyday synonyms. Of a note that begins with "the" or "it", a word that only another note of the same scene holds
+counts half, because later notes say "the dog" where the first said "a brown dog". Weights are inverse document frequencies (Spärck Jones 1972).
 How a question is read: it is cut into clauses at before, after, or, while; every clause brings its own notes, so that
 a question of order has those of both events, and a question of number all that match. What stands before a comma or
 colon belongs to each of the choices behind it ("Which jumps first, the dog or the cat?"). A question for what comes
@@ -26,6 +26,7 @@ _FEW = 8  # notes for a question that none matches
 _CONTEXT = 0.5  # a word that only the rest of the scene holds
 _CUTS = re.compile(r"\b(?:before|after|or|while|whether|and then|then)\b|[,;:]", re.IGNORECASE)
 _CHOICES = re.compile(r"^([^,:]*)[,:](.*\bor\b.*)$", re.IGNORECASE | re.DOTALL)
+_SAID_BEFORE = re.compile(r"^\W*(?:the|it|they|he|she|his|her|its|their|both)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
 _COUNTING = re.compile(r"\bhow (?:many|often)\b", re.IGNORECASE)
 _OPEN = re.compile(r"\W*(?:and\s+)?(?:what|who|which|where|how)\b")
@@ -167,10 +168,10 @@ class _Index:
 
     def __init__(self, notes: Sequence[Placed]) -> None:
         self._own = [set(content(placed.note.text)) for placed in notes]
-        self._scenes: dict[int, set[str]] = {}
+        scenes: dict[int, set[str]] = {}
         for placed, own in zip(notes, self._own, strict=True):
-            self._scenes.setdefault(placed.scene, set()).update(own)
-        self._places = [placed.scene for placed in notes]
+            scenes.setdefault(placed.scene, set()).update(own)
+        self._around = [scenes[placed.scene] if _SAID_BEFORE.match(placed.note.text) else set() for placed in notes]
         self._counts = Counter(word for own in self._own for word in own)
 
     def __len__(self) -> int:
@@ -182,13 +183,13 @@ class _Index:
         total = sum(weights.values()) or 1.0
         return [
             sum(
-                weight * (1.0 if word in own else _CONTEXT if word in self._scenes[scene] else 0.0)
+                weight * (1.0 if word in own else _CONTEXT if word in around else 0.0)
                 for word, weight in weights.items()
             )
             / total
             if any(word in own for word in words)
             else 0.0
-            for own, scene in zip(self._own, self._places, strict=True)
+            for own, around in zip(self._own, self._around, strict=True)
         ]
 
 
