@@ -14,10 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from v2t.base.address import is_url
 from v2t.base.errors import CineloopError, ItemError, MissingDependencyError
 from v2t.base.log import Progress, logger, printable, stopwatch
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
+from v2t.caption.fetching import Cache, Fetching
 from v2t.caption.inputs import Clip
 from v2t.caption.ledger import Record
 from v2t.caption.outputs import CaptionFolder
@@ -45,6 +47,7 @@ class Job:
     summary: Summary
     emit: Callable[[Record], None]
     stop: Stopping
+    load: Callable[[], None] | None = None  # instead of the captioner's own, when several jobs share it
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
     _model_errors: int = 0
     _sets_at: float = field(default_factory=time.monotonic)
@@ -61,12 +64,15 @@ class Job:
             pool: Pool = stack.enter_context(
                 DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders)
             )
+            if away := {clip.file: clip.size for clip in todo if is_url(clip.file)}:
+                cache = stack.enter_context(Cache(int(self.config.remote_cache_gb * 1e9)))
+                pool = stack.enter_context(Fetching(pool, cache, 2 * num_workers + 2, away))
             progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
             ahead = Ahead(
                 pool, self.question.spec, self.captioner.frame_size, self.config.batch_size, num_workers, self.stop
             )
             # The weights load in a thread while the first clips decode in their processes.
-            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.captioner.load)
+            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.load or self.captioner.load)
             for batch in ahead.batches(todo):
                 self._caption(batch, loading)
                 if batch.items or len(self._rows) >= self.config.batch_size:
@@ -74,7 +80,7 @@ class Job:
                     self._save()
             progress.advance(len(self._rows), self._speed())
             self._save()
-            self.summary.times["decode"] = ahead.wait_s
+            self.summary.times["decode"] = self.summary.times.get("decode", 0.0) + ahead.wait_s
 
     def _caption(self, batch: Batch, loading: Future[None]) -> None:
         if batch.failed is not None:

@@ -2,30 +2,35 @@
 
 In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, a `Summary`.
 Read `run` from top to bottom: find the clips (`v2t.caption.inputs`), open the output folder and ask it what is done
-(`v2t.caption.outputs`, `v2t.caption.plan`), do the rest (`v2t.caption.job`), write what is written once a run.
+(`v2t.caption.outputs`, `v2t.caption.plan`), do the rest (`v2t.caption.job`), write what is written once a run. With
+`config.shard` that is done for one part of the folder, or for one after the other (`v2t.caption.shards`).
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
 from v2t.base import config as layers
-from v2t.base.errors import CineloopError
+from v2t.base.address import shown
+from v2t.base.errors import CineloopError, UsageError
 from v2t.base.files import write_atomic
+from v2t.base.lease import LeaseLostError
 from v2t.base.log import logger, printable, stopwatch
 from v2t.base.runtime import PACKAGES, source_commit
+from v2t.caption import shards
 from v2t.caption.inputs import Clip, choose, discover
 from v2t.caption.job import Job
 from v2t.caption.ledger import Record
-from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
+from v2t.caption.outputs import CaptionFolder
 from v2t.caption.plan import ask, make_plan
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
@@ -58,38 +63,101 @@ def run(
         MissingDependencyError: no model, no disk space; what was captioned before is saved.
     """
     started = time.perf_counter()
-    clips = discover(paths, lists=config.lists, root=config.root, include=config.include, exclude=config.exclude)
+    clips = discover(
+        paths,
+        lists=config.lists,
+        root=config.root,
+        include=config.include,
+        exclude=config.exclude,
+        allow_remote=config.allow_remote,
+    )
     clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
     captioner = captioner or open_captioner(
         config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
     )
     question = ask(captioner, config)
-    summary = Summary(found=len(clips), model=f"{captioner.name}@{captioner.revision}", dry_run=config.dry_run)
+    summary = Summary(model=f"{captioner.name}@{captioner.revision}", dry_run=config.dry_run)
     with ExitStack() as stack:
         if output is None:
+            if config.shard is not None:
+                raise UsageError("--shard needs a folder that the shards share", hint="give it by -o")
             output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="v2t-")))
             config = replace(config, format=())
-        folder = stack.enter_context(CaptionFolder(output, config.format, writable=not config.dry_run))
-        folder.sidecar_paths(clips)
-        plan = make_plan(clips, folder, question, config)
-        summary.done_before, summary.kept = plan.count("done"), plan.count("kept")
-        summary.failed_before = plan.count("failed")
-        if config.dry_run:
-            for clip_id, action in plan.actions.items():
-                emit({"id": clip_id, "action": action})
-            summary.planned = len(plan.todo)
-            return summary
         stop = stack.enter_context(Stopping())
-        if plan.todo:
-            folder.ledger.name_settings(question.settings_key, question.settings)
-            _write_papers(output / STATE_FOLDER, config, question)
-            logger.info("captioning %d of %d clips with %s", len(plan.todo), len(clips), _introduction(captioner))
-            _work(Job(folder, captioner, question, config, summary, emit, stop), plan.todo, show_progress)
-        with stopwatch(summary.times, "write"):
-            folder.write_sets()
+        _Run(output, config, clips, captioner, question, summary, emit, stop, show_progress).all_parts()
         summary.interrupted = stop.asked
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+@dataclass
+class _Run:
+    """What every part of one run shares."""
+
+    output: Path
+    config: CaptionConfig
+    clips: list[Clip]
+    captioner: CaptionerLike
+    question: Question
+    summary: Summary
+    emit: Callable[[Record], None]
+    stop: Stopping
+    show_progress: bool
+
+    def __post_init__(self) -> None:
+        self.load = functools.cache(self.captioner.load)  # the weights come once, however many parts there are
+
+    def all_parts(self) -> None:
+        """Do the whole folder, or the shards that this process can get."""
+        if self.config.shard is None:
+            self.part(None)
+            return
+        share, key = shards.Share.parse(self.config.shard), self.question.settings_key
+        blocks = shards.split(self.output, share, self.clips, self.config.lease_s)
+        if self.config.dry_run:
+            for block in blocks:
+                self.part(block)
+            return
+        with closing(shards.held(blocks, share, key, self.stop)) as each:
+            for block in each:
+                try:
+                    self.part(block)
+                except LeaseLostError as error:
+                    if share.index is not None:
+                        raise
+                    logger.warning("%s", error)
+                    continue
+                if not self.stop.asked:
+                    block.finish(key)
+        if shards.are_done(self.output, share.of):
+            logger.info("all %d shards are done; v2t merge %s joins them", share.of, printable(str(self.output)))
+
+    def part(self, block: shards.Block | None) -> None:
+        """Caption what is not done of the whole folder, or of one shard."""
+        config, question, summary = self.config, self.question, self.summary
+        mine = self.clips if block is None else block.clips
+        with CaptionFolder(self.output, config.format, writable=not config.dry_run, block=block) as folder:
+            folder.sidecar_paths(self.clips)
+            plan = make_plan(mine, folder, question, config)
+            summary.found += len(mine)
+            summary.done_before += plan.count("done")
+            summary.kept += plan.count("kept")
+            summary.failed_before += plan.count("failed")
+            if config.dry_run:
+                for clip_id, action in plan.actions.items():
+                    self.emit({"id": clip_id, "action": action})
+                summary.planned += len(plan.todo)
+                return
+            if plan.todo:
+                folder.ledger.name_settings(question.settings_key, question.settings)
+                _write_papers(folder.state_folder, config, question)
+                logger.info(
+                    "captioning %d of %d clips with %s", len(plan.todo), len(mine), _introduction(self.captioner)
+                )
+                job = Job(folder, self.captioner, question, config, summary, self.emit, self.stop, self.load)
+                _work(job, plan.todo, self.show_progress)
+            with stopwatch(summary.times, "write"):
+                folder.write_sets()
 
 
 def _work(job: Job, todo: list[Clip], show_progress: bool) -> None:
@@ -97,7 +165,7 @@ def _work(job: Job, todo: list[Clip], show_progress: bool) -> None:
     try:
         job.work(todo, show_progress)
     except CineloopError as error:
-        if error.code != "DISK_FULL":
+        if error.code not in ("DISK_FULL", "LEASE_LOST"):
             job.folder.write_sets()
         raise
 
@@ -116,7 +184,7 @@ def _write_papers(state: Path, config: CaptionConfig, question: Question) -> Non
         except metadata.PackageNotFoundError:
             continue
     papers = {
-        "command": [printable(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
+        "command": [printable(shown(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "settings": question.settings,
         "seed": config.seed,

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from v2t.base.errors import UsageError
+from v2t.base.lease import LEASE_S
+from v2t.caption.fetching import CACHE_GB
+from v2t.caption.shards import Share
 from v2t.video.decode import DECODERS
 from v2t.video.worker import Limits
 
@@ -31,12 +34,15 @@ class CaptionConfig:
         workers: decoder processes; None takes half the cores.
         decoders: which decoders to try, in order; a single one switches the fallbacks off.
         limits: what one file may cost (seconds, memory, pixels, length).
-        root, lists, include, exclude: see `v2t.caption.inputs.discover`.
+        root, lists, include, exclude, allow_remote: see `v2t.caption.inputs.discover`.
+        remote_cache_gb: disk space for files fetched from elsewhere, > 0.
         limit, sample: only the first so many clips; only so many at random (by `seed`).
         overwrite: caption again what was captioned with other settings or already. Never touches an edited caption.
         overwrite_edited: caption again even what a person wrote or changed.
         retry_failed: try again what failed in an earlier run.
         dry_run: say what would be done; touch nothing.
+        shard: "2/4" for the second of four parts, "auto/64" for any of 64 that is free (see `v2t.caption.shards`).
+        lease_s: seconds without a sign of life after which another process may take over a shard, > 0.
     """
 
     model: str = "starter"
@@ -59,6 +65,8 @@ class CaptionConfig:
     lists: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    allow_remote: tuple[str, ...] = ()
+    remote_cache_gb: float = CACHE_GB
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
@@ -66,11 +74,27 @@ class CaptionConfig:
     overwrite_edited: bool = False
     retry_failed: bool = False
     dry_run: bool = False
+    shard: str | None = None
+    lease_s: float = LEASE_S
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "workers", "max_new_tokens", "limit", "sample", "frames"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
+        for name in ("remote_cache_gb", "lease_s"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.shard is not None:
+            self._check_shard(Share.parse(self.shard))
         if self.prompt is not None and not self.prompt.strip():
             raise UsageError("prompt must say something")
+
+    def _check_shard(self, share: Share) -> None:
+        if self.overwrite_edited:
+            raise UsageError("--overwrite-edited does not go with --shard", hint="join with v2t merge first")
+        if share.index is None and (self.overwrite or self.retry_failed):
+            raise UsageError(
+                "--overwrite and --retry-failed do not go with --shard auto, which cannot tell what was done again",
+                hint="use --shard 1/4 and so on, or v2t merge and no --shard",
+            )

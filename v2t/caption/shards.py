@@ -218,6 +218,12 @@ def facts_of(place: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def are_done(output: Path, of: int) -> bool:
+    """Whether all `of` shards have a holder that finished."""
+    found = places(output).get(of, {})
+    return len(found) == of and all(facts_of(place) for place in found.values())
+
+
 def unmerged(output: Path, merged: Mapping[str, int]) -> list[Path]:
     """Journals of shards that hold more than was merged. `merged`: path below `.v2t` → bytes that were."""
     return [path for path in journals(output) if path.stat().st_size != merged.get(merge_name(output, path), 0)]

@@ -13,19 +13,30 @@ SUMMARY = "Caption videos: a folder in, captions beside mirrored paths and capti
 EXAMPLES = (
     "  v2t caption clip.mp4\n  v2t caption clips/ -o captions/\n"
     "  v2t caption clips/ -o captions/ --style detailed --sample 3\n"
-    "  find clips -name '*.mp4' | v2t caption - -o captions/ --retry-failed"
+    "  find clips -name '*.mp4' | v2t caption - -o captions/ --retry-failed\n"
+    "several GPUs or machines, one process each, then one merge:\n"
+    "  CUDA_VISIBLE_DEVICES=0 v2t caption clips/ -o captions/ --shard 1/2 &\n"
+    "  CUDA_VISIBLE_DEVICES=1 v2t caption clips/ -o captions/ --shard 2/2 & wait; v2t merge captions/\n"
+    "  v2t caption clips/ -o /share/captions --shard auto    (on any number of machines; more may join)\n"
+    "  v2t caption s3://bucket/clips -o captions/            (pip install 'cineloop[remote]')"
 )
 
 FLAGS = (
     "model captioner style prompt max_new_tokens sampler frames fps format batch_size device dtype workers decoders "
-    "root lists include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run"
+    "root lists include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run shard "
+    "lease_s allow_remote"
 ).split()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     add = parser.add_argument
-    add("paths", nargs="*", metavar="PATH", help="folder, file, glob, @list, manifest.jsonl, or - for a list on stdin")
+    add(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="folder, file, glob, @list, manifest.jsonl, address (s3://...), - for a list",
+    )
     add("-o", "--output", type=Path, metavar="DIR", help="folder for captions; without it they are only printed")
     add("--model", help="starter (default), a folder, or a hub id")
     add("--captioner", help="what runs the model (default: goes by the model)")
@@ -51,6 +62,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--root", metavar="DIR", help="names are relative to this folder")
     add("--include", action="append", metavar="PATTERN", help="only clips whose name fits; may be given again")
     add("--exclude", action="append", metavar="PATTERN", help="no clips whose name fits; may be given again")
+    add(
+        "--allow-remote",
+        action="append",
+        metavar="ADDRESS",
+        help="addresses that lists may name, and any of the web: a protocol, or how they begin (https://example.org/)",
+    )
+    add(
+        "--shard",
+        metavar="I/N",
+        help="only part I of N, chosen by SHA-256 of the clip's id; auto/N: any parts that are free; then v2t merge",
+    )
+    add("--lease", type=float, dest="lease_s", metavar="SECONDS", help="a silent process loses its part (default: 300)")
     add("--limit", type=int, metavar="N", help="only the first N clips")
     add("--sample", type=int, metavar="N", help="only N clips at random (by --seed)")
     add("--seed", type=int, help="for --sample and models that draw (default: 0)")
