@@ -65,8 +65,8 @@ class Ledger:
     ) -> None:
         self.journal = journal
         self.known: dict[str, Known] = {}
-        # clip id -> (start_s, end_s) -> the newest entry of that part; for clips that are not done with
-        self.parts: dict[str, dict[tuple[float, float], Place]] = {}
+        # clip id -> (start_s, end_s) -> where the newest entry of that part is; for clips that are not done with
+        self.parts: dict[str, dict[tuple[float, float], tuple[Journal, Place]]] = {}
         self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
         self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
         self.set_keys: set[str] = set()  # contents ever written to a one-per-run file
@@ -108,13 +108,11 @@ class Ledger:
 
     def parts_of(self, clip: Clip, settings: str) -> dict[tuple[float, float], Entry]:
         """(start_s, end_s) -> entry of the clip's finished parts that were made with these settings from this video."""
-        entries = {at: self.journal.read(place) for at, place in self.parts.get(clip.id, {}).items()}
+        entries = {at: journal.read(place) for at, (journal, place) in self.parts.get(clip.id, {}).items()}
         sources = {str(entry["source"]): entry["source"] for entry in entries.values()}
         good = {text for text, source in sources.items() if _is_same(clip, source)}
         return {
-            at: entry
-            for at, entry in entries.items()
-            if entry["settings"] == settings and str(entry["source"]) in good
+            at: entry for at, entry in entries.items() if entry["settings"] == settings and str(entry["source"]) in good
         }
 
     def folders(self) -> set[str]:
@@ -132,6 +130,9 @@ class Ledger:
             keys = known.keys | (mine.keys if mine else set())
             best = mine if mine and mine.rank >= known.rank else known
             self.known[clip_id] = replace(best, keys=keys, journal=best.journal or other.journal)
+        for clip_id, parts in other.parts.items():
+            if holds(clip_id):
+                self.parts.setdefault(clip_id, {}).update(parts)
 
     def _learn(self, entry: Entry, place: Place) -> None:
         kind = entry["kind"]
@@ -152,12 +153,12 @@ class Ledger:
                 has_failed_parts=is_partial,
             )
             if record["status"] == "ok" and not is_partial:
-                self.parts.pop(record["id"], None)  # of others what is done is wanted when they are tried again
+                self.parts.pop(record["id"], None)  # of the others what is done is wanted when they are tried again
             for path in files.values():
                 self.owners[path] = record["id"]
             self.is_ahead = True
         elif kind == "part":
-            self.parts.setdefault(entry["id"], {})[entry["start_s"], entry["end_s"]] = place
+            self.parts.setdefault(entry["id"], {})[entry["start_s"], entry["end_s"]] = self.journal, place
         elif kind == "source" and entry["id"] in self.known:
             self.known[entry["id"]].source = entry["source"]
         elif kind == "keys" and entry["id"] in self.known:

@@ -14,7 +14,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +143,7 @@ def split(output: Path, share: Share, listing: Sequence[Clip], lease_s: float) -
     ]
 
 
-def held(blocks: list[Block], share: Share, settings: str, stopped: Callable[[], bool]) -> Iterator[Block]:
+def held(blocks: list[Block], share: Share, settings: str, stopped: Callable[[], bool]) -> Generator[Block, None, None]:
     """The blocks to work on, each held while it is the current one. Close the iterator when leaving it early.
 
     With a fixed share that is its one shard. Otherwise every block that is not done and that nobody holds, until all
