@@ -3,7 +3,8 @@
 In: the notes of a film, each with the number of its scene, and a question. Out: the notes to answer from, in order of
 time. Words are compared by their stems (jumps, jumping, jumped; puppies, puppy; ran, run) and by a short list of
 everyday synonyms. Of a note that begins with "the" or "it", a word that only another note of the same scene holds
-counts half, because later notes say "the dog" where the first said "a brown dog". Weights are inverse document frequencies (Spärck Jones 1972).
+counts half, because later notes say "the dog" where the first said "a brown dog". Weights are inverse document
+frequencies (Spärck Jones 1972).
 How a question is read: it is cut into clauses at before, after, or, while; every clause brings its own notes, so that
 a question of order has those of both events, and a question of number all that match. What stands before a comma or
 colon belongs to each of the choices behind it ("Which jumps first, the dog or the cat?"). A question for what comes
