@@ -130,6 +130,8 @@ class Ledger:
             keys = known.keys | (mine.keys if mine else set())
             best = mine if mine and mine.rank >= known.rank else known
             self.known[clip_id] = replace(best, keys=keys, journal=best.journal or other.journal)
+            if known.status == "ok" and not known.has_failed_parts:
+                self.parts.pop(clip_id, None)
         for clip_id, parts in other.parts.items():
             if holds(clip_id):
                 self.parts.setdefault(clip_id, {}).update(parts)
