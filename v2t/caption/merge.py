@@ -1,0 +1,272 @@
+"""The shards of a folder, or several folders, joined into one whole: what `v2t merge` does.
+
+In: output folders of captioning runs. Out: one of them, or a new one, with every clip exactly once in its journal, its
+sidecars and its files of the whole; a `Merged` that says what came together and what is missing. Of several records of
+a clip one that a person wrote or changed counts first, then a good one before a failed one, then the newest. Merging
+again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from v2t.base import config as layers
+from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, UsageError
+from v2t.base.journal import Entry, Journal
+from v2t.base.log import logger, printable
+from v2t.caption import shards
+from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry
+from v2t.caption.outputs import CaptionFolder
+
+_ENTRIES_AT_ONCE = 1000
+_FORMATS = ("txt", "jsonl")
+_NAMED = 10
+
+
+@dataclass
+class Merged:
+    """What a merge brought together. Counts are of the whole after it; `taken` are records that were new to it."""
+
+    output: Path
+    taken: int = 0
+    clips: int = 0
+    ok: int = 0
+    failed: int = 0
+    by_hand: int = 0
+    shards: int = 0  # of how many shards the whole was made; 0 for none
+    missing: list[str] = field(default_factory=list)  # shards that nobody began or finished
+    notes: list[str] = field(default_factory=list)
+    dry_run: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0; 3 when shards are missing or clips stand as failed."""
+        return EXIT_FAILED_ITEMS if self.missing or self.failed else EXIT_OK
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        counts = {name: getattr(self, name) for name in ("taken", "clips", "ok", "failed", "by_hand", "shards")}
+        rest = {"missing": self.missing, "notes": self.notes, "dry_run": self.dry_run, "exit_code": self.exit_code}
+        return {"output": printable(str(self.output)), **counts, **rest}
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        would = "would be " if self.dry_run else ""
+        lines = [
+            f"{printable(str(self.output))}: {self.clips} clips, {self.ok} captioned ({self.by_hand} by hand), "
+            f"{self.failed} failed; {self.taken} records {would}taken over"
+        ]
+        lines += self.notes
+        if self.missing:
+            names = ", ".join(self.missing[:_NAMED]) + (" ..." if len(self.missing) > _NAMED else "")
+            lines.append(f"{len(self.missing)} of {self.shards} shards are missing: {names}")
+            lines.append("run them, then v2t merge again; or caption the rest without --shard")
+        return lines
+
+
+def merge(
+    folders: Sequence[Path],
+    output: Path | None = None,
+    *,
+    formats: Sequence[str] = (),
+    allow_mixed: bool = False,
+    dry_run: bool = False,
+) -> Merged:
+    """Join the shards of each folder, and several folders into one.
+
+    Args:
+        folders: output folders of runs, with shards or without. Each is joined in itself first.
+        output: the folder for the whole; may be left out for a single folder, which is then joined in place.
+        formats: files to write; by default those that the runs were asked for.
+        allow_mixed: take captions that were made with different settings together.
+        dry_run: say what would be done; touch nothing.
+
+    Raises:
+        UsageError: LOCKED, a run or another merge is at work there; OTHER_SETTINGS; no output for several folders.
+        NothingMatchedError: a folder holds no captions.
+        MissingDependencyError: a folder cannot be written.
+    """
+    if output is None:
+        if len(folders) != 1:
+            raise UsageError("several folders need one to join them in", hint="give it by -o")
+        output = folders[0]
+    for folder in folders:
+        if not (folder / shards.STATE_FOLDER).is_dir():
+            raise NothingMatchedError(f"{printable(str(folder))} is not the output folder of a captioning run")
+    others = [folder for folder in folders if not _is_same(folder, output)]
+    formats = tuple(formats) or _formats_of([*folders, output])
+    if not dry_run:
+        for folder in others:
+            _join(folder, [], _formats_of([folder]), allow_mixed, dry_run=False)
+    merged = _join(output, others, formats, allow_mixed, dry_run)
+    _completeness(merged, [*others, output])
+    return merged
+
+
+def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed: bool, dry_run: bool) -> Merged:
+    merged = Merged(output=folder, dry_run=dry_run)
+
+    def absorb(whole: Ledger) -> None:
+        sizes = {shards.merge_name(folder, path): path.stat().st_size for path in shards.unmerged(folder, whole.merged)}
+        with ExitStack() as stack:
+            state = folder / shards.STATE_FOLDER
+            here = [Ledger(stack.enter_context(Journal(state / name, writable=False))) for name in sizes]
+            paths = [path for other in others for path in _journals_of(other, dry_run)]
+            there = [Ledger(stack.enter_context(Journal(path, writable=False))) for path in paths]
+            winners = _winners(whole, here, there)
+            settings = {key: values for ledger in (*here, *there) for key, values in ledger.settings.items()}
+            if not allow_mixed:
+                _refuse_mixed(winners, whole.settings | settings)
+            entries = _entries(whole, winners, settings, here)
+            while batch := list(islice(entries, _ENTRIES_AT_ONCE)):
+                merged.taken += sum(entry["kind"] == "clip" for entry in batch)
+                if dry_run:
+                    continue
+                whole.append(batch)
+            if not dry_run:
+                whole.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
+            _count(merged, winners)
+
+    with CaptionFolder(folder, formats, writable=not dry_run, absorb=absorb) as opened:
+        if not dry_run:
+            opened.write_sets()
+            _count(merged, {clip_id: (opened.ledger, known) for clip_id, known in opened.ledger.known.items()})
+    return merged
+
+
+Winners = dict[str, tuple[Ledger, Known]]
+
+
+def _winners(whole: Ledger, here: list[Ledger], there: list[Ledger]) -> Winners:
+    """For each clip the record that counts and the ledger it is from; the whole's own where nothing is better."""
+    ledgers = [whole, *here, *there]
+    winners: Winners = {}
+    for ledger in ledgers:
+        for clip_id, known in ledger.known.items():
+            if known.by_hand and ledger in here and _is_mistaken(clip_id, known, ledgers):
+                continue
+            best = winners.get(clip_id)
+            if best is None or known.rank > best[1].rank:
+                winners[clip_id] = (ledger, known)
+    return winners
+
+
+def _is_mistaken(clip_id: str, known: Known, ledgers: list[Ledger]) -> bool:
+    """Whether a caption "by hand" is what another holder of the shard wrote to the sidecar, unseen by this one.
+
+    That can happen in the moment in which a holder who was late wakes up after his shard was taken over.
+    """
+    by_hand = set(known.latest.values())
+    for other in (ledger.known.get(clip_id) for ledger in ledgers):
+        if other is not None and not other.by_hand and by_hand & other.keys:
+            return True
+    return False
+
+
+def _entries(
+    whole: Ledger, winners: Winners, settings: Mapping[str, dict[str, Any]], here: list[Ledger]
+) -> Iterator[Entry]:
+    """What the journal of the whole lacks: settings, records, and what holders wrote to sidecars since."""
+    used = {known.settings for _, known in winners.values()}
+    for key, values in settings.items():
+        if key in used and whole.settings.get(key) != values:
+            yield {"kind": "settings", "key": key, "values": values}
+    owners = dict(whole.owners)
+    for clip_id in sorted(winners):
+        ledger, known = winners[clip_id]
+        if ledger is not whole:
+            mine = whole.known.get(clip_id)
+            files = known.files if ledger in here else (mine.files if mine else {})
+            if ledger not in here:
+                files = {
+                    name: path for name, path in known.files.items() if owners.get(path, clip_id) == clip_id
+                } | files
+            owners.update(dict.fromkeys(files.values(), clip_id))
+            yield clip_entry(ledger.record(clip_id), known.settings, known.source, files, known.latest, known.at)
+    for clip_id in sorted(winners):
+        written = {key for ledger in here if clip_id in ledger.known for key in ledger.known[clip_id].keys}
+        mine = whole.known.get(clip_id)
+        if more := written - (mine.keys if mine else set()):
+            yield {"kind": "keys", "id": clip_id, "keys": sorted(more)}
+
+
+def _refuse_mixed(winners: Winners, settings: Mapping[str, dict[str, Any]]) -> None:
+    counts: dict[str, int] = {}
+    for _, known in winners.values():
+        if known.status == "ok" and known.settings != BY_HAND:
+            counts[known.settings] = counts.get(known.settings, 0) + 1
+    if len(counts) > 1:
+        (first, *rest) = sorted(counts, key=lambda key: (-counts[key], key))
+        changes = [
+            f"{counts[key]} clips with {', '.join(layers.changes(settings.get(first, {}), settings.get(key, {})))}"
+            for key in rest
+        ]
+        raise UsageError(
+            f"captions were made with different settings: {counts[first]} clips, and {'; '.join(changes)}",
+            code="OTHER_SETTINGS",
+            hint="caption those shards again with --overwrite, or --allow-mixed to take them as they are",
+        )
+
+
+def _completeness(merged: Merged, folders: Sequence[Path]) -> None:
+    """Name the shards that are missing, of the division that was worked on last."""
+    found: dict[int, dict[int, dict[str, Any]]] = {}
+    newest: dict[int, float] = {}
+    for folder in folders:
+        for of, group in shards.places(folder).items():
+            for index, place in group.items():
+                facts = shards.facts_of(place)
+                found.setdefault(of, {}).setdefault(index, facts)
+                found[of][index] = found[of][index] or facts
+                newest[of] = max(newest.get(of, 0.0), place.stat().st_mtime)
+    if not found:
+        return
+    merged.shards = max(newest, key=lambda of: newest[of])
+    group = found[merged.shards]
+    for index in range(1, merged.shards + 1):
+        if not group.get(index):
+            why = "not finished" if index in group else "never begun"
+            merged.missing.append(f"{index}/{merged.shards} ({why})")
+    if len({facts["listing"] for facts in group.values() if facts}) > 1:
+        sizes = sorted({facts["listed"] for facts in group.values() if facts})
+        merged.notes.append(
+            f"the shards were made from different lists of clips ({', '.join(map(str, sizes))} clips): "
+            "some may be in none of them; run them again with the same arguments"
+        )
+
+
+def _count(merged: Merged, winners: Winners) -> None:
+    every = [known for _, known in winners.values()]
+    merged.clips = len(every)
+    merged.ok = sum(known.status == "ok" for known in every)
+    merged.failed = merged.clips - merged.ok
+    merged.by_hand = sum(known.by_hand for known in every)
+
+
+def _journals_of(folder: Path, dry_run: bool) -> list[Path]:
+    """The journal of a folder that was joined; on a dry run it was not, so those of its shards too."""
+    return [folder / shards.STATE_FOLDER / shards.JOURNAL, *(shards.journals(folder) if dry_run else [])]
+
+
+def _formats_of(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The formats that the runs in these folders were asked for."""
+    formats: dict[str, None] = {}
+    for folder in folders:
+        state = folder / shards.STATE_FOLDER
+        for papers in (state, *(path.parent for path in shards.journals(folder))):
+            try:
+                names = layers.read_yaml(papers / "config.yaml").get("format", ()) if papers.is_dir() else ()
+            except UsageError as error:
+                logger.debug("%s", error)
+                names = ()
+            formats |= dict.fromkeys(str(name) for name in names)
+    return tuple(formats) or _FORMATS
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    return folder.resolve() == other.resolve()

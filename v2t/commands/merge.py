@@ -1,0 +1,42 @@
+"""The verb `v2t merge`: shards and folders of captions joined into one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from v2t.commands import words
+
+SUMMARY = "Join the shards of a captioning run, or several output folders, into one."
+EXAMPLES = (
+    "  v2t merge captions/\n"
+    "  v2t merge machine1/captions machine2/captions -o captions/\n"
+    "Exit code 3 says that shards are missing or clips failed; merging again changes nothing."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    add("folders", nargs="+", type=Path, metavar="DIR", help="output folder of v2t caption")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for the whole (default: the one folder given)")
+    add("--format", type=words, default=(), metavar="A,B", help="files to write (default: those of the runs)")
+    add("--allow-mixed", action="store_true", help="take captions made with different settings together")
+    add("--dry-run", action="store_true", help="say what would be joined; write nothing")
+    add("--json", action="store_true", help="the result as one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from v2t.base import log
+    from v2t.caption.merge import merge
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    merged = merge(args.folders, args.output, formats=args.format, allow_mixed=args.allow_mixed, dry_run=args.dry_run)
+    if args.json:
+        print(json.dumps(merged.to_dict(), ensure_ascii=False))
+    else:
+        for line in merged.lines():
+            print(line)
+    return merged.exit_code
