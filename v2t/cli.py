@@ -14,7 +14,7 @@ from typing import Any
 
 from v2t.base.command import guarded
 
-VERBS = ("caption", "ask", "chat", "train", "world", "doctor")
+VERBS = ("caption", "ask", "chat", "merge", "train", "world", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from v2t.base import config as layers
 from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, UsageError
 from v2t.base.journal import Entry, Journal
+from v2t.base.lease import turns
 from v2t.base.log import logger, printable
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry
@@ -146,9 +147,10 @@ def _winners(whole: Ledger, here: list[Ledger], there: list[Ledger]) -> Winners:
     """For each clip the record that counts and the ledger it is from; the whole's own where nothing is better."""
     ledgers = [whole, *here, *there]
     winners: Winners = {}
-    for ledger in ledgers:
+    for number, ledger in enumerate(ledgers):
+        is_here = 0 < number <= len(here)
         for clip_id, known in ledger.known.items():
-            if known.by_hand and ledger in here and _is_mistaken(clip_id, known, ledgers):
+            if known.by_hand and is_here and _is_mistaken(clip_id, known, ledgers):
                 continue
             best = winners.get(clip_id)
             if best is None or known.rank > best[1].rank:
@@ -171,27 +173,29 @@ def _is_mistaken(clip_id: str, known: Known, ledgers: list[Ledger]) -> bool:
 def _entries(
     whole: Ledger, winners: Winners, settings: Mapping[str, dict[str, Any]], here: list[Ledger]
 ) -> Iterator[Entry]:
-    """What the journal of the whole lacks: settings, records, and what holders wrote to sidecars since."""
+    """What the journal of the whole lacks: settings, parts of films, records, and what was written to sidecars."""
     used = {known.settings for _, known in winners.values()}
     for key, values in settings.items():
         if key in used and whole.settings.get(key) != values:
             yield {"kind": "settings", "key": key, "values": values}
-    owners = dict(whole.owners)
+    for ledger in here:
+        for clip_id, parts in ledger.parts.items():
+            for at, (journal, place) in parts.items():
+                if at not in whole.parts.get(clip_id, {}):
+                    yield journal.read(place)
+    owners, ours = dict(whole.owners), set(map(id, here))
     for clip_id in sorted(winners):
         ledger, known = winners[clip_id]
-        if ledger is not whole:
-            mine = whole.known.get(clip_id)
-            files = known.files if ledger in here else (mine.files if mine else {})
-            if ledger not in here:
-                files = {
-                    name: path for name, path in known.files.items() if owners.get(path, clip_id) == clip_id
-                } | files
-            owners.update(dict.fromkeys(files.values(), clip_id))
-            yield clip_entry(ledger.record(clip_id), known.settings, known.source, files, known.latest, known.at)
-    for clip_id in sorted(winners):
-        written = {key for ledger in here if clip_id in ledger.known for key in ledger.known[clip_id].keys}
         mine = whole.known.get(clip_id)
-        if more := written - (mine.keys if mine else set()):
+        if ledger is not whole:
+            files = known.files
+            if id(ledger) not in ours:  # in a folder of its own another clip may have had this name
+                files = {name: path for name, path in files.items() if owners.get(path, clip_id) == clip_id}
+                files |= mine.files if mine else {}
+            owners |= dict.fromkeys(files.values(), clip_id)
+            yield clip_entry(ledger.record(clip_id), known.settings, known.source, files, known.latest, known.at)
+        written = {key for other in here if clip_id in other.known for key in other.known[clip_id].keys}
+        if more := written - set(known.latest.values()) - (mine.keys if mine else set()):
             yield {"kind": "keys", "id": clip_id, "keys": sorted(more)}
 
 
@@ -223,17 +227,17 @@ def _completeness(merged: Merged, folders: Sequence[Path]) -> None:
                 facts = shards.facts_of(place)
                 found.setdefault(of, {}).setdefault(index, facts)
                 found[of][index] = found[of][index] or facts
-                newest[of] = max(newest.get(of, 0.0), place.stat().st_mtime)
+                newest[of] = max([newest.get(of, 0.0), *(turn.stat().st_mtime for turn in turns(place)[-1:])])
     if not found:
         return
     merged.shards = max(newest, key=lambda of: newest[of])
-    group = found[merged.shards]
+    last = found[merged.shards]
     for index in range(1, merged.shards + 1):
-        if not group.get(index):
-            why = "not finished" if index in group else "never begun"
+        if not last.get(index):
+            why = "not finished" if index in last else "never begun"
             merged.missing.append(f"{index}/{merged.shards} ({why})")
-    if len({facts["listing"] for facts in group.values() if facts}) > 1:
-        sizes = sorted({facts["listed"] for facts in group.values() if facts})
+    if len({facts["listing"] for facts in last.values() if facts}) > 1:
+        sizes = sorted({facts["listed"] for facts in last.values() if facts})
         merged.notes.append(
             f"the shards were made from different lists of clips ({', '.join(map(str, sizes))} clips): "
             "some may be in none of them; run them again with the same arguments"

@@ -27,6 +27,7 @@ COMMANDS: dict[str, Wants] = {
     "v2t caption": Wants(needs=CAPTIONING, more={"an accelerator": "speed with models beyond about 1 B parameters"}),
     "v2t ask": Wants(needs=CAPTIONING),
     "v2t chat": Wants(needs=CAPTIONING),
+    "v2t merge": Wants(needs=()),
     "v2t world": Wants(needs=("numpy", "opencv-python-headless", "an H.264 encoder")),
     "v2t train": Wants(
         needs=("torch", "transformers", "tokenizers", "safetensors", "accelerate", "numpy"),
