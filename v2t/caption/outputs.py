@@ -1,30 +1,34 @@
 """The output folder of a captioning run: journal, records, sidecars, and the care that a person's edits need.
 
-In: records of finished clips. Out: `DIR/a/b.txt` beside the mirrored path, `DIR/captions.jsonl`, and `DIR/.v2t` with
-the journal, the lock and the run's papers. The journal is the truth: a record is in it, flushed, before any other file
-is written, and whatever else is missing or stale is made again from it when the folder is next opened. A file that
-holds something we never wrote was edited by a person: its text is taken over into the journal and the file is left.
+In: records of finished clips. Out: `DIR/a/b.txt` beside the mirrored path, the formats written once a run (see
+`v2t.caption.sets`), and `DIR/.v2t` with the journal, the lock and the run's papers. The journal is the truth: a record
+is in it, flushed, before any other file is written, and whatever else is missing or stale is made again from it when
+the folder is next opened. A file that holds something we never wrote was edited by a person: its text is taken over
+into the journal and the file is left.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from v2t.base import plugin
-from v2t.base.errors import MissingDependencyError, PolicyError
-from v2t.base.files import sweep, text_key, unescape_name, write_atomic
+from v2t import writers
+from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from v2t.base.files import escape_name, sweep, text_key, unescape_name, write_atomic
 from v2t.base.journal import Journal
+from v2t.base.lease import Lease
 from v2t.base.lock import FolderLock
 from v2t.base.log import logger, printable
+from v2t.caption import shards
 from v2t.caption.inputs import Clip
 from v2t.caption.ledger import BY_HAND, Known, Ledger, Record, clip_entry, source_of
+from v2t.caption.sets import SetFiles
 
-STATE_FOLDER = ".v2t"
+STATE_FOLDER = shards.STATE_FOLDER
 
 
 class CaptionFolder:
@@ -32,48 +36,84 @@ class CaptionFolder:
 
     Args:
         folder: made when absent (not when `writable` is False).
-        formats: names of writers.
+        formats: names of writers; "all" is every one.
         writable: False looks without locking or touching anything (`--dry-run`).
+        block: the shard to work on, held by this process; None for the whole folder. Others write beside it then, so
+            what is made from all of them (new formats, files of the whole) waits for the merge.
+        absorb: called with the ledger of the whole before anything is compared with it (by the merge).
 
     Raises:
-        UsageError: an unknown format; another run holds the folder; a hand-edited file cannot be read.
-        MissingDependencyError: the folder cannot be written, or the disk is full.
+        UsageError: an unknown format; another run holds the folder; shards in it were not merged; a hand-edited file
+            cannot be read.
+        MissingDependencyError: the folder cannot be written, the disk is full, or a format needs a package.
     """
 
-    def __init__(self, folder: Path, formats: Sequence[str], *, writable: bool = True) -> None:
-        writers = {name: plugin.load("v2t.writers", name, "render") for name in dict.fromkeys(formats)}
+    def __init__(
+        self,
+        folder: Path,
+        formats: Sequence[str],
+        *,
+        writable: bool = True,
+        block: shards.Block | None = None,
+        absorb: Callable[[Ledger], None] | None = None,
+    ) -> None:
+        loaded = writers.load(formats)
         self.folder = folder
         self.writable = writable
-        self.clip_writers: dict[str, ModuleType] = {n: w for n, w in writers.items() if hasattr(w, "SUFFIX")}
-        self.set_writers: dict[str, ModuleType] = {n: w for n, w in writers.items() if hasattr(w, "FILE_NAME")}
+        self.block = block
+        self.state_folder = block.state if block else folder / STATE_FOLDER
+        self._absorb = absorb
+        self.clip_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "SUFFIX")}
+        self._set_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "NAME") and not block}
         self._safe: set[Path] = set()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> CaptionFolder:
-        state = self.folder / STATE_FOLDER
         with contextlib.ExitStack() as stack:
             try:
-                if self.writable:
-                    state.mkdir(parents=True, exist_ok=True)
-                    self.lock = stack.enter_context(FolderLock(state / "lock"))
-                journal = stack.enter_context(Journal(state / "journal.jsonl", writable=self.writable))
+                self.ledger = self._open(stack)
             except OSError as error:
                 raise MissingDependencyError(
                     f"cannot use the output folder {printable(str(self.folder))}: {error.strerror}",
                     code="OUTPUT_FOLDER",
                     hint="choose another -o",
                 ) from error
-            self.ledger = Ledger(journal)
+            self.sets = SetFiles(self.folder, self.state_folder, self._set_writers, self.ledger)
+            if self._absorb:
+                self._absorb(self.ledger)
+            elif not self.block and shards.unmerged(self.folder, self.ledger.merged):
+                raise UsageError(
+                    f"{printable(str(self.folder))} holds shards that were not joined yet",
+                    code="UNMERGED",
+                    hint=f"v2t merge {printable(str(self.folder))}, then run again; or go on with --shard",
+                )
             if self.writable:
-                for place in {state, self.folder, *(self.folder / unescape_name(p) for p in self.ledger.folders())}:
-                    sweep(place)
-                self._take_over_rows()
+                self.sets.beat = self.lock.beat
+                if not self.block:
+                    folders = {self.folder / unescape_name(path) for path in self.ledger.folders()}
+                    for place in {self.state_folder, self.folder, *folders}:
+                        sweep(place)
+                    self._adopt(self.sets.open())
                 self._tend_sidecars()
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+
+    def _open(self, stack: contextlib.ExitStack) -> Ledger:
+        """The lock, if it is not the block's, and what the journals say."""
+        self.lock: FolderLock | Lease
+        if self.block:
+            self.lock = self.block.lease
+        elif self.writable:
+            self.state_folder.mkdir(parents=True, exist_ok=True)
+            self.lock = stack.enter_context(FolderLock(self.state_folder / "lock"))
+            shards.refuse_living(self.folder)
+        before = self.block.before if self.block else []
+        earlier = [Ledger(stack.enter_context(Journal(path, writable=False))) for path in before]
+        journal = stack.enter_context(Journal(self.state_folder / shards.JOURNAL, writable=self.writable))
+        return Ledger(journal, earlier, self.block.holds) if self.block else Ledger(journal)
 
     # ---- what is done already
 
@@ -101,6 +141,7 @@ class CaptionFolder:
             MissingDependencyError: DISK_FULL; everything saved before is whole, this batch may be done again.
             PolicyError: a sidecar would land outside the folder.
         """
+        self.lock.beat()
         entries, pending = [], []
         for clip, record in results:
             files, contents = {}, {}
@@ -109,7 +150,9 @@ class CaptionFolder:
                     files[name] = self._sidecar(clip, name)
                     contents[name] = writer.render(record)
             keys = {name: text_key(data) for name, data in contents.items()}
-            entries.append(clip_entry(record, settings, source_of(clip), files, keys))
+            file = clip.file if "://" in clip.file else os.path.abspath(clip.file)
+            source = {**source_of(clip), "file": escape_name(file)}  # formats that hold videos need it later
+            entries.append(clip_entry(record, settings, source, files, keys))
             pending.append((clip.id, files, contents))
         self.ledger.append(entries)
         kept = []
@@ -117,27 +160,18 @@ class CaptionFolder:
             for name, data in contents.items():
                 if not self._write_sidecar(self.ledger.known[clip_id], files[name], data):
                     kept.append(clip_id)
-        self.lock.beat()
         return kept
 
-    def write_sets(self, *, only_if_stale: bool = True) -> None:
-        """Write the one-per-run files (`captions.jsonl`) from the journal: every clip exactly once, sorted by id."""
-        for name, writer in self.set_writers.items():
-            path = self.folder / writer.FILE_NAME
-            if only_if_stale and not self.ledger.is_ahead and path.exists():
-                continue
-            data = b"".join(writer.render(self.ledger.record(clip_id)) for clip_id in sorted(self.ledger.known))
-            key = text_key(data)
-            if key != self.ledger.set_latest.get(name):
-                # Before the file: after a crash in between, the file on disk is still one that we know as ours.
-                self.ledger.append([{"kind": "set", "format": name, "key": key}])
-            write_atomic(path, data)
-        self.ledger.is_ahead = False
+    def write_sets(self, *, only_if_stale: bool = True, during: bool = False) -> None:
+        """Write the run-wide formats from the journal (see `SetFiles.write_sets`)."""
+        self.sets.write_sets(only_if_stale=only_if_stale, during=during)
 
     # ---- sidecars and edits
 
     def sidecar_paths(self, clips: Iterable[Clip]) -> None:
         """Settle the sidecar names of a run: `a.mp4` and `a.mkv` in one folder become `a.mp4.txt` and `a.mkv.txt`."""
+        clips = list(clips)
+        self.sets.know(clips)
         stems: dict[str, list[Clip]] = {}
         for clip in clips:
             stems.setdefault(_stem(clip), []).append(clip)
@@ -186,10 +220,13 @@ class CaptionFolder:
         for clip_id, known in self.ledger.known.items():
             if known.status != "ok":
                 continue
-            missing = {name: self._new_path(clip_id, name) for name in self.clip_writers if name not in known.files}
+            names = () if self.block else [name for name in self.clip_writers if name not in known.files]
+            missing = {name: self._new_path(clip_id, name) for name in names}
             keys, record = dict(known.latest), self.ledger.record(clip_id) if missing else {}
             for name, writer in self.clip_writers.items():
-                path = known.files.get(name) or missing[name]
+                path = known.files.get(name) or missing.get(name, "")
+                if not path:
+                    continue
                 data = _read(self.folder / unescape_name(path))
                 if data is not None and text_key(data) == known.latest.get(name):
                     continue
@@ -213,30 +250,6 @@ class CaptionFolder:
             if self.ledger.owners.setdefault(path, clip_id) == clip_id
             else clip.path + self.clip_writers[name].SUFFIX
         )
-
-    def _take_over_rows(self) -> None:
-        """Take over rows of `captions.jsonl` (or its like) that a person changed or added."""
-        for name, writer in self.set_writers.items():
-            path = self.folder / writer.FILE_NAME
-            data = _read(path)
-            key = None if data is None else text_key(data)
-            if key is None or key != self.ledger.set_latest.get(name):
-                self.ledger.is_ahead = True
-            if key is None or key in self.ledger.set_keys or not hasattr(writer, "read"):
-                continue
-            ours: dict[str, set[bytes]] = {}
-            for record in self.ledger.records():
-                ours.setdefault(record["id"], set()).add(writer.render(record))
-            adopted = []
-            for row in writer.read(path):
-                if row["status"] == "ok" and writer.render(row) not in ours.get(row["id"], ()):
-                    known = self.ledger.known.get(row["id"])
-                    record = {"path": row["id"], **row, "edited": True}
-                    # No keys: what the sidecars should hold is settled by `_tend_sidecars`, which comes next.
-                    adopted.append(
-                        clip_entry(record, BY_HAND, known.source if known else {}, known.files if known else {}, {})
-                    )
-            self._adopt(adopted)
 
     def _adopt(self, entries: list[dict[str, Any]]) -> None:
         for entry in entries:

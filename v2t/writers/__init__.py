@@ -1,6 +1,77 @@
-"""One file per output format, loaded by file name (`--format txt,jsonl`).
+"""One file per output format, loaded by file name (`--format txt,jsonl`); "all" names every one.
 
 A format of one file per clip defines `SUFFIX`, `render(record) -> bytes` and, where a person's edit can be read back,
-`read(data) -> str`, the caption. A format of one file per run defines `FILE_NAME`, `render(record) -> bytes` for one
-row and `read(path)`, its rows. Records are those of `v2t.caption`.
+`read(data) -> str`, the caption. A format of one file or folder per run defines
+- `NAME`: what it is called in the output folder;
+- `write(rows, target, place)`: writes everything to `target`, a path nobody reads yet (`v2t.caption.sets` puts it to
+  its `place` in one go, so a reader meets the whole set or the one before);
+- a folder also `OWN`: a pattern of the names in it that are ours; what else a person puts there is left;
+- `COPIES_VIDEOS = True` where writing takes long;
+- where edits can be read back `read(path)`: rows with `id, status, caption`. With `render(record)` beside it these are
+  whole records; without it the caption alone is taken over.
+Records are those of `v2t.caption`. Captions are other people's text: each format says in its docstring what it does
+with characters it cannot hold.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from v2t.base import plugin
+from v2t.base.errors import ItemError
+
+Record = dict[str, Any]
+EVERY = "all"
+_SYMBOL = "(?:render|write)"  # every writer defines one or both
+
+
+def names() -> list[str]:
+    """Every format."""
+    return plugin.choices("v2t.writers", _SYMBOL)
+
+
+def load(formats: Sequence[str]) -> dict[str, ModuleType]:
+    """The writers of some formats, each once, in the order asked for.
+
+    Raises:
+        UsageError: no such format. MissingDependencyError: a package it needs is not installed.
+    """
+    wanted = [name for each in formats for name in (names() if each == EVERY else [each])]
+    return {name: plugin.load("v2t.writers", name, _SYMBOL) for name in dict.fromkeys(wanted)}
+
+
+@dataclass
+class Rows:
+    """What a run-wide format is written from: records in the order of their ids, read one at a time.
+
+    Attributes:
+        records: starts over at the first record of all, failed ones too.
+        find_video: the file a record was made from, as it was then; raises ItemError when there is none.
+        left_out: id -> error of clips that a format cannot hold; the writer of the run tells them.
+    """
+
+    records: Callable[[], Iterator[Record]]
+    find_video: Callable[[Record], Path]
+    left_out: dict[str, ItemError] = field(default_factory=dict)
+
+    def captioned(self) -> Iterator[Record]:
+        """The records that hold a caption."""
+        return (record for record in self.records() if record["status"] == "ok")
+
+    def with_videos(self) -> Iterator[tuple[Record, Path]]:
+        """The captioned records whose video is at hand, with it; the others are left out."""
+        for record in self.captioned():
+            try:
+                video = self.find_video(record)
+            except ItemError as error:
+                self.leave_out(record, error)
+                continue
+            yield record, video
+
+    def leave_out(self, record: Record, error: ItemError) -> None:
+        """A format cannot hold this clip."""
+        self.left_out[record["id"]] = error

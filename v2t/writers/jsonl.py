@@ -1,4 +1,7 @@
-"""All records of a run in `captions.jsonl`, one JSON object a line, sorted by id; failed clips are rows too."""
+"""All records of a run in `captions.jsonl`, one JSON object a line, sorted by id; failed clips are rows too.
+
+Holds any caption as it is: line breaks of every kind, NUL and the like are spelled as JSON escapes.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,16 @@ from typing import Any
 from v2t.base.errors import UsageError
 from v2t.base.log import printable
 from v2t.base.manifest import dump_line
+from v2t.writers import Rows
 
-FILE_NAME = "captions.jsonl"
+NAME = "captions.jsonl"
+
+
+def write(rows: Rows, target: Path, place: Path) -> None:
+    """Every record as its line."""
+    with open(target, "wb") as file:
+        for record in rows.records():
+            file.write(render(record))
 
 
 def render(record: dict[str, Any]) -> bytes:
@@ -25,16 +36,19 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UsageError: a line is no caption record; a hand-made mistake is named rather than thrown away.
     """
-    with open(path, encoding="utf-8-sig") as file:
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+                render(row)  # refuses NaN and half characters, which no later file could hold
+            except (ValueError, RecursionError) as error:
                 raise _not_ours(path, number, str(error)) from error
             if not isinstance(row, dict) or not isinstance(row.get("id"), str) or "status" not in row:
                 raise _not_ours(path, number, "no caption record (id, status, caption)")
+            if row["status"] == "ok" and not isinstance(row.get("caption"), str):
+                raise _not_ours(path, number, "its status is ok and its caption no text")
             yield row
 
 

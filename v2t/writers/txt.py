@@ -1,6 +1,6 @@
 """`clip.mp4` → `clip.txt`: the caption alone, UTF-8 without BOM, one newline at the end.
 
-The sidecar that trainers of video models read (musubi-tuner, kohya, diffusion-pipe).
+The sidecar that trainers of video models read (musubi-tuner, kohya, diffusion-pipe). Holds any caption as it is.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ SUFFIX = ".txt"
 
 
 def render(record: dict[str, Any]) -> bytes:
-    """The caption of an `ok` record as the content of its sidecar."""
-    return record["caption"].strip().encode("utf-8") + b"\n"
+    """The caption of an `ok` record as the content of its sidecar; a prefix's or suffix's spaces are kept."""
+    return record["caption"].encode("utf-8") + b"\n"
 
 
 def read(data: bytes) -> str:

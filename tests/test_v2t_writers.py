@@ -1,0 +1,439 @@
+"""Every format, written by an output folder and read back with its consumers' own libraries."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tracemalloc
+from pathlib import Path
+
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import srt
+import webvtt
+
+from v2t import writers
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.caption.inputs import discover
+from v2t.caption.outputs import CaptionFolder
+from v2t.writers import cues, media, two_file
+from v2t.writers import webdataset as shards
+
+HOSTILE = {
+    "newline": "A dog runs.\nIt jumps.",
+    "blank-line": "A dog runs.\n\nIt jumps.\n",
+    "crlf": "A dog\r\nruns.\rIt jumps.",
+    "u2028": "A dog\u2028runs.\u2029It jumps.",
+    "u0085": "A dog\x85runs\x0bhere\x0cand\x1cthere\x1d.\x1e",
+    "quotes": 'A sign says "dog""s, \'run\', \\"',
+    "commas": "dog, snow;tab\there,",
+    "formula": "=cmd|' /C calc'!A0",
+    "formulas": "'@SUM(1+1)*cmd|' /C calc'!A0",
+    "rtl": "A \u202edog\u202c \u2066runs\u2069 \u200f.",
+    "nul": "A dog\0runs.",
+    "script": "A dog </script><script>alert(1)</script> & <b>runs</b> &amp;",
+    "1mb": "A dog runs, and \u00e9. " * 50_000,
+    "surrogates": "A dog \\ud800 runs \\udfff.",
+    "emoji": "A \U0001f415\u200d\U0001f9ba runs \U0001f1e9\U0001f1ea.",
+    "combining": "A dog e\u0301\u0327\u20dd runs \u1112\u1161\u11ab.",
+    "spaces": " \t A dog runs. \u00a0 ",
+    "arrow": "00:00:01.000 --> 00:00:02.000",
+    "webvtt": "WEBVTT\n\nNOTE dog\n\n1\n00:00:00,000 --> 00:00:09,000\nruns",
+    "braces": "{template} {{ ''.__class__ }} %s {0} ${HOME} {\\an8}",
+    "bom": "\ufeffA dog runs.\ufeff",
+    "null-word": "null",
+    "number": "0012",
+    "path": "../../etc/passwd",
+    "ansi": "\x1b[31mA dog\x07 runs.\x7f",
+}
+BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+SEGMENTS = [
+    {"start_s": 1.0, "end_s": 2.5, "caption": "it jumps --> & <b>\n\nhigh."},
+    {"start_s": 0.0, "end_s": 1.0, "caption": "a dog runs."},
+    {"start_s": 2.5, "end_s": 2.5, "caption": "it stops."},
+]
+
+
+def make_clips(folder: Path, names: list[str]) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"video of " + name.encode())
+    return folder
+
+
+def fill(source: Path, out: Path, captions: dict[str, str | None], formats: tuple[str, ...] = ("all",), **more) -> None:
+    """Caption the clips of a folder, as a run does; None is a clip that fails."""
+    with CaptionFolder(out, formats) as folder:
+        clips = discover([str(source)])
+        folder.sidecar_paths(clips)
+        results = []
+        for clip in clips:
+            if clip.id not in captions or folder.state(clip, "key") == "done":
+                continue
+            caption = captions[clip.id]
+            row = {"id": clip.id, "path": clip.path, "status": "ok", "caption": caption, "segments": [], "error": None}
+            row |= {"duration_s": 2.5, "tokens": 7, "seconds": 0.25, "warnings": ["CUT: -"], "model": "=m"} | more
+            if clip.start_s is not None:
+                row |= {"start_s": clip.start_s, "end_s": clip.end_s}
+            if caption is None:
+                row |= {"status": "failed", "error": {"code": "NOT_MEDIA", "message": "no video", "hint": ""}}
+            results.append((clip, row))
+        folder.save(results, "key")
+        folder.write_sets()
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """All formats of a folder with every hostile caption, plain clips between them, and one that failed."""
+    base = tmp_path_factory.mktemp("hostile")
+    captions: dict[str, str | None] = {}
+    for number, (name, text) in enumerate(HOSTILE.items()):
+        captions[f"{number:02}a-plain.mp4"] = f"Plain {number}."
+        captions[f"{number:02}b-{name}.mp4"] = text
+    captions["zz-failed.mp4"] = None
+    fill(make_clips(base / "clips", list(captions)), base / "out", captions)
+    return base / "out", captions
+
+
+def ok(captions: dict) -> dict[str, str]:
+    return {clip_id: text for clip_id, text in captions.items() if text is not None}
+
+
+def one_line(text: str) -> str:
+    return two_file.one_line(text)
+
+
+def without_breaks(text: str) -> list[str]:
+    return "".join("\n" if c in BREAKS else c for c in text).split()
+
+
+# ---- hostile captions, format by format
+
+
+def test_all_means_every_format():
+    known = set(writers.names())
+    assert known == set("coco csv jsonl parquet srt two_file txt videofolder vtt webdataset".split())
+    assert set(writers.load(("txt", "all", "txt"))) == known
+    with pytest.raises(UsageError, match="choices: coco, csv") as caught:
+        writers.load(("parket",))
+    assert "parquet" in caught.value.hint
+
+
+def test_txt_holds_every_caption_as_it_is(hostile):
+    out, captions = hostile
+    for clip_id, text in ok(captions).items():
+        assert (out / clip_id).with_suffix(".txt").read_bytes() == text.encode() + b"\n"
+    assert not (out / "zz-failed.txt").exists()
+
+
+def test_jsonl_holds_every_caption_as_it_is_one_a_line(hostile):
+    from datasets import load_dataset
+
+    out, captions = hostile
+    data = (out / "captions.jsonl").read_text(encoding="utf-8")
+    assert len(data.splitlines()) == len(data.split("\n")) - 1 == len(captions)
+    assert {row["id"]: row["caption"] for row in map(json.loads, data.splitlines())} == captions
+    table = load_dataset("json", data_files=str(out / "captions.jsonl"), split="train", cache_dir=str(out.parent / "c"))
+    assert dict(zip(table["id"], table["caption"], strict=True)) == captions
+
+
+def expected_cell(text: str) -> str:
+    text = text.replace("\0", "\ufffd")
+    return "'" + text if text.lstrip("'")[:1] in set("=+-@\t\r") else text
+
+
+def test_csv_rows_stay_apart_and_formulas_do_not_run(hostile):
+    from datasets import load_dataset
+
+    out, captions = hostile
+    path = out / "captions.csv"
+    expected = {clip_id: expected_cell(text) for clip_id, text in ok(captions).items()}
+    assert expected["07b-formula.mp4"] == "'" + HOSTILE["formula"]
+    assert expected["08b-formulas.mp4"] == "'" + HOSTILE["formulas"]
+    limit = csv.field_size_limit(1 << 30)
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, strict=True))
+    csv.field_size_limit(limit)
+    assert {len(row) for row in rows} == {len(rows[0])} and len(rows) == len(captions) + 1
+    for row in rows[1:]:
+        assert not any(cell and cell[0] in "=+-@\t\r" for cell in row)
+    named = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    assert {row["id"]: row["caption"] for row in named if row["status"] == "ok"} == expected
+    failed = named[-1]
+    assert (failed["status"], failed["error_code"], failed["caption"]) == ("failed", "NOT_MEDIA", "")
+    assert named[0]["model"] == "'=m" and json.loads(named[0]["warnings"]) == ["CUT: -"]
+
+    strict = pyarrow.csv.ConvertOptions(column_types={"caption": pyarrow.string()})
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    read = pyarrow.csv.ReadOptions(block_size=8 << 20)
+    table = pyarrow.csv.read_csv(path, read_options=read, parse_options=parse, convert_options=strict).to_pylist()
+    assert {row["id"]: row["caption"] for row in table if row["status"] == "ok"} == expected
+    table = load_dataset(
+        "csv", data_files=str(path), split="train", cache_dir=str(out.parent / "c"), keep_default_na=False
+    )
+    seen = {row["id"]: row["caption"] for row in table if row["status"] == "ok"}
+    assert seen == {k: v for k, v in expected.items()}
+    back = {row["id"]: row["caption"] for row in writers.load(["csv"])["csv"].read(path) if row["status"] == "ok"}
+    assert back == {clip_id: text.replace("\0", "\ufffd") for clip_id, text in ok(captions).items()}
+
+
+def test_parquet_holds_every_caption_as_it_is_and_its_types(hostile):
+    from datasets import load_dataset
+
+    out, captions = hostile
+    path = str(out / "captions.parquet")
+    rows = pyarrow.parquet.read_table(path).to_pylist()
+    assert {row["id"]: row["caption"] for row in rows} == captions
+    assert (rows[0]["tokens"], rows[0]["seconds"], rows[0]["warnings"]) == (7, 0.25, ["CUT: -"])
+    assert (rows[-1]["status"], rows[-1]["error_code"], rows[-1]["error_message"]) == (
+        "failed",
+        "NOT_MEDIA",
+        "no video",
+    )
+    table = load_dataset("parquet", data_files=path, split="train", cache_dir=str(out.parent / "c"))
+    assert dict(zip(table["id"], table["caption"], strict=True)) == captions
+
+
+def test_subtitles_are_one_cue_and_show_the_text(hostile):
+    out, captions = hostile
+    for clip_id, text in ok(captions).items():
+        kept = (c for c in text.replace("\0", "\ufffd") if c in BREAKS + "\t" or c >= " " and c != "\x7f")
+        expected = without_breaks("".join(kept))
+        path = (out / clip_id).with_suffix(".vtt")
+        assert path.read_bytes().startswith(b"WEBVTT\n\n00:00:00.000 --> 00:00:02.500\n")
+        (cue,) = webvtt.read(str(path)).captions
+        raw = "\n".join(cue.lines)
+        assert "-->" not in raw and "<" not in raw
+        shown = raw.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+        assert without_breaks(shown) == expected
+        (subtitle,) = srt.parse((out / clip_id).with_suffix(".srt").read_text(encoding="utf-8"), ignore_errors=False)
+        assert subtitle.index == 1 and subtitle.end.total_seconds() == 2.5
+        assert without_breaks(subtitle.content) == without_breaks(" ".join(expected).replace("-->", "\u2192"))
+
+
+def test_webdataset_holds_video_caption_and_record(hostile):
+    import webdataset
+    from datasets import load_dataset
+
+    out, captions = hostile
+    samples = list(webdataset.WebDataset(str(out / "webdataset" / "000000.tar"), shardshuffle=False))
+    assert len(samples) == len(ok(captions))
+    for sample, (clip_id, text) in zip(samples, ok(captions).items(), strict=True):
+        assert sample["txt"] == text.encode() and sample["mp4"] == b"video of " + clip_id.encode()
+        record = json.loads(sample["json"])
+        assert (record["id"], record["caption"]) == (clip_id, text)
+    table = load_dataset("webdataset", data_dir=str(out / "webdataset"), split="train", streaming=True)
+    seen = {row["json"]["id"]: row["txt"] for row in _undecoded(table)}
+    assert seen == ok(captions)
+
+
+def _undecoded(table):
+    from datasets import Video
+
+    for name in ("mp4", "video"):
+        if table.features and name in table.features:
+            table = table.cast_column(name, Video(decode=False))
+    return table
+
+
+def test_videofolder_opens_with_datasets(hostile):
+    from datasets import load_dataset
+
+    out, captions = hostile
+    table = load_dataset(
+        "videofolder", data_dir=str(out / "videofolder"), split="train", cache_dir=str(out.parent / "c")
+    )
+    assert table.column_names == ["video", "text", "id", "path"]
+    assert dict(zip(table["id"], table["text"], strict=True)) == ok(captions)
+    for row in _undecoded(table):
+        assert Path(row["video"]["path"]).read_bytes() == b"video of " + row["id"].encode()
+
+
+def test_two_files_never_lose_step(hostile):
+    out, captions = hostile
+    videos = (out / "two_file" / "videos.txt").read_text(encoding="utf-8")
+    prompts = (out / "two_file" / "prompts.txt").read_text(encoding="utf-8")
+    for split in (str.splitlines, lambda text: text.split("\n")[:-1]):
+        pairs = dict(zip(split(videos), split(prompts), strict=True))
+        expected = {
+            f"../../clips/{clip_id}": " ".join("".join(" " if c in BREAKS else c for c in text).split(" "))
+            for clip_id, text in ok(captions).items()
+            if "\0" not in text
+        }
+        assert list(pairs) == list(expected) and len(pairs) == len(ok(captions)) - 1
+        for path, text in expected.items():
+            assert pairs[path].split() == text.split() and (out / "two_file" / path).resolve().is_file()
+    assert one_line("  A dog\r\n\u2028 runs,\tquick \x85") == "A dog runs,\tquick"
+    for text in ("a\0b", " \u2028\n", ""):
+        with pytest.raises(ItemError):
+            one_line(text)
+
+
+def test_coco_results_are_read_by_cocos_own_reader(hostile, capsys):
+    from pycocotools.coco import COCO
+
+    out, captions = hostile
+    images = json.loads((out / "coco" / "images.json").read_text(encoding="utf-8"))
+    clip_of = {image["id"]: image["clip"] for image in images["images"]}
+    reference = COCO()
+    reference.dataset = {**images, "annotations": [], "type": "captions", "info": {}, "licenses": []}
+    reference.createIndex()
+    loaded = reference.loadRes(str(out / "coco" / "results.json"))
+    seen = {clip_of[entry["image_id"]]: entry["caption"] for entry in loaded.loadAnns(loaded.getAnnIds())}
+    assert seen == ok(captions)
+    assert writers.load(["coco"])["coco"].image_id("139") == 139
+    assert 2**31 <= writers.load(["coco"])["coco"].image_id("0139") < 2**52
+
+
+# ---- what each format is made of
+
+
+def test_subtitles_have_a_cue_for_each_segment_in_order():
+    record = {"caption": "whole", "segments": SEGMENTS, "duration_s": 2.5}
+    loaded = writers.load(["vtt", "srt"])
+    found = webvtt.from_buffer(io.StringIO(loaded["vtt"].render(record).decode())).captions
+    assert [(c.start, c.end, c.text) for c in found] == [
+        ("00:00:00.000", "00:00:01.000", "a dog runs."),
+        ("00:00:01.000", "00:00:02.500", "it jumps --&gt; &amp; &lt;b&gt;\nhigh."),
+        ("00:00:02.500", "00:00:02.501", "it stops."),
+    ]
+    subtitles = list(srt.parse(loaded["srt"].render(record).decode(), ignore_errors=False))
+    assert [(s.index, s.start.total_seconds(), s.content) for s in subtitles] == [
+        (1, 0.0, "a dog runs."),
+        (2, 1.0, "it jumps \u2192 & <b> high."),
+        (3, 2.5, "it stops."),
+    ]
+    part = {"caption": "A dog.", "start_s": 3600.0, "end_s": 3723.4567}
+    assert loaded["srt"].render(part) == b"1\n01:00:00,000 --> 01:02:03,457\nA dog.\n"
+    assert loaded["vtt"].render({"caption": "A dog."}) == b"WEBVTT\n\n00:00:00.000 --> 99:59:59.000\nA dog.\n"
+    assert cues.clock(59.9996, ".") == "00:01:00.000" and cues.clock(400_000, ".") == "111:06:40.000"
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".v2t" not in path.parts
+    }
+
+
+def test_the_same_clips_make_the_same_bytes(tmp_path):
+    captions = {f"{name}.mp4": f"A {name} runs." for name in ("dog", "cat", "owl")}
+    source = make_clips(tmp_path / "clips", list(captions))
+    fill(source, tmp_path / "one", captions)
+    for clip_id in reversed(captions):  # in another order, one run each, with other dates
+        os.utime(source / clip_id, (1, 1))
+        fill(source, tmp_path / "two", {clip_id: captions[clip_id]})
+    one, two = tree(tmp_path / "one"), tree(tmp_path / "two")
+    one.pop("captions.parquet"), two.pop("captions.parquet")
+    assert one == two and len(one) > 12
+
+
+def test_shards_end_at_their_size_and_at_their_number_of_clips(tmp_path, monkeypatch):
+    import webdataset
+
+    captions = {f"c{i}.mp4": f"Clip {i}." for i in range(7)}
+    source = make_clips(tmp_path / "clips", list(captions))
+    monkeypatch.setattr(shards, "SHARD_CLIPS", 3)
+    fill(source, tmp_path / "out", captions, ("webdataset",))
+    folder = tmp_path / "out" / "webdataset"
+    assert [len(tarfile.open(path).getnames()) for path in sorted(folder.glob("*.tar"))] == [9, 9, 3]
+    urls = str(folder / "{000000..000002}.tar")
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False))
+    assert [sample["txt"].decode() for sample in samples] == list(captions.values())
+    assert [sample["__key__"] for sample in samples] == [f"{i:06}" for i in range(7)]
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)
+    fill(make_clips(source, ["d.mp4"]), tmp_path / "out", {"d.mp4": "D."}, ("webdataset",))
+    assert len(list(folder.glob("*.tar"))) == 8
+
+
+def test_names_that_mislead_readers_do_no_harm(tmp_path):
+    from datasets import load_dataset
+
+    names = ["test/a.mp4", "train/b.mkv", "dev_1.mp4", "val.x.y.mp4", "a\nb.mp4", "-c.mp4", "\u202ed.mp4", "\udcff.mp4"]
+    source = tmp_path / "clips"
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("x")
+    captions = {clip.id: f"Of {clip.id}." for clip in discover([str(source)])}
+    fill(source, tmp_path / "test" / "out", captions)
+    folder = tmp_path / "test" / "out" / "videofolder"
+    table = load_dataset("videofolder", data_dir=str(folder), cache_dir=str(tmp_path / "c"))
+    assert list(table) == ["train"]
+    assert dict(zip(table["train"]["id"], table["train"]["text"], strict=True)) == captions
+    lines = (tmp_path / "test" / "out" / "two_file" / "videos.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(names) - 2  # the newline and the byte that is no UTF-8 are left out
+    with tarfile.open(tmp_path / "test" / "out" / "webdataset" / "000000.tar") as tar:
+        assert len(tar.getnames()) == 3 * len(names)
+
+
+def test_an_unknown_ending_is_called_mp4():
+    assert [media.suffix(Path(name)) for name in ("a.MKV", "a", "a.json", "a.b c", "a.webm")] == [
+        ".mkv", ".mp4", ".mp4", ".mp4", ".webm",
+    ]  # fmt: skip
+
+
+def test_clips_whose_video_is_not_at_hand_are_left_out_and_named(tmp_path, caplog):
+    names = ["a.mp4", "gone.mp4", "other.mp4", "touched.mp4"]
+    source, out = make_clips(tmp_path / "clips", names), tmp_path / "out"
+    fill(source, out, dict.fromkeys(names, "A dog."), ("jsonl",))
+    (source / "gone.mp4").unlink()
+    (source / "other.mp4").write_text("another film")
+    (source / "touched.mp4").touch()
+    make_clips(source, ["new.mp4"])
+    (source / "part.jsonl").write_text('{"id": "cut", "path": "new.mp4", "start_s": 1, "end_s": 2}\n')
+    fill(source / "part.jsonl", out, {"cut": "A part."}, ("webdataset", "videofolder", "two_file", "coco"))
+    for name in ("webdataset", "videofolder", "two_file"):
+        (message,) = [text for text in caplog.messages if f"not in {name}" in text]
+        assert message.startswith("3 captioned clips") and "cut: PART_OF_FILE" in message
+    rows = [json.loads(line) for line in open(out / "videofolder" / "metadata.jsonl", encoding="utf-8")]
+    assert [row["id"] for row in rows] == ["a.mp4", "touched.mp4"]
+    assert len((out / "two_file" / "prompts.txt").read_text().splitlines()) == 2
+    assert len(json.loads((out / "coco" / "results.json").read_text())) == 5
+
+
+def test_videos_are_linked_not_copied_where_that_is_possible(tmp_path, monkeypatch):
+    source = make_clips(tmp_path / "clips", ["a.mp4"])
+    fill(source, tmp_path / "out", {"a.mp4": "A dog."}, ("videofolder",))
+    copy = tmp_path / "out" / "videofolder" / "videos" / "000000.mp4"
+    assert copy.samefile(source / "a.mp4")
+
+    def refuse(*args):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    fill(source, tmp_path / "far", {"a.mp4": "A dog."}, ("videofolder",))
+    copy = tmp_path / "far" / "videofolder" / "videos" / "000000.mp4"
+    assert not copy.samefile(source / "a.mp4") and copy.read_bytes() == b"video of a.mp4"
+
+
+def test_a_missing_package_is_named_before_any_work(monkeypatch):
+    import sys
+
+    monkeypatch.delitem(sys.modules, "v2t.writers.parquet", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependencyError, match=r"cineloop\[formats\]"):
+        writers.load(["parquet"])
+
+
+def test_memory_does_not_grow_with_the_number_of_records(tmp_path):
+    def peak(num: int, name: str) -> int:
+        records = ({"id": f"{i:06}.mp4", "path": "a.mp4", "status": "ok", "caption": "dog " * 500} for i in range(num))
+        rows = writers.Rows(lambda: records, lambda record: Path(__file__))
+        tracemalloc.start()
+        writers.load([name])[name].write(rows, tmp_path / f"{name}{num}", tmp_path / name)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    for name in ("jsonl", "csv", "two_file", "coco"):
+        small, large = peak(500, name), peak(5000, name)  # 10 MB of captions
+        assert large < small + 1_500_000, (name, small, large)

@@ -1,0 +1,49 @@
+"""`videofolder/metadata.jsonl` and `videofolder/videos/`: a Hugging Face `datasets` "videofolder".
+
+`load_dataset("videofolder", data_dir="OUT/videofolder")` gives columns `video, text, id, path`. `datasets` refuses
+videos outside the folder, so each is hard-linked there (no space on the disk; a change to the original is one to the
+link) or, on another file system, copied. Any caption is held as it is (JSON escapes). Failed clips, parts of a file,
+and videos that are gone or have changed are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from v2t.base.errors import ItemError
+from v2t.base.files import raise_if_full
+from v2t.base.manifest import dump_line
+from v2t.writers import Rows, media
+
+NAME = "videofolder"
+OWN = r"metadata\.jsonl|videos|" + media.MARK.replace(".", r"\.")
+COPIES_VIDEOS = True
+
+
+def write(rows: Rows, target: Path, place: Path) -> None:
+    """The videos, and their rows in the order of their ids."""
+    (target / "videos").mkdir(parents=True)
+    (target / media.MARK).write_bytes(media.MARK_TEXT)
+    number = 0
+    with open(target / "metadata.jsonl", "wb") as file:
+        for record, video in rows.with_videos():
+            name = f"videos/{media.stem(number)}{media.suffix(video)}"
+            try:
+                _link_or_copy(video, target / name)
+            except OSError as error:
+                raise_if_full(error, place)
+                rows.leave_out(record, ItemError(f"cannot be read: {error.strerror}", code="UNREADABLE"))
+                continue
+            row = {"file_name": name, "text": record["caption"], "id": record["id"], "path": record["path"]}
+            file.write(dump_line(row))
+            number += 1
+
+
+def _link_or_copy(video: Path, copy: Path) -> None:
+    try:
+        # Of a link the file it leads to, not the link: that may be relative.
+        os.link(os.path.realpath(video), copy)
+    except OSError:  # another file system, one without links, or a file of another user
+        shutil.copyfile(video, copy)
