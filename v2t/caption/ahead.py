@@ -1,23 +1,27 @@
 """Decoding that runs ahead of the model, and batches of one shape.
 
-In: clips, a pool of decoder processes, a batch size. Out: an iterator of `Batch`es, each either a full batch of equally
-shaped frames or a clip that failed. While the model works on one batch, the pool fills the next; how far ahead is
-bounded by count and by bytes, so memory does not grow with the folder.
+In: clips, a pool of decoder processes, a batch size, how to part a clip. Out: an iterator of `Batch`es, each either a
+full batch of equally shaped frames or a piece that failed. While the model works on one batch, the pool fills the
+next; how far ahead is bounded by count and by bytes, so memory grows neither with the folder nor with a film.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from v2t.base.errors import ItemError
-from v2t.caption.inputs import Clip, check, check_unchanged
+from v2t.caption.clip import Clip, check, check_unchanged
+from v2t.caption.films import Film, Piece
+from v2t.caption.parts import Part, PartSpec, plan_parts
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
+    from v2t.video.probe import VideoInfo
     from v2t.video.sample import SampleSpec
 
 MAX_AHEAD_BYTES = 1 << 30
@@ -25,18 +29,28 @@ _POLL_S = 0.5  # how soon a Ctrl-C is noticed while a slow file decodes
 
 
 class Pool(Protocol):
-    """What this module needs of `v2t.video.worker.DecoderPool`."""
+    """What this module needs of `v2t.video.worker.DecoderPool`; all from any thread."""
 
     def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
         """Begin to decode."""
 
+    def probe(self, path: str) -> VideoInfo:
+        """What the file holds."""
+
+    def cuts(self, path: str, start_s: float | None, end_s: float | None) -> list[float]:
+        """Where its scenes change."""
+
 
 @dataclass
 class Batch:
-    """Clips with their frames, all of one shape; or one clip and why it has none."""
+    """Pieces with their frames, all of one shape; or one piece and why it has none; or a film with nothing left to do.
 
-    items: list[tuple[Clip, Frames]] = field(default_factory=list)
-    failed: tuple[Clip, ItemError] | None = None
+    Empty when there is nothing to report yet.
+    """
+
+    items: list[tuple[Piece, Frames]] = field(default_factory=list)
+    failed: tuple[Piece, ItemError] | None = None
+    film: Film | None = None
 
 
 @dataclass
@@ -47,9 +61,11 @@ class Ahead:
         pool: where to decode.
         spec: which frames to take; a clip's own window goes before the spec's.
         size: (H, W) to scale to in the child, or None.
-        batch_size: clips in a full batch, >= 1.
+        batch_size: pieces in a full batch, >= 1.
         num_workers: children that decode; each is kept busy.
         stopped: asked between steps; once true, nothing more is begun and the iterator ends.
+        parts: how clips are parted.
+        begin: makes the film of a clip and its parts, with what is done of it already.
     """
 
     pool: Pool
@@ -58,56 +74,111 @@ class Ahead:
     batch_size: int
     num_workers: int
     stopped: Callable[[], bool] = lambda: False
+    parts: PartSpec = field(default_factory=PartSpec)
+    begin: Callable[[Clip, list[Part]], Film] | None = None
     wait_s: float = 0.0
-    _pending: dict[Future[Frames], Clip] = field(default_factory=dict)
-    _groups: dict[tuple[int, ...], list[tuple[Clip, Frames]]] = field(default_factory=dict)
-    _bytes_each: float = 1.0  # the largest decoded clip so far
+    _ready: deque[Piece] = field(default_factory=deque)
+    _plans: dict[Future[list[Part]], Clip] = field(default_factory=dict)
+    _pending: dict[Future[Frames], Piece] = field(default_factory=dict)
+    _groups: dict[tuple[int, ...], list[tuple[Piece, Frames]]] = field(default_factory=dict)
+    _bytes_each: float = 1.0  # the largest decoded piece so far
 
     def batches(self, clips: Iterable[Clip]) -> Iterator[Batch]:
         """Batches until all clips are through or `stopped` says so. Order within the folder is kept where it can be."""
         source = iter(clips)
-        more = True
-        while not self.stopped():
-            while more and len(self._pending) < self._room():
+        planner = ThreadPoolExecutor(self.num_workers, thread_name_prefix="planner")
+        try:
+            while not self.stopped():
+                yield from self._fill(source, planner)
+                if not self._pending and not self._plans:
+                    break
+                for batch in self._collect():
+                    yield batch
+                    if self.stopped():
+                        break
+            if not self.stopped():
+                for group in sorted(self._groups.values(), key=len, reverse=True):
+                    yield Batch(items=group)
+        finally:
+            self._groups.clear()
+            for future in self._waited_for():
+                future.cancel()
+            # Not waited for: who plans waits for a decoder, and is let go when the pool closes.
+            planner.shutdown(wait=False, cancel_futures=True)
+
+    def _fill(self, source: Iterator[Clip], planner: ThreadPoolExecutor) -> Iterator[Batch]:
+        """Begin to decode as much as there is room for; give back what fails before that, and films that are done."""
+        while len(self._pending) < self._room():
+            # One film is planned beside those that decode; as many as there are workers when none is at hand.
+            if len(self._plans) < (1 if self._ready else self.num_workers) and not self._has_whole():
                 clip = next(source, None)
-                if clip is None:
-                    more = False
-                    break
-                try:
-                    check(clip)
-                except ItemError as error:
-                    yield Batch(failed=(clip, error))
+                if clip is not None:
+                    try:
+                        check(clip)
+                    except ItemError as error:
+                        yield Batch(failed=(Piece(clip), error))
+                        continue
+                    if self.parts.kind == "whole":
+                        self._ready.append(Piece(clip))
+                    else:
+                        self._plans[planner.submit(self._plan, clip)] = clip
                     continue
-                self._pending[self.pool.submit(clip.file, self._spec_of(clip), self.size)] = clip
-            if not self._pending:
-                break
-            for batch in self._collect():
-                yield batch
-                if self.stopped():
-                    break
-        if not self.stopped():
-            for group in sorted(self._groups.values(), key=len, reverse=True):
-                yield Batch(items=group)
-        self._groups.clear()
-        self._drop()
+            if not self._ready:
+                return
+            piece = self._ready.popleft()
+            hopeless = piece.film.given_up() if piece.film is not None else None
+            if hopeless is not None:
+                yield Batch(failed=(piece, hopeless))
+            else:
+                self._pending[self.pool.submit(piece.clip.file, self._spec_of(piece), self.size)] = piece
+
+    def _has_whole(self) -> bool:
+        return bool(self._ready) and self.parts.kind == "whole"
+
+    def _plan(self, clip: Clip) -> list[Part]:
+        """The parts of a clip; in a thread, for finding the scenes of a film may take minutes."""
+        start_s = clip.start_s or 0.0
+        duration_s = self.pool.probe(clip.file).duration_s
+        end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
+        cuts_s = self.pool.cuts(clip.file, clip.start_s, clip.end_s) if self.parts.kind == "scene" else []
+        return plan_parts(self.parts, max(0.0, end_s - start_s), cuts_s, start_s)
+
+    def _planned(self) -> Iterator[Batch]:
+        for future in [future for future in self._plans if future.done()]:
+            clip = self._plans.pop(future)
+            try:
+                parts = future.result()
+            except ItemError as error:
+                yield Batch(failed=(Piece(clip), error))
+                continue
+            if self.begin is None:
+                raise ValueError("parts need a way to begin a film")
+            film = self.begin(clip, parts)
+            pieces = [Piece(clip, film, number) for number in film.missing()]
+            self._ready.extend(pieces)
+            if not pieces:
+                yield Batch(film=film)
 
     def _collect(self) -> Iterator[Batch]:
         """Wait until something is decoded; give back what failed and every group that is full."""
-        if not any(future.done() for future in self._pending):
+        waited_for = self._waited_for()
+        if not any(future.done() for future in waited_for):
             start = time.perf_counter()
-            wait(self._pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            wait(waited_for, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             self.wait_s += time.perf_counter() - start
+            yield Batch()
+        yield from self._planned()
         for future in [future for future in self._pending if future.done()]:
-            clip = self._pending.pop(future)
+            piece = self._pending.pop(future)
             try:
                 frames = future.result()
-                check_unchanged(clip)
+                check_unchanged(piece.clip)
             except ItemError as error:
-                yield Batch(failed=(clip, error))
+                yield Batch(failed=(piece, error))
                 continue
             self._bytes_each = max(self._bytes_each, frames.pixels.nbytes)
             group = self._groups.setdefault(frames.pixels.shape, [])
-            group.append((clip, frames))
+            group.append((piece, frames))
             if len(group) >= self.batch_size:
                 yield Batch(items=self._groups.pop(frames.pixels.shape))
         # Many shapes (odd lengths, no common size) would hold many half-full groups: let the fullest go.
@@ -115,21 +186,18 @@ class Ahead:
             fullest = max(self._groups, key=lambda shape: len(self._groups[shape]))
             yield Batch(items=self._groups.pop(fullest))
 
+    def _waited_for(self) -> list[Future[Any]]:
+        return [*self._pending, *self._plans]
+
     def _held(self) -> int:
-        """Decoded clips that may wait in groups."""
+        """Decoded pieces that may wait in groups."""
         return int(min(4 * self.batch_size, MAX_AHEAD_BYTES / self._bytes_each))
 
     def _room(self) -> int:
-        """Clips that may be on their way: a batch beyond the workers, as memory allows, but never an idle worker."""
+        """Pieces that may be on their way: a batch beyond the workers, as memory allows, but never an idle worker."""
         by_bytes = int(MAX_AHEAD_BYTES / self._bytes_each)
         return max(self.num_workers, min(2 * self.batch_size + self.num_workers, by_bytes))
 
-    def _spec_of(self, clip: Clip) -> SampleSpec:
-        if clip.start_s is None and clip.end_s is None:
-            return self.spec
-        return replace(self.spec, start_s=clip.start_s, end_s=clip.end_s)
-
-    def _drop(self) -> None:
-        for future in self._pending:
-            future.cancel()
-        self._pending.clear()
+    def _spec_of(self, piece: Piece) -> SampleSpec:
+        start_s, end_s = piece.window
+        return self.spec if start_s is None and end_s is None else replace(self.spec, start_s=start_s, end_s=end_s)

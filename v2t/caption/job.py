@@ -1,7 +1,9 @@
 """The working part of a captioning run: decode ahead, caption in batches of one shape, save each batch.
 
 In: the clips to do. Out: their records in the output folder, counts and times in a `Summary`. A clip that fails becomes
-a record with a code; a batch that fails is halved until the clip at fault stands alone.
+a record with a code. A clip in parts is journalled part by part and becomes a record when all of them are done. A
+captioner that takes several questions at once gets one from each of so many threads, and what it answers is saved in
+the order in which answers come.
 """
 
 from __future__ import annotations
@@ -9,31 +11,39 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from v2t.base.address import is_url
-from v2t.base.errors import CineloopError, ItemError, MissingDependencyError
+from v2t.base.errors import ItemError
+from v2t.base.journal import Entry
 from v2t.base.log import Progress, logger, printable, stopwatch
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
+from v2t.caption.answers import Answer, Answers
+from v2t.caption.clip import Clip
 from v2t.caption.fetching import Cache, Fetching
-from v2t.caption.inputs import Clip
-from v2t.caption.ledger import Record
+from v2t.caption.films import Film, Piece
+from v2t.caption.ledger import Record, source_of
 from v2t.caption.outputs import CaptionFolder
+from v2t.caption.parts import Part
 from v2t.caption.record import Question
 from v2t.caption.stopping import Stopping
+from v2t.caption.sum_up import join, sum_up
 from v2t.caption.summary import Summary
-from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, asked
+from v2t.captioners import CaptionerLike, CaptionOutput, Decoding
+from v2t.data.notes import Note
 from v2t.video.worker import DecoderPool
 
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
+    from v2t.video.frames import Frames
 
-_MODEL_ERRORS_IN_A_ROW = 16  # with nothing captioned in between, the model is broken and not the clips
 _SETS_EVERY_S = 15.0
+_POLL_S = 0.5
+Items = list[tuple[Piece, "Frames"]]
 
 
 @dataclass
@@ -48,10 +58,18 @@ class Job:
     emit: Callable[[Record], None]
     stop: Stopping
     load: Callable[[], None] | None = None  # instead of the captioner's own, when several jobs share it
+    _threads: ThreadPoolExecutor | None = None
+    _flying: dict[Future, Items | Film] = field(default_factory=dict)
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
-    _model_errors: int = 0
+    _entries: list[Entry] = field(default_factory=list)
+    _whole: list[Film] = field(default_factory=list)  # all parts done, the record is not
     _sets_at: float = field(default_factory=time.monotonic)
     _sets_every_s: float = _SETS_EVERY_S
+
+    def __post_init__(self) -> None:
+        decoding = Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed)
+        self._answers = Answers(self.captioner, self.question.prompt, decoding)
+        self._concurrency = getattr(self.captioner, "concurrency", 1)
 
     def work(self, todo: list[Clip], show_progress: bool) -> None:
         """Caption the clips, until done or asked to stop.
@@ -61,94 +79,189 @@ class Job:
         """
         num_workers = self.config.workers or max(1, (os.cpu_count() or 2) // 2)
         with ExitStack() as stack:
-            pool: Pool = stack.enter_context(
-                DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders)
-            )
-            if away := {clip.file: clip.size for clip in todo if is_url(clip.file)}:
-                cache = stack.enter_context(Cache(int(self.config.remote_cache_gb * 1e9)))
-                pool = stack.enter_context(Fetching(pool, cache, 2 * num_workers + 2, away))
+            pool = self._open_pool(todo, num_workers, stack)
             progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
-            ahead = Ahead(
-                pool, self.question.spec, self.captioner.frame_size, self.config.batch_size, num_workers, self.stop
-            )
+            if self._concurrency > 1:
+                self._threads = stack.enter_context(ThreadPoolExecutor(self._concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
-            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.load or self.captioner.load)
+            self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.load or self.captioner.load)
+            ahead = Ahead(
+                pool,
+                self.question.spec,
+                self.captioner.frame_size,
+                1 if self._threads else self.config.batch_size,
+                num_workers,
+                self.stop,
+                self.question.parts,
+                self._begin,
+            )
             for batch in ahead.batches(todo):
-                self._caption(batch, loading)
-                if batch.items or len(self._rows) >= self.config.batch_size:
-                    progress.advance(len(self._rows), self._speed())
-                    self._save()
-            progress.advance(len(self._rows), self._speed())
-            self._save()
+                self._take(batch)
+                self._save(progress, force=bool(batch.items))
+            while True:
+                self._save(progress, force=True)
+                if not self._flying:
+                    break
+                self._land(wait_for_one=True)
             self.summary.times["decode"] = self.summary.times.get("decode", 0.0) + ahead.wait_s
 
-    def _caption(self, batch: Batch, loading: Future[None]) -> None:
+    def _open_pool(self, todo: list[Clip], num_workers: int, stack: ExitStack) -> Pool:
+        """Who decodes; where there is something to be fetched first, with a folder for that."""
+        pool: Pool = stack.enter_context(DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders))
+        if away := {clip.file: clip.size for clip in todo if is_url(clip.file)}:
+            cache = stack.enter_context(Cache(int(self.config.remote_cache_gb * 1e9)))
+            pool = stack.enter_context(Fetching(pool, cache, 2 * num_workers + 2, away))
+        return pool
+
+    # ---- asking
+
+    def _begin(self, clip: Clip, parts: list[Part]) -> Film:
+        """The film of a clip, with the parts that an earlier run finished."""
+        film = Film(clip, parts, self.question.settings_key, source_of(clip))
+        if len(parts) > 1 and not self.config.overwrite:
+            found = self.folder.ledger.parts_of(clip, film.settings)
+            for number, part in enumerate(parts):
+                entry = found.get((part.start_s, part.end_s))
+                if entry is not None and (entry["error"] is None or not self.config.retry_failed):
+                    film.done[number] = entry
+        if film.done:
+            logger.info("%s: %d of %d parts done before", printable(clip.id), len(film.done), len(parts))
+        return film
+
+    def _take(self, batch: Batch) -> None:
         if batch.failed is not None:
-            clip, problem = batch.failed
-            self._fail(clip, problem)
-            return
+            self._fail(*batch.failed)
+        if batch.film is not None:
+            self._whole.append(batch.film)
+        if batch.items:
+            self._wait_for_model()
+            if self._threads is None:
+                with stopwatch(self.summary.times, "model"):
+                    answers, seconds = self._ask(batch.items)
+                self._answered(batch.items, answers, seconds)
+            else:
+                while len(self._flying) >= self._concurrency:
+                    self._land(wait_for_one=True)
+                self._flying[self._threads.submit(self._ask, batch.items)] = batch.items
+        self._land(wait_for_one=False)
+
+    def _wait_for_model(self) -> None:
         with stopwatch(self.summary.times, "load"):
-            loading.result()
+            self._loading.result()
+
+    def _ask(self, items: Items) -> tuple[list[Answer], float]:
+        """Answers to a batch, and the seconds each took."""
         start = time.perf_counter()
-        outputs = self._answers(batch)
-        seconds = time.perf_counter() - start
-        self.summary.times["model"] = self.summary.times.get("model", 0.0) + seconds
-        for (clip, frames), output in zip(batch.items, outputs, strict=True):
+        answers = self._answers.to([frames for _, frames in items])
+        return answers, (time.perf_counter() - start) / len(items)
+
+    def _land(self, *, wait_for_one: bool) -> None:
+        """Take what the threads have finished."""
+        if wait_for_one and not any(future.done() for future in self._flying):
+            with stopwatch(self.summary.times, "model"):
+                wait(self._flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        for future in [future for future in self._flying if future.done()]:
+            work = self._flying.pop(future)
+            if isinstance(work, Film):
+                self._filmed(work, *future.result())
+            else:
+                self._answered(work, *future.result())
+
+    def _answered(self, items: Items, answers: list[Answer], seconds: float) -> None:
+        for (piece, frames), answer in zip(items, answers, strict=True):
             try:
-                if isinstance(output, ItemError):
-                    raise output
-                row = record.captioned(clip, frames, output, self.question, seconds / len(outputs))
+                if isinstance(answer, ItemError):
+                    raise answer
+                if piece.film is None:
+                    self._add(piece.clip, record.captioned(piece.clip, frames, answer, self.question, seconds))
+                else:
+                    self._add_part(piece.film, piece.film.captioned(piece.number, frames, answer, seconds))
             except ItemError as problem:
-                self._fail(clip, problem)
-                continue
-            self._rows.append((clip, row))
-            self.summary.add(row)
+                self._fail(piece, problem)
 
-    def _answers(self, batch: Batch) -> list[CaptionOutput | ItemError]:
-        """One answer or error for each clip. When a batch fails its halves are tried, down to the clip at fault."""
+    def _fail(self, piece: Piece, problem: ItemError) -> None:
+        if piece.film is None:
+            self._add(piece.clip, record.failed(piece.clip, problem, self.question))
+        else:
+            self._add_part(piece.film, piece.film.failed(piece.number, problem))
+
+    # ---- films
+
+    def _add_part(self, film: Film, entry: Entry) -> None:
+        self.summary.add_part(entry)
+        if len(film.parts) > 1:
+            self._entries.append(entry)
+        if not film.missing():
+            self._whole.append(film)
+
+    def _finish(self, film: Film) -> None:
+        """Make the record of a film whose parts are all journalled."""
+        problem = _wrong_with(film)
+        if problem is not None:
+            self._add(film.clip, record.failed(film.clip, problem, self.question))
+            return
+        segments = record.segments_of(film, self.question)
+        if self._threads is not None:
+            self._flying[self._threads.submit(self._whole_caption, film, segments)] = film
+            return
+        with stopwatch(self.summary.times, "model"):
+            found = self._whole_caption(film, segments)
+        self._filmed(film, *found)
+
+    def _filmed(self, film: Film, segments: list[dict[str, Any]], output: CaptionOutput, seconds: float) -> None:
         try:
-            answers: list[CaptionOutput | ItemError] = list(
-                self.captioner.answer(
-                    [asked(self.question.prompt, frames) for _, frames in batch.items],
-                    Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed),
-                )
-            )
-            if len(answers) != len(batch.items):
-                raise ValueError(f"{len(answers)} captions for {len(batch.items)} clips")
-            self._model_errors = 0
-            return answers
-        except CineloopError as error:
-            if not isinstance(error, ItemError):
-                raise
-            problem = error
-        except Exception as error:  # a model may fail in any way on one clip, and that must not end the run
-            problem = self._model_error(error, alone=len(batch.items) == 1)
-        if len(batch.items) == 1:
-            return [problem]
-        middle = len(batch.items) // 2
-        halves = (Batch(items=batch.items[:middle]), Batch(items=batch.items[middle:]))
-        return [answer for half in halves for answer in self._answers(half)]
+            row = record.filmed(film, segments, output, self.question, seconds)
+        except ItemError as problem:
+            row = record.failed(film.clip, problem, self.question)
+        self._add(film.clip, row)
 
-    def _model_error(self, error: Exception, alone: bool) -> ItemError:
-        self._model_errors += alone
-        logger.debug("the model failed", exc_info=error)
-        reason = f"{type(error).__name__}: {printable(str(error), 300)}"
-        if self._model_errors >= _MODEL_ERRORS_IN_A_ROW:
-            raise MissingDependencyError(
-                f"the model fails on every clip: {reason}",
-                code="MODEL_BROKEN",
-                hint="try --device cpu or another model",
-            ) from error
-        is_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
-        code, hint = ("OUT_OF_MEMORY", "fewer --frames") if is_memory else ("MODEL_ERROR", "run again with -v")
-        return ItemError(f"the model failed: {reason}", code=code, hint=hint)
+    def _whole_caption(
+        self, film: Film, segments: list[dict[str, Any]]
+    ) -> tuple[list[dict[str, Any]], CaptionOutput, float]:
+        """(segments, the caption of all, seconds of the model); may run in a thread."""
+        if len(film.parts) == 1:
+            return segments, CaptionOutput(text=film.done[0]["caption"], tokens=0), 0.0
+        told = [segment for segment in segments if segment["caption"]]
+        if self.question.segments is not None:
+            lines = [f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in told]
+            return segments, CaptionOutput(text="\n".join(lines), tokens=0), 0.0
+        joined = CaptionOutput(text=join([segment["caption"] for segment in told]), tokens=0)
+        if not self.question.sums_up or len(told) < 2:
+            return segments, joined, 0.0
+        notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in told]
+        start = time.perf_counter()
+        try:
+            output = sum_up(notes, self.question.prompt, self.question.max_new_tokens, self._answers.to_text)
+            if not output.text.strip():
+                raise ItemError("the answer is empty", code="BAD_CAPTION")
+        except ItemError as problem:
+            warning = f"SUMMARY_FAILED: the parts' captions were joined: {problem.code}: {problem.message}"
+            output = CaptionOutput(text=joined.text, tokens=0, warnings=(warning,))
+        return segments, output, time.perf_counter() - start
 
-    def _fail(self, clip: Clip, problem: ItemError) -> None:
-        row = record.failed(clip, problem, self.question)
+    # ---- saving
+
+    def _add(self, clip: Clip, row: Record) -> None:
         self._rows.append((clip, row))
         self.summary.add(row)
 
-    def _save(self) -> None:
+    def _save(self, progress: Progress, *, force: bool = False) -> None:
+        """Journal the parts, then make and save the records; failed clips wait until there are some of them."""
+        if self._entries:
+            entries, self._entries = self._entries, []
+            with stopwatch(self.summary.times, "write"):
+                self.folder.ledger.append(entries)
+                self.folder.lock.beat()
+            progress.advance(0, self._speed())
+        films, self._whole = self._whole, []
+        if films:
+            self._wait_for_model()
+        for film in films:
+            self._finish(film)
+        has_caption = any(row["status"] == "ok" for _, row in self._rows)
+        if not (force or has_caption or len(self._rows) >= self.config.batch_size):
+            return
+        progress.advance(len(self._rows), self._speed())
         rows, self._rows = self._rows, []
         if not rows:
             return
@@ -165,4 +278,18 @@ class Job:
             self.emit(row)
 
     def _speed(self) -> str:
-        return f"{self.summary.num_captioned / max(self.summary.since_start_s, 1e-6):.1f} videos/s"
+        seconds = max(self.summary.since_start_s, 1e-6)
+        if self.question.parts.kind != "whole":
+            return f"{self.summary.num_parts} parts, {self.summary.num_parts / seconds:.1f} a second"
+        return f"{self.summary.num_captioned / seconds:.1f} videos/s"
+
+
+def _wrong_with(film: Film) -> ItemError | None:
+    """Why a film has no caption at all; None when some of its parts have one and the file stayed the same."""
+    errors = [entry["error"] for entry in film.done.values() if entry["error"] is not None]
+    worst = next((error for error in errors if error["code"] == "CHANGED"), None)
+    if worst is None and len(errors) < len(film.parts):
+        return None
+    worst = worst or errors[0]
+    many = f"all {len(errors)} parts failed, the first: " if len(errors) > 1 and worst["code"] != "CHANGED" else ""
+    return ItemError(many + worst["message"], code=worst["code"], hint=worst["hint"])

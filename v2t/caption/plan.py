@@ -10,17 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from v2t import styles
 from v2t.base import config as layers
-from v2t.base import plugin
 from v2t.base.errors import UsageError
 from v2t.base.log import printable
 from v2t.caption.inputs import Clip
 from v2t.caption.outputs import CaptionFolder
+from v2t.caption.parts import PartSpec
 from v2t.caption.record import Question
-from v2t.captioners import CaptionerLike
+from v2t.captioners import CaptionerLike, choose
 
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
+
+# Options of captioners that say where and how fast they work, or stand in the record by themselves (revision).
+_SAME_TEXT = (
+    "revision trust_remote_code device_map concurrency connect_s read_s total_s retries backoff_s api_key_env "
+    "use_env_proxy"
+).split()
 
 
 @dataclass
@@ -38,19 +45,25 @@ class Plan:
 
 def ask(captioner: CaptionerLike, config: CaptionConfig) -> Question:
     """What the run asks of every clip: the model's defaults with what the config changes."""
-    style = plugin.load("v2t.styles", config.style, "PROMPT")
+    style = styles.load(config.style)
     changes: dict[str, Any] = {"sampler": config.sampler, "num_frames": config.frames, "fps": config.fps}
     if config.sampler is None and config.fps is not None:
         changes["sampler"] = "fps"
     elif config.sampler is None and config.frames is not None and captioner.spec.sampler == "fps":
         changes["sampler"] = "uniform"  # a number of frames says nothing to a rate
+    runner = choose(config.model) if config.captioner == "auto" else config.captioner
     return Question.to(
         captioner,
-        style="custom" if config.prompt else config.style,
-        prompt=config.prompt or style.PROMPT,
-        max_new_tokens=config.max_new_tokens or style.MAX_NEW_TOKENS,
+        style="custom" if config.prompt else style.name,
+        prompt=config.prompt or style.prompt,
+        max_new_tokens=config.max_new_tokens or style.max_new_tokens,
         spec=replace(captioner.spec, **{k: v for k, v in changes.items() if v is not None}),
-        segments=None if config.prompt else getattr(style, "segments", None),
+        segments=None if config.prompt else style.segments,
+        fields=None if config.prompt else style.fields,
+        parts=PartSpec.parse(config.parts),
+        sums_up=config.summary == "model" or (config.summary == "auto" and runner != "local"),
+        wording=config.wording,
+        options=tuple(sorted((k, v) for k, v in config.options.items() if k not in _SAME_TEXT)),
     )
 
 
@@ -71,6 +84,9 @@ def make_plan(clips: Sequence[Clip], folder: CaptionFolder, question: Question, 
     rest = {"done": "done", "failed": "failed", "by_hand": "kept", "settings": "conflict"}
     for clip in clips:
         state = folder.state(clip, question.settings_key)
+        known = folder.ledger.known.get(clip.id)
+        if state == "done" and config.retry_failed and known is not None and known.has_failed_parts:
+            state = "failed"
         plan.actions[clip.id] = redo.get(state) or rest[state]
         if state in redo:
             plan.todo.append(clip)

@@ -1,25 +1,34 @@
 """The caption record: one clip's row, whether it was captioned or failed (design: contracts).
 
-In: a clip, its frames and the model's output, or the error that ended it. Out: a plain dict for the journal and the
-writers. `caption` is null in a failed row and `error` is null in a good one; `seconds` is the clip's share of the
-model's time; `frame_times_s` are the true times of the frames the model saw.
+In: a clip, its frames and the model's output, or its finished parts, or the error that ended it. Out: a plain dict for
+the journal and the writers. `caption` is null in a failed row and `error` is null in a good one; `seconds` is the
+clip's share of the model's time; `frame_times_s` are the true times of the frames the model saw; all times, those of
+`segments` too, are seconds of the file.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from v2t.base.errors import ItemError
 from v2t.base.files import text_key
-from v2t.caption.inputs import Clip
+from v2t.base.journal import Entry
+from v2t.base.log import printable
+from v2t.caption.clip import Clip
+from v2t.caption.films import Film, cut_warning, empty_caption, utf8
+from v2t.caption.ledger import PART_FAILED
+from v2t.caption.parts import PartSpec
+from v2t.caption.wording import Wording, clip_values, strip_preamble
 from v2t.captioners import CaptionerLike, CaptionOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from v2t.video.frames import Frames
     from v2t.video.sample import SampleSpec
+
+_NO_TEXT = ("encoder", "tokenizer", "max_tokens")  # of Wording: these only warn
+_WARNINGS_EACH = 3  # parts whose warning of one kind is told in the clip's record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +43,11 @@ class Question:
     spec: SampleSpec
     frame_size: tuple[int, int] | None
     segments: Callable[[str, float], list[dict[str, Any]]] | None = None
+    fields: Callable[[str], dict[str, Any]] | None = None
+    parts: PartSpec = field(default_factory=PartSpec)
+    sums_up: bool = False  # the caption of a video in parts is the model's summary; else its parts' captions joined
+    wording: Wording = field(default_factory=Wording)
+    options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that change what it says
 
     @classmethod
     def to(cls, captioner: CaptionerLike, **rest: Any) -> Question:
@@ -42,7 +56,17 @@ class Question:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The values that a later run compares with its own. A style is a name for a prompt: the prompt stands here."""
+        """The values that a later run compares with its own. A style is a name for a prompt: the prompt stands here.
+
+        What is off is left out, so that captions of a version that did not know it yet stay done.
+        """
+        plain = Wording()
+        wording = {
+            f"wording.{f.name}": getattr(self.wording, f.name)
+            for f in fields(Wording)
+            if f.name not in _NO_TEXT and getattr(self.wording, f.name) != getattr(plain, f.name)
+        }
+        parts = {} if self.parts.kind == "whole" else {"parts": str(self.parts), "sums_up": self.sums_up}
         return {
             "model": self.model,
             "revision": self.revision,
@@ -50,6 +74,9 @@ class Question:
             "max_new_tokens": self.max_new_tokens,
             "frame_size": list(self.frame_size) if self.frame_size else None,
             **{f"sampling.{k}": v for k, v in asdict(self.spec).items() if k not in ("start_s", "end_s")},
+            **parts,
+            **wording,
+            **{f"options.{name}": value for name, value in self.options},
         }
 
     @property
@@ -62,30 +89,105 @@ def captioned(clip: Clip, frames: Frames, output: CaptionOutput, question: Quest
     """The record of a clip the model answered.
 
     Raises:
-        ItemError: BAD_CAPTION, the answer is empty.
+        ItemError: BAD_CAPTION, the answer is empty; TEMPLATE, the template fails on this clip.
     """
-    text = _utf8(output.text).strip()
+    text = utf8(output.text).strip()
     if not text:
-        raise ItemError(
-            "the model answered with an empty caption", code="BAD_CAPTION", hint="another --prompt or model"
-        )
-    warnings = [_utf8(warning) for warning in (*frames.warnings, *output.warnings)]
+        raise empty_caption()
+    warnings = [utf8(warning) for warning in (*frames.warnings, *output.warnings)]
     if output.finish == "length":
-        warnings.append(f"CUT: the caption was cut after {output.tokens} tokens")
-    segments = question.segments(text, float(frames.duration_s)) if question.segments else []
-    return {
-        **_head(clip, "ok"),
-        "caption": text,
-        "segments": segments,
-        **_provenance(question),
-        "decoder": frames.decoder,
-        "frame_times_s": [round(float(t), 4) for t in frames.times_s],
-        "duration_s": round(float(frames.duration_s), 4),
-        "tokens": output.tokens,
-        "seconds": round(seconds, 4),
-        "warnings": warnings,
-        "error": None,
-    }
+        warnings.append(cut_warning(output.tokens))
+    segments = _events(text, frames.start_s, float(frames.duration_s), question)
+    return _worded(
+        question,
+        text,
+        {
+            **_head(clip, "ok"),
+            "caption": text,
+            "segments": segments,
+            **_provenance(question),
+            **_fields(text, question),
+            "decoder": frames.decoder,
+            "frame_times_s": [round(float(t), 4) for t in frames.times_s],
+            "duration_s": round(float(frames.duration_s), 4),
+            "tokens": output.tokens,
+            "seconds": round(seconds, 4),
+            "warnings": warnings,
+            "error": None,
+        },
+    )
+
+
+def segments_of(film: Film, question: Question) -> list[dict[str, Any]]:
+    """`[{start_s, end_s, caption}]` of a film's parts: the events told in a part, or the part with its caption.
+
+    A part that failed has an empty caption and an `error`.
+    """
+    segments = []
+    for number in range(len(film.parts)):
+        entry = film.done[number]
+        start_s, end_s = entry["start_s"], entry["end_s"]
+        part = {"start_s": round(start_s, 4), "end_s": round(end_s, 4)}
+        if entry["error"] is not None:
+            segments.append({**part, "caption": "", "error": entry["error"]})
+            continue
+        text = strip_preamble(entry["caption"]) if question.wording.strip_preamble else entry["caption"]
+        segments += _events(text, start_s, end_s - start_s, question) or [{**part, "caption": text}]
+    return segments
+
+
+def filmed(
+    film: Film,
+    segments: Sequence[dict[str, Any]],
+    output: CaptionOutput,
+    question: Question,
+    seconds: float,
+) -> dict[str, Any]:
+    """The record of a clip that was captioned in parts, some of which may have failed.
+
+    Args:
+        film: all parts done.
+        segments: see `segments_of`.
+        output: the caption of the whole, with the tokens and warnings of summing up.
+        question: what was asked.
+        seconds: of the model, for summing up.
+
+    Raises:
+        ItemError: BAD_CAPTION, TEMPLATE.
+    """
+    text = utf8(output.text).strip()
+    if not text:
+        raise empty_caption()
+    entries = [film.done[number] for number in range(len(film.parts))]
+    failed_ones = [entry for entry in entries if entry["error"] is not None]
+    warnings = _gathered(entries)
+    if failed_ones:
+        first = failed_ones[0]
+        warnings.append(
+            f"{PART_FAILED}: {len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
+            f"{first['error']['code']}: {printable(first['error']['message'], 200)}"
+        )
+    warnings += [utf8(warning) for warning in output.warnings]
+    if output.finish == "length":
+        warnings.append(cut_warning(output.tokens))
+    return _worded(
+        question,
+        text,
+        {
+            **_head(film.clip, "ok"),
+            "caption": text,
+            "segments": list(segments),
+            **_provenance(question),
+            **_fields(text, question),
+            "decoder": next((entry["decoder"] for entry in entries if entry["decoder"]), None),
+            "frame_times_s": sorted({second for entry in entries for second in entry["frame_times_s"]}),
+            "duration_s": round(film.duration_s, 4),
+            "tokens": output.tokens + sum(entry["tokens"] for entry in entries),
+            "seconds": round(seconds + sum(entry["seconds"] for entry in entries), 4),
+            "warnings": warnings,
+            "error": None,
+        },
+    )
 
 
 def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
@@ -101,13 +203,48 @@ def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
         "tokens": 0,
         "seconds": 0.0,
         "warnings": [],
-        "error": {key: _utf8(str(value)) for key, value in error.record().items()},
+        "error": {key: utf8(str(value)) for key, value in error.record().items()},
     }
 
 
-def _utf8(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates, from file names or a model's JSON, are spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _events(text: str, start_s: float, duration_s: float, question: Question) -> list[dict[str, Any]]:
+    """What the style reads from an answer, in seconds of the file; the model counts from the start of what it sees."""
+    if question.segments is None:
+        return []
+    return [
+        {
+            **event,
+            "start_s": round(start_s + event["start_s"], 4),
+            "end_s": round(start_s + event["end_s"], 4),
+        }
+        for event in question.segments(text, duration_s)
+    ]
+
+
+def _fields(text: str, question: Question) -> dict[str, Any]:
+    return {} if question.fields is None else {"fields": question.fields(text)}
+
+
+def _worded(question: Question, text: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The record with its caption as it is to be written, and a warning when that is too long for its reader."""
+    caption = question.wording.apply(text, clip_values(row))
+    return {**row, "caption": caption, "warnings": [*row["warnings"], *question.wording.warnings(caption)]}
+
+
+def _gathered(entries: Sequence[Entry]) -> list[str]:
+    """The parts' warnings, each once, and no more than a few of one kind: an hour has hundreds of parts."""
+    by_code: dict[str, list[str]] = {}
+    for entry in entries:
+        for warning in entry["warnings"]:
+            told = by_code.setdefault(warning.split(":", 1)[0], [])
+            if warning not in told:
+                told.append(warning)
+    gathered = []
+    for code, told in by_code.items():
+        gathered += told[:_WARNINGS_EACH]
+        if len(told) > _WARNINGS_EACH:
+            gathered.append(f"{code}: and {len(told) - _WARNINGS_EACH} more of this kind")
+    return gathered
 
 
 def _head(clip: Clip, status: str) -> dict[str, Any]:

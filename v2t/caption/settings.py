@@ -6,12 +6,14 @@ In: values from flags, YAML or a caller. Out: a checked `CaptionConfig`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from v2t.base.errors import UsageError
 from v2t.base.lease import LEASE_S
 from v2t.caption.fetching import CACHE_GB
+from v2t.caption.parts import PartSpec
 from v2t.caption.shards import Share
+from v2t.caption.wording import Wording
 from v2t.video.decode import DECODERS
 from v2t.video.worker import Limits
 
@@ -24,9 +26,13 @@ class CaptionConfig:
         model: "starter", a folder, a hub id, or an address.
         captioner: who runs it, a file of `v2t/captioners`; "auto" goes by the model.
         options: what only this captioner knows, such as revision or concurrency (see its class).
-        style: a file of `v2t/styles`: the prompt and the length of an answer.
+        style: a file of `v2t/styles`, or a YAML file: the prompt and the length of an answer.
         prompt: own words instead of the style's.
         max_new_tokens: longest answer in tokens instead of the style's, >= 1.
+        parts: what is captioned at once: "whole", "segment[:S]", "scene[:S]", "window:S[/STRIDE]" (seconds).
+        summary: the caption of a video in parts: "model" asks the captioner to sum up, "join" puts its parts' captions
+            one after another, "auto" joins for models of this project, which cannot sum up freely.
+        wording: prefix, suffix, trigger word, template, and the text encoder that will read the captions.
         sampler, frames, fps: which frames to look at; None leaves it to the model. `fps` alone means sampler "fps".
         format: files of `v2t/writers`.
         batch_size: clips the model sees at once, >= 1.
@@ -51,6 +57,9 @@ class CaptionConfig:
     style: str = "short"
     prompt: str | None = None
     max_new_tokens: int | None = None
+    parts: str = "whole"
+    summary: Literal["auto", "model", "join"] = "auto"
+    wording: Wording = field(default_factory=Wording)
     sampler: str | None = None
     frames: int | None = None
     fps: float | None = None
@@ -87,6 +96,7 @@ class CaptionConfig:
                 raise UsageError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.shard is not None:
             self._check_shard(Share.parse(self.shard))
+        PartSpec.parse(self.parts)
         if self.prompt is not None and not self.prompt.strip():
             raise UsageError("prompt must say something")
 

@@ -26,6 +26,7 @@ class Summary:
     dry_run: bool = False
     planned: int = 0
     num_captioned: int = 0
+    num_parts: int = 0
     failed_before: int = 0
     done_before: int = 0
     kept: int = 0
@@ -64,12 +65,17 @@ class Summary:
         else:
             self.failures.append({"id": row["id"], **row["error"]})
 
+    def add_part(self, entry: dict[str, Any]) -> None:
+        """Count one finished part of a video."""
+        self.num_parts += entry["error"] is None
+
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON-able values; speeds count the time after the model was loaded."""
         busy_s = max(self.seconds - self.times.get("load", 0.0), 1e-6)
         return {
             "found": self.found,
             "captioned": self.num_captioned,
+            "parts": self.num_parts,
             "failed": len(self.failures),
             "failed_before": self.failed_before,
             "done_before": self.done_before,
@@ -94,6 +100,8 @@ class Summary:
         if self.dry_run:
             return [f"{self.found} clips: {self.planned} would be captioned, " + self._others()]
         lines = [f"{self.found} clips: {self.num_captioned} captioned, {len(self.failures)} failed, " + self._others()]
+        if self.num_parts:
+            lines[0] += f"; {self.num_parts} parts captioned now"
         if self.num_captioned:
             values = self.to_dict()
             spent = ", ".join(f"{text} {self.times[name]:.1f}" for name, text in _TIMES.items() if name in self.times)

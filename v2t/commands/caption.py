@@ -13,6 +13,7 @@ SUMMARY = "Caption videos: a folder in, captions beside mirrored paths and capti
 EXAMPLES = (
     "  v2t caption clip.mp4\n  v2t caption clips/ -o captions/\n"
     "  v2t caption clips/ -o captions/ --style detailed --sample 3\n"
+    "  v2t caption film.mp4 -o captions/ --parts scene --format vtt,jsonl\n"
     "  find clips -name '*.mp4' | v2t caption - -o captions/ --retry-failed\n"
     "several GPUs or machines, one process each, then one merge:\n"
     "  CUDA_VISIBLE_DEVICES=0 v2t caption clips/ -o captions/ --shard 1/2 &\n"
@@ -22,10 +23,14 @@ EXAMPLES = (
 )
 
 FLAGS = (
-    "model captioner style prompt max_new_tokens sampler frames fps format batch_size device dtype workers decoders "
-    "root lists include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run shard "
-    "lease_s allow_remote"
+    "model captioner style prompt max_new_tokens parts summary sampler frames fps format batch_size device dtype "
+    "workers decoders root lists include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run "
+    "shard lease_s allow_remote"
 ).split()
+NESTED = {
+    **{name: f"options.{name}" for name in ("revision", "quantize", "trust_remote_code", "concurrency")},
+    **{name: f"wording.{name}" for name in ("prefix", "suffix", "trigger", "template", "encoder")},
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,15 +43,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder, file, glob, @list, manifest.jsonl, address (s3://...), - for a list",
     )
     add("-o", "--output", type=Path, metavar="DIR", help="folder for captions; without it they are only printed")
-    add("--model", help="starter (default), a folder, or a hub id")
+    add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
     add("--captioner", help="what runs the model (default: goes by the model)")
-    add("--style", help="short (default), detailed or timed")
+    add("--revision", metavar="REV", help="which state of a hub model (default: the newest)")
+    add("--quantize", metavar="HOW", help="run a hub model in fewer bits: 4bit or 8bit")
+    add("--trust-remote-code", action="store_const", const=True, help="run code that comes with a hub model")
+    add("--concurrency", type=int, metavar="N", help="questions to a server at once (default: 16)")
+    add("--style", help="short (default), detailed, timed, structured, tags, or a YAML file")
     add("--prompt", help="own words instead of the style's")
     add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: the style's)")
+    add(
+        "--parts",
+        metavar="HOW",
+        help="caption a video whole (default), by segment[:SECONDS], scene[:SECONDS] or window:SECONDS[/STRIDE]",
+    )
+    add("--summary", help="caption of a video in parts: model sums up, join, or auto (default: goes by the model)")
+    add("--prefix", metavar="TEXT", help="put before every caption, exactly as given")
+    add("--suffix", metavar="TEXT", help="put behind every caption, exactly as given")
+    add("--trigger", metavar="TEXT", help="a trainer's trigger word, put before the prefix")
+    add("--template", metavar="TEXT", help="how a caption is written, such as '{{ caption }} ({{ folder }})'")
+    add("--encoder", metavar="NAME", help="warn of captions too long for clip, cogvideox, hunyuan or wan")
     add("--sampler", help="uniform, fps, segment, keyframe or motion (default: the model's)")
     add("--frames", type=int, metavar="N", help="frames to look at (default: the model's)")
     add("--fps", type=float, help="frames to look at per second of video")
-    add("--format", type=words, metavar="A,B", help="files to write (default: txt,jsonl)")
+    add("--format", type=words, metavar="A,B", help="files to write, or all (default: txt,jsonl)")
     add("--batch-size", type=int, metavar="N", help="clips the model sees at once (default: 16)")
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")
@@ -77,6 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--limit", type=int, metavar="N", help="only the first N clips")
     add("--sample", type=int, metavar="N", help="only N clips at random (by --seed)")
     add("--seed", type=int, help="for --sample and models that draw (default: 0)")
+    add("--resume", action="store_true", help="go on where an earlier run stopped, which is always done")
     add("--overwrite", action="store_const", const=True, help="caption again what is done; edited captions stay")
     add("--overwrite-edited", action="store_const", const=True, help="caption again even what a person edited")
     add("--retry-failed", action="store_const", const=True, help="try again what failed before")
@@ -92,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
     flags = {name: getattr(args, name) for name in FLAGS}
+    flags |= {key: getattr(args, name) for name, key in NESTED.items()}
     settings = config.load(caption.CaptionConfig, file=args.config, sets=args.set, flags=flags)
 
     def emit(row: dict[str, Any]) -> None:
