@@ -1,0 +1,235 @@
+"""What `v2t merge` makes of shards and folders: each clip once, a person's words first, nothing mixed unseen."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from v2t.base import lease as leases
+from v2t.base.errors import NothingMatchedError, UsageError
+from v2t.base.lease import LeaseLostError
+from v2t.caption.inputs import discover
+from v2t.caption.merge import merge
+from v2t.caption.outputs import CaptionFolder
+from v2t.caption.shards import Block, Share, held, places, shard_of, split
+from v2t.cli import main
+
+
+def clips_in(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def row(clip, text: str | None, **more) -> dict:
+    good = {"status": "ok", "caption": text, "segments": [], "warnings": [], "error": None}
+    bad = {"status": "failed", "caption": None, "error": {"code": "X", "message": "", "hint": ""}}
+    return {"id": clip.id, "path": clip.path, **(good if text is not None else bad), **more}
+
+
+def work(source: Path, out: Path, shard: str | None, text="A clip.", *, settings="k", redo=False, finish=True) -> None:
+    """Caption what is new in a shard, or everything in it."""
+    listing = discover([str(source)])
+
+    def one(block: Block | None) -> None:
+        with CaptionFolder(out, ("txt", "jsonl"), block=block) as folder:
+            folder.sidecar_paths(listing)
+            folder.ledger.name_settings(settings, {"model": settings})
+            for clip in block.clips if block else listing:
+                if redo or folder.state(clip, settings) in ("new", "changed"):
+                    folder.save([(clip, row(clip, text))], settings)
+            folder.write_sets()
+
+    if shard is None:
+        one(None)
+        return
+    share = Share.parse(shard)
+    for block in held(split(out, share, listing, 60), share, settings, lambda: False):
+        one(block)
+        if finish:
+            block.finish(settings)
+
+
+def captions(out: Path) -> dict[str, str | None]:
+    rows = [json.loads(line) for line in (out / "captions.jsonl").read_text().splitlines()]
+    assert len({each["id"] for each in rows}) == len(rows)
+    return {each["id"]: each["caption"] for each in rows}
+
+
+NAMES = [f"{i}.mp4" for i in range(8)]
+FIRST = next(name for name in NAMES if shard_of(name, 2) == 1)
+
+
+def test_a_holder_who_comes_back_late_spoils_nothing(tmp_path, monkeypatch):
+    source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
+    listing, share = discover([str(source)]), Share(of=1, index=1)
+    [late], [next_one] = split(out, share, listing, 60), split(out, share, listing, 60)
+    a, b = listing[0], listing[1]
+    with late, CaptionFolder(out, ("txt",), block=late) as folder:
+        folder.sidecar_paths(listing)
+        folder.save([(a, row(a, "By the late one."))], "k")
+        os.utime(late.state / "lease", (0, 0))
+        monkeypatch.setattr(leases, "is_dead", lambda owner: owner.get("turn") is None)
+        with next_one, CaptionFolder(out, ("txt",), block=next_one) as other:
+            monkeypatch.setattr(type(late.lease), "beat", lambda self: None)  # it has not noticed yet
+            folder.save([(b, row(b, "Late, again."))], "k")
+            other.sidecar_paths(listing)
+            assert other.state(a, "k") == "done"
+            assert other.state(b, "k") == "by_hand"  # what it must take it for
+            for clip in listing[2:]:
+                other.save([(clip, row(clip, "By the next."))], "k")
+            next_one.finish("k")
+    assert merge([out], formats=["txt", "jsonl"]).by_hand == 0
+    assert captions(out) == {
+        **dict.fromkeys(NAMES, "By the next."),
+        a.id: "By the late one.",
+        b.id: "Late, again.",
+    }
+    assert (out / "1.txt").read_text() == "Late, again.\n"
+
+
+def test_what_a_late_holder_and_the_next_both_captioned_stands_once_and_the_newer_counts(tmp_path, monkeypatch):
+    source, out = clips_in(tmp_path / "clips", "a.mp4"), tmp_path / "out"
+    listing = discover([str(source)])
+    [late], [next_one] = (split(out, Share(of=1, index=1), listing, 60) for _ in range(2))
+    with late, CaptionFolder(out, ("txt",), block=late) as folder:
+        folder.sidecar_paths(listing)
+        monkeypatch.setattr(leases, "holder", lambda place: {})
+        with next_one, CaptionFolder(out, ("txt",), block=next_one) as other:
+            other.sidecar_paths(listing)
+            assert other.state(listing[0], "k") == "new"
+            with pytest.raises(LeaseLostError):
+                folder.save([(listing[0], row(listing[0], "Too late."))], "k")
+            with monkeypatch.context() as patch:
+                patch.setattr(type(late.lease), "beat", lambda self: None)
+                folder.save([(listing[0], row(listing[0], "Older."))], "k")
+            time.sleep(0.01)
+            assert other.save([(listing[0], row(listing[0], "Newer."))], "k") == ["a.mp4"]
+            next_one.finish("k")
+    monkeypatch.undo()
+    assert merge([out], formats=["txt", "jsonl"]).by_hand == 0
+    assert captions(out) == {"a.mp4": "Newer."} and (out / "a.txt").read_text() == "Newer.\n"
+
+
+def test_captions_by_hand_win_wherever_they_were_written(tmp_path):
+    source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
+    work(source, out, "1/2")
+    (out / FIRST).with_suffix(".txt").write_text("My own words.\n")
+    work(source, out, "2/2")
+    merged = merge([out])
+    assert merged.by_hand == 1 and merged.exit_code == 0
+    assert captions(out) == {**dict.fromkeys(NAMES, "A clip."), FIRST: "My own words."}
+    second = next(name for name in NAMES if shard_of(name, 2) == 2)
+    (out / second).with_suffix(".txt").write_text("Mine too.\n")
+    work(source, out, "2/2", "Another.", redo=False)
+    work(source, out, "1/2", "Another.", redo=True)
+    assert merge([out]).by_hand == 2
+    assert captions(out)[FIRST] == "My own words." and captions(out)[second] == "Mine too."
+    assert set(captions(out).values()) == {"My own words.", "Mine too.", "A clip.", "Another."}
+
+
+def test_a_good_record_counts_before_a_failed_one_and_a_newer_before_an_older(tmp_path):
+    source = clips_in(tmp_path / "clips", "a.mp4", "b.mp4")
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    work(source, one, None, "Older.")
+    time.sleep(0.005)
+    work(source, two, None, "Newer.")
+    time.sleep(0.005)
+    work(source, three, None, None)
+    assert merge([three]).exit_code == 3  # failed clips
+    for order in ([one, two, three], [three, two, one]):
+        out = tmp_path / f"whole{order[0].name}"
+        merged = merge(order, out)
+        assert captions(out) == {"a.mp4": "Newer.", "b.mp4": "Newer."} and merged.exit_code == 0
+        assert (out / "a.txt").read_text() == "Newer.\n"
+        assert merge(order, out).taken == 0
+    with pytest.raises(UsageError, match="-o"):
+        merge([one, two])
+    with pytest.raises(NothingMatchedError):
+        merge([source])
+
+
+def test_folders_of_several_machines_become_one(tmp_path, capsys):
+    source = clips_in(tmp_path / "clips", *NAMES, "0.mkv")
+    one, two, out = tmp_path / "one", tmp_path / "two", tmp_path / "out"
+    work(source, one, "1/2", "One.")
+    with pytest.raises(SystemExit):
+        main(["merge"])
+    assert main(["merge", str(one), "-o", str(out), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["missing"] == ["2/2 (never begun)"]
+    work(source, two, "2/2", "Two.")
+    (two / next(name for name in NAMES[1:] if shard_of(name, 2) == 2)).with_suffix(".txt").write_text("By hand.\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(["merge", str(one), str(two), "-o", str(out), "--dry-run"]) == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert main(["merge", str(one), str(two), "-o", str(out)]) == 0
+    assert "9 clips, 9 captioned (1 by hand)" in capsys.readouterr().out.splitlines()[-1]
+    found = captions(out)
+    assert len(found) == 9 and set(found.values()) == {"One.", "Two.", "By hand."}
+    sidecars = {path.name for path in out.glob("*.txt")}
+    assert len(sidecars) == 9 and {"0.mp4.txt", "0.mkv.txt"} <= sidecars
+
+
+def test_captions_of_different_settings_are_named_and_refused_unless_allowed(tmp_path):
+    source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
+    work(source, out, "1/2", settings="big")
+    work(source, out, "2/2", settings="small")
+    with pytest.raises(UsageError, match="model: .* → .*") as caught:
+        merge([out])
+    assert caught.value.code == "OTHER_SETTINGS" and not (out / "captions.jsonl").exists()
+    assert merge([out], allow_mixed=True).exit_code == 0 and len(captions(out)) == 8
+
+
+def test_a_folder_with_shards_that_were_not_joined_is_not_taken_for_another_one(tmp_path):
+    source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
+    work(source, out, "1/2")
+    with pytest.raises(UsageError) as caught:
+        work(source, out, None)
+    assert caught.value.code == "UNMERGED" and "v2t merge" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        work(source, out, "1/3")
+    assert caught.value.code == "OTHER_SHARDS"
+    assert merge([out]).missing == ["2/2 (never begun)"]
+    work(source, out, None, "The rest.")
+    assert sorted(set(captions(out).values())) == ["A clip.", "The rest."]
+    clips_in(source, "new.mp4")
+    work(source, out, "1/1", "New.")  # joined: another count may follow, and what is done stays done
+    assert merge([out]).clips == 9 and captions(out)["new.mp4"] == "New."
+    assert sorted(places(out)) == [1, 2]
+
+
+def test_while_a_shard_is_worked_on_nobody_joins_and_the_other_way_round(tmp_path):
+    source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
+    [block] = split(out, Share(of=2, index=1), discover([str(source)]), 60)
+    with block:
+        for call in (lambda: merge([out]), lambda: work(source, out, None), lambda: work(source, out, "1/2")):
+            with pytest.raises(UsageError, match=f"process {os.getpid()}") as caught:
+                call()
+            assert caught.value.code == "LOCKED"
+        work(source, out, "2/2")
+    with CaptionFolder(tmp_path / "whole", ("txt",)), pytest.raises(UsageError) as caught:
+        work(source, tmp_path / "whole", "1/2")
+    assert caught.value.code == "LOCKED"
+    work(source, out, "1/2")
+    assert merge([out]).exit_code == 0
+
+
+def test_shards_made_from_different_lists_are_told_apart(tmp_path):
+    source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
+    work(source, out, "1/2")
+    work(clips_in(source, "late.mp4"), out, "2/2")
+    assert "different lists" in " ".join(merge([out]).lines())
+
+
+def test_a_format_asked_for_later_is_made_when_shards_are_joined(tmp_path):
+    source, out = clips_in(tmp_path / "clips", "a.mp4", "a.mkv"), tmp_path / "out"
+    work(source, out, "1/2")
+    work(source, out, "2/2")
+    (out / "a.mkv.txt").unlink()
+    merge([out], formats=["txt", "jsonl"])
+    assert (out / "a.mkv.txt").read_text() == (out / "a.mp4.txt").read_text() == "A clip.\n"

@@ -1,0 +1,257 @@
+"""Shards: four processes, one killed; workers that take over; whose is what, and who holds it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from v2t.base import lease as leases
+from v2t.base.errors import UsageError
+from v2t.base.lease import Lease, LeaseLostError, holder
+from v2t.caption.inputs import discover
+from v2t.caption.merge import merge
+from v2t.caption.settings import CaptionConfig
+from v2t.caption.shards import Share, are_done, shard_of
+from v2t.video.encode import encode
+
+NUM_CLIPS = 48
+COLOURS = ("red", "green", "blue")
+
+# One run of the true job in a Python of its own; captions are read off the pixels. argv: clips, out, shard, lease_s,
+# seconds a batch takes, and whether it pretends to be another machine.
+DRIVER = """
+import os, sys, time
+from concurrent.futures import Future
+from pathlib import Path
+from v2t.base import lock
+from v2t.caption import job
+from v2t.caption import run as caption
+from v2t.captioners import CaptionOutput
+from v2t.video.decode import Request, decode
+from v2t.video.sample import SampleSpec
+
+clips, out, shard, lease_s, batch_s, elsewhere = sys.argv[1:]
+
+class Captioner:
+    name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1
+    def load(self): pass
+    def answer(self, conversations, decoding):
+        batch = [conversation[0].videos[0] for conversation in conversations]
+        time.sleep(float(batch_s))
+        means = [frames.pixels.mean(axis=(0, 1, 2)) for frames in batch]
+        return [CaptionOutput(text="It is " + ("red", "green", "blue")[int(m.argmax())] + ".", tokens=3) for m in means]
+
+class Here:
+    def __init__(self, num_workers, limits, decoders): pass
+    def __enter__(self): return self
+    def __exit__(self, *exc): pass
+    def submit(self, path, spec, size):
+        future = Future()
+        future.set_result(decode(os.fsencode(path), Request(spec=spec, size=size)))
+        return future
+
+job.DecoderPool = Here
+if elsewhere:
+    lock._machine = lambda: elsewhere
+config = caption.CaptionConfig(batch_size=2, workers=1, shard=shard or None, lease_s=float(lease_s))
+print("begun", flush=True)
+sys.exit(caption.run([clips], Path(out), config, captioner=Captioner()).exit_code)
+"""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for channel, colour in enumerate(COLOURS):
+        pixels = np.zeros((4, 16, 16, 3), np.uint8)
+        pixels[..., channel] = 220
+        encode(pixels, folder / f"{colour}.mp4", fps=4)
+        for i in range(channel, NUM_CLIPS, len(COLOURS)):
+            target = folder / f"part{i % 3}" / f"clip {i:03}.mp4"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / f"{colour}.mp4", target)
+        (folder / f"{colour}.mp4").unlink()
+    return folder
+
+
+@contextmanager
+def started(
+    clips: Path, out: Path, shard: str, *, lease_s: float = 60, batch_s: float = 0, elsewhere: str = ""
+) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-c", DRIVER, str(clips), str(out), shard, str(lease_s), str(batch_s), elsewhere]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def finished(*args, **options) -> int:
+    with started(*args, **options) as process:
+        return process.wait(timeout=120)
+
+
+def lines_of(journal: Path) -> int:
+    return journal.read_bytes().count(b'"kind":"clip"') if journal.exists() else 0
+
+
+def wait_for(condition) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def whole(out: Path) -> tuple[str, dict[str, bytes]]:
+    """captions.jsonl without what tells the time, and all sidecars."""
+    text = re.sub(r'"seconds": [0-9.e-]+', '"seconds": 0', (out / "captions.jsonl").read_text())
+    return text, {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.txt")}
+
+
+@pytest.fixture(scope="module")
+def single(clips, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("single") / "out"
+    assert finished(clips, out, "") == 0
+    assert len(whole(out)[1]) == NUM_CLIPS and '"seconds": 0' in whole(out)[0]
+    return out
+
+
+def test_four_shards_in_four_processes_one_killed_and_restarted_equal_the_single_run(clips, single, tmp_path):
+    out = tmp_path / "out"
+    second = out / ".v2t/shard-2-of-4/1/journal.jsonl"
+    with (
+        started(clips, out, "1/4") as a,
+        started(clips, out, "2/4", batch_s=0.2) as killed,
+        started(clips, out, "3/4") as b,
+        started(clips, out, "4/4") as c,
+    ):
+        wait_for(lambda: lines_of(second) >= 4)
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait() == -signal.SIGKILL
+        assert [process.wait() for process in (a, b, c)] == [0, 0, 0]
+    assert not (out / "captions.jsonl").exists()
+    early = merge([out])
+    assert early.missing == ["2/4 (not finished)"] and early.exit_code == 3 and early.clips < NUM_CLIPS
+    done = lines_of(second)
+    assert finished(clips, out, "2/4") == 0
+    group = [clip for clip in discover([str(clips)]) if shard_of(clip.id, 4) == 2]
+    assert done + lines_of(out / ".v2t/shard-2-of-4/2/journal.jsonl") == len(group)  # what was done stayed done
+    merged = merge([out])
+    assert merged.exit_code == 0 and merged.missing == [] and merged.clips == NUM_CLIPS
+    assert whole(out) == whole(single)
+    before = (out / ".v2t/journal.jsonl").read_bytes()
+    assert merge([out]).taken == 0 and (out / ".v2t/journal.jsonl").read_bytes() == before
+    assert finished(clips, out, "") == 0
+    assert (out / ".v2t/journal.jsonl").read_bytes() == before and whole(out) == whole(single)
+
+
+def test_a_worker_takes_over_the_block_of_one_that_died_on_another_machine(clips, single, tmp_path):
+    out = tmp_path / "out"
+    with started(clips, out, "auto/4", lease_s=1.5, batch_s=0.3, elsewhere="another machine") as killed:
+        wait_for(lambda: any(lines_of(path) >= 2 for path in out.glob(".v2t/*/1/journal.jsonl")))
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    assert finished(clips, out, "auto/4", lease_s=60) == 0  # the holder's own 1.5 s count
+    turns = {place.name: len(list(place.glob("[0-9]*"))) for place in (out / ".v2t").glob("shard-*")}
+    assert sorted(turns.values()) == [1, 1, 1, 2]
+    assert sum(lines_of(path) for path in out.glob(".v2t/*/*/journal.jsonl")) == NUM_CLIPS  # none twice
+    assert merge([out]).exit_code == 0 and whole(out) == whole(single)
+
+
+def test_workers_share_the_blocks_and_the_last_waits_for_the_others(clips, single, tmp_path):
+    out = tmp_path / "out"
+    with started(clips, out, "auto/6", batch_s=0.02) as a, started(clips, out, "auto/6", batch_s=0.02) as b:
+        assert (a.wait(), b.wait()) == (0, 0)
+    assert are_done(out, 6) and sum(lines_of(path) for path in out.glob(".v2t/*/*/journal.jsonl")) == NUM_CLIPS
+    assert merge([out]).exit_code == 0 and whole(out) == whole(single)
+
+
+# ---- whose is what
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), unique=True), st.integers(1, 50))
+def test_shards_are_disjoint_and_complete(ids, of):
+    every = [[clip_id for clip_id in ids if shard_of(clip_id, of) == index] for index in range(1, of + 1)]
+    assert sorted(sum(every, [])) == sorted(ids)
+
+
+def test_the_hash_is_the_same_for_ever():
+    # printf 'a/b.mp4' | sha256sum, the first 16 digits as a number, modulo n, plus 1
+    assert [shard_of("a/b.mp4", of) for of in (1, 4, 64, 1000)] == [1, 4, 60, 804]
+    assert shard_of("größe.mp4", 1000) == 201
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/0", "auto/0", "auto/", "a/4", "1/4 ", "-1/4", "1/999999"])
+def test_a_share_that_makes_no_sense_is_refused(text):
+    with pytest.raises(UsageError, match="2/4"):
+        CaptionConfig(shard=text)
+
+
+def test_settings_that_do_not_go_with_shards_are_refused():
+    assert Share.parse("auto") == Share(of=64, index=None) and Share.parse("2/4") == Share(of=4, index=2)
+    for options in ({"overwrite_edited": True}, {"shard": "auto", "retry_failed": True}, {"lease_s": 0}):
+        with pytest.raises(UsageError):
+            CaptionConfig(**{"shard": "1/2", **options})
+
+
+# ---- leases
+
+
+def test_of_many_that_want_a_place_one_gets_it(tmp_path):
+    def claim(number: int) -> str:
+        try:
+            return str(Lease(tmp_path / "place", 60).__enter__().turn.name)
+        except UsageError as error:
+            return error.code
+
+    with ThreadPoolExecutor(16) as threads:
+        got = sorted(threads.map(claim, range(16)))
+    assert got == ["1", *["LOCKED"] * 15]
+
+
+def test_a_lease_lives_by_its_heartbeat_and_by_the_clock_of_the_files(tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    monkeypatch.setattr(leases, "is_dead", lambda owner: False)  # as seen from another machine
+    with Lease(place, 0.6) as lease:
+        monkeypatch.setattr(time, "time", lambda: 1e6)  # a machine whose clock is decades off
+        time.sleep(1)
+        assert holder(place)["pid"] == os.getpid()  # its thread touched the file
+        with pytest.raises(UsageError, match=f"process {os.getpid()}") as caught, Lease(place):
+            pass
+        assert caught.value.code == "LOCKED"
+        lease._ending.set()
+        time.sleep(0.9)
+        with Lease(place, 60) as other:
+            assert (other.turn.name, [turn.name for turn in other.before]) == ("2", ["1"])
+            with pytest.raises(LeaseLostError):
+                lease.beat()
+            other.beat()
+    with Lease(place, 60):  # given back, so free at once
+        pass
+
+
+def test_a_killed_process_of_this_machine_frees_its_place_at_once(tmp_path):
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom v2t.base.lease import Lease\n"
+        "Lease(Path(sys.argv[1]), 1000).__enter__()\nos.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "place")], check=False)
+    with Lease(tmp_path / "place", 1000) as lease:
+        assert lease.turn.name == "2"
