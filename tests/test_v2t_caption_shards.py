@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +31,11 @@ from v2t.video.encode import encode
 NUM_CLIPS = 48
 COLOURS = ("red", "green", "blue")
 
-# One run of the true job in a Python of its own; captions are read off the pixels. argv: clips, out, shard, lease_s,
-# seconds a batch takes, and whether it pretends to be another machine.
+# Runs of the true job, by another Python that imports once and forks for each; captions are read off the pixels. A
+# line on its stdin begins a run (clips, out, shard, lease_s, seconds a batch takes, the machine it pretends to be) and
+# is answered by a process id; a process id is answered by its exit code.
 DRIVER = """
-import os, sys, time
+import json, os, sys, time
 from concurrent.futures import Future
 from pathlib import Path
 from v2t.base import lock
@@ -44,14 +45,12 @@ from v2t.captioners import CaptionOutput
 from v2t.video.decode import Request, decode
 from v2t.video.sample import SampleSpec
 
-clips, out, shard, lease_s, batch_s, elsewhere = sys.argv[1:]
-
 class Captioner:
     name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1
     def load(self): pass
     def answer(self, conversations, decoding):
         batch = [conversation[0].videos[0] for conversation in conversations]
-        time.sleep(float(batch_s))
+        time.sleep(self.batch_s)
         means = [frames.pixels.mean(axis=(0, 1, 2)) for frames in batch]
         return [CaptionOutput(text="It is " + ("red", "green", "blue")[int(m.argmax())] + ".", tokens=3) for m in means]
 
@@ -64,12 +63,30 @@ class Here:
         future.set_result(decode(os.fsencode(path), Request(spec=spec, size=size)))
         return future
 
+def run(clips, out, shard, lease_s, batch_s, elsewhere):
+    if elsewhere:
+        lock._machine = lambda: elsewhere
+    captioner = Captioner()
+    captioner.batch_s = batch_s
+    config = caption.CaptionConfig(batch_size=2, workers=1, shard=shard or None, lease_s=lease_s)
+    return caption.run([clips], Path(out), config, captioner=captioner).exit_code
+
 job.DecoderPool = Here
-if elsewhere:
-    lock._machine = lambda: elsewhere
-config = caption.CaptionConfig(batch_size=2, workers=1, shard=shard or None, lease_s=float(lease_s))
-print("begun", flush=True)
-sys.exit(caption.run([clips], Path(out), config, captioner=Captioner()).exit_code)
+decode(os.fsencode(sys.argv[1]), Request(spec=SampleSpec()))
+print("ready", flush=True)
+for line in sys.stdin:
+    words = json.loads(line)
+    if isinstance(words, int):
+        print(os.waitstatus_to_exitcode(os.waitpid(words, 0)[1]), flush=True)
+    elif child := os.fork():
+        print(child, flush=True)
+    else:
+        try:
+            code = run(*words)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            code = 99
+        os._exit(code)
 """
 
 
@@ -88,24 +105,39 @@ def clips(tmp_path_factory) -> Path:
     return folder
 
 
-@contextmanager
-def started(
-    clips: Path, out: Path, shard: str, *, lease_s: float = 60, batch_s: float = 0, elsewhere: str = ""
-) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-c", DRIVER, str(clips), str(out), shard, str(lease_s), str(batch_s), elsewhere]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    try:
-        yield process
-    finally:
+class Driver:
+    """Begins runs and waits for their ends."""
+
+    def __init__(self, process: subprocess.Popen, clips: Path) -> None:
+        self.process, self.clips = process, clips
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+
+    def begin(self, out: Path, shard: str, *, lease_s: float = 60, batch_s: float = 0, elsewhere: str = "") -> int:
+        return self._ask([str(self.clips), str(out), shard, lease_s, batch_s, elsewhere])
+
+    def end(self, run: int) -> int:
+        return self._ask(run)
+
+    def whole_run(self, out: Path, shard: str, **options) -> int:
+        return self.end(self.begin(out, shard, **options))
+
+    def kill(self, run: int) -> None:
+        os.kill(run, signal.SIGKILL)
+        assert self.end(run) == -signal.SIGKILL
+
+    def _ask(self, words) -> int:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def driver(clips) -> Iterator[Driver]:
+    command = [sys.executable, "-c", DRIVER, str(next(clips.rglob("*.mp4")))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Driver(process, clips)
         process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def finished(*args, **options) -> int:
-    with started(*args, **options) as process:
-        return process.wait(timeout=120)
 
 
 def lines_of(journal: Path) -> int:
@@ -126,31 +158,25 @@ def whole(out: Path) -> tuple[str, dict[str, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def single(clips, tmp_path_factory) -> Path:
+def single(driver, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("single") / "out"
-    assert finished(clips, out, "") == 0
+    assert driver.whole_run(out, "") == 0
     assert len(whole(out)[1]) == NUM_CLIPS and '"seconds": 0' in whole(out)[0]
     return out
 
 
-def test_four_shards_in_four_processes_one_killed_and_restarted_equal_the_single_run(clips, single, tmp_path):
+def test_four_shards_in_four_processes_one_killed_and_restarted_equal_the_single_run(driver, clips, single, tmp_path):
     out = tmp_path / "out"
     second = out / ".v2t/shard-2-of-4/1/journal.jsonl"
-    with (
-        started(clips, out, "1/4") as a,
-        started(clips, out, "2/4", batch_s=0.2) as killed,
-        started(clips, out, "3/4") as b,
-        started(clips, out, "4/4") as c,
-    ):
-        wait_for(lambda: lines_of(second) >= 4)
-        killed.send_signal(signal.SIGKILL)
-        assert killed.wait() == -signal.SIGKILL
-        assert [process.wait() for process in (a, b, c)] == [0, 0, 0]
+    one, two, three, four = (driver.begin(out, f"{i}/4", batch_s=0.2 if i == 2 else 0) for i in range(1, 5))
+    wait_for(lambda: lines_of(second) >= 4)
+    driver.kill(two)
+    assert [driver.end(run) for run in (one, three, four)] == [0, 0, 0]
     assert not (out / "captions.jsonl").exists()
     early = merge([out])
     assert early.missing == ["2/4 (not finished)"] and early.exit_code == 3 and early.clips < NUM_CLIPS
     done = lines_of(second)
-    assert finished(clips, out, "2/4") == 0
+    assert driver.whole_run(out, "2/4") == 0
     group = [clip for clip in discover([str(clips)]) if shard_of(clip.id, 4) == 2]
     assert done + lines_of(out / ".v2t/shard-2-of-4/2/journal.jsonl") == len(group)  # what was done stayed done
     merged = merge([out])
@@ -158,27 +184,26 @@ def test_four_shards_in_four_processes_one_killed_and_restarted_equal_the_single
     assert whole(out) == whole(single)
     before = (out / ".v2t/journal.jsonl").read_bytes()
     assert merge([out]).taken == 0 and (out / ".v2t/journal.jsonl").read_bytes() == before
-    assert finished(clips, out, "") == 0
+    assert driver.whole_run(out, "") == 0
     assert (out / ".v2t/journal.jsonl").read_bytes() == before and whole(out) == whole(single)
 
 
-def test_a_worker_takes_over_the_block_of_one_that_died_on_another_machine(clips, single, tmp_path):
+def test_a_worker_takes_over_the_block_of_one_that_died_on_another_machine(driver, single, tmp_path):
     out = tmp_path / "out"
-    with started(clips, out, "auto/4", lease_s=1.5, batch_s=0.3, elsewhere="another machine") as killed:
-        wait_for(lambda: any(lines_of(path) >= 2 for path in out.glob(".v2t/*/1/journal.jsonl")))
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
-    assert finished(clips, out, "auto/4", lease_s=60) == 0  # the holder's own 1.5 s count
+    killed = driver.begin(out, "auto/4", lease_s=1.5, batch_s=0.3, elsewhere="another machine")
+    wait_for(lambda: any(lines_of(path) >= 2 for path in out.glob(".v2t/*/1/journal.jsonl")))
+    driver.kill(killed)
+    assert driver.whole_run(out, "auto/4", lease_s=60) == 0  # the holder's own 1.5 s count
     turns = {place.name: len(list(place.glob("[0-9]*"))) for place in (out / ".v2t").glob("shard-*")}
     assert sorted(turns.values()) == [1, 1, 1, 2]
     assert sum(lines_of(path) for path in out.glob(".v2t/*/*/journal.jsonl")) == NUM_CLIPS  # none twice
     assert merge([out]).exit_code == 0 and whole(out) == whole(single)
 
 
-def test_workers_share_the_blocks_and_the_last_waits_for_the_others(clips, single, tmp_path):
+def test_workers_share_the_blocks_and_the_last_waits_for_the_others(driver, single, tmp_path):
     out = tmp_path / "out"
-    with started(clips, out, "auto/6", batch_s=0.02) as a, started(clips, out, "auto/6", batch_s=0.02) as b:
-        assert (a.wait(), b.wait()) == (0, 0)
+    runs = [driver.begin(out, "auto/6", lease_s=4, batch_s=0.02) for _ in range(2)]
+    assert [driver.end(run) for run in runs] == [0, 0]
     assert are_done(out, 6) and sum(lines_of(path) for path in out.glob(".v2t/*/*/journal.jsonl")) == NUM_CLIPS
     assert merge([out]).exit_code == 0 and whole(out) == whole(single)
 
