@@ -133,7 +133,7 @@ def segments_of(film: Film, question: Question) -> list[dict[str, Any]]:
             continue
         text = strip_preamble(entry["caption"]) if question.wording.strip_preamble else entry["caption"]
         segments += _events(text, start_s, end_s - start_s, question) or [{**part, "caption": text}]
-    return segments
+    return sorted(segments, key=lambda segment: (segment["start_s"], segment["end_s"]))
 
 
 def filmed(
