@@ -240,21 +240,23 @@ def test_every_clip_has_one_final_record_whatever_the_server_does(folder, server
     assert (again.done_before, none) == (96, [])
 
 
-def test_a_clip_the_server_refuses_fails_alone(folder, server):
+def test_a_clip_the_server_refuses_fails_alone_and_no_file_holds_the_key(folder, server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-0123456789")
     whole = Handler.answer
 
     def answer(self, request):
         if number_in(request) == 3:
-            return self.send(400, {"error": {"message": "too many\nframes"}})
+            return self.send(400, {"error": {"message": f"too many\nframes {self.headers['Authorization']}"}})
         return whole(self, request)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Handler, "answer", answer)
-        summary, rows = caption_folder(folder, server, 20)
+    monkeypatch.setattr(Handler, "answer", answer)
+    summary, rows = caption_folder(folder, server, 20)
     assert summary.exit_code == 3 and len({row["id"] for row in rows}) == len(rows) == 20
     failed = [row for row in rows if row["status"] == "failed"]
     assert [row["id"] for row in failed] == ["003.mp4"] and failed[0]["error"]["code"] == "BAD_REQUEST"
-    assert "too many\\nframes" in failed[0]["error"]["message"]
+    assert "too many\\nframes [key]" in failed[0]["error"]["message"]
+    files = [path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()]
+    assert len(files) > 20 and not any(b"secret-0123456789" in data for data in files)
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "#model")])
