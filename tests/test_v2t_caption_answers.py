@@ -1,0 +1,167 @@
+"""Answers that run in a loop, captions of whole videos from notes, and how captions are worded in records."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from v2t.base.errors import ItemError, UsageError
+from v2t.caption import job
+from v2t.caption import run as caption
+from v2t.caption.answers import Answers
+from v2t.caption.settings import CaptionConfig
+from v2t.caption.sum_up import GROUP_CHARS, join, sum_up
+from v2t.captioners import CaptionOutput, Decoding
+from v2t.data.notes import Note
+from v2t.video.frames import Frames
+from v2t.video.sample import SampleSpec
+
+LOOP = "the dog runs and " * 30
+
+
+class Captioner:
+    """Answers by a list of texts for each way of decoding: (greedy, with a penalty, drawn)."""
+
+    name, revision, spec, frame_size, concurrency = "fake", "r1", SampleSpec(num_frames=2), (8, 8), 1
+
+    def __init__(self, *texts) -> None:
+        self.texts, self.calls = texts, []
+
+    def load(self) -> None:
+        pass
+
+    def answer(self, conversations, decoding):
+        self.calls.append((len(conversations), decoding))
+        turn = 2 if decoding.temperature else int(decoding.repetition_penalty > 1)
+        found = [self.texts[int(c[0].videos[0].fps)][turn] for c in conversations]
+        if any(isinstance(text, Exception) for text in found):
+            raise next(text for text in found if isinstance(text, Exception))
+        return [CaptionOutput(text=text, tokens=len(text)) for text in found]
+
+
+def clips(count: int) -> list[Frames]:
+    return [Frames.from_pixels(np.zeros((2, 8, 8, 3), np.uint8), fps=i + 0.5) for i in range(count)]
+
+
+def test_a_loop_is_asked_again_and_the_first_good_answer_counts():
+    captioner = Captioner(("A dog.",) * 3, (LOOP, "A dog runs.", "?"), (LOOP, LOOP[:200], "A dog sits."))
+    answers = Answers(captioner, "What?", Decoding(seed=3)).to(clips(3))
+    assert [a.text for a in answers] == ["A dog.", "A dog runs.", "A dog sits."]
+    assert [n for n, _ in captioner.calls] == [3, 2, 1]
+    assert [(d.repetition_penalty, d.temperature, d.seed) for _, d in captioner.calls] == [
+        (1.0, 0.0, 3),
+        (1.3, 0.0, 3),
+        (1.0, 0.7, 3),
+    ]
+    assert answers[0].warnings == () and answers[1].warnings[0].startswith("REPETITION: the words")
+
+
+def test_when_every_answer_loops_the_shortest_stays_and_says_so():
+    (answer,) = Answers(Captioner((LOOP, LOOP * 2, LOOP[:150])), "What?", Decoding()).to(clips(1))
+    assert answer.text == LOOP[:150] and "still so after 2 more" in answer.warnings[0]
+    failing = Captioner((LOOP, ItemError("no", code="REFUSED"), RuntimeError("index")))
+    (answer,) = Answers(failing, "What?", Decoding()).to(clips(1))
+    assert answer.text == LOOP and answer.warnings[0].startswith("REPETITION")
+
+
+def test_captions_are_joined_as_prose_or_as_lines():
+    assert join(["A dog runs.", "A dog runs.", " ", "It sits."]) == "A dog runs. It sits."
+    assert join(["dog, grass", "dog, sand"]) == "dog, grass\ndog, sand"
+    assert (
+        join(["Subject: a dog.\nAction: runs.", "Subject: a cat."]) == "Subject: a dog.\nAction: runs.\nSubject: a cat."
+    )
+
+
+@given(st.lists(st.integers(1, 5000), min_size=1, max_size=600))
+def test_a_summary_never_reads_more_than_its_bound(lengths):
+    notes = [Note(start_s=8.0 * i, end_s=8.0 * i + 8, text="w " * (n // 2) + "end.") for i, n in enumerate(lengths)]
+    asked: list[str] = []
+
+    def ask(prompt: str, max_new_tokens: int) -> CaptionOutput:
+        asked.append(prompt)
+        return CaptionOutput(text="It goes on for a while, and then something else happens. " * 12, tokens=3)
+
+    output = sum_up(notes, "Describe the video.", 64, ask)
+    assert max(map(len, asked)) <= GROUP_CHARS + 400
+    assert output.tokens == 3 * len(asked) <= 3 * (2 * len(notes) + 1)
+    assert asked[-1].endswith("Describe the video.") and "0:00-" in asked[0]
+
+
+class Pool:
+    """Two frames of whatever it is given."""
+
+    def __init__(self, num_workers=1, limits=None, decoders=()) -> None:
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc) -> None:
+        pass
+
+    def submit(self, path, spec, size):
+        future: Future = Future()
+        future.set_result(clips(1)[0])
+        return future
+
+
+def go(folder: Path, out: Path, text: str, **settings):
+    rows: list[dict] = []
+    config = CaptionConfig(**settings)
+    summary = caption.run([str(folder)], out, config, captioner=Captioner((text,) * 3), emit=rows.append)
+    return summary, rows
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(job, "DecoderPool", Pool)
+    (tmp_path / "clips/dogs").mkdir(parents=True)
+    (tmp_path / "clips/dogs/a.mp4").write_text("a")
+    return tmp_path / "clips"
+
+
+def test_wording_reaches_the_record_and_is_a_setting(folder, tmp_path):
+    from v2t.caption.wording import Wording
+
+    wording = Wording(prefix="[v] ", suffix=" (end)", trigger="toon, ", template="{{ caption }} in {{ folder }}")
+    out = tmp_path / "out"
+    summary, rows = go(folder, out, 'Sure! Here is a caption: "A dog."', wording=wording)
+    assert rows[0]["caption"] == "toon, [v] A dog. in dogs (end)"
+    assert (out / "dogs/a.txt").read_text() == rows[0]["caption"] + "\n"
+    assert go(folder, out, "?", wording=wording)[0].done_before == 1
+    longer = Wording(encoder="clip", prefix="[v] ", suffix=" (end)", trigger="toon, ", template=wording.template)
+    assert go(folder, out, "?", wording=longer)[0].done_before == 1  # it only warns
+    with pytest.raises(UsageError, match="wording.prefix: \\[v\\]"):
+        go(folder, out, "?", wording=Wording(suffix=" (end)", trigger="toon, ", template=wording.template))
+    _, rows = go(folder, tmp_path / "out2", "word " * 200 + "end.", wording=Wording(encoder="clip"))
+    assert any(w.startswith("LONG_FOR_ENCODER") for w in rows[0]["warnings"])
+    _, rows = go(folder, tmp_path / "out3", "Subject: a dog\nAction: runs", style="structured")
+    assert rows[0]["fields"] == {"subject": "a dog", "action": "runs"}
+
+
+def test_flags_reach_wording_and_captioner(folder, tmp_path, monkeypatch, capsys):
+    from v2t.cli import main
+
+    seen = {}
+
+    def opened(model, **rest):
+        seen.update(model=model, **rest)
+        return Captioner(("A dog.",) * 3)
+
+    monkeypatch.setattr(caption, "open_captioner", opened)
+    flags = "--model some/model --revision abc --quantize 4bit --concurrency 3 --trust-remote-code --prefix P: --resume"
+    assert (
+        main(["caption", str(folder), "-o", str(tmp_path / "out"), "--json", "--parts", "whole", *flags.split()]) == 0
+    )
+    assert seen["options"] == {"revision": "abc", "quantize": "4bit", "concurrency": 3, "trust_remote_code": True}
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["caption"] == "P:A dog."
+    settings = json.loads((tmp_path / "out/.v2t/run.json").read_text())["settings"]
+    assert settings["options.quantize"] == "4bit" and settings["wording.prefix"] == "P:"
+    assert "options.concurrency" not in settings
+    assert main(["caption", str(folder), "--parts", "halves"]) == 2
