@@ -175,6 +175,16 @@ def test_folders_of_several_machines_become_one(tmp_path, capsys):
     assert len(sidecars) == 9 and {"0.mp4.txt", "0.mkv.txt"} <= sidecars
 
 
+def test_names_that_meet_only_in_the_whole_get_sidecars_of_their_own(tmp_path):
+    work(clips_in(tmp_path / "one clips", "a.mp4"), tmp_path / "one", None, "One.")
+    work(clips_in(tmp_path / "two clips", "a.mkv"), tmp_path / "two", None, "Two.")
+    for order in ("one", "two"), ("two", "one"):
+        out = tmp_path / order[0] / "out"
+        merged = merge([tmp_path / name for name in order], out)
+        assert merged.by_hand == 0 and captions(out) == {"a.mkv": "Two.", "a.mp4": "One."}
+        assert sorted(path.read_text() for path in out.glob("*.txt")) == ["One.\n", "Two.\n"]
+
+
 def test_captions_of_different_settings_are_named_and_refused_unless_allowed(tmp_path):
     source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
     work(source, out, "1/2", settings="big")

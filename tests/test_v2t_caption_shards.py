@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -239,7 +240,17 @@ def test_settings_that_do_not_go_with_shards_are_refused():
 # ---- leases
 
 
-def test_of_many_that_want_a_place_one_gets_it(tmp_path):
+def test_of_many_that_want_a_place_one_gets_it(tmp_path, monkeypatch):
+    together, looks = threading.Barrier(16), iter(range(16))
+
+    def look(place: Path) -> dict:
+        if next(looks, None) is not None:
+            together.wait()  # all see it free before any takes it
+            return {}
+        return holder(place)
+
+    monkeypatch.setattr(leases, "holder", look)
+
     def claim(number: int) -> str:
         try:
             return str(Lease(tmp_path / "place", 60).__enter__().turn.name)
