@@ -26,8 +26,8 @@ _SHOWN = 10
 
 
 def film_turns(split: str, seed: int, rng: random.Random) -> list[Turn]:
-    """A conversation about notes: half of them one question, half of them claims to be judged."""
-    if rng.random() < 0.5:
+    """A conversation about notes: one question, or (in three of five) claims to be judged."""
+    if rng.random() < 0.6:
         return _claims(split, seed, rng)
     while True:
         stretch = sample_scene(split, seed, int(rng.random() * (1 << 30)), seconds=_STRETCH_S).facts()

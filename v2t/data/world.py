@@ -141,7 +141,10 @@ def conversation(facts: dict[str, Any], kind: str, rng: random.Random, config: C
     if kind == "questions":
         draw = rng.random()
         kinds = ABOUT_TIME if draw < config.times_share else YES_NO if draw > 1 - config.claims_share else ALL_KINDS
-        asked = [(q["question"], q["answer"]) for q in questions(facts, rng, config.questions, kinds)]
+        made = questions(facts, rng, config.questions, kinds)
+        if kinds is YES_NO:  # the plainest first: yes and no are learnt by it
+            made = [*questions(facts, rng, 1, ("yesno-exists",)), *made[: config.questions - 1]]
+        asked = [(q["question"], q["answer"]) for q in made]
     else:
         style = list(PROMPTS)[int(rng.random() * len(PROMPTS))] if kind == "any" else kind
         asked = [(PROMPTS[style], caption(facts, style, rng))]
