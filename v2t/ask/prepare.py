@@ -17,6 +17,7 @@ from v2t.base.errors import UsageError
 from v2t.captioners import Conversation, Message
 from v2t.data.notes import Note, notes_prompt
 
+_NOTED_S = 1.0  # notes so near to a moment are about it
 Turns = Sequence[tuple[str, str]]  # earlier questions and answers, as they were put to the model and written by it
 
 
@@ -75,7 +76,7 @@ def prepare(viewer: Viewer, film: Film, question: str, view: Window | None = Non
         return by_notes(viewer, film, question, question, extent, history)
     start, end = moment.start_s, min(moment.end_s, film.duration_s)
     if look == "memory" or end - start > film.window_s:
-        around = film.window_s / 2 if moment.is_point else 0.0
+        around = _NOTED_S if moment.is_point else 0.0
         put = question if moment.is_point else moments.within(question, moment, start)
         return by_notes(viewer, film, question, put, (start - around, end + around), history)
     window = (start, end)

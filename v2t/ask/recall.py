@@ -128,8 +128,9 @@ def clauses(question: str) -> list[str]:
 
 
 def content(text: str) -> list[str]:
-    """Stems of the words that carry meaning, each once, in order."""
-    return list(dict.fromkeys(stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP))
+    """Stems of the words that carry meaning, each once, in order; digits are left out, most are times."""
+    words = (word for word in _WORD.findall(text.lower()) if word not in _STOP and not word.isdigit())
+    return list(dict.fromkeys(stem(word) for word in words))
 
 
 def stem(word: str) -> str:

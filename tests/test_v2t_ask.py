@@ -1,0 +1,318 @@
+"""Asking about a film, with a captioner that tells scenes apart by their colour and says what a good one would."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from v2t.ask.answer import ask, when
+from v2t.ask.memory import Memory, default_path
+from v2t.ask.settings import AskConfig
+from v2t.ask.viewer import Viewer
+from v2t.base.errors import ItemError, NothingMatchedError, UsageError
+from v2t.base.journal import Journal
+from v2t.captioners import CaptionOutput, Decoding, Message
+from v2t.cli import main
+from v2t.video.encode import encode
+from v2t.video.sample import SampleSpec
+from v2t.video.worker import DecoderPool
+
+SCENE_S, FPS = 5, 8
+COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 50, 220), "white": (235, 235, 235)}
+SCENES = ("red", "green", "blue", "red", "white", "green", "red", "blue")  # 40 s
+JUMPS_S = (1.0, 3.0)  # in every scene, counted from its start
+
+
+def film_pixels(colors: tuple[str, ...]) -> np.ndarray:
+    frames = []
+    for number, color in enumerate(colors):
+        texture = np.random.default_rng(number).integers(-20, 20, (64, 64, 1))
+        frame = np.clip(np.array(COLORS[color]) + texture, 0, 255).astype(np.uint8)
+        frames += [frame] * SCENE_S * FPS
+    return np.stack(frames)
+
+
+class Fake:
+    """Says that a square of the scene's colour jumps, counted from the start of what it sees; counts in notes."""
+
+    name, revision, about = "fake", "1", ""
+    spec, frame_size = SampleSpec(num_frames=8), (64, 64)
+    window_s = 8.0
+
+    def __init__(self, concurrency: int = 1) -> None:
+        self.concurrency = concurrency
+        self.asked: list[tuple[Message, ...]] = []
+        self.fail: dict[str, Exception] = {}
+        self.when = "from {:.1f} to {:.1f} seconds"
+
+    def load(self) -> None:
+        pass
+
+    def answer(self, conversations, decoding: Decoding) -> list[CaptionOutput]:
+        assert self.concurrency == 1 or len(conversations) == 1
+        assert len({v.pixels.shape for c in conversations for m in c for v in m.videos}) <= 1
+        return [CaptionOutput(text=self._say(tuple(c)), tokens=5) for c in conversations]
+
+    def _say(self, conversation: tuple[Message, ...]) -> str:
+        self.asked.append(conversation)
+        question = conversation[-1].text
+        for words, error in self.fail.items():
+            if words in question:
+                raise error
+        videos = [video for message in conversation for video in message.videos]
+        if not videos:
+            lines = question.splitlines()[1:-1]
+            return f"{len(lines)} notes, the first at {lines[0].split('-')[0] if lines else '?'}."
+        colors = [self._color(frame) for frame in videos[0].pixels]
+        color, start = colors[0], float(videos[0].start_s)
+        jumps = [t + SCENE_S * (start // SCENE_S) - start for t in JUMPS_S]
+        if question.startswith("Note every event"):
+            return f"{max(0, jumps[0]):.1f}-{jumps[1]:.1f}s: a {color} square jumps."
+        if question.startswith("When"):
+            return self.when.format(*jumps) if color in question else "it does not happen"
+        if at := re.search(r"at ([\d.]+) seconds", question):
+            inside = jumps[0] <= float(at[1]) <= jumps[1]
+            return f"a {color} square {'jumps' if inside else 'stands'} from {jumps[0]:.1f} to {jumps[1]:.1f} seconds"
+        return f"I see {', '.join(dict.fromkeys(colors))}."
+
+    def _color(self, frame: np.ndarray) -> str:
+        mean = frame.reshape(-1, 3).mean(0)
+        return min(COLORS, key=lambda name: float(np.abs(mean - COLORS[name]).sum()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_decoder():
+    """One child decodes for all tests: to start one costs a second."""
+    with DecoderPool() as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("v2t.ask.viewer.DecoderPool", lambda *args, **options: nullcontext(pool))
+        yield
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    encode(film_pixels(SCENES), path, FPS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    encode(film_pixels(("blue",)), path, FPS)
+    return path
+
+
+@pytest.fixture
+def config(tmp_path) -> AskConfig:
+    return AskConfig(memory=tmp_path / "notes.jsonl", batch_size=3)
+
+
+# --- one question
+def test_a_short_video_is_looked_at(clip, config):
+    fake = Fake()
+    found = ask(clip, "What is there?", config, captioner=fake)
+    assert found.answer == "I see blue." and found.look == "whole" and found.model == "fake@1"
+    assert len(fake.asked) == 1 and not config.memory.exists()
+    found = ask(clip, "What happens at 0:02?", config, captioner=fake)
+    assert fake.asked[-1][-1].text == "What happens at 2.0 seconds?"
+    assert [span.span for span in found.spans] == [(1.0, 3.0)]
+
+
+def test_a_moment_is_looked_at_in_its_scene_and_told_in_the_films_seconds(film, config):
+    fake = Fake()
+    found = ask(film, "What happens at 0:22?", config, captioner=fake)
+    assert found.look == "window" and found.windows == ((20.0, 25.0),)
+    assert fake.asked[-1][-1].text == "What happens at 2.0 seconds?"
+    assert found.answer == "a white square jumps from 21.0 to 23.0 seconds"
+    assert [span.span for span in found.spans] == [(21.0, 23.0)]
+    assert "stands" in ask(film, "What happens at 24.5 seconds?", config, captioner=fake).answer
+    found = ask(film, "What is there between 0:11 and 0:14?", config, captioner=fake)
+    assert found.answer == "I see blue." and found.windows == ((11.0, 14.0),)
+    assert fake.asked[-1][-1].text == "What is there?"
+
+
+def test_a_long_film_is_answered_from_all_notes_that_match(film, config):
+    fake = Fake()
+    found = ask(film, "How many times does a red square jump?", config, captioner=fake)
+    assert found.look == "memory" and found.answer == "3 notes, the first at 0:01."
+    assert [(n.start_s, n.end_s, n.text) for n in found.notes] == [
+        (s + 1.0, s + 3.0, "a red square jumps.") for s in (0.0, 15.0, 30.0)
+    ]
+    assert found.spans[0].start_s == 1.0
+    assert fake.asked[-1][-1].text.startswith("Notes:\n0:01-0:03 a red square jumps.\n0:16-0:18 a red")
+    looked = sum(bool(message.videos) for turn in fake.asked for message in turn)
+    assert looked == len(SCENES)
+    ask(film, "How many times does a blue square jump?", config, captioner=fake)
+    assert sum(bool(m.videos) for turn in fake.asked for m in turn) == looked, "the notes were taken twice"
+
+
+def test_a_stretch_too_long_for_one_look_is_answered_from_its_own_notes(film, config):
+    fake = Fake()
+    found = ask(film, "What does the red square do between 0:10 and 0:22?", config, captioner=fake)
+    assert [note.start_s for note in found.notes] == [16.0]
+    assert sum(bool(m.videos) for turn in fake.asked for m in turn) == 3, "only the stretch is noted"
+
+
+def test_looks_that_are_asked_for(film, config):
+    fake = Fake()
+    whole = ask(film, "What is there?", replace(config, look="whole"), captioner=fake)
+    assert whole.answer == "I see red, green, blue, white." and len(fake.asked) == 1
+    notes = ask(film, "What happens at 0:22?", replace(config, look="memory"), captioner=fake)
+    assert notes.look == "memory" and [note.start_s for note in notes.notes] == [21.0]
+
+
+def test_few_tokens_leave_notes_out_and_say_so(film, config):
+    found = ask(film, "How many times does a square jump?", replace(config, notes_tokens=64), captioner=Fake())
+    assert 1 <= len(found.notes) < len(SCENES)
+    assert any(warning.startswith("NOTES_LEFT_OUT") for warning in found.warnings)
+
+
+def test_what_the_film_is_about_is_summed_up_to_fit(film, config):
+    fake = Fake()
+    found = ask(film, "Tell me about it.", replace(config, notes_tokens=64), captioner=fake)
+    assert [note.text for note in found.notes] == ["8 notes, the first at 0:01."]
+    assert (found.notes[0].start_s, found.notes[0].end_s) == (1.0, 38.0)
+    before = len(fake.asked)
+    ask(film, "Tell me about it.", replace(config, notes_tokens=64), captioner=fake)
+    assert len(fake.asked) == before + 1, "the summary was not kept"
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_captioner_is_asked_as_it_allows(film, config, concurrency):
+    found = ask(film, "How many times does a red square jump?", config, captioner=Fake(concurrency))
+    assert found.answer == "3 notes, the first at 0:01."
+
+
+# --- when
+def test_when_in_a_long_film(film, config):
+    found = when(film, "a red square jumps.", config, captioner=Fake())
+    assert [span.span for span in found.spans] == [(1.0, 3.0), (16.0, 18.0), (31.0, 33.0)]
+    assert all(span.is_seen and span.score == 1.0 and "red" in span.note for span in found.spans)
+    asked = ask(film, "When does the blue square jump?", config, captioner=Fake())
+    assert asked.look == "when" and asked.answer == "0:11.0-0:13.0, 0:36.0-0:38.0"
+    assert when(film, "a zebra sleeps", config, captioner=Fake()).spans == ()
+
+
+def test_when_looks_at_the_best_windows_only_and_says_that_there_are_more(film, config):
+    fake = Fake()
+    ask(film, "How many?", config, captioner=fake)
+    fake.asked.clear()
+    found = when(film, "a red square jumps", replace(config, top=2), captioner=fake)
+    assert len(found.spans) == 2 and len(fake.asked) == 2
+    assert found.warnings == ("MORE_MATCH: 1 more windows may show it; top=3 looks at them too",)
+    assert len(when(film, "a zebra sleeps", replace(config, top=0), captioner=fake).windows) == len(SCENES)
+
+
+def test_an_answer_without_a_time_is_told_and_the_note_stands(film, config):
+    fake = Fake()
+    fake.when = "yes, quite early"
+    found = when(film, "a white square jumps", replace(config, top=1), captioner=fake)
+    assert [(span.span, span.is_seen) for span in found.spans] == [((21.0, 23.0), False)]
+    assert found.warnings[0].startswith("NO_TIME: asked about 0:20.0-0:25.0, the model named no time: 'yes, quite")
+
+
+def test_when_in_a_short_video(clip, config):
+    assert [s.span for s in when(clip, "a blue square jumps", config, captioner=Fake()).spans] == [(1.0, 3.0)]
+    assert when(clip, "a red square jumps", config, captioner=Fake()).answer == "it does not happen"
+
+
+# --- memory
+def test_notes_are_taken_where_a_killed_run_stopped(film, config):
+    class Killed(BaseException):
+        pass
+
+    fake = Fake()
+    with Viewer(config, fake) as viewer:
+        memory = Memory(viewer.film(film), viewer.captioner, config)
+
+        def advance(done: int, total: int) -> None:
+            if done == 6:
+                raise Killed
+
+        with pytest.raises(Killed):
+            memory.notes(memory.film.windows(), advance)
+    with open(config.memory, "ab") as file:
+        file.write(b'{"kind":"window","start_s":30.0,"en')  # a line torn by the kill
+    assert len(fake.asked) == 6
+    again = Fake()
+    found = ask(film, "How many times does a red square jump?", config, captioner=again)
+    assert sum(bool(m.videos) for turn in again.asked for m in turn) == 2 and found.answer.startswith("3 notes")
+    with Journal(config.memory, writable=False) as journal:
+        kinds = [entry["kind"] for entry, _ in journal.replay()]
+    assert kinds == ["memory", "cuts", *["window"] * 8]
+
+
+def test_notes_on_something_else_are_refused(film, clip, config, tmp_path):
+    ask(film, "How many?", config, captioner=Fake())
+    for other in (replace(config, window_s=4.0), replace(config, style="timed")):
+        with pytest.raises(UsageError, match="other settings"):
+            ask(film, "How many?", other, captioner=Fake())
+    poem = tmp_path / "poem.txt"
+    poem.write_text("roses are red\n")
+    with pytest.raises(UsageError, match="is there and holds no notes"):
+        ask(film, "How many?", replace(config, memory=poem), captioner=Fake())
+    assert poem.read_text() == "roses are red\n"
+
+
+def test_notes_have_a_place_of_their_own_for_each_video_and_model(film, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    ask(film, "How many?", AskConfig(), captioner=Fake())
+    assert len(list((tmp_path / "cache/cineloop/memory").glob("*.jsonl"))) == 1
+    one = {"video": "a", "revision": "1"}
+    assert default_path(one) != default_path({**one, "revision": "2"}) and default_path(one) == default_path(dict(one))
+
+
+def test_a_window_that_fails_is_told_and_tried_again_later(film, config):
+    fake = Fake()
+    fake.fail["Note every event"] = ItemError("too bright", code="MODEL_ERROR")
+    found = ask(film, "How many times does a red square jump?", config, captioner=fake)
+    assert found.notes == () and found.warnings[0].startswith("MODEL_ERROR: no notes on 0.0-5.0 s: too bright (and 7")
+    assert ask(film, "How many times does a red square jump?", config, captioner=Fake()).answer.startswith("3 notes")
+
+
+# --- bad input
+def test_bad_input_is_said_in_plain_words(film, clip, config, tmp_path):
+    with pytest.raises(UsageError, match="the video is 0:40.0 long, so there is nothing at 34:22"):
+        ask(film, "What happens at 34:22?", config, captioner=Fake())
+    for question in ("", "  \n"):
+        with pytest.raises(UsageError, match="the question is empty"):
+            ask(clip, question, config, captioner=Fake())
+    with pytest.raises(UsageError, match="statement is empty"):
+        when(clip, " . ", config, captioner=Fake())
+    with pytest.raises(NothingMatchedError, match="there is no file"):
+        ask(tmp_path / "none.mp4", "Who?", config, captioner=Fake())
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(ItemError):
+        ask(tmp_path / "text.mp4", "Who?", config, captioner=Fake())
+    for wrong in ({"top": -1}, {"window_s": 0.1}, {"look": "twice"}, {"notes_tokens": 1}):
+        with pytest.raises(UsageError):
+            AskConfig(**wrong)
+
+
+# --- the command
+@pytest.fixture
+def fake_command(monkeypatch) -> Fake:
+    fake = Fake()
+    monkeypatch.setattr("v2t.ask.viewer.open_captioner", lambda model, **options: fake)
+    return fake
+
+
+def test_the_command_prints_answers_and_spans(film, clip, tmp_path, capsys, fake_command):
+    memory = ["--memory", str(tmp_path / "notes.jsonl"), "-q"]
+    assert main(["ask", str(clip), "What is there?"]) == 0
+    assert capsys.readouterr().out == "I see blue.\n"
+    assert main(["ask", str(film), "--when", "a blue square jumps", *memory]) == 0
+    assert capsys.readouterr().out == "0:11.0-0:13.0\ta blue square jumps.\n0:36.0-0:38.0\ta blue square jumps.\n"
+    assert main(["ask", str(clip), "--when", "a red square jumps", "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["spans"] == []
+    assert main(["ask", str(film), "What happens at 0:22?", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["spans"] == [{"start_s": 21.0, "end_s": 23.0, "text": "0:21.0-0:23.0"}] and row["model"] == "fake@1"
+    assert main(["ask", str(clip)]) == 2 and main(["ask", str(clip), "Who?", "--when", "x"]) == 2
+    assert main(["ask", str(tmp_path / "none.mp4"), "Who?"]) == 4
