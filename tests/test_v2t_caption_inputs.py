@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 
 from v2t.base import remote
 from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
+from v2t.caption import run as caption
 from v2t.caption.fetching import Cache, Fetching
 from v2t.caption.inputs import check, check_unchanged, discover
+from v2t.caption.settings import CaptionConfig
+from v2t.captioners import CaptionOutput
+from v2t.video.encode import encode
+from v2t.video.sample import SampleSpec
 
 
 @pytest.fixture
@@ -230,3 +237,40 @@ def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
         with pytest.raises(ItemError):
             pool.submit("memory://bucket/none.mp4", 0).result()
     assert fetched == ["memory://bucket/clips/a.mp4", "memory://bucket/none.mp4"]
+
+
+class Captioner:
+    name, revision, spec, frame_size, concurrency = "shape", "1", SampleSpec(num_frames=2), None, 1
+
+    def load(self):
+        pass
+
+    def answer(self, conversations, decoding):
+        shapes = ["x".join(map(str, turns[0].videos[0].pixels.shape)) for turns in conversations]
+        return [CaptionOutput(text=f"Frames of {shape}.", tokens=3) for shape in shapes]
+
+
+def test_a_bucket_is_captioned_as_a_folder_is(bucket, tmp_path, monkeypatch):
+    encode(np.zeros((4, 16, 24, 3), np.uint8), tmp_path / "a.mp4", fps=4)
+    video = (tmp_path / "a.mp4").read_bytes()
+    bucket.pipe({"/bucket/clips/a.mp4": video, "/bucket/clips/x/b.MOV": video, "/bucket/clips/x/c.mp4": b"no video"})
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    out = tmp_path / "out"
+    config = CaptionConfig(workers=1, decoders=("pyav",))
+
+    def run(*paths: str, **options):
+        return caption.run(list(paths), out, replace(config, **options), captioner=Captioner())
+
+    summary = run("memory://bucket/clips")
+    assert (summary.num_captioned, [f["code"] for f in summary.failures]) == (2, ["NOT_MEDIA"])
+    assert (out / "x/b.txt").read_text() == (out / "a.txt").read_text() == "Frames of 2x16x24x3.\n"
+    rows = [json.loads(line) for line in (out / "captions.jsonl").read_text().splitlines()]
+    assert [row["path"] for row in rows] == ["a.mp4", "x/b.MOV", "x/c.mp4"]
+    assert run("memory://bucket/clips").done_before == 2
+    bucket.pipe({"/bucket/clips/a.mp4": video + b" "})
+    assert run("memory://bucket/clips").num_captioned == 1  # another date there, so another video
+    names = tmp_path / "list"
+    names.write_text("memory://bucket/none.mp4\n")
+    summary = run(lists=(str(names),), allow_remote=("memory",))
+    assert [failure["code"] for failure in summary.failures] == ["NOT_FOUND"]
+    assert not list(tmp_path.glob("v2t-remote-*"))

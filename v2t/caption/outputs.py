@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from v2t import writers
+from v2t.base.address import is_url, shown
 from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
 from v2t.base.files import escape_name, sweep, text_key, unescape_name, write_atomic
 from v2t.base.journal import Journal
@@ -150,7 +151,7 @@ class CaptionFolder:
                     files[name] = self._sidecar(clip, name)
                     contents[name] = writer.render(record)
             keys = {name: text_key(data) for name, data in contents.items()}
-            file = clip.file if "://" in clip.file else os.path.abspath(clip.file)
+            file = shown(clip.file) if is_url(clip.file) else os.path.abspath(clip.file)
             source = {**source_of(clip), "file": escape_name(file)}  # formats that hold videos need it later
             entries.append(clip_entry(record, settings, source, files, keys))
             pending.append((clip.id, files, contents))
