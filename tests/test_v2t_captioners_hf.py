@@ -1,30 +1,36 @@
-"""Any model of transformers, on tiny ones of eight types built here: true times in the prompt, batches like singles.
+"""Any video model of transformers, on tiny ones built here: true times in the prompt, a batch answers as singles.
 
-The processors for video of all eight types need torchvision (their base class does); SmolVLM's needs num2words too.
+Eight types as their families ship them: all need torchvision (transformers' base class for videos does), SmolVLM needs
+num2words too; a type whose packages are absent is skipped and says so. LLaVA stands for models of pictures alone.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import transformers as t
 
-from v2t.base.errors import ItemError, MissingDependencyError, PolicyError, UsageError
-from v2t.captioners import Decoding, Message, asked, open_captioner
+from v2t.base.errors import ItemError
+from v2t.captioners import Decoding, Message, asked
 from v2t.captioners.hf import Captioner
 from v2t.video.frames import Frames
+from v2t.video.sample import SampleSpec
 
 PROMPT = "What happens in the video?"
 VISION = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 TEXT = {**VISION, "num_key_value_heads": 2, "max_position_embeddings": 2048, "vocab_size": 300}
-SQUARE = {"height": 16, "width": 16}
-SPECIAL = ["<pad>", "<|im_start|>", "<|im_end|>", "<unk>"]
+SQUARE, EDGE = {"height": 16, "width": 16}, {"longest_edge": 16}
+SIZES = {"patch_size": 4, "size": {"shortest_edge": 64, "longest_edge": 1024}}
+ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
+TOWER = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "patch_size": 4, "out_hidden_size": 32}
+CROP = {"size": {"shortest_edge": 16}, "crop_size": SQUARE}
+# fmt: off
 
 
 def chat_template(video: str, image: str) -> str:
@@ -37,196 +43,371 @@ def chat_template(video: str, image: str) -> str:
     )
 
 
-def tiny_tokenizer(template: str | None, extra: dict[str, str]) -> Any:
+def tokenizer_of(template: str | None = None, **extra: str) -> Any:
+    """Bytes and the words of `PROMPT`; `extra` names special tokens as the family's processor looks for them."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    special = [*SPECIAL, *extra.values()]
+    special = ["<pad>", "<|im_start|>", "<|im_end|>", "<unk>", *extra.values()]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(
-        [PROMPT], trainers.BpeTrainer(vocab_size=290, special_tokens=special, initial_alphabet=alphabet)
-    )
-    return PreTrainedTokenizerFast(
+    trainer = trainers.BpeTrainer(vocab_size=290, special_tokens=special, initial_alphabet=alphabet)
+    bpe.train_from_iterator([PROMPT], trainer)
+    return t.PreTrainedTokenizerFast(
         tokenizer_object=bpe, pad_token="<pad>", eos_token="<|im_end|>", unk_token="<unk>", bos_token="<|im_start|>",
         extra_special_tokens=extra, chat_template=template, model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
+    )
 
 
-def _qwen_tokenizer() -> Any:
-    names = {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "vision_start_token": "<|vision_start|>"}
-    names["vision_end_token"] = "<|vision_end|>"
-    around = "<|vision_start|>{}<|vision_end|>".format
-    return tiny_tokenizer(chat_template(around("<|video_pad|>"), around("<|image_pad|>")), names)
+def qwen_tokenizer() -> tuple[Any, dict[str, int]]:
+    names = {kind + "_token": f"<|{kind}_pad|>" for kind in ("image", "video")}
+    names |= {f"vision_{side}_token": f"<|vision_{side}|>" for side in ("start", "end")}
+    around = "<|vision_start|><|{}_pad|><|vision_end|>".format
+    tokenizer = tokenizer_of(chat_template(around("video"), around("image")), **names)
+    return tokenizer, {f"{name}_id": tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
 
 
-def _qwen_ids(tokenizer: Any) -> dict[str, int]:
-    names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
-    return {f"{name}_id": tokenizer.convert_tokens_to_ids(getattr(tokenizer, name)) for name in names}
+def llava_tokenizer() -> tuple[Any, dict[str, int]]:
+    tokenizer = tokenizer_of(chat_template("<video>", "<image>"), image_token="<image>", video_token="<video>")
+    ids = {kind: tokenizer.convert_tokens_to_ids(f"<{kind}>") for kind in ("image", "video")}
+    return tokenizer, {f"{kind}_token_index": number for kind, number in ids.items()}
 
 
 def qwen2_5_vl() -> tuple[Any, Any]:
-    import transformers as t
-
-    tokenizer = _qwen_tokenizer()
-    vision = {
-        "depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "patch_size": 4, "window_size": 16,
-        "out_hidden_size": 32, "fullatt_block_indexes": [0],
-    }  # fmt: skip
-    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
-    config = t.Qwen2_5_VLConfig(
-        text_config={**TEXT, "rope_parameters": rope}, vision_config=vision, **_qwen_ids(tokenizer)
-    )
-    sizes = {"patch_size": 4, "size": {"shortest_edge": 64, "longest_edge": 256}}
-    processor = t.Qwen2_5_VLProcessor(
-        t.Qwen2VLImageProcessor(**sizes), tokenizer, t.Qwen2VLVideoProcessor(**sizes),
-        chat_template=tokenizer.chat_template,
-    )  # fmt: skip
+    tokenizer, ids = qwen_tokenizer()
+    vision = {**TOWER, "window_size": 16, "fullatt_block_indexes": [0]}
+    config = t.Qwen2_5_VLConfig(text_config={**TEXT, "rope_parameters": ROPE}, vision_config=vision, **ids)
+    processor = t.Qwen2_5_VLProcessor(t.Qwen2VLImageProcessor(**SIZES), tokenizer, t.Qwen2VLVideoProcessor(**SIZES),
+                                      chat_template=tokenizer.chat_template)
     return t.Qwen2_5_VLForConditionalGeneration(config), processor
 
 
 def qwen3_vl() -> tuple[Any, Any]:
-    import transformers as t
-
-    tokenizer = _qwen_tokenizer()
-    vision = {
-        "depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "patch_size": 4, "out_hidden_size": 32,
-        "num_position_embeddings": 16, "deepstack_visual_indexes": [0],
-    }  # fmt: skip
-    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
-    text = {**TEXT, "rope_parameters": rope, "head_dim": 16}
-    config = t.Qwen3VLConfig(text_config=text, vision_config=vision, **_qwen_ids(tokenizer))
-    image = t.Qwen2VLImageProcessor(patch_size=4, size={"shortest_edge": 64, "longest_edge": 256})
-    video = t.Qwen3VLVideoProcessor(patch_size=4, size={"shortest_edge": 64, "longest_edge": 1024}, fps=2)
-    processor = t.Qwen3VLProcessor(image, tokenizer, video, chat_template=tokenizer.chat_template)
+    tokenizer, ids = qwen_tokenizer()
+    vision = {**TOWER, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
+    text = {**TEXT, "rope_parameters": ROPE, "head_dim": 16}
+    config = t.Qwen3VLConfig(text_config=text, vision_config=vision, **ids)
+    processor = t.Qwen3VLProcessor(t.Qwen2VLImageProcessor(**SIZES), tokenizer, t.Qwen3VLVideoProcessor(**SIZES),
+                                   chat_template=tokenizer.chat_template)
     return t.Qwen3VLForConditionalGeneration(config), processor
 
 
 def llava_onevision() -> tuple[Any, Any]:
-    import transformers as t
-
-    tokenizer = tiny_tokenizer(chat_template("<video>", "<image>"), {"image_token": "<image>", "video_token": "<video>"})
+    tokenizer, ids = llava_tokenizer()
+    vision = {**VISION, "model_type": "siglip_vision_model", "image_size": 16, "patch_size": 4}
     config = t.LlavaOnevisionConfig(
-        vision_config={**VISION, "model_type": "siglip_vision_model", "image_size": 16, "patch_size": 4,
-                       "vision_use_head": False},
-        text_config={**TEXT, "model_type": "qwen2"}, image_grid_pinpoints=[[16, 16]],
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
-    )  # fmt: skip
-    processor = t.LlavaOnevisionProcessor(
-        t.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=[[16, 16]]), tokenizer,
-        t.LlavaOnevisionVideoProcessor(size=SQUARE), num_image_tokens=16, vision_feature_select_strategy="full",
-        chat_template=tokenizer.chat_template,
-    )  # fmt: skip
+        vision_config={**vision, "vision_use_head": False}, text_config={**TEXT, "model_type": "qwen2"},
+        image_grid_pinpoints=[[16, 16]], **ids)
+    image = t.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=[[16, 16]])
+    processor = t.LlavaOnevisionProcessor(image, tokenizer, t.LlavaOnevisionVideoProcessor(size=SQUARE),
+                                          num_image_tokens=16, vision_feature_select_strategy="full",
+                                          chat_template=tokenizer.chat_template)
     return t.LlavaOnevisionForConditionalGeneration(config), processor
 
 
 def video_llava() -> tuple[Any, Any]:
-    import transformers as t
-
-    tokenizer = tiny_tokenizer(chat_template("<video>", "<image>"), {"image_token": "<image>", "video_token": "<video>"})
+    tokenizer, ids = llava_tokenizer()
     config = t.VideoLlavaConfig(
         vision_config={**VISION, "model_type": "clip_vision_model", "image_size": 16, "patch_size": 8},
-        text_config={**TEXT, "model_type": "llama"}, image_seq_length=4, video_seq_length=40,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
-    )  # fmt: skip
-    sizes = {"size": {"shortest_edge": 16}, "crop_size": SQUARE}
+        text_config={**TEXT, "model_type": "llama"}, image_seq_length=4, video_seq_length=40, **ids)
     processor = t.VideoLlavaProcessor(
-        t.VideoLlavaImageProcessor(**sizes), t.VideoLlavaVideoProcessor(**sizes), tokenizer, patch_size=8,
-        vision_feature_select_strategy="default", chat_template=tokenizer.chat_template,
-    )  # fmt: skip
+        t.VideoLlavaImageProcessor(**CROP), t.VideoLlavaVideoProcessor(**CROP), tokenizer, patch_size=8,
+        vision_feature_select_strategy="default", chat_template=tokenizer.chat_template)
     return t.VideoLlavaForConditionalGeneration(config), processor
 
 
-def llava_next_video() -> tuple[Any, Any]:
-    import transformers as t
-
-    tokenizer = tiny_tokenizer(chat_template("<video>", "<image>"), {"image_token": "<image>", "video_token": "<video>"})
-    config = t.LlavaNextVideoConfig(
-        vision_config={**VISION, "model_type": "clip_vision_model", "image_size": 16, "patch_size": 4},
-        text_config={**TEXT, "model_type": "llama"}, image_grid_pinpoints=[[16, 16]], image_seq_length=16,
-        video_seq_length=16, image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
-    )  # fmt: skip
-    sizes = {"size": {"shortest_edge": 16}, "crop_size": SQUARE}
-    processor = t.LlavaNextVideoProcessor(
-        t.LlavaNextVideoVideoProcessor(**sizes), t.LlavaNextImageProcessor(**sizes, image_grid_pinpoints=[[16, 16]]),
-        tokenizer, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1,
-        chat_template=tokenizer.chat_template,
-    )  # fmt: skip
-    return t.LlavaNextVideoForConditionalGeneration(config), processor
-
-
 def smolvlm() -> tuple[Any, Any]:
-    import transformers as t
-
-    extra = {"image_token": "<image>", "fake_image_token": "<fake_token_around_image>", "video_token": "<video>"}
-    extra |= {"global_image_token": "<global-img>", "end_of_utterance_token": "<end_of_utterance>"}
-    tokenizer = tiny_tokenizer(chat_template("<video>", "<image>"), extra)
+    tokenizer = tokenizer_of(
+        chat_template("<video>", "<image>"), image_token="<image>", fake_image_token="<fake_token_around_image>",
+        video_token="<video>", global_image_token="<global-img>", end_of_utterance_token="<end_of_utterance>")
     config = t.SmolVLMConfig(
         vision_config={**VISION, "image_size": 16, "patch_size": 4}, text_config={**TEXT, "model_type": "llama"},
-        scale_factor=2, image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-    )  # fmt: skip
-    edge = {"longest_edge": 16}
+        scale_factor=2, image_token_id=tokenizer.convert_tokens_to_ids("<image>"))
+    sampling = {"fps": 1, "max_frames": 6, "video_size": EDGE}
     processor = t.SmolVLMProcessor(
-        t.SmolVLMImageProcessor(size=edge, max_image_size=edge), tokenizer,
-        t.SmolVLMVideoProcessor(
-            size=edge, max_image_size=edge, video_sampling={"fps": 1, "max_frames": 6, "video_size": edge}
-        ),
-        image_seq_len=4, chat_template=tokenizer.chat_template,
-    )  # fmt: skip
+        t.SmolVLMImageProcessor(size=EDGE, max_image_size=EDGE), tokenizer,
+        t.SmolVLMVideoProcessor(size=EDGE, max_image_size=EDGE, video_sampling=sampling),
+        image_seq_len=4, chat_template=tokenizer.chat_template)
     return t.SmolVLMForConditionalGeneration(config), processor
 
 
 def internvl() -> tuple[Any, Any]:
-    import transformers as t
-
-    extra = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
-    tokenizer = tiny_tokenizer(chat_template("<video>", "<IMG_CONTEXT>"), {**extra, "video_token": "<video>"})
+    tokenizer = tokenizer_of(
+        chat_template("<video>", "<IMG_CONTEXT>"), start_image_token="<img>", end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>", video_token="<video>")
     config = t.InternVLConfig(
-        vision_config={**VISION, "image_size": [16, 16], "patch_size": [4, 4]},
-        text_config={**TEXT, "model_type": "qwen2"}, image_seq_length=4,
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
-    )  # fmt: skip
+        vision_config={**VISION, "image_size": [16, 16], "patch_size": [4, 4]}, image_seq_length=4,
+        text_config={**TEXT, "model_type": "qwen2"}, image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"))
     processor = t.InternVLProcessor(
         t.GotOcr2ImageProcessor(size=SQUARE), tokenizer, t.InternVLVideoProcessor(size=SQUARE, num_frames=5),
-        image_seq_length=4, chat_template=tokenizer.chat_template,
-    )  # fmt: skip
+        image_seq_length=4, chat_template=tokenizer.chat_template)
     return t.InternVLForConditionalGeneration(config), processor
 
 
 def video_llama_3() -> tuple[Any, Any]:
-    import transformers as t
-
-    names = {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"}
-    tokenizer = tiny_tokenizer(chat_template("<|video_pad|>", "<|image_pad|>"), names)
-    config = t.VideoLlama3Config(
-        vision_config={**VISION, "patch_size": 4}, text_config={**TEXT, "model_type": "qwen2"},
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-    )  # fmt: skip
-    image = t.VideoLlama3ImageProcessor(patch_size=4, size={"shortest_edge": 64, "longest_edge": 256})
-    video = t.VideoLlama3VideoProcessor(patch_size=4, size={"shortest_edge": 64, "longest_edge": 1024}, max_frames=9)
-    processor = t.VideoLlama3Processor(image, tokenizer, video, chat_template=tokenizer.chat_template)
+    tokenizer, ids = qwen_tokenizer()
+    ids = {name: ids[name] for name in ("image_token_id", "video_token_id")}
+    config = t.VideoLlama3Config(vision_config={**VISION, "patch_size": 4},
+                                 text_config={**TEXT, "model_type": "qwen2"}, **ids)
+    processor = t.VideoLlama3Processor(
+        t.VideoLlama3ImageProcessor(**SIZES), tokenizer, t.VideoLlama3VideoProcessor(**SIZES, max_frames=9),
+        chat_template=tokenizer.chat_template)
     return t.VideoLlama3ForConditionalGeneration(config), processor
 
 
 def instructblipvideo() -> tuple[Any, Any]:
-    import transformers as t
-
-    tokenizer, second = tiny_tokenizer(None, {}), tiny_tokenizer(None, {})
-    processor = t.InstructBlipVideoProcessor(
-        t.InstructBlipVideoVideoProcessor(size=SQUARE), tokenizer, second, num_query_tokens=2
-    )
-    opt = {
-        "model_type": "opt", "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 32, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "vocab_size": 300, "max_position_embeddings": 256,
-    }  # fmt: skip
+    tokenizer, second = tokenizer_of(), tokenizer_of()
+    video = t.InstructBlipVideoVideoProcessor(size=SQUARE)
+    processor = t.InstructBlipVideoProcessor(video, tokenizer, second, num_query_tokens=2)
+    opt = {"model_type": "opt", "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 32, "num_hidden_layers": 1,
+           "num_attention_heads": 2, "vocab_size": 300, "max_position_embeddings": 256}
     config = t.InstructBlipVideoConfig(
-        vision_config={**VISION, "image_size": 16, "patch_size": 4},
-        qformer_config={**VISION, "vocab_size": 300, "max_position_embeddings": 256}, text_config=opt,
-        num_query_tokens=2, video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
-    )  # fmt: skip
+        vision_config={**VISION, "image_size": 16, "patch_size": 4}, num_query_tokens=2, text_config=opt,
+        qformer_config={**VISION, "vocab_size": 300, "max_position_embeddings": 256},
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"))
     return t.InstructBlipVideoForConditionalGeneration(config), processor
+
+
+def llava() -> tuple[Any, Any]:
+    """A model for pictures alone."""
+    tokenizer = tokenizer_of(chat_template("", "<image>"), image_token="<image>")
+    config = t.LlavaConfig(
+        vision_config={**VISION, "model_type": "clip_vision_model", "image_size": 16, "patch_size": 8},
+        text_config={**TEXT, "model_type": "llama"}, image_seq_length=4,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"))
+    processor = t.LlavaProcessor(
+        t.CLIPImageProcessor(**CROP), tokenizer, patch_size=8, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=tokenizer.chat_template)
+    return t.LlavaForConditionalGeneration(config), processor
+
+
+# fmt: on
+
+
+def in_words(times: list[float]) -> list[str]:
+    return [f"{time:.2f} s" for time in times]
+
+
+def in_minutes(times: list[float]) -> list[str]:
+    return [f"00:{int(time):02d}" for time in times]
+
+
+def of_pairs(times: list[float]) -> list[str]:
+    times = times + times[-1:] * (len(times) % 2)
+    return [f"{(a + b) / 2:.1f}" for a, b in zip(times[::2], times[1::2], strict=True)]
+
+
+# Of each type: how its prompt writes times and what the true times must look like there; the frames it wants.
+WORDS = (r"([\d.]+ s)\b[,.]", in_words)
+PROMPTS = {
+    qwen2_5_vl: (*WORDS, {"sampler": "fps", "fps": 2.0, "max_frames": 204}),
+    qwen3_vl: (r"<([\d.]+) seconds>", of_pairs, {"sampler": "fps", "fps": 2.0, "max_frames": 192}),
+    llava_onevision: (*WORDS, {"num_frames": 8}),
+    video_llava: (*WORDS, {"num_frames": 8}),
+    smolvlm: (r"Frame from ([\d:]+):", in_minutes, {"sampler": "fps", "fps": 1.0, "max_frames": 6}),
+    internvl: (*WORDS, {"num_frames": 5}),
+    video_llama_3: (
+        r"Time ([\d.]+)s:",
+        lambda times: [f"{time:.1f}" for time in times],
+        {"sampler": "fps", "fps": 2.0, "max_frames": 9},
+    ),
+    instructblipvideo: (*WORDS, {"num_frames": 4}),
+}
+NEEDS = {smolvlm: ("torchvision", "num2words"), llava: ()}
+NTSC = [k * 1001 / 24000 for k in (0, 11, 24, 37, 51)]  # 23.976 frames a second
+VARIABLE = [0.0, 0.0333, 0.7304, 2.0041, 2.5132]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """`tiny(builder)`: the folder of that tiny model, made once."""
+    made: dict[Any, Path] = {}
+
+    def folder(builder: Any) -> Path:
+        missing = [name for name in NEEDS.get(builder, ("torchvision",)) if find_spec(name) is None]
+        if missing:
+            pytest.skip(f"transformers runs {builder.__name__} only with {' and '.join(missing)}")
+        if builder not in made:
+            import torch
+
+            torch.manual_seed(1)
+            model, processor = builder()
+            with torch.no_grad():  # fresh weights hardly look at the video; these do, so a mixed-up batch would show
+                for parameter in model.parameters():
+                    parameter.mul_(4)
+            path = tmp_path_factory.mktemp("hf") / builder.__name__
+            model.save_pretrained(path)
+            processor.save_pretrained(path)
+            made[builder] = path
+        return made[builder]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny):
+    """`loaded(builder)`: its captioner, loaded once."""
+    made: dict[Any, Captioner] = {}
+
+    def captioner(builder: Any) -> Captioner:
+        if builder not in made:
+            made[builder] = Captioner(str(tiny(builder)), device="cpu")
+            made[builder].load()
+        return made[builder]
+
+    return captioner
+
+
+def clip(times: list[float] = NTSC, seed: int = 0, start_s: float = 0.0) -> Frames:
+    pixels = np.random.default_rng(seed).integers(0, 256, (len(times), 20, 28, 3), dtype=np.uint8)
+    return Frames(pixels, np.array(times), duration_s=2.6, fps=24000 / 1001, start_s=start_s)
+
+
+def prompt(captioner: Captioner, *conversations: Any) -> str:
+    """What the model reads, placeholders expanded."""
+    ids = captioner.prompter.encode(conversations)["input_ids"][0]
+    return captioner.prompter.processor.tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
+def test_a_batch_of_four_answers_as_four_singles(loaded, builder):
+    captioner, decoding = loaded(builder), Decoding(max_new_tokens=6)
+    num = captioner.prompter.fixed_frames or 5
+    conversations = [asked("What now" + "?" * seed, clip(NTSC[:num], seed)) for seed in range(4)]
+    four = captioner.answer(conversations, decoding)
+    assert four == [captioner.answer([one], decoding)[0] for one in conversations]
+    assert len({output.text for output in four}) > 1
+    assert all(output.tokens == 6 and output.finish == "length" and not output.warnings for output in four)
+    assert "".join(captioner.stream(conversations[1], decoding)) == four[1].text
+
+
+@pytest.mark.parametrize("times", [NTSC, VARIABLE], ids=["23.976", "vfr"])
+@pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
+def test_times_in_the_prompt_are_the_frames_own(loaded, builder, times):
+    captioner = loaded(builder)
+    find, written, _ = PROMPTS[builder]
+    seen = times if captioner.prompter.fixed_frames is None else [times[i] for i in (0, 1, 3, 4)]
+    assert re.findall(find, prompt(captioner, asked(PROMPT, clip(times)))) == written(seen)
+    # A window is a clip of its own; the frame on screen when it opens began a little before.
+    window = clip([59.99, *[60 + time for time in times[1:]]], start_s=60.0)
+    assert re.findall(find, prompt(captioner, asked(PROMPT, window))) == written(seen)
+
+
+@pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
+def test_any_number_of_frames_is_answered(loaded, builder):
+    captioner = loaded(builder)
+    find, written, _ = PROMPTS[builder]
+    for num in (1, 2, 3):
+        conversation = asked(PROMPT, clip(NTSC[:num]))
+        assert captioner.answer([conversation], Decoding(max_new_tokens=2))[0].tokens
+        found = re.findall(find, prompt(captioner, conversation))
+        assert sorted(set(found)) == sorted(set(written(NTSC[:num])))
+
+
+@pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
+def test_the_checkpoint_says_what_frames_it_wants(loaded, builder):
+    captioner = loaded(builder)
+    assert captioner.spec == SampleSpec(**PROMPTS[builder][2])
+    assert captioner.frame_size == ((16, 16) if builder in (llava_onevision, internvl, instructblipvideo) else None)
+
+
+def test_positions_of_qwen2_5_vl_follow_the_true_rate(loaded):
+    encoded = loaded(qwen2_5_vl).prompter.encode([asked(PROMPT, clip(NTSC))])
+    assert encoded["second_per_grid_ts"].tolist() == pytest.approx([2 * NTSC[-1] / 4], rel=1e-3)
+    assert encoded["video_grid_thw"][0, 0] == 3  # five frames in pairs, none sampled away
+
+
+def test_the_answers_are_those_of_plain_transformers(loaded, tiny):
+    from transformers.video_utils import VideoMetadata
+
+    folder, one = tiny(qwen3_vl), clip([0.0, 0.5, 1.0, 1.5])
+    processor = t.AutoProcessor.from_pretrained(folder)
+    model = t.AutoModelForImageTextToText.from_pretrained(folder).eval()
+    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": PROMPT}]}]
+    text = processor.apply_chat_template(chat, add_generation_prompt=True)
+    metadata = VideoMetadata(total_num_frames=4, fps=2.0, duration=2.0, frames_indices=[0, 1, 2, 3])
+    how = {"video_metadata": [metadata], "do_sample_frames": False, "return_tensors": "pt"}
+    inputs = processor(text=[text], videos=[one.pixels], **how)
+    ids = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    answer = loaded(qwen3_vl).answer([asked(PROMPT, one)], Decoding(max_new_tokens=6))[0]
+    assert answer.text == processor.tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def test_a_model_for_pictures_gets_frames_with_their_times_before_them(loaded):
+    captioner = loaded(llava)
+    assert not captioner.prompter.takes_video and captioner.spec.num_frames == 8
+    picture = "<image>" * 4
+    before = "".join(f"{time:.2f} s: {picture}" for time in VARIABLE)
+    assert f"{before}{PROMPT}" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
+    conversations = [asked(PROMPT, clip(seed=seed)) for seed in range(3)]
+    three = captioner.answer(conversations, Decoding(max_new_tokens=4))
+    assert three == [captioner.answer([one], Decoding(max_new_tokens=4))[0] for one in conversations]
+
+
+@pytest.mark.parametrize("builder", [qwen3_vl, smolvlm, llava_onevision, llava], ids=lambda builder: builder.__name__)
+def test_several_turns_several_videos_or_none(loaded, builder):
+    captioner = loaded(builder)
+    turns = (
+        Message(role="system", text="Be brief."),
+        Message(role="user", text="Compare.", videos=(clip(seed=1), clip(seed=2))),
+        Message(role="assistant", text="They differ."),
+        Message(role="user", text="And this?", videos=(clip(seed=3),)),
+    )
+    text = prompt(captioner, turns)
+    assert [text.index(m.text) for m in turns] == sorted(text.index(m.text) for m in turns)
+    mixed = [turns, asked("Hello?"), asked(PROMPT, clip(seed=4)), asked("And you?")]
+    together = captioner.answer(mixed, Decoding(max_new_tokens=4))
+    assert together == [captioner.answer([one], Decoding(max_new_tokens=4))[0] for one in mixed]
+    assert len({output.text for output in together}) > 2
+
+
+def test_what_a_model_cannot_hold_is_an_error_of_the_item(loaded):
+    captioner = loaded(instructblipvideo)
+    for conversation in (asked("Hello?"), asked("Compare.", clip(), clip())):
+        with pytest.raises(ItemError) as caught:
+            captioner.answer([conversation], Decoding())
+        assert caught.value.code == "PROMPT_REFUSED"
+    with pytest.raises(ItemError) as caught:
+        captioner.answer([asked("word " * 400, clip())], Decoding())
+    assert caught.value.code == "PROMPT_TOO_LONG" and "256" in str(caught.value)
+    few = captioner.answer([asked(PROMPT, clip([i / 8 for i in range(9)]))], Decoding(max_new_tokens=400))[0]
+    assert few.warnings[0].startswith("FRAMES_LEFT_OUT") and few.finish == "length" and few.tokens < 256
+
+
+def test_a_template_without_videos_gets_pictures(tiny, tmp_path):
+    folder = shutil.copytree(tiny(qwen3_vl), tmp_path / "pictures")
+    (folder / "chat_template.jinja").write_text(chat_template("", "<|vision_start|><|image_pad|><|vision_end|>"))
+    captioner = Captioner(str(folder))
+    assert not captioner.prompter.takes_video
+    assert "0.73 s: <|vision_start|><|image_pad|>" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
+    strings = "{% for m in messages %}{{ m.role + ': ' + m.content }}\n{% endfor %}"
+    (folder / "chat_template.jinja").write_text(strings)
+    captioner = Captioner(str(folder))
+    assert captioner.prompter.form == "text" and "<2.5 seconds>" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
+
+
+@pytest.mark.parametrize("builder", [qwen3_vl, llava_onevision], ids=lambda builder: builder.__name__)
+def test_a_folder_of_videos_is_captioned(tiny, tmp_path, builder):
+    from v2t.caption.run import run
+    from v2t.caption.settings import CaptionConfig
+    from v2t.video.encode import encode
+    from v2t.world.render import render
+    from v2t.world.sampler import sample_scene
+
+    (tmp_path / "clips").mkdir()
+    for i in range(4):
+        scene = sample_scene("train", 5, i)
+        encode(render(scene, size=(32, 48), fps=12)[:14], tmp_path / "clips" / f"{i}.mp4", 24000 / 1001)
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for batch in (1, 4):
+        config = CaptionConfig(
+            model=str(tiny(builder)), prompt=PROMPT, max_new_tokens=6, batch_size=batch, workers=1, device="cpu"
+        )
+        found = rows.setdefault(batch, [])
+        run([str(tmp_path / "clips")], tmp_path / str(batch), config, emit=found.append)
+    kept = ("id", "status", "caption", "frame_times_s", "model", "revision")
+    one, four = ([{key: row[key] for key in kept} for row in sorted(rows[n], key=lambda r: r["id"])] for n in (1, 4))
+    assert one == four and [row["status"] for row in one] == ["ok"] * 4
+    assert one[0]["model"] == builder.__name__ and len(one[0]["revision"]) == 12
+    second = 11 if builder is qwen3_vl else 1  # on screen half a second in, or one of eight evenly over 14
+    assert one[0]["frame_times_s"][1] == pytest.approx(second * 1001 / 24000, abs=1e-4)

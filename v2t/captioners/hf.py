@@ -65,6 +65,7 @@ class Captioner:
         self._config = self.source.config()
         self.source.model_class(self._config)
         text = self._config.get_text_config(decoder=True)
+        self._has_decoder_start = bool(self._config.is_encoder_decoder or text.is_encoder_decoder)
         video_token = getattr(self._config, "video_token_id", getattr(self._config, "video_token_index", None))
         self.prompter = Prompter(self.source.processor(), getattr(text, "max_position_embeddings", None), video_token)
         self.spec = self.prompter.spec()
@@ -140,7 +141,7 @@ class Captioner:
         # Some models give the prompt back before the answer, some the answer alone.
         if generated.shape[1] >= length and torch.equal(generated[:, :length], prompt):
             generated = generated[:, length:]  # (B, L_new)
-        elif self._config.is_encoder_decoder:
+        elif self._has_decoder_start:
             generated = generated[:, 1:]  # without the decoder's start token
         rows = zip(conversations, generated.tolist(), strict=True)
         return [self._output(conversation, ids) for conversation, ids in rows]
@@ -213,8 +214,8 @@ class Captioner:
         made = quantization(_QUANTIZE[kind])
         made_by = self.source.model_class(self._config)
         with torch.device("meta"):
-            empty = getattr(made_by, "from_config", made_by._from_config)(self._config)
-        made.llm_int8_skip_modules = _beside(empty, empty.get_decoder())
+            empty = (getattr(made_by, "from_config", None) or made_by._from_config)(self._config)
+        made.llm_int8_skip_modules = _beside(empty, empty.get_decoder()) or None
         return made
 
 

@@ -168,9 +168,10 @@ class Prompter:
 
     def _plain_text(self, conversation: Conversation) -> str:
         """A prompt for a checkpoint without chat template: the words alone, or question and answer in turns."""
+        token = self._token if self._by_name else ""
         blocks = []
         for message in conversation:
-            before = [p.get("text") or (self._token if self._by_name else "") for p in self._parts(message)]
+            before = [part.get("text", token).strip() for part in self._parts(message)]
             blocks.append("\n".join([*filter(None, before), self._safe(message.text)]))
         if len(blocks) == 1:
             return blocks[0]
@@ -209,18 +210,17 @@ class Prompter:
         can_video = self._video is not None
         if not template or not self._by_name and can_video:
             return "plain", can_video
-        for kind in ("video", "image"):
-            if kind == "video" and not can_video:
-                continue
+        for form, kind in (("parts", "video"), ("parts", "image"), ("text", "video"), ("text", "image")):
             token = str(getattr(self.processor, f"{kind}_token", None) or "")
-            for form in ("parts", "text"):
-                content = [{"type": kind}, {"type": "text", "text": "what"}] if form == "parts" else f"{token}\nwhat"
-                try:
-                    text = self._render([{"role": "user", "content": content}])
-                except ItemError:
-                    continue
-                if "what" in text and "'type'" not in text and token and text.count(token) == 1:
-                    return form, kind == "video"
+            if not token or (kind == "video" and not can_video):
+                continue
+            content = [{"type": kind}, {"type": "text", "text": "what"}] if form == "parts" else f"{token}\nwhat"
+            try:
+                text = self._render([{"role": "user", "content": content}])
+            except ItemError:
+                continue
+            if "what" in text and "'type'" not in text and text.count(token) == 1:
+                return form, kind == "video"
         return "plain", can_video
 
     def _probe(self) -> None:
@@ -298,7 +298,6 @@ def _pictures(frames: Frames) -> list[Image]:
 
 
 def _in_words(times: np.ndarray, duration_s: float) -> str:
+    shown = "One frame of it is" if len(times) == 1 else f"{len(times)} frames of it are"
     listed = ", ".join(f"{time:.2f} s" for time in times)
-    if len(times) == 1:
-        return f"The video lasts for {duration_s:.2f} seconds. One frame of it is shown, at {listed}.\n"
-    return f"The video lasts for {duration_s:.2f} seconds. {len(times)} frames of it are shown, at {listed}.\n"
+    return f"\nThe video lasts for {duration_s:.2f} seconds. {shown} shown, at {listed}.\n"

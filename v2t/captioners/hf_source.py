@@ -55,7 +55,7 @@ class Source:
             _refuse_pickles(folder)
             return cls(model=model, folder=folder, revision=_revision(folder), local=True, trust=trust)
         patterns = (*_PAPERS, "*.py") if trust else _PAPERS
-        folder = _download(model, revision, patterns, lambda found: (found / "config.json").exists())
+        folder = _download(model, revision, patterns, _has_papers)
         return cls(model=model, folder=folder, revision=folder.name, local=False, trust=trust)
 
     @property
@@ -72,6 +72,8 @@ class Source:
         """
         from transformers import CONFIG_MAPPING, AutoConfig
         from transformers import __version__ as version
+
+        import v2t.model  # noqa: F401  registers this project's own classes, which may be on the hub too
 
         raw = _read_json(self.folder / "config.json")
         kind = raw.get("model_type")
@@ -97,14 +99,14 @@ class Source:
         Raises:
             MissingDependencyError: TORCHVISION or PACKAGE, it needs a package that is not there; MODEL, no processor.
         """
-        from transformers import AutoProcessor
-
         try:
+            from transformers import AutoProcessor
+
             return AutoProcessor.from_pretrained(self.folder, **self.loading)
         except (ImportError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
             if "torchvision" in str(error).lower():
                 raise MissingDependencyError(
-                    f"the processor of {self.model} needs torchvision, built for this torch: {_first(error)}",
+                    f"the processor of {self.model} needs torchvision, built for this torch: {_first(error, 160)}",
                     code="TORCHVISION",
                     hint="pip install torchvision, from the same place as torch; v2t doctor says what is installed",
                 ) from error
@@ -194,6 +196,12 @@ def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole
     )
 
 
+def _has_papers(folder: Path) -> bool:
+    """Whether configuration, processor and tokenizer are there: a download may have been broken off."""
+    wanted = ("config.json", "*processor_config.json", "tokenizer*")
+    return all(any(folder.glob(pattern)) for pattern in wanted)
+
+
 def _has_weights(folder: Path) -> bool:
     """Whether every file that the index names is there, or the one file of a model without index."""
     index = folder / "model.safetensors.index.json"
@@ -214,7 +222,6 @@ def _refuse_pickles(folder: Path) -> None:
         )
 
 
-def _first(error: BaseException) -> str:
-    """The first lines of an error in one: transformers explains at length."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines)[:400]}"
+def _first(error: BaseException, length: int = 400) -> str:
+    """The beginning of an error in one line: transformers explains at length."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:length]}"
