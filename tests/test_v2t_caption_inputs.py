@@ -262,7 +262,9 @@ def test_a_bucket_is_captioned_as_a_folder_is(bucket, tmp_path, monkeypatch):
         return caption.run(list(paths), out, replace(config, **options), captioner=Captioner())
 
     summary = run("memory://bucket/clips")
-    assert (summary.num_captioned, [f["code"] for f in summary.failures]) == (2, ["NOT_MEDIA"])
+    [failure] = summary.failures
+    assert summary.num_captioned == 2 and failure["code"] == "NOT_MEDIA"
+    assert "memory://bucket/clips/x/c.mp4" in failure["message"] and "v2t-remote" not in failure["message"]
     assert (out / "x/b.txt").read_text() == (out / "a.txt").read_text() == "Frames of 2x16x24x3.\n"
     rows = [json.loads(line) for line in (out / "captions.jsonl").read_text().splitlines()]
     assert [row["path"] for row in rows] == ["a.mp4", "x/b.MOV", "x/c.mp4"]

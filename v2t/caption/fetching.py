@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2t.base.address import is_url, url_path
+from v2t.base.address import is_url, shown, url_path
 from v2t.base.errors import ItemError
 from v2t.base.remote import fetch, size_of
 
@@ -174,7 +174,11 @@ class Fetching:
             if not is_url(path):
                 return work(path)
             with self._cache.local(path, self._sizes.get(path, -1)) as local:
-                return work(local)
+                try:
+                    return work(local)
+                except ItemError as error:  # it speaks of the copy, whose name says nothing to anybody
+                    message = error.message.replace(str(local), shown(path))
+                    raise ItemError(message, code=error.code, hint=error.hint) from error
 
         return self._executor.submit(run)
 
