@@ -78,6 +78,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="decoders to try (default: decord,torchcodec,pyav)",
     )
+    _add_choice(parser.add_argument_group("which clips"))
+    add("--seed", type=int, help="for --sample and models that draw (default: 0)")
+    add("--resume", action="store_true", help="go on where an earlier run stopped, which is always done")
+    add("--overwrite", action="store_const", const=True, help="caption again what is done; edited captions stay")
+    add("--overwrite-edited", action="store_const", const=True, help="caption again even what a person edited")
+    add("--retry-failed", action="store_const", const=True, help="try again what failed before")
+    add("--dry-run", action="store_const", const=True, help="say what would be done; write nothing")
+    add("--json", action="store_true", help="records and, last, the summary as JSON lines on stdout")
+    add_layers(parser)
+
+
+def _add_choice(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--list", action="append", dest="lists", metavar="FILE", help="file with one path a line, or NUL-separated")
     add("--root", metavar="DIR", help="names are relative to this folder")
     add("--include", action="append", metavar="PATTERN", help="only clips whose name fits; may be given again")
@@ -96,14 +109,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lease", type=float, dest="lease_s", metavar="SECONDS", help="a silent process loses its part (default: 300)")
     add("--limit", type=int, metavar="N", help="only the first N clips")
     add("--sample", type=int, metavar="N", help="only N clips at random (by --seed)")
-    add("--seed", type=int, help="for --sample and models that draw (default: 0)")
-    add("--resume", action="store_true", help="go on where an earlier run stopped, which is always done")
-    add("--overwrite", action="store_const", const=True, help="caption again what is done; edited captions stay")
-    add("--overwrite-edited", action="store_const", const=True, help="caption again even what a person edited")
-    add("--retry-failed", action="store_const", const=True, help="try again what failed before")
-    add("--dry-run", action="store_const", const=True, help="say what would be done; write nothing")
-    add("--json", action="store_true", help="records and, last, the summary as JSON lines on stdout")
-    add_layers(parser)
 
 
 def run(args: argparse.Namespace) -> int:
