@@ -184,34 +184,26 @@ def llava() -> tuple[Any, Any]:
 # fmt: on
 
 
-def in_words(times: list[float]) -> list[str]:
-    return [f"{time:.2f} s" for time in times]
-
-
-def in_minutes(times: list[float]) -> list[str]:
-    return [f"00:{int(time):02d}" for time in times]
-
-
 def of_pairs(times: list[float]) -> list[str]:
     times = times + times[-1:] * (len(times) % 2)
     return [f"{(a + b) / 2:.1f}" for a, b in zip(times[::2], times[1::2], strict=True)]
 
 
+def at_rate(fps: float, most: int) -> SampleSpec:
+    return SampleSpec(sampler="fps", fps=fps, max_frames=most)
+
+
 # Of each type: how its prompt writes times and what the true times must look like there; the frames it wants.
-WORDS = (r"([\d.]+ s)\b[,.]", in_words)
+WORDS = (r"([\d.]+ s)\b[,.]", lambda times: [f"{time:.2f} s" for time in times])
 PROMPTS = {
-    qwen2_5_vl: (*WORDS, {"sampler": "fps", "fps": 2.0, "max_frames": 204}),
-    qwen3_vl: (r"<([\d.]+) seconds>", of_pairs, {"sampler": "fps", "fps": 2.0, "max_frames": 192}),
-    llava_onevision: (*WORDS, {"num_frames": 8}),
-    video_llava: (*WORDS, {"num_frames": 8}),
-    smolvlm: (r"Frame from ([\d:]+):", in_minutes, {"sampler": "fps", "fps": 1.0, "max_frames": 6}),
-    internvl: (*WORDS, {"num_frames": 5}),
-    video_llama_3: (
-        r"Time ([\d.]+)s:",
-        lambda times: [f"{time:.1f}" for time in times],
-        {"sampler": "fps", "fps": 2.0, "max_frames": 9},
-    ),
-    instructblipvideo: (*WORDS, {"num_frames": 4}),
+    qwen2_5_vl: (*WORDS, at_rate(2.0, 99)),
+    qwen3_vl: (r"<([\d.]+) seconds>", of_pairs, at_rate(2.0, 192)),
+    llava_onevision: (*WORDS, SampleSpec(num_frames=8)),
+    video_llava: (*WORDS, SampleSpec(num_frames=8)),
+    smolvlm: (r"Frame from ([\d:]+):", lambda times: [f"00:{int(time):02d}" for time in times], at_rate(1.0, 6)),
+    internvl: (*WORDS, SampleSpec(num_frames=5)),
+    video_llama_3: (r"Time ([\d.]+)s:", lambda times: [f"{time:.1f}" for time in times], at_rate(2.0, 9)),
+    instructblipvideo: (*WORDS, SampleSpec(num_frames=4)),
 }
 NEEDS = {smolvlm: ("torchvision", "num2words"), llava: ()}
 NTSC = [k * 1001 / 24000 for k in (0, 11, 24, 37, 51)]  # 23.976 frames a second
@@ -294,21 +286,16 @@ def test_times_in_the_prompt_are_the_frames_own(loaded, builder, times):
 
 
 @pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
-def test_any_number_of_frames_is_answered(loaded, builder):
+def test_any_number_of_frames_is_answered_and_one_is_wanted(loaded, builder):
     captioner = loaded(builder)
-    find, written, _ = PROMPTS[builder]
+    find, written, wanted = PROMPTS[builder]
+    assert captioner.spec == wanted
+    assert captioner.frame_size == ((16, 16) if builder in (llava_onevision, internvl, instructblipvideo) else None)
     for num in (1, 2, 3):
         conversation = asked(PROMPT, clip(NTSC[:num]))
         assert captioner.answer([conversation], Decoding(max_new_tokens=2))[0].tokens
         found = re.findall(find, prompt(captioner, conversation))
         assert sorted(set(found)) == sorted(set(written(NTSC[:num])))
-
-
-@pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
-def test_the_checkpoint_says_what_frames_it_wants(loaded, builder):
-    captioner = loaded(builder)
-    assert captioner.spec == SampleSpec(**PROMPTS[builder][2])
-    assert captioner.frame_size == ((16, 16) if builder in (llava_onevision, internvl, instructblipvideo) else None)
 
 
 def test_positions_of_qwen2_5_vl_follow_the_true_rate(loaded):
@@ -336,8 +323,7 @@ def test_the_answers_are_those_of_plain_transformers(loaded, tiny):
 def test_a_model_for_pictures_gets_frames_with_their_times_before_them(loaded):
     captioner = loaded(llava)
     assert not captioner.prompter.takes_video and captioner.spec.num_frames == 8
-    picture = "<image>" * 4
-    before = "".join(f"{time:.2f} s: {picture}" for time in VARIABLE)
+    before = "".join(f"{time:.2f} s: " + "<image>" * 4 for time in VARIABLE)
     assert f"{before}{PROMPT}" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
     conversations = [asked(PROMPT, clip(seed=seed)) for seed in range(3)]
     three = captioner.answer(conversations, Decoding(max_new_tokens=4))
@@ -400,9 +386,8 @@ def test_a_folder_of_videos_is_captioned(tiny, tmp_path, builder):
         encode(render(scene, size=(32, 48), fps=12)[:14], tmp_path / "clips" / f"{i}.mp4", 24000 / 1001)
     rows: dict[int, list[dict[str, Any]]] = {}
     for batch in (1, 4):
-        config = CaptionConfig(
-            model=str(tiny(builder)), prompt=PROMPT, max_new_tokens=6, batch_size=batch, workers=1, device="cpu"
-        )
+        how = {"prompt": PROMPT, "max_new_tokens": 6, "batch_size": batch, "workers": 1, "device": "cpu"}
+        config = CaptionConfig(model=str(tiny(builder)), **how)
         found = rows.setdefault(batch, [])
         run([str(tmp_path / "clips")], tmp_path / str(batch), config, emit=found.append)
     kept = ("id", "status", "caption", "frame_times_s", "model", "revision")

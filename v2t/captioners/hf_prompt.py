@@ -2,12 +2,9 @@
 
 In: `Conversation`s whose videos are `Frames`; a processor. Out: its tensors. What a processor can do is found out by
 asking it, when it is opened: does its chat template take videos or only pictures, does its prompt say when each frame
-is shown, does it take any number of frames. Frames go in as they are, never sampled again.
-
-Times. Processors compute the time of a frame as `frames_indices / fps`, whole or rounded to a tenth. Ours are counted
-in milliseconds (fps 1000; fractions of one are kept), which is exact at 23.976 frames a second and at a variable rate
-alike. Where a prompt says nothing of times they are written in words, as LLaVA-Video does (arXiv:2410.02713); frames
-that go in as pictures have their times before them. Letters: T frames, H W pixels, L tokens.
+is shown, does it take any number of frames. Frames go in as they are, never sampled again. Where a prompt says nothing
+of times, they are written in words; frames that go in as pictures have their times before them.
+Letters: B conversations, T frames, L tokens.
 """
 
 from __future__ import annotations
@@ -15,19 +12,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from v2t.base.errors import ItemError, UsageError
 from v2t.captioners import Conversation, Message, asked
+from v2t.captioners.hf_times import Shown
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_TICKS = 1000.0  # a second in `VideoMetadata`; some processors compute int(1000 / fps), which a finer grid makes 0
 _ANSWER = 512  # tokens of a prompt's room that are left for question and answer when frames are counted out
 _PROBE = (360, 640)
 _FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that do not say what they want
@@ -63,9 +57,17 @@ class Prompter:
             tokenizer.pad_token = tokenizer.eos_token
         if self._video is not None:
             self._video.do_sample_frames = False
+        if not processor.chat_template:
+            processor.chat_template = getattr(tokenizer, "chat_template", None)
         self._by_name = "videos" in inspect.signature(type(processor).__call__).parameters
         self.form, self.takes_video = self._read_template()
-        self._probe()
+        try:
+            self._probe()
+        except Exception as error:  # whatever a processor does with a plain clip, it would do with every clip
+            raise UsageError(
+                f"a {type(processor).__name__} cannot take a plain clip: {type(error).__name__}: {error}",
+                code="NOT_A_CAPTIONER",
+            ) from error
 
     def encode(self, conversations: Sequence[Conversation]) -> Any:
         """A `BatchFeature` of left-padded tensors: input_ids (B, L), attention_mask (B, L), pixels and what else.
@@ -81,16 +83,21 @@ class Prompter:
         if start and self.form != "plain" and all(text.startswith(start) for text in texts):
             given["add_special_tokens"] = False
         if any(shown) and not self.takes_video:
-            given["images"] = [[picture for frames in videos for picture in _pictures(frames)] for videos in shown]
+            given["images"] = [[picture for video in videos for picture in video.pictures()] for videos in shown]
         elif any(shown) and self._by_name:
-            given["videos"] = [frames.pixels for videos in shown for frames in videos]
-            metadata = [_metadata(frames) for videos in shown for frames in videos]
+            given["videos"] = [video.pixels for videos in shown for video in videos]
+            metadata = [video.metadata() for videos in shown for video in videos]
             given["videos_kwargs"] = {"video_metadata": metadata, "do_sample_frames": False}
         elif any(shown):
             if any(len(videos) != 1 for videos in shown):
                 raise ItemError("this model takes exactly one video at a time", code="PROMPT_REFUSED")
             given["images"] = [videos[0].pixels for videos in shown]
-        encoded = self.processor(**given)
+        try:
+            encoded = self.processor(**given)
+        except ValueError as error:
+            raise ItemError(
+                f"the model's processor refuses the conversation: {error}", code="PROMPT_REFUSED"
+            ) from error
         longest = int(encoded["attention_mask"].sum(-1).max())
         if self.positions is not None and longest >= self.positions:
             raise ItemError(
@@ -155,15 +162,14 @@ class Prompter:
         """What stands before the words of a message: its videos, or their pictures, and their times."""
         parts: list[dict[str, str]] = []
         for video in message.videos:
-            frames = self._fit(video)
-            times = _times(frames)
+            shown = self._fit(video)
             if not self.takes_video:
-                for time in times:
+                for time in shown.times_s:
                     parts += [{"type": "text", "text": f"{time:.2f} s: "}, {"type": "image"}]
                 continue
             parts.append({"type": "video"})
             if not self.says_times:
-                parts.append({"type": "text", "text": _in_words(times, frames.duration_s)})
+                parts.append({"type": "text", "text": shown.in_words()})
         return parts
 
     def _plain_text(self, conversation: Conversation) -> str:
@@ -206,9 +212,8 @@ class Prompter:
 
     def _read_template(self) -> tuple[str, bool]:
         """Which form of content the chat template takes, and whether it takes videos."""
-        template = self.processor.chat_template or getattr(self.processor.tokenizer, "chat_template", None)
         can_video = self._video is not None
-        if not template or not self._by_name and can_video:
+        if not self.processor.chat_template or (can_video and not self._by_name):
             return "plain", can_video
         for form, kind in (("parts", "video"), ("parts", "image"), ("text", "video"), ("text", "image")):
             token = str(getattr(self.processor, f"{kind}_token", None) or "")
@@ -227,77 +232,32 @@ class Prompter:
         """Ask the processor with noise: does the prompt change with the times, and does it grow with the frames?"""
         noise = np.random.default_rng(0).integers(0, 256, (8, *_PROBE, 3), dtype=np.uint8)
 
-        def ids(times: Sequence[float]) -> list[int]:
-            frames = Frames(noise[: len(times)], np.array(times), duration_s=100.0, fps=1.0)
-            positions, self.positions = self.positions, None
-            try:
-                return list(self.encode([asked("what", frames)])["input_ids"][0].tolist())
-            finally:
-                self.positions = positions
+        def clip(*times: float) -> Frames:
+            return Frames(noise[: len(times)], np.array(times), duration_s=100.0, fps=1.0)
 
+        def ids(*times: float) -> list[int]:
+            return list(self.encode([asked("what", clip(*times))])["input_ids"][0].tolist())
+
+        positions, self.positions = self.positions, None  # the probe may be longer than a prompt of the right size
         self.says_times = True  # so that words do not make the difference
-        four, other = ids((0, 10, 20, 60)), ids((0, 30, 40, 60))
-        eight = ids((0, 10, 20, 60, 61, 62, 63, 64))
-        self.says_times = four != other
+        four, eight = ids(0, 10, 20, 60), ids(0, 10, 20, 60, 61, 62, 63, 64)
+        self.says_times = four != ids(0, 30, 40, 60)
+        self.positions = positions
         self.tokens_per_frame = (len(eight) - len(four)) / 4
         queries = getattr(self.processor, "num_query_tokens", None)
         if self.tokens_per_frame == 0 and queries and self.video_token_id is not None:
             self.fixed_frames = four.count(self.video_token_id) // queries
+        if self.takes_video and not self.says_times:
+            four, eight = (Shown.of(clip(*range(num))).in_words() for num in (4, 8))
+            words = self.processor.tokenizer([four, eight])["input_ids"]
+            self.tokens_per_frame += (len(words[1]) - len(words[0])) / 4
 
-    def _fit(self, frames: Frames) -> Frames:
-        """The frames in a number that the model takes. Only a repeated last frame is ever added."""
+    def _fit(self, frames: Frames) -> Shown:
+        """The frames in a number that the model takes. Only a last frame is ever repeated, to fill up."""
         have = len(frames)
         least = getattr(self._video, "temporal_patch_size", None) or 1
         if self.fixed_frames is not None:
-            picked = np.round(np.linspace(0, have - 1, self.fixed_frames)).astype(int)
-        elif self.takes_video and have < least:
-            picked = np.minimum(np.arange(least), have - 1)
-        else:
-            return frames
-        return _picked(frames, picked)
-
-
-class _Picked(Frames):
-    """Frames of which one may stand there twice."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "times_s", np.asarray(self.times_s, dtype=np.float64))
-
-
-def _picked(frames: Frames, picked: np.ndarray) -> Frames:
-    return _Picked(frames.pixels[picked], frames.times_s[picked], frames.duration_s, frames.fps, start_s=frames.start_s)
-
-
-def _times(frames: Frames) -> np.ndarray:
-    """Seconds (T,) from the start of the clip or window; the frame on screen when a window opens began before it."""
-    return np.maximum(frames.relative_times_s, 0.0)
-
-
-def _metadata(frames: Frames) -> Any:
-    """`VideoMetadata` whose `timestamps` are the frames' true times and whose `sampled_fps` is their true rate."""
-    from transformers.video_utils import VideoMetadata
-
-    times = _times(frames)
-    num = len(times)
-    gap_s = (times[-1] - times[0]) / (num - 1) if num > 1 and times[-1] > times[0] else frames.duration_s / num
-    return VideoMetadata(
-        total_num_frames=max(1, round(num * gap_s * _TICKS)),
-        fps=_TICKS,
-        height=frames.size[0],
-        width=frames.size[1],
-        duration=float(frames.duration_s),
-        video_backend=frames.decoder,
-        frames_indices=[float(time * _TICKS) for time in times],
-    )
-
-
-def _pictures(frames: Frames) -> list[Image]:
-    from PIL import Image
-
-    return [Image.fromarray(pixels) for pixels in frames.pixels]
-
-
-def _in_words(times: np.ndarray, duration_s: float) -> str:
-    shown = "One frame of it is" if len(times) == 1 else f"{len(times)} frames of it are"
-    listed = ", ".join(f"{time:.2f} s" for time in times)
-    return f"\nThe video lasts for {duration_s:.2f} seconds. {shown} shown, at {listed}.\n"
+            return Shown.of(frames, np.round(np.linspace(0, have - 1, self.fixed_frames)).astype(int))
+        if self.takes_video and have < least:
+            return Shown.of(frames, np.minimum(np.arange(least), have - 1))
+        return Shown.of(frames)
