@@ -147,7 +147,7 @@ class Memory:
     def _take(self, windows: Sequence[Window], journal: Journal, advance: Callable[[int, int], None]) -> None:
         """Look at windows and write down what happens in them; one that cannot be read is told and left for later."""
         size = max(self.config.batch_size, self.captioner.concurrency)
-        looks = self.film.looks(windows, ahead=2 * size)
+        looks = self.film.looks(windows, ahead=size)
         decoding = Decoding(
             max_new_tokens=self.style.max_new_tokens, temperature=self.config.temperature, seed=self.config.seed
         )

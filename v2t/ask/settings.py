@@ -57,7 +57,7 @@ class AskConfig:
     max_new_tokens: int = 256
     temperature: float = 0.0
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int = 8
     frames: int | None = None
     workers: int = 1
     decoders: tuple[str, ...] = DECODERS

@@ -47,8 +47,7 @@ class Viewer:
         self._pool = self._stack.enter_context(
             DecoderPool(self.config.workers, self.config.limits, decoders=self.config.decoders)
         )
-        # The weights load in a thread while the video is probed, and in a chat while the user types.
-        self._loading = self._stack.enter_context(ThreadPoolExecutor(1)).submit(self._captioner.load)
+        self._thread = self._stack.enter_context(ThreadPoolExecutor(1))
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -59,7 +58,16 @@ class Viewer:
         spec = self._captioner.spec
         if self.config.frames is not None:
             spec = replace(spec, num_frames=self.config.frames)
-        return Film(path, self._pool, spec, self._captioner.frame_size, window_s(self.config, self._captioner))
+        film = Film(path, self._pool, spec, self._captioner.frame_size, window_s(self.config, self._captioner))
+        self._load()
+        return film
+
+    def _load(self) -> Future[None]:
+        # In a thread: the frames of the first question are decoded meanwhile, or the user types it. Not before there
+        # is a video, so that a wrong path is told at once.
+        if self._loading is None:
+            self._loading = self._thread.submit(self._captioner.load)
+        return self._loading
 
     @property
     def captioner(self) -> CaptionerLike:
@@ -68,9 +76,7 @@ class Viewer:
         Raises:
             MissingDependencyError: the model does not load.
         """
-        if self._loading is None:
-            raise RuntimeError("use the viewer as a context manager")
-        self._loading.result()
+        self._load().result()
         return self._captioner
 
     @property
