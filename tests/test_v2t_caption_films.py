@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 class Pool:
     """Decodes a text file `{"s": seconds, "cuts": [...], "broken": [starts], "code": ...}` as a film."""
 
+    looked: list[str] = []  # files whose cuts were looked for
+
     def __init__(self, num_workers=1, limits=None, decoders=()) -> None:
         pass
 
@@ -46,6 +48,7 @@ class Pool:
         return SimpleNamespace(duration_s=json.loads(Path(path).read_text())["s"])
 
     def cuts(self, path, start_s, end_s):
+        Pool.looked.append(Path(path).name)
         return json.loads(Path(path).read_text()).get("cuts", [])
 
     def submit(self, path, spec, size):
@@ -180,6 +183,25 @@ def test_a_broken_run_goes_on_inside_the_film(tmp_path):
         go(source, out, Dying(), batch_size=2, overwrite=True, style="detailed")
     film(source / "a.mp4", 100, other=1)  # another film now: what was seen of the first is nothing to it
     assert len(go(source, out, overwrite=True, style="detailed")[1].asked) == 10
+
+
+def test_scenes_are_looked_for_once(tmp_path):
+    source, out = film(tmp_path / "clips/a.mp4", 60, cuts=[10.0, 25.0, 40.0]), tmp_path / "out"
+
+    class Dying(Captioner):
+        def answer(self, conversations, decoding):
+            if self.batches:
+                raise Stop
+            return super().answer(conversations, decoding)
+
+    Pool.looked.clear()
+    with pytest.raises(Stop):
+        go(source, out, Dying(), batch_size=1, parts="scene:20")
+    _, captioner, rows = go(source, out, parts="scene:20")
+    assert Pool.looked == ["a.mp4"] and captioner.asked == [10, 25, 40] and len(rows[0]["segments"]) == 4
+    film(source / "a.mp4", 61, cuts=[30.5])
+    _, _, rows = go(source, out, parts="scene:40")
+    assert Pool.looked == ["a.mp4"] * 2 and [s["start_s"] for s in rows[0]["segments"]] == [0, 30.5]
 
 
 def test_a_run_that_only_lacked_the_record_asks_nothing(tmp_path, monkeypatch):

@@ -65,7 +65,9 @@ class Ahead:
         num_workers: children that decode; each is kept busy.
         stopped: asked between steps; once true, nothing more is begun and the iterator ends.
         parts: how clips are parted.
-        begin: makes the film of a clip and its parts, with what is done of it already.
+        begin: makes the film of a clip, with what is done of it already; given its parts and, where they were looked
+            for now, its cuts.
+        known_cuts: the cuts of a clip whose scenes an earlier run looked for, or None; called from threads.
     """
 
     pool: Pool
@@ -75,10 +77,11 @@ class Ahead:
     num_workers: int
     stopped: Callable[[], bool] = lambda: False
     parts: PartSpec = field(default_factory=PartSpec)
-    begin: Callable[[Clip, list[Part]], Film] | None = None
+    begin: Callable[[Clip, list[Part], list[float] | None], Film] | None = None
+    known_cuts: Callable[[Clip], list[float] | None] = lambda clip: None
     wait_s: float = 0.0
     _ready: deque[Piece] = field(default_factory=deque)
-    _plans: dict[Future[list[Part]], Clip] = field(default_factory=dict)
+    _plans: dict[Future[tuple[list[Part], list[float] | None]], Clip] = field(default_factory=dict)
     _pending: dict[Future[Frames], Piece] = field(default_factory=dict)
     _groups: dict[tuple[int, ...], list[tuple[Piece, Frames]]] = field(default_factory=dict)
     _bytes_each: float = 1.0  # the largest decoded piece so far
@@ -135,25 +138,29 @@ class Ahead:
     def _has_whole(self) -> bool:
         return bool(self._ready) and self.parts.kind == "whole"
 
-    def _plan(self, clip: Clip) -> list[Part]:
-        """The parts of a clip; in a thread, for finding the scenes of a film may take minutes."""
+    def _plan(self, clip: Clip) -> tuple[list[Part], list[float] | None]:
+        """The parts of a clip, and its cuts when they are new; in a thread, for looking for them may take minutes."""
         start_s = clip.start_s or 0.0
         duration_s = self.pool.probe(clip.file).duration_s
         end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
-        cuts_s = self.pool.cuts(clip.file, clip.start_s, clip.end_s) if self.parts.kind == "scene" else []
-        return plan_parts(self.parts, max(0.0, end_s - start_s), cuts_s, start_s)
+        known: list[float] | None = []
+        found: list[float] | None = None
+        if self.parts.kind == "scene":
+            known = self.known_cuts(clip)
+            found = self.pool.cuts(clip.file, clip.start_s, clip.end_s) if known is None else None
+        return plan_parts(self.parts, max(0.0, end_s - start_s), known or found or [], start_s), found
 
     def _planned(self) -> Iterator[Batch]:
         for future in [future for future in self._plans if future.done()]:
             clip = self._plans.pop(future)
             try:
-                parts = future.result()
+                parts, cuts_s = future.result()
             except ItemError as error:
                 yield Batch(failed=(Piece(clip), error))
                 continue
             if self.begin is None:
                 raise ValueError("parts need a way to begin a film")
-            film = self.begin(clip, parts)
+            film = self.begin(clip, parts, cuts_s)
             pieces = [Piece(clip, film, number) for number in film.missing()]
             self._ready.extend(pieces)
             if not pieces:

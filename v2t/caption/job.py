@@ -26,7 +26,7 @@ from v2t.caption.answers import Answer, Answers
 from v2t.caption.clip import Clip
 from v2t.caption.fetching import Cache, Fetching
 from v2t.caption.films import Film, Piece
-from v2t.caption.ledger import Record, source_of
+from v2t.caption.ledger import Record, cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import Part
 from v2t.caption.record import Question
@@ -94,6 +94,7 @@ class Job:
                 self.stop,
                 self.question.parts,
                 self._begin,
+                self.folder.ledger.cuts_of,
             )
             for batch in ahead.batches(todo):
                 self._take(batch)
@@ -115,9 +116,11 @@ class Job:
 
     # ---- asking
 
-    def _begin(self, clip: Clip, parts: list[Part]) -> Film:
+    def _begin(self, clip: Clip, parts: list[Part], cuts_s: list[float] | None) -> Film:
         """The film of a clip, with the parts that an earlier run finished."""
         film = Film(clip, parts, self.question.settings_key, source_of(clip))
+        if cuts_s is not None and len(parts) > 1:
+            self._entries.append(cuts_entry(clip, film.source, cuts_s))
         if len(parts) > 1 and not self.config.overwrite:
             found = self.folder.ledger.parts_of(clip, film.settings)
             for number, part in enumerate(parts):

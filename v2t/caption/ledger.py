@@ -2,9 +2,9 @@
 
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
-that is captioned in parts, see `v2t.caption.films`), `settings` (what a key stands for), `source` (a new date of the
-same content), `set` (the content's key of a one-per-run file), `keys` (more contents that were written for a clip),
-`merged` (how much of another journal was taken over).
+that is captioned in parts, see `v2t.caption.films`), `cuts` (where such a clip's scenes change), `settings` (what a key
+stands for), `source` (a new date of the same content), `set` (the content's key of a one-per-run file), `keys` (more
+contents that were written for a clip), `merged` (how much of another journal was taken over).
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class Ledger:
         self.known: dict[str, Known] = {}
         # clip id -> (start_s, end_s) -> where the newest entry of that part is; for clips that are not done with
         self.parts: dict[str, dict[tuple[float, float], tuple[Journal, Place]]] = {}
+        self.cuts: dict[str, Entry] = {}  # clip id -> where its scenes change; for the same clips
         self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
         self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
         self.set_keys: set[str] = set()  # contents ever written to a one-per-run file
@@ -115,6 +116,13 @@ class Ledger:
             at: entry for at, entry in entries.items() if entry["settings"] == settings and str(entry["source"]) in good
         }
 
+    def cuts_of(self, clip: Clip) -> list[float] | None:
+        """Seconds at which the clip's scenes change, when an earlier run looked for them in this very video."""
+        entry = self.cuts.get(clip.id)
+        if entry is None or [entry["start_s"], entry["end_s"]] != [clip.start_s, clip.end_s]:
+            return None
+        return entry["cuts_s"] if _is_same(clip, entry["source"]) else None
+
     def folders(self) -> set[str]:
         """Relative paths of the folders that hold sidecars."""
         return {os.path.dirname(path) for known in self.known.values() for path in known.files.values()}
@@ -135,6 +143,7 @@ class Ledger:
         for clip_id, parts in other.parts.items():
             if holds(clip_id):
                 self.parts.setdefault(clip_id, {}).update(parts)
+        self.cuts |= {clip_id: entry for clip_id, entry in other.cuts.items() if holds(clip_id)}
 
     def _learn(self, entry: Entry, place: Place) -> None:
         kind = entry["kind"]
@@ -155,12 +164,15 @@ class Ledger:
                 has_failed_parts=is_partial,
             )
             if record["status"] == "ok" and not is_partial:
+                self.cuts.pop(record["id"], None)
                 self.parts.pop(record["id"], None)  # of the others what is done is wanted when they are tried again
             for path in files.values():
                 self.owners[path] = record["id"]
             self.is_ahead = True
         elif kind == "part":
             self.parts.setdefault(entry["id"], {})[entry["start_s"], entry["end_s"]] = self.journal, place
+        elif kind == "cuts":
+            self.cuts[entry["id"]] = entry
         elif kind == "source" and entry["id"] in self.known:
             self.known[entry["id"]].source = entry["source"]
         elif kind == "keys" and entry["id"] in self.known:
@@ -208,6 +220,12 @@ def clip_entry(
     at = round(time.time(), 3) if at is None else at
     head = {"kind": "clip", "at": at, "settings": settings, "source": source, "files": files, "keys": keys}
     return {**head, "record": record}
+
+
+def cuts_entry(clip: Clip, source: dict[str, Any], cuts_s: list[float]) -> Entry:
+    """The entry of a clip's cuts: looking for them takes as long as decoding all of it."""
+    window = {"start_s": clip.start_s, "end_s": clip.end_s}
+    return {"kind": "cuts", "id": clip.id, "source": source, **window, "cuts_s": cuts_s}
 
 
 def source_of(clip: Clip) -> dict[str, Any]:
