@@ -286,7 +286,7 @@ print(lines, seen)
 """
 
 
-@pytest.mark.parametrize("step", [37, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [37, pytest.param(7, marks=pytest.mark.slow)])
 def test_killed_at_any_line_a_set_is_whole_and_the_next_run_completes_it(tmp_path, step):
     (tmp_path / "tests_sets.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
     base = tmp_path / "base"
