@@ -88,34 +88,38 @@ class Watch(threading.Thread):
 
 def measure(film: Path, minutes: float, arguments: argparse.Namespace) -> dict[str, float]:
     """Caption one film; returns the figures."""
-    with tempfile.TemporaryDirectory() as out:
+    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile() as said:
         command = [sys.executable, "-c", "import sys; from v2t.cli import main; sys.exit(main())", "caption", str(film)]
         command += ["-o", out, "--parts", arguments.parts, "--model", arguments.model, "--style", arguments.style]
         command += ["--json", "--workers", "1", "--quiet"]
         root = str(Path(__file__).resolve().parents[1])
         environment = {**os.environ, "PYTHONPATH": root + os.pathsep + os.environ.get("PYTHONPATH", "")}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        process = subprocess.Popen(command, stdout=said, env=environment)
         watch = Watch(process.pid)
         watch.start()
-        journal, done, began, cpu_s = Path(out) / ".v2t" / "journal.jsonl", 0, 0.0, 0.0
-        while process.poll() is None and not done:  # what comes before the first parts is the start
+        journal, marks = Path(out) / ".v2t" / "journal.jsonl", []
+        while process.poll() is None:
             time.sleep(0.1)
             done = journal.read_bytes().count(b'"kind":"part"') if journal.exists() else 0
-            began, cpu_s = time.monotonic(), sum(watch.cpu_s.values())
-        lines = process.communicate()[0].splitlines()
-        seconds, cpu_s = time.monotonic() - began, sum(watch.cpu_s.values()) - cpu_s
+            if done and (not marks or done > marks[-1][0]):
+                marks = [*marks[:1], (done, time.monotonic(), sum(watch.cpu_s.values()))]
+        said.seek(0)
+        lines = said.read().splitlines()
         watch.over.set()
         watch.join()
     if process.returncode != 0:
         raise SystemExit(f"v2t caption ended with {process.returncode}")
+    if len(marks) < 2:
+        raise SystemExit(f"a film of {minutes:g} minutes is too short to be measured: it is one batch")
     summary = json.loads(lines[-1])
-    rest = minutes * (1 - done / summary["parts"])  # minutes of film captioned while the clock ran
+    (first, began, cpu_before), (last, ended, cpu_after) = marks[0], marks[-1]
+    rest = minutes * (last - first) / summary["parts"]  # minutes of film captioned while the clock ran
     return {
         "minutes": minutes,
         "parts": summary["parts"],
         "peak_mib": round(watch.peak / 2**20, 1),
-        "seconds_per_minute": round(seconds / rest, 3),
-        "cpu_s_per_minute": round(cpu_s / rest, 3),
+        "seconds_per_minute": round((ended - began) / rest, 3),
+        "cpu_s_per_minute": round((cpu_after - cpu_before) / rest, 3),
         "model_s_per_minute": round(summary["seconds_by_activity"]["model"] / minutes, 3),
     }
 
