@@ -15,7 +15,7 @@ import pytest
 from v2t import cli
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.captioners import Decoding, asked, choose, domain
-from v2t.captioners.local import Captioner
+from v2t.captioners.local import Captioner, pieces
 from v2t.video.encode import encode
 from v2t.video.frames import Frames
 
@@ -181,7 +181,7 @@ def test_the_command_captions_a_folder(model_folder, tmp_path, capsys):
     assert cli.main([*command[:-1], "--set", "batchsize=2"]) == 2
     assert "did you mean 'batch_size'" in capsys.readouterr().err
     assert cli.main([*command[:-1], "--style", "haiku"]) == 2
-    assert "choices: detailed, short, timed" in capsys.readouterr().err
+    assert "choices: detailed, notes, short, structured, tags, timed" in capsys.readouterr().err
     assert cli.main([*command[:-1], "--style", "timed"]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert cli.main(["caption", str(tmp_path / "nothing"), "--model", str(model_folder)]) == 4
@@ -200,3 +200,22 @@ def test_help_is_quick_and_imports_nothing_heavy():
         done = subprocess.run([sys.executable, "-c", script, *verb], capture_output=True, text=True)
         assert done.returncode == 0 and "usage: v2t" in done.stdout, done.stderr
         assert time.perf_counter() - start < 5  # half a second on a machine that is not shared
+
+
+def test_a_stream_joined_is_the_answer_and_a_stopped_one_ends_its_writer(captioner):
+    import threading
+
+    conversation, decoding = asked(PROMPT, clip(3)), Decoding(max_new_tokens=8)
+    whole = captioner.answer([conversation], decoding)[0].text
+    assert "".join(captioner.stream(conversation, decoding)).strip() == whole.strip()
+    before = threading.active_count()
+    stream = captioner.stream(conversation, Decoding(max_new_tokens=400))
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
+
+
+def test_an_error_while_streaming_reaches_the_reader(captioner):
+    with pytest.raises(ValueError, match="too much"):
+        for _ in pieces(lambda streamer: (_ for _ in ()).throw(ValueError("too much")), captioner._processor.tokenizer):
+            pass

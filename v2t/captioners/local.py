@@ -228,25 +228,45 @@ def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.nda
 
 
 def pieces(write: Callable[[Any], None], tokenizer: Any) -> Iterator[str]:
-    """What `write(streamer)` generates, in pieces of text as they come; an error of the writer is raised here."""
+    """What `write(streamer)` generates, in pieces of text as they come; an error of the writer is raised here.
+
+    Whoever stops reading stops the writer at its next token.
+    """
     from transformers import TextIteratorStreamer
 
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    class Streamer(TextIteratorStreamer):
+        wanted = True
+
+        def put(self, value: Any) -> None:
+            if not self.wanted:
+                raise _Unwanted
+            super().put(value)
+
+    streamer = Streamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     problems: list[BaseException] = []
 
     def work() -> None:
         try:
             write(streamer)
+        except _Unwanted:
+            return
         except BaseException as error:  # handed over to the reader's thread
             problems.append(error)
             streamer.end()
 
     writer = threading.Thread(target=work, daemon=True)
     writer.start()
-    yield from (piece for piece in streamer if piece)
-    writer.join()
+    try:
+        yield from (piece for piece in streamer if piece)
+    finally:
+        streamer.wanted = False
+        writer.join()
     if problems:
         raise problems[0]
+
+
+class _Unwanted(Exception):
+    """Nobody reads any more."""
 
 
 def _read_json(path: Path) -> dict[str, Any]:
