@@ -341,7 +341,7 @@ def test_several_turns_several_videos_or_none(loaded, builder):
     )
     text = prompt(captioner, turns)
     assert [text.index(m.text) for m in turns] == sorted(text.index(m.text) for m in turns)
-    mixed = [turns, asked("Hello?"), asked(PROMPT, clip(seed=4)), asked("And you?")]
+    mixed = [turns, asked("Hello?"), asked(PROMPT, clip(seed=4)), asked("And you?"), asked(PROMPT, clip(NTSC[:3]))]
     together = captioner.answer(mixed, Decoding(max_new_tokens=4))
     assert together == [captioner.answer([one], Decoding(max_new_tokens=4))[0] for one in mixed]
     assert len({output.text for output in together}) > 2
@@ -358,6 +358,7 @@ def test_what_a_model_cannot_hold_is_an_error_of_the_item(loaded):
     assert caught.value.code == "PROMPT_TOO_LONG" and "256" in str(caught.value)
     few = captioner.answer([asked(PROMPT, clip([i / 8 for i in range(9)]))], Decoding(max_new_tokens=400))[0]
     assert few.warnings[0].startswith("FRAMES_LEFT_OUT") and few.finish == "length" and few.tokens < 256
+    assert "lasts" not in prompt(captioner, asked(PROMPT, Frames(clip().pixels[:1], np.zeros(1), 0.0, 1.0)))  # a still
 
 
 def test_a_template_without_videos_gets_pictures(tiny, tmp_path):

@@ -134,8 +134,12 @@ class Captioner:
         import torch
 
         inputs = self._inputs(conversations)
+        settings = self._settings(decoding, inputs)
+        if len(conversations) > 1 and settings["max_new_tokens"] < decoding.max_new_tokens:
+            # The longest prompt of a batch must not cut the answers to others.
+            return [self._answer([one], decoding)[0] for one in conversations]
         with torch.inference_mode():
-            generated = self._model.generate(**inputs, **self._settings(decoding, inputs))
+            generated = self._model.generate(**inputs, **settings)
         prompt = inputs["input_ids"]  # (B, L)
         length = prompt.shape[1]
         # Some models give the prompt back before the answer, some the answer alone.

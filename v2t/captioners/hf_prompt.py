@@ -57,6 +57,9 @@ class Prompter:
             tokenizer.pad_token = tokenizer.eos_token
         if self._video is not None:
             self._video.do_sample_frames = False
+            # Where a checkpoint leaves it open, no frame is larger than the family's reference code makes it.
+            if getattr(self._video, "cap_pixels_per_frame", False) is None:
+                self._video.cap_pixels_per_frame = True
         if not processor.chat_template:
             processor.chat_template = getattr(tokenizer, "chat_template", None)
         self._by_name = "videos" in inspect.signature(type(processor).__call__).parameters
@@ -163,12 +166,14 @@ class Prompter:
         parts: list[dict[str, str]] = []
         for video in message.videos:
             shown = self._fit(video)
+            is_still = len(video) == 1 and not video.duration_s
             if not self.takes_video:
                 for time in shown.times_s:
-                    parts += [{"type": "text", "text": f"{time:.2f} s: "}, {"type": "image"}]
+                    parts += [] if is_still else [{"type": "text", "text": f"{time:.2f} s: "}]
+                    parts.append({"type": "image"})
                 continue
             parts.append({"type": "video"})
-            if not self.says_times:
+            if not self.says_times and not is_still:
                 parts.append({"type": "text", "text": shown.in_words()})
         return parts
 
@@ -248,8 +253,7 @@ class Prompter:
         if self.tokens_per_frame == 0 and queries and self.video_token_id is not None:
             self.fixed_frames = four.count(self.video_token_id) // queries
         if self.takes_video and not self.says_times:
-            four, eight = (Shown.of(clip(*range(num))).in_words() for num in (4, 8))
-            words = self.processor.tokenizer([four, eight])["input_ids"]
+            words = self.processor.tokenizer([Shown.of(clip(*range(num))).in_words() for num in (4, 8)])["input_ids"]
             self.tokens_per_frame += (len(words[1]) - len(words[0])) / 4
 
     def _fit(self, frames: Frames) -> Shown:
