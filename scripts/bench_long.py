@@ -19,15 +19,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from v2t.video.encode import encode  # noqa: E402
-from v2t.world.render import frame_times, render  # noqa: E402
+from v2t.world.render import render_film  # noqa: E402
 from v2t.world.sampler import sample_scene  # noqa: E402
 
 FPS = 12
@@ -36,17 +33,9 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def draw(path: Path, minutes: float, size: int) -> int:
-    """Write a film, shot by shot, so that an hour needs no more memory than a minute; returns its number of scenes."""
+    """Write a film; returns its number of scenes."""
     scene = sample_scene("seen", 5, round(10 * minutes), seconds=(60 * minutes, 60 * minutes))
-    times = frame_times(scene.duration_s, FPS)
-    owner = np.searchsorted([shot.start_s for shot in scene.shots], times, side="right") - 1
-
-    def frames() -> Iterator[np.ndarray]:
-        for number in range(len(scene.shots)):
-            if (owner == number).any():
-                yield from render(scene, (size, size), times_s=times[owner == number])
-
-    encode(frames(), path, FPS)
+    encode(render_film(scene, (size, size), FPS), path, FPS)
     return len(scene.shots)
 
 

@@ -142,3 +142,12 @@ def test_fact_targets_are_in_range(scenes):
             assert value == -100 or 0 <= value < FACTS[name][1], name
     first = fact_targets(scenes[0])
     assert first["actor0_kind"] == list(words.KINDS).index(scenes[0].actors[0].kind)
+
+
+def test_a_film_drawn_bit_by_bit_is_the_film_drawn_at_once(monkeypatch):
+    from v2t.world import render as module
+
+    scene = sample_scene("train", 3, 4, seconds=(9.0, 9.0))
+    monkeypatch.setattr(module, "_FRAMES_AT_ONCE", 7)
+    bits = np.stack(list(module.render_film(scene, (48, 64), 12.0)))
+    assert len(scene.shots) > 1 and np.array_equal(bits, module.render(scene, (48, 64), fps=12.0))

@@ -82,6 +82,12 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def grow(self, count: int) -> None:
+        """There are `count` items more than was thought."""
+        self.total += count
+        if self._bar is not None:
+            self._bar.update(self._task, total=self.total)
+
     def advance(self, count: int, note: str = "") -> None:
         """`count` more items are finished; `note` is a short text such as the speed."""
         self._done += count

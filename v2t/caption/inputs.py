@@ -30,6 +30,7 @@ from v2t.base.manifest import read_manifest
 from v2t.base.remote import RemoteFile
 from v2t.caption import elsewhere
 from v2t.caption.clip import Clip, check, check_unchanged, not_a_file, problem_of
+from v2t.writers.media import MARK
 
 __all__ = ["Clip", "check", "check_unchanged", "choose", "discover"]
 
@@ -116,6 +117,8 @@ def _from_folder(folder: str) -> Iterator[Clip]:
         try:
             with os.scandir(place) as entries:
                 ordered = sorted(entries, key=lambda entry: entry.name)
+            if any(entry.name == MARK for entry in ordered):
+                continue  # copies that a format of ours made of videos
         except OSError as error:
             yield _clip(prefix.rstrip("/") or ".", place, problem_of(error))
             continue

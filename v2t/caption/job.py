@@ -63,6 +63,7 @@ class Job:
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
     _entries: list[Entry] = field(default_factory=list)
     _whole: list[Film] = field(default_factory=list)  # all parts done, the record is not
+    _steps: int = 0  # clips and parts finished since progress was last told
     _sets_at: float = field(default_factory=time.monotonic)
     _sets_every_s: float = _SETS_EVERY_S
 
@@ -80,7 +81,7 @@ class Job:
         num_workers = self.config.workers or max(1, (os.cpu_count() or 2) // 2)
         with ExitStack() as stack:
             pool = self._open_pool(todo, num_workers, stack)
-            progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
+            self._progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
             if self._concurrency > 1:
                 self._threads = stack.enter_context(ThreadPoolExecutor(self._concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
@@ -98,9 +99,9 @@ class Job:
             )
             for batch in ahead.batches(todo):
                 self._take(batch)
-                self._save(progress, force=bool(batch.items))
+                self._save(force=bool(batch.items))
             while True:
-                self._save(progress, force=True)
+                self._save(force=True)
                 if not self._flying:
                     break
                 self._land(wait_for_one=True)
@@ -127,6 +128,8 @@ class Job:
                 entry = found.get((part.start_s, part.end_s))
                 if entry is not None and (entry["error"] is None or not self.config.retry_failed):
                     film.done[number] = entry
+        self._progress.grow(len(parts) - 1)
+        self._steps += len(film.done)
         if film.done:
             logger.info("%s: %d of %d parts done before", printable(clip.id), len(film.done), len(parts))
         return film
@@ -177,6 +180,7 @@ class Job:
                     raise answer
                 if piece.film is None:
                     self._add(piece.clip, record.captioned(piece.clip, frames, answer, self.question, seconds))
+                    self._steps += 1
                 else:
                     self._add_part(piece.film, piece.film.captioned(piece.number, frames, answer, seconds))
             except ItemError as problem:
@@ -184,6 +188,7 @@ class Job:
 
     def _fail(self, piece: Piece, problem: ItemError) -> None:
         if piece.film is None:
+            self._steps += 1
             self._add(piece.clip, record.failed(piece.clip, problem, self.question))
         else:
             self._add_part(piece.film, piece.film.failed(piece.number, problem))
@@ -192,6 +197,7 @@ class Job:
 
     def _add_part(self, film: Film, entry: Entry) -> None:
         self.summary.add_part(entry)
+        self._steps += 1
         if len(film.parts) > 1:
             self._entries.append(entry)
         if not film.missing():
@@ -248,14 +254,16 @@ class Job:
         self._rows.append((clip, row))
         self.summary.add(row)
 
-    def _save(self, progress: Progress, *, force: bool = False) -> None:
+    def _save(self, *, force: bool = False) -> None:
         """Journal the parts, then make and save the records; failed clips wait until there are some of them."""
         if self._entries:
             entries, self._entries = self._entries, []
             with stopwatch(self.summary.times, "write"):
                 self.folder.ledger.append(entries)
                 self.folder.lock.beat()
-            progress.advance(0, self._speed())
+        if self._steps:
+            self._progress.advance(self._steps, self._speed())
+            self._steps = 0
         films, self._whole = self._whole, []
         if films:
             self._wait_for_model()
@@ -264,7 +272,6 @@ class Job:
         has_caption = any(row["status"] == "ok" for _, row in self._rows)
         if not (force or has_caption or len(self._rows) >= self.config.batch_size):
             return
-        progress.advance(len(self._rows), self._speed())
         rows, self._rows = self._rows, []
         if not rows:
             return
@@ -274,7 +281,7 @@ class Job:
             # Now and then the file a person looks at; seldom enough to cost nothing in a folder of a million.
             if time.monotonic() - self._sets_at > self._sets_every_s:
                 start = time.monotonic()
-                self.folder.write_sets()
+                self.folder.write_sets(during=True)
                 self._sets_at = time.monotonic()
                 self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - start))
         for _, row in rows:

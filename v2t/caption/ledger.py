@@ -70,10 +70,7 @@ class Ledger:
         self.cuts: dict[str, Entry] = {}  # clip id -> where its scenes change; for the same clips
         self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
         self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
-        self.set_keys: set[str] = set()  # contents ever written to a one-per-run file
-        self.set_latest: dict[str, str] = {}  # format -> key of the newest of them
         self.merged: dict[str, int] = {}  # journal -> bytes of it that were taken over
-        self.is_ahead = False  # records came after the newest one-per-run file
         for other in before:
             self._start_from(other, holds)
         for entry, place in journal.replay():
@@ -168,7 +165,6 @@ class Ledger:
                 self.parts.pop(record["id"], None)  # of the others what is done is wanted when they are tried again
             for path in files.values():
                 self.owners[path] = record["id"]
-            self.is_ahead = True
         elif kind == "part":
             self.parts.setdefault(entry["id"], {})[entry["start_s"], entry["end_s"]] = self.journal, place
         elif kind == "cuts":
@@ -181,10 +177,6 @@ class Ledger:
             self.merged[entry["path"]] = entry["size"]
         elif kind == "settings":
             self.settings[entry["key"]] = entry["values"]
-        elif kind == "set":
-            self.set_keys.add(entry["key"])
-            self.set_latest[entry["format"]] = entry["key"]
-            self.is_ahead = False
 
 
 def _is_same(clip: Clip, old: dict[str, Any]) -> bool:

@@ -28,6 +28,8 @@ from v2t.world.words import captions
 SPLITS = ("train", "seen", "unseen")
 FORMAT = 1  # raised whenever the same settings would give other clips or words
 
+LONGEST_S = 4 * 3600
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
@@ -59,8 +61,8 @@ class WorldConfig:
             raise UsageError(f"fps must be a number such as 12 or 30000/1001, not {self.fps!r}") from error
         if not 0 < rate <= 240:
             raise UsageError(f"fps must be above 0 and at most 240, not {self.fps}")
-        if self.seconds is not None and not 0.5 <= self.seconds[0] <= self.seconds[1] <= 3600:
-            raise UsageError(f"seconds must be a range within 0.5 and 3600, not {self.seconds}")
+        if self.seconds is not None and not 0.5 <= self.seconds[0] <= self.seconds[1] <= LONGEST_S:
+            raise UsageError(f"seconds must be a range within 0.5 and {LONGEST_S}, not {self.seconds}")
         if self.paraphrases < 1 or self.turns < 1:
             raise UsageError("paraphrases and turns must be at least 1")
 
@@ -181,7 +183,7 @@ def _write_clips(config: WorldConfig, folder: Path, indices: list[int], workers:
 def _write_clip(job: tuple[WorldConfig, Path, int]) -> None:
     config, folder, index = job
     from v2t.video.encode import encode
-    from v2t.world.render import render
+    from v2t.world.render import render_film
 
-    pixels = render(scene_of(config, index), config.size, fps=float(Fraction(config.fps)))  # (T, H, W, 3)
-    encode(pixels, folder / clip_name(config, index), Fraction(config.fps))
+    frames = render_film(scene_of(config, index), config.size, float(Fraction(config.fps)))
+    encode(frames, folder / clip_name(config, index), Fraction(config.fps))

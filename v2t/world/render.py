@@ -7,6 +7,7 @@ sine cannot change a picture. Letters: T frames, V points of a part, H W size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +19,7 @@ from v2t.world.backdrops import MARGIN, SHIFT, paint
 from v2t.world.motion import Track, camera, track
 from v2t.world.scene import Actor, Scene
 
+_FRAMES_AT_ONCE = 256
 PIXEL_ROWS = 40  # rows of the pixel style's coarse picture
 
 
@@ -71,6 +73,13 @@ def render(
     for number, which in _by_shot(scene, times):
         out[which] = _draw_shot(scene, number, times[which], size)
     return out
+
+
+def render_film(scene: Scene, size: tuple[int, int], fps: float) -> Iterator[np.ndarray]:
+    """The frames (H, W, 3) of `render(scene, size, fps)` one by one; memory does not grow with the scene's length."""
+    times = frame_times(scene.duration_s, fps)  # (T,)
+    for start in range(0, len(times), _FRAMES_AT_ONCE):
+        yield from render(scene, size, times_s=times[start : start + _FRAMES_AT_ONCE])
 
 
 def _by_shot(scene: Scene, times: np.ndarray) -> list[tuple[int, np.ndarray]]:
