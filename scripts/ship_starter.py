@@ -1,9 +1,10 @@
 """Put a trained captioner into the package as its starter: weights in bf16, the calibrated domain, the card.
 
-In: a captioner's folder (`runs/starter/instruct/final`), its figures from `scripts/measure_starter.py -o scores.json`,
-the folders of the training stages for their steps and seconds. Out: `v2t/starter`.
+In: a captioner's folder, its figures from `scripts/measure_starter.py -o scores.json`, the same `--about-time -o
+time.json` and `scripts/measure_film.py -o film.json`, the folders of the training stages for their steps and seconds.
+Out: `v2t/starter`.
 
-    python scripts/ship_starter.py runs/starter/instruct/final --scores scores.json --runs runs/starter
+    python scripts/ship_starter.py runs/starter/align-all/final --scores scores.json --time time.json --film film.json
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from v2t.world.render import frame_times
 from v2t.world.sampler import sample_scene
 from v2t.world.wear import worn
 
-STAGES = ("tower", "language", "align-heads", "align", "instruct")
+STAGES = (
+    *("tower", "language", "align-heads", "align", "instruct"),
+    *("align-time", "heads-more", "language-film", "align-all"),
+)
 DESCRIPTION = "the cartoon world this small model was trained on"
 
 
@@ -93,12 +97,31 @@ def score_table(scores: dict[str, Any]) -> list[str]:
     return lines
 
 
+def time_table(time: dict[str, Any], film: dict[str, Any]) -> list[str]:
+    """Answers about time, spans, and questions about a long film."""
+    lines = ["| what | share right, or mean IoU |", "|---|---|"]
+    rows = {kind: figure for kind, figure in time["seen"].items() if not kind.startswith("facts/")}
+    rows |= {"film: what happens at a moment": film["moments"]}
+    rows |= {f"film: the whole, {name}": figure for name, figure in film["whole"].items() if name != "rows"}
+    for kind, f in rows.items():
+        lines.append(f"| {kind} | {f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}] n={f['n']} |")
+    return lines
+
+
 def weak(scores: dict[str, Any]) -> list[str]:
     """Kinds of fact and question that the model mostly gets wrong."""
     return [kind for kind, figure in scores["seen"].items() if figure["value"] < 0.6]
 
 
-def card(scores: dict[str, Any], runs: Path, fitted: domain.Domain, size_mb: float, parameters: int) -> str:
+def card(
+    scores: dict[str, Any],
+    time: dict[str, Any],
+    film: dict[str, Any],
+    runs: Path,
+    fitted: domain.Domain,
+    size_mb: float,
+    parameters: int,
+) -> str:
     """The model card."""
     arguments = scores["arguments"]
     return "\n".join(
@@ -127,6 +150,13 @@ def card(scores: dict[str, Any], runs: Path, fitted: domain.Domain, size_mb: flo
             "",
             *score_table(scores),
             "",
+            f"About time, `python scripts/measure_starter.py --num {time['arguments']['num']} --controls 0 "
+            f"--about-time --splits seen --style {time['arguments']['style']}`, and about one film of "
+            f"{float(film['arguments']['minutes']):g} minutes, `python scripts/measure_film.py "
+            f"--moments {film['arguments']['moments']} --whole {film['arguments']['whole']}`:",
+            "",
+            *time_table(time, film),
+            "",
             "## Limits",
             "",
             "Cartoon clips of 1 to about 10 seconds, one to four figures of 22 kinds, 64×64 pixels seen, 16 frames a "
@@ -146,6 +176,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--scores", type=Path, required=True, nargs="+", help="one file, or one a split")
+    parser.add_argument("--time", type=Path, required=True, help="figures of answers about time")
+    parser.add_argument("--film", type=Path, required=True, help="figures of questions about a film")
+    parser.add_argument("--keep-domain", action="store_true", help="the vision tower is the one that is shipped")
     parser.add_argument("--runs", type=Path, default=Path("runs/starter"))
     parser.add_argument("--fit", type=int, default=3000, help="clips the domain is fitted on")
     parser.add_argument("--held-out", type=int, default=1000, help="clips its limit is set on")
@@ -153,6 +186,8 @@ def main() -> None:
     scores: dict[str, Any] = {}
     for path in args.scores:
         scores = json.loads(path.read_text(encoding="utf-8")) | scores
+    time, film = (json.loads(path.read_text(encoding="utf-8")) for path in (args.time, args.film))
+    kept = domain.load(STARTER) if args.keep_domain else None
     for old in STARTER.glob("*"):
         if old.is_file():
             old.unlink()
@@ -161,10 +196,12 @@ def main() -> None:
     model = CineloopForConditionalGeneration.from_pretrained(args.model, dtype=torch.bfloat16)
     model.save_pretrained(STARTER)
     CineloopProcessor.from_pretrained(args.model).save_pretrained(STARTER)
-    fitted = fit_domain(args.fit, args.held_out)
+    if kept is not None:
+        domain.save(kept, STARTER)
+    fitted = kept or fit_domain(args.fit, args.held_out)
     size = sum(f.stat().st_size for f in STARTER.rglob("*") if f.is_file()) / 1e6
     parameters = sum(weight.numel() for weight in model.parameters())
-    write_atomic(STARTER / "README.md", card(scores, args.runs, fitted, size, parameters).encode())
+    write_atomic(STARTER / "README.md", card(scores, time, film, args.runs, fitted, size, parameters).encode())
     print(f"{STARTER}: {size:.1f} MB, {parameters / 1e6:.2f} M parameters, domain limit {fitted.threshold:.2f}")
 
 
