@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 from v2t.data.film import film_turns
 from v2t.world import lexicon as lex
@@ -64,15 +65,25 @@ def test_film_questions_are_answered_by_the_notes_themselves() -> None:
 
 
 def test_film_training_shows_the_notes_that_answer() -> None:
-    counted = 0
-    for number in range(300):
-        user, assistant = film_turns("train", 1, random.Random(number))
-        heading, *lines, question = user.text.splitlines()
-        assert heading == "Notes:" and question.endswith("?") and user.clips == 0
-        if question.startswith("How many times does a"):
-            asked = question.removeprefix("How many times does a").removeprefix("n").removesuffix("?").split()
-            subject, verb = " ".join(asked[:2]), inflect(" ".join(asked[2:]), "s")
-            times = sum(f" {subject} {verb} " in line for line in lines)
-            assert COUNTS.index(assistant.text) == times, (user.text, assistant.text)
-            counted += 1
-    assert counted > 50
+    counted, claimed = 0, Counter()
+    for number in range(400):
+        turns = film_turns("train", 1, random.Random(number))
+        heading, *lines, _ = turns[0].text.splitlines()
+        assert heading == "Notes:" and not any(turn.clips for turn in turns)
+        for user, assistant in zip(turns[::2], turns[1::2], strict=True):
+            question = user.text.splitlines()[-1]
+            assert question.endswith("?")
+            if question.startswith("How many times does a"):
+                times = does(lines, question.removeprefix("How many times does a"))
+                assert COUNTS.index(assistant.text) == times, (turns[0].text, assistant.text)
+                counted += 1
+            elif question.startswith("Does a") and "before or after" not in question:
+                assert assistant.text == ("yes" if does(lines, question.removeprefix("Does a")) else "no"), turns
+                claimed[assistant.text] += 1
+    assert counted > 30 and min(claimed["yes"], claimed["no"]) > 100
+
+
+def does(lines: list[str], asked: str) -> int:
+    """How many lines say that "n orange dog jump?" does so."""
+    words = asked.removeprefix("n ").removesuffix("?").split()
+    return sum(f" {words[0]} {words[1]} {inflect(' '.join(words[2:]), 's')} " in line for line in lines)
