@@ -21,7 +21,7 @@ from v2t.world.words import PROMPTS
 
 
 def head_figures(task: CaptionTask, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """Share right per fact head; event times count within one bin."""
+    """Share right per fact head, and over all facts as `heads`; event times count within one bin."""
     totals: dict[str, list[float]] = {}
     if task.heads is None:
         return {}
@@ -34,7 +34,8 @@ def head_figures(task: CaptionTask, batches: Iterable[Batch], device: torch.devi
             row = totals.setdefault(name, [0.0, 0.0])
             row[0] += float((((guess - true).abs() <= near) & known).sum())
             row[1] += float(known.sum())
-    return {name: right / max(1.0, count) for name, (right, count) in totals.items()}
+    every = [sum(column) for column in zip(*totals.values(), strict=True)]
+    return {name: right / max(1.0, count) for name, (right, count) in {"heads": every, **totals}.items()}
 
 
 def token_figures(task: CaptionTask, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
@@ -68,11 +69,12 @@ def caption_figures(
         visual = task.model.model.projector(task.query_tokens(to_device(batch, device)))  # (S, Q, D_llm)
         shown = clip_texts[len(texts) : len(texts) + len(visual)]
         texts += write_captions(task.model, visual, shown, tokenizer, style, max_new_tokens)
-    totals: dict[str, list[int]] = {"joint": [0, 0]}
+    totals: dict[str, list[int]] = {"joint": [0, 0], "facts": [0, 0]}
     for text, true in zip(texts, facts, strict=True):
         found = compare(parse(text), true, style)
         counts = {name: (tally.right, tally.num) for name, tally in found.tallies.items()}
-        for name, (right, of) in {**counts, "joint": (int(found.joint), 1)}.items():
+        every = tuple(map(sum, zip(*counts.values(), strict=True)))
+        for name, (right, of) in {**counts, "facts": every, "joint": (int(found.joint), 1)}.items():
             row = totals.setdefault(name, [0, 0])
             row[0], row[1] = row[0] + right, row[1] + of
     return {f"caption_{name}": right / max(1, of) for name, (right, of) in totals.items()}, texts
