@@ -49,3 +49,8 @@ v2t caption "$out/clips" -o "$out/captions" --model "$out/instruct/final" --over
 printf '\n== score\n'
 v2t-eval score --captions "$out/captions/captions.jsonl" --truth "$out/clips/manifest.jsonl" \
   -o "$out/score.json" --overwrite || [ $? = 3 ]
+
+# 8. Ask about one of them.                                                   v2t/ask/answer.py, v2t/captioners/local.py
+printf '\n== question\n'
+clips=("$out"/clips/*.mp4)
+v2t ask "${clips[0]}" "What happens first?" --model "$out/instruct/final"
