@@ -234,7 +234,9 @@ class Loop:
         rank = self.accelerator.process_index
         if rank < len(state["rng"]):
             runtime.set_rng_state(state["rng"][rank], groups[f"rng-{rank}"])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        # Without the weights a best score is of no use: the next evaluation sets one anew.
+        self.best = state["best"] if checkpoint.steps(self.out, "best") else None
         self.accelerator.wait_for_everyone()
         if self.main:
             checkpoint.forget_after(self.out, step)
