@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quantize", metavar="HOW", help="run a hub model in fewer bits: 4bit or 8bit")
     add("--trust-remote-code", action="store_const", const=True, help="run code that comes with a hub model")
     add("--concurrency", type=int, metavar="N", help="questions to a server at once (default: 16)")
-    add("--style", help="short (default), detailed, timed, structured, tags, or a YAML file")
+    add("--style", help="short (default), detailed, timed, notes, structured, tags, or a YAML file")
     add("--prompt", help="own words instead of the style's")
     add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: the style's)")
     add(
