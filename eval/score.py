@@ -18,7 +18,7 @@ from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, Usa
 from v2t.base.manifest import read_manifest
 
 Row = dict[str, Any]
-_STYLES = ("short", "detailed", "timed", "notes")
+_STYLES = ("short", "detailed", "timed")
 
 
 @dataclass(frozen=True, kw_only=True)

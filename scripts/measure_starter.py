@@ -6,7 +6,7 @@ Controls, on the same clips: `blank` (grey frames), `one frame` (the middle one 
 order, times kept), `other clip` (the next clip's frames). Each fact must fall where a watcher without it would fall.
 
     python scripts/measure_starter.py --num 1000 --controls 300 -o scores.json
-    python scripts/measure_starter.py --num 500 --controls 0 --about-time --style notes
+    python scripts/measure_starter.py --num 400 --controls 0 --about-time --splits seen
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from v2t.video.frames import Frames
 from v2t.video.worker import DecoderPool
 from v2t.world.corpus import write_world
 from v2t.world.questions import ABOUT_TIME
+from v2t.world.stated import STYLES
 from v2t.world.words import PROMPTS
 
 Change = Callable[[list[Frames], int], Frames]
@@ -130,7 +131,7 @@ def main() -> None:
     parser.add_argument("--about-time", action="store_true", help="every question about time instead, and their spans")
     parser.add_argument("--seed", type=int, default=2026, help="seed of the clips, never one of training (1 or 7)")
     parser.add_argument("--splits", default="seen,unseen", help="which, so that two processes can share the work")
-    parser.add_argument("--style", default="short", choices=list(PROMPTS))
+    parser.add_argument("--style", default="short", choices=STYLES)
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args()
     captioner = Captioner(args.model)

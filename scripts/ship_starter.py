@@ -151,7 +151,7 @@ def card(
             *score_table(scores),
             "",
             f"About time, `python scripts/measure_starter.py --num {time['arguments']['num']} --controls 0 "
-            f"--about-time --splits seen --style {time['arguments']['style']}`, and about one film of "
+            "--about-time --splits seen`, and about one film of "
             f"{float(film['arguments']['minutes']):g} minutes, `python scripts/measure_film.py "
             f"--moments {film['arguments']['moments']} --whole {film['arguments']['whole']}`:",
             "",

@@ -14,7 +14,7 @@ from eval.metric import Figure, MetricResult, fingerprint
 from eval.stats import wilson
 from v2t.world.comparison import KINDS, Tally, compare
 from v2t.world.read_text import parse
-from v2t.world.words import PROMPTS
+from v2t.world.stated import STYLES
 
 _READER = tuple(
     f"v2t.world.{name}" for name in ("vocabulary", "lexicon", "grammar", "stated", "phrases", "read_text", "comparison")
@@ -34,8 +34,8 @@ class Metric:
     value_range = (0.0, 1.0)
 
     def __init__(self, style: str = "short") -> None:
-        if style not in PROMPTS:
-            raise ValueError(f"style must be one of {', '.join(PROMPTS)}, not {style!r}")
+        if style not in STYLES:
+            raise ValueError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
         self.style = style
         self._tallies: dict[str, Tally] = {}
         self._items: list[dict[str, Any]] = []

@@ -125,8 +125,6 @@ def required(style: str) -> frozenset[str]:
         return frozenset(short)
     if style == "timed":
         return frozenset(short | {"size", "speed", "times"})
-    if style == "notes":
-        return frozenset(short - {"relation"} | {"times"})
     if style == "detailed":
         return frozenset(short | {"size", "speed", "camera", "style"})
-    raise ValueError(f"style must be one of {', '.join(STYLES)} or notes, not {style!r}")
+    raise ValueError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
