@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from v2t.base.errors import ItemError
-from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding
+from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding, in_halves
 
 
 def answers(
@@ -20,9 +20,13 @@ def answers(
     Raises:
         MissingDependencyError: the model or its server is gone.
     """
+
+    def ask(batch: Sequence[Conversation]) -> list[CaptionOutput]:
+        return captioner.answer(batch, decoding)
+
     if captioner.concurrency > 1 and len(conversations) > 1:
         with ThreadPoolExecutor(min(captioner.concurrency, len(conversations))) as threads:
-            return list(threads.map(lambda one: _batch(captioner, [one], decoding)[0], conversations))
+            return list(threads.map(lambda one: in_halves(ask, [one])[0], conversations))
     found: dict[int, CaptionOutput | ItemError] = {}
     shapes: dict[tuple, list[int]] = {}
     for number, conversation in enumerate(conversations):
@@ -30,18 +34,5 @@ def answers(
     for numbers in shapes.values():
         for first in range(0, len(numbers), batch_size):
             batch = numbers[first : first + batch_size]
-            found |= dict(zip(batch, _batch(captioner, [conversations[i] for i in batch], decoding), strict=True))
+            found |= dict(zip(batch, in_halves(ask, [conversations[i] for i in batch]), strict=True))
     return [found[number] for number in range(len(conversations))]
-
-
-def _batch(
-    captioner: CaptionerLike, batch: Sequence[Conversation], decoding: Decoding
-) -> list[CaptionOutput | ItemError]:
-    """Answers to a batch; when it fails, those of its halves, down to the conversation at fault."""
-    try:
-        return list(captioner.answer(batch, decoding))
-    except ItemError as problem:
-        if len(batch) == 1:
-            return [problem]
-    middle = len(batch) // 2
-    return [*_batch(captioner, batch[:middle], decoding), *_batch(captioner, batch[middle:], decoding)]

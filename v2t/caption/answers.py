@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from v2t.base.errors import CineloopError, ItemError, MissingDependencyError
 from v2t.base.log import logger, printable
 from v2t.caption.repetition import loop
-from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding, asked
+from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding, asked, in_halves
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
@@ -80,22 +80,20 @@ class Answers:
 
     def _ask(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Answer]:
         """One answer or error for each; when a batch fails its halves are tried, down to the one at fault."""
+        return in_halves(lambda batch: self._ask_once(batch, decoding), conversations)
+
+    def _ask_once(self, batch: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
+        """Answers to a batch; what may be the fault of one conversation is raised as ItemError."""
         try:
-            answers: list[Answer] = list(self.captioner.answer(conversations, decoding))
-            if len(answers) != len(conversations):
-                raise ValueError(f"{len(answers)} captions for {len(conversations)} clips")
-            self._model_errors = 0
-            return answers
-        except CineloopError as error:
-            if not isinstance(error, ItemError):
-                raise
-            problem = error
+            answers = list(self.captioner.answer(batch, decoding))
+            if len(answers) != len(batch):
+                raise ValueError(f"{len(answers)} captions for {len(batch)} clips")
+        except CineloopError:
+            raise
         except Exception as error:  # a model may fail in any way on one clip, and that must not end the run
-            problem = self._model_error(error, alone=len(conversations) == 1)
-        if len(conversations) == 1:
-            return [problem]
-        middle = len(conversations) // 2
-        return [*self._ask(conversations[:middle], decoding), *self._ask(conversations[middle:], decoding)]
+            raise self._model_error(error, alone=len(batch) == 1) from error
+        self._model_errors = 0
+        return answers
 
     def _model_error(self, error: Exception, alone: bool) -> ItemError:
         with self._lock:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from v2t.base import plugin
-from v2t.base.errors import UsageError
+from v2t.base.errors import ItemError, UsageError
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
@@ -112,6 +112,19 @@ class CaptionerLike(Protocol):
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
         """The answer to one conversation in pieces, as they are written; joined they are the text of `answer`."""
+
+
+def in_halves(
+    ask: Callable[[Sequence[Conversation]], list[CaptionOutput]], batch: Sequence[Conversation]
+) -> list[CaptionOutput | ItemError]:
+    """What `ask` answers to a batch; where it raises ItemError, to its halves, down to the conversation at fault."""
+    try:
+        return list(ask(batch))
+    except ItemError as problem:
+        if len(batch) == 1:
+            return [problem]
+    middle = len(batch) // 2
+    return [*in_halves(ask, batch[:middle]), *in_halves(ask, batch[middle:])]
 
 
 def open_captioner(
