@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -111,3 +112,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 reasons[mark] = reason_of()
             if reasons[mark]:
                 item.add_marker(pytest.mark.skip(reason=reasons[mark]))
+
+
+@pytest.fixture(scope="session")
+def coloured_clips(tmp_path_factory):
+    """`make(num, folders)`: a folder of so many tiny clips, red, green and blue by turns, spread over some folders."""
+    import numpy as np
+
+    from v2t.video.encode import encode
+
+    def make(num: int, folders: int) -> Path:
+        folder = tmp_path_factory.mktemp("clips")
+        for channel in range(3):
+            pixels = np.zeros((4, 16, 16, 3), np.uint8)
+            pixels[..., channel] = 220
+            encode(pixels, folder / "colour.mp4", fps=4)
+            for i in range(channel, num, 3):
+                target = folder / f"part{i % folders}" / f"clip {i:03}.mp4"
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(folder / "colour.mp4", target)
+        (folder / "colour.mp4").unlink()
+        return folder
+
+    return make

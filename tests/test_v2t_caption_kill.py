@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from v2t.base.journal import decode_entry
-from v2t.video.encode import encode
 
 NUM_CLIPS, NUM_KILLS = 300, 50
 COLOURS = ("red", "green", "blue")
@@ -87,18 +84,8 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    for channel, colour in enumerate(COLOURS):
-        pixels = np.zeros((4, 16, 16, 3), np.uint8)
-        pixels[..., channel] = 220
-        encode(pixels, folder / f"{colour}.mp4", fps=4)
-        for i in range(channel, NUM_CLIPS, len(COLOURS)):
-            target = folder / f"part{i % 7}" / f"clip {i:03}.mp4"
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(folder / f"{colour}.mp4", target)
-        (folder / f"{colour}.mp4").unlink()
-    return folder
+def clips(coloured_clips) -> Path:
+    return coloured_clips(NUM_CLIPS, folders=7)
 
 
 def expected(clip_id: str) -> str:

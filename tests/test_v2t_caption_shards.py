@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,10 +25,8 @@ from v2t.caption.inputs import discover
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import Share, are_done, shard_of
-from v2t.video.encode import encode
 
 NUM_CLIPS = 48
-COLOURS = ("red", "green", "blue")
 
 # Runs of the true job, by another Python that imports once and forks for each; captions are read off the pixels. A
 # line on its stdin begins a run (clips, out, shard, lease_s, seconds a batch takes, the machine it pretends to be) and
@@ -92,18 +88,8 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    for channel, colour in enumerate(COLOURS):
-        pixels = np.zeros((4, 16, 16, 3), np.uint8)
-        pixels[..., channel] = 220
-        encode(pixels, folder / f"{colour}.mp4", fps=4)
-        for i in range(channel, NUM_CLIPS, len(COLOURS)):
-            target = folder / f"part{i % 3}" / f"clip {i:03}.mp4"
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(folder / f"{colour}.mp4", target)
-        (folder / f"{colour}.mp4").unlink()
-    return folder
+def clips(coloured_clips) -> Path:
+    return coloured_clips(NUM_CLIPS, folders=3)
 
 
 class Driver:
