@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from v2t.base.errors import UsageError
+from v2t.base.recipe import StageConfig
 from v2t.base.stream import Source, stream
 from v2t.data.collate import Batch
 from v2t.data.watched import check_rounds, watched
@@ -24,7 +25,6 @@ from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask, FactHeads, caption_counts
 from v2t.train.captioner import check_parts, load_captioner
-from v2t.train.recipe import StageConfig
 
 HEADS_FILE = "heads.safetensors"
 

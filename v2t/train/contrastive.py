@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.base.recipe import StageConfig
 from v2t.base.runtime import to_device
 from v2t.base.stream import stream
 from v2t.data.near_miss import KINDS, pair
 from v2t.data.pixels import normalise
 from v2t.train.fusion import Fusion
-from v2t.train.recipe import StageConfig
 from v2t.world.sampler import sample_scene
 from v2t.world.wear import worn
 

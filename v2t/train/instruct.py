@@ -18,6 +18,7 @@ from torch import nn
 
 from v2t.base.errors import UsageError
 from v2t.base.optim import freeze
+from v2t.base.recipe import StageConfig
 from v2t.base.stream import Source, stream
 from v2t.data.collate import Batch, num_targets
 from v2t.data.manifest_clips import Clip, ManifestSource, read_clips
@@ -26,7 +27,6 @@ from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask
 from v2t.train.captioner import check_parts, load_captioner
-from v2t.train.recipe import StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)

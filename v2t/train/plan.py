@@ -176,7 +176,7 @@ def _weight_bytes(part: str, weights: set[nn.Parameter], config: Any) -> int:
 def _tower(config: Any) -> tuple[list[Piece], str]:
     from transformers import SiglipVisionModel
 
-    from v2t.train.recipe import siglip_config
+    from v2t.train.tower import siglip_config
 
     tower: Any = SiglipVisionModel(siglip_config(config.vision))
     side = tower.config.image_size

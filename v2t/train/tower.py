@@ -17,11 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from v2t.base.recipe import StageConfig
 from v2t.base.runtime import to_device
 from v2t.base.stream import stream
 from v2t.data.pixels import normalise
-from v2t.train.recipe import StageConfig, siglip_config
 from v2t.world.dense import IGNORE, TARGETS, frame_batch
+
+
+def siglip_config(fields: dict[str, Any]) -> Any:
+    """A `SiglipVisionConfig` without pooling head, from the differences to transformers' defaults."""
+    from transformers import SiglipVisionConfig
+
+    return SiglipVisionConfig(vision_use_head=False, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)

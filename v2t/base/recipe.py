@@ -1,0 +1,112 @@
+"""Recipes: a YAML file names a stage of a package and what differs from its defaults; `run` runs that stage.
+
+In: a package with one file per stage (`v2t.train`, `t2v.train`), a recipe, settings, a run folder. Out: the run folder
+(see `v2t.base.loop`), or with `plan` an account of what the run would cost. A stage's file holds `Config` (a
+`StageConfig`) and `build_stage(config) -> Stage`; the package's file `plan` holds `print_plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from v2t.base import config as configs
+from v2t.base import log, plugin
+from v2t.base.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+from v2t.base.runtime import RuntimeConfig
+from v2t.base.stage import LoopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """A recipe: which stage, where the run lies, on what it runs, how long.
+
+    `runtime.seed` seeds weights and dropout; `data_seed` the order or stream of the data.
+    """
+
+    stage: str
+    out: Path
+    loop: LoopConfig
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    data_seed: int = 1
+
+
+def stages(package: str) -> list[str]:
+    """The stages there are in `package`."""
+    return plugin.choices(package, "build_stage")
+
+
+def read_recipe(
+    package: str, config: Path, *, sets: Iterable[str] = (), out: Path | None = None
+) -> tuple[ModuleType, Any]:
+    """The stage's module and its validated configuration.
+
+    Raises:
+        UsageError: unknown stage or key, wrong value; the message names the nearest.
+    """
+    sets = list(sets)
+    name = configs.read_yaml(config).get("stage")
+    name = dict(map(configs.parse_set, sets)).get("stage", name)
+    if not isinstance(name, str):
+        raise UsageError(f"{config} does not name its stage", hint=f"stage: {' | '.join(stages(package))}")
+    module = plugin.load(package, name, "build_stage")
+    return module, configs.load(module.Config, file=config, sets=sets, flags={"out": out})
+
+
+def run(
+    package: str,
+    config: Path,
+    *,
+    sets: Iterable[str] = (),
+    out: Path | None = None,
+    plan: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Train one stage, or say what it would cost.
+
+    Args:
+        package: where the stages are, for example "t2v.train".
+        config: the recipe.
+        sets: settings `a.b=c` over the recipe.
+        out: run folder, over the recipe's.
+        plan: print parameters, memory, FLOPs and time per step; allocate nothing.
+        resume: go on from the last checkpoint of the run folder.
+        overwrite: restart in a folder that already holds a run.
+        as_json: with `plan`, print JSON.
+
+    Returns:
+        Exit code: 0 done or out of its seconds, 130 interrupted (saved).
+
+    Raises:
+        CineloopError: recipe, environment or numbers went wrong.
+    """
+    if not log.logger.handlers:
+        log.setup()
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    module, resolved = read_recipe(package, config, sets=sets, out=out)
+    if plan:
+        import_module(f"{package}.plan").print_plan(module.build_stage(resolved), resolved, as_json=as_json)
+        return EXIT_OK
+    from v2t.base import runtime
+    from v2t.base.loop import Loop
+
+    loop = Loop(
+        module.build_stage(resolved),
+        resolved.loop,
+        resolved.out,
+        runtime_config=resolved.runtime,
+        resolved=configs.to_dict(resolved),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    outcome = loop.run()
+    runtime.leave()
+    return EXIT_INTERRUPTED if outcome.status == "interrupted" else EXIT_OK
