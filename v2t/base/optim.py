@@ -16,8 +16,11 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.optim._muon import muon
 
 from v2t.base.errors import UsageError
+
+_OUTER = ("head", "embed", "classifier", "conv_in", "conv_out", "proj_out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,16 +118,40 @@ def build_optimizers(
     if as_groups[False]:
         optimizers.append(torch.optim.AdamW(as_groups[False], betas=config.betas, eps=config.eps))
     if as_groups[True]:
-        optimizers.append(torch.optim.Muon(as_groups[True], momentum=0.95, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(Muon(as_groups[True], momentum=0.95, adjust_lr_fn="match_rms_adamw"))
     return optimizers
 
 
+class Muon(torch.optim.Muon):
+    """PyTorch's Muon, for convolutions too: a kernel counts as the matrix (outputs, inputs × places) it is."""
+
+    def __init__(self, groups: Sequence[dict], *, momentum: float, adjust_lr_fn: str) -> None:
+        weights = [weight for group in groups for weight in group["params"]]
+        # The parent refuses anything but matrices at birth and in its step, so it is born with stand-ins.
+        super().__init__([torch.empty(1, 1)], momentum=momentum, adjust_lr_fn=adjust_lr_fn)
+        self.param_groups.clear()
+        for group in groups:
+            self.add_param_group(group)
+        if any(weight.ndim < 2 for weight in weights):
+            raise ValueError("Muon moves matrices and kernels, not vectors")
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One step; every kernel is seen as a matrix, its momentum keeps the kernel's shape."""
+        for group in self.param_groups:
+            found: tuple[list, list, list] = ([], [], [])
+            self._init_group(group, *found)
+            weights, grads, momenta = ([each.view(len(each), -1) for each in some] for some in found)
+            keys = ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps", "ns_steps", "adjust_lr_fn")
+            muon(weights, grads, momenta, has_complex=False, **{key: group[key] for key in keys})
+
+
 def _hidden_matrices(model: nn.Module) -> set[torch.Tensor]:
-    """Weights of inner linear layers: not embeddings, not what maps to classes or words, not thin maps."""
+    """Weights of inner linear and convolution layers: not what maps from pixels or words or to them, not thin maps."""
     found = set()
     for name, module in model.named_modules():
-        outer = any(word in name for word in ("head", "embed", "classifier"))
-        if isinstance(module, nn.Linear) and not outer and min(module.weight.shape) >= 16:
+        outer = any(word in name for word in _OUTER)
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d) and not outer and min(module.weight.shape[:2]) >= 16:
             found.add(module.weight)
     return found
 

@@ -1,0 +1,148 @@
+"""Stage `vae`: the causal autoencoder learns to give clips of the cartoon world back.
+
+In: short clips and single frames (`t2v.data.world`). Out: `final/`, an `AutoencoderKLCineloop` whose config holds the
+mean and deviation of each latent channel over held-in clips. The loss is the absolute error, of pixels and of their
+differences to the neighbours (edges), figures counting more than the place behind them, and a little KL; no
+perceptual network and no discriminator, since there is none to be had here and cartoons have hard edges.
+Letters: n clips, T frames, H W size, c latent channels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from t2v.data.world import PictureSource, solo_clips, to_video
+from t2v.model.vae import AutoencoderKLCineloop
+from v2t.base.recipe import StageConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """The autoencoder and what it learns.
+
+    `model` holds the arguments of `AutoencoderKLCineloop`, or `init` a folder to go on from. `lengths` are the lengths
+    (4k + 1) batches are drawn from. `figure_weight` is what a pixel of a figure counts, `edge_weight` and `kl_weight`
+    scale their terms. Latent statistics are taken over `statistics_clips`.
+    """
+
+    model: dict[str, Any] = field(default_factory=dict)
+    init: Path | None = None
+    size: tuple[int, int] = (64, 64)
+    lengths: tuple[int, ...] = (1, 5, 9, 17)
+    figure_weight: float = 3.0
+    edge_weight: float = 0.5
+    kl_weight: float = 1e-6
+    eval_clips: int = 64
+    eval_seed: int = 7
+    statistics_clips: int = 1024
+
+    def __post_init__(self) -> None:
+        if not self.lengths or any(length % 4 != 1 or not 0 < length <= 17 for length in self.lengths):
+            raise ValueError(f"lengths must be 4k + 1 and at most 17, got {self.lengths}")
+
+
+class ReconstructionTask(nn.Module):
+    """The autoencoder and its loss."""
+
+    def __init__(self, vae: AutoencoderKLCineloop, figure_weight: float) -> None:
+        super().__init__()
+        self.vae: Any = vae
+        self.figure_weight = figure_weight
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Loss terms as means over the batch (one target each), and the squared error in pixels of 0 to 1."""
+        video = batch["pixels"].permute(0, 4, 1, 2, 3).float() / 127.5 - 1  # (n, 3, T, H, W)
+        posterior = self.vae.encode(video).latent_dist
+        given = self.vae.decode(posterior.sample()).sample.float()  # (n, 3, T, H, W)
+        weight = 1 + (self.figure_weight - 1) * batch["figures"].unsqueeze(1).float()  # (n, 1, T, H, W)
+        error = given - video
+        right, below = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+        edge = (right * weight[..., 1:]).mean() + (below * weight[..., 1:, :]).mean()
+        terms = {"pixel": (error.abs() * weight).mean(), "edge": edge, "kl": posterior.kl().mean()}
+        return {"terms": terms, "metrics": {"mse": ((error / 2).square().mean().detach(), 1)}}
+
+
+def psnr(mse: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error on the scale 0 to 1."""
+    return -10 * math.log10(max(mse, 1e-12))
+
+
+@torch.no_grad()
+def reconstruct(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """Clips (n, 3, T, H, W) in [-1, 1] through the codec, clamped, eight at a time."""
+    parts = [vae.decode(vae.encode(part).latent_dist.mode()).sample for part in pixels.split(8)]
+    return torch.cat(parts).float().clamp(-1, 1)
+
+
+class VaeStage:
+    """See the module's head."""
+
+    name, unit = "vae", "clips"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.terms = {"pixel": 1.0, "edge": config.edge_weight, "kl": config.kl_weight}
+        self._held_out: torch.Tensor | None = None
+
+    def build(self) -> nn.Module:
+        """The autoencoder, fresh or from `init`."""
+        if self.config.init is not None:
+            vae = AutoencoderKLCineloop.from_pretrained(self.config.init)
+        else:
+            vae = AutoencoderKLCineloop(**self.config.model)
+        return ReconstructionTask(vae, self.config.figure_weight)
+
+    def parts(self, task: ReconstructionTask) -> dict[str, list[nn.Module]]:
+        """`encoder` and `decoder`."""
+        return {"encoder": [task.vae.encoder], "decoder": [task.vae.decoder]}
+
+    def source(self) -> PictureSource:
+        """Training pictures."""
+        return PictureSource("train", self.config.data_seed, self.config.size, self.config.lengths)
+
+    def counts(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        """One target a batch: its terms are means already."""
+        return dict.fromkeys(self.terms, 1.0)
+
+    def evaluate(self, task: ReconstructionTask, device: torch.device) -> dict[str, float]:
+        """PSNR over whole held-out solo clips (`score`), and over the pixels of their figures' frames in motion."""
+        if self._held_out is None:
+            frames, _ = solo_clips("seen", self.config.eval_seed, 0, self.config.eval_clips, self.config.size)
+            self._held_out = to_video(frames)
+        video = self._held_out.to(device)
+        squared = ((reconstruct(task.vae, video) - video) / 2).square()  # (n, 3, T, H, W)
+        moving = ((video - video[:, :, :1]).abs().amax(1, keepdim=True) > 0.1).expand_as(squared)
+        first = float(squared[:, :, 0].mean())
+        return {
+            "score": psnr(float(squared.mean())),
+            "psnr_first": psnr(first),
+            "psnr_moving": psnr(float(squared[moving].mean())),
+        }
+
+    @torch.no_grad()
+    def export(self, task: ReconstructionTask, folder: Path) -> None:
+        """The autoencoder, its latent statistics taken over clips of the training split."""
+        vae = task.vae
+        device = next(vae.parameters()).device
+        total, squares, count = 0.0, 0.0, 0
+        for start in range(0, self.config.statistics_clips, 32):
+            frames, _ = solo_clips("train", self.config.eval_seed, start, 32, self.config.size)
+            latents = vae.encode(to_video(frames).to(device)).latent_dist.mode().double()  # (n, c, t, h, w)
+            total = total + latents.sum((0, 2, 3, 4))
+            squares = squares + latents.square().sum((0, 2, 3, 4))
+            count += latents.numel() // latents.shape[1]
+        mean = total / count
+        std = (squares / count - mean.square()).sqrt()
+        vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
+        vae.save_pretrained(folder)
+
+
+def build_stage(config: Config) -> VaeStage:
+    """The stage of this file."""
+    return VaeStage(config)
