@@ -146,10 +146,13 @@ class CineloopAttnProcessor:
 
 
 class CineloopAttention(nn.Module, AttentionModuleMixin):
-    """Self-attention, or cross-attention to text: projections with bias, RMS norm of queries and keys over all heads."""
+    """Self-attention, or cross-attention to text: biased projections, RMS norm of queries and keys over all heads."""
 
     _default_processor_cls = CineloopAttnProcessor
     _available_processors = [CineloopAttnProcessor]
+    processor: CineloopAttnProcessor
+    to_qkv: nn.Linear  # these two exist while the projections are fused
+    to_kv: nn.Linear
 
     def __init__(self, dim: int, heads: int, dim_head: int, eps: float, is_cross_attention: bool = False) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class CineloopConditionEmbedding(nn.Module):
             self.pooled_embedder = PixArtAlphaTextProjection(pooled_dim, dim, act_fn="silu")
 
     def forward(self, timestep: Tensor, text: Tensor, pooled: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """(B) or (B, N), (B, L, text_dim), (B, P) to embedding (B[, N], D), modulation (B[, N], 6, D), text (B, L, D)."""
+        """(B[, N]), (B, L, text_dim), (B, P) to embedding (B[, N], D), modulation (B[, N], 6, D), text (B, L, D)."""
         waves = self.timesteps_proj(timestep.flatten()).unflatten(0, timestep.shape)  # (B[, N], freq_dim)
         dtype = self.time_embedder.linear_1.weight.dtype
         if dtype.is_floating_point:
@@ -65,7 +65,7 @@ def modulated_norm(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) 
 
 
 def gated_sum(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
-    """x + update * gate: x and update (B, N, D), gate (B, 1 or N, D)."""
+    """Residual sum x + update * gate: x and update (B, N, D), gate (B, 1 or N, D)."""
     return (x.float() + update.float() * gate).type_as(x)
 
 
@@ -130,7 +130,7 @@ class CineloopTransformer3DModel(
     _keep_in_fp32_modules = ["rope", "time_embedder", "scale_shift_table", "norm1", "norm2", "norm3"]
     _keys_to_ignore_on_load_unexpected = ["norm_added_q"]
     _repeated_blocks = ["CineloopTransformerBlock"]
-    _cp_plan = {
+    _cp_plan: dict[str, Any] | None = {
         "rope": {
             0: ContextParallelInput(split_dim=1, expected_dims=4, split_output=True),
             1: ContextParallelInput(split_dim=1, expected_dims=4, split_output=True),
@@ -170,12 +170,14 @@ class CineloopTransformer3DModel(
         super().__init__()
         if attention not in ATTENTION_KINDS:
             raise ValueError(f"attention must be one of {ATTENTION_KINDS}, got {attention!r}")
-        if attention == "windowed" and (len(attention_window or ()) != 3 or min(attention_window) < 1):
+        window = attention_window or ()
+        if attention == "windowed" and (len(window) != 3 or min(window) < 1):
             raise ValueError(f"attention_window must be (frames, rows, columns) >= 1, got {attention_window}")
         dim = num_attention_heads * attention_head_dim
         out_channels = out_channels or in_channels
         self.rope = RotaryEmbedding3D(attention_head_dim, rope_axes_dim, rope_theta)
-        self.patch_embedding = nn.Conv3d(in_channels, dim, kernel_size=tuple(patch_size), stride=tuple(patch_size))
+        patch = (patch_size[0], patch_size[1], patch_size[2])
+        self.patch_embedding = nn.Conv3d(in_channels, dim, kernel_size=patch, stride=patch)
         self.condition_embedder = CineloopConditionEmbedding(dim, freq_dim, text_dim, pooled_dim)
         self.blocks = nn.ModuleList(
             [
@@ -197,16 +199,17 @@ class CineloopTransformer3DModel(
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv3d):
                 nn.init.xavier_uniform_(module.weight.flatten(1))
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         if not zero:
             return
-        time_proj = self.condition_embedder.time_proj
-        for part in (2, 5):  # the two gates
-            time_proj.weight.unflatten(0, (6, -1))[part].zero_()
-            for block in self.blocks:
-                block.scale_shift_table[:, part].zero_()
-        for layer in (*(block.attn2.to_out[0] for block in self.blocks), self.proj_out):
-            layer.weight.zero_()
+        gates = [2, 5]  # of shift, scale, gate for attention and the same for the feed-forward
+        self.condition_embedder.time_proj.weight.view(6, -1)[gates] = 0
+        for module in self.modules():
+            if isinstance(module, CineloopTransformerBlock):
+                module.scale_shift_table[:, gates] = 0
+                module.attn2.to_out[0].weight.zero_()
+        self.proj_out.weight.zero_()
 
     def forward(
         self,
