@@ -56,7 +56,7 @@ def flow_loss_grid(
             grid = [frozen_noise(clean.shape[1:], seed, first + row, place, bins) for row, place in enumerate(places)]
             sigma = torch.tensor([level for level, _ in grid], device=clean.device)  # (B,)
             noise = torch.stack([each for _, each in grid]).to(clean)  # (B, C, T, h, w)
-            guess = predict(flow.add_noise(clean, noise, sigma), sigma, condition)
+            guess = predict(flow.add_noise(clean, noise, sigma, config), sigma, condition)
             error = (guess.float() - flow.target(clean, noise, sigma, config).float()).square()
             np.add.at(sums, places, error.flatten(1).mean(1).cpu().double().numpy())
             np.add.at(counts, places, 1)
