@@ -26,10 +26,12 @@ def to_video(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1  # (n, 3, T, H, W)
 
 
-def solo_clips(split: str, seed: int, start: int, count: int, size: tuple[int, int]) -> tuple[np.ndarray, list[Scene]]:
-    """Frames uint8 (n, T, H, W, 3) of solo scenes `start` … `start + count - 1`, and the scenes."""
+def solo_clips(
+    split: str, seed: int, start: int, count: int, size: tuple[int, int], num_frames: int = NUM_FRAMES
+) -> tuple[np.ndarray, list[Scene]]:
+    """The first frames uint8 (n, T, H, W, 3) of solo scenes `start` … `start + count - 1`, and the scenes."""
     scenes = [sample_solo(split, seed, index) for index in range(start, start + count)]
-    return np.stack([render(scene, size, times_s=TIMES_S) for scene in scenes]), scenes
+    return np.stack([render(scene, size, times_s=TIMES_S[:num_frames]) for scene in scenes]), scenes
 
 
 def prompt_of(scene: Scene, seed: int, index: int, *, unseen_wording: bool = False) -> str:
