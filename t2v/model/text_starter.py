@@ -119,6 +119,7 @@ class CineloopTextModel(PreTrainedModel):
     base_model_prefix = "text"
     main_input_name = "input_ids"
     _no_split_modules = ["CineloopTextBlock"]
+    _input_embed_layer = "token_embedding"
 
     def __init__(self, config: CineloopTextConfig) -> None:
         super().__init__(config)
@@ -128,14 +129,6 @@ class CineloopTextModel(PreTrainedModel):
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The table of token vectors."""
-        return self.token_embedding
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Put another table of token vectors in place."""
-        self.token_embedding = value
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
