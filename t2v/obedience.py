@@ -1,0 +1,182 @@
+"""Does a clip show what its prompt asked for? The referee's verdict, factor by factor.
+
+In: frames uint8 (T, H, W, 3) with their seconds, and what was asked: a prompt, or a scene's facts. Out: per factor
+True, False or None (not asked); over many clips a table of shares with Wilson intervals of 95 % and, beside each, the
+share that prompts of other clips would have got (chance).
+
+Which factors a prompt asks for is what `v2t.world.read_text.parse` understands in it; a facts dictionary asks for all.
+Rules: `place`, `color`, `kind`, `size`, `direction`, `to_color` must be read as asked. `action` is the class of motion
+(travel, hop, grow, shrink, vanish, recolor); for those on legs, walk is slow and run is fast. `speed` is slow or fast,
+the border between the two lying in the gap the world leaves (0.14 to 0.30 frame widths a second). What the referee
+cannot read counts as wrong; `judge` names it in `Verdict.unread`. `joint` is right when every asked factor is.
+After Bhattacharyya's and TC-Bench's practice of checking each asked attribute apart and all of them together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from v2t.world import vocabulary as words
+from v2t.world.read_back import FigureRead, ReadBack, read_back
+from v2t.world.read_text import parse
+
+FACTORS: tuple[str, ...] = ("place", "color", "kind", "size", "action", "direction", "speed", "to_color")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a prompt asks for; None where it leaves it open."""
+
+    place: str | None = None
+    color: str | None = None
+    kind: str | None = None
+    size: str | None = None
+    action: str | None = None
+    direction: str | None = None
+    speed: str | None = None
+    to_color: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Per factor (`FACTORS` and `joint`) True, False or None (not asked); `unread` names what could not be read."""
+
+    factors: dict[str, bool | None]
+    unread: tuple[str, ...] = field(default=())
+
+    def __getitem__(self, factor: str) -> bool | None:
+        return self.factors[factor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One factor over many clips: `right` of `num`; `unread` of the wrong ones; the interval; chance or None."""
+
+    factor: str
+    num: int
+    right: int
+    unread: int
+    low: float
+    high: float
+    chance: float | None
+
+    @property
+    def share(self) -> float:
+        """Right of num; 0 where nothing was asked."""
+        return self.right / self.num if self.num else 0.0
+
+
+def asked(wish: str | Mapping[str, Any]) -> Asked:
+    """What a prompt (text) or a scene's facts (data) ask of the first figure and its first event."""
+    if isinstance(wish, str):
+        stated = parse(wish)
+        actor = stated.actors[0] if stated.actors else None
+        event = stated.events[0] if stated.events else None
+        place = next((shot.place for shot in stated.shots if shot.place), None)
+        return Asked(
+            place=place,
+            color=actor.color if actor else None,
+            kind=actor.kind if actor else None,
+            size=actor.size if actor else None,
+            action=event.action if event else None,
+            direction=event.direction if event else None,
+            speed=event.speed if event else None,
+            to_color=event.to_color if event else None,
+        )
+    actor_facts, events = wish["actors"][0], wish["events"]
+    event_facts = {k: events[0][k] for k in ("action", "direction", "speed", "to_color")} if events else {}
+    return Asked(
+        place=wish["shots"][0]["place"], **{k: actor_facts[k] for k in ("color", "kind", "size")}, **event_facts
+    )
+
+
+def judge(frames: np.ndarray, times_s: np.ndarray, wish: str | Mapping[str, Any] | Asked) -> Verdict:
+    """Read a clip and hold it to what was asked.
+
+    Args:
+        frames: uint8 (T, H, W, 3) RGB.
+        times_s: seconds of the frames, (T,).
+        wish: a prompt, a scene's facts, or what `asked` made of them.
+
+    Raises:
+        ValueError: when the frames are none.
+    """
+    return compare(read_back(frames, times_s), wish)
+
+
+def compare(read: ReadBack, wish: str | Mapping[str, Any] | Asked) -> Verdict:
+    """Hold what was read to what was asked."""
+    want = wish if isinstance(wish, Asked) else asked(wish)
+    figure = read.figures[0] if read.figures else FigureRead()
+    factors: dict[str, bool | None] = {}
+    unread = []
+    for factor in FACTORS:
+        told = getattr(want, factor)
+        if told is None:
+            factors[factor] = None
+            continue
+        seen = read.place if factor == "place" else getattr(figure, factor)
+        if factor == "action":
+            seen, told = figure.motion, motion_of(told)
+            if want.action in ("walk", "run") and seen == told:
+                seen, told = figure.speed, "fast" if want.action == "run" else "slow"
+        if seen is None:
+            unread.append(factor)
+        factors[factor] = seen == told
+    told_factors = [right for right in factors.values() if right is not None]
+    factors["joint"] = all(told_factors) if told_factors else None
+    return Verdict(factors=factors, unread=tuple(unread))
+
+
+def motion_of(action: str) -> str:
+    """The class of motion of an action of the world, as `FigureRead.motion` names it."""
+    if action in words.TRAVEL:
+        return "travel"
+    return {"jump": "hop", "bounce": "hop", "stand": "still"}.get(action, action)
+
+
+def chance(reads: Sequence[ReadBack], wishes: Sequence[str | Mapping[str, Any] | Asked]) -> list[Verdict]:
+    """Verdicts of each clip against the prompt of another (the next but a few), for the share that luck gets."""
+    wants = [w if isinstance(w, Asked) else asked(w) for w in wishes]
+    shift = max(1, len(wants) // 2)
+    return [compare(read, wants[(i + shift) % len(wants)]) for i, read in enumerate(reads)]
+
+
+def wilson(right: int, num: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's interval of a share; (0, 1) of nothing."""
+    if not num:
+        return 0.0, 1.0
+    share = right / num
+    centre = share + z * z / (2 * num)
+    spread = z * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
+    scale = 1 + z * z / num
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def table(verdicts: Sequence[Verdict], by_luck: Sequence[Verdict] = ()) -> list[Row]:
+    """One row per factor that was asked of any clip, `joint` last; chance from `by_luck` (see `chance`)."""
+    rows = []
+    for factor in (*FACTORS, "joint"):
+        told = [v for v in verdicts if v[factor] is not None]
+        if not told:
+            continue
+        right = sum(bool(v[factor]) for v in told)
+        luck = [bool(v[factor]) for v in by_luck if v[factor] is not None]
+        low, high = wilson(right, len(told))
+        rows.append(
+            Row(
+                factor=factor,
+                num=len(told),
+                right=right,
+                unread=sum(factor in v.unread or (factor == "joint" and bool(v.unread)) for v in told),
+                low=low,
+                high=high,
+                chance=sum(luck) / len(luck) if luck else None,
+            )
+        )
+    return rows
