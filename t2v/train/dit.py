@@ -1,0 +1,229 @@
+"""Stage `dit`: the transformer and its text encoder learn to make latents of the cartoon world from prompts.
+
+In: latents of a trained autoencoder (`t2v.data.latents`), of single frames or of whole clips. Out: `final/`, a whole
+`CineloopPipeline`. The loss is rectified flow's (or what `flow.prediction` names); beside it a linear head on a middle
+block says where the figure is in every frame. That is known exactly, the prompt does not tell it, and it teaches the
+lower half of the network to see through noise (the place REPA, arXiv:2410.06940, gives to a pretrained encoder); the
+head is dropped when training ends. Letters: n clips, c latent channels, t h w latent size, N tokens, D width, L text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from t2v import flow
+from t2v.data import latents as data
+from t2v.model.dit import CineloopTransformer3DModel
+from t2v.model.text import CineloopTextConfig, CineloopTextModel, build_tokenizer, world_words
+from t2v.model.vae import AutoencoderKLCineloop
+from t2v.train.held_out import flow_loss_grid
+from t2v.train.watch import obedience
+from v2t.base.recipe import StageConfig
+from v2t.base.runtime import to_device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """The transformer, its text encoder, and what they learn.
+
+    `vae` is a trained autoencoder. `transformer` and `text` hold constructor arguments; widths of the interfaces follow
+    from each other. `init` goes on from a pipeline folder. `num_frames` 1 trains on first frames. `num_clips` is the
+    size of an epoch (0: clips never come twice), `cache` the folder its latents are kept in. `state_weight` scales the
+    auxiliary head on block `state_block`. Every evaluation takes the loss on a frozen grid over `eval_clips`, and for
+    whole clips lets `eval_prompts` prompts be drawn and read back (`score` is then the mean over what they ask for).
+    """
+
+    vae: Path
+    transformer: dict[str, Any] = field(default_factory=dict)
+    text: dict[str, Any] = field(default_factory=dict)
+    init: Path | None = None
+    size: tuple[int, int] = (64, 64)
+    num_frames: int = 17
+    num_clips: int = 0
+    cache: Path | None = None
+    flow: flow.FlowConfig = field(default_factory=flow.FlowConfig)
+    text_dropout: float = 0.1
+    state_weight: float = 0.0
+    state_block: int = 2
+    eval_clips: int = 128
+    eval_prompts: int = 48
+    eval_steps: int = 16
+    eval_guidance: float = 3.0
+    eval_seed: int = 7
+
+    def __post_init__(self) -> None:
+        if self.num_frames % 4 != 1:
+            raise ValueError(f"num_frames must be 4k + 1, got {self.num_frames}")
+        if self.cache is not None and not self.num_clips:
+            raise ValueError("a cache needs num_clips, the size of an epoch")
+        if not 0 <= self.text_dropout < 1:
+            raise ValueError(f"text_dropout must be in [0, 1), got {self.text_dropout}")
+
+
+class StateHead(nn.Module):
+    """Where the figure is, from a middle block: one number per latent place and frame of a token."""
+
+    def __init__(self, width: int, patch: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.patch = patch
+        self.linear = nn.Linear(width, 4 * patch[0] * patch[1] * patch[2])
+
+    def forward(self, tokens: torch.Tensor, occupancy: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of each clip (n,) from tokens (n, N, D) and occupancy (n, t, 4, h, w) in [0, 1]."""
+        n, t, _, h, w = occupancy.shape
+        pt, ph, pw = self.patch
+        truth = occupancy.reshape(n, t // pt, pt, 4, h // ph, ph, w // pw, pw)
+        truth = truth.permute(0, 1, 4, 6, 2, 3, 5, 7).reshape(n, tokens.shape[1], -1)  # (n, N, pt*4*ph*pw)
+        logits = self.linear(tokens).float()
+        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2))  # (n,)
+
+
+class DitTask(nn.Module):
+    """Transformer, text encoder, auxiliary head, and the losses."""
+
+    def __init__(self, transformer: Any, text_encoder: Any, config: Config) -> None:
+        super().__init__()
+        self.transformer, self.text_encoder, self.config = transformer, text_encoder, config
+        self.state = None
+        self._middle: torch.Tensor | None = None
+        if config.state_weight:
+            shape = transformer.config
+            self.state = StateHead(shape.num_attention_heads * shape.attention_head_dim, tuple(shape.patch_size))
+            transformer.blocks[config.state_block].register_forward_hook(self._keep)
+
+    def _keep(self, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        self._middle = output
+
+    def predict(self, noisy: torch.Tensor, sigma: torch.Tensor, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The prediction (n, c, t, h, w) for noisy latents at levels `sigma` (n,), under prompts as token ids."""
+        text = self.text_encoder(tokens["input_ids"], tokens["attention_mask"])
+        return self.transformer(
+            noisy,
+            1000 * sigma,
+            text.last_hidden_state,
+            encoder_attention_mask=tokens["attention_mask"].bool(),
+            pooled_projections=text.pooler_output if self.transformer.config.pooled_dim else None,
+        ).sample
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Loss sums over the clips; noise levels and noise come from the global random state."""
+        clean, config = batch["latents"], self.config.flow
+        sigma = flow.sample_sigmas(len(clean), config).to(clean.device)  # (n,)
+        noise = torch.randn_like(clean)
+        guess = self.predict(flow.add_noise(clean, noise, sigma, config), sigma, batch)
+        error = (guess.float() - flow.target(clean, noise, sigma, config)).square().flatten(1).mean(1)  # (n,)
+        terms = {"flow": (error * flow.loss_weights(sigma, config).to(error.device)).sum()}
+        if self.state is not None:
+            terms["state"] = self.state(self._middle, batch["occupancy"]).sum()
+        return {"terms": terms, "metrics": {"mse": (error.detach().sum(), len(error))}}
+
+
+class DitStage:
+    """See the module's head."""
+
+    name, unit = "dit", "clips"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.terms = {"flow": 1.0} | ({"state": config.state_weight} if config.state_weight else {})
+        self.vae = AutoencoderKLCineloop.from_pretrained(config.vae).eval()
+        self.tokenizer = self._tokenizer()
+
+    def _tokenizer(self) -> Any:
+        if self.config.init is None:
+            return build_tokenizer(world_words())
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.config.init / "tokenizer")
+
+    def build(self) -> nn.Module:
+        """Transformer and text encoder, fresh or from `init`."""
+        config = self.config
+        if config.init is not None:
+            transformer = CineloopTransformer3DModel.from_pretrained(config.init / "transformer")
+            text_encoder = CineloopTextModel.from_pretrained(config.init / "text_encoder")
+            return DitTask(transformer.float(), text_encoder.float(), config)
+        text = CineloopTextConfig(vocab_size=len(self.tokenizer), **config.text)
+        channels, width = self.vae.config.latent_channels, text.hidden_size
+        transformer = CineloopTransformer3DModel(
+            **{"in_channels": channels, "out_channels": channels, "text_dim": width, "pooled_dim": width}
+            | config.transformer
+        )
+        return DitTask(transformer, CineloopTextModel(text), config)
+
+    def parts(self, task: DitTask) -> dict[str, list[nn.Module]]:
+        """`transformer`, `text_encoder`, and `state` where there is a head."""
+        parts: dict[str, list[nn.Module]] = {"transformer": [task.transformer], "text_encoder": [task.text_encoder]}
+        return parts | ({"state": [task.state]} if task.state is not None else {})
+
+    def source(self) -> data.LatentSource:
+        """Training latents; what the cache lacks is made first."""
+        config = self.config
+        source = self._source("train", config.data_seed, config.num_clips, config.text_dropout)
+        if config.cache is None:
+            return source
+        from dataclasses import replace
+
+        source = replace(source, cache=config.cache / data.cache_key(source))
+        data.fill(source)
+        return source
+
+    def _source(self, split: str, seed: int, num_clips: int, dropout: float) -> data.LatentSource:
+        return data.LatentSource(
+            vae=self.vae,
+            tokenizer=self.tokenizer,
+            split=split,
+            seed=seed,
+            size=self.config.size,
+            num_frames=self.config.num_frames,
+            num_clips=num_clips,
+            cache=None,
+            text_dropout=dropout,
+        )
+
+    def counts(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Clips of the batch, for every term."""
+        return dict.fromkeys(self.terms, float(len(batch["latents"])))
+
+    def evaluate(self, task: DitTask, device: torch.device) -> dict[str, float]:
+        """Loss on the frozen grid over held-out clips, per bin; obedience of clips drawn for held-out prompts."""
+        figures = flow_loss_grid(task.predict, self._held_out(device), self.config.flow, sigmas_per_clip=2)
+        if self.config.num_frames == 1 or not self.config.eval_prompts:
+            return {"score": -figures["loss"], **figures}
+        obeyed = obedience(self.pipeline(task), self.config, device)
+        return {"score": obeyed.pop("mean"), **obeyed, **figures}
+
+    def _held_out(self, device: torch.device) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+        source = self._source("seen", self.config.eval_seed, 0, 0.0)
+        for start in range(0, self.config.eval_clips, 32):
+            batch = to_device(source(start, 32), device)
+            yield batch["latents"], batch
+
+    def pipeline(self, task: DitTask) -> Any:
+        """The pipeline around the task's modules."""
+        from t2v.pipeline import CineloopPipeline
+        from t2v.sampling import make_scheduler
+
+        return CineloopPipeline(
+            vae=self.vae,
+            transformer=task.transformer,
+            text_encoder=task.text_encoder,
+            tokenizer=self.tokenizer,
+            scheduler=make_scheduler("euler" if self.config.flow.prediction == "flow" else "ddim", self.config.flow),
+        )
+
+    def export(self, task: DitTask, folder: Path) -> None:
+        """The whole pipeline."""
+        self.pipeline(task).save_pretrained(folder)
+
+
+def build_stage(config: Config) -> DitStage:
+    """The stage of this file."""
+    return DitStage(config)
