@@ -4,12 +4,12 @@ In: frames uint8 (T, H, W, 3) with their seconds, and what was asked: a prompt, 
 True, False or None (not asked); over many clips a table of shares with Wilson intervals of 95 % and, beside each, the
 share that prompts of other clips would have got (chance).
 
-Which factors a prompt asks for is what `v2t.world.read_text.parse` understands in it; a facts dictionary asks for all.
+Which factors a prompt asks for is what `v2t.world.read_text.parse` understands in it; facts alone ask for all.
 Rules: `place`, `color`, `kind`, `size`, `direction`, `to_color` must be read as asked. `action` is the class of motion
 (travel, hop, grow, shrink, vanish, recolor); for those on legs, walk is slow and run is fast. `speed` is slow or fast,
 the border between the two lying in the gap the world leaves (0.14 to 0.30 frame widths a second). What the referee
 cannot read counts as wrong; `judge` names it in `Verdict.unread`. `joint` is right when every asked factor is.
-After Bhattacharyya's and TC-Bench's practice of checking each asked attribute apart and all of them together.
+Each asked attribute apart and all of them together, as T2V-CompBench and TC-Bench have it.
 """
 
 from __future__ import annotations
@@ -71,47 +71,60 @@ class Row:
         return self.right / self.num if self.num else 0.0
 
 
-def asked(wish: str | Mapping[str, Any]) -> Asked:
-    """What a prompt (text) or a scene's facts (data) ask of the first figure and its first event."""
-    if isinstance(wish, str):
-        stated = parse(wish)
-        actor = stated.actors[0] if stated.actors else None
-        event = stated.events[0] if stated.events else None
-        place = next((shot.place for shot in stated.shots if shot.place), None)
-        return Asked(
-            place=place,
-            color=actor.color if actor else None,
-            kind=actor.kind if actor else None,
-            size=actor.size if actor else None,
-            action=event.action if event else None,
-            direction=event.direction if event else None,
-            speed=event.speed if event else None,
-            to_color=event.to_color if event else None,
-        )
-    actor_facts, events = wish["actors"][0], wish["events"]
-    event_facts = {k: events[0][k] for k in ("action", "direction", "speed", "to_color")} if events else {}
-    return Asked(
-        place=wish["shots"][0]["place"], **{k: actor_facts[k] for k in ("color", "kind", "size")}, **event_facts
-    )
+def asked(facts: Mapping[str, Any] | None, prompt: str | None = None) -> Asked:
+    """What is asked of the first figure and its first event.
+
+    Args:
+        facts: `Scene.facts()`, the values asked for; None: the prompt's own words are.
+        prompt: what the generator was told; None: all facts are asked for. With both, the prompt says which factors
+            are asked and the facts which value.
+
+    Raises:
+        ValueError: when neither is given.
+    """
+    if facts is None and prompt is None:
+        raise ValueError("give a scene's facts, a prompt, or both")
+    told = None if prompt is None else _told(prompt)
+    if facts is None:
+        return Asked(**(told or {}))
+    event = facts["events"][0] if facts["events"] else {}
+    true = {"place": facts["shots"][0]["place"]}
+    true |= {key: facts["actors"][0].get(key) for key in ("color", "kind", "size")}
+    true |= {key: event.get(key) for key in ("action", "direction", "speed", "to_color")}
+    return Asked(**{key: value for key, value in true.items() if told is None or told[key] is not None})
 
 
-def judge(frames: np.ndarray, times_s: np.ndarray, wish: str | Mapping[str, Any] | Asked) -> Verdict:
+def _told(prompt: str) -> dict[str, str | None]:
+    stated = parse(prompt)
+    actor = stated.actors[0] if stated.actors else None
+    event = stated.events[0] if stated.events else None
+    told = {"place": next((shot.place for shot in stated.shots if shot.place), None)}
+    told |= {key: getattr(actor, key, None) for key in ("color", "kind", "size")}
+    return told | {key: getattr(event, key, None) for key in ("action", "direction", "speed", "to_color")}
+
+
+def judge(
+    frames: np.ndarray, times_s: np.ndarray, facts: Mapping[str, Any] | None, prompt: str | None = None
+) -> dict[str, bool]:
     """Read a clip and hold it to what was asked.
 
     Args:
         frames: uint8 (T, H, W, 3) RGB.
         times_s: seconds of the frames, (T,).
-        wish: a prompt, a scene's facts, or what `asked` made of them.
+        facts, prompt: see `asked`.
+
+    Returns:
+        For each factor that was asked, and `joint`, whether the clip shows it; what cannot be read is not shown.
 
     Raises:
-        ValueError: when the frames are none.
+        ValueError: when the frames are none, or neither facts nor prompt is given.
     """
-    return compare(read_back(frames, times_s), wish)
+    verdict = compare(read_back(frames, times_s), asked(facts, prompt))
+    return {factor: right for factor, right in verdict.factors.items() if right is not None}
 
 
-def compare(read: ReadBack, wish: str | Mapping[str, Any] | Asked) -> Verdict:
+def compare(read: ReadBack, want: Asked) -> Verdict:
     """Hold what was read to what was asked."""
-    want = wish if isinstance(wish, Asked) else asked(wish)
     figure = read.figures[0] if read.figures else FigureRead()
     factors: dict[str, bool | None] = {}
     unread = []
@@ -140,9 +153,8 @@ def motion_of(action: str) -> str:
     return {"jump": "hop", "bounce": "hop", "stand": "still"}.get(action, action)
 
 
-def chance(reads: Sequence[ReadBack], wishes: Sequence[str | Mapping[str, Any] | Asked]) -> list[Verdict]:
-    """Verdicts of each clip against the prompt of another (the next but a few), for the share that luck gets."""
-    wants = [w if isinstance(w, Asked) else asked(w) for w in wishes]
+def chance(reads: Sequence[ReadBack], wants: Sequence[Asked]) -> list[Verdict]:
+    """Verdicts of each clip against the prompt of another, half the list away: the share that luck gets."""
     shift = max(1, len(wants) // 2)
     return [compare(read, wants[(i + shift) % len(wants)]) for i, read in enumerate(reads)]
 

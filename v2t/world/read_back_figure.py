@@ -119,7 +119,8 @@ def _padded(height: int, width: int) -> tuple[int, int]:
 @cache
 def _bank(height: int, width: int) -> _Bank:
     rows, columns = _padded(height, width)
-    labels, owner, roles, images, inside = [], [], [], [], []
+    labels: list[tuple[int, str, int]] = []
+    owner, roles, images, inside = [], [], [], []
     for kind in range(len(KINDS)):
         for size, part in words.SIZES.items():
             for facing in (1, -1):
