@@ -1,0 +1,1 @@
+"""Prompts in, a folder of clips out: what `t2v generate` does."""

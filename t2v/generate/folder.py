@@ -1,0 +1,165 @@
+"""The folder of a run: clips, their manifest, and a journal that says what is finished and with which settings.
+
+In: finished clips and failures. Out: `clips/NAME.mp4`, `manifest.jsonl` (one row a clip, added as it is finished),
+`failures.jsonl`, `run.json`, `config.yaml`. A clip counts once its file is in place and its row is in the journal
+(`.cineloop/generate.jsonl`, flushed to disk), so a killed run loses at most the clips in hand. Its entries: `plan`
+(ids in the order they were asked for), `clip` (row, key of all that decides over it, size of the file), `failed`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from t2v.generate.prompts import Clip
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.base.files import sweep, write_atomic
+from v2t.base.journal import Entry, Journal
+from v2t.base.lock import FolderLock
+from v2t.base.manifest import dump_line, write_manifest
+from v2t.video.encode import encode
+from v2t.video.frames import Frames
+
+STATE = ".cineloop"
+CLIPS = "clips"
+MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    key: str
+    decides: Row  # what the key was made of
+    size: int  # bytes of the file
+    row: Row
+
+
+class RunFolder:
+    """An open run folder; use as a context manager. `writable=False` only looks, and makes nothing.
+
+    Raises (on entering):
+        UsageError: EXISTS, the folder holds a manifest of something else; LOCKED, another run is at work in it.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
+        self.path = path
+        self.writable = writable
+        self._stack = ExitStack()
+        self._done: dict[str, _Done] = {}
+        self._failed: dict[str, Row] = {}
+        self._order: dict[str, None] = {}
+
+    def __enter__(self) -> RunFolder:
+        journal = self.path / STATE / "generate.jsonl"
+        if (self.path / MANIFEST).exists() and not journal.exists():
+            raise UsageError(
+                f"{self.path} holds a {MANIFEST} of something else", code="EXISTS", hint="choose another folder with -o"
+            )
+        if self.writable:
+            journal.parent.mkdir(parents=True, exist_ok=True)
+            (self.path / CLIPS).mkdir(exist_ok=True)
+            self._stack.enter_context(FolderLock(self.path / STATE / "lock"))
+            sweep(self.path)
+            for half in (self.path / CLIPS).glob(".*.tmp.mp4"):  # what a killed run left of `encode`
+                half.unlink(missing_ok=True)
+        self._journal = self._stack.enter_context(Journal(journal, writable=self.writable))
+        for entry, _ in self._journal.replay():
+            self._learn(entry)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _learn(self, entry: Entry) -> None:
+        if entry["kind"] == "plan":
+            self._order |= dict.fromkeys(entry["ids"])
+        elif entry["kind"] == "clip":
+            row = entry["row"]
+            self._done[row["id"]] = _Done(key=entry["key"], decides=entry["decides"], size=entry["size"], row=row)
+            self._failed.pop(row["id"], None)
+        elif entry["kind"] == "failed":
+            self._failed[entry["row"]["id"]] = entry["row"]
+
+    def _append(self, entry: Entry) -> None:
+        self._journal.append([entry])
+        self._learn(entry)
+
+    # --- what is there
+    def plan(self, clips: Sequence[Clip]) -> None:
+        """Note the order of clips that are new here, and write the manifest of what is finished."""
+        new = [clip.id for clip in clips if clip.id not in self._order]
+        if new:
+            self._append({"kind": "plan", "ids": new})
+        self.write_tables()
+
+    def is_finished(self, clip: Clip, key: str) -> bool:
+        """Whether the clip was made, with these settings, and its file is there, whole."""
+        done = self._done.get(clip.id)
+        return done is not None and done.key == key and self._has_file(done)
+
+    def made_otherwise(self, clip: Clip, key: str) -> Row | None:
+        """What the clip's file was made with, where that was something else; None where there is no such file."""
+        done = self._done.get(clip.id)
+        return done.decides if done is not None and done.key != key and self._has_file(done) else None
+
+    def _has_file(self, done: _Done) -> bool:
+        try:
+            return os.stat(self.path / done.row["path"]).st_size == done.size
+        except OSError:
+            return False
+
+    def rows(self) -> list[Row]:
+        """Rows of all finished clips whose files are there, in the order they were asked for."""
+        return [done.row for id in self._order if (done := self._done.get(id)) is not None and self._has_file(done)]
+
+    def failures(self) -> list[Row]:
+        """Rows of the clips that failed at their last try, in the same order."""
+        return [self._failed[id] for id in self._order if id in self._failed]
+
+    # --- what is new
+    def add(self, clip: Clip, frames: Frames, row: Row, *, key: str, decides: Row) -> Row:
+        """Write a clip and its row; returns the row with id and path. Whoever reads it then finds the whole file.
+
+        Raises:
+            ItemError: ENCODE_ERROR. MissingDependencyError: DISK_FULL.
+        """
+        path = self.path / CLIPS / f"{clip.name}.mp4"
+        try:
+            encode(frames.pixels, path, Fraction(frames.fps).limit_denominator(1001))
+        except ItemError as error:
+            if error.code == "DISK_FULL":
+                raise MissingDependencyError(
+                    error.message, code="DISK_FULL", hint="free some space, run again"
+                ) from error
+            raise
+        row = {"id": clip.id, "path": f"{CLIPS}/{path.name}", **row}
+        is_new = clip.id not in self._done
+        self._append({"kind": "clip", "key": key, "decides": decides, "size": path.stat().st_size, "row": row})
+        if is_new:  # one write of one line; the order is put right at the end
+            with open(self.path / MANIFEST, "ab", buffering=0) as manifest:
+                manifest.write(dump_line(row))
+        else:
+            self.write_tables()
+        return row
+
+    def add_failure(self, row: Row) -> None:
+        """Note that a clip could not be made."""
+        self._append({"kind": "failed", "row": row})
+        self._write_failures()
+
+    def write_tables(self) -> None:
+        """Write manifest and failures anew, in order."""
+        write_manifest(self.rows(), self.path / MANIFEST)
+        self._write_failures()
+
+    def _write_failures(self) -> None:
+        path, rows = self.path / FAILURES, self.failures()
+        if rows:
+            write_atomic(path, b"".join(dump_line(row) for row in rows))
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,190 @@
+"""Which clips to make: prompts from arguments, files, manifests and stdin, times seeds.
+
+In: the arguments a user gave. Out: `Clip`s in the order of the prompts, each with an id that stays the same when other
+prompts come or go, and a file name that tells nothing of the prompt (who judges a clip must not read it there). A text
+file holds one prompt a line; a `.jsonl` file (a manifest, too) one object a line with `prompt` (or `captions`, as
+`v2t world` writes them: the first short one), and, where given, `id`, `seed`, `negative_prompt`, `image`, `facts`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from t2v.generate.settings import MAX_SEED, GenerateConfig
+from t2v.generators import Request
+from v2t.base.errors import NothingMatchedError, UsageError
+from v2t.base.files import unescape_name
+from v2t.base.log import logger, printable
+
+_KEY_CHARS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One prompt as it was given; None and "" where nothing was said."""
+
+    text: str
+    id: str | None = None
+    seed: int | None = None
+    negative_prompt: str | None = None
+    image: Path | None = None
+    facts: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One clip that is wanted: `id` in the manifest, `name` of its file without the ending."""
+
+    id: str
+    name: str
+    request: Request
+    facts: dict[str, Any] | None = field(default=None, compare=False)
+
+
+def plan(arguments: Sequence[str], files: Sequence[str], config: GenerateConfig) -> list[Clip]:
+    """All clips, in order, each once.
+
+    Args:
+        arguments: prompts, or "-" for prompts on stdin.
+        files: files of prompts, "-" for stdin.
+        config: seeds, and what holds where a prompt says nothing.
+
+    Raises:
+        NothingMatchedError: no prompt at all. UsageError: a file or line that cannot be read, an id for two clips.
+    """
+    prompts = list(_given(arguments))
+    for name in files:
+        prompts += _from_stdin() if name == "-" else _from_file(Path(name))
+    if not prompts:
+        raise NothingMatchedError("no prompt given", hint='t2v generate "A red ball rolls to the left on the beach."')
+    typed = [text for text in arguments if text != "-"]
+    if len(typed) > 1 and not any(" " in text.strip() for text in typed):
+        logger.warning("%d prompts of one word each: quotes make one prompt of several words", len(typed))
+    clips: dict[str, Clip] = {}
+    num_twice = 0
+    for prompt in prompts:
+        for clip in _clips(prompt, config):
+            other = clips.setdefault(clip.id, clip)
+            if other != clip:
+                raise UsageError(f"two different clips would both have the id {printable(clip.id)!r}", code="SAME_NAME")
+            num_twice += other is not clip
+    if num_twice:
+        logger.warning("%d clips were asked for twice and are made once", num_twice)
+    return list(clips.values())
+
+
+def _clips(prompt: Prompt, config: GenerateConfig) -> Iterator[Clip]:
+    first = config.seed if prompt.seed is None else prompt.seed
+    negative = config.negative_prompt if prompt.negative_prompt is None else prompt.negative_prompt
+    image = prompt.image or config.image
+    for seed in range(first, first + config.num_videos):
+        if prompt.id is None:
+            said = json.dumps([prompt.text, negative, None if image is None else str(image), seed])
+            name = id = sha256(said.encode()).hexdigest()[:_KEY_CHARS]
+        else:
+            id = prompt.id if config.num_videos == 1 else f"{prompt.id}-seed{seed}"
+            name = sha256(id.encode()).hexdigest()[:_KEY_CHARS]
+        request = Request(prompt=prompt.text, seed=seed, negative_prompt=negative, image=image)
+        yield Clip(id=id, name=name, request=request, facts=prompt.facts)
+
+
+def _given(arguments: Iterable[str]) -> Iterator[Prompt]:
+    for text in arguments:
+        if text == "-":
+            yield from _from_stdin()
+        else:
+            yield Prompt(text=_checked(text, "the prompt"))
+
+
+def _from_stdin() -> Iterator[Prompt]:
+    yield from _from_text(_decoded(sys.stdin.buffer.read(), "stdin"), "stdin", Path.cwd())
+
+
+def _from_file(path: Path) -> Iterator[Prompt]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the prompts {printable(str(path))}: {error.strerror}") from error
+    yield from _from_text(_decoded(data, printable(str(path))), printable(str(path)), path.parent)
+
+
+def _from_text(text: str, where: str, folder: Path) -> Iterator[Prompt]:
+    """Prompts of a text: objects when its first line is one, plain lines otherwise."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    are_rows = bool(lines) and lines[0][1].startswith("{")
+    for number, line in lines:
+        place = f"{where}, line {number}"
+        if not are_rows:
+            yield Prompt(text=_checked(line, place))
+            continue
+        try:
+            row = json.loads(line, parse_constant=_refuse_constant)
+        except ValueError as error:
+            raise UsageError(
+                f"{place}: expected a JSON object, got {line[:60]!r} ({error})", code="MANIFEST"
+            ) from error
+        if not isinstance(row, dict):
+            raise UsageError(f"{place}: expected a JSON object, got {line[:60]!r}", code="MANIFEST")
+        yield _from_row(row, place, folder)
+
+
+def _from_row(row: dict[str, Any], place: str, folder: Path) -> Prompt:
+    seed = row.get("seed")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < MAX_SEED):
+        raise UsageError(f"{place}: seed must be a whole number within 0 and 2**63 - 1, got {seed!r}", code="MANIFEST")
+    for key in ("id", "negative_prompt", "image"):
+        if row.get(key) is not None and not isinstance(row[key], str):
+            raise UsageError(f"{place}: {key!r} must be text, got {row[key]!r}", code="MANIFEST")
+    image = None
+    if row.get("image"):
+        pure = PurePosixPath(row["image"])
+        image = folder / unescape_name(row["image"])
+        if pure.is_absolute() or ".." in pure.parts:
+            raise UsageError(f"{place}: image {row['image']!r} must lie beside the file of prompts", code="MANIFEST")
+        if not image.is_file():
+            raise UsageError(f"{place}: no such picture: {row['image']!r}", code="MANIFEST")
+    return Prompt(
+        text=_checked(_prompt_of(row, place), place),
+        id=row.get("id") or None,
+        seed=seed,
+        negative_prompt=row.get("negative_prompt"),
+        image=image,
+        facts=row["facts"] if isinstance(row.get("facts"), dict) else None,
+    )
+
+
+def _prompt_of(row: dict[str, Any], place: str) -> str:
+    said: Any = row.get("prompt") or row.get("caption") or row.get("captions")
+    if isinstance(said, dict):
+        said = said.get("short") or next(iter(said.values()), None)
+    if isinstance(said, list):
+        said = said[0] if said else None
+    if not isinstance(said, str):
+        raise UsageError(f"{place}: expected a 'prompt' (or 'captions'), got the keys {sorted(row)}", code="MANIFEST")
+    return said
+
+
+def _checked(text: str, place: str) -> str:
+    text = text.strip()
+    if not text:
+        raise UsageError(f"{place} is empty")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise UsageError(f"{place} is not UTF-8: {printable(text, 60)}")
+    return text
+
+
+def _decoded(data: bytes, where: str) -> str:
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where} is not UTF-8 ({error})") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,153 @@
+"""Ways to get a video from a text, one file each: `dit`, `world`, `diffusers`. Plug-in = file name.
+
+In: requests (a prompt and a seed each) and settings. Out: `Frames`, one for each request, in order. A generator is a
+class `Generator(model, *, device, dtype, **options)` in a file of this folder; making it costs nothing, the first
+`valid_shape`, `effective` or `generate` loads the weights.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from v2t.base import plugin
+from v2t.base.errors import UsageError
+from v2t.video.frames import Frames
+
+OnStep = Callable[[int, int], None]  # (steps done, steps in all) of the batch in hand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Frames, and pixels down and across, of a clip; each at least 1."""
+
+    num_frames: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if min(self.num_frames, self.height, self.width) < 1:
+            raise UsageError(f"a clip needs at least one frame of 1x1 pixels, got {self}")
+
+    def __str__(self) -> str:
+        return f"{self.num_frames} frames of {self.width}x{self.height}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One clip that is wanted.
+
+    Attributes:
+        prompt: what it shall show.
+        seed: of everything drawn at random, 0 to 2**63 - 1; the same request gives the same clip.
+        negative_prompt: what it shall not show; "" for nothing.
+        image: the clip's first frame, a picture file, for generators that take one.
+    """
+
+    prompt: str
+    seed: int = 0
+    negative_prompt: str = ""
+    image: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings:
+    """What holds for all clips of a run; None leaves the generator's own value.
+
+    `fps` frames a second, `steps` of the sampler, `guidance` scale (1 is none).
+    """
+
+    num_frames: int | None = None
+    height: int | None = None
+    width: int | None = None
+    fps: float | None = None
+    steps: int | None = None
+    guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "height", "width", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}")
+        if self.fps is not None and not 0 < self.fps <= 240:
+            raise UsageError(f"fps must be above 0 and at most 240, got {self.fps}")
+        if self.guidance is not None and not 0 <= self.guidance <= 100:
+            raise UsageError(f"guidance must be within 0 and 100, got {self.guidance}")
+
+
+class GeneratorLike(Protocol):
+    """What a run needs of a generator.
+
+    Attributes:
+        name: the file of this folder.
+        batch_size: clips made at once when the user says nothing.
+    """
+
+    name: str
+    batch_size: int
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of its clips, when nothing is asked for."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides over its pixels besides request and settings: model, weights_sha256 ...; loads nothing."""
+        ...
+
+    def valid_shape(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
+        """The nearest shape it can make; None takes its own value."""
+        ...
+
+    def effective(self, settings: GenerateSettings) -> dict[str, Any]:
+        """The settings with its own values where None stands, for the record."""
+        ...
+
+    def remarks(self, prompt: str) -> tuple[str, ...]:
+        """Warnings about a prompt, each starting with a stable code ("OUT_OF_DOMAIN: ..."); none is the rule."""
+        ...
+
+    def generate(
+        self, requests: Sequence[Request], settings: GenerateSettings, on_step: OnStep | None = None
+    ) -> list[Frames]:
+        """One clip for each request, in order. Sizes that do not fit are rounded by `valid_shape`.
+
+        Raises:
+            ItemError: one of the requests cannot be made; of a batch, any one.
+            CineloopError: none can be made (no such model, no GPU).
+        """
+        ...
+
+
+def open_generator(
+    name: str,
+    *,
+    model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    options: Mapping[str, Any] = {},
+) -> GeneratorLike:
+    """The generator of a name, not loaded yet.
+
+    Args:
+        name: a file of this folder: dit, world, diffusers.
+        model: a folder or hub id; None for the generator's own (the starter).
+        device, dtype: "auto" or what torch calls them.
+        options: what only some generators know, by name: the keyword arguments of their class.
+
+    Raises:
+        UsageError: no such generator, or an option it does not know. MissingDependencyError: no such model.
+    """
+    maker = plugin.load("t2v.generators", name, "Generator").Generator
+    known = [key for key in inspect.signature(maker).parameters if key not in ("model", "device", "dtype")]
+    for key in options:
+        if key not in known:
+            raise UsageError(
+                f"generator {name!r} has no option {key!r}; it knows: {', '.join(known) or 'none'}",
+                code="UNKNOWN_OPTION",
+            )
+    made: GeneratorLike = maker(model, device=device, dtype=dtype, **options)
+    return made

@@ -1,0 +1,97 @@
+"""The cartoon world as a generator: reads the prompt, draws what is untold, renders. The ceiling of the round trip.
+
+In: prompts of the world. Out: `Frames` that show exactly what the prompt says; any frame size, rate and length. A
+prompt with a word it does not know is refused, never guessed at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from t2v.generators import GenerateSettings, OnStep, Request, Shape
+from t2v.generators.world_staging import refuse, stage
+from v2t.base.errors import UsageError
+from v2t.video.frames import Frames
+from v2t.world.draw import Draw
+from v2t.world.read_text import parse
+from v2t.world.scene import Scene
+from v2t.world.solo import FPS, NUM_FRAMES
+
+SIZE = (64, 64)
+FORMAT = 1  # raised whenever the same request would give another clip
+_SMALLEST, _LARGEST = 16, 4096
+
+
+class Generator:
+    """The exact renderer.
+
+    Raises:
+        UsageError: a model is named; the world has none.
+    """
+
+    name = "world"
+    batch_size = 1
+
+    def __init__(self, model: str | None = None, *, device: str = "auto", dtype: str = "auto") -> None:
+        if model is not None:
+            raise UsageError(f"the generator 'world' draws and has no model, got {model!r}", hint="leave --model out")
+
+    @property
+    def fps(self) -> float:
+        """Frames a second unless asked otherwise."""
+        return FPS
+
+    def fingerprint(self) -> dict[str, Any]:
+        """There are no weights: the version of its drawing stands for them."""
+        return {"generator": self.name, "model": f"world-{FORMAT}", "weights_sha256": None}
+
+    def valid_shape(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
+        """Any; sides are rounded up to even ones, as mp4 wants them."""
+        sides = [SIZE[i] if side is None else side + side % 2 for i, side in enumerate((height, width))]
+        if min(sides) < _SMALLEST or max(sides) > _LARGEST:
+            raise UsageError(f"the world draws {_SMALLEST} to {_LARGEST} pixels a side, not {sides[1]}x{sides[0]}")
+        return Shape(num_frames=num_frames or NUM_FRAMES, height=sides[0], width=sides[1])
+
+    def effective(self, settings: GenerateSettings) -> dict[str, Any]:
+        """Size and rate; the length is the story's own unless asked for."""
+        shape = self.valid_shape(settings.num_frames, settings.height, settings.width)
+        return {
+            "num_frames": settings.num_frames,
+            "height": shape.height,
+            "width": shape.width,
+            "fps": settings.fps or FPS,
+            "steps": None,
+            "guidance": None,
+        }
+
+    def remarks(self, prompt: str) -> tuple[str, ...]:
+        """None: what it does not know it refuses."""
+        return ()
+
+    def scene(self, request: Request, settings: GenerateSettings) -> Scene:
+        """The scene that `generate` renders for a request.
+
+        Raises:
+            ItemError: PROMPT_REFUSED, the world cannot show it.
+        """
+        if request.negative_prompt or request.image is not None:
+            raise refuse("it takes neither a negative prompt nor a first frame")
+        seconds = None if settings.num_frames is None else settings.num_frames / (settings.fps or FPS)
+        return stage(parse(request.prompt), Draw(f"prompt|{request.seed}|{request.prompt}"), seconds)
+
+    def generate(
+        self, requests: Sequence[Request], settings: GenerateSettings, on_step: OnStep | None = None
+    ) -> list[Frames]:
+        """Rendered clips."""
+        from v2t.world.render import render
+
+        shape = self.valid_shape(settings.num_frames, settings.height, settings.width)
+        made = []
+        for number, request in enumerate(requests):
+            fps = settings.fps or FPS
+            pixels = render(self.scene(request, settings), (shape.height, shape.width), fps=fps)  # (T, H, W, 3)
+            made.append(Frames.from_pixels(pixels, fps, decoder=self.name))
+            if on_step is not None:
+                on_step(number + 1, len(requests))
+        return made

@@ -1,0 +1,122 @@
+"""Two figures that have to do with each other: interactions and relations of a prompt, put on the stage.
+
+In: what is told of the two and of what happens. Out: `Staged`. The layouts are those of `v2t.world.stories`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from t2v.generators.world_staging import Staged, cast, in_place, refuse
+from v2t.world import vocabulary as words
+from v2t.world.draw import Draw
+from v2t.world.scene import Actor, Event, Relation
+from v2t.world.solo import SECONDS
+from v2t.world.stated import StatedActor, StatedEvent
+from v2t.world.stories import PACE
+
+_GROUND = 0.88
+
+
+def interaction(draw: Draw, told: Sequence[StatedActor], event: StatedEvent) -> Staged:
+    """One figure chases, overtakes, bumps into, meets or hides behind the other.
+
+    Raises:
+        ItemError: PROMPT_REFUSED, a group takes part.
+    """
+    if any(actor.count != 1 for actor in told):
+        raise refuse(f"{event.action!r} is for two single figures")
+    who, whom = event.actor or 0, event.target or 0
+    action, way = event.action, {"right": 1, "left": -1}[event.direction or draw.pick(("left", "right"))]
+    sizes = (("small",), ("large",)) if action == "hide" else (("small", "medium"),) * 2
+    a, b = cast(draw, told[who], sizes=sizes[0]), cast(draw, told[whom], sizes=sizes[1])
+    a, b = _level(a, b)
+    a, b = replace(a, facing=way), replace(b, facing=-way if action == "meet" else way)
+    speed = event.speed or (draw.pick(words.SPEEDS) if action in ("chase", "collide") else None)
+    seconds = draw.uniform(1.5, 2.2) if speed == "fast" else draw.uniform(2.6, 3.6)
+    pace = draw.uniform(*PACE[speed or "slow"])
+    apart = (words.SIZES[a.size] + words.SIZES[b.size]) / 2
+    flies = a.kind in words.FLYERS
+    if action == "chase":
+        gap, travel = apart + 0.05, min(pace * seconds, 0.5)
+        xs = 0.5 - way * (travel / 2 + gap / 2), 0.5 - way * (travel / 2 - gap / 2)
+    elif action == "overtake":
+        xs = 0.5 - way * (apart * 0.6 + 0.16), 0.5 - way * 0.06
+        travel = 2 * apart * 0.6 + 0.30
+        a, b = replace(a, y=a.y + (0.0 if flies else 0.05)), replace(b, y=b.y - 0.04)
+    elif action == "collide":
+        travel = min(max(pace * seconds, 0.25), 0.8 - apart)
+        xs = 0.5 - way * (travel + apart * 0.85) + way * 0.25, 0.5 + way * 0.25
+    elif action == "meet":
+        travel = draw.uniform(0.16, 0.26)
+        xs = 0.5 - way * (travel + apart / 2), 0.5 + way * (travel + apart / 2)
+    else:  # hide
+        travel = 0.42
+        xs = 0.5 + way * (0.12 - travel), 0.5 + way * 0.12
+    depth = 1.0 if action == "hide" else -1.0
+    a, b = replace(a, x=xs[0], depth=2.0 if action == "overtake" else 0.0), replace(b, x=xs[1], depth=depth)
+    made = Event(
+        actor=who,
+        action=action,
+        start_s=0.1,
+        end_s=0.1 + seconds,
+        direction=None if action == "meet" else "right" if way == 1 else "left",
+        speed=speed,
+        target=whom,
+        travel=travel,
+    )
+    tail = 0.5 if action in ("collide", "meet", "hide") else 0.1
+    return Staged(seconds=made.end_s + tail, actors=(a, b) if who == 0 else (b, a), events=(made,))
+
+
+def relation(
+    draw: Draw, told: Sequence[StatedActor], told_relation: tuple[int, str, int], events: Sequence[StatedEvent]
+) -> Staged:
+    """One figure left of, above, behind or inside the other; whatever they do, they do in place, one after another.
+
+    Raises:
+        ItemError: PROMPT_REFUSED, one of them travels, or the outer one of an inside holds nothing.
+    """
+    first, how, second = told_relation
+    if how == "inside" and told[second].kind not in words.CONTAINERS:
+        raise refuse(f"nothing is inside a {told[second].kind}; it may be inside {', '.join(words.CONTAINERS)}")
+    nested = how in ("inside", "behind")
+    a = cast(draw, told[first], sizes=("small",) if nested else ("medium",))
+    b = cast(draw, told[second], sizes=("large",) if nested else ("medium",))
+    ground = _GROUND - words.SIZES[b.size] / 2
+    b = replace(b, x=draw.uniform(0.45, 0.55), y=ground)
+    if how == "left of":
+        a, b = replace(a, x=0.25, y=_GROUND - words.SIZES[a.size] / 2), replace(b, x=0.72)
+    elif how == "above":
+        a, b = replace(a, x=b.x, y=0.25), replace(b, y=0.74)
+    elif how == "behind":
+        a = replace(a, x=b.x + draw.pick((1, -1)) * 0.24, y=ground + 0.02, depth=-1.0)
+    else:
+        a = replace(a, x=b.x, y=b.y + 0.04, depth=1.0)
+    actors = (a, b) if first == 0 else (b, a)
+    made: list[Event] = []
+    clock = 0.2
+    for event in events:
+        if event.action in (*words.TRAVEL, *words.AFTER_TRAVEL):
+            raise refuse(f"two in a told relation keep their places, so none of them may {event.action}")
+        done = in_place(draw, actors[event.actor or 0], event)
+        made.append(replace(done, start_s=clock, end_s=clock + done.end_s))
+        clock = made[-1].end_s + 0.1
+    seconds = max(SECONDS, clock + 0.4)
+    return Staged(
+        seconds=seconds, actors=actors, events=tuple(made), relations=(Relation(a=first, relation=how, b=second),)
+    )
+
+
+def _level(a: Actor, b: Actor) -> tuple[Actor, Actor]:
+    """Both at one height where they can meet: a flyer comes down to one that cannot fly."""
+    flies = a.kind in words.FLYERS, b.kind in words.FLYERS
+    if flies == (True, False):
+        return replace(a, y=b.y), b
+    if flies == (False, True):
+        return a, replace(b, y=a.y)
+    if flies == (True, True):
+        y = (a.y + b.y) / 2
+        return replace(a, y=y), replace(b, y=y)
+    return a, b
