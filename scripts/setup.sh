@@ -61,7 +61,7 @@ _cineloop_install() { # $1: what to install, such as /checkout[dev]
 cineloop_env() {
   [ -z "${CINELOOP_NO_SETUP:-}" ] || return 0
   local level=$1 extras="" stamp other
-  [ "$level" = core ] || extras="[train,eval,dev]"
+  [ "$level" = core ] || extras="[train,eval,t2v,dev]"
   stamp="$cineloop_root $(cat "$cineloop_root/pyproject.toml" "$cineloop_root/requirements.lock" | cksum)"
   # One set-up at a time in a checkout; the lock is on a file that is there anyway.
   exec 9<"$cineloop_root/pyproject.toml"
