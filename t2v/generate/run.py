@@ -212,7 +212,6 @@ class _Job:
     def work(self, todo: Sequence[tuple[Clip, Row]], stop: _Stop, show_progress: bool) -> None:
         """Make all, in batches; `stop` is asked between them."""
         self.settings = self.generator.effective(self.config.clips)
-        self._round()
         self._remark([clip.request.prompt for clip, _ in todo])
         steps = self.settings.get("steps") or 1
         with Progress(len(todo) * steps, "steps", enabled=show_progress) as bar:
@@ -221,18 +220,6 @@ class _Job:
                     self.summary.interrupted = True
                     return
                 self._make(batch, _Steps(bar, len(batch), steps, f"{self.summary.made} of {len(todo)} clips"))
-
-    def _round(self) -> None:
-        """Say which shape is made when it is not the one that was asked for."""
-        asked = self.config.clips
-        shape = self.generator.valid_shape(asked.num_frames, asked.height, asked.width)
-        changed = [
-            f"{name} {want} → {getattr(shape, name)}"
-            for name in ("num_frames", "height", "width")
-            if (want := getattr(asked, name)) is not None and want != getattr(shape, name)
-        ]
-        if changed:
-            logger.warning("SHAPE: this model cannot make that shape, so it makes %s: %s", shape, ", ".join(changed))
 
     def _remark(self, prompts: Sequence[str]) -> None:
         """Warn of prompts that the generator has something to say about."""
@@ -337,7 +324,8 @@ class _Stop:
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[_Stop]:
     """First SIGINT or SIGTERM asks to stop after the batch in hand; the second acts as usual."""
-    stop, kept = _Stop(), {}
+    stop = _Stop()
+    kept: dict[int, Any] = {}
 
     def first(number: int, _: Any) -> None:
         os.write(2, b"\nstopping after the clips in hand; again to quit at once (what is finished is saved)\n")
@@ -345,7 +333,7 @@ def _stop_on_signals() -> Iterator[_Stop]:
         signal.signal(number, kept[number])
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
             kept[number] = signal.signal(number, first)
     try:
         yield stop

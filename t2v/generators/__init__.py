@@ -13,27 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from t2v.shape import Shape
 from v2t.base import plugin
 from v2t.base.errors import UsageError
 from v2t.video.frames import Frames
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all) of the batch in hand
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """Frames, and pixels down and across, of a clip; each at least 1."""
-
-    num_frames: int
-    height: int
-    width: int
-
-    def __post_init__(self) -> None:
-        if min(self.num_frames, self.height, self.width) < 1:
-            raise UsageError(f"a clip needs at least one frame of 1x1 pixels, got {self}")
-
-    def __str__(self) -> str:
-        return f"{self.num_frames} frames of {self.width}x{self.height}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +84,7 @@ class GeneratorLike(Protocol):
         ...
 
     def valid_shape(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
-        """The nearest shape it can make; None takes its own value."""
+        """The nearest shape it can make, told once when it is another; None takes its own value."""
         ...
 
     def effective(self, settings: GenerateSettings) -> dict[str, Any]:

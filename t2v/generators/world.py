@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from t2v.generators import GenerateSettings, OnStep, Request, Shape
+from t2v.generators import GenerateSettings, OnStep, Request
 from t2v.generators.world_staging import refuse, stage
+from t2v.shape import Shape, valid_shape
 from v2t.base.errors import UsageError
 from v2t.video.frames import Frames
 from v2t.world.draw import Draw
@@ -36,6 +37,7 @@ class Generator:
     def __init__(self, model: str | None = None, *, device: str = "auto", dtype: str = "auto") -> None:
         if model is not None:
             raise UsageError(f"the generator 'world' draws and has no model, got {model!r}", hint="leave --model out")
+        self._shapes: dict[tuple[int, int, int], Shape] = {}
 
     @property
     def fps(self) -> float:
@@ -48,10 +50,13 @@ class Generator:
 
     def valid_shape(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
         """Any; sides are rounded up to even ones, as mp4 wants them."""
-        sides = [SIZE[i] if side is None else side + side % 2 for i, side in enumerate((height, width))]
-        if min(sides) < _SMALLEST or max(sides) > _LARGEST:
-            raise UsageError(f"the world draws {_SMALLEST} to {_LARGEST} pixels a side, not {sides[1]}x{sides[0]}")
-        return Shape(num_frames=num_frames or NUM_FRAMES, height=sides[0], width=sides[1])
+        height, width = SIZE[0] if height is None else height, SIZE[1] if width is None else width
+        if min(height, width) < _SMALLEST or max(height, width) > _LARGEST:
+            raise UsageError(f"the world draws {_SMALLEST} to {_LARGEST} pixels a side, not {width}x{height}")
+        asked = (num_frames or NUM_FRAMES, height, width)
+        if asked not in self._shapes:
+            self._shapes[asked] = valid_shape(*asked, frame_step=1, size_step=2)
+        return self._shapes[asked]
 
     def effective(self, settings: GenerateSettings) -> dict[str, Any]:
         """Size and rate; the length is the story's own unless asked for."""

@@ -1,0 +1,95 @@
+"""The project's own generator: the bundled starter, or a folder that `t2v train` wrote.
+
+In: prompts. Out: `Frames`. The starter was taught a cartoon world and nothing else; whatever a prompt says beyond that
+is named in a warning, never passed over in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from t2v.generators.pipelines import PipelineGenerator
+from t2v.shape import Shape
+from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.world.read_text import parse
+
+STARTER = Path(__file__).resolve().parent.parent / "starter"
+_WORLD = "the bundled generator knows only its cartoon world"
+
+
+class Generator(PipelineGenerator):
+    """`CineloopPipeline`; see `PipelineGenerator`. No model is the bundled starter."""
+
+    name = "dit"
+    batch_size = 4
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        lora: Sequence[str] = (),
+        offload: str = "none",
+        tiling: bool = False,
+    ) -> None:
+        self.is_starter = model in (None, "starter")
+        super().__init__(model or "starter", device=device, dtype=dtype, lora=lora, offload=offload, tiling=tiling)
+
+    @property
+    def folder(self) -> Path:  # type: ignore[override]
+        """The starter's, or the one that was named.
+
+        Raises:
+            MissingDependencyError: this installation has no starter, or the folder holds no pipeline.
+        """
+        folder = STARTER if self.is_starter else Path(self.model)
+        if not (folder / "model_index.json").is_file():
+            what = "this installation has no generator starter" if self.is_starter else f"{folder} holds no pipeline"
+            raise MissingDependencyError(what, hint="train one with `t2v train`, and give its folder as --model")
+        return folder
+
+    def load(self) -> Any:
+        """The pipeline, which must be one of ours.
+
+        Raises:
+            MissingDependencyError: it cannot be loaded. UsageError: it is another one.
+        """
+        from t2v.pipeline import CineloopPipeline
+
+        pipe = super().load()
+        if not isinstance(pipe, CineloopPipeline):
+            raise UsageError(f"{self.model} is a {type(pipe).__name__}", hint="--generator diffusers runs it")
+        return pipe
+
+    @property
+    def fps(self) -> float:
+        """What it was trained on."""
+        return float(self.pipeline.transformer.config.sample_fps)
+
+    def nearest(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
+        """The nearest shape; None is what it was trained on."""
+        shape: Shape = self.pipeline.valid_shape(num_frames, height, width)
+        return shape
+
+    def remarks(self, prompt: str) -> tuple[str, ...]:
+        """Of the starter: what a prompt says that it was never taught."""
+        if not self.is_starter:
+            return ()
+        stated = parse(prompt)
+        strange = list(dict.fromkeys([*stated.unread, *self._unknown(prompt)]))
+        said = []
+        if strange:
+            said.append(f"OUT_OF_DOMAIN: {_WORLD} and not the words {', '.join(map(repr, strange))}")
+        if not stated.actors:
+            said.append(f"OUT_OF_DOMAIN: {_WORLD}, and the prompt names no figure of it")
+        return tuple(said)
+
+    def _unknown(self, prompt: str) -> list[str]:
+        """Words that the tokenizer has no token for."""
+        tokenizer = self.pipeline.tokenizer
+        found = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
+        spans = zip(found.input_ids, found.offset_mapping, strict=True)
+        return [prompt[start:end].lower() for token, (start, end) in spans if token == tokenizer.unk_token_id]

@@ -1,0 +1,363 @@
+"""What `dit` and `diffusers` share: a diffusers pipeline, loaded from a folder and run for requests.
+
+In: a pipeline's folder, requests, settings. Out: `Frames`. What a pipeline takes is read from the signature of its
+call, so that only what was asked for is passed and its own defaults stay; each clip has a random generator of its own,
+on the CPU, so that a seed gives the same noise on every machine and in every batch. Safetensors only, and no code from
+the folder.
+Letters: B clips, T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from t2v.generators import GenerateSettings, OnStep, Request
+from t2v.generators.weights import lora_of, sha256_of
+from t2v.shape import Shape
+from v2t.base.errors import CineloopError, ItemError, MissingDependencyError, UsageError
+from v2t.base.log import logger
+from v2t.video.frames import Frames
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+OFFLOADS = ("none", "model", "sequential")
+NAMES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}  # ours -> those of a pipeline's call
+RATES = ("frame_rate", "fps")  # as what a pipeline may take frames a second
+# What a pipeline raises when a clip cannot be made; the rest of the run may still go well.
+FAULTS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError, MemoryError)
+
+
+class PipelineGenerator:
+    """A diffusers pipeline as a generator.
+
+    Args:
+        model: a folder or hub id.
+        device, dtype: "auto" takes CUDA and bfloat16 where there is a GPU, else the CPU and float32.
+        lora: files as PATH or PATH:WEIGHT.
+        offload: keep the parts in main memory and bring them to the GPU one by one: "model" a whole part at a time,
+            "sequential" layer by layer (least memory, slowest).
+        tiling: decode in tiles and clip by clip.
+
+    Raises:
+        UsageError: an unknown dtype, offload or LoRA weight.
+    """
+
+    name = ""
+    batch_size = 1
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        lora: Sequence[str] = (),
+        offload: str = "none",
+        tiling: bool = False,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        if offload not in OFFLOADS:
+            raise UsageError(f"offload must be one of {', '.join(OFFLOADS)}, got {offload!r}")
+        self.model, self.offload, self.tiling = model, offload, tiling
+        self._device, self._dtype = device, dtype
+        self._loras = [lora_of(text) for text in lora]
+        self._shapes: dict[tuple[int | None, ...], Shape] = {}
+
+    # --- the model
+    @cached_property
+    def folder(self) -> Path:
+        """Where the pipeline's files are; those of a hub id are downloaded.
+
+        Raises:
+            MissingDependencyError: no such folder, and the hub gives nothing of that name.
+        """
+        path = Path(self.model)
+        if (path / "model_index.json").is_file():
+            return path
+        if path.exists():
+            raise MissingDependencyError(
+                f"{self.model} is no pipeline: it has no model_index.json",
+                hint="give a folder written by save_pretrained, or a hub id",
+            )
+        from diffusers import DiffusionPipeline
+
+        try:
+            return Path(DiffusionPipeline.download(self.model, use_safetensors=True))
+        except (OSError, ValueError) as error:
+            raise MissingDependencyError(
+                f"no folder {self.model}, and the hub gives no pipeline of that name: {_first_line(error)}"
+            ) from error
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Model, hash of its weights, and the LoRAs with theirs."""
+        print_: dict[str, Any] = {"generator": self.name, "model": self.model, "weights_sha256": self._weights}
+        if self._loras:
+            print_["lora"] = [each.record() for each in self._loras]
+        return print_ | ({"dtype": self._dtype} if self._dtype != "auto" else {})
+
+    @cached_property
+    def _weights(self) -> str:
+        return sha256_of(self.folder)
+
+    @cached_property
+    def device(self) -> str:
+        """Where it runs, with "auto" decided."""
+        import torch
+
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if self._device == "auto" else self._device
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise MissingDependencyError(f"device {device} was asked for, but torch sees no GPU", hint="--device cpu")
+        return device
+
+    @cached_property
+    def dtype(self) -> str:
+        """In which numbers it runs, with "auto" decided."""
+        return self._dtype if self._dtype != "auto" else "float32" if self.device == "cpu" else "bfloat16"
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The loaded pipeline, LoRAs in it, on its device."""
+        pipe = self.load()
+        pipe.set_progress_bar_config(disable=True)
+        for number, each in enumerate(self._loras):
+            self._load_lora(pipe, each.path, each.weight, f"lora{number}")
+        if self.tiling:
+            for how in ("enable_tiling", "enable_slicing"):
+                if hasattr(pipe.vae, how):
+                    getattr(pipe.vae, how)()
+                else:
+                    logger.warning("%s of this model has no %s", type(pipe.vae).__name__, how.removeprefix("enable_"))
+        if self.offload == "none":
+            return pipe.to(self.device)
+        if self.device == "cpu":
+            raise MissingDependencyError("offload moves parts to a GPU, and there is none", hint="--offload none")
+        offload = "enable_model_cpu_offload" if self.offload == "model" else "enable_sequential_cpu_offload"
+        getattr(pipe, offload)(device=self.device)
+        return pipe
+
+    def load(self) -> Any:
+        """The pipeline in main memory.
+
+        Raises:
+            MissingDependencyError: it cannot be loaded: files or packages are missing, or weights are no safetensors.
+        """
+        import torch
+        from diffusers import DiffusionPipeline
+
+        try:
+            return DiffusionPipeline.from_pretrained(
+                self.folder, torch_dtype=getattr(torch, self.dtype), use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
+            raise MissingDependencyError(f"cannot load the pipeline {self.model}: {_first_line(error)}") from error
+
+    def _load_lora(self, pipe: Any, path: str, weight: float, name: str) -> None:
+        from t2v.lora import load_lora
+
+        if getattr(pipe, "transformer", None) is not None:
+            load_lora(pipe.transformer, path, adapter_name=name, weight=weight)
+            return
+        if not hasattr(pipe, "load_lora_weights"):
+            raise UsageError(f"{type(pipe).__name__} takes no LoRA")
+        try:
+            pipe.load_lora_weights(path, adapter_name=name)
+            pipe.set_adapters([n for names in pipe.get_list_adapters().values() for n in names])
+            pipe.set_adapters(name, weight)
+        except FAULTS as error:
+            raise UsageError(f"{path} is no LoRA for {type(pipe).__name__}: {_first_line(error)}") from error
+
+    # --- its call
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Names that the pipeline's call takes, with their defaults."""
+        return {name: each.default for name, each in inspect.signature(self.pipeline.__call__).parameters.items()}
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of its clips."""
+        raise AttributeError("fps is said by the subclass")
+
+    def valid_shape(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
+        """The nearest shape it can make; a change is told once."""
+        asked = (num_frames, height, width)
+        if asked not in self._shapes:
+            self._shapes[asked] = self.nearest(*asked)
+        return self._shapes[asked]
+
+    def nearest(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
+        """The nearest shape it can make."""
+        raise AttributeError("nearest is said by the subclass")
+
+    def effective(self, settings: GenerateSettings) -> dict[str, Any]:
+        """Settings with the pipeline's own values where nothing was asked."""
+        shape = self.valid_shape(settings.num_frames, settings.height, settings.width)
+        own = {ours: self.parameters.get(theirs) for ours, theirs in NAMES.items()}
+        return {
+            "num_frames": shape.num_frames,
+            "height": shape.height,
+            "width": shape.width,
+            "fps": settings.fps or self.fps,
+            "steps": settings.steps or own["steps"],
+            "guidance": own["guidance"] if settings.guidance is None else settings.guidance,
+            "device": self.device,
+            "dtype": self.dtype,
+        }
+
+    def remarks(self, prompt: str) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def generate(
+        self, requests: Sequence[Request], settings: GenerateSettings, on_step: OnStep | None = None
+    ) -> list[Frames]:
+        """Clips of the requests; those with a first frame are made one by one, as pipelines differ in batching them.
+
+        Raises:
+            ItemError: OUT_OF_MEMORY; MODEL_ERROR, the pipeline failed or made no picture (NaN); PROMPT_REFUSED, it
+                takes no first frame or no negative prompt.
+        """
+        if len(requests) > 1 and requests[0].image is not None:
+            return [clip for each in requests for clip in self.generate([each], settings, on_step)]
+        words = self._words(requests, settings)
+        if "callback_on_step_end" in self.parameters:
+            words["callback_on_step_end"] = _callback(on_step, settings.steps or self.parameters.get(NAMES["steps"]))
+        import torch
+
+        try:
+            words["generator"] = [torch.Generator("cpu").manual_seed(each.seed) for each in requests]
+            with torch.inference_mode():
+                result = self.pipeline(**words)
+            return to_frames(result, len(requests), settings.fps or self.fps, self.name)
+        except CineloopError:
+            raise
+        except FAULTS as error:
+            raise fault(error) from error
+
+    def _words(self, requests: Sequence[Request], settings: GenerateSettings) -> dict[str, Any]:
+        """The arguments of the call, generators and callback left out."""
+        known = self.parameters
+        words: dict[str, Any] = {"prompt": [each.prompt for each in requests]}
+        if any(each.negative_prompt for each in requests):
+            if "negative_prompt" not in known:
+                raise ItemError(f"{self.model} takes no negative prompt", code="PROMPT_REFUSED")
+            words["negative_prompt"] = [each.negative_prompt for each in requests]
+        image = requests[0].image
+        if image is not None:
+            if "image" not in known:
+                raise ItemError(
+                    f"{self.model} takes no first frame: it is text to video only",
+                    code="PROMPT_REFUSED",
+                    hint="leave --image out, or name an image-to-video model",
+                )
+            words["image"] = read_picture(image)
+        elif known.get("image") is inspect.Parameter.empty:
+            raise UsageError(f"{self.model} makes a video from a picture", hint="give the first frame with --image")
+        shape = self.valid_shape(settings.num_frames, settings.height, settings.width)
+        for name in ("num_frames", "height", "width"):
+            if getattr(settings, name) is not None:
+                self._need(name, name)
+                words[name] = getattr(shape, name)
+        for ours, theirs in NAMES.items():
+            if getattr(settings, ours) is not None:
+                self._need(ours, theirs)
+                words[theirs] = getattr(settings, ours)
+        for name in RATES:
+            if settings.fps is not None and name in known:
+                words[name] = settings.fps
+        if "output_type" in known:
+            words["output_type"] = "np"
+        return words
+
+    def _need(self, ours: str, theirs: str) -> None:
+        if theirs not in self.parameters:
+            raise UsageError(f"{self.model} has no setting {ours!r}", hint=f"leave --{ours.replace('_', '-')} out")
+
+
+def _callback(on_step: OnStep | None, steps: Any) -> Callable[..., dict[str, Any]]:
+    def told(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:
+            on_step(step + 1, int(getattr(pipe, "num_timesteps", None) or steps or step + 1))
+        return tensors
+
+    return told
+
+
+def fault(error: BaseException) -> ItemError:
+    """An error of a pipeline as that of one request."""
+    import torch
+
+    line = _first_line(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in line:
+        return ItemError(
+            f"out of memory: {line}",
+            code="OUT_OF_MEMORY",
+            hint="fewer frames or pixels, --batch-size 1, --tiling, --offload model",
+        )
+    return ItemError(f"the model failed: {type(error).__name__}: {line}", code="MODEL_ERROR")
+
+
+def read_picture(path: Path) -> Any:
+    """A first frame as an upright RGB PIL image.
+
+    Raises:
+        ItemError: NOT_FOUND or NOT_MEDIA.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError as error:
+        raise ItemError(f"no such picture: {path}", code="NOT_FOUND") from error
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ItemError(f"{path} is no picture: {_first_line(error)}", code="NOT_MEDIA") from error
+
+
+def to_frames(result: Any, num_clips: int, fps: float, name: str) -> list[Frames]:
+    """What a pipeline returned, as frames of each clip.
+
+    Args:
+        result: an output with `.frames`, or a tuple with them first: floats in [0, 1] or uint8, an array
+            (B, T, H, W, 3) or a tensor (B, T, 3, H, W), or lists of either or of PIL images.
+        num_clips: B.
+        fps: frames a second.
+        name: who made them.
+
+    Raises:
+        ItemError: MODEL_ERROR, another number of clips, another form, or values that are no numbers.
+    """
+    clips = getattr(result, "frames", None)
+    clips = result[0] if clips is None else clips
+    if len(clips) != num_clips:
+        raise ItemError(f"the model made {len(clips)} clips of {num_clips}", code="MODEL_ERROR")
+    return [Frames.from_pixels(_pixels(clip), fps, decoder=name) for clip in clips]
+
+
+def _pixels(clip: Any) -> np.ndarray:
+    """One clip as uint8 (T, H, W, 3)."""
+    if hasattr(clip, "detach"):
+        clip = clip.detach().float().cpu().numpy()
+    pixels = np.stack([np.asarray(frame) for frame in clip])
+    if pixels.ndim == 4 and pixels.shape[-1] != 3 and pixels.shape[1] == 3:
+        pixels = pixels.transpose(0, 2, 3, 1)  # (T, H, W, 3)
+    if pixels.ndim != 4 or pixels.shape[-1] != 3:
+        raise ItemError(f"the model gave no RGB frames but an array of {pixels.shape}", code="MODEL_ERROR")
+    if pixels.dtype == np.uint8:
+        return pixels
+    if not np.isfinite(pixels).all():
+        raise ItemError(
+            "the model made no picture: its values are no numbers (NaN)",
+            code="MODEL_ERROR",
+            hint="many models overflow in float16: --dtype bfloat16 or float32",
+        )
+    return np.rint(np.clip(pixels, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
