@@ -1,9 +1,9 @@
-"""A causal 3D autoencoder: video to latents, 4 frames × 8 × 8 pixels to one place of `latent_channels` values, and back.
+"""A causal 3D autoencoder: 4 frames × 8 × 8 pixels to one place of `latent_channels` values, and back.
 
 In: video in [-1, 1], (B, 3, T, H, W) with T = 4k + 1. Out: latents (B, c, 1 + (T - 1) / 4, H / 8, W / 8). The first
-frame is encoded alone, so an image is a video of one frame, and no frame ever sees a later one. Whoever is outside this
-file uses `encode_normalized` and `decode_normalized`: latents of mean 0 and deviation 1 per channel, by the statistics
-in the config, so that the normalisation cannot be forgotten on one of the two ways.
+frame is encoded alone, so an image is a video of one frame, and no frame ever sees a later one. Whoever is outside uses
+`encode_normalized` and `decode_normalized`: latents of mean 0 and deviation 1 per channel, by the statistics in the
+config, so that the normalisation cannot be forgotten on one of the two ways. The network is in `vae_layers`.
 
 Follows: Wan 2.1 (arXiv:2503.20314; causal convolutions that carry their last frames, RMS norm over channels), LTX-Video
 (arXiv:2501.00103; patches before the first convolution), DC-AE (arXiv:2410.10733; shortcuts of plain space-to-channel
@@ -13,204 +13,45 @@ c latent channels, p patch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
-from torch import nn
+from diffusers.utils.accelerate_utils import apply_forward_hook
 
-Triple = tuple[int, int, int]
-# What a stream of chunks carries: per convolution its last input frames, by a counter that runs through the network.
-Cache = dict[nn.Module, torch.Tensor]
+from t2v.model.vae_layers import Decoder, Encoder
+from t2v.model.vae_tiling import Tiles, in_chunks, in_tiles
 
-
-class CausalConv3d(nn.Conv3d):
-    """A 3D convolution that looks back in time only: the first frame stands in for the time before it.
-
-    With a `cache` the clip comes in chunks, and the last frames of each are kept for the next.
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
-        super().__init__(inputs, outputs, kernel, stride, padding=(0, kernel[1] // 2, kernel[2] // 2))
-        self.past = kernel[0] - 1
-        self.kept = kernel[0] - stride[0]
-
-    def forward(self, x: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
-        """(B, C, T, H, W) to (B, C', 1 + (T - 1) / stride, H', W'), a later chunk to T / stride frames."""
-        if self.past:
-            if cache is not None and self in cache:
-                x = torch.cat([cache[self], x], dim=2)
-            else:
-                x = torch.cat([x[:, :, :1]] * self.past + [x], dim=2)
-            if cache is not None:
-                cache[self] = x[:, :, x.shape[2] - self.kept :]
-        return super().forward(x)
-
-
-class ChannelNorm(nn.Module):
-    """RMS norm over the channels of each place, so that no frame feels another."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, H, W), same shape."""
-        scale = torch.rsqrt(x.float().pow(2).mean(dim=1, keepdim=True) + 1e-6)  # (B, 1, T, H, W)
-        return x * scale.to(x.dtype) * self.weight.view(1, -1, 1, 1, 1).to(x.dtype)
-
-
-class ResBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, around a shortcut."""
-
-    def __init__(self, channels: int, kernel: Triple) -> None:
-        super().__init__()
-        self.norm1 = ChannelNorm(channels)
-        self.conv1 = CausalConv3d(channels, channels, kernel)
-        self.norm2 = ChannelNorm(channels)
-        self.conv2 = CausalConv3d(channels, channels, kernel)
-
-    def forward(self, x: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
-        """(B, C, T, H, W), same shape."""
-        inner = self.conv1(F.silu(self.norm1(x)), cache)
-        return x + self.conv2(F.silu(self.norm2(inner)), cache)
-
-
-def fold(x: torch.Tensor, factor: Triple, *, begins: bool) -> torch.Tensor:
-    """Blocks of time and space into channels: (B, C, T, H, W) to (B, ft·fh·fw·C, T', H/fh, W/fw).
-
-    Where a clip `begins`, its first frame is repeated to fill a block of its own.
-    """
-    ft, fh, fw = factor
-    if ft > 1 and begins:
-        x = torch.cat([x[:, :, :1]] * (ft - 1) + [x], dim=2)
-    b, c, t, h, w = x.shape
-    x = x.reshape(b, c, t // ft, ft, h // fh, fh, w // fw, fw)
-    return x.permute(0, 3, 5, 7, 1, 2, 4, 6).reshape(b, ft * fh * fw * c, t // ft, h // fh, w // fw)
-
-
-def unfold(x: torch.Tensor, factor: Triple, *, begins: bool) -> torch.Tensor:
-    """The inverse of `fold`: of the block in which a clip `begins`, only the last frame is kept."""
-    ft, fh, fw = factor
-    b, c, t, h, w = x.shape
-    c //= ft * fh * fw
-    x = x.reshape(b, ft, fh, fw, c, t, h, w).permute(0, 4, 5, 1, 6, 2, 7, 3)  # (B, C, t, ft, h, fh, w, fw)
-    x = x.reshape(b, c, t * ft, h * fh, w * fw)
-    return x[:, :, ft - 1 :] if begins else x
-
-
-class Down(nn.Module):
-    """Fewer places, more channels: a strided convolution, and beside it the folded input averaged to the new width."""
-
-    def __init__(self, inputs: int, outputs: int, factor: Triple) -> None:
-        super().__init__()
-        self.factor, self.outputs = factor, outputs
-        self.conv = CausalConv3d(inputs, outputs, (3, 3, 3), factor)
-
-    def forward(self, x: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
-        """(B, C, T, H, W) to (B, C', T', H', W')."""
-        begins = cache is None or self.conv not in cache
-        short = fold(x, self.factor, begins=begins)
-        b, c, t, h, w = short.shape
-        short = short.reshape(b, c // self.outputs, self.outputs, t, h, w).mean(1)
-        return self.conv(x, cache) + short
-
-
-class Up(nn.Module):
-    """More places, fewer channels: a convolution unfolded, and beside it the input's own channels unfolded."""
-
-    def __init__(self, inputs: int, outputs: int, factor: Triple) -> None:
-        super().__init__()
-        self.factor, self.volume = factor, factor[0] * factor[1] * factor[2]
-        self.repeats = outputs * self.volume // inputs
-        # Time is mended by the blocks that follow; a full kernel here would be the dearest of the network.
-        self.conv = CausalConv3d(inputs, outputs * self.volume, (1, 3, 3))
-
-    def forward(self, x: torch.Tensor, *, begins: bool) -> torch.Tensor:
-        """(B, C, t, h, w) to (B, C', T, H, W)."""
-        return unfold(self.conv(x) + x.repeat(1, self.repeats, 1, 1, 1), self.factor, begins=begins)
-
-
-class Encoder(nn.Module):
-    """Patches, then `widths` over three sizes: (T, 16), (T/2, 8), (T/4, 8) of a 64-pixel clip."""
-
-    def __init__(self, latent_channels: int, widths: Sequence[int], depth: int, patch: int) -> None:
-        super().__init__()
-        wide, middle, deep = widths
-        self.patch = patch
-        self.conv_in = CausalConv3d(3 * patch * patch, wide, (1, 3, 3))
-        self.blocks0 = nn.ModuleList([ResBlock(wide, (1, 3, 3))])
-        self.down0 = Down(wide, middle, (2, 2, 2))
-        self.blocks1 = nn.ModuleList([ResBlock(middle, (3, 3, 3))])
-        self.down1 = Down(middle, deep, (2, 1, 1))
-        self.blocks2 = nn.ModuleList([ResBlock(deep, (3, 3, 3)) for _ in range(depth)])
-        self.norm_out = ChannelNorm(deep)
-        self.conv_out = CausalConv3d(deep, 2 * latent_channels, (1, 1, 1))
-        with torch.no_grad():  # a quiet posterior to begin with: at deviation 1 the decoder would first see only noise
-            self.conv_out.bias[latent_channels:] = -4.0
-
-    def forward(self, x: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
-        """Video (B, 3, T, H, W) to means and log variances (B, 2c, t, h, w)."""
-        x = self.conv_in(fold(x, (1, self.patch, self.patch), begins=False))  # (B, C, T, H/p, W/p)
-        for block in self.blocks0:
-            x = block(x, cache)
-        x = self.down0(x, cache)
-        for block in self.blocks1:
-            x = block(x, cache)
-        x = self.down1(x, cache)
-        for block in self.blocks2:
-            x = block(x, cache)
-        return self.conv_out(F.silu(self.norm_out(x)))
-
-
-class Decoder(nn.Module):
-    """The encoder's mirror, with twice its blocks where the frames are: to paint is harder than to see."""
-
-    def __init__(self, latent_channels: int, widths: Sequence[int], depth: int, patch: int) -> None:
-        super().__init__()
-        wide, middle, deep = widths
-        self.patch = patch
-        self.conv_in = CausalConv3d(latent_channels, deep, (3, 3, 3))
-        self.blocks2 = nn.ModuleList([ResBlock(deep, (3, 3, 3)) for _ in range(depth)])
-        self.up1 = Up(deep, middle, (2, 1, 1))
-        self.blocks1 = nn.ModuleList([ResBlock(middle, (3, 3, 3)) for _ in range(2)])
-        self.up0 = Up(middle, wide, (2, 2, 2))
-        self.blocks0 = nn.ModuleList([ResBlock(wide, (1, 3, 3)) for _ in range(2)])
-        self.norm_out = ChannelNorm(wide)
-        self.conv_out = CausalConv3d(wide, 3 * patch * patch, (1, 3, 3))
-
-    def forward(self, z: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
-        """Latents (B, c, t, h, w) to video (B, 3, T, H, W); with a cache, a later chunk to 4t frames."""
-        begins = cache is None or self.conv_in not in cache
-        x = self.conv_in(z, cache)
-        for block in self.blocks2:
-            x = block(x, cache)
-        x = self.up1(x, begins=begins)
-        for block in self.blocks1:
-            x = block(x, cache)
-        x = self.up0(x, begins=begins)
-        for block in self.blocks0:
-            x = block(x, cache)
-        x = self.conv_out(F.silu(self.norm_out(x)))
-        return unfold(x, (1, self.patch, self.patch), begins=False)
+TEMPORAL_RATIO = 4
 
 
 class AutoencoderKLCineloop(ModelMixin, AutoencoderMixin, ConfigMixin):
-    """See the module's head.
+    """See the module's head. Memory is saved, as in diffusers' autoencoders, in three ways that may be combined:
+
+    - `enable_slicing()`: one clip of a batch at a time; the same result.
+    - `enable_tiling(...)`: pictures larger than a tile in overlapping tiles, blended; about the same result.
+    - `use_framewise_encoding`, `use_framewise_decoding` = True: `num_sample_frames_batch_size` frames, or
+      `num_latent_frames_batch_size` latent frames, at a time (the first alone); the same result, and the memory of the
+      layers no longer grows with the length.
 
     Args:
         latent_channels: c.
-        widths: channels of the three sizes, finest first.
+        widths: channels of the three sizes, finest first; each next divides 8 ×, then 2 ×, the one before.
         depth: residual blocks at the coarsest size, in encoder and decoder each.
         patch_size: pixels a side of the patches before the first convolution; `patch_size` × 2 is the spatial ratio.
-        latents_mean, latents_std: per channel; None stands for 0 and 1.
+        latents_mean, latents_std: per channel, of `encode(...).latent_dist.mode()`; None stands for 0 and 1.
+        spatial_compression_ratio, temporal_compression_ratio: for whoever reads the config; they follow from the rest.
+
+    Raises:
+        ValueError: arguments that do not go together.
     """
 
-    _supports_gradient_checkpointing = False
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["ResBlock", "Down", "Up"]
 
     @register_to_config
     def __init__(
@@ -221,17 +62,208 @@ class AutoencoderKLCineloop(ModelMixin, AutoencoderMixin, ConfigMixin):
         patch_size: int = 4,
         latents_mean: list[float] | None = None,
         latents_std: list[float] | None = None,
+        spatial_compression_ratio: int | None = None,
+        temporal_compression_ratio: int | None = None,
     ) -> None:
         super().__init__()
+        _check_sizes(latent_channels, widths, depth, patch_size)
+        _check_statistics(latent_channels, latents_mean, latents_std)
+        ratios = (2 * patch_size, TEMPORAL_RATIO)
+        for ratio, given in zip(ratios, (spatial_compression_ratio, temporal_compression_ratio), strict=True):
+            if given not in (None, ratio):
+                raise ValueError(f"with patches of {patch_size} the compression ratios are {ratios}, got {given}")
+        self.register_to_config(spatial_compression_ratio=ratios[0], temporal_compression_ratio=ratios[1])
+        self.spatial_compression_ratio, self.temporal_compression_ratio = ratios
         self.encoder = Encoder(latent_channels, widths, depth, patch_size)
         self.decoder = Decoder(latent_channels, widths, depth, patch_size)
 
+        self.use_slicing = self.use_tiling = False
+        self.use_framewise_encoding = self.use_framewise_decoding = False
+        self.num_sample_frames_batch_size = 16
+        self.num_latent_frames_batch_size = 4
+        self.tile_sample_min_height = self.tile_sample_min_width = 32 * ratios[0]
+        self.tile_sample_stride_height = self.tile_sample_stride_width = 24 * ratios[0]
+
+    def enable_tiling(
+        self,
+        tile_sample_min_height: int | None = None,
+        tile_sample_min_width: int | None = None,
+        tile_sample_stride_height: int | None = None,
+        tile_sample_stride_width: int | None = None,
+    ) -> None:
+        """Encode and decode pictures larger than a tile in overlapping tiles.
+
+        Args:
+            tile_sample_min_height, tile_sample_min_width: size of a tile in pixels; None leaves what was set.
+            tile_sample_stride_height, tile_sample_stride_width: from tile to tile; None leaves what was set, or makes
+                it three quarters of a tile whose size is given.
+
+        Raises:
+            ValueError: sizes that do not divide by the spatial ratio, or tiles that do not overlap.
+        """
+        unit = self.spatial_compression_ratio
+        for side, size, stride in (
+            ("height", tile_sample_min_height, tile_sample_stride_height),
+            ("width", tile_sample_min_width, tile_sample_stride_width),
+        ):
+            if size is not None:
+                setattr(self, f"tile_sample_min_{side}", size)
+                stride = stride if stride is not None else max(size * 3 // 4 // unit, 1) * unit
+            if stride is not None:
+                setattr(self, f"tile_sample_stride_{side}", stride)
+        self._tiles()
+        self.use_tiling = True
+
+    @apply_forward_hook
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple:
-        """The distribution of the latents of (B, 3, T, H, W)."""
-        posterior = DiagonalGaussianDistribution(self.encoder(x))
+        """The distribution of the latents (B, c, 1 + (T - 1) / 4, H / 8, W / 8) of a video.
+
+        Args:
+            x: (B, 3, T, H, W) in [-1, 1], T = 4k + 1, H and W multiples of the spatial ratio.
+            return_dict: an `AutoencoderKLOutput(latent_dist)`, or a tuple of the distribution.
+
+        Raises:
+            ValueError: any other shape or kind of numbers.
+        """
+        self._check_video(x)
+        clips = x.split(1) if self.use_slicing and x.shape[0] > 1 else (x,)
+        posterior = DiagonalGaussianDistribution(torch.cat([self._encode(clip) for clip in clips]))  # (B, 2c, t, h, w)
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
+    @apply_forward_hook
     def decode(self, z: torch.Tensor, return_dict: bool = True) -> DecoderOutput | tuple:
-        """The video (B, 3, 4(t-1)+1, 8h, 8w) of latents (B, c, t, h, w)."""
-        sample = self.decoder(z)
+        """The video (B, 3, 4(t - 1) + 1, 8h, 8w), not clamped, of latents (B, c, t, h, w) as `encode` gives them.
+
+        Raises:
+            ValueError: any other shape or kind of numbers.
+        """
+        self._check_latents(z)
+        clips = z.split(1) if self.use_slicing and z.shape[0] > 1 else (z,)
+        parts = [self._decode(clip) for clip in clips]
+        sample = torch.cat(parts) if len(parts) > 1 else parts[0]  # (B, 3, T, H, W)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
+
+    def encode_normalized(
+        self,
+        x: torch.Tensor,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        sample: bool = False,
+    ) -> torch.Tensor:
+        """Latents (B, c, t, h, w) of mean 0 and deviation 1 per channel, in the model's dtype.
+
+        Args:
+            x: as for `encode`, of any float dtype.
+            generator: draws the sample; one for the batch or one per clip.
+            sample: draw from the distribution rather than take its mean.
+        """
+        posterior = self.encode(x.to(self.dtype) if x.is_floating_point() else x).latent_dist
+        latents = posterior.sample(generator) if sample else posterior.mode()  # (B, c, t, h, w)
+        mean, std = self._statistics(latents.device)
+        return ((latents.float() - mean) / std).to(latents.dtype)
+
+    def decode_normalized(self, latents: torch.Tensor) -> torch.Tensor:
+        """The video (B, 3, T, H, W), clamped to [-1, 1], of latents as `encode_normalized` gives them."""
+        self._check_latents(latents)
+        mean, std = self._statistics(latents.device)
+        return self.decode((latents.float() * std + mean).to(self.dtype)).sample.clamp(-1, 1)
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        sample_posterior: bool = False,
+        return_dict: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> DecoderOutput | tuple:
+        """There and back: the video (B, 3, T, H, W) from the mean of its latents, or from a sample of them."""
+        posterior = self.encode(sample).latent_dist
+        return self.decode(posterior.sample(generator) if sample_posterior else posterior.mode(), return_dict)
+
+    # Slicing, then tiling, then chunks of time: each step below runs the next on what it cut (diffusers issue 9342).
+    def _encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Means and log variances (B, 2c, t, h, w)."""
+        unit = self.spatial_compression_ratio
+        if self.use_tiling and self._tiles().cut(x.shape[3] // unit, x.shape[4] // unit):
+            return in_tiles(self._encode_tile, x, self._tiles(), unit_in=unit, unit_out=1)
+        return self._encode_tile(x)
+
+    def _encode_tile(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.use_framewise_encoding:
+            return self.encoder(x)
+        step = self.num_sample_frames_batch_size
+        if step < TEMPORAL_RATIO or step % TEMPORAL_RATIO:
+            raise ValueError(f"num_sample_frames_batch_size must be a multiple of {TEMPORAL_RATIO}, got {step}")
+        return in_chunks(self.encoder, x, step=step, frames_out=1 + (x.shape[2] - 1) // TEMPORAL_RATIO)
+
+    def _decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Video (B, 3, T, H, W)."""
+        unit = self.spatial_compression_ratio
+        if self.use_tiling and self._tiles().cut(z.shape[3], z.shape[4]):
+            return in_tiles(self._decode_tile, z, self._tiles(), unit_in=1, unit_out=unit)
+        return self._decode_tile(z)
+
+    def _decode_tile(self, z: torch.Tensor) -> torch.Tensor:
+        if not self.use_framewise_decoding:
+            return self.decoder(z)
+        step = self.num_latent_frames_batch_size
+        if step < 1:
+            raise ValueError(f"num_latent_frames_batch_size must be at least 1, got {step}")
+        return in_chunks(self.decoder, z, step=step, frames_out=1 + (z.shape[2] - 1) * TEMPORAL_RATIO)
+
+    def _tiles(self) -> Tiles:
+        """The tiles in places of the latents."""
+        unit = self.spatial_compression_ratio
+        size = (self.tile_sample_min_height, self.tile_sample_min_width)
+        stride = (self.tile_sample_stride_height, self.tile_sample_stride_width)
+        if any(length % unit for length in (*size, *stride)):
+            raise ValueError(f"tiles and strides must be multiples of {unit} pixels, got {size}, {stride} apart")
+        return Tiles(size=(size[0] // unit, size[1] // unit), stride=(stride[0] // unit, stride[1] // unit))
+
+    def _statistics(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and deviation of the latents, (1, c, 1, 1, 1) each."""
+        channels = self.config.latent_channels
+        mean, std = self.config.latents_mean or [0.0] * channels, self.config.latents_std or [1.0] * channels
+        both = torch.tensor([mean, std], device=device, dtype=torch.float32)  # (2, c)
+        first, second = both.view(2, 1, channels, 1, 1, 1)
+        return first, second
+
+    def _check_video(self, x: torch.Tensor) -> None:
+        unit = self.spatial_compression_ratio
+        if x.ndim == 4:
+            raise ValueError(
+                f"a video is (B, 3, T, H, W), got {tuple(x.shape)}; a picture is one frame: x.unsqueeze(2)"
+            )
+        if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape:
+            raise ValueError(f"a video is (B, 3, T, H, W), got {tuple(x.shape)}")
+        if x.shape[2] % TEMPORAL_RATIO != 1 or x.shape[3] % unit or x.shape[4] % unit:
+            raise ValueError(
+                f"a video has {TEMPORAL_RATIO}k + 1 frames and sides that divide by {unit}, got {x.shape[2]} frames of "
+                f"{x.shape[3]}×{x.shape[4]} (height × width)"
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"a video is of floating point in [-1, 1], got {x.dtype}; bytes are x / 127.5 - 1")
+
+    def _check_latents(self, z: torch.Tensor) -> None:
+        channels = self.config.latent_channels
+        if z.ndim != 5 or z.shape[1] != channels or 0 in z.shape:
+            raise ValueError(f"latents of this autoencoder are (B, {channels}, t, h, w), got {tuple(z.shape)}")
+        if not z.is_floating_point():
+            raise ValueError(f"latents are of floating point, got {z.dtype}")
+
+
+def _check_sizes(latent_channels: int, widths: Sequence[int], depth: int, patch_size: int) -> None:
+    if len(widths) != 3 or min(*widths, latent_channels, patch_size) < 1 or depth < 0:
+        raise ValueError(
+            f"three widths, latent_channels and patch_size of at least 1, depth of at least 0; got {tuple(widths)}, "
+            f"{latent_channels}, {patch_size}, {depth}"
+        )
+    wide, middle, deep = widths
+    if 8 * wide % middle or 2 * middle % deep:  # channels that change size are averaged or repeated in equal groups
+        raise ValueError(f"of widths (a, b, c), b must divide 8a, and c must divide 2b; got {tuple(widths)}")
+
+
+def _check_statistics(channels: int, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    for name, values in (("latents_mean", mean), ("latents_std", std)):
+        if values is not None and (len(values) != channels or not all(map(math.isfinite, values))):
+            raise ValueError(f"{name} must be {channels} finite numbers, one per latent channel, got {values}")
+    if std is not None and min(std) <= 0:
+        raise ValueError(f"latents_std must be above 0, got {std}")
