@@ -87,7 +87,7 @@ class Extent(NamedTuple):
 
 @dataclass(frozen=True)
 class Assignment:
-    """`extents` of all clips; `members`: bucket (also empty ones) → positions of its clips; `dropped`: position → why."""
+    """`extents` of all clips; `members`: bucket (or empty) → positions of its clips; `dropped`: position → reason."""
 
     extents: Sequence[Extent]
     members: Mapping[Bucket, list[int]]
@@ -101,7 +101,9 @@ class Assignment:
             equal_tokens: as in the config.
         """
         total = max(1, len(self.extents))
-        rows = [("bucket (T×H×W)", "clips", "share", "picture seen", "time seen", "clips a step", "steps a pass")]
+        rows: list[tuple[str, ...]] = [
+            ("bucket (T×H×W)", "clips", "share", "picture seen", "time seen", "clips a step", "steps a pass")
+        ]
         shares = clips_per_sample([bucket for bucket, clips in self.members.items() if clips], equal_tokens)
         for bucket, clips in sorted(self.members.items()):
             step = batch_size * shares.get(bucket, 1)

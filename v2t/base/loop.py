@@ -248,6 +248,7 @@ class Loop:
         started = time.monotonic()
         self.task.eval()
         with runtime.kept_rng(), self._averaged(), torch.no_grad(), self.accelerator.autocast():
+            self.stage.step = self.step
             figures = self.stage.evaluate(self.task, self.accelerator.device)
             if self.best is None or figures["score"] > self.best:
                 self.best = figures["score"]

@@ -57,6 +57,7 @@ class Stage(Protocol):
     name: str
     unit: str  # what a sample is, for the speed: "frames", "clips", "texts"
     terms: Mapping[str, float]  # loss terms and their weights
+    step: int  # set by the loop before it asks for an evaluation
 
     def build(self) -> nn.Module:
         """The task, in training state of its choice, on the CPU."""

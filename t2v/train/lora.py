@@ -1,0 +1,230 @@
+"""Stage `lora`: a low-rank adapter (arXiv:2106.09685) of our transformer or of Wan learns a set of clips.
+
+In: a pipeline folder or hub id, clips with words in any layout of `t2v.data.layouts`. Out: `final/`, the adapter in
+diffusers' layout (`pipeline.load_lora_weights("final")`), and samples drawn at every evaluation. Clips and prompts are
+encoded once, into a cache; then autoencoder and text encoder leave the memory. The loss is rectified flow's; what the
+run is judged by is the same loss on held-out clips at frozen noise (`t2v.train.held_out`).
+Letters: B batch, c t h w latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from t2v import flow
+from t2v.data.buckets import BucketConfig
+from t2v.train.families import Family, open_family
+from t2v.train.held_out import flow_loss_grid
+from t2v.train.lora_data import LoraData, prepare_data
+from t2v.train.samples import draw_samples
+from v2t.base.errors import UsageError
+from v2t.base.recipe import StageConfig
+from v2t.base.runtime import resolve, to_device
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """Clips drawn at every evaluation: for which prompts, in how many steps, how strongly guided, in what time."""
+
+    prompts: tuple[str, ...] = ()
+    steps: int = 16
+    guidance: float = 3.0
+    seconds: float = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """The model, the adapter, and the clips.
+
+    Args:
+        model: pipeline folder or hub id.
+        data: folders and files of clips with words; `layout`, `root` and `on_bad` as in `t2v.data.layouts`.
+        buckets: sizes and lengths of training clips; `fps` their rate (None: the model's own); `window` what is taken
+            of longer clips.
+        held_out: files kept out of training to judge by; 0 judges by training clips.
+        cache: folder for latents and encoded prompts; `encode_dtype` computes them.
+        rank, alpha, dropout: of the adapter; its update is scaled by alpha / rank.
+        target: which layers: a regular expression for whole names, or a list of names' ends.
+        dtype: of the frozen weights.
+        flow: objective and noise levels; only the prediction `flow` goes with these models.
+        text_dropout: share of samples under the empty prompt, so that guidance keeps working.
+        samples: clips to draw while training.
+    """
+
+    model: str
+    data: tuple[Path, ...]
+    layout: Literal["auto", "two_file", "sidecar", "manifest", "metadata"] = "auto"
+    root: Path | None = None
+    on_bad: Literal["stop", "skip"] = "stop"
+    buckets: BucketConfig = field(default_factory=BucketConfig)
+    fps: float | None = None
+    window: Literal["first", "middle", "all"] = "first"
+    held_out: int = 4
+    cache: Path
+    encode_dtype: Literal["float32", "bfloat16"] = "float32"
+    rank: int = 16
+    alpha: float = 16.0
+    dropout: float = 0.0
+    target: str | tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_checkpointing: bool = False
+    flow: flow.FlowConfig = field(default_factory=flow.FlowConfig)
+    text_dropout: float = 0.1
+    samples: SampleConfig = field(default_factory=SampleConfig)
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1 or not 0 <= self.text_dropout < 1:
+            raise ValueError("rank must be at least 1, alpha above 0, dropout and text_dropout in [0, 1)")
+        if not self.data or self.held_out < 0:
+            raise ValueError("data must name a folder or file, and held_out be at least 0")
+        if self.flow.prediction != "flow":
+            raise ValueError(f"these models predict flow, not {self.flow.prediction}")
+
+
+class LoraTask(nn.Module):
+    """The transformer with its adapter, and the loss."""
+
+    def __init__(self, transformer: Any, family: Family, config: flow.FlowConfig) -> None:
+        super().__init__()
+        self.transformer, self.family, self.config = transformer, family, config
+
+    def predict(self, noisy: torch.Tensor, sigma: torch.Tensor, text: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The velocity (B, c, t, h, w)."""
+        return self.family.predict(self.transformer, noisy, sigma, text)
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Loss summed over the clips; noise levels and noise come from the global random state."""
+        clean = batch["latents"]
+        sigma = flow.sample_sigmas(len(clean), self.config).to(clean.device)  # (B,)
+        noise = torch.randn_like(clean)
+        guess = self.predict(flow.add_noise(clean, noise, sigma, self.config), sigma, batch["text"])
+        error = (guess.float() - flow.target(clean, noise, sigma, self.config)).square().flatten(1).mean(1)  # (B,)
+        weighted = error * flow.loss_weights(sigma, self.config)
+        return {"terms": {"flow": weighted.sum()}, "metrics": {"mse": (error.detach().sum(), len(error))}}
+
+
+class LoraStage:
+    """See the module's head."""
+
+    name, unit = "lora", "clips"
+    step = 0  # the loop says where it is before it asks for an evaluation
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.terms = config, {"flow": 1.0}
+        self.family = open_family(config.model)
+        self.family.check(config.buckets)
+        self.device = resolve(config.runtime)[0]
+        self._data: LoraData | None = None
+        self._vae: Any = None
+
+    def build(self) -> nn.Module:
+        """The frozen transformer with a fresh adapter, which changes nothing yet."""
+        self.data()  # first: autoencoder and text encoder are gone again when the transformer comes
+        config = self.config
+        transformer = self.family.load_transformer(DTYPES[config.dtype])
+        add_adapter(transformer, config)
+        if config.gradient_checkpointing:
+            transformer.enable_gradient_checkpointing()
+        return LoraTask(transformer, self.family, config.flow)
+
+    def data(self) -> LoraData:
+        """The encoded clips; made or found at the first call."""
+        if self._data is None:
+            self._data = prepare_data(self.config, self.family, self.device)
+        return self._data
+
+    def parts(self, task: LoraTask) -> dict[str, list[nn.Module]]:
+        """`transformer`, of which the adapter alone learns."""
+        return {"transformer": [task.transformer]}
+
+    def source(self) -> Any:
+        """Training clips."""
+        return self.data().source
+
+    def counts(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Clips of the batch."""
+        return {"flow": float(len(batch["latents"]))}
+
+    def evaluate(self, task: LoraTask, device: torch.device) -> dict[str, float]:
+        """Loss on held-out clips at frozen noise, per bin; samples."""
+        figures = flow_loss_grid(task.predict, self._judged(device), self.config.flow)
+        drawn = self._draw(task, device) if self.config.samples.prompts and _is_main() else {}
+        return {"score": -figures["loss"], **figures, **drawn}
+
+    def export(self, task: LoraTask, folder: Path) -> None:
+        """The adapter, in diffusers' layout."""
+        from t2v.lora import save_lora
+
+        save_lora(task.transformer, folder)
+
+    def _judged(self, device: torch.device) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+        data = self.data()
+        for positions in data.judged:
+            for first in range(0, len(positions), 2):
+                batch = to_device(data.source.batch(positions[first : first + 2]), device)
+                yield batch["latents"], batch["text"]
+
+    def _draw(self, task: LoraTask, device: torch.device) -> dict[str, float]:
+        config, data = self.config.samples, self.data()
+        pipelines: list[Any] = []
+
+        def draw(prompt: str, seed: int, on_step: Any) -> np.ndarray:
+            if not pipelines:  # inside the guarded call: even loading the autoencoder may fail for want of memory
+                self._vae = self._vae or self.family.load_vae(DTYPES[self.config.encode_dtype]).to(device)
+                pipelines.append(self.family.pipeline(task.transformer, self._vae))
+            text, negative = (self.family.collate([data.texts[words]]) for words in (prompt, ""))
+            return self.family.draw(
+                pipelines[0], data.largest, text, negative,
+                steps=config.steps, guidance=config.guidance, seed=seed, on_step=on_step,
+            )  # fmt: skip
+
+        folder = self.config.out / "samples" / f"step-{self.step:08d}"
+        return draw_samples(draw, config.prompts, folder, fps=data.fps, seconds=config.seconds)
+
+
+def add_adapter(transformer: Any, config: Config) -> list[str]:
+    """Put a fresh adapter on the layers `config.target` names; returns their names.
+
+    Raises:
+        UsageError: it names none.
+        MissingDependencyError: peft is not installed.
+    """
+    from v2t.base.errors import MissingDependencyError
+
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise MissingDependencyError("adapters need peft", hint="pip install 'cineloop[train]'") from error
+    target = config.target if isinstance(config.target, str) else list(config.target)
+    linear = [name for name, module in transformer.named_modules() if isinstance(module, nn.Linear)]
+    try:
+        transformer.add_adapter(
+            LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=target)
+        )
+    except ValueError as error:
+        ends = sorted({".".join(part for part in name.split(".")[-2:]) for name in linear})
+        raise UsageError(f"target {config.target!r} fits no layer; layers end in {', '.join(ends)}") from error
+    for weight in transformer.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()  # what learns is fp32, whatever the frozen weights are
+    return [name for name, module in transformer.named_modules() if hasattr(module, "lora_A")]
+
+
+def build_stage(config: Config) -> LoraStage:
+    """The stage of this file."""
+    return LoraStage(config)
+
+
+def _is_main() -> bool:
+    from accelerate import PartialState
+
+    return PartialState().is_main_process
