@@ -75,7 +75,7 @@ class LatentSource:
     _shards: dict[int, Tensors] = field(default_factory=dict)
 
     def __call__(self, start: int, count: int) -> Tensors:
-        """latents (n, c, t, h, w), occupancy (n, t, 4, h, w), input_ids and attention_mask (n, L)."""
+        """Latents (n, c, t, h, w), occupancy (n, t, 4, h, w), input_ids and attention_mask (n, L)."""
         numbers = np.arange(start, start + count)
         epochs, indices = (numbers // self.num_clips, numbers % self.num_clips) if self.num_clips else (0, numbers)
         kept = self._read(indices) if self.cache else encode(self, int(indices[0]), count)
@@ -114,9 +114,9 @@ def encode(source: LatentSource, start: int, count: int) -> Tensors:
     for first in range(start, start + count, _PER_PASS):
         num = min(_PER_PASS, start + count - first)
         frames, scenes = solo_clips(source.split, source.seed, first, num, source.size, source.num_frames)
-        latents.append(source.vae.encode_normalized(to_video(frames)).half())
+        latents.append(source.vae.encode_normalized(to_video(frames)).float())
         occupied += [torch.from_numpy(occupancy(scene, source.num_frames, source.size)) for scene in scenes]
-    return {"latents": torch.cat(latents), "occupancy": torch.stack(occupied)}
+    return {"latents": torch.cat(latents).half(), "occupancy": torch.stack(occupied)}
 
 
 def cache_key(source: LatentSource) -> str:
