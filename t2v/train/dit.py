@@ -211,12 +211,16 @@ class DitStage:
         from t2v.pipeline import CineloopPipeline
         from t2v.sampling import make_scheduler
 
+        objective = self.config.flow
+        scheduler = make_scheduler("euler" if objective.prediction == "flow" else "ddim", objective)
+        if objective.prediction == "flow":  # sampled with the shift it was trained with
+            scheduler = scheduler.from_config(scheduler.config, shift=objective.shift)
         return CineloopPipeline(
             vae=self.vae,
             transformer=task.transformer,
             text_encoder=task.text_encoder,
             tokenizer=self.tokenizer,
-            scheduler=make_scheduler("euler" if self.config.flow.prediction == "flow" else "ddim", self.config.flow),
+            scheduler=scheduler,
         )
 
     def export(self, task: DitTask, folder: Path) -> None:
