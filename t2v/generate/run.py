@@ -74,10 +74,6 @@ class Summary:
         """The summary in words."""
         text = f"{self.asked} clips: {self.made} made, {self.skipped} there already, {len(self.failures)} failed"
         lines = [text + (f"; {self.seconds / self.made:.2f} s a clip" if self.made else "")]
-        for row in self.failures[:_NAMED]:
-            lines.append(f"failed {row['id']} ({printable(row['prompt'], 60)}): {printable(row['error']['message'])}")
-        if len(self.failures) > _NAMED:
-            lines.append(f"and {len(self.failures) - _NAMED} more, see failures.jsonl")
         if self.folder is not None and (self.made or self.skipped):
             lines.append(f"look at {printable(str(self.folder / 'index.html'))} and contact_sheet.png")
         return lines
@@ -273,7 +269,11 @@ class _Job:
         self.emit(row)
 
     def _fail(self, clip: Clip, problem: ItemError) -> None:
-        logger.debug("failed: %s", clip.id, exc_info=problem)
+        if len(self.summary.failures) < _NAMED:
+            logger.warning("failed: %s: %s", printable(clip.request.prompt, 60), printable(str(problem)))
+        elif len(self.summary.failures) == _NAMED:
+            logger.warning("and more; all are in failures.jsonl")
+        logger.debug("%s", clip.id, exc_info=problem)
         row = {"id": clip.id, "prompt": clip.request.prompt, "seed": clip.request.seed, "error": problem.record()}
         self.folder.add_failure(row)
         self.summary.failures.append(row)

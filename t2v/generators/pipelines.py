@@ -10,6 +10,7 @@ Letters: B clips, T frames, H W pixels.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +29,6 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")
 NAMES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}  # ours -> those of a pipeline's call
 RATES = ("frame_rate", "fps")  # as what a pipeline may take frames a second
-# What a pipeline raises when a clip cannot be made; the rest of the run may still go well.
-FAULTS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError, MemoryError)
 
 
 class PipelineGenerator:
@@ -147,13 +146,18 @@ class PipelineGenerator:
         Raises:
             MissingDependencyError: it cannot be loaded: files or packages are missing, or weights are no safetensors.
         """
+        import diffusers
         import torch
-        from diffusers import DiffusionPipeline
+        import transformers
 
+        for library in (diffusers, transformers):  # their bars would stand beside ours
+            library.utils.logging.disable_progress_bar()
         try:
-            return DiffusionPipeline.from_pretrained(
-                self.folder, torch_dtype=getattr(torch, self.dtype), use_safetensors=True, local_files_only=True
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # newer ones call it dtype, older ones do not know that
+                return diffusers.DiffusionPipeline.from_pretrained(
+                    self.folder, torch_dtype=getattr(torch, self.dtype), use_safetensors=True, local_files_only=True
+                )
         except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
             raise MissingDependencyError(f"cannot load the pipeline {self.model}: {_first_line(error)}") from error
 
@@ -169,7 +173,7 @@ class PipelineGenerator:
             pipe.load_lora_weights(path, adapter_name=name)
             pipe.set_adapters([n for names in pipe.get_list_adapters().values() for n in names])
             pipe.set_adapters(name, weight)
-        except FAULTS as error:
+        except Exception as error:  # each loader of diffusers has its own way to say that keys do not fit
             raise UsageError(f"{path} is no LoRA for {type(pipe).__name__}: {_first_line(error)}") from error
 
     # --- its call
@@ -236,7 +240,12 @@ class PipelineGenerator:
             return to_frames(result, len(requests), settings.fps or self.fps, self.name)
         except CineloopError:
             raise
-        except FAULTS as error:
+        except (ImportError, NameError) as error:  # pipelines use some packages only where they are installed
+            raise MissingDependencyError(
+                f"{self.model} wants a package that is missing: {_first_line(error)}",
+                hint="pip install 'cineloop[t2v]'",
+            ) from error
+        except Exception as error:  # whatever a model fails with, the rest of the run may still go well
             raise fault(error) from error
 
     def _words(self, requests: Sequence[Request], settings: GenerateSettings) -> dict[str, Any]:

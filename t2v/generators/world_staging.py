@@ -15,7 +15,7 @@ from v2t.base.errors import ItemError
 from v2t.world import vocabulary as words
 from v2t.world.draw import Draw
 from v2t.world.scene import Actor, Event, Relation, Scene, Shot
-from v2t.world.solo import SECONDS
+from v2t.world.solo import ON_THE_SPOT, SECONDS, TRAVEL_SHARE
 from v2t.world.stated import Stated, StatedActor, StatedEvent
 from v2t.world.stories import PACE, group_width
 
@@ -216,6 +216,8 @@ def _after(told: StatedEvent, before: Event | None, span: float) -> Event:
 
 def _apart(draw: Draw, told: Sequence[StatedActor], events: Sequence[StatedEvent]) -> Staged:
     """One figure, or two in lanes of their own; events of one step happen together."""
+    if len(told) == 1 and not events:
+        events = [_anything(draw, told[0])]
     sizes = () if len(told) == 1 else ("small", "medium")
     actors = [
         cast(draw, each, sizes=("small", "medium") if _grows(events, i) else sizes) for i, each in enumerate(told)
@@ -246,6 +248,13 @@ def _apart(draw: Draw, told: Sequence[StatedActor], events: Sequence[StatedEvent
         for i, (actor, lane) in enumerate(zip(actors, lanes, strict=True))
     ]
     return Staged(seconds=seconds, actors=tuple(placed), events=tuple(made))
+
+
+def _anything(draw: Draw, told: StatedActor) -> StatedEvent:
+    """What a figure does of which only the looks are told."""
+    if draw.uniform(0, 1) < TRAVEL_SHARE:
+        return StatedEvent(actor=0, action=words.travel_action(told.kind, draw.pick(words.SPEEDS)))
+    return StatedEvent(actor=0, action=draw.pick([a for a in words.actions_of(told.kind) if a in ON_THE_SPOT]))
 
 
 def _grows(events: Sequence[StatedEvent], index: int) -> bool:
