@@ -8,18 +8,26 @@ purpose: no torch, so that a command can check its arguments before it loads a m
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from v2t.base.errors import UsageError
 from v2t.base.log import logger
 
 
-class Shape(NamedTuple):
-    """Frames, and height and width in pixels."""
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Frames, and pixels down and across, of a clip; each at least 1."""
 
     num_frames: int
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        if min(self.num_frames, self.height, self.width) < 1:
+            raise UsageError(f"a clip needs at least one frame of 1x1 pixels, got {self}")
+
+    def __str__(self) -> str:
+        return f"{self.num_frames} frames of {self.width}x{self.height}"
 
 
 def valid_shape(num_frames: int, height: int, width: int, *, frame_step: int = 4, size_step: int = 16) -> Shape:
@@ -35,19 +43,12 @@ def valid_shape(num_frames: int, height: int, width: int, *, frame_step: int = 4
     Raises:
         UsageError: a number asked for is below 1.
     """
-    asked = Shape(num_frames, height, width)
-    if min(asked) < 1:
-        raise UsageError(f"frames, height and width must be at least 1, got {tuple(asked)}")
+    asked = Shape(num_frames=num_frames, height=height, width=width)
     groups = (num_frames - 1 + frame_step // 2) // frame_step
-    sides = (max(1, (side + size_step // 2) // size_step) * size_step for side in (height, width))
-    made = Shape(groups * frame_step + 1, *sides)
+    down, across = (max(1, (side + size_step // 2) // size_step) * size_step for side in (height, width))
+    made = Shape(num_frames=groups * frame_step + 1, height=down, width=across)
     if made != asked:
         rules = [f"{frame_step}k + 1 frames"] if made.num_frames != num_frames else []
-        rules += [f"sides that divide by {size_step}"] if made[1:] != asked[1:] else []
-        logger.warning(
-            "asked for %d frames of %d×%d (height × width), making %d frames of %d×%d: the model wants %s",
-            *asked,
-            *made,
-            " and ".join(rules),
-        )
+        rules += [f"sides that divide by {size_step}"] if (down, across) != (height, width) else []
+        logger.warning("asked for %s, making %s: the model wants %s", asked, made, " and ".join(rules))
     return made
