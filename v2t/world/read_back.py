@@ -4,7 +4,7 @@ In: frames uint8 (T, H, W, 3) and their seconds. Out: `ReadBack`: place, figures
 and None where it cannot be read, with a reason. Works by analysis by synthesis with the painter's own palettes and the
 renderer's own figures (`read_back_place`, `read_back_figure`, `read_back_motion`). Made for the flat style, a still
 camera, figures that do not overlap; other clips are told apart and left unread.
-Letters: T frames, H W pixels, R colour roles, K colours.
+Letters: T frames, H W pixels, K colours, C channels.
 """
 
 from __future__ import annotations
@@ -15,23 +15,12 @@ import cv2
 import numpy as np
 
 from v2t.world import vocabulary as words
-from v2t.world.read_back_figure import (
-    COLORS,
-    KINDS,
-    ROLES,
-    Match,
-    coarse,
-    likely_colors,
-    refine,
-    role_colors,
-    role_costs,
-    template,
-)
-from v2t.world.read_back_motion import SPEED_EDGE, Motion, end, hop_name, motion, path
-from v2t.world.read_back_place import CAP, costs, explain
+from v2t.world.read_back_figure import KINDS, Match, coarse, refine, robust
+from v2t.world.read_back_motion import SPEED_EDGE, Motion, hop_name, motion, path
+from v2t.world.read_back_place import CAP, costs, explain, still_picture
 
 ROWS = 64  # frames are read at this height
-_COLOR_NAMES = tuple(words.COLORS)
+COLOR_NAMES = tuple(words.COLORS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,28 +66,23 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     """
     frames, times_s = _checked(frames, times_s)
     num = len(frames)
-    some = frames[[0, num // 2, num - 1]]
-    cost, share = explain(some)
+    cost, share = explain(frames[[0, num // 2, num - 1]])
     order = np.argsort(cost)
     number = int(order[0])
     margin = float(cost[order[1]] - cost[number])
     if share[number] < 0.45 or margin < 0.4:
         why = "no place of the world explains the picture"
         return ReadBack(place=None, figures=(), num_figures=None, muddiness=1.0, unread={"place": why, "figure": why})
-    background = costs(frames, number)  # (T, H, W)
-    sure = {"place": min(1.0, margin / 2.0)}
-    matches = _matches(frames[0], background[0])
-    if not matches:
-        why = "nothing stands out from the place"
-        mud = float((background > CAP / 2).mean())
-        return ReadBack(
-            place=words.PLACES[number], figures=(), num_figures=0, muddiness=mud, certainty=sure, unread={"figure": why}
-        )
-    figure = _figure(frames, background, matches, times_s)
-    mud = float((background > CAP / 2).mean())
-    return ReadBack(
-        place=words.PLACES[number], figures=(figure,), num_figures=1, muddiness=mud, certainty=sure, unread={}
-    )
+    place_cost = costs(frames, number)  # (T, H, W)
+    mud = float((place_cost > CAP / 2).mean())
+    known = {"place": words.PLACES[number], "certainty": {"place": min(1.0, margin / 2.0)}, "muddiness": mud}
+    exact = frames.astype(np.float32)
+    picture, _ = still_picture(exact, place_cost)
+    matches = refine(exact[0], picture, coarse(exact[0], picture))
+    if matches[0].gain < 12.0:
+        return ReadBack(figures=(), num_figures=0, unread={"figure": "nothing stands out from the place"}, **known)
+    figure = _figure(exact, picture, matches, times_s)
+    return ReadBack(figures=(figure,), num_figures=1, **known)
 
 
 def _checked(frames: np.ndarray, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,40 +100,30 @@ def _checked(frames: np.ndarray, times_s: np.ndarray) -> tuple[np.ndarray, np.nd
     return frames, times_s
 
 
-def _matches(frame: np.ndarray, background: np.ndarray) -> list[Match]:
-    """Hypotheses for the figure in a frame, best first; none where no pixel stands out."""
-    colors = likely_colors(frame, background)
-    found = coarse(frame, background, colors)
-    gain = {c: background[None] - role_costs(frame, role_colors()[c]) for c in colors}
-    found = refine(gain, found)
-    return [m for m in found if m.gain > 40.0]
-
-
-def _figure(frames: np.ndarray, background: np.ndarray, matches: list[Match], times_s: np.ndarray) -> FigureRead:
+def _figure(frames: np.ndarray, picture: np.ndarray, matches: list[Match], times_s: np.ndarray) -> FigureRead:
     match = matches[0]
-    height, width = background.shape[1:]
-    path_ = path(_likeness(frames, background, match), match)
-    last = [background[-1][None] - role_costs(frames[-1], role_colors()[c]) for c in range(len(COLORS))]
-    done = motion(path_, end(last, match, path_.x[-1], path_.y[-1]), match, times_s, (height, width))
-    kind = KINDS[match.kind]
+    height, width, _ = picture.shape
+    different = np.maximum(robust(frames - picture) - 0.06, 0.0)  # (T, H, W)
+    done = motion(frames, picture, path(different, match), match, times_s)
     size = min(words.SIZES, key=lambda s: abs(words.SIZES[s] * height - match.scale))
-    speed = None if done.speed is None else ("fast" if done.speed > SPEED_EDGE else "slow")
+    speed = None if done.pace is None else ("fast" if done.pace > SPEED_EDGE else "slow")
     other = next((m for m in matches if m.kind != match.kind), None)
     sure = {
         "kind": 1.0 - (other.gain / match.gain if other else 0.0),
+        "share": match.share,
         "action": float(np.clip(done.certainty, 0.0, 1.0)),
         "to_color": done.to_color_certainty,
     }
     return FigureRead(
-        kind=kind,
-        color=_COLOR_NAMES[match.color],
+        kind=KINDS[match.kind],
+        color=COLOR_NAMES[match.color],
         size=size,
-        action=_action(done, kind, speed),
+        action=_action(done, match.kind, speed),
         motion=done.kind,
         direction=done.direction,
         speed=speed,
-        to_color=None if done.to_color is None else _COLOR_NAMES[done.to_color],
-        pace=done.speed,
+        to_color=None if done.to_color is None else COLOR_NAMES[done.to_color],
+        pace=done.pace,
         x=match.x / width,
         y=match.y / height,
         height=match.scale / height,
@@ -157,19 +131,9 @@ def _figure(frames: np.ndarray, background: np.ndarray, matches: list[Match], ti
     )
 
 
-def _likeness(frames: np.ndarray, background: np.ndarray, match: Match) -> np.ndarray:
-    """How much each pixel looks like a part of the figure and not like the place: (T, H, W), 0 to 1."""
-    roles = template(match.kind, match.scale, match.facing).roles
-    roles = roles[roles != ROLES.index("edge")]
-    num, height, width = background.shape
-    paint = role_colors()[match.color][roles]
-    own = role_costs(frames.reshape(num * height, width, 3), paint).min(axis=0).reshape(background.shape)
-    return np.clip((background - own) / CAP - 0.2, 0.0, 0.8) / 0.8
-
-
-def _action(done: Motion, kind: str | None, speed: str | None) -> str | None:
+def _action(done: Motion, kind: int | None, speed: str | None) -> str | None:
     if done.kind == "travel":
-        return words.travel_action(kind, speed or "slow") if kind else None
+        return None if kind is None else words.travel_action(KINDS[kind], speed or "slow")
     if done.kind == "hop":
-        return hop_name(kind, done.height or 0.0)
+        return hop_name(kind, done.rise)
     return "stand" if done.kind == "still" else done.kind

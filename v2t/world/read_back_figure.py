@@ -1,50 +1,63 @@
 """Which figure stands where: analysis by synthesis of kind, colour, size and facing.
 
-In: frames and the cost of each pixel as background. Out: `Match`es: hypotheses with the nats they gain over "all is
-background". A hypothesis paints each part of a kind in its own colour; a pixel gains what the background pays for it
-minus what the figure pays. All kinds, sizes and facings are tried everywhere at once, by correlation in the Fourier
-domain at half resolution, the best ones again at full resolution with several poses of their limbs.
-Letters: H W pixels, R colour roles, M templates, K colours, C channels.
+In: a frame and the still picture behind it. Out: `Match`es: hypotheses with the squared error they explain. Every kind,
+size and facing is tried everywhere at once, by correlation in the Fourier domain at half resolution (squared errors are
+sums of correlations, the colour of the figure enters as a quadratic, so that all colours come out of one pass); the best
+ones are painted at full resolution, blended with the picture, and compared under a robust error.
+Letters: H W pixels, M templates, K colours, C channels; h w pixels of a template, N offsets.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
 
 from v2t.world import vocabulary as words
 from v2t.world.actors import FIXED, figure, posed
-from v2t.world.read_back_place import CAP, SIGMA
 
-ROLES: tuple[str, ...] = ("main", "dark", "light", "edge", *FIXED)
 COLORS = np.array(list(words.COLORS.values()), dtype=np.float32)  # (K, C)
 KINDS: tuple[str, ...] = tuple(words.KINDS)
+# How a role's colour follows from the figure's: fixed part, factor of the colour (as in `render`).
+ROLES: dict[str, tuple[tuple[float, float, float], float]] = {
+    "main": ((0.0, 0.0, 0.0), 1.0),
+    "dark": ((0.0, 0.0, 0.0), 0.68),
+    "light": ((255 * 0.45,) * 3, 0.55),
+    "edge": ((0.0, 0.0, 0.0), 0.42),
+} | {role: (tuple(map(float, color)), 0.0) for role, color in FIXED.items()}  # type: ignore[misc]
+OUTLIER = 70.0  # levels: an error much larger counts no more than this
 _FINE = 4  # a template is drawn so many times larger, then averaged
+SHARP, SOFT = 0.35, 0.8  # pixels: sigma of a template's own blur, for sharp clips and for soft ones
 _FLAPS, _SWINGS = (0.0, 0.6, 1.2, 1.85, 2.5, 3.1), (0.0, 1.57, 4.71)  # steps that show every pose, nearly
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Template:
-    """The parts of one figure: `weights` (R', h, w) of the roles `roles` (R',); its centre is pixel (cx, cy)."""
+    """One drawn figure whose centre is pixel (reach, reach): paint = `base` + `tint` × colour, both times `cover`.
 
-    roles: np.ndarray
-    weights: np.ndarray
-    cx: int
-    cy: int
+    `cover` (h, w) is 0 to 1, `base` (h, w, C), `tint` (h, w).
+    """
 
-    @property
-    def area(self) -> float:
-        """Pixels covered."""
-        return float(self.weights.sum())
+    cover: np.ndarray
+    base: np.ndarray
+    tint: np.ndarray
+    reach: int
+
+    def paint(self, color: np.ndarray) -> np.ndarray:
+        """The figure in `color` (C,), times its cover: float32 (h, w, C)."""
+        return self.base + self.tint[..., None] * color
 
 
 @dataclass(frozen=True)
 class Match:
-    """A hypothesis: kind, colour (numbers), height of the figure's unit in pixels, facing, centre, nats gained."""
+    """A hypothesis: number of kind and colour, pixels of the figure's unit, facing, centre in pixels.
+
+    `gain` is the robust squared error it explains (units of `OUTLIER` squared, so about pixels), `share` of what there
+    was to explain in and around the figure (1: all).
+    """
 
     kind: int
     color: int
@@ -53,13 +66,22 @@ class Match:
     x: float
     y: float
     gain: float
+    share: float = 0.0
+    spread: float = SHARP
+
+    def drawn(self, scale: float = 1.0, step: float = 0.0) -> Template:
+        """Its template, `scale` times as large, at a step of the limbs."""
+        return template(self.kind, self.scale * scale, self.facing, step, 0.0, self.spread)
 
 
-@cache
-def template(kind: int, scale: float, facing: int, step: float = 0.0, angle: float = 0.0) -> Template:
-    """Draw one figure of `scale` pixels a unit."""
+@lru_cache(maxsize=8192)
+def template(
+    kind: int, scale: float, facing: int, step: float = 0.0, angle: float = 0.0, spread: float = SHARP
+) -> Template:
+    """Draw one figure of `scale` pixels a unit, blurred by `spread` pixels."""
     reach = math.ceil(0.68 * scale) + 2
     side = (2 * reach + 1) * _FINE
+    roles = list(ROLES)
     label = np.full((side, side), -1, np.int16)
     shapes = []
     c, s = math.cos(angle), math.sin(angle)
@@ -67,14 +89,16 @@ def template(kind: int, scale: float, facing: int, step: float = 0.0, angle: flo
         points = posed(part, np.array([step]))[0] * scale  # (V, 2)
         px, py = points[:, 0] * facing, points[:, 1]
         turned = np.stack([px * c - py * s, px * s + py * c], axis=1) + reach + 0.5
-        shapes.append((np.rint(turned * _FINE * 16).astype(np.int32), ROLES.index(part.role)))
-    cv2.polylines(label, [p for p, _ in shapes], True, ROLES.index("edge"), _FINE, cv2.LINE_8, 4)
+        shapes.append((np.rint(turned * _FINE * 16).astype(np.int32), roles.index(part.role)))
+    cv2.polylines(label, [p for p, _ in shapes], True, roles.index("edge"), _FINE, cv2.LINE_8, 4)
     for points, role in shapes:
         cv2.fillPoly(label, [points], role, cv2.LINE_8, 4)
-    roles = np.unique(label[label >= 0])
-    masks = (label[None] == roles[:, None, None]).astype(np.float32)  # (R', side, side)
-    weights = masks.reshape(len(roles), 2 * reach + 1, _FINE, 2 * reach + 1, _FINE).mean(axis=(2, 4))
-    return Template(roles=roles, weights=weights, cx=reach, cy=reach)
+    fixed = np.array([ROLES[r][0] for r in roles] + [(0, 0, 0)], np.float32)  # the last: no figure
+    factor = np.array([ROLES[r][1] for r in roles] + [0], np.float32)
+    layers = np.dstack([(label >= 0).astype(np.float32), factor[label], fixed[label]])  # (side, side, 2 + C)
+    layers = cv2.GaussianBlur(layers, (0, 0), spread * _FINE)
+    small = cv2.resize(layers, (2 * reach + 1,) * 2, interpolation=cv2.INTER_AREA)
+    return Template(cover=small[..., 0], tint=small[..., 1], base=small[..., 2:], reach=reach)
 
 
 @cache
@@ -84,31 +108,18 @@ def phases(kind: int) -> tuple[float, ...]:
     return _FLAPS if "flap" in motions else _SWINGS if "swing" in motions else (0.0,)
 
 
-@cache
-def role_colors() -> np.ndarray:
-    """Colour of each role for each colour of the world: float32 (K, R, C)."""
-    fixed = np.tile(np.array(list(FIXED.values()), np.float32), (len(COLORS), 1, 1))  # (K, R - 4, C)
-    shades = np.stack([COLORS, COLORS * 0.68, COLORS * 0.55 + 255 * 0.45, COLORS * 0.42], axis=1)
-    return np.concatenate([shades, fixed], axis=1)
-
-
-def role_costs(frame: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """What each pixel of a frame (H, W, C) costs in each role of roles' colours (R, C): float32 (R, H, W), to CAP."""
-    pixels = frame.reshape(-1, 3).astype(np.float32)
-    square = (pixels**2).sum(1)[None] - 2 * color @ pixels.T + (color**2).sum(1)[:, None]  # (R, H·W)
-    return np.minimum(square / (2 * SIGMA**2), CAP).reshape(len(color), *frame.shape[:2])
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Bank:
-    """Templates of all kinds, sizes and facings at half resolution, in the Fourier domain."""
+    """Templates of all kinds, sizes and facings at half resolution, in the Fourier domain (conjugated)."""
 
     labels: list[tuple[int, str, int]]  # kind, size, facing
-    owner: np.ndarray  # template of each role entry, sorted
-    roles: np.ndarray
-    spectra: np.ndarray  # (entries, H', W'/2 + 1)
-    starts: np.ndarray
-    inside: np.ndarray  # (M, H', W') centres at which the figure lies within the frame
+    cover: np.ndarray  # (M, H', W'/2 + 1)
+    base: np.ndarray  # (M, C, H', W'/2 + 1)
+    tint: np.ndarray  # (M, H', W'/2 + 1)
+    own: np.ndarray  # (M, H', W') sum of base squared / cover over what lies in the frame, centred there
+    mixed: np.ndarray  # (M, C, H', W') the same of base × tint / cover
+    square: np.ndarray  # (M, H', W') the same of tint squared / cover
+    inside: np.ndarray  # (M, H', W') centres at which enough of the figure lies within the frame
 
 
 def _padded(height: int, width: int) -> tuple[int, int]:
@@ -116,113 +127,132 @@ def _padded(height: int, width: int) -> tuple[int, int]:
     return height // 2 + height // 8, width // 2 + height // 4
 
 
+def _halved(image: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """Blocks of 2 × 2 averaged, in the corner of an empty canvas: (H, W, ...) to (H', W', ...)."""
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    out = np.zeros((*canvas, *image.shape[2:]), np.float32)
+    out[:height, :width] = image.reshape(height, 2, width, 2, *image.shape[2:]).mean(axis=(1, 3))
+    return out
+
+
 @cache
 def _bank(height: int, width: int) -> _Bank:
-    rows, columns = _padded(height, width)
+    canvas = _padded(height, width)
+    frame = _halved(np.ones((height, width), np.float32), canvas)
+    frame_spectrum = np.fft.rfft2(frame)
     labels: list[tuple[int, str, int]] = []
-    owner, roles, images, inside = [], [], [], []
+    layers, inside = [], []
     for kind in range(len(KINDS)):
         for size, part in words.SIZES.items():
             for facing in (1, -1):
                 drawn = template(kind, part * height, facing)
-                for role, weight in zip(drawn.roles, drawn.weights, strict=True):
-                    image = np.zeros((rows, columns), np.float32)
-                    full = np.zeros((2 * (weight.shape[0] // 2 + 2),) * 2, np.float32)
-                    # The centre pixel of the template shall lie in the coarse pixel (0, 0).
-                    odd_y, odd_x = drawn.cy % 2, drawn.cx % 2
-                    full[odd_y : odd_y + weight.shape[0], odd_x : odd_x + weight.shape[1]] = weight
-                    small = full.reshape(full.shape[0] // 2, 2, -1, 2).sum(axis=(1, 3))
-                    cy, cx = (drawn.cy + odd_y) // 2, (drawn.cx + odd_x) // 2
-                    y, x = (np.arange(small.shape[0]) - cy) % rows, (np.arange(small.shape[1]) - cx) % columns
-                    np.add.at(image, (y[:, None], x[None]), small)
-                    owner.append(len(labels))
-                    roles.append(int(role))
-                    images.append(image)
-                ys, xs = np.nonzero(drawn.weights.sum(0) > 0.5)
-                ok = np.zeros((rows, columns), bool)
-                # A figure may stick out by 0.3 of itself sideways, 0.2 up or down.
-                out_y, out_x = round(0.2 * (ys.max() - ys.min())), round(0.3 * (xs.max() - xs.min()))
-                low_y, high_y = (drawn.cy - ys.min() - out_y) // 2, (height - (ys.max() - drawn.cy - out_y)) // 2
-                low_x, high_x = (drawn.cx - xs.min() - out_x) // 2, (width - (xs.max() - drawn.cx - out_x)) // 2
-                ok[max(0, low_y) : high_y, max(0, low_x) : high_x] = True
-                inside.append(ok)
+                # Coarse pixel (0, 0) of the rolled canvas holds the template's centre in its upper left quarter.
+                odd = drawn.reach % 2
+                stack = np.dstack([drawn.cover, drawn.tint, drawn.base])  # (h, w, 2 + C)
+                stack = np.pad(stack, ((odd, 1), (odd, 1), (0, 0)))
+                stack = stack[: stack.shape[0] // 2 * 2, : stack.shape[1] // 2 * 2]
+                shift = (drawn.reach + odd) // 2
+                layers.append(np.roll(_halved(stack, canvas), (-shift, -shift), axis=(0, 1)) * 4)  # sums of 4 pixels
+                covered = np.fft.irfft2(np.conj(np.fft.rfft2(layers[-1][..., 0])) * frame_spectrum, s=canvas)
+                inside.append((covered > 0.72 * drawn.cover.sum()) & (_halved(np.ones((height, width)), canvas) > 0))
                 labels.append((kind, size, facing))
-    owners = np.array(owner)
+    stacked = np.moveaxis(np.stack(layers), -1, 1).astype(np.float32)  # (M, 2 + C, H', W')
+    spectra = np.conj(np.fft.rfft2(stacked))
+    cover, tint, base = stacked[:, 0], stacked[:, 1], stacked[:, 2:]
+    safe = np.maximum(cover, 1e-3)
+    parts = [(base**2).sum(1) / safe, tint**2 / safe, *(base[:, i] * tint / safe for i in range(3))]
+    sums = [np.fft.irfft2(np.conj(np.fft.rfft2(part)) * frame_spectrum, s=canvas).astype(np.float32) for part in parts]
     return _Bank(
         labels=labels,
-        owner=owners,
-        roles=np.array(roles),
-        spectra=np.conj(np.fft.rfft2(np.stack(images))),
-        starts=np.flatnonzero(np.diff(owners, prepend=-1)),
+        cover=spectra[:, 0],
+        tint=spectra[:, 1],
+        base=spectra[:, 2:],
+        own=sums[0],
+        square=np.maximum(sums[1], 1e-3),
+        mixed=np.stack(sums[2:], axis=1),
         inside=np.stack(inside),
     )
 
 
-def coarse(frame: np.ndarray, background: np.ndarray, colors: list[int], keep: int = 10) -> list[Match]:
-    """The best hypotheses over the whole frame, at most one place per kind, size, facing and colour; best first."""
-    height, width = background.shape
-    bank = _bank(height, width)
-    found: list[Match] = []
-    for color in colors:
-        gain = background[None] - role_costs(frame, role_colors()[color])  # (R, H, W)
-        small = np.zeros((len(gain), *_padded(height, width)), np.float32)
-        small[:, : height // 2, : width // 2] = gain.reshape(len(gain), height // 2, 2, width // 2, 2).mean(axis=(2, 4))
-        image = np.fft.rfft2(small)  # (R, H', W'/2 + 1)
-        product = np.add.reduceat(bank.spectra * image[bank.roles], bank.starts, axis=0)
-        score = np.where(bank.inside, np.fft.irfft2(product, s=small.shape[1:]), -np.inf)  # (M, H', W')
-        flat = score.reshape(len(score), -1)
-        best = flat.argmax(axis=1)
-        top = flat[np.arange(len(flat)), best]
-        for number in np.argsort(-top)[:keep]:
-            kind, size, facing = bank.labels[number]
-            y, x = divmod(int(best[number]), small.shape[2])
-            scale = words.SIZES[size] * height
-            found.append(Match(kind, color, scale, facing, 2 * x + 0.5, 2 * y + 0.5, float(top[number])))
-    found.sort(key=lambda m: -m.gain)
-    return found[:keep]
+def coarse(frame: np.ndarray, picture: np.ndarray, keep: int = 10) -> list[Match]:
+    """The best hypotheses over the whole frame, at most one place per kind, size and facing, best first.
 
-
-def likely_colors(frame: np.ndarray, background: np.ndarray, keep: int = 4) -> list[int]:
-    """Numbers of the colours that somewhere fill a patch the background leaves unexplained; most likely first."""
-    gain = np.clip(background[None] - role_costs(frame, COLORS), -CAP / 2, CAP)  # (K, H, W)
-    side = max(3, background.shape[0] // 12) | 1
-    filled = np.array([cv2.blur(g, (side, side)).max() for g in gain])  # (K,)
-    order = np.argsort(-filled)[:keep]
-    return [int(k) for k in order if filled[k] > 0.5 * filled[order[0]] and filled[k] > 0.3]
-
-
-def refine(
-    frame_gain: dict[int, np.ndarray], matches: list[Match], reach: int = 2, steps: tuple[float, ...] = (0.0,)
-) -> list[Match]:
-    """The hypotheses at full resolution, each moved by up to `reach` pixels, best first.
-
-    `frame_gain` holds, per colour number, what each pixel gains in each role: (R, H, W).
+    Args:
+        frame, picture: float32 (H, W, C), the frame and what it would be without the figure.
+        keep: how many are returned.
     """
-    out = []
-    for match in matches:
-        gain = frame_gain[match.color]
-        best = None
-        for step in steps:
-            drawn = template(match.kind, match.scale, match.facing, step)
-            score = slide(gain, drawn, round(match.x), round(match.y), reach)
-            at = int(score.argmax())
-            if best is None or score.flat[at] > best[0]:
-                best = float(score.flat[at]), *divmod(at, 2 * reach + 1)
-        assert best is not None
-        value, dy, dx = best
-        x, y = round(match.x) + dx - reach, round(match.y) + dy - reach
-        out.append(Match(match.kind, match.color, match.scale, match.facing, float(x), float(y), value))
-    return sorted(out, key=lambda m: -m.gain)
+    height, width, _ = frame.shape
+    canvas = _padded(height, width)
+    bank = _bank(height, width)
+    without = ((frame - picture) ** 2).sum(2) - (frame**2).sum(2)  # (H, W)
+    seen = np.fft.rfft2(_halved(frame, canvas), axes=(0, 1))  # (H', W'/2 + 1, C)
+    product = bank.cover * np.fft.rfft2(_halved(without, canvas))
+    for channel in range(3):
+        product += 2 * bank.base[:, channel] * seen[..., channel]
+    level = np.fft.irfft2(product, s=canvas) - bank.own  # (M, H', W')
+    slope = np.stack([np.fft.irfft2(bank.tint * seen[..., c], s=canvas) for c in range(3)], axis=1) - bank.mixed
+    score = level + (slope**2).sum(1) / bank.square  # of the best colour there is
+    score[~bank.inside] = -np.inf
+    best = score.reshape(len(score), -1).argmax(axis=1)  # (M,)
+    number = np.arange(len(best))
+    level, square = (a.reshape(len(best), -1)[number, best] for a in (level, bank.square))  # (M,)
+    slope = slope.reshape(len(best), 3, -1)[number, :, best]  # (M, C)
+    gain = level[:, None] + 2 * slope @ COLORS.T - square[:, None] * (COLORS**2).sum(1)  # (M, K)
+    found = []
+    for flat in np.argsort(-gain, axis=None)[:keep]:
+        which, color = divmod(int(flat), len(COLORS))
+        kind, size, facing = bank.labels[which]
+        y, x = divmod(int(best[which]), canvas[1])
+        scale = words.SIZES[size] * height
+        found.append(Match(kind, color, scale, facing, 2 * x + 0.5, 2 * y + 0.5, float(gain[which, color])))
+    return found
 
 
-def slide(gain: np.ndarray, drawn: Template, x: int, y: int, reach: int) -> np.ndarray:
-    """Nats gained by a template centred within `reach` pixels of (x, y): (2 reach + 1, 2 reach + 1) rows, columns."""
-    height, width = drawn.weights.shape[1:]
-    top, left = y - reach - drawn.cy, x - reach - drawn.cx
-    box = np.zeros((len(drawn.roles), height + 2 * reach, width + 2 * reach), np.float32)
-    y0, y1 = max(0, top), min(gain.shape[1], top + box.shape[1])
-    x0, x1 = max(0, left), min(gain.shape[2], left + box.shape[2])
-    if y1 > y0 and x1 > x0:
-        box[:, y0 - top : y1 - top, x0 - left : x1 - left] = gain[drawn.roles, y0:y1, x0:x1]
-    views = np.lib.stride_tricks.sliding_window_view(box, (height, width), axis=(1, 2))
-    return np.einsum("rabhw,rhw->ab", views, drawn.weights)
+def robust(difference: np.ndarray) -> np.ndarray:
+    """Errors (..., C) in levels as 0 (none) to 1 (far more than `OUTLIER`)."""
+    square = np.einsum("...c,...c->...", difference, difference) * (1 / OUTLIER**2)
+    return square / (1.0 + square)
+
+
+def fit(
+    frame: np.ndarray, picture: np.ndarray, drawn: Template, color: np.ndarray, x: float, y: float, reach: int = 1
+) -> tuple[float, float, int, int]:
+    """The best place for a template within `reach` pixels of (x, y): gain, share, and its centre's column and row."""
+    height, width, _ = frame.shape
+    cx, cy = round(x), round(y)
+    top, left, side = cy - drawn.reach, cx - drawn.reach, 2 * drawn.reach + 1
+    pad = max(0, reach - top, reach - left, top + side + reach - height, left + side + reach - width)
+    if pad:
+        if pad > 4 * max(height, width):
+            return 0.0, 0.0, cx, cy
+        wide = ((pad, pad), (pad, pad), (0, 0))
+        frame, picture = np.pad(frame, wide), np.pad(picture, wide)
+        top, left = top + pad, left + pad
+    paint, clear = drawn.paint(color), 1.0 - drawn.cover[..., None]
+    best = (-np.inf, 0.0, cx, cy)
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            part = np.s_[top + dy : top + dy + side, left + dx : left + dx + side]
+            behind, real = picture[part], frame[part]
+            before, after = robust(real - behind), robust(real - behind * clear - paint)
+            gain = float(before.sum() - after.sum())
+            if gain > best[0]:
+                region = drawn.cover > 0.05
+                there = float(np.maximum(before, drawn.cover)[region].sum() + before[~region].sum())
+                best = (gain, 1.0 - float(after.sum()) / max(there, 1e-6), cx + dx, cy + dy)
+    return best
+
+
+def refine(frame: np.ndarray, picture: np.ndarray, matches: list[Match]) -> list[Match]:
+    """The hypotheses painted at full resolution, best first; the best ones also soft and in every colour."""
+
+    def painted(match: Match, reach: int = 1) -> Match:
+        gain, share, x, y = fit(frame, picture, match.drawn(), COLORS[match.color], match.x, match.y, reach)
+        return replace(match, x=float(x), y=float(y), gain=gain, share=share)
+
+    found = sorted((painted(m) for m in matches), key=lambda m: -m.gain)
+    soft = [painted(replace(m, spread=SOFT), 0) for m in found[:3]]
+    if soft[0].gain > found[0].gain:
+        found = sorted([*soft, *found[3:]], key=lambda m: -m.gain)
+    best = max((painted(replace(found[0], color=k), 0) for k in range(len(COLORS))), key=lambda m: m.gain)
+    return [best, *found[1:]] if best.color != found[0].color else found

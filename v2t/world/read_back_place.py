@@ -1,15 +1,17 @@
-"""How likely each pixel is in each place of the world: the background's half of reading a clip back.
+"""The background's half of reading a clip back: which place it is, and what it looks like where the figure hides it.
 
-In: frames uint8 (T, H, W, 3). Out: a cost per pixel (0: the place paints this colour at this height; `CAP`: it never
-does) and the place that explains most. The tables are learned from nothing but the painter: each place is painted with
-many seeds and the colours counted by row; a Gaussian of `SIGMA` levels stands for blur, noise and wrong shades.
-Letters: T frames, H W pixels, P places, G rows of a band, C channels.
+In: frames uint8 (T, H, W, 3). Out: the place that explains most pixels, the cost of each pixel as part of a place (0:
+the place paints this colour at this height; `CAP`: it never does), and the still picture behind the figure. The tables
+are learned from nothing but the painter: each place is painted with many seeds and the colours counted by row; a
+Gaussian of `SIGMA` levels stands for blur, noise and wrong shades.
+Letters: T frames, H W pixels, P places, G rows of a band, B bins, C channels.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
+import cv2
 import numpy as np
 
 from v2t.world import vocabulary as words
@@ -21,6 +23,10 @@ _SEEDS = 48  # paintings counted per place
 _BITS = 5  # of each channel in the tables
 _BINS = 1 << _BITS
 _BAND = 4  # rows that share a table
+_SEEN = 3.0  # nats: a pixel that costs less has been seen to be background
+_SOFT = 0.9  # pixels: sigma of a soft picture
+_SPECK = 6  # pixels: less than that is no figure
+_NEAR = 30.0  # levels within which pixels of two frames are the same thing
 
 
 def _kernel() -> np.ndarray:
@@ -40,10 +46,11 @@ def tables(height: int) -> np.ndarray:
         counts = np.zeros((bands, _BINS**3), np.float32)
         for seed in range(_SEEDS):
             canvas = paint(place, 7919 * seed + number, height, height)[top : top + height]  # (H, 1.4 H, C)
-            codes = _codes(canvas)
-            for band in range(bands):
-                rows = codes[band * _BAND : (band + 1) * _BAND]
-                counts[band] += np.bincount(rows.ravel(), minlength=_BINS**3)
+            # Sharp, and as a soft picture has it: where two colours meet there are others between them.
+            for codes, weight in ((_codes(canvas), 1.0), (_codes(cv2.GaussianBlur(canvas, (0, 0), _SOFT)), 0.5)):
+                for band in range(bands):
+                    rows = codes[band * _BAND : (band + 1) * _BAND]
+                    counts[band] += weight * np.bincount(rows.ravel(), minlength=_BINS**3)
         share = (counts / counts.sum(axis=1, keepdims=True)).reshape(bands, _BINS, _BINS, _BINS)
         for axis in (1, 2, 3):
             share = np.moveaxis(np.tensordot(share, kernel, axes=(axis, 0)), -1, axis)
@@ -58,12 +65,14 @@ def _codes(frames: np.ndarray) -> np.ndarray:
     return (coarse[..., 0] << (2 * _BITS)) | (coarse[..., 1] << _BITS) | coarse[..., 2]
 
 
+def _offsets(height: int) -> np.ndarray:
+    return (np.arange(height, dtype=np.int32) // _BAND * _BINS**3)[:, None]  # (H, 1)
+
+
 def costs(frames: np.ndarray, place: int) -> np.ndarray:
     """Cost per pixel under place number `place`: float32 (T, H, W), 0 to `CAP`."""
     height = frames.shape[1]
-    table = tables(height)[place].ravel()
-    offset = (np.arange(height, dtype=np.int32) // _BAND * _BINS**3)[:, None]  # (H, 1)
-    return table[_codes(frames) + offset]
+    return tables(height)[place].ravel()[_codes(frames) + _offsets(height)]
 
 
 def explain(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +87,36 @@ def explain(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     height = frames.shape[1]
     all_tables = tables(height)
-    offset = (np.arange(height, dtype=np.int32) // _BAND * _BINS**3)[:, None]
-    codes = (_codes(frames) + offset).ravel()
+    codes = (_codes(frames) + _offsets(height)).ravel()
     found = all_tables.reshape(len(all_tables), -1)[:, codes]  # (P, T·H·W)
     return found.mean(axis=1), (found < CAP / 2).mean(axis=1)
+
+
+def still_picture(frames: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The place without the figure.
+
+    Args:
+        frames: float32 (T, H, W, 3).
+        cost: of each pixel as part of the place, (T, H, W).
+
+    Returns:
+        picture: float32 (H, W, 3): where some frame shows the place, the mean of the frames that agree with the one
+            that shows it best; elsewhere filled in from around;
+        seen: bool (H, W), where some frame shows it.
+    """
+    num, height, width, _ = frames.shape
+    smooth = cost + 0.15 * cv2.blur(cost.reshape(num * height, width), (3, 1)).reshape(cost.shape)
+    best = smooth.argmin(axis=0)  # (H, W)
+    pick = np.take_along_axis(frames, best[None, :, :, None], axis=0)  # (1, H, W, 3)
+    far = np.abs(frames - pick).sum(axis=3)  # (T, H, W)
+    weight = (far < _NEAR) / (1.0 + cost)
+    picture = np.einsum("thw,thwc->hwc", weight, frames) / weight.sum(axis=0)[..., None]
+    seen = np.take_along_axis(cost, best[None], axis=0)[0] < _SEEN
+    hidden = cv2.morphologyEx((~seen).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    _, label, stats, _ = cv2.connectedComponentsWithStats(hidden, connectivity=8)
+    hidden = (hidden * (stats[:, cv2.CC_STAT_AREA] > _SPECK)[label]).astype(np.uint8)
+    if hidden.any():
+        hidden = cv2.dilate(hidden, np.ones((3, 3), np.uint8))
+        filled = cv2.inpaint(np.clip(picture, 0, 255).astype(np.uint8), hidden, 2, cv2.INPAINT_TELEA)
+        picture = np.where(hidden[..., None] > 0, filled, picture)
+    return picture.astype(np.float32), hidden == 0
