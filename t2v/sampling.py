@@ -32,8 +32,14 @@ Predict = Callable[[Tensor, float], Tensor]
 OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
 
 
-def make_scheduler(sampler: str, config: FlowConfig = RECTIFIED_FLOW) -> Any:
+def make_scheduler(sampler: str, config: FlowConfig = RECTIFIED_FLOW, *, shift: float | None = None) -> Any:
     """The diffusers scheduler of a sampler: `euler` or `heun` for rectified flow, `ddim` for the DDPM family.
+
+    Args:
+        sampler: one of `SAMPLERS`.
+        config: what the network was trained on.
+        shift: the shift of sampling that the scheduler's config carries, for whoever makes the list of σ (the pipeline
+            reads it there); None for that of training. `ddim` has none.
 
     Raises:
         UsageError: an unknown sampler, or one that does not go with the prediction.
@@ -45,10 +51,11 @@ def make_scheduler(sampler: str, config: FlowConfig = RECTIFIED_FLOW) -> Any:
             f"sampler {sampler!r} does not go with prediction {config.prediction!r}",
             hint="euler and heun sample flow, ddim samples epsilon and v_prediction",
         )
+    own = config.shift if shift is None else shift
     if sampler == "euler":
-        return diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=NUM_TIMESTEPS, shift=1.0)
+        return diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=NUM_TIMESTEPS, shift=own)
     if sampler == "heun":
-        return diffusers.FlowMatchHeunDiscreteScheduler(num_train_timesteps=NUM_TIMESTEPS, shift=1.0)
+        return diffusers.FlowMatchHeunDiscreteScheduler(num_train_timesteps=NUM_TIMESTEPS, shift=own)
     return diffusers.DDIMScheduler(
         num_train_timesteps=diffusion.NUM_STEPS,
         beta_schedule={"cosine": "squaredcos_cap_v2", "linear": "linear"}[config.schedule],
