@@ -124,8 +124,8 @@ class PipelineGenerator:
         """The loaded pipeline, LoRAs in it, on its device."""
         pipe = self.load()
         pipe.set_progress_bar_config(disable=True)
-        for number, each in enumerate(self._loras):
-            self._load_lora(pipe, each.path, each.weight, f"lora{number}")
+        if self._loras:
+            self._load_loras(pipe)
         if self.tiling:
             for how in ("enable_tiling", "enable_slicing"):
                 if hasattr(pipe.vae, how):
@@ -161,20 +161,24 @@ class PipelineGenerator:
         except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
             raise MissingDependencyError(f"cannot load the pipeline {self.model}: {_first_line(error)}") from error
 
-    def _load_lora(self, pipe: Any, path: str, weight: float, name: str) -> None:
+    def _load_loras(self, pipe: Any) -> None:
+        """Put the adapters into the network, and make all of them act; keys that fit nowhere are an error."""
         from t2v.lora import load_lora
 
+        names = [f"lora{number}" for number in range(len(self._loras))]
         if getattr(pipe, "transformer", None) is not None:
-            load_lora(pipe.transformer, path, adapter_name=name, weight=weight)
+            for name, each in zip(names, self._loras, strict=True):
+                load_lora(pipe.transformer, each.path, adapter_name=name, weight=each.weight)
             return
         if not hasattr(pipe, "load_lora_weights"):
             raise UsageError(f"{type(pipe).__name__} takes no LoRA")
+        paths = ", ".join(each.path for each in self._loras)
         try:
-            pipe.load_lora_weights(path, adapter_name=name)
-            pipe.set_adapters([n for names in pipe.get_list_adapters().values() for n in names])
-            pipe.set_adapters(name, weight)
+            for name, each in zip(names, self._loras, strict=True):
+                pipe.load_lora_weights(each.path, adapter_name=name)
+            pipe.set_adapters(names, [each.weight for each in self._loras])
         except Exception as error:  # each loader of diffusers has its own way to say that keys do not fit
-            raise UsageError(f"{path} is no LoRA for {type(pipe).__name__}: {_first_line(error)}") from error
+            raise UsageError(f"{paths}: no LoRA for {type(pipe).__name__}: {_first_line(error)}") from error
 
     # --- its call
     @cached_property
