@@ -4,7 +4,7 @@ In: a transformer with diffusers' `PeftAdapterMixin`, and a safetensors file in 
 `transformer.` (diffusers), `diffusion_model.` (Wan's own module names or diffusers'), `lora_unet_` (kohya, underscores
 for dots, with alphas), or bare `blocks.`. Out: an active adapter, and a `LoraReport` of how many keys found a module.
 A key that finds none is an error unless asked otherwise: a LoRA that silently does nothing is the commonest complaint
-about such tools. What is saved here loads in plain diffusers (`transformer.load_lora_adapter(path)`), scale included.
+about such tools. What is saved here loads in plain diffusers, scale included.
 
 Letters: r rank, A (r, in) and B (out, r) with W + weight · alpha / r · B A.
 """
@@ -150,7 +150,7 @@ def save_lora(transformer: Any, path: str | Path, *, adapter_name: str = "defaul
         path: a `.safetensors` file, or a folder, which gets `pytorch_lora_weights.safetensors`.
 
     Returns:
-        The file written. Plain diffusers reads it: `transformer.load_lora_adapter(file)`.
+        The file written. Plain diffusers: `transformer.load_lora_adapter(folder, weight_name=file.name)`.
 
     Raises:
         UsageError: no adapter of that name.
@@ -344,12 +344,13 @@ def _layers(transformer: Any, adapter_name: str) -> dict[str, Any]:
     }
 
 
+@torch.no_grad()
 def _change(layers: dict[str, Any], adapter_name: str) -> float:
     """Mean size of the first real change of a layer's weights, relative to them; 0 when every layer stays as it is."""
     for layer in layers.values():
         if adapter_name in layer.active_adapters and not layer.disable_adapters:
             if change := float(layer.get_delta_weight(adapter_name).abs().mean()):
-                return change / max(float(layer.get_base_layer().weight.detach().float().abs().mean()), 1e-12)
+                return change / max(float(layer.get_base_layer().weight.float().abs().mean()), 1e-12)
     return 0.0
 
 
