@@ -143,6 +143,21 @@ class AutoencoderKLCineloop(ModelMixin, AutoencoderMixin, ConfigMixin):
         sample = torch.cat(parts) if len(parts) > 1 else parts[0]  # (B, 3, T, H, W)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
+    def set_latents_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Put the mean and deviation of each channel of `encode(...).latent_dist.mode()` into the config.
+
+        Raises:
+            ValueError: not one finite number per channel, or a deviation that is not above 0.
+        """
+        _check_statistics(self.config.latent_channels, mean, std)
+        # What diffusers notes as left at its default, `from_config(model.config)` would set back to None.
+        defaults = set(self.config.get("_use_default_values", ())) - {"latents_mean", "latents_std"}
+        self.register_to_config(
+            latents_mean=[float(value) for value in mean],
+            latents_std=[float(value) for value in std],
+            _use_default_values=sorted(defaults),
+        )
+
     def encode_normalized(
         self,
         x: torch.Tensor,
@@ -159,13 +174,13 @@ class AutoencoderKLCineloop(ModelMixin, AutoencoderMixin, ConfigMixin):
         posterior = self.encode(x.to(self.dtype) if x.is_floating_point() else x).latent_dist
         latents = posterior.sample(generator) if sample else posterior.mode()  # (B, c, t, h, w)
         mean, std = self._statistics(latents.device)
-        return ((latents.float() - mean) / std).to(latents.dtype)
+        return ((latents - mean) / std).to(latents.dtype)  # worked out in float32 at least
 
     def decode_normalized(self, latents: torch.Tensor) -> torch.Tensor:
         """The video (B, 3, T, H, W), clamped to [-1, 1], of latents as `encode_normalized` gives them."""
         self._check_latents(latents)
         mean, std = self._statistics(latents.device)
-        return self.decode((latents.float() * std + mean).to(self.dtype)).sample.clamp(-1, 1)
+        return self.decode((latents * std + mean).to(self.dtype)).sample.clamp(-1, 1)
 
     def forward(
         self,
