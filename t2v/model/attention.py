@@ -18,6 +18,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
+from t2v.model.norms import RMSNorm
 from t2v.model.rotary import rotate
 
 # Plain attention keeps its probabilities: beyond this many of them the fused kernel is used on the CPU too.
@@ -100,7 +101,7 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
     On the CPU its backward pass is several times faster than that of the fused kernel at a few hundred tokens.
     """
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))  # (B, H, S, d)
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (B, H, S, S)
+    scores = query @ (key * key.shape[-1] ** -0.5).transpose(-2, -1)  # (B, H, S, keys)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return (scores.softmax(dim=-1) @ value).transpose(1, 2)  # (B, S, H, d)
@@ -162,8 +163,8 @@ class CineloopAttention(nn.Module, AttentionModuleMixin):
         self.to_k = nn.Linear(dim, inner)
         self.to_v = nn.Linear(dim, inner)
         self.to_out = nn.ModuleList([nn.Linear(inner, dim), nn.Dropout(0.0)])
-        self.norm_q = nn.RMSNorm(inner, eps=eps)
-        self.norm_k = nn.RMSNorm(inner, eps=eps)
+        self.norm_q = RMSNorm(inner, eps=eps)
+        self.norm_k = RMSNorm(inner, eps=eps)
         self.set_processor(CineloopAttnProcessor())
 
     def project(self, hidden_states: Tensor, encoder_hidden_states: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,11 +21,11 @@ from diffusers.models.cache_utils import CacheMixin
 from diffusers.models.embeddings import PixArtAlphaTextProjection, TimestepEmbedding, Timesteps
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.normalization import FP32LayerNorm
 from diffusers.utils import scale_lora_layers, unscale_lora_layers
 from torch import Tensor, nn
 
 from t2v.model.attention import CineloopAttention, TokenGroups, token_groups
+from t2v.model.norms import LayerNorm, gated_sum, modulated_norm
 from t2v.model.rotary import RotaryEmbedding3D
 
 ATTENTION_KINDS = ("full", "factorised", "windowed")
@@ -59,27 +59,19 @@ class CineloopConditionEmbedding(nn.Module):
         return temb, modulation, self.text_embedder(text)
 
 
-def modulated_norm(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm in float32, then scaled by 1 + `scale` and shifted: x (B, N, D), the others (B, 1 or N, D)."""
-    return (norm(x.float()) * (1 + scale) + shift).type_as(x)
-
-
-def gated_sum(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
-    """Residual sum x + update * gate: x and update (B, N, D), gate (B, 1 or N, D)."""
-    return (x.float() + update.float() * gate).type_as(x)
-
-
 class CineloopTransformerBlock(nn.Module):
     """Self-attention, cross-attention to text, feed-forward; the first and last scaled, shifted and gated by time."""
 
-    def __init__(self, dim: int, ffn_dim: int, num_heads: int, cross_attn_norm: bool, eps: float) -> None:
+    def __init__(
+        self, dim: int, ffn_dim: int, num_heads: int, cross_attn_norm: bool, eps: float, activation: str
+    ) -> None:
         super().__init__()
-        self.norm1 = FP32LayerNorm(dim, eps, elementwise_affine=False)
+        self.norm1 = LayerNorm(dim, eps, elementwise_affine=False)
         self.attn1 = CineloopAttention(dim, num_heads, dim // num_heads, eps)
         self.attn2 = CineloopAttention(dim, num_heads, dim // num_heads, eps, is_cross_attention=True)
-        self.norm2 = FP32LayerNorm(dim, eps, elementwise_affine=True) if cross_attn_norm else nn.Identity()
-        self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn="gelu-approximate")
-        self.norm3 = FP32LayerNorm(dim, eps, elementwise_affine=False)
+        self.norm2 = LayerNorm(dim, eps, elementwise_affine=True) if cross_attn_norm else nn.Identity()
+        self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn=activation)
+        self.norm3 = LayerNorm(dim, eps, elementwise_affine=False)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
     def forward(
@@ -118,9 +110,10 @@ class CineloopTransformer3DModel(
     Keys beyond Wan's: `attention` ("full", "factorised": blocks look at one frame and at one place in turn,
     "windowed": 3D boxes of `attention_window` = (frames, rows, columns) tokens, shifted every second block),
     `pooled_dim` (width P of a pooled text vector added to the time embedding), `rope_axes_dim` (channels of a head
-    that turn with time, rows, columns), `zero_init` (fresh blocks are the identity and the output is zero), and the
-    size a pipeline makes when it is not told one: `sample_height`, `sample_width` in pixels, `sample_frames`,
-    `sample_fps`. `rope_max_seq_len` is accepted for Wan's configs and limits nothing.
+    that turn with time, rows, columns), `ffn_activation` (any of diffusers' `FeedForward`; on the CPU "gelu" is much
+    faster than Wan's and differs by less than bfloat16 shows), `zero_init` (fresh blocks are the identity and the
+    output is zero), and the size a pipeline makes when it is not told one: `sample_height`, `sample_width` in pixels,
+    `sample_frames`, `sample_fps`. `rope_max_seq_len` is accepted for Wan's configs and limits nothing.
     Raises ValueError for an unknown attention kind, a window that is missing or not positive, an odd rope axis.
     """
 
@@ -161,6 +154,7 @@ class CineloopTransformer3DModel(
         attention_window: tuple[int, int, int] | None = None,
         rope_axes_dim: tuple[int, int, int] | None = None,
         rope_theta: float = 10_000.0,
+        ffn_activation: str = "gelu-approximate",
         zero_init: bool = True,
         sample_height: int = 64,
         sample_width: int = 64,
@@ -181,11 +175,11 @@ class CineloopTransformer3DModel(
         self.condition_embedder = CineloopConditionEmbedding(dim, freq_dim, text_dim, pooled_dim)
         self.blocks = nn.ModuleList(
             [
-                CineloopTransformerBlock(dim, ffn_dim, num_attention_heads, cross_attn_norm, eps)
+                CineloopTransformerBlock(dim, ffn_dim, num_attention_heads, cross_attn_norm, eps, ffn_activation)
                 for _ in range(num_layers)
             ]
         )
-        self.norm_out = FP32LayerNorm(dim, eps, elementwise_affine=False)
+        self.norm_out = LayerNorm(dim, eps, elementwise_affine=False)
         self.proj_out = nn.Linear(dim, out_channels * math.prod(patch_size))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
         self.gradient_checkpointing = False
@@ -203,8 +197,9 @@ class CineloopTransformer3DModel(
                     nn.init.zeros_(module.bias)
         if not zero:
             return
+        dim = self.proj_out.in_features
         gates = [2, 5]  # of shift, scale, gate for attention and the same for the feed-forward
-        self.condition_embedder.time_proj.weight.view(6, -1)[gates] = 0
+        self.condition_embedder.time_proj.weight.view(6, dim, dim)[gates] = 0
         for module in self.modules():
             if isinstance(module, CineloopTransformerBlock):
                 module.scale_shift_table[:, gates] = 0
