@@ -25,8 +25,11 @@ from v2t.base.errors import UsageError
 
 DDPM = [FlowConfig(prediction=p, schedule=s) for p in PREDICTIONS[1:] for s in diffusion.SCHEDULES]
 ALL = [FlowConfig(), *DDPM]
-unit = st.floats(0, 1)
-shifts = st.floats(0.1, 12)
+unit, shifts = st.floats(0, 1), st.floats(0.1, 12)
+
+
+def _name(config):
+    return config.prediction if config.prediction == "flow" else f"{config.prediction}-{config.schedule}"
 
 
 def _pair(seed=0, shape=(4, 3, 2, 5, 5), dtype=torch.float32):
@@ -81,7 +84,7 @@ def test_linear_schedule_by_hand():
 
 
 # --- noise
-@pytest.mark.parametrize("config", DDPM, ids=str)
+@pytest.mark.parametrize("config", DDPM, ids=_name)
 def test_add_noise_keeps_the_variance_of_the_ddpm_family(config):
     """With ᾱ in place of √ᾱ, as in a published book, the variance falls to .75 at t = 500 of the cosine schedule."""
     clean, noise = _pair(shape=(200_000,), dtype=torch.float64)
@@ -100,7 +103,7 @@ def test_rectified_flow_mixes_on_a_straight_line(level):
     torch.testing.assert_close(add_noise(clean, noise, sigma), wanted, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("config", ALL, ids=str)
+@pytest.mark.parametrize("config", ALL, ids=_name)
 def test_noise_and_target_are_clip_by_clip(config):
     clean, noise = _pair()
     sigma = torch.tensor([0.0, 0.3, 0.7, 1.0])
@@ -114,7 +117,7 @@ def test_noise_and_target_are_clip_by_clip(config):
     assert add_noise(clean.bfloat16(), noise.bfloat16(), sigma, config).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("config", ALL, ids=str)
+@pytest.mark.parametrize("config", ALL, ids=_name)
 def test_the_true_prediction_gives_the_clean_clip_back(config):
     clean, noise = _pair(dtype=torch.float64)
     sigma = torch.tensor([0.05, 0.3, 0.7, 0.95])
@@ -242,7 +245,7 @@ def test_min_snr_is_finite_where_nothing_or_all_is_left(prediction):
     assert weights.tolist() == ([1.0, 0.0, 1.0] if prediction == "epsilon" else [0.0, 0.0, 0.5])
 
 
-@pytest.mark.parametrize("config", ALL, ids=str)
+@pytest.mark.parametrize("config", ALL, ids=_name)
 def test_weights_are_ones_without_min_snr_and_finite_with_it(config):
     sigma = torch.linspace(0, 1, 11)
     assert torch.equal(loss_weights(sigma, config), torch.ones(11))

@@ -297,6 +297,18 @@ def test_truncation_names_the_lost_words(opened, warned):
     assert "rolls" not in said.split("lost:")[1]
 
 
+def test_truncation_names_the_lost_words_where_tokens_have_no_places(warned):
+    import transformers
+
+    tokenizer = transformers.ByT5Tokenizer()
+    assert not tokenizer.is_fast
+    config = transformers.T5Config(vocab_size=384, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    encoder = PromptEncoder(tokenizer, transformers.T5EncoderModel(config).eval())
+    found = encoder.encode(["a red ball", "a bird"], max_length=len("a red ") + 1)
+    assert found.mask.sum(1).tolist() == [7, 7]
+    assert warned().endswith("11 tokens, 7 are read; lost: ball")
+
+
 def test_diffusers_folders_and_dtype(tmp_path, starter):
     starter.save_pretrained(tmp_path / "text_encoder")
     build_tokenizer(WORDS).save_pretrained(tmp_path / "tokenizer")
@@ -307,6 +319,18 @@ def test_diffusers_folders_and_dtype(tmp_path, starter):
     torch.testing.assert_close(
         found.embeds.float(), PromptEncoder(encoder.tokenizer, starter).encode(PROMPTS).embeds, rtol=0.1, atol=0.1
     )
+
+
+def test_weights_kept_elsewhere_until_wanted(tmp_path, starter, encoder):
+    from accelerate import cpu_offload
+
+    starter.save_pretrained(tmp_path)
+    away = CineloopTextModel.from_pretrained(tmp_path).eval()
+    cpu_offload(away, execution_device="cpu")
+    assert away.device.type == "meta"
+    found, wanted = PromptEncoder(encoder.tokenizer, away).encode(PROMPTS), encoder.encode(PROMPTS)
+    torch.testing.assert_close(found.embeds, wanted.embeds)
+    torch.testing.assert_close(found.pooled, wanted.pooled)
 
 
 def test_what_is_not_a_text_encoder_is_refused(tmp_path):

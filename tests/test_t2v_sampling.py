@@ -15,6 +15,10 @@ DDPM = [FlowConfig(prediction=p, schedule=s) for p in ("epsilon", "v_prediction"
 MEAN, SPREAD = 0.7, 0.4
 
 
+def _name(config):
+    return f"{config.prediction}-{config.schedule}"
+
+
 def _noise(seed=0, shape=(3, 2, 2, 3, 3), dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
@@ -67,7 +71,7 @@ def test_a_gaussian_is_reached_at_the_order_of_the_sampler(sampler, order):
         assert coarse / fine == pytest.approx(2**order, rel=0.2)
 
 
-@pytest.mark.parametrize("config", DDPM, ids=str)
+@pytest.mark.parametrize("config", DDPM, ids=_name)
 def test_ddim_reaches_one_clip_exactly(config):
     clip = _noise(1)
 
@@ -83,7 +87,7 @@ def test_ddim_reaches_one_clip_exactly(config):
         torch.testing.assert_close(found, clip, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", DDPM, ids=str)
+@pytest.mark.parametrize("config", DDPM, ids=_name)
 def test_ddim_reaches_a_gaussian(config):
     noise = _noise()
     wanted = MEAN + SPREAD * noise
@@ -167,7 +171,7 @@ def test_the_network_is_asked_at_the_levels_of_the_list(sampler):
     assert asked == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("config", DDPM, ids=str)
+@pytest.mark.parametrize("config", DDPM, ids=_name)
 def test_ddim_is_asked_at_the_levels_of_training(config):
     asked = []
 

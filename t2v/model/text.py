@@ -147,11 +147,12 @@ class PromptEncoder:
         if max_length is not None and not 1 <= max_length <= most:
             raise UsageError(f"max_length must lie from 1 to {most} for this text encoder, not {max_length}")
         ids, mask = self._tokens(prompts, max_length or most)
-        device = self.text_encoder.device
+        # Hooks that keep the weights elsewhere until they are wanted bring the input along, and weights may be nowhere.
+        device = torch.device("cpu") if self.text_encoder.device.type == "meta" else self.text_encoder.device
         options = {"output_hidden_states": True, "use_cache": False} if self.is_llm else {}
         found = self.text_encoder(input_ids=ids.to(device), attention_mask=mask.to(device), **options)
         hidden = found.hidden_states[self.hidden_state] if self.is_llm else found.last_hidden_state  # (B, L, D)
-        real = mask.to(device).bool()
+        real = mask.to(hidden.device).bool()
         return PromptEmbeds(hidden.masked_fill(~real[..., None], 0), real, getattr(found, "pooler_output", None))
 
     def _tokens(self, prompts: list[str], most: int) -> tuple[Tensor, Tensor]:
