@@ -32,7 +32,7 @@ def untrue(text, scene):
 
 def test_every_solo_prompt_is_shown_and_read_back():
     wrong = []
-    for index in range(60):
+    for index in range(40):
         facts = sample_solo("seen", 5, index).facts()
         text = prompt(facts, random.Random(index), unseen_wording=index % 4 == 0)
         scene = scene_of(text, seed=index)
@@ -41,7 +41,7 @@ def test_every_solo_prompt_is_shown_and_read_back():
         assert frames.pixels.shape == (NUM_FRAMES, 64, 64, 3)
         verdict = judge(frames.pixels, frames.times_s, None, text)
         wrong += [(text, factor) for factor, right in verdict.items() if not right and factor != "joint"]
-    assert len(wrong) <= 3, wrong  # of some 300 facts; the referee is not perfect
+    assert len(wrong) <= 2, wrong  # of some 200 facts; the referee is not perfect
 
 
 def test_stories_with_two_figures_cuts_and_relations_are_shown():
