@@ -165,7 +165,7 @@ class CineloopAttention(nn.Module, AttentionModuleMixin):
         self.to_out = nn.ModuleList([nn.Linear(inner, dim), nn.Dropout(0.0)])
         self.norm_q = RMSNorm(inner, eps=eps)
         self.norm_k = RMSNorm(inner, eps=eps)
-        self.set_processor(CineloopAttnProcessor())
+        self.processor = CineloopAttnProcessor()
 
     def project(self, hidden_states: Tensor, encoder_hidden_states: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, each (B, S or L, H*d), by the fused projection where there is one."""

@@ -197,14 +197,14 @@ class CineloopTransformer3DModel(
                     nn.init.zeros_(module.bias)
         if not zero:
             return
-        dim = self.proj_out.in_features
         gates = [2, 5]  # of shift, scale, gate for attention and the same for the feed-forward
-        self.condition_embedder.time_proj.weight.view(6, dim, dim)[gates] = 0
-        for module in self.modules():
-            if isinstance(module, CineloopTransformerBlock):
-                module.scale_shift_table[:, gates] = 0
-                module.attn2.to_out[0].weight.zero_()
-        self.proj_out.weight.zero_()
+        for name, parameter in self.named_parameters():
+            if name.endswith(("attn2.to_out.0.weight", "proj_out.weight")):
+                parameter.zero_()
+            elif name.endswith("time_proj.weight"):
+                parameter.view(6, -1, parameter.shape[1])[gates] = 0
+            elif name.startswith("blocks.") and name.endswith("scale_shift_table"):
+                parameter[:, gates] = 0
 
     def forward(
         self,
