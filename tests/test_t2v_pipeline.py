@@ -373,3 +373,26 @@ def test_offloaded_it_makes_the_same_clip(pipe, way):
     getattr(pipe.to("cpu"), way)()
     np.testing.assert_allclose(pipe(PROMPTS, generator=seeds(1, 2), **run).frames, wanted, atol=1e-3)
     assert all(part.device.type in ("cpu", "meta") for part in (pipe.vae, pipe.transformer, pipe.text_encoder))
+
+
+def test_a_lora_is_loaded_saved_fused_and_unloaded(pipe, latents_of, tmp_path):
+    run = partial(latents_of, PROMPTS[0])
+    base = run(generator=seeds(0)[0])
+    layer = pipe.transformer.blocks[0].attn1.to_q
+    tensors = {
+        "transformer.blocks.0.attn1.to_q.lora_A.weight": torch.randn(2, layer.in_features),
+        "transformer.blocks.0.attn1.to_q.lora_B.weight": torch.randn(layer.out_features, 2),
+    }
+    assert pipe.load_lora_weights(tensors, "mine", 0.7).matched == 2
+    wanted = run(generator=seeds(0)[0])
+    assert (wanted - base).abs().max() > 1e-3
+    close(run(generator=seeds(0)[0], attention_kwargs={"scale": 0.0}), base)
+    pipe.fuse_lora()
+    assert pipe.num_fused_loras == 1
+    close(run(generator=seeds(0)[0]), wanted)
+    pipe.unfuse_lora()
+    file = pipe.save_lora_weights(tmp_path, "mine")
+    pipe.unload_lora_weights()
+    close(run(generator=seeds(0)[0]), base)
+    pipe.load_lora_weights(file, "again", weight=0.7)
+    close(run(generator=seeds(0)[0]), wanted)
