@@ -207,7 +207,7 @@ def test_a_dry_run_writes_nothing(fake, tmp_path):
     run([BALL], [], tmp_path / "out", GenerateConfig())
     run([BALL, BOX], [], tmp_path / "out", GenerateConfig(dry_run=True), emit=rows.append)
     run([BALL], [], tmp_path / "out", GenerateConfig(dry_run=True, steps=2), emit=rows.append)
-    assert [row["action"] for row in rows[1:]] == ["skip", "make", "replace"] and fake.loads == 1
+    assert [row["action"] for row in rows[1:]] == ["skip", "make", "refuse"] and fake.loads == 1
 
 
 def test_of_a_batch_only_the_one_at_fault_fails(fake, tmp_path):

@@ -23,6 +23,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
+    LTXImageToVideoPipeline,
     LTXPipeline,
     LTXVideoTransformer3DModel,
     MochiPipeline,
@@ -45,23 +46,20 @@ from transformers import (
 
 from t2v.cli import main
 from t2v.generators import GenerateSettings, Request, open_generator
-from t2v.generators.pipelines import to_frames
+from t2v.generators.pictures import to_frames
 from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from v2t.video.decode import decode
 
 PROMPTS = ["a red ball", "a blue box"]
 
 
+# fmt: off
 def tokenizer(most: int = 32) -> PreTrainedTokenizerFast:
     words = ["<pad>", "</s>", "<unk>", "<s>", "a", "red", "ball", "blue", "box"]
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        bos_token="<s>",
+        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", bos_token="<s>",
         model_max_length=most,
     )
 
@@ -73,146 +71,75 @@ def t5() -> dict:
 
 def clip(width: int = 16) -> CLIPTextModel:
     config = CLIPTextConfig(
-        vocab_size=16,
-        hidden_size=width,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=77,
-        eos_token_id=1,
-        pad_token_id=0,
-        bos_token_id=3,
+        vocab_size=16, hidden_size=width, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=77, eos_token_id=1, pad_token_id=0, bos_token_id=3,
     )
     return CLIPTextModel(config).eval()
 
 
 def cogvideox() -> CogVideoXPipeline:
     transformer = CogVideoXTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=16,
-        in_channels=4,
-        out_channels=4,
-        time_embed_dim=2,
-        text_embed_dim=16,
-        num_layers=1,
-        sample_width=4,
-        sample_height=4,
-        sample_frames=9,
-        max_text_seq_length=226,
+        num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4, time_embed_dim=2,
+        text_embed_dim=16, num_layers=1, sample_width=4, sample_height=4, sample_frames=9, max_text_seq_length=226,
     )
     vae = AutoencoderKLCogVideoX(
-        down_block_types=("CogVideoXDownBlock3D",) * 4,
-        up_block_types=("CogVideoXUpBlock3D",) * 4,
-        block_out_channels=(4, 4, 4, 4),
-        latent_channels=4,
-        layers_per_block=1,
-        norm_num_groups=2,
+        down_block_types=("CogVideoXDownBlock3D",) * 4, up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(4, 4, 4, 4), latent_channels=4, layers_per_block=1, norm_num_groups=2,
     )
     return CogVideoXPipeline(transformer=transformer, vae=vae, scheduler=CogVideoXDDIMScheduler(), **t5())
 
 
 def wan() -> WanPipeline:
     transformer = WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=4,
-        out_channels=4,
-        text_dim=16,
-        freq_dim=16,
-        ffn_dim=16,
-        num_layers=1,
-        rope_max_seq_len=32,
+        num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=16, freq_dim=16,
+        ffn_dim=16, num_layers=1, rope_max_seq_len=32,
     )
     vae = AutoencoderKLWan(
-        base_dim=4,
-        z_dim=4,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-        latents_mean=[0.0] * 4,
-        latents_std=[1.0] * 4,
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
+        latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
     )
     return WanPipeline(transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(), **t5())
 
 
 def ltx() -> LTXPipeline:
     transformer = LTXVideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        cross_attention_dim=16,
-        num_layers=1,
-        caption_channels=16,
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, cross_attention_dim=16,
+        num_layers=1, caption_channels=16,
     )
     vae = AutoencoderKLLTXVideo(
-        latent_channels=4,
-        block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1, 1),
+        latent_channels=4, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1, 1),
     )
     return LTXPipeline(transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(), **t5())
 
 
 def hunyuan() -> HunyuanVideoPipeline:
     transformer = HunyuanVideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=10,
-        num_layers=1,
-        num_single_layers=1,
-        num_refiner_layers=1,
-        guidance_embeds=True,
-        text_embed_dim=16,
-        pooled_projection_dim=16,
-        rope_axes_dim=(2, 4, 4),
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=10, num_layers=1,
+        num_single_layers=1, num_refiner_layers=1, text_embed_dim=16, pooled_projection_dim=16, rope_axes_dim=(2, 4, 4),
     )
     vae = AutoencoderKLHunyuanVideo(
-        latent_channels=4,
-        down_block_types=("HunyuanVideoDownBlock3D",) * 4,
-        up_block_types=("HunyuanVideoUpBlock3D",) * 4,
-        block_out_channels=(4, 4, 4, 4),
-        layers_per_block=1,
-        norm_num_groups=2,
+        down_block_types=("HunyuanVideoDownBlock3D",) * 4, up_block_types=("HunyuanVideoUpBlock3D",) * 4,
+        block_out_channels=(4, 4, 4, 4), latent_channels=4, layers_per_block=1, norm_num_groups=2,
     )
     llama = LlamaConfig(
-        vocab_size=16,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        pad_token_id=0,
-        bos_token_id=3,
-        eos_token_id=1,
+        vocab_size=16, hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2,
+        pad_token_id=0, bos_token_id=3, eos_token_id=1,
     )
     return HunyuanVideoPipeline(
-        transformer=transformer,
-        vae=vae,
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-        text_encoder=LlamaModel(llama).eval(),
-        tokenizer=tokenizer(512),
-        text_encoder_2=clip(),
-        tokenizer_2=tokenizer(77),
+        transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(),
+        text_encoder=LlamaModel(llama).eval(), tokenizer=tokenizer(512),
+        text_encoder_2=clip(), tokenizer_2=tokenizer(77),
     )
 
 
 def mochi() -> MochiPipeline:
     transformer = MochiTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=8,
-        num_layers=2,
-        pooled_projection_dim=16,
-        in_channels=12,
-        text_embed_dim=16,
-        time_embed_dim=4,
-        max_sequence_length=16,
+        num_attention_heads=2, attention_head_dim=8, num_layers=2, pooled_projection_dim=16, in_channels=12,
+        text_embed_dim=16, time_embed_dim=4, max_sequence_length=16,
     )
     vae = AutoencoderKLMochi(
-        latent_channels=12,
-        encoder_block_out_channels=(32, 32, 32, 32),
-        decoder_block_out_channels=(32, 32, 32, 32),
+        latent_channels=12, encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 32),
         layers_per_block=(1, 1, 1, 1, 1),
     )
     return MochiPipeline(transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(), **t5())
@@ -220,37 +147,26 @@ def mochi() -> MochiPipeline:
 
 def animatediff() -> AnimateDiffPipeline:
     unet = UNet2DConditionModel(
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=4,
-        norm_num_groups=2,
+        block_out_channels=(8, 16), layers_per_block=1, sample_size=8, in_channels=4, out_channels=4,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16, attention_head_dim=4, norm_num_groups=2,
     )
     adapter = MotionAdapter(
         block_out_channels=(8, 16), motion_layers_per_block=1, motion_norm_num_groups=2, motion_num_attention_heads=2
     )
     vae = AutoencoderKL(
-        block_out_channels=(4, 4, 4, 4),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=2,
+        block_out_channels=(4, 4, 4, 4), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, norm_num_groups=2,
     )
     return AnimateDiffPipeline(
-        vae=vae,
-        text_encoder=clip(),
-        tokenizer=tokenizer(77),
-        unet=unet,
-        motion_adapter=adapter,
+        vae=vae, text_encoder=clip(), tokenizer=tokenizer(77), unet=unet, motion_adapter=adapter,
         scheduler=DDIMScheduler(beta_schedule="linear", clip_sample=False),
-        feature_extractor=None,
-        image_encoder=None,
     )
+
+
+def ltx_from_picture() -> LTXImageToVideoPipeline:
+    return LTXImageToVideoPipeline(**ltx().components)
+# fmt: on
 
 
 # maker -> (frames and side asked for, frames and side made, frames a second)
@@ -385,6 +301,26 @@ def test_a_first_frame_is_refused_by_a_text_to_video_model(saved, tiny_wan, tmp_
     Image.new("RGB", (16, 16)).save(tmp_path / "first.png")
     with pytest.raises(ItemError, match="no first frame"):
         tiny_wan.generate([Request(prompt="a", image=tmp_path / "first.png")], SMALL)
+
+
+def test_an_image_to_video_pipeline_wants_and_uses_its_picture(saved, tmp_path):
+    from PIL import Image
+
+    made = open_generator("diffusers", model=str(saved(ltx_from_picture)), device="cpu")
+    settings = GenerateSettings(num_frames=9, height=32, width=32, steps=1)
+    with pytest.raises(UsageError, match="--image"):
+        made.generate([Request(prompt="a")], settings)
+    for name, shade in (("dark.png", 10), ("light.png", 240)):
+        Image.new("L", (50, 40), shade).save(tmp_path / name)
+    requests = [Request(prompt="a", image=tmp_path / "dark.png")] * 2 + [
+        Request(prompt="a", image=tmp_path / "light.png")
+    ]
+    dark, same = made.generate(requests[:2], settings)
+    (light,) = made.generate(requests[2:], settings)
+    assert (dark.pixels == same.pixels).all() and np.abs(dark.pixels.astype(int) - light.pixels).max() > 2
+    (tmp_path / "dark.png").write_text("no picture")
+    with pytest.raises(ItemError, match="is no picture"):
+        made.generate(requests[:1], settings)
 
 
 def test_a_failure_of_the_model_is_one_of_the_request(tiny_wan, monkeypatch):

@@ -36,10 +36,11 @@ class Generator(PipelineGenerator):
         tiling: bool = False,
     ) -> None:
         self.is_starter = model in (None, "starter")
+        if self.is_starter and dtype == "auto":
+            dtype = "float32"  # it is small, and the same on every device
         super().__init__(model or "starter", device=device, dtype=dtype, lora=lora, offload=offload, tiling=tiling)
 
-    @property
-    def folder(self) -> Path:  # type: ignore[override]
+    def find(self) -> Path:
         """The starter's, or the one that was named.
 
         Raises:

@@ -4,21 +4,20 @@ In: a pipeline's folder, requests, settings. Out: `Frames`. What a pipeline take
 call, so that only what was asked for is passed and its own defaults stay; each clip has a random generator of its own,
 on the CPU, so that a seed gives the same noise on every machine and in every batch. Safetensors only, and no code from
 the folder.
-Letters: B clips, T frames, H W pixels.
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from t2v.generators import GenerateSettings, OnStep, Request
+from t2v.generators.pictures import first_line, read_picture, to_frames
 from t2v.generators.weights import lora_of, sha256_of
 from t2v.shape import Shape
 from v2t.base.errors import CineloopError, ItemError, MissingDependencyError, UsageError
@@ -31,7 +30,7 @@ NAMES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}  # ours -
 RATES = ("frame_rate", "fps")  # as what a pipeline may take frames a second
 
 
-class PipelineGenerator:
+class PipelineGenerator(ABC):
     """A diffusers pipeline as a generator.
 
     Args:
@@ -71,7 +70,11 @@ class PipelineGenerator:
     # --- the model
     @cached_property
     def folder(self) -> Path:
-        """Where the pipeline's files are; those of a hub id are downloaded.
+        """Where the pipeline's files are."""
+        return self.find()
+
+    def find(self) -> Path:
+        """The folder of the model; that of a hub id is downloaded.
 
         Raises:
             MissingDependencyError: no such folder, and the hub gives nothing of that name.
@@ -90,7 +93,7 @@ class PipelineGenerator:
             return Path(DiffusionPipeline.download(self.model, use_safetensors=True))
         except (OSError, ValueError) as error:
             raise MissingDependencyError(
-                f"no folder {self.model}, and the hub gives no pipeline of that name: {_first_line(error)}"
+                f"no folder {self.model}, and the hub gives no pipeline of that name: {first_line(error)}"
             ) from error
 
     def fingerprint(self) -> dict[str, Any]:
@@ -159,7 +162,7 @@ class PipelineGenerator:
                     self.folder, torch_dtype=getattr(torch, self.dtype), use_safetensors=True, local_files_only=True
                 )
         except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
-            raise MissingDependencyError(f"cannot load the pipeline {self.model}: {_first_line(error)}") from error
+            raise MissingDependencyError(f"cannot load the pipeline {self.model}: {first_line(error)}") from error
 
     def _load_loras(self, pipe: Any) -> None:
         """Put the adapters into the network, and make all of them act; keys that fit nowhere are an error."""
@@ -178,7 +181,7 @@ class PipelineGenerator:
                 pipe.load_lora_weights(each.path, adapter_name=name)
             pipe.set_adapters(names, [each.weight for each in self._loras])
         except Exception as error:  # each loader of diffusers has its own way to say that keys do not fit
-            raise UsageError(f"{paths}: no LoRA for {type(pipe).__name__}: {_first_line(error)}") from error
+            raise UsageError(f"{paths}: no LoRA for {type(pipe).__name__}: {first_line(error)}") from error
 
     # --- its call
     @cached_property
@@ -187,9 +190,9 @@ class PipelineGenerator:
         return {name: each.default for name, each in inspect.signature(self.pipeline.__call__).parameters.items()}
 
     @property
+    @abstractmethod
     def fps(self) -> float:
         """Frames a second of its clips."""
-        raise AttributeError("fps is said by the subclass")
 
     def valid_shape(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
         """The nearest shape it can make; a change is told once."""
@@ -198,9 +201,9 @@ class PipelineGenerator:
             self._shapes[asked] = self.nearest(*asked)
         return self._shapes[asked]
 
+    @abstractmethod
     def nearest(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
-        """The nearest shape it can make."""
-        raise AttributeError("nearest is said by the subclass")
+        """The nearest shape it can make; None takes its own value."""
 
     def effective(self, settings: GenerateSettings) -> dict[str, Any]:
         """Settings with the pipeline's own values where nothing was asked."""
@@ -239,14 +242,14 @@ class PipelineGenerator:
 
         try:
             words["generator"] = [torch.Generator("cpu").manual_seed(each.seed) for each in requests]
-            with torch.inference_mode():
+            with torch.no_grad():
                 result = self.pipeline(**words)
             return to_frames(result, len(requests), settings.fps or self.fps, self.name)
         except CineloopError:
             raise
         except (ImportError, NameError) as error:  # pipelines use some packages only where they are installed
             raise MissingDependencyError(
-                f"{self.model} wants a package that is missing: {_first_line(error)}",
+                f"{self.model} wants a package that is missing: {first_line(error)}",
                 hint="pip install 'cineloop[t2v]'",
             ) from error
         except Exception as error:  # whatever a model fails with, the rest of the run may still go well
@@ -269,7 +272,7 @@ class PipelineGenerator:
                     hint="leave --image out, or name an image-to-video model",
                 )
             words["image"] = read_picture(image)
-        elif known.get("image") is inspect.Parameter.empty:
+        elif next(iter(known)) == "image":  # image-to-video pipelines take it before the prompt, others behind it
             raise UsageError(f"{self.model} makes a video from a picture", hint="give the first frame with --image")
         shape = self.valid_shape(settings.num_frames, settings.height, settings.width)
         for name in ("num_frames", "height", "width"):
@@ -305,7 +308,7 @@ def fault(error: BaseException) -> ItemError:
     """An error of a pipeline as that of one request."""
     import torch
 
-    line = _first_line(error)
+    line = first_line(error)
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in line:
         return ItemError(
             f"out of memory: {line}",
@@ -313,64 +316,3 @@ def fault(error: BaseException) -> ItemError:
             hint="fewer frames or pixels, --batch-size 1, --tiling, --offload model",
         )
     return ItemError(f"the model failed: {type(error).__name__}: {line}", code="MODEL_ERROR")
-
-
-def read_picture(path: Path) -> Any:
-    """A first frame as an upright RGB PIL image.
-
-    Raises:
-        ItemError: NOT_FOUND or NOT_MEDIA.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError as error:
-        raise ItemError(f"no such picture: {path}", code="NOT_FOUND") from error
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ItemError(f"{path} is no picture: {_first_line(error)}", code="NOT_MEDIA") from error
-
-
-def to_frames(result: Any, num_clips: int, fps: float, name: str) -> list[Frames]:
-    """What a pipeline returned, as frames of each clip.
-
-    Args:
-        result: an output with `.frames`, or a tuple with them first: floats in [0, 1] or uint8, an array
-            (B, T, H, W, 3) or a tensor (B, T, 3, H, W), or lists of either or of PIL images.
-        num_clips: B.
-        fps: frames a second.
-        name: who made them.
-
-    Raises:
-        ItemError: MODEL_ERROR, another number of clips, another form, or values that are no numbers.
-    """
-    clips = getattr(result, "frames", None)
-    clips = result[0] if clips is None else clips
-    if len(clips) != num_clips:
-        raise ItemError(f"the model made {len(clips)} clips of {num_clips}", code="MODEL_ERROR")
-    return [Frames.from_pixels(_pixels(clip), fps, decoder=name) for clip in clips]
-
-
-def _pixels(clip: Any) -> np.ndarray:
-    """One clip as uint8 (T, H, W, 3)."""
-    if hasattr(clip, "detach"):
-        clip = clip.detach().float().cpu().numpy()
-    pixels = np.stack([np.asarray(frame) for frame in clip])
-    if pixels.ndim == 4 and pixels.shape[-1] != 3 and pixels.shape[1] == 3:
-        pixels = pixels.transpose(0, 2, 3, 1)  # (T, H, W, 3)
-    if pixels.ndim != 4 or pixels.shape[-1] != 3:
-        raise ItemError(f"the model gave no RGB frames but an array of {pixels.shape}", code="MODEL_ERROR")
-    if pixels.dtype == np.uint8:
-        return pixels
-    if not np.isfinite(pixels).all():
-        raise ItemError(
-            "the model made no picture: its values are no numbers (NaN)",
-            code="MODEL_ERROR",
-            hint="many models overflow in float16: --dtype bfloat16 or float32",
-        )
-    return np.rint(np.clip(pixels, 0.0, 1.0) * 255).astype(np.uint8)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -1,0 +1,166 @@
+"""The making of the clips that are not there yet: batches through the generator, each clip saved as it comes.
+
+In: planned clips, an open run folder, a generator. Out: clips and rows in the folder, counts in the summary. A batch
+that fails is made again one by one, so that only the clip at fault becomes a row in `failures.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+
+from t2v.generate.folder import RunFolder
+from t2v.generate.prompts import Clip
+from t2v.generate.settings import GenerateConfig
+from t2v.generate.summary import Row, Summary
+from t2v.generators import GeneratorLike
+from v2t.base import config as layers
+from v2t.base.errors import ItemError
+from v2t.base.files import text_key
+from v2t.base.log import Progress, logger, printable
+from v2t.video.frames import Frames
+
+Emit = Callable[[Row], None]
+_NAMED = 10  # so many failures and warnings are told one by one
+
+
+def decides(clip: Clip, generator: GeneratorLike, config: GenerateConfig) -> Row:
+    """All that decides over a clip's pixels, as JSON-able data."""
+    request = clip.request
+    image = None if request.image is None else sha256(request.image.read_bytes()).hexdigest()
+    return {
+        **generator.fingerprint(),
+        "settings": layers.to_dict(config.clips),
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "seed": request.seed,
+        "image_sha256": image,
+    }
+
+
+def key_of(decisive: Row) -> str:
+    """A short key of what `decides` gave."""
+    return text_key(json.dumps(decisive, sort_keys=True).encode())
+
+
+class Job:
+    """The making of the clips that are not there yet."""
+
+    def __init__(
+        self, folder: RunFolder, generator: GeneratorLike, config: GenerateConfig, emit: Emit, summary: Summary
+    ) -> None:
+        self.folder, self.generator, self.config, self.emit, self.summary = folder, generator, config, emit, summary
+        self.settings: Row = {}
+        self.remarks: dict[str, tuple[str, ...]] = {}
+
+    def work(self, todo: Sequence[tuple[Clip, Row]], stop: Callable[[], bool], show_progress: bool) -> None:
+        """Make all, in batches; `stop` is asked between them."""
+        self.settings = self.generator.effective(self.config.clips)
+        self._remark([clip.request.prompt for clip, _ in todo])
+        steps = self.settings.get("steps") or 1
+        with Progress(len(todo) * steps, "steps", enabled=show_progress) as bar:
+            for batch in _batches(todo, self.config.batch_size or self.generator.batch_size):
+                if stop():
+                    self.summary.interrupted = True
+                    return
+                self._make(batch, _Steps(bar, len(batch), steps, f"{self.summary.made} of {len(todo)} clips"))
+
+    def _remark(self, prompts: Sequence[str]) -> None:
+        """Warn of prompts that the generator has something to say about."""
+        self.remarks = {prompt: self.generator.remarks(prompt) for prompt in dict.fromkeys(prompts)}
+        told = [(prompt, said) for prompt, remarks in self.remarks.items() for said in remarks]
+        for prompt, said in told[:_NAMED]:
+            logger.warning("%s: %s", printable(prompt, 60), printable(said))
+        if len(told) > _NAMED:
+            logger.warning("and %d more warnings like these; they stand in the manifest", len(told) - _NAMED)
+
+    def _make(self, batch: Sequence[tuple[Clip, Row]], on_step: _Steps) -> None:
+        started = time.perf_counter()
+        try:
+            made = self.generator.generate([clip.request for clip, _ in batch], self.config.clips, on_step)
+        except ItemError as problem:
+            if len(batch) > 1:  # one of them is at fault, or they are too many at once
+                logger.debug("a batch of %d failed, now one by one: %s", len(batch), problem)
+                for each in batch:
+                    self._make([each], on_step.alone())
+                return
+            self._fail(batch[0][0], problem)
+            on_step.finish()
+            return
+        seconds = (time.perf_counter() - started) / len(batch)
+        self.summary.seconds += seconds * len(batch)
+        on_step.finish()
+        for (clip, decisive), frames in zip(batch, made, strict=True):
+            try:
+                self._save(clip, decisive, frames, seconds)
+            except ItemError as problem:
+                self._fail(clip, problem)
+
+    def _save(self, clip: Clip, decisive: Row, frames: Frames, seconds: float) -> None:
+        request = clip.request
+        warnings = [*self.remarks[request.prompt], *frames.warnings]
+        row = {
+            "prompt": request.prompt,
+            **({"negative_prompt": request.negative_prompt} if request.negative_prompt else {}),
+            **({"image_sha256": decisive["image_sha256"]} if request.image is not None else {}),
+            **self.generator.fingerprint(),
+            "seed": request.seed,
+            "settings": self.settings,
+            "shape": {"num_frames": len(frames), "height": frames.size[0], "width": frames.size[1]},
+            "fps": frames.fps,
+            "seconds": round(seconds, 4),
+            **({"facts": clip.facts} if clip.facts is not None else {}),
+            **({"warnings": warnings} if warnings else {}),
+        }
+        row = self.folder.add(clip, frames, row, key=key_of(decisive), decides=decisive)
+        self.summary.made += 1
+        self.emit(row)
+
+    def _fail(self, clip: Clip, problem: ItemError) -> None:
+        if len(self.summary.failures) < _NAMED:
+            logger.warning("failed: %s: %s", printable(clip.request.prompt, 60), printable(str(problem)))
+        elif len(self.summary.failures) == _NAMED:
+            logger.warning("and more; all are in failures.jsonl")
+        logger.debug("%s", clip.id, exc_info=problem)
+        row = {"id": clip.id, "prompt": clip.request.prompt, "seed": clip.request.seed, "error": problem.record()}
+        self.folder.add_failure(row)
+        self.summary.failures.append(row)
+        self.emit(row)
+
+
+class _Steps:
+    """Counts the steps of a batch for the progress bar, whatever the sampler calls a step."""
+
+    def __init__(self, bar: Progress, num_clips: int, steps: int, note: str) -> None:
+        self.bar, self.num_clips, self.steps, self.note = bar, num_clips, steps, note
+        self._told = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._tell(self.num_clips * self.steps * min(done, total) // max(total, 1))
+
+    def alone(self) -> _Steps:
+        """For one clip of the batch, which is made again by itself."""
+        return _Steps(self.bar, 1, self.steps, self.note)
+
+    def finish(self) -> None:
+        """The batch is done."""
+        self._tell(self.num_clips * self.steps)
+
+    def _tell(self, count: int) -> None:
+        if count > self._told:
+            self.bar.advance(count - self._told, self.note)
+            self._told = count
+
+
+def _batches(todo: Sequence[tuple[Clip, Row]], size: int) -> Iterator[list[tuple[Clip, Row]]]:
+    """Clips in order, at most `size` together, all of one batch with the same first frame."""
+    batch: list[tuple[Clip, Row]] = []
+    for each in todo:
+        if batch and (len(batch) == size or batch[0][0].request.image != each[0].request.image):
+            yield batch
+            batch = []
+        batch.append(each)
+    if batch:
+        yield batch
