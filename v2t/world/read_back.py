@@ -2,8 +2,9 @@
 
 In: frames uint8 (T, H, W, 3) and their seconds. Out: `ReadBack`: place, figures, what they do, each with a certainty
 and None where it cannot be read, with a reason. Works by analysis by synthesis with the painter's own palettes and the
-renderer's own figures (`read_back_place`, `read_back_figure`, `read_back_motion`). Made for the flat style, a still
-camera, figures that do not overlap; other clips are told apart and left unread.
+renderer's own figures: the place (`read_back_place`), the figures of the first frame (`read_back_figure`), what they do
+(`read_back_motion`), how sure that is (`read_back_kind`). Made for the flat style, a still camera and up to
+`MOST_FIGURES` figures that do not overlap; other clips are told apart and left unread.
 Letters: T frames, H W pixels, K colours, C channels.
 """
 
@@ -15,17 +16,24 @@ import cv2
 import numpy as np
 
 from v2t.world import vocabulary as words
-from v2t.world.read_back_figure import KINDS, Match, coarse, refine, robust
-from v2t.world.read_back_motion import SPEED_EDGE, Motion, hop_name, motion, path
-from v2t.world.read_back_place import CAP, costs, explain, still_picture
+from v2t.world.read_back_figure import KINDS, Look, Match, coarse, refine, robust
+from v2t.world.read_back_kind import DETAIL_BAR, MARGIN_BAR, SHARE_BAR, Verdict, muddiness, settle
+from v2t.world.read_back_motion import SPEED_EDGE, Motion, Path, covered, hop_name, motion, paths, without
+from v2t.world.read_back_place import costs, explain, still_picture
 
 ROWS = 64  # frames are read at this height
+MOST_FIGURES = 2
+MIN_GAIN = 12.0  # pixels a figure must explain
+PLACE_SHARE, PLACE_MARGIN = 0.45, 0.4  # of pixels a place must explain; nats a pixel by which it must lead
+UNREST = 0.08  # share of pixels that may differ from the still picture outside the figures
+APART_S = 0.4  # seconds between the starts of two events that make one the first
+MUDDY = 0.03  # muddiness above this is not the renderer's
 COLOR_NAMES = tuple(words.COLORS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FigureRead:
-    """One figure. A field is None where it cannot be read; `certainty` holds 0 to 1 per field that was."""
+    """One figure. A field is None where it cannot be read; `certainty` holds 0 to 1 for how sure the others are."""
 
     kind: str | None = None
     color: str | None = None
@@ -36,6 +44,9 @@ class FigureRead:
     speed: str | None = None
     to_color: str | None = None
     pace: float | None = None  # frame widths (heights for up and down) a second while it travels
+    start_s: float | None = None  # of what it does
+    end_s: float | None = None
+    persists: bool | None = None  # there all along, neither lost nor torn; None where its size is meant to change
     x: float = 0.5  # centre in the first frame, fractions of the frame
     y: float = 0.5
     height: float = 0.0  # of the figure's unit box in the first frame, fraction of the frame's height
@@ -44,12 +55,19 @@ class FigureRead:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadBack:
-    """Facts of one clip; `unread` names what could not be read and why."""
+    """Facts of one clip; `unread` names what could not be read and why.
+
+    `figures` stand by how much of the picture they explain. `relation` is (a, "left of" or "above", b) between two
+    figures at the start; `order` the numbers of the two by who acts first, empty where that is together. `muddiness` is
+    the share of pixels that neither the place nor the figures can paint: above `MUDDY` no renderer made them.
+    """
 
     place: str | None
-    figures: tuple[FigureRead, ...]
-    num_figures: int | None
-    muddiness: float  # share of pixels that neither the place nor the figure can paint
+    figures: tuple[FigureRead, ...] = ()
+    num_figures: int | None = None
+    relation: tuple[int, str, int] | None = None
+    order: tuple[int, ...] = ()
+    muddiness: float = 1.0
     certainty: dict[str, float] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
 
@@ -70,19 +88,37 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     order = np.argsort(cost)
     number = int(order[0])
     margin = float(cost[order[1]] - cost[number])
-    if share[number] < 0.45 or margin < 0.4:
-        why = "no place of the world explains the picture"
-        return ReadBack(place=None, figures=(), num_figures=None, muddiness=1.0, unread={"place": why, "figure": why})
+    if share[number] < PLACE_SHARE or margin < PLACE_MARGIN:
+        nowhere = "no place of the world explains the picture"
+        return ReadBack(place=None, unread={"place": nowhere, "figure": nowhere})
+    place, sure = words.PLACES[number], {"place": min(1.0, margin / 2.0)}
     place_cost = costs(frames, number)  # (T, H, W)
-    mud = float((place_cost > CAP / 2).mean())
-    known = {"place": words.PLACES[number], "certainty": {"place": min(1.0, margin / 2.0)}, "muddiness": mud}
     exact = frames.astype(np.float32)
-    picture, _ = still_picture(exact, place_cost)
-    matches = refine(exact[0], picture, coarse(exact[0], picture))
-    if matches[0].gain < 12.0:
-        return ReadBack(figures=(), num_figures=0, unread={"figure": "nothing stands out from the place"}, **known)
-    figure = _figure(exact, picture, matches, times_s)
-    return ReadBack(figures=(figure,), num_figures=1, **known)
+    picture, matches = _matches(exact, still_picture(exact, place_cost))
+    if not matches:
+        mud, why = muddiness(exact, place_cost, [], None), {"figure": "nothing stands out from the place"}
+        return ReadBack(place=place, num_figures=0, muddiness=mud, certainty=sure, unread=why)
+    different = _different(exact, picture)
+    found = paths(different, [m[0] for m in matches])
+    unrest = _unrest(different, found, matches)
+    if unrest > UNREST:
+        why = {"figure": f"{unrest:.0%} of the picture changes: a moving camera, a cut, or more figures than are read"}
+        return ReadBack(place=place, muddiness=muddiness(exact, place_cost, [], 0), certainty=sure, unread=why)
+    read = [_figure(exact, picture, m, p, times_s) for m, p in zip(matches, found, strict=True)]
+    figures = tuple(each for each, _ in read)
+    colors = [
+        c for (verdict, done) in (r[1] for r in read) for c in (verdict.match.color, done.to_color) if c is not None
+    ]
+    return ReadBack(
+        place=place,
+        figures=figures[:MOST_FIGURES],
+        num_figures=len(figures),
+        relation=_relation(figures),
+        order=_order(figures),
+        muddiness=muddiness(exact, place_cost, colors, 0),
+        certainty=sure,
+        unread={} if len(figures) <= MOST_FIGURES else {"figures": f"only {MOST_FIGURES} of {len(figures)} are read"},
+    )
 
 
 def _checked(frames: np.ndarray, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,35 +136,96 @@ def _checked(frames: np.ndarray, times_s: np.ndarray) -> tuple[np.ndarray, np.nd
     return frames, times_s
 
 
-def _figure(frames: np.ndarray, picture: np.ndarray, matches: list[Match], times_s: np.ndarray) -> FigureRead:
-    match = matches[0]
+def _different(frames: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """How much each pixel differs from the still picture, beyond the noise: (T, H, W), 0 to 1."""
+    different = robust(frames - picture)
+    return np.maximum(different - max(0.01, 3.0 * float(np.median(different))), 0.0)
+
+
+def _matches(frames: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, list[list[Match]]]:
+    """Per figure its hypotheses in the first frame, best first, and a better picture; none where nothing stands out.
+
+    A figure that looks like the place at first and only later like itself has been taken for the place: it is found in
+    the frame where most stands out, and the picture filled in there.
+    """
+    matches = refine(Look(frames[0], picture), coarse(frames[0], picture))
+    if matches[0].gain < MIN_GAIN:
+        key = int(robust(frames - picture).sum(axis=(1, 2)).argmax())
+        later = refine(Look(frames[key], picture), coarse(frames[key], picture))
+        if later[0].gain < MIN_GAIN:
+            return picture, []
+        picture = without(picture, later[0])
+        matches = refine(Look(frames[0], picture), coarse(frames[0], picture))
+        if matches[0].gain < MIN_GAIN:
+            return picture, []
+    found, rest = [matches], frames[0].copy()
+    while len(found) <= MOST_FIGURES:
+        _erase(rest, picture, found[-1][0])
+        if _different(rest[None], picture).sum() < MIN_GAIN:
+            break
+        matches = refine(Look(rest, picture), coarse(rest, picture))
+        if matches[0].gain < MIN_GAIN or matches[0].share < SHARE_BAR:
+            break
+        found.append(matches)
+    return picture, found
+
+
+def _erase(frame: np.ndarray, picture: np.ndarray, match: Match) -> None:
+    """Put the picture where a figure is, and a little around it."""
+    mask = covered(picture, match, around=2)
+    frame[mask > 0] = picture[mask > 0]
+
+
+def _unrest(different: np.ndarray, found: list[Path], matches: list[list[Match]]) -> float:
+    """Share of pixels outside all figures that differ from the still picture, over all frames."""
+    num, height, width = different.shape
+    ys, xs = np.arange(height)[None, :, None], np.arange(width)[None, None]
+    outside = np.ones(different.shape, bool)
+    for path, (match, *_) in zip(found, matches, strict=True):
+        reach = 1.1 * match.scale + 3.0
+        near = (np.abs(ys - path.y[:, None, None]) < reach) & (np.abs(xs - path.x[:, None, None]) < reach)
+        outside &= ~near
+    return float((different[outside] > 0.15).mean()) if outside.any() else 0.0
+
+
+def _figure(
+    frames: np.ndarray, picture: np.ndarray, matches: list[Match], found: Path, times_s: np.ndarray
+) -> tuple[FigureRead, tuple[Verdict, Motion]]:
     height, width, _ = picture.shape
-    different = np.maximum(robust(frames - picture) - 0.06, 0.0)  # (T, H, W)
-    done = motion(frames, picture, path(different, match), match, times_s)
+    done = motion(frames, picture, found, matches[0], times_s)
+    verdict = settle(frames, picture, matches, found, done)
+    match = verdict.match
+    known = verdict.share >= SHARE_BAR and verdict.margin >= MARGIN_BAR and verdict.detail >= DETAIL_BAR
+    kind = match.kind if known else None
     size = min(words.SIZES, key=lambda s: abs(words.SIZES[s] * height - match.scale))
     speed = None if done.pace is None else ("fast" if done.pace > SPEED_EDGE else "slow")
-    other = next((m for m in matches if m.kind != match.kind), None)
     sure = {
-        "kind": 1.0 - (other.gain / match.gain if other else 0.0),
-        "share": match.share,
+        "kind": verdict.margin,
+        "share": verdict.share,
+        "detail": verdict.detail,
+        "color": verdict.color,
         "action": float(np.clip(done.certainty, 0.0, 1.0)),
         "to_color": done.to_color_certainty,
     }
-    return FigureRead(
-        kind=KINDS[match.kind],
+    figure = FigureRead(
+        kind=None if kind is None else KINDS[kind],
         color=COLOR_NAMES[match.color],
         size=size,
-        action=_action(done, match.kind, speed),
+        action=_action(done, kind, speed),
         motion=done.kind,
         direction=done.direction,
         speed=speed,
         to_color=None if done.to_color is None else COLOR_NAMES[done.to_color],
         pace=done.pace,
+        start_s=done.start_s,
+        end_s=done.end_s,
+        persists=verdict.persists,
         x=match.x / width,
         y=match.y / height,
         height=match.scale / height,
         certainty=sure,
     )
+    return figure, (verdict, done)
 
 
 def _action(done: Motion, kind: int | None, speed: str | None) -> str | None:
@@ -137,3 +234,25 @@ def _action(done: Motion, kind: int | None, speed: str | None) -> str | None:
     if done.kind == "hop":
         return hop_name(kind, done.rise)
     return "stand" if done.kind == "still" else done.kind
+
+
+def _relation(figures: tuple[FigureRead, ...]) -> tuple[int, str, int] | None:
+    """Which of two figures is left of or above the other at the start; None where neither is plain."""
+    if len(figures) != 2:
+        return None
+    a, b = figures
+    apart = (a.height + b.height) / 2
+    dx, dy = b.x - a.x, b.y - a.y
+    if abs(dx) > abs(dy) and abs(dx) > 0.6 * apart:
+        return (0, "left of", 1) if dx > 0 else (1, "left of", 0)
+    if abs(dy) > abs(dx) and abs(dy) > 0.6 * apart:
+        return (0, "above", 1) if dy > 0 else (1, "above", 0)
+    return None
+
+
+def _order(figures: tuple[FigureRead, ...]) -> tuple[int, ...]:
+    """Numbers of two figures by who acts first; empty where one does nothing or both begin together."""
+    starts = [f.start_s for f in figures if f.start_s is not None]
+    if len(figures) != 2 or len(starts) != 2 or abs(starts[0] - starts[1]) < APART_S:
+        return ()
+    return (0, 1) if starts[0] < starts[1] else (1, 0)

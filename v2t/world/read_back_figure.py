@@ -1,8 +1,8 @@
 """Which figure stands where: analysis by synthesis of kind, colour, size and facing.
 
 In: a frame and the still picture behind it. Out: `Match`es: hypotheses with the squared error they explain. Every kind,
-size and facing is tried everywhere at once, by correlation in the Fourier domain at half resolution (squared errors are
-sums of correlations, the colour of the figure enters as a quadratic, so that all colours come out of one pass); the best
+size and facing is tried everywhere at once, by correlation in the Fourier domain at half resolution (a squared error is
+a sum of correlations, and the figure's colour enters as a quadratic, so that one pass tells of all colours); the best
 ones are painted at full resolution, blended with the picture, and compared under a robust error.
 Letters: H W pixels, M templates, K colours, C channels; h w pixels of a template, N offsets.
 """
@@ -27,16 +27,17 @@ ROLES: dict[str, tuple[tuple[float, float, float], float]] = {
     "dark": ((0.0, 0.0, 0.0), 0.68),
     "light": ((255 * 0.45,) * 3, 0.55),
     "edge": ((0.0, 0.0, 0.0), 0.42),
-} | {role: (tuple(map(float, color)), 0.0) for role, color in FIXED.items()}  # type: ignore[misc]
+    **{role: ((float(r), float(g), float(b)), 0.0) for role, (r, g, b) in FIXED.items()},
+}
 OUTLIER = 70.0  # levels: an error much larger counts no more than this
 _FINE = 4  # a template is drawn so many times larger, then averaged
-SHARP, SOFT = 0.35, 0.8  # pixels: sigma of a template's own blur, for sharp clips and for soft ones
-_FLAPS, _SWINGS = (0.0, 0.6, 1.2, 1.85, 2.5, 3.1), (0.0, 1.57, 4.71)  # steps that show every pose, nearly
+SHARP, SOFT = (0.35, 0.8)  # pixels: sigma of a template's own blur, for sharp clips and for soft ones
+_FLAPS, _SWINGS = ((0.0, 0.6, 1.2, 1.85, 2.5, 3.1), (0.0, 1.57, 4.71))  # steps that show every pose, nearly
 
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """One drawn figure whose centre is pixel (reach, reach): paint = `base` + `tint` × colour, both times `cover`.
+    """One drawn figure whose centre is pixel (cx, cy): paint = `base` + `tint` × colour, both times `cover`.
 
     `cover` (h, w) is 0 to 1, `base` (h, w, C), `tint` (h, w).
     """
@@ -44,7 +45,8 @@ class Template:
     cover: np.ndarray
     base: np.ndarray
     tint: np.ndarray
-    reach: int
+    cx: int
+    cy: int
 
     def paint(self, color: np.ndarray) -> np.ndarray:
         """The figure in `color` (C,), times its cover: float32 (h, w, C)."""
@@ -69,19 +71,25 @@ class Match:
     share: float = 0.0
     spread: float = SHARP
 
-    def drawn(self, scale: float = 1.0, step: float = 0.0) -> Template:
-        """Its template, `scale` times as large, at a step of the limbs."""
-        return template(self.kind, self.scale * scale, self.facing, step, 0.0, self.spread)
+    def drawn(self, scale: float = 1.0, step: float = 0.0, angle: float = 0.0, *, plain: bool = False) -> Template:
+        """Its template, `scale` times as large, at a step of the limbs, turned."""
+        return template(self.kind, self.scale * scale, self.facing, step, angle, self.spread, plain)
 
 
 @lru_cache(maxsize=8192)
 def template(
-    kind: int, scale: float, facing: int, step: float = 0.0, angle: float = 0.0, spread: float = SHARP
+    kind: int,
+    scale: float,
+    facing: int,
+    step: float = 0.0,
+    angle: float = 0.0,
+    spread: float = SHARP,
+    plain: bool = False,
 ) -> Template:
-    """Draw one figure of `scale` pixels a unit, blurred by `spread` pixels."""
+    """Draw one figure of `scale` pixels a unit, blurred by `spread` pixels; `plain`: all parts in its main colour."""
     reach = math.ceil(0.68 * scale) + 2
     side = (2 * reach + 1) * _FINE
-    roles = list(ROLES)
+    roles = list(ROLES)  # main comes first
     label = np.full((side, side), -1, np.int16)
     shapes = []
     c, s = math.cos(angle), math.sin(angle)
@@ -89,16 +97,19 @@ def template(
         points = posed(part, np.array([step]))[0] * scale  # (V, 2)
         px, py = points[:, 0] * facing, points[:, 1]
         turned = np.stack([px * c - py * s, px * s + py * c], axis=1) + reach + 0.5
-        shapes.append((np.rint(turned * _FINE * 16).astype(np.int32), roles.index(part.role)))
+        shapes.append((np.rint(turned * _FINE * 16).astype(np.int32), 0 if plain else roles.index(part.role)))
     cv2.polylines(label, [p for p, _ in shapes], True, roles.index("edge"), _FINE, cv2.LINE_8, 4)
     for points, role in shapes:
         cv2.fillPoly(label, [points], role, cv2.LINE_8, 4)
     fixed = np.array([ROLES[r][0] for r in roles] + [(0, 0, 0)], np.float32)  # the last: no figure
     factor = np.array([ROLES[r][1] for r in roles] + [0], np.float32)
     layers = np.dstack([(label >= 0).astype(np.float32), factor[label], fixed[label]])  # (side, side, 2 + C)
-    layers = cv2.GaussianBlur(layers, (0, 0), spread * _FINE)
-    small = cv2.resize(layers, (2 * reach + 1,) * 2, interpolation=cv2.INTER_AREA)
-    return Template(cover=small[..., 0], tint=small[..., 1], base=small[..., 2:], reach=reach)
+    soft = cv2.GaussianBlur(layers, (0, 0), spread * _FINE)
+    small = cv2.resize(soft, (2 * reach + 1,) * 2, interpolation=cv2.INTER_AREA)
+    ys, xs = np.nonzero(small[..., 0] > 0.01)
+    box = small[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]  # (h, w, 2 + C)
+    cx, cy = reach - int(xs.min()), reach - int(ys.min())
+    return Template(cover=box[..., 0].copy(), tint=box[..., 1].copy(), base=box[..., 2:].copy(), cx=cx, cy=cy)
 
 
 @cache
@@ -135,6 +146,11 @@ def _halved(image: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
     return out
 
 
+def _alike(a: Template, b: Template) -> bool:
+    """Whether two templates are nearly the same picture."""
+    return a.cover.shape == b.cover.shape and (a.cx, a.cy) == (b.cx, b.cy) and float(np.abs(a.base - b.base).max()) < 40
+
+
 @cache
 def _bank(height: int, width: int) -> _Bank:
     canvas = _padded(height, width)
@@ -146,13 +162,15 @@ def _bank(height: int, width: int) -> _Bank:
         for size, part in words.SIZES.items():
             for facing in (1, -1):
                 drawn = template(kind, part * height, facing)
+                if facing == -1 and _alike(drawn, template(kind, part * height, 1)):
+                    continue
                 # Coarse pixel (0, 0) of the rolled canvas holds the template's centre in its upper left quarter.
-                odd = drawn.reach % 2
+                odd_y, odd_x = drawn.cy % 2, drawn.cx % 2
                 stack = np.dstack([drawn.cover, drawn.tint, drawn.base])  # (h, w, 2 + C)
-                stack = np.pad(stack, ((odd, 1), (odd, 1), (0, 0)))
+                stack = np.pad(stack, ((odd_y, 1), (odd_x, 1), (0, 0)))
                 stack = stack[: stack.shape[0] // 2 * 2, : stack.shape[1] // 2 * 2]
-                shift = (drawn.reach + odd) // 2
-                layers.append(np.roll(_halved(stack, canvas), (-shift, -shift), axis=(0, 1)) * 4)  # sums of 4 pixels
+                shift = -((drawn.cy + odd_y) // 2), -((drawn.cx + odd_x) // 2)
+                layers.append(np.roll(_halved(stack, canvas), shift, axis=(0, 1)) * 4)  # sums of 4 pixels
                 covered = np.fft.irfft2(np.conj(np.fft.rfft2(layers[-1][..., 0])) * frame_spectrum, s=canvas)
                 inside.append((covered > 0.72 * drawn.cover.sum()) & (_halved(np.ones((height, width)), canvas) > 0))
                 labels.append((kind, size, facing))
@@ -210,44 +228,54 @@ def coarse(frame: np.ndarray, picture: np.ndarray, keep: int = 10) -> list[Match
 
 def robust(difference: np.ndarray) -> np.ndarray:
     """Errors (..., C) in levels as 0 (none) to 1 (far more than `OUTLIER`)."""
-    square = np.einsum("...c,...c->...", difference, difference) * (1 / OUTLIER**2)
+    square = np.einsum("...c,...c->...", difference, difference) * np.float32(1 / OUTLIER**2)
     return square / (1.0 + square)
 
 
-def fit(
-    frame: np.ndarray, picture: np.ndarray, drawn: Template, color: np.ndarray, x: float, y: float, reach: int = 1
-) -> tuple[float, float, int, int]:
-    """The best place for a template within `reach` pixels of (x, y): gain, share, and its centre's column and row."""
-    height, width, _ = frame.shape
-    cx, cy = round(x), round(y)
-    top, left, side = cy - drawn.reach, cx - drawn.reach, 2 * drawn.reach + 1
-    pad = max(0, reach - top, reach - left, top + side + reach - height, left + side + reach - width)
-    if pad:
-        if pad > 4 * max(height, width):
+class Look:
+    """One frame before its picture, with room around both: what templates are fitted to.
+
+    Args:
+        frame, picture: float32 (H, W, C).
+    """
+
+    def __init__(self, frame: np.ndarray, picture: np.ndarray) -> None:
+        self.room = frame.shape[0]
+        pad = ((self.room, self.room), (self.room, self.room), (0, 0))
+        self.frame, self.picture = (np.pad(frame, pad), np.pad(picture, pad))  # (3 H, W + 2 H, C)
+        self.before = np.pad(robust(frame - picture), pad[:2])
+
+    def fit(
+        self, drawn: Template, color: np.ndarray, x: float, y: float, reach: int = 1
+    ) -> tuple[float, float, int, int]:
+        """The best place for a template within `reach` pixels of (x, y): gain, share, its centre's column and row.
+
+        A place far outside the frame gains nothing.
+        """
+        cx, cy = round(x), round(y)
+        high, wide = drawn.cover.shape
+        top, left = cy - drawn.cy - reach + self.room, cx - drawn.cx - reach + self.room
+        bottom, right = top + high + 2 * reach, left + wide + 2 * reach
+        if min(top, left) < 0 or bottom > self.frame.shape[0] or right > self.frame.shape[1]:
             return 0.0, 0.0, cx, cy
-        wide = ((pad, pad), (pad, pad), (0, 0))
-        frame, picture = np.pad(frame, wide), np.pad(picture, wide)
-        top, left = top + pad, left + pad
-    paint, clear = drawn.paint(color), 1.0 - drawn.cover[..., None]
-    best = (-np.inf, 0.0, cx, cy)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            part = np.s_[top + dy : top + dy + side, left + dx : left + dx + side]
-            behind, real = picture[part], frame[part]
-            before, after = robust(real - behind), robust(real - behind * clear - paint)
-            gain = float(before.sum() - after.sum())
-            if gain > best[0]:
-                region = drawn.cover > 0.05
-                there = float(np.maximum(before, drawn.cover)[region].sum() + before[~region].sum())
-                best = (gain, 1.0 - float(after.sum()) / max(there, 1e-6), cx + dx, cy + dy)
-    return best
+        box, span = np.s_[top:bottom, left:right], 2 * reach + 1
+        views = np.lib.stride_tricks.sliding_window_view
+        real = views(self.frame[box], (high, wide), axis=(0, 1)).transpose(0, 1, 3, 4, 2)  # (span, span, h, w, C)
+        behind = views(self.picture[box], (high, wide), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
+        before = views(self.before[box], (high, wide))  # (span, span, h, w)
+        after = robust(real - drawn.paint(color) - behind * (1.0 - drawn.cover[..., None]))
+        gains = before.sum(axis=(2, 3)) - after.sum(axis=(2, 3))  # (span, span)
+        dy, dx = divmod(int(gains.argmax()), span)
+        there = np.where(drawn.cover > 0.05, np.maximum(before[dy, dx], drawn.cover), before[dy, dx])
+        share = 1.0 - float(after[dy, dx].sum()) / max(float(there.sum()), 1e-6)
+        return float(gains[dy, dx]), share, cx + dx - reach, cy + dy - reach
 
 
-def refine(frame: np.ndarray, picture: np.ndarray, matches: list[Match]) -> list[Match]:
+def refine(look: Look, matches: list[Match]) -> list[Match]:
     """The hypotheses painted at full resolution, best first; the best ones also soft and in every colour."""
 
     def painted(match: Match, reach: int = 1) -> Match:
-        gain, share, x, y = fit(frame, picture, match.drawn(), COLORS[match.color], match.x, match.y, reach)
+        gain, share, x, y = look.fit(match.drawn(), COLORS[match.color], match.x, match.y, reach)
         return replace(match, x=float(x), y=float(y), gain=gain, share=share)
 
     found = sorted((painted(m) for m in matches), key=lambda m: -m.gain)

@@ -14,20 +14,21 @@ import cv2
 import numpy as np
 
 from v2t.world import vocabulary as words
-from v2t.world.read_back_figure import COLORS, KINDS, Match, fit, phases
+from v2t.world.read_back_figure import COLORS, KINDS, Look, Match, Template, phases
 
 SPEED_EDGE = 0.205  # frame widths a second: between the fastest slow and the slowest fast
 GROWN, SHRUNK = 1.3, 0.72  # of the scale at the start
 _TRAVEL = 0.06  # of the frame: less is standing
 _HOP = 0.09  # of the frame's height: less is no hop
 _HOP_KINDS = 0.23  # between a jump's height and a bounce's
-_GONE = 0.07  # of the figure's area: less has vanished
+_GONE, _LOST = 0.07, 0.04  # of the figure's area: less has vanished; less has surely vanished
+_LAGS = {False: (0.0,), True: (0.0, 0.6, -0.6)}  # of the step, for what is never quite still
 _SCALES = (0.45, 0.7, 1.0, 1.35, 1.75)
 
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """Where the figure is: `x`, `y` its centre in pixels, `area` pixels that differ, `wide`, `high` their spread (T,)."""
+    """Where the figure is, each (T,): centre in pixels, `area` that differs, how far it spreads."""
 
     x: np.ndarray
     y: np.ndarray
@@ -57,44 +58,74 @@ class Motion:
     end_s: float | None = None
 
 
-def path(different: np.ndarray, match: Match) -> Path:
-    """Follow the figure.
+def paths(different: np.ndarray, matches: list[Match]) -> list[Path]:
+    """Follow figures; what differs belongs to the one whose centre is nearer.
 
     Args:
         different: (T, H, W), 0 to 1: how much each pixel differs from the still picture.
-        match: where the figure is in the first frame.
+        matches: where the figures are in the first frame.
     """
     num, height, width = different.shape
     ys, xs = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
-    out = np.zeros((5, num))
-    cx, cy = match.x, match.y
-    offset_x = offset_y = 0.0
+    out = np.zeros((len(matches), 5, num))
+    centres = np.array([[m.x, m.y] for m in matches])
+    offsets = np.zeros_like(centres)
     for t in range(num):
-        reach = (0.8 if t == 0 else 1.1) * match.scale + 3.0
-        near_y = np.clip((reach - np.abs(ys - cy)) / 3.0 + 1.0, 0.0, 1.0)
-        near_x = np.clip((reach - np.abs(xs - cx)) / 3.0 + 1.0, 0.0, 1.0)
-        seen = different[t] * near_y[:, None] * near_x[None]
-        rows, columns = seen.sum(1), seen.sum(0)
-        total = float(rows.sum())
-        if total > 2.0 and total > 0.1 * out[2, 0]:
-            mean_x, mean_y = float(columns @ xs) / total, float(rows @ ys) / total
-            if t == 0:
-                offset_x, offset_y = match.x - mean_x, match.y - mean_y
-            cx, cy = mean_x + offset_x, mean_y + offset_y
-            out[3, t] = np.sqrt(float(columns @ (xs - mean_x) ** 2) / total)
-            out[4, t] = np.sqrt(float(rows @ (ys - mean_y) ** 2) / total)
-        out[:3, t] = cx, cy, total
-    return Path(*out)
+        nearest = _nearest(centres, [m.scale for m in matches], ys, xs) if len(matches) > 1 else None
+        for i, match in enumerate(matches):
+            cx, cy = centres[i]
+            reach = (0.8 if t == 0 else 1.1) * match.scale + 3.0
+            near_y = np.clip((reach - np.abs(ys - cy)) / 3.0 + 1.0, 0.0, 1.0)
+            near_x = np.clip((reach - np.abs(xs - cx)) / 3.0 + 1.0, 0.0, 1.0)
+            seen = different[t] * near_y[:, None] * near_x[None]
+            if nearest is not None:
+                seen = seen * (nearest == i)
+            rows, columns = seen.sum(1), seen.sum(0)
+            total = float(rows.sum())
+            if total > 2.0 and total > 0.1 * out[i, 2, 0]:
+                mean = np.array([float(columns @ xs), float(rows @ ys)]) / total
+                if t == 0:
+                    offsets[i] = centres[i] - mean
+                centres[i] = mean + offsets[i]
+                out[i, 3, t] = np.sqrt(float(columns @ (xs - mean[0]) ** 2) / total)
+                out[i, 4, t] = np.sqrt(float(rows @ (ys - mean[1]) ** 2) / total)
+            out[i, :3, t] = *centres[i], total
+    return [Path(*each) for each in out]
 
 
-def color_at(frame: np.ndarray, picture: np.ndarray, match: Match, step: float) -> np.ndarray | None:
-    """The colour (C,) with which the figure of `match` fits a frame best, by its plain parts; None out of the frame."""
+def _nearest(centres: np.ndarray, scales: list[float], ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
+    """Number of the figure nearest to each pixel, by its own scale: (H, W)."""
+    far = [np.hypot(ys[:, None] - y, xs[None] - x) / s for (x, y), s in zip(centres, scales, strict=True)]
+    return np.argmin(np.stack(far), axis=0)
+
+
+def overlap(match: Match, size: tuple[int, int], step: float = 0.0) -> tuple[Template, tuple, tuple]:
+    """The drawn figure of a match, and the part of it that lies in a frame of `size`: its slices in both."""
     drawn = match.drawn(step=step)
-    side, top, left = 2 * drawn.reach + 1, round(match.y) - drawn.reach, round(match.x) - drawn.reach
-    y0, y1, x0, x1 = max(0, top), min(frame.shape[0], top + side), max(0, left), min(frame.shape[1], left + side)
-    if y1 <= y0 or x1 <= x0:
-        return None
-    mine, theirs = np.s_[y0 - top : y1 - top, x0 - left : x1 - left], np.s_[y0:y1, x0:x1]
+    top, left = round(match.y) - drawn.cy, round(match.x) - drawn.cx
+    y0, x0 = max(0, top), max(0, left)
+    y1, x1 = (min(size[0], top + drawn.cover.shape[0]), min(size[1], left + drawn.cover.shape[1]))
+    return (drawn, np.s_[y0 - top : max(y0, y1) - top, x0 - left : max(x0, x1) - left], np.s_[y0:y1, x0:x1])
+
+
+def covered(picture: np.ndarray, match: Match, around: int) -> np.ndarray:
+    """Where the figure of `match` covers the picture, and `around` pixels more: uint8 (H, W), 0 or 1."""
+    height, width, _ = picture.shape
+    mask = np.zeros((height, width), np.uint8)
+    drawn, mine, theirs = overlap(match, (height, width))
+    mask[theirs] = drawn.cover[mine] > 0.02
+    return np.asarray(cv2.dilate(mask, np.ones((2 * around + 1,) * 2, np.uint8)))
+
+
+def without(picture: np.ndarray, match: Match) -> np.ndarray:
+    """The picture (H, W, C) with the figure of `match` filled in from around."""
+    mask = covered(picture, match, around=1)
+    return cv2.inpaint(np.clip(picture, 0, 255).astype(np.uint8), mask, 2, cv2.INPAINT_TELEA).astype(np.float32)
+
+
+def color_at(frame: np.ndarray, picture: np.ndarray, match: Match, step: float) -> np.ndarray:
+    """The colour (C,) with which the figure of `match` fits a frame best, by its plain parts."""
+    drawn, mine, theirs = overlap(match, frame.shape[:2], step)
     plain = drawn.tint[mine] * (drawn.tint[mine] > 0.85)
     tint = plain if plain.sum() > 12 else drawn.tint[mine] * (drawn.cover[mine] > 0.8)
     left_over = frame[theirs] - picture[theirs] * (1 - drawn.cover[mine])[..., None] - drawn.base[mine]
@@ -114,11 +145,12 @@ def motion(frames: np.ndarray, picture: np.ndarray, found: Path, match: Match, t
     height, width, _ = picture.shape
     x, y = found.x / width, found.y / height
     going = np.array([np.median(x[-2:]) - np.median(x[:2]), np.median(y[-2:]) - np.median(y[:2])])
-    left = float(found.area[-2:].mean() / max(found.area[0], 1e-6))
-    recolor = None if np.abs(going).max() > 2 * _TRAVEL else _recolor(frames, picture, match, times_s)
+    left = float(found.area[-3:].max() / max(found.area[0], 1e-6))
+    moves = np.abs(going).max() > 2 * _TRAVEL
+    recolor = None if moves or left < _LOST else _recolor(frames, picture, match, times_s)
     if recolor is not None:
         return recolor
-    if left < _GONE and not _is_small(frames[-1], picture, found, match):
+    if left < _GONE:
         when = _half_way(found.area / max(found.area[0], 1e-6), times_s, 1.0, 0.0)
         return Motion(kind="vanish", certainty=1.0 - left / _GONE, scale=0.0, start_s=when, end_s=when)
     if np.abs(going).max() >= _TRAVEL:
@@ -132,24 +164,14 @@ def motion(frames: np.ndarray, picture: np.ndarray, found: Path, match: Match, t
     rise = float(np.median([y[0], y[-1]]) - y.min())
     if rise > _HOP:
         up = np.flatnonzero(y < y[0] - 0.3 * rise)
-        when = float(times_s[up[0]]), float(times_s[up[-1]])
-        return Motion(kind="hop", certainty=min(1.0, rise / _HOP - 1.0), rise=rise, start_s=when[0], end_s=when[1])
+        first, stop = float(times_s[up[0]]), float(times_s[up[-1]])
+        return Motion(kind="hop", certainty=min(1.0, rise / _HOP - 1.0), rise=rise, start_s=first, end_s=stop)
     scale = end_scale(frames[-1], picture, found, match)
     if scale > GROWN or scale < SHRUNK:
         kind, sure = ("grow", (scale - GROWN) / 0.3) if scale > GROWN else ("shrink", (SHRUNK - scale) / 0.2)
         when = _half_way(np.sqrt(found.area / max(found.area[0], 1e-6)), times_s, 1.0, scale)
         return Motion(kind=kind, certainty=min(1.0, sure), scale=scale, start_s=when, end_s=when)
     return Motion(kind="still", certainty=1.0 - max(rise, 0.0) / _HOP, scale=scale)
-
-
-def _is_small(frame: np.ndarray, picture: np.ndarray, found: Path, match: Match) -> bool:
-    """Whether the figure is still there, shrunk and its wings folded."""
-    if len(phases(match.kind)) < 4:
-        return False
-    here = float(found.x[-1]), float(found.y[-1])
-    fits = [fit(frame, picture, match.drawn(_SCALES[0], s), COLORS[match.color], *here, 2) for s in phases(match.kind)]
-    gain, share, *_ = max(fits)
-    return gain > 3.0 and share > 0.3
 
 
 def _half_way(track: np.ndarray, times_s: np.ndarray, before: float, after: float) -> float:
@@ -164,31 +186,30 @@ def _recolor(frames: np.ndarray, picture: np.ndarray, match: Match, times_s: np.
     What the new colour shares with the place was taken for the place when the still picture was made; so that is filled
     in anew from around the figure.
     """
-    drawn = match.drawn()
-    height, width, _ = picture.shape
-    place = np.float32([[1, 0, round(match.x) - drawn.reach], [0, 1, round(match.y) - drawn.reach]])
-    mask = cv2.warpAffine((drawn.cover > 0.02).astype(np.uint8), place, (width, height), flags=cv2.INTER_NEAREST)
-    clean = cv2.inpaint(np.clip(picture, 0, 255).astype(np.uint8), mask, 2, cv2.INPAINT_TELEA).astype(np.float32)
-    beat = 1.2 if words.KINDS[KINDS[match.kind]][1] in ("fly", "swim", "sail") else 0.0  # as in `motion.track`
-    colors = [color_at(f, clean, match, beat * t) for f, t in zip(frames, times_s - times_s[0], strict=True)]
-    seen = np.array([c for c in colors if c is not None])
-    if len(seen) < len(frames):
-        return None
-    last, first = np.median(seen[-2:], axis=0), np.median(seen[:2], axis=0)
-    far = np.linalg.norm(COLORS - last, axis=1)  # (K,)
-    order = np.argsort(far)
+    clean = without(picture, match)
+    beat = beat_of(match.kind)
+    steps = [round(beat * t / 0.3) * 0.3 for t in times_s - times_s[0]]
+    seen = np.stack([color_at(f, clean, match, s) for f, s in zip(frames, steps, strict=True)])  # (T, C)
+    last, first = np.median(seen[-3:], axis=0), np.median(seen[:2], axis=0)
     moved = float(np.linalg.norm(last - first))
+    if moved < 30.0:
+        return None
+    far = np.linalg.norm(COLORS - last, axis=1)  # (K,)
     best = {}
-    for color in (*(int(k) for k in order[:3]), match.color):
+    looks = [(Look(frames[t], clean), steps[t]) for t in (-1, -3)]
+    for color in {*(int(k) for k in np.argsort(far)[:3]), match.color}:
         fits = [
-            fit(frames[-1], clean, match.drawn(step=s), COLORS[color], match.x, match.y) for s in phases(match.kind)
+            max(look.fit(match.drawn(step=step + lag), COLORS[color], match.x, match.y)[:2] for lag in _LAGS[beat > 0])
+            for look, step in looks
         ]
-        best[color] = max(fits)[:2]
+        best[color] = (sum(gain for gain, _ in fits) / len(fits), max(share for _, share in fits))
     to_color = max(best, key=lambda k: best[k][0])
     gain, share = best[to_color]
     if to_color == match.color or moved < 0.5 * np.linalg.norm(COLORS[to_color] - COLORS[match.color]):
         return None
-    if share < 0.4 or gain < 12.0 or gain < best[match.color][0] + 6.0:
+    if share < 0.4 or gain < 5.0 or gain < best[match.color][0] + 5.0:
+        return None
+    if scale_at(looks[0][0], match, match.x, match.y, (0.45, 1.35, 1.75))[0] > gain:
         return None
     when = _half_way((seen - first) @ (last - first), times_s, 0.0, float((last - first) @ (last - first)))
     rest = min(far[k] for k in range(len(COLORS)) if k != to_color)
@@ -199,19 +220,30 @@ def _recolor(frames: np.ndarray, picture: np.ndarray, match: Match, times_s: np.
     )
 
 
+def beat_of(kind: int) -> float:
+    """Step phase a second of a figure that is never quite still, as `motion.track` has it."""
+    return 1.2 if words.KINDS[KINDS[kind]][1] in ("fly", "swim", "sail") else 0.0
+
+
 def end_scale(frame: np.ndarray, picture: np.ndarray, found: Path, match: Match) -> float:
     """Scale of the figure in the last frame relative to the first, by painting it at several."""
     by_area = float(np.sqrt(found.area[-1] / max(found.area[0], 1e-6)))
     by_spread = float(found.high[-1] / max(found.high[0], 1e-6))
     if max(abs(by_area - 1), abs(by_spread - 1)) < 0.12:
         return (by_area + by_spread) / 2
-    best = (-np.inf, 1.0)
     guesses = {float(np.clip(round(guess, 1), 0.4, 2.0)) for guess in (by_area, by_spread)}
-    for scale in sorted({*_SCALES, *guesses}):
+    scales = tuple(sorted({*_SCALES, *guesses}))
+    return scale_at(Look(frame, picture), match, float(found.x[-1]), float(found.y[-1]), scales)[1]
+
+
+def scale_at(look: Look, match: Match, x: float, y: float, scales: tuple[float, ...]) -> tuple[float, float]:
+    """The best of some scales of a figure near (x, y): its gain and the scale."""
+    best = (-np.inf, 1.0)
+    for scale in scales:
         for step in phases(match.kind):
-            gain, *_ = fit(frame, picture, match.drawn(scale, step), COLORS[match.color], found.x[-1], found.y[-1])
+            gain, *_ = look.fit(match.drawn(scale, step), COLORS[match.color], x, y)
             best = max(best, (gain, scale))
-    return best[1]
+    return best
 
 
 def pace_of(along: np.ndarray, times_s: np.ndarray) -> tuple[float, float]:

@@ -92,7 +92,7 @@ def explain(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found.mean(axis=1), (found < CAP / 2).mean(axis=1)
 
 
-def still_picture(frames: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def still_picture(frames: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """The place without the figure.
 
     Args:
@@ -100,9 +100,8 @@ def still_picture(frames: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.
         cost: of each pixel as part of the place, (T, H, W).
 
     Returns:
-        picture: float32 (H, W, 3): where some frame shows the place, the mean of the frames that agree with the one
-            that shows it best; elsewhere filled in from around;
-        seen: bool (H, W), where some frame shows it.
+        float32 (H, W, 3): where some frame shows the place, the mean of the frames that agree with the one that shows
+        it best; elsewhere filled in from around.
     """
     num, height, width, _ = frames.shape
     smooth = cost + 0.15 * cv2.blur(cost.reshape(num * height, width), (3, 1)).reshape(cost.shape)
@@ -119,4 +118,4 @@ def still_picture(frames: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.
         hidden = cv2.dilate(hidden, np.ones((3, 3), np.uint8))
         filled = cv2.inpaint(np.clip(picture, 0, 255).astype(np.uint8), hidden, 2, cv2.INPAINT_TELEA)
         picture = np.where(hidden[..., None] > 0, filled, picture)
-    return picture.astype(np.float32), hidden == 0
+    return picture.astype(np.float32)
