@@ -67,5 +67,5 @@ def modulated_norm(norm: LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> 
 def gated_sum(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
     """Residual sum x + update * gate: x and update (B, N, D), gate (B, 1 or N, D) float32."""
     if x.device.type == "cpu":
-        return torch.addcmul(x, update.to(x.dtype), gate.to(x.dtype))
+        return x + update.to(x.dtype) * gate.to(x.dtype)
     return (x.float() + update.float() * gate).type_as(x)
