@@ -132,6 +132,14 @@ def test_no_frame_sees_a_later_one(model):
     different(a[:, :, 5:9], b[:, :, 5:9])
 
 
+@torch.no_grad()
+def test_a_still_clip_stays_still(model):
+    """The first frame stands in for the time before it: to repeat it changes nothing, in latents and in pictures."""
+    x = video(1, 1, 16, 16)
+    encoded = parameters_of(model, x.expand(-1, -1, 9, -1, -1))
+    close(encoded, parameters_of(model, x).expand_as(encoded))
+
+
 # Statistics.
 
 

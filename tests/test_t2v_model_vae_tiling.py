@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from t2v.model.vae import AutoencoderKLCineloop
+from t2v.model.vae_layers import CausalConv3d, FrameCache
 from t2v.model.vae_tiling import Tiles, in_tiles, starts
 
 TINY = {"latent_channels": 4, "widths": (8, 16, 16), "depth": 1}
@@ -128,6 +129,15 @@ def test_memory_of_chunks_does_not_grow_with_the_length():
     short_whole, long_whole = beyond_the_result(whole, 4), beyond_the_result(whole, 16)
     assert all(b > 3 * a for a, b in zip(short_whole, long_whole, strict=True))
     assert all(4 * a < b for a, b in zip(long, long_whole, strict=True))
+
+
+def test_a_cache_keeps_only_the_frames_that_are_looked_back_on():
+    for stride, kept in ((1, 2), (2, 1)):
+        conv, cache = CausalConv3d(4, 4, (3, 3, 3), (stride, 1, 1)), FrameCache()
+        conv(torch.zeros(1, 4, 9, 2, 2), cache)
+        (frames,) = cache.frames.values()
+        assert frames.shape == (1, 4, kept, 2, 2)
+        assert frames.untyped_storage().nbytes() == frames.nbytes  # no view of all that went through
 
 
 # Slices and tiles.
