@@ -76,6 +76,10 @@ class BucketConfig:
         if self.max_upscale < 1 or not 0 <= self.max_dropped <= 1:
             raise ValueError("max_upscale must be at least 1 and max_dropped in [0, 1]")
 
+    def buckets(self) -> list[Bucket]:
+        """Every length with every size, short ones first."""
+        return [Bucket(length, *size) for length in sorted(set(self.lengths)) for size in dict.fromkeys(self.sizes)]
+
 
 class Extent(NamedTuple):
     """What a clip holds: frames at the training rate (1 for an image), height, width."""
@@ -126,9 +130,7 @@ def assign(extents: Sequence[Extent], config: BucketConfig) -> Assignment:
     Raises:
         UsageError: more than `max_dropped` of the clips fit nowhere; the message holds the table.
     """
-    members: dict[Bucket, list[int]] = {
-        Bucket(length, *size): [] for length in sorted(config.lengths) for size in config.sizes
-    }
+    members: dict[Bucket, list[int]] = {bucket: [] for bucket in config.buckets()}
     dropped: dict[int, str] = {}
     for position, extent in enumerate(extents):
         found = _place(extent, config)

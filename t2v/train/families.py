@@ -115,7 +115,7 @@ class Family:
     @torch.inference_mode()
     def embed(self, encoder: Any, prompt: str) -> Tensors:
         """A prompt as `embeds` (L, D), its real tokens only, and `pooled` (P) where the model wants it."""
-        told: PromptEmbeds = encoder.encode([prompt], max_length=self.pad_to)
+        told: PromptEmbeds = encoder.encode([prompt], min(self.pad_to or encoder.most_tokens, encoder.most_tokens))
         found = {"embeds": told.embeds[0, told.mask[0]]}
         return found | ({"pooled": told.pooled[0]} if told.pooled is not None and self.shape.get("pooled_dim") else {})
 

@@ -52,7 +52,8 @@ class Config(StageConfig):
             of longer clips.
         held_out: files kept out of training to judge by; 0 judges by training clips.
         cache: folder for latents and encoded prompts; `encode_dtype` computes them.
-        rank, alpha, dropout: of the adapter; its update is scaled by alpha / rank.
+        rank, alpha, dropout: of the adapter; its update is scaled by alpha / rank. alpha None is the rank, and the
+            best choice: there are loaders that do not read it.
         target: which layers: a regular expression for whole names, or a list of names' ends.
         dtype: of the frozen weights.
         flow: objective and noise levels; only the prediction `flow` goes with these models.
@@ -72,7 +73,7 @@ class Config(StageConfig):
     cache: Path
     encode_dtype: Literal["float32", "bfloat16"] = "float32"
     rank: int = 16
-    alpha: float = 16.0
+    alpha: float | None = None
     dropout: float = 0.0
     target: str | tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -82,7 +83,7 @@ class Config(StageConfig):
     samples: SampleConfig = field(default_factory=SampleConfig)
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1 or not 0 <= self.text_dropout < 1:
+        if self.rank < 1 or (self.alpha or 1) <= 0 or not 0 <= self.dropout < 1 or not 0 <= self.text_dropout < 1:
             raise ValueError("rank must be at least 1, alpha above 0, dropout and text_dropout in [0, 1)")
         if not self.data or self.held_out < 0:
             raise ValueError("data must name a folder or file, and held_out be at least 0")
@@ -205,11 +206,12 @@ def add_adapter(transformer: Any, config: Config) -> list[str]:
     except ImportError as error:
         raise MissingDependencyError("adapters need peft", hint="pip install 'cineloop[train]'") from error
     target = config.target if isinstance(config.target, str) else list(config.target)
+    wanted = LoraConfig(
+        r=config.rank, lora_alpha=config.alpha or config.rank, lora_dropout=config.dropout, target_modules=target
+    )
     linear = [name for name, module in transformer.named_modules() if isinstance(module, nn.Linear)]
     try:
-        transformer.add_adapter(
-            LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=target)
-        )
+        transformer.add_adapter(wanted)
     except ValueError as error:
         ends = sorted({".".join(part for part in name.split(".")[-2:]) for name in linear})
         raise UsageError(f"target {config.target!r} fits no layer; layers end in {', '.join(ends)}") from error
