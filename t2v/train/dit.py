@@ -28,6 +28,10 @@ from t2v.train.watch import obedience
 from v2t.base.recipe import StageConfig
 from v2t.base.runtime import to_device
 
+# Below this noise level the noisy latents themselves show where the figure is, so a weight by place is known to the
+# network and does not move what it should predict; above it, it would call for figures in every likely place.
+SEEN_SIGMA = 0.6
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
@@ -35,9 +39,11 @@ class Config(StageConfig):
 
     `vae` is a trained autoencoder. `transformer` and `text` hold constructor arguments; widths of the interfaces follow
     from each other. `init` goes on from a pipeline folder. `num_frames` 1 trains on first frames. `num_clips` is the
-    size of an epoch (0: clips never come twice), `cache` the folder its latents are kept in. `state_weight` scales the
-    auxiliary head on block `state_block`. Every evaluation takes the loss on a frozen grid over `eval_clips`, and for
-    whole clips lets `eval_prompts` prompts be drawn and read back (`score` is then the mean over what they ask for).
+    size of an epoch (0: clips never come twice), `cache` the folder its latents are kept in. `figure_weight` is what
+    the error counts where the figure is, once the noise lets one see where (σ below `SEEN_SIGMA`). `state_weight`
+    scales the auxiliary head on block `state_block`. Every evaluation takes the loss on a frozen grid over
+    `eval_clips`, and for whole clips lets `eval_prompts` prompts be drawn and read back (`score` is then the mean over
+    what they ask for).
     """
 
     vae: Path
@@ -50,6 +56,7 @@ class Config(StageConfig):
     cache: Path | None = None
     flow: flow.FlowConfig = field(default_factory=flow.FlowConfig)
     text_dropout: float = 0.1
+    figure_weight: float = 1.0
     state_weight: float = 0.0
     state_block: int = 2
     eval_clips: int = 128
@@ -118,11 +125,17 @@ class DitTask(nn.Module):
         sigma = flow.sample_sigmas(len(clean), config).to(clean.device)  # (n,)
         noise = torch.randn_like(clean)
         guess = self.predict(flow.add_noise(clean, noise, sigma, config), sigma, batch)
-        error = (guess.float() - flow.target(clean, noise, sigma, config)).square().flatten(1).mean(1)  # (n,)
+        squared = (guess.float() - flow.target(clean, noise, sigma, config)).square()  # (n, c, t, h, w)
+        error = (squared * self._places(batch["occupancy"], sigma)).flatten(1).mean(1)  # (n,)
         terms = {"flow": (error * flow.loss_weights(sigma, config).to(error.device)).sum()}
         if self.state is not None:
             terms["state"] = self.state(self._middle, batch["occupancy"]).sum()
-        return {"terms": terms, "metrics": {"mse": (error.detach().sum(), len(error))}}
+        return {"terms": terms, "metrics": {"mse": (squared.detach().flatten(1).mean(1).sum(), len(error))}}
+
+    def _places(self, occupancy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """What each latent place counts, (n, 1, t, h, w), from occupancy (n, t, 4, h, w)."""
+        here = (occupancy.amax(2) > 0) & (sigma < SEEN_SIGMA)[:, None, None, None]  # (n, t, h, w)
+        return 1 + (self.config.figure_weight - 1) * here.unsqueeze(1).float()
 
 
 class DitStage:
