@@ -262,7 +262,7 @@ def test_a_kill_loses_nothing_and_leaves_no_half_file(tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen([*command, str(killed)], cwd=ROOT)
     manifest = killed / "manifest.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 4):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.001)
