@@ -25,6 +25,7 @@ ROWS = 64  # frames are read at this height
 MOST_FIGURES = 2
 MIN_GAIN = 12.0  # pixels a figure must explain
 PLACE_SHARE, PLACE_MARGIN = 0.45, 0.4  # of pixels a place must explain; nats a pixel by which it must lead
+ODD = 0.15  # of `robust`: a pixel differs, and not by noise
 UNREST = 0.08  # share of pixels that may differ from the still picture outside the figures
 APART_S = 0.4  # seconds between the starts of two events that make one the first
 MUDDY = 0.03  # muddiness above this is not the renderer's
@@ -167,7 +168,9 @@ def _matches(frames: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, list[
         if matches[0].gain < MIN_GAIN or matches[0].share < SHARE_BAR:
             break
         found.append(matches)
-    return picture, found
+    # What differs in the first frame and belongs to no figure is the place after all: a star, the edge of a roof.
+    odd = robust(rest - picture) > ODD
+    return np.where(odd[..., None], rest, picture), found
 
 
 def _erase(frame: np.ndarray, picture: np.ndarray, match: Match) -> None:
@@ -185,7 +188,7 @@ def _unrest(different: np.ndarray, found: list[Path], matches: list[list[Match]]
         reach = 1.1 * match.scale + 3.0
         near = (np.abs(ys - path.y[:, None, None]) < reach) & (np.abs(xs - path.x[:, None, None]) < reach)
         outside &= ~near
-    return float((different[outside] > 0.15).mean()) if outside.any() else 0.0
+    return float((different[outside] > ODD).mean()) if outside.any() else 0.0
 
 
 def _figure(

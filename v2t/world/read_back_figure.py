@@ -101,11 +101,10 @@ def template(
     cv2.polylines(label, [p for p, _ in shapes], True, roles.index("edge"), _FINE, cv2.LINE_8, 4)
     for points, role in shapes:
         cv2.fillPoly(label, [points], role, cv2.LINE_8, 4)
-    fixed = np.array([ROLES[r][0] for r in roles] + [(0, 0, 0)], np.float32)  # the last: no figure
-    factor = np.array([ROLES[r][1] for r in roles] + [0], np.float32)
-    layers = np.dstack([(label >= 0).astype(np.float32), factor[label], fixed[label]])  # (side, side, 2 + C)
-    soft = cv2.GaussianBlur(layers, (0, 0), spread * _FINE)
-    small = cv2.resize(soft, (2 * reach + 1,) * 2, interpolation=cv2.INTER_AREA)
+    # Per role: cover, factor of the colour, fixed part; the last row, which label -1 picks, is no figure.
+    paint = np.array([(1.0, ROLES[r][1], *ROLES[r][0]) for r in roles] + [(0.0,) * 5], np.float32)
+    small = cv2.resize(paint[label], (2 * reach + 1,) * 2, interpolation=cv2.INTER_AREA)  # (h, w, 2 + C)
+    small = cv2.GaussianBlur(small, (5, 5), spread)
     ys, xs = np.nonzero(small[..., 0] > 0.01)
     box = small[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]  # (h, w, 2 + C)
     cx, cy = reach - int(xs.min()), reach - int(ys.min())
@@ -240,10 +239,12 @@ class Look:
     """
 
     def __init__(self, frame: np.ndarray, picture: np.ndarray) -> None:
-        self.room = frame.shape[0]
-        pad = ((self.room, self.room), (self.room, self.room), (0, 0))
-        self.frame, self.picture = (np.pad(frame, pad), np.pad(picture, pad))  # (3 H, W + 2 H, C)
-        self.before = np.pad(robust(frame - picture), pad[:2])
+        self.room = room = frame.shape[0]
+        inner = np.s_[room : room + frame.shape[0], room : room + frame.shape[1]]
+        shape = frame.shape[0] + 2 * room, frame.shape[1] + 2 * room
+        self.frame, self.picture = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 3), np.float32)
+        self.before = np.zeros(shape, np.float32)
+        self.frame[inner], self.picture[inner], self.before[inner] = frame, picture, robust(frame - picture)
 
     def fit(
         self, drawn: Template, color: np.ndarray, x: float, y: float, reach: int = 1
@@ -258,11 +259,17 @@ class Look:
         bottom, right = top + high + 2 * reach, left + wide + 2 * reach
         if min(top, left) < 0 or bottom > self.frame.shape[0] or right > self.frame.shape[1]:
             return 0.0, 0.0, cx, cy
-        box, span = np.s_[top:bottom, left:right], 2 * reach + 1
-        views = np.lib.stride_tricks.sliding_window_view
-        real = views(self.frame[box], (high, wide), axis=(0, 1)).transpose(0, 1, 3, 4, 2)  # (span, span, h, w, C)
-        behind = views(self.picture[box], (high, wide), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
-        before = views(self.before[box], (high, wide))  # (span, span, h, w)
+        span = 2 * reach + 1
+        real, behind, before = (  # windows of every offset: (span, span, h, w, C) twice, (span, span, h, w)
+            np.ndarray(
+                (span, span, high, wide, *of.shape[2:]),
+                np.float32,
+                of,  # type: ignore[arg-type]
+                top * of.strides[0] + left * of.strides[1],
+                (*of.strides[:2], *of.strides),
+            )
+            for of in (self.frame, self.picture, self.before)
+        )
         after = robust(real - drawn.paint(color) - behind * (1.0 - drawn.cover[..., None]))
         gains = before.sum(axis=(2, 3)) - after.sum(axis=(2, 3))  # (span, span)
         dy, dx = divmod(int(gains.argmax()), span)

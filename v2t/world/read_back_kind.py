@@ -20,7 +20,7 @@ from v2t.world.read_back_place import CAP
 
 SHARE_BAR = 0.45  # of what is to explain in and around the figure, that a kind must explain
 MARGIN_BAR = 0.06  # by which a kind must lead the next one
-DETAIL_BAR = 0.0  # by which its details must help, relative to its plain silhouette
+DETAIL_BAR = -0.03  # by which its details must help, relative to its plain silhouette
 _FAR = 45.0  # levels: a pixel so far from all that could be painted is muddy
 _CANDIDATES = 3  # kinds looked at again in later frames
 

@@ -19,9 +19,10 @@ from v2t.world.read_back_figure import COLORS, KINDS, Look, Match, Template, pha
 SPEED_EDGE = 0.205  # frame widths a second: between the fastest slow and the slowest fast
 GROWN, SHRUNK = 1.3, 0.72  # of the scale at the start
 _TRAVEL = 0.06  # of the frame: less is standing
+_UNSURE = (0.155, 0.285)  # speeds between slow and fast are measured again
 _HOP = 0.09  # of the frame's height: less is no hop
 _HOP_KINDS = 0.23  # between a jump's height and a bounce's
-_GONE, _LOST = 0.07, 0.04  # of the figure's area: less has vanished; less has surely vanished
+_GONE = 0.07  # of the figure's area: less has vanished
 _LAGS = {False: (0.0,), True: (0.0, 0.6, -0.6)}  # of the step, for what is never quite still
 _SCALES = (0.45, 0.7, 1.0, 1.35, 1.75)
 
@@ -146,8 +147,8 @@ def motion(frames: np.ndarray, picture: np.ndarray, found: Path, match: Match, t
     x, y = found.x / width, found.y / height
     going = np.array([np.median(x[-2:]) - np.median(x[:2]), np.median(y[-2:]) - np.median(y[:2])])
     left = float(found.area[-3:].max() / max(found.area[0], 1e-6))
-    moves = np.abs(going).max() > 2 * _TRAVEL
-    recolor = None if moves or left < _LOST else _recolor(frames, picture, match, times_s)
+    stays = np.abs(going).max() < 2 * _TRAVEL
+    recolor = None if left < _GONE or not stays else _recolor(frames, picture, match, times_s)
     if recolor is not None:
         return recolor
     if left < _GONE:
@@ -158,6 +159,8 @@ def motion(frames: np.ndarray, picture: np.ndarray, found: Path, match: Match, t
         way, along = (going[0], x) if across else (going[1], y)
         direction = ("right" if way > 0 else "left") if across else ("down" if way > 0 else "up")
         pace, stop = pace_of(along, times_s)
+        if _UNSURE[0] < pace < _UNSURE[1]:
+            pace = closer_pace(frames, picture, found, match, times_s, across)
         sure = min(1.0, abs(way) / _TRAVEL - 1.0)
         first = float(times_s[0])
         return Motion(kind="travel", certainty=sure, direction=direction, pace=pace, start_s=first, end_s=stop)
@@ -258,6 +261,19 @@ def pace_of(along: np.ndarray, times_s: np.ndarray) -> tuple[float, float]:
         if error < best:
             best, speed, end = error, abs(slope), float(times_s[0] + stop)
     return speed, end
+
+
+def closer_pace(
+    frames: np.ndarray, picture: np.ndarray, found: Path, match: Match, times_s: np.ndarray, across: bool
+) -> float:
+    """The speed again, by painting the figure near where it was seen, in frame widths (heights) a second."""
+    which = np.unique(np.linspace(0, len(frames) - 1, 6).astype(int))
+    along = []
+    for t in which:
+        look, x, y = Look(frames[t], picture), float(found.x[t]), float(found.y[t])
+        fits = (look.fit(match.drawn(step=s), COLORS[match.color], x, y, 4) for s in phases(match.kind))
+        along.append(max(fits)[2 if across else 3] / picture.shape[1 if across else 0])
+    return pace_of(np.array(along), times_s[which])[0]
 
 
 def hop_name(kind: int | None, rise: float) -> str:

@@ -26,6 +26,7 @@ _BAND = 4  # rows that share a table
 _SEEN = 3.0  # nats: a pixel that costs less has been seen to be background
 _SOFT = 0.9  # pixels: sigma of a soft picture
 _SPECK = 6  # pixels: less than that is no figure
+_LONG = 1.5  # nats that a pixel's being the same in e times as many frames is worth
 _NEAR = 30.0  # levels within which pixels of two frames are the same thing
 
 
@@ -100,17 +101,27 @@ def still_picture(frames: np.ndarray, cost: np.ndarray) -> np.ndarray:
         cost: of each pixel as part of the place, (T, H, W).
 
     Returns:
-        float32 (H, W, 3): where some frame shows the place, the mean of the frames that agree with the one that shows
-        it best; elsewhere filled in from around.
+        float32 (H, W, 3): where some frame shows the place, the mean of the frames that agree with the one that is
+        most likely it (a likely colour, nothing strange around it, seen for long); elsewhere filled in from around.
     """
     num, height, width, _ = frames.shape
-    smooth = cost + 0.15 * cv2.blur(cost.reshape(num * height, width), (3, 1)).reshape(cost.shape)
-    best = smooth.argmin(axis=0)  # (H, W)
-    pick = np.take_along_axis(frames, best[None, :, :, None], axis=0)  # (1, H, W, 3)
-    far = np.abs(frames - pick).sum(axis=3)  # (T, H, W)
-    weight = (far < _NEAR) / (1.0 + cost)
-    picture = np.einsum("thw,thwc->hwc", weight, frames) / weight.sum(axis=0)[..., None]
-    seen = np.take_along_axis(cost, best[None], axis=0)[0] < _SEEN
+    red, green, blue = (np.ascontiguousarray(frames[..., c]) for c in range(3))  # (T, H, W)
+    around = np.moveaxis(cv2.blur(np.ascontiguousarray(np.moveaxis(cost, 0, -1)), (7, 7)), -1, 0)  # (T, H, W)
+    strange = cost + around
+    best = np.full((height, width), np.inf, np.float32)
+    picture = np.zeros((height, width, 3), np.float32)
+    seen = np.zeros((height, width), bool)
+    for pick in (strange.argmin(axis=0), *(np.full((height, width), t) for t in (0, num // 2, num - 1))):
+        one = np.take_along_axis(frames, pick[None, :, :, None], axis=0)  # (1, H, W, 3)
+        far = np.abs(red - one[..., 0]) + np.abs(green - one[..., 1]) + np.abs(blue - one[..., 2])
+        near = (far < _NEAR).astype(np.float32)  # (T, H, W)
+        count = near.sum(axis=0)
+        score = np.take_along_axis(strange, pick[None], axis=0)[0] - _LONG * np.log(count)
+        better = score < best
+        best = np.where(better, score, best)
+        mean = np.stack([(near * channel).sum(axis=0) for channel in (red, green, blue)], axis=-1) / count[..., None]
+        picture = np.where(better[..., None], mean, picture)
+        seen = np.where(better, np.take_along_axis(cost, pick[None], axis=0)[0] < _SEEN, seen)
     hidden = cv2.morphologyEx((~seen).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     _, label, stats, _ = cv2.connectedComponentsWithStats(hidden, connectivity=8)
     hidden = (hidden * (stats[:, cv2.CC_STAT_AREA] > _SPECK)[label]).astype(np.uint8)
