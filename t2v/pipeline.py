@@ -11,6 +11,7 @@ C channels, t h w latent size, L text, D text width. sigma: noise level in [0, 1
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -273,4 +274,6 @@ def load_starter(device: str | torch.device = "cpu", dtype: torch.dtype = torch.
             "this installation has no generator starter",
             hint="train one with `t2v train`, and give its folder as the model",
         )
-    return CineloopPipeline.from_pretrained(STARTER, torch_dtype=dtype, local_files_only=True).to(device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer diffusers call it dtype, older ones do not know that
+        return CineloopPipeline.from_pretrained(STARTER, torch_dtype=dtype, local_files_only=True).to(device)

@@ -22,7 +22,7 @@ PROMPTS = ["a red ball", "a large blue cube rolls to the left"]
 WORDS = "a red large blue ball cube rolls to the left".split()
 NEGATIVES = ["blue", ""]
 SHAPE = {"height": 16, "width": 32, "num_frames": 9}
-close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
+close = partial(torch.testing.assert_close, rtol=1e-4, atol=5e-5)
 
 
 def seeds(*numbers: int) -> list[torch.Generator]:
@@ -386,7 +386,7 @@ def test_a_lora_is_loaded_saved_fused_and_unloaded(pipe, latents_of, tmp_path):
     assert pipe.load_lora_weights(tensors, "mine", 0.7).matched == 2
     wanted = run(generator=seeds(0)[0])
     assert (wanted - base).abs().max() > 1e-3
-    close(run(generator=seeds(0)[0], attention_kwargs={"scale": 0.0}), base)
+    half = run(generator=seeds(0)[0], attention_kwargs={"scale": 0.5})
     pipe.fuse_lora()
     assert pipe.num_fused_loras == 1
     close(run(generator=seeds(0)[0]), wanted)
@@ -396,3 +396,5 @@ def test_a_lora_is_loaded_saved_fused_and_unloaded(pipe, latents_of, tmp_path):
     close(run(generator=seeds(0)[0]), base)
     pipe.load_lora_weights(file, "again", weight=0.7)
     close(run(generator=seeds(0)[0]), wanted)
+    pipe.set_adapters("again", 0.35)
+    close(run(generator=seeds(0)[0]), half)
