@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_a_fresh_model_learns_in_all_its_parts():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0]
     still = [name for name, value in model.state_dict().items() if torch.equal(value, before[name])]
     assert still == []
@@ -255,7 +256,7 @@ def test_fused_projections_equal_the_single_ones():
 @pytest.mark.parametrize("kind", ["full", "windowed"])
 def test_gradient_checkpointing_changes_no_gradient(kind):
     model, runs = tiny(attention=kind, attention_window=(2, 2, 2)).train(), []
-    model.blocks[0].register_forward_hook(lambda *_: runs.append(1))
+    model.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1))
     gradients = []
     for checkpointed in (False, True):
         if checkpointed:
@@ -272,6 +273,7 @@ def test_saved_and_loaded_in_one_file_in_shards_and_as_a_variant(tmp_path):
     model = tiny(attention="windowed", attention_window=(2, 2, 2), pooled_dim=5, sample_frames=9, sample_fps=12.0)
     given = {**inputs(), "pooled_projections": torch.randn(2, 5)}
     expected = model(**given).sample
+    as_saved = {**json.loads(model.to_json_string()), "_name_or_path": ""}
     for name, saving in {
         "one": {},
         "shards": {"max_shard_size": "20KB"},
@@ -280,7 +282,7 @@ def test_saved_and_loaded_in_one_file_in_shards_and_as_a_variant(tmp_path):
         model.save_pretrained(tmp_path / name, **saving)
         loading = {"variant": "ema"} if name == "variant" else {}
         loaded = CineloopTransformer3DModel.from_pretrained(tmp_path / name, **loading)
-        assert dict(loaded.config) == {**model.config, "_name_or_path": str(tmp_path / name)}
+        assert json.loads(loaded.to_json_string()) | {"_name_or_path": ""} == as_saved
         assert torch.equal(loaded(**given).sample, expected)
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
     assert model.config.sample_frames == 9
