@@ -119,7 +119,7 @@ TensorCache(Path(sys.argv[1]), "latents").fill([(cache_key(clip=n), n) for n in 
 
 
 def test_killed_while_filling(tmp_path):
-    """kill -9 in the middle: what the journal names is whole, the next run makes the rest."""
+    """Kill -9 in the middle: what the journal names is whole, the next run makes the rest."""
     root = Path(__file__).parent.parent
     filling = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True)
     assert filling.stdout is not None

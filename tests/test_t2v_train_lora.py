@@ -157,10 +157,10 @@ def test_the_run_folder_tells_what_happened(trained):
 
 def test_training_lowers_the_loss_on_clips_it_sees(ours, clips, tmp_path):
     path = recipe(tmp_path, ours, clips, held_out=0, rank=8, alpha=8.0, text_dropout=0.0, buckets={"lengths": [5]},
-                  loop={"steps": 40, "batch_size": 6, "eval_every": 1, "save_every": 0})  # fmt: skip
+                  loop={"steps": 30, "batch_size": 6, "save_every": 0})  # fmt: skip
     assert train.run(path, sets=["buckets.max_dropped=0.3"]) == 0
-    losses = [row["eval"]["loss"] for row in rows_of(tmp_path / "run") if "eval" in row]
-    assert losses[-1] < 0.9 * losses[0]
+    losses = [row["loss"] for row in rows_of(tmp_path / "run") if "loss" in row]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:2])
 
 
 def test_the_second_run_reads_the_cache_and_resume_is_exact(trained, ours, clips, tmp_path, monkeypatch):
@@ -179,6 +179,14 @@ def test_the_second_run_reads_the_cache_and_resume_is_exact(trained, ours, clips
     resumed = [row for row in rows_of(run) if "loss" in row]
     assert [row["loss"] for row in resumed] == [row["loss"] for row in straight]
     assert [row["grad_norm"] for row in resumed] == [row["grad_norm"] for row in straight]
+    scores = train.pick_average(run, (0.05, 0.2))
+    told = json.loads((run / "final/scores.json").read_text())
+    assert (
+        set(scores) == {0.05, 0.2}
+        and told["score"] == max(scores.values())
+        and scores[told["average"]] == told["score"]
+    )
+    assert told["loss"] == -told["score"] and told["step"] == 6
     same = ema.reconstruct(run, 0.08)
     assert len(same) == 32 and all(torch.equal(same[name], averaged[name]) for name in averaged)
 
@@ -192,7 +200,7 @@ def test_a_changed_autoencoder_or_clip_is_encoded_anew(trained, ours, clips, tmp
 
     first = keys()
     assert keys() == first
-    assert not keys(fps=4.0) & {key for key in first} - keys(fps=4.0)  # another rate: other keys but for pictures
+    assert not keys(fps=4.0, buckets={"lengths": [1]}) & first
     path = ours / "vae/config.json"
     text = path.read_text()
     try:
@@ -252,10 +260,17 @@ def test_what_cannot_work_is_said(ours, clips, tmp_path, more, says):
         train.run(recipe(tmp_path, ours, clips, **more))
 
 
-def test_a_model_of_another_family_is_refused(tmp_path, clips):
+def test_a_model_of_another_family_is_refused(tmp_path, clips, wan):
     (tmp_path / "m/transformer").mkdir(parents=True)
     (tmp_path / "m/transformer/config.json").write_text('{"_class_name": "MochiTransformer3DModel"}')
     with pytest.raises(UsageError, match="has a MochiTransformer3DModel; adapters are trained for Cineloop"):
         train.run(recipe(tmp_path, tmp_path / "m", clips))
     with pytest.raises(UsageError, match="no pipeline in diffusers layout"):
         train.run(recipe(tmp_path, clips, clips))
+    config = (wan / "transformer/config.json").read_text()
+    (tmp_path / "m/transformer/config.json").write_text(config)
+    (tmp_path / "m/vae").mkdir()
+    (tmp_path / "m/vae/config.json").write_text((wan / "vae/config.json").read_text())
+    (tmp_path / "m/model_index.json").write_text('{"transformer_2": ["diffusers", "WanTransformer3DModel"]}')
+    with pytest.raises(UsageError, match="two experts"):
+        train.run(recipe(tmp_path, tmp_path / "m", clips))

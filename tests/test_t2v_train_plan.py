@@ -72,8 +72,6 @@ def test_the_plan_is_printed(wan, capsys):
     recipe = CONFIGS / "full/t2v-lora.yaml"
     sets = [f"model={wan}", "data=[clips]"]
     assert train.run(recipe, sets=sets, plan=True) == 0
-    assert "clips of 81×480×832 (the largest bucket), 32,760 tokens" in capsys.readouterr().out.replace(
-        "32760", "32,760"
-    )
+    assert "clips of 81×480×832 (the largest bucket), 32760 tokens" in capsys.readouterr().out
     assert train.run(recipe, sets=sets, plan=True, as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["stage"] == "lora"

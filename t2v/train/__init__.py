@@ -12,3 +12,4 @@ from v2t.base import recipe
 run = partial(recipe.run, __name__)
 read_recipe = partial(recipe.read_recipe, __name__)
 stages = partial(recipe.stages, __name__)
+pick_average = partial(recipe.pick_average, __name__)

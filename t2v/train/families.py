@@ -28,15 +28,15 @@ class Family:
     """Our own model; the base of the others.
 
     Args:
-        folder: the pipeline.
+        name: folder or hub id of the pipeline; of a hub id nothing but configurations is fetched until it is needed.
     """
 
     pad_to: int | None = None  # tokens every prompt is filled up to with zeros; None pads to the longest and masks
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.shape = read_config(folder / "transformer")
-        vae = read_config(folder / "vae")
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.shape = read_config(name, "transformer")
+        vae = read_config(name, "vae")
         space = vae.get("spatial_compression_ratio") or vae.get("scale_factor_spatial") or 8
         time = vae.get("temporal_compression_ratio") or vae.get("scale_factor_temporal") or 4
         self.frame_step, self.space = int(time), int(space)
@@ -64,6 +64,21 @@ class Family:
 
     # parts of the model
 
+    def folder(self, part: str) -> Path:
+        """The folder of a part, fetched when it is not there yet.
+
+        Raises:
+            MissingDependencyError: the hub does not give it.
+        """
+        if Path(self.name).is_dir():
+            return Path(self.name) / part
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(self.name, allow_patterns=[f"{part}/*.json", f"{part}/*.safetensors"])) / part
+        except (OSError, ValueError) as error:
+            raise MissingDependencyError(f"the {part} of {self.name} cannot be fetched: {error}") from error
+
     def transformer_class(self) -> Any:
         """The transformer's class."""
         from t2v.model.dit import CineloopTransformer3DModel
@@ -90,13 +105,13 @@ class Family:
 
     def load_text_encoder(self, device: str, dtype: torch.dtype) -> Any:
         """The text encoder with its tokenizer."""
-        return open_text_encoder(self.folder, device, dtype)
+        return open_text_encoder(self.name, device, dtype)
 
     def _load(self, kind: Any, part: str, dtype: torch.dtype) -> Any:
         try:
-            model = kind.from_pretrained(self.folder, subfolder=part, torch_dtype=dtype, use_safetensors=True)
+            model = kind.from_pretrained(self.folder(part), torch_dtype=dtype, use_safetensors=True)
         except (OSError, ValueError) as error:
-            raise MissingDependencyError(f"the {part} of {self.folder} could not be loaded: {error}") from error
+            raise MissingDependencyError(f"the {part} of {self.name} could not be loaded: {error}") from error
         return model.requires_grad_(False)
 
     # data and predictions
@@ -137,7 +152,7 @@ class Family:
             noisy.to(dtype),
             1000 * sigma,
             text["embeds"].to(dtype),
-            encoder_attention_mask=text["mask"],
+            encoder_attention_mask=text.get("mask"),
             pooled_projections=text["pooled"].to(dtype) if "pooled" in text else None,
         ).sample
 
@@ -149,7 +164,7 @@ class Family:
 
         from t2v.pipeline import CineloopPipeline
 
-        scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(self.folder, subfolder="scheduler")
+        scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(self.name, subfolder="scheduler")
         return CineloopPipeline(vae=vae, transformer=transformer, scheduler=scheduler)
 
     def told(self, text: Tensors, negative: Tensors) -> dict[str, Any]:
@@ -194,10 +209,10 @@ class Wan(Family):
 
     pad_to = 512
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        if (folder / "transformer_2").exists():
-            raise UsageError(f"{folder} is a model of two experts (transformer and transformer_2)", code="MODEL")
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        if (read_json(name, "model_index.json").get("transformer_2") or [None])[0] is not None:
+            raise UsageError(f"{name} is a model of two experts (transformer and transformer_2)", code="MODEL")
 
     @property
     def fps(self) -> float:
@@ -234,7 +249,7 @@ class Wan(Family):
         from diffusers import WanPipeline
 
         return WanPipeline.from_pretrained(
-            self.folder, transformer=transformer, vae=vae, text_encoder=None, tokenizer=None
+            self.name, transformer=transformer, vae=vae, text_encoder=None, tokenizer=None
         )
 
     def told(self, text: Tensors, negative: Tensors) -> dict[str, Any]:
@@ -246,41 +261,42 @@ FAMILIES: dict[str, type[Family]] = {"CineloopTransformer3DModel": Family, "WanT
 
 
 def open_family(model: str) -> Family:
-    """The family of a pipeline folder, or of a hub id (fetched when it is not there yet).
+    """The family of a pipeline folder or hub id.
 
     Raises:
         MissingDependencyError: nothing of that name.
         UsageError: a model of a family that is not known here, or no pipeline with a transformer.
     """
-    folder = Path(model)
-    if not folder.is_dir():
-        from diffusers import DiffusionPipeline
-
-        try:
-            folder = Path(DiffusionPipeline.download(model, use_safetensors=True))
-        except (OSError, ValueError) as error:
-            raise MissingDependencyError(
-                f"no pipeline folder {model}, and the hub does not give it: {error}"
-            ) from error
-    kind = read_config(folder / "transformer").get("_class_name")
+    kind = read_config(model, "transformer").get("_class_name")
     if kind not in FAMILIES:
         raise UsageError(
             f"{model} has a {kind}; adapters are trained for {', '.join(FAMILIES)}",
             code="MODEL",
             hint="another family is a class in t2v/train/families.py",
         )
-    return FAMILIES[kind](folder)
+    return FAMILIES[kind](model)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a part of a pipeline.
+def read_config(name: str, part: str) -> dict[str, Any]:
+    """`config.json` of a part of a pipeline; raises as `read_json` does, and UsageError when there is none."""
+    found = read_json(name, f"{part}/config.json")
+    if not found:
+        raise UsageError(f"{name} is no pipeline in diffusers layout: it has no {part}/config.json", code="MODEL")
+    return found
+
+
+def read_json(name: str, file: str) -> dict[str, Any]:
+    """A JSON file of a folder or hub repository; {} when the folder lacks it.
 
     Raises:
-        UsageError: there is none.
+        MissingDependencyError: no such folder, and the hub does not give it.
     """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UsageError(
-            f"{folder.parent} is no pipeline in diffusers layout: no {folder.name}/config.json", code="MODEL"
-        )
-    return json.loads(path.read_text(encoding="utf-8"))
+    path = Path(name) / file
+    if not Path(name).is_dir():
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(name, file))
+        except (OSError, ValueError) as error:
+            raise MissingDependencyError(f"no folder {name}, and the hub does not give {file}: {error}") from error
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

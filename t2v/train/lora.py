@@ -130,6 +130,8 @@ class LoraStage:
     def build(self) -> nn.Module:
         """The frozen transformer with a fresh adapter, which changes nothing yet."""
         self.data()  # first: autoencoder and text encoder are gone again when the transformer comes
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
         config = self.config
         transformer = self.family.load_transformer(DTYPES[config.dtype])
         add_adapter(transformer, config)

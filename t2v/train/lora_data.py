@@ -95,7 +95,7 @@ def _latents(
 ) -> tuple[TensorCache, list[str], list[str]]:
     """The cache with the latents of all samples, their keys, and what could not be read."""
     cache = TensorCache(config.cache, "latents")
-    weights = folder_key(family.folder / "vae")
+    weights = folder_key(family.folder("vae"))
     keys = [
         cache_key(
             content=contents[sample.item.path], start_s=round(sample.start_s, 6), fps=fps, shape=list(sample.bucket),
@@ -122,7 +122,7 @@ def _latents(
 def _texts(config: Config, family: Family, device: str, items: Sequence[Item]) -> tuple[TensorCache, dict[str, str]]:
     """The cache with all prompts, the empty one and those of the samples; and the key of each."""
     cache = TensorCache(config.cache, "texts")
-    weights = folder_key(family.folder / "text_encoder")
+    weights = folder_key(family.folder("text_encoder"))
     words = dict.fromkeys(["", *config.samples.prompts, *(prompt for item in items for prompt in item.prompts)])
     keys = {
         prompt: cache_key(prompt=prompt, longest=family.pad_to, encoder=weights, dtype=config.encode_dtype)

@@ -7,6 +7,7 @@ Letters: B batch, c t h w latents, T H W video, L text, N tokens.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def _lora(config: Any) -> tuple[list[Piece], str]:
     latents = torch.empty(1, *family.latent_shape(bucket))
     tokens, shape = _tokens(latents, transformer), transformer.config
     words = family.pad_to or WORDS
-    text = {"embeds": torch.empty(1, words, shape.text_dim), "mask": None}
+    text = {"embeds": torch.empty(1, words, shape.text_dim)}
     if shape.get("pooled_dim"):
         text["pooled"] = torch.empty(1, shape.pooled_dim)
     inputs = 0
@@ -117,9 +118,7 @@ def _folder(folder: Path) -> Path:
 
 
 def _config_of(folder: Path) -> dict[str, Any]:
-    from t2v.train.families import read_config
-
-    return read_config(_folder(Path(folder)))
+    return json.loads((_folder(folder) / "config.json").read_text(encoding="utf-8"))
 
 
 PIECES: dict[str, Pieces] = {"vae": _vae, "dit": _dit, "lora": _lora}

@@ -17,6 +17,7 @@ from typing import Any
 from v2t.base import config as configs
 from v2t.base import log, plugin
 from v2t.base.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+from v2t.base.optim import freeze
 from v2t.base.runtime import RuntimeConfig
 from v2t.base.stage import LoopConfig
 
@@ -55,6 +56,47 @@ def read_recipe(
         raise UsageError(f"{config} does not name its stage", hint=f"stage: {' | '.join(stages(package))}")
     module = plugin.load(package, name, "build_stage")
     return module, configs.load(module.Config, file=config, sets=sets, flags={"out": out})
+
+
+def pick_average(package: str, run_folder: Path, sigma_rels: Iterable[float]) -> dict[float, float]:
+    """Score averages of several relative widths of a finished run, and export the best as its `final/`.
+
+    Args:
+        package: where the stages are.
+        run_folder: of a run trained with `optim.tracks`.
+        sigma_rels: widths to try.
+
+    Returns:
+        Score by width, as the stage judges on its held-out data.
+
+    Raises:
+        CineloopError: no run, no snapshots, or weights of another shape.
+    """
+    import torch
+
+    from v2t.base import ema, runtime
+
+    module, resolved = read_recipe(package, run_folder / "config.yaml")
+    accelerator = runtime.start(resolved.runtime)
+    stage = module.build_stage(resolved)
+    task: Any = stage.build()
+    freeze(stage.parts(task), resolved.loop.optim)
+    task.to(accelerator.device).eval()
+    figures: list[dict[str, float]] = []
+
+    def score(weights: dict[str, torch.Tensor]) -> float:
+        ema.load(task, weights)
+        with runtime.kept_rng(), torch.no_grad(), accelerator.autocast():
+            figures.append(stage.evaluate(task, accelerator.device))
+        return figures[-1]["score"]
+
+    stage.step = (ema.snapshots(run_folder) or [0])[-1]
+    best, scores = ema.choose(run_folder, list(sigma_rels), score)
+    ema.load(task, ema.reconstruct(run_folder, best))
+    stage.export(task, run_folder / "final")
+    told = {"step": stage.step, "average": best, **figures[list(scores).index(best)]}
+    runtime.write_json(run_folder / "final" / "scores.json", told)
+    return scores
 
 
 def run(
