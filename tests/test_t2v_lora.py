@@ -158,6 +158,19 @@ def test_saved_it_loads_here_and_in_plain_diffusers_with_its_scale(model, tmp_pa
     close(say(wan), wanted)
 
 
+def test_pefts_own_folder_keeps_its_scale(model, tmp_path):
+    tensors = adapter(model, width=0.3)
+    save_file(DIALECTS["peft"](tensors), tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 99, "lora_alpha": 10, "strange": 1}')
+    load_lora(model, tmp_path)
+    made = say(model)
+    model.unload_lora()
+    close(made, say(added(model, tensors, 10 / 4)))
+    (tmp_path / "adapter_config.json").write_text("{")
+    with pytest.raises(PolicyError, match="adapter_model"):
+        load_lora(model, tmp_path)
+
+
 def test_adapters_add_up_by_their_weights(model):
     one, two = adapter(model, width=0.2), adapter(model, layers=("attn2.to_v",), width=0.3)
     load_lora(model, one, adapter_name="one", weight=0.5)
@@ -239,7 +252,7 @@ def test_what_is_no_lora_file_is_refused(model, tmp_path):
     with pytest.raises(PolicyError, match="safetensors files only"):
         load_lora(model, tmp_path / "x.bin")
     (tmp_path / "x.safetensors").write_bytes(b"no weights at all")
-    with pytest.raises(PolicyError, match="is not a safetensors file"):
+    with pytest.raises(PolicyError, match="is not a safetensors file of a LoRA"):
         load_lora(model, tmp_path / "x.safetensors")
     save_file(adapter(model), tmp_path / "y.safetensors")
     with pytest.raises(UsageError, match="holds x.safetensors, y.safetensors"):
