@@ -82,6 +82,13 @@ def test_what_is_told_is_true_and_stays_in_the_frame(text):
             assert (x > -0.05).all() and (x < 1.05).all(), (text, seed, x)
 
 
+def test_whoever_turns_around_goes_back():
+    first, second = scene_of("A dog runs to the left, then turns around.").events
+    assert (first.direction, second.direction) == ("left", "right") and second.start_s >= first.end_s
+    with pytest.raises(ItemError, match="goes right"):
+        scene_of("A dog runs to the left, then turns around to the left.")
+
+
 def test_the_untold_is_drawn_by_the_seed():
     scenes = [scene_of("A rabbit.", seed) for seed in range(40)]
     assert len({scene.actors[0].color for scene in scenes}) > 5 and len({s.shots[0].place for s in scenes}) > 4
