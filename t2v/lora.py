@@ -80,9 +80,8 @@ def load_lora(
     name = "the given tensors" if isinstance(source, dict) else str(source)
     tensors, config = read_lora(source, weight_name)
     found, alphas, unmatched = match_keys(tensors, layer_names(transformer))
-    total = len(tensors)
-    matched = total - len(unmatched)
-    counts = f"{matched} of {total} keys match {type(transformer).__name__}, {len(unmatched)} do not"
+    matched = len(tensors) - len(unmatched)
+    counts = f"{matched} of {len(tensors)} keys match {type(transformer).__name__}, {len(unmatched)} do not"
     if not found:
         raise NothingMatchedError(f"{name} is no LoRA for this model: {counts}; for example {_some(unmatched)}")
     if unmatched and not allow_partial:
@@ -91,13 +90,8 @@ def load_lora(
             hint="allow_partial loads what matches",
         )
     before = list(transformer.active_adapters() or []) if getattr(transformer, "peft_config", None) else []
-    transformer.load_lora_adapter(
-        found,
-        prefix=None,
-        adapter_name=adapter_name,
-        metadata=adapter_config(found, alphas, config),
-        _pipeline=pipeline,
-    )
+    config = adapter_config(found, alphas, config)
+    transformer.load_lora_adapter(found, prefix=None, adapter_name=adapter_name, metadata=config, _pipeline=pipeline)
     transformer.set_adapter([*before, adapter_name])
     layers = _layers(transformer, adapter_name)
     for layer in layers.values():

@@ -150,12 +150,8 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
         max_sequence_length: int | None = None,
     ) -> CineloopPipelineOutput | tuple:
         """Make clips; the arguments are told at the class. Raises UsageError where they do not fit each other."""
-        given = (prompt_embeds, prompt_attention_mask, pooled_prompt_embeds)
-        negative = (negative_prompt_embeds, negative_prompt_attention_mask, negative_pooled_prompt_embeds)
-        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
-            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
-        names = callback_on_step_end_tensor_inputs
         # 1. Check inputs
+        names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         prompts = self.check_inputs(
             prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, num_videos_per_prompt, output_type, names
         )
@@ -164,15 +160,10 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
         shape = self._shape(num_frames, height, width, latents)
         clips = prompts * num_videos_per_prompt
         # 2. Encode the prompts
-        encoded = self.encode_prompt(
-            prompt,
-            negative_prompt,
-            self.do_classifier_free_guidance,
-            num_videos_per_prompt,
-            *given,
-            *negative,
-            max_sequence_length=max_sequence_length,
-        )
+        given = (prompt_embeds, prompt_attention_mask, pooled_prompt_embeds)
+        negative = (negative_prompt_embeds, negative_prompt_attention_mask, negative_pooled_prompt_embeds)
+        words = (prompt, negative_prompt, self.do_classifier_free_guidance, num_videos_per_prompt)
+        encoded = self.encode_prompt(*words, *given, *negative, max_sequence_length=max_sequence_length)
         # 3. Prepare the noise and the first frame
         latents = self.prepare_latents(clips, shape, generator, latents)
         first_frame = None if image is None else self.prepare_first_frame(image, clips, prompts, shape)
