@@ -29,7 +29,7 @@ FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "misc", "common"}
 HOMES = {
     "decord": ("v2t.video.decode",),
     "vllm": ("v2t.serve", "v2t.captioners.vllm"),
-    "peft": ("v2t.model.weights",),
+    "peft": ("v2t.model.weights", "t2v.train.lora"),
     "bitsandbytes": ("v2t.model.weights",),
     "diffusers": ("t2v",),
     "open_clip": ("eval.features", "v2t.train.contrastive"),

@@ -30,7 +30,7 @@ from v2t.base.runtime import to_device
 
 # Below this noise level the noisy latents themselves show where the figure is, so a weight by place is known to the
 # network and does not move what it should predict; above it, it would call for figures in every likely place.
-SEEN_SIGMA = 0.6
+SEEN_SIGMA = 0.85
 
 
 @dataclass(frozen=True, kw_only=True)

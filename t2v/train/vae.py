@@ -130,7 +130,8 @@ class VaeStage:
         """The autoencoder, its latent statistics taken over clips of the training split."""
         vae = task.vae
         device = next(vae.parameters()).device
-        total, squares, count = 0.0, 0.0, 0
+        total = squares = torch.zeros((), dtype=torch.float64, device=device)
+        count = 0
         for start in range(0, self.config.statistics_clips, 32):
             frames, _ = solo_clips("train", self.config.eval_seed, start, 32, self.config.size)
             latents = vae.encode(to_video(frames).to(device)).latent_dist.mode().double()  # (n, c, t, h, w)

@@ -141,7 +141,7 @@ class Muon(torch.optim.Muon):
             raise ValueError("Muon moves matrices and kernels, not vectors")
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step; every kernel is seen as a matrix, its momentum keeps the kernel's shape."""
         for group in self.param_groups:
             found: tuple[list, list, list] = ([], [], [])
