@@ -16,6 +16,7 @@ Letters: n clips, T frames, H W size, k values of a code.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import statistics
 import sys
@@ -138,16 +139,17 @@ def quality(vae: AutoencoderKLCineloop, num: int, num_pca: int, size: tuple[int,
     }
 
 
-def seconds_of(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
-    """Median wall time after one warm-up."""
-    times = []
+def seconds_of(run: Callable[[], Any], device: torch.device, repeats: int) -> dict[str, float]:
+    """Medians after one warm-up: wall time, and CPU time of all threads, which other programs cannot change much."""
+    wall, cpu = [], []
     for _ in range(repeats + 1):
-        begun = time.perf_counter()
+        begun = time.perf_counter(), time.process_time()
         run()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times[1:])
+        wall.append(time.perf_counter() - begun[0])
+        cpu.append(time.process_time() - begun[1])
+    return {"wall_s": statistics.median(wall[1:]), "cpu_s": statistics.median(cpu[1:])}
 
 
 def peak_mib(run: Callable[[], Any], device: torch.device) -> float:
@@ -157,7 +159,8 @@ def peak_mib(run: Callable[[], Any], device: torch.device) -> float:
         before = torch.cuda.memory_allocated(device)
         run()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark begins again
+    ctypes.CDLL(None).malloc_trim(0)  # Linux: what was freed goes back, and the high-water mark begins again
+    Path("/proc/self/clear_refs").write_text("5")
     before = _status_kib("VmRSS")
     run()
     return (_status_kib("VmHWM") - before) / 2**10
@@ -169,13 +172,13 @@ def _status_kib(name: str) -> int:
 
 
 @torch.no_grad()
-def speed(vae: AutoencoderKLCineloop, size: tuple[int, int], repeats: int) -> dict[str, float]:
+def speed(vae: AutoencoderKLCineloop, size: tuple[int, int], repeats: int) -> dict[str, Any]:
     """Seconds to encode and to decode one clip."""
     clip = next(clips("seen", 11, 1, size))[0].to(vae.device)
     codes = vae.encode_normalized(clip)
     return {
-        "encode_s": seconds_of(lambda: vae.encode_normalized(clip), vae.device, repeats),
-        "decode_s": seconds_of(lambda: vae.decode_normalized(codes), vae.device, repeats),
+        "encode": seconds_of(lambda: vae.encode_normalized(clip), vae.device, repeats),
+        "decode": seconds_of(lambda: vae.decode_normalized(codes), vae.device, repeats),
     }
 
 
@@ -195,8 +198,7 @@ def chunks(vae: AutoencoderKLCineloop, size: tuple[int, int], length: int) -> li
             ("encode", lambda: vae.encode_normalized(video)),
             ("decode", lambda: vae.decode_normalized(codes)),
         ):
-            row[f"{name}_mib"] = peak_mib(run, vae.device)
-            row[f"{name}_s"] = seconds_of(run, vae.device, 1)
+            row[name] = {"mib": peak_mib(run, vae.device)} | seconds_of(run, vae.device, 1)
         row["difference"] = float((vae.decode_normalized(codes) - expected).abs().max())
         rows.append(row)
     vae.use_framewise_encoding = vae.use_framewise_decoding = False
@@ -228,9 +230,8 @@ def _mse(given: torch.Tensor, video: torch.Tensor) -> float:
     return float(((given - video) / 2).square().mean())
 
 
-def show(report: dict[str, Any]) -> None:
-    """The figures as text."""
-    print(f"{report['model']}, {report['parameters'] / 1e6:.2f} M parameters, {report['device']}")
+def show_quality(report: dict[str, Any]) -> None:
+    """The figures of `quality` as text."""
     print(f"{report['clips']} held-out clips; PCA fitted on {report['pca_clips']} clips; dB [95 % interval]")
     for kind, ours in report["autoencoder"].items():
         cells = [
@@ -245,13 +246,19 @@ def show(report: dict[str, Any]) -> None:
     print(
         f"  normalised latents: means {min(mean):+.3f} to {max(mean):+.3f}, deviations {min(std):.3f} to {max(std):.3f}"
     )
-    print(f"  one clip: encode {report['encode_s']:.3f} s, decode {report['decode_s']:.3f} s")
+
+
+def show_cost(report: dict[str, Any]) -> None:
+    """The figures of `speed`, `chunks` and `tiles` as text."""
+
+    def cell(row: dict[str, Any], name: str) -> str:
+        memory = f" {row[name]['mib']:7.1f} MiB" if "mib" in row[name] else ""
+        return f"{name} {row[name]['wall_s']:.3f} s (CPU {row[name]['cpu_s']:.3f}){memory}"
+
+    print(f"  one clip: {cell(report, 'encode')}, {cell(report, 'decode')}")
     for row in report["long"]:
-        print(
-            f"  {row['frames']:4d} frames, chunk {row['chunk']!s:<5}: encode {row['encode_s']:6.2f} s "
-            f"{row['encode_mib']:7.1f} MiB, decode {row['decode_s']:6.2f} s {row['decode_mib']:7.1f} MiB, "
-            f"largest difference {row['difference']:.1e}"
-        )
+        head = f"  {row['frames']:4d} frames, chunk {row['chunk']!s:<5}"
+        print(f"{head}: {cell(row, 'encode')}, {cell(row, 'decode')}, largest difference {row['difference']:.1e}")
     for row in report["tiles"]:
         beside = f", {row['db_to_whole']:.2f} dB to the whole, at most {row['largest']:.3f}" if "largest" in row else ""
         print(f"  tiles {row['tile']}: {row['db']:.2f} dB{beside}")
@@ -280,13 +287,15 @@ def main() -> None:
         "device": f"{args.device}, {args.threads} threads",
         "arguments": vars(args),
     }
+    print(f"{report['model']}, {report['parameters'] / 1e6:.2f} M parameters, {report['device']}")
     report |= quality(vae, args.num, args.pca, size, args.seed)
+    show_quality(report)
+    sys.stdout.flush()
     report |= speed(vae, size, args.repeats)
     large = (2 * size[0], 2 * size[1])
     report["long"] = [row for length in args.lengths for row in chunks(vae, large, length)]
     report["tiles"] = tiles(vae, large, min(16, args.num), args.seed)
-    show(report)
-    sys.stdout.flush()
+    show_cost(report)
     if args.out:
         args.out.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
 
