@@ -26,7 +26,7 @@ MOST_FIGURES = 2
 MIN_GAIN = 12.0  # pixels a figure must explain
 PLACE_SHARE, PLACE_MARGIN = 0.45, 0.4  # of pixels a place must explain; nats a pixel by which it must lead
 ODD = 0.15  # of `robust`: a pixel differs, and not by noise
-UNREST = 0.08  # share of pixels that may differ from the still picture outside the figures
+UNREST = 0.016  # share of pixels that may differ from the still picture outside the figures
 APART_S = 0.4  # seconds between the starts of two events that make one the first
 MUDDY = 0.03  # muddiness above this is not the renderer's
 COLOR_NAMES = tuple(words.COLORS)
@@ -105,7 +105,7 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     if unrest > UNREST:
         why = {"figure": f"{unrest:.0%} of the picture changes: a moving camera, a cut, or more figures than are read"}
         return ReadBack(place=place, muddiness=muddiness(exact, place_cost, [], 0), certainty=sure, unread=why)
-    read = [_figure(exact, picture, m, p, times_s) for m, p in zip(matches, found, strict=True)]
+    read = [_figure(exact, picture, different, m, p, times_s) for m, p in zip(matches, found, strict=True)]
     figures = tuple(each for each, _ in read)
     colors = [
         c for (verdict, done) in (r[1] for r in read) for c in (verdict.match.color, done.to_color) if c is not None
@@ -192,10 +192,15 @@ def _unrest(different: np.ndarray, found: list[Path], matches: list[list[Match]]
 
 
 def _figure(
-    frames: np.ndarray, picture: np.ndarray, matches: list[Match], found: Path, times_s: np.ndarray
+    frames: np.ndarray,
+    picture: np.ndarray,
+    different: np.ndarray,
+    matches: list[Match],
+    found: Path,
+    times_s: np.ndarray,
 ) -> tuple[FigureRead, tuple[Verdict, Motion]]:
     height, width, _ = picture.shape
-    done = motion(frames, picture, found, matches[0], times_s)
+    done = motion(frames, picture, different, found, matches[0], times_s)
     verdict = settle(frames, picture, matches, found, done)
     match = verdict.match
     known = verdict.share >= SHARE_BAR and verdict.margin >= MARGIN_BAR and verdict.detail >= DETAIL_BAR

@@ -18,6 +18,7 @@ import numpy as np
 
 from v2t.world import vocabulary as words
 from v2t.world.actors import FIXED, figure, posed
+from v2t.world.backdrops import SHIFT
 
 COLORS = np.array(list(words.COLORS.values()), dtype=np.float32)  # (K, C)
 KINDS: tuple[str, ...] = tuple(words.KINDS)
@@ -30,7 +31,6 @@ ROLES: dict[str, tuple[tuple[float, float, float], float]] = {
     **{role: ((float(r), float(g), float(b)), 0.0) for role, (r, g, b) in FIXED.items()},
 }
 OUTLIER = 70.0  # levels: an error much larger counts no more than this
-_FINE = 4  # a template is drawn so many times larger, then averaged
 SHARP, SOFT = (0.35, 0.8)  # pixels: sigma of a template's own blur, for sharp clips and for soft ones
 _FLAPS, _SWINGS = ((0.0, 0.6, 1.2, 1.85, 2.5, 3.1), (0.0, 1.57, 4.71))  # steps that show every pose, nearly
 
@@ -85,26 +85,32 @@ def template(
     angle: float = 0.0,
     spread: float = SHARP,
     plain: bool = False,
+    shift: tuple[float, float] = (0.0, 0.0),
 ) -> Template:
-    """Draw one figure of `scale` pixels a unit, blurred by `spread` pixels; `plain`: all parts in its main colour."""
+    """Draw one figure of `scale` pixels a unit, blurred by `spread` pixels, its centre `shift` (x, y) off the pixel's.
+
+    `plain`: all parts in its main colour.
+    """
     reach = math.ceil(0.68 * scale) + 2
-    side = (2 * reach + 1) * _FINE
-    roles = list(ROLES)  # main comes first
-    label = np.full((side, side), -1, np.int16)
-    shapes = []
+    shapes, roles = [], []
     c, s = math.cos(angle), math.sin(angle)
     for part in figure(KINDS[kind]):
         points = posed(part, np.array([step]))[0] * scale  # (V, 2)
         px, py = points[:, 0] * facing, points[:, 1]
-        turned = np.stack([px * c - py * s, px * s + py * c], axis=1) + reach + 0.5
-        shapes.append((np.rint(turned * _FINE * 16).astype(np.int32), 0 if plain else roles.index(part.role)))
-    cv2.polylines(label, [p for p, _ in shapes], True, roles.index("edge"), _FINE, cv2.LINE_8, 4)
-    for points, role in shapes:
-        cv2.fillPoly(label, [points], role, cv2.LINE_8, 4)
-    # Per role: cover, factor of the colour, fixed part; the last row, which label -1 picks, is no figure.
-    paint = np.array([(1.0, ROLES[r][1], *ROLES[r][0]) for r in roles] + [(0.0,) * 5], np.float32)
-    small = cv2.resize(paint[label], (2 * reach + 1,) * 2, interpolation=cv2.INTER_AREA)  # (h, w, 2 + C)
-    small = cv2.GaussianBlur(small, (5, 5), spread)
+        turned = np.stack([px * c - py * s, px * s + py * c], axis=1) + reach + shift
+        shapes.append(np.rint(turned * (1 << SHIFT)).astype(np.int32))
+        roles.append("main" if plain else part.role)
+    # The renderer's own strokes, once with cover and factor of the colour, once with the fixed part; on black each
+    # comes out times its cover.
+    layers = []
+    for shade in (lambda role: (255.0, 255 * ROLES[role][1], 0.0), lambda role: ROLES[role][0]):
+        canvas = np.zeros((2 * reach + 1, 2 * reach + 1, 3), np.uint8)
+        cv2.polylines(canvas, shapes, True, shade("edge"), 1, cv2.LINE_AA, SHIFT)
+        for points, role in zip(shapes, roles, strict=True):
+            cv2.fillPoly(canvas, [points], shade(role), cv2.LINE_AA, SHIFT)
+        layers.append(canvas)
+    paint = np.dstack([layers[0][..., :2] / 255.0, layers[1]]).astype(np.float32)
+    small = cv2.GaussianBlur(paint, (5, 5), spread)  # (h, w, 2 + C)
     ys, xs = np.nonzero(small[..., 0] > 0.01)
     box = small[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]  # (h, w, 2 + C)
     cx, cy = reach - int(xs.min()), reach - int(ys.min())

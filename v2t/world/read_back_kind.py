@@ -8,19 +8,20 @@ Letters: T frames, H W pixels, C channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from v2t.world import vocabulary as words
 from v2t.world.actors import FIXED
-from v2t.world.read_back_figure import COLORS, KINDS, Look, Match, phases
+from v2t.world.read_back_figure import COLORS, KINDS, Look, Match, phases, template
 from v2t.world.read_back_motion import Motion, Path
 from v2t.world.read_back_place import CAP
 
 SHARE_BAR = 0.45  # of what is to explain in and around the figure, that a kind must explain
-MARGIN_BAR = 0.06  # by which a kind must lead the next one
-DETAIL_BAR = -0.03  # by which its details must help, relative to its plain silhouette
+MARGIN_BAR = 0.1  # by which a kind must lead the next one
+DETAIL_BAR = -0.06  # by which its details must help, relative to its plain silhouette
+COLOR_DOUBT = 0.3  # a colour that leads the next by less is looked at again
 _FAR = 45.0  # levels: a pixel so far from all that could be painted is muddy
 _CANDIDATES = 3  # kinds looked at again in later frames
 
@@ -48,7 +49,8 @@ def settle(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found:
     """
     best_of: dict[int, Match] = {}
     for match in matches:
-        best_of.setdefault(match.kind, match)
+        if np.hypot(match.x - matches[0].x, match.y - matches[0].y) < 0.6 * matches[0].scale:  # not another figure
+            best_of.setdefault(match.kind, match)
     candidates = list(best_of.values())[:_CANDIDATES]
     gains = np.array([m.gain for m in candidates])
     shares = np.array([m.share for m in candidates])
@@ -67,17 +69,30 @@ def settle(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found:
     margin = 1.0 - float(gains[order[1]]) / top if len(candidates) > 1 else 1.0
     first = Look(frames[0], picture)
     plain, *_ = first.fit(match.drawn(plain=True), COLORS[match.color], match.x, match.y, 0)
-    others = [
-        first.fit(match.drawn(), COLORS[k], match.x, match.y, 0)[0] for k in range(len(COLORS)) if k != match.color
-    ]
+    by_color = [first.fit(match.drawn(), color, match.x, match.y, 0)[0] for color in COLORS]
+    if sorted(by_color)[-2] > (1 - COLOR_DOUBT) * by_color[match.color]:
+        by_color = _by_color_closer(first, match, by_color)
+        match = replace(match, color=int(np.argmax(by_color)))
+    color = 1.0 - sorted(by_color)[-2] / max(by_color[match.color], 1e-6)
     return Verdict(
         match=match,
         share=float(shares[order[0]]) / num_seen,
         margin=margin,
         detail=1.0 - plain / max(match.gain, 1e-6),
-        color=1.0 - max(others) / max(match.gain, 1e-6),
+        color=color,
         persists=_persists(found, done, len(phases(match.kind)) > 3),
     )
+
+
+def _by_color_closer(look: Look, match: Match, by_color: list[float]) -> list[float]:
+    """Gains of the likeliest colours again, the figure placed to a third of a pixel; thin parts change with that."""
+    out = [-np.inf] * len(by_color)
+    for color in np.argsort(by_color)[-4:]:
+        for dy in (-1 / 3, 0.0, 1 / 3):
+            for dx in (-1 / 3, 0.0, 1 / 3):
+                drawn = template(match.kind, match.scale, match.facing, 0.0, 0.0, match.spread, False, (dx, dy))
+                out[color] = max(out[color], look.fit(drawn, COLORS[color], match.x, match.y, 1)[0])
+    return out
 
 
 def _later(found: Path, done: Motion, num: int) -> list[int]:

@@ -8,7 +8,7 @@ Letters: T frames, H W pixels, K colours, C channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from v2t.world.read_back_figure import COLORS, KINDS, Look, Match, Template, pha
 
 SPEED_EDGE = 0.205  # frame widths a second: between the fastest slow and the slowest fast
 GROWN, SHRUNK = 1.3, 0.72  # of the scale at the start
-_TRAVEL = 0.06  # of the frame: less is standing
+_TRAVEL = 0.1  # of the frame: less is standing
 _UNSURE = (0.155, 0.285)  # speeds between slow and fast are measured again
 _HOP = 0.09  # of the frame's height: less is no hop
 _HOP_KINDS = 0.23  # between a jump's height and a bounce's
@@ -133,12 +133,15 @@ def color_at(frame: np.ndarray, picture: np.ndarray, match: Match, step: float) 
     return np.einsum("hw,hwc->c", tint, left_over) / max(float((tint**2).sum()), 1e-3)
 
 
-def motion(frames: np.ndarray, picture: np.ndarray, found: Path, match: Match, times_s: np.ndarray) -> Motion:
+def motion(
+    frames: np.ndarray, picture: np.ndarray, different: np.ndarray, found: Path, match: Match, times_s: np.ndarray
+) -> Motion:
     """The action that explains a path and the last frames.
 
     Args:
         frames: float32 (T, H, W, C).
         picture: float32 (H, W, C), the place without the figure.
+        different: (T, H, W), as for `paths`.
         found: the figure's path.
         match: the figure in the first frame.
         times_s: (T,).
@@ -146,8 +149,8 @@ def motion(frames: np.ndarray, picture: np.ndarray, found: Path, match: Match, t
     height, width, _ = picture.shape
     x, y = found.x / width, found.y / height
     going = np.array([np.median(x[-2:]) - np.median(x[:2]), np.median(y[-2:]) - np.median(y[:2])])
-    left = float(found.area[-3:].max() / max(found.area[0], 1e-6))
-    stays = np.abs(going).max() < 2 * _TRAVEL
+    left = _left(different, found, match)
+    stays = np.abs(going).max() < 1.5 * _TRAVEL
     recolor = None if left < _GONE or not stays else _recolor(frames, picture, match, times_s)
     if recolor is not None:
         return recolor
@@ -175,6 +178,16 @@ def motion(frames: np.ndarray, picture: np.ndarray, found: Path, match: Match, t
         when = _half_way(np.sqrt(found.area / max(found.area[0], 1e-6)), times_s, 1.0, scale)
         return Motion(kind=kind, certainty=min(1.0, sure), scale=scale, start_s=when, end_s=when)
     return Motion(kind="still", certainty=1.0 - max(rise, 0.0) / _HOP, scale=scale)
+
+
+def _left(different: np.ndarray, found: Path, match: Match) -> float:
+    """Share of the figure's area that is there in the last frames, within its outline."""
+    areas = []
+    for t in (0, -3, -2, -1):
+        here = replace(match, x=float(found.x[t]), y=float(found.y[t]))
+        drawn, mine, theirs = overlap(here, different.shape[1:])
+        areas.append(float((different[t][theirs] * (drawn.cover[mine] > 0.3)).sum()))
+    return max(areas[1:]) / max(areas[0], 1e-6)
 
 
 def _half_way(track: np.ndarray, times_s: np.ndarray, before: float, after: float) -> float:

@@ -47,10 +47,10 @@ def tables(height: int) -> np.ndarray:
         counts = np.zeros((bands, _BINS**3), np.float32)
         for seed in range(_SEEDS):
             canvas = paint(place, 7919 * seed + number, height, height)[top : top + height]  # (H, 1.4 H, C)
-            # Sharp, and as a soft picture has it: where two colours meet there are others between them.
-            for codes, weight in ((_codes(canvas), 1.0), (_codes(cv2.GaussianBlur(canvas, (0, 0), _SOFT)), 0.5)):
+            for picture, weight in ((canvas, 1.0), *((worn, 0.5) for worn in _worn(canvas))):
+                codes = _codes(picture)
                 for band in range(bands):
-                    rows = codes[band * _BAND : (band + 1) * _BAND]
+                    rows = codes[max(0, band * _BAND - 1) : (band + 1) * _BAND + 1]
                     counts[band] += weight * np.bincount(rows.ravel(), minlength=_BINS**3)
         share = (counts / counts.sum(axis=1, keepdims=True)).reshape(bands, _BINS, _BINS, _BINS)
         for axis in (1, 2, 3):
@@ -58,6 +58,15 @@ def tables(height: int) -> np.ndarray:
         # The root of the share: a rare thing (a flower, the sun) is rare, not impossible.
         out[number] = -np.log(np.sqrt(share) + np.exp(-CAP)).reshape(bands, -1)
     return np.clip(out, 0.0, CAP)
+
+
+def _worn(canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A picture gone soft, and one with half as many colour samples, as in a video file: shades between two others."""
+    height, width = canvas.shape[0] // 2 * 2, canvas.shape[1] // 2 * 2
+    parts = cv2.cvtColor(canvas[:height, :width], cv2.COLOR_RGB2YCrCb)
+    small = cv2.resize(parts[..., 1:], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    parts[..., 1:] = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+    return cv2.GaussianBlur(canvas, (0, 0), _SOFT), cv2.cvtColor(parts, cv2.COLOR_YCrCb2RGB)
 
 
 def _codes(frames: np.ndarray) -> np.ndarray:
