@@ -116,6 +116,9 @@ def test_remarks_are_for_the_starter_alone(starter, folder):
         assert starter.remarks(text) == (), text
     assert "'castle'" in starter.remarks("A red ball in a castle.")[0]
     assert "names no figure" in starter.remarks("On the beach.")[0]
+    assert "not several figures, 'chase'" in starter.remarks("A red dog chases a blue cat in the snow.")[0]
+    assert "several figures" in starter.remarks("Two red dogs run to the left.")[0]
+    assert "'spin'" in starter.remarks("A red box spins slowly on the beach.")[0]
     assert open_generator("dit", model=str(folder)).remarks("A castle.") == ()
 
 

@@ -7,17 +7,12 @@ In: prompts and a `GenerateConfig`. Out: the run folder (see `t2v.generate.folde
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from t2v.generate.folder import RunFolder
 from t2v.generate.gallery import write_gallery
@@ -31,6 +26,7 @@ from v2t.base import config as layers
 from v2t.base import runtime
 from v2t.base.errors import UsageError
 from v2t.base.files import write_atomic
+from v2t.base.stopping import Stopping
 
 _NAMED = 10  # so many differences are told one by one
 
@@ -70,8 +66,8 @@ def run(
         folder.plan(clips)
         _write_papers(out, generator, config)
         if todo:
-            with _stop_on_signals() as stop:
-                Job(folder, generator, config, emit, summary).work(todo, lambda: stop.asked, show_progress)
+            with Stopping() as stop:
+                Job(folder, generator, config, emit, summary).work(todo, stop, show_progress)
         folder.write_tables()
         rows = folder.rows()
         write_gallery(rows, folder.failures(), out / "index.html")
@@ -131,29 +127,3 @@ def _write_papers(out: Path, generator: GeneratorLike, config: GenerateConfig) -
     }
     runtime.write_json(out / "run.json", papers)
     write_atomic(out / "config.yaml", layers.dump(config).encode())
-
-
-@dataclass
-class _Stop:
-    asked: bool = False
-
-
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[_Stop]:
-    """First SIGINT or SIGTERM asks to stop after the batch in hand; the second acts as usual."""
-    stop = _Stop()
-    kept: dict[int, Any] = {}
-
-    def first(number: int, _: Any) -> None:
-        os.write(2, b"\nstopping after the clips in hand; again to quit at once (what is finished is saved)\n")
-        stop.asked = True
-        signal.signal(number, kept[number])
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            kept[number] = signal.signal(number, first)
-    try:
-        yield stop
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

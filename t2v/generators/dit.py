@@ -13,7 +13,10 @@ from typing import Any
 from t2v.generators.pipelines import PipelineGenerator
 from t2v.shape import Shape
 from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.world import vocabulary as words
 from v2t.world.read_text import parse
+from v2t.world.solo import ON_THE_SPOT
+from v2t.world.stated import Stated
 
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 _WORLD = "the bundled generator knows only its cartoon world"
@@ -86,6 +89,8 @@ class Generator(PipelineGenerator):
             said.append(f"OUT_OF_DOMAIN: {_WORLD} and not the words {', '.join(map(repr, strange))}")
         if not stated.actors:
             said.append(f"OUT_OF_DOMAIN: {_WORLD}, and the prompt names no figure of it")
+        elif told := _more_than_taught(stated):
+            said.append(f"OUT_OF_DOMAIN: the bundled generator was taught one figure doing one thing, not {told}")
         return tuple(said)
 
     def _unknown(self, prompt: str) -> list[str]:
@@ -94,3 +99,21 @@ class Generator(PipelineGenerator):
         found = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
         spans = zip(found.input_ids, found.offset_mapping, strict=True)
         return [prompt[start:end].lower() for token, (start, end) in spans if token == tokenizer.unk_token_id]
+
+
+def _more_than_taught(stated: Stated) -> str:
+    """What of the world a prompt asks for that solo scenes do not have; "" for nothing."""
+    more = []
+    if len(stated.actors) > 1 or stated.actors[0].count not in (None, 1):
+        more.append("several figures")
+    if len(stated.events) > 1:
+        more.append("several events")
+    taught = (*words.TRAVEL, *ON_THE_SPOT)
+    more += [f"{event.action!r}" for event in stated.events if event.action not in taught]
+    if len(stated.shots) > 1:
+        more.append("a cut")
+    if any(shot.camera not in (None, "static") for shot in stated.shots):
+        more.append("a moving camera")
+    if stated.style not in (None, "flat"):
+        more.append(f"the style {stated.style!r}")
+    return ", ".join(dict.fromkeys(more))

@@ -20,6 +20,7 @@ from v2t.base.address import is_url
 from v2t.base.errors import ItemError
 from v2t.base.journal import Entry
 from v2t.base.log import Progress, logger, printable, stopwatch
+from v2t.base.stopping import Stopping
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.answers import Answer, Answers
@@ -30,7 +31,6 @@ from v2t.caption.ledger import Record, cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import Part
 from v2t.caption.record import Question
-from v2t.caption.stopping import Stopping
 from v2t.caption.sum_up import join, sum_up
 from v2t.caption.summary import Summary
 from v2t.captioners import CaptionerLike, CaptionOutput, Decoding

@@ -26,6 +26,7 @@ from v2t.base.files import write_atomic
 from v2t.base.lease import LeaseLostError
 from v2t.base.log import logger, printable, stopwatch
 from v2t.base.runtime import PACKAGES, source_commit
+from v2t.base.stopping import Stopping
 from v2t.caption import shards
 from v2t.caption.inputs import Clip, choose, discover
 from v2t.caption.job import Job
@@ -34,7 +35,6 @@ from v2t.caption.outputs import CaptionFolder
 from v2t.caption.plan import ask, make_plan
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.stopping import Stopping
 from v2t.caption.summary import Summary
 from v2t.captioners import CaptionerLike, open_captioner
 
