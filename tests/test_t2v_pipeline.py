@@ -21,6 +21,8 @@ from v2t.base.errors import MissingDependencyError, UsageError
 PROMPTS = ["a red ball", "a large blue cube rolls to the left"]
 WORDS = "a red large blue ball cube rolls to the left".split()
 NEGATIVES = ["blue", ""]
+TOLD = ["prompt_embeds", "prompt_attention_mask", "pooled_prompt_embeds"]
+TOLD += ["negative_" + name for name in TOLD]
 SHAPE = {"height": 16, "width": 32, "num_frames": 9}
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=5e-5)
 
@@ -34,20 +36,9 @@ def pipe():
     torch.manual_seed(0)
     tokenizer = build_tokenizer(dict.fromkeys(WORDS))
     transformer = CineloopTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=4,
-        out_channels=4,
-        text_dim=16,
-        freq_dim=16,
-        ffn_dim=32,
-        num_layers=2,
-        pooled_dim=16,
-        zero_init=False,
-        sample_height=16,
-        sample_width=16,
-        sample_frames=5,
-    )
+        num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=16, freq_dim=16,
+        ffn_dim=32, num_layers=2, pooled_dim=16, zero_init=False, sample_height=16, sample_width=16, sample_frames=5,
+    )  # fmt: skip
     config = CineloopTextConfig(
         vocab_size=len(tokenizer), hidden_size=16, num_layers=1, num_heads=2, initializer_range=1
     )
@@ -131,10 +122,7 @@ def test_a_clip_is_the_same_alone_and_in_any_batch(pipe, latents_of, by_words, w
     images = torch.rand(2, 3, 16, 32)
     told = {"prompt": PROMPTS, "negative_prompt": NEGATIVES}
     if not by_words:
-        names = ("embeds", "attention_mask", "pooled_embeds")
-        names = ["prompt_embeds", "prompt_attention_mask", "pooled_prompt_embeds"]
-        names += ["negative_" + name for name in names]
-        told = dict(zip(names, pipe.encode_prompt(PROMPTS, NEGATIVES), strict=True)) | {"prompt": None}
+        told = dict(zip(TOLD, pipe.encode_prompt(PROMPTS, NEGATIVES), strict=True)) | {"prompt": None}
     image = {"image": images} if with_image else {}
     batch = latents_of(**told, **image, num_videos_per_prompt=2, generator=seeds(10, 11, 12, 13))
     assert batch.shape == (4, 4, 3, 2, 4)
@@ -238,8 +226,7 @@ def test_what_cannot_be_meant_is_refused(pipe, options, complaint):
 
 def test_prompts_encoded_alone_make_the_same_clip_without_a_text_encoder(pipe, latents_of, tmp_path):
     wanted = latents_of(PROMPTS, negative_prompt="blue", num_videos_per_prompt=2, generator=seeds(1, 2, 3, 4))
-    names = ["prompt_embeds", "prompt_attention_mask", "pooled_prompt_embeds"]
-    told = dict(zip([*names, *("negative_" + n for n in names)], pipe.encode_prompt(PROMPTS, "blue"), strict=True))
+    told = dict(zip(TOLD, pipe.encode_prompt(PROMPTS, "blue"), strict=True))
     pipe.text_encoder = pipe.tokenizer = None
     pipe.save_pretrained(tmp_path)
     bare = CineloopPipeline.from_pretrained(tmp_path)
@@ -250,7 +237,7 @@ def test_prompts_encoded_alone_make_the_same_clip_without_a_text_encoder(pipe, l
     with pytest.raises(UsageError, match="no text encoder"):
         bare(PROMPTS)
     with pytest.raises(UsageError, match="no text encoder"):  # guidance needs the negative side too
-        bare(**{name: told[name] for name in names})
+        bare(**{name: told[name] for name in TOLD[:3]})
 
 
 def test_without_guidance_there_is_no_negative_side(pipe):
@@ -282,16 +269,20 @@ def test_a_callback_sees_and_changes_the_tensors_it_asks_for(pipe, latents_of):
 
 
 def test_a_callback_may_turn_guidance_up_and_stop_the_loop(pipe, latents_of):
-    def more(pipeline, step, timestep, tensors):
-        pipeline._guidance_scale += 1.0
-        pipeline._interrupt = step == 1
-        return {}
+    def run(by):
+        def turn(pipeline, step, timestep, tensors):
+            pipeline._guidance_scale += by
+            pipeline._interrupt = step == 1
+            return {}
+
+        calls.clear()
+        made = latents_of(callback_on_step_end=turn, guidance_scale=2.0, generator=seeds(0)[0])
+        assert pipe.guidance_scale == 2.0 + 2 * by and len(calls) == 2
+        return made
 
     calls = []
     pipe.transformer.register_forward_pre_hook(lambda *_: calls.append(1))
-    made = latents_of(callback_on_step_end=more, guidance_scale=2.0, generator=seeds(0)[0])
-    assert pipe.guidance_scale == 4.0 and len(calls) == 2
-    assert (made - latents_of(guidance_scale=2.0, generator=seeds(0)[0])).abs().max() > 1e-3
+    assert (run(1.0) - run(0.0)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -365,12 +356,22 @@ def test_the_starter_is_a_folder_of_the_package(pipe, tmp_path, monkeypatch):
     assert isinstance(starter, CineloopPipeline) and starter.transformer.dtype == torch.bfloat16
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("way", ["enable_model_cpu_offload", "enable_sequential_cpu_offload"])
-def test_offloaded_it_makes_the_same_clip(pipe, way):
+GROUPS = {"onload_device": torch.device("cpu"), "offload_type": "leaf_level"}
+
+
+@pytest.mark.parametrize(
+    ("device", "way", "options"),
+    [
+        ("cpu", "enable_model_cpu_offload", {"device": "cpu"}),  # the hooks and their order, without an accelerator
+        ("cpu", "enable_group_offload", GROUPS),
+        pytest.param("cuda", "enable_model_cpu_offload", {}, marks=pytest.mark.gpu),
+        pytest.param("cuda", "enable_sequential_cpu_offload", {}, marks=pytest.mark.gpu),
+    ],
+)
+def test_offloaded_it_makes_the_same_clip(pipe, device, way, options):
     run = {"num_inference_steps": 2, "image": torch.rand(3, 16, 16), "guidance_scale": 2.0}
-    wanted = pipe.to("cuda")(PROMPTS, generator=seeds(1, 2), **run).frames
-    getattr(pipe.to("cpu"), way)()
+    wanted = pipe.to(device)(PROMPTS, generator=seeds(1, 2), **run).frames
+    getattr(pipe.to("cpu"), way)(**options)
     np.testing.assert_allclose(pipe(PROMPTS, generator=seeds(1, 2), **run).frames, wanted, atol=1e-3)
     assert all(part.device.type in ("cpu", "meta") for part in (pipe.vae, pipe.transformer, pipe.text_encoder))
 
