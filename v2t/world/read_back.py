@@ -24,11 +24,11 @@ from v2t.world.read_back_place import costs, explain, still_picture
 ROWS = 64  # frames are read at this height
 MOST_FIGURES = 2
 MIN_GAIN = 12.0  # pixels a figure must explain
-PLACE_SHARE, PLACE_MARGIN = 0.45, 0.4  # of pixels a place must explain; nats a pixel by which it must lead
+PLACE_SHARE, PLACE_MARGIN = 0.45, 0.2  # of pixels a place must explain; nats a pixel by which it must lead
 ODD = 0.15  # of `robust`: a pixel differs, and not by noise
 UNREST = 0.016  # share of pixels that may differ from the still picture outside the figures
 APART_S = 0.4  # seconds between the starts of two events that make one the first
-MUDDY = 0.03  # muddiness above this is not the renderer's
+MUDDY = 0.04  # 99 of 100 rendered clips are less muddy
 COLOR_NAMES = tuple(words.COLORS)
 
 
@@ -60,7 +60,7 @@ class ReadBack:
 
     `figures` stand by how much of the picture they explain. `relation` is (a, "left of" or "above", b) between two
     figures at the start; `order` the numbers of the two by who acts first, empty where that is together. `muddiness` is
-    the share of pixels that neither the place nor the figures can paint: above `MUDDY` no renderer made them.
+    the share of pixels that neither the place nor the figures can paint: above `MUDDY` hardly any renderer made them.
     """
 
     place: str | None
@@ -149,15 +149,15 @@ def _matches(frames: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, list[
     A figure that looks like the place at first and only later like itself has been taken for the place: it is found in
     the frame where most stands out, and the picture filled in there.
     """
-    matches = refine(Look(frames[0], picture), coarse(frames[0], picture))
-    if matches[0].gain < MIN_GAIN:
+    matches = _hypotheses(frames[0], picture)
+    if not matches:
         key = int(robust(frames - picture).sum(axis=(1, 2)).argmax())
-        later = refine(Look(frames[key], picture), coarse(frames[key], picture))
-        if later[0].gain < MIN_GAIN:
+        later = _hypotheses(frames[key], picture)
+        if not later:
             return picture, []
         picture = without(picture, later[0])
-        matches = refine(Look(frames[0], picture), coarse(frames[0], picture))
-        if matches[0].gain < MIN_GAIN:
+        matches = _hypotheses(frames[0], picture)
+        if not matches:
             return picture, []
     found, rest = [matches], frames[0].copy()
     while len(found) <= MOST_FIGURES:
@@ -171,6 +171,17 @@ def _matches(frames: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, list[
     # What differs in the first frame and belongs to no figure is the place after all: a star, the edge of a roof.
     odd = robust(rest - picture) > ODD
     return np.where(odd[..., None], rest, picture), found
+
+
+def _hypotheses(frame: np.ndarray, picture: np.ndarray) -> list[Match]:
+    """What may stand in a frame, best first; none where nothing stands out that looks like a figure."""
+    for _ in range(2):
+        matches = refine(Look(frame, picture), coarse(frame, picture))
+        if matches[0].gain >= MIN_GAIN:
+            return matches
+        frame = frame.copy()
+        _erase(frame, picture, matches[0])  # no figure: a wrong spot of the picture; is there one beside it?
+    return []
 
 
 def _erase(frame: np.ndarray, picture: np.ndarray, match: Match) -> None:

@@ -140,7 +140,7 @@ class _Bank:
 
 def _padded(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the coarse canvas: room beyond the frame, so that what sticks out does not wrap around."""
-    return height // 2 + height // 8, width // 2 + height // 4
+    return height // 2 + height // 16, width // 2 + height // 8
 
 
 def _halved(image: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
