@@ -113,7 +113,7 @@ def test_fresh_blocks_are_the_identity_and_the_output_is_zero():
     tokens, text = torch.randn(2, 36, 24), torch.randn(2, 7, 24)
     _, modulation, _ = model.condition_embedder(given["timestep"], given["encoder_hidden_states"], None)
     for block in model.blocks:
-        assert torch.equal(block(tokens, text, modulation, model.rope(GRID)), tokens)
+        assert torch.equal(block(tokens, text, modulation, torch.complex(*model.rope(GRID))), tokens)
     assert CineloopTransformer3DModel(**TINY, zero_init=False)(**given).sample.abs().max() > 0.01
 
 

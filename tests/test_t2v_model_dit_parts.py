@@ -34,10 +34,10 @@ def test_axes_may_be_split_otherwise():
 
 
 def test_rotation_keeps_lengths_and_knows_only_differences():
-    cos, sin = RotaryEmbedding3D(12)((4, 4, 4))
+    turns = torch.complex(*RotaryEmbedding3D(12)((4, 4, 4)))
     torch.manual_seed(0)
     query, key = torch.randn(2, 1, 1, 1, 12).expand(2, 1, 64, 1, 12)
-    query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+    query, key = rotate(query, turns), rotate(key, turns)
     torch.testing.assert_close(query.norm(dim=-1), query.norm(dim=-1)[:, :1].expand(1, 64, 1))
     scores = torch.einsum("bqhd,bkhd->bqk", query, key)[0].view(4, 4, 4, 4, 4, 4)
     torch.testing.assert_close(scores[0, 1, 2, 1, 3, 2], scores[2, 0, 1, 3, 2, 1], atol=1e-5, rtol=1e-5)
@@ -65,11 +65,11 @@ def test_attention_in_groups_equals_full_attention_under_a_mask(kind, index):
     attention, rope = CineloopAttention(24, 2, 1e-6), RotaryEmbedding3D(12)
     x = torch.randn(2, 60, 24)
     groups = token_groups(kind, grid, window, index)
-    grouped = attention(groups.split(x), None, groups.mask(2, x.device), rope(groups.window))
+    grouped = attention(groups.split(x), None, groups.mask(2, x.device), torch.complex(*rope(groups.window)))
     place = torch.cartesian_prod(*(torch.arange(n) for n in grid))  # (N, 3)
     box = (place + torch.tensor(groups.shift)) // torch.tensor(groups.window)
     together = (box[:, None] == box[None]).all(-1)  # (N, N)
-    full = attention(x, None, together[None, None], rope(grid))
+    full = attention(x, None, together[None, None], torch.complex(*rope(grid)))
     torch.testing.assert_close(groups.merge(grouped), full, atol=1e-5, rtol=1e-5)
     assert not together.all()
 

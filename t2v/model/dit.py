@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from t2v.model.attention import ATTENTION_KINDS, TokenGroups, token_groups
 from t2v.model.dit_blocks import CineloopConditionEmbedding, CineloopTransformerBlock
-from t2v.model.norms import LayerNorm, modulated_norm
+from t2v.model.norms import LayerNorm, modulated_norm, modulation_dtype
 from t2v.model.rotary import RotaryEmbedding3D
 
 
@@ -176,7 +176,8 @@ class CineloopTransformer3DModel(
             x = self._run_blocks(x, text, modulation, grid, mask, image)
             temb = temb[:, None] if temb.ndim == 2 else temb  # (B, 1 or N, D)
             shift, scale = (self.scale_shift_table + temb[:, :, None].float()).unbind(2)  # (B, 1 or N, D)
-            x = self.proj_out(modulated_norm(self.norm_out, x, shift.to(x.device), scale.to(x.device)))
+            where = {"device": x.device, "dtype": modulation_dtype(x)}
+            x = self.proj_out(modulated_norm(self.norm_out, x, shift.to(**where), scale.to(**where)))
         finally:
             if lora_scale != 1.0:
                 unscale_lora_layers(self, lora_scale)
@@ -203,9 +204,7 @@ class CineloopTransformer3DModel(
                 x = block(*inputs)
         return x
 
-    def _layouts(
-        self, grid: tuple[int, int, int], x: Tensor
-    ) -> list[tuple[TokenGroups, Tensor | None, tuple[Tensor, Tensor]]]:
+    def _layouts(self, grid: tuple[int, int, int], x: Tensor) -> list[tuple[TokenGroups, Tensor | None, Tensor]]:
         """Groups, padding mask and rotary tables of the blocks, which repeat after one or two.
 
         Rotary attention knows only differences of place, so the tables of one group serve all.
@@ -214,7 +213,8 @@ class CineloopTransformer3DModel(
         layouts = []
         for index in range(kinds):
             groups = token_groups(self.config.attention, grid, self.config.attention_window, index)
-            layouts.append((groups, groups.mask(x.shape[0], x.device), self.rope(groups.window, x.device)))
+            turns = torch.complex(*self.rope(groups.window, x.device))  # (1, S, 1, d/2)
+            layouts.append((groups, groups.mask(x.shape[0], x.device), turns))
         return layouts
 
     def _unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:

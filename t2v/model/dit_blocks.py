@@ -13,7 +13,7 @@ from diffusers.models.embeddings import PixArtAlphaTextProjection, TimestepEmbed
 from torch import Tensor, nn
 
 from t2v.model.attention import CineloopAttention, TokenGroups
-from t2v.model.norms import LayerNorm, gated_sum, modulated_norm
+from t2v.model.norms import LayerNorm, gated_sum, modulated_norm, modulation_dtype
 
 
 class CineloopConditionEmbedding(nn.Module):
@@ -86,7 +86,7 @@ class CineloopTransformerBlock(nn.Module):
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
         temb: Tensor,
-        rotary_emb: tuple[Tensor, Tensor],
+        rotary_emb: Tensor,
         groups: TokenGroups | None = None,
         group_mask: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
@@ -97,7 +97,7 @@ class CineloopTransformerBlock(nn.Module):
         `groups` says which tokens see each other (all, if None), `group_mask` (B * G, 1, 1, S) which are no padding;
         the image is (B, I, D).
         """
-        temb = self.scale_shift_table + temb.float()  # (B[, N], 6, D)
+        temb = (self.scale_shift_table + temb.float()).to(modulation_dtype(hidden_states))  # (B[, N], 6, D)
         parts = temb.unbind(-2) if temb.ndim == 4 else temb.split(1, dim=1)  # six of (B, 1 or N, D)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = parts
 

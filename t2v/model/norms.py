@@ -57,15 +57,16 @@ class _RMSNormFunction(torch.autograd.Function):
         return (grad * weight).addcmul_(normal, mean, value=-1).mul_(rstd).to(x.dtype), weight_grad, None
 
 
+def modulation_dtype(x: Tensor) -> torch.dtype:
+    """The precision in which tokens `x` are scaled, shifted and gated."""
+    return x.dtype if x.device.type == "cpu" else torch.float32
+
+
 def modulated_norm(norm: LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm, then scaled by 1 + `scale` and shifted: x (B, N, D), the others (B, 1 or N, D) float32."""
-    if x.device.type == "cpu":
-        return torch.addcmul(shift.to(x.dtype), norm(x), (1 + scale).to(x.dtype))
-    return (norm(x.float()) * (1 + scale) + shift).type_as(x)
+    """Layer norm, times 1 + `scale`, plus `shift`: x (B, N, D), the others (B, 1 or N, D) in `modulation_dtype`."""
+    return torch.addcmul(shift, norm(x.to(shift.dtype)), 1 + scale).type_as(x)
 
 
 def gated_sum(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
-    """Residual sum x + update * gate: x and update (B, N, D), gate (B, 1 or N, D) float32."""
-    if x.device.type == "cpu":
-        return x + update.to(x.dtype) * gate.to(x.dtype)
-    return (x.float() + update.float() * gate).type_as(x)
+    """Residual sum x + update * gate: x and update (B, N, D), gate (B, 1 or N, D) in `modulation_dtype`."""
+    return (x.to(gate.dtype) + update.to(gate.dtype) * gate).type_as(x)

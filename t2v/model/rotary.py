@@ -47,10 +47,10 @@ class RotaryEmbedding3D(nn.Module):
         return cos, sin
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn neighbouring channel pairs of `x` (B, N, H, d) by the angles given as `cos`, `sin` (1, N, 1, d/2).
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn neighbouring channel pairs of `x` (B, N, H, d) by `turns` = cos + i sin (1, N, 1, d/2), complex.
 
     A pair is a complex number: one product instead of four on strided halves.
     """
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (B, N, H, d/2)
-    return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).type_as(x)  # (B, N, H, d)
+    return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)  # (B, N, H, d)
