@@ -356,14 +356,11 @@ def test_the_starter_is_a_folder_of_the_package(pipe, tmp_path, monkeypatch):
     assert isinstance(starter, CineloopPipeline) and starter.transformer.dtype == torch.bfloat16
 
 
-GROUPS = {"onload_device": torch.device("cpu"), "offload_type": "leaf_level"}
-
-
 @pytest.mark.parametrize(
     ("device", "way", "options"),
     [
         ("cpu", "enable_model_cpu_offload", {"device": "cpu"}),  # the hooks and their order, without an accelerator
-        ("cpu", "enable_group_offload", GROUPS),
+        ("cpu", "enable_group_offload", {"onload_device": torch.device("cpu"), "offload_type": "leaf_level"}),
         pytest.param("cuda", "enable_model_cpu_offload", {}, marks=pytest.mark.gpu),
         pytest.param("cuda", "enable_sequential_cpu_offload", {}, marks=pytest.mark.gpu),
     ],
