@@ -200,6 +200,19 @@ def test_a_moving_camera_is_left_unread():
         assert read.place == "meadow" and not read.figures and "camera" in read.unread["figure"]
 
 
+def test_another_style_is_left_unread():
+    for style in ("outline", "pencil", "pixel"):
+        read = read_back(clip(replace(CAR, style=style)), TIMES_S)
+        assert all(figure.kind in (None, "car") for figure in read.figures)
+        assert read.place in (None, "meadow")
+
+
+def test_a_figure_that_comes_later_is_neither_read_nor_counted():
+    later = Event(actor=0, action="appear", start_s=0.6, end_s=1.2)
+    read = read_back(clip(replace(CAR, events=(later,))), TIMES_S)
+    assert (read.figures, read.num_figures) == ((), None) and "first frame" in read.unread["figure"]
+
+
 def two(a: dict, b: dict, events: tuple[Event, ...]) -> Scene:
     actors = tuple(Actor(**({"size": "medium"} | each)) for each in (a, b))
     return replace(CAR, actors=actors, events=events)

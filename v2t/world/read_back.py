@@ -24,7 +24,7 @@ from v2t.world.read_back_place import costs, explain, still_picture
 ROWS = 64  # frames are read at this height
 MOST_FIGURES = 2
 MIN_GAIN = 12.0  # pixels a figure must explain
-PLACE_SHARE, PLACE_MARGIN = 0.45, 0.2  # of pixels a place must explain; nats a pixel by which it must lead
+PLACE_COST, PLACE_SHARE, PLACE_MARGIN = 3.5, 0.55, 0.2  # nats a pixel at most; of pixels explained; nats of lead
 ODD = 0.15  # of `robust`: a pixel differs, and not by noise
 UNREST = 0.016  # share of pixels that may differ from the still picture outside the figures
 APART_S = 0.4  # seconds between the starts of two events that make one the first
@@ -89,7 +89,7 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     order = np.argsort(cost)
     number = int(order[0])
     margin = float(cost[order[1]] - cost[number])
-    if share[number] < PLACE_SHARE or margin < PLACE_MARGIN:
+    if cost[number] > PLACE_COST or share[number] < PLACE_SHARE or margin < PLACE_MARGIN:
         nowhere = "no place of the world explains the picture"
         return ReadBack(place=None, unread={"place": nowhere, "figure": nowhere})
     place, sure = words.PLACES[number], {"place": min(1.0, margin / 2.0)}
@@ -97,8 +97,10 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     exact = frames.astype(np.float32)
     picture, matches = _matches(exact, still_picture(exact, place_cost))
     if not matches:
-        mud, why = muddiness(exact, place_cost, [], None), {"figure": "nothing stands out from the place"}
-        return ReadBack(place=place, num_figures=0, muddiness=mud, certainty=sure, unread=why)
+        late = float((robust(exact - exact[0]) > ODD).sum(axis=(1, 2)).max()) > MIN_GAIN
+        why = {"figure": f"nothing stands out from the place{' in the first frame' if late else ''}"}
+        mud = muddiness(exact, place_cost, [], None)
+        return ReadBack(place=place, num_figures=None if late else 0, muddiness=mud, certainty=sure, unread=why)
     different = _different(exact, picture)
     found = paths(different, [m[0] for m in matches])
     unrest = _unrest(different, found, matches)
