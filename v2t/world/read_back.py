@@ -97,7 +97,8 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     exact = frames.astype(np.float32)
     picture, matches = _matches(exact, still_picture(exact, place_cost))
     if not matches:
-        late = float((robust(exact - exact[0]) > ODD).sum(axis=(1, 2)).max()) > MIN_GAIN
+        smooth = np.stack([cv2.blur(frame, (3, 3)) for frame in exact])
+        late = float((robust(smooth - smooth[0]) > ODD).sum(axis=(1, 2)).max()) > MIN_GAIN
         why = {"figure": f"nothing stands out from the place{' in the first frame' if late else ''}"}
         mud = muddiness(exact, place_cost, [], None)
         return ReadBack(place=place, num_figures=None if late else 0, muddiness=mud, certainty=sure, unread=why)
