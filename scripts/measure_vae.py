@@ -16,17 +16,19 @@ Letters: n clips, T frames, H W size, k values of a code.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import statistics
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from eval.stats import bootstrap
 from t2v.data.world import TIMES_S, solo_clips, to_video
@@ -152,23 +154,37 @@ def seconds_of(run: Callable[[], Any], device: torch.device, repeats: int) -> di
     return {"wall_s": statistics.median(wall[1:]), "cpu_s": statistics.median(cpu[1:])}
 
 
-def peak_mib(run: Callable[[], Any], device: torch.device) -> float:
-    """MiB at the highest point of `run`, above what was held before: resident memory, or the GPU allocator's."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    ctypes.CDLL(None).malloc_trim(0)  # Linux: what was freed goes back, and the high-water mark begins again
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status_kib("VmRSS")
-    run()
-    return (_status_kib("VmHWM") - before) / 2**10
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors made inside that are alive, and the most there were (kernels' scratch is not)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        storages = [x.untyped_storage() for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
+        given = {x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+        for storage in storages:
+            place, size = storage.data_ptr(), storage.nbytes()
+            if size and place not in self._known and place not in given:  # else a view, or changed in place
+                self._known.add(place)
+                self.now += size
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._freed, place, size)
+        return out
+
+    def _freed(self, place: int, size: int) -> None:
+        self._known.discard(place)
+        self.now -= size
 
 
-def _status_kib(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+def peak_mib(run: Callable[[], torch.Tensor]) -> float:
+    """MiB of tensors at the highest point of `run`, beyond what it gives."""
+    with LiveBytes() as live:
+        size = run().nbytes
+    return (live.peak - size) / 2**20
 
 
 @torch.no_grad()
@@ -198,7 +214,7 @@ def chunks(vae: AutoencoderKLCineloop, size: tuple[int, int], length: int) -> li
             ("encode", lambda: vae.encode_normalized(video)),
             ("decode", lambda: vae.decode_normalized(codes)),
         ):
-            row[name] = {"mib": peak_mib(run, vae.device)} | seconds_of(run, vae.device, 1)
+            row[name] = {"mib": peak_mib(run)} | seconds_of(run, vae.device, 1)
         row["difference"] = float((vae.decode_normalized(codes) - expected).abs().max())
         rows.append(row)
     vae.use_framewise_encoding = vae.use_framewise_decoding = False

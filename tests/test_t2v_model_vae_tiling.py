@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
+import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.model.vae_layers import CausalConv3d, FrameCache
@@ -81,43 +81,38 @@ def test_gradients_flow_through_chunks():
         close(a, b)
 
 
-class LiveBytes(TorchDispatchMode):
-    """The most bytes that tensors made inside were alive at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.known: set[int] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if isinstance(out, torch.Tensor):
-            storage = out.untyped_storage()
-            key, size = storage.data_ptr(), storage.nbytes()
-            if size and key not in self.known and all(key != _pointer(arg) for arg in args):
-                self.known.add(key)
-                self.now += size
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._freed, key, size)
-        return out
-
-    def _freed(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.now -= size
+@pytest.fixture(scope="module")
+def live_bytes():
+    """The counter of `scripts/measure_vae.py`."""
+    path = Path(__file__).resolve().parents[1] / "scripts/measure_vae.py"
+    spec = importlib.util.spec_from_file_location("measure_vae", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.LiveBytes
 
 
-def _pointer(value: object) -> int:
-    return value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) else -1
+def test_the_counter_of_bytes_counts(live_bytes):
+    kept = torch.zeros(1000)
+    with live_bytes() as live:
+        a = kept + 1  # 4000 bytes
+        b = a.view(10, 100).t()  # none
+        c = (b * 2).sum()  # 4000 more, and 4 while those are there
+        a += 1  # none
+        del a, b
+        d = torch.cat([kept, kept]).double()  # 8000, then 16000 more
+    assert live.peak == 4 + 8000 + 16000
+    assert live.now == 4 + 16000
+    assert (c.numel(), d.numel()) == (1, 2000)
 
 
 @torch.no_grad()
-def test_memory_of_chunks_does_not_grow_with_the_length():
+def test_memory_of_chunks_does_not_grow_with_the_length(live_bytes):
     def beyond_the_result(model, latent_frames):
         z = torch.randn(1, 4, latent_frames, 2, 2)
         x = video(1, 4 * latent_frames - 3, 16, 16)
         peaks = []
         for run in (lambda: model.decode(z).sample, lambda: parameters_of(model, x)):
-            with LiveBytes() as live:
+            with live_bytes() as live:
                 result = run()
             peaks.append(live.peak - result.untyped_storage().nbytes())
         return peaks

@@ -180,7 +180,9 @@ class AutoencoderKLCineloop(ModelMixin, AutoencoderMixin, ConfigMixin):
         """The video (B, 3, T, H, W), clamped to [-1, 1], of latents as `encode_normalized` gives them."""
         self._check_latents(latents)
         mean, std = self._statistics(latents.device)
-        return self.decode((latents * std + mean).to(self.dtype)).sample.clamp(-1, 1)
+        return self.decode((latents * std + mean).to(self.dtype)).sample.clamp_(
+            -1, 1
+        )  # in place: a long video is large
 
     def forward(
         self,
