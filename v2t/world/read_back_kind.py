@@ -19,8 +19,8 @@ from v2t.world.read_back_motion import Motion, Path
 from v2t.world.read_back_place import CAP
 
 SHARE_BAR = 0.45  # of what is to explain in and around the figure, that a kind must explain
-MARGIN_BAR = 0.1  # by which a kind must lead the next one
-DETAIL_BAR = -0.06  # by which its details must help, relative to its plain silhouette
+MARGIN_BAR = 0.15  # by which a kind must lead the next one
+DETAIL_BAR = -0.02  # by which its details must help, relative to its plain silhouette
 COLOR_DOUBT = 0.3  # a colour that leads the next by less is looked at again
 _FAR = 45.0  # levels: a pixel so far from all that could be painted is muddy
 _CANDIDATES = 3  # kinds looked at again in later frames
