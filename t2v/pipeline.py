@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import PIL.Image
 import torch
@@ -51,7 +52,7 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
     """Text to video, and image to video where the first frame is given.
 
     `CineloopPipeline.from_pretrained(folder)` loads one; so does `DiffusionPipeline.from_pretrained(folder)` after
-    `import t2v`. No remote code.
+    `import t2v.pipeline`. No remote code.
 
     Args:
         vae, transformer: see their classes.
@@ -252,6 +253,10 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
         """Latents (B, C, t, h, w) to frames of the asked type."""
         video = self.vae.decode_normalized(latents.to(self.vae.dtype)).float()  # (B, 3, T, H, W)
         return self.video_processor.postprocess_video(video, output_type=output_type)
+
+
+# diffusers looks for the class a folder names among its own names alone, so it is given this one.
+diffusers.CineloopPipeline = CineloopPipeline
 
 
 def load_starter(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> CineloopPipeline:

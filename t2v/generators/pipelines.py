@@ -153,6 +153,8 @@ class PipelineGenerator(ABC):
         import torch
         import transformers
 
+        import t2v.pipeline  # noqa: F401  a folder may be one of ours
+
         for library in (diffusers, transformers):  # their bars would stand beside ours
             library.utils.logging.disable_progress_bar()
         try:
