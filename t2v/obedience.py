@@ -25,6 +25,7 @@ from v2t.world import vocabulary as words
 from v2t.world.read_back import FigureRead, ReadBack, read_back
 from v2t.world.read_text import parse
 
+CHANCE_PROMPTS = 8  # of others that each clip is held to
 FACTORS: tuple[str, ...] = ("place", "color", "kind", "size", "action", "direction", "speed", "to_color")
 
 
@@ -154,9 +155,9 @@ def motion_of(action: str) -> str:
 
 
 def chance(reads: Sequence[ReadBack], wants: Sequence[Asked]) -> list[Verdict]:
-    """Verdicts of each clip against the prompt of another, half the list away: the share that luck gets."""
-    shift = max(1, len(wants) // 2)
-    return [compare(read, wants[(i + shift) % len(wants)]) for i, read in enumerate(reads)]
+    """Verdicts of each clip against the prompts of the next few: the share that luck gets."""
+    shifts = range(1, min(CHANCE_PROMPTS, len(wants) - 1) + 1)
+    return [compare(read, wants[(i + shift) % len(wants)]) for shift in shifts for i, read in enumerate(reads)]
 
 
 def wilson(right: int, num: int, z: float = 1.959964) -> tuple[float, float]:
