@@ -141,12 +141,12 @@ def test_masked_text_never_matters_and_padding_changes_nothing():
     mask[1, 4:] = False
     other = {**given, "encoder_hidden_states": given["encoder_hidden_states"].clone()}
     other["encoder_hidden_states"][1, 4:] = 50.0
+    for is_plain in (False, True):  # the fused attention, and the plain one that is for training in bfloat16
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_plain):
+            ours = model(**given, encoder_attention_mask=mask).sample
+            assert torch.equal(model(**other, encoder_attention_mask=mask).sample, ours)
+            assert not torch.allclose(model(**other).sample, ours, atol=1e-3)
     with torch.no_grad():
-        for dtype in (torch.float32, torch.bfloat16):  # the fused and the plain attention
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-                ours = model(**given, encoder_attention_mask=mask).sample
-                assert torch.equal(model(**other, encoder_attention_mask=mask).sample, ours)
-                assert not torch.allclose(model(**other).sample, ours, atol=1e-3)
         whole = model(**given, encoder_attention_mask=mask).sample
         short = {"encoder_hidden_states": given["encoder_hidden_states"][1:, :4]}
         alone = model(given["hidden_states"][1:], given["timestep"][1:], **short).sample
@@ -203,6 +203,15 @@ def test_factorised_blocks_look_at_one_frame_then_at_one_place(block, seen):
     assert torch.equal(reached, expected)
 
 
+@pytest.mark.parametrize(("num_layers", "frames", "places"), [(1, 1, 12), (2, 3, 12)])
+def test_factorised_blocks_take_turns(num_layers, frames, places):
+    model, given = tiny(attention="factorised", num_layers=num_layers), inputs(batch=1)
+    given["hidden_states"].requires_grad_()
+    model(**given).sample[0, :, 0, 0, 0].sum().backward()
+    reached = given["hidden_states"].grad[0].abs().sum(0)[:, ::2, ::2] > 0  # (3, 4, 3), one place of each patch
+    assert reached.flatten(1).sum(1).tolist() == [places] * frames + [0] * (3 - frames)
+
+
 def test_a_window_as_large_as_the_clip_is_full_attention():
     full, windowed = tiny(), tiny(attention="windowed", attention_window=(9, 9, 9))
     narrow = tiny(attention="windowed", attention_window=(2, 2, 2))
@@ -232,7 +241,7 @@ def test_processors_are_listed_replaced_and_called():
 
 def test_backends_agree():
     model = tiny()
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
         chosen = model(**inputs()).sample
         model.set_attention_backend("native")
         native = model(**inputs()).sample
