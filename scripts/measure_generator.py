@@ -304,7 +304,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--train", type=int, default=5000, help="training clips looked through; 0 leaves this out")
-    parser.add_argument("--train-seed", type=int, default=0, help="seed of the training stream")
+    parser.add_argument("--train-seed", type=int, default=1, help="seed of the training stream")
     parser.add_argument("--diversity", type=int, default=8, help="prompts of 16 seeds; 0 leaves this out")
     parser.add_argument("-o", "--output", type=Path, help="JSON")
     args = parser.parse_args()

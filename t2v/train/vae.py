@@ -140,7 +140,7 @@ class VaeStage:
             count += latents.numel() // latents.shape[1]
         mean = total / count
         std = (squares / count - mean.square()).sqrt()
-        vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
+        vae.set_latents_statistics(mean.tolist(), std.tolist())
         vae.save_pretrained(folder)
 
 
