@@ -50,6 +50,12 @@ def put(source: Path) -> tuple[float, int]:
     if STARTER.exists():
         shutil.rmtree(STARTER)
     pipeline.save_pretrained(STARTER)
+    for path in STARTER.rglob("*"):
+        if path.suffix == ".json":  # where it was trained is nobody's business
+            kept = {k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if k != "_name_or_path"}
+            path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if path.is_file():
+            path.chmod(0o644)
     size = sum(path.stat().st_size for path in STARTER.rglob("*.safetensors")) / 1e6
     if size > LIMIT_MB:
         raise SystemExit(f"the weights are {size:.1f} MB, the package carries {LIMIT_MB:.0f}")
