@@ -25,6 +25,7 @@ from t2v.model.text import CineloopTextConfig, CineloopTextModel, build_tokenize
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.train.held_out import flow_loss_grid
 from t2v.train.watch import obedience
+from v2t.base.errors import UsageError
 from v2t.base.recipe import StageConfig
 from v2t.base.runtime import to_device
 
@@ -146,6 +147,14 @@ class DitStage:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.terms = {"flow": 1.0} | ({"state": config.state_weight} if config.state_weight else {})
+        for name, file in (("vae", "config.json"), ("init", "model_index.json")):
+            folder = getattr(config, name)
+            if folder is not None and not (folder / file).is_file():
+                raise UsageError(
+                    f"{name}: {folder} has no {file}",
+                    hint="train it first (configs/t2v), or begin from the starter: "
+                    "--set vae=t2v/starter/vae --set init=t2v/starter",
+                )
         self.vae = AutoencoderKLCineloop.from_pretrained(config.vae).eval()
         self.tokenizer = self._tokenizer()
 
