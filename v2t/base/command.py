@@ -1,13 +1,18 @@
-"""What stands around every command: errors become exit codes and one plain line on stderr.
+"""What stands around every command: verbs are files, errors become exit codes and one plain line on stderr.
 
-In: the command's work as a function. Out: its exit code (see `v2t.base.errors`). Nothing heavy is imported here.
+In: the command's work as a function, or the command line and the verbs of a package. Out: the exit code (see
+`v2t.base.errors`). Nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_UNEXPECTED, CineloopError
 
@@ -34,6 +39,77 @@ def guarded(work: Callable[[], int], *, traceback: bool) -> int:
             raise
         _say(f"error UNEXPECTED: {type(error).__name__}: {error} (run again with -v for the traceback)")
         return EXIT_UNEXPECTED
+
+
+def main(prog: str, description: str, verbs: Sequence[str], argv: Sequence[str] | None) -> int:
+    """Run the verb that `argv` names, a file of `PROG.commands`; returns the exit code."""
+    args = _parser(prog, description, verbs).parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # texts and JSON, whatever the locale
+    verb = importlib.import_module(f"{prog}.commands.{args.command}")
+    return guarded(lambda: int(verb.run(args)), traceback=bool(getattr(args, "verbose", 0)))
+
+
+def _parser(prog: str, description: str, verbs: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog="Exit codes: 0 done, 1 unexpected, 2 usage, 3 finished with failed items, 4 nothing matched, "
+        "5 environment, 7 refused by policy, 130 interrupted.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in verbs:
+        module = importlib.import_module(f"{prog}.commands.{name}")
+        verb = subparsers.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.SUMMARY,
+            epilog=f"examples:\n{module.EXAMPLES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(verb)
+        noise = verb.add_mutually_exclusive_group()
+        noise.add_argument("-v", "--verbose", action="count", default=0, help="more messages; tracebacks")
+        noise.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")
+    return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        from importlib import metadata
+
+        print(f"cineloop {metadata.version('cineloop')}")
+        parser.exit()
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb `train` of both packages takes."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the recipe, a YAML file (see configs/)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
+    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="run folder, instead of the recipe's")
+    parser.add_argument("--plan", action="store_true", help="print parameters, memory, FLOPs and time; train nothing")
+    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a run")
+    parser.add_argument("--json", action="store_true", help="with --plan: JSON on stdout")
+
+
+def run_training(run: Callable[..., int], args: argparse.Namespace) -> int:
+    """Call a package's `train.run` with the arguments of its verb; returns the exit code."""
+    from v2t.base import log
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    return run(
+        args.config,
+        sets=args.set,
+        out=args.out,
+        plan=args.plan,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        as_json=args.json,
+    )
 
 
 def _say(text: str) -> None:
