@@ -1,4 +1,10 @@
 """Text to video: the bundled generator and the drivers for big ones. Layers: eval -> t2v -> v2t, never back.
 
-`import t2v.pipeline` makes the classes known to diffusers; this file stays empty so that commands start fast.
+`import t2v.pipeline` makes the classes known to diffusers; this file stays light so that commands start fast.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+
+STARTER = Path(__file__).resolve().parent / "starter"  # the weights that come with the package

@@ -14,7 +14,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -29,6 +28,7 @@ from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from t2v import STARTER
 from t2v.flow import GuidanceConfig, guided, inference_sigmas
 from t2v.lora import LoraLoader
 from t2v.model.dit import CineloopTransformer3DModel
@@ -37,8 +37,6 @@ from t2v.model.vae import AutoencoderKLCineloop
 from t2v.pipeline_inputs import PipelineInputs
 from t2v.sampling import set_sigmas, sigma_at
 from v2t.base.errors import MissingDependencyError, UsageError
-
-STARTER = Path(__file__).resolve().parent / "starter"
 
 
 @dataclass

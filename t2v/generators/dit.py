@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from t2v import STARTER
 from t2v.generators.pipelines import PipelineGenerator
 from t2v.shape import Shape
 from v2t.base.errors import MissingDependencyError, UsageError
@@ -18,7 +19,6 @@ from v2t.world.read_text import parse
 from v2t.world.solo import ON_THE_SPOT
 from v2t.world.stated import Stated
 
-STARTER = Path(__file__).resolve().parent.parent / "starter"
 _WORLD = "the bundled generator knows only its cartoon world"
 
 
