@@ -1,19 +1,32 @@
-"""What every metric gives back, and how a metric is found.
+"""What every metric is, what it gives back, and how it is found.
 
-In: the name of a file of `eval/metrics`. Out: its class `Metric`, with the attributes `name`, `level` (clip, set or
-text), `needs` (what a row must bring), `higher_is_better`, `value_range`, and the methods `update(...)` and
-`compute() -> MetricResult` (design: contracts).
+In: samples. Out: a `MetricResult`. A metric is a file of `eval/metrics` with a class `Metric(BaseMetric)`. It works in
+two steps: `measure` looks at one sample alone and gives its evidence (numbers, token counts, a feature vector);
+`summarise` makes the figures of a set from all evidence. So a clip's evidence can be kept by content and by the
+metric's fingerprint, made in any order and by any number of workers, and a rescoring repeats the second step alone.
+`update`, `compute` and `reset` are those of torchmetrics, for training loops.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import platform
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
+from eval.sample import Sample
+from eval.stats import mean_interval
+from v2t.base.config import from_dict, to_dict
+from v2t.base.errors import ItemError, NothingMatchedError
 from v2t.base.plugin import choices, load
+
+Evidence = dict[str, Any]  # JSON values and numpy arrays
+LEVELS = ("text", "clip", "set")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +39,26 @@ class Figure:
     n: int
     detail: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(number) for number in (self.value, self.low, self.high)):
+            raise ValueError(f"a figure must be finite, got {self.value} [{self.low}, {self.high}]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetricResult:
     """What a metric says of a set.
 
-    `figures` by kind, the headline under `headline`; `n` rows expected; `coverage` the share of them that could be
-    scored (the others count as wrong in the figures, never as absent); `fingerprint` tells two definitions apart.
+    Attributes:
+        name: the metric with its settings where they are not the usual ones, `frechet[feature=clip]`.
+        headline: which of `figures` is the score; `figures` is empty when nothing could be scored.
+        n: samples expected; `coverage`: the share of them that was scored. A failure is never counted as zero.
+        fingerprint: definition, settings, models with hashes, source, versions: tells two definitions apart.
+        counts: whatever is counted beside the score (refusals, truncated prompts).
+        items: one for each scored sample: `id`, `value` (the headline's own for this sample, or None where the score is
+            one of the whole set), and the metric's further values.
+        failures: `id`, `code`, `message` of each sample that could not be scored.
+        notes: plain sentences a reader must know, such as the floor of a distance or the tokenizer.
+        higher_is_better, value_range: as the metric declares them.
     """
 
     name: str
@@ -43,15 +69,219 @@ class MetricResult:
     fingerprint: dict[str, str]
     counts: dict[str, int] = field(default_factory=dict)
     items: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    higher_is_better: bool | None = True
+    value_range: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def value(self) -> float:
-        """The headline's value."""
+        """The headline's value.
+
+        Raises:
+            NothingMatchedError: nothing could be scored.
+        """
+        if self.headline not in self.figures:
+            raise NothingMatchedError(f"{self.name} scored none of {self.n} samples")
         return self.figures[self.headline].value
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return asdict(self)
+        """JSON-able form; an open end of the range is null."""
+        made = asdict(self)
+        made["value_range"] = [end if math.isfinite(end) else None for end in self.value_range]
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The evidence of one sample."""
+
+    id: str
+    cluster: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What `summarise` gives: the parts of a `MetricResult` that the metric alone knows.
+
+    `scored`: samples behind the figures, where the metric had to leave some out; None for all that were measured.
+    """
+
+    headline: str
+    figures: dict[str, Figure]
+    items: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    scored: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSettings:
+    """For metrics that have nothing to choose."""
+
+
+class BaseMetric(ABC):
+    """A metric; see the module's head.
+
+    Class attributes, all of which a metric states:
+        name: its file name.
+        level: text (looks at words), clip (a value for each clip), set (one value for a set of clips).
+        needs: what a sample must bring, see `eval.sample`; "reference_clips" stands for a second set of clips.
+        uses: what it looks at besides, where a sample has it.
+        higher_is_better: None where neither end is good (how much moves).
+        value_range: least and greatest possible value.
+        sees, blind: plain words for what moves it, and what it can never see.
+        wants: what must be at hand to run, in plain words, "" for nothing.
+        version: raised when the definition changes.
+        modules: modules besides its own file whose source decides the value.
+    """
+
+    name: ClassVar[str] = ""
+    level: ClassVar[str] = "clip"
+    needs: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[str, ...]] = ()
+    higher_is_better: ClassVar[bool | None] = True
+    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    sees: ClassVar[str] = ""
+    blind: ClassVar[str] = ""
+    wants: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    modules: ClassVar[tuple[str, ...]] = ()
+    Settings: ClassVar[type[Any]] = NoSettings
+
+    def __init__(self, **settings: Any) -> None:
+        """Settings by name, see the metric's `Settings`.
+
+        Raises:
+            UsageError: an unknown setting or a wrong value.
+        """
+        self.settings: Any = from_dict(type(self).Settings, settings, self.name)
+        self.reset()
+
+    @property
+    def title(self) -> str:
+        """The name, with the settings that are not the usual ones: `frechet[feature=clip]`."""
+        usual = to_dict(type(self).Settings()) if _all_have_defaults(type(self).Settings) else {}
+        own = {key: value for key, value in to_dict(self.settings).items() if key not in usual or usual[key] != value}
+        return f"{self.name}[{','.join(f'{key}={value}' for key, value in own.items())}]" if own else self.name
+
+    def prepare(self) -> None:  # noqa: B027 - most metrics have nothing to load
+        """Load what measuring needs; called once before the first `measure`.
+
+        Raises:
+            MissingDependencyError: something is not at hand; the message says how to get it.
+        """
+
+    @abstractmethod
+    def measure(self, sample: Sample) -> Evidence:
+        """The evidence of one sample: a pure function of what stands under `needs` and `uses`.
+
+        Raises:
+            ItemError: this sample cannot be measured.
+        """
+
+    @abstractmethod
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Figures of a set. `rows` (at least one) and `references` (of "reference_clips") are in the order of ids."""
+
+    def describe(self) -> dict[str, str]:
+        """What of the fingerprint the metric alone knows: models with their hashes, preprocessing, dtype."""
+        return {}
+
+    def fingerprint(self) -> dict[str, str]:
+        """What decides the value: definition, settings, source, versions, and `describe()`."""
+        settings = json.dumps(to_dict(self.settings), sort_keys=True, default=str)
+        base = fingerprint(f"{self.name}/{self.version}", (type(self).__module__, *self.modules))
+        return base | {"settings": settings} | self.describe()
+
+    def check(self, sample: Sample) -> None:
+        """Raises ItemError, NO_<NAME>, when the sample lacks what this metric needs."""
+        for name in self.needs:
+            if name != "reference_clips":
+                sample.require(name)
+
+    # torchmetrics' three verbs
+
+    def reset(self) -> None:
+        """Forget every sample."""
+        self._rows: dict[str, Measured] = {}
+        self._references: dict[str, Measured] = {}
+        self._failures: list[dict[str, str]] = []
+
+    def update(self, samples: Sample | Iterable[Sample], *, reference: bool = False) -> None:
+        """Measure samples and keep their evidence; `reference`: they are of the set to compare with.
+
+        A sample that cannot be measured is kept as a failure.
+
+        Raises:
+            ValueError: an id comes twice.
+        """
+        for sample in [samples] if isinstance(samples, Sample) else samples:
+            try:
+                self.check(sample)
+                evidence = self.measure(sample)
+            except ItemError as error:
+                self.fail(sample.id, error)
+            else:
+                self.add(Measured(id=sample.id, cluster=sample.cluster, evidence=evidence), reference=reference)
+
+    def add(self, row: Measured, *, reference: bool = False) -> None:
+        """Keep evidence that was made elsewhere.
+
+        Raises:
+            ValueError: the id is there already.
+        """
+        kept = self._references if reference else self._rows
+        if row.id in kept:
+            raise ValueError(f"sample {row.id!r} was given to {self.name} twice")
+        kept[row.id] = row
+
+    def fail(self, id: str, error: ItemError) -> None:
+        """Keep a sample that could not be measured."""
+        self._failures.append({"id": id, "code": error.code, "message": str(error)})
+
+    def compute(self) -> MetricResult:
+        """The figures over all samples so far.
+
+        Raises:
+            NothingMatchedError: no sample was given.
+        """
+        expected = len(self._rows) + len(self._failures)
+        if not expected:
+            raise NothingMatchedError(f"{self.name} was given no sample")
+        rows = [self._rows[id] for id in sorted(self._rows)]
+        references = [self._references[id] for id in sorted(self._references)]
+        summary = self.summarise(rows, references) if rows else Summary(headline=self.name, figures={})
+        scored = len(rows) if summary.scored is None else summary.scored
+        return MetricResult(
+            name=self.title,
+            headline=summary.headline,
+            figures=summary.figures,
+            n=expected,
+            coverage=scored / expected,
+            fingerprint=self.fingerprint(),
+            counts=summary.counts,
+            items=summary.items,
+            failures=sorted(self._failures, key=lambda failure: failure["id"]),
+            notes=summary.notes,
+            higher_is_better=self.higher_is_better,
+            value_range=self.value_range,
+        )
+
+    def mean(self, rows: Sequence[Measured], key: str = "value") -> Figure:
+        """The plain mean of a value of the evidence; its interval resamples clusters and stays within the range."""
+        values = [float(row.evidence[key]) for row in rows]
+        interval = mean_interval(values, [row.cluster for row in rows])
+        least, most = self.value_range
+        value = sum(values) / len(values)
+        low, high = (min(max(end, least), most) for end in interval)
+        return Figure(value=value, low=min(low, value), high=max(high, value), n=len(values))
+
+
+def items_of(rows: Sequence[Measured], key: str = "value") -> list[dict[str, Any]]:
+    """Items of a metric whose evidence for a sample is its score."""
+    return [{"id": row.id, "value": float(row.evidence[key])} for row in rows]
 
 
 def metric_names() -> list[str]:
@@ -79,3 +309,9 @@ def fingerprint(definition: str, modules: tuple[str, ...]) -> dict[str, str]:
         with open(file, "rb") as source:
             digest.update(source.read().replace(b"\r\n", b"\n"))
     return {"definition": definition, "source": digest.hexdigest()[:16], "python": platform.python_version()}
+
+
+def _all_have_defaults(settings: type[Any]) -> bool:
+    from dataclasses import MISSING, fields
+
+    return all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(settings))

@@ -1,42 +1,31 @@
-"""Intervals: pure functions of numbers.
+"""Intervals and tests: pure functions of numbers.
 
-In: counts or values. Out: intervals. Wilson (1927) for shares; percentile bootstrap over clusters (Efron 1979) for
-anything else; the square-root rule of Zou and Donner (2008) for a mean of independent shares.
+In: counts or values, and the clusters they come in (five seeds of one prompt are one cluster, never five cases). Out:
+intervals, standard errors, p-values. Wilson (1927) for shares; percentile bootstrap over clusters (Efron 1979);
+Student's t where clusters are few, since a bootstrap of n has a standard error too small by sqrt((n-1)/n); the
+square-root rule of Zou and Donner (2008) for a mean of independent shares; the exact sign-flip test of Fisher (1935).
+Letters: n values, G clusters, R resamples, k sums.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Hashable, Sequence
-from math import sqrt
-from statistics import NormalDist, fmean
+from math import fsum, sqrt
+from statistics import fmean
 from typing import NamedTuple
 
+import numpy as np
 
-class Interval(NamedTuple):
-    """Lower and upper end."""
+from v2t.base.shares import Interval, normal_quantile, wilson
 
-    low: float
-    high: float
-
-
-def wilson(right: int, num: int, confidence: float = 0.95) -> Interval:
-    """Interval of a share: `right` of `num`. For num = 0 it is (0, 1): nothing is known.
-
-    Raises:
-        ValueError: when right is not within 0 and num, or confidence not within 0 and 1.
-    """
-    if not 0 <= right <= num:
-        raise ValueError(f"right must be within 0 and {num}, not {right}")
-    z = _z(confidence)
-    if num == 0:
-        return Interval(0.0, 1.0)
-    share, z2 = right / num, z * z
-    middle = (share + z2 / (2 * num)) / (1 + z2 / num)
-    half = z / (1 + z2 / num) * sqrt(share * (1 - share) / num + z2 / (4 * num * num))
-    low = 0.0 if right == 0 else middle - half
-    high = 1.0 if right == num else middle + half
-    return Interval(max(0.0, low), min(1.0, high))
+__all__ = ["Interval", "PairedTest", "bootstrap", "bootstrap_sums", "clustered_se", "mean_interval", "mean_of_shares",
+           "paired_t", "sign_flip", "student_interval", "wilson"]  # fmt: skip
+FEW = 30  # clusters below which a bootstrap's interval is too narrow to be trusted
+NUM_RESAMPLES = 2000
+_AT_ONCE = 1 << 22  # draws held in memory at a time
+_EXACT_FLIPS = 16  # differences up to which every flip of signs is tried
 
 
 def mean_of_shares(parts: Sequence[tuple[int, int]], confidence: float = 0.95) -> tuple[float, Interval]:
@@ -55,47 +44,182 @@ def mean_of_shares(parts: Sequence[tuple[int, int]], confidence: float = 0.95) -
     return mean, Interval(max(0.0, mean - below), min(1.0, mean + above))
 
 
+def mean_interval(
+    values: Sequence[float], clusters: Sequence[Hashable] | None = None, confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """Interval of the mean of `values`: bootstrap over clusters, or Student's t where there are fewer than `FEW`.
+
+    A single cluster tells nothing of the spread: the ends are then the least and the greatest value.
+
+    Raises:
+        ValueError: no value, or lengths that differ.
+    """
+    groups = _grouped(values, clusters)
+    if len(groups) == 1:
+        return Interval(min(values), max(values))
+    if len(groups) < FEW:
+        return student_interval(values, clusters, confidence)
+    sums = np.array([[fsum(group), len(group)] for group in groups])  # (G, 2)
+    return bootstrap_sums(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], confidence=confidence, seed=seed)
+
+
+def student_interval(
+    values: Sequence[float], clusters: Sequence[Hashable] | None = None, confidence: float = 0.95
+) -> Interval:
+    """Mean plus and minus t times the clustered standard error, with G-1 degrees of freedom.
+
+    Raises:
+        ValueError: fewer than two clusters.
+    """
+    from scipy.stats import t  # type: ignore[import-untyped]
+
+    num = len(_grouped(values, clusters))
+    if num < 2:
+        raise ValueError("Student's interval needs at least two clusters")
+    few = 1.0 if num == len(values) else sqrt(num / (num - 1))
+    half = float(t.ppf((1 + confidence) / 2, num - 1)) * clustered_se(values, clusters) * few
+    mean = fmean(values)
+    return Interval(mean - half, mean + half)
+
+
+def clustered_se(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
+    """Standard error of the mean: s^2/n, plus what values of one cluster have in common (Miller 2024,
+    arXiv:2411.00640); without clusters the usual s / sqrt(n).
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    num = len(values)
+    if num < 2:
+        raise ValueError("a standard error needs at least two values")
+    mean = fmean(values)
+    alone = fsum((value - mean) ** 2 for value in values)
+    shared = 0.0
+    if clusters is not None:
+        for group in _grouped(values, clusters):
+            shared += fsum(value - mean for value in group) ** 2 - fsum((value - mean) ** 2 for value in group)
+    return sqrt(max(0.0, alone / (num - 1) / num + shared / num**2))
+
+
+def bootstrap_sums(
+    sums: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of a statistic of sums, such as a corpus BLEU of its n-gram counts or a ratio of two sums.
+
+    Args:
+        sums: float (n, k), what each sample adds.
+        statistic: from sums of resamples, float (R, k), to values, float (R,).
+        clusters: samples that are drawn together; each its own when None.
+
+    Raises:
+        ValueError: no row, or lengths that differ.
+    """
+    sums = np.asarray(sums, dtype=np.float64)
+    if clusters is not None:
+        if len(clusters) != len(sums):
+            raise ValueError(f"{len(sums)} rows but {len(clusters)} clusters")
+        where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
+        merged = np.zeros((len(where), sums.shape[1]))
+        np.add.at(merged, [where[cluster] for cluster in clusters], sums)
+        sums = merged  # (G, k)
+    if not len(sums):
+        raise ValueError("a bootstrap needs at least one value")
+    draws = np.random.default_rng(seed)
+    num, step = len(sums), max(1, _AT_ONCE // len(sums))
+    found = []
+    for start in range(0, num_resamples, step):
+        picked = draws.integers(0, num, (min(step, num_resamples - start), num))  # (R, G)
+        times = np.stack([np.bincount(row, minlength=num) for row in picked])  # (R, G)
+        found.append(statistic(times @ sums))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(found), (tail, 1 - tail))
+    return Interval(float(low), float(high))
+
+
 def bootstrap(
     values: Sequence[float],
     *,
     clusters: Sequence[Hashable] | None = None,
     statistic: Callable[[Sequence[float]], float] = fmean,
-    num_resamples: int = 2000,
+    num_resamples: int = NUM_RESAMPLES,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of `statistic`, drawing whole clusters with replacement (each value its own by default).
+    """Percentile interval of any `statistic`, drawing whole clusters with replacement (each value its own by default).
 
     Raises:
         ValueError: no value, lengths that differ, or a confidence not within 0 and 1.
     """
-    if not values:
-        raise ValueError("a bootstrap needs at least one value")
-    if clusters is not None and len(clusters) != len(values):
-        raise ValueError(f"{len(values)} values but {len(clusters)} clusters")
-    _z(confidence)
-    groups: dict[Hashable, list[float]] = {}
-    for number, value in enumerate(values):
-        groups.setdefault(number if clusters is None else clusters[number], []).append(value)
-    pool = list(groups.values())
+    pool = _grouped(values, clusters)
+    normal_quantile(confidence)
     draw = random.Random(seed).random
     drawn = []
     for _ in range(num_resamples):
         sample = [value for _ in pool for value in pool[int(draw() * len(pool))]]
         drawn.append(statistic(sample))
-    drawn.sort()
     tail = (1 - confidence) / 2
-    return Interval(_quantile(drawn, tail), _quantile(drawn, 1 - tail))
+    low, high = np.quantile(drawn, (tail, 1 - tail))
+    return Interval(float(low), float(high))
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    at = share * (len(ordered) - 1)
-    below = int(at)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (at - below)
+class PairedTest(NamedTuple):
+    """Mean difference, its standard error, the statistic, and the two-sided p-value."""
+
+    difference: float
+    se: float
+    statistic: float
+    p: float
 
 
-def _z(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
-    return NormalDist().inv_cdf((1 + confidence) / 2)
+def paired_t(first: Sequence[float], second: Sequence[float]) -> PairedTest:
+    """Student's paired test of `first` - `second`.
+
+    Raises:
+        ValueError: fewer than two pairs, or lengths that differ.
+    """
+    from scipy.stats import t
+
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    se, mean = clustered_se(differences), fmean(differences)
+    if se == 0:
+        return PairedTest(mean, 0.0, 0.0, 1.0 if mean == 0 else 0.0)
+    return PairedTest(mean, se, mean / se, float(2 * t.sf(abs(mean / se), len(differences) - 1)))
+
+
+def sign_flip(differences: Sequence[float], num_flips: int = 10000, seed: int = 0) -> float:
+    """Two-sided p of "the differences are symmetric around zero": every flip of signs up to 16 differences, else drawn
+    ones (the observed one counted in, so p is never 0).
+
+    Raises:
+        ValueError: no difference.
+    """
+    if not len(differences):
+        raise ValueError("a sign-flip test needs at least one difference")
+    values = np.asarray(differences, dtype=np.float64)
+    observed = abs(values.sum()) * (1 - 1e-12)
+    if len(values) <= _EXACT_FLIPS:
+        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(values))))
+        return float((np.abs(signs @ values) >= observed).mean())
+    draws = np.random.default_rng(seed)
+    hits, step = 0, max(1, _AT_ONCE // len(values))
+    for start in range(0, num_flips, step):
+        signs = draws.integers(0, 2, (min(step, num_flips - start), len(values))) * 2.0 - 1.0
+        hits += int((np.abs(signs @ values) >= observed).sum())
+    return (hits + 1) / (num_flips + 1)
+
+
+def _grouped(values: Sequence[float], clusters: Sequence[Hashable] | None) -> list[list[float]]:
+    if not len(values):
+        raise ValueError("a bootstrap needs at least one value")
+    if clusters is not None and len(clusters) != len(values):
+        raise ValueError(f"{len(values)} values but {len(clusters)} clusters")
+    groups: dict[Hashable, list[float]] = {}
+    for number, value in enumerate(values):
+        groups.setdefault(number if clusters is None else clusters[number], []).append(value)
+    return list(groups.values())

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from eval.metrics.answers import normalise
-from eval.stats import wilson
 from v2t.ask.answer import answer
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
 from v2t.base.clock import format_clock
 from v2t.base.manifest import read_manifest
+from v2t.base.shares import wilson
 from v2t.captioners import asked
 from v2t.data.notes import Note, notes_prompt
 from v2t.world.corpus import write_world

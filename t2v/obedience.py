@@ -14,13 +14,13 @@ Each asked attribute apart and all of them together, as T2V-CompBench and TC-Ben
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from v2t.base.shares import wilson
 from v2t.world import vocabulary as words
 from v2t.world.read_back import FigureRead, ReadBack, read_back
 from v2t.world.read_text import parse
@@ -158,17 +158,6 @@ def chance(reads: Sequence[ReadBack], wants: Sequence[Asked]) -> list[Verdict]:
     """Verdicts of each clip against the prompts of the next few: the share that luck gets."""
     shifts = range(1, min(CHANCE_PROMPTS, len(wants) - 1) + 1)
     return [compare(read, wants[(i + shift) % len(wants)]) for shift in shifts for i, read in enumerate(reads)]
-
-
-def wilson(right: int, num: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval of a share; (0, 1) of nothing."""
-    if not num:
-        return 0.0, 1.0
-    share = right / num
-    centre = share + z * z / (2 * num)
-    spread = z * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
-    scale = 1 + z * z / num
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 def table(verdicts: Sequence[Verdict], by_luck: Sequence[Verdict] = ()) -> list[Row]:

@@ -7,7 +7,17 @@ from statistics import fmean
 
 import pytest
 
-from eval.stats import bootstrap, mean_of_shares, wilson
+from eval.stats import (
+    bootstrap,
+    bootstrap_sums,
+    clustered_se,
+    mean_interval,
+    mean_of_shares,
+    paired_t,
+    sign_flip,
+    student_interval,
+)
+from v2t.base.shares import wilson
 
 
 @pytest.mark.parametrize(  # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
@@ -66,3 +76,62 @@ def test_bootstrap_of_copies_is_as_wide_as_of_the_originals() -> None:
     )
     assert clustered.high - clustered.low == pytest.approx(one.high - one.low, rel=0.02)
     assert careless.high - careless.low < 0.6 * (one.high - one.low)
+
+
+# Cases A13 of the definitions the scores follow.
+A = [0.71, 0.64, 0.80, 0.55, 0.62, 0.77, 0.69, 0.58, 0.73, 0.66]
+B = [0.68, 0.66, 0.75, 0.50, 0.60, 0.78, 0.63, 0.57, 0.70, 0.61]
+DIFFERENCES = [a - b for a, b in zip(A, B, strict=True)]
+
+
+def test_paired_tests_as_published() -> None:
+    found = paired_t(A, B)
+    assert found == pytest.approx((0.027, 0.00856997, 3.150535, 0.0117275), rel=1e-5)
+    low, high = student_interval(DIFFERENCES)
+    assert (high - low) / 2 == pytest.approx(0.0193866, abs=1e-7)
+    assert sign_flip(DIFFERENCES) == 24 / 1024
+    assert paired_t(A, A).p == 1.0 and sign_flip([0.0, 0.0]) == 1.0
+
+
+def test_drawn_flips_agree_with_all_flips() -> None:
+    draw = random.Random(1)
+    many = [draw.gauss(0.3, 1) for _ in range(40)]
+    shifted = paired_t(many, [0.0] * 40).p
+    assert sign_flip(many) == pytest.approx(shifted, abs=0.03)
+
+
+def test_clustered_standard_error_as_published() -> None:
+    scores, clusters = [1, 1, 0, 1, 0, 0, 1, 1, 1, 0, 0, 1], [i // 3 for i in range(12)]
+    assert clustered_se(scores) == pytest.approx(0.1486471, abs=1e-7)
+    assert clustered_se(scores, clusters) == pytest.approx(0.1447016, abs=1e-7)
+
+
+def test_seeds_of_one_prompt_are_one_case() -> None:
+    draw = random.Random(2)
+    prompts = [draw.random() for _ in range(50)]
+    values = [value for value in prompts for _ in range(5)]
+    clusters = [number for number in range(50) for _ in range(5)]
+    right, wrong = mean_interval(values, clusters), mean_interval(values)
+    assert (right.high - right.low) / (wrong.high - wrong.low) == pytest.approx(5**0.5, rel=0.15)
+    assert mean_interval([0.2, 0.9, 0.4], ["a", "a", "a"]) == (0.2, 0.9)
+
+
+def test_interval_of_a_mean_covers() -> None:
+    draw = random.Random(3)
+    for num in (8, 60):  # Student's t, and the bootstrap
+        hits = 0
+        for _ in range(200):
+            low, high = mean_interval([draw.expovariate(1) for _ in range(num)])
+            hits += low <= 1 <= high
+        assert 0.85 <= hits / 200 <= 0.99
+
+
+def test_bootstrap_of_sums_is_that_of_the_ratio() -> None:
+    draw = random.Random(4)
+    rows = [(draw.random(), 1.0 + draw.random()) for _ in range(80)]
+    low, high = bootstrap_sums(rows, lambda drawn: drawn[:, 0] / drawn[:, 1])
+    slow = bootstrap(rows, statistic=lambda sample: sum(a for a, _ in sample) / sum(b for _, b in sample))
+    assert (low, high) == pytest.approx(slow, abs=0.01)
+    assert bootstrap_sums(rows, lambda d: d[:, 0], clusters=[0] * 80) == pytest.approx([sum(a for a, _ in rows)] * 2)
+    with pytest.raises(ValueError, match="clusters"):
+        bootstrap_sums(rows, lambda d: d[:, 0], clusters=[1])

@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from t2v.obedience import FACTORS, Asked, Row, Verdict, asked, chance, compare, judge, table, wilson
+from t2v.obedience import FACTORS, Asked, Row, Verdict, asked, chance, compare, judge, table
+from v2t.base.shares import wilson
 from v2t.world.read_back import FigureRead, ReadBack, read_back
 from v2t.world.render import render
 from v2t.world.scene import Actor, Event, Scene, Shot
@@ -121,11 +122,3 @@ def test_a_table_counts_what_was_asked():
     low, high = wilson(2, 3)
     assert rows["color"] == Row(factor="color", num=3, right=2, unread=0, low=low, high=high, chance=0.5)
     assert rows["speed"].share == 1.0
-
-
-@pytest.mark.parametrize(
-    ("right", "num", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 10, 0, 0.2775), (5, 5, 0.5655, 1)]
-)
-def test_wilson_as_published(right, num, low, high):
-    assert wilson(right, num) == pytest.approx((low, high), abs=5e-5)
-    assert wilson(0, 0) == (0.0, 1.0)

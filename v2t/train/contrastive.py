@@ -29,6 +29,7 @@ from v2t.data.near_miss import KINDS, pair
 from v2t.data.pixels import normalise
 from v2t.train.fusion import Fusion
 from v2t.world.sampler import sample_scene
+from v2t.world.solo import sample_solo
 from v2t.world.wear import worn
 
 Batch = dict[str, torch.Tensor]
@@ -40,7 +41,8 @@ class Config(StageConfig):
 
     `embed_dim`, `vision_cfg` and `text_cfg` are those of open_clip's JSON. `tokenizer` is a folder of a tokenizer with
     a padding token, `tower` a `SiglipVisionModel` of the same shape to start from. `negatives` names the facts that
-    wrong captions change. `matching_weight` and `captioning_weight` switch BLIP-2's losses on.
+    wrong captions change. `solo_share` of the clips show one figure that does one thing, under a prompt, as the
+    bundled generator is asked. `matching_weight` and `captioning_weight` switch BLIP-2's losses on.
     """
 
     tokenizer: str
@@ -50,6 +52,7 @@ class Config(StageConfig):
     tower: str | None = None
     num_frames: int = 4
     style: str = "short"
+    solo_share: float = 0.0
     negatives: tuple[str, ...] = ("color", "kind", "count", "place")
     matching_weight: float = 0.0
     captioning_weight: float = 0.0
@@ -63,6 +66,8 @@ class Config(StageConfig):
             raise ValueError(f"negatives must be some of {', '.join(KINDS)}; got {list(self.negatives)}")
         if self.num_frames < 1 or min(self.matching_weight, self.captioning_weight) < 0:
             raise ValueError("num_frames must be at least 1, weights at least 0")
+        if not 0 <= self.solo_share <= 1:
+            raise ValueError(f"solo_share must be within 0 and 1, not {self.solo_share}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class PairSource:
     num_frames: int
     size: int
     style: str
+    solo_share: float
     negatives: tuple[str, ...]
     tokenizer: Any
     length: int
@@ -82,11 +88,13 @@ class PairSource:
         """`pixels` uint8 (n, T, H, W, 3), `texts` and `wrong` (n, C), `changed` (n,): index in `negatives`, or -1."""
         frames, told = [], []
         for index in range(start, start + count):
-            scene = sample_scene(self.split, self.seed, index)
             rng = np.random.default_rng([self.seed, index, 3])
+            solo = self.solo_share > rng.random()
+            scene = (sample_solo if solo else sample_scene)(self.split, self.seed, index)
             times = np.sort(rng.random(self.num_frames)) * scene.duration_s
             frames.append(worn(scene, (self.size, self.size), times, rng))
-            told.append(pair(scene.facts(), self.style, f"{self.split}|{self.seed}|{index}", self.negatives))
+            style = "prompt" if solo else self.style
+            told.append(pair(scene.facts(), style, f"{self.split}|{self.seed}|{index}", self.negatives))
         return {
             "pixels": torch.from_numpy(np.stack(frames)),
             "texts": self._ids([true for true, _, _ in told]),
@@ -273,8 +281,9 @@ class ContrastiveStage:
         config = self.config
         size = config.vision_cfg["image_size"]
         return PairSource(
-            split, seed, config.num_frames, size, config.style, config.negatives, self.tokenizer, self._length
-        )
+            split, seed, config.num_frames, size, config.style, config.solo_share, config.negatives, self.tokenizer,
+            self._length,
+        )  # fmt: skip
 
     def _batches(self) -> list[Batch]:
         if not self._held_out:

@@ -1,0 +1,127 @@
+"""What a metric is shown: one clip, or one text, with all that belongs to it.
+
+In: a manifest row, a caption record, a video file, or frames in memory. Out: `Sample`. A metric names what it must have
+(`needs`) and what it looks at where it is there (`uses`): "frames", "prompt", "caption", "references", or any key of
+`row`. Whatever several metrics want of one sample (tokens, embeddings) they share through `memo`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from v2t.base.errors import ItemError
+from v2t.video.frames import Frames
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Clip:
+    """A video: where it lies, what its bytes are, and its frames once they are decoded.
+
+    Attributes:
+        content: names the pixels and nothing else: the same bytes and window, the same string.
+        path: the file; None for frames that were never a file.
+        frames: every frame of the clip in its stored size; None until `load` was called.
+    """
+
+    content: str
+    path: Path | None = None
+    frames: Frames | None = None
+
+    @classmethod
+    def from_frames(cls, frames: Frames, path: Path | None = None) -> Clip:
+        """A clip in memory, named by its pixels and times."""
+        digest = hashlib.sha256(frames.pixels.tobytes())
+        digest.update(frames.times_s.tobytes())
+        digest.update(repr((frames.pixels.shape, round(frames.fps, 6))).encode())
+        return cls(content=f"pixels:{digest.hexdigest()}", path=path, frames=frames)
+
+
+@dataclass(eq=False, kw_only=True)
+class Sample:
+    """One clip or one text, and what is known of it.
+
+    Attributes:
+        id: its name; no two samples of a set share one.
+        clip: the video, where there is one.
+        prompt: what the generator was told.
+        caption: what a captioner said.
+        references: what the clip truly shows, in one or several wordings.
+        row: everything else by name: `facts`, `question`, `answer`, `spans`, `events`, `asked` ... (JSON values).
+        cluster: samples that are not independent (seeds of one prompt) carry the same; the prompt, or else the id.
+        memo: what was computed of this sample in this pass, shared by metrics.
+    """
+
+    id: str
+    clip: Clip | None = None
+    prompt: str | None = None
+    caption: str | None = None
+    references: tuple[str, ...] = ()
+    row: Mapping[str, Any] = field(default_factory=dict)
+    cluster: str = ""
+    memo: dict[Hashable, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.cluster = self.cluster or self.prompt or self.id
+
+    @property
+    def frames(self) -> Frames:
+        """All frames of the clip.
+
+        Raises:
+            ItemError: NO_FRAMES, there is no clip or it was not decoded.
+        """
+        if self.clip is None or self.clip.frames is None:
+            raise ItemError(f"{self.id} has no decoded clip", code="NO_FRAMES", hint="name the folder of the clips")
+        return self.clip.frames
+
+    def get(self, name: str) -> Any:
+        """What stands under `name` ("frames", "prompt", "caption", "references", or a key of `row`), or None."""
+        if name == "frames":
+            return self.clip
+        if name in ("prompt", "caption"):
+            return getattr(self, name)
+        if name == "references":
+            return self.references or None
+        return self.row.get(name)
+
+    def require(self, name: str) -> Any:
+        """As `get`.
+
+        Raises:
+            ItemError: NO_<NAME>, there is none.
+        """
+        found = self.get(name)
+        if found is None:
+            raise ItemError(f"{self.id} has no {name}", code=f"NO_{name.upper()}", hint=HINTS.get(name, ""))
+        return found
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """`make()`, computed once in this pass for all metrics that ask under `key`."""
+        if key not in self.memo:
+            self.memo[key] = make()
+        found: T = self.memo[key]
+        return found
+
+    def content(self, names: tuple[str, ...]) -> str:
+        """Hash of all that stands under `names`: equal for samples a metric that reads these cannot tell apart."""
+        found = {name: self.get(name) for name in names}
+        if "frames" in found:
+            found["frames"] = self.clip.content if self.clip is not None else None
+        text = json.dumps(found, sort_keys=True, ensure_ascii=True, default=list)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+HINTS = {
+    "prompt": "give --prompts, or a manifest with prompts",
+    "caption": "give --captions, as `v2t caption` writes them",
+    "references": "give --references",
+    "frames": "name the folder of the clips",
+    "facts": "give --truth, a manifest with facts",
+}
