@@ -1,0 +1,144 @@
+"""Scores: everything one scoring of a set found, as it is written to `scores.json` and read again.
+
+In: results of metrics and the clips they are about. Out: one JSON document with a schema version. Reports, the gate and
+comparisons read this and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.metric import Figure, MetricResult
+from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, UsageError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One clip or text of the set. `content` names the bytes of the clip; `status` is ok or failed (could not be read);
+    `error` says why. `cluster` is shared by samples that are not independent."""
+
+    id: str
+    cluster: str
+    status: str = "ok"
+    path: str | None = None
+    content: str | None = None
+    prompt: str | None = None
+    caption: str | None = None
+    references: tuple[str, ...] = ()
+    duration_s: float | None = None
+    fps: float | None = None
+    size: tuple[int, int] | None = None
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A metric that could not run at all: what is missing, and how to get it."""
+
+    metric: str
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Results by metric, what they are about and what they were made from.
+
+    Attributes:
+        sources: where clips, prompts, captions, references and truth came from, by role.
+        clips: every sample that was expected, in the order of ids.
+        skipped: metrics that were asked for and could not run.
+        environment: versions, device, and the date.
+    """
+
+    sources: dict[str, str]
+    clips: list[Scored]
+    results: list[MetricResult]
+    skipped: list[Skipped] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """5 when a metric could not run, 3 when a sample could not be scored by one, else 0."""
+        if self.skipped:
+            return EXIT_ENVIRONMENT
+        return EXIT_FAILED_ITEMS if any(result.coverage < 1 for result in self.results) else EXIT_OK
+
+    def result(self, name: str) -> MetricResult:
+        """The result of the metric called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for result in self.results:
+            if result.name == name:
+                return result
+        raise KeyError(name)
+
+    def as_dict(self, *, items: bool = True) -> dict[str, Any]:
+        """JSON-able form; without `items` the values of the single samples are left out."""
+        results = [result.as_dict() for result in self.results]
+        if not items:
+            for result in results:
+                del result["items"], result["failures"]
+        return {
+            "schema": SCHEMA,
+            "sources": self.sources,
+            "environment": self.environment,
+            "counts": self.counts,
+            "results": results,
+            "skipped": [asdict(one) for one in self.skipped],
+            "clips": [asdict(clip) for clip in self.clips] if items else len(self.clips),
+        }
+
+
+def read_scores(path: Path) -> Scores:
+    """Scores from the JSON document that `v2t-eval score` wrote.
+
+    Raises:
+        UsageError: the file cannot be read, is no such document, or of another schema version.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON: {error}") from error
+    if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
+        found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
+        raise UsageError(f"{path}: expected scores of schema {SCHEMA}, found {found!r}", hint="score the clips again")
+    try:
+        return Scores(
+            sources=tree["sources"],
+            environment=tree["environment"],
+            counts=tree["counts"],
+            clips=[_scored(clip) for clip in tree["clips"]],
+            results=[_result(result) for result in tree["results"]],
+            skipped=[Skipped(**one) for one in tree["skipped"]],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is damaged: {error!r}", hint="score the clips again") from error
+
+
+def _scored(tree: dict[str, Any]) -> Scored:
+    size = tree.get("size")
+    return Scored(**{**tree, "references": tuple(tree["references"]), "size": tuple(size) if size else None})
+
+
+def _result(tree: dict[str, Any]) -> MetricResult:
+    low, high = tree["value_range"]
+    return MetricResult(
+        **{
+            **tree,
+            "figures": {name: Figure(**figure) for name, figure in tree["figures"].items()},
+            "notes": tuple(tree["notes"]),
+            "value_range": (-math.inf if low is None else low, math.inf if high is None else high),
+        }
+    )
