@@ -32,8 +32,8 @@ HOMES = {
     "peft": ("v2t.model.weights", "t2v.train.lora"),
     "bitsandbytes": ("v2t.model.weights",),
     "diffusers": ("t2v",),
-    "open_clip": ("eval.features", "v2t.train.contrastive"),
-    "pycocoevalcap": ("eval.metrics",),
+    "open_clip": ("eval.extractors", "v2t.train.contrastive"),
+    "pycocoevalcap": ("eval.text", "eval.metrics"),
 }
 # What unpickles runs what it is given; none of it belongs in a project that loads other people's weights.
 UNSAFE_IMPORTS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
