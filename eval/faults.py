@@ -1,0 +1,170 @@
+"""Faults planted in clips: what a metric or a judge ought to notice, at known strength.
+
+In: frames of a clip, the name of a fault, a severity. Out: frames with that fault; or, for the cartoon world, a scene
+with another colour or without its last figure, drawn anew. Decoded frames are spoiled and not the file, so that no
+codec is measured along with the fault. Severity runs from 1 (slight) to 5 (plain); a fault that has no degrees has one.
+Deterministic: noise, order and flutter are drawn from `seed`.
+Letters: T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from v2t.base.errors import UsageError
+from v2t.video.frames import Frames
+from v2t.world import vocabulary as words
+from v2t.world.scene import Scene
+
+SEVERITIES = (1, 2, 3, 4, 5)
+_MOVED = 18  # levels by which a pixel differs from the still background to be part of what moves
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`make(pixels, severity, rng)` spoils uint8 (T, H, W, 3); `severities` are those it knows; `says` what it does."""
+
+    make: Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+    says: str
+    severities: tuple[int, ...] = SEVERITIES
+
+
+def plant(frames: Frames, fault: str, severity: int = 5, seed: int = 0) -> Frames:
+    """The clip with a fault.
+
+    Args:
+        frames: the clip; untouched.
+        fault: one of `FAULTS`.
+        severity: one of the fault's severities.
+        seed: of what is random in the fault.
+
+    Raises:
+        UsageError: no such fault or severity.
+    """
+    known = FAULTS.get(fault)
+    if known is None:
+        raise UsageError(f"no fault is called {fault!r}; choices: {', '.join(FAULTS)}")
+    if severity not in known.severities:
+        raise UsageError(f"{fault} has the severities {', '.join(map(str, known.severities))}, not {severity}")
+    made = known.make(frames.pixels, severity, np.random.default_rng([seed, severity]))
+    return Frames.from_pixels(np.ascontiguousarray(made), frames.fps, decoder=frames.decoder)
+
+
+def swapped_color(scene: Scene) -> Scene:
+    """The scene with its first figure in the colour half-way round the list of colours."""
+    colors = list(words.COLORS)
+    first = scene.actors[0]
+    other = colors[(colors.index(first.color) + len(colors) // 2) % len(colors)]
+    return replace(scene, actors=(replace(first, color=other), *scene.actors[1:]))
+
+
+def without_last_figure(scene: Scene) -> Scene:
+    """The scene without the figure that is told of last, and without what it takes part in.
+
+    Raises:
+        ValueError: a single figure of count 1 cannot be taken away from its scene.
+    """
+    last = len(scene.actors) - 1
+    if last == 0:
+        if scene.actors[0].count == 1:
+            raise ValueError("the scene has a single figure")
+        return replace(scene, actors=(replace(scene.actors[0], count=scene.actors[0].count - 1),))
+    return replace(
+        scene,
+        actors=scene.actors[:last],
+        events=tuple(e for e in scene.events if last not in (e.actor, e.target)),
+        relations=tuple(r for r in scene.relations if last not in (r.a, r.b)),
+    )
+
+
+def _freeze(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    keep = round(len(pixels) * (1 - severity / 5))
+    return pixels[np.minimum(np.arange(len(pixels)), max(0, keep - 1))]
+
+
+def _reverse(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    return pixels[::-1]
+
+
+def _shuffle(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    # Frames move by at most a window: the larger it is, the less of the order is left.
+    num = len(pixels)
+    window = num if severity == 5 else max(2, round(num * severity / 5))
+    order = np.arange(num)
+    for start in range(0, num, window):
+        part = order[start : start + window].copy()
+        mixed = rng.permutation(len(part))
+        if len(part) > 1 and (mixed == np.arange(len(part))).all():
+            mixed = np.roll(mixed, 1)
+        order[start : start + window] = part[mixed]
+    return pixels[order]
+
+
+def _blur(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    sigma = (0.006, 0.012, 0.02, 0.035, 0.06)[severity - 1] * pixels.shape[1]
+    return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in pixels])
+
+
+def _noise(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    noise = rng.normal(0, (4, 10, 20, 35, 60)[severity - 1], pixels.shape)
+    return np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
+
+
+def _flutter(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    swing = (0.03, 0.07, 0.13, 0.22, 0.35)[severity - 1]
+    light = 1 + swing * np.where(np.arange(len(pixels)) % 2, 1.0, -1.0) * rng.uniform(0.7, 1, len(pixels))  # (T,)
+    return np.clip(np.rint(pixels * light[:, None, None, None]), 0, 255).astype(np.uint8)
+
+
+def _mirror(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    return pixels[:, :, ::-1]
+
+
+def _duplicate(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    return np.repeat(pixels, severity + 1, axis=0)  # (T * (severity + 1), H, W, 3)
+
+
+def _color(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    turn = 18 * severity  # of OpenCV's 180 degrees of hue
+    out = np.empty_like(pixels)
+    for number, (frame, mask) in enumerate(zip(pixels, moving_mask(pixels), strict=True)):
+        hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(np.int32) + turn) % 180
+        out[number] = np.where(mask[..., None], cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), frame)
+    return out
+
+
+def _drop(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    behind = np.median(pixels, axis=0).astype(np.uint8)  # (H, W, 3)
+    gone = np.arange(len(pixels)) >= len(pixels) * (1 - severity / 5)  # (T,)
+    masks = np.stack([cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) > 0 for mask in moving_mask(pixels)])
+    return np.where((masks & gone[:, None, None])[..., None], behind, pixels)
+
+
+def moving_mask(pixels: np.ndarray) -> np.ndarray:
+    """Bool (T, H, W): pixels that differ from the clip's still background (the median over time); where nothing moves,
+    the most saturated tenth of each frame."""
+    behind = np.median(pixels, axis=0)  # (H, W, 3)
+    masks = np.abs(pixels.astype(np.int16) - behind.astype(np.int16)).max(-1) > _MOVED  # (T, H, W)
+    if masks.mean() > 0.002:
+        return masks
+    spread = pixels.max(-1).astype(np.int16) - pixels.min(-1)  # (T, H, W)
+    return spread >= np.quantile(spread, 0.9)
+
+
+FAULTS: dict[str, Fault] = {
+    "freeze": Fault(_freeze, "the last part of the clip stands still; at 5 the whole clip is its first frame"),
+    "reverse": Fault(_reverse, "the frames in reverse order", (5,)),
+    "shuffle": Fault(_shuffle, "frames mixed within windows; at 5 the whole clip"),
+    "blur": Fault(_blur, "every frame blurred"),
+    "noise": Fault(_noise, "noise, new in every frame"),
+    "flutter": Fault(_flutter, "brightness goes up and down from frame to frame"),
+    "color": Fault(_color, "what moves has another hue"),
+    "mirror": Fault(_mirror, "left and right exchanged", (5,)),
+    "drop": Fault(_drop, "what moves is painted over in the last part of the clip; at 5 in all of it"),
+    "duplicate": Fault(_duplicate, "every frame shown two to six times"),
+}

@@ -1,0 +1,106 @@
+"""Planted faults, and what a metric sees of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from eval.faults import FAULTS, moving_mask, plant, swapped_color, without_last_figure
+from eval.sensitivity import auroc, cell, kendall_tau
+from v2t.base.errors import UsageError
+from v2t.video.frames import Frames
+from v2t.world.render import render
+from v2t.world.sampler import sample_scene
+from v2t.world.solo import FPS, sample_solo
+
+
+@pytest.fixture(scope="module")
+def clip() -> Frames:
+    """A ball, or the like, on its way across a still place."""
+    scene = next(s for s in (sample_solo("seen", 3, i) for i in range(50)) if s.events[0].direction == "right")
+    return Frames.from_pixels(render(scene, (48, 64), times_s=np.arange(17) / FPS), FPS)
+
+
+def test_each_fault_changes_the_clip_and_the_same_seed_the_same_way(clip: Frames) -> None:
+    before = clip.pixels.copy()
+    for name, fault in FAULTS.items():
+        for severity in fault.severities:
+            spoiled = plant(clip, name, severity, seed=4)
+            assert spoiled.pixels.shape[1:] == clip.pixels.shape[1:] and spoiled.fps == clip.fps
+            assert len(spoiled) == len(clip) * (severity + 1 if name == "duplicate" else 1)
+            assert not np.array_equal(spoiled.pixels[: len(clip)], clip.pixels), (name, severity)
+            assert np.array_equal(spoiled.pixels, plant(clip, name, severity, seed=4).pixels)
+    assert np.array_equal(clip.pixels, before)
+
+
+def test_what_each_fault_keeps(clip: Frames) -> None:
+    pixels = clip.pixels
+    frozen = plant(clip, "freeze").pixels
+    assert (frozen == pixels[0]).all()
+    assert (plant(clip, "freeze", 2).pixels[:10] == pixels[:10]).all()
+    assert np.array_equal(plant(clip, "reverse").pixels[::-1], pixels)
+    assert np.array_equal(plant(clip, "mirror").pixels[:, :, ::-1], pixels)
+    shuffled = plant(clip, "shuffle").pixels
+    assert sorted(f.tobytes() for f in shuffled) == sorted(f.tobytes() for f in pixels)
+    behind = np.median(pixels, axis=0)
+    dropped = plant(clip, "drop").pixels.astype(float)
+    assert np.abs(dropped - behind).mean() < 0.2 * np.abs(pixels - behind).mean()
+    recolored, mask = plant(clip, "color").pixels, moving_mask(pixels)
+    assert (recolored == pixels)[~mask].all() and (recolored != pixels)[mask].any(-1).mean() > 0.5
+
+
+def test_stronger_is_further_from_the_clip(clip: Frames) -> None:
+    for name in ("blur", "noise", "flutter", "freeze", "drop"):
+        far = [np.abs(plant(clip, name, s).pixels.astype(int) - clip.pixels).mean() for s in FAULTS[name].severities]
+        assert far == sorted(far) and far[0] > 0, name
+
+
+def test_wrong_names_are_told(clip: Frames) -> None:
+    with pytest.raises(UsageError, match="choices: freeze, reverse"):
+        plant(clip, "freezing")
+    with pytest.raises(UsageError, match="severities 5"):
+        plant(clip, "mirror", 2)
+
+
+def test_a_scene_with_another_colour_or_a_figure_less() -> None:
+    scene = next(s for s in (sample_scene("seen", 1, i) for i in range(50)) if len(s.actors) == 2 and s.relations)
+    other = swapped_color(scene)
+    assert other.actors[0].color != scene.actors[0].color and other.actors[1:] == scene.actors[1:]
+    fewer = without_last_figure(scene)
+    assert fewer.actors == scene.actors[:1] and not fewer.relations
+    assert all(event.actor == 0 and event.target is None for event in fewer.events)
+    with pytest.raises(ValueError, match="single"):
+        without_last_figure(sample_solo("seen", 1, 1))
+
+
+def test_a_cell_says_what_the_metric_sees() -> None:
+    draw = np.random.default_rng(1)
+    clean = draw.uniform(0.5, 0.6, 40)
+    falls = cell(clean, [clean - 0.1 * s for s in range(1, 6)])
+    assert falls.mark(True) == "down" and falls.tau == pytest.approx(-1) and falls.auroc > 0.99 and not falls.equal
+    fooled = cell(clean, [clean + 0.1 * s for s in range(1, 6)])
+    assert fooled.mark(True) == "up!" and fooled.mark(None) == "up" and fooled.auroc < 0.01
+    blind = cell(clean, [clean])
+    assert blind.mark(True) == "=" and blind.auroc == 0.5 and blind.tau == 0.0
+    nearly = cell(clean, [clean + draw.normal(0, 1e-3, 40) * np.tile([1, -1], 20)])
+    assert nearly.mark(True) in ("~", "down", "up!") and not nearly.equal
+    with pytest.raises(ValueError, match="expected 40 scores"):
+        cell(clean, [clean[:3]])
+
+
+def test_rank_correlations_as_published() -> None:
+    first, second = (1, 2, 2, 3, 4, 4, 5, 1), (1, 3, 2, 3, 5, 4, 4, 2)
+    assert kendall_tau(first, second) == pytest.approx(0.8)
+    from scipy.stats import spearmanr
+
+    assert spearmanr(first, second).statistic == pytest.approx(0.9012346, abs=1e-7)
+    assert kendall_tau((1, 2, 3), (4, 4, 4)) == 0.0
+
+
+def test_auroc_by_hand_and_its_interval() -> None:
+    area, interval = auroc([3, 4, 5], [1, 4, 2])
+    wins = sum((a > b) + 0.5 * (a == b) for a in (3, 4, 5) for b in (1, 4, 2)) / 9
+    assert area == wins and interval.low <= area <= interval.high
+    draw = np.random.default_rng(0)
+    same, ends = auroc(draw.normal(size=200), draw.normal(size=200))
+    assert ends.low < 0.5 < ends.high and 0.4 < same < 0.6
