@@ -111,3 +111,21 @@ def test_equal_captions_are_never_negatives(trained):
         logits = [task(b)["terms"]["contrast"] for b in (one, twins)]
     # Alone: one positive and one wrong caption. Twins: each image meets the same two texts twice over.
     torch.testing.assert_close(logits[1], 4 * logits[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_share_of_the_clips_is_of_one_figure_under_a_prompt(trained):
+    from transformers import AutoTokenizer
+
+    from v2t.train.contrastive import PairSource
+    from v2t.world.solo import sample_solo
+
+    tokenizer = AutoTokenizer.from_pretrained(trained / "run" / "final")
+    texts = {}
+    for share in (0.0, 1.0):
+        source = PairSource("train", 1, 2, 32, "short", share, ("color",), tokenizer, 48)
+        texts[share] = source(0, 6)["texts"]
+        assert torch.equal(texts[share], torch.cat([source(i, 1)["texts"] for i in range(6)]))
+    for ids, index in zip(texts[1.0], range(6), strict=True):
+        said = parse(tokenizer.decode(ids, skip_special_tokens=True))
+        assert [a.kind for a in said.actors] == [sample_solo("train", 1, index).actors[0].kind]
+    assert not torch.equal(texts[0.0], texts[1.0])
