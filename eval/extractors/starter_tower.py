@@ -1,0 +1,74 @@
+"""`starter-tower`: the vision tower of the shipped captioner, a vector for each frame.
+
+In: frames, prepared as the captioner's own processor does (stretched to its size, OpenCV). Out: the mean of a frame's
+patch tokens. It has seen the cartoon world and nothing else.
+Letters: n frames, N patches, D width of the tower.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.features import BaseExtractor, file_sha256
+from v2t.base.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Extractor(BaseExtractor):
+    """See the module's head."""
+
+    preprocesses = ("captioner",)
+
+    def load(self) -> None:
+        """Tower and processor of `v2t/starter`."""
+        from safetensors import SafetensorError
+
+        from v2t.captioners.local import STARTER
+        from v2t.model import CineloopForConditionalGeneration
+        from v2t.model.video_processing import CineloopVideoProcessor
+
+        self.folder = STARTER
+        try:
+            settings = json.loads((STARTER / "processor_config.json").read_text("utf-8"))["video_processor"]
+            model: Any = CineloopForConditionalGeneration.from_pretrained(
+                str(STARTER), local_files_only=True, use_safetensors=True, dtype="float32"
+            )
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            raise MissingDependencyError(f"cannot load the model in {STARTER}: {error}", code="MODEL") from error
+        settings.pop("video_processor_type", None)
+        self._processor: Any = CineloopVideoProcessor(**settings)
+        self._tower = model.model.vision_tower.to(self.device).eval()
+
+    def _embed(self, pixels: np.ndarray) -> Tensor:
+        import torch
+
+        from v2t.model.clips import fit_frames
+
+        size = self._processor.size
+        fitted = fit_frames(pixels, (size["height"], size["width"]), self._processor.fit)  # (n, h, w, 3)
+        values = torch.from_numpy(np.ascontiguousarray(fitted)).to(self.device).movedim(-1, 1).float()
+        mean, std = (
+            torch.tensor(stated, device=self.device).view(3, 1, 1)
+            for stated in (self._processor.image_mean, self._processor.image_std)
+        )
+        tokens = self._tower((values * self._processor.rescale_factor - mean) / std).last_hidden_state  # (n, N, D)
+        return tokens.mean(1)  # (n, D)
+
+    def fingerprint(self) -> dict[str, str]:
+        """See `BaseExtractor.fingerprint`."""
+        import torch
+        import transformers
+
+        return {
+            "model": "starter-tower",
+            "weights": file_sha256(self.folder / "model.safetensors"),
+            "preprocess": f"{self._processor.fit} to {self._processor.size}",
+            "pooling": "mean of patch tokens",
+            "dtype": "float32",
+            "library": f"transformers {transformers.__version__}, torch {torch.__version__}",
+        }
