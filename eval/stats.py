@@ -21,7 +21,7 @@ import numpy as np
 from v2t.base.shares import Interval, normal_quantile, wilson
 
 __all__ = ["Interval", "PairedTest", "bootstrap", "bootstrap_sums", "clustered_se", "mean_interval", "mean_of_shares",
-           "paired_t", "sign_flip", "student_interval", "wilson"]  # fmt: skip
+           "paired_t", "sign_flip", "student_interval", "weighted_shares", "wilson"]  # fmt: skip
 FEW = 30  # clusters below which a bootstrap's interval is too narrow to be trusted
 NUM_RESAMPLES = 2000
 _AT_ONCE = 1 << 22  # draws held in memory at a time
@@ -42,6 +42,45 @@ def mean_of_shares(parts: Sequence[tuple[int, int]], confidence: float = 0.95) -
     below = sqrt(sum((share - end.low) ** 2 for share, end in zip(shares, ends, strict=True))) / len(parts)
     above = sqrt(sum((end.high - share) ** 2 for share, end in zip(shares, ends, strict=True))) / len(parts)
     return mean, Interval(max(0.0, mean - below), min(1.0, mean + above))
+
+
+def weighted_shares(
+    right: np.ndarray, num: np.ndarray, weights: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95
+) -> tuple[float, Interval]:
+    """Weighted sum of k shares whose cases come in clusters: k is 1 for one share, 2 for a balanced accuracy.
+
+    Wilson's interval of each share with its number of cases divided by the design effect (Kish 1965: the clustered
+    variance over that of independent cases, at least 1; where no share varies, the mean number of cases a cluster),
+    put together by the square-root rule. For clusters of one case it is that of `mean_of_shares`.
+
+    Args:
+        right, num: (n, k), how many cases each sample adds to each share, and how many of them are right.
+        weights: k, above zero, of sum 1.
+        clusters: n; samples of one cluster are not independent.
+
+    Raises:
+        ValueError: a share of nothing, or shapes that do not fit.
+    """
+    right, num = np.asarray(right, dtype=np.float64), np.asarray(num, dtype=np.float64)  # (n, k)
+    weight = np.asarray(weights, dtype=np.float64)  # (k,)
+    if right.ndim != 2 or right.shape != num.shape or right.shape != (len(clusters), len(weight)):
+        raise ValueError(f"right {right.shape}, num {num.shape}, {len(weight)} weights, {len(clusters)} clusters")
+    all_right, all_num = right.sum(0), num.sum(0)  # (k,)
+    if not (all_num > 0).all():
+        raise ValueError("every share needs at least one case")
+    share = all_right / all_num
+    where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
+    pull = np.zeros(len(where))  # how far each cluster pulls the value
+    np.add.at(pull, [where[cluster] for cluster in clusters], ((right - share * num) * weight / all_num).sum(1))
+    alone = float((weight**2 * share * (1 - share) / all_num).sum())
+    effect = max(1.0, float((pull**2).sum()) / alone if alone > 0 else all_num.sum() / len(where))
+    ends = [
+        wilson(r / effect, n / effect, confidence) for r, n in zip(all_right.tolist(), all_num.tolist(), strict=True)
+    ]
+    value = float((weight * share).sum())
+    below = sqrt(sum((w * (p - end.low)) ** 2 for w, p, end in zip(weight, share, ends, strict=True)))
+    above = sqrt(sum((w * (end.high - p)) ** 2 for w, p, end in zip(weight, share, ends, strict=True)))
+    return value, Interval(max(0.0, value - below), min(1.0, value + above))
 
 
 def mean_interval(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from eval.stats import (
@@ -16,6 +17,7 @@ from eval.stats import (
     paired_t,
     sign_flip,
     student_interval,
+    weighted_shares,
 )
 from v2t.base.shares import wilson
 
@@ -51,6 +53,42 @@ def test_mean_of_shares() -> None:
     assert mean == 0.5 and low < 0.5 < high and low == pytest.approx(1 - high)
     with pytest.raises(ValueError, match="at least one case"):
         mean_of_shares([(0, 0)])
+
+
+def test_weighted_shares_of_single_cases_are_those_of_wilson() -> None:
+    right = np.array([[1, 0], [0, 0], [1, 0], [0, 1], [0, 0]])
+    num = np.array([[1, 0], [1, 0], [1, 0], [0, 1], [0, 1]])
+    value, ends = weighted_shares(right, num, (0.5, 0.5), range(5))
+    mean, expected = mean_of_shares([(2, 3), (1, 2)])
+    assert value == pytest.approx(mean) and ends == pytest.approx(expected)
+    value, ends = weighted_shares(right[:3, :1], num[:3, :1], (1,), range(3))
+    assert value == 2 / 3 and ends == pytest.approx(wilson(2, 3))
+    with pytest.raises(ValueError, match="at least one case"):
+        weighted_shares(right[:3], num[:3], (0.5, 0.5), range(3))
+    with pytest.raises(ValueError, match="clusters"):
+        weighted_shares(right, num, (0.5, 0.5), range(4))
+
+
+def test_weighted_shares_count_copies_once() -> None:
+    once = np.array([1, 1, 0, 1, 0, 1, 1, 1, 0, 1])[:, None]
+    copied, clusters = np.repeat(once, 4, axis=0), np.repeat(np.arange(10), 4).tolist()
+    value, ends = weighted_shares(copied, np.ones_like(copied), (1,), clusters)
+    assert value == 0.7 and ends == pytest.approx(wilson(7, 10))
+    in_one_row = weighted_shares(once * 4, np.full_like(once, 4), (1,), range(10))
+    assert in_one_row[1] == pytest.approx(ends)
+    sure = weighted_shares(np.ones_like(copied), np.ones_like(copied), (1,), clusters)
+    assert sure == (1.0, pytest.approx(wilson(10, 10)))
+
+
+def test_weighted_shares_cover() -> None:
+    draw = np.random.default_rng(0)
+    inside = 0
+    for _ in range(400):
+        of_cluster = draw.beta(4, 1, 60)
+        hits = (draw.random((60, 5)) < of_cluster[:, None]).reshape(-1, 1)
+        low, high = weighted_shares(hits, np.ones_like(hits), (1,), np.repeat(np.arange(60), 5).tolist())[1]
+        inside += low <= 0.8 <= high
+    assert 0.92 <= inside / 400 <= 0.985
 
 
 def test_bootstrap() -> None:

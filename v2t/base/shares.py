@@ -18,8 +18,9 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(right: int, num: int, confidence: float = 0.95) -> Interval:
-    """Interval of a share: `right` of `num`. For num = 0 it is (0, 1): nothing is known.
+def wilson(right: float, num: float, confidence: float = 0.95) -> Interval:
+    """Interval of a share: `right` of `num`, which may be effective numbers of cases. For num = 0 it is (0, 1): nothing
+    is known.
 
     Raises:
         ValueError: when right is not within 0 and num, or confidence not within 0 and 1.
