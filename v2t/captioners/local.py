@@ -1,7 +1,8 @@
 """This project's own model, from a folder: the embedded starter or one trained with `v2t train`.
 
-In: a folder with weights and processor, batches of `Frames`. Out: captions by greedy decoding with a KV cache, and a
-warning for clips outside the world the model knows, when its folder says how to tell (`v2t.captioners.domain`).
+In: a folder with weights and processor, batches of `Frames`. Out: captions by greedy decoding with a KV cache, how
+likely given answers are (`likelihoods`), and a warning for clips outside the world the model knows, when its folder
+says how to tell (`v2t.captioners.domain`).
 Making the captioner reads two small JSON files; torch is imported when it is loaded.
 Letters: S segments, F frames of a segment, N patches, D width of the vision tower, B clips.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,15 @@ if TYPE_CHECKING:
 STARTER = Path(__file__).resolve().parents[1] / "starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Watched:
+    """A clip that was encoded: its visual tokens (S, Q, D_llm), and what `answer` would have warned of."""
+
+    frames: Frames
+    visual_tokens: Tensor
+    warnings: tuple[str, ...] = ()
 
 
 class Captioner:
@@ -126,6 +137,45 @@ class Captioner:
                     self._model.generate(**seen, **self._settings(decoding), streamer=streamer)
 
             yield from pieces(write, self._processor.tokenizer)
+
+    def watch(self, frames: Frames) -> Watched:
+        """A clip as the language model sees it, encoded once for all questions about it; for `likelihoods`."""
+        import torch
+
+        inputs = self._inputs([asked("", frames)])
+        with torch.inference_mode():
+            seen, (warning,) = self._seen(inputs, 1)
+            names = ("vision_hidden_states", "frame_times_s", "frame_mask")
+            tokens = self._model.get_video_features(**{name: seen[name] for name in names})  # (S, Q, D_llm)
+        return Watched(frames=frames, visual_tokens=tokens, warnings=(warning,) if warning else ())
+
+    def likelihoods(self, watched: Watched, question: str, answers: Sequence[str]) -> list[float]:
+        """For each answer the log-probability that the reply to `question` begins with it, in nats: the sum over its
+        tokens, exact, at temperature 1.
+
+        Raises:
+            UsageError: no answer, or an empty one.
+        """
+        import torch
+
+        tokenizer = self._processor.tokenizer
+        told = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+        if not told or not all(told):
+            raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
+        prompt = self._inputs([asked(question, watched.frames)])["input_ids"][0]  # (L,)
+        longest = max(len(ids) for ids in told)
+        pad = tokenizer.pad_token_id
+        rows = [[*prompt.tolist(), *ids, *[pad] * (longest - len(ids))] for ids in told]  # (A, L + n)
+        mask = [[1] * (len(prompt) + len(ids)) + [0] * (longest - len(ids)) for ids in told]
+        with torch.inference_mode():
+            logits = self._model(
+                input_ids=torch.tensor(rows, device=self._model.device),
+                attention_mask=torch.tensor(mask, device=self._model.device),
+                visual_tokens=watched.visual_tokens.repeat(len(told), 1, 1),
+                logits_to_keep=longest + 1,
+            ).logits  # (A, n + 1, vocabulary); the first tells the answer's first token
+            logs = logits.float().log_softmax(-1).double()
+        return [sum(float(logs[i, j, token]) for j, token in enumerate(ids)) for i, ids in enumerate(told)]
 
     def features(self, batch: Sequence[Frames]) -> np.ndarray:
         """Pooled vision features float32 (B, 2 D) of clips: what `domain.fit` and the warning go by."""

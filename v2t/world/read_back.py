@@ -28,6 +28,7 @@ PLACE_COST, PLACE_SHARE, PLACE_MARGIN = 3.5, 0.55, 0.2  # nats a pixel at most; 
 ODD = 0.15  # of `robust`: a pixel differs, and not by noise
 UNREST = 0.016  # share of pixels that may differ from the still picture outside the figures
 APART_S = 0.4  # seconds between the starts of two events that make one the first
+GONE = 0.04  # share of what a figure shows at most, below which it is not to be seen
 MUDDY = 0.04  # 99 of 100 rendered clips are less muddy
 COLOR_NAMES = tuple(words.COLORS)
 
@@ -51,6 +52,7 @@ class FigureRead:
     x: float = 0.5  # centre in the first frame, fractions of the frame
     y: float = 0.5
     height: float = 0.0  # of the figure's unit box in the first frame, fraction of the frame's height
+    path: tuple[tuple[float, float] | None, ...] = ()  # its centre in every frame, None where it is not to be seen
     certainty: dict[str, float] = field(default_factory=dict)
 
 
@@ -245,9 +247,18 @@ def _figure(
         x=match.x / width,
         y=match.y / height,
         height=match.scale / height,
+        path=_path(found, width, height),
         certainty=sure,
     )
     return figure, (verdict, done)
+
+
+def _path(found: Path, width: int, height: int) -> tuple[tuple[float, float] | None, ...]:
+    least = GONE * float(found.area.max())
+    return tuple(
+        (float(x) / width, float(y) / height) if area > least else None
+        for x, y, area in zip(found.x, found.y, found.area, strict=True)
+    )
 
 
 def _action(done: Motion, kind: int | None, speed: str | None) -> str | None:

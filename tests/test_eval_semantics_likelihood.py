@@ -1,0 +1,96 @@
+"""How likely a captioner finds an answer: equal to what the model says token by token."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from v2t.base.errors import UsageError
+from v2t.captioners import Decoding, asked
+from v2t.captioners.local import Captioner
+from v2t.video.frames import Frames
+
+QUESTION = "Is there a dog?"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    from v2t.model.tiny import tiny_captioner
+
+    model, processor = tiny_captioner(seed=5)
+    made = tmp_path_factory.mktemp("likelihood") / "tiny"
+    model.save_pretrained(made)
+    processor.save_pretrained(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def captioner(folder) -> Captioner:
+    made = Captioner(str(folder), device="cpu")
+    made.load()
+    return made
+
+
+def clip(seed: int, num: int = 6) -> Frames:
+    pixels = np.random.default_rng(seed).integers(0, 255, (num, 32, 32, 3), dtype=np.uint8)
+    return Frames.from_pixels(pixels, fps=2.0)
+
+
+def brute_force(folder: Path, frames: Frames, answer: str) -> float:
+    """One forward pass for each token, from pixels, without batch, padding or kept features."""
+    import torch
+
+    from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
+
+    model = CineloopForConditionalGeneration.from_pretrained(folder).eval()
+    processor = CineloopProcessor.from_pretrained(folder)
+    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": QUESTION}]}]
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    inputs = processor(text=[text], videos=[frames], return_tensors="pt")
+    ids, total = inputs.pop("input_ids"), 0.0
+    inputs.pop("attention_mask")
+    for token in processor.tokenizer(answer, add_special_tokens=False)["input_ids"]:
+        with torch.no_grad():
+            logits = model(input_ids=ids, **inputs).logits[0, -1].double()
+        total += float(logits.log_softmax(-1)[token])
+        ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+    return total
+
+
+def test_likelihoods_are_the_sum_over_tokens(captioner, folder):
+    answers = ["yes", "no", "a red dog"]  # of different lengths, so that padding would show
+    for seed, num in ((0, 6), (1, 1), (2, 9)):
+        frames = clip(seed, num)
+        found = captioner.likelihoods(captioner.watch(frames), QUESTION, answers)
+        assert found == pytest.approx([brute_force(folder, frames, answer) for answer in answers], abs=1e-4)
+
+
+def test_each_answer_alone_is_as_likely_as_among_others(captioner):
+    watched = captioner.watch(clip(3))
+    together = captioner.likelihoods(watched, QUESTION, ["yes", "no", "perhaps"])
+    assert together == pytest.approx(
+        [captioner.likelihoods(watched, QUESTION, [a])[0] for a in ("yes", "no", "perhaps")]
+    )
+    assert len({round(value, 6) for value in together}) == 3
+    other = captioner.likelihoods(captioner.watch(clip(4)), QUESTION, ["yes", "no", "perhaps"])
+    assert other != pytest.approx(together)  # it depends on the clip
+
+
+def test_what_is_written_is_the_likeliest_beginning(captioner):
+    frames = clip(6)
+    letter = captioner.answer([asked(QUESTION, frames)], Decoding(max_new_tokens=1))[0].text
+    letters = [chr(code) for code in range(33, 127)]
+    logs = captioner.likelihoods(captioner.watch(frames), QUESTION, letters)
+    if letter in letters:
+        assert letters[int(np.argmax(logs))] == letter
+    assert sum(math.exp(value) for value in logs) <= 1.0 + 1e-6
+
+
+def test_no_answer_is_refused(captioner):
+    watched = captioner.watch(clip(0))
+    for answers in ([], [""]):
+        with pytest.raises(UsageError, match="one token or more"):
+            captioner.likelihoods(watched, QUESTION, answers)
