@@ -1,0 +1,100 @@
+"""SQuAD: does a short answer agree with one of several right ones, as a string and word by word.
+
+In: an answer and its right answers. Out: exact match (EM) and F1 over words, the best over the right answers, as the
+script of SQuAD 2.0 computes them (Rajpurkar et al. 2018, arXiv:1806.03822), on a scale of 0 to 1; and where four people
+or more have answered, the accuracy of VQA (Antol et al. 2015, arXiv:1505.00468): the mean over all ways to leave one
+of them out of min(number who agree / 3, 1). Its words are compared in SQuAD's spelling, not in VQA's.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from eval.sample import Sample
+from eval.stats import weighted_shares
+from v2t.base.errors import ItemError
+
+MIN_PEOPLE = 4  # with fewer, no answer could reach a VQA accuracy of 1
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalise(text: str) -> str:
+    """Lower case, without ASCII punctuation, then without articles, then single spaces: in this order."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def f1(answer: str, right: str) -> float:
+    """F1 of two bags of words, in [0, 1]; where one is empty, whether both are."""
+    said, true = normalise(answer).split(), normalise(right).split()
+    if not said or not true:
+        return float(said == true)
+    shared = sum((Counter(said) & Counter(true)).values())
+    return 2 * shared / (len(said) + len(true))
+
+
+def vqa_accuracy(answer: str, people: Sequence[str]) -> float:
+    """Mean over the people left out of min(others who gave this answer / 3, 1).
+
+    Raises:
+        ValueError: fewer than two people.
+    """
+    if len(people) < 2:
+        raise ValueError(f"leaving one out needs two people, got {len(people)}")
+    agree = [normalise(one) == normalise(answer) for one in people]
+    return sum(min(1.0, (sum(agree) - left_out) / 3) for left_out in agree) / len(people)
+
+
+class Metric(BaseMetric):
+    """EM, F1 and VQA accuracy of answers."""
+
+    name = "squad"
+    level = "text"
+    needs = ("answer", "answers")
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "the words of an answer, whatever their order, case, punctuation and articles"
+    blind = "paraphrase (it scores 0), order of words (F1), and a 'not' among many right words"
+    wants = ""
+    version = 1
+
+    def measure(self, sample: Sample) -> Evidence:
+        """EM and F1 of the answer; "vqa" is None for fewer than `MIN_PEOPLE` right answers.
+
+        An empty list of right answers stands for a question that has none, to which only an empty answer is right.
+
+        Raises:
+            ItemError: BAD_ROW, the answer is no text or the right answers are no list of texts.
+        """
+        answer, right = sample.require("answer"), sample.require("answers")
+        if not isinstance(answer, str) or not isinstance(right, Sequence) or isinstance(right, str):
+            raise ItemError(f"{sample.id}: expected a text answer and a list of answers", code="BAD_ROW")
+        if not all(isinstance(one, str) for one in right):
+            raise ItemError(f"{sample.id}: answers must be texts, got {right!r}", code="BAD_ROW")
+        wordy = [one for one in right if normalise(one)] or [""]
+        return {
+            "exact": max(float(normalise(answer) == normalise(one)) for one in wordy),
+            "f1": max(f1(answer, one) for one in wordy),
+            "vqa": vqa_accuracy(answer, right) if len(right) >= MIN_PEOPLE else None,
+        }
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Means over the answers; the headline is F1."""
+        exact = np.array([[row.evidence["exact"]] for row in rows])  # (n, 1)
+        value, (low, high) = weighted_shares(exact, np.ones_like(exact), (1,), [row.cluster for row in rows])
+        figures = {
+            "f1": self.mean(rows, "f1"),
+            "exact match": Figure(value=value, low=low, high=high, n=len(rows)),
+        }
+        by_people = [row for row in rows if row.evidence["vqa"] is not None]
+        if by_people:
+            figures["VQA accuracy"] = self.mean(by_people, "vqa")
+        items = [{"id": row.id, "value": row.evidence["f1"], **row.evidence} for row in rows]
+        notes = ("VQA accuracy compares answers in SQuAD's spelling, not in VQA's",) if by_people else ()
+        return Summary(headline="f1", figures=figures, items=items, notes=notes)
