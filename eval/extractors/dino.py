@@ -1,0 +1,67 @@
+"""`dino:ID_OR_FOLDER`: the class token of DINO or DINOv2 for each frame.
+
+In: frames, prepared as VBench does ("vbench": the shorter side 224 by tensor bilinear without antialias, no crop) or as
+the model's own processor does ("pil"). Out: the class token after the last norm. DINO is a ViT of transformers
+(facebook/dino-vitb16), DINOv2 a Dinov2Model. Positions of frames that are no square are interpolated.
+Letters: n frames, D width.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eval.extractors import hub
+from eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square, tensor_square
+from eval.features import BaseExtractor
+from v2t.base.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VBENCH_SIDE = 224
+_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
+
+
+class Extractor(BaseExtractor):
+    """See the module's head."""
+
+    preprocesses = ("vbench", "pil")
+
+    def load(self) -> None:
+        """The model; a pooling layer in its file is left aside, it was not trained."""
+        self.folder = hub.model_folder(self.where, "dino")
+        kind = hub.config_of(self.folder).get("model_type")
+        kinds = {"vit": "ViTModel", "dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
+        if kind not in kinds:
+            raise MissingDependencyError(
+                f"{self.folder} holds a model of type {kind!r}; one of {', '.join(kinds)} is expected", code="MODEL"
+            )
+        options = {"add_pooling_layer": False} if kind == "vit" else {}
+        self._model = hub.load_model(kinds[kind], self.folder, self.device, **options)
+        self._interpolates = {"interpolate_pos_encoding": True} if kind == "vit" else {}  # DINOv2 always does
+        self._settings = hub.processor_settings(self.folder)
+
+    def _embed(self, pixels: np.ndarray) -> Tensor:
+        settings = self._settings
+        if self.preprocess == "vbench":
+            values = tensor_square(pixels, VBENCH_SIDE, self.device, filter="bilinear", crop=False)
+            values = normalise(values, IMAGENET_MEAN, IMAGENET_STD)
+        else:
+            side = hub.side_of(settings.get("size"), VBENCH_SIDE)
+            crops = settings.get("do_center_crop", False)
+            values = pil_square(
+                pixels, side, self.device, squash=not isinstance(side, int),
+                crop=hub.side_of(settings.get("crop_size"), VBENCH_SIDE) if crops else None,
+                filter=_FILTERS[settings.get("resample", 2)], floor=True,
+            )  # fmt: skip
+            values = normalise(
+                values, settings.get("image_mean", IMAGENET_MEAN), settings.get("image_std", IMAGENET_STD)
+            )
+        return self._model(pixel_values=values, **self._interpolates).last_hidden_state[:, 0]  # (n, D)
+
+    def fingerprint(self) -> dict[str, str]:
+        """See `BaseExtractor.fingerprint`."""
+        stated = f"vbench {VBENCH_SIDE}" if self.preprocess == "vbench" else f"pil {self._settings}"
+        return hub.about(self.name, self.folder, self._model, stated) | {"pooling": "class token"}

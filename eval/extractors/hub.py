@@ -1,0 +1,135 @@
+"""Models of transformers by folder or hub id: safetensors only, no code from elsewhere.
+
+In: a folder, or an id of the Hugging Face hub that is in the local cache or can be fetched. Out: the folder, the model
+in float32, the settings of its preprocessing, and the hash of its weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from eval.features import file_sha256
+from v2t.base.errors import MissingDependencyError, UsageError
+
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")
+
+
+def model_folder(where: str, family: str) -> Path:
+    """The folder of a model.
+
+    Args:
+        where: a folder, or a hub id such as "openai/clip-vit-base-patch32".
+        family: what the name begins with, for messages.
+
+    Raises:
+        UsageError: `where` is empty. MissingDependencyError: it is neither here nor can be fetched.
+    """
+    if not where:
+        raise UsageError(f"{family}: a folder or a hub id is expected after the colon")
+    folder = Path(where)
+    if folder.is_dir():
+        return folder
+    hint = f"where there is internet: hf download {where}; then name its folder or its id"
+    if where.count("/") > 1 or where.startswith((".", "~", "/")):
+        raise MissingDependencyError(f"{family}: there is no folder {where}", code="MODEL")
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    problems = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
+    try:
+        return Path(snapshot_download(where, allow_patterns=_FILES))
+    except (*problems, httpx.HTTPError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingDependencyError(f"{family}: cannot get {where}: {reason}", code="MODEL", hint=hint) from error
+
+
+def load_model(kind: str, folder: Path, device: str, **options: Any) -> Any:
+    """The model in `folder` by the class `kind` of transformers, float32, on `device`, for inference.
+
+    Raises:
+        MissingDependencyError: no safetensors there, or weights that do not load.
+    """
+    import transformers
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model, report = getattr(transformers, kind).from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype="float32",
+            output_loading_info=True, **options,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise MissingDependencyError(f"cannot load the model in {folder}: {error}", code="MODEL") from error
+    if report["missing_keys"]:  # transformers fills them with random numbers, and goes on
+        lacking = sorted(report["missing_keys"])
+        raise MissingDependencyError(
+            f"{folder} lacks {len(lacking)} weights of a {type(model).__name__}, such as {lacking[0]}", code="MODEL"
+        )
+    return model.to(device).eval()
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """`config.json` of a model folder.
+
+    Raises:
+        MissingDependencyError: it is absent or no JSON object.
+    """
+    return _read(folder / "config.json")
+
+
+def processor_settings(folder: Path) -> dict[str, Any]:
+    """Settings of the processor of pictures or clips that came with the model; empty when there are none."""
+    for name in _SETTINGS:
+        if (folder / name).is_file():
+            return _read(folder / name)
+    if (folder / "processor_config.json").is_file():
+        both = _read(folder / "processor_config.json")
+        return both.get("image_processor") or both.get("video_processor") or {}
+    return {}
+
+
+def weights_sha256(folder: Path) -> str:
+    """sha256 of the weights: of the file, or of the list of names and hashes where there are several."""
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) == 1:
+        return file_sha256(files[0])
+    return hashlib.sha256("".join(f"{path.name}={file_sha256(path)};" for path in files).encode()).hexdigest()
+
+
+def about(name: str, folder: Path, model: Any, preprocess: str) -> dict[str, str]:
+    """The part of a fingerprint that all models of transformers have in common."""
+    import torch
+    import transformers
+
+    return {
+        "model": f"{name} ({type(model).__name__})",
+        "weights": weights_sha256(folder),
+        "preprocess": preprocess,
+        "dtype": "float32",
+        "library": f"transformers {transformers.__version__}, torch {torch.__version__}",
+    }
+
+
+def side_of(size: Any, default: int) -> int | tuple[int, int]:
+    """The side, or (h, w), that `size` of a processor's settings stands for; `shortest_edge` is a side."""
+    if isinstance(size, dict):
+        if "shortest_edge" in size:
+            return int(size["shortest_edge"])
+        return int(size["height"]), int(size["width"])
+    return int(size) if size else default
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise MissingDependencyError(f"cannot read {path}: {error}", code="MODEL") from error
+    if not isinstance(found, dict):
+        raise MissingDependencyError(f"{path} must hold a JSON object", code="MODEL")
+    return found

@@ -1,0 +1,27 @@
+"""`starter`: the shipped dual encoder, which knows the cartoon world and nothing else.
+
+In: frames and captions. Out: their embeddings; it loads as any open_clip model does, from `v2t/starter/dual`. It looks
+at single frames, so it knows what is there and where, and nothing of motion.
+"""
+
+from __future__ import annotations
+
+from eval.extractors.open_clip import Extractor as OpenClip
+from v2t.base.errors import MissingDependencyError
+from v2t.captioners.local import STARTER
+
+
+class Extractor(OpenClip):
+    """See the module's head."""
+
+    folder = STARTER / "dual"
+
+    def _named(self) -> tuple[str, str]:
+        if not (self.folder / "open_clip_config.json").is_file():
+            raise MissingDependencyError(
+                f"the starter's dual encoder is not in {self.folder}",
+                code="MODEL",
+                hint="train it: v2t train configs/starter/contrastive.yaml, and name the result"
+                " open_clip:local-dir:runs/starter/contrastive/final",
+            )
+        return f"local-dir:{self.folder}", ""

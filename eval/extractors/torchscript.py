@@ -1,0 +1,43 @@
+"""Detectors that come as one TorchScript file: I3D of StyleGAN-V, InceptionV3 of StyleGAN2.
+
+Loading such a file RUNS CODE that is in it. So it is only done for a path that was named, never searched or fetched,
+and its sha256 is checked where the name states it: `i3d:detectors/i3d_torchscript.pt#bec6519f66ea534e...`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from eval.features import file_sha256
+from v2t.base.errors import MissingDependencyError, UsageError
+
+_HEX = set("0123456789abcdef")
+
+
+def load_script(where: str, family: str, device: str, hint: str) -> tuple[Any, str]:
+    """The module in a file, ready on `device`, and the sha256 of the file.
+
+    Args:
+        where: PATH or PATH#sha256 (at least the first 8 digits).
+        hint: where the file is to be had, for the message when it is absent.
+
+    Raises:
+        UsageError: no path, or a hash of another form. MissingDependencyError: no such file, another hash, or no
+            TorchScript.
+    """
+    import torch
+
+    path, _, expected = where.partition("#")
+    expected = expected.lower()
+    if not path or (expected and (len(expected) < 8 or set(expected) - _HEX)):
+        raise UsageError(f"expected {family}:PATH or {family}:PATH#sha256, got {family}:{where}")
+    if not Path(path).is_file():
+        raise MissingDependencyError(f"{family}: there is no file {path}", code="MODEL", hint=hint)
+    digest = file_sha256(path, expected)
+    try:
+        module = torch.jit.load(path, map_location=device).eval()
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingDependencyError(f"{path} is no TorchScript: {reason}", code="MODEL", hint=hint) from error
+    return module, digest
