@@ -27,12 +27,15 @@ class Clip:
     Attributes:
         content: names the pixels and nothing else: the same bytes and window, the same string.
         path: the file; None for frames that were never a file.
-        frames: every frame of the clip in its stored size; None until `load` was called.
+        frames: every frame of the clip in its stored size; None while it is not decoded.
+        start_s, end_s: the part of the file that is the clip; None for the whole file.
     """
 
     content: str
     path: Path | None = None
     frames: Frames | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
     @classmethod
     def from_frames(cls, frames: Frames, path: Path | None = None) -> Clip:

@@ -39,11 +39,13 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A metric that could not run at all: what is missing, and how to get it."""
+    """A metric that gave no result: what is missing, and how to get it. `code` ENVIRONMENT: this machine lacks it;
+    NO_<NAME>: no sample brings what it needs, which a suite may leave open; METRIC_ERROR: it broke."""
 
     metric: str
     reason: str
     hint: str = ""
+    code: str = "ENVIRONMENT"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,8 @@ class Scores:
 
     @property
     def exit_code(self) -> int:
-        """5 when a metric could not run, 3 when a sample could not be scored by one, else 0."""
-        if self.skipped:
+        """5 when a metric could not run here, 3 when a sample could not be scored by one, else 0."""
+        if any(not one.code.startswith("NO_") for one in self.skipped):
             return EXIT_ENVIRONMENT
         return EXIT_FAILED_ITEMS if any(result.coverage < 1 for result in self.results) else EXIT_OK
 
