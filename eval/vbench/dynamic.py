@@ -1,0 +1,46 @@
+"""VBench's dynamic degree: whether anything moves far enough, often enough.
+
+In: the flow of sampled pairs of frames. Out: yes or no, with the parameters behind it. The reference's count is rounded
+to even and is 0 for two sampled frames, which are then always "dynamic" (defect D8); it also reads pixels per pair,
+whatever time lies between the two. `fixed` rounds half up, wants at least one pair, and reads pixels per eighth second.
+Letters: T frames, H W pixels, n sampled frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor
+from typing import NamedTuple
+
+FPS = 8.0
+
+
+class Parameters(NamedTuple):
+    """Take every `interval`-th of T frames, n in all; dynamic when `count` pairs exceed `threshold` pixels."""
+
+    interval: int
+    num: int
+    threshold: float
+    count: int
+
+
+def parameters(size: tuple[int, int], fps: float, num: int, *, compat: bool) -> Parameters:
+    """The parameters for T = `num` frames of (H, W) at `fps`."""
+    interval = max(1, round(fps / FPS) if compat else floor(fps / FPS + 0.5))
+    sampled = -(-num // interval)
+    return Parameters(interval, sampled, threshold(size), count_wanted(sampled, compat=compat))
+
+
+def threshold(size: tuple[int, int]) -> float:
+    """Pixels that the greatest 5 % of the flow must exceed on average."""
+    return 6.0 * min(size) / 256
+
+
+def count_wanted(num: int, *, compat: bool) -> int:
+    """Pairs that must exceed the threshold, of n = `num` sampled frames."""
+    return round(4 * num / 16) if compat else max(1, floor(4 * num / 16 + 0.5))
+
+
+def is_dynamic(scores: Sequence[float], limit: float, count: int) -> bool:
+    """Whether `count` of the scores exceed `limit`; of no score never."""
+    return bool(scores) and sum(score > limit for score in scores) >= count

@@ -1,0 +1,111 @@
+"""The frame half-way between two frames, by an interpolator that is named.
+
+In: two frames. Out: the one between them. VBench uses AMT-S; its weights are not at hand here, so the usual way is a
+warp along an optical flow: both frames are drawn half-way towards each other and blended, with the flows at the middle
+estimated as in Super SloMo (Jiang et al. 2018, arXiv:1712.00080, eq. 4). Names:
+
+    FLOW                        a name of `eval.vbench.flow`: warp along that flow
+    torchscript:FILE[#sha256]   a TorchScript module f(first, second) -> middle, float (1, 3, H, W) in [0, 1], such as
+                                an exported AMT-S
+
+Letters: H W pixels; F flow from the first to the second frame, B from the second to the first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import lru_cache
+
+import numpy as np
+
+from eval.features import file_sha256
+from eval.vbench.flow import Flow, open_flow
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+
+
+class Interpolator(ABC):
+    """`name` as it was opened, `says` in plain words."""
+
+    name: str
+    says: str
+
+    @abstractmethod
+    def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3), the frame half-way between two of that kind."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, str]:
+        """What decides the frame."""
+
+
+class _Warp(Interpolator):
+    def __init__(self, flow: Flow) -> None:
+        self.flow, self.name, self.says = flow, flow.name, f"warp along the flow of {flow.says}"
+
+    def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        import cv2
+
+        if np.array_equal(first, second):
+            return first  # nothing to interpolate; RAFT finds a little motion even there
+        forth = self.flow.between(first, second)  # F (H, W, 2)
+        back = self.flow.between(second, first)  # B
+        height, width = first.shape[:2]
+        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)  # (H, W, 2)
+        towards_second = grid + (forth - back) / 4
+        towards_first = grid + (back - forth) / 4
+        drawn = [
+            cv2.remap(frame.astype(np.float32), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+            for frame, where in ((first, towards_first), (second, towards_second))
+        ]
+        return np.clip(np.rint((drawn[0] + drawn[1]) / 2), 0, 255).astype(np.uint8)
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"interpolator": "warp both half-way and blend", **self.flow.fingerprint()}
+
+
+class _TorchScript(Interpolator):
+    def __init__(self, name: str) -> None:
+        import torch
+
+        path, _, expected = name.partition(":")[2].partition("#")
+        self.name, self.says = name, f"TorchScript {path}"
+        self.weights = file_sha256(path, expected)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self.module = torch.jit.load(path, map_location=self.device).eval()
+        except (RuntimeError, ValueError) as error:
+            raise MissingDependencyError(f"cannot load TorchScript from {path}: {error}", code="MODEL") from error
+
+    def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        import torch
+
+        both = torch.from_numpy(np.stack([first, second])).to(self.device).movedim(-1, 1).float() / 255
+        try:
+            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                found = self.module(both[:1], both[1:])
+        except RuntimeError as error:
+            raise ItemError(f"{self.says} failed: {error}", code="MODEL_ERROR") from error
+        if tuple(found.shape) != tuple(both[:1].shape) or not bool(torch.isfinite(found).all()):
+            expected = tuple(both[:1].shape)
+            raise ItemError(f"{self.says} gave {tuple(found.shape)}, expected {expected}, finite", code="MODEL_ERROR")
+        return (found[0] * 255).round().clamp(0, 255).byte().movedim(0, -1).cpu().numpy()
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"interpolator": "torchscript", "interpolator weights": self.weights}
+
+
+@lru_cache(maxsize=8)
+def open_interpolator(name: str) -> Interpolator:
+    """The interpolator called `name`, see the module's head; opened once in a process.
+
+    Raises:
+        UsageError: there is no such one. MissingDependencyError: its weights are not at hand.
+    """
+    if name.startswith("torchscript:"):
+        return _TorchScript(name)
+    try:
+        return _Warp(open_flow(name))
+    except UsageError as error:
+        raise UsageError(
+            f"no interpolator is called {name!r}; choices: dis, farneback, raft:FILE, torchscript:FILE"
+        ) from error

@@ -1,0 +1,65 @@
+"""Clips in which nothing happens: the frozen rule and VBench's static filter.
+
+In: frames. Out: whether the clip is frozen (one picture all along) or static (the camera and the subject rest, as
+VBench's flicker wants its clips). A frozen clip is perfectly consistent, smooth and free of flicker, which is no merit
+(defect D9): the metrics name it. All frames are looked at, so a clip that ends as it began is not mistaken for one.
+Letters: T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eval.sample import Sample
+from eval.vbench.flow import Flow, pair_motion
+from v2t.base.errors import ItemError
+
+BLOCK, LEVELS = 8, 4.0  # a change is real where a block of 8 x 8 pixels changes by 4 of 255 levels; codecs do less
+
+
+def frozen(pixels: np.ndarray) -> bool:
+    """Whether every frame of uint8 (T, H, W, 3) is the first one, up to what a codec does to it. A single frame is."""
+    import cv2
+
+    first = pixels[0]
+    for frame in pixels[1:]:
+        change = cv2.absdiff(frame, first).max(-1).astype(np.float32)  # (H, W)
+        if float(cv2.blur(change, (BLOCK, BLOCK)).max()) > LEVELS:
+            return False
+    return True
+
+
+def is_frozen(sample: Sample) -> bool:
+    """`frozen` of the sample's clip, computed once for all metrics."""
+    return sample.shared("frozen", lambda: frozen(sample.frames.pixels))
+
+
+def static_parameters(size: tuple[int, int], num: int) -> tuple[float, int]:
+    """VBench's (threshold in pixels, pairs that may exceed it) for frames of (H, W) and T = `num`; banker's rounding."""
+    return 3.0 * min(size) / 256, round(2 * num / 16)
+
+
+def static_by(between: list[float], ends: tuple[float, float], size: tuple[int, int]) -> bool:
+    """The static filter's verdict.
+
+    Args:
+        between: of each two neighbours the mean of the greatest 2 % of the flow, in pixels.
+        ends: the same from the first frame to the last and back.
+        size: (H, W).
+    """
+    threshold, allowed = static_parameters(size, len(between) + 1)
+    return sum(s > threshold for s in between) <= allowed and all(s <= 2 * threshold * allowed for s in ends)
+
+
+def is_static(sample: Sample, flow: Flow) -> bool:
+    """VBench's static filter on all frames of the sample's clip.
+
+    Raises:
+        ItemError: TOO_SHORT, a single frame; else as `Flow.between`.
+    """
+    last = len(sample.frames) - 1
+    if last < 1:
+        raise ItemError(f"{sample.id} has one frame: nothing can move", code="TOO_SHORT")
+    between = [pair_motion(sample, flow, t, t + 1).top2 for t in range(last)]
+    ends = pair_motion(sample, flow, 0, last).top2, pair_motion(sample, flow, last, 0).top2
+    return static_by(between, ends, sample.frames.size)
