@@ -1,0 +1,161 @@
+"""How sure a distance between two sets is: groups of clusters, jackknife, same-distribution floor, the limit of many.
+
+In: which vectors belong together (frames of a clip, seeds of a prompt) and a function that gives the distance of any
+part of the sets. Out: intervals and further figures. Everything drawn is drawn by cluster and from a fixed seed.
+
+Interval: the delete-a-group jackknife (Efron and Stein 1981; Shao and Wu 1989), with Student's t. A bootstrap is wrong
+for these distances: a vector drawn twice makes the covariance narrower and the kernel's pairs with themselves more, so
+all resamples lie on one side of the value, as if N were 0.63 N. Leaving a group out repeats nothing, and the bias it
+adds is the same for every group and falls out of their spread. On average its variance errs to the wide side.
+Limit: Chong and Forsyth (2020): the distance of n of N vectors is close to a + c/n; a is the distance without bias.
+Letters: N M vectors, G groups, S sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from math import sqrt
+
+import numpy as np
+
+NUM_GROUPS = 20
+NUM_SIZES = 15
+Distance = Callable[[np.ndarray, np.ndarray], float]  # (n, d), (m, d) -> value
+
+
+def members(clusters: Sequence[Hashable]) -> list[np.ndarray]:
+    """Positions of each cluster's vectors, int arrays, clusters in the order they first appear."""
+    found: dict[Hashable, list[int]] = {}
+    for position, cluster in enumerate(clusters):
+        found.setdefault(cluster, []).append(position)
+    return [np.array(positions) for positions in found.values()]
+
+
+def groups_of(clusters: Sequence[Hashable], num_groups: int, seed: int) -> np.ndarray:
+    """A group 0 to num_groups-1 for each vector, int (N,): whole clusters, shuffled, the groups near equal in size.
+
+    Raises:
+        ValueError: fewer clusters than groups.
+    """
+    parts = members(clusters)
+    if len(parts) < num_groups:
+        raise ValueError(f"{len(parts)} clusters cannot fill {num_groups} groups")
+    order = np.random.default_rng(seed).permutation(len(parts))
+    order = sorted(order, key=lambda number: -len(parts[number]))  # stable: equal clusters stay shuffled
+    groups, sizes = np.empty(len(clusters), dtype=np.int64), [0] * num_groups
+    for number in order:
+        smallest = sizes.index(min(sizes))
+        groups[parts[number]] = smallest
+        sizes[smallest] += len(parts[number])
+    return groups
+
+
+def jackknife_se(replicates: np.ndarray) -> float:
+    """Standard error from the G values of a statistic, each without one of G groups of near equal size.
+
+    Raises:
+        ValueError: fewer than two.
+    """
+    num = len(replicates)
+    if num < 2:
+        raise ValueError(f"a jackknife needs at least 2 groups, got {num}")
+    return sqrt((num - 1) / num * float(np.sum((replicates - np.mean(replicates)) ** 2)))
+
+
+def half_width(se: float, num_groups: int, confidence: float = 0.95) -> float:
+    """Half of the interval: Student's t with G-1 degrees of freedom, times the standard error."""
+    from scipy.stats import t  # type: ignore[import-untyped]
+
+    return float(t.ppf((1 + confidence) / 2, num_groups - 1)) * se
+
+
+def floor_halves(clusters: Sequence[Hashable], num: int, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Two halves of a set without a cluster in common, int (n,) each, n at most `num`; None where a half would have
+    fewer than two vectors."""
+    parts = members(clusters)
+    order = np.random.default_rng(seed).permutation(len(parts))
+    total, taken, halves = len(clusters), 0, ([], [])  # type: tuple[list[np.ndarray], list[np.ndarray]]
+    total, taken = len(clusters), 0
+    for number in order:
+        halves[0 if 2 * taken < total else 1].append(parts[number])
+        taken += len(parts[number])
+    size = min(num, *(sum(map(len, half)) for half in halves))
+    if size < 2:
+        return None
+    first, second = (np.concatenate(half)[:size] for half in halves)
+    return first, second
+
+
+def floor_values(
+    features: np.ndarray, clusters: Sequence[Hashable], num: int, distance: Distance, *, splits: int, seed: int
+) -> tuple[np.ndarray, int]:
+    """What `distance` says of two halves (n, d) of one set: values (splits,) and n; n is `num` where the set has twice
+    as many, else half of it. No values, and n = 0, where the set cannot be halved."""
+    values, size = [], 0
+    for split in range(splits):
+        halves = floor_halves(clusters, num, seed + split)
+        if halves is None:
+            return np.zeros(0), 0
+        size = len(halves[0])
+        values.append(distance(features[halves[0]], features[halves[1]]))
+    return np.array(values), size
+
+
+def sizes_for_limit(num: int, num_reference: int, dimension: int) -> np.ndarray | None:
+    """Shares (S,) of both sets at which the limit is read off, regular from a tenth (or d+1 vectors) to all; None where
+    the greatest is not at least twice the smallest, so that no line can be laid through them."""
+    smallest = min(num, num_reference)
+    lowest = max(0.1, (dimension + 1) / smallest, 16 / smallest)
+    if lowest > 0.5:
+        return None
+    return np.linspace(lowest, 1.0, NUM_SIZES)
+
+
+def limit(
+    first: np.ndarray,
+    second: np.ndarray,
+    clusters: Sequence[Hashable],
+    clusters_reference: Sequence[Hashable],
+    distance: Distance,
+    *,
+    seed: int,
+) -> tuple[float, float] | None:
+    """The distance of endlessly many vectors, and the standard error of the line's fit; None with too few vectors.
+
+    Both sets (N, d) and (M, d) shrink by the same share f, so the bias c/N + c'/M grows as 1/f also for N != M; the
+    value is the intercept over 1/f, less nothing. Every share has a draw of its own, by whole clusters.
+    """
+    shares = sizes_for_limit(len(first), len(second), first.shape[1])
+    if shares is None:
+        return None
+    draws = np.random.default_rng(seed)
+    parts, parts_reference = members(clusters), members(clusters_reference)
+    values = []
+    for share in shares:
+        one = _drawn(parts, round(share * len(first)), draws)
+        two = _drawn(parts_reference, round(share * len(second)), draws)
+        values.append(distance(first[one], second[two]))
+    return intercept(1 / shares, np.array(values))
+
+
+def intercept(inverse: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Least squares of values (S,) on `inverse` (S,): the intercept and its standard error.
+
+    Raises:
+        ValueError: fewer than three points.
+    """
+    num = len(values)
+    if num < 3:
+        raise ValueError(f"a line with an error needs at least 3 points, got {num}")
+    centred = inverse - inverse.mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ values) / spread
+    at_zero = float(values.mean()) - slope * float(inverse.mean())
+    residual = values - at_zero - slope * inverse
+    variance = float(residual @ residual) / (num - 2)
+    return at_zero, sqrt(variance * (1 / num + float(inverse.mean()) ** 2 / spread))
+
+
+def _drawn(parts: list[np.ndarray], num: int, draws: np.random.Generator) -> np.ndarray:
+    """`num` positions, whole clusters in random order, the last one cut."""
+    return np.concatenate([parts[number] for number in draws.permutation(len(parts))])[:num]
