@@ -1,0 +1,288 @@
+"""What is to be scored: clips with their prompts, captions, references and truth, joined by id.
+
+In: a folder of videos, a manifest or a run folder, and the files that go with it. Out: `Inputs`. Rows are joined to
+clips by id, else by path, else by file name without its ending; a name that fits two clips is refused. A clip for which
+a file has no row stays, so that it counts as not scored; a row that fits no clip is told. Without clips the rows of the
+truth, of the references or of the captions are what is expected. Questions are samples of their own, in clusters of
+one clip.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.joining import Joined, stem_of
+from eval.questions import read_questions
+from eval.sample import Clip, Sample
+from eval.tables import Row, asked_of, names_of, prompt_of, read_rows, references_of, texts_of
+from v2t.base.errors import NothingMatchedError, UsageError
+from v2t.base.log import printable
+from v2t.base.manifest import clip_path, read_manifest
+from v2t.caption.inputs import discover
+from v2t.styles.timed import segments
+
+MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
+NAMINGS = ("rows", "vbench")
+_ITS_OWN = ("id", "path", "start_s", "end_s")  # of a clip's row; the truth may call the clip otherwise
+_VBENCH = re.compile(r"(?P<prompt>.+)-\d+", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Samples, the second set of clips, and where all came from.
+
+    Attributes:
+        samples, references: in the order of ids.
+        sources: the names of the files, by role.
+        counts: how many samples have what, and how many rows fit none.
+        clips_root: the folder that paths of clips are relative to; None without clips.
+    """
+
+    samples: list[Sample]
+    references: list[Sample] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    clips_root: Path | None = None
+
+
+def read_inputs(
+    clips: Path | None = None,
+    *,
+    prompts: Path | None = None,
+    captions: Path | None = None,
+    references: Path | None = None,
+    truth: Path | None = None,
+    answers: Path | None = None,
+    reference_clips: Path | None = None,
+    names: str = "rows",
+    limit: int | None = None,
+) -> Inputs:
+    """Read and join everything.
+
+    Args:
+        clips: a folder of videos, a run folder of `t2v generate` or `v2t world`, a manifest, or one video.
+        prompts: rows with a prompt, or a text file with one a line in the order of the clips' ids.
+        captions: caption records, as `v2t caption` writes them; of two with one id the later counts.
+        references: texts that truly describe the clips.
+        truth: a manifest with facts, questions, or whatever else a metric reads.
+        answers: rows of id, question and answer; each question of the truth, or of these rows, is a sample.
+        reference_clips: a second set, for distances between sets; read as `clips`.
+        names: "vbench": a clip is called PROMPT-NUMBER, and its prompt is taken from there.
+        limit: only the first so many samples.
+
+    Raises:
+        UsageError: a file cannot be read, a name fits two clips, numbers of prompts and clips differ.
+        NothingMatchedError: nothing is to be scored, or a file has no row for any clip.
+    """
+    if names not in NAMINGS:
+        raise UsageError(f"names must be one of {', '.join(NAMINGS)}, not {names!r}")
+    given = {"clips": clips, "prompts": prompts, "captions": captions, "references": references, "truth": truth,
+             "answers": answers, "reference_clips": reference_clips}  # fmt: skip
+    sources = {role: printable(path.name or str(path)) for role, path in given.items() if path is not None}
+    counts: Counter[str] = Counter()
+    if answers is not None:
+        if clips or captions or prompts or references:
+            raise UsageError("answers are scored by themselves, with --truth or with the references in their rows")
+        samples = read_questions(answers, truth, counts)
+    else:
+        rows = None if captions is None else _captions(captions, counts)
+        samples = _expected(clips, truth, references, rows, names)
+        _add_truth(samples, truth, counts)
+        _add_captions(samples, rows, captions, counts)
+        _add_prompts(samples, prompts, names, counts)
+        _add_references(samples, references, counts)
+        _cluster(samples)
+    samples.sort(key=lambda sample: sample.id)
+    samples = samples[: len(samples) if limit is None else limit]
+    if not samples:
+        raise NothingMatchedError("nothing is to be scored", hint="name clips, or --captions, --references, --answers")
+    second = sorted(_clips(reference_clips), key=lambda sample: sample.id) if reference_clips is not None else []
+    counts["samples"], root = len(samples), None if clips is None else _root(clips)
+    return Inputs(samples=samples, references=second, sources=sources, counts=dict(counts), clips_root=root)
+
+
+# --- clips
+
+
+def _root(place: Path) -> Path:
+    return place if place.is_dir() else place.parent
+
+
+def _clips(place: Path) -> list[Sample]:
+    """Samples of a folder, a manifest or a video."""
+    manifest = place / MANIFEST if place.is_dir() else place
+    if manifest.suffix == ".jsonl" and manifest.is_file():
+        samples = [_from_row(row, manifest) for row in read_manifest(manifest)]
+        failures = manifest.parent / FAILURES
+        if place.is_dir() and failures.is_file():  # clips a generator could not make are expected all the same
+            known = {sample.id for sample in samples}
+            rows = [row for row in read_rows(failures) if isinstance(row.get("id"), str) and row["id"] not in known]
+            samples += [Sample(id=row["id"], prompt=row.get("prompt"), row=row) for row in rows]
+        if not samples:
+            raise NothingMatchedError(f"{printable(str(manifest))} has no row")
+        return samples
+    return [
+        Sample(
+            id=found.id,
+            clip=Clip(content="", path=Path(found.file), start_s=found.start_s, end_s=found.end_s),
+            row={"id": found.id, "path": found.path},
+        )
+        for found in discover([str(place)])
+    ]
+
+
+def _from_row(row: Row, manifest: Path) -> Sample:
+    clip = Clip(content="", path=clip_path(manifest, row), start_s=row.get("start_s"), end_s=row.get("end_s"))
+    prompt = row.get("prompt")
+    references = tuple(references_of({"captions": row.get("captions")}))
+    return Sample(id=row["id"], clip=clip, prompt=prompt if isinstance(prompt, str) else None, references=references,
+                  row=row)  # fmt: skip
+
+
+def _expected(
+    clips: Path | None, truth: Path | None, references: Path | None, captions: Sequence[Row] | None, names: str
+) -> list[Sample]:
+    """One sample for everything that ought to be scored."""
+    if clips is not None:
+        if not clips.exists():
+            raise NothingMatchedError(f"there is no {printable(str(clips))}")
+        samples = _clips(clips)
+        if names == "vbench":
+            for sample in samples:
+                sample.prompt = sample.prompt or _vbench_prompt(sample.id)
+        return samples
+    if truth is not None:
+        return [Sample(id=row["id"], row=row) for row in read_manifest(truth)]
+    rows = read_rows(references) if references is not None else captions or []
+    ids = dict.fromkeys(named[0] for row in rows if (named := names_of(row)))
+    return [Sample(id=id, row={"id": id}) for id in ids]
+
+
+def _vbench_prompt(name: str) -> str:
+    found = _VBENCH.fullmatch(stem_of(name, normalise=False))
+    if found is None:
+        raise UsageError(f"{printable(name)} is not called PROMPT-NUMBER", hint="give --prompts without --names vbench")
+    return found["prompt"]
+
+
+# --- what goes with clips
+
+
+def _add_truth(samples: list[Sample], truth: Path | None, counts: Counter[str]) -> None:
+    if truth is None:
+        return
+    joined = Joined(samples, list(read_manifest(truth)), truth, "truth")
+    for sample, row in joined.pairs:
+        sample.row = {**sample.row, **{key: value for key, value in row.items() if key not in _ITS_OWN}}
+        sample.prompt = sample.prompt or (row["prompt"] if isinstance(row.get("prompt"), str) else None)
+        sample.references = sample.references or tuple(references_of({"captions": row.get("captions")}))
+    joined.tell(counts)
+
+
+def _captions(path: Path, counts: Counter[str]) -> list[Row]:
+    """Caption records, of each name the last."""
+    records: dict[str, Row] = {}
+    rows = read_rows(path)
+    for number, row in enumerate(rows, 1):
+        names = names_of(row)
+        if not names:
+            raise UsageError(f"{printable(str(path))}, row {number}: a caption record needs an id")
+        records[names[0]] = row
+    if len(rows) > len(records):
+        counts["captions_repeated"] = len(rows) - len(records)
+    return list(records.values())
+
+
+def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path | None, counts: Counter[str]) -> None:
+    if rows is None or path is None:
+        return
+    joined = Joined(samples, rows, path, "captions")
+    failed = 0
+    for sample, record in joined.pairs:
+        text = record.get("caption")
+        more: Row = {}
+        if isinstance(record.get("style"), str):
+            more["style"] = record["style"]
+            named = sample.row.get("captions")
+            if isinstance(named, dict) and record["style"] in named:  # references of the same style
+                sample.references = tuple(texts_of(named, record["style"]))
+        if record.get("segments"):
+            more["events"] = record["segments"]
+            more |= _reference_events(sample.row)
+        if record.get("status", "ok") == "ok" and isinstance(text, str):
+            sample.caption = text
+        else:
+            failed += 1
+            more["error"] = record.get("error")
+        sample.row = {**sample.row, **more}
+    if failed:
+        counts["captions_failed"] = failed
+    joined.tell(counts)
+
+
+def _reference_events(row: Row) -> Row:
+    """The events that the timed caption of a manifest of `v2t world` tells."""
+    named = row.get("captions")
+    told = texts_of(named.get("timed"), "timed") if isinstance(named, dict) else []
+    return {"reference_events": segments(told[0], math.inf)} if told else {}
+
+
+def _add_prompts(samples: list[Sample], path: Path | None, names: str, counts: Counter[str]) -> None:
+    if path is None:
+        return
+    rows = read_rows(path)
+    if path.suffix == ".txt":
+        if len(rows) != len(samples):
+            raise UsageError(
+                f"{printable(str(path))} has {len(rows)} prompts for {len(samples)} clips",
+                hint="one line for each clip in the order of ids, or a .jsonl or .csv with ids",
+            )
+        for sample, row in zip(sorted(samples, key=lambda sample: sample.id), rows, strict=True):
+            sample.prompt = row["prompt"]
+        counts["with_prompts"] = len(samples)
+        return
+    if names == "vbench":
+        by_prompt = {prompt_of(row, path): row for row in rows}
+        rows = [{**by_prompt[s.prompt], "id": s.id} for s in samples if s.prompt in by_prompt]
+    joined = Joined(samples, rows, path, "prompts")
+    said: dict[str, str] = {}
+    for sample, row in joined.pairs:
+        prompt = prompt_of(row, path)
+        if said.setdefault(sample.id, prompt) != prompt:
+            raise UsageError(f"{printable(str(path))}: two prompts for {printable(sample.id)}", code="AMBIGUOUS")
+        sample.prompt = prompt
+        asked = {"asked": asked_of(row)} if row.get("auxiliary_info") else {}
+        sample.row = {**row, **asked, **sample.row}
+    joined.tell(counts)
+
+
+def _add_references(samples: list[Sample], path: Path | None, counts: Counter[str]) -> None:
+    if path is None:
+        return
+    joined = Joined(samples, read_rows(path), path, "references")
+    found: dict[str, list[str]] = {}
+    events: dict[str, Any] = {}
+    for sample, row in joined.pairs:
+        found.setdefault(sample.id, []).extend(references_of(row, str(sample.row.get("style") or "short")))
+        told = row.get("reference_events") or row.get("segments")
+        if told:
+            events[sample.id] = told
+    for sample in samples:
+        sample.references = tuple(found.get(sample.id, ()))
+        if sample.id in events:
+            sample.row = {**sample.row, "reference_events": events[sample.id]}
+    joined.tell(counts)
+
+
+def _cluster(samples: list[Sample]) -> None:
+    """Clips of one prompt, and parts of one file, are not independent."""
+    files = Counter(sample.clip.path for sample in samples if sample.clip is not None)
+    for sample in samples:
+        shared = sample.clip is not None and files[sample.clip.path] > 1
+        sample.cluster = sample.prompt or (str(sample.row.get("path") or sample.id) if shared else sample.id)

@@ -1,0 +1,113 @@
+"""Joining rows of a file to samples: by id, else by path, else by file name without its ending.
+
+In: samples and rows. Out: pairs, what has no partner, and refusals where a name fits two. Names are compared as they
+are first; file names then without the ending of a video and in Unicode's composed form (NFC), since file systems differ.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from eval.sample import Sample
+from eval.tables import Row, names_of
+from v2t.base.errors import NothingMatchedError, UsageError
+from v2t.base.log import logger, printable
+from v2t.caption.inputs import VIDEO_SUFFIXES
+
+_SHOWN = 3  # examples in a message
+
+
+class Joined:
+    """Rows of one file, each with the sample it is about.
+
+    Raises:
+        UsageError: a name fits two samples, or the names of two rows fit one by their file names alone.
+        NothingMatchedError: no row fits.
+    """
+
+    def __init__(self, samples: Iterable[Sample], rows: Sequence[Row], file: Path, role: str) -> None:
+        self.samples, self.file, self.role = list(samples), file, role
+        self._exact: dict[str, Sample] = {}
+        self._stems: dict[str, list[Sample]] = {}
+        for sample in self.samples:
+            for name in dict.fromkeys((str(sample.row.get("path", "")), sample.id)):
+                if name:
+                    self._exact[name] = sample
+            for stem in {stem_of(sample.id), stem_of(str(sample.row.get("path", sample.id)))}:
+                self._stems.setdefault(stem, []).append(sample)
+        self.pairs: list[tuple[Sample, Row]] = []
+        self.unmatched: list[Row] = []
+        by_stem: dict[str, str] = {}
+        for row in rows:
+            found = self._find(row, by_stem)
+            if found is None:
+                self.unmatched.append(row)
+            else:
+                self.pairs.append((found, row))
+        if not self.pairs:
+            ours, theirs = examples(s.id for s in self.samples), examples(map(called, rows))
+            raise NothingMatchedError(
+                f"no row of {printable(str(file))} belongs to what is to be scored",
+                hint=f"ids here look like {ours}, there like {theirs}",
+            )
+
+    def _find(self, row: Row, by_stem: dict[str, str]) -> Sample | None:
+        names = names_of(row)
+        for name in names:
+            if name in self._exact:
+                return self._exact[name]
+        for name in names:
+            found = self._stems.get(stem_of(name), [])
+            if len(found) > 1:
+                raise UsageError(
+                    f"{printable(str(self.file))}: {printable(name)} fits several: {examples(s.id for s in found)}",
+                    code="AMBIGUOUS",
+                    hint="use the ids of the clips",
+                )
+            if found:
+                other = by_stem.setdefault(found[0].id, name)
+                if other != name:
+                    raise UsageError(
+                        f"{printable(str(self.file))}: {printable(other)} and {printable(name)} both fit "
+                        f"{printable(found[0].id)} by their file names",
+                        code="AMBIGUOUS",
+                        hint="use the ids of the clips",
+                    )
+                return found[0]
+        return None
+
+    def tell(self, counts: Counter[str]) -> None:
+        """Count and report what has no partner."""
+        having = {sample.id for sample, _ in self.pairs}
+        without = [sample.id for sample in self.samples if sample.id not in having]
+        counts[f"with_{self.role}"] = len(having)
+        if without:
+            counts[f"without_{self.role}"] = len(without)
+            logger.warning("%d of %d samples have no %s, for example %s", len(without), len(self.samples), self.role,
+                           examples(without))  # fmt: skip
+        if self.unmatched:
+            counts[f"{self.role}_unmatched"] = len(self.unmatched)
+            logger.warning("%d rows of %s belong to no sample, for example %s", len(self.unmatched),
+                           printable(str(self.file)), examples(map(called, self.unmatched)))  # fmt: skip
+
+
+def stem_of(name: str, *, normalise: bool = True) -> str:
+    """The file name without folder and without the ending of a video."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    stem, dot, ending = last.rpartition(".")
+    text = stem if f"{dot}{ending.lower()}" in VIDEO_SUFFIXES and stem else last
+    return unicodedata.normalize("NFC", text) if normalise else text
+
+
+def called(row: Row) -> str:
+    """What a row calls its clip."""
+    return (names_of(row) or ["a row without an id"])[0]
+
+
+def examples(names: Iterable[str]) -> str:
+    """A few of the names, for a message."""
+    shown = [repr(printable(name, 60)) for name in list(names)[:_SHOWN]]
+    return ", ".join(shown) or "nothing"

@@ -1,0 +1,161 @@
+"""Rows of the files that go with clips: prompts, references, captions, truth, answers.
+
+In: `.jsonl`, `.json`, `.csv`, `.txt`. Out: plain dicts, and what of a row is its prompt, its references, the names by
+which it may be joined to a clip. A `.json` may be a list of rows, a mapping of ids to texts, COCO captions (`images`
+and `annotations`, or a list of results), or VBench's list of prompts.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from v2t.base.errors import UsageError
+from v2t.base.log import printable
+from v2t.writers import csv as captions_csv
+
+Row = dict[str, Any]
+NAMES = ("id", "path", "clip", "file_name", "video", "video_id", "image_id", "name")  # what may say which clip is meant
+_PROMPTS = ("prompt", "prompt_en", "caption", "captions", "text")
+_TEXTS = ("references", "captions", "reference", "caption", "text")
+_LONGEST_CELL = 1 << 30
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a file, in its order.
+
+    Raises:
+        UsageError: the file cannot be read, is not UTF-8, or is none of the known forms; the message names the line.
+    """
+    text = _text(path)
+    if path.suffix == ".csv":
+        return list(_from_csv(text, path))
+    if path.suffix == ".txt":
+        return [{"prompt": line.strip()} for line in text.split("\n") if line.strip()]
+    if path.suffix == ".json":
+        return list(_from_json(_parsed(text, path, "the file"), path))
+    return list(_from_lines(text, path))
+
+
+def names_of(row: Row) -> list[str]:
+    """The names by which a row may be joined to a clip, the plainest first."""
+    return [str(row[name]) for name in NAMES if isinstance(row.get(name), (str, int)) and str(row[name])]
+
+
+def prompt_of(row: Row, where: Path) -> str:
+    """The prompt of a row; of captions the first short one.
+
+    Raises:
+        UsageError: the row has none.
+    """
+    for name in _PROMPTS:
+        texts = texts_of(row.get(name), "short")
+        if texts:
+            return texts[0]
+    raise UsageError(f"{where}: a row needs a 'prompt', got the keys {', '.join(map(str, row)) or 'none'}")
+
+
+def references_of(row: Row, style: str = "short") -> list[str]:
+    """The reference texts of a row, [] when it has none; `style` chooses where they stand by style."""
+    for name in _TEXTS:
+        texts = texts_of(row.get(name), style)
+        if texts:
+            return texts
+    return []
+
+
+def texts_of(value: Any, style: str) -> list[str]:
+    """The texts in a text, a list of texts, or a mapping of styles to these."""
+    if isinstance(value, dict):
+        if style in value or "short" in value:
+            return texts_of(value.get(style) or value.get("short"), style)
+        return [text for each in value.values() for text in texts_of(each, style)]
+    if isinstance(value, str):
+        return [value] if value.strip() else []
+    if isinstance(value, list):
+        return [text for each in value for text in texts_of(each, style)]
+    return []
+
+
+def asked_of(row: Row) -> Row:
+    """What VBench's `auxiliary_info` asks for, without the dimension around it: `{"color": "red"}`."""
+    asked: Row = {}
+    for value in (row.get("auxiliary_info") or {}).values():
+        asked |= value if isinstance(value, dict) else {}
+    return asked
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(str(path))}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{printable(str(path))} is not UTF-8: {error}") from error
+
+
+def _parsed(text: str, path: Path, place: str) -> Any:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON number")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except ValueError as error:
+        raise UsageError(f"{printable(str(path))}, {place}: not JSON: {error}; got {text[:60]!r}") from error
+
+
+def _from_lines(text: str, path: Path) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            row = _parsed(line, path, f"line {number}")
+            if not isinstance(row, dict):
+                raise UsageError(f"{printable(str(path))}, line {number}: expected a JSON object, got {line[:60]!r}")
+            yield row
+
+
+def _from_json(tree: Any, path: Path) -> Iterable[Row]:
+    if isinstance(tree, dict) and isinstance(tree.get("annotations"), list):
+        return _from_coco(tree)
+    if isinstance(tree, dict):
+        return [{"id": str(key), **(value if isinstance(value, dict) else {"captions": value})} for key, value in
+                tree.items()]  # fmt: skip
+    if isinstance(tree, list) and all(isinstance(row, dict) for row in tree):
+        return tree
+    raise UsageError(f"{printable(str(path))}: expected a list of objects, ids with their texts, or COCO captions")
+
+
+def _from_coco(tree: Row) -> Iterator[Row]:
+    images = {image.get("id"): image for image in tree.get("images") or () if isinstance(image, dict)}
+    texts: dict[Any, list[str]] = {}
+    for note in tree["annotations"]:
+        if isinstance(note, dict) and isinstance(note.get("caption"), str):
+            texts.setdefault(note.get("image_id"), []).append(note["caption"])
+    for key, captions in texts.items():
+        image = images.get(key, {})
+        named = {name: image[name] for name in ("clip", "file_name") if isinstance(image.get(name), str)}
+        yield {"id": str(key), **named, "captions": captions}
+
+
+def _from_csv(text: str, path: Path) -> Iterator[Row]:
+    before = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        table = csv.DictReader(_lines(text), strict=True)
+        if {"id", "status", "caption"} <= set(table.fieldnames or ()):  # as `v2t caption` writes it, with its quoting
+            yield from captions_csv.read(path)
+            return
+        for row in table:
+            if None in row or None in row.values():
+                raise UsageError(f"{printable(str(path))}, line {table.line_num}: more or fewer cells than the header")
+            yield {str(key).strip(): value for key, value in row.items()}
+    except csv.Error as error:
+        raise UsageError(f"{printable(str(path))}: {error}") from error
+    finally:
+        csv.field_size_limit(before)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines as csv wants them: split at "\\n" alone, not at the separators that `splitlines` knows besides."""
+    return (line + "\n" for line in text.split("\n"))
