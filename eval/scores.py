@@ -21,7 +21,8 @@ SCHEMA = 1
 @dataclass(frozen=True, kw_only=True)
 class Scored:
     """One clip or text of the set. `content` names the bytes of the clip; `status` is ok or failed (could not be read);
-    `error` says why. `cluster` is shared by samples that are not independent."""
+    `error` says why. `cluster` is shared by samples that are not independent. `size` is (height, width) in pixels;
+    `start_s`, `end_s` are the part of the file that is the clip, None for the whole file."""
 
     id: str
     cluster: str
@@ -34,6 +35,8 @@ class Scored:
     duration_s: float | None = None
     fps: float | None = None
     size: tuple[int, int] | None = None
+    start_s: float | None = None
+    end_s: float | None = None
     error: dict[str, str] | None = None
 
 
