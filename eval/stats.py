@@ -20,8 +20,9 @@ import numpy as np
 
 from v2t.base.shares import Interval, normal_quantile, wilson
 
-__all__ = ["Interval", "PairedTest", "bootstrap", "bootstrap_sums", "clustered_se", "mean_interval", "mean_of_shares",
-           "paired_t", "sign_flip", "student_interval", "weighted_shares", "wilson"]  # fmt: skip
+__all__ = ["Interval", "PairedTest", "bootstrap", "bootstrap_sums", "clustered_se", "jackknife_interval",
+           "mean_interval", "mean_of_shares", "paired_t", "sign_flip", "student_interval", "weighted_shares",
+           "wilson"]  # fmt: skip
 FEW = 30  # clusters below which a bootstrap's interval is too narrow to be trusted
 NUM_RESAMPLES = 2000
 _AT_ONCE = 1 << 22  # draws held in memory at a time
@@ -119,6 +120,28 @@ def student_interval(
     half = float(t.ppf((1 + confidence) / 2, num - 1)) * clustered_se(values, clusters) * few
     mean = fmean(values)
     return Interval(mean - half, mean + half)
+
+
+def jackknife_interval(value: float, left_out: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Interval of a statistic of a set that a bootstrap would spoil, such as a number of different things: `value` plus
+    and minus t times the standard error by the jackknife (Tukey 1958).
+
+    Args:
+        value: of the whole set.
+        left_out: the statistic without each cluster in turn.
+
+    Raises:
+        ValueError: fewer than two clusters.
+    """
+    from scipy.stats import t
+
+    num = len(left_out)
+    if num < 2:
+        raise ValueError("a jackknife needs at least two clusters")
+    mean = fmean(left_out)
+    se = sqrt((num - 1) / num * fsum((one - mean) ** 2 for one in left_out))
+    half = float(t.ppf((1 + confidence) / 2, num - 1)) * se
+    return Interval(value - half, value + half)
 
 
 def clustered_se(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:

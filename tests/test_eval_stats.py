@@ -12,6 +12,7 @@ from eval.stats import (
     bootstrap,
     bootstrap_sums,
     clustered_se,
+    jackknife_interval,
     mean_interval,
     mean_of_shares,
     paired_t,
@@ -89,6 +90,14 @@ def test_weighted_shares_cover() -> None:
         low, high = weighted_shares(hits, np.ones_like(hits), (1,), np.repeat(np.arange(60), 5).tolist())[1]
         inside += low <= 0.8 <= high
     assert 0.92 <= inside / 400 <= 0.985
+
+
+def test_the_jackknife_of_a_mean_is_students_interval() -> None:
+    values = [0.3, 0.7, 0.1, 0.9, 0.4]
+    left_out = [fmean(values[:i] + values[i + 1 :]) for i in range(5)]
+    assert jackknife_interval(fmean(values), left_out) == pytest.approx(student_interval(values))
+    with pytest.raises(ValueError, match="at least two"):
+        jackknife_interval(0.5, [0.5])
 
 
 def test_bootstrap() -> None:
