@@ -1,0 +1,88 @@
+"""Reports: what a scoring found, as `scores.json`, `report.md`, `report.html` and `clips.parquet`.
+
+In: `Scores`. Out: files, each written whole or not at all. One file of this folder per format; `json` is the one that
+is read again (`eval.scores.read_scores`), the others are for people and for tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eval.scores import Scores
+from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.base.files import write_atomic
+from v2t.base.log import logger
+
+FORMATS = ("json", "markdown", "html", "parquet")
+NAMES = {"json": "scores.json", "markdown": "report.md", "html": "report.html", "parquet": "clips.parquet"}
+
+
+def check(formats: tuple[str, ...] = FORMATS) -> tuple[str, ...]:
+    """The formats that can be written here; call it before hours of work.
+
+    Parquet needs pyarrow: without it, it is left out of the usual four with a line in the log.
+
+    Raises:
+        UsageError: an unknown format.
+        MissingDependencyError: parquet was asked for by name and pyarrow is missing.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UsageError(f"no report is called {unknown[0]!r}; choices: {', '.join(FORMATS)}")
+    if "parquet" in formats:
+        from eval.report import parquet
+
+        try:
+            parquet.check()
+        except MissingDependencyError as error:
+            if formats != FORMATS:
+                raise
+            logger.info("%s is left out: %s", NAMES["parquet"], error)
+            formats = tuple(name for name in formats if name != "parquet")
+    return formats
+
+
+def write(
+    scores: Scores, folder: Path, clips_root: Path | None = None, formats: tuple[str, ...] = FORMATS
+) -> list[Path]:
+    """Write the reports; gives their paths in the order of `formats`.
+
+    Args:
+        scores: what was found.
+        folder: where to; made when absent. What lies there under the same names is replaced.
+        clips_root: what relative paths of clips are relative to; `folder` when None.
+        formats: some of `FORMATS`.
+
+    Raises:
+        UsageError, MissingDependencyError: see `check`, or the disk is full.
+        ValueError: a value is not finite; the message says which.
+    """
+    written = []
+    root = folder if clips_root is None else clips_root
+    known = check(formats)
+    for name in sorted(known, key=FORMATS.index):  # the one that is read again first, the slow page last but one
+        path = folder / NAMES[name]
+        write_atomic(path, _render(name, scores, folder, root, known))
+        written.append(path)
+    return [folder / NAMES[name] for name in known]
+
+
+def _render(name: str, scores: Scores, folder: Path, root: Path, formats: tuple[str, ...]) -> bytes:
+    if name == "json":
+        from eval.report import json
+
+        return json.render(scores)
+    if name == "markdown":
+        from eval.report import markdown
+
+        return markdown.render(scores)
+    if name == "parquet":
+        from eval.report import parquet
+
+        return parquet.render(scores)
+    from eval.report import html
+    from eval.report import thumbnails
+
+    strips = thumbnails.make(scores.clips, root, html.strip_bytes(len(scores.clips)))
+    beside = tuple(NAMES[other] for other in formats if other in ("json", "parquet"))
+    return html.render(scores, strips=strips, links=html.links(scores.clips, root, folder), beside=beside)

@@ -1,0 +1,170 @@
+"""`report.html`: one page that holds all it shows, opens from disk, and lets one look at the clips behind the numbers.
+
+In: `Scores`, strips of frames, links to the files. Out: UTF-8 HTML of bounded size (about 16 MB at 1,000 clips and
+beyond: more clips get smaller strips and less text). The summary is plain HTML and stands without script; the list of
+clips is made by `page.js` from JSON in the page. Captions, prompts and messages are other people's text: the template
+escapes them, the JSON spells `<`, `>` and `&` as escapes, the script sets text and never HTML, and the page's own
+policy (CSP with the hashes of its one style and one script, trusted types) allows nothing else to run or to load.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from eval.metric import Figure
+from eval.report.clips import Drawn, clip_entries
+from eval.report.summary import COMPLETE, Row, chosen, figure_texts, number, percent, problems, rows, title, verdict
+from eval.report.thumbnails import Strips
+from eval.scores import Scored, Scores
+from v2t.base.files import unescape_name
+
+_STRIPS_BYTES = 10_000_000  # of a page, before base64
+_MAX_STRIP_BYTES = 9_000
+_NUM_BINS = 24
+_INERT = re.compile("[<>&\u2028\u2029\x7f-\x9f\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def strip_bytes(num_clips: int) -> int:
+    """Greatest size of one strip on a page of `num_clips`."""
+    return min(_MAX_STRIP_BYTES, _STRIPS_BYTES // max(num_clips, 1))
+
+
+def links(clips: Sequence[Scored], root: Path, folder: Path) -> dict[str, str]:
+    """Addresses of the clips' files relative to the page in `folder`, by id, for those that are there."""
+    found = {}
+    for clip in clips:
+        if clip.path is not None:
+            path = root / unescape_name(clip.path)
+            if path.is_file():
+                found[clip.id] = quote(os.fsencode(os.path.relpath(path, folder)))
+    return found
+
+
+def render(
+    scores: Scores,
+    *,
+    strips: Strips | None = None,
+    links: Mapping[str, str] | None = None,
+    beside: tuple[str, ...] = (),
+) -> bytes:
+    """The page.
+
+    Args:
+        scores: what was found.
+        strips: frames to show, by id of the clip; or why there are none.
+        links: addresses of the clips' files relative to the page, by id.
+        beside: names of further files in the page's folder to point at.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    found = rows(scores)
+    by = chosen(found)
+    drawn = Drawn(strips=strips or {}, links=links or {})
+    data = {
+        "metrics": [{"name": row.name, "up": row.result.higher_is_better} for row in found if row.values],
+        "chosen": [row.name for row in found if row.values].index(by.name) if by else -1,
+        "clips": clip_entries(scores, found, drawn),
+    }
+    style, script = _text("page.css"), _text("page.js")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
+    )
+    environment.filters["percent"] = percent
+    page = environment.from_string(_text("page.html")).render(
+        policy=_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(inert_json(data)),
+        title=title(scores),
+        verdict=verdict(scores),
+        complete=verdict(scores) == COMPLETE,
+        scores=scores,
+        metrics=[_metric(row) for row in found],
+        problems=problems(scores),
+        beside=beside,
+    )
+    return page.encode("utf-8", "backslashreplace")
+
+
+def inert_json(tree: Any) -> str:
+    """JSON that no HTML parser can leave: `<`, `>`, `&`, line separators and lone surrogates as escapes; no NaN."""
+    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _INERT.sub(lambda mark: f"\\u{ord(mark.group()):04x}", text)
+
+
+def _policy(style: str, script: str) -> str:
+    def source(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+
+    return (
+        f"default-src 'none'; script-src {source(script)}; style-src {source(style)}; img-src data:; "
+        "media-src 'self' file:; base-uri 'none'; form-action 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _text(name: str) -> str:
+    return files("eval.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _clean(value: Any) -> Any:
+    return _CONTROL.sub("\ufffd", value) if type(value) is str else value
+
+
+def _metric(row: Row) -> dict[str, Any]:
+    """What the template shows of a metric."""
+    value, low, high = row.texts()
+    others = {key: figure for key, figure in row.result.figures.items() if key != row.result.headline}
+    return {
+        "row": row,
+        "result": row.result,
+        "value": value,
+        "low": low,
+        "high": high,
+        "bar": _bar(row, row.figure) if row.figure else None,
+        "histogram": _histogram(list(row.values.values())) if row.values else None,
+        "figures": [(key, *figure_texts(figure), figure) for key, figure in others.items()],
+    }
+
+
+def _bar(row: Row, figure: Figure) -> dict[str, Any]:
+    """Where value and interval lie within the metric's range, in percent; an open end is set a little beyond them."""
+    least, most = row.result.value_range
+    room = 0.25 * max(figure.high - figure.low, abs(figure.value), 1e-9)
+    start = least if math.isfinite(least) else min(figure.low, 0.0) - room
+    end = most if math.isfinite(most) else max(figure.high, 0.0) + room
+
+    def place(number: float) -> float:
+        return round(100 * min(max((number - start) / (end - start), 0.0), 1.0), 2)
+
+    return {
+        "low": place(figure.low),
+        "value": place(figure.value),
+        "width": max(1.0, round(place(figure.high) - place(figure.low), 2)),
+        "start": f"{least:g}" if math.isfinite(least) else "open",
+        "end": f"{most:g}" if math.isfinite(most) else "open",
+    }
+
+
+def _histogram(values: Sequence[float]) -> dict[str, Any]:
+    """Counts of `_NUM_BINS` equal bins from the least to the greatest value, as heights in percent."""
+    least, most = min(values), max(values)
+    counts = [0] * _NUM_BINS
+    for value in values:
+        share = (value - least) / (most - least) if most > least else 0.5
+        counts[min(_NUM_BINS - 1, int(share * _NUM_BINS))] += 1
+    highest = max(counts)
+    bars = [(i, round(100 * count / highest, 1), count) for i, count in enumerate(counts) if count]
+    return {"bars": bars, "num_bins": _NUM_BINS, "least": number(least, 3), "most": number(most, 3), "n": len(values)}

@@ -1,0 +1,174 @@
+"""What every report says: metrics as rows, what could not be scored and why, which clips are worst, numbers as text.
+
+In: `Scores`. Out: plain values that `markdown` and `html` lay out, each in its way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from eval.metric import Figure, MetricResult, load_metric
+from eval.scores import Scores
+from v2t.base.errors import UsageError
+
+DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is better"}
+
+
+COMPLETE = "Every metric scored every sample."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One metric as a report shows it.
+
+    `figure` is the headline, None when nothing could be scored; `values` are those of single clips by id, empty for a
+    score of the whole set; `sees`, `blind` and `level` come from the metric's class where it is at hand.
+    """
+
+    result: MetricResult
+    figure: Figure | None
+    values: dict[str, float]
+    level: str = ""
+    sees: str = ""
+    blind: str = ""
+
+    @property
+    def name(self) -> str:
+        """The metric's name with its settings."""
+        return self.result.name
+
+    @property
+    def direction(self) -> str:
+        """Which end is good, in words."""
+        return DIRECTIONS[self.result.higher_is_better]
+
+    @property
+    def scored(self) -> int:
+        """Samples behind the figure, of `result.n`."""
+        return round(self.result.coverage * self.result.n)
+
+    def texts(self) -> tuple[str, str, str]:
+        """Value, low and high end as text with as many digits as the interval supports."""
+        if self.figure is None:
+            return "–", "–", "–"
+        return figure_texts(self.figure)
+
+
+@dataclass(kw_only=True)
+class Problem:
+    """Samples that failed for one reason: its code, one message, the ids, and the metrics (empty: the clip itself)."""
+
+    code: str
+    message: str
+    hint: str = ""
+    ids: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+
+
+def rows(scores: Scores) -> list[Row]:
+    """The metrics in the order they were scored."""
+    return [_row(result) for result in scores.results]
+
+
+def chosen(found: Sequence[Row]) -> Row | None:
+    """The metric whose worst clips a report shows first: the first with values of clips and a good end."""
+    valued = [row for row in found if row.values]
+    directed = [row for row in valued if row.result.higher_is_better is not None]
+    return next(iter(directed or valued), None)
+
+
+def worst_first(row: Row) -> list[str]:
+    """Ids of the clips that `row` scored, worst first; highest first where neither end is good."""
+    sign = 1 if row.result.higher_is_better else -1
+    return sorted(row.values, key=lambda id: (sign * row.values[id], id))
+
+
+def problems(scores: Scores) -> list[Problem]:
+    """Why samples could not be scored, most frequent first; a clip that failed itself is not told again by metric."""
+    found: dict[tuple[str, bool], Problem] = {}
+    broken = {clip.id: (clip.error or {}).get("code", "FAILED") for clip in scores.clips if clip.status != "ok"}
+    for clip in scores.clips:
+        if clip.id in broken:
+            error = clip.error or {}
+            message, hint = error.get("message", "no reason was given"), error.get("hint", "")
+            code = broken[clip.id]
+            found.setdefault((code, True), Problem(code=code, message=message, hint=hint)).ids.append(clip.id)
+    seen: dict[tuple[str, bool], set[str]] = {}
+    for result in scores.results:
+        for failure in result.failures:
+            key = (failure["code"], False)
+            if broken.get(failure["id"]) == failure["code"]:
+                continue
+            problem = found.setdefault(key, Problem(code=failure["code"], message=failure["message"]))
+            ids = seen.setdefault(key, set())
+            if failure["id"] not in ids:
+                ids.add(failure["id"])
+                problem.ids.append(failure["id"])
+            if result.name not in problem.metrics:
+                problem.metrics.append(result.name)
+    return sorted(found.values(), key=lambda problem: (-len(problem.ids), problem.code))
+
+
+def verdict(scores: Scores) -> str:
+    """One sentence: whether everything that was asked for could be scored."""
+    clips, total = sum(clip.status != "ok" for clip in scores.clips), len(scores.clips)
+    partial = [result for result in scores.results if result.coverage < 1]
+    parts = []
+    broken = [one for one in scores.skipped if not one.code.startswith("NO_")]
+    if broken:
+        parts.append(f"{_count(len(broken), 'metric')} could not run")
+    if len(scores.skipped) > len(broken):
+        parts.append(f"{_count(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
+    if clips:
+        parts.append(f"{clips} of {_count(total, 'clip')} failed")
+    if partial:
+        least = min(partial, key=lambda result: result.coverage)
+        which = _count(len(partial), "metric")
+        parts.append(f"{which} did not score every sample (least: {least.name}, {percent(least.coverage)})")
+    return "; ".join(parts) if parts else COMPLETE
+
+
+def title(scores: Scores) -> str:
+    """What was scored, in a line."""
+    return f"{_count(len(scores.clips), 'clip')}, {_count(len(scores.results), 'metric')}"
+
+
+def figure_texts(figure: Figure) -> tuple[str, str, str]:
+    """Value, low and high end of an interval as text with as many digits as the interval supports."""
+    span = figure.high - figure.low or abs(figure.value) or 1.0
+    decimals = min(6, max(0, 1 - math.floor(math.log10(span))))
+    return tuple(number(part, decimals) for part in (figure.value, figure.low, figure.high))  # type: ignore[return-value]
+
+
+def number(value: float, decimals: int = 4) -> str:
+    """A number for people: fixed decimals, or an exponent where those would not show it; never "-0.0"."""
+    if value and not 10.0**-decimals <= abs(value) < 1e7 and abs(value) > 1e-12:
+        return f"{value:.3g}"
+    return f"{value + 0.0:.{decimals}f}" if round(value, decimals) else f"{0:.{decimals}f}"
+
+
+def percent(share: float) -> str:
+    """A share as text; 100 % only when nothing is missing, 0 % only when all is."""
+    if share in (0.0, 1.0):
+        return f"{100 * share:.0f} %"
+    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
+
+
+def _row(result: MetricResult) -> Row:
+    try:
+        metric = load_metric(result.name.split("[")[0])
+    except UsageError:  # scores may come from where there were other metrics
+        metric = None
+    values: dict[str, float] = {}
+    for item in result.items:
+        value = item.get("value")
+        if isinstance(value, int | float) and math.isfinite(value):
+            values[item["id"]] = float(value)
+    about = {name: str(getattr(metric, name, "") or "") for name in ("level", "sees", "blind")}
+    return Row(result=result, figure=result.figures.get(result.headline), values=values, **about)
+
+
+def _count(num: int, noun: str) -> str:
+    return f"{num:,} {noun}{'' if num == 1 else 's'}"
