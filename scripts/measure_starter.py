@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from eval.metric import MetricResult, load_metric
+from eval.sample import Sample
 from v2t.ask.spans import read_spans
 from v2t.base.manifest import read_manifest
 from v2t.captioners import Decoding, asked
@@ -93,7 +94,9 @@ def measure(
             answers.update(rows[i]["id"], turn["kind"], turn["question"], answer, turn["answer"])
             true = read_spans(turn["answer"], clips[i].duration_s).spans if turn["kind"] == "span" else ()
             if true:
-                spans.update(rows[i]["id"], read_spans(answer, clips[i].duration_s).spans, true[0])
+                said_s = read_spans(answer, clips[i].duration_s).spans
+                about = {"spans": said_s, "reference_spans": true[:1]}
+                spans.update(Sample(id=f"{rows[i]['id']}#{number}", cluster=rows[i]["id"], row=about))
     results = [facts.compute()]
     if about_time or num_questions:
         results.append(answers.compute())

@@ -161,7 +161,7 @@ class Metric(BaseMetric):
             "chance": Figure(value=chance, low=chance, high=chance, n=len(rows)),
         }
         blind = [row for row in rows if row.evidence["blind"] is not None]
-        notes = ()
+        notes: tuple[str, ...] = ()
         if blind:
             figures["blind accuracy, unread as wrong"] = _accuracy(blind, "blind")
             counts["blind"] = len(blind)

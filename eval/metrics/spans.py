@@ -1,21 +1,33 @@
 """Spans: how well stretches of time that are named cover those that are true.
 
-In: for each question the spans an answer names, best first, in seconds, and the true one. Out: the mean temporal
-intersection over union of the first span (mIoU) with a bootstrap interval, and the share of questions whose first span
-reaches an IoU of 0.3, 0.5 and 0.7 (R@1) with Wilson intervals, as in moment retrieval (Gao et al. 2017,
-arXiv:1705.02101). An answer that names no span has IoU 0 and is counted as `missing`; none is left out.
+In: for each question the spans an answer names, best first, in seconds, and the true ones. Out: the mean temporal
+intersection over union of the first span (mIoU), the share of questions of whose first K spans one reaches an IoU of
+0.3, 0.5 and 0.7 (R@K), as in moment retrieval (Gao et al. 2017, arXiv:1705.02101), and the mean average precision of
+the first ten spans at IoU 0.5, 0.75 and over 0.5, 0.55 ... 0.95, as in QVHighlights (Lei et al. 2021,
+arXiv:2107.09609). Of several true spans the one that fits best counts. An answer that names no span has IoU 0 and is
+counted as `missing`; a span that ends before it starts, or lies beyond the clip, has IoU 0 and is counted as `invalid`;
+none is left out. Letters: P spans named, M true spans.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
-from eval.metric import Figure, MetricResult, fingerprint
-from eval.stats import bootstrap, wilson
+import numpy as np
+
+from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from eval.sample import Sample
+from eval.stats import weighted_shares
+from v2t.base.errors import ItemError
 
 Span = tuple[float, float]
 THRESHOLDS = (0.3, 0.5, 0.7)
+AP_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+AP_SPANS = 10  # spans of an answer that count for the average precision
+BEYOND_S = 0.1  # a span may end so much after the clip: times are mostly told in tenths
 
 
 def tiou(one: Span, other: Span) -> float:
@@ -31,47 +43,123 @@ def tiou(one: Span, other: Span) -> float:
     return shared / union if union > 0 else float(one == other)
 
 
-class Metric:
-    """mIoU, and R@1 at three thresholds."""
+def is_valid(span: Span, duration_s: float | None = None) -> bool:
+    """Whether a span is one at all: finite, in order, and within the clip where its length is known."""
+    latest = float("inf") if duration_s is None else duration_s + BEYOND_S
+    return all(map(isfinite, span)) and 0 <= span[0] <= span[1] <= latest
+
+
+def average_precision(ious: np.ndarray, least: float) -> float:
+    """Interpolated average precision of spans named best first, in [0, 1]; each true span can be found once.
+
+    Args:
+        ious: (P, M).
+        least: IoU from which a true span counts as found.
+    """
+    num_true, taken = ious.shape[1], set()
+    hits = np.zeros(len(ious))  # (P,)
+    for number, row in enumerate(ious):
+        free = [index for index in range(num_true) if index not in taken and row[index] >= least]
+        if free:
+            taken.add(max(free, key=lambda index: row[index]))
+            hits[number] = 1
+    precision = np.cumsum(hits) / np.arange(1, len(ious) + 1)
+    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((best_from_here * hits).sum() / num_true)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`first`: the K of R@K, each at least 1."""
+
+    first: tuple[int, ...] = (1, 5)
+
+    def __post_init__(self) -> None:
+        if not self.first or min(self.first) < 1:
+            raise ValueError(f"first must be numbers of spans, at least 1, got {self.first}")
+
+
+class Metric(BaseMetric):
+    """mIoU, R@K at three thresholds, mAP."""
 
     name = "spans"
     level = "text"
-    needs = ("spans", "reference span")
+    needs = ("spans", "reference_spans")
+    uses = ("duration_s",)
     higher_is_better = True
     value_range = (0.0, 1.0)
+    sees = "when something is said to begin and end"
+    blind = "what is said to happen; how far off a span lies once it does not touch the true one"
+    wants = ""
+    version = 2
+    modules = ("eval.stats",)
+    Settings = Settings
 
-    def __init__(self) -> None:
-        self._items: list[dict[str, Any]] = []
-
-    def update(self, id: str, said: Sequence[Span], true: Span) -> None:
-        """Judge the spans of one answer, none, one or several, the best first."""
-        value = tiou(said[0], true) if said else 0.0
-        self._items.append({"id": id, "said": [list(s) for s in said], "true": list(true), "iou": value})
-
-    def compute(self) -> MetricResult:
-        """The figures over all answers so far.
+    def measure(self, sample: Sample) -> Evidence:
+        """The IoU of every span named with every true one, `ious` (P, M).
 
         Raises:
-            ValueError: when nothing was judged.
+            ItemError: BAD_ROW, a span is no pair of seconds; BAD_REFERENCE, no true span, or one that is none.
         """
-        if not self._items:
-            raise ValueError("no span was judged")
-        values = [item["iou"] for item in self._items]
-        num = len(values)
-        low, high = bootstrap(values)
-        figures = {"mIoU": Figure(value=sum(values) / num, low=low, high=high, n=num)}
-        for least in THRESHOLDS:
-            right = sum(value >= least for value in values)
-            low, high = wilson(right, num)
-            figures[f"R@1 IoU>={least}"] = Figure(value=right / num, low=low, high=high, n=num)
-        missing = sum(not item["said"] for item in self._items)
-        return MetricResult(
-            name=self.name,
+        said, true = (_spans(sample, name) for name in self.needs)
+        duration_s = sample.get("duration_s")
+        if not true or not all(is_valid(span) for span in true):
+            raise ItemError(f"{sample.id}: expected true spans, got {true}", code="BAD_REFERENCE")
+        valid = [is_valid(span, duration_s) for span in said]
+        ious = [[tiou(span, one) if good else 0.0 for one in true] for span, good in zip(said, valid, strict=True)]
+        return {
+            "said": [[end if isfinite(end) else None for end in span] for span in said],
+            "true": [list(span) for span in true],
+            "ious": ious,
+            "num_invalid": valid.count(False),
+        }
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Figures over the questions; the headline is mIoU."""
+        made = [_of_question(row) for row in rows]
+        figures = {"mIoU": self.mean(made, "iou")}
+        for first in self.settings.first:
+            for least in THRESHOLDS:
+                found = np.array([[max(row.evidence["best"][:first], default=0.0) >= least] for row in made])  # (n, 1)
+                value, (low, high) = weighted_shares(found, np.ones_like(found), (1,), [row.cluster for row in rows])
+                figures[f"R@{first} IoU>={least}"] = Figure(value=value, low=low, high=high, n=len(rows))
+        figures["mAP"] = self.mean(made, "ap")
+        figures["mAP IoU>=0.5"] = self.mean(made, "ap 0.5")
+        figures["mAP IoU>=0.75"] = self.mean(made, "ap 0.75")
+        missing = sum(not row.evidence["said"] for row in rows)
+        return Summary(
             headline="mIoU",
             figures=figures,
-            n=num,
-            coverage=(num - missing) / num,
-            fingerprint=fingerprint("spans/1", ("eval.metrics.spans", "eval.stats")),
-            counts={"missing": missing},
-            items=self._items,
+            items=[
+                {"id": row.id, "value": one.evidence["iou"], **{key: row.evidence[key] for key in ("said", "true")}}
+                for row, one in zip(rows, made, strict=True)
+            ],
+            counts={"missing": missing, "invalid": sum(row.evidence["num_invalid"] > 0 for row in rows)},
+            scored=len(rows) - missing,
         )
+
+
+def _of_question(row: Measured) -> Measured:
+    """The IoU of the first span, the best of each, and average precisions."""
+    ious = np.asarray(row.evidence["ious"], dtype=np.float64).reshape(-1, len(row.evidence["true"]))  # (P, M)
+    best = ious.max(1).tolist()  # (P,)
+    precisions = {least: average_precision(ious[:AP_SPANS], least) for least in AP_THRESHOLDS}
+    return Measured(
+        id=row.id,
+        cluster=row.cluster,
+        evidence={
+            "iou": best[0] if best else 0.0,
+            "best": best,
+            "ap": sum(precisions.values()) / len(precisions),
+            "ap 0.5": precisions[0.5],
+            "ap 0.75": precisions[0.75],
+        },
+    )
+
+
+def _spans(sample: Sample, name: str) -> list[Span]:
+    found: Any = sample.require(name)
+    try:
+        return [(float(span[0]), float(span[1])) for span in found]
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise ItemError(f"{sample.id}: {name} must be pairs of seconds, got {found!r}", code="BAD_ROW") from error
