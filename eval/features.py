@@ -27,6 +27,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["BaseExtractor", "clip_features", "file_sha256", "frame_features", "mean_features", "open_extractor",
-           "text_features", "unit"]  # fmt: skip
+           "text_features", "unit", "versions"]  # fmt: skip
 FRAMES_AT_ONCE = 16  # the activations of more fall out of a CPU's caches
 _OPEN: dict[tuple[str, str, str], BaseExtractor] = {}
 _LOCK = threading.RLock()
@@ -84,8 +85,16 @@ class BaseExtractor(ABC):
         """
 
     @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """The part of the fingerprint that the family alone knows."""
+
     def fingerprint(self) -> dict[str, str]:
-        """`model`, `weights` (sha256), `preprocess`, `dtype`, `library`, and what else decides the vectors."""
+        """`model`, `weights` (sha256), `preprocess`, `dtype`, `library`, `extractor` (hash of the source) and what else
+        decides the vectors. The device is not in it: it changes no more than the last digits."""
+        digest = hashlib.sha256()
+        for name in (type(self).__module__, "eval.extractors.pixels", __name__):
+            digest.update(Path(import_module(name).__file__ or "").read_bytes().replace(b"\r\n", b"\n"))
+        return {"extractor": digest.hexdigest()[:16], "dtype": "float32"} | self.describe()
 
     # What a family fills in, where it can
 
@@ -281,6 +290,13 @@ def file_sha256(path: str | Path, expected: str = "") -> str:
 def _sha256(path: str, size: int, mtime_ns: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions(*packages: str) -> str:
+    """`open_clip_torch 3.3.0, torch 2.14.1`: versions of packages, without what tells one build from another."""
+    from importlib.metadata import version
+
+    return ", ".join(f"{package} {version(package).partition('+')[0]}" for package in (*packages, "torch"))
 
 
 def _device(asked: str) -> str:

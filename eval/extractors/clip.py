@@ -94,7 +94,7 @@ class Extractor(BaseExtractor):
         """See `BaseExtractor.truncated`."""
         return [len(self._tokenizer(text).input_ids) > self._context for text in texts]
 
-    def fingerprint(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """See `BaseExtractor.fingerprint`; also `quick_gelu`."""
         names = ("size", "crop_size", "do_center_crop", "resample", "image_mean", "image_std")
         settings = {name: self._settings[name] for name in names if name in self._settings}

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eval.features import file_sha256
+from eval.features import file_sha256, versions
 from v2t.base.errors import MissingDependencyError, UsageError
 
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -104,15 +104,11 @@ def weights_sha256(folder: Path) -> str:
 
 def about(name: str, folder: Path, model: Any, preprocess: str) -> dict[str, str]:
     """The part of a fingerprint that all models of transformers have in common."""
-    import torch
-    import transformers
-
     return {
         "model": f"{name} ({type(model).__name__})",
         "weights": weights_sha256(folder),
         "preprocess": preprocess,
-        "dtype": "float32",
-        "library": f"transformers {transformers.__version__}, torch {torch.__version__}",
+        "library": versions("transformers"),
     }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from eval.extractors.pixels import resize_tensor, shortest_to, to_floats
 from eval.extractors.torchscript import load_script
-from eval.features import BaseExtractor
+from eval.features import BaseExtractor, versions
 from v2t.base.errors import MissingDependencyError
 from v2t.video.frames import Frames
 
@@ -53,14 +53,11 @@ class Extractor(BaseExtractor):
                 f"{self.where} is not StyleGAN-V's I3D: its forward takes other arguments", code="MODEL", hint=HINT
             ) from error
 
-    def fingerprint(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """See `BaseExtractor.fingerprint`."""
-        import torch
-
         return {
             "model": "I3D TorchScript",
             "weights": self._sha256,
             "preprocess": self.preprocess,
-            "dtype": "float32",
-            "library": f"torch {torch.__version__}",
+            "library": versions(),
         }

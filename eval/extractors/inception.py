@@ -14,7 +14,7 @@ import numpy as np
 
 from eval.extractors.pixels import to_floats
 from eval.extractors.torchscript import load_script
-from eval.features import BaseExtractor
+from eval.features import BaseExtractor, versions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,14 +38,11 @@ class Extractor(BaseExtractor):
     def _classify(self, pixels: np.ndarray) -> Tensor:
         return self._model(to_floats(pixels, self.device), no_output_bias=True)  # (n, K)
 
-    def fingerprint(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """See `BaseExtractor.fingerprint`."""
-        import torch
-
         return {
             "model": "InceptionV3 2015-12-05 TorchScript",
             "weights": self._sha256,
             "preprocess": "squashed to 299 inside the file",
-            "dtype": "float32",
-            "library": f"torch {torch.__version__}",
+            "library": versions(),
         }

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.extractors.pixels import normalise, pil_square, tensor_square
-from eval.features import BaseExtractor, file_sha256
+from eval.features import BaseExtractor, file_sha256, versions
 from v2t.base.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
@@ -160,17 +160,13 @@ class Extractor(BaseExtractor):
             return len(self._tokenizer.tokenizer(canonicalize_text(basic_clean(text))).input_ids)
         return len(self._tokenizer.tokenizer(clean(text)).input_ids)
 
-    def fingerprint(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """See `BaseExtractor.fingerprint`; also `quick_gelu`."""
-        import open_clip
-        import torch
-
         return {
             "model": self.name,
             "weights": file_sha256(self._weights),
             "preprocess": f"{self.preprocess} {json.dumps(self._settings, sort_keys=True)}",
-            "dtype": "float32",
             "quick_gelu": str(self.quick_gelu).lower(),
             "context_length": str(self._tokenizer.context_length),
-            "library": f"open_clip {open_clip.__version__}, torch {torch.__version__}",
+            "library": versions("open_clip_torch"),
         }

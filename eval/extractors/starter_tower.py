@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.features import BaseExtractor, file_sha256
+from eval.features import BaseExtractor, file_sha256, versions
 from v2t.base.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ class Extractor(BaseExtractor):
     def load(self) -> None:
         """Tower and processor of `v2t/starter`."""
         from safetensors import SafetensorError
+        from transformers.utils import logging as transformers_logging
 
         from v2t.captioners.local import STARTER
         from v2t.model import CineloopForConditionalGeneration
         from v2t.model.video_processing import CineloopVideoProcessor
 
+        transformers_logging.disable_progress_bar()
         self.folder = STARTER
         try:
             settings = json.loads((STARTER / "processor_config.json").read_text("utf-8"))["video_processor"]
@@ -59,16 +61,12 @@ class Extractor(BaseExtractor):
         tokens = self._tower((values * self._processor.rescale_factor - mean) / std).last_hidden_state  # (n, N, D)
         return tokens.mean(1)  # (n, D)
 
-    def fingerprint(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """See `BaseExtractor.fingerprint`."""
-        import torch
-        import transformers
-
         return {
             "model": "starter-tower",
             "weights": file_sha256(self.folder / "model.safetensors"),
-            "preprocess": f"{self._processor.fit} to {self._processor.size}",
+            "preprocess": f"{self._processor.fit} to {self._processor.size['height']}x{self._processor.size['width']}",
             "pooling": "mean of patch tokens",
-            "dtype": "float32",
-            "library": f"transformers {transformers.__version__}, torch {torch.__version__}",
+            "library": versions("transformers"),
         }

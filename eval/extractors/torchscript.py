@@ -1,7 +1,7 @@
 """Detectors that come as one TorchScript file: I3D of StyleGAN-V, InceptionV3 of StyleGAN2.
 
 Loading such a file RUNS CODE that is in it. So it is only done for a path that was named, never searched or fetched,
-and its sha256 is checked where the name states it: `i3d:detectors/i3d_torchscript.pt#bec6519f66ea534e...`.
+and its sha256 is checked where the name states it: `i3d:detectors/i3d_torchscript.pt#SHA256`.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Extractor(BaseExtractor):
         )
         return normalise(values, settings.get("image_mean", IMAGENET_MEAN), settings.get("image_std", IMAGENET_STD))
 
-    def fingerprint(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """See `BaseExtractor.fingerprint`; also `frames` and `pooling`."""
         stated = self.preprocess + (f" {self._settings}" if self.preprocess == "processor" else "")
         pooling = "mean of tokens" if not self._classifies or self._model.fc_norm is not None else "first token"

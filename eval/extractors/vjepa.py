@@ -57,7 +57,7 @@ class Extractor(BaseExtractor):
         values = pil_square(pixels, side, self.device, squash=squash, filter="bilinear", crop=crop, floor=True)
         return normalise(values, IMAGENET_MEAN, IMAGENET_STD)
 
-    def fingerprint(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """See `BaseExtractor.fingerprint`; also `frames` and `pooling`."""
         return hub.about(self.name, self.folder, self._model, f"{self.preprocess} {self._model.config.crop_size}") | {
             "frames": f"{self._model.config.frames_per_clip} evenly, first to last",

@@ -1,0 +1,137 @@
+"""What the metrics of the CLIP family have in common: the model, the text a clip is held against, and their cosines.
+
+In: samples with frames and a caption or a prompt. Out: cosines in float64, each of a frame and a text by itself, so
+that they are the same to the bit wherever the frame stands. Frames are averaged by exact summation.
+Letters: T frames, D width of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import fsum
+
+import numpy as np
+
+from eval.features import BaseExtractor, frame_features, open_extractor, text_features, unit
+from eval.metric import BaseMetric, Measured
+from eval.sample import Sample
+from v2t.base.errors import ItemError, MissingDependencyError
+
+TEXTS = ("auto", "caption", "prompt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Which model, how it is shown the frames, and which text.
+
+    `model` and `preprocess` are those of `eval.features.open_extractor`. `text`: caption, prompt, or auto (the caption
+    where there is one, else the prompt).
+    """
+
+    model: str = "starter"
+    preprocess: str = ""
+    text: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.text not in TEXTS:
+            raise ValueError(f"text must be one of {', '.join(TEXTS)}, not {self.text!r}")
+
+
+class AlignmentMetric(BaseMetric):
+    """A metric that holds frames against texts by a dual encoder."""
+
+    level = "clip"
+    needs = ("frames",)
+    uses = ("caption", "prompt")
+    wants = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"
+    modules = ("eval.alignment",)
+    Settings = Settings
+    prefix = ""
+
+    @property
+    def extractor(self) -> BaseExtractor:
+        """The model, loaded once in this process.
+
+        Raises:
+            MissingDependencyError: it is not at hand, or has no text half.
+        """
+        extractor = open_extractor(self.settings.model, preprocess=self.settings.preprocess)
+        if not extractor.has_text:
+            raise MissingDependencyError(
+                f"{self.name} needs a model with a text half, {extractor.name} has none",
+                hint="such as model=starter or model=open_clip:ViT-B-32/openai",
+            )
+        return extractor
+
+    def prepare(self) -> None:
+        """See `BaseMetric.prepare`."""
+        _ = self.extractor
+
+    def describe(self) -> dict[str, str]:
+        """The model's fingerprint, and the prefix of texts."""
+        return self.extractor.fingerprint() | {"prefix": repr(self.prefix)}
+
+    def said(self, sample: Sample) -> tuple[str, str]:
+        """The text a sample is held against, without the prefix, and which it is: caption or prompt.
+
+        Raises:
+            ItemError: NO_CAPTION or NO_PROMPT.
+        """
+        kind = self.settings.text
+        if kind == "auto":
+            kind = "prompt" if sample.caption is None and sample.prompt is not None else "caption"
+        return str(sample.require(kind)), kind
+
+    def cosines(self, sample: Sample, text: str) -> np.ndarray:
+        """float64 (T,): cosine of each frame and the text, in [-1, 1].
+
+        Raises:
+            ItemError: MODEL_ERROR, the text or a frame has a feature of length zero.
+        """
+        extractor = self.extractor
+        return cosine(frame_features(sample, extractor), text_features(extractor, self.prefix + text))
+
+    def about_text(self, text: str, kind: str) -> dict[str, object]:
+        """Evidence that every metric of the family keeps: which text it was and whether its end was cut off."""
+        return {"kind": kind, "truncated": self.extractor.truncated([self.prefix + text])[0]}
+
+    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+        """Texts that were cut off, captions and prompts."""
+        kinds = [row.evidence["kind"] for row in rows]
+        return {
+            "truncated": sum(bool(row.evidence["truncated"]) for row in rows),
+            "captions": kinds.count("caption"),
+            "prompts": kinds.count("prompt"),
+        }
+
+    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+        """The model by name and hash, and what a reader must know of it and of the texts."""
+        extractor, counts = self.extractor, self.counts(rows)
+        known = extractor.fingerprint()
+        quick = f", QuickGELU {known['quick_gelu']}" if "quick_gelu" in known else ""
+        notes = [f"model {extractor.name}, weights {known['weights'][:12]}, {known['dtype']}{quick}"]
+        if extractor.name == "starter":
+            notes.append("the starter knows only the cartoon world: its numbers are not those of CLIP ViT-B/32")
+        if counts["truncated"]:
+            notes.append(f"{counts['truncated']} of {len(rows)} texts were too long for the model and lost their end")
+        if counts["captions"] and counts["prompts"]:
+            notes.append(f"{counts['captions']} clips were held against captions, {counts['prompts']} against prompts")
+        return (*notes, *extractor.warnings)
+
+
+def cosine(features: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """float64 (...,): cosines of (..., D) and (D,), each row by itself.
+
+    Raises:
+        ItemError: MODEL_ERROR, a feature of length zero.
+    """
+    if not np.any(other) or not np.any(features, axis=-1).all():
+        raise ItemError("the model gave a feature of length zero", code="MODEL_ERROR")
+    return np.clip((unit(features) * unit(other)).sum(axis=-1), -1.0, 1.0)
+
+
+def exact_mean(values: Iterable[float]) -> float:
+    """The mean by exact summation: the same for any order of the values, and with each one doubled."""
+    listed = [float(value) for value in values]
+    return fsum(listed) / len(listed)

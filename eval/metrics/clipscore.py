@@ -1,0 +1,65 @@
+"""CLIPScore of a clip: 2.5 * max(cos, 0) of a frame and "A photo depicts " + text, averaged over the frames.
+
+In: clips with a caption or a prompt. Out: 0 to 2.5, usual values .5 to .9 with OpenAI's ViT-B/32. Hessel et al. 2021
+(arXiv:2104.08718); each frame is cut off at zero before the mean. `frames=middle` takes one frame, as for a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval import alignment
+from eval.metric import Evidence, Measured, Summary, items_of
+from eval.sample import Sample
+
+WEIGHT = 2.5
+FRAMES = ("mean_frames", "middle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(alignment.Settings):
+    """See `eval.alignment.Settings`. `prefix` stands before every text; `frames`: mean_frames or middle."""
+
+    prefix: str = "A photo depicts "
+    frames: str = "mean_frames"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames not in FRAMES:
+            raise ValueError(f"frames must be one of {', '.join(FRAMES)}, not {self.frames!r}")
+
+
+class Metric(alignment.AlignmentMetric):
+    """See the module's head."""
+
+    name = "clipscore"
+    value_range = (0.0, WEIGHT)
+    sees = "how well single frames fit the text: what is there, and roughly where"
+    blind = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
+    Settings = Settings
+
+    @property
+    def prefix(self) -> str:  # type: ignore[override]
+        """What stands before every text."""
+        prefix: str = self.settings.prefix
+        return prefix
+
+    def measure(self, sample: Sample) -> Evidence:
+        """See `BaseMetric.measure`."""
+        text, kind = self.said(sample)
+        cosines = self.cosines(sample, text)
+        if self.settings.frames == "middle":
+            cosines = cosines[len(cosines) // 2 :][:1]
+        value = alignment.exact_mean(WEIGHT * max(cosine, 0.0) for cosine in cosines.tolist())
+        return {"value": value, **self.about_text(text, kind)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """See `BaseMetric.summarise`."""
+        return Summary(
+            headline=self.name,
+            figures={self.name: self.mean(rows)},
+            items=items_of(rows),
+            counts=self.counts(rows),
+            notes=self.notes(rows),
+        )

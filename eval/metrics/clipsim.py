@@ -1,0 +1,65 @@
+"""CLIPSIM of a clip: the mean over frames of the cosine of frame and text, without prefix, factor or cut-off.
+
+In: clips with a prompt (or a caption). Out: -1 to 1, usual values .2 to .35 with ViT-B/32. GODIVA (arXiv:2104.14806)
+and the papers on text-to-video since. `scale=torchmetrics` gives torchmetrics' CLIPScore: 100 times the mean, cut off
+at zero after the mean over the whole set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from eval import alignment
+from eval.metric import Evidence, Measured, Summary, items_of
+from eval.sample import Sample
+
+SCALES = ("cosine", "torchmetrics")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(alignment.Settings):
+    """See `eval.alignment.Settings`. `scale`: cosine or torchmetrics."""
+
+    text: str = "prompt"
+    scale: str = "cosine"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale not in SCALES:
+            raise ValueError(f"scale must be one of {', '.join(SCALES)}, not {self.scale!r}")
+
+
+class Metric(alignment.AlignmentMetric):
+    """See the module's head."""
+
+    name = "clipsim"
+    value_range = (-1.0, 1.0)
+    sees = "how well single frames fit the prompt: what is there, and roughly where"
+    blind = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
+    Settings = Settings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if self.settings.scale == "torchmetrics":
+            self.value_range = (-100.0, 100.0)  # type: ignore[misc]
+
+    def measure(self, sample: Sample) -> Evidence:
+        """See `BaseMetric.measure`."""
+        text, kind = self.said(sample)
+        factor = 100.0 if self.settings.scale == "torchmetrics" else 1.0
+        return {"value": factor * alignment.exact_mean(self.cosines(sample, text)), **self.about_text(text, kind)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """See `BaseMetric.summarise`."""
+        figure = self.mean(rows)
+        if self.settings.scale == "torchmetrics":
+            figure = replace(figure, value=max(figure.value, 0.0), low=max(figure.low, 0.0), high=max(figure.high, 0.0))
+        return Summary(
+            headline=self.name,
+            figures={self.name: figure},
+            items=items_of(rows),
+            counts=self.counts(rows),
+            notes=self.notes(rows),
+        )

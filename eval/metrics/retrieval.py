@@ -1,0 +1,110 @@
+"""Retrieval: does a text find its clip among all clips of the set, and a clip its text?
+
+In: clips with captions or prompts. Out: R@1, R@5, R@10 and the median rank, both ways. A clip is the mean of its frames'
+normalised features (CLIP4Clip's mean pooling, arXiv:2104.08860). Clips of one text are never each other's negatives: a
+text is held against its own clip and the clips of other texts, a clip against its own text and the other texts, each
+text once. A tie counts half a place, so a model that cannot tell anything apart lands in the middle. R@K is left out
+where there are not more than K to choose from. Intervals resample clips (by cluster) against a gallery that stays.
+Letters: n clips, m distinct texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+import numpy as np
+
+from eval import alignment
+from eval.features import frame_features, mean_features, text_features, unit
+from eval.metric import Evidence, Figure, Measured, Summary
+from eval.sample import Sample
+from eval.stats import bootstrap, mean_interval
+
+AT = (1, 5, 10)
+WAYS = ("text_to_video", "video_to_text")
+
+
+class Metric(alignment.AlignmentMetric):
+    """See the module's head."""
+
+    name = "retrieval"
+    level = "set"
+    value_range = (0.0, 1.0)
+    sees = "whether what the frames show tells the clips of a set apart by their texts"
+    blind = "order of frames and motion; harder in a larger set: compare only sets of one size"
+
+    def measure(self, sample: Sample) -> Evidence:
+        """See `BaseMetric.measure`."""
+        text, kind = self.said(sample)
+        extractor = self.extractor
+        clip = unit(mean_features(unit(frame_features(sample, extractor)))).astype(np.float32)  # (D,)
+        words = unit(text_features(extractor, self.prefix + text)).astype(np.float32)  # (D,)
+        return {"clip": clip, "words": words, "text": text, **self.about_text(text, kind)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """See `BaseMetric.summarise`."""
+        headline = f"{WAYS[0]}_r1"
+        texts = [str(row.evidence["text"]) for row in rows]
+        if len(set(texts)) < 2:
+            why = "retrieval needs at least two different texts"
+            return Summary(headline=headline, figures={}, counts=self.counts(rows), notes=(why,), scored=0)
+        clips, words = (np.stack([row.evidence[key] for row in rows]).astype(np.float64) for key in ("clip", "words"))
+        found = ranks(clips, words, texts)
+        clusters = [row.cluster for row in rows]
+        figures: dict[str, Figure] = {}
+        for way, (places, choices) in zip(WAYS, found, strict=True):
+            for at in AT:
+                if choices.min() > at:
+                    figures[f"{way}_r{at}"] = _share(places <= at, clusters)
+            middle = bootstrap(places.tolist(), clusters=clusters, statistic=median)
+            figures[f"{way}_median_rank"] = Figure(
+                value=float(median(places.tolist())), low=middle.low, high=middle.high, n=len(rows)
+            )
+        items = [
+            {
+                "id": row.id,
+                "value": float(first <= 1),
+                "text_to_video_rank": float(first),
+                "video_to_text_rank": float(s),
+            }
+            for row, first, s in zip(rows, found[0][0], found[1][0], strict=True)
+        ]
+        size = f"{len(rows)} clips of {len(set(texts))} different texts"
+        counts = self.counts(rows) | {"texts": len(set(texts))}
+        return Summary(headline=headline, figures=figures, items=items, counts=counts, notes=(size, *self.notes(rows)))
+
+
+def ranks(
+    clips: np.ndarray, words: np.ndarray, texts: Sequence[str]
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Places float64 (n,) of each clip for its text and of each text for its clip, 1 for the first, ties counting half;
+    beside each, how many there were to choose from.
+
+    Args:
+        clips, words: normalised features (n, D) of the clips and of their texts.
+        texts: the texts; equal ones are one.
+    """
+    first = {text: number for number, text in reversed(list(enumerate(texts)))}
+    kept = sorted(first.values())  # (m,), one clip of each text
+    own = np.array([kept.index(first[text]) for text in texts])  # (n,), the column of a clip's text
+    similar = clips @ words[kept].T  # (n, m)
+    right = similar[np.arange(len(texts)), own]  # (n,)
+    other = own[:, None] != np.arange(len(kept))  # (n, m)
+    ahead = _ahead(similar, right[:, None], other)
+    for_clips = 1 + ahead.sum(1), 1 + other.sum(1)
+    columns, others = similar[:, own], other[:, own]  # (n, n): row a clip, column the text of another clip
+    ahead = _ahead(columns, right[None], others)
+    return (1 + ahead.sum(0), 1 + others.sum(0)), for_clips
+
+
+def _ahead(similar: np.ndarray, right: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return other * ((similar > right) + 0.5 * (similar == right))
+
+
+def _share(hits: np.ndarray, clusters: Sequence[str]) -> Figure:
+    values = hits.astype(float).tolist()
+    interval, value = mean_interval(values, clusters), sum(values) / len(values)
+    return Figure(
+        value=value, low=min(max(0.0, interval.low), value), high=max(min(1.0, interval.high), value), n=len(values)
+    )
