@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum
+from typing import ClassVar
 
 import numpy as np
 
@@ -42,10 +43,10 @@ class AlignmentMetric(BaseMetric):
     """A metric that holds frames against texts by a dual encoder."""
 
     level = "clip"
-    needs = ("frames",)
-    uses = ("caption", "prompt")
+    needs: ClassVar[tuple[str, ...]] = ("frames",)
+    uses: ClassVar[tuple[str, ...]] = ("caption", "prompt")
     wants = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"
-    modules = ("eval.alignment",)
+    modules: ClassVar[tuple[str, ...]] = ("eval.alignment",)
     Settings = Settings
     prefix = ""
 

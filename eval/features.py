@@ -61,12 +61,14 @@ class BaseExtractor(ABC):
     Attributes:
         name: as it was opened.
         warnings: plain sentences a result must repeat (activation that does not fit the weights ...).
+        end_token: number of the token that marks the end of a text, -1 where texts end without one.
     """
 
     kind: ClassVar[str] = "frame"
     preprocesses: ClassVar[tuple[str, ...]] = ("pil",)
     has_text: bool = False
     has_tokens: bool = False
+    end_token: int = -1
     has_classes: ClassVar[bool] = False
     min_frames: ClassVar[int] = 1
 
@@ -162,10 +164,12 @@ class BaseExtractor(ABC):
         """Numbers (L,) and features float32 (L, D) of the tokens of a text, the marks of begin and end among them.
 
         Raises:
-            TypeError: the model does not show its tokens (`has_tokens`).
+            TypeError: the model does not show its tokens (`has_tokens`). ItemError: EMPTY_TEXT, there are none.
         """
         with _exact():
             numbers, features = self._embed_tokens(text)
+            if not numbers:
+                raise ItemError(f"{self.name} finds no token in {text!r}", code="EMPTY_TEXT")
             return numbers, self._checked(features)
 
     def _each_once(self, pixels: np.ndarray, compute: Any) -> np.ndarray:

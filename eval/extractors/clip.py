@@ -51,6 +51,7 @@ class Extractor(BaseExtractor):
         self._context = int(self._model.config.text_config.max_position_embeddings)
         self.activation = str(self._model.config.vision_config.hidden_act)
         self.has_tokens = config["model_type"] == "clip"
+        self.end_token = self._tokenizer.eos_token_id or -1
         if "openai" in self.name.lower() and self.activation != "quick_gelu":
             self.warnings += (
                 f"{self.name}: OpenAI's weights want quick_gelu and config.json says {self.activation},"

@@ -63,6 +63,8 @@ class Extractor(BaseExtractor):
             )
         self._all_tokens = self._without_pooling()
         self.has_tokens = self._all_tokens is not None
+        inner = getattr(self._tokenizer, "tokenizer", None)
+        self.end_token = self._tokenizer.eot_token_id if inner is None else (inner.eos_token_id or -1)
 
     def _named(self) -> tuple[str, str]:
         """Model (with its scheme) and tag, "" where the model brings its weights."""

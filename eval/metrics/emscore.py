@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
+from math import fsum, log
 from statistics import fmean
 from typing import Any
 
@@ -85,7 +85,7 @@ class Metric(alignment.AlignmentMetric):
         """See `BaseMetric.summarise`."""
         told = [held["tokens"] for row in rows for held in row.evidence["references"]]
         corpus = told or [row.evidence["tokens"] for row in rows]
-        weights = Weights(corpus if self.settings.idf else [])
+        weights = Weights(corpus if self.settings.idf else [], self.extractor.end_token)
         items, scored = [], []
         for row in rows:
             item = _scores(row.evidence, weights)
@@ -104,20 +104,21 @@ class Metric(alignment.AlignmentMetric):
 
 
 class Weights:
-    """IDF of tokens by a corpus of token lists; 1 for every token when the corpus is empty."""
+    """IDF of tokens by a corpus of token lists; equal for all tokens when the corpus is empty.
 
-    def __init__(self, corpus: Sequence[Sequence[int]]) -> None:
+    `end` is the number of the token that marks the end of a text.
+    """
+
+    def __init__(self, corpus: Sequence[Sequence[int]], end: int) -> None:
         self.num = len(corpus)
         found = Counter(token for tokens in corpus for token in set(tokens))
         self.idf = {token: log((self.num + 1) / (count + 1)) for token, count in found.items()}
-        self.end = sum(self.idf.values()) / (len(self.idf) + 1) if found else 1.0  # one more: the padding
+        if end in self.idf:
+            self.idf[end] = fsum(self.idf.values()) / (len(self.idf) + 1)  # one more: the padding
 
     def of(self, tokens: Sequence[int]) -> np.ndarray:
-        """float64 (L,), summing to 1; the last token is the mark of the end."""
-        if not self.num:
-            return np.full(len(tokens), 1 / len(tokens))
-        rare = log(self.num + 1)
-        weights = np.array([*(self.idf.get(token, rare) for token in tokens[:-1]), self.end])
+        """float64 (L,), summing to 1."""
+        weights = np.array([self.idf.get(token, log(self.num + 1)) for token in tokens])
         total = weights.sum()
         return weights / total if total > 0 else np.full(len(tokens), 1 / len(tokens))
 

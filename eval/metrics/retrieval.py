@@ -1,10 +1,11 @@
 """Retrieval: does a text find its clip among all clips of the set, and a clip its text?
 
-In: clips with captions or prompts. Out: R@1, R@5, R@10 and the median rank, both ways. A clip is the mean of its frames'
-normalised features (CLIP4Clip's mean pooling, arXiv:2104.08860). Clips of one text are never each other's negatives: a
-text is held against its own clip and the clips of other texts, a clip against its own text and the other texts, each
-text once. A tie counts half a place, so a model that cannot tell anything apart lands in the middle. R@K is left out
-where there are not more than K to choose from. Intervals resample clips (by cluster) against a gallery that stays.
+In: clips with captions or prompts. Out: R@1, R@5, R@10 and the median rank, both ways. A clip is the mean of its
+normalised frame features (CLIP4Clip's mean pooling, arXiv:2104.08860). Clips of one text are never each other's
+negatives: a text is held against its own clip and the clips of other texts, a clip against its own text and the other
+texts, each text once. A tie (to six places) counts half a place, so a model that cannot tell anything apart lands in
+the middle. R@K is left out where there are not more than K to choose from. Intervals resample clips (by cluster)
+against a gallery that stays.
 Letters: n clips, m distinct texts.
 """
 
@@ -85,21 +86,21 @@ def ranks(
         clips, words: normalised features (n, D) of the clips and of their texts.
         texts: the texts; equal ones are one.
     """
-    first = {text: number for number, text in reversed(list(enumerate(texts)))}
-    kept = sorted(first.values())  # (m,), one clip of each text
-    own = np.array([kept.index(first[text]) for text in texts])  # (n,), the column of a clip's text
-    similar = clips @ words[kept].T  # (n, m)
-    right = similar[np.arange(len(texts)), own]  # (n,)
-    other = own[:, None] != np.arange(len(kept))  # (n, m)
-    ahead = _ahead(similar, right[:, None], other)
-    for_clips = 1 + ahead.sum(1), 1 + other.sum(1)
-    columns, others = similar[:, own], other[:, own]  # (n, n): row a clip, column the text of another clip
-    ahead = _ahead(columns, right[None], others)
-    return (1 + ahead.sum(0), 1 + others.sum(0)), for_clips
+    number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    own = np.array([number[text] for text in texts])  # (n,)
+    _, kept = np.unique(own, return_index=True)  # (m,), the first clip of each text
+    clip_places, text_places = np.empty(len(texts)), np.empty(len(texts))
+    for clip in range(len(texts)):
+        clip_places[clip] = _place(clips @ words[clip], clip, own != own[clip])  # among n clips
+        text_places[clip] = _place(words[kept] @ clips[clip], own[clip], np.arange(len(kept)) != own[clip])
+    of_text = np.bincount(own)[own]  # (n,), clips that share this clip's text
+    return (clip_places, len(texts) - of_text + 1), (text_places, np.full(len(texts), len(kept)))
 
 
-def _ahead(similar: np.ndarray, right: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return other * ((similar > right) + 0.5 * (similar == right))
+def _place(similar: np.ndarray, right: int, others: np.ndarray) -> float:
+    """Place of entry `right` among `others`, 1 for the first; ties to six places count half."""
+    gap = np.round(similar - similar[right], 6)[others]
+    return 1 + float((gap > 0).sum()) + 0.5 * float((gap == 0).sum())
 
 
 def _share(hits: np.ndarray, clusters: Sequence[str]) -> Figure:
