@@ -69,7 +69,7 @@ class Gaussian:
         return (vectors[:, kept] * np.sqrt(values[kept])).T  # (r, d)
 
     def sandwiched(self, root: np.ndarray) -> np.ndarray:
-        """root S root^T (r, r), for a `root` (r, d) of another Gaussian."""
+        """Root S root^T (r, r), for a `root` (r, d) of another Gaussian."""
         if self.covariance is not None:
             return root @ self.covariance @ root.T
         cross = root @ self.narrow().T  # (r, own r)

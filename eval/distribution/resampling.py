@@ -40,8 +40,8 @@ def groups_of(clusters: Sequence[Hashable], num_groups: int, seed: int) -> np.nd
     parts = members(clusters)
     if len(parts) < num_groups:
         raise ValueError(f"{len(parts)} clusters cannot fill {num_groups} groups")
-    order = np.random.default_rng(seed).permutation(len(parts))
-    order = sorted(order, key=lambda number: -len(parts[number]))  # stable: equal clusters stay shuffled
+    shuffled = np.random.default_rng(seed).permutation(len(parts))
+    order = sorted(shuffled, key=lambda number: -len(parts[number]))  # stable: equal clusters stay shuffled
     groups, sizes = np.empty(len(clusters), dtype=np.int64), [0] * num_groups
     for number in order:
         smallest = sizes.index(min(sizes))
@@ -69,14 +69,35 @@ def half_width(se: float, num_groups: int, confidence: float = 0.95) -> float:
     return float(t.ppf((1 + confidence) / 2, num_groups - 1)) * se
 
 
+def jackknife_half(
+    without_each: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    clusters: Sequence[Hashable],
+    clusters_reference: Sequence[Hashable],
+    *,
+    seed: int,
+) -> float | None:
+    """Half of the 95 % interval, both sides losing a group at once; None where a side has one cluster, or would be left
+    with one vector.
+
+    Args:
+        without_each: from groups int (N,) and (M,) to the values (G,) without each.
+    """
+    num = min(NUM_GROUPS, len(members(clusters)), len(members(clusters_reference)))
+    if num < 2:
+        return None
+    groups, other = groups_of(clusters, num, seed), groups_of(clusters_reference, num, seed + 1)
+    if min(len(side) - int(np.bincount(side).max()) for side in (groups, other)) < 2:
+        return None
+    return half_width(jackknife_se(without_each(groups, other)), num)
+
+
 def floor_halves(clusters: Sequence[Hashable], num: int, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Two halves of a set without a cluster in common, int (n,) each, n at most `num`; None where a half would have
     fewer than two vectors."""
     parts = members(clusters)
-    order = np.random.default_rng(seed).permutation(len(parts))
-    total, taken, halves = len(clusters), 0, ([], [])  # type: tuple[list[np.ndarray], list[np.ndarray]]
+    halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     total, taken = len(clusters), 0
-    for number in order:
+    for number in np.random.default_rng(seed).permutation(len(parts)):
         halves[0 if 2 * taken < total else 1].append(parts[number])
         taken += len(parts[number])
     size = min(num, *(sum(map(len, half)) for half in halves))
@@ -123,7 +144,7 @@ def limit(
     """The distance of endlessly many vectors, and the standard error of the line's fit; None with too few vectors.
 
     Both sets (N, d) and (M, d) shrink by the same share f, so the bias c/N + c'/M grows as 1/f also for N != M; the
-    value is the intercept over 1/f, less nothing. Every share has a draw of its own, by whole clusters.
+    value is the intercept over 1/f. Every share has a draw of its own, by whole clusters.
     """
     shares = sizes_for_limit(len(first), len(second), first.shape[1])
     if shares is None:

@@ -1,0 +1,257 @@
+"""What the metrics of two sets of clips have in common: features as evidence, and a distance with all it must carry.
+
+In: clips, and a second set of clips to compare with. Out: the distance with N of both sides, estimator, dimension, the
+interval, the same-distribution floor, the distance of endlessly many clips, and a plain word where N is too small for
+a verdict. A metric says which vectors a clip gives (`open` and `vectors`) and what is made of them (`estimators`).
+Letters: N M vectors, d dimensions, n vectors of one clip (1, or its frames).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from eval.distribution.estimators import Estimator
+from eval.distribution.resampling import NUM_GROUPS, floor_values, half_width, jackknife_half, limit
+from eval.features import BaseExtractor
+from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from eval.sample import Sample
+from v2t.base.config import to_dict
+from v2t.base.errors import ItemError, NothingMatchedError, UsageError
+
+INTERVAL = (
+    "Intervals: delete-a-group jackknife over clusters, Student's t. They say how far the value moves with other clips "
+    "of the same number; what few clips add to every such distance is in the value, and shows in the floor."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributionSettings:
+    """What all these metrics let one choose.
+
+    Args:
+        minimum: vectors a side below which no verdict may rest on the value; d+1 where that is more.
+        floor_splits: random halvings of the reference for the floor.
+        seed: of everything drawn.
+    """
+
+    minimum: int = 512
+    floor_splits: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.minimum < 2:
+            raise ValueError(f"minimum must be at least 2, got {self.minimum}")
+        if self.floor_splits < 2:
+            raise ValueError(f"floor_splits must be at least 2, got {self.floor_splits}")
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """Vectors (N, d) of one side and the cluster of each; `clips`: how many clips gave them."""
+
+    features: np.ndarray
+    clusters: tuple[str, ...]
+    clips: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Measured]) -> FeatureSet:
+        """From the evidence of clips, in its order.
+
+        Raises:
+            ValueError: vectors of different lengths.
+        """
+        parts = [np.atleast_2d(np.asarray(row.evidence["features"], dtype=np.float64)) for row in rows]  # (n, d) each
+        clusters = tuple(row.cluster for row, part in zip(rows, parts, strict=True) for _ in part)
+        return cls(np.concatenate(parts), clusters, len(rows))
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+class DistributionMetric(BaseMetric):
+    """A distance between two sets of clips; see the module's head.
+
+    `named`: settings the title always tells. `untold`: settings it never tells, such as the place of a file.
+    """
+
+    level = "set"
+    needs = ("frames", "reference_clips")
+    higher_is_better = False
+    value_range = (0.0, math.inf)
+    modules = tuple(f"eval.distribution.{name}" for name in (
+        "metric", "estimators", "frechet", "kernels", "moments", "resampling"))  # fmt: skip
+    Settings: ClassVar[type[Any]] = DistributionSettings
+    named: ClassVar[tuple[str, ...]] = ()
+    untold: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def open(self) -> BaseExtractor:
+        """The model that makes the vectors.
+
+        Raises:
+            MissingDependencyError: it is not at hand; the message says how to get it.
+        """
+
+    @abstractmethod
+    def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:
+        """float32 (d,) or (n, d) of a clip.
+
+        Raises:
+            ItemError: this clip gives none.
+        """
+
+    @abstractmethod
+    def estimators(self) -> dict[str, Estimator]:
+        """The score, by the metric's name, and what is told beside it."""
+
+    @property
+    def title(self) -> str:
+        """The name with the settings that must be told or are not the usual ones: `frechet[feature=starter-tower]`."""
+        return told(self.name, self.settings, self.named, self.untold)
+
+    def prepare(self) -> None:
+        """See `open`."""
+        self.open()
+
+    def describe(self) -> dict[str, str]:
+        """The model, and the estimator."""
+        return dict(self.open().fingerprint()) | {"estimator": str(self.estimators()[self.name])}
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`features`: float32 (d,), or (n, d) for the frames of a clip.
+
+        Raises:
+            ItemError: MODEL_ERROR for a vector that is not finite; what `vectors` raises.
+        """
+        return {"features": finite(self.vectors(sample, self.open()), sample.id)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """See the module's head.
+
+        Raises:
+            UsageError: there is no second set. NothingMatchedError: too few vectors on a side.
+        """
+        if not references:
+            raise UsageError(
+                f"{self.title} compares two sets of clips, and there is no second one", hint="give reference clips"
+            )
+        own, reference = FeatureSet.of(rows), FeatureSet.of(references)
+        estimators = self.estimators()
+        least = estimators[self.name].least
+        if min(len(own), len(reference)) < least:
+            raise NothingMatchedError(
+                f"{self.title} needs {least} vectors a side, got {len(own)} and {len(reference)}",
+                hint="give more clips",
+            )
+        figures, notes = {}, [f"{estimators[self.name]}; {_sizes(own, reference)}"]
+        errors = {}
+        for name, estimator in estimators.items():
+            figures[name], errors[name] = self._figure(estimator, own, reference)
+        notes.append(INTERVAL if errors[self.name] is not None else "No interval: too few clusters to leave any out.")
+        self._add_limit(figures, notes, errors[self.name], own, reference)
+        floor_n = self._add_floor(figures, notes, own, reference)
+        dimension = own.features.shape[1]
+        minimum = max(self.settings.minimum, dimension + 1)
+        below = min(len(own), len(reference)) < minimum
+        if below:
+            notes.append(f"N below minimum: no verdict ({minimum} vectors a side are needed).")
+        counts = {
+            "clips": own.clips, "reference_clips": reference.clips, "vectors": len(own),
+            "reference_vectors": len(reference), "dimension": dimension, "minimum": minimum, "floor_vectors": floor_n,
+            "below_minimum": int(below),
+        }  # fmt: skip
+        items = [{"id": row.id, "value": None} for row in rows]
+        return Summary(headline=self.name, figures=figures, items=items, counts=counts, notes=tuple(notes))
+
+    def _figure(self, estimator: Estimator, own: FeatureSet, reference: FeatureSet) -> tuple[Figure, float | None]:
+        """The figure and the half width of its interval, None where there is none."""
+        value = estimator.value(own.features, reference.features)
+        half = jackknife_half(
+            lambda groups, other: estimator.without_each(own.features, reference.features, groups, other),
+            own.clusters, reference.clusters, seed=self.settings.seed,
+        )  # fmt: skip
+        detail = {"reference_vectors": len(reference), "dimension": own.features.shape[1]}
+        return around(value, half or 0.0, estimator.lowest, len(own), detail), half
+
+    def _add_limit(
+        self, figures: dict[str, Figure], notes: list[str], half: float | None, own: FeatureSet, reference: FeatureSet
+    ) -> None:
+        estimator = self.estimators()[self.name]
+        if not estimator.limited:
+            return
+        found = limit(
+            own.features, reference.features, own.clusters, reference.clusters, estimator.part, seed=self.settings.seed
+        )
+        if found is None:
+            notes.append("No fd_infinity: it needs at least twice d+1 vectors a side.")
+            return
+        value, fit = found
+        # What the clips add and what the draws of the fit add are independent; the bias itself hardly varies.
+        half = math.hypot(half or 0.0, half_width(fit, NUM_GROUPS))
+        figures["fd_infinity"] = around(value, half, -math.inf, len(own), {"reference_vectors": len(reference)})
+        notes.append(
+            "fd_infinity: the value of endlessly many clips, read off a line through 15 sizes of both sets; it may be "
+            "negative by chance."
+        )
+
+    def _add_floor(self, figures: dict[str, Figure], notes: list[str], own: FeatureSet, reference: FeatureSet) -> int:
+        """Adds what the reference says of its own halves; gives the vectors of a half, 0 where there is no floor."""
+        estimator = self.estimators()[self.name]
+        values, size = floor_values(
+            reference.features, reference.clusters, len(own), estimator.part,
+            splits=self.settings.floor_splits, seed=self.settings.seed,
+        )  # fmt: skip
+        if len(own) != len(reference):
+            notes.append(f"The sides differ in N, {len(own)} and {len(reference)}: compare only values of equal N.")
+        if not size:
+            notes.append("No floor: the reference is too small to be halved.")
+            return 0
+        low, high = np.quantile(values, (0.025, 0.975))
+        figures["floor"] = Figure(value=float(values.mean()), low=float(low), high=float(high), n=size)
+        smaller = "" if size >= len(own) else f"; the comparison has {len(own)}, so its own floor is lower"
+        notes.append(
+            f"floor: two random halves of the reference, {size} vectors each{smaller}; mean and 95 % range of "
+            f"{len(values)} halvings. A value near it tells no difference."
+        )
+        return size
+
+
+def around(value: float, half: float, lowest: float, num: int, detail: dict[str, int]) -> Figure:
+    """A figure with an interval of `half` on each side, its lower end not below `lowest`."""
+    return Figure(value=value, low=min(value, max(lowest, value - half)), high=value + half, n=num, detail=detail)
+
+
+def finite(features: np.ndarray, id: str) -> np.ndarray:
+    """`features` as float32.
+
+    Raises:
+        ItemError: MODEL_ERROR, a value is NaN or infinite.
+    """
+    features = np.asarray(features, dtype=np.float32)
+    if not np.isfinite(features).all():
+        raise ItemError(f"the features of {id} hold NaN or infinity", code="MODEL_ERROR")
+    return features
+
+
+def told(name: str, settings: Any, named: tuple[str, ...], untold: tuple[str, ...]) -> str:
+    """A title: `name[key=value,...]` of the settings that are always named or differ from the usual ones."""
+    own, usual = to_dict(settings), to_dict(type(settings)())
+    shown = {
+        key: value
+        for key, value in own.items()
+        if value != "" and (key in named or (key not in untold and value != usual[key]))
+    }
+    return f"{name}[{','.join(f'{key}={value}' for key, value in shown.items())}]" if shown else name
+
+
+def _sizes(own: FeatureSet, reference: FeatureSet) -> str:
+    return (
+        f"N = {len(own)} vectors of {own.clips} clips against {len(reference)} of {reference.clips}, "
+        f"d = {own.features.shape[1]}"
+    )

@@ -1,0 +1,49 @@
+"""Frechet distance between the clips and a second set, over features of any extractor: `frechet[feature=...]`.
+
+In: two sets of clips. Out: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)) of their features. It is FVD only with I3D
+(see `fvd`), and numbers of different features cannot be compared. Arithmetic: `eval.distribution.frechet`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from eval.distribution.detectors import FeatureMetric
+from eval.distribution.estimators import Estimator, FrechetEstimator, KernelEstimator
+from eval.distribution.metric import DistributionSettings
+from eval.distribution.moments import DIVISORS
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrechetSettings(DistributionSettings):
+    """Choices of the Frechet distance.
+
+    Args:
+        feature: an extractor, see `eval.features`.
+        divisor: of the covariance, "n-1" or "n".
+    """
+
+    feature: str = "starter-tower"
+    divisor: str = "n-1"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.divisor not in DIVISORS:
+            raise ValueError(f"divisor must be one of {', '.join(DIVISORS)}, got {self.divisor!r}")
+
+
+class Metric(FeatureMetric):
+    """See the module's head."""
+
+    name = "frechet"
+    sees = "what the clips look like as a set: content, blur, noise; variety that is missing or too great"
+    blind = (
+        "whether a clip fits its prompt; which clips are bad; with features of single frames also the order of frames: "
+        "a reversed clip scores the same"
+    )
+    Settings: ClassVar[type[Any]] = FrechetSettings
+
+    def estimators(self) -> dict[str, Estimator]:
+        """The distance, and the unbiased kernel distance of the same features."""
+        return {"frechet": FrechetEstimator(self.settings.divisor), "kernel": KernelEstimator()}

@@ -1,0 +1,139 @@
+"""Inception Score (Salimans et al. 2016) of frames, Inception given by path; there is nothing to compare with.
+
+In: clips, of which the frames named by `frames` are the images. Out: the mean over `splits` of exp(mean KL(p(y|x) ||
+p(y))), with its spread over the splits as the papers give it, and an interval over clips. A clip is wholly in one
+split. Values of different N or splits cannot be compared. Arithmetic: `eval.distribution.inception`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from eval.distribution.detectors import USUAL_FRAMES, check_rule, open_inception, picked
+from eval.distribution.inception import inception_score
+from eval.distribution.metric import INTERVAL, FeatureSet, around, finite, told
+from eval.distribution.resampling import NUM_GROUPS, groups_of, half_width, jackknife_se, members
+from eval.features import BaseExtractor
+from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from eval.sample import Sample
+from v2t.base.errors import NothingMatchedError
+
+NUM_CLASSES = 1008  # of the file; 1000 of ImageNet and 8 that mean nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Choices of the Inception Score.
+
+    Args:
+        weights: the Inception TorchScript file, "PATH" or "PATH#sha256".
+        frames: which frames of a clip are the images: all, first, middle, uniform-N.
+        splits: parts whose scores are averaged; 10 in every paper, 1 for all frames at once.
+        minimum: frames below which no verdict may rest on the value.
+        seed: of the splits.
+    """
+
+    weights: str = ""
+    frames: str = USUAL_FRAMES
+    splits: int = 10
+    minimum: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_rule(self.frames)
+        if self.splits < 1 or self.minimum < 1:
+            raise ValueError(f"splits and minimum must be at least 1, got {self.splits} and {self.minimum}")
+
+
+class Metric(BaseMetric):
+    """See the module's head."""
+
+    name = "inception_score"
+    level = "set"
+    needs = ("frames",)
+    value_range = (1.0, float(NUM_CLASSES))
+    sees = "whether single frames show one clear ImageNet class each, and many classes together"
+    blind = "all motion; variety within a class; whether anything looks like the reference; whether prompts are met"
+    wants = "the InceptionV3 TorchScript file of StyleGAN2, by path"
+    modules = tuple(f"eval.distribution.{name}" for name in ("detectors", "inception", "metric", "resampling"))
+    Settings: ClassVar[type[Any]] = Settings
+
+    @property
+    def title(self) -> str:
+        """The name with which frames, and what is not usual."""
+        return told(self.name, self.settings, ("frames", "splits"), ("weights",))
+
+    def open(self) -> BaseExtractor:
+        """See `open_inception`."""
+        return open_inception(self.name, self.settings.weights)
+
+    def prepare(self) -> None:
+        """See `open`."""
+        self.open()
+
+    def describe(self) -> dict[str, str]:
+        """The model."""
+        return dict(self.open().fingerprint())
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`features`: float32 (n, C) class probabilities of the picked frames.
+
+        Raises:
+            ItemError: MODEL_ERROR for values that are not finite.
+        """
+        extractor = self.open()
+        pixels = sample.frames.pixels[picked(sample.frames, self.settings.frames)]  # (n, H, W, 3)
+        key = ("picked frames' classes", extractor.name, extractor.preprocess, self.settings.frames)
+        return {"features": finite(sample.shared(key, lambda: extractor.class_probabilities(pixels)), sample.id)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """See the module's head.
+
+        Raises:
+            NothingMatchedError: fewer clusters than splits.
+        """
+        frames, num = FeatureSet.of(rows), self.settings.splits
+        clusters = len(members(frames.clusters))
+        if clusters < num:
+            raise NothingMatchedError(
+                f"{self.title} needs a clip for each split, got {clusters} independent ones", hint="give splits=1"
+            )
+        splits = groups_of(frames.clusters, num, self.settings.seed)
+        scores = _split_scores(frames.features, splits)
+        value = float(np.mean(scores))
+        groups_num = min(NUM_GROUPS, clusters // num)  # so many that no split ever loses its last clip
+        half, notes = 0.0, [f"{num} splits; {len(frames)} frames of {frames.clips} clips"]
+        if groups_num >= 2:
+            half = half_width(self._se(frames, splits, groups_num), groups_num)
+            notes.append(INTERVAL)
+        else:
+            notes.append("No interval: too few clips to leave any out of every split.")
+        figures = {self.name: around(value, half, 1.0, len(frames), {"splits": num})}
+        if num > 1:
+            spread = float(np.std(scores))
+            figures["split_spread"] = Figure(value=spread, low=spread, high=spread, n=num)
+            notes.append("split_spread: standard deviation over the splits, what papers print after the score.")
+        below = len(frames) < self.settings.minimum
+        if below:
+            notes.append(f"N below minimum: no verdict ({self.settings.minimum} frames are needed).")
+        counts = {"clips": frames.clips, "vectors": len(frames), "below_minimum": int(below)}
+        items = [{"id": row.id, "value": None} for row in rows]
+        return Summary(headline=self.name, figures=figures, items=items, counts=counts, notes=tuple(notes))
+
+    def _se(self, frames: FeatureSet, splits: np.ndarray, num: int) -> float:
+        """Standard error: every split leaves out its own first group of clips, then its second ..."""
+        groups = np.empty(len(frames), dtype=np.int64)
+        for split in range(self.settings.splits):
+            inside = np.flatnonzero(splits == split)
+            groups[inside] = groups_of([frames.clusters[number] for number in inside], num, self.settings.seed)
+        return jackknife_se(
+            np.array([np.mean(_split_scores(frames.features[groups != g], splits[groups != g])) for g in range(num)])
+        )
+
+
+def _split_scores(probabilities: np.ndarray, splits: np.ndarray) -> list[float]:
+    return [inception_score(probabilities[splits == number]) for number in range(int(splits.max()) + 1)]

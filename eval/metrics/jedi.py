@@ -1,0 +1,57 @@
+"""JEDi (Luo et al. 2024, arXiv:2410.05203): 100 times the biased MMD^2 under ((1/d) x.y)^2, over V-JEPA features.
+
+In: two sets of clips. Out: a number from 0; two sets of one distribution score above it by about 1/N, so the unbiased
+form stands beside it. JEDi's own features are those of the first V-JEPA (ViT-H/16, with the pooler of its SSv2 probe,
+1280 numbers): whichever are used, the title names them. Arithmetic: `eval.distribution.kernels`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from eval.distribution.detectors import FeatureMetric
+from eval.distribution.estimators import Estimator, KernelEstimator
+from eval.distribution.kernels import QUADRATIC
+from eval.distribution.metric import DistributionSettings
+from eval.features import BaseExtractor
+from v2t.base.errors import MissingDependencyError
+
+
+@dataclass(frozen=True, kw_only=True)
+class JediSettings(DistributionSettings):
+    """Choices of JEDi: `feature`, an extractor, see `eval.features`; there is no usual one."""
+
+    feature: str = ""
+
+
+class Metric(FeatureMetric):
+    """See the module's head."""
+
+    name = "jedi"
+    sees = "what the clips look like as a set and how they move, as far as the features tell"
+    blind = "whether a clip fits its prompt; which clips are bad"
+    wants = "V-JEPA weights, by name or folder (feature=vjepa:...)"
+    Settings: ClassVar[type[Any]] = JediSettings
+
+    def open(self) -> BaseExtractor:
+        """The extractor `feature`.
+
+        Raises:
+            MissingDependencyError: none was named.
+        """
+        if not self.settings.feature:
+            raise MissingDependencyError(
+                "jedi needs V-JEPA features, and none were named",
+                code="MODEL",
+                hint="get them with `hf download facebook/vjepa2-vitl-fpc16-256-ssv2` and give "
+                "feature=vjepa:facebook/vjepa2-vitl-fpc16-256-ssv2; the title names what is used",
+            )
+        return super().open()
+
+    def estimators(self) -> dict[str, Estimator]:
+        """JEDi, and its unbiased form."""
+        return {
+            "jedi": KernelEstimator(QUADRATIC, unbiased=False, scale=100.0),
+            "jedi_unbiased": KernelEstimator(QUADRATIC, scale=100.0),
+        }
