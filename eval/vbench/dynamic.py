@@ -16,19 +16,19 @@ FPS = 8.0
 
 
 class Parameters(NamedTuple):
-    """Take every `interval`-th of T frames, n in all; dynamic when `count` pairs exceed `threshold` pixels."""
+    """Take every `interval`-th of T frames, n in all; dynamic when `needed` pairs exceed `threshold` pixels."""
 
     interval: int
     num: int
     threshold: float
-    count: int
+    needed: int
 
 
 def parameters(size: tuple[int, int], fps: float, num: int, *, compat: bool) -> Parameters:
     """The parameters for T = `num` frames of (H, W) at `fps`."""
     interval = max(1, round(fps / FPS) if compat else floor(fps / FPS + 0.5))
     sampled = -(-num // interval)
-    return Parameters(interval, sampled, threshold(size), count_wanted(sampled, compat=compat))
+    return Parameters(interval, sampled, threshold(size), pairs_needed(sampled, compat=compat))
 
 
 def threshold(size: tuple[int, int]) -> float:
@@ -36,11 +36,11 @@ def threshold(size: tuple[int, int]) -> float:
     return 6.0 * min(size) / 256
 
 
-def count_wanted(num: int, *, compat: bool) -> int:
+def pairs_needed(num: int, *, compat: bool) -> int:
     """Pairs that must exceed the threshold, of n = `num` sampled frames."""
     return round(4 * num / 16) if compat else max(1, floor(4 * num / 16 + 0.5))
 
 
-def is_dynamic(scores: Sequence[float], limit: float, count: int) -> bool:
-    """Whether `count` of the scores exceed `limit`; of no score never."""
-    return bool(scores) and sum(score > limit for score in scores) >= count
+def is_dynamic(scores: Sequence[float], limit: float, needed: int) -> bool:
+    """Whether `needed` of the scores exceed `limit`; of no score never."""
+    return bool(scores) and sum(score > limit for score in scores) >= needed

@@ -6,7 +6,7 @@ estimated as in Super SloMo (Jiang et al. 2018, arXiv:1712.00080, eq. 4). Names:
 
     FLOW                        a name of `eval.vbench.flow`: warp along that flow
     torchscript:FILE[#sha256]   a TorchScript module f(first, second) -> middle, float (1, 3, H, W) in [0, 1], such as
-                                an exported AMT-S
+                                an exported AMT-S; loading it runs code that is in the file
 
 Letters: H W pixels; F flow from the first to the second frame, B from the second to the first.
 """
@@ -18,9 +18,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from eval.features import file_sha256
+from eval.extractors.torchscript import load_script
 from eval.vbench.flow import Flow, open_flow
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.base.errors import ItemError, UsageError
+
+GET_SCRIPT = "export the interpolator with torch.jit.trace or torch.jit.script and name the file"
 
 
 class Interpolator(ABC):
@@ -67,14 +69,9 @@ class _TorchScript(Interpolator):
     def __init__(self, name: str) -> None:
         import torch
 
-        path, _, expected = name.partition(":")[2].partition("#")
-        self.name, self.says = name, f"TorchScript {path}"
-        self.weights = file_sha256(path, expected)
+        self.name = self.says = name
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.module = torch.jit.load(path, map_location=self.device).eval()
-        except (RuntimeError, ValueError) as error:
-            raise MissingDependencyError(f"cannot load TorchScript from {path}: {error}", code="MODEL") from error
+        self.module, self.weights = load_script(name.partition(":")[2], "torchscript", self.device, GET_SCRIPT)
 
     def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         import torch

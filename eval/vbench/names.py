@@ -10,7 +10,7 @@ from pathlib import Path
 
 from v2t.base.errors import UsageError
 
-_NAME = re.compile(r"(?P<prompt>.+?)(?:-Scene-\d+|-(?P<index>\d+))(?:_\d+)?")
+_NAME = re.compile(r"(?P<prompt>.+?)(?:-(?P<index>\d+)(?:-Scene-\d+)?|-Scene-\d+)(?:_\d+)?")
 
 
 def prompt_and_index(path: str | Path) -> tuple[str, int]:

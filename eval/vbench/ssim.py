@@ -1,13 +1,14 @@
 """SSIM of two grey pictures (Wang et al. 2004), as scikit-image computes it with a Gaussian window.
 
 In: two pictures of levels 0 to 255. Out: the mean of the SSIM map without its border of 5 pixels. Window 11 x 11,
-sigma 1.5, constants .01 and .03, population covariance. Letters: H W pixels.
+sigma 1.5, constants .01 and .03, population covariance. Letters: T frames, H W pixels.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from eval.sample import Sample
 from v2t.base.errors import ItemError
 
 SIDE, SIGMA = 11, 1.5
@@ -37,3 +38,13 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
     found = ((2 * both + c1) * (2 * (smooth(a * b) - both) + c2)) / ((square + c1) * (spread + c2))
     edge = SIDE // 2
     return float(found[edge:-edge, edge:-edge].mean())
+
+
+def grey_frames(sample: Sample) -> np.ndarray:
+    """uint8 (T, H, W) of the sample's clip, luma of Rec. 601, computed once for all metrics."""
+    import cv2
+
+    def make() -> np.ndarray:
+        return np.stack([cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY) for f in sample.frames.pixels])
+
+    return sample.shared("grey frames", make)

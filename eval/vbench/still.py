@@ -35,7 +35,7 @@ def is_frozen(sample: Sample) -> bool:
 
 
 def static_parameters(size: tuple[int, int], num: int) -> tuple[float, int]:
-    """VBench's (threshold in pixels, pairs that may exceed it) for frames of (H, W) and T = `num`; banker's rounding."""
+    """(threshold in pixels, pairs that may exceed it) for frames of (H, W) and T = `num`; half is rounded to even."""
     return 3.0 * min(size) / 256, round(2 * num / 16)
 
 

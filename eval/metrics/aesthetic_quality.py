@@ -1,0 +1,119 @@
+"""VBench's aesthetic quality: LAION's linear head on CLIP ViT-L/14, per frame.
+
+In: frames. Out: the mean over all frames of (w . f / |f| + b) / 10, f the image feature. The head was trained on
+OpenAI's weights with QuickGELU; without it values are visibly wrong, which the extractor warns of. The mean does not
+depend on the order of frames. Letters: T frames, D width of the features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.features import file_sha256, frame_features, unit
+from eval.metric import Measured
+from eval.sample import Sample
+from eval.vbench.backbone import describe_backbone, open_backbone
+from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t.base.errors import MissingDependencyError
+
+GET_HEAD = (
+    "where there is a network: curl -LO "
+    "https://github.com/LAION-AI/aesthetic-predictor/raw/main/sa_0_4_vit_l_14_linear.pth && "
+    'python -c "import torch; from safetensors.torch import save_file; '
+    "save_file(torch.load('sa_0_4_vit_l_14_linear.pth', weights_only=True), 'aesthetic_head.safetensors')\", "
+    "then head=aesthetic_head.safetensors"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AestheticSettings(DimensionSettings):
+    """Attributes besides those of every dimension:
+
+    model: the extractor the head was trained on, see `eval.features`.
+    head: safetensors with `weight` (1, D) and `bias` (1,).
+    """
+
+    model: str = "open_clip:ViT-L-14/openai"
+    head: str = ""
+
+
+class Metric(Dimension):
+    """See the module's head."""
+
+    name = "aesthetic_quality"
+    level = "clip"
+    higher_is_better = True
+    value_range = (-math.inf, math.inf)
+    sees = "blur, noise, dull or broken pictures, as people on the web rated them"
+    blind = "order and time (shuffled, reversed and frozen clips score alike), whether the prompt is followed"
+    wants = "the LAION head as safetensors (head=FILE) and CLIP ViT-L/14 of OpenAI"
+    version = 1
+    fooled_by_frozen = False
+    reference = "CLIP ViT-L/14 with the LAION head"
+    modules = (*MODULES, "eval.vbench.backbone")
+    Settings = AestheticSettings
+
+    def prepare(self) -> None:
+        """Load the head, then the extractor."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        head = self.settings.head
+        if not head:
+            raise MissingDependencyError("aesthetic_quality needs LAION's linear head", code="MODEL", hint=GET_HEAD)
+        try:
+            self._sha256 = file_sha256(head)
+            found = load_file(head)
+        except (OSError, SafetensorError, MissingDependencyError) as error:
+            raise MissingDependencyError(
+                f"cannot read the head {head}: {error}", code="MODEL", hint=GET_HEAD
+            ) from error
+        shapes = {name: value.shape for name, value in found.items()}
+        if set(shapes) != {"weight", "bias"} or len(shapes["weight"]) != 2 or shapes["weight"][0] != 1:
+            raise MissingDependencyError(
+                f"{head} holds {shapes}, expected weight (1, D) and bias (1,)", code="MODEL", hint=GET_HEAD
+            )
+        self._weight = found["weight"][0].astype(np.float64)  # (D,)
+        self._bias = float(found["bias"].reshape(-1)[0])
+        extractor = open_backbone(self.settings.model, compat=self.compat)
+        width = extractor.embed_frames(np.zeros((1, 32, 32, 3), np.uint8)).shape[1]
+        if width != len(self._weight):
+            raise MissingDependencyError(
+                f"the head wants features of width {len(self._weight)}, {self.settings.model} gives {width}",
+                code="MODEL", hint="name the extractor the head was trained on: model=...",
+            )  # fmt: skip
+        self._extractor = extractor
+
+    def ready(self) -> None:
+        """Load what is not loaded yet."""
+        if not hasattr(self, "_extractor"):
+            self.prepare()
+
+    def describe(self) -> dict[str, str]:
+        """Extractor and head."""
+        self.ready()
+        return describe_backbone(self._extractor) | {"head": self._sha256}
+
+    def backbone(self) -> str:
+        """The extractor's name."""
+        return f"{self.settings.model} with a linear head"
+
+    def is_reference(self) -> bool:
+        """Whether the extractor is the reference's; the head is known by its hash alone."""
+        own = ("open_clip:ViT-L-14/openai", "open_clip:ViT-L-14-quickgelu/openai", "clip:openai/clip-vit-large-patch14")
+        return self.settings.model in own
+
+    def part(self, sample: Sample, start: int, stop: int) -> Part:
+        """One term for each frame."""
+        self.ready()
+        features = unit(frame_features(sample, self._extractor)[start:stop])  # (T, D)
+        scores = (math.fsum(row) + self._bias for row in features * self._weight)
+        return Part(sum=math.fsum(score / 10 for score in scores), count=stop - start, more={})
+
+    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+        """Also what the extractor warns of."""
+        return (*super().notes(rows), *(self._extractor.warnings if hasattr(self, "_extractor") else ()))

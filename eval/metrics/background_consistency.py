@@ -1,0 +1,35 @@
+"""VBench's background consistency: the place looks the same in every frame.
+
+In: frames. Out: the same formula as subject consistency over CLIP's image features. The reference has CLIP ViT-B/32
+(`model=open_clip:ViT-B-32/openai`); the usual one here is the shipped dual encoder, which has seen the cartoon world
+alone.
+"""
+
+from __future__ import annotations
+
+from eval.vbench.two_scales import Consistency, ConsistencySettings
+
+__all__ = ["ConsistencySettings", "Metric"]
+
+
+class Metric(Consistency):
+    """See the module's head."""
+
+    name = "background_consistency"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "a place that changes, cuts, frames in disorder, noise"
+    blind = (
+        "whether anything happens (a frozen clip would be perfect; it is named and left out), blur, "
+        "the direction of time where frames change evenly"
+    )
+    wants = "nothing with the starter; for the reference's backbone model=open_clip:ViT-B-32/openai"
+    version = 1
+    reference = "CLIP ViT-B/32"
+    usual_model = "starter"
+    own_models = (
+        "open_clip:ViT-B-32/openai",
+        "open_clip:ViT-B-32-quickgelu/openai",
+        "clip:openai/clip-vit-base-patch32",
+    )

@@ -1,0 +1,96 @@
+"""VBench's dynamic degree: the share of clips in which something moves far enough, often enough.
+
+In: frames sampled at about 8 a second. Out: yes or no for each clip, from the greatest 5 % of the optical flow between
+samples; rule and defects in `eval.vbench.dynamic`. The reference has RAFT with 20 iterations
+(`flow=raft:raft-things.safetensors`); the usual flow here is OpenCV's DIS. More is not better: it says that something
+moves, and noise moves too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eval.metric import Figure, Measured
+from eval.sample import Sample
+from eval.stats import weighted_shares
+from eval.vbench import dynamic
+from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from eval.vbench.flow import open_flow, pair_motion
+from eval.vbench.picks import sampled_indices
+from v2t.base.errors import ItemError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicSettings(DimensionSettings):
+    """`flow`: see `eval.vbench.flow`; `fps`: rate of the samples, 0 for every frame; the rest as of every dimension."""
+
+    flow: str = "dis"
+
+
+class Metric(Dimension):
+    """See the module's head."""
+
+    name = "dynamic_degree"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "whether anything moves, a frozen clip, blur (which hides motion)"
+    blind = "what moves and which way, order; noise, frames in disorder and flicker pass for motion"
+    wants = "nothing; for the reference's flow flow=raft:FILE"
+    version = 1
+    fooled_by_frozen = False
+    reference = "RAFT (things)"
+    modules = (*MODULES, "eval.vbench.dynamic", "eval.vbench.flow")
+    Settings = DynamicSettings
+
+    def prepare(self) -> None:
+        """Open the flow."""
+        open_flow(self.settings.flow)
+
+    def describe(self) -> dict[str, str]:
+        """The flow."""
+        return open_flow(self.settings.flow).fingerprint()
+
+    def backbone(self) -> str:
+        """The flow in plain words."""
+        return open_flow(self.settings.flow).says
+
+    def part(self, sample: Sample, start: int, stop: int) -> Part:
+        """1 or 0."""
+        frames, flow = sample.frames, open_flow(self.settings.flow)
+        times = frames.times_s[start:stop]
+        fps = self.settings.fps
+        if self.compat:
+            interval = dynamic.parameters(frames.size, frames.fps, stop - start, compat=True).interval
+            picked = list(range(0, stop - start, interval))
+        else:
+            picked = sampled_indices(times, fps) if fps else list(range(stop - start))
+            if len(picked) == 1 and stop - start > 1:
+                picked = [0, stop - start - 1]  # shorter than 1 / fps: its two ends
+        if len(picked) < 2 and not self.compat:
+            raise ItemError(f"{sample.id} has one frame: nothing can move", code="TOO_SHORT")
+        scores = []
+        for a, b in zip(picked, picked[1:], strict=False):
+            moved = pair_motion(sample, flow, start + a, start + b).top5
+            # The threshold is pixels in an eighth of a second.
+            scores.append(moved if self.compat else moved / (dynamic.FPS * float(times[b] - times[a])))
+        limit = dynamic.threshold(frames.size)
+        needed = dynamic.pairs_needed(len(picked), compat=self.compat)
+        more: dict[str, Any] = {
+            "pairs": len(scores),
+            "over": sum(score > limit for score in scores),
+            "needed": needed,
+            "threshold_px": limit,
+            "strength": float(np.median(scores)) / limit if scores else 0.0,
+        }
+        return Part(sum=float(dynamic.is_dynamic(scores, limit, needed)), count=1, more=more)
+
+    def figures(self, rows: Sequence[Measured]) -> dict[str, Figure]:
+        """A share, with an interval that is honest at 0 and at 1."""
+        right = np.array([[row.evidence["value"]] for row in rows])  # (n, 1)
+        value, (low, high) = weighted_shares(right, np.ones_like(right), [1.0], [row.cluster for row in rows])
+        return {self.name: Figure(value=value, low=min(low, value), high=max(high, value), n=len(rows))}

@@ -1,0 +1,73 @@
+"""VBench's motion smoothness: how well a frame can be drawn from those around it.
+
+In: frames. Out: (255 - mean absolute difference) / 255 between true frames and frames interpolated half-way between
+their neighbours. `compat`: every odd frame from the two even ones around it. `fixed`: every frame from those 1 / fps
+seconds before and after, whatever the file's rate. The reference interpolates with AMT-S, at a size that depends on the
+memory of the graphics card (defect D7); the usual way here is a warp along a classical optical flow, at full size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eval.sample import Sample
+from eval.vbench.change import difference, likeness
+from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from eval.vbench.interpolate import open_interpolator
+from eval.vbench.picks import triples_apart
+from v2t.base.errors import ItemError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothnessSettings(DimensionSettings):
+    """`interpolator`: see `eval.vbench.interpolate`; the rest as of every dimension."""
+
+    interpolator: str = "dis"
+
+
+class Metric(Dimension):
+    """See the module's head."""
+
+    name = "motion_smoothness"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "jumps, frames in disorder, flutter of brightness, noise"
+    blind = (
+        "order reversed, whether anything happens (a frozen clip would be perfect; it is named and left out), "
+        "blur, whether an even motion is a natural one"
+    )
+    wants = "nothing; for an interpolator with weights interpolator=torchscript:FILE or raft:FILE"
+    version = 1
+    reference = "AMT-S"
+    modules = (*MODULES, "eval.vbench.change", "eval.vbench.interpolate", "eval.vbench.flow")
+    Settings = SmoothnessSettings
+
+    def prepare(self) -> None:
+        """Open the interpolator."""
+        open_interpolator(self.settings.interpolator)
+
+    def describe(self) -> dict[str, str]:
+        """The interpolator."""
+        return open_interpolator(self.settings.interpolator).fingerprint()
+
+    def backbone(self) -> str:
+        """The interpolator in plain words."""
+        return open_interpolator(self.settings.interpolator).says
+
+    def part(self, sample: Sample, start: int, stop: int) -> Part:
+        """One value."""
+        frames = sample.frames
+        if stop - start < 3:
+            have = stop - start
+            raise ItemError(f"{sample.id}: smoothness needs three frames, there are {have}", code="TOO_SHORT")
+        if self.compat:
+            triples = [(t - 1, t, t + 1) for t in range(start + 1, stop - 1, 2)]
+        else:
+            found = triples_apart(frames.times_s[start:stop], self.settings.fps)
+            triples = [(start + a, start + b, start + c) for a, b, c in found]
+        draw = open_interpolator(self.settings.interpolator).middle
+        pixels = frames.pixels
+        total = sum(difference(draw(pixels[a], pixels[c]), pixels[b]) for a, b, c in triples)
+        apart_s = float(frames.times_s[triples[0][1]] - frames.times_s[triples[0][0]])
+        return Part(sum=likeness(total, len(triples) * pixels[0].size), count=1, more={"apart_s": apart_s})

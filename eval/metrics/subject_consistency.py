@@ -1,0 +1,33 @@
+"""VBench's subject consistency: the subject looks the same in every frame.
+
+In: frames. Out: the mean over frames of half the cosine to the frame before plus half the cosine to the first frame,
+negative ones as 0, by features of a vision model. The reference has DINO ViT-B/16
+(`model=dino:facebook/dino-vitb16`); the usual one here is the tower of the shipped captioner, which has seen the
+cartoon world alone. On several GPUs the reference takes the mean of clips instead of frames (defect D6), which is the
+figure `mean_of_clips`.
+"""
+
+from __future__ import annotations
+
+from eval.vbench.two_scales import Consistency, ConsistencySettings
+
+__all__ = ["ConsistencySettings", "Metric"]
+
+
+class Metric(Consistency):
+    """See the module's head."""
+
+    name = "subject_consistency"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "a subject that changes its look, cuts, frames in disorder, noise"
+    blind = (
+        "whether anything happens (a frozen clip would be perfect; it is named and left out), blur, "
+        "the direction of time where frames change evenly"
+    )
+    wants = "nothing with the starter; for the reference's backbone model=dino:facebook/dino-vitb16"
+    version = 1
+    reference = "DINO ViT-B/16"
+    usual_model = "starter-tower"
+    own_models = ("dino:facebook/dino-vitb16",)

@@ -1,0 +1,109 @@
+"""VBench's temporal flickering: how little the pixels change from frame to frame.
+
+In: frames. Out: (255 - mean absolute difference) / 255. `compat`: of all neighbours. `fixed`: within 1 / fps seconds
+the largest of the changes from frame to frame and from end to end, so that neither the file's frame rate nor a flicker
+faster than `fps` hides anything; at 8 frames a second the two are the same. Sums are whole numbers: a clip shown
+backwards or in a mirror scores the same to the bit. Meant for clips in which nothing moves: `static_filter` leaves the
+others out, by the reference's filter over optical flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from eval.metric import Evidence, Measured, Summary
+from eval.sample import Sample
+from eval.vbench.change import frame_difference, likeness
+from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from eval.vbench.flow import open_flow
+from eval.vbench.picks import pairs_apart
+from eval.vbench.still import is_static
+from v2t.base.errors import ItemError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlickerSettings(DimensionSettings):
+    """Attributes besides those of every dimension:
+
+    static_filter: count only clips in which nothing moves.
+    flow: optical flow of the filter, see `eval.vbench.flow`; the reference has RAFT.
+    """
+
+    static_filter: bool = False
+    flow: str = "dis"
+
+
+class Metric(Dimension):
+    """See the module's head."""
+
+    name = "temporal_flickering"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "flicker, flutter of brightness, noise, frames in disorder"
+    blind = (
+        "order reversed, left and right exchanged (the same to the bit), whether anything happens (a frozen clip would "
+        "be perfect; it is named and left out), blur; takes motion for flicker unless static_filter is on"
+    )
+    wants = "nothing; for the reference's static filter flow=raft:FILE"
+    version = 1
+    modules = (*MODULES, "eval.vbench.change", "eval.vbench.flow")
+    Settings = FlickerSettings
+
+    def prepare(self) -> None:
+        """Open the filter's flow."""
+        if self.settings.static_filter:
+            open_flow(self.settings.flow)
+
+    def describe(self) -> dict[str, str]:
+        """The filter's flow."""
+        return open_flow(self.settings.flow).fingerprint() if self.settings.static_filter else {}
+
+    def part(self, sample: Sample, start: int, stop: int) -> Part:
+        """One value."""
+        frames = sample.frames
+        times = frames.times_s[start:stop]
+        pairs = [(start + a, start + b) for a, b in pairs_apart(times, self.pair_fps())]
+        if not pairs:
+            raise ItemError(f"{sample.id} has one frame: nothing can flicker", code="TOO_SHORT")
+        changes = [
+            max(frame_difference(sample, a, b), *(frame_difference(sample, t, t + 1) for t in range(a, b)))
+            for a, b in pairs
+        ]
+        value = likeness(sum(changes), len(changes) * frames.pixels[0].size)
+        apart_s = float(frames.times_s[pairs[0][1]] - frames.times_s[pairs[0][0]])
+        return Part(sum=value, count=1, more={"apart_s": apart_s})
+
+    def measure(self, sample: Sample) -> Evidence:
+        """As every dimension, and what the static filter says."""
+        evidence = super().measure(sample)
+        if self.settings.static_filter:
+            evidence["more"] = evidence["more"] | {"static": is_static(sample, open_flow(self.settings.flow))}
+        return evidence
+
+    def counts_in(self, row: Measured) -> bool:
+        """Clips in which something moves are not meant."""
+        return super().counts_in(row) and bool(row.evidence["more"].get("static", True))
+
+    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+        """Clips that the static filter leaves out."""
+        if not self.settings.static_filter:
+            return {}
+        return {"moving": sum(not row.evidence["more"]["static"] for row in rows)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """As every dimension; leaving out a clip that moves is a choice and no failure to score it."""
+        summary = super().summarise(rows, references)
+        if not self.settings.static_filter or not summary.scored:
+            return summary
+        left_out = sum(not row.evidence["more"]["static"] for row in rows if super(Metric, self).counts_in(row))
+        return replace(summary, scored=summary.scored + left_out)
+
+    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+        """Also which filter was used."""
+        notes = super().notes(rows)
+        if not self.settings.static_filter:
+            return (*notes, "no static filter: motion counts as flicker (static_filter=true)")
+        moving, flow = self.counts(rows)["moving"], open_flow(self.settings.flow)
+        return (*notes, f"static filter by {flow.says} (the reference has RAFT): {moving} of {len(rows)} clips move")

@@ -1,0 +1,193 @@
+"""What the VBench dimensions that look at frames have in common.
+
+In: samples. Out: `Dimension`, a metric whose clip value is sum / count of terms over the clip, or over each piece of a
+long clip. The set's value is either the mean over clips, or the mean over terms ("frames": the reference's for subject
+and background consistency); the other of the two stands beside it as a figure of its own.
+A frozen clip is perfectly consistent, smooth and steady (defect D9). It is always named; in `fixed` mode a dimension
+that it fools gives it no value and leaves it out of the figures, so that it can never be a pass.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from eval.sample import Sample
+from eval.stats import FEW, bootstrap_sums, mean_interval
+from eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
+from eval.vbench.still import is_frozen
+from v2t.base.errors import ItemError
+
+Mode = Literal["fixed", "compat"]
+MODULES = ("eval.vbench.dimension", "eval.vbench.picks", "eval.vbench.still", "eval.vbench.long")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DimensionSettings:
+    """What every dimension lets one choose.
+
+    Attributes:
+        mode: "compat" repeats the reference's formula with its defects; "fixed" repairs them.
+        fps: `fixed` compares frames 1 / fps seconds apart, whatever the file's own rate; 0 for neighbours.
+        long: cut clips into pieces as VBench-Long does.
+    """
+
+    mode: Mode = "fixed"
+    fps: float = 8.0
+    long: bool = False
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.fps) and self.fps >= 0):
+            raise ValueError(f"fps must be 0 or above, got {self.fps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one piece gives: the sum of its terms and how many they are; `more` goes into the clip's item."""
+
+    sum: float
+    count: int
+    more: dict[str, Any]
+
+
+class Dimension(BaseMetric):
+    """A metric of terms over frames; see the module's head.
+
+    Class attributes, besides those of `BaseMetric`:
+        pooled: "frames" or "clips", which mean is the set's value.
+        fooled_by_frozen: a frozen clip gets the best value.
+        reference: what the reference uses for backbone, "" where it has none.
+    """
+
+    pooled: ClassVar[str] = "clips"
+    fooled_by_frozen: ClassVar[bool] = True
+    reference: ClassVar[str] = ""
+    needs = ("frames",)
+    Settings: ClassVar[type[Any]] = DimensionSettings
+
+    @abstractmethod
+    def part(self, sample: Sample, start: int, stop: int) -> Part:
+        """The terms of frames `start` .. `stop` - 1 of the sample's clip.
+
+        Raises:
+            ItemError: TOO_SHORT, they are too few.
+        """
+
+    def backbone(self) -> str:
+        """What is used in place of the reference's backbone, by name."""
+        return ""
+
+    def is_reference(self) -> bool:
+        """Whether that is the reference's own backbone."""
+        return not self.reference
+
+    @property
+    def compat(self) -> bool:
+        """The reference's formula, defects and all."""
+        return bool(self.settings.mode == "compat")
+
+    def pair_fps(self) -> float:
+        """Rate at which frames are compared; 0 for neighbours, as the reference does."""
+        return 0.0 if self.compat else float(self.settings.fps)
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`value` and its `sum` and `count`, whether the clip is frozen, and the values of pieces of a long clip."""
+        frames = sample.frames
+        spans = [(0, len(frames))]
+        if self.settings.long:
+            spans = sample_pieces(sample, PIECE_S, compat=self.compat)
+        parts, too_short = [], None
+        for start, stop in spans:
+            try:
+                parts.append(self.part(sample, start, stop))
+            except ItemError as error:
+                if error.code != "TOO_SHORT":
+                    raise
+                too_short = error
+        if not parts:
+            raise too_short or ItemError(f"{sample.id} has no piece", code="TOO_SHORT")
+        evidence: Evidence = {
+            "value": fsum(part.sum / part.count for part in parts) / len(parts),
+            "sum": fsum(part.sum for part in parts),
+            "count": sum(part.count for part in parts),
+            "frozen": is_frozen(sample),
+            "long_clip": frames.duration_s >= LONG_FROM_S,
+            "more": parts[0].more if len(spans) == 1 else {"pieces": [part.sum / part.count for part in parts]},
+        }
+        return evidence
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """The set's value, beside it the other mean; frozen clips counted."""
+        kept = [row for row in rows if self.counts_in(row)]
+        figures = self.figures(kept) if kept else {}
+        counts = {"frozen": sum(bool(row.evidence["frozen"]) for row in rows), **self.counts(rows)}
+        return Summary(
+            headline=self.name,
+            figures=figures,
+            items=[self.item(row) for row in rows],
+            counts=counts,
+            notes=self.notes(rows),
+            scored=len(kept),
+        )
+
+    def counts_in(self, row: Measured) -> bool:
+        """Whether the clip is among those behind the figures."""
+        return self.compat or not (self.fooled_by_frozen and row.evidence["frozen"])
+
+    def figures(self, rows: Sequence[Measured]) -> dict[str, Figure]:
+        """Headline, and the mean of the other kind where a clip has several terms."""
+        frames, clips = self.pooled_mean(rows), self.mean(rows)
+        if self.pooled == "frames":
+            return {self.name: frames, "mean_of_clips": clips}
+        return {self.name: clips}
+
+    def pooled_mean(self, rows: Sequence[Measured]) -> Figure:
+        """Sum of all terms over their number, with its interval by cluster."""
+        sums = np.array([[row.evidence["sum"], row.evidence["count"]] for row in rows], dtype=np.float64)  # (n, 2)
+        clusters = [row.cluster for row in rows]
+        value = fsum(sums[:, 0]) / float(sums[:, 1].sum())
+        if len(set(clusters)) >= FEW:
+            low, high = bootstrap_sums(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], clusters=clusters)
+        else:  # Student's interval of the ratio, linearised: few clusters make a bootstrap too narrow
+            spread = (sums[:, 0] - value * sums[:, 1]) / sums[:, 1].mean()
+            low, high = (value + end for end in mean_interval(spread.tolist(), clusters))
+        least, most = self.value_range
+        low, high = (min(max(end, least), most) for end in (low, high))
+        return Figure(value=value, low=min(low, value), high=max(high, value), n=len(rows))
+
+    def item(self, row: Measured) -> dict[str, Any]:
+        """What is told of one clip; a clip that does not count has its value under `raw`."""
+        evidence = row.evidence
+        shown = {"value": evidence["value"]} if self.counts_in(row) else {"value": None, "raw": evidence["value"]}
+        return {"id": row.id, **shown, "frozen": bool(evidence["frozen"]), **evidence["more"]}
+
+    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+        """Whatever a dimension counts besides frozen clips."""
+        return {}
+
+    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+        """Backbone, mode, frozen clips, clips that want the long form."""
+        settings, num = self.settings, len(rows)
+        notes = []
+        if self.reference:
+            whose = "the reference's own" if self.is_reference() else f"the reference has {self.reference}"
+            notes.append(f"backbone: {self.backbone()} ({whose})")
+        if not self.compat or not self.is_reference():
+            what = "formula repaired (mode fixed)" if not self.compat else "other backbone"
+            notes.append(f"not a VBench leaderboard number: {what}")
+        frozen = sum(bool(row.evidence["frozen"]) for row in rows)
+        if frozen and self.fooled_by_frozen:
+            what = "count as in the reference, with the best value" if self.compat else "are left out, never a pass"
+            notes.append(f"{frozen} of {num} clips are frozen; they {what}")
+        long_ones = sum(bool(row.evidence["long_clip"]) for row in rows)
+        if long_ones and not settings.long:
+            notes.append(
+                f"{long_ones} of {num} clips last {LONG_FROM_S:g} s or more: VBench-Long cuts them (long=true)"
+            )
+        return tuple(notes)
