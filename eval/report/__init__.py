@@ -6,6 +6,7 @@ is read again (`eval.scores.read_scores`), the others are for people and for tab
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from eval.scores import Scores
@@ -68,21 +69,12 @@ def write(
 
 
 def _render(name: str, scores: Scores, folder: Path, root: Path, formats: tuple[str, ...]) -> bytes:
-    if name == "json":
-        from eval.report import json
+    if name != "html":
+        data: bytes = import_module(f"eval.report.{name}").render(scores)
+        return data
+    from eval.report.html import links, render, strip_bytes
+    from eval.report.thumbnails import make
 
-        return json.render(scores)
-    if name == "markdown":
-        from eval.report import markdown
-
-        return markdown.render(scores)
-    if name == "parquet":
-        from eval.report import parquet
-
-        return parquet.render(scores)
-    from eval.report import html
-    from eval.report import thumbnails
-
-    strips = thumbnails.make(scores.clips, root, html.strip_bytes(len(scores.clips)))
-    beside = tuple(NAMES[other] for other in formats if other in ("json", "parquet"))
-    return html.render(scores, strips=strips, links=html.links(scores.clips, root, folder), beside=beside)
+    strips = make(scores.clips, root, strip_bytes(len(scores.clips)))
+    beside = tuple(NAMES[other] for other in ("json", "parquet") if other in formats)
+    return render(scores, strips=strips, links=links(scores.clips, root, folder), beside=beside)

@@ -19,11 +19,24 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from eval.metric import Figure
 from eval.report.clips import Drawn, clip_entries
-from eval.report.summary import COMPLETE, Row, chosen, figure_texts, number, percent, problems, rows, title, verdict
+from eval.report.summary import (
+    COMPLETE,
+    Row,
+    chosen,
+    counted,
+    decimals,
+    figure_texts,
+    number,
+    percent,
+    problems,
+    rows,
+    title,
+    verdict,
+)
 from eval.report.thumbnails import Strips
 from eval.scores import Scored, Scores
 from v2t.base.files import unescape_name
@@ -73,7 +86,7 @@ def render(
     by = chosen(found)
     drawn = Drawn(strips=strips or {}, links=links or {})
     data = {
-        "metrics": [{"name": row.name, "up": row.result.higher_is_better} for row in found if row.values],
+        "metrics": [_column(row) for row in found if row.values],
         "chosen": [row.name for row in found if row.values].index(by.name) if by else -1,
         "clips": clip_entries(scores, found, drawn),
     }
@@ -81,7 +94,7 @@ def render(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
     )
-    environment.filters["percent"] = percent
+    environment.filters |= {"percent": percent, "counted": counted}
     page = environment.from_string(_text("page.html")).render(
         policy=_policy(style, script),
         style=Markup(style),
@@ -123,6 +136,12 @@ def _clean(value: Any) -> Any:
     return _CONTROL.sub("\ufffd", value) if type(value) is str else value
 
 
+def _column(row: Row) -> dict[str, Any]:
+    """What the script is told of a metric that scores single clips."""
+    least, most = min(row.values.values()), max(row.values.values())
+    return {"name": row.name, "up": row.result.higher_is_better, "decimals": min(6, decimals(most - least) + 1)}
+
+
 def _metric(row: Row) -> dict[str, Any]:
     """What the template shows of a metric."""
     value, low, high = row.texts()
@@ -133,6 +152,7 @@ def _metric(row: Row) -> dict[str, Any]:
         "value": value,
         "low": low,
         "high": high,
+        "address": "#" + urlencode({"metric": row.name}),
         "bar": _bar(row, row.figure) if row.figure else None,
         "histogram": _histogram(list(row.values.values())) if row.values else None,
         "figures": [(key, *figure_texts(figure), figure) for key, figure in others.items()],
@@ -167,4 +187,5 @@ def _histogram(values: Sequence[float]) -> dict[str, Any]:
         counts[min(_NUM_BINS - 1, int(share * _NUM_BINS))] += 1
     highest = max(counts)
     bars = [(i, round(100 * count / highest, 1), count) for i, count in enumerate(counts) if count]
-    return {"bars": bars, "num_bins": _NUM_BINS, "least": number(least, 3), "most": number(most, 3), "n": len(values)}
+    ends = [number(end, decimals(most - least)) for end in (least, most)]
+    return {"bars": bars, "num_bins": _NUM_BINS, "least": ends[0], "most": ends[1], "n": len(values)}

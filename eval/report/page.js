@@ -8,7 +8,10 @@
   const FIFTHS = ["worst fifth", "second worst fifth", "middle fifth", "second best fifth", "best fifth"];
   const { metrics, clips, chosen } = JSON.parse(document.getElementById("data").textContent);
   const at = (id) => document.getElementById(id);
-  const numeral = new Intl.NumberFormat("en", { maximumSignificantDigits: 4, useGrouping: false });
+  const numeral = (metric, value) => { // so many decimals as tell the clips of this metric apart
+    const text = value.toFixed(metrics[metric].decimals);
+    return Number(text) === 0 && value !== 0 ? value.toExponential(1) : text;
+  };
   const failedAtAll = (clip) => Boolean(clip.error || clip.fails);
   const start = { metric: chosen, order: "worst", text: "", failed: false, from: null, to: null };
   const state = { ...start };
@@ -128,7 +131,7 @@
     head.append(link);
     made.append(head, el("p", "about", [clip.path, clip.about].filter(Boolean).join(" · ")));
     const list = el("dl", "said-of");
-    for (const [label, text, left] of clip.texts || []) list.append(el("dt", "", label), said(text, left));
+    for (const [label, text, left] of clip.texts || []) list.append(el("dt", "", label), said(label, text, left));
     made.append(list);
     if (clip.fails) {
       const fails = el("ul", "fails");
@@ -147,8 +150,8 @@
     return made;
   }
 
-  function said(text, left) {
-    const made = el("dd");
+  function said(label, text, left) {
+    const made = el("dd", label === "Prompt" || label === "Caption" ? "" : "quiet");
     made.dir = "auto";
     const rest = left ? ` … (${left.toLocaleString("en")} more characters in scores.json)` : "";
     const whole = text + rest;
@@ -171,7 +174,7 @@
       if (i === state.metric) cell.classList.add("now");
       const name = el("span", "", metric.name);
       cell.title = value === null ? `${metric.name}: not scored` : [metric.name, FIFTHS[clip.r[i]]].filter(Boolean).join(": ");
-      cell.append(name, el("b", "", value === null ? "–" : numeral.format(value)));
+      cell.append(name, el("b", "", value === null ? "–" : numeral(i, value)));
       if (value !== null && FIFTHS[clip.r[i]]) cell.append(el("i", "hidden", FIFTHS[clip.r[i]]));
       made.append(cell);
     });
@@ -217,8 +220,8 @@
       return bar;
     });
     at("brush").replaceChildren(...bars);
-    at("from").placeholder = numeral.format(least);
-    at("to").placeholder = numeral.format(most);
+    at("from").placeholder = numeral(state.metric, least);
+    at("to").placeholder = numeral(state.metric, most);
     at("brush").onpointerdown = (down) => brush(down, least, most);
   }
 
@@ -264,13 +267,15 @@
     const hash = kept.size ? `#${kept}` : "";
     if (hash === location.hash) return;
     try {
-      history.replaceState(null, "", hash || location.pathname);
+      history.replaceState(null, "", hash || location.pathname + location.search);
     } catch (error) { // a viewer that frames the page may forbid it; nothing else depends on it
       console.info(`the address is not kept: ${error.message}`);
     }
   }
 
-  function recall() {
+  function recall(event) {
+    if (event && !location.hash.includes("=")) return; // a plain anchor
+    if (event) at("clips").scrollIntoView();
     const kept = new URLSearchParams(location.hash.slice(1));
     const number = (key) => (kept.get(key) && Number.isFinite(Number(kept.get(key))) ? Number(kept.get(key)) : null);
     const metric = kept.has("metric") ? metrics.findIndex((one) => one.name === kept.get("metric")) : start.metric;
@@ -308,6 +313,7 @@
 
   const withFiles = clips.some((clip) => clip.path !== undefined);
   at("list").classList.toggle("bare", !withFiles);
+  at("list").classList.toggle("many", metrics.length > 10);
   at("metric").append(new Option("clip id", "-1"), ...metrics.map((metric, i) => new Option(metric.name, String(i))));
   at("legend").hidden = !metrics.some((metric) => metric.up !== null);
   at("tools").hidden = false;

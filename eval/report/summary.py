@@ -118,28 +118,32 @@ def verdict(scores: Scores) -> str:
     parts = []
     broken = [one for one in scores.skipped if not one.code.startswith("NO_")]
     if broken:
-        parts.append(f"{_count(len(broken), 'metric')} could not run")
+        parts.append(f"{counted(len(broken), 'metric')} could not run")
     if len(scores.skipped) > len(broken):
-        parts.append(f"{_count(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
+        parts.append(f"{counted(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
     if clips:
-        parts.append(f"{clips} of {_count(total, 'clip')} failed")
+        parts.append(f"{clips} of {counted(total, 'clip')} failed")
     if partial:
         least = min(partial, key=lambda result: result.coverage)
-        which = _count(len(partial), "metric")
+        which = counted(len(partial), "metric")
         parts.append(f"{which} did not score every sample (least: {least.name}, {percent(least.coverage)})")
     return "; ".join(parts) if parts else COMPLETE
 
 
 def title(scores: Scores) -> str:
     """What was scored, in a line."""
-    return f"{_count(len(scores.clips), 'clip')}, {_count(len(scores.results), 'metric')}"
+    return f"{counted(len(scores.clips), 'clip')}, {counted(len(scores.results), 'metric')}"
 
 
 def figure_texts(figure: Figure) -> tuple[str, str, str]:
     """Value, low and high end of an interval as text with as many digits as the interval supports."""
-    span = figure.high - figure.low or abs(figure.value) or 1.0
-    decimals = min(6, max(0, 1 - math.floor(math.log10(span))))
-    return tuple(number(part, decimals) for part in (figure.value, figure.low, figure.high))  # type: ignore[return-value]
+    places = decimals(figure.high - figure.low or abs(figure.value))
+    return tuple(number(part, places) for part in (figure.value, figure.low, figure.high))  # type: ignore[return-value]
+
+
+def decimals(span: float) -> int:
+    """Decimals that show two digits of `span`, 0 to 6."""
+    return min(6, max(0, 1 - math.floor(math.log10(span)))) if span > 0 else 3
 
 
 def number(value: float, decimals: int = 4) -> str:
@@ -170,5 +174,6 @@ def _row(result: MetricResult) -> Row:
     return Row(result=result, figure=result.figures.get(result.headline), values=values, **about)
 
 
-def _count(num: int, noun: str) -> str:
+def counted(num: int, noun: str) -> str:
+    """A number and its noun: "1 clip", "2 clips"."""
     return f"{num:,} {noun}{'' if num == 1 else 's'}"

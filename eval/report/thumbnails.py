@@ -81,7 +81,7 @@ def encode(pixels: np.ndarray, max_bytes: int) -> Strip:
         picture = whole.reduce(scale) if scale > 1 else whole
         for quality in _QUALITIES:
             sink = io.BytesIO()
-            picture.save(sink, "WEBP", quality=quality, method=4)
+            picture.save(sink, "WEBP", quality=quality, method=2)
             if sink.tell() <= max_bytes:
                 return Strip(sink.getvalue(), *whole.size)
     raise ItemError(
