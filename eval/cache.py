@@ -58,13 +58,18 @@ def encode(evidence: Evidence) -> bytes:
     return struct.pack("<I", zlib.crc32(body)) + body
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether encoded evidence is as it was written."""
+    return len(data) >= _HEAD.size and zlib.crc32(data[4:]) == _HEAD.unpack_from(data)[0]
+
+
 def decode(data: bytes) -> Evidence:
     """The evidence that `encode` wrote.
 
     Raises:
         ValueError: the bytes are damaged.
     """
-    if len(data) < _HEAD.size or zlib.crc32(data[4:]) != _HEAD.unpack_from(data)[0]:
+    if not is_whole(data):
         raise ValueError("damaged evidence")
     start = _HEAD.size + _HEAD.unpack_from(data)[1]
     evidence: Evidence = _whole(json.loads(data[_HEAD.size : start]), data, [start])

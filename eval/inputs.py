@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,7 @@ def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path 
     joined.tell(counts)
 
 
-def _reference_events(row: Row) -> Row:
+def _reference_events(row: Mapping[str, Any]) -> Row:
     """The events that the timed caption of a manifest of `v2t world` tells."""
     named = row.get("captions")
     told = texts_of(named.get("timed"), "timed") if isinstance(named, dict) else []

@@ -1,7 +1,7 @@
 """Joining rows of a file to samples: by id, else by path, else by file name without its ending.
 
 In: samples and rows. Out: pairs, what has no partner, and refusals where a name fits two. Names are compared as they
-are first; file names then without the ending of a video and in Unicode's composed form (NFC), since file systems differ.
+are first; file names then without the ending of a video and in Unicode's composed form (NFC): file systems differ.
 """
 
 from __future__ import annotations

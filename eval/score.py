@@ -1,204 +1,196 @@
-"""Scores captions or answers against the truth of a manifest, joined by id.
+"""Scoring: samples and metrics in, `Scores` out; what was measured before is not measured again.
 
-In: `captions.jsonl` (caption records) or `answers.jsonl` (id, kind, question, answer, and reference or a truth to take
-it from) and a `manifest.jsonl` with facts. Out: a `Report`. Every row of the truth counts: one without a caption, or
-whose caption failed, has missed everything.
+Each clip is decoded once for all metrics. Evidence is kept under the content of what a metric reads and the metric's
+fingerprint, so a rescoring decodes nothing, and a scoring that was cut short goes on where it stopped. A sample that
+cannot be measured is a failure with a code and lowers the coverage; a metric that cannot run is skipped with a reason;
+neither stops the rest.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from eval.metric import MetricResult, load_metric
-from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, UsageError
-from v2t.base.manifest import read_manifest
+from eval.cache import EvidenceCache
+from eval.evidence import Gathering
+from eval.inputs import Inputs
+from eval.measure import ClipLimits, Failure
+from eval.metric import BaseMetric, MetricResult
+from eval.sample import HINTS, Sample
+from eval.scores import Scores, Skipped
+from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
+from v2t.base.log import logger, printable
 
-Row = dict[str, Any]
-_STYLES = ("short", "detailed", "timed")
+_GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references"}
+_MOST_WORKERS = 8
+_CLIPS_EACH = 8  # fewer are not worth the start of a process
+_PACKAGES = ("cineloop", "numpy", "torch", "open_clip_torch", "transformers", "opencv-python-headless", "av")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """Results by metric, what they were made from, and how many rows had no result."""
+class ScoreConfig:
+    """How to score.
 
-    sources: dict[str, str]
-    results: list[MetricResult]
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def exit_code(self) -> int:
-        """3 when a row had failed or is missing, else 0."""
-        return EXIT_FAILED_ITEMS if self.counts.get("failed") or self.counts.get("missing") else EXIT_OK
-
-    def as_dict(self, *, items: bool = True) -> dict[str, Any]:
-        """JSON-able form; without `items` the verdicts row by row are left out."""
-        results = [result.as_dict() for result in self.results]
-        for result in results:
-            if not items:
-                del result["items"]
-        return {"sources": self.sources, "counts": self.counts, "results": results}
-
-    def table(self) -> str:
-        """The figures as text: share right, 95 % interval, number of cases, what went wrong."""
-        lines = []
-        for result in self.results:
-            lines.append(f"{result.name}: {result.n} rows, coverage {result.coverage:.3f}")
-            width = max(len(kind) for kind in result.figures)
-            for kind, figure in result.figures.items():
-                rest = ", ".join(
-                    f"{count} {name}" for name, count in figure.detail.items() if name != "right" and count
-                )
-                span = f"[{figure.low:.3f}, {figure.high:.3f}]"
-                lines.append(
-                    f"  {kind:<{width}}  {figure.value:.3f}  {span}  n={figure.n}{'  ' + rest if rest else ''}"
-                )
-        lines.append(", ".join(f"{name}: {count}" for name, count in self.counts.items()))
-        return "\n".join(lines)
-
-
-def score_captions(captions: Path, truth: Path, metrics: tuple[str, ...] = ("facts",), style: str = "auto") -> Report:
-    """Score a file of caption records.
-
-    Args:
-        captions: caption records, one JSON object a line; of two records with one id the later counts.
-        truth: manifest whose rows carry `facts`.
-        metrics: names of text metrics that want a caption and facts.
-        style: what the captions were asked to be; auto takes it from the records (short where they do not say).
+    Attributes:
+        workers: processes; None chooses by cores, GPUs and clips. The result is the same.
+        cache: folder for evidence; None keeps none.
+        limits: what one clip may cost.
+        is_suite: leave out metrics that no sample brings the inputs for, instead of refusing.
 
     Raises:
-        UsageError: a file cannot be read, a metric wants something else, the records are of several styles.
-        NothingMatchedError: no record has an id of the truth, or the truth has no facts.
+        ValueError: fewer than one worker.
     """
-    rows = [row for row in read_manifest(truth) if row.get("facts") is not None]
-    if not rows:
-        raise NothingMatchedError(f"{truth} has no row with facts", hint="`v2t world` writes such a manifest")
-    records, repeated = _by_id(captions)
-    known = [row["id"] for row in rows if row["id"] in records]
-    if not known:
-        raise NothingMatchedError(
-            f"no id of {captions} stands in {truth}",
-            hint=f"ids there look like {rows[0]['id']!r}, here like {next(iter(records), None)!r}",
-        )
-    style = _style(records, style)
-    made = [_for_captions(name)(style) for name in metrics]
-    failed = 0
-    for row in rows:
-        record = records.get(row["id"])
-        ok = record is not None and record.get("status", "ok") == "ok" and isinstance(record.get("caption"), str)
-        failed += record is not None and not ok
-        for metric in made:
-            text = record["caption"] if ok and record is not None else None
-            metric.update(row["id"], text, row["facts"], why="missing" if record is None else "failed")
-    counts = {"clips": len(rows), "captioned": len(known) - failed, "failed": failed}
-    counts |= {"missing": len(rows) - len(known), "not_in_truth": len(records) - len(known), "repeated": repeated}
-    sources = {"captions": captions.name, "truth": truth.name, "style": style}
-    return Report(sources=sources, results=[metric.compute() for metric in made], counts=counts)
+
+    workers: int | None = 1
+    cache: Path | None = None
+    limits: ClipLimits = field(default_factory=ClipLimits)
+    is_suite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
 
 
-def score_answers(answers: Path, truth: Path | None = None) -> Report:
-    """Score a file of answers.
+def score(
+    inputs: Inputs,
+    metrics: Sequence[BaseMetric],
+    config: ScoreConfig | None = None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    show_progress: bool = False,
+) -> Scores:
+    """Score samples by metrics.
 
     Args:
-        answers: rows of id, kind, question, answer (null where none came), reference (may be left to the truth).
-        truth: manifest whose rows carry `questions` (id, kind, question, answer); each of them must be answered.
+        inputs: what to score, see `eval.inputs.read_inputs`; clips may hold their frames already.
+        metrics: not loaded yet; they are reset.
+        config: see `ScoreConfig`.
+        stop: asked between samples; when it says yes, what is in hand is finished and kept.
 
     Raises:
-        UsageError: a file cannot be read, or a row lacks what it needs.
-        NothingMatchedError: there is nothing to judge.
+        NothingMatchedError: there is no sample.
+        UsageError: two samples have one id, or no sample brings what a metric needs (see `ScoreConfig.is_suite`).
+        KeyboardInterrupt: `stop` said yes before all was measured.
     """
-    given: dict[tuple[str, str], Row] = {}
-    repeated = 0
-    for number, row in _rows(answers):
-        missing = [key for key in ("id", "question", "answer") if key not in row]
-        if missing:
-            raise UsageError(f"{answers}, line {number}: an answer needs {', '.join(missing)}")
-        repeated += (row["id"], row["question"]) in given
-        given[row["id"], row["question"]] = row
-    if truth is None:
-        asked = [(row["id"], _kind(row, answers), row["question"], _reference(row, answers)) for row in given.values()]
-    else:
-        asked = [
-            (row["id"], turn["kind"], turn["question"], turn["answer"])
-            for row in read_manifest(truth)
-            for turn in row.get("questions", ())
-        ]
-    metric = load_metric("answers")()
-    matched = failed = 0
-    for id, kind, question, reference in asked:
-        found = given.get((id, question))
-        answer = found["answer"] if found is not None and isinstance(found["answer"], str) else None
-        matched += found is not None
-        failed += found is not None and answer is None
-        metric.update(id, kind, question, answer, reference)
-    if not matched:
-        raise NothingMatchedError(f"no answer of {answers} belongs to a question", hint="ids and questions must match")
-    counts = {"questions": len(asked), "answered": matched - failed, "failed": failed}
-    counts |= {"missing": len(asked) - matched, "not_in_truth": len(given) - matched, "repeated": repeated}
-    sources = {"answers": answers.name, "truth": truth.name if truth else "references in the rows"}
-    return Report(sources=sources, results=[metric.compute()], counts=counts)
+    config = config or ScoreConfig()
+    for samples in (inputs.samples, inputs.references):
+        _refuse_twice(samples)
+    if not inputs.samples:
+        raise NothingMatchedError("there is no sample to score")
+    fitting, skipped = fitting_metrics(inputs, metrics, is_suite=config.is_suite)
+    ready, missing = _prepared(fitting)
+    with EvidenceCache(config.cache) as cache:
+        gathering = Gathering(inputs, ready, cache, config.limits)
+        workers = config.workers or _usual_workers(len(inputs.samples) + len(inputs.references))
+        gathering.run(workers, stop, show_progress)
+    results, broken = _computed(ready)
+    return Scores(
+        sources=inputs.sources,
+        clips=gathering.clips(),
+        results=results,
+        skipped=[*skipped, *missing, *broken],
+        counts={**inputs.counts, **gathering.counts},
+        environment=_environment(),
+    )
 
 
-def _for_captions(name: str) -> type[Any]:
-    metric = load_metric(name)
-    if tuple(metric.needs) != ("caption", "facts"):
-        raise UsageError(f"metric {name!r} needs {' and '.join(metric.needs)}, not a caption and facts")
-    return metric
+def fitting_metrics(
+    inputs: Inputs, metrics: Sequence[BaseMetric], *, is_suite: bool
+) -> tuple[list[BaseMetric], list[Skipped]]:
+    """Metrics whose needs some sample brings, and why the others are left out.
+
+    Raises:
+        UsageError: a metric fits no sample, and it was asked for by name.
+    """
+    fitting, skipped = [], []
+    for metric in metrics:
+        lacking = [name for name in metric.needs if not _brings(inputs, name)]
+        if not lacking:
+            fitting.append(metric)
+            continue
+        reason = f"{metric.title} needs {' and '.join(lacking)}, which no sample has"
+        hint = HINTS.get(lacking[0], "")
+        if lacking[0] == "reference_clips":
+            reason, hint = f"{metric.title} needs a second set of clips", "give --reference-clips"
+        if not is_suite:
+            raise UsageError(reason, hint=hint)
+        skipped.append(Skipped(metric=metric.title, reason=reason, hint=hint, code=f"NO_{lacking[0].upper()}"))
+    return fitting, skipped
 
 
-def _style(records: Mapping[str, Row], style: str) -> str:
-    if style != "auto":
-        if style not in _STYLES:
-            raise UsageError(f"style must be one of auto, {', '.join(_STYLES)}, not {style!r}")
-        return style
-    found = {record.get("style") for record in records.values()} & set(_STYLES)
-    if len(found) > 1:
-        raise UsageError(
-            f"the records are of several styles: {', '.join(sorted(map(str, found)))}", hint="choose one with --style"
-        )
-    return str(found.pop()) if found else "short"
+def _brings(inputs: Inputs, name: str) -> bool:
+    if name == "reference_clips":
+        return bool(inputs.references)
+    # A file that was given and holds nothing for any sample leaves failures, not a refusal.
+    given = _GIVEN_BY.get(name) in inputs.sources
+    return given or any(sample.get(name) is not None for sample in inputs.samples)
 
 
-def _by_id(path: Path) -> tuple[dict[str, Row], int]:
-    records: dict[str, Row] = {}
-    repeated = 0
-    for number, row in _rows(path):
-        if not isinstance(row.get("id"), str):
-            raise UsageError(f"{path}, line {number}: a caption record needs a text 'id', got {row.get('id')!r}")
-        repeated += row["id"] in records
-        records[row["id"]] = row
-    return records, repeated
+def _refuse_twice(samples: Sequence[Sample]) -> None:
+    twice = [id for id, count in Counter(sample.id for sample in samples).items() if count > 1]
+    if twice:
+        raise UsageError(f"{len(twice)} ids come twice, for example {printable(twice[0])}", code="SAME_NAME")
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise UsageError(f"{path}, line {number}: expected a JSON object, got {line[:60]!r}")
-                    yield number, row
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8: {error}") from error
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}: a line is not JSON: {error}") from error
+def _prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Skipped]]:
+    ready, skipped = [], []
+    for metric in metrics:
+        metric.reset()
+        try:
+            metric.prepare()
+            metric.fingerprint()
+        except UsageError:
+            raise
+        except MissingDependencyError as error:
+            skipped.append(Skipped(metric=metric.title, reason=error.message, hint=error.hint))
+        except Exception as error:  # one metric that breaks must not cost the others
+            failure = Failure.of(error)
+            skipped.append(Skipped(metric=metric.title, reason=failure.message, hint=failure.hint, code=failure.code))
+        else:
+            ready.append(metric)
+            continue
+        logger.warning("skipped: %s: %s (%s)", metric.title, skipped[-1].reason, skipped[-1].hint or "no hint")
+    return ready, skipped
 
 
-def _kind(row: Row, path: Path) -> str:
-    if not isinstance(row.get("kind"), str):
-        raise UsageError(f"{path}: the answer to {row['question']!r} of {row['id']!r} has no kind")
-    return str(row["kind"])
+def _computed(metrics: Sequence[BaseMetric]) -> tuple[list[MetricResult], list[Skipped]]:
+    results, broken = [], []
+    for metric in metrics:
+        try:
+            results.append(metric.compute())
+        except Exception as error:  # one metric that breaks must not cost the others
+            failure = Failure.of(error)
+            logger.warning("%s has no result: %s", metric.title, failure.message)
+            logger.debug("%s", metric.title, exc_info=error)
+            broken.append(Skipped(metric=metric.title, reason=failure.message, hint=failure.hint, code=failure.code))
+    return results, broken
 
 
-def _reference(row: Row, path: Path) -> str:
-    if not isinstance(row.get("reference"), str):
-        raise UsageError(
-            f"{path}: the answer to {row['question']!r} of {row['id']!r} has no reference", hint="or give --truth"
-        )
-    return str(row["reference"])
+def _usual_workers(num_clips: int) -> int:
+    """As many as there are GPUs; without one, half the cores, and no more than have enough clips to do."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return max(1, min(torch.cuda.device_count(), num_clips))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // 2, _MOST_WORKERS, num_clips // _CLIPS_EACH))
+
+
+def _environment() -> dict[str, str]:
+    """Versions of what was used, the device, and the date."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    torch = sys.modules.get("torch")
+    gpu = torch is not None and torch.cuda.is_available()
+    found["device"] = torch.cuda.get_device_name(0) if torch is not None and gpu else "cpu"
+    return found | {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}

@@ -48,7 +48,7 @@ v2t caption "$out/clips" -o "$out/captions" --model "$out/instruct/final" --over
 # 7. Hold the words against the truth.                                            eval/score.py, eval/metrics/facts.py
 printf '\n== score\n'
 v2t-eval score --captions "$out/captions/captions.jsonl" --truth "$out/clips/manifest.jsonl" \
-  -o "$out/score.json" --overwrite || [ $? = 3 ]
+  -o "$out/score" --overwrite || [ $? = 3 ]
 
 # 8. Ask about one of them.                                                   v2t/ask/answer.py, v2t/captioners/local.py
 printf '\n== question\n'

@@ -35,6 +35,6 @@ def test_the_story_is_whole(tmp_path):
     assert story.returncode == 0, log.read_text(errors="replace")[-4000:]
     records = [json.loads(line) for line in (tmp_path / "captions/captions.jsonl").read_text().splitlines()]
     assert len({record["id"] for record in records}) == 8
-    report = json.loads((tmp_path / "score.json").read_text())
+    report = json.loads((tmp_path / "score/scores.json").read_text())
     assert report["results"][0]["n"] == 8
     assert {"tower", "language", "align-heads", "align", "instruct"} <= {folder.name for folder in tmp_path.iterdir()}

@@ -41,16 +41,19 @@ def guarded(work: Callable[[], int], *, traceback: bool) -> int:
         return EXIT_UNEXPECTED
 
 
-def main(prog: str, description: str, verbs: Sequence[str], argv: Sequence[str] | None) -> int:
-    """Run the verb that `argv` names, a file of `PROG.commands`; returns the exit code."""
-    args = _parser(prog, description, verbs).parse_args(argv)
+def main(
+    prog: str, description: str, verbs: Sequence[str], argv: Sequence[str] | None, *, package: str | None = None
+) -> int:
+    """Run the verb that `argv` names, a file of `PACKAGE.commands`; returns the exit code (`package` None: `prog`)."""
+    package = package or prog
+    args = _parser(prog, description, verbs, package).parse_args(argv)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # texts and JSON, whatever the locale
-    verb = importlib.import_module(f"{prog}.commands.{args.command}")
+    verb = importlib.import_module(f"{package}.commands.{args.command}")
     return guarded(lambda: int(verb.run(args)), traceback=bool(getattr(args, "verbose", 0)))
 
 
-def _parser(prog: str, description: str, verbs: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(prog: str, description: str, verbs: Sequence[str], package: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
         description=description,
@@ -60,7 +63,7 @@ def _parser(prog: str, description: str, verbs: Sequence[str]) -> argparse.Argum
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in verbs:
-        module = importlib.import_module(f"{prog}.commands.{name}")
+        module = importlib.import_module(f"{package}.commands.{name}")
         verb = subparsers.add_parser(
             name,
             help=module.SUMMARY,

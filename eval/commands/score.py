@@ -1,0 +1,215 @@
+"""The verb `v2t-eval score`: clips, captions or answers in; figures, reports and values of every clip out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from v2t.base.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from eval.inputs import Inputs
+    from eval.metric import BaseMetric
+    from eval.scores import Scores
+
+SUMMARY = "Score clips, captions or answers by any of the metrics."
+EXAMPLES = (
+    "  v2t-eval score generated/ --suite configs/eval/starter.yaml -o scores/\n"
+    "  v2t-eval score clips/ --prompts prompts.csv --metrics clipsim,temporal_flickering,dynamic_degree -o scores/\n"
+    "  v2t-eval score generated/ --reference-clips real/ --metrics 'frechet[feature=starter-tower],kernel_distance'\n"
+    "  v2t-eval score --captions captions.jsonl --references refs.json --metrics bleu,rouge_l,cider\n"
+    "  v2t-eval score --captions captions.jsonl --truth world/manifest.jsonl -o scores/\n"
+    "  v2t-eval score --answers answers.jsonl --truth world/manifest.jsonl --json"
+)
+
+_FILES = (
+    ("prompts", "prompt of each clip: .jsonl or .csv with id or path and prompt, VBench's .json, or .txt, one a line"),
+    ("references", "what the clips truly show: .jsonl with captions or references, COCO captions .json, .csv"),
+    ("captions", "caption records, as `v2t caption` writes them"),
+    ("truth", "manifest with facts, questions, or what else a metric reads"),
+    ("answers", "rows of id, question, answer, and kind and reference where --truth does not say them"),
+)
+STATE = ".cineloop"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    add("clips", nargs="?", type=Path, metavar="CLIPS", help="folder of videos, a run folder, or a manifest.jsonl")
+    for name, says in _FILES:
+        add(f"--{name}", type=Path, metavar="FILE", help=says)
+    add("--reference-clips", type=Path, metavar="DIR", help="a second set of clips, for distances between sets")
+    add("--names", default="rows", help="vbench: clips are called PROMPT-NUMBER.mp4, the prompt is taken from there")
+    add("--limit", type=int, metavar="N", help="only the first N samples")
+    what = parser.add_argument_group("what to measure (default: facts of captions, or answers)")
+    what.add_argument("--metrics", metavar="A,B", help="names, with settings in brackets; see `v2t-eval list`")
+    what.add_argument(
+        "--suite", type=Path, metavar="FILE", help="YAML file with metrics, such as configs/eval/starter.yaml"
+    )
+    add(
+        "-o", "--output", type=Path, metavar="DIR", help="folder for scores.json, report.md, report.html, clips.parquet"
+    )
+    add("--overwrite", action="store_true", help="replace the scores in the folder of -o")
+    add("--json", action="store_true", help="figures as one JSON object on stdout")
+    add("--dry-run", action="store_true", help="read and join everything, say what would be measured; measure nothing")
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
+    machine.add_argument("--cache", type=Path, metavar="DIR", help="evidence shared by runs (default: inside of -o)")
+    machine.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    machine.add_argument(
+        "--max-clip-mb", type=int, default=1024, metavar="MB", help="decoded frames of one clip (1024)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    _choose_device(args.device)
+    from eval.inputs import read_inputs
+    from eval.report import check, write
+    from eval.score import ScoreConfig, score
+    from v2t.base import log
+    from v2t.base.lock import FolderLock
+    from v2t.base.stopping import Stopping
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit must be at least 1, got {args.limit}")
+    _refuse_old(args.output, overwrite=args.overwrite)
+    metrics = _metrics(args)
+    given = {name: getattr(args, name) for name, _ in _FILES}
+    inputs = read_inputs(args.clips, **given, reference_clips=args.reference_clips, names=args.names, limit=args.limit)
+    if args.dry_run:
+        return _dry_run(inputs, metrics, args)
+    formats = check() if args.output else ()
+    cache = args.cache or (args.output / STATE if args.output else None)
+    with ExitStack() as stack:
+        if args.output:
+            (args.output / STATE).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FolderLock(args.output / STATE / "lock"))
+        scores = score(
+            inputs, metrics, _config(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
+            show_progress=not args.quiet,
+        )  # fmt: skip
+        written = write(scores, args.output, inputs.clips_root, formats) if args.output else []
+    if args.json:
+        print(json.dumps(scores.as_dict(items=False), ensure_ascii=False, allow_nan=False))
+    else:
+        print(table(scores))
+    for path in written:
+        log.logger.info("%s", log.printable(str(path)))
+    return scores.exit_code
+
+
+def table(scores: Scores) -> str:
+    """The figures as text: value, 95 % interval, number of cases, what went wrong."""
+    lines = []
+    for result in scores.results:
+        arrow = {True: "higher is better", False: "lower is better", None: "no good end"}[result.higher_is_better]
+        lines.append(f"{result.name}: {result.n} samples, coverage {result.coverage:.3f}, {arrow}")
+        width = max(map(len, result.figures), default=0)
+        for name, figure in result.figures.items():
+            rest = ", ".join(f"{count} {what}" for what, count in figure.detail.items() if what != "right" and count)
+            span = f"[{figure.low:.4g}, {figure.high:.4g}]"
+            mark = "*" if name == result.headline and len(result.figures) > 1 else " "
+            lines.append(
+                f" {mark}{name:<{width}}  {figure.value:.4g}  {span}  n={figure.n}{'  ' + rest if rest else ''}"
+            )
+        codes: dict[str, int] = {}
+        for failure in result.failures:
+            codes[failure["code"]] = codes.get(failure["code"], 0) + 1
+        if codes:
+            lines.append("  not scored: " + ", ".join(f"{count} {code}" for code, count in sorted(codes.items())))
+    for one in scores.skipped:
+        lines.append(f"{one.metric}: skipped: {one.reason}{f' ({one.hint})' if one.hint else ''}")
+    lines.append(", ".join(f"{name}: {count}" for name, count in scores.counts.items()))
+    return "\n".join(lines)
+
+
+def _config(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
+    from eval.measure import ClipLimits
+
+    try:
+        limits = ClipLimits(max_clip_mb=args.max_clip_mb)
+        return kind(workers=args.workers, cache=cache, limits=limits, is_suite=args.suite is not None)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
+    from eval.suite import parse_metrics, read_suite
+
+    metrics = read_suite(args.suite).metrics if args.suite else []
+    named = args.metrics
+    if not metrics and named is None:
+        if args.answers is not None:
+            named = "answers"
+        elif args.captions is not None and args.truth is not None:
+            named = "facts"
+        else:
+            raise UsageError(
+                "what is to be measured?", hint="--metrics A,B or --suite FILE; `v2t-eval list` shows them"
+            )
+    more = parse_metrics(named) if named is not None else []
+    return list({metric.title: metric for metric in [*metrics, *more]}.values())
+
+
+def _refuse_old(output: Path | None, *, overwrite: bool) -> None:
+    """Nothing is replaced unasked."""
+    if output is None:
+        return
+    if output.suffix in (".json", ".html", ".md") or output.is_file():
+        raise UsageError(
+            f"-o takes a folder, not a file such as {output.name!r}", hint="the scores are its scores.json"
+        )
+    from eval.report import NAMES
+
+    there = [name for name in NAMES.values() if (output / name).exists()]
+    if there and not overwrite:
+        raise UsageError(
+            f"{output / there[0]} exists", code="EXISTS", hint="another folder, or --overwrite (evidence is kept)"
+        )
+
+
+def _dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace) -> int:
+    from eval.score import fitting_metrics
+
+    fitting, skipped = fitting_metrics(inputs, metrics, is_suite=args.suite is not None)
+    plan: dict[str, Any] = {
+        "sources": inputs.sources,
+        "counts": inputs.counts,
+        "reference_clips": len(inputs.references),
+        "metrics": [metric.title for metric in fitting],
+        "skipped": {one.metric: one.reason for one in skipped},
+    }
+    if args.json:
+        print(json.dumps(plan, ensure_ascii=False))
+        return 0
+    print(", ".join(f"{name}: {count}" for name, count in inputs.counts.items()))
+    for metric in fitting:
+        print(f"{metric.title}\t{metric.level}\tneeds {', '.join(metric.needs)}")
+    for one in skipped:
+        print(f"{one.metric}\tskipped\t{one.reason}")
+    return 0
+
+
+def _choose_device(name: str) -> None:
+    """Decide before torch looks which GPUs there are."""
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {name!r}")
+    if kind == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if number:
+        known = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+        if known and int(number) >= len(known):
+            raise MissingDependencyError(f"--device {name}: there are {len(known)} devices")
+        os.environ["CUDA_VISIBLE_DEVICES"] = known[int(number)] if known else number
+    if kind == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise MissingDependencyError(f"--device {name}: torch sees no CUDA device", hint="use --device cpu")

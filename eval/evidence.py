@@ -1,0 +1,224 @@
+"""Gathering evidence: every sample through every metric that is asked of it, known evidence first.
+
+In: samples, loaded metrics, the kept evidence. Out: the metrics filled, and what became of each clip. A piece of
+evidence has a key of what the metric reads of the sample and of the metric's fingerprint: the name of a clip is not in
+it, its bytes are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.cache import EvidenceCache, decode, encode, is_whole
+from eval.inputs import Inputs
+from eval.measure import ClipLimits, Failure, Measurer, Outcome, Task, measured, uses_frames
+from eval.metric import BaseMetric, Measured
+from eval.sample import Clip, Sample
+from eval.scores import Scored
+from eval.workers import measured_by
+from v2t.base.errors import ItemError
+from v2t.base.log import Progress, logger
+from v2t.caption.clip import problem_of
+
+_ABOUT = "about/1"
+
+
+@dataclass
+class _Job:
+    """A sample of one of the two sets, and the keys under which each metric's evidence is kept."""
+
+    sample: Sample
+    is_reference: bool
+    keys: dict[int, str]
+
+
+class Gathering:
+    """The samples on their way through the metrics; used once."""
+
+    def __init__(self, inputs: Inputs, metrics: Sequence[BaseMetric], cache: EvidenceCache, limits: ClipLimits):
+        self.inputs, self.metrics, self.cache, self.limits = inputs, metrics, cache, limits
+        self.prints = [_hash(json.dumps(metric.fingerprint(), sort_keys=True)) for metric in metrics]
+        self.reads = [
+            tuple(sorted({*metric.needs, *metric.uses} - {"reference_clips"})) or ("id",) for metric in metrics
+        ]
+        self.dimensions = {name for sample in inputs.samples for name in _dimensions(sample)}
+        self.jobs: dict[int, _Job] = {}
+        self.abouts: dict[str, dict[str, Any]] = {}
+        self.broken: dict[str, Failure] = {}
+        self.counts: Counter[str] = Counter()
+        self.finished = self.num_known = 0
+
+    def run(self, workers: int, stop: Callable[[], bool], show_progress: bool) -> None:
+        """Measure what is not known yet."""
+        total = len(self.inputs.samples) + len(self.inputs.references)
+        limits = self.limits
+        with Progress(total, "scoring", enabled=show_progress) as self.bar, Measurer(self.metrics, limits) as here:
+            tasks = self._tasks(stop)
+            if workers == 1:
+                outcomes = measured(here, tasks, stop)
+            else:
+                outcomes = measured_by(workers, self.metrics, limits, self._only_frames(tasks, here), stop)
+            for outcome in outcomes:
+                self._take(outcome)
+        if self.finished < total:
+            kept = "is kept: the same command goes on from there" if self.cache.path else "is not kept without a cache"
+            logger.warning("stopped after %d of %d samples; what was measured %s", self.finished, total, kept)
+            raise KeyboardInterrupt
+        logger.debug("%d pieces of evidence were known", self.num_known)
+
+    def _tasks(self, stop: Callable[[], bool]) -> Iterator[Task]:
+        """What is left to measure of each sample; what is known already is added here."""
+        both = [(sample, False) for sample in self.inputs.samples]
+        both += [(sample, True) for sample in self.inputs.references]
+        for number, (sample, is_reference) in enumerate(both):
+            if stop():
+                return
+            wanted = [n for n, metric in enumerate(self.metrics) if self._is_asked(metric, sample, is_reference)]
+            job = self.jobs[number] = _Job(sample, is_reference, {})
+            outcome = Outcome(number)
+            for n in wanted:
+                self._key(job, n, outcome)
+            self._recall(job, outcome)
+            left = tuple(n for n in job.keys if n not in outcome.found)
+            self.num_known += len(outcome.found)
+            if not left:
+                self._take(outcome)
+                continue
+            self._take(outcome, is_last=False)
+            yield Task(number, sample, left, any(uses_frames(self.metrics[n]) for n in left))
+
+    def _only_frames(self, tasks: Iterator[Task], here: Measurer) -> Iterator[Task]:
+        """The tasks that are worth another process; the others are done here."""
+        for task in tasks:
+            if task.wants_frames:
+                yield task
+            else:
+                self._take(here.finish(here.begin(task)))
+
+    def _is_asked(self, metric: BaseMetric, sample: Sample, is_reference: bool) -> bool:
+        """References are for metrics that compare sets; a prompt list that names dimensions says who is for whom."""
+        if is_reference:
+            return "reference_clips" in metric.needs
+        return metric.name not in self.dimensions or metric.name in _dimensions(sample)
+
+    def _key(self, job: _Job, n: int, outcome: Outcome) -> None:
+        """Note under which key the evidence is kept, or the failure of a sample that lacks something."""
+        metric, sample = self.metrics[n], job.sample
+        try:
+            metric.check(sample)
+            if "frames" in self.reads[n] and sample.clip is not None:
+                self._name_content(sample, sample.clip)
+            job.keys[n] = _hash(f"{self.prints[n]} {sample.content(self.reads[n])}")
+        except ItemError as error:
+            outcome.failures[n] = Failure.of(error)
+
+    def _name_content(self, sample: Sample, clip: Clip) -> None:
+        """Fill in `clip.content`; a file that cannot be read is the clip's own failure."""
+        if clip.content:
+            return
+        if sample.id in self.broken and clip.path is not None:
+            raise self.broken[sample.id].error()
+        try:
+            clip.content = f"file:{self._sha256(clip)}"
+        except ItemError as error:
+            self.broken[sample.id] = Failure.of(error)
+            raise
+        if clip.start_s is not None or clip.end_s is not None:
+            clip.content += f" {clip.start_s or 0.0!r}-{clip.end_s!r}"
+
+    def _sha256(self, clip: Clip) -> str:
+        if clip.path is None:
+            raise ItemError("the clip is neither a file nor frames", code="NO_FRAMES")
+        try:
+            if clip.path.is_file() and clip.path.stat().st_size == 0:
+                raise ItemError("the file holds no bytes", code="EMPTY_FILE", hint="copy or download it again")
+            return self.cache.file_sha256(clip.path)
+        except OSError as error:
+            raise problem_of(error) from error
+
+    def _recall(self, job: _Job, outcome: Outcome) -> None:
+        clip = job.sample.clip
+        kept = self.cache.find([*job.keys.values(), *([_about_key(clip)] if clip is not None and clip.content else [])])
+        for n, key in job.keys.items():
+            if key in kept and is_whole(kept[key]):
+                outcome.found[n] = kept[key]
+        data = kept.get(_about_key(clip)) if clip is not None else None
+        if data is not None and is_whole(data):
+            outcome.about = decode(data)
+
+    def _take(self, outcome: Outcome, *, is_last: bool = True) -> None:
+        """Hand evidence and failures to the metrics, and keep what is new."""
+        job = self.jobs[outcome.number]
+        sample = job.sample
+        new: dict[str, bytes] = {}
+        for n, data in outcome.found.items():
+            row = Measured(id=sample.id, cluster=sample.cluster, evidence=decode(data))
+            self.metrics[n].add(row, reference=job.is_reference)
+            new[job.keys[n]] = data
+        for n, failure in outcome.failures.items():
+            id = f"reference_clips/{sample.id}" if job.is_reference else sample.id
+            self.metrics[n].fail(id, failure.error())
+        if outcome.broken is not None and not job.is_reference:
+            self.broken[sample.id] = outcome.broken
+        if outcome.about is not None:
+            self._learn(job, outcome.about, new)
+        if is_last:
+            self.cache.keep(new)
+            self.finished += 1
+            self.bar.advance(1)
+
+    def _learn(self, job: _Job, about: dict[str, Any], new: dict[str, bytes]) -> None:
+        if job.sample.clip is not None and job.sample.clip.content:
+            new[_about_key(job.sample.clip)] = encode(about)
+        if not job.is_reference:
+            self.abouts[job.sample.id] = about
+            for warning in about["warnings"]:
+                self.counts[f"warned_{warning.split(':', 1)[0]}"] += 1
+
+    def clips(self) -> list[Scored]:
+        """Every sample that was expected, in the order of ids."""
+        return [self._scored(sample) for sample in sorted(self.inputs.samples, key=lambda sample: sample.id)]
+
+    def _scored(self, sample: Sample) -> Scored:
+        failure = self.broken.get(sample.id)
+        error = None
+        if failure is not None:
+            error = {"code": failure.code, "message": failure.message, "hint": failure.hint}
+        elif sample.clip is None and sample.caption is None and isinstance(sample.row.get("error"), dict):
+            error = {key: str(sample.row["error"].get(key, "")) for key in ("code", "message", "hint")}
+        found = self.abouts.get(sample.id, {})
+        path = sample.row.get("path")
+        return Scored(
+            id=sample.id,
+            cluster=sample.cluster,
+            status="ok" if error is None else "failed",
+            path=path if sample.clip is not None and isinstance(path, str) else None,
+            content=sample.clip.content or None if sample.clip is not None else None,
+            prompt=sample.prompt,
+            caption=sample.caption,
+            references=sample.references,
+            duration_s=found.get("duration_s"),
+            fps=found.get("fps"),
+            size=tuple(found["size"]) if found else None,
+            start_s=sample.clip.start_s if sample.clip is not None else None,
+            end_s=sample.clip.end_s if sample.clip is not None else None,
+            error=error,
+        )
+
+
+def _about_key(clip: Clip) -> str:
+    return _hash(f"{_ABOUT} {clip.content}")
+
+
+def _dimensions(sample: Sample) -> tuple[str, ...]:
+    named = sample.row.get("dimension")
+    return tuple(named) if isinstance(named, list) else (named,) if isinstance(named, str) else ()
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

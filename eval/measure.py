@@ -1,0 +1,218 @@
+"""Measuring one sample after another: its clip is decoded once, and every metric looks at the same frames.
+
+In: tasks, each a sample and the metrics that want it. Out: outcomes: encoded evidence by metric, failures, and what the
+clip is like. Decoding runs in a killable child process and reads ahead while a clip is measured; what is read ahead is
+bounded, so at most three clips of the greatest size are in memory. Everything computes in one thread, so that a result
+does not depend on how many there were.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from eval.cache import NotFiniteError, encode
+from eval.metric import BaseMetric
+from eval.sample import Sample
+from v2t.base.errors import CineloopError, ItemError
+from v2t.base.log import logger
+from v2t.video.frames import Frames
+from v2t.video.worker import DecoderPool, Limits, SampleSpec
+
+AHEAD = 2  # clips decoded or being decoded beside the one that is measured
+_AHEAD_BYTES = 256 << 20  # from here on only one is
+_ALL = 1 << 30
+_LEAST_MB = 512  # a decoder's own needs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipLimits:
+    """What one clip may cost: MiB of decoded frames, and seconds of decoding.
+
+    Raises:
+        ValueError: a limit that is not above zero.
+    """
+
+    max_clip_mb: int = 1024
+    timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.max_clip_mb < 1 or self.timeout_s <= 0:
+            raise ValueError(f"limits must be above zero, got {self.max_clip_mb} MiB and {self.timeout_s} s")
+
+    def of_decoder(self) -> Limits:
+        """The same for the decoder, which takes 0.6 of its memory for pixels."""
+        return Limits(timeout_s=self.timeout_s, memory_mb=max(_LEAST_MB, -(-self.max_clip_mb * 5 // 3)))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a sample has no evidence: a stable code and a sentence."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """The failure an error stands for; METRIC_ERROR for what no metric should raise."""
+        if isinstance(error, CineloopError):
+            return cls(error.code, error.message, error.hint)
+        if isinstance(error, NotFiniteError):
+            return cls("NOT_FINITE", str(error))
+        if isinstance(error, MemoryError):
+            return cls("OUT_OF_MEMORY", "there was not enough memory")
+        return cls("METRIC_ERROR", f"{type(error).__name__}: {error}")
+
+    def error(self) -> ItemError:
+        """As an error again."""
+        return ItemError(self.message, code=self.code, hint=self.hint)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A sample, and which metrics want it, by their numbers."""
+
+    number: int
+    sample: Sample
+    metrics: tuple[int, ...]
+    wants_frames: bool
+
+
+@dataclass
+class Outcome:
+    """What came of a task: evidence and failures by number of metric, and the clip's own shape or failure."""
+
+    number: int
+    found: dict[int, bytes] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    about: dict[str, Any] | None = None
+    broken: Failure | None = None
+
+
+class Measurer:
+    """Metrics that are loaded, and a decoder; a context manager, used from one thread."""
+
+    def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits) -> None:
+        self.metrics, self.limits = metrics, limits
+        self._pool: DecoderPool | None = None
+
+    def __enter__(self) -> Measurer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+    def begin(self, task: Task) -> Begun:
+        """Start to decode the task's clip."""
+        clip = task.sample.clip
+        if not task.wants_frames or clip is None or clip.frames is not None or clip.path is None:
+            return Begun(task, None)
+        if self._pool is None:
+            self._pool = DecoderPool(1, self.limits.of_decoder())
+        spec = SampleSpec(num_frames=_ALL, max_frames=_ALL, start_s=clip.start_s, end_s=clip.end_s)
+        return Begun(task, self._pool.submit(clip.path, spec))
+
+    def finish(self, begun: Begun) -> Outcome:
+        """Wait for the frames and let every metric measure.
+
+        Raises:
+            MissingDependencyError: there is no decoder.
+        """
+        task, sample = begun.task, begun.task.sample
+        outcome = Outcome(task.number)
+        if begun.future is not None:
+            try:
+                self._give(sample, begun.future.result(), outcome)
+            except ItemError as error:
+                outcome.broken = Failure.of(_explained(error, self.limits))
+        for number in task.metrics:
+            metric = self.metrics[number]
+            if outcome.broken is not None and uses_frames(metric):
+                outcome.failures[number] = outcome.broken
+                continue
+            one_thread()
+            try:
+                outcome.found[number] = encode(metric.measure(sample))
+            except Exception as error:  # a metric that breaks costs its own result alone
+                outcome.failures[number] = Failure.of(error)
+                logger.debug("%s failed on %s", metric.title, sample.id, exc_info=error)
+        sample.memo.clear()
+        if begun.future is not None and sample.clip is not None:
+            sample.clip.frames = None
+        return outcome
+
+    def _give(self, sample: Sample, frames: Frames, outcome: Outcome) -> None:
+        if frames.pixels.nbytes > self.limits.max_clip_mb << 20:
+            raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB", code="TOO_LARGE")
+        if sample.clip is not None:
+            sample.clip.frames = frames
+        outcome.about = about(frames)
+
+
+@dataclass
+class Begun:
+    """A task whose clip is being decoded; `future` is None where none is needed."""
+
+    task: Task
+    future: Future[Frames] | None
+
+    @property
+    def bytes(self) -> int:
+        """Of frames that wait to be measured."""
+        if self.future is None or not self.future.done() or self.future.cancelled() or self.future.exception():
+            return 0
+        return int(self.future.result().pixels.nbytes)
+
+
+def measured(measurer: Measurer, tasks: Iterable[Task], stop: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
+    """Outcomes in the order of the tasks, reading ahead; when asked to stop, those that were begun and no more."""
+    waiting: deque[Begun] = deque()
+    for task in tasks:
+        waiting.append(measurer.begin(task))
+        while len(waiting) > (AHEAD if sum(one.bytes for one in waiting) < _AHEAD_BYTES else 1):
+            yield measurer.finish(waiting.popleft())
+        if stop():
+            break
+    while waiting:
+        yield measurer.finish(waiting.popleft())
+
+
+def about(frames: Frames) -> dict[str, Any]:
+    """What a clip is like, as JSON values."""
+    return {
+        "duration_s": round(float(frames.duration_s), 6),
+        "fps": round(float(frames.fps), 6),
+        "size": list(frames.size),
+        "num_frames": len(frames),
+        "warnings": list(frames.warnings),
+    }
+
+
+def uses_frames(metric: BaseMetric) -> bool:
+    """Whether the metric looks at frames at all."""
+    return "frames" in (*metric.needs, *metric.uses)
+
+
+def one_thread() -> None:
+    """Let torch and OpenCV compute in one thread: how sums are split over threads changes their last bits."""
+    torch, cv2 = sys.modules.get("torch"), sys.modules.get("cv2")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+    if cv2 is not None and cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
+
+
+def _explained(error: ItemError, limits: ClipLimits) -> ItemError:
+    if error.code != "TOO_LARGE":
+        return error
+    return ItemError(
+        f"all frames of the clip at once are more than {limits.max_clip_mb} MiB ({error.message})",
+        code="TOO_LARGE",
+        hint="score parts of it (start_s and end_s in a manifest), make it smaller, or raise --max-clip-mb",
+    )
