@@ -1,0 +1,102 @@
+"""Sentence similarity: how near a caption is to what it should say, by the cosine of two sentence vectors.
+
+In: a caption, and references or a prompt. Out: the cosine, of several references the greatest (Reimers and Gurevych
+2019, arXiv:1908.10084). The encoder is any of `eval.extractors` that reads texts: a folder or hub id of
+sentence-transformers, or a dual encoder such as `starter` or `open_clip:...`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from eval.alignment import cosine
+from eval.features import BaseExtractor, open_extractor, text_features
+from eval.metric import BaseMetric, Evidence, Measured, Summary
+from eval.sample import Sample
+from v2t.base.errors import MissingDependencyError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`model`: a folder or hub id of sentence-transformers, or the name of an extractor that reads texts. `against`:
+    what the caption is compared with."""
+
+    model: str = ""
+    against: Literal["references", "prompt"] = "references"
+
+
+class Metric(BaseMetric):
+    """Cosine of a caption with the nearest reference, or with the prompt."""
+
+    name = "sentence_similarity"
+    level = "text"
+    needs = ("caption",)
+    uses = ("references", "prompt")
+    higher_is_better = True
+    value_range = (-1.0, 1.0)
+    sees = "what a caption is about, in any wording"
+    blind = (
+        "much of who does what to whom, order, left and right, counts and negation: such sentences lie near together"
+    )
+    wants = "a sentence encoder: model=FOLDER or a hub id such as sentence-transformers/all-MiniLM-L6-v2"
+    version = 1
+    modules = ("eval.alignment",)
+    Settings = Settings
+
+    @property
+    def extractor(self) -> BaseExtractor:
+        """The encoder, loaded once in this process.
+
+        Raises:
+            MissingDependencyError: none is named, it is not at hand, or it reads no texts.
+        """
+        model = self.settings.model
+        if not model:
+            raise MissingDependencyError("sentence_similarity needs a sentence encoder", code="MODEL", hint=self.wants)
+        extractor = open_extractor(model if ":" in model or model.startswith("starter") else f"sentence:{model}")
+        if not extractor.has_text:
+            raise MissingDependencyError(f"{extractor.name} reads no texts", code="MODEL", hint=self.wants)
+        return extractor
+
+    def prepare(self) -> None:
+        """See `BaseMetric.prepare`."""
+        _ = self.extractor
+
+    def describe(self) -> dict[str, str]:
+        """The encoder's fingerprint."""
+        return self.extractor.fingerprint()
+
+    def measure(self, sample: Sample) -> Evidence:
+        """The cosine, which reference it is with, and whether a text lost its end.
+
+        Raises:
+            ItemError: NO_REFERENCES or NO_PROMPT; MODEL_ERROR.
+        """
+        found = sample.require(self.settings.against)
+        others = [found] if isinstance(found, str) else list(found)
+        caption, extractor = sample.require("caption"), self.extractor
+        vector = text_features(extractor, caption)  # (D,)
+        values = [float(cosine(vector, text_features(extractor, other))) for other in others]
+        return {
+            "value": max(values),
+            "nearest": values.index(max(values)),
+            "truncated": any(extractor.truncated([caption, *others])),
+        }
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """The mean over captions."""
+        known, cut = self.extractor.fingerprint(), sum(row.evidence["truncated"] for row in rows)
+        notes = [f"model {self.extractor.name}, weights {known['weights'][:12]}, {known['dtype']}"]
+        if cut:
+            notes.append(
+                f"{cut} of {len(rows)} captions, or what they are compared with, were too long and lost their end"
+            )
+        return Summary(
+            headline="cosine",
+            figures={"cosine": self.mean(rows)},
+            items=[{"id": row.id, **row.evidence} for row in rows],
+            counts={"truncated": cut},
+            notes=(*notes, *self.extractor.warnings),
+        )
