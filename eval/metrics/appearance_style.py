@@ -1,0 +1,61 @@
+"""VBench's appearance style: is it painted or filmed in the way that was asked for?
+
+In: frames and a prompt with a style ("..., Van Gogh style"; or `asked: {appearance_style}`). Out: the mean over all
+frames of the cosine of frame and style phrase, the phrase alone. `compat` is the mean over all frames of the set, as
+one GPU of the reference has it (D5: several take the last frame of each clip); `fixed` the mean over clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace as changed
+from math import fsum
+
+import numpy as np
+
+from eval.alignment import cosine
+from eval.features import frame_features, text_features
+from eval.metric import Figure, Measured, Summary
+from eval.sample import Sample
+from eval.semantics import asked
+from eval.semantics.style import TextDimension
+from eval.stats import bootstrap_sums
+from eval.vbench.long import PIECE_S
+
+
+class Metric(TextDimension):
+    """See the module's head."""
+
+    name = "appearance_style"
+    level = "clip"
+    higher_is_better = True
+    value_range = (-1.0, 1.0)
+    sees = "the look of single frames: drawing, painting, colours"
+    blind = "what is shown, order of frames: a reversed or shuffled clip scores the same"
+    wants = "a dual encoder; for the reference's backbone model=clip:openai/clip-vit-base-patch32"
+    version = 1
+    reference = "CLIP ViT-B/32"
+    piece_s = PIECE_S
+
+    def said(self, sample: Sample) -> str:
+        """The style phrase."""
+        return asked.style(sample)
+
+    def terms(self, sample: Sample, text: str, start: int, stop: int) -> list[float]:
+        """A cosine for each frame."""
+        extractor = self.extractor
+        found: list[float] = cosine(
+            frame_features(sample, extractor)[start:stop], text_features(extractor, text)
+        ).tolist()
+        return found
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """See `BaseMetric.summarise`."""
+        summary = super().summarise(rows, references)
+        if not self.compat:
+            return summary
+        sums = np.array([[row.evidence["sum"], row.evidence["count"]] for row in rows], dtype=np.float64)  # (n, 2)
+        value = fsum(sums[:, 0]) / float(sums[:, 1].sum())
+        low, high = bootstrap_sums(sums, lambda d: d[:, 0] / d[:, 1], clusters=[row.cluster for row in rows])
+        figure = Figure(value=value, low=min(low, value), high=max(high, value), n=len(rows))
+        return changed(summary, figures={self.name: figure})

@@ -1,0 +1,53 @@
+"""VBench's colour: has the thing the colour that was asked for?
+
+In: frames and a prompt (or `asked: {color, object}`). Out: of 16 frames in which a detector sees the thing, the share
+in which it has the colour; or a judge's probability of yes. `compat`: the best region must be the thing and any
+region's caption may hold the colour, also inside another word ("red" in "colored"); clips without any colour word leave
+the denominator. `fixed`: a region of the thing itself must be said to have the colour, in a word of its own; a clip
+that never shows the thing has the value 0 and is counted (`not_shown`), for it does not show what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eval.metric import Evidence, Measured
+from eval.sample import Sample
+from eval.semantics import asked
+from eval.semantics.dimension import SemanticDimension
+from eval.semantics.formulas import color_counts, color_counts_compat
+from eval.semantics.plain_words import COLORS
+from eval.semantics.questions import exists, is_colored
+
+
+class Metric(SemanticDimension):
+    """See the module's head."""
+
+    name = "color"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "the colour of the thing asked for"
+    blind = "what it does, what else is there; in compat whose colour it is"
+    wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    version = 1
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if self.compat:  # more frames may hold "brown" than any of the colours the reference knows
+            self.value_range = (0.0, 16.0)  # type: ignore[misc]
+
+    def look(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.look`."""
+        thing = asked.colored(sample)
+        if self.judge is not None:
+            return self.ask(sample, is_colored(thing) if thing.count == 1 else exists(thing))
+        frames = self.detector.regions(sample, (thing.noun,), COLORS)
+        there, right = (color_counts_compat if self.compat else color_counts)(frames, thing)
+        value = right / there if there else None if self.compat else 0.0
+        return {"value": value, "there": there, "right": right}
+
+    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+        """Besides: clips in which the thing is never seen."""
+        return super().counts(rows) | {"not_shown": sum(row.evidence.get("there") == 0 for row in rows)}

@@ -1,0 +1,53 @@
+"""VBench's human action: is it done what was asked for?
+
+In: frames and a prompt (or `asked: {action}`, "riding a bike"). Out: 1 when the action is among the five best classes
+with a score of .85 or more, else 0; or a judge's probability of yes. `compat` reads the action where the reference
+does: after "person is ", cut at "-" and "_" (D11: "roller-skating" is "roller"; the reference's file names are the
+prompts). `fixed` takes it whole, and refuses an action that is none of the classifier's classes. The cartoon world's
+referee tells what the first figure does, person or not.
+"""
+
+from __future__ import annotations
+
+from eval.metric import Evidence
+from eval.sample import Sample
+from eval.semantics import asked
+from eval.semantics.dimension import SemanticDimension
+from eval.semantics.formulas import action_hit, compat_action
+from eval.semantics.questions import does
+from eval.vbench.long import LONG_PIECE_S
+from v2t.base.errors import ItemError
+
+
+class Metric(SemanticDimension):
+    """See the module's head."""
+
+    name = "human_action"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "what is done"
+    blind = "who does it, where, in which direction; with the world's referee also what a second figure does"
+    wants = (
+        "nothing for the cartoon world; for other clips detector=action:ID_OR_FOLDER (a model of Kinetics) or v2t:MODEL"
+    )
+    version = 1
+    able = "actions"
+    reference = "UMT-L/16 of Kinetics-400"
+    piece_s = LONG_PIECE_S
+
+    def look(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.look`."""
+        action = compat_action(sample.prompt or "") if self.compat else asked.action(sample)
+        if self.judge is not None:
+            return self.ask(sample, does(sample.prompt or "", action))
+        classes = getattr(self.detector, "classes", None)
+        if classes is not None and action not in classes and not self.compat:
+            raise ItemError(
+                f"{sample.id}: {action!r} is none of the {len(classes)} classes of {self.detector.name}",
+                code="UNKNOWN_ACTION",
+                hint="name one of them under `asked: {action: ...}`, or ask a judge: detector=v2t:MODEL",
+            )
+        ranked = self.detector.actions(sample)
+        value = float(action_hit(action, ranked))
+        return {"value": value, "best": ranked[0][0] if ranked else "", "score": ranked[0][1] if ranked else 0.0}

@@ -1,0 +1,38 @@
+"""VBench's multiple objects: are all the things that were asked for there at the same time?
+
+In: frames and a prompt (or `asked: {object: "bird and cat"}`). Out: the share of 16 frames in which a detector finds
+all of them, or a judge's probability of yes to each. `fixed` wants as many of each as the prompt says, and two of "a
+dog and a dog"; the reference only looks whether the label occurs.
+"""
+
+from __future__ import annotations
+
+from eval.metric import Evidence
+from eval.sample import Sample
+from eval.semantics import asked
+from eval.semantics.dimension import SemanticDimension
+from eval.semantics.formulas import shown, shown_compat
+from eval.semantics.questions import exactly, exists
+
+
+class Metric(SemanticDimension):
+    """See the module's head."""
+
+    name = "multiple_objects"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "whether all things asked for are there together"
+    blind = "how they stand to each other, colours, what they do, order of frames"
+    wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    version = 1
+
+    def look(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.look`."""
+        things = asked.things(sample)
+        if self.judge is not None:
+            return self.ask(sample, *(exists(thing) if thing.count == 1 else exactly(thing) for thing in things))
+        frames = self.detector.regions(sample, tuple(dict.fromkeys(thing.noun for thing in things)))
+        there = shown_compat if self.compat else shown
+        hits = sum(there(frame, things) for frame in frames)
+        return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

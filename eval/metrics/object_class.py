@@ -1,0 +1,37 @@
+"""VBench's object class: is the kind of thing that was asked for there?
+
+In: frames and a prompt (or `asked: {object}`). Out: the share of 16 frames in which a detector finds it, or a judge's
+probability of yes. `fixed` wants as many of it as the prompt says; the reference does not count.
+"""
+
+from __future__ import annotations
+
+from eval.metric import Evidence
+from eval.sample import Sample
+from eval.semantics import asked
+from eval.semantics.dimension import SemanticDimension
+from eval.semantics.formulas import shown, shown_compat
+from eval.semantics.questions import exactly, exists
+
+
+class Metric(SemanticDimension):
+    """See the module's head."""
+
+    name = "object_class"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "whether the kind of thing asked for is there"
+    blind = "its colour, what it does, what else is there, order of frames"
+    wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    version = 1
+
+    def look(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.look`."""
+        thing = asked.thing(sample)
+        if self.judge is not None:
+            return self.ask(sample, exists(thing) if thing.count == 1 else exactly(thing))
+        frames = self.detector.regions(sample, (thing.noun,))
+        there = shown_compat if self.compat else shown
+        hits = sum(there(frame, [thing]) for frame in frames)
+        return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

@@ -1,0 +1,162 @@
+"""Question scores: the prompt is taken apart into questions, and the clip is asked them.
+
+In: frames, and `questions` of the row ([{id, question, answer, parents}], answer yes by default) or a prompt, of which
+questions are made. Out: two figures. `accuracy`: the share of answers that are the wanted ones (TIFA,
+arXiv:2303.11897). `dsg`: the same after every question whose parent is wrong was set to wrong too, in topological
+order; those stay in the denominator (DSG, arXiv:2310.18235). Yes and no are told by the judge's probability; another
+wanted answer is compared with its reply by SQuAD's spelling. A question without an answer is counted (`refused`,
+`unparsable`) and leaves the denominator; `answered` is the share of questions that have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.metric import BaseMetric, Evidence, Measured, Summary
+from eval.metrics.squad import normalise
+from eval.sample import Sample
+from eval.semantics.dimension import is_outside
+from eval.semantics.judge import Judge, YesNo, open_judge
+from eval.semantics.questions import Question, dsg, from_row, of_text
+from v2t.base.errors import ItemError
+
+_NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Attributes:
+    judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
+    threshold: probability from which an answer is yes, within 0 and 1.
+    """
+
+    judge: str = "v2t"
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold must lie between 0 and 1, got {self.threshold}")
+
+
+class Metric(BaseMetric):
+    """See the module's head."""
+
+    name = "question_score"
+    level = "clip"
+    needs = ("frames",)
+    uses = ("prompt", "questions")
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "which facts of the prompt the clip shows, one by one"
+    blind = "what nobody asked about; whatever the judge does not see"
+    wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
+    version = 1
+    modules = ("eval.semantics.judge", "eval.semantics.questions", "eval.semantics.asked", "eval.semantics.free_text",
+               "eval.semantics.plain_words", "eval.metrics.squad")  # fmt: skip
+    Settings = Settings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.judge: YesNo | None = None
+
+    def prepare(self) -> None:
+        """See `BaseMetric.prepare`."""
+        if self.judge is None:
+            judge = open_judge(self.settings.judge)
+            judge.load()
+            self.judge = judge
+
+    def describe(self) -> dict[str, str]:
+        """The judge."""
+        return (self.judge or open_judge(self.settings.judge)).fingerprint()
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`accuracy` and `dsg` of the answered questions, and what came of each one."""
+        self.prepare()
+        questions = self.questions(sample)
+        right: dict[str, bool] = {}
+        told: list[dict[str, Any]] = []
+        for question in questions:
+            try:
+                right[question.id], said = self._answer(sample, question)
+            except ItemError as problem:
+                if problem.code not in _NO_ANSWER:
+                    raise
+                said = problem.code.lower()
+            told.append({"id": question.id, "question": question.question, "said": said})
+        if not right:
+            raise ItemError(
+                f"{sample.id}: none of {len(questions)} questions got an answer", code=told[0]["said"].upper()
+            )
+        counted = dsg(questions, right)
+        for each in told:
+            each |= {"right": right.get(each["id"]), "counts": counted.get(each["id"])}
+        return {
+            "accuracy": sum(right.values()) / len(right),
+            "dsg": sum(counted.values()) / len(counted),
+            "answered": len(right) / len(questions),
+            "questions": told,
+            "outside": self.judge is not None and is_outside(self.judge, sample),
+        }
+
+    def questions(self, sample: Sample) -> list[Question]:
+        """The row's questions, or those of the prompt, parents first.
+
+        Raises:
+            ItemError: BAD_QUESTIONS, as `from_row`; NOTHING_ASKED, the prompt gives none.
+        """
+        given = sample.row.get("questions")
+        if given is not None:
+            return from_row(given, sample.id)
+        made = of_text(sample.prompt or "")
+        if not made:
+            raise ItemError(
+                f"{sample.id}: no questions, and the prompt {sample.prompt!r} asks for nothing that is read",
+                code="NOTHING_ASKED",
+                hint="give `questions`: [{id, question, answer, parents}, ...]",
+            )
+        return made
+
+    def _answer(self, sample: Sample, question: Question) -> tuple[bool, Any]:
+        """Whether the answer is the wanted one, and the answer: a probability of yes, or words."""
+        if self.judge is None:
+            raise RuntimeError("prepare() the metric first")
+        wanted = normalise(question.answer)
+        if wanted in ("yes", "no"):
+            chance = self.judge.probability(sample, question.question)
+            return (chance >= self.settings.threshold) == (wanted == "yes"), chance
+        if not isinstance(self.judge, Judge):
+            raise ItemError(f"{question.question!r} is no question of yes or no", code="BAD_QUESTIONS")
+        said = self.judge.reply(sample, question.question)
+        if not normalise(said):
+            raise ItemError(f"an empty reply to {question.question!r}", code="UNPARSABLE")
+        return normalise(said) == wanted, said
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Both scores, the share of questions that were answered, and why others were not."""
+        told = [each for row in rows for each in row.evidence["questions"]]
+        counts = {"questions": len(told)}
+        for code in _NO_ANSWER:
+            missing = sum(each["said"] == code.lower() for each in told)
+            missing += sum(failure["code"] == code for failure in self._failures)
+            counts |= {code.lower(): missing} if missing else {}
+        outside = sum(bool(row.evidence["outside"]) for row in rows)
+        about = self.describe()
+        notes = [f"judge {about['judge']}, {about['answers']}"]
+        if outside:
+            notes.append(
+                f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
+            )
+        return Summary(
+            headline="dsg",
+            figures={key: self.mean(rows, key) for key in ("dsg", "accuracy", "answered")},
+            items=[{"id": row.id, "value": row.evidence["dsg"], **_rest(row)} for row in rows],
+            counts=counts | {"outside": outside},
+            notes=tuple(notes),
+        )
+
+
+def _rest(row: Measured) -> dict[str, Any]:
+    return {key: row.evidence[key] for key in ("accuracy", "answered", "questions")}

@@ -1,0 +1,46 @@
+"""VBench's scene: is this the place that was asked for?
+
+In: frames and a prompt (or `asked: {scene}`). Out: the share of 16 frames whose caption names it; or, `fixed` with a
+judge, its probability of yes. `compat`: every word of the scene anywhere in the caption, "bar" in "barn" too. `fixed`:
+as words of their own. With `detector=v2t` and `compat` the captioner describes each frame by itself, where the
+reference has Tag2Text.
+"""
+
+from __future__ import annotations
+
+from eval.metric import Evidence
+from eval.sample import Sample
+from eval.semantics import asked
+from eval.semantics.dimension import SemanticDimension
+from eval.semantics.formulas import scene_shown, scene_shown_compat
+from eval.semantics.judge import Judge
+from eval.semantics.questions import happens
+
+
+class Metric(SemanticDimension):
+    """See the module's head."""
+
+    name = "scene"
+    level = "clip"
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "the place"
+    blind = "who is there and what they do, order of frames"
+    wants = "nothing for the cartoon world; for other clips detector=v2t:MODEL"
+    version = 1
+    able = "captions"
+    reference = "Tag2Text"
+    judge_has_compat = True
+
+    def look(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.look`."""
+        place = asked.scene(sample)
+        if isinstance(self.judge, Judge) and self.compat:
+            captions = self.judge.frame_captions(sample)
+        elif self.judge is not None:
+            return self.ask(sample, happens(place))
+        else:
+            captions = self.detector.captions(sample)
+        there = scene_shown_compat if self.compat else scene_shown
+        hits = sum(there(caption, place) for caption in captions)
+        return {"value": hits / len(captions), "hits": hits, "frames": len(captions)}

@@ -1,0 +1,117 @@
+"""VQAScore: how likely is "Yes" when a model is asked whether the clip shows the text?
+
+In: frames and a prompt; any captioner of `v2t`. Out: 0 to 1. Lin et al. 2024 (arXiv:2404.01291): P("Yes") as the reply
+to `Does this figure show "{text}"? Please answer yes or no.`; the wording is part of the fingerprint. A captioner that
+does not tell likelihoods gives the share of yes among three wordings. The starter was never taught that question, so
+for cartoon prompts it is asked the world's own ones, one for each fact of the prompt, and the value is the geometric
+mean of P(yes) / (P(yes) + P(no)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from eval.metric import BaseMetric, Evidence, Measured, Summary
+from eval.sample import Sample
+from eval.semantics.dimension import is_outside, unanswered
+from eval.semantics.judge import YES, Judge, YesNo, open_judge
+from eval.semantics.questions import of_text
+from v2t.base.errors import ItemError
+
+FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
+_LEAST = 1e-12  # probability below which a logarithm says no more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Attributes:
+    judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
+    wording: "figure" is VQAScore's question, "world" the cartoon world's; "auto" is world for the starter alone.
+    """
+
+    judge: str = "v2t"
+    wording: Literal["auto", "figure", "world"] = "auto"
+
+
+class Metric(BaseMetric):
+    """See the module's head."""
+
+    name = "vqascore"
+    level = "clip"
+    needs = ("frames", "prompt")
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "whether the clip shows what the prompt says, as far as the model understands both"
+    blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
+    wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
+    version = 1
+    modules = ("eval.semantics.judge", "eval.semantics.questions", "eval.semantics.asked", "eval.semantics.free_text",
+               "eval.semantics.plain_words")  # fmt: skip
+    Settings = Settings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.judge: YesNo | None = None
+
+    @property
+    def wording(self) -> str:
+        """Figure or world."""
+        asked = self.settings.wording
+        return ("world" if self.settings.judge == "v2t" else "figure") if asked == "auto" else str(asked)
+
+    def prepare(self) -> None:
+        """See `BaseMetric.prepare`."""
+        if self.judge is None:
+            judge = open_judge(self.settings.judge)
+            judge.load()
+            self.judge = judge
+
+    def describe(self) -> dict[str, str]:
+        """The judge and the wording."""
+        stated = repr(FIGURE) if self.wording == "figure" else "geometric mean over the cartoon world's questions"
+        return (self.judge or open_judge(self.settings.judge)).fingerprint() | {"wording": stated}
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`value`, and the probability of each question where there are several."""
+        self.prepare()
+        judge, prompt = self.judge, str(sample.require("prompt"))
+        if judge is None:
+            raise RuntimeError("prepare() the metric first")
+        if self.wording == "figure":
+            question = FIGURE.format(prompt)
+            if isinstance(judge, Judge) and judge.tells_likelihoods:
+                value = math.fsum(map(math.exp, judge.log_likelihoods(sample, question, YES)))
+            else:
+                value = judge.probability(sample, question)
+            return {"value": min(value, 1.0), "questions": {}, "outside": is_outside(judge, sample)}
+        asked = [question.question for question in of_text(prompt)]
+        if not asked:
+            raise ItemError(f"{sample.id}: the prompt {prompt!r} asks for nothing that is read", code="NOTHING_ASKED")
+        found = {question: judge.probability(sample, question) for question in asked}
+        value = math.exp(math.fsum(math.log(max(p, _LEAST)) for p in found.values()) / len(found))
+        return {"value": value, "questions": found, "outside": is_outside(judge, sample)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """The mean over clips."""
+        outside = sum(bool(row.evidence["outside"]) for row in rows)
+        about = self.describe()
+        notes = [f"judge {about['judge']}, {about['answers']}; wording: {about['wording']}"]
+        if outside:
+            notes.append(
+                f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
+            )
+        return Summary(
+            headline=self.name,
+            figures={self.name: self.mean(rows)},
+            items=[{"id": row.id, "value": row.evidence["value"], **_shown(row)} for row in rows],
+            counts=unanswered(self._failures) | {"outside": outside},
+            notes=tuple(notes),
+        )
+
+
+def _shown(row: Measured) -> dict[str, Any]:
+    questions = row.evidence["questions"]
+    return {"questions": questions} if questions else {}

@@ -1,0 +1,182 @@
+"""What a sample's prompt asks for, dimension by dimension.
+
+In: samples. Out: things, a relation, a scene, an action, a style. What stands under `asked` in the sample's row, in the
+form of VBench's `auxiliary_info` (flat, or under the dimension's name), goes before the prompt. A prompt in which every
+word belongs to the cartoon world is read by `v2t.world.read_text`, any other by `eval.semantics.free_text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from eval.sample import Sample
+from eval.semantics.free_text import Asked, Thing, read
+from v2t.base.errors import ItemError
+from v2t.world.grammar import inflect
+from v2t.world.lexicon import STYLE_NOUNS, VERBS
+from v2t.world.read_text import parse
+from v2t.world.stated import Stated
+
+
+@lru_cache(maxsize=4096)
+def of_prompt(prompt: str) -> Asked:
+    """What a prompt asks for."""
+    stated = of_world(prompt)
+    return read(prompt) if stated is None else _of_world(stated)
+
+
+@lru_cache(maxsize=4096)
+def of_world(prompt: str) -> Stated | None:
+    """The prompt as the cartoon world's reader has it; None where it holds a word that is none of that world's."""
+    stated = parse(prompt)
+    states = stated.actors or any(shot.place for shot in stated.shots)
+    return stated if states and not stated.unread else None
+
+
+def _of_world(stated: Stated) -> Asked:
+    event = next((e for e in stated.events if e.actor is not None), None)
+    relation = next(iter(stated.relations), None)
+    return Asked(
+        things=tuple(Thing(noun=a.kind, color=a.color, count=a.count or 1) for a in stated.actors),
+        relation=(relation.a, relation.relation, relation.b) if relation else None,
+        scene=next((shot.place for shot in stated.shots if shot.place), None),
+        action=_gerund(event.action, event.to_color) if event else None,
+        style=STYLE_NOUNS[stated.style][0] if stated.style else None,
+    )
+
+
+def _gerund(action: str, to_color: str | None) -> str:
+    return inflect(f"turn {to_color}" if to_color else VERBS[action][0], "ing")
+
+
+def thing(sample: Sample) -> Thing:
+    """The one kind of thing that is asked for: of the row's `object`, or the first of the prompt.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
+    return _things(sample, "object_class", 1)[0]
+
+
+def things(sample: Sample) -> tuple[Thing, ...]:
+    """The things that are asked for together: the row's `object` ("bird and cat"), or all of the prompt; at least two,
+    or one in a number above one.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
+    found = _things(sample, "multiple_objects", 1)
+    if sum(each.count for each in found) < 2:
+        raise _nothing(sample, "two things or more")
+    return found
+
+
+def colored(sample: Sample) -> Thing:
+    """A thing with its colour: the row's `color` and `object`, what is missing there from the prompt.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
+    row = _row(sample, "color")
+    told = _prompt(sample).things
+    color, noun = row.get("color"), row.get("object")
+    if color and noun:
+        return Thing(noun=str(noun), color=str(color))
+    if color:
+        found = [t for t in told if t.color == color] or list(told)
+        return replace(_first(sample, found, "a thing with a colour"), color=str(color))
+    found = [t for t in told if t.color and noun in (None, t.noun)]
+    return _first(sample, found, "a thing with a colour")
+
+
+def relation(sample: Sample) -> tuple[Thing, str, Thing]:
+    """Two things and how they stand: the row's `object_a`, `relationship`, `object_b`, or the prompt's. The relation is
+    as it was told in the row, or one of `v2t.world.vocabulary.RELATIONS`.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
+    row = _row(sample, "spatial_relationship")
+    if all(row.get(key) for key in ("object_a", "object_b", "relationship")):
+        a, b = (Thing(noun=str(row[key])) for key in ("object_a", "object_b"))
+        return a, str(row["relationship"]), b
+    told = _prompt(sample)
+    if told.relation is None:
+        raise _nothing(sample, "how two things stand to each other")
+    first, how, second = told.relation
+    return told.things[first], how, told.things[second]
+
+
+def scene(sample: Sample) -> str:
+    """The place: the row's `scene`, or the prompt's.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
+    return _text(sample, "scene", _row(sample, "scene").get("scene") or _prompt(sample).scene)
+
+
+def action(sample: Sample) -> str:
+    """What is done, as a gerund ("riding a bike"): the row's `action`, or the prompt's.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
+    return _text(sample, "an action", _row(sample, "human_action").get("action") or _prompt(sample).action)
+
+
+def style(sample: Sample) -> str:
+    """The way it is painted or filmed: the row's `appearance_style`, or the prompt's.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
+    row = _row(sample, "appearance_style")
+    return _text(sample, "a style", row.get("appearance_style") or _prompt(sample).style)
+
+
+def _row(sample: Sample, dimension: str) -> Mapping[str, Any]:
+    """The row's `asked`, also where VBench's file has put it under the dimension's name."""
+    asked = sample.row.get("asked") or {}
+    if not isinstance(asked, Mapping):
+        raise ItemError(f"{sample.id}: `asked` must be a mapping, got {type(asked).__name__}", code="BAD_ROW")
+    inner = asked.get(dimension)
+    return inner if isinstance(inner, Mapping) else asked
+
+
+def _prompt(sample: Sample) -> Asked:
+    return of_prompt(sample.prompt or "")
+
+
+def _things(sample: Sample, dimension: str, least: int) -> tuple[Thing, ...]:
+    told = _row(sample, dimension).get("object")
+    if told:
+        return tuple(Thing(noun=noun.strip()) for noun in str(told).split(" and "))
+    found = _prompt(sample).things
+    if len(found) < least:
+        raise _nothing(sample, "a thing")
+    return found
+
+
+def _first(sample: Sample, found: list[Thing], what: str) -> Thing:
+    if not found:
+        raise _nothing(sample, what)
+    return found[0]
+
+
+def _text(sample: Sample, what: str, found: Any) -> str:
+    if not found:
+        raise _nothing(sample, what)
+    return str(found)
+
+
+def _nothing(sample: Sample, what: str) -> ItemError:
+    told = "no prompt" if sample.prompt is None else f"the prompt {sample.prompt!r}"
+    return ItemError(
+        f"{sample.id}: {told} asks for nothing of this kind ({what})",
+        code="NOTHING_ASKED",
+        hint="name it under `asked`, as VBench's auxiliary_info does",
+    )

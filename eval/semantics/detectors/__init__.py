@@ -1,0 +1,70 @@
+"""Who finds things, places and actions in a clip: one file per way, loaded by name.
+
+    world                  the cartoon world's referee, `v2t.world.read_back`: things, place, action
+    hf:ID_OR_FOLDER        zero-shot object detection of transformers (OWL-ViT, OWLv2, Grounding DINO): things
+    action:ID_OR_FOLDER    video classification of transformers, such as a model of Kinetics: actions
+
+In: a sample, and the nouns and colours that are asked for. Out: regions of 16 frames, captions of them, or a ranking of
+actions; a detector has the methods of what it can tell. A model is loaded once in a process.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from eval.sample import Sample
+from eval.semantics.formulas import Frame
+from v2t.base.errors import UsageError
+from v2t.base.plugin import choices, load
+
+NUM_FRAMES = 16  # as VBench takes
+_OPEN: dict[str, Detector] = {}
+_LOCK = threading.RLock()
+
+
+class Detector(Protocol):
+    """What a file of this folder defines as `class Detector`, made of what stands after the colon.
+
+    Besides, where it can: `regions(sample, nouns, colors) -> list[Frame]`, for each of `NUM_FRAMES` frames the things
+    found, best first, labelled by the noun that names them; `captions(sample) -> list[str]`, what each frame shows as a
+    whole; `actions(sample) -> list[tuple[str, float]]`, names as they were asked for or as the model has them, each
+    with 0 to 1 for how sure that is, best first. They raise ItemError where the clip cannot be read.
+    """
+
+    name: str
+
+    def fingerprint(self) -> dict[str, str]:
+        """What decides its findings: model, weights, preprocessing, thresholds."""
+
+
+class FindsThings(Detector, Protocol):
+    """A detector of things."""
+
+    def regions(self, sample: Sample, nouns: tuple[str, ...], colors: tuple[str, ...] = ()) -> list[Frame]:
+        """See `Detector`."""
+
+
+def open_detector(name: str, able: str) -> Detector:
+    """The detector called `name`, loaded.
+
+    Args:
+        name: see the module's head.
+        able: the method it must have: regions, captions, actions.
+
+    Raises:
+        UsageError: no such detector, or one that cannot tell this. MissingDependencyError: its model is not at hand.
+    """
+    family, _, where = name.partition(":")
+    made = load("eval.semantics.detectors", family, "Detector").Detector
+    if not hasattr(made, able):
+        known = [n for n in choices("eval.semantics.detectors", "Detector") if _has(n, able)]
+        raise UsageError(f"the detector {name!r} does not tell {able}; those that do: {', '.join(known)}")
+    with _LOCK:
+        if name not in _OPEN:
+            _OPEN[name] = made(where)
+        return _OPEN[name]
+
+
+def _has(name: str, able: str) -> bool:
+    return hasattr(load("eval.semantics.detectors", name, "Detector").Detector, able)

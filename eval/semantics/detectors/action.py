@@ -1,0 +1,55 @@
+"""`action:ID_OR_FOLDER`: what is done, with a video classifier of transformers, such as VideoMAE trained on Kinetics.
+
+In: 16 frames (or as many as the model was made for). Out: the model's classes in small letters, best first, each with
+the sigmoid of its logit, as VBench reads its own classifier. Frames are prepared as for `videomae:` features: shorter
+side, centre crop, the mean and deviation of the model's processor.
+"""
+
+from __future__ import annotations
+
+from eval.extractors import hub
+from eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square
+from eval.sample import Sample
+from eval.semantics.detectors import NUM_FRAMES
+from eval.vbench.picks import middle_indices
+
+
+class Detector:
+    """See the module's head.
+
+    Args:
+        where: hub id or folder.
+
+    Raises:
+        MissingDependencyError: it is not at hand, or no video classifier.
+    """
+
+    def __init__(self, where: str) -> None:
+        import torch
+
+        self.name = f"action:{where}"
+        self._folder = hub.model_folder(where, "action")
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = hub.load_model("AutoModelForVideoClassification", self._folder, self._device)
+        self._settings = hub.processor_settings(self._folder)
+        config = self._model.config
+        self._num_frames, self._side = int(getattr(config, "num_frames", NUM_FRAMES)), int(config.image_size)
+        self.classes = [str(config.id2label[number]).lower().strip() for number in range(config.num_labels)]
+
+    def fingerprint(self) -> dict[str, str]:
+        """See `Detector.fingerprint`."""
+        stated = f"{self._num_frames} middle frames, {self._settings or self._side}"
+        return hub.about(self.name, self._folder, self._model, stated)
+
+    def actions(self, sample: Sample) -> list[tuple[str, float]]:
+        """See `Detector`."""
+        import torch
+
+        pixels = sample.frames.pixels[middle_indices(self._num_frames, len(sample.frames))]  # (F, H, W, 3)
+        size = hub.side_of(self._settings.get("size"), self._side)
+        with torch.inference_mode():
+            values = pil_square(pixels, size, self._device, filter="bilinear", crop=self._side, floor=True)
+            mean, std = (self._settings.get(f"image_{name}") for name in ("mean", "std"))
+            values = normalise(values, mean or IMAGENET_MEAN, std or IMAGENET_STD)[None]  # (1, F, 3, h, w)
+            scores = self._model(pixel_values=values).logits[0].float().sigmoid().tolist()
+        return sorted(zip(self.classes, scores, strict=True), key=lambda each: (-each[1], each[0]))

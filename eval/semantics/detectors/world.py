@@ -1,0 +1,120 @@
+"""`world`: the cartoon world's referee. It reads its own world's clips (flat style, a still camera, one or two figures)
+and says of others that it cannot.
+
+In: samples. Out: the figures with their boxes frame by frame, the place in all its names, what the first figure does.
+A box is as wide and high as the figure's unit box in the first frame. A figure whose kind is not plain has the label
+"something". A figure that changes colour has the old one until it is done.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eval.metric import fingerprint
+from eval.sample import Sample
+from eval.semantics.detectors import NUM_FRAMES
+from eval.semantics.formulas import Frame, Region
+from eval.semantics.free_text import singular
+from eval.vbench.picks import middle_indices
+from v2t.base.errors import ItemError, UsageError
+from v2t.world import lexicon as lex
+from v2t.world import vocabulary as words
+from v2t.world.grammar import inflect
+from v2t.world.read_back import FigureRead, ReadBack, read_back
+
+_SOURCE = tuple(f"v2t.world.read_back{part}" for part in ("", "_figure", "_kind", "_motion", "_place"))
+
+
+class Detector:
+    """See the module's head."""
+
+    name = "world"
+
+    def __init__(self, where: str = "") -> None:
+        if where:
+            raise UsageError(f"the detector 'world' takes nothing after a colon, got {where!r}")
+
+    def fingerprint(self) -> dict[str, str]:
+        """See `Detector.fingerprint`."""
+        return {"detector": f"world, the cartoon world's referee, source {fingerprint('', _SOURCE)['source']}"}
+
+    def regions(self, sample: Sample, nouns: tuple[str, ...], colors: tuple[str, ...] = ()) -> list[Frame]:
+        """See `Detector`; the caption of a region is its colour and noun."""
+        read, frames = self._figures(sample), sample.frames
+        labels = {kind_of(noun): noun for noun in nouns}
+        wide = frames.size[0] / frames.size[1]
+        found: list[Frame] = []
+        for index in middle_indices(NUM_FRAMES, len(frames)):
+            found.append([_region(f, index, float(frames.times_s[index]), labels, wide) for f in read.figures
+                          if f.path[index] is not None])  # fmt: skip
+        return found
+
+    def captions(self, sample: Sample) -> list[str]:
+        """See `Detector`: every name of the place, the same for all frames."""
+        place = _read(sample).place or ""
+        names = [name for name, meant in lex.PLACE_NOUNS.items() if meant == place]
+        return [" ".join([lex.PLACE_NAMES[place], *names])] * NUM_FRAMES
+
+    def actions(self, sample: Sample) -> list[tuple[str, float]]:
+        """See `Detector`: what the first figure does, as a gerund in each of its wordings, none where it does nothing
+        that is known."""
+        figures = self._figures(sample).figures
+        action = figures[0].action if figures else None
+        if action is None:
+            return []
+        told = [f"turn {figures[0].to_color}"] if action == "recolor" else lex.VERBS[action]
+        return [(inflect(each, "ing"), 1.0) for each in told]
+
+    def _figures(self, sample: Sample) -> ReadBack:
+        """As it was read, where it is known which figures there are."""
+        read = _read(sample)
+        if not read.figures and read.num_figures != 0:
+            raise ItemError(f"{sample.id}: {next(iter(read.unread.values()), 'no figure is read')}", code="UNREAD")
+        return read
+
+
+def kind_of(noun: str) -> str:
+    """The kind of the world that a noun names; another noun stays as it is."""
+    noun = singular(noun.lower())
+    return lex.KIND_SYNONYMS.get(noun, noun)
+
+
+def _region(figure: FigureRead, index: int, at_s: float, labels: dict[str, str], wide: float) -> Region:
+    x, y = figure.path[index] or (figure.x, figure.y)
+    high = figure.height / 2
+    kind = figure.kind or "something"
+    turned = figure.to_color and figure.end_s is not None and at_s >= figure.end_s
+    color = figure.to_color if turned else figure.color
+    label = labels.get(kind, kind)
+    return Region(
+        label=label,
+        box=(x - high * wide, y - high, x + high * wide, y + high),
+        score=min(1.0, max(0.0, figure.certainty.get("share", 0.0))),
+        caption=f"a {color} {label}" if color in words.COLORS else f"a {label}",
+    )
+
+
+def _read(sample: Sample) -> ReadBack:
+    """The clip as the referee reads it, once for all metrics.
+
+    Raises:
+        ItemError: OUT_OF_DOMAIN, no clip of the cartoon world; TOO_SHORT, too few or too small frames.
+    """
+    frames = sample.frames
+
+    def make() -> Any:
+        try:
+            return read_back(frames.pixels, frames.times_s)
+        except ValueError as problem:
+            return ItemError(f"{sample.id}: {problem}", code="TOO_SHORT")
+
+    read = sample.shared("read back", make)
+    if isinstance(read, ItemError):
+        raise read
+    if read.place is None:
+        raise ItemError(
+            f"{sample.id} is no clip of the cartoon world: {next(iter(read.unread.values()), '')}",
+            code="OUT_OF_DOMAIN",
+            hint="the detector 'world' knows that world only; name another, hf:... or v2t:...",
+        )
+    return read  # type: ignore[no-any-return]

@@ -1,0 +1,204 @@
+"""What VBench's semantic dimensions have in common: who looks, how a clip's value is told, long clips.
+
+In: samples. Out: `SemanticDimension`, the mean over clips of a value in [0, 1]. Who looks is a detector
+(`eval.semantics.detectors`), whose findings go into VBench's formula, or a judge (`v2t`, `v2t:MODEL`), which is asked
+the same in words and whose probability of yes is the value; a judge knows no boxes, so it has no `compat` mode.
+`mode=compat` repeats the reference's mistakes, `fixed` mends them (`eval.semantics.formulas`). In `long` each piece of
+a clip is looked at as a clip of its own and the values are averaged, as VBench-Long does.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import fsum, prod
+from typing import Any, ClassVar, Literal
+
+from eval.metric import BaseMetric, Evidence, Measured, Summary
+from eval.sample import Clip, Sample
+from eval.semantics.detectors import Detector, open_detector
+from eval.semantics.judge import Judge, YesNo, open_judge
+from eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
+from v2t.base.errors import UsageError
+
+MODULES = ("eval.semantics.dimension", "eval.semantics.formulas", "eval.semantics.asked", "eval.semantics.free_text",
+           "eval.semantics.plain_words", "eval.semantics.questions", "eval.semantics.judge",
+           "eval.vbench.picks", "eval.vbench.long")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class DimensionSettings:
+    """What every semantic dimension lets one choose.
+
+    Attributes:
+        mode: "compat" repeats the reference's formula with its defects; "fixed" mends them.
+        detector: who looks: world, hf:ID_OR_FOLDER, action:ID_OR_FOLDER (see `eval.semantics.detectors`), or a judge,
+            v2t or v2t:MODEL.
+        long: cut clips into pieces as VBench-Long does.
+    """
+
+    mode: Literal["fixed", "compat"] = "fixed"
+    detector: str = "world"
+    long: bool = False
+
+
+class SemanticDimension(BaseMetric):
+    """A dimension of what is shown; see the module's head.
+
+    Class attributes, besides those of `BaseMetric`:
+        able: what the detector must tell: regions, captions, actions.
+        reference: what the reference uses for it.
+        piece_s: length of a piece of a long clip.
+    """
+
+    able: ClassVar[str] = "regions"
+    reference: ClassVar[str] = "GRiT"
+    piece_s: ClassVar[float] = PIECE_S
+    needs = ("frames", "prompt")
+    uses = ("asked",)
+    modules = MODULES
+    Settings: ClassVar[type[Any]] = DimensionSettings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.judge: YesNo | None = None
+        self.detector: Any = None
+        if self.compat and self.is_judged and not self.judge_has_compat:
+            raise UsageError(
+                f"{self.name}: mode=compat repeats a formula on what a detector finds, and a judge finds no boxes",
+                hint="mode=fixed, or a detector such as world or hf:ID_OR_FOLDER",
+            )
+
+    judge_has_compat: ClassVar[bool] = False
+
+    @property
+    def compat(self) -> bool:
+        """The reference's formula, defects and all."""
+        return bool(self.settings.mode == "compat")
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a judge is asked, and no detector."""
+        return bool(self.settings.detector.partition(":")[0] == "v2t")
+
+    def prepare(self) -> None:
+        """See `BaseMetric.prepare`."""
+        if self.judge is None and self.detector is None:
+            if self.is_judged:
+                judge = open_judge(self.settings.detector)
+                judge.load()
+                self.judge = judge
+            else:
+                self.detector = self._open()
+
+    def _open(self) -> Detector:
+        return open_detector(self.settings.detector, self.able)
+
+    @abstractmethod
+    def look(self, sample: Sample) -> Evidence:
+        """`value` of a sample, or None where the reference would drop it, and whatever stands beside it (numbers).
+
+        Raises:
+            ItemError: NOTHING_ASKED, the prompt asks for nothing of the kind; or the clip cannot be read.
+        """
+
+    def ask(self, sample: Sample, *questions: str) -> Evidence:
+        """The judge's probability that all are answered with yes, taken as independent."""
+        if self.judge is None:
+            raise RuntimeError("prepare() the metric first")
+        value = prod(self.judge.probability(sample, question) for question in questions)
+        return {"value": value, "outside": is_outside(self.judge, sample)}
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`value` and what `look` finds; of a long clip the mean over its pieces."""
+        self.prepare()
+        is_long = sample.frames.duration_s >= LONG_FROM_S
+        if not self.settings.long:
+            return {**self.look(sample), "long_clip": is_long}
+        spans = sample_pieces(sample, self.piece_s, compat=self.compat)
+        found = [self.look(_piece(sample, start, stop)) for start, stop in spans]
+        values = [each["value"] for each in found if each["value"] is not None]
+        value = fsum(values) / len(values) if values else None
+        outside = any(each.get("outside") for each in found)
+        return {"value": value, "pieces": [each["value"] for each in found], "outside": outside, "long_clip": is_long}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """The mean over clips; clips the reference drops are counted, and lower the coverage."""
+        kept = [row for row in rows if row.evidence["value"] is not None]
+        return Summary(
+            headline=self.name,
+            figures={self.name: self.mean(kept)} if kept else {},
+            items=[self.item(row) for row in rows],
+            counts=self.counts(rows) | {"dropped": len(rows) - len(kept)},
+            notes=self.notes(rows),
+            scored=len(kept),
+        )
+
+    def item(self, row: Measured) -> dict[str, Any]:
+        """What is told of one clip."""
+        kept = {key: value for key, value in row.evidence.items() if key not in ("long_clip", "outside")}
+        return {"id": row.id, **kept}
+
+    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+        """Clips outside the judge's world, and questions without an answer by the reason."""
+        outside = sum(bool(row.evidence.get("outside")) for row in rows)
+        return unanswered(self._failures) | ({"outside": outside} if self.is_judged else {})
+
+    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+        """Who looked, the mode, clips that want the long form."""
+        about = self.describe()
+        who = about.get("judge") or about.get("detector") or about.get("model") or self.settings.detector
+        notes = [f"seen by {who} (the reference has {self.reference})"]
+        what = "formula mended (mode fixed), other detector" if not self.compat else "other detector"
+        notes.append(f"not a VBench leaderboard number: {what}")
+        outside = sum(bool(row.evidence.get("outside")) for row in rows)
+        if outside:
+            notes.append(
+                f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
+            )
+        long_ones = sum(bool(row.evidence["long_clip"]) for row in rows)
+        if long_ones and not self.settings.long:
+            notes.append(
+                f"{long_ones} of {len(rows)} clips last {LONG_FROM_S:g} s or more: VBench-Long cuts them (long=true)"
+            )
+        dropped = sum(row.evidence["value"] is None for row in rows)
+        if dropped:
+            notes.append(f"{dropped} of {len(rows)} clips have left the denominator, as in the reference (D4)")
+        return tuple(notes)
+
+    def describe(self) -> dict[str, str]:
+        """Detector or judge, with weights and preprocessing."""
+        if self.is_judged:
+            return (self.judge or open_judge(self.settings.detector)).fingerprint()
+        self.prepare()
+        found: dict[str, str] = self.detector.fingerprint()
+        return found
+
+
+def unanswered(failures: Sequence[dict[str, str]]) -> dict[str, int]:
+    """How many samples failed because a question got no answer, by the reason."""
+    codes = Counter(failure["code"] for failure in failures)
+    return {code.lower(): codes[code] for code in ("REFUSED", "UNPARSABLE") if codes[code]}
+
+
+def is_outside(judge: YesNo, sample: Sample) -> bool:
+    """Whether the judge has warned that the clip is unlike those it was trained on."""
+    return isinstance(judge, Judge) and judge.is_outside(sample)
+
+
+def _piece(sample: Sample, start: int, stop: int) -> Sample:
+    """Frames `start` .. `stop` - 1 as a sample of its own, made once for all metrics."""
+
+    def make() -> Sample:
+        frames = sample.frames
+        times = frames.times_s[start:stop]
+        length = (stop - start) / frames.fps
+        part = replace(
+            frames, pixels=frames.pixels[start:stop], times_s=times - times[0], duration_s=length, start_s=0.0
+        )
+        clip = Clip(content=f"{sample.clip.content if sample.clip else ''}[{start}:{stop}]", frames=part)
+        return replace(sample, clip=clip, memo={})
+
+    return sample.shared(("piece", start, stop), make)

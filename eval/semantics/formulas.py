@@ -1,0 +1,157 @@
+"""VBench's semantic dimensions as arithmetic on what detectors found: the reference's own, and the same with its
+mistakes mended.
+
+In: for each frame the regions a detector found, best first, or a caption; for a clip a ranking of actions. Out: counts
+and scores. `..._compat` follow VBench (arXiv:2311.17982) to the letter: left is right and top is bottom (D1), the boxes
+of both things lie in one pool (D2), a colour is found inside other words (D3), any region of a frame may supply it as
+long as the best one is the thing (D3b), clips without a coloured thing leave the denominator (D4), and an action is cut
+at "-" and "_" (D11). The others tell these apart. Letters: T frames.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.semantics.free_text import Thing, plain_color
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom; y grows downwards
+OVERLAP = 0.1  # intersection over union above which two things are not plainly apart
+TOP, SURE = 5, 0.85  # an action counts among so many best ones, from this score on
+# The words that make a caption speak of colour at all, in the reference.
+COMPAT_COLORS = ("white", "red", "pink", "blue", "silver", "purple", "orange", "green", "gray", "yellow", "black",
+                 "grey")  # fmt: skip
+_AXES = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "above": (1, -1), "over": (1, -1), "bottom": (1, 1),
+         "below": (1, 1), "under": (1, 1), "underneath": (1, 1), "beneath": (1, 1)}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """One thing in one frame: what it is, where, how sure, and a phrase about it ("a red car")."""
+
+    label: str
+    box: Box
+    score: float = 1.0
+    caption: str = ""
+
+
+Frame = Sequence[Region]  # best first
+
+
+def shown(frame: Frame, things: Sequence[Thing]) -> bool:
+    """Whether there are, of every thing, as many as were asked for."""
+    wanted: dict[str, int] = {}
+    for thing in things:
+        wanted[thing.noun] = wanted.get(thing.noun, 0) + thing.count
+    return all(sum(region.label == noun for region in frame) >= count for noun, count in wanted.items())
+
+
+def shown_compat(frame: Frame, things: Sequence[Thing]) -> bool:
+    """Whether every noun is among the labels; how many of it does not matter."""
+    labels = {region.label for region in frame}
+    return all(thing.noun in labels for thing in things)
+
+
+def color_counts(frames: Sequence[Frame], thing: Thing) -> tuple[int, int]:
+    """Frames with the thing, and those of them where a region that is the thing is said to have its colour."""
+    there = [[region for region in frame if region.label == thing.noun] for frame in frames]
+    color = plain_color(thing.color or "")
+    right = sum(any(color in _colors(region.caption) for region in found) for found in there)
+    return sum(map(bool, there)), right
+
+
+def color_counts_compat(frames: Sequence[Frame], thing: Thing) -> tuple[int, int]:
+    """Frames whose captions speak of any colour, and frames with the colour asked for, given that the first region is
+    the thing: the reference's counts, whose ratio passes 1 for colours it does not know ("brown")."""
+    named = right = 0
+    for frame in frames:
+        if frame and frame[0].label == thing.noun:
+            captions = [region.caption for region in frame]
+            named += any(color in caption for caption in captions for color in COMPAT_COLORS)
+            right += any((thing.color or "") in caption for caption in captions)
+    return named, right
+
+
+def spatial_score(frame: Frame, a: str, relation: str, b: str) -> float:
+    """Best score over pairs of one box of `a` and another of `b`: 1 where a is on the side of b that was asked for, and
+    more so than along the other axis; less where they overlap.
+
+    Raises:
+        ValueError: a relation that boxes cannot tell.
+    """
+    axis, sign = side(relation)
+    pairs = [
+        (one.box, other.box)
+        for one in frame
+        for other in frame
+        if one is not other and one.label == a and other.label == b
+    ]
+    return max((_apart(p, q, axis, sign) for p, q in pairs), default=0.0)
+
+
+def spatial_score_compat(frame: Frame, a: str, relation: str, b: str) -> float:
+    """As `spatial_score`, without a side, and for any two boxes of `a` or `b`."""
+    axis, _ = side(relation)
+    pool = [region.box for region in frame if region.label in (a, b)]
+    pairs = [(p, q) for i, p in enumerate(pool) for q in pool[i + 1 :]]
+    return max((_apart(p, q, axis, 0) for p, q in pairs), default=0.0)
+
+
+def side(relation: str) -> tuple[int, int]:
+    """Axis (0 across, 1 down) and sign of the way from b to a: "on the left of" is (0, -1).
+
+    Raises:
+        ValueError: a relation that boxes cannot tell, such as "behind".
+    """
+    for word in re.findall(r"[a-z]+", relation.lower()):
+        if word in _AXES:
+            return _AXES[word]
+    raise ValueError(f"boxes cannot tell {relation!r}; what they can: {', '.join(_AXES)}")
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes; 0 where neither has an area."""
+    across = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    down = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    union = areas - across * down
+    return across * down / union if union > 0 else 0.0
+
+
+def _apart(a: Box, b: Box, axis: int, sign: int) -> float:
+    """1 where the boxes' centres lie further apart along `axis` than along the other, a on the side of `sign` (0: on
+    either); less by their overlap; else 0."""
+    away = [(a[i] + a[i + 2] - b[i] - b[i + 2]) / 2 for i in (0, 1)]
+    if abs(away[axis]) <= abs(away[1 - axis]) or away[axis] * sign < 0:
+        return 0.0
+    overlap = iou(a, b)
+    return 1.0 if overlap < OVERLAP else OVERLAP / overlap
+
+
+def scene_shown(caption: str, scene: str) -> bool:
+    """Whether a caption holds every word of the scene, as a word."""
+    return set(_words(scene)) <= set(_words(caption))
+
+
+def scene_shown_compat(caption: str, scene: str) -> bool:
+    """Whether a caption holds every word of the scene anywhere, "bar" in "barn" too."""
+    return all(word in caption for word in scene.split(" "))
+
+
+def action_hit(label: str, ranked: Sequence[tuple[str, float]]) -> bool:
+    """Whether the action is among the `TOP` best with a score of `SURE` or more."""
+    return any(name == label and score >= SURE for name, score in ranked[:TOP])
+
+
+def compat_action(prompt: str) -> str:
+    """The label the reference reads in a file name, which is the prompt: cut at "-" and "_" (D11)."""
+    return prompt.lower().split("-")[0].split("person is ")[-1].split("_")[0]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def _colors(caption: str) -> set[str]:
+    return {plain_color(word) for word in _words(caption)}

@@ -1,0 +1,153 @@
+"""What VBench's style and consistency dimensions have in common: a clip and a text in one space.
+
+In: samples. Out: `TextDimension`, the mean over clips of a cosine of frames and text. The reference takes CLIP ViT-B/32
+for the look of frames and ViCLIP for whole clips; here it is any dual encoder of `eval.features`, always named. A model
+for single frames sees a clip as the mean of its 8 unit frame features (mean pooling of CLIP4Clip, arXiv:2104.08860).
+Letters: T frames, D width of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from eval.alignment import cosine
+from eval.features import BaseExtractor, frame_features, mean_features, open_extractor, text_features, unit
+from eval.metric import BaseMetric, Evidence, Measured, Summary
+from eval.sample import Sample
+from eval.vbench.long import LONG_FROM_S, LONG_PIECE_S, sample_pieces
+from eval.vbench.picks import middle_indices
+from v2t.base.errors import MissingDependencyError
+from v2t.base.plugin import load
+
+NUM_FRAMES = 8  # as ViCLIP takes
+MODULES = ("eval.semantics.style", "eval.semantics.asked", "eval.semantics.free_text", "eval.semantics.plain_words",
+           "eval.alignment", "eval.vbench.picks", "eval.vbench.long")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleSettings:
+    """What these dimensions let one choose.
+
+    Attributes:
+        mode: "compat" prepares frames as the reference does and averages as it does; "fixed" as the model's own
+            processor does, every clip counting the same.
+        model: a dual encoder of `eval.features`: starter, clip:ID_OR_FOLDER, open_clip:MODEL/PRETRAINED.
+        long: cut clips into pieces as VBench-Long does.
+    """
+
+    mode: Literal["fixed", "compat"] = "fixed"
+    model: str = "starter"
+    long: bool = False
+
+
+class TextDimension(BaseMetric):
+    """A dimension that holds a clip against a text.
+
+    Class attributes, besides those of `BaseMetric`:
+        reference: what the reference uses.
+        piece_s: length of a piece of a long clip.
+    """
+
+    reference: ClassVar[str] = ""
+    piece_s: ClassVar[float] = LONG_PIECE_S
+    needs = ("frames", "prompt")
+    uses = ("asked",)
+    modules = MODULES
+    Settings: ClassVar[type[Any]] = StyleSettings
+
+    @property
+    def compat(self) -> bool:
+        """The reference's preprocessing and mean."""
+        return bool(self.settings.mode == "compat")
+
+    @property
+    def extractor(self) -> BaseExtractor:
+        """The model, loaded once in this process.
+
+        Raises:
+            MissingDependencyError: it is not at hand, or has no text half.
+        """
+        family = load("eval.extractors", self.settings.model.partition(":")[0].replace("-", "_"), "Extractor").Extractor
+        preprocess = "vbench" if self.compat and "vbench" in family.preprocesses else ""
+        extractor = open_extractor(self.settings.model, preprocess=preprocess)
+        if not extractor.has_text:
+            raise MissingDependencyError(
+                f"{self.name} needs a model with a text half, {extractor.name} has none",
+                hint="such as model=starter or model=clip:openai/clip-vit-base-patch32",
+            )
+        return extractor
+
+    def prepare(self) -> None:
+        """See `BaseMetric.prepare`."""
+        _ = self.extractor
+
+    def describe(self) -> dict[str, str]:
+        """The model's fingerprint."""
+        return self.extractor.fingerprint()
+
+    def said(self, sample: Sample) -> str:
+        """The text the clip is held against: the whole prompt."""
+        return str(sample.require("prompt"))
+
+    def terms(self, sample: Sample, text: str, start: int, stop: int) -> list[float]:
+        """Cosines of a piece, frames `start` .. `stop` - 1; one where the piece is seen as a whole."""
+        extractor = self.extractor
+        picked = [start + i for i in middle_indices(NUM_FRAMES, stop - start)]
+        if extractor.kind == "clip":
+            frames = sample.frames
+            # A short clip's last frame is picked several times; frames with true times are shown once.
+            once = sorted(set(picked))
+            view = replace(frames, pixels=frames.pixels[once], times_s=frames.times_s[once])
+            key = ("middle clip", extractor.name, extractor.preprocess, start, stop)
+            feature = sample.shared(key, lambda: extractor.embed_clip(view))
+        else:
+            feature = mean_features(unit(frame_features(sample, extractor)[picked]))  # (D,)
+        return [float(cosine(feature, text_features(extractor, text)))]
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`value`, its `sum` and `count`, and whether the text lost its end."""
+        text = self.said(sample)
+        spans = [(0, len(sample.frames))]
+        if self.settings.long:
+            spans = sample_pieces(sample, self.piece_s, compat=self.compat)
+        found = [self.terms(sample, text, start, stop) for start, stop in spans]
+        values = [float(np.mean(terms)) for terms in found]
+        return {
+            "value": float(np.mean(values)),
+            "sum": float(sum(map(sum, found))),
+            "count": sum(map(len, found)),
+            "text": text,
+            "truncated": self.extractor.truncated([text])[0],
+            "long_clip": sample.frames.duration_s >= LONG_FROM_S,
+        }
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """The mean over clips."""
+        return Summary(
+            headline=self.name,
+            figures={self.name: self.mean(rows)},
+            items=[{"id": row.id, "value": row.evidence["value"], "text": row.evidence["text"]} for row in rows],
+            counts={"truncated": sum(bool(row.evidence["truncated"]) for row in rows)},
+            notes=self.notes(rows),
+        )
+
+    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+        """The model by name and hash, texts that were cut off, clips that want the long form."""
+        extractor = self.extractor
+        known = extractor.fingerprint()
+        notes = [
+            f"model {extractor.name}, weights {known['weights'][:12]} (the reference has {self.reference})",
+            "not a VBench leaderboard number: other backbone or preprocessing",
+        ]
+        if extractor.name == "starter":
+            notes.append("the starter knows only the cartoon world")
+        if cut := sum(bool(row.evidence["truncated"]) for row in rows):
+            notes.append(f"{cut} of {len(rows)} texts were too long for the model and lost their end")
+        long_ones = sum(bool(row.evidence["long_clip"]) for row in rows)
+        if long_ones and not self.settings.long:
+            notes.append(f"{long_ones} of {len(rows)} clips last {LONG_FROM_S:g} s or more (long=true cuts them)")
+        return (*notes, *extractor.warnings)
