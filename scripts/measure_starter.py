@@ -79,10 +79,10 @@ def measure(
 ) -> tuple[list[MetricResult], list[str]]:
     """Facts of captions, answers to questions drawn from each row's (or to all about time); and the captions."""
     style, about_time, num_questions = args.style, args.about_time, args.questions
-    facts, answers, spans = load_metric("facts")(style), load_metric("answers")(), load_metric("spans")()
+    facts, answers, spans = load_metric("facts")(), load_metric("answers")(), load_metric("spans")()
     captions = ask(captioner, clips, [PROMPTS[style]] * len(clips), 320, 32)
     for row, caption in zip(rows, captions, strict=True):
-        facts.update(row["id"], caption, row["facts"])
+        facts.update(Sample(id=row["id"], caption=caption, row={"facts": row["facts"], "style": style}))
     drawn = [random.Random(f"ask|{row['id']}").sample(row["questions"], len(row["questions"])) for row in rows]
     if about_time:
         drawn = [[turn for turn in turns if turn["kind"] in ABOUT_TIME] for turns in drawn]
@@ -91,12 +91,13 @@ def measure(
         turns = [drawn[i][number] for i in chosen]
         said = ask(captioner, [clips[i] for i in chosen], [turn["question"] for turn in turns], 40, 32)
         for i, turn, answer in zip(chosen, turns, said, strict=True):
-            answers.update(rows[i]["id"], turn["kind"], turn["question"], answer, turn["answer"])
+            id, clip = f"{rows[i]['id']}#{number}", rows[i]["id"]
+            asked_of = {"kind": turn["kind"], "question": turn["question"], "answer": answer}
+            answers.update(Sample(id=id, cluster=clip, row={**asked_of, "reference": turn["answer"]}))
             true = read_spans(turn["answer"], clips[i].duration_s).spans if turn["kind"] == "span" else ()
             if true:
                 said_s = read_spans(answer, clips[i].duration_s).spans
-                about = {"spans": said_s, "reference_spans": true[:1]}
-                spans.update(Sample(id=f"{rows[i]['id']}#{number}", cluster=rows[i]["id"], row=about))
+                spans.update(Sample(id=id, cluster=clip, row={"spans": said_s, "reference_spans": true[:1]}))
     results = [facts.compute()]
     if about_time or num_questions:
         results.append(answers.compute())

@@ -1,21 +1,26 @@
 """Answers: which questions about a clip are answered rightly, per kind.
 
-In: answers with their references. Out: accuracy per kind with Wilson intervals; yes/no questions by balanced accuracy
-(the mean of the accuracy on yes and on no, so that always saying yes is worth one half). A right answer equals the
-reference after normalisation: case, articles, punctuation, number words, wordings of one direction; seconds may be off
-by half a second. An answer that cannot be read is wrong and counted apart as `unreadable`, one that is not there as
-`missing`; none is left out.
+In: answers with their references. Out: accuracy per kind with Wilson intervals that count the questions of one clip as
+belonging together; yes/no questions by balanced accuracy (the mean of the accuracy on yes and on no, so that always
+saying yes is worth one half). A right answer equals the reference after normalisation: case, articles, punctuation,
+number words, wordings of one direction; seconds may be off by half a second. An answer that cannot be read is wrong and
+counted apart as `unreadable`, one that is not there as `missing`; none is left out.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Sequence
 
-from eval.metric import Figure, MetricResult, fingerprint
-from eval.stats import mean_of_shares, wilson
+import numpy as np
+
+from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from eval.sample import Sample
+from eval.stats import weighted_shares
+from v2t.base.errors import ItemError
 from v2t.world import lexicon as lex
 
+VERDICTS = ("right", "wrong", "unreadable", "missing")
 SECONDS_OFF = 0.5
 _TIMED = ("when", "duration", "span")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -57,84 +62,73 @@ def judge(kind: str, answer: str | None, reference: str) -> str:
     return "right" if normalise(answer) == normalise(reference) else "wrong"
 
 
-class Metric:
+class Metric(BaseMetric):
     """Accuracy per kind of question, balanced over yes and no."""
 
     name = "answers"
     level = "text"
-    needs = ("kind", "answer", "reference")
+    needs = ("kind", "reference")
+    uses = ("question", "answer")
     higher_is_better = True
     value_range = (0.0, 1.0)
+    sees = "whether a short answer is the true one, in any usual wording"
+    blind = "answers at length, and everything beside the cartoon world's kinds of answer: others must agree in words"
+    wants = ""
+    version = 2
+    modules = ("eval.stats", "v2t.world.lexicon")
 
-    def __init__(self) -> None:
-        self._items: list[dict[str, Any]] = []
-
-    def update(self, id: str, kind: str, question: str, answer: str | None, reference: str) -> None:
-        """Judge one answer; None where there is none."""
-        verdict = judge(kind, answer, reference)
-        self._items.append(
-            {"id": id, "kind": kind, "question": question, "answer": answer, "reference": reference, "verdict": verdict}
-        )
-
-    def compute(self) -> MetricResult:
-        """The figures over all answers so far. The headline `all` is the mean of open and yes/no accuracy.
+    def measure(self, sample: Sample) -> Evidence:
+        """The verdict on one answer, with what was asked and said; the answer is None where there is none.
 
         Raises:
-            ValueError: when nothing was judged.
+            ItemError: BAD_ROW, kind or reference is no text; BAD_REFERENCE, neither yes nor no where one is wanted.
         """
-        if not self._items:
-            raise ValueError("no answer was judged")
-        kinds = sorted({item["kind"] for item in self._items}, key=lambda kind: (kind.startswith("yesno"), kind))
-        figures = {kind: self._figure([i for i in self._items if i["kind"] == kind]) for kind in kinds}
-        open_ones = [i for i in self._items if not i["kind"].startswith("yesno")]
-        closed = [i for i in self._items if i["kind"].startswith("yesno")]
-        if open_ones:
-            figures["open"] = self._figure(open_ones)
-        if closed:
-            figures["yesno"] = self._figure(closed)
-        figures["all"] = _whole(open_ones, closed)
-        verdicts = [item["verdict"] for item in self._items]
-        counts = {name: verdicts.count(name) for name in ("right", "wrong", "unreadable", "missing")}
-        num = len(self._items)
-        return MetricResult(
-            name=self.name,
+        kind, reference, answer = sample.require("kind"), sample.require("reference"), sample.get("answer")
+        if not all(isinstance(one, str) for one in (kind, reference)) or not isinstance(answer, str | None):
+            raise ItemError(f"{sample.id}: kind, reference and answer must be texts", code="BAD_ROW")
+        if kind.startswith("yesno") and yes_or_no(reference) is None:
+            raise ItemError(f"{sample.id}: {kind!r} wants yes or no, not {reference!r}", code="BAD_REFERENCE")
+        verdict = judge(kind, answer, reference)
+        about = {"kind": kind, "question": sample.get("question"), "answer": answer, "reference": reference}
+        return {**about, "verdict": verdict}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Accuracies; the headline `all` is the mean of open and yes/no accuracy."""
+        kinds = sorted({row.evidence["kind"] for row in rows}, key=lambda kind: (kind.startswith("yesno"), kind))
+        figures = {kind: _accuracy([row for row in rows if row.evidence["kind"] == kind]) for kind in kinds}
+        closed = [row for row in rows if _part(row) != "open"]
+        open_ones = [row for row in rows if _part(row) == "open"]
+        figures |= {"open": _accuracy(open_ones)} if open_ones else {}
+        figures |= {"yesno": _accuracy(closed)} if closed else {}
+        figures["all"] = _accuracy(rows)
+        verdicts = [row.evidence["verdict"] for row in rows]
+        counts = {name: verdicts.count(name) for name in VERDICTS}
+        return Summary(
             headline="all",
             figures=figures,
-            n=num,
-            coverage=(num - counts["missing"] - counts["unreadable"]) / num,
-            fingerprint=fingerprint("answers/1", ("v2t.world.lexicon", "eval.metrics.answers")),
+            items=[{"id": row.id, "value": float(row.evidence["verdict"] == "right"), **row.evidence} for row in rows],
             counts=counts,
-            items=self._items,
+            scored=len(rows) - counts["missing"] - counts["unreadable"],
         )
 
-    @staticmethod
-    def _figure(items: list[dict[str, Any]]) -> Figure:
-        detail = {
-            name: sum(i["verdict"] == name for i in items) for name in ("right", "wrong", "unreadable", "missing")
-        }
-        parts = _by_reference(items) if items[0]["kind"].startswith("yesno") else []
-        if len(parts) == 2:
-            value, (low, high) = mean_of_shares(parts)
-        else:
-            value = detail["right"] / len(items)
-            low, high = wilson(detail["right"], len(items))
-        return Figure(value=value, low=low, high=high, n=len(items), detail=detail)
+
+def _part(row: Measured) -> str:
+    """open, or for a yes/no question its true answer."""
+    if not row.evidence["kind"].startswith("yesno"):
+        return "open"
+    return str(yes_or_no(row.evidence["reference"]))
 
 
-def _by_reference(items: list[dict[str, Any]]) -> list[tuple[int, int]]:
-    """(right, all) for the answers yes and no."""
-    parts = []
-    for reference in ("yes", "no"):
-        asked = [i["verdict"] == "right" for i in items if yes_or_no(i["reference"]) == reference]
-        if asked:
-            parts.append((sum(asked), len(asked)))
-    return parts
-
-
-def _whole(open_ones: list[dict[str, Any]], closed: list[dict[str, Any]]) -> Figure:
-    """Open questions and the two yes/no answers weigh one half, one quarter, one quarter."""
-    halves = [Metric._figure(items) for items in (open_ones, closed) if items]
-    value = sum(half.value for half in halves) / len(halves)
-    below = sum((half.value - half.low) ** 2 for half in halves) ** 0.5 / len(halves)
-    above = sum((half.high - half.value) ** 2 for half in halves) ** 0.5 / len(halves)
-    return Figure(value=value, low=max(0.0, value - below), high=min(1.0, value + above), n=sum(h.n for h in halves))
+def _accuracy(rows: Sequence[Measured]) -> Figure:
+    """Open questions weigh as much as yes/no questions, yes as much as no, of the parts that are there."""
+    parts = sorted({_part(row) for row in rows})
+    closed = [part for part in parts if part != "open"]
+    halves = ("open" in parts) + bool(closed)
+    weights = [1 / halves / (1 if part == "open" else len(closed)) for part in parts]
+    num = np.array([[_part(row) == part for part in parts] for row in rows], dtype=int)  # (n, k)
+    right = num * np.array([[row.evidence["verdict"] == "right"] for row in rows])  # (n, k)
+    value, (low, high) = weighted_shares(right, num, weights, [row.cluster for row in rows])
+    verdicts = [row.evidence["verdict"] for row in rows]
+    return Figure(
+        value=value, low=low, high=high, n=len(rows), detail={name: verdicts.count(name) for name in VERDICTS}
+    )

@@ -1,97 +1,106 @@
 """Facts: which true facts of a cartoon clip a caption states, which it misses, which it gets wrong.
 
-In: captions and the clips' facts. Out: per kind the share of facts stated rightly with a Wilson interval, and `joint`,
-the share of captions in which every fact that had to be stated is right and nothing is made up. A clip without a
-caption misses all its facts: it is never left out. Reader: `v2t.world.read_text`; rules: `v2t.world.comparison`.
+In: captions and the clips' facts. Out: per kind the share of facts stated rightly, and `joint`, the share of captions
+in which every fact that had to be stated is right and nothing is made up; with Wilson intervals that count the facts of
+one clip as belonging together. A clip without a caption misses all its facts: it is never left out, and is counted as
+`failed` where its row says why (`error`), else as `missing`. Reader: `v2t.world.read_text`; rules:
+`v2t.world.comparison`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from eval.metric import Figure, MetricResult, fingerprint
-from eval.stats import wilson
-from v2t.world.comparison import KINDS, Tally, compare
+import numpy as np
+
+from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from eval.sample import Sample
+from eval.stats import weighted_shares
+from v2t.base.errors import ItemError
+from v2t.world.comparison import KINDS, compare
 from v2t.world.read_text import parse
 from v2t.world.stated import STYLES
 
-_READER = tuple(
-    f"v2t.world.{name}" for name in ("vocabulary", "lexicon", "grammar", "stated", "phrases", "read_text", "comparison")
-)
+STATES = ("captioned", "failed", "missing")
 
 
-class Metric:
-    """Share of facts stated rightly, per kind.
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`style`: what the captions were asked to be, which decides what had to be stated; auto takes it from each row's
+    `style`, and short where that says none."""
 
-    `style` is what the captions were asked to be: it decides which facts had to be stated.
-    """
+    style: Literal["auto", "short", "detailed", "timed"] = "auto"
+
+
+class Metric(BaseMetric):
+    """Share of facts stated rightly, per kind."""
 
     name = "facts"
     level = "text"
-    needs = ("caption", "facts")
+    needs = ("facts",)
+    uses = ("caption", "style", "error", "caption_error")
     higher_is_better = True
     value_range = (0.0, 1.0)
+    sees = "who, what colour, how many, where, what happens, which way, in what order: of clips of the cartoon world"
+    blind = "everything the cartoon world has no fact for, and how well a caption reads"
+    wants = ""
+    version = 2
+    modules = (
+        "eval.stats", "v2t.world.vocabulary", "v2t.world.lexicon", "v2t.world.grammar", "v2t.world.stated",
+        "v2t.world.phrases", "v2t.world.read_text", "v2t.world.comparison",
+    )  # fmt: skip
+    Settings = Settings
 
-    def __init__(self, style: str = "short") -> None:
-        if style not in STYLES:
-            raise ValueError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
-        self.style = style
-        self._tallies: dict[str, Tally] = {}
-        self._items: list[dict[str, Any]] = []
-        self._counts = {"captioned": 0, "failed": 0, "missing": 0, "made_up": 0, "unread_words": 0}
-
-    def update(self, id: str, caption: str | None, facts: Mapping[str, Any], *, why: str = "missing") -> None:
-        """Score one clip.
-
-        Args:
-            id: the clip's id.
-            caption: its caption; None where there is none.
-            facts: its truth, from `Scene.facts()`.
-            why: missing or failed, for a clip without a caption.
-        """
-        stated = parse(caption or "")
-        result = compare(stated, facts, self.style)
-        self._counts["captioned" if caption is not None else why] += 1
-        self._counts["made_up"] += result.made_up
-        self._counts["unread_words"] += len(stated.unread)
-        for kind, tally in result.tallies.items():
-            total = self._tallies.setdefault(kind, Tally())
-            total.right += tally.right
-            total.missed += tally.missed
-            total.wrong += tally.wrong
-        shown = {kind: [t.right, t.missed, t.wrong] for kind, t in result.tallies.items()}
-        self._items.append({"id": id, "joint": result.joint, "made_up": result.made_up, "facts": shown})
-
-    def compute(self) -> MetricResult:
-        """The figures over all clips so far.
+    def measure(self, sample: Sample) -> Evidence:
+        """Per kind [right, missed, wrong], what was made up, and whether all of it is right.
 
         Raises:
-            ValueError: when no clip was scored.
+            ItemError: BAD_FACTS, the facts are none of the cartoon world.
         """
-        num = len(self._items)
-        if not num:
-            raise ValueError("no clip was scored")
+        caption = sample.caption
+        style = sample.get("style") if self.settings.style == "auto" else self.settings.style
+        stated = parse(caption or "")
+        try:
+            found = compare(stated, sample.require("facts"), style if style in STYLES else "short")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ItemError(
+                f"{sample.id}: its facts are none of the cartoon world: {error!r}", code="BAD_FACTS"
+            ) from error
+        why = "failed" if sample.get("error") or sample.get("caption_error") else "missing"
+        return {
+            "state": "captioned" if caption is not None else why,
+            "joint": found.joint,
+            "made_up": found.made_up,
+            "unread_words": len(stated.unread),
+            "facts": {kind: [tally.right, tally.missed, tally.wrong] for kind, tally in found.tallies.items()},
+        }
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Shares of all facts of a kind; the headline is joint."""
+        clusters = [row.cluster for row in rows]
         figures = {}
         for kind in KINDS:
-            if kind in self._tallies:
-                tally = self._tallies[kind]
-                detail = {"right": tally.right, "missed": tally.missed, "wrong": tally.wrong}
-                figures[kind] = _share(tally.right, tally.num, detail)
-        joint = sum(item["joint"] for item in self._items)
-        figures["joint"] = _share(joint, num, {"right": joint, "wrong": num - joint})
-        return MetricResult(
-            name=self.name,
-            headline="joint",
-            figures=figures,
-            n=num,
-            coverage=self._counts["captioned"] / num,
-            fingerprint=fingerprint(f"facts/1 style={self.style}", _READER),
-            counts=dict(self._counts),
-            items=self._items,
-        )
+            told = np.array([row.evidence["facts"].get(kind, (0, 0, 0)) for row in rows])  # (n, 3)
+            if told.sum():
+                detail = dict(zip(("right", "missed", "wrong"), told.sum(0).tolist(), strict=True))
+                figures[kind] = _share(told[:, 0], told.sum(1), clusters, detail)
+        joint = np.array([row.evidence["joint"] for row in rows], dtype=int)  # (n,)
+        detail = {"right": int(joint.sum()), "wrong": len(rows) - int(joint.sum())}
+        figures["joint"] = _share(joint, np.ones_like(joint), clusters, detail)
+        states = [row.evidence["state"] for row in rows]
+        counts = {state: states.count(state) for state in STATES}
+        counts |= {name: sum(row.evidence[name] for row in rows) for name in ("made_up", "unread_words")}
+        shown = ("state", "joint", "made_up", "facts")
+        items = [
+            {"id": row.id, "value": float(row.evidence["joint"]), **{key: row.evidence[key] for key in shown}}
+            for row in rows
+        ]
+        return Summary(headline="joint", figures=figures, items=items, counts=counts, scored=counts["captioned"])
 
 
-def _share(right: int, num: int, detail: dict[str, int]) -> Figure:
-    low, high = wilson(right, num)
-    return Figure(value=right / num, low=low, high=high, n=num, detail=detail)
+def _share(right: np.ndarray, num: np.ndarray, clusters: Sequence[str], detail: dict[str, int]) -> Figure:
+    """Of (n,) right ones and (n,) all ones."""
+    value, (low, high) = weighted_shares(right[:, None], num[:, None], (1,), clusters)
+    return Figure(value=value, low=low, high=high, n=int(num.sum()), detail=detail)
