@@ -106,6 +106,7 @@ class Summary:
     """What `summarise` gives: the parts of a `MetricResult` that the metric alone knows.
 
     `scored`: samples behind the figures, where the metric had to leave some out; None for all that were measured.
+    `fingerprint`: what decides the value and is known only now (text that another program had to read).
     """
 
     headline: str
@@ -114,6 +115,7 @@ class Summary:
     counts: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     scored: int | None = None
+    fingerprint: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ class BaseMetric(ABC):
         Raises:
             UsageError: an unknown setting or a wrong value.
         """
-        self.settings: Any = from_dict(type(self).Settings, settings, self.name)
+        self.settings: Any = from_dict(type(self).Settings, settings, f"{self.name}.")
         self.reset()
 
     @property
@@ -260,7 +262,7 @@ class BaseMetric(ABC):
             figures=summary.figures,
             n=expected,
             coverage=scored / expected,
-            fingerprint=self.fingerprint(),
+            fingerprint=self.fingerprint() | summary.fingerprint,
             counts=summary.counts,
             items=summary.items,
             failures=sorted(self._failures, key=lambda failure: failure["id"]),

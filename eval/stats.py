@@ -20,8 +20,9 @@ import numpy as np
 
 from v2t.base.shares import Interval, normal_quantile, wilson
 
-__all__ = ["Interval", "PairedTest", "bootstrap", "bootstrap_sums", "clustered_se", "jackknife_interval",
-           "mean_interval", "mean_of_shares", "paired_t", "sign_flip", "student_interval", "weighted_shares",
+__all__ = ["Interval", "PairedTest", "bootstrap", "bootstrap_sums", "clustered_se", "interval_of_sums",
+           "jackknife_interval",
+           "mean_interval", "mean_of_shares", "paired_t", "resampled_sums", "sign_flip", "student_interval", "weighted_shares",
            "wilson"]  # fmt: skip
 FEW = 30  # clusters below which a bootstrap's interval is too narrow to be trusted
 NUM_RESAMPLES = 2000
@@ -144,6 +145,29 @@ def jackknife_interval(value: float, left_out: Sequence[float], confidence: floa
     return Interval(value - half, value + half)
 
 
+def interval_of_sums(
+    sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], clusters: Sequence[Hashable]
+) -> Interval:
+    """95 % interval of a statistic of sums: `bootstrap_sums`, or the jackknife where clusters are fewer than `FEW`. A
+    single cluster tells nothing of the spread: both ends are the value.
+
+    Args:
+        sums: float (n, k), what each sample adds.
+        statistic: from sums of several sets, float (R, k), to their values, float (R,).
+        clusters: n.
+    """
+    sums = np.asarray(sums, dtype=np.float64)
+    where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
+    if len(where) >= FEW:
+        return bootstrap_sums(sums, statistic, clusters=clusters)
+    merged = np.zeros((len(where), sums.shape[1]))
+    np.add.at(merged, [where[cluster] for cluster in clusters], sums)
+    value = float(statistic(merged.sum(0)[None])[0])
+    if len(where) == 1:
+        return Interval(value, value)
+    return jackknife_interval(value, statistic(merged.sum(0) - merged).tolist())
+
+
 def clustered_se(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
     """Standard error of the mean: s^2/n, plus what values of one cluster have in common (Miller 2024,
     arXiv:2411.00640); without clusters the usual s / sqrt(n).
@@ -182,6 +206,24 @@ def bootstrap_sums(
     Raises:
         ValueError: no row, or lengths that differ.
     """
+    found = statistic(resampled_sums(sums, clusters=clusters, num_resamples=num_resamples, seed=seed))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(found, (tail, 1 - tail))
+    return Interval(float(low), float(high))
+
+
+def resampled_sums(
+    sums: np.ndarray,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> np.ndarray:
+    """The total of `sums`, float (n, k), in each of `num_resamples` draws of clusters with replacement, float (R, k).
+
+    Raises:
+        ValueError: no row, or lengths that differ.
+    """
     sums = np.asarray(sums, dtype=np.float64)
     if clusters is not None:
         if len(clusters) != len(sums):
@@ -198,10 +240,8 @@ def bootstrap_sums(
     for start in range(0, num_resamples, step):
         picked = draws.integers(0, num, (min(step, num_resamples - start), num))  # (R, G)
         times = np.stack([np.bincount(row, minlength=num) for row in picked])  # (R, G)
-        found.append(statistic(times @ sums))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(found), (tail, 1 - tail))
-    return Interval(float(low), float(high))
+        found.append(times @ sums)
+    return np.concatenate(found)
 
 
 def bootstrap(

@@ -1,0 +1,150 @@
+"""CIDEr-D as pycocoevalcap computes it under the name of CIDEr.
+
+In: tokens of captions and references. Out: for each clip 10 times the mean over n = 1..4 and over references of
+exp(-(l_c - l_r)^2 / 72) * sum_g min(v_c, v_r) v_r / (|v_c| |v_r|), where v(g) = times * ln(N / max(1, df)) of an n-gram g,
+df counts the clips with g in some reference, N counts clips, and a length l is the number of bigrams (Vedantam et al.
+2015; no stemming). The score of a set is the mean. df and N are of the scored set, so that scores of different sets
+cannot be compared, unless `corpus` names a file of captions to take them from. All clips are weighed at once.
+Letters: E entries (an n-gram in a text), T texts, n length of an n-gram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval.metric import Evidence, Measured, Summary, items_of
+from eval.text.captions import CaptionMetric, Tokens
+from eval.text.frequencies import Frequencies, file_hash, frequencies
+from eval.text.ngrams import MAX_N, Counted, Entries, count_ngrams
+
+_SIGMA = 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`corpus`: a file of reference captions whose document frequencies are used; "" for those of the scored set."""
+
+    corpus: str = ""
+
+
+class Metric(CaptionMetric):
+    """CIDEr-D."""
+
+    name = "cider"
+    uses = ()
+    higher_is_better = True
+    value_range = (0.0, 10.0)
+    blind = (
+        "paraphrase and synonyms; words that most clips share weigh nothing; without a corpus the score depends on "
+        "which other clips are in the set, and one clip alone scores 0"
+    )
+    wants = ""
+    version = 1
+    modules = (*CaptionMetric.modules, "eval.text.frequencies")
+    Settings = Settings
+
+    def prepare(self) -> None:
+        self._corpus: Frequencies | None = frequencies(self.settings.corpus) if self.settings.corpus else None
+
+    @property
+    def title(self) -> str:
+        return f"cider[corpus={Path(self.settings.corpus).name}]" if self.settings.corpus else self.name
+
+    def fingerprint(self) -> dict[str, str]:
+        """As ever; the corpus is named by its bytes, not by where it lies on this machine."""
+        corpus = f"sha256:{file_hash(self.settings.corpus)}" if self.settings.corpus else "the scored set"
+        return super().fingerprint() | {"settings": "{}", "corpus": corpus}
+
+    def count(self, tokens: Tokens) -> Evidence:
+        return {"caption": tokens.caption, "references": list(tokens.references)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        settled, told = self.settle(rows)
+        if not hasattr(self, "_corpus"):
+            self.prepare()
+        values = cider([Tokens(own["caption"], tuple(own["references"])) for own in settled], self._corpus)
+        rows = [
+            Measured(id=row.id, cluster=row.cluster, evidence={"value": float(value)})
+            for row, value in zip(rows, values, strict=True)
+        ]
+        figures = {"cider": self.mean(rows)}
+        return Summary(
+            headline="cider", figures=figures, items=items_of(rows), **told.as_arguments(*self._notes(len(rows)))
+        )
+
+    def _notes(self, num_clips: int) -> list[str]:
+        corpus = self._corpus
+        if corpus is None:
+            notes = [f"document frequencies are of the {num_clips} scored clips: not comparable with another set."]
+            return [*notes, "one clip alone always scores 0: name a corpus."] if num_clips == 1 else notes
+        notes = [f"document frequencies of {corpus.num_clips} clips of {self.settings.corpus}."]
+        if corpus.num_clips == 1:
+            notes.append("a corpus of one clip makes every score 0.")
+        if corpus.num_outside:
+            notes.append(
+                f"{corpus.num_outside} of {corpus.num_texts} texts of the corpus are outside the class for which our "
+                "tokenizer is exact."
+            )
+        return notes
+
+
+def cider(samples: Sequence[Tokens], corpus: Frequencies | None = None) -> np.ndarray:
+    """CIDEr-D of every sample, float (n,); document frequencies of `corpus`, or of the samples' references."""
+    num = len(samples)
+    references = [reference for sample in samples for reference in sample.references]
+    texts = [sample.caption.split() for sample in samples] + [reference.split() for reference in references]
+    sample_of = np.concatenate(
+        [np.arange(num), np.repeat(np.arange(num), [len(sample.references) for sample in samples])]
+    )  # (T,)
+    counted = count_ngrams(texts)
+    frequency = _of_samples(counted, sample_of, num) if corpus is None else _of_corpus(counted, corpus)
+    log_clips = np.log(float(num if corpus is None else corpus.num_clips))
+    bigrams = np.maximum(0, counted.num_words - 1)
+    length_gap = (bigrams[sample_of] - bigrams)[num:]
+    fits = np.exp(-(length_gap.astype(np.float64) ** 2) / (2 * _SIGMA**2))
+    found = np.zeros(len(references))
+    for entries, df in zip(counted.entries, frequency, strict=True):
+        found += _similarity(entries, log_clips - np.log(np.maximum(1.0, df)), sample_of, num)
+    scores = np.bincount(sample_of[num:], found * fits / MAX_N, num)
+    return 10 * scores / np.bincount(sample_of[num:], minlength=num)
+
+
+def _similarity(entries: Entries, idf: np.ndarray, sample_of: np.ndarray, num: int) -> np.ndarray:
+    """Clipped cosine of every reference with the caption of its sample, for one length of n-grams."""
+    weight = entries.times * idf[entries.gram]  # (E,)
+    norm = np.sqrt(np.bincount(entries.text, weight**2, len(sample_of)))  # (T,)
+    of_caption = entries.text < num
+    size = max(1, len(idf))
+    keys = entries.text[of_caption] * size + entries.gram[of_caption]  # sorted
+    text, gram, own = entries.text[~of_caption], entries.gram[~of_caption], weight[~of_caption]
+    wanted = sample_of[text] * size + gram
+    at = np.searchsorted(keys, wanted)
+    there = at < len(keys)
+    there[there] = keys[at[there]] == wanted[there]
+    shared = np.minimum(weight[of_caption][at[there]], own[there]) * own[there]
+    found = np.bincount(text[there] - num, shared, len(sample_of) - num).astype(np.float64)  # int where all is empty
+    both = norm[sample_of[num:]] * norm[num:]
+    return np.divide(found, both, out=np.zeros_like(found), where=both > 0)
+
+
+def _of_samples(counted: Counted, sample_of: np.ndarray, num: int) -> list[np.ndarray]:
+    """In how many samples some reference holds each n-gram."""
+    frequency = []
+    for entries, first in zip(counted.entries, counted.first, strict=True):
+        size = max(1, len(first))
+        of_reference = entries.text >= num
+        held = np.unique(sample_of[entries.text[of_reference]] * size + entries.gram[of_reference])
+        frequency.append(np.bincount(held % size, minlength=len(first)).astype(np.float64))
+    return frequency
+
+
+def _of_corpus(counted: Counted, corpus: Frequencies) -> list[np.ndarray]:
+    """The corpus' frequency of each n-gram of the texts."""
+    return [
+        np.array([corpus.counts.get(counted.gram(n, number), 0) for number in range(len(first))], dtype=np.float64)
+        for n, first in enumerate(counted.first, 1)
+    ]

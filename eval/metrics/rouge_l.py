@@ -1,0 +1,46 @@
+"""ROUGE-L as pycocoevalcap computes it.
+
+In: tokens of captions and references. Out: F = (1 + b^2) P R / (R + b^2 P), b = 1.2, with P = max over references of
+LCS / words of the caption and R = max over references of LCS / words of that reference, the two maxima taken apart
+(Lin 2004; Vedantam's version for captions); LCS is the longest common subsequence. The score of a set is the mean. Not
+rouge_score's or torchmetrics' ROUGE-L, which weigh P and R equally and have other tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eval.metric import Evidence, Measured, Summary, items_of
+from eval.text.captions import CaptionMetric, Tokens
+from eval.text.ngrams import common_subsequence
+
+_WEIGHT = 1.2**2
+
+
+class Metric(CaptionMetric):
+    """ROUGE-L."""
+
+    name = "rouge_l"
+    uses = ()
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    blind = "paraphrase and synonyms; what no reference says; words in another order count as missing"
+    wants = ""
+    version = 1
+
+    def count(self, tokens: Tokens) -> Evidence:
+        # A text without tokens counts as one empty word, as in pycocoevalcap: two empty texts agree.
+        words = tokens.caption.split(" ")
+        references = [reference.split(" ") for reference in tokens.references]
+        common = common_subsequence(words, references)
+        precision = max(common) / len(words)
+        recall = max(length / len(reference) for length, reference in zip(common, references, strict=True))
+        if not precision or not recall:
+            return {"value": 0.0}
+        return {"value": (1 + _WEIGHT) * precision * recall / (recall + _WEIGHT * precision)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        settled, told = self.settle(rows)
+        rows = [Measured(id=row.id, cluster=row.cluster, evidence=own) for row, own in zip(rows, settled, strict=True)]
+        figures = {"rouge_l": self.mean(rows)}
+        return Summary(headline="rouge_l", figures=figures, items=items_of(rows), **told.as_arguments())

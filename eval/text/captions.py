@@ -1,0 +1,103 @@
+"""What the caption metrics have in common: tokens of a sample, and text that only the Java tokenizer reads exactly.
+
+In: samples with a caption and references. Out: their tokens, as pycocoevalcap makes them, and sentences about who made
+them. A text of the class of `eval.text.ptb` is tokenised at once; of any other the evidence keeps the words themselves,
+and when the set is summed up all those go to the Java program in one call, or, where there is no Java, to our rules with
+a note and another fingerprint. So evidence is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from eval.metric import BaseMetric, Evidence, Measured
+from eval.sample import Sample
+from eval.text.java import TOKENIZER, java_missing, java_tokenize, jar_hash, need_java
+from eval.text.ptb import flatten, read
+
+EXACT = "PTB tokens of Stanford CoreNLP 3.4.1, punctuation removed as in pycocoevalcap"
+_by_java: dict[str, str] = {}  # what Java said in this process; the metrics of one pass ask for the same texts
+_MOST_KEPT = 100_000
+
+
+class Tokens(NamedTuple):
+    """Tokens of a caption and of its references, each joined by single spaces."""
+
+    caption: str
+    references: tuple[str, ...]
+
+
+class Told(NamedTuple):
+    """What a metric says about its tokens: `notes`, `counts`, and the part of the fingerprint."""
+
+    notes: tuple[str, ...]
+    counts: dict[str, int]
+    fingerprint: dict[str, str]
+
+    def as_arguments(self, *notes: str) -> dict[str, Any]:
+        """Arguments of a `Summary`; `notes` come first."""
+        return {"notes": (*notes, *self.notes), "counts": self.counts, "fingerprint": self.fingerprint}
+
+
+class CaptionMetric(BaseMetric):
+    """A metric of tokens; a subclass gives `count` and works on what `settle` returns."""
+
+    level = "text"
+    needs = ("caption", "references")
+    sees = "words and their order, as a caption shares them with its references"
+    modules = ("eval.text.ptb", "eval.text.captions", "eval.text.ngrams")
+
+    @abstractmethod
+    def count(self, tokens: Tokens) -> Evidence:
+        """The evidence of one sample from its tokens."""
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`count` of the tokens; the bare texts where the tokens are not surely those of Java."""
+        texts = (sample.require("caption"), *sample.require("references"))
+        found = sample.shared("ptb tokens", lambda: [read(text) for text in texts])
+        if all(exact for _, exact in found):
+            caption, *references = (tokens for tokens, _ in found)
+            return {"texts": len(texts)} | self.count(Tokens(caption, tuple(references)))
+        return {"texts": len(texts), "unread": [flatten(text) for text in texts]}
+
+    def settle(self, rows: Sequence[Measured]) -> tuple[list[Evidence], Told]:
+        """The evidence of every row, those with unread texts now counted, and what is to be said about it."""
+        outside = sorted({text for row in rows for text in row.evidence.get("unread", ()) if not read(text)[1]})
+        by_java = bool(outside) and not java_missing()
+        known = dict(zip(outside, _ask_java(outside), strict=True)) if by_java else {}
+        settled, num_outside = [], 0
+        for row in rows:
+            evidence = row.evidence
+            if "unread" in evidence:
+                num_outside += sum(not read(text)[1] for text in evidence["unread"])
+                caption, *references = (known[text] if text in known else read(text)[0] for text in evidence["unread"])
+                evidence = {"texts": evidence["texts"]} | self.count(Tokens(caption, tuple(references)))
+            settled.append(evidence)
+        num_texts = sum(evidence["texts"] for evidence in settled)
+        return settled, _told(num_texts, num_outside, by_java)
+
+
+def _ask_java(texts: list[str]) -> list[str]:
+    missing = [text for text in texts if text not in _by_java]
+    if missing:
+        if len(_by_java) + len(missing) > _MOST_KEPT:
+            _by_java.clear()
+            missing = texts
+        _by_java.update(zip(missing, java_tokenize(missing), strict=True))
+    return [_by_java[text] for text in texts]
+
+
+def _told(num_texts: int, num_outside: int, by_java: bool) -> Told:
+    counts = {"texts": num_texts, "texts_outside_our_class": num_outside}
+    note = f"tokens: {num_texts - num_outside} of {num_texts} texts by our PTB tokenizer, exact for their class"
+    if not num_outside:
+        return Told((f"{note}.",), counts, {"tokenizer": EXACT})
+    if by_java:
+        note += (
+            f"; {num_outside} by the Java tokenizer ({TOKENIZER.rsplit('/')[-1]}, {jar_hash(need_java(TOKENIZER))})."
+        )
+        return Told((note,), counts, {"tokenizer": EXACT})
+    note += f"; {num_outside} outside that class also by ours, since {java_missing()} is missing: these may differ."
+    return Told((note,), counts, {"tokenizer": f"{EXACT}; {num_outside} texts by rules that are not exact for them"})
