@@ -77,7 +77,9 @@ class Extractor(BaseExtractor):
 
     def _encode(self, text: str) -> dict[str, Tensor]:
         options = {"padding": "max_length", "max_length": self._context, "truncation": True, "return_tensors": "pt"}
-        return {name: ids.to(self.device) for name, ids in self._tokenizer([text], **options).items()}
+        encoded = self._tokenizer([text], **options)
+        # SigLIP was trained with its padding in sight; of CLIP no token sees what comes after it.
+        return {"input_ids": encoded["input_ids"].to(self.device)}
 
     def _embed_text(self, text: str) -> Tensor:
         return self._model.get_text_features(**self._encode(text)).pooler_output[0]  # (D,)

@@ -36,14 +36,14 @@ def model_folder(where: str, family: str) -> Path:
     hint = f"where there is internet: hf download {where}; then name its folder or its id"
     if where.count("/") > 1 or where.startswith((".", "~", "/")):
         raise MissingDependencyError(f"{family}: there is no folder {where}", code="MODEL")
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-    problems = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
+    # The HTTP library's own errors are bases of the hub's, whichever library it is.
+    problems = (*HfHubHTTPError.__bases__, EntryNotFoundError, OSError, ValueError)
     try:
         return Path(snapshot_download(where, allow_patterns=_FILES))
-    except (*problems, httpx.HTTPError) as error:
+    except problems as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MissingDependencyError(f"{family}: cannot get {where}: {reason}", code="MODEL", hint=hint) from error
 

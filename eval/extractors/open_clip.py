@@ -45,10 +45,9 @@ class Extractor(BaseExtractor):
         model_name, tag = self._named()
         try:
             self._weights = self._weights_file(model_name, tag)
-            forced = self._decide_quick_gelu(model_name, tag)
             self._model: Any = open_clip.create_model(
-                model_name, tag or None, device=self.device, precision="fp32", force_quick_gelu=forced,
-                require_pretrained=True,
+                model_name, tag or None, device=self.device, precision="fp32", require_pretrained=True,
+                force_quick_gelu=self._lacks_quick_gelu(model_name, tag),
             )  # fmt: skip
             self._model.eval()
             self._tokenizer: Any = open_clip.get_tokenizer(model_name)
@@ -97,15 +96,12 @@ class Extractor(BaseExtractor):
         config = open_clip.get_pretrained_cfg(model_name, tag)
         return Path(open_clip.download_pretrained(config) if config else tag)
 
-    def _decide_quick_gelu(self, model_name: str, tag: str) -> bool:
-        """Whether the tag's weights want an activation that the model's configuration lacks."""
+    def _lacks_quick_gelu(self, model_name: str, tag: str) -> bool:
+        """Whether the tag's weights want an activation that the model's configuration has not."""
         import open_clip
 
-        wants = bool(tag) and (open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu")
-        has = (open_clip.get_model_config(model_name) or {}).get("quick_gelu", False)
-        if tag and has and wants is False:
-            self.warnings += (f"{self.name}: QuickGELU is used with weights that were trained without it",)
-        return bool(wants and not has)
+        wants = bool(tag) and bool((open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu"))
+        return wants and not (open_clip.get_model_config(model_name) or {}).get("quick_gelu", False)
 
     def _without_pooling(self) -> Any:
         """The model with a text half that gives all its tokens, sharing all weights; None where it cannot."""

@@ -6,6 +6,7 @@ and its sha256 is checked where the name states it: `i3d:detectors/i3d_torchscri
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ def load_script(where: str, family: str, device: str, hint: str) -> tuple[Any, s
         raise MissingDependencyError(f"{family}: there is no file {path}", code="MODEL", hint=hint)
     digest = file_sha256(path, expected)
     try:
-        module = torch.jit.load(path, map_location=device).eval()
+        with warnings.catch_warnings():  # torch.jit is frozen, not gone; the field's detectors come in no other form
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(path, map_location=device).eval()
     except (RuntimeError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MissingDependencyError(f"{path} is no TorchScript: {reason}", code="MODEL", hint=hint) from error

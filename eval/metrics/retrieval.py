@@ -89,10 +89,11 @@ def ranks(
     number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     own = np.array([number[text] for text in texts])  # (n,)
     _, kept = np.unique(own, return_index=True)  # (m,), the first clip of each text
+    gallery = words[kept]  # (m, D)
     clip_places, text_places = np.empty(len(texts)), np.empty(len(texts))
     for clip in range(len(texts)):
         clip_places[clip] = _place(clips @ words[clip], clip, own != own[clip])  # among n clips
-        text_places[clip] = _place(words[kept] @ clips[clip], own[clip], np.arange(len(kept)) != own[clip])
+        text_places[clip] = _place(gallery @ clips[clip], own[clip], np.arange(len(kept)) != own[clip])
     of_text = np.bincount(own)[own]  # (n,), clips that share this clip's text
     return (clip_places, len(texts) - of_text + 1), (text_places, np.full(len(texts), len(kept)))
 

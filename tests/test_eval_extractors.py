@@ -1,0 +1,447 @@
+"""The families of extractors, each against the library whose models it loads, on tiny models made here."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from eval.extractors.pixels import crop_start, resize_pil, resize_tensor, shortest_to, tensor_square, to_floats
+from eval.features import file_sha256, open_extractor
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.model.tiny import tiny_tokenizer
+from v2t.video.frames import Frames
+
+SIZES = ((45, 61), (61, 45), (32, 32))
+
+
+def frames_of(num: int, size: tuple[int, int] = (45, 61), seed: int = 0) -> np.ndarray:
+    """Smooth pictures with some noise: a filter's faults show on edges as well as in flat parts."""
+    draw = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[0], : size[1]]
+    waves = 128 + 100 * np.sin((x[None] + 7 * draw.random((num, 1, 1))) / 5 + y[None] / 9)
+    return np.clip(waves[..., None] + draw.normal(0, 20, (num, *size, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_resizing_is_that_of_torchvision(size):
+    from torchvision.transforms import functional as tv
+
+    pixels = frames_of(2, size)
+    assert shortest_to(size, 20) == tuple(tv.resize(to_floats(pixels, "cpu"), 20).shape[2:])
+    assert [crop_start(n, 20) for n in (21, 23, 25)] == [round((n - 20) / 2) for n in (21, 23, 25)] == [0, 2, 2]
+    ours = resize_tensor(to_floats(pixels, "cpu"), shortest_to(size, 20))
+    theirs = tv.resize(to_floats(pixels, "cpu"), 20, tv.InterpolationMode.BICUBIC, antialias=False)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert (ours > 255).any() or (ours < 0).any(), "VBench's bicubic overshoots; a clamp would hide it"
+    whole = tv.center_crop(theirs, [20, 20]) / 255
+    torch.testing.assert_close(tensor_square(pixels, 20, "cpu"), whole, rtol=0, atol=0)
+    assert resize_pil(pixels, (20, 31)).dtype == np.uint8
+
+
+# open_clip
+
+
+@pytest.fixture(scope="module")
+def dual(tmp_path_factory):
+    """`make(quick_gelu, resize_mode, name)`: a folder with a tiny model of open_clip, 77 tokens cut to 12."""
+    open_clip = pytest.importorskip("open_clip")
+    from safetensors.torch import save_file
+
+    root = tmp_path_factory.mktemp("dual")
+
+    def make(quick_gelu=False, resize_mode="shortest", name="tiny"):
+        folder = root / f"{name}-{quick_gelu}-{resize_mode}"
+        if not folder.exists():
+            folder.mkdir()
+            vision = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16}
+            text = {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
+            model = {"embed_dim": 16, "quick_gelu": quick_gelu, "vision_cfg": vision, "text_cfg": text}
+            preprocess = {"interpolation": "bicubic", "resize_mode": resize_mode}
+            torch.manual_seed(0)
+            state = open_clip.CLIP(**model).state_dict()
+            state = {key: (value * 3).half().contiguous() for key, value in state.items()}
+            save_file(state, folder / "open_clip_model.safetensors")
+            about = {"model_cfg": model, "preprocess_cfg": preprocess}
+            (folder / "open_clip_config.json").write_text(json.dumps(about))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("resize_mode", ["shortest", "squash"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_open_clip_is_its_own_preprocessing_and_model(dual, resize_mode, quick):
+    import open_clip
+    from PIL import Image
+
+    name = f"local-dir:{dual(quick, resize_mode)}"
+    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    ids = open_clip.get_tokenizer(name)(["a red cat", "two dogs"])
+    ours = open_extractor(f"open_clip:{name}", device="cpu")
+    assert next(ours._model.parameters()).dtype == torch.float32
+    for size in SIZES:
+        pixels = frames_of(5, size)
+        with torch.no_grad():
+            images = torch.stack([preprocess(Image.fromarray(frame)) for frame in pixels])
+            frames, texts = model.eval().encode_image(images), model.encode_text(ids)
+        np.testing.assert_allclose(ours.embed_frames(pixels), frames.numpy(), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(ours.embed_texts(["a red cat", "two dogs"]), texts.numpy(), rtol=0, atol=1e-6)
+    told = ours.fingerprint()
+    assert told["quick_gelu"] == str(quick).lower() and told["dtype"] == "float32"
+    assert told["weights"] == file_sha256(dual(quick, resize_mode) / "open_clip_model.safetensors")
+
+
+def test_quick_gelu_moves_the_features_and_openai_weights_without_it_are_warned_of(dual):
+    pixels = frames_of(2)
+    plain, quick = (open_extractor(f"open_clip:local-dir:{dual(q)}", device="cpu") for q in (False, True))
+    assert np.abs(plain.embed_frames(pixels) - quick.embed_frames(pixels)).max() > 1e-3
+    assert plain.fingerprint() != quick.fingerprint() and plain.warnings == quick.warnings == ()
+    again = open_extractor(f"open_clip:local-dir:{dual(False, name='openai-export')}", device="cpu")
+    assert "QuickGELU" in again.warnings[0]
+
+
+def test_a_tag_of_openai_gets_quick_gelu_whatever_the_configuration_says():
+    from eval.extractors.open_clip import Extractor
+
+    bare = Extractor.__new__(Extractor)
+    found = [bare._lacks_quick_gelu(f"ViT-B-32{end}", tag) for end in ("", "-quickgelu") for tag in ("openai", "")]
+    assert found == [True, False, False, False] and not bare._lacks_quick_gelu("ViT-B-32", "laion2b_s34b_b79k")
+
+
+def test_vbench_preprocessing_is_another_and_says_so(dual):
+    name = f"open_clip:local-dir:{dual()}"
+    pil, vbench = (open_extractor(name, device="cpu", preprocess=way) for way in ("pil", "vbench"))
+    pixels = frames_of(2)
+    with torch.no_grad():
+        values = (tensor_square(pixels, 32, "cpu") - torch.tensor(pil._settings["mean"]).view(3, 1, 1)) / torch.tensor(
+            pil._settings["std"]
+        ).view(3, 1, 1)
+        expected = pil._model.encode_image(values).numpy()
+    np.testing.assert_allclose(vbench.embed_frames(pixels), expected, rtol=0, atol=1e-6)
+    assert np.abs(pil.embed_frames(pixels) - expected).max() > 1e-4
+    assert pil.fingerprint()["preprocess"] != vbench.fingerprint()["preprocess"]
+    with pytest.raises(UsageError, match="pil or vbench"):
+        open_extractor(name, preprocess="crop")
+
+
+def test_tokens_of_open_clip_end_in_the_feature_of_the_text(dual):
+    ours = open_extractor(f"open_clip:local-dir:{dual()}", device="cpu")
+    numbers, tokens = ours.embed_tokens("a red cat")
+    assert numbers[0] == 49406 and numbers[-1] == 49407 == ours.end_token and len(numbers) == len(tokens) == 5
+    np.testing.assert_allclose(tokens[-1], ours.embed_texts(["a red cat"])[0], rtol=0, atol=1e-6)
+    assert ours.truncated(["a " * 10, "a " * 11]) == [False, True]  # ten words and two marks fill twelve
+    long = ours.embed_tokens("a " * 11)
+    assert len(long[0]) == 12 and long[0][-1] == 49407
+
+
+def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_it(dual, monkeypatch, tmp_path):
+    from eval import features
+    from eval.extractors import starter
+
+    monkeypatch.setattr(features, "_OPEN", {})
+    monkeypatch.setattr(starter.Extractor, "folder", tmp_path / "dual")
+    with pytest.raises(MissingDependencyError, match="v2t train configs/starter/contrastive.yaml"):
+        open_extractor("starter", device="cpu")
+    monkeypatch.setattr(starter.Extractor, "folder", dual())
+    ours = open_extractor("starter", device="cpu")
+    direct = open_extractor(f"open_clip:local-dir:{dual()}", device="cpu")
+    assert np.array_equal(ours.embed_frames(frames_of(2)), direct.embed_frames(frames_of(2)))
+    assert ours.fingerprint()["model"] == "starter"
+
+
+@pytest.mark.parametrize("name", ["open_clip:ViT-B-32", "open_clip:", "open_clip:/openai"])
+def test_open_clip_wants_model_and_tag(name):
+    with pytest.raises(UsageError, match="MODEL/PRETRAINED"):
+        open_extractor(name, device="cpu")
+
+
+def test_open_clip_without_its_model_is_a_missing_dependency(tmp_path):
+    for name in (f"local-dir:{tmp_path}", f"ViT-B-32/{tmp_path}/no.safetensors", "no-such-model/openai"):
+        with pytest.raises(MissingDependencyError):
+            open_extractor(f"open_clip:{name}", device="cpu")
+
+
+# transformers
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    """A tiny CLIP with its processor, as `save_pretrained` writes it."""
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    folder = tmp_path_factory.mktemp("clip")
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    half = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**half, "vocab_size": len(words), "max_position_embeddings": 12, "eos_token_id": 53, "bos_token_id": 52}
+    torch.manual_seed(0)
+    model = CLIPModel(
+        CLIPConfig(
+            text_config=text, vision_config={**half, "image_size": 32, "patch_size": 8}, projection_dim=16,
+            initializer_factor=10.0,
+        )
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=12).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def test_clip_is_transformers_processor_and_model(clip_folder):
+    from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    processor = CLIPProcessor(
+        image_processor=CLIPImageProcessorPil.from_pretrained(clip_folder),
+        tokenizer=CLIPTokenizer.from_pretrained(clip_folder),
+    )
+    model = CLIPModel.from_pretrained(clip_folder).eval()
+    ours = open_extractor(f"clip:{clip_folder}", device="cpu")
+    texts = ["a cat", "two dogs"]
+    for size in SIZES:
+        pixels = frames_of(3, size)
+        given = processor(text=texts, images=list(pixels), padding=True, return_tensors="pt")
+        with torch.no_grad():
+            out = model(**given)
+            frames = model.get_image_features(pixel_values=given["pixel_values"]).pooler_output.numpy()
+        np.testing.assert_allclose(ours.embed_frames(pixels), frames, rtol=1e-6, atol=2e-6)
+        found = ours.embed_texts(texts)
+        unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+        np.testing.assert_allclose(unit, out.text_embeds.numpy(), rtol=0, atol=1e-6)
+    numbers, tokens = ours.embed_tokens("a cat")
+    assert numbers[-1] == ours.end_token and len(numbers) == 6
+    np.testing.assert_allclose(tokens[-1], ours.embed_texts(["a cat"])[0], rtol=1e-6, atol=2e-6)
+    assert ours.truncated(["cat", "a long text of words"]) == [False, True]
+    assert ours.fingerprint()["quick_gelu"] == "true"  # what CLIPConfig has where nothing is said
+
+
+def test_siglip_is_squashed_and_padded_to_its_length(tmp_path):
+    from transformers import SiglipConfig, SiglipModel
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    half = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**half, "vocab_size": 300, "max_position_embeddings": 16, "projection_size": 32, "pad_token_id": 0}
+    torch.manual_seed(0)
+    config = SiglipConfig(text_config=text, vision_config={**half, "image_size": 32, "patch_size": 8})
+    model = SiglipModel(config).eval()
+    processor = SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    for part in (model, processor, tiny_tokenizer()):
+        part.save_pretrained(tmp_path)
+    ours = open_extractor(f"clip:{tmp_path}", device="cpu")
+    pixels = frames_of(2)
+    ids = tiny_tokenizer()(["cat"], padding="max_length", max_length=16, return_tensors="pt").input_ids
+    with torch.no_grad():
+        images = model.get_image_features(processor(list(pixels), return_tensors="pt")["pixel_values"]).pooler_output
+        texts = model.get_text_features(ids).pooler_output
+    np.testing.assert_allclose(ours.embed_frames(pixels), images.numpy(), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(ours.embed_texts(["cat"]), texts.numpy(), rtol=0, atol=2e-6)
+    assert not ours.has_tokens
+    with pytest.raises(TypeError, match="tokens"):
+        ours.embed_tokens("cat")
+
+
+def test_dino_takes_the_class_token_of_uncropped_frames(tmp_path):
+    from torchvision.transforms import functional as tv
+    from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
+
+    half = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 16, "image_size": 64}
+    torch.manual_seed(0)
+    models = {
+        "dino": ViTModel(ViTConfig(**half, intermediate_size=48), add_pooling_layer=False),
+        "dinov2": Dinov2Model(Dinov2Config(**half)),
+    }
+    pixels = frames_of(2, (45, 90))
+    values = tv.resize(torch.from_numpy(pixels).permute(0, 3, 1, 2).float(), 224, antialias=False) / 255
+    values = tv.normalize(values, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert values.shape[2:] == (224, 448)
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        ours = open_extractor(f"dino:{tmp_path / name}", device="cpu")
+        extra = {"interpolate_pos_encoding": True} if name == "dino" else {}
+        with torch.no_grad():
+            expected = model.eval()(values, **extra).last_hidden_state[:, 0].numpy()
+        np.testing.assert_allclose(ours.embed_frames(pixels), expected, rtol=0, atol=1e-5)
+        assert "vbench 224" in ours.fingerprint()["preprocess"] and not ours.has_text
+        with pytest.raises(TypeError, match="texts"):
+            ours.embed_texts(["a cat"])
+
+
+def test_videomae_takes_what_stands_before_the_classifier(tmp_path):
+    from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
+
+    config = VideoMAEConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, image_size=32, patch_size=8,
+        num_frames=4, num_labels=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    whole = VideoMAEForVideoClassification(config).eval()
+    torch.nn.init.normal_(whole.fc_norm.weight)
+    whole.save_pretrained(tmp_path / "whole")
+    VideoMAEModel(config).save_pretrained(tmp_path / "bare")
+    clip = Frames.from_pixels(frames_of(7, (32, 32)), fps=8)
+    ours = open_extractor(f"videomae:{tmp_path / 'whole'}", device="cpu")
+    found = ours.embed_clip(clip)
+    mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+    picked = torch.from_numpy(clip.pixels[[0, 2, 4, 6]]).float()
+    values = ((picked / 255 - mean) / std).permute(0, 3, 1, 2)[None]
+    with torch.no_grad():
+        logits = whole(values).logits[0].numpy()
+    np.testing.assert_allclose(whole.classifier(torch.from_numpy(found)).detach().numpy(), logits, atol=1e-5)
+    assert ours.fingerprint()["pooling"] == "mean of tokens and fc_norm" and found.shape == (32,)
+    other = open_extractor(f"videomae:{tmp_path / 'whole'}", device="cpu", preprocess="cd-fvd")
+    plain = (picked / 255).permute(0, 3, 1, 2)[None]
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            whole.classifier(torch.from_numpy(other.embed_clip(clip))).numpy(),
+            whole(plain).logits[0].numpy(),
+            atol=1e-5,
+        )
+    bare = open_extractor(f"videomae:{tmp_path / 'bare'}", device="cpu")
+    assert bare.embed_clip(clip).shape == (32,) and bare.fingerprint()["pooling"] == "mean of tokens"
+
+
+def test_vjepa_takes_the_probes_pooler(tmp_path):
+    from transformers import VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
+
+    config = VJEPA2Config(
+        patch_size=8, crop_size=32, frames_per_clip=4, hidden_size=32, num_attention_heads=2, num_hidden_layers=1,
+        num_pooler_layers=1, pred_hidden_size=16, pred_num_attention_heads=2, pred_num_hidden_layers=1, num_labels=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    whole = VJEPA2ForVideoClassification(config).eval()
+    whole.save_pretrained(tmp_path / "whole")
+    VJEPA2Model(config).save_pretrained(tmp_path / "bare")
+    clip = Frames.from_pixels(frames_of(6, (36, 36)), fps=8)  # 36 is int(32 * 256 / 224): nothing to resize
+    ours = open_extractor(f"vjepa:{tmp_path / 'whole'}", device="cpu")
+    mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+    picked = torch.from_numpy(clip.pixels[[0, 2, 3, 5], 2:34, 2:34]).float()
+    with torch.no_grad():
+        logits = whole(((picked / 255 - mean) / std).permute(0, 3, 1, 2)[None]).logits[0]
+        found = whole.classifier(torch.from_numpy(ours.embed_clip(clip)))
+    torch.testing.assert_close(found, logits, rtol=0, atol=1e-5)
+    assert ours.fingerprint()["pooling"] == "attentive pooler"
+    assert open_extractor(f"vjepa:{tmp_path / 'bare'}", device="cpu").embed_clip(clip).shape == (32,)
+
+
+def test_a_model_of_another_kind_or_without_safetensors_is_refused(clip_folder, tmp_path):
+    for family in ("dino", "videomae", "vjepa"):
+        with pytest.raises(MissingDependencyError, match="clip"):
+            open_extractor(f"{family}:{clip_folder}", device="cpu")
+    for path in clip_folder.iterdir():
+        if path.suffix != ".safetensors":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"would run code")
+    with pytest.raises(MissingDependencyError, match="cannot load"):
+        open_extractor(f"clip:{tmp_path}", device="cpu")
+    with pytest.raises(MissingDependencyError, match="hf download some/where"):
+        open_extractor("clip:some/where", device="cpu")
+    with pytest.raises(MissingDependencyError, match="no folder"):
+        open_extractor("clip:./nowhere", device="cpu")
+    with pytest.raises(UsageError, match="after the colon"):
+        open_extractor("clip:", device="cpu")
+
+
+def test_weights_that_are_missing_from_a_file_are_never_made_up(clip_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    for path in clip_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    state = load_file(tmp_path / "model.safetensors")
+    del state["text_projection.weight"]
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(MissingDependencyError, match="text_projection"):
+        open_extractor(f"clip:{tmp_path}", device="cpu")
+
+
+# TorchScript
+
+
+class ToyI3D(torch.nn.Module):
+    """The forward of StyleGAN-V's file: its resize and scale inside, logits or probabilities."""
+
+    def forward(
+        self, x: torch.Tensor, rescale: bool = True, resize: bool = True, return_features: bool = True
+    ) -> torch.Tensor:
+        b, c, t, h, w = x.shape
+        flat = x.transpose(1, 2).reshape(b * t, c, h, w)
+        if resize:
+            flat = torch.nn.functional.interpolate(flat, size=(224, 224), mode="bilinear", align_corners=False)
+        if rescale:
+            flat = flat * 2 / 255 - 1
+        if flat.shape[2] != 224 or flat.shape[3] != 224:
+            raise ValueError("I3D takes 224 x 224")
+        logits = flat.reshape(b, t, c, 14, -1).mean(4).mean(1).reshape(b, c * 14)
+        return logits if return_features else logits.softmax(-1)
+
+
+class ToyInception(torch.nn.Module):
+    """The forward of StyleGAN2's file."""
+
+    def forward(
+        self, img: torch.Tensor, return_features: bool = False, use_fp16: bool = False, no_output_bias: bool = False
+    ) -> torch.Tensor:
+        features = img.mean((2, 3)) / 255
+        if return_features:
+            return features
+        return (features if no_output_bias else features + torch.arange(3)).softmax(-1)
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scripts")
+    torch.jit.script(ToyI3D()).save(str(folder / "i3d.pt"))
+    torch.jit.script(ToyInception()).save(str(folder / "inception.pt"))
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_i3d_has_two_preprocessings_that_differ_and_wants_ten_frames(scripts):
+    from torchvision.transforms import functional as tv
+
+    pixels = frames_of(12, (40, 64))
+    clip = Frames.from_pixels(pixels, fps=8)
+    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    squashed = tv.resize(values, [224, 224], antialias=False) / 127.5 - 1
+    cropped = tv.resize(values / 255, [224, 359], antialias=False)[..., 67:291] * 2 - 1  # 358.4 raised, 67.5 cut
+    for way, expected in (("stylegan", squashed), ("crop", cropped)):
+        ours = open_extractor(f"i3d:{scripts / 'i3d.pt'}", device="cpu", preprocess=way)
+        logits = ToyI3D()(expected.transpose(0, 1)[None], rescale=False, resize=False)[0]
+        np.testing.assert_allclose(ours.embed_clip(clip), logits.numpy(), rtol=0, atol=1e-5)
+        assert ours.fingerprint()["preprocess"] == way
+        with pytest.raises(ItemError, match="10 frames") as caught:
+            ours.embed_clip(Frames.from_pixels(pixels[:9], fps=8))
+        assert caught.value.code == "TOO_SHORT"
+    assert (squashed - cropped).abs().max() > 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_inception_gives_features_and_probabilities_without_bias(scripts):
+    ours = open_extractor(f"inception:{scripts / 'inception.pt'}", device="cpu")
+    pixels = frames_of(3)
+    means = pixels.reshape(3, -1, 3).mean(1) / 255
+    np.testing.assert_allclose(ours.embed_frames(pixels), means, atol=1e-5)
+    raised = np.exp(means)
+    np.testing.assert_allclose(ours.class_probabilities(pixels), raised / raised.sum(1, keepdims=True), atol=1e-5)
+    assert ours.has_classes and not ours.has_text
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_torchscript_file_is_checked_against_its_hash(scripts, tmp_path):
+    path = scripts / "i3d.pt"
+    digest = file_sha256(path)
+    assert open_extractor(f"i3d:{path}#{digest[:16].upper()}", device="cpu").fingerprint()["weights"] == digest
+    with pytest.raises(MissingDependencyError, match="expected 00000000"):
+        open_extractor(f"i3d:{path}#00000000", device="cpu")
+    for wrong in (f"i3d:{path}#xyz", f"i3d:{path}#abc", "i3d:", "inception:"):
+        with pytest.raises(UsageError, match="sha256"):
+            open_extractor(wrong, device="cpu")
+    with pytest.raises(MissingDependencyError, match="stylegan-v"):
+        open_extractor(f"i3d:{tmp_path / 'absent.pt'}", device="cpu")
+    (tmp_path / "other.pt").write_bytes(b"no script")
+    with pytest.raises(MissingDependencyError, match="no TorchScript"):
+        open_extractor(f"i3d:{tmp_path / 'other.pt'}", device="cpu")
