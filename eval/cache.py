@@ -53,7 +53,7 @@ def encode(evidence: Evidence) -> bytes:
         TypeError: it holds what is neither a JSON value nor an array of numbers.
     """
     arrays: list[np.ndarray] = []
-    text = json.dumps(_plain(evidence, arrays, "evidence"), ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(_plain(evidence, arrays, "evidence"), separators=(",", ":")).encode("ascii")
     body = struct.pack("<I", len(text)) + text + b"".join(array.tobytes() for array in arrays)
     return struct.pack("<I", zlib.crc32(body)) + body
 

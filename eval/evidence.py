@@ -23,7 +23,7 @@ from eval.scores import Scored
 from eval.workers import measured_by
 from v2t.base.errors import ItemError
 from v2t.base.log import Progress, logger
-from v2t.caption.clip import problem_of
+from v2t.caption.clip import not_a_file, problem_of
 
 _ABOUT = "about/1"
 
@@ -135,7 +135,9 @@ class Gathering:
         if clip.path is None:
             raise ItemError("the clip is neither a file nor frames", code="NO_FRAMES")
         try:
-            if clip.path.is_file() and clip.path.stat().st_size == 0:
+            if clip.path.exists() and not clip.path.is_file():
+                raise not_a_file()
+            if clip.path.stat().st_size == 0:
                 raise ItemError("the file holds no bytes", code="EMPTY_FILE", hint="copy or download it again")
             return self.cache.file_sha256(clip.path)
         except OSError as error:

@@ -10,17 +10,17 @@ one clip.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.joining import Joined, stem_of
+from eval.joining import Joined
 from eval.questions import read_questions
 from eval.sample import Clip, Sample
 from eval.tables import Row, asked_of, names_of, prompt_of, read_rows, references_of, texts_of
+from eval.vbench.names import prompt_and_index
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.log import printable
 from v2t.base.manifest import clip_path, read_manifest
@@ -30,7 +30,6 @@ from v2t.styles.timed import segments
 MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
 NAMINGS = ("rows", "vbench")
 _ITS_OWN = ("id", "path", "start_s", "end_s")  # of a clip's row; the truth may call the clip otherwise
-_VBENCH = re.compile(r"(?P<prompt>.+)-\d+", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,20 +154,13 @@ def _expected(
         samples = _clips(clips)
         if names == "vbench":
             for sample in samples:
-                sample.prompt = sample.prompt or _vbench_prompt(sample.id)
+                sample.prompt = sample.prompt or prompt_and_index(str(sample.row.get("path") or sample.id))[0]
         return samples
     if truth is not None:
         return [Sample(id=row["id"], row=row) for row in read_manifest(truth)]
     rows = read_rows(references) if references is not None else captions or []
     ids = dict.fromkeys(named[0] for row in rows if (named := names_of(row)))
     return [Sample(id=id, row={"id": id}) for id in ids]
-
-
-def _vbench_prompt(name: str) -> str:
-    found = _VBENCH.fullmatch(stem_of(name, normalise=False))
-    if found is None:
-        raise UsageError(f"{printable(name)} is not called PROMPT-NUMBER", hint="give --prompts without --names vbench")
-    return found["prompt"]
 
 
 # --- what goes with clips

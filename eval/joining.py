@@ -94,12 +94,11 @@ class Joined:
                            printable(str(self.file)), examples(map(called, self.unmatched)))  # fmt: skip
 
 
-def stem_of(name: str, *, normalise: bool = True) -> str:
-    """The file name without folder and without the ending of a video."""
+def stem_of(name: str) -> str:
+    """The file name without folder and without the ending of a video, composed."""
     last = PurePosixPath(name.replace("\\", "/")).name
     stem, dot, ending = last.rpartition(".")
-    text = stem if f"{dot}{ending.lower()}" in VIDEO_SUFFIXES and stem else last
-    return unicodedata.normalize("NFC", text) if normalise else text
+    return unicodedata.normalize("NFC", stem if stem and f"{dot}{ending.lower()}" in VIDEO_SUFFIXES else last)
 
 
 def called(row: Row) -> str:

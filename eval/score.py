@@ -91,11 +91,12 @@ def score(
         workers = config.workers or _usual_workers(len(inputs.samples) + len(inputs.references))
         gathering.run(workers, stop, show_progress)
     results, broken = _computed(ready)
+    total, untold = _vbench_total(metrics, results)
     return Scores(
         sources=inputs.sources,
         clips=gathering.clips(),
-        results=results,
-        skipped=[*skipped, *missing, *broken],
+        results=[*results, *total],
+        skipped=[*skipped, *missing, *broken, *untold],
         counts={**inputs.counts, **gathering.counts},
         environment=_environment(),
     )
@@ -171,6 +172,25 @@ def _computed(metrics: Sequence[BaseMetric]) -> tuple[list[MetricResult], list[S
             logger.debug("%s", metric.title, exc_info=error)
             broken.append(Skipped(metric=metric.title, reason=failure.message, hint=failure.hint, code=failure.code))
     return results, broken
+
+
+def _vbench_total(
+    metrics: Sequence[BaseMetric], results: Sequence[MetricResult]
+) -> tuple[list[MetricResult], list[Skipped]]:
+    """VBench's totals where all its dimensions were asked for, or why there are none."""
+    from eval.vbench.total import QUALITY, SEMANTIC, vbench_total
+
+    dimensions = {metric.name: metric for metric in metrics if metric.name in {*QUALITY, *SEMANTIC}}
+    if len(dimensions) < len(QUALITY) + len(SEMANTIC):
+        return [], []
+    found = {result.name.partition("[")[0]: result for result in results}
+    modes = {getattr(metric.settings, "mode", "fixed") for metric in dimensions.values()}
+    try:
+        if len(modes) > 1:
+            raise UsageError("a total needs all dimensions in one mode", hint="mode=fixed or mode=compat for all")
+        return [vbench_total(found, modes.pop())], []
+    except UsageError as error:
+        return [], [Skipped(metric="vbench_total", reason=error.message, hint=error.hint, code="NO_DIMENSIONS")]
 
 
 def _usual_workers(num_clips: int) -> int:
