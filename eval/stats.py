@@ -21,9 +21,8 @@ import numpy as np
 from v2t.base.shares import Interval, normal_quantile, wilson
 
 __all__ = ["Interval", "PairedTest", "bootstrap", "bootstrap_sums", "clustered_se", "interval_of_sums",
-           "jackknife_interval",
-           "mean_interval", "mean_of_shares", "paired_t", "resampled_sums", "sign_flip", "student_interval", "weighted_shares",
-           "wilson"]  # fmt: skip
+           "jackknife_interval", "mean_interval", "mean_of_shares", "paired_t", "resampled_sums", "sign_flip",
+           "student_interval", "weighted_shares", "wilson"]  # fmt: skip
 FEW = 30  # clusters below which a bootstrap's interval is too narrow to be trusted
 NUM_RESAMPLES = 2000
 _AT_ONCE = 1 << 22  # draws held in memory at a time

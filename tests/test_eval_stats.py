@@ -12,6 +12,7 @@ from eval.stats import (
     bootstrap,
     bootstrap_sums,
     clustered_se,
+    interval_of_sums,
     jackknife_interval,
     mean_interval,
     mean_of_shares,
@@ -98,6 +99,23 @@ def test_the_jackknife_of_a_mean_is_students_interval() -> None:
     assert jackknife_interval(fmean(values), left_out) == pytest.approx(student_interval(values))
     with pytest.raises(ValueError, match="at least two"):
         jackknife_interval(0.5, [0.5])
+
+
+def test_the_interval_of_a_ratio_of_sums() -> None:
+    draw = np.random.default_rng(3)
+
+    def ratio(totals: np.ndarray) -> np.ndarray:
+        return totals[:, 0] / totals[:, 1]
+
+    few, many = np.ones((12, 2)), np.ones((200, 2))
+    few[:, 0], many[:, 0] = draw.random(12), draw.random(200)
+    assert interval_of_sums(few, ratio, range(12)) == pytest.approx(student_interval(list(few[:, 0])))
+    assert interval_of_sums(many, ratio, range(200)) == bootstrap_sums(many, ratio)
+    copies = np.repeat(few, 3, axis=0)
+    clusters = [number // 3 for number in range(36)]
+    assert interval_of_sums(copies, ratio, clusters) == pytest.approx(interval_of_sums(few, ratio, range(12)))
+    mean = few[:, 0].mean()
+    assert interval_of_sums(few, ratio, [0] * 12) == (pytest.approx(mean), pytest.approx(mean))
 
 
 def test_bootstrap() -> None:

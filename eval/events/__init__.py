@@ -1,0 +1,56 @@
+"""What happens in a text, event by event, and which events another text says too: one file for each way to judge.
+
+In: texts. Out: events as short sentences, and for each whether a text entails it, contradicts it, or is silent on it. A
+judge is named `world` (captions of the cartoon world, read by `v2t.world`), `openai:URL[#model]` (any compatible
+server), or by the folder or hub id of a language model of transformers.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Protocol
+
+VERDICTS = ("entailment", "neutral", "contradiction")
+
+
+class EventJudge(Protocol):
+    """A judge of events."""
+
+    def describe(self) -> dict[str, str]:
+        """What of a fingerprint the judge alone knows: its model with revision or hash."""
+
+    def events(self, text: str) -> list[str]:
+        """What happens in a text; empty when nothing does.
+
+        Raises:
+            ItemError: the judge cannot say: OUT_OF_DOMAIN, JUDGE_UNREADABLE, REFUSED and what its model raises.
+        """
+
+    def entails(self, events: list[str], text: str) -> list[str]:
+        """For each event one of `VERDICTS`.
+
+        Raises:
+            ItemError: as `events`.
+        """
+
+
+@lru_cache(maxsize=8)
+def open_judge(name: str) -> EventJudge:
+    """The judge of that name, loaded at its first use in this process.
+
+    Raises:
+        UsageError: an address that is none. MissingDependencyError: no such model or server.
+    """
+    if name == "world":
+        from eval.events.world import WorldJudge
+
+        return WorldJudge()
+    from eval.events.language import LanguageJudge
+
+    if name.startswith("openai:"):
+        from eval.events.served import Served
+
+        return LanguageJudge(Served(name))
+    from eval.events.causal import Causal
+
+    return LanguageJudge(Causal(name))
