@@ -34,9 +34,10 @@ _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Watched:
-    """A clip that was encoded: its visual tokens (S, Q, D_llm), and what `answer` would have warned of."""
+    """A clip that was encoded: what stands for it in a prompt, its visual tokens (S, Q, D_llm), and what `answer` would
+    have warned of."""
 
-    frames: Frames
+    text: str
     visual_tokens: Tensor
     warnings: tuple[str, ...] = ()
 
@@ -143,11 +144,13 @@ class Captioner:
         import torch
 
         inputs = self._inputs([asked("", frames)])
+        times, mask = (inputs[name].cpu().numpy() for name in ("frame_times_s", "frame_mask"))  # (S, F) each
         with torch.inference_mode():
             seen, (warning,) = self._seen(inputs, 1)
             names = ("vision_hidden_states", "frame_times_s", "frame_mask")
             tokens = self._model.get_video_features(**{name: seen[name] for name in names})  # (S, Q, D_llm)
-        return Watched(frames=frames, visual_tokens=tokens, warnings=(warning,) if warning else ())
+        text = self._processor.clip_text(times[mask.astype(bool)].tolist())
+        return Watched(text=text, visual_tokens=tokens, warnings=(warning,) if warning else ())
 
     def likelihoods(self, watched: Watched, question: str, answers: Sequence[str]) -> list[float]:
         """For each answer the log-probability that the reply to `question` begins with it, in nats: the sum over its
@@ -159,23 +162,27 @@ class Captioner:
         import torch
 
         tokenizer = self._processor.tokenizer
-        told = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+        told = [tuple(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
         if not told or not all(told):
             raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
-        prompt = self._inputs([asked(question, watched.frames)])["input_ids"][0]  # (L,)
-        longest = max(len(ids) for ids in told)
-        pad = tokenizer.pad_token_id
-        rows = [[*prompt.tolist(), *ids, *[pad] * (longest - len(ids))] for ids in told]  # (A, L + n)
-        mask = [[1] * (len(prompt) + len(ids)) + [0] * (longest - len(ids)) for ids in told]
+        chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
+        text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        prompt = tokenizer(text.replace(self._processor.video_token, watched.text, 1))["input_ids"]
+        # What stands before an answer's last token tells that token's probability, and answers share such beginnings.
+        begun = sorted({ids[:-1] for ids in told})
+        longest = max(map(len, begun))
+        rows = [[*prompt, *ids, *[tokenizer.pad_token_id] * (longest - len(ids))] for ids in begun]  # (A, L + n)
+        mask = [[1] * (len(prompt) + len(ids)) + [0] * (longest - len(ids)) for ids in begun]
         with torch.inference_mode():
             logits = self._model(
                 input_ids=torch.tensor(rows, device=self._model.device),
                 attention_mask=torch.tensor(mask, device=self._model.device),
-                visual_tokens=watched.visual_tokens.repeat(len(told), 1, 1),
+                visual_tokens=watched.visual_tokens.repeat(len(begun), 1, 1),
                 logits_to_keep=longest + 1,
-            ).logits  # (A, n + 1, vocabulary); the first tells the answer's first token
+            ).logits  # (A, n + 1, vocabulary), the first for the answer's first token
             logs = logits.float().log_softmax(-1).double()
-        return [sum(float(logs[i, j, token]) for j, token in enumerate(ids)) for i, ids in enumerate(told)]
+        row = {ids: number for number, ids in enumerate(begun)}
+        return [sum(float(logs[row[ids[:-1]], at, token]) for at, token in enumerate(ids)) for ids in told]
 
     def features(self, batch: Sequence[Frames]) -> np.ndarray:
         """Pooled vision features float32 (B, 2 D) of clips: what `domain.fit` and the warning go by."""
