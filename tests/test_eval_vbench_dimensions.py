@@ -205,6 +205,18 @@ def test_dynamic_degree_tells_motion_from_rest():
     assert "DIS" in " ".join(one.notes) and "RAFT" in " ".join(one.notes)
 
 
+def test_dynamic_degree_reads_speed_and_not_pixels_per_pair():
+    """Two pixels a frame: at 4 frames a second that is 1 in an eighth second, below the threshold of 1.125."""
+    import cv2
+
+    wide = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (48, 110, 3), np.uint8), (0, 0), 2)
+    wide = cv2.normalize(wide, None, 0, 255, cv2.NORM_MINMAX)
+    pixels = np.stack([wide[:, 2 * t : 2 * t + 64] for t in range(14)])
+    at_4, at_8 = Frames.from_pixels(pixels, 4), Frames.from_pixels(pixels, 8)
+    assert [value("dynamic_degree", each) for each in (at_4, at_8)] == [0.0, 1.0]
+    assert [value("dynamic_degree", each, mode="compat") for each in (at_4, at_8)] == [1.0, 1.0]
+
+
 def test_long_clips_are_cut_and_averaged():
     frames = clip(4, num=20)
     long = scored("temporal_flickering", frames, long=True)
