@@ -3,8 +3,8 @@
 In: a file of reference captions. Out: `Frequencies`, what CIDEr weighs n-grams with. A frozen corpus makes CIDEr of
 different sets comparable: else the weights come from the very captions that are scored. Forms of the file:
 `.jsonl` with `captions` or `references` (a manifest) or `caption` and `image_id` or `id`; `.json` as COCO writes it
-(`annotations` of `image_id` and `caption`), or a list of such rows, or an object of lists of captions by id; `.txt` with
-a clip a line, its captions apart by tabs.
+(`annotations` of `image_id` and `caption`), or a list of such rows, or an object of lists of captions by id; `.txt`
+with a clip a line, its captions apart by tabs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""pycocoevalcap's Java programs: where they are, and how they are run so that nothing of the machine decides the result.
+"""pycocoevalcap's Java programs: where they are, and how they run so that nothing of the machine decides the result.
 
 In: lines of text. Out: what the program says of each. Always a fixed locale (a German one makes METEOR print commas),
 UTF-8, an own folder for temporary files, and every program of one call in one process. The package itself is never
@@ -104,7 +104,9 @@ def run_java(arguments: Sequence[str], folder: Path, *, given: str | None = None
 @contextmanager
 def work_folder() -> Iterator[Path]:
     """A folder of our own, removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="cineloop-java-") as folder:
+    usual = tempfile.gettempdir()
+    place = "/tmp" if " " in usual and os.access("/tmp", os.W_OK) else usual  # METEOR stumbles on spaces
+    with tempfile.TemporaryDirectory(prefix="cineloop-java-", dir=place) as folder:
         yield Path(folder)
 
 

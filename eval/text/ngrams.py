@@ -1,8 +1,8 @@
 """Counting words in a row: what BLEU, ROUGE-L and CIDEr are made of.
 
-In: tokenised captions. Out: clipped n-gram matches, the length of the longest common subsequence, or the n-grams of many
-texts as numbers. The subsequence is found with one addition for each word of the other text, all its rows at once as the
-bits of an integer (Hyyro 2004, "Bit-parallel LCS-length computation revisited").
+In: tokenised captions. Out: clipped n-gram matches, the length of the longest common subsequence, or the n-grams of
+many texts as numbers. The subsequence is found with one addition for each word of the other text, all its rows at once
+as the bits of an integer (Hyyro 2004, "Bit-parallel LCS-length computation revisited").
 Letters: n length of an n-gram, E entries (an n-gram in a text), T texts.
 """
 

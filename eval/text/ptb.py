@@ -51,7 +51,7 @@ _HYPHENED = rf"{_PART}(?:-{_PART})*"  # 5th, 20-year-old
 _DOTTED = (
     r"[A-Za-z0-9][A-Za-z0-9.,]*(?:-(?:(?:[A-Za-z]\.){2,}|[dlo]'[A-Za-z0-9]{2,}|[A-Za-z0-9]+))+"  # U.S.-based, a.m.-p.m.
 )
-_CONTRACTED = rf"(?:s|m|d|ll|re|ve)(?![A-Za-z])"
+_CONTRACTED = r"(?:s|m|d|ll|re|ve)(?![A-Za-z])"
 _SIDE = r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}"
 _PATTERNS = [
     _WORD,
@@ -63,7 +63,7 @@ _PATTERNS = [
     r"[-+]?(?:[.,:]?[0-9]+)(?:[.,:][0-9]+)*",  # numbers, times
     r"[0-9]{1,4}[-\s][0-9]{1,4}/[0-9]{1,4}",  # 3 1/2
     rf"[a-z]\.(?!\s+(?-i:{_any(_FIRST)})(?:\s|$))",  # an initial
-    rf"(?:[a-z]\.){{2,}}|(?:[a-z]\.)+[a-z]",  # U.S., a.m
+    r"(?:[a-z]\.){2,}|(?:[a-z]\.)+[a-z]",  # U.S., a.m
     rf"{_any(_ABBREVIATIONS)}\.",
     rf"(?-i:{_any(_CAPITALS + _SMALL)}\.)",
     rf"{_any(_BEFORE_NUMBER)}\.(?=\s*[0-9])",

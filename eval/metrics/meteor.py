@@ -1,0 +1,108 @@
+"""METEOR 1.5 with the program that pycocoevalcap runs (`-l en -norm`).
+
+In: tokens of captions and references. Out: for each caption the program's statistics of its best alignment with one of
+the references, and from their sums over the set F (1 - 0.6 frag^0.2), F = P R / (0.85 P + 0.15 R), P and R of
+matches by word, stem, synonym and paraphrase weighed 1, 0.6, 0.8, 0.6, words of function a third of the others
+(Denkowski and Lavie 2014). frag is chunks per matched word; a caption that is matched whole in one chunk counts none.
+The score of a set is that of the sums, no mean of scores; the interval draws captions and recomputes it. The program
+starts once a set. Letters: n samples, R resamples.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eval.metric import Evidence, Figure, Measured, Summary
+from eval.stats import resampled_sums
+from eval.text.captions import CaptionMetric, Tokens
+from eval.text.java import jar_hash, need_java, run_java, work_folder
+from v2t.base.errors import MissingDependencyError
+
+_JAR = "meteor/meteor-1.5.jar"
+_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
+_KINDS = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
+_NUM_STATISTICS = 23
+
+
+class Metric(CaptionMetric):
+    """METEOR."""
+
+    name = "meteor"
+    uses = ()
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    blind = "what no reference says; meaning beyond English stems, synonyms and paraphrases"
+    wants = "a Java runtime and the package pycocoevalcap"
+    version = 1
+    modules = (*CaptionMetric.modules, "eval.text.java")
+
+    def prepare(self) -> None:
+        need_java(_JAR)
+
+    def describe(self) -> dict[str, str]:
+        return {"meteor": f"{Path(_JAR).name} sha256:{jar_hash(need_java(_JAR))}"}
+
+    def count(self, tokens: Tokens) -> Evidence:
+        return {"caption": tokens.caption, "references": list(tokens.references)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        settled, told = self.settle(rows)
+        found = statistics([Tokens(own["caption"], tuple(own["references"])) for own in settled])  # (n, 23)
+        value = float(meteor(found.sum(axis=0))[0])
+        drawn = meteor(resampled_sums(found, clusters=[row.cluster for row in rows]))
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        figure = Figure(value=value, low=float(min(low, value)), high=float(max(high, value)), n=len(rows))
+        items = [{"id": row.id, "value": float(own)} for row, own in zip(rows, meteor(found), strict=True)]
+        return Summary(headline="meteor", figures={"meteor": figure}, items=items, **told.as_arguments())
+
+
+def meteor(sums: np.ndarray) -> np.ndarray:
+    """METEOR, float (R,), of sums of `statistics`, float (R, 23)."""
+    sums = np.atleast_2d(sums)
+    matches = sums[:, 4:20].reshape(-1, 4, 4)  # (R, kind, [content, content, function, function] of caption, reference)
+    found = _KINDS @ (_DELTA * matches[:, :, :2] + (1 - _DELTA) * matches[:, :, 2:])  # (R, 2)
+    words = _DELTA * (sums[:, :2] - sums[:, 2:4]) + (1 - _DELTA) * sums[:, 2:4]  # (R, 2)
+    shares = np.divide(found, words, out=np.zeros_like(found), where=words > 0)
+    precision, recall = shares[:, 0], shares[:, 1]
+    below = _ALPHA * precision + (1 - _ALPHA) * recall
+    mean = np.divide(precision * recall, below, out=np.zeros_like(below), where=below > 0)
+    matched = (sums[:, 21] + sums[:, 22]) / 2
+    fragments = np.divide(sums[:, 20], matched, out=np.zeros_like(matched), where=matched > 0)
+    return mean * (1 - _GAMMA * fragments**_BETA)
+
+
+def statistics(samples: Sequence[Tokens]) -> np.ndarray:
+    """The program's statistics of each sample, float (n, 23); no chunk for a caption that is matched whole in one.
+
+    Raises:
+        MissingDependencyError: Java or the jar is missing, or the program did not answer line by line.
+    """
+    jar = need_java(_JAR)
+    given = "".join(
+        " ||| ".join(("SCORE", *map(_clean, sample.references), _clean(sample.caption))) + "\n" for sample in samples
+    )
+    with work_folder() as folder:
+        if re.search(r"[^\w./+-]", str(jar)):  # the program looks for its tables beside the jar, and stumbles on spaces
+            jar = _beside_tables(jar, folder)
+        said = run_java(["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"], folder, given=given)
+    lines = said.split("\n")[:-1]
+    if len(lines) != len(samples) or any(len(line.split()) != _NUM_STATISTICS for line in lines):
+        raise MissingDependencyError(f"METEOR gave {len(lines)} answers to {len(samples)} captions: {said[-200:]!r}")
+    found = np.array([line.split() for line in lines], dtype=np.float64)  # (n, 23)
+    whole = (found[:, 21] == found[:, 0]) & (found[:, 22] == found[:, 1]) & (found[:, 20] == 1)
+    found[whole, 20] = 0
+    return found
+
+
+def _beside_tables(jar: Path, folder: Path) -> Path:
+    (folder / "data").symlink_to(jar.parent / "data", target_is_directory=True)
+    return Path(shutil.copy(jar, folder / jar.name))
+
+
+def _clean(tokens: str) -> str:
+    return tokens.replace("|||", "").replace("  ", " ")

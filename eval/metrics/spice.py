@@ -1,0 +1,113 @@
+"""SPICE with the program that pycocoevalcap runs.
+
+In: tokens of captions and references. Out: for each clip the F1 of the tuples (objects, attributes, relations) of the
+scene graphs that Stanford CoreNLP 3.6.0 parses from them, synonyms of WordNet counted as equal (Anderson et al. 2016);
+the score of a set is the mean. Since Java 16 the program wants two packages opened that it reads by reflection.
+CoreNLP's models (385 MB) are never fetched from here. A clip for which the program finds no number is left out and
+counted, where pycocoevalcap's mean becomes NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.metric import Evidence, Measured, Summary
+from eval.text.captions import CaptionMetric, Tokens
+from eval.text.java import jar_hash, need_java, run_java, work_folder
+from v2t.base.errors import MissingDependencyError
+
+_JAR = "spice/spice-1.0.jar"
+_MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+_OPENED = ("java.lang", "java.math")
+_FETCH = 'python -c "from pycocoevalcap.spice.get_stanford_models import get_stanford_models as get; get()"'
+_PARTS = ("Object", "Attribute", "Relation")
+
+
+class Metric(CaptionMetric):
+    """SPICE."""
+
+    name = "spice"
+    uses = ()
+    higher_is_better = True
+    value_range = (0.0, 1.0)
+    sees = "objects, attributes and relations that a caption and its references name"
+    blind = "grammar and fluency; what the parser does not see; order of events"
+    wants = f"a Java runtime, the package pycocoevalcap, and CoreNLP's models (385 MB): {_FETCH}"
+    version = 1
+    modules = (*CaptionMetric.modules, "eval.text.java")
+
+    def prepare(self) -> None:
+        _program()
+
+    def describe(self) -> dict[str, str]:
+        jar = _program()
+        return {
+            "spice": f"{jar.name} sha256:{jar_hash(jar)}",
+            "models": f"{_MODELS[1]} sha256:{jar_hash(jar.parent / 'lib' / _MODELS[1])}",
+        }
+
+    def count(self, tokens: Tokens) -> Evidence:
+        return {"caption": tokens.caption, "references": list(tokens.references)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        settled, told = self.settle(rows)
+        found = scores([Tokens(own["caption"], tuple(own["references"])) for own in settled])
+        kept = [
+            Measured(id=row.id, cluster=row.cluster, evidence={"value": own["All"], "parts": own})
+            for row, own in zip(rows, found, strict=True)
+            if math.isfinite(own.get("All", math.nan))
+        ]
+        notes = [f"{len(rows) - len(kept)} clips have no SPICE and are left out."] if len(kept) < len(rows) else []
+        figures = {"spice": self.mean(kept)} if kept else {}
+        items: list[dict[str, Any]] = [{"id": row.id, "value": row.evidence["value"]} | _parts(row) for row in kept]
+        return Summary(headline="spice", figures=figures, items=items, scored=len(kept), **told.as_arguments(*notes))
+
+
+def _parts(row: Measured) -> dict[str, float]:
+    own = row.evidence["parts"]
+    return {part.lower(): own[part] for part in _PARTS if math.isfinite(own.get(part, math.nan))}
+
+
+def scores(samples: Sequence[Tokens]) -> list[dict[str, float]]:
+    """The F1 of each sample by part ("All", "Object", ...), NaN where the program gives none.
+
+    Raises:
+        MissingDependencyError: Java, the jar or its models are missing, or the program failed.
+    """
+    jar = _program()
+    asked = [
+        {"image_id": number, "test": sample.caption, "refs": list(sample.references)}
+        for number, sample in enumerate(samples)
+    ]
+    with work_folder() as folder:
+        given, answer = folder / "asked.json", folder / "answer.json"
+        given.write_text(json.dumps(asked), encoding="utf-8")
+        run_java(
+            ["-Xmx8G", "-jar", str(jar), str(given), "-out", str(answer), "-subset", "-silent"], folder, opened=_OPENED
+        )
+        if not answer.is_file():
+            raise MissingDependencyError("SPICE ended without an answer")
+        told = json.loads(answer.read_text(encoding="utf-8"))
+    by_number = {one["image_id"]: one["scores"] for one in told}
+    if sorted(by_number) != list(range(len(samples))):
+        raise MissingDependencyError(f"SPICE answered for {len(by_number)} of {len(samples)} captions")
+    return [{part: _number(score["f"]) for part, score in by_number[n].items()} for n in range(len(samples))]
+
+
+def _number(found: Any) -> float:
+    try:
+        return float(found)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _program() -> Path:
+    jar = need_java(_JAR)
+    missing = [name for name in _MODELS if not (jar.parent / "lib" / name).is_file()]
+    if missing:
+        raise MissingDependencyError(f"SPICE needs {' and '.join(missing)} in {jar.parent / 'lib'}", hint=_FETCH)
+    return jar
