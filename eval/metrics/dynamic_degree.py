@@ -38,8 +38,8 @@ class Metric(Dimension):
     level = "clip"
     higher_is_better = True
     value_range = (0.0, 1.0)
-    sees = "whether anything moves, a frozen clip, blur (which hides motion)"
-    blind = "what moves and which way, order; noise, frames in disorder and flicker pass for motion"
+    sees = "whether anything moves; a frozen clip"
+    blind = "what moves and which way, order reversed; noise, blur, frames in disorder and flicker can pass for motion"
     wants = "nothing; for the reference's flow flow=raft:FILE"
     version = 1
     fooled_by_frozen = False

@@ -37,7 +37,7 @@ class Metric(BaseMetric):
     higher_is_better = None
     value_range = (0.0, math.inf)
     sees = "how much moves, frozen clips and clips that stop"
-    blind = "what moves and which way, order reversed; noise, flicker and frames in disorder pass for motion"
+    blind = "what moves and which way, order reversed; noise, blur, flicker and frames in disorder pass for motion"
     wants = "nothing; flow=raft:FILE for a flow with weights"
     version = 1
     modules = ("eval.vbench.flow", "eval.vbench.still")
