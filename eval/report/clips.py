@@ -141,6 +141,10 @@ def _failures(scores: Scores) -> dict[str, list[Entry]]:
     return {id: list(reasons.values()) for id, reasons in found.items()}
 
 
+def _as_text(value: Any) -> str:
+    return value[:_MAX_TEXT_BYTES] if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _evidence(scores: Scores) -> dict[str, list[tuple[str, str]]]:
     """By id: what each metric says of the sample besides its value, as text."""
     found: dict[str, list[tuple[str, str]]] = {}
@@ -150,6 +154,6 @@ def _evidence(scores: Scores) -> dict[str, list[tuple[str, str]]]:
                 key: value for key, value in item.items() if key not in ("id", "value") and value not in ({}, [], None)
             }
             if said:
-                text = ", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in said.items())
+                text = ", ".join(f"{key} {_as_text(value)}" for key, value in said.items())
                 found.setdefault(item["id"], []).append((result.name, text))
     return found

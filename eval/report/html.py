@@ -44,7 +44,7 @@ from v2t.base.files import unescape_name
 _STRIPS_BYTES = 10_000_000  # of a page, before base64
 _MAX_STRIP_BYTES = 9_000
 _NUM_BINS = 24
-_INERT = re.compile("[<>&\u2028\u2029\x7f-\x9f\ud800-\udfff]")
+_MARKS = "<>&\u2028\u2029"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -108,13 +108,15 @@ def render(
         problems=problems(scores),
         beside=beside,
     )
-    return page.encode("utf-8", "backslashreplace")
+    return page.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \udcNN, which JSON reads as itself
 
 
 def inert_json(tree: Any) -> str:
-    """JSON that no HTML parser can leave: `<`, `>`, `&`, line separators and lone surrogates as escapes; no NaN."""
+    """JSON that no HTML parser can leave: `<`, `>`, `&` and Unicode's line separators as escapes; no NaN."""
     text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _INERT.sub(lambda mark: f"\\u{ord(mark.group()):04x}", text)
+    for mark in _MARKS:
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
 
 
 def _policy(style: str, script: str) -> str:

@@ -129,7 +129,9 @@
     link.title = "Link to this clip";
     link.dir = "auto";
     head.append(link);
-    made.append(head, el("p", "about", [clip.path, clip.about].filter(Boolean).join(" · ")));
+    const about = el("p", "about");
+    about.append(el("bdi", "", clip.path ?? ""), clip.path && clip.about ? " · " : "", clip.about ?? "");
+    made.append(head, about);
     const list = el("dl", "said-of");
     for (const [label, text, left] of clip.texts || []) list.append(el("dt", "", label), said(label, text, left));
     made.append(list);
@@ -212,7 +214,7 @@
     for (const i of scored) counts[Math.min(BINS - 1, Math.floor((of(i) - least) / width))]++;
     const highest = Math.max(...counts);
     const bars = counts.map((num, i) => {
-      const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      const bar = document.createElementNS(at("brush").namespaceURI, "rect");
       const height = num ? Math.max(1.5, 36 * num / highest) : 0;
       const inside = least + (i + 1) * width > (state.from ?? -Infinity) && least + i * width <= (state.to ?? Infinity);
       for (const [key, value] of Object.entries({ x: i * 4, y: 36 - height, width: 3.2, height })) bar.setAttribute(key, value);
