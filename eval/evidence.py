@@ -25,6 +25,7 @@ from v2t.base.errors import ItemError
 from v2t.base.log import Progress, logger
 from v2t.caption.clip import not_a_file, problem_of
 
+NOTHING_ASKED = "NOTHING_ASKED"
 _ABOUT = "about/1"
 
 
@@ -51,6 +52,7 @@ class Gathering:
         self.abouts: dict[str, dict[str, Any]] = {}
         self.broken: dict[str, Failure] = {}
         self.counts: Counter[str] = Counter()
+        self.not_asked: Counter[int] = Counter()
         self.finished = self.num_known = 0
 
     def run(self, workers: int, stop: Callable[[], bool], show_progress: bool) -> None:
@@ -163,6 +165,9 @@ class Gathering:
             self.metrics[n].add(row, reference=job.is_reference)
             new[job.keys[n]] = data
         for n, failure in outcome.failures.items():
+            if failure.code == NOTHING_ASKED:  # this sample is no case for this metric, so it is not expected to be one
+                self.not_asked[n] += 1
+                continue
             id = f"reference_clips/{sample.id}" if job.is_reference else sample.id
             self.metrics[n].fail(id, failure.error())
         if outcome.broken is not None and not job.is_reference:
@@ -172,7 +177,7 @@ class Gathering:
         if is_last:
             self.cache.keep(new)
             self.finished += 1
-            self.bar.advance(1)
+            self.bar.advance(1, f"{self.num_known} pieces known before")
 
     def _learn(self, job: _Job, about: dict[str, Any], new: dict[str, bytes]) -> None:
         if job.sample.clip is not None and job.sample.clip.content:

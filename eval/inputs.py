@@ -211,7 +211,7 @@ def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path 
             sample.caption = text
         else:
             failed += 1
-            more["error"] = record.get("error")
+            more["error"] = record.get("error") or {"code": "NO_CAPTION", "message": "the record holds no caption"}
         sample.row = {**sample.row, **more}
     if failed:
         counts["captions_failed"] = failed

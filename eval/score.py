@@ -13,13 +13,13 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
 from eval.cache import EvidenceCache
-from eval.evidence import Gathering
+from eval.evidence import NOTHING_ASKED, Gathering
 from eval.inputs import Inputs
 from eval.measure import ClipLimits, Failure
 from eval.metric import BaseMetric, MetricResult
@@ -90,7 +90,7 @@ def score(
         gathering = Gathering(inputs, ready, cache, config.limits)
         workers = config.workers or _usual_workers(len(inputs.samples) + len(inputs.references))
         gathering.run(workers, stop, show_progress)
-    results, broken = _computed(ready)
+    results, broken = _computed(ready, gathering.not_asked, is_suite=config.is_suite)
     total, untold = _vbench_total(metrics, results)
     return Scores(
         sources=inputs.sources,
@@ -113,6 +113,9 @@ def fitting_metrics(
     fitting, skipped = [], []
     for metric in metrics:
         lacking = [name for name in metric.needs if not _brings(inputs, name)]
+        said = {"caption", "answer"} & set(metric.uses) if metric.level == "text" else set()
+        if said and not any(_brings(inputs, name) for name in said):  # it takes a missing one for wrong: all would be
+            lacking += sorted(said)
         if not lacking:
             fitting.append(metric)
             continue
@@ -161,16 +164,32 @@ def _prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Ski
     return ready, skipped
 
 
-def _computed(metrics: Sequence[BaseMetric]) -> tuple[list[MetricResult], list[Skipped]]:
+def _computed(
+    metrics: Sequence[BaseMetric], not_asked: Mapping[int, int], *, is_suite: bool
+) -> tuple[list[MetricResult], list[Skipped]]:
     results, broken = [], []
-    for metric in metrics:
+    for number, metric in enumerate(metrics):
+        left_out = not_asked.get(number, 0)
         try:
-            results.append(metric.compute())
+            result = metric.compute()
+        except NothingMatchedError as error:
+            reason = f"none of {left_out} samples asks for it" if left_out else error.message
+            broken.append(Skipped(metric=metric.title, reason=reason, hint=error.hint, code=f"NO_{NOTHING_ASKED}"))
+            continue
         except Exception as error:  # one metric that breaks must not cost the others
             failure = Failure.of(error)
             logger.warning("%s has no result: %s", metric.title, failure.message)
             logger.debug("%s", metric.title, exc_info=error)
             broken.append(Skipped(metric=metric.title, reason=failure.message, hint=failure.hint, code=failure.code))
+            continue
+        if left_out:
+            result = replace(result, counts={**result.counts, "nothing_asked": left_out})
+        codes = {failure["code"] for failure in result.failures}
+        if is_suite and not result.figures and len(codes) == 1 and (code := codes.pop()).startswith("NO_"):
+            reason = f"all {result.n} samples failed: {result.failures[0]['message']}"
+            broken.append(Skipped(metric=metric.title, reason=reason, code=code))
+        else:
+            results.append(result)
     return results, broken
 
 

@@ -489,7 +489,7 @@ def test_the_list_of_metrics(capsys) -> None:
     assert "temporal_flickering" in shown and "wants" in shown
     assert main(["list", "temporal_flickering"]) == 0
     shown = capsys.readouterr().out
-    assert "cannot see" in shown and "runs here     yes" in shown and "mode=fixed" in shown
+    assert "cannot see" in shown and "runs here   yes" in shown and "mode=fixed" in shown
     assert main(["list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert all(row["sees"] and row["blind"] and row["level"] in ("text", "clip", "set") for row in rows)

@@ -48,12 +48,12 @@ def test_what_cannot_be_read_is_refused(text: str, says: str) -> None:
 
 def test_a_suite_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    rows = ["sharpness", "motion, squad", "metric: temporal_flickering\n  mode: compat", "'frechet[divisor=n]'"]
+    rows = ["sharpness", "motion, squad", "metric: temporal_flickering\n  mode: compat", "'dynamic_degree[fps=4]'"]
     file.write_text("metrics:\n" + "".join(f"- {row}\n" for row in rows))
     suite = read_suite(file)
     assert suite.name == "mine"
     assert [m.title for m in suite.metrics] == [
-        "sharpness", "motion", "squad", "temporal_flickering[mode=compat]", "frechet[divisor=n]",
+        "sharpness", "motion", "squad", "temporal_flickering[mode=compat]", "dynamic_degree[fps=4.0]",
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import textwrap
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 SUMMARY = "Show the metrics: what each needs, sees and cannot see, and whether it runs here."
 EXAMPLES = "  v2t-eval list\n  v2t-eval list clipsim\n  v2t-eval list --json --check"
 
+LEVELS = {"text": "of words", "clip": "of a clip", "set": "of a set of clips or texts"}
 _DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is good"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="one metric in full")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one metric alone")
     parser.add_argument("--check", action="store_true", help="try to load each, to see whether it runs here (slower)")
     parser.add_argument("--json", action="store_true", help="as JSON on stdout")
 
@@ -34,10 +36,8 @@ def run(args: argparse.Namespace) -> int:
     rows = [about(name, check=args.check or args.name is not None) for name in names]
     if args.json:
         print(json.dumps(rows[0] if args.name else rows, ensure_ascii=False, allow_nan=False))
-    elif args.name:
-        print(_page(rows[0]))
     else:
-        print(_table(rows))
+        print("\n\n".join(map(_page, sorted(rows, key=lambda row: (list(LEVELS).index(row["level"]), row["name"])))))
     return 0
 
 
@@ -48,7 +48,6 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
         UsageError: there is no such metric.
     """
     from eval.metric import load_metric
-    from v2t.base.config import to_dict
 
     kind: type[BaseMetric] = load_metric(name)
     low, high = kind.value_range
@@ -59,7 +58,7 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
         "uses": list(kind.uses),
         "range": [end if math.isfinite(end) else None for end in (low, high)],
         "direction": _DIRECTIONS[kind.higher_is_better],
-        "settings": to_dict(kind.Settings()),
+        "settings": _settings(kind.Settings),
         "wants": kind.wants,
         "sees": kind.sees,
         "blind": kind.blind,
@@ -72,6 +71,20 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
     return found
 
 
+def _settings(kind: type[Any]) -> dict[str, Any]:
+    """The settings with their usual values; "required" where there is none."""
+    from v2t.base.config import to_dict
+
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = to_dict(field.default)
+        else:
+            known = field.default_factory is not dataclasses.MISSING
+            found[field.name] = to_dict(field.default_factory()) if known else "required"  # type: ignore[operator,misc]
+    return found
+
+
 def _why_not(kind: type[BaseMetric]) -> str:
     """Why the metric cannot be loaded here with its usual settings; "" when it can."""
     try:
@@ -81,30 +94,20 @@ def _why_not(kind: type[BaseMetric]) -> str:
     return ""
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    width = max(len(row["name"]) for row in rows)
-    lines = []
-    for row in rows:
-        state = {None: row["wants"] or "nothing", True: "runs here", False: row["why_not"]}[row["runs"]]
-        lines.append(f"{row['name']:<{width}}  {row['level']:<4}  {', '.join(row['needs']):<28}  {state}")
-    head = f"{'metric':<{width}}  {'of':<4}  {'needs':<28}  {'wants' if rows[0]['runs'] is None else 'here'}"
-    return "\n".join([head, *lines, "", "v2t-eval list NAME shows one in full, --check tries to load them"])
-
-
 def _page(row: dict[str, Any]) -> str:
-    low, high = ("-inf" if row["range"][0] is None else row["range"][0]), row["range"][1]
+    low, high = (end if end is not None else sign for end, sign in zip(row["range"], ("-inf", "inf"), strict=True))
     facts = {
-        "of": row["level"],
         "needs": ", ".join(row["needs"]) or "nothing",
-        "looks also at": ", ".join(row["uses"]) or "nothing else",
-        "range": f"{low} to {'inf' if high is None else high}, {row['direction']}",
-        "settings": ", ".join(f"{key}={value}" for key, value in row["settings"].items()) or "none",
+        "looks at": ", ".join(row["uses"]),
+        "range": f"{low} to {high}, {row['direction']}",
+        "settings": ", ".join(f"{key}={value}" for key, value in row["settings"].items()),
         "wants": row["wants"] or "nothing",
-        "runs here": "yes" if row["runs"] else f"no: {row['why_not']}",
+        "runs here": {None: "", True: "yes", False: f"no: {row['why_not']}"}[row["runs"]],
         "sees": row["sees"],
         "cannot see": row["blind"],
     }
-    lines = [row["name"]]
+    lines = [f"{row['name']} ({LEVELS[row['level']]})"]
     for key, value in facts.items():
-        lines += textwrap.wrap(f"{key:<14}{value}", 110, initial_indent="  ", subsequent_indent=" " * 16)
+        if value:
+            lines += textwrap.wrap(f"{key:<12}{value}", 116, initial_indent="    ", subsequent_indent=" " * 16)
     return "\n".join(lines)
