@@ -81,6 +81,7 @@ def test_relations(prompt, relation):
     ("prompt", "scene", "action", "style"),
     [
         ("A person is riding a bike", None, "riding a bike", None),
+        ("A person is roller skating", None, "roller skating", None),
         ("a person is playing guitar in the park", "park", "playing guitar", None),
         ("alley", "alley", None, None),
         ("a tranquil tableau of alley", "alley", None, None),

@@ -156,7 +156,8 @@ def _action(words: list[str]) -> str | None:
     """What stands after "is" or "are" (or right after the first noun phrase) and begins with a gerund."""
     for at, word in enumerate(words):
         if _is_gerund(word) and at > 0:
-            said = words[at:]
+            begins = next((i + 1 for i in range(max(0, at - 3), at) if words[i] in ("is", "are")), at)
+            said = words[begins:]  # "is roller skating"
             stop = next((i for i, w in enumerate(said) if w in (",", ".", ";", ":", "while", "then")), len(said))
             return " ".join(_without_place(said[:stop]))
     return None
