@@ -55,12 +55,12 @@ class AlignmentMetric(BaseMetric):
         """The model, loaded once in this process.
 
         Raises:
-            MissingDependencyError: it is not at hand, or has no text half.
+            MissingDependencyError: it is not at hand, or does not take both frames and texts.
         """
         extractor = open_extractor(self.settings.model, preprocess=self.settings.preprocess)
-        if not extractor.has_text:
+        if not extractor.has_text or extractor.kind != "frame":
             raise MissingDependencyError(
-                f"{self.name} needs a model with a text half, {extractor.name} has none",
+                f"{self.name} needs a model for frames and texts, {extractor.name} has no such two halves",
                 hint="such as model=starter or model=open_clip:ViT-B-32/openai",
             )
         return extractor

@@ -11,6 +11,7 @@ In: a model's name and samples. Out: float32 vectors as the model gives them, no
     videomae:ID_OR_FOLDER        vjepa:ID_OR_FOLDER           of transformers (clips)
     i3d:FILE[#sha256]            I3D as TorchScript, 400 logits (clips)
     inception:FILE[#sha256]      FID's InceptionV3 as TorchScript, 2048 numbers or class probabilities (frames)
+    sentence:ID_OR_FOLDER        a sentence encoder (texts)
 
 A frame's features never depend on where in the clip it stands: equal frames are embedded once, in an order that their
 content gives, so a reversed or doubled clip has the same features to the bit. Everything is float32, without TF32.
@@ -52,7 +53,7 @@ class BaseExtractor(ABC):
     """A frozen model; what a file of `eval/extractors` fills in. Made by `open_extractor`.
 
     Class attributes:
-        kind: "frame" (a vector for each frame) or "clip" (one for a run of frames).
+        kind: "frame" (a vector for each frame), "clip" (one for a run of frames) or "text" (texts alone).
         preprocesses: the ways pixels may be prepared, by name, the usual one first.
         has_text: it embeds texts into the same space; `has_tokens`: also their single tokens, for EMScore.
         has_classes: it tells the probabilities of classes, for the Inception Score.

@@ -69,6 +69,7 @@ def test_reversed_and_doubled_clips_have_the_same_features_to_the_bit(toy):
     assert np.array_equal(mean_features(found[order]), mean_features(found))
     assert np.array_equal(mean_features(np.repeat(found, 2, 0)), mean_features(found))
     np.testing.assert_allclose(mean_features(found), found.mean(0), rtol=1e-5)
+    assert mean_features(np.array([[1e17], [1.0], [-1e17]])) == np.float32(1 / 3), "added one by one, the 1 is lost"
 
 
 def test_a_clip_is_embedded_once_for_all_metrics(toy):

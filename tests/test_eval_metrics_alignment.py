@@ -203,9 +203,10 @@ def test_a_model_without_texts_or_tokens_is_refused(angles, monkeypatch):
     monkeypatch.setattr(Angles, "has_tokens", False)
     with pytest.raises(MissingDependencyError, match="single words"):
         scored("emscore", clip_at(0, caption="0"))
-    monkeypatch.setattr(Angles, "has_text", False)
-    with pytest.raises(MissingDependencyError, match="text half"):
-        scored("clipscore", clip_at(0, caption="0"))
+    for name, value in (("kind", "text"), ("has_text", False)):
+        with monkeypatch.context() as patch, pytest.raises(MissingDependencyError, match="frames and texts"):
+            patch.setattr(Angles, name, value)
+            scored("clipscore", clip_at(0, caption="0"))
 
 
 # retrieval
