@@ -24,6 +24,7 @@ from eval.stats import mean_interval
 from v2t.base.config import from_dict, to_dict
 from v2t.base.errors import ItemError, NothingMatchedError
 from v2t.base.plugin import choices, load
+from v2t.base.shares import wilson
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
@@ -272,12 +273,21 @@ class BaseMetric(ABC):
         )
 
     def mean(self, rows: Sequence[Measured], key: str = "value") -> Figure:
-        """The plain mean of a value of the evidence; its interval resamples clusters and stays within the range."""
+        """The plain mean of a value of the evidence; its interval resamples clusters and stays within the range.
+
+        Values without any spread are no proof that there is none: within a range with two ends the interval is then
+        Wilson's, as of a share of that many clusters.
+        """
         values = [float(row.evidence[key]) for row in rows]
-        interval = mean_interval(values, [row.cluster for row in rows])
+        clusters = [row.cluster for row in rows]
         least, most = self.value_range
         value = sum(values) / len(values)
-        low, high = (min(max(end, least), most) for end in interval)
+        num = len(set(clusters))
+        if math.isfinite(most - least) and (num == 1 or min(values) == max(values)):
+            share = min(max((value - least) / (most - least), 0.0), 1.0)
+            low, high = (least + (most - least) * end for end in wilson(share * num, num))
+        else:
+            low, high = (min(max(end, least), most) for end in mean_interval(values, clusters))
         return Figure(value=value, low=min(low, value), high=max(high, value), n=len(values))
 
 

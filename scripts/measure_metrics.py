@@ -39,7 +39,7 @@ from v2t.world.sampler import sample_scene
 from v2t.world.scene import Scene
 from v2t.world.words import caption
 
-FPS = 12.0
+FPS = 8.0
 ALONE = ("prompt", "colour drawn anew", "a figure less")  # faults that are not of the pixels
 Values = dict[str, dict[str, float | None]]  # by metric and clip
 
@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--metrics", required=True, help="metrics of clips, as `v2t-eval score` takes them")
     parser.add_argument("--num", type=int, default=50)
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--size", type=int, default=128, help="pixels a side")
+    parser.add_argument("--size", type=int, default=96, help="pixels a side")
     parser.add_argument("--mp4", action="store_true", help="through an mp4 file before scoring")
     parser.add_argument("--faults", default=",".join((*FAULTS, *ALONE)))
     parser.add_argument("-o", "--output", type=Path, required=True)

@@ -296,6 +296,16 @@ def test_neither_order_nor_batches_matter(metric: str) -> None:
         made.compute()
 
 
+def test_equal_values_are_no_certainty() -> None:
+    metric = load_metric("squad")()
+    metric.value_range = (0.0, 1.0)
+    same = [Measured(id=f"s{i}", cluster=f"c{i}", evidence={"value": 1.0}) for i in range(3)]
+    figure = metric.mean(same)
+    assert (figure.value, figure.high) == (1.0, 1.0) and figure.low == pytest.approx(0.4385, abs=1e-4)  # Wilson, 3 of 3
+    one_prompt = [Measured(id=f"s{i}", cluster="c", evidence={"value": i / 9}) for i in range(10)]
+    assert metric.mean(one_prompt).low < 0.1 and metric.mean(one_prompt).high > 0.9
+
+
 @every_ready
 def test_evidence_survives_being_kept(metric: str) -> None:
     from eval.cache import decode, encode

@@ -8,7 +8,7 @@ picture is not sharper for its size. The mean does not depend on the order of fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import fsum
+from math import fsum, inf
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Metric(BaseMetric):
     level = "clip"
     needs = ("frames",)
     higher_is_better = True
-    value_range = (0.0, 16.0 * 255**2)
+    value_range = (0.0, inf)
     sees = "blur, lost detail"
     blind = "order and time (shuffled and reversed clips score the same to the bit), colour; noise passes for detail"
     wants = ""
