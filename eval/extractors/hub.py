@@ -40,7 +40,8 @@ def model_folder(where: str, family: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     # The HTTP library's own errors are bases of the hub's, whichever library it is.
-    problems = (*HfHubHTTPError.__bases__, EntryNotFoundError, OSError, ValueError)
+    bases = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
+    problems: tuple[type[Exception], ...] = (*bases, EntryNotFoundError, OSError, ValueError)
     try:
         return Path(snapshot_download(where, allow_patterns=_FILES))
     except problems as error:
