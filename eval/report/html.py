@@ -24,7 +24,6 @@ from urllib.parse import quote, urlencode
 from eval.metric import Figure
 from eval.report.clips import Drawn, clip_entries
 from eval.report.summary import (
-    COMPLETE,
     Row,
     chosen,
     counted,
@@ -39,6 +38,7 @@ from eval.report.summary import (
 )
 from eval.report.thumbnails import Strips
 from eval.scores import Scored, Scores
+from v2t.base.errors import EXIT_OK
 from v2t.base.files import unescape_name
 
 _STRIPS_BYTES = 10_000_000  # of a page, before base64
@@ -102,7 +102,7 @@ def render(
         data=Markup(inert_json(data)),
         title=title(scores),
         verdict=verdict(scores),
-        complete=verdict(scores) == COMPLETE,
+        complete=scores.exit_code == EXIT_OK,
         scores=scores,
         metrics=[_metric(row) for row in found],
         problems=problems(scores),

@@ -39,7 +39,7 @@ def render(scores: Scores) -> bytes:
     parts = [
         f"# Scores: {title(scores)}",
         f"**{plain(verdict(scores), 1000)}**",
-        _listed({**scores.sources, **scores.environment}),
+        _sources(scores),
         _metrics(found),
         _not_scored(scores),
         _skipped(scores),
@@ -54,11 +54,12 @@ def plain(text: str, limit: int = _TEXT) -> str:
     text = printable(" ".join(text.split()), limit)
     text = re.sub(r"[&<>]", lambda mark: {"&": "&amp;", "<": "&lt;", ">": "&gt;"}[mark.group()], text)
     text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
-    text = re.sub(r"(@|#|://|(?i:www)\.)", rf"\1{_BREAK}", text)
-    return re.sub(r"^([-+#]|\d+[.)])", lambda mark: f"{mark.group()[:-1]}\\{mark.group()[-1]}", text)
+    return re.sub(r"(@|#|://|(?i:www)\.)", rf"\1{_BREAK}", text)
 
 
-def _listed(pairs: dict[str, str]) -> str:
+def _sources(scores: Scores) -> str:
+    made = ", ".join(f"{name} {value}" for name, value in scores.environment.items())
+    pairs = {**scores.sources, **({"made with": made} if made else {})}
     return "\n".join(f"- {plain(name)}: {plain(str(value))}" for name, value in pairs.items())
 
 

@@ -130,7 +130,8 @@
     link.dir = "auto";
     head.append(link);
     const about = el("p", "about");
-    about.append(el("bdi", "", clip.path ?? ""), clip.path && clip.about ? " · " : "", clip.about ?? "");
+    const path = clip.path === clip.id ? "" : clip.path ?? "";
+    about.append(el("bdi", "", path), path && clip.about ? " · " : "", clip.about ?? "");
     made.append(head, about);
     const list = el("dl", "said-of");
     for (const [label, text, left] of clip.texts || []) list.append(el("dt", "", label), said(label, text, left));

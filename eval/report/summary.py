@@ -16,9 +16,6 @@ from v2t.base.errors import UsageError
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is better"}
 
 
-COMPLETE = "Every metric scored every sample."
-
-
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One metric as a report shows it.
@@ -112,22 +109,24 @@ def problems(scores: Scores) -> list[Problem]:
 
 
 def verdict(scores: Scores) -> str:
-    """One sentence: whether everything that was asked for could be scored."""
+    """One sentence: whether everything that was asked for could be scored, and what was left open."""
     clips, total = sum(clip.status != "ok" for clip in scores.clips), len(scores.clips)
     partial = [result for result in scores.results if result.coverage < 1]
     parts = []
     broken = [one for one in scores.skipped if not one.code.startswith("NO_")]
     if broken:
         parts.append(f"{counted(len(broken), 'metric')} could not run")
-    if len(scores.skipped) > len(broken):
-        parts.append(f"{counted(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
     if clips:
         parts.append(f"{clips} of {counted(total, 'clip')} failed")
     if partial:
         least = min(partial, key=lambda result: result.coverage)
         which = counted(len(partial), "metric")
         parts.append(f"{which} did not score every sample (least: {least.name}, {percent(least.coverage)})")
-    return "; ".join(parts) if parts else COMPLETE
+    parts = parts or ["every metric that ran scored every sample"]
+    if len(scores.skipped) > len(broken):
+        parts.append(f"{counted(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
+    said = "; ".join(parts)
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def title(scores: Scores) -> str:
@@ -138,7 +137,7 @@ def title(scores: Scores) -> str:
 def figure_texts(figure: Figure) -> tuple[str, str, str]:
     """Value, low and high end of an interval as text with as many digits as the interval supports."""
     places = decimals(figure.high - figure.low or abs(figure.value))
-    return tuple(number(part, places) for part in (figure.value, figure.low, figure.high))  # type: ignore[return-value]
+    return number(figure.value, places), _fixed(figure.low, places), _fixed(figure.high, places)
 
 
 def decimals(span: float) -> int:
@@ -146,11 +145,9 @@ def decimals(span: float) -> int:
     return min(6, max(0, 1 - math.floor(math.log10(span)))) if span > 0 else 3
 
 
-def number(value: float, decimals: int = 4) -> str:
-    """A number for people: fixed decimals, or an exponent where those would not show it; never "-0.0"."""
-    if value and not 10.0**-decimals <= abs(value) < 1e7 and abs(value) > 1e-12:
-        return f"{value:.3g}"
-    return f"{value + 0.0:.{decimals}f}" if round(value, decimals) else f"{0:.{decimals}f}"
+def number(value: float, places: int = 4) -> str:
+    """A number for people: so many decimals, or an exponent where those would not show it; never "-0.0"."""
+    return f"{value:.3g}" if 1e-12 < abs(value) < 10.0**-places else _fixed(value, places)
 
 
 def percent(share: float) -> str:
@@ -172,6 +169,10 @@ def _row(result: MetricResult) -> Row:
             values[item["id"]] = float(value)
     about = {name: str(getattr(metric, name, "") or "") for name in ("level", "sees", "blind")}
     return Row(result=result, figure=result.figures.get(result.headline), values=values, **about)
+
+
+def _fixed(value: float, places: int) -> str:
+    return f"{round(value, places) + 0.0:.{places}f}" if abs(value) < 1e7 else f"{value:.4g}"
 
 
 def counted(num: int, noun: str) -> str:
