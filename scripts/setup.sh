@@ -1,4 +1,4 @@
-# Sourced by scripts/demo and scripts/test: `cineloop_env core` or `cineloop_env test` makes ready the environment of
+# Sourced by scripts/demo and scripts/test: `cineloop_env demo` or `cineloop_env test` makes ready the environment of
 # this checkout (.venv) and says nothing when it already is. The folder .venv belongs to these scripts.
 #
 # Resumable: a set-up that was cut short leaves .venv/cineloop-begun behind; the next call builds the environment
@@ -60,8 +60,12 @@ _cineloop_install() { # $1: what to install, such as /checkout[dev]
 
 cineloop_env() {
   [ -z "${CINELOOP_NO_SETUP:-}" ] || return 0
-  local level=$1 extras="" stamp other
-  [ "$level" = core ] || extras="[train,eval,t2v,dev]"
+  local level=$1 extras stamp other
+  case "$level" in
+    demo) extras="[eval]" ;;
+    test) extras="[train,eval,t2v,dev]" ;;
+    *) _cineloop_say "no such level: $level" && return 2 ;;
+  esac
   stamp="$cineloop_root $(cat "$cineloop_root/pyproject.toml" "$cineloop_root/requirements.lock" | cksum)"
   # One set-up at a time in a checkout; the lock is on a file that is there anyway.
   exec 9<"$cineloop_root/pyproject.toml"

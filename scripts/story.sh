@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=${1:-runs/story} steps=${2:-100}
 . scripts/setup.sh
-cineloop_env core
+cineloop_env demo
 export PATH="$cineloop_venv/bin:$PATH" HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
 train() { # a stage of configs/starter, cut down; a folder that holds the run already is gone on with
