@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from eval.cache import EvidenceCache, decode, encode, is_whole
@@ -26,6 +26,11 @@ from v2t.base.log import Progress, logger
 from v2t.caption.clip import not_a_file, problem_of
 
 NOTHING_ASKED = "NOTHING_ASKED"
+# What a metric finds to be so of a sample and will find again; any other failure is tried anew in the next scoring.
+LASTING = frozenset(
+    f"{NOTHING_ASKED} TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT "
+    "BAD_FACTS BAD_QUESTIONS BAD_REFERENCE BAD_ROW NOT_FINITE".split()
+)
 _ABOUT = "about/1"
 
 
@@ -35,7 +40,8 @@ class _Job:
 
     sample: Sample
     is_reference: bool
-    keys: dict[int, str]
+    keys: dict[int, str] = field(default_factory=dict)
+    unreadable: ItemError | None = None
 
 
 class Gathering:
@@ -66,7 +72,7 @@ class Gathering:
             else:
                 outcomes = measured_by(workers, self.metrics, limits, self._only_frames(tasks, here), stop)
             for outcome in outcomes:
-                self._take(outcome)
+                self._keep(outcome)
         if self.finished < total:
             kept = "is kept: the same command goes on from there" if self.cache.path else "is not kept without a cache"
             logger.warning("stopped after %d of %d samples; what was measured %s", self.finished, total, kept)
@@ -81,17 +87,17 @@ class Gathering:
             if stop():
                 return
             wanted = [n for n, metric in enumerate(self.metrics) if self._is_asked(metric, sample, is_reference)]
-            job = self.jobs[number] = _Job(sample, is_reference, {})
+            job = self.jobs[number] = _Job(sample, is_reference)
             outcome = Outcome(number)
             for n in wanted:
                 self._key(job, n, outcome)
             self._recall(job, outcome)
-            left = tuple(n for n in job.keys if n not in outcome.found)
-            self.num_known += len(outcome.found)
+            left = tuple(n for n in job.keys if n not in outcome.found and n not in outcome.failures)
+            self.num_known += len(job.keys) - len(left)
+            self._take(outcome)
             if not left:
-                self._take(outcome)
+                self._finish()
                 continue
-            self._take(outcome, is_last=False)
             yield Task(number, sample, left, any(uses_frames(self.metrics[n]) for n in left))
 
     def _only_frames(self, tasks: Iterator[Task], here: Measurer) -> Iterator[Task]:
@@ -100,7 +106,7 @@ class Gathering:
             if task.wants_frames:
                 yield task
             else:
-                self._take(here.finish(here.begin(task)))
+                self._keep(here.finish(here.begin(task)))
 
     def _is_asked(self, metric: BaseMetric, sample: Sample, is_reference: bool) -> bool:
         """References are for metrics that compare sets; a prompt list that names dimensions says who is for whom."""
@@ -114,22 +120,24 @@ class Gathering:
         try:
             metric.check(sample)
             if "frames" in self.reads[n] and sample.clip is not None:
-                self._name_content(sample, sample.clip)
+                self._name_content(job, sample.clip)
             job.keys[n] = _hash(f"{self.prints[n]} {sample.content(self.reads[n])}")
         except ItemError as error:
             outcome.failures[n] = Failure.of(error)
 
-    def _name_content(self, sample: Sample, clip: Clip) -> None:
+    def _name_content(self, job: _Job, clip: Clip) -> None:
         """Fill in `clip.content`; a file that cannot be read is the clip's own failure."""
         if clip.content:
             return
-        if sample.id in self.broken and clip.path is not None:
-            raise self.broken[sample.id].error()
-        try:
-            clip.content = f"file:{self._sha256(clip)}"
-        except ItemError as error:
-            self.broken[sample.id] = Failure.of(error)
-            raise
+        if job.unreadable is None:
+            try:
+                clip.content = f"file:{self._sha256(clip)}"
+            except ItemError as error:
+                job.unreadable = error
+                if not job.is_reference:
+                    self.broken[job.sample.id] = Failure.of(error)
+        if job.unreadable is not None:
+            raise job.unreadable
         if clip.start_s is not None or clip.end_s is not None:
             clip.content += f" {clip.start_s or 0.0!r}-{clip.end_s!r}"
 
@@ -146,46 +154,57 @@ class Gathering:
             raise problem_of(error) from error
 
     def _recall(self, job: _Job, outcome: Outcome) -> None:
-        clip = job.sample.clip
-        kept = self.cache.find([*job.keys.values(), *([_about_key(clip)] if clip is not None and clip.content else [])])
+        """Fill in what is kept of the sample."""
+        clip, failures = job.sample.clip, {n: _failure_key(key, job.sample) for n, key in job.keys.items()}
+        abouts = [_about_key(clip)] if clip is not None and clip.content else []
+        kept = self.cache.find([*job.keys.values(), *failures.values(), *abouts])
+        kept = {key: data for key, data in kept.items() if is_whole(data)}
         for n, key in job.keys.items():
-            if key in kept and is_whole(kept[key]):
+            if key in kept:
                 outcome.found[n] = kept[key]
-        data = kept.get(_about_key(clip)) if clip is not None else None
-        if data is not None and is_whole(data):
-            outcome.about = decode(data)
+            elif failures[n] in kept:
+                outcome.failures[n] = Failure(**decode(kept[failures[n]]))
+        for key in abouts:
+            outcome.about = decode(kept[key]) if key in kept else None
 
-    def _take(self, outcome: Outcome, *, is_last: bool = True) -> None:
-        """Hand evidence and failures to the metrics, and keep what is new."""
+    def _take(self, outcome: Outcome) -> None:
+        """Hand evidence and failures to the metrics."""
         job = self.jobs[outcome.number]
         sample = job.sample
-        new: dict[str, bytes] = {}
         for n, data in outcome.found.items():
             row = Measured(id=sample.id, cluster=sample.cluster, evidence=decode(data))
             self.metrics[n].add(row, reference=job.is_reference)
-            new[job.keys[n]] = data
         for n, failure in outcome.failures.items():
             if failure.code == NOTHING_ASKED:  # this sample is no case for this metric, so it is not expected to be one
                 self.not_asked[n] += 1
                 continue
             id = f"reference_clips/{sample.id}" if job.is_reference else sample.id
             self.metrics[n].fail(id, failure.error())
-        if outcome.broken is not None and not job.is_reference:
+        if job.is_reference:
+            return
+        if outcome.broken is not None:
             self.broken[sample.id] = outcome.broken
-        if outcome.about is not None:
-            self._learn(job, outcome.about, new)
-        if is_last:
-            self.cache.keep(new)
-            self.finished += 1
-            self.bar.advance(1, f"{self.num_known} pieces known before")
-
-    def _learn(self, job: _Job, about: dict[str, Any], new: dict[str, bytes]) -> None:
-        if job.sample.clip is not None and job.sample.clip.content:
-            new[_about_key(job.sample.clip)] = encode(about)
-        if not job.is_reference:
-            self.abouts[job.sample.id] = about
-            for warning in about["warnings"]:
+        if outcome.about is not None and sample.id not in self.abouts:
+            self.abouts[sample.id] = outcome.about
+            for warning in outcome.about["warnings"]:
                 self.counts[f"warned_{warning.split(':', 1)[0]}"] += 1
+
+    def _keep(self, outcome: Outcome) -> None:
+        """As `_take`, of what was measured now, and keep it for the next time."""
+        self._take(outcome)
+        job = self.jobs[outcome.number]
+        new = {job.keys[n]: data for n, data in outcome.found.items()}
+        for n, failure in outcome.failures.items():
+            if failure.code in LASTING:
+                new[_failure_key(job.keys[n], job.sample)] = encode(asdict(failure))
+        if outcome.about is not None and job.sample.clip is not None and job.sample.clip.content:
+            new[_about_key(job.sample.clip)] = encode(outcome.about)
+        self.cache.keep(new)
+        self._finish()
+
+    def _finish(self) -> None:
+        self.finished += 1
+        self.bar.advance(1, f"{self.num_known} pieces known before")
 
     def clips(self) -> list[Scored]:
         """Every sample that was expected, in the order of ids."""
@@ -220,6 +239,10 @@ class Gathering:
 
 def _about_key(clip: Clip) -> str:
     return _hash(f"{_ABOUT} {clip.content}")
+
+
+def _failure_key(key: str, sample: Sample) -> str:
+    return _hash(f"failure {key} {sample.id}")  # the message names the sample
 
 
 def _dimensions(sample: Sample) -> tuple[str, ...]:

@@ -127,4 +127,6 @@ HINTS = {
     "references": "give --references",
     "frames": "name the folder of the clips",
     "facts": "give --truth, a manifest with facts",
+    "answer": "give --answers, rows of id, question, answer",
+    "kind": "give --answers and --truth, a manifest with questions",
 }

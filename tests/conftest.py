@@ -135,3 +135,37 @@ def coloured_clips(tmp_path_factory):
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared_decoders():
+    """Decoders by their limits: to start a child for every scoring would be most of the time of such tests."""
+    known: dict = {}
+    yield known
+    for pool in known.values():
+        pool.close()
+
+
+@pytest.fixture
+def decodes(shared_decoders, monkeypatch):
+    """The names of the files that are decoded to be measured in this process; the decoders are shared."""
+    from eval import measure
+    from v2t.video.worker import DecoderPool
+
+    asked: list[str] = []
+
+    class Shared:
+        def __init__(self, num_workers, limits):
+            if limits not in shared_decoders:
+                shared_decoders[limits] = DecoderPool(num_workers, limits)
+            self.pool = shared_decoders[limits]
+
+        def submit(self, path, spec):
+            asked.append(Path(path).name)
+            return self.pool.submit(path, spec)
+
+        def close(self):
+            """They go on for the next test."""
+
+    monkeypatch.setattr(measure, "DecoderPool", Shared)
+    return asked
