@@ -10,8 +10,8 @@ engine: 200 clips of the cartoon world by 8 metrics in one pass against a pass f
     kept between passes, the models loaded beforehand in both cases. Goal: 3 times.
 
 Ours and the baselines take turns, so that a busy moment of the machine falls on both alike. A ratio is the median over
-rounds of a baseline's time over ours in the same round, once of the clock and once of the processor (of this process and
-those it started: what counts on a busy machine); the differences of the results are printed beside it.
+rounds of a baseline's time over ours in the same round, once of the clock and once of the processor (of this process
+and those it started: what counts on a busy machine); the differences of the results are printed beside it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def text_part(options: argparse.Namespace) -> tuple[str, dict[str, Run]]:
     title = f"BLEU, ROUGE-L and CIDEr of {len(captions)} captions with {options.references} references"
 
     def ours() -> dict[str, float]:
-        ptb._cut_chunk.cache_clear()  # every round starts cold
+        for remembered in (ptb._plain, ptb._alone):
+            remembered.cache_clear()  # every round starts cold
         samples = [
             Sample(id=f"{number:06}", caption=text, references=tuple(own))
             for number, (text, own) in enumerate(zip(captions, references, strict=True))
@@ -225,8 +226,9 @@ def report(name: str, found: dict[str, Any]) -> None:
             peer = found["peers"][who]
             times, least = peer["times_ours"], peer["least"]
             line += (
-                f": {times['clock']:.2f} times ours by the clock (at least {least['clock']:.2f}), {times['processor']:.2f} "
-                f"of the processor (at least {least['processor']:.2f}); results differ by {peer['difference']:.1e}"
+                f": {times['clock']:.2f} times ours by the clock (at least {least['clock']:.2f}), "
+                f"{times['processor']:.2f} of the processor (at least {least['processor']:.2f}); "
+                f"results differ by {peer['difference']:.1e}"
             )
         print(line, file=sys.stderr)
 

@@ -1,9 +1,9 @@
 """CIDEr-D as pycocoevalcap computes it under the name of CIDEr.
 
 In: tokens of captions and references. Out: for each clip 10 times the mean over n = 1..4 and over references of
-exp(-(l_c - l_r)^2 / 72) * sum_g min(v_c, v_r) v_r / (|v_c| |v_r|), where v(g) = times * ln(N / max(1, df)) of an n-gram g,
-df counts the clips with g in some reference, N counts clips, and a length l is the number of bigrams (Vedantam et al.
-2015; no stemming). The score of a set is the mean. df and N are of the scored set, so that scores of different sets
+exp(-(l_c - l_r)^2 / 72) * sum_g min(v_c, v_r) v_r / (|v_c| |v_r|), where v(g) = times * ln(N / max(1, df)) of an n-gram
+g, df counts the clips with g in some reference, N counts clips, and a length l is the number of bigrams (Vedantam et
+al. 2015; no stemming). The score of a set is the mean. df and N are of the scored set, so that scores of different sets
 cannot be compared, unless `corpus` names a file of captions to take them from. All clips are weighed at once.
 Letters: E entries (an n-gram in a text), T texts, n length of an n-gram.
 """
@@ -137,8 +137,10 @@ def _of_samples(counted: Counted, sample_of: np.ndarray, num: int) -> list[np.nd
     for entries, first in zip(counted.entries, counted.first, strict=True):
         size = max(1, len(first))
         of_reference = entries.text >= num
-        held = np.unique(sample_of[entries.text[of_reference]] * size + entries.gram[of_reference])
-        frequency.append(np.bincount(held % size, minlength=len(first)).astype(np.float64))
+        held = np.sort(sample_of[entries.text[of_reference]] * size + entries.gram[of_reference])
+        once = np.ones(len(held), dtype=bool)
+        once[1:] = held[1:] != held[:-1]
+        frequency.append(np.bincount(held[once] % size, minlength=len(first)).astype(np.float64))
     return frequency
 
 

@@ -58,8 +58,8 @@ class CaptionMetric(BaseMetric):
         texts = (sample.require("caption"), *sample.require("references"))
         found = sample.shared("ptb tokens", lambda: [read(text) for text in texts])
         if all(exact for _, exact in found):
-            caption, *references = (tokens for tokens, _ in found)
-            return {"texts": len(texts)} | self.count(Tokens(caption, tuple(references)))
+            tokens = [made for made, _ in found]
+            return {"texts": len(texts)} | self.count(Tokens(tokens[0], tuple(tokens[1:])))
         return {"texts": len(texts), "unread": [flatten(text) for text in texts]}
 
     def settle(self, rows: Sequence[Measured]) -> tuple[list[Evidence], Told]:

@@ -8,8 +8,7 @@ Letters: n length of an n-gram, E entries (an n-gram in a text), T texts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +16,9 @@ import numpy as np
 MAX_N = 4
 
 
-def ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+def ngrams(words: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
     """The n-grams of a text in their order."""
-    return list(zip(*(words[start:] for start in range(n)), strict=False))
+    return zip(*[words[start:] for start in range(n)], strict=False)
 
 
 def clipped_matches(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
@@ -27,17 +26,20 @@ def clipped_matches(candidate: Sequence[str], references: Sequence[Sequence[str]
     reference where it is most frequent."""
     matches = []
     for n in range(1, MAX_N + 1):
-        found = ngrams(candidate, n)
-        distinct = set(found)
-        held = distinct.intersection(chain.from_iterable(ngrams(words, n) for words in references))
+        found = list(ngrams(candidate, n))
+        distinct, held, near = set(found), set(), []
+        for words in references:
+            own = distinct.intersection(ngrams(words, n))
+            if own:
+                held |= own
+                near.append(words)
+        references = near  # who shares no n-gram shares no longer one
         matches.append(len(held))
-        if len(distinct) == len(found) or not held:
-            continue
-        for gram in held:  # the candidate repeats itself: count those n-grams one by one
-            times = found.count(gram)
-            if times > 1:
-                most = max(ngrams(words, n).count(gram) for words in references)
-                matches[-1] += min(times, most) - 1
+        if len(distinct) < len(found):  # the candidate repeats itself: count those n-grams one by one
+            for gram in held:
+                times = found.count(gram)
+                if times > 1:
+                    matches[-1] += min(times, max(list(ngrams(words, n)).count(gram) for words in near)) - 1
     return matches
 
 

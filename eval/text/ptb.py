@@ -48,9 +48,7 @@ _FIRST = [form for word in _STARTERS for form in (word.title(), word.upper())] +
 _PART = rf"(?:[dlo]'{_W}{_W}+|{_W}+)"  # part of a word with hyphens; d'art is one
 _WORD = rf"[{_L}]{_W}*(?:[.!?][{_L}]{_W}*)*"  # words joined by a mark without a space stay one
 _HYPHENED = rf"{_PART}(?:-{_PART})*"  # 5th, 20-year-old
-_DOTTED = (
-    r"[A-Za-z0-9][A-Za-z0-9.,]*(?:-(?:(?:[A-Za-z]\.){2,}|[dlo]'[A-Za-z0-9]{2,}|[A-Za-z0-9]+))+"  # U.S.-based, a.m.-p.m.
-)
+_DOTTED = r"[A-Za-z0-9][A-Za-z0-9.,]*(?:-(?:(?:[A-Za-z]\.){2,}|[A-Za-z0-9]+))+"  # U.S.-based, a.m.-p.m.
 _CONTRACTED = r"(?:s|m|d|ll|re|ve)(?![A-Za-z])"
 _SIDE = r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}"
 _PATTERNS = [
@@ -128,8 +126,17 @@ _OUTSIDE = re.compile(
     rf"|[^ -~À-ÖØ-öø-ÿ’“”‘–—…½£€°¢]|[<>\\@_]|&[a-z]+;|[{_L}]‘[{_L}]",
     re.IGNORECASE,
 )
-# What can look beyond the white space around it.
-_LOOKS_ROUND = re.compile(rf"[0-9]$|\)$|(?<!{_W})[a-z]\.$|(?<!{_W}){_any(_BEFORE_NUMBER)}\.$", re.IGNORECASE)
+# Where a token may reach over white space, or a dot depends on the next word.
+_ACROSS = re.compile(
+    rf"[0-9)]\s+[0-9]|(?<!{_W})(?:{_any(_BEFORE_NUMBER)}\.\s+[0-9]|[a-z]\.\s+(?-i:{_any(_FIRST)})(?:\s|$))",
+    re.IGNORECASE,
+)
+_LOOKS_ROUND = re.compile(rf"[0-9)]$|(?<!{_W})(?:[a-z]|{_any(_BEFORE_NUMBER)})\.$", re.IGNORECASE)
+_SIMPLE = re.compile(r"([A-Za-z]{2,})[.,!?;:]?")
+_NOT_SIMPLE = frozenset(_IN_TWO) | {
+    word.lower() for word in _ABBREVIATIONS + _UNLESS_CAPITALS + _CAPITALISED + _BEFORE_NUMBER
+}
+_KEPT = 1 << 17  # chunks that are remembered
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\xa0\u2028\u2029]+")
 
 
@@ -140,11 +147,16 @@ def flatten(text: str) -> str:
 
 def read(text: str) -> tuple[str, bool]:
     """Tokens of a caption, joined by spaces ("" when none is left), and whether they are surely those of Java."""
-    found = [_cut_chunk(chunk) for chunk in text.split()]
+    chunks = text.split()
+    found = [_plain(chunk) for chunk in chunks]
     if None not in found:
         return " ".join(filter(None, found)), True
-    text = flatten(text)
-    return _cut(text), not _OUTSIDE.search(text)
+    line = " ".join(chunks)
+    if _ACROSS.search(line):
+        line = flatten(line)
+        return _cut(line), not _OUTSIDE.search(line)
+    every = [_alone(chunk) for chunk in chunks]
+    return " ".join(tokens for tokens, _ in every if tokens), all(exact for _, exact in every)
 
 
 def tokenize(text: str) -> str:
@@ -157,7 +169,17 @@ def covers(text: str) -> bool:
     return read(text)[1]
 
 
-@lru_cache(maxsize=1 << 17)
-def _cut_chunk(chunk: str) -> str | None:
-    """Tokens of what stands between white space; None where the whole text has to be looked at."""
+@lru_cache(maxsize=_KEPT)
+def _plain(chunk: str) -> str | None:
+    """Tokens of what stands between white space; None where that is not enough to know them."""
+    simple = _SIMPLE.fullmatch(chunk)
+    if simple and (word := simple[1].lower()) not in _NOT_SIMPLE:
+        return word
     return None if _OUTSIDE.search(chunk) or _LOOKS_ROUND.search(chunk) else _cut(chunk)
+
+
+@lru_cache(maxsize=_KEPT)
+def _alone(chunk: str) -> tuple[str, bool]:
+    """Tokens of what stands between white space, whatever stands beside it, and whether they are those of Java."""
+    chunk = flatten(chunk)
+    return _cut(chunk), not _OUTSIDE.search(chunk)
