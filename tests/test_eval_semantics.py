@@ -274,6 +274,7 @@ def test_a_question_without_an_answer_leaves_the_denominator_and_passes_on_what_
         ([{"id": 1, "question": "a?", "parents": [7]}], "hangs on 7"),
         ([{"id": 1, "question": "a?"}, {"id": 1, "question": "b?"}], "twice"),
         ([{"id": 1}], "no text"),
+        ([{"question": "a?", "answer": "red", "choices": ["blue", "green"]}], "none of its choices"),
         ([], "list of questions"),
         ("Is there a dog?", "list of questions"),
     ],
@@ -342,6 +343,22 @@ def test_every_question_of_the_worlds_wording_is_one_the_world_itself_asks():
         assert set(texts(prompt(facts, random.Random(index)))) <= known
 
 
+def test_open_questions_of_the_world_come_with_all_its_answers():
+    made = {q.question: q for q in of_text("A little ball rolls quickly to the left on the beach.", closed=True)}
+    assert {q.question: q.answer for q in made.values()} == {
+        "Is there a ball?": "yes",
+        "How big is the ball?": "small",
+        "Does the ball roll?": "yes",
+        "Which way does the ball roll?": "to the left",
+        "How fast does the ball roll?": "quickly",
+        "Where does this happen?": "on the beach",
+    }
+    assert set(made["Which way does the ball roll?"].choices) == {"to the left", "to the right", "up", "down"}
+    assert len(made["Where does this happen?"].choices) == 8 and not made["Is there a ball?"].choices
+    camera = of_text("A dog jumps in a room. The camera pans left. A pencil drawing.", closed=True)
+    assert {"it pans left", "pencil drawing"} <= {q.answer for q in camera}
+
+
 # --- the judge
 class Says:
     """A captioner that replies from a list, or as a table of likelihoods says."""
@@ -374,7 +391,7 @@ class Weighs(Says):
         self.watched += 1
         return frames
 
-    def likelihoods(self, watched, question, answers):
+    def likelihoods(self, watched, question, answers, *, whole=False):
         return [math.log(self.chances[answer]) for answer in answers]
 
 
@@ -397,6 +414,16 @@ def test_probability_of_yes_from_votes_over_wordings():
     assert Judge(Says("Yes", "a dog runs", "It is hard to say")).probability(sample(), "?") == 1.0
     with pytest.raises(UsageError, match="does not tell"):
         judge.log_likelihoods(sample(), "?", ("yes",))
+
+
+def test_a_choice_is_told_by_its_share_or_picked_by_a_reply():
+    judge = Judge(Weighs(left=0.3, right=0.1))
+    assert judge.choice(sample(), "Which way?", ["left", "right"]) == pytest.approx([0.75, 0.25])
+    assert Judge(Says("to the right")).choice(sample(), "Which way?", ["left", "right"]) == [0.0, 1.0]
+    for reply, code in (("hm", "UNPARSABLE"), ("I'm sorry, I cannot see the video.", "REFUSED")):
+        with pytest.raises(ItemError) as problem:
+            Judge(Says(reply)).choice(sample(), "Which way?", ["left", "right"])
+        assert problem.value.code == code
 
 
 @pytest.mark.parametrize(

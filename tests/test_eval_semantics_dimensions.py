@@ -292,11 +292,13 @@ class Likely(Table):
     def watch(self, frames):
         return frames
 
-    def likelihoods(self, watched, question, answers):
+    def likelihoods(self, watched, question, answers, *, whole=False):
         self.asked.append(question)
         chance = self.chances[question]
         if isinstance(chance, str):
             raise ItemError("refused", code=chance)
+        if whole:  # "in the forest" with this chance, and all other choices alike
+            return [math.log(chance if "forest" in a else (1 - chance) / (len(answers) - 1)) for a in answers]
         share = {"yes": chance, "Yes": 0.0, "no": 1 - chance, "No": 0.0}
         return [math.log(share[a]) if share[a] else -math.inf for a in answers]
 
@@ -314,7 +316,8 @@ def judged(name: str, captioner: Table, prompt: str, row: dict | None = None, **
         ("multiple_objects", "a dog and two cars", ["Is there a dog?", "Are there exactly two cars?"]),
         ("color", "a red dog", ["Is the dog red?"]),
         ("spatial_relationship", "a dog on the right of a car", ["Is the car to the left of the dog?"]),
-        ("scene", "a dog in the forest", ["Does this happen in the forest?"]),
+        ("scene", "a dog in the forest", ["Where does this happen?"]),
+        ("scene", "a dog in a supermarket", ["Is the scene a supermarket?"]),
         ("human_action", "A red dog walks to the left.", ["Does the dog walk?"]),
         ("human_action", "a person is riding a bike", ["Is the person riding a bike?"]),
     ],
@@ -350,7 +353,7 @@ def test_vqascore_is_the_likelihood_of_yes():
 
 
 def test_vqascore_in_the_worlds_own_words_is_a_geometric_mean():
-    chances = {"Is there a dog?": 0.9, "Is the dog red?": 0.4, "Does this happen in the forest?": 0.5}
+    chances = {"Is there a dog?": 0.9, "Is the dog red?": 0.4, "Where does this happen?": 0.5}
     result = judged("vqascore", Likely(chances), "a red dog in the forest")
     assert values(result) == [pytest.approx((0.9 * 0.4 * 0.5) ** (1 / 3))]
     assert result.items[0]["questions"] == pytest.approx(chances)
@@ -386,11 +389,27 @@ def test_question_score_compares_other_answers_word_by_word():
     assert judged("question_score", captioner, "x", row={"questions": rows}).value == 0.5
 
 
+def test_question_score_picks_among_choices():
+    rows = [{"question": "Where is it?", "answer": "in a park", "choices": ["in a forest", "in a park"]}]
+    assert [
+        judged("question_score", Likely({"Where is it?": p}), "x", row={"questions": rows}).value for p in (0.4, 0.6)
+    ] == [1, 0]
+    assert judged("question_score", Table({"": "(B) in a park"}), "x", row={"questions": rows}).value == 1
+    assert (
+        judged("question_score", Table({"": "Hm."}), "x", row={"questions": rows}).failures[0]["code"] == "UNPARSABLE"
+    )
+
+
 def test_question_score_makes_its_questions_of_the_prompt():
-    captioner = Likely({"Is there a dog?": 0.1, "Is the dog red?": 0.9, "Does this happen in the forest?": 0.9})
+    chances: dict[str, float | str] = {"Is there a dog?": 0.1, "Is the dog red?": 0.9, "Where does this happen?": 0.9}
+    captioner = Likely(chances | {"Does this happen in the forest?": 0.2})
     result = judged("question_score", captioner, "a red dog in the forest")
     assert result.value == pytest.approx(1 / 3), "no dog, so it is not red either"
     assert result.figures["accuracy"].value == pytest.approx(2 / 3)
+    assert result.items[0]["questions"][-1]["said"] == "in the forest"
+    plain = judged("question_score", captioner, "a red dog in the forest", wording="yes_no")
+    assert plain.figures["accuracy"].value == pytest.approx(1 / 3)
+    assert plain.fingerprint["wording"] == "yes_no" and result.fingerprint["wording"] == "world"
     assert judged("question_score", captioner, "?!").failures[0]["code"] == "NOTHING_ASKED"
 
 

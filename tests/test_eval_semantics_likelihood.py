@@ -45,7 +45,7 @@ def parts(folder) -> tuple:
     return CineloopForConditionalGeneration.from_pretrained(folder).eval(), CineloopProcessor.from_pretrained(folder)
 
 
-def brute_force(parts: tuple, frames: Frames, answer: str) -> float:
+def brute_force(parts: tuple, frames: Frames, answer: str, whole: bool = False) -> float:
     """One forward pass for each token, from pixels, without batch, padding or kept features."""
     import torch
 
@@ -55,7 +55,8 @@ def brute_force(parts: tuple, frames: Frames, answer: str) -> float:
     inputs = processor(text=[text], videos=[frames], return_tensors="pt")
     ids, total = inputs.pop("input_ids"), 0.0
     inputs.pop("attention_mask")
-    for token in processor.tokenizer(answer, add_special_tokens=False)["input_ids"]:
+    tokens = processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    for token in tokens + [processor.tokenizer.eos_token_id] * whole:
         with torch.no_grad():
             logits = model(input_ids=ids, **inputs).logits[0, -1].double()
         total += float(logits.log_softmax(-1)[token])
@@ -69,6 +70,8 @@ def test_likelihoods_are_the_sum_over_tokens(captioner, parts):
         frames = clip(seed, num)
         found = captioner.likelihoods(captioner.watch(frames), QUESTION, answers)
         assert found == pytest.approx([brute_force(parts, frames, answer) for answer in answers], abs=1e-4)
+    found = captioner.likelihoods(captioner.watch(frames), QUESTION, answers, whole=True)
+    assert found == pytest.approx([brute_force(parts, frames, answer, True) for answer in answers], abs=1e-4)
 
 
 def test_each_answer_alone_is_as_likely_as_among_others(captioner):

@@ -1,7 +1,7 @@
 """Question scores: the prompt is taken apart into questions, and the clip is asked them.
 
-In: frames, and `questions` of the row ([{id, question, answer, parents}], answer yes by default) or a prompt, of which
-questions are made. Out: two figures. `accuracy`: the share of answers that are the wanted ones (TIFA,
+In: frames, and `questions` of the row ([{id, question, answer, parents, choices}], answer yes by default) or a prompt,
+of which questions are made. Out: two figures. `accuracy`: the share of answers that are the wanted ones (TIFA,
 arXiv:2303.11897). `dsg`: the same after every question whose parent is wrong was set to wrong too, in topological
 order; those stay in the denominator (DSG, arXiv:2310.18235). Yes and no are told by the judge's probability; another
 wanted answer is compared with its reply by SQuAD's spelling. A question without an answer is counted (`refused`,
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from eval.metric import BaseMetric, Evidence, Measured, Summary
 from eval.metrics.squad import normalise
@@ -29,10 +29,13 @@ _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED")
 class Settings:
     """Attributes:
     judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
+    wording: of questions made from a prompt: "yes_no" asks for yes or no; "world" asks of cartoon prompts where, which
+        way, how big ..., with all answers of that world to choose from; "auto" is world for the starter alone.
     threshold: probability from which an answer is yes, within 0 and 1.
     """
 
     judge: str = "v2t"
+    wording: Literal["auto", "yes_no", "world"] = "auto"
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
@@ -69,8 +72,14 @@ class Metric(BaseMetric):
             self.judge = judge
 
     def describe(self) -> dict[str, str]:
-        """The judge."""
-        return (self.judge or open_judge(self.settings.judge)).fingerprint()
+        """The judge and the wording."""
+        return (self.judge or open_judge(self.settings.judge)).fingerprint() | {"wording": self.wording}
+
+    @property
+    def wording(self) -> str:
+        """yes_no or world."""
+        asked = self.settings.wording
+        return ("world" if self.settings.judge == "v2t" else "yes_no") if asked == "auto" else str(asked)
 
     def measure(self, sample: Sample) -> Evidence:
         """`accuracy` and `dsg` of the answered questions, and what came of each one."""
@@ -110,7 +119,7 @@ class Metric(BaseMetric):
         given = sample.row.get("questions")
         if given is not None:
             return from_row(given, sample.id)
-        made = of_text(sample.prompt or "")
+        made = of_text(sample.prompt or "", closed=self.wording == "world" and isinstance(self.judge, Judge))
         if not made:
             raise ItemError(
                 f"{sample.id}: no questions, and the prompt {sample.prompt!r} asks for nothing that is read",
@@ -124,6 +133,10 @@ class Metric(BaseMetric):
         if self.judge is None:
             raise RuntimeError("prepare() the metric first")
         wanted = normalise(question.answer)
+        if question.choices and isinstance(self.judge, Judge):
+            shares = self.judge.choice(sample, question.question, question.choices)
+            said = question.choices[shares.index(max(shares))]
+            return said == question.answer, said
         if wanted in ("yes", "no"):
             chance = self.judge.probability(sample, question.question)
             return (chance >= self.settings.threshold) == (wanted == "yes"), chance

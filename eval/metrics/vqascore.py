@@ -4,7 +4,7 @@ In: frames and a prompt; any captioner of `v2t`. Out: 0 to 1. Lin et al. 2024 (a
 to `Does this figure show "{text}"? Please answer yes or no.`; the wording is part of the fingerprint. A captioner that
 does not tell likelihoods gives the share of yes among three wordings. The starter was never taught that question, so
 for cartoon prompts it is asked the world's own ones, one for each fact of the prompt, and the value is the geometric
-mean of P(yes) / (P(yes) + P(no)).
+mean of how likely the wanted answers are: P(yes) / (P(yes) + P(no)), P(to the left) among all ways to go.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from eval.metric import BaseMetric, Evidence, Measured, Summary
 from eval.sample import Sample
 from eval.semantics.dimension import is_outside, unanswered
 from eval.semantics.judge import YES, Judge, YesNo, open_judge
-from eval.semantics.questions import of_text
+from eval.semantics.questions import Question, of_text
 from v2t.base.errors import ItemError
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
@@ -87,10 +87,10 @@ class Metric(BaseMetric):
             else:
                 value = judge.probability(sample, question)
             return {"value": min(value, 1.0), "questions": {}, "outside": is_outside(judge, sample)}
-        asked = [question.question for question in of_text(prompt)]
+        asked = of_text(prompt, closed=isinstance(judge, Judge))
         if not asked:
             raise ItemError(f"{sample.id}: the prompt {prompt!r} asks for nothing that is read", code="NOTHING_ASKED")
-        found = {question: judge.probability(sample, question) for question in asked}
+        found = {question.question: chance_of(judge, sample, question) for question in asked}
         value = math.exp(math.fsum(math.log(max(p, _LEAST)) for p in found.values()) / len(found))
         return {"value": value, "questions": found, "outside": is_outside(judge, sample)}
 
@@ -110,6 +110,13 @@ class Metric(BaseMetric):
             counts=unanswered(self._failures) | {"outside": outside},
             notes=tuple(notes),
         )
+
+
+def chance_of(judge: YesNo, sample: Sample, question: Question) -> float:
+    """How likely the wanted answer is: yes, or one of the question's choices."""
+    if question.choices and isinstance(judge, Judge):
+        return judge.choice(sample, question.question, question.choices)[question.choices.index(question.answer)]
+    return judge.probability(sample, question.question)
 
 
 def _shown(row: Measured) -> dict[str, Any]:

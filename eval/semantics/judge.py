@@ -3,7 +3,8 @@
 In: a sample and a question. Out: a probability. Of a model that tells how likely an answer is (`likelihoods`, see
 `v2t.captioners.local`) it is P(yes) / (P(yes) + P(no)), both in small and in capital letters. Of any other it is the
 share of yes among its replies to three wordings. A reply that is neither yes nor no is no vote; where none is left the
-question has no answer: an error of its own (REFUSED, UNPARSABLE), never a no.
+question has no answer: an error of its own (REFUSED, UNPARSABLE), never a no. A question with a closed list of answers
+is told by the likelihood of each against that of all, or by what a reply picks (`choice`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from eval.metrics.multiple_choice import is_refusal
+from eval.metrics.multiple_choice import is_refusal, read_choice
 from eval.sample import Sample
 from eval.semantics.detectors import NUM_FRAMES
 from eval.vbench.picks import middle_indices
@@ -97,8 +98,30 @@ class Judge:
             raise ItemError(f"{self.name} says neither yes nor no to {question!r}: {replies[0][:80]!r}", code=code)
         return sum(votes) / len(votes)
 
-    def log_likelihoods(self, sample: Sample, question: str, answers: Sequence[str]) -> list[float]:
-        """For each answer the log-probability that a reply begins with it.
+    def choice(self, sample: Sample, question: str, choices: Sequence[str]) -> list[float]:
+        """For each choice how likely it is the answer, summing to 1; of a captioner that does not tell likelihoods, 1
+        for the one its reply picks.
+
+        Raises:
+            ItemError: REFUSED or UNPARSABLE, the reply picks none.
+        """
+        if self.tells_likelihoods:
+            logs = self.log_likelihoods(sample, question, choices, whole=True)
+            shares = [math.exp(log - max(logs)) for log in logs]
+            return [share / math.fsum(shares) for share in shares]
+        reply = self.reply(sample, f"{question} Choose one: {', '.join(choices)}.")
+        picked = read_choice(reply, choices)
+        if picked is None:
+            code = "REFUSED" if is_refusal(reply) else "UNPARSABLE"
+            raise ItemError(
+                f"{self.name} picks none of {len(choices)} answers to {question!r}: {reply[:80]!r}", code=code
+            )
+        return [float(number == picked) for number in range(len(choices))]
+
+    def log_likelihoods(
+        self, sample: Sample, question: str, answers: Sequence[str], *, whole: bool = False
+    ) -> list[float]:
+        """For each answer the log-probability that a reply begins with it, or is it and no more (`whole`).
 
         Raises:
             UsageError: a captioner that does not tell.
@@ -108,7 +131,7 @@ class Judge:
         self.load()
         captioner: Any = self.captioner
         watched = sample.shared(("watched", self.name, captioner.revision), lambda: captioner.watch(self.view(sample)))
-        return [float(value) for value in captioner.likelihoods(watched, question, answers)]
+        return [float(value) for value in captioner.likelihoods(watched, question, answers, whole=whole)]
 
     def reply(self, sample: Sample, question: str) -> str:
         """The captioner's answer in words."""

@@ -8,7 +8,7 @@ whose parent is answered wrongly counts as wrong, whatever its own answer, and s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -18,31 +18,36 @@ from eval.semantics.free_text import Asked, Thing
 from v2t.base.errors import ItemError
 from v2t.world import lexicon as lex
 from v2t.world.claims import Clip
-from v2t.world.grammar import article, noun
+from v2t.world.grammar import article, inflect, noun
 from v2t.world.stated import Stated
 
+WHERE = "Where does this happen?"
 _SIDES = {"left": "to the left of", "right": "to the right of", "top": "above", "bottom": "below"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, the answer the prompt wants, and the ids of the questions it hangs on."""
+    """A question, the answer the prompt wants, the ids of the questions it hangs on, and the answers there are; none
+    where it is open, or of yes and no."""
 
     id: str
     question: str
     answer: str = "yes"
     parents: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 def from_row(given: Any, name: str) -> list[Question]:
     """The questions a row brings, parents first.
 
     Args:
-        given: list of mappings with `question` and maybe `id`, `answer` (yes by default), `parents` (ids).
+        given: list of mappings with `question` and maybe `id`, `answer` (yes by default), `parents` (ids), `choices`
+            (the answers there are, the wanted one among them).
         name: of the sample, for messages.
 
     Raises:
-        ItemError: BAD_QUESTIONS, not of that form, an id that comes twice, a parent that is not there, or a cycle.
+        ItemError: BAD_QUESTIONS, not of that form, an id that comes twice, a parent that is not there, a wanted answer
+            that is none of the choices, or a cycle.
     """
 
     def wrong(what: str) -> ItemError:
@@ -54,16 +59,9 @@ def from_row(given: Any, name: str) -> list[Question]:
     for number, row in enumerate(given, 1):
         if not isinstance(row, Mapping) or not str(row.get("question") or "").strip():
             raise wrong(f"question {number} has no text: {str(row)[:60]!r}")
-        parents = row.get("parents") or ()
-        parents = [parents] if isinstance(parents, str | int) else parents
-        found.append(
-            Question(
-                id=str(row.get("id", number)),
-                question=str(row["question"]),
-                answer=str(row.get("answer", "yes")),
-                parents=tuple(map(str, parents)),
-            )
-        )
+        found.append(_from_row(row, number))
+        if found[-1].choices and found[-1].answer not in found[-1].choices:
+            raise wrong(f"the answer {found[-1].answer!r} to question {found[-1].id} is none of its choices")
     ids = {question.id for question in found}
     if len(ids) < len(found):
         raise wrong("an id comes twice among its questions")
@@ -74,6 +72,17 @@ def from_row(given: Any, name: str) -> list[Question]:
         return parents_first(found)
     except CycleError as error:
         raise wrong(f"its questions hang on each other in a circle: {' -> '.join(map(str, error.args[1]))}") from error
+
+
+def _from_row(row: Mapping[str, Any], number: int) -> Question:
+    parents = row.get("parents") or ()
+    return Question(
+        id=str(row.get("id", number)),
+        question=str(row["question"]),
+        answer=str(row.get("answer", "yes")),
+        parents=tuple(map(str, [parents] if isinstance(parents, str | int) else parents)),
+        choices=tuple(map(str, row.get("choices") or ())),
+    )
 
 
 def parents_first(questions: Sequence[Question]) -> list[Question]:
@@ -102,25 +111,39 @@ def dsg(questions: Sequence[Question], right: Mapping[str, bool]) -> dict[str, b
     return {question.id: upheld[question.id] for question in questions if question.id in right}
 
 
-def of_text(prompt: str) -> list[Question]:
-    """Yes/no questions to which a clip of the prompt gives the answer yes, parents first; empty where nothing is asked
-    for that the grammar reads."""
+def of_text(prompt: str, *, closed: bool = False) -> list[Question]:
+    """Questions to which a clip of the prompt gives the wanted answer, parents first; empty where nothing is asked for
+    that the grammar reads.
+
+    Args:
+        closed: of cartoon prompts ask where, which way, how big and so on with all answers of that world as choices,
+            for a model that was taught these; else everything is a question of yes or no.
+    """
     stated = of_world(prompt)
-    return _of_asked(of_prompt(prompt)) if stated is None else _of_world(stated)
+    return _of_asked(of_prompt(prompt)) if stated is None else _of_world(stated, closed)
 
 
 class _List:
     """Questions as they are made, each text once."""
 
-    def __init__(self) -> None:
+    def __init__(self, closed: bool = False) -> None:
         self.questions: list[Question] = []
+        self.closed = closed
 
-    def add(self, text: str, *parents: str) -> str:
+    def add(self, text: str, *parents: str, answer: str = "yes", choices: tuple[str, ...] = ()) -> str:
         for question in self.questions:
             if question.question == text:
                 return question.id
-        self.questions.append(Question(id=f"q{len(self.questions) + 1}", question=text, parents=parents))
-        return self.questions[-1].id
+        id = f"q{len(self.questions) + 1}"
+        self.questions.append(Question(id=id, question=text, answer=answer, parents=parents, choices=choices))
+        return id
+
+    def add_either(self, claim: str, ask: str, answer: str, choices: Iterable[str], *parents: str) -> None:
+        """The claim to be answered with yes or no, or the question with its choices."""
+        if self.closed:
+            self.add(ask, *parents, answer=answer, choices=tuple(choices))
+        else:
+            self.add(claim, *parents)
 
 
 def exists(thing: Thing) -> str:
@@ -196,7 +219,7 @@ def _plural(noun_: str) -> str:
     return noun_[:-1] + "ies" if noun_.endswith("y") and noun_[-2:-1] not in "aeiou" else noun_ + "s"
 
 
-def _of_world(stated: Stated) -> list[Question]:
+def _of_world(stated: Stated, closed: bool = False) -> list[Question]:
     """In the words of `v2t.world.claims`; of two figures of one name only what can be told apart is asked."""
     actors = [{"kind": a.kind, "color": a.color, "count": a.count or 1} for a in stated.actors]
     events = [
@@ -204,7 +227,7 @@ def _of_world(stated: Stated) -> list[Question]:
          "to_color": e.to_color} for e in stated.events if e.actor is not None
     ]  # fmt: skip
     clip = Clip({"actors": actors, "events": events, "shots": stated.shots})
-    made = _List()
+    made = _List(closed)
     roots = []
     for index, actor in enumerate(stated.actors):
         roots.append(_about_actor(clip, made, index, actor.size))
@@ -217,14 +240,26 @@ def _of_world(stated: Stated) -> list[Question]:
             made.add(text, roots[relation.a], roots[relation.b])
     one_shot = len(stated.shots) == 1
     for shot in stated.shots:
-        if shot.place:
-            phrase = lex.PLACE_PHRASES[shot.place][0]
-            made.add(f"Does this happen {phrase}?" if one_shot else f"Is there a scene {phrase}?")
-    if one_shot and stated.shots[0].camera:
-        made.add(f"Does the camera {lex.CAMERA_VERBS[stated.shots[0].camera][0]}?")
+        if shot.place and one_shot:
+            made.add_either(happens(shot.place), WHERE, *_told(lex.PLACE_PHRASES, shot.place))
+        elif shot.place:
+            made.add(f"Is there a scene {lex.PLACE_PHRASES[shot.place][0]}?")
+    camera = stated.shots[0].camera
+    if one_shot and camera:
+        moves = {name: (f"it {inflect(verbs[0], 's')}",) for name, verbs in lex.CAMERA_VERBS.items()}
+        made.add_either(
+            f"Does the camera {lex.CAMERA_VERBS[camera][0]}?", "What does the camera do?", *_told(moves, camera)
+        )
     if stated.style:
-        made.add(f"Is this {article(lex.STYLE_NOUNS[stated.style][0])}?")
+        claim = f"Is this {article(lex.STYLE_NOUNS[stated.style][0])}?"
+        made.add_either(claim, "What style is the video?", *_told(lex.STYLE_NOUNS, stated.style))
     return made.questions
+
+
+def _told(words: Mapping[Any, tuple[str, ...] | str], key: Any) -> tuple[str, list[str]]:
+    """The answer for `key`, and all answers."""
+    answers = {name: told if isinstance(told, str) else told[0] for name, told in words.items()}
+    return answers[key], list(answers.values())
 
 
 def _about_actor(clip: Clip, made: _List, index: int, size: str | None) -> str:
@@ -242,7 +277,9 @@ def _about_actor(clip: Clip, made: _List, index: int, size: str | None) -> str:
         root = made.add(f"{'Is' if count == 1 else 'Are'} there {told}?", root)
     if size and name:
         first = " at first" if clip.changes(index, "grow", "shrink") else ""
-        made.add(f"{be} {name} {size}{first}?", root)
+        made.add_either(
+            f"{be} {name} {size}{first}?", f"How big {be.lower()} {name}{first}?", *_told(lex.SIZE_WORDS, size), root
+        )
     return root
 
 
@@ -252,6 +289,11 @@ def _about_event(clip: Clip, made: _List, event: Mapping[str, Any], roots: Seque
     ask = f"{clip.do(actor).capitalize()} {clip.name(actor)} {clip.verb(event, 'bare', way=False)}"
     does = made.add(f"{ask}?", *parents)
     if event["direction"]:
-        made.add(f"{ask} {lex.DIRECTION_WORDS[event['direction']][0]}?", does)
+        way, ways = _told(lex.DIRECTION_WORDS, event["direction"])
+        verb = "go" if target is not None else clip.verb(event, "bare", way=False)
+        verb = "go after turning around" if event["action"] == "turn" else verb
+        made.add_either(f"{ask} {way}?", f"Which way {clip.do(actor)} {clip.name(actor)} {verb}?", way, ways, does)
     if event["speed"]:
-        made.add(f"{ask} {lex.SPEED_WORDS[event['speed']][0]}?", does)
+        pace, paces = _told(lex.SPEED_WORDS, event["speed"])
+        how = f"How fast {clip.do(actor)} {clip.name(actor)} {clip.verb(event, 'bare', way=False)}?"
+        made.add_either(f"{ask} {pace}?", how, pace, paces, does)

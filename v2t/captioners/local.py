@@ -152,9 +152,11 @@ class Captioner:
         text = self._processor.clip_text(times[mask.astype(bool)].tolist())
         return Watched(text=text, visual_tokens=tokens, warnings=(warning,) if warning else ())
 
-    def likelihoods(self, watched: Watched, question: str, answers: Sequence[str]) -> list[float]:
-        """For each answer the log-probability that the reply to `question` begins with it, in nats: the sum over its
-        tokens, exact, at temperature 1.
+    def likelihoods(
+        self, watched: Watched, question: str, answers: Sequence[str], *, whole: bool = False
+    ) -> list[float]:
+        """For each answer the log-probability that the reply to `question` begins with it, or, where `whole`, is that
+        and no more; in nats: the sum over its tokens, exact, at temperature 1.
 
         Raises:
             UsageError: no answer, or an empty one.
@@ -165,6 +167,9 @@ class Captioner:
         told = [tuple(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
         if not told or not all(told):
             raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
+        if whole:
+            ends = self._model.generation_config.eos_token_id
+            told = [(*ids, ends[0] if isinstance(ends, list) else ends) for ids in told]
         chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
         text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         prompt = tokenizer(text.replace(self._processor.video_token, watched.text, 1))["input_ids"]
