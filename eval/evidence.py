@@ -178,8 +178,7 @@ class Gathering:
             if failure.code == NOTHING_ASKED:  # this sample is no case for this metric, so it is not expected to be one
                 self.not_asked[n] += 1
                 continue
-            id = f"reference_clips/{sample.id}" if job.is_reference else sample.id
-            self.metrics[n].fail(id, failure.error())
+            self.metrics[n].fail(sample.id, failure.error(), reference=job.is_reference)
         if job.is_reference:
             return
         if outcome.broken is not None:

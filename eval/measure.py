@@ -130,7 +130,7 @@ class Measurer:
             try:
                 self._give(sample, begun.future.result(), outcome)
             except ItemError as error:
-                outcome.broken = Failure.of(_explained(error, self.limits))
+                outcome.broken = Failure.of(_explained(error, self.limits, sample))
         for number in task.metrics:
             metric = self.metrics[number]
             if outcome.broken is not None and uses_frames(metric):
@@ -208,11 +208,14 @@ def one_thread() -> None:
         cv2.setNumThreads(1)
 
 
-def _explained(error: ItemError, limits: ClipLimits) -> ItemError:
-    if error.code != "TOO_LARGE":
-        return error
-    return ItemError(
-        f"all frames of the clip at once are more than {limits.max_clip_mb} MiB ({error.message})",
-        code="TOO_LARGE",
-        hint="score parts of it (start_s and end_s in a manifest), make it smaller, or raise --max-clip-mb",
-    )
+def _explained(error: ItemError, limits: ClipLimits, sample: Sample) -> ItemError:
+    """The error in words that say what to do, without the place of the clip on this machine: results are passed on."""
+    message, hint = error.message, error.hint
+    if error.code == "TOO_LARGE":
+        message = f"all frames of the clip at once are more than {limits.max_clip_mb} MiB ({message})"
+        hint = "score parts of it (start_s and end_s in a manifest), make it smaller, or raise --max-clip-mb"
+    if sample.clip is not None and sample.clip.path is not None:
+        path = sample.clip.path
+        for place in (str(path.absolute()), str(path)):
+            message = message.replace(place, path.name)
+    return ItemError(message, code=error.code, hint=hint)

@@ -28,6 +28,7 @@ from v2t.base.shares import wilson
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
+REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +202,7 @@ class BaseMetric(ABC):
     def check(self, sample: Sample) -> None:
         """Raises ItemError, NO_<NAME>, when the sample lacks what this metric needs."""
         for name in self.needs:
-            if name != "reference_clips":
+            if name != REFERENCE_CLIPS:
                 sample.require(name)
 
     # torchmetrics' three verbs
@@ -211,6 +212,7 @@ class BaseMetric(ABC):
         self._rows: dict[str, Measured] = {}
         self._references: dict[str, Measured] = {}
         self._failures: list[dict[str, str]] = []
+        self._failed_references: list[dict[str, str]] = []
 
     def update(self, samples: Sample | Iterable[Sample], *, reference: bool = False) -> None:
         """Measure samples and keep their evidence; `reference`: they are of the set to compare with.
@@ -225,7 +227,7 @@ class BaseMetric(ABC):
                 self.check(sample)
                 evidence = self.measure(sample)
             except ItemError as error:
-                self.fail(sample.id, error)
+                self.fail(sample.id, error, reference=reference)
             else:
                 self.add(Measured(id=sample.id, cluster=sample.cluster, evidence=evidence), reference=reference)
 
@@ -240,9 +242,12 @@ class BaseMetric(ABC):
             raise ValueError(f"sample {row.id!r} was given to {self.name} twice")
         kept[row.id] = row
 
-    def fail(self, id: str, error: ItemError) -> None:
-        """Keep a sample that could not be measured."""
-        self._failures.append({"id": id, "code": error.code, "message": str(error)})
+    def fail(self, id: str, error: ItemError, *, reference: bool = False) -> None:
+        """Keep a sample that could not be measured; one of the set to compare with is told as reference_clips/ID and
+        does not count in n and coverage."""
+        kept = self._failed_references if reference else self._failures
+        id = f"{REFERENCE_CLIPS}/{id}" if reference else id
+        kept.append({"id": id, "code": error.code, "message": str(error)})
 
     def compute(self) -> MetricResult:
         """The figures over all samples so far.
@@ -257,6 +262,8 @@ class BaseMetric(ABC):
         references = [self._references[id] for id in sorted(self._references)]
         summary = self.summarise(rows, references) if rows else Summary(headline=self.name, figures={})
         scored = len(rows) if summary.scored is None else summary.scored
+        lost = {"failed_references": len(self._failed_references)} if self._failed_references else {}
+        _check_finite(self.title, summary.items)
         return MetricResult(
             name=self.title,
             headline=summary.headline,
@@ -264,9 +271,9 @@ class BaseMetric(ABC):
             n=expected,
             coverage=scored / expected,
             fingerprint=self.fingerprint() | summary.fingerprint,
-            counts=summary.counts,
+            counts=summary.counts | lost,
             items=summary.items,
-            failures=sorted(self._failures, key=lambda failure: failure["id"]),
+            failures=sorted(self._failures + self._failed_references, key=lambda failure: failure["id"]),
             notes=summary.notes,
             higher_is_better=self.higher_is_better,
             value_range=self.value_range,
@@ -294,6 +301,15 @@ class BaseMetric(ABC):
 def items_of(rows: Sequence[Measured], key: str = "value") -> list[dict[str, Any]]:
     """Items of a metric whose evidence for a sample is its score."""
     return [{"id": row.id, "value": float(row.evidence[key])} for row in rows]
+
+
+def _check_finite(title: str, items: Sequence[dict[str, Any]]) -> None:
+    for item in items:
+        for name, value in item.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(
+                    f"{title}: {name} of {item.get('id')!r} is {value}; a metric must give numbers or None"
+                )
 
 
 def metric_names() -> list[str]:

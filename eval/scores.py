@@ -74,7 +74,8 @@ class Scores:
         """5 when a metric could not run here, 3 when a sample could not be scored by one, else 0."""
         if any(not one.code.startswith("NO_") for one in self.skipped):
             return EXIT_ENVIRONMENT
-        return EXIT_FAILED_ITEMS if any(result.coverage < 1 for result in self.results) else EXIT_OK
+        lost = any(result.coverage < 1 or result.counts.get("failed_references") for result in self.results)
+        return EXIT_FAILED_ITEMS if lost else EXIT_OK
 
     def result(self, name: str) -> MetricResult:
         """The result of the metric called `name`.

@@ -306,6 +306,20 @@ def test_equal_values_are_no_certainty() -> None:
     assert metric.mean(one_prompt).low < 0.1 and metric.mean(one_prompt).high > 0.9
 
 
+def test_a_broken_reference_is_told_and_no_failure_of_the_scored() -> None:
+    made: BaseMetric = load_metric("frechet")()
+    made.prepare()
+    made.update(matched())
+    made.update([*others(), Sample(id="broken")], reference=True)
+    result = made.compute()
+    assert (result.n, result.coverage, result.counts["failed_references"]) == (NUM, 1.0, 1)
+    assert [failure["id"] for failure in result.failures] == ["reference_clips/broken"]
+    made.reset()
+    made.update(matched())
+    made.update(others(), reference=True)
+    assert not made.compute().failures
+
+
 @every_ready
 def test_evidence_survives_being_kept(metric: str) -> None:
     from eval.cache import decode, encode
