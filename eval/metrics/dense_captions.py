@@ -38,6 +38,8 @@ NONSENSE = "qxzvkwj"  # what a caption is compared with where no true event fits
 _METEOR = "meteor/meteor-1.5.jar"
 _NAMES = {"meteor": "METEOR", "token_f1": "token F1"}
 Pair = tuple[str, str]  # tokens of a hypothesis and of its reference
+_known: dict[Pair, np.ndarray] = {}  # METEOR's statistics, so that its program starts once for what is asked twice
+_MOST_KNOWN = 100_000
 
 
 def best_in_order(values: np.ndarray) -> float:
@@ -218,15 +220,20 @@ class _TokenF1:
 
 
 class _Meteor:
-    """METEOR of all pairs, by one run of its program."""
+    """METEOR of all pairs, by one run of its program for those that are not known yet."""
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
         from eval.metrics.meteor import meteor, statistics
 
-        unique = sorted(set(pairs))
-        rows = statistics([Tokens(caption, (other,)) for caption, other in unique])  # (n, 23)
-        self._meteor, self._rows = meteor, dict(zip(unique, rows, strict=True))
-        self._ones = dict(zip(unique, meteor(rows).tolist(), strict=True))
+        wanted = sorted(set(pairs))
+        if missing := [pair for pair in wanted if pair not in _known]:
+            if len(_known) + len(missing) > _MOST_KNOWN:
+                _known.clear()
+                missing = wanted
+            rows = statistics([Tokens(caption, (other,)) for caption, other in missing])  # (n, 23)
+            _known.update(zip(missing, rows, strict=True))
+        self._meteor, self._rows = meteor, {pair: _known[pair] for pair in wanted}
+        self._ones = dict(zip(wanted, meteor(np.array(list(self._rows.values()))).tolist(), strict=True))
 
     def one(self, pair: Pair) -> float:
         return self._ones[pair]
@@ -282,4 +289,4 @@ def _events(sample: Sample, name: str) -> list[tuple[tuple[float, float], str]]:
         raise ItemError(f"{sample.id}: {name} must be rows of start_s, end_s and caption", code="BAD_ROW") from error
     if not all(isinstance(text, str) for _, text in events):
         raise ItemError(f"{sample.id}: the caption of each of its {name} must be a text", code="BAD_ROW")
-    return sorted(events, key=lambda event: event[0][0] if isfinite(event[0][0]) else inf)
+    return sorted(events, key=lambda event: (*(end if isfinite(end) else inf for end in event[0]), event[1]))
