@@ -134,7 +134,8 @@ class _Behaviour:
             id = entry["id"]
             if "failure" in entry:
                 code, message, hint = entry["failure"]
-                self.metric.fail(id, ItemError(message, code=code, hint=hint))
+                error = ItemError(message, code=code, hint=hint)
+                self.metric.fail(id, error, reference=entry["reference"])
             else:
                 row = Measured(id=id, cluster=entry["cluster"], evidence=entry["evidence"])
                 self.metric.add(row, reference=entry["reference"])
