@@ -147,8 +147,9 @@ def jackknife_interval(value: float, left_out: Sequence[float], confidence: floa
 def interval_of_sums(
     sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], clusters: Sequence[Hashable]
 ) -> Interval:
-    """95 % interval of a statistic of sums: `bootstrap_sums`, or the jackknife where clusters are fewer than `FEW`. A
-    single cluster tells nothing of the spread: both ends are the value.
+    """95 % interval of a statistic of sums that lies within 0 and 1: `bootstrap_sums`, or the jackknife where clusters
+    are fewer than `FEW`. A single cluster, or sums without any spread, are no proof that there is none: the interval is
+    then Wilson's, as of a share of that many clusters.
 
     Args:
         sums: float (n, k), what each sample adds.
@@ -157,14 +158,17 @@ def interval_of_sums(
     """
     sums = np.asarray(sums, dtype=np.float64)
     where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-    if len(where) >= FEW:
-        return bootstrap_sums(sums, statistic, clusters=clusters)
     merged = np.zeros((len(where), sums.shape[1]))
     np.add.at(merged, [where[cluster] for cluster in clusters], sums)
-    value = float(statistic(merged.sum(0)[None])[0])
-    if len(where) == 1:
-        return Interval(value, value)
-    return jackknife_interval(value, statistic(merged.sum(0) - merged).tolist())
+    value = min(max(float(statistic(merged.sum(0)[None])[0]), 0.0), 1.0)
+    found = Interval(value, value)
+    if len(where) >= FEW:
+        found = bootstrap_sums(merged, statistic)
+    elif len(where) > 1:
+        found = jackknife_interval(value, statistic(merged.sum(0) - merged).tolist())
+    if found.high - found.low < 1e-9:
+        return wilson(value * len(where), len(where))
+    return Interval(max(0.0, found.low), min(1.0, found.high))
 
 
 def clustered_se(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:

@@ -114,8 +114,8 @@ def test_the_interval_of_a_ratio_of_sums() -> None:
     copies = np.repeat(few, 3, axis=0)
     clusters = [number // 3 for number in range(36)]
     assert interval_of_sums(copies, ratio, clusters) == pytest.approx(interval_of_sums(few, ratio, range(12)))
-    mean = few[:, 0].mean()
-    assert interval_of_sums(few, ratio, [0] * 12) == (pytest.approx(mean), pytest.approx(mean))
+    assert interval_of_sums(few, ratio, [0] * 12) == pytest.approx(wilson(few[:, 0].mean(), 1))
+    assert interval_of_sums(np.ones((40, 2)), ratio, range(40)) == pytest.approx(wilson(40, 40))
 
 
 def test_bootstrap() -> None:

@@ -25,7 +25,7 @@ from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from eval.metrics.cider import cider
 from eval.metrics.spans import is_valid, tiou
 from eval.sample import Sample
-from eval.stats import interval_of_sums, mean_interval
+from eval.stats import interval_of_sums
 from eval.text.captions import Tokens
 from eval.text.frequencies import Frequencies
 from eval.text.java import jar_hash, java_missing, need_java
@@ -158,8 +158,9 @@ class Metric(BaseMetric):
             at["CIDEr"][least] = [_cider(of_clip, corpus) for of_clip in pairs]
         for name, by_threshold in at.items():
             over = np.mean(list(by_threshold.values()), axis=0)  # (n,)
-            figures[f"{name} over tIoU"] = _mean(rows, over)
-            figures |= {f"{name} tIoU>={least}": _mean(rows, by_threshold[least]) for least in THRESHOLDS}
+            most = 10.0 if name == "CIDEr" else 1.0
+            figures[f"{name} over tIoU"] = self._mean(rows, over, most)
+            figures |= {f"{name} tIoU>={least}": self._mean(rows, by_threshold[least], most) for least in THRESHOLDS}
         missing = sum(not clip.told for clip in clips)
         outside = sum(row.evidence["num_outside"] for row in rows)
         notes = [f"words are compared by {_NAMES[self.similarity]}", "CIDEr is on its own scale, from 0 to 10"]
@@ -176,6 +177,15 @@ class Metric(BaseMetric):
             notes=tuple(notes),
             scored=len(rows) - missing,
         )
+
+    def _mean(self, rows: Sequence[Measured], values: Any, most: float) -> Figure:
+        """Mean of values from 0 to `most`."""
+        shares = [
+            Measured(id=row.id, cluster=row.cluster, evidence={"value": value / most})
+            for row, value in zip(rows, values, strict=True)
+        ]
+        found = self.mean(shares)
+        return Figure(value=found.value * most, low=found.low * most, high=found.high * most, n=found.n)
 
 
 class _Clip:
@@ -270,14 +280,7 @@ def _ratio(sums: np.ndarray, weights: tuple[float, float], clusters: Sequence[st
 
     value = float(statistic(sums.sum(0)[None])[0])
     low, high = interval_of_sums(sums, statistic, clusters)
-    return Figure(value=value, low=min(value, max(0.0, low)), high=max(value, min(1.0, high)), n=len(sums))
-
-
-def _mean(rows: Sequence[Measured], values: Any) -> Figure:
-    listed = [float(value) for value in values]
-    low, high = mean_interval(listed, [row.cluster for row in rows])
-    value = sum(listed) / len(listed)
-    return Figure(value=value, low=min(value, max(0.0, low)), high=max(value, high), n=len(listed))
+    return Figure(value=value, low=min(value, low), high=max(value, high), n=len(sums))
 
 
 def _events(sample: Sample, name: str) -> list[tuple[tuple[float, float], str]]:

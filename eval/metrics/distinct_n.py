@@ -20,7 +20,7 @@ import numpy as np
 
 from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from eval.sample import Sample
-from eval.stats import jackknife_interval, weighted_shares
+from eval.stats import jackknife_interval, weighted_shares, wilson
 
 ORDERS = (1, 2, 3)
 REPEATED = 4  # the n of the two measures of repetition
@@ -176,7 +176,7 @@ def _figure(
         if kept:
             left_out.append(value_of(kept))
     value = value_of(frequencies)
-    low, high = jackknife_interval(value, left_out) if len(left_out) > 1 else (value, value)
+    low, high = jackknife_interval(value, left_out) if len(left_out) > 1 else wilson(value, 1)
     return Figure(value=value, low=max(0.0, low), high=min(1.0, high), n=len(grams))
 
 

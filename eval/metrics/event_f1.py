@@ -155,4 +155,4 @@ def _figure(sums: np.ndarray, kind: int, clusters: Sequence[str]) -> Figure:
     flat = sums.reshape(len(sums), -1)  # (n, 4S)
     value = float(statistic(flat.sum(0)[None])[0])
     low, high = interval_of_sums(flat, statistic, clusters)
-    return Figure(value=value, low=min(max(low, 0.0), value), high=max(min(high, 1.0), value), n=len(sums))
+    return Figure(value=value, low=min(low, value), high=max(high, value), n=len(sums))

@@ -1,0 +1,256 @@
+"""BLEU, ROUGE-L, CIDEr and METEOR against the numbers of pycocoevalcap, and against pycocoevalcap itself."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.metric import load_metric
+from eval.metrics import meteor
+from eval.metrics.cider import cider
+from eval.sample import Sample
+from eval.text import java
+from eval.text.captions import Tokens
+from eval.text.ptb import read
+from v2t.base.errors import UsageError
+
+# Captions with their references; metrics.md 14A.
+A1 = [
+    ("an orange cat and a grey cat are lying together.",
+     "two cats are sleeping next to each other.", "a grey cat is cuddling with an orange cat on a blanket.",
+     "the orange cat is happy that the black cat is close to it."),
+    ("a black dog wearing headphones looks at the camera as an orange cat walks in the background.",
+     "a dog is wearing ear muffs as it lies on a carpet.",
+     "a black dog and an orange cat are looking at the photographer.", "headphones are placed on a dogs ears."),
+]  # fmt: skip
+A1_BAD = [
+    ("a calico cat and a white cat are lying together.", *A1[0][1:]),
+    ("a black dog wearing a hat looks at the camera as a tabby walks in the background.", *A1[1][1:]),
+]
+A2 = [
+    ("a man is speaking", "a man speaks.", "someone speaks.",
+     "a man is speaking while a bird is chirping in the background"),
+    ("rain falls", "rain is falling hard on a surface"),
+]  # fmt: skip
+A3 = [("the cat is on the mat", "there is a cat on the mat", "a cat is on the mat")]
+A6 = [
+    ("a dog is running on the grass", "A dog runs across a green field.", "The brown dog is running on the grass.",
+     "A dog running through a field"),
+    ("a woman is cutting a tomato", "A woman is slicing a red tomato.", "Someone cuts a tomato on a wooden board.",
+     "A lady slices tomatoes in a kitchen"),
+    ("two boys play football in the street", "Two boys are playing football in the street.",
+     "Kids kick a ball on the road.", "Two children play soccer outside"),
+    ("a blue car is driving on a road", "A red car drives along a coastal road.", "The car is driving near the sea.",
+     "A sports car moves down the highway by the ocean"),
+]  # fmt: skip
+SETS = {"A1": A1, "A1 bad": A1_BAD, "A2": A2, "A3": A3, "A6": A6, "A6 first two": A6[:2],
+        "A6 copied": [(row[1], *row[1:]) for row in A6]}  # fmt: skip
+PUBLISHED = {
+    "A1": {"bleu_1": 0.66666667, "bleu_2": 0.48989795, "bleu_3": 0.34688150, "bleu_4": 3.75475e-5,
+           "meteor": 0.34440573, "rouge_l": 0.42801048, "cider": 0.56374126},
+    "A1 bad": {"bleu_1": 0.48148148, "bleu_2": 0.24037009, "bleu_3": 0.13593908, "bleu_4": 1.85975e-5,
+               "meteor": 0.18607107, "rouge_l": 0.31211055, "cider": 0.27901653},
+    "A2": {"bleu_1": 0.427848, "bleu_2": 0.405892, "bleu_3": 0.438965, "bleu_4": 0.456500, "rouge_l": 0.487069,
+           "meteor": 0.263381, "cider": 0.961355},
+    "A3": {"bleu_1": 0.833333, "bleu_4": 0.759836, "meteor": 0.508619, "cider": 0.0},
+    "A6": {"bleu_1": 0.861532, "bleu_2": 0.720809, "bleu_3": 0.585325, "bleu_4": 0.468981, "rouge_l": 0.709925,
+           "cider": 2.006981, "meteor": 0.408220},
+    "A6 first two": {"cider": 2.346648, "meteor": 0.423909},
+    "A6 copied": {"bleu_1": 1.0, "bleu_4": 1.0, "rouge_l": 1.0, "cider": 3.674244, "meteor": 1.0},
+}  # fmt: skip
+PUBLISHED_CLIPS = {
+    ("A1", "rouge_l"): [0.35777126, 0.49824971], ("A1", "cider"): [0.50707322, 0.62040930],
+    ("A1", "meteor"): [0.33282994, 0.35555762], ("A2", "cider"): [1.364055, 0.558655],
+    ("A6", "rouge_l"): [0.790497, 0.758706, 0.790497, 0.5],
+    ("A6", "cider"): [3.459597, 1.369469, 1.917440, 1.281417],
+    ("A6", "meteor"): [0.448131, 0.406134, 0.902944, 0.275787],
+}  # fmt: skip
+
+
+def scored(name: str, rows, order=None, **settings):
+    metric = load_metric(name)(**settings)
+    metric.prepare()
+    made = [Sample(id=f"{n:05}", caption=row[0], references=tuple(row[1:])) for n, row in enumerate(rows)]
+    metric.update(made if order is None else [made[n] for n in order])
+    return metric.compute()
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_published_numbers_without_java(case):
+    found = {
+        key: figure.value
+        for name in ("bleu", "rouge_l", "cider")
+        for key, figure in scored(name, SETS[case]).figures.items()
+    }
+    for key, value in PUBLISHED[case].items():
+        if key != "meteor":
+            assert found[key] == pytest.approx(value, abs=1e-6), key
+    for (which, name), values in PUBLISHED_CLIPS.items():
+        if which == case and name != "meteor":
+            assert [item["value"] for item in scored(name, SETS[case]).items] == pytest.approx(values, abs=1e-6)
+
+
+@pytest.mark.java
+def test_published_meteor_under_a_german_locale_from_a_folder_with_a_space(monkeypatch, tmp_path):
+    """One start of the program for all sets; a comma for a point, or a table that is not found, would end it."""
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
+    installed = tmp_path / "site packages" / "pycocoevalcap"
+    shutil.copytree(_package(), installed, copy_function=lambda source, target: Path(target).symlink_to(source))
+    monkeypatch.setattr(java, "package_folder", lambda: installed)
+    metric = load_metric("meteor")()
+    metric.prepare()
+    rows = [(case, row) for case, rows in SETS.items() for row in rows] + [("empty", ("", "a cat")), ("e2", ("a", ""))]
+    metric.update([Sample(id=f"{n:02}", caption=r[0], references=tuple(r[1:])) for n, (_, r) in enumerate(rows)])
+    summed = []
+    monkeypatch.setattr(
+        meteor, "statistics", lambda samples, own=meteor.statistics: summed.append(own(samples)) or summed[0]
+    )
+    result = metric.compute()
+    assert len(summed) == 1
+    values = [item["value"] for item in result.items]
+    for case in SETS:
+        own = [n for n, (which, _) in enumerate(rows) if which == case]
+        if case in PUBLISHED and "meteor" in PUBLISHED[case]:
+            pooled = float(meteor.meteor(summed[0][own].sum(axis=0))[0])
+            assert pooled == pytest.approx(PUBLISHED[case]["meteor"], abs=1e-6), case
+        if (case, "meteor") in PUBLISHED_CLIPS:
+            assert [values[n] for n in own] == pytest.approx(PUBLISHED_CLIPS[case, "meteor"], abs=1e-6)
+    assert values[-2:] == [0.0, 0.0]
+    figure = result.figures["meteor"]
+    assert 0 <= figure.low < figure.value < figure.high <= 1
+
+
+def _package() -> Path:
+    found = java.package_folder()
+    if found is None:
+        pytest.skip("needs pycocoevalcap: pip install 'cineloop[eval]'")
+    return found
+
+
+WORDS = """a dog the man woman's red it he they're is are running don't can't isn't cannot gonna Gimme o'clock O'Brien
+rock'n'roll ma'am '80s café well-known T-shirt and/or 20-year-old 5 12 1,000 3.5 1/2 12:30 7th 50% $5 £20 U.S. a.m. e.g.
+etc. Mr. Dr. J. Ph.D. AT&T in on ball park -- & ( ) [ ] ... 3 ½""".split()
+
+
+def random_rows(num: int, seed: int) -> list[tuple[str, ...]]:
+    """Captions with punctuation, contractions and numbers, empty ones and repeated ones; they end in a plain word, since
+    pycocoevalcap lets the next caption decide about a last "J." or "no."."""
+    draw = random.Random(seed)
+
+    def text() -> str:
+        if draw.random() < 0.02:
+            return ""
+        words = [
+            draw.choice(WORDS) + draw.choice(["", "", "", "", ",", ".", ";", "!", "'s", ")"])
+            for _ in range(draw.randint(0, 9))
+        ]
+        made = " ".join([*words, draw.choice(["dog", "grass.", "street!"])])
+        return made.capitalize() if draw.random() < 0.5 else made
+
+    rows = []
+    for _ in range(num):
+        references = [text() for _ in range(draw.choice([1, 2, 3]))]
+        kind = draw.random()
+        caption = draw.choice(references) if kind < 0.1 else text()
+        if kind > 0.6:  # share words with a reference
+            words = draw.choice(references).split()
+            caption = " ".join(words[: draw.randint(0, len(words))] + text().split()[:4] + ["dog"])
+        rows.append((caption, *references, *references[: draw.random() < 0.1]))
+    return rows
+
+
+def assert_scorers_agree(rows: list[tuple[str, ...]], made: dict[int, list[str]], given: dict[int, list[str]]) -> None:
+    """BLEU, ROUGE-L and CIDEr of ours and of pycocoevalcap on its tokens, whole and by caption, within 1e-9."""
+    peers = pytest.importorskip("pycocoevalcap.bleu.bleu"), pytest.importorskip("pycocoevalcap.rouge.rouge")
+    values, by_clip = peers[0].Bleu(4).compute_score(given, made, verbose=0)
+    ours = scored("bleu", rows)
+    assert [ours.figures[f"bleu_{n}"].value for n in range(1, 5)] == pytest.approx(values, abs=1e-9)
+    np.testing.assert_allclose([item["value"] for item in ours.items], by_clip[3], atol=1e-9, rtol=0)
+    np.testing.assert_allclose([item["bleu_1"] for item in ours.items], by_clip[0], atol=1e-9, rtol=0)
+    peer = pytest.importorskip("pycocoevalcap.cider.cider")
+    for name, scorer in (("rouge_l", peers[1].Rouge()), ("cider", peer.Cider())):
+        value, by_clip = scorer.compute_score(given, made)
+        ours = scored(name, rows)
+        assert ours.value == pytest.approx(value, abs=1e-9)
+        np.testing.assert_allclose([item["value"] for item in ours.items], by_clip, atol=1e-9, rtol=0)
+
+
+def test_scorers_agree_with_pycocoevalcap_on_our_tokens():
+    rows = random_rows(300, seed=3)
+    made = {n: [read(row[0])[0]] for n, row in enumerate(rows)}
+    given = {n: [read(text)[0] for text in row[1:]] for n, row in enumerate(rows)}
+    assert_scorers_agree(rows, made, given)
+
+
+@pytest.mark.java
+def test_tokens_and_scores_of_5000_random_sets_are_those_of_pycocoevalcap():
+    tokenizer = pytest.importorskip("pycocoevalcap.tokenizer.ptbtokenizer").PTBTokenizer()
+    rows = random_rows(5000, seed=4)
+    made = tokenizer.tokenize({n: [{"caption": row[0]}] for n, row in enumerate(rows)})
+    given = tokenizer.tokenize({n: [{"caption": text} for text in row[1:]] for n, row in enumerate(rows)})
+    ours = [[read(text) for text in row] for row in rows]
+    assert all(exact for row in ours for _, exact in row)
+    for n, row in enumerate(ours):
+        assert [tokens for tokens, _ in row] == [*made[n], *given[n]], rows[n]
+    assert_scorers_agree(rows, made, given)
+
+
+@pytest.mark.parametrize("name", ["bleu", "rouge_l", "cider"])
+def test_an_empty_caption_scores_zero_and_shifts_no_row(name):
+    rows = [*A6[:2], ("", "a cat", "the cat"), ("a\u2028dog\x85runs", "a dog runs"), *A6[2:]]
+    found = [item["value"] for item in scored(name, rows).items]
+    assert found[2] == 0
+    if name != "cider":  # whose weights depend on the set
+        alone = [item["value"] for item in scored(name, A6).items]
+        assert found[:2] + found[4:] == alone
+        assert found[3] == pytest.approx(0 if name == "bleu" else 1, abs=1e-3)  # three words have no 4-gram
+
+
+@pytest.mark.parametrize("name", ["bleu", "rouge_l", "cider"])
+def test_neither_order_nor_batches_matter(name):
+    rows = random_rows(60, seed=5)
+    first, second = scored(name, rows), scored(name, rows, order=random.Random(0).sample(range(60), 60))
+    assert first == second
+
+
+def test_cider_of_one_clip_is_zero_and_says_why():
+    result = scored("cider", A3)
+    assert result.value == 0
+    assert "one clip alone always scores 0" in " ".join(result.notes)
+
+
+def test_frozen_frequencies_make_sets_comparable(tmp_path):
+    corpus = tmp_path / "references.txt"
+    corpus.write_text("\n".join("\t".join(row[1:]) for row in A6), encoding="utf-8")
+    whole, part = scored("cider", A6, corpus=str(corpus)), scored("cider", A6[:2], corpus=str(corpus))
+    assert whole.value == pytest.approx(2.006981, abs=1e-6)
+    assert [item["value"] for item in part.items] == [item["value"] for item in whole.items][:2]
+    assert part.value != pytest.approx(scored("cider", A6[:2]).value, abs=1e-2)
+    assert whole.name == "cider[corpus=references.txt]"
+    assert "document frequencies of 4 clips" in whole.notes[0]
+    moved = tmp_path / "elsewhere.txt"
+    moved.write_bytes(corpus.read_bytes())
+    assert scored("cider", A6, corpus=str(moved)).fingerprint == whole.fingerprint
+    moved.write_text("another corpus\n", encoding="utf-8")
+    assert scored("cider", A6, corpus=str(moved)).fingerprint != whole.fingerprint
+    assert scored("cider", A6).fingerprint["corpus"] == "the scored set"
+    with pytest.raises(UsageError, match="cannot read the corpus"):
+        scored("cider", A6, corpus=str(tmp_path / "none.txt"))
+
+
+def test_cider_of_equal_captions_is_ten():
+    rows = [Tokens(text, (text, text)) for text in ("a dog runs in the park", "two cats sleep on a bed")]
+    assert cider(rows) == pytest.approx([10, 10])
+
+
+def test_intervals_are_those_of_sets_and_not_of_single_scores():
+    result = scored("bleu", random_rows(200, seed=6))
+    figure = result.figures["bleu_4"]
+    assert figure.low < figure.value < figure.high
+    single = [item["value"] for item in result.items]
+    assert not math.isclose(figure.value, sum(single) / len(single), rel_tol=0.05)  # a set's BLEU is no mean
