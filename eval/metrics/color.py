@@ -18,7 +18,7 @@ from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import color_counts, color_counts_compat
 from eval.semantics.plain_words import COLORS
-from eval.semantics.questions import exists, is_colored
+from eval.semantics.wording import exists, is_colored
 
 
 class Metric(SemanticDimension):

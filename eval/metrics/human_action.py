@@ -14,7 +14,7 @@ from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import action_hit, compat_action
-from eval.semantics.questions import does
+from eval.semantics.wording import does
 from eval.vbench.long import LONG_PIECE_S
 from v2t.base.errors import ItemError
 

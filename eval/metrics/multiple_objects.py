@@ -7,12 +7,14 @@ dog and a dog"; the reference only looks whether the label occurs.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from eval.metric import Evidence
 from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import shown, shown_compat
-from eval.semantics.questions import exactly, exists
+from eval.semantics.wording import exactly, exists
 
 
 class Metric(SemanticDimension):
@@ -31,7 +33,8 @@ class Metric(SemanticDimension):
         """See `SemanticDimension.look`."""
         things = asked.things(sample)
         if self.judge is not None:
-            return self.ask(sample, *(exists(thing) if thing.count == 1 else exactly(thing) for thing in things))
+            bare = [replace(thing, color=None) for thing in things]
+            return self.ask(sample, *(exists(thing) if thing.count == 1 else exactly(thing) for thing in bare))
         frames = self.detector.regions(sample, tuple(dict.fromkeys(thing.noun for thing in things)))
         there = shown_compat if self.compat else shown
         hits = sum(there(frame, things) for frame in frames)

@@ -6,12 +6,14 @@ probability of yes. `fixed` wants as many of it as the prompt says; the referenc
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from eval.metric import Evidence
 from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import shown, shown_compat
-from eval.semantics.questions import exactly, exists
+from eval.semantics.wording import DESCRIBE, exactly, exists
 
 
 class Metric(SemanticDimension):
@@ -30,7 +32,9 @@ class Metric(SemanticDimension):
         """See `SemanticDimension.look`."""
         thing = asked.thing(sample)
         if self.judge is not None:
-            return self.ask(sample, exists(thing) if thing.count == 1 else exactly(thing))
+            bare = replace(thing, color=None)
+            plain = exists(bare) if thing.count == 1 else exactly(thing)
+            return self.ask(sample, *(self.starter_question(sample, (DESCRIBE,)) or [plain]))
         frames = self.detector.regions(sample, (thing.noun,))
         there = shown_compat if self.compat else shown
         hits = sum(there(frame, [thing]) for frame in frames)

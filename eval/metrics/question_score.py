@@ -17,9 +17,11 @@ from typing import Any, Literal
 from eval.metric import BaseMetric, Evidence, Measured, Summary
 from eval.metrics.squad import normalise
 from eval.sample import Sample
-from eval.semantics.dimension import is_outside
+from eval.semantics import ASKS
+from eval.semantics.dimension import is_outside, tells_likelihoods
 from eval.semantics.judge import Judge, YesNo, open_judge
-from eval.semantics.questions import Question, dsg, from_row, of_text
+from eval.semantics.questions import Question, dsg, from_row
+from eval.semantics.wording import of_text
 from v2t.base.errors import ItemError
 
 _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED")
@@ -56,8 +58,7 @@ class Metric(BaseMetric):
     blind = "what nobody asked about; whatever the judge does not see"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
     version = 1
-    modules = ("eval.semantics.judge", "eval.semantics.questions", "eval.semantics.asked", "eval.semantics.free_text",
-               "eval.semantics.plain_words", "eval.metrics.squad")  # fmt: skip
+    modules = (*ASKS, "eval.semantics.dimension", "eval.metrics.squad")
     Settings = Settings
 
     def __init__(self, **settings: Any) -> None:
@@ -119,7 +120,7 @@ class Metric(BaseMetric):
         given = sample.row.get("questions")
         if given is not None:
             return from_row(given, sample.id)
-        made = of_text(sample.prompt or "", closed=self.wording == "world" and isinstance(self.judge, Judge))
+        made = of_text(sample.prompt or "", closed=self.wording == "world" and tells_likelihoods(self.judge))
         if not made:
             raise ItemError(
                 f"{sample.id}: no questions, and the prompt {sample.prompt!r} asks for nothing that is read",
@@ -134,7 +135,7 @@ class Metric(BaseMetric):
             raise RuntimeError("prepare() the metric first")
         wanted = normalise(question.answer)
         if question.choices and isinstance(self.judge, Judge):
-            shares = self.judge.choice(sample, question.question, question.choices)
+            shares = self.judge.choice(sample, question.question, question.choices, begins=question.begins)
             said = question.choices[shares.index(max(shares))]
             return said == question.answer, said
         if wanted in ("yes", "no"):

@@ -11,12 +11,10 @@ from __future__ import annotations
 from eval.metric import Evidence
 from eval.sample import Sample
 from eval.semantics import asked
-from eval.semantics.dimension import SemanticDimension, is_outside
+from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import scene_shown, scene_shown_compat
 from eval.semantics.judge import Judge
-from eval.semantics.questions import WHERE, happens
-from v2t.world.lexicon import PLACE_PHRASES
-from v2t.world.vocabulary import PLACES
+from eval.semantics.wording import WHERE, happens
 
 
 class Metric(SemanticDimension):
@@ -39,12 +37,8 @@ class Metric(SemanticDimension):
         place = asked.scene(sample)
         if isinstance(self.judge, Judge) and self.compat:
             captions = self.judge.frame_captions(sample)
-        elif isinstance(self.judge, Judge) and self.settings.detector == "v2t" and place in PLACES:
-            # The starter tells where a cartoon is far better when it may say so than by yes or no.
-            shares = self.judge.choice(sample, WHERE, tuple(PLACE_PHRASES[each][0] for each in PLACES))
-            return {"value": shares[PLACES.index(place)], "outside": is_outside(self.judge, sample)}
         elif self.judge is not None:
-            return self.ask(sample, happens(place))
+            return self.ask(sample, *(self.starter_question(sample, (WHERE,)) or [happens(place)]))
         else:
             captions = self.detector.captions(sample)
         there = scene_shown_compat if self.compat else scene_shown

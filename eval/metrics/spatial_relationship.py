@@ -15,7 +15,7 @@ from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import side, spatial_score, spatial_score_compat
-from eval.semantics.questions import stands
+from eval.semantics.wording import stands
 from v2t.base.errors import ItemError
 
 

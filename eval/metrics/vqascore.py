@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from eval.metric import BaseMetric, Evidence, Measured, Summary
 from eval.sample import Sample
-from eval.semantics.dimension import is_outside, unanswered
+from eval.semantics import ASKS
+from eval.semantics.dimension import chance_of, is_outside, tells_likelihoods, unanswered
 from eval.semantics.judge import YES, Judge, YesNo, open_judge
-from eval.semantics.questions import Question, of_text
+from eval.semantics.wording import of_text
 from v2t.base.errors import ItemError
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
@@ -48,8 +49,7 @@ class Metric(BaseMetric):
     blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
     version = 1
-    modules = ("eval.semantics.judge", "eval.semantics.questions", "eval.semantics.asked", "eval.semantics.free_text",
-               "eval.semantics.plain_words")  # fmt: skip
+    modules = (*ASKS, "eval.semantics.dimension")
     Settings = Settings
 
     def __init__(self, **settings: Any) -> None:
@@ -87,7 +87,7 @@ class Metric(BaseMetric):
             else:
                 value = judge.probability(sample, question)
             return {"value": min(value, 1.0), "questions": {}, "outside": is_outside(judge, sample)}
-        asked = of_text(prompt, closed=isinstance(judge, Judge))
+        asked = of_text(prompt, closed=tells_likelihoods(judge))
         if not asked:
             raise ItemError(f"{sample.id}: the prompt {prompt!r} asks for nothing that is read", code="NOTHING_ASKED")
         found = {question.question: chance_of(judge, sample, question) for question in asked}
@@ -110,13 +110,6 @@ class Metric(BaseMetric):
             counts=unanswered(self._failures) | {"outside": outside},
             notes=tuple(notes),
         )
-
-
-def chance_of(judge: YesNo, sample: Sample, question: Question) -> float:
-    """How likely the wanted answer is: yes, or one of the question's choices."""
-    if question.choices and isinstance(judge, Judge):
-        return judge.choice(sample, question.question, question.choices)[question.choices.index(question.answer)]
-    return judge.probability(sample, question.question)
 
 
 def _shown(row: Measured) -> dict[str, Any]:

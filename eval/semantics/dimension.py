@@ -18,14 +18,15 @@ from typing import Any, ClassVar, Literal
 
 from eval.metric import BaseMetric, Evidence, Measured, Summary
 from eval.sample import Clip, Sample
+from eval.semantics import ASKS
 from eval.semantics.detectors import Detector, open_detector
 from eval.semantics.judge import Judge, YesNo, open_judge
+from eval.semantics.questions import Question
+from eval.semantics.wording import of_text
 from eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
 from v2t.base.errors import UsageError
 
-MODULES = ("eval.semantics.dimension", "eval.semantics.formulas", "eval.semantics.asked", "eval.semantics.free_text",
-           "eval.semantics.plain_words", "eval.semantics.questions", "eval.semantics.judge",
-           "eval.vbench.picks", "eval.vbench.long")  # fmt: skip
+MODULES = (*ASKS, "eval.semantics.dimension", "eval.semantics.formulas", "eval.vbench.picks", "eval.vbench.long")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +105,21 @@ class SemanticDimension(BaseMetric):
             ItemError: NOTHING_ASKED, the prompt asks for nothing of the kind; or the clip cannot be read.
         """
 
-    def ask(self, sample: Sample, *questions: str) -> Evidence:
-        """The judge's probability that all are answered with yes, taken as independent."""
+    def ask(self, sample: Sample, *questions: str | Question) -> Evidence:
+        """The judge's probability that all are answered with yes, or as they want, taken as independent."""
         if self.judge is None:
             raise RuntimeError("prepare() the metric first")
-        value = prod(self.judge.probability(sample, question) for question in questions)
+        asked = [Question(id="", question=each) if isinstance(each, str) else each for each in questions]
+        value = prod(chance_of(self.judge, sample, question) for question in asked)
         return {"value": value, "outside": is_outside(self.judge, sample)}
+
+    def starter_question(self, sample: Sample, starts: tuple[str, ...]) -> list[str | Question]:
+        """Where the starter is the judge: the question about the prompt that begins so and has a list of answers; the
+        starter picks among them far better than it says yes or no. None where there is no such question."""
+        if self.settings.detector != "v2t" or not tells_likelihoods(self.judge) or sample.row.get("asked"):
+            return []
+        asked = of_text(sample.prompt or "", closed=True)
+        return [*[question for question in asked if question.choices and question.question.startswith(starts)][:1]]
 
     def measure(self, sample: Sample) -> Evidence:
         """`value` and what `look` finds; of a long clip the mean over its pieces."""
@@ -181,6 +191,19 @@ def unanswered(failures: Sequence[dict[str, str]]) -> dict[str, int]:
     """How many samples failed because a question got no answer, by the reason."""
     codes = Counter(failure["code"] for failure in failures)
     return {code.lower(): codes[code] for code in ("REFUSED", "UNPARSABLE") if codes[code]}
+
+
+def tells_likelihoods(judge: YesNo | None) -> bool:
+    """Whether the judge is a captioner that tells how likely answers are, and so can be given a list of them."""
+    return isinstance(judge, Judge) and judge.tells_likelihoods
+
+
+def chance_of(judge: YesNo, sample: Sample, question: Question) -> float:
+    """How likely the wanted answer is: yes, or one of the question's choices."""
+    if question.choices and isinstance(judge, Judge):
+        shares = judge.choice(sample, question.question, question.choices, begins=question.begins)
+        return shares[question.choices.index(question.answer)]
+    return judge.probability(sample, question.question)
 
 
 def is_outside(judge: YesNo, sample: Sample) -> bool:

@@ -30,7 +30,6 @@ YES, NO = ("yes", "Yes"), ("no", "No")
 WORDINGS = ("{}", "{} Answer yes or no.", "Answer yes or no: {}")
 _VERDICT = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 _REPLY, _CAPTION = Decoding(max_new_tokens=16), Decoding(max_new_tokens=64)
-DESCRIBE = PROMPTS["short"]
 _OPEN: dict[str, Judge] = {}
 _LOCK = threading.RLock()
 
@@ -98,15 +97,15 @@ class Judge:
             raise ItemError(f"{self.name} says neither yes nor no to {question!r}: {replies[0][:80]!r}", code=code)
         return sum(votes) / len(votes)
 
-    def choice(self, sample: Sample, question: str, choices: Sequence[str]) -> list[float]:
-        """For each choice how likely it is the answer, summing to 1; of a captioner that does not tell likelihoods, 1
-        for the one its reply picks.
+    def choice(self, sample: Sample, question: str, choices: Sequence[str], *, begins: bool = False) -> list[float]:
+        """For each choice how likely it is the answer, or `begins` it, summing to 1; of a captioner that does not tell
+        likelihoods, 1 for the one its reply picks.
 
         Raises:
             ItemError: REFUSED or UNPARSABLE, the reply picks none.
         """
         if self.tells_likelihoods:
-            logs = self.log_likelihoods(sample, question, choices, whole=True)
+            logs = self.log_likelihoods(sample, question, choices, whole=not begins)
             shares = [math.exp(log - max(logs)) for log in logs]
             return [share / math.fsum(shares) for share in shares]
         reply = self.reply(sample, f"{question} Choose one: {', '.join(choices)}.")
@@ -144,7 +143,9 @@ class Judge:
         frames = sample.frames
         picked = middle_indices(NUM_FRAMES, len(frames))
         pictures = {i: replace(frames, pixels=frames.pixels[i : i + 1], times_s=frames.times_s[:1]) for i in picked}
-        told = {i: self.captioner.answer([asked(DESCRIBE, picture)], _CAPTION)[0] for i, picture in pictures.items()}
+        told = {
+            i: self.captioner.answer([asked(PROMPTS["short"], picture)], _CAPTION)[0] for i, picture in pictures.items()
+        }
         return [told[i].text.lower() for i in picked]
 
     def is_outside(self, sample: Sample) -> bool:

@@ -18,14 +18,14 @@ from eval.alignment import cosine
 from eval.features import BaseExtractor, frame_features, mean_features, open_extractor, text_features, unit
 from eval.metric import BaseMetric, Evidence, Measured, Summary
 from eval.sample import Sample
+from eval.semantics import READS_PROMPTS
 from eval.vbench.long import LONG_FROM_S, LONG_PIECE_S, sample_pieces
 from eval.vbench.picks import middle_indices
 from v2t.base.errors import MissingDependencyError
 from v2t.base.plugin import load
 
 NUM_FRAMES = 8  # as ViCLIP takes
-MODULES = ("eval.semantics.style", "eval.semantics.asked", "eval.semantics.free_text", "eval.semantics.plain_words",
-           "eval.alignment", "eval.vbench.picks", "eval.vbench.long")  # fmt: skip
+MODULES = (*READS_PROMPTS, "eval.semantics.style", "eval.alignment", "eval.vbench.picks", "eval.vbench.long")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,179 @@
+"""Dimensions, VQAScore and question scores by a judge that says what it is told."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from eval.metric import MetricResult, load_metric
+from eval.sample import Clip, Sample
+from eval.semantics.judge import Judge
+from eval.semantics.wording import DESCRIBE
+from v2t.base.errors import ItemError
+from v2t.captioners import CaptionOutput
+from v2t.video.frames import Frames
+from v2t.video.sample import SampleSpec
+
+
+def clip() -> Clip:
+    pixels = np.random.default_rng(0).integers(0, 255, (17, 64, 64, 3), dtype=np.uint8)
+    return Clip.from_frames(Frames.from_pixels(pixels, fps=8))
+
+
+def score(name: str, *prompts: str, metric=None, row: dict | None = None, **settings) -> MetricResult:
+    made = metric or load_metric(name)(**settings)
+    made.update(Sample(id=f"{n}", clip=clip(), prompt=p, row=row or {}) for n, p in enumerate(prompts))
+    return made.compute()
+
+
+def values(result: MetricResult) -> list:
+    assert not result.failures, result.failures
+    return [item["value"] for item in result.items]
+
+
+class Table:
+    """A captioner that finds yes as likely as a table says, or replies in words."""
+
+    name, revision, spec, frame_size, concurrency = "table", "1", SampleSpec(num_frames=4), None, 1
+
+    def __init__(self, chances: dict[str, float | str]) -> None:
+        self.chances, self.asked = chances, []
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def answer(self, conversations, decoding):
+        question = conversations[0][0].text
+        self.asked.append(question)
+        return [CaptionOutput(text=str(next(v for k, v in self.chances.items() if k in question)), tokens=1)]
+
+
+class Likely(Table):
+    """As `Table`, telling likelihoods."""
+
+    def watch(self, frames):
+        return frames
+
+    def likelihoods(self, watched, question, answers, *, whole=False):
+        self.asked.append(question)
+        chance = self.chances[question]
+        if isinstance(chance, str):
+            raise ItemError("refused", code=chance)
+        if "yes" not in answers:  # the wanted choice with this chance, and all others alike
+            assert whole == (question != DESCRIBE)
+            wanted = ("in the forest", "A red dog", "in a park")
+            return [math.log(chance if a in wanted else (1 - chance) / (len(answers) - 1)) for a in answers]
+        share = {"yes": chance, "Yes": 0.0, "no": 1 - chance, "No": 0.0}
+        return [math.log(share[a]) if share[a] else -math.inf for a in answers]
+
+
+def judged(name: str, captioner: Table, prompt: str, row: dict | None = None, **settings) -> MetricResult:
+    metric = load_metric(name)(**settings)
+    metric.judge = Judge(captioner)
+    return score(name, prompt, metric=metric, row=row)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "questions"),
+    [
+        ("object_class", "a dog", ["Is there a dog?"]),
+        ("multiple_objects", "a dog and two cars", ["Is there a dog?", "Are there exactly two cars?"]),
+        ("color", "a red dog", ["Is the dog red?"]),
+        ("spatial_relationship", "a dog on the right of a car", ["Is the car to the left of the dog?"]),
+        ("scene", "a dog in the forest", ["Where does this happen?"]),
+        ("scene", "a dog in a supermarket", ["Is the scene a supermarket?"]),
+        ("human_action", "A red dog walks to the left.", ["Does the dog walk?"]),
+        ("human_action", "a person is riding a bike", ["Is the person riding a bike?"]),
+    ],
+)
+def test_a_judge_is_asked_what_the_detector_would_look_for(name, prompt, questions):
+    captioner = Likely(dict.fromkeys(questions, 0.8))
+    result = judged(name, captioner, prompt, detector="v2t")
+    assert captioner.asked == questions
+    assert values(result) == [pytest.approx(0.8 ** len(questions))]
+    assert "table@1" in result.notes[0]
+
+
+def test_scene_in_compat_is_read_from_captions_of_single_frames():
+    captioner = Table({"": "A dog in a barn."})
+    assert values(judged("scene", captioner, "a dog in a bar", detector="v2t", mode="compat")) == [1], "bar is in barn"
+    assert len(captioner.asked) == 16
+
+
+def test_refusals_are_counted_and_no_zero():
+    for word, code in (("REFUSED", "refused"), ("UNPARSABLE", "unparsable")):
+        metric = load_metric("color")(detector="v2t")
+        metric.judge = Judge(Likely({"Is the dog red?": 0.75, "Is the dog blue?": word}))
+        result = score("color", "a red dog", "a blue dog", metric=metric)
+        assert (result.value, result.coverage, result.counts[code]) == (0.75, 0.5, 1)
+
+
+def test_vqascore_is_the_likelihood_of_yes():
+    captioner = Likely({'Does this figure show "a red dog"? Please answer yes or no.': 0.3})
+    result = judged("vqascore", captioner, "a red dog", wording="figure")
+    assert values(result) == [pytest.approx(0.3)] and "figure" in result.fingerprint["wording"]
+    votes = judged("vqascore", Table({"Answer yes or no:": "yes", "": "no"}), "a red dog", wording="figure")
+    assert values(votes) == [pytest.approx(1 / 3)] and "wordings" in votes.fingerprint["answers"]
+
+
+def test_vqascore_in_the_worlds_own_words_is_a_geometric_mean():
+    chances = {DESCRIBE: 0.9, "Is the dog red?": 0.4, "Where does this happen?": 0.5}
+    result = judged("vqascore", Likely(chances), "a red dog in the forest")
+    assert values(result) == [pytest.approx((0.9 * 0.4 * 0.5) ** (1 / 3))]
+    assert result.items[0]["questions"] == pytest.approx(chances)
+    assert judged("vqascore", Likely({}), "?!").failures[0]["code"] == "NOTHING_ASKED"
+
+
+def test_question_score_gives_tifa_and_dsg():
+    """Case A15 of the sheet through the metric: accuracy .8, DSG .4."""
+    chances = {"1?": 0.9, "2?": 0.2, "3?": 0.9, "4?": 0.9, "5?": 0.9}
+    parents = {"3?": ["2?"], "4?": ["1?"], "5?": ["3?"]}
+    rows = [{"id": q, "question": q, "parents": parents.get(q, [])} for q in sorted(chances, reverse=True)]
+    result = judged("question_score", Likely(chances), "x", row={"questions": rows})
+    assert result.headline == "dsg" and result.value == pytest.approx(0.4, abs=1e-6)
+    assert result.figures["accuracy"].value == pytest.approx(0.8, abs=1e-6)
+
+
+def test_question_score_counts_what_was_not_answered():
+    chances: dict[str, float | str] = {"1?": 0.9, "2?": "REFUSED", "3?": "UNPARSABLE", "4?": 0.1}
+    rows = [{"id": q, "question": q, "answer": "no" if q == "4?" else "yes"} for q in chances]
+    result = judged("question_score", Likely(chances), "x", row={"questions": rows})
+    assert result.value == 1.0 and result.figures["answered"].value == 0.5
+    assert (result.counts["refused"], result.counts["unparsable"], result.counts["questions"]) == (1, 1, 4)
+    none = judged("question_score", Likely({"1?": "REFUSED"}), "x", row={"questions": rows[:1]})
+    assert none.failures[0]["code"] == "REFUSED" and none.coverage == 0 and not none.figures
+
+
+def test_question_score_compares_other_answers_word_by_word():
+    rows = [
+        {"question": "How many dogs are there?", "answer": "two"},
+        {"question": "What color is it?", "answer": "red"},
+    ]
+    captioner = Table({"How many": "Two.", "What color": "blue"})
+    assert judged("question_score", captioner, "x", row={"questions": rows}).value == 0.5
+
+
+def test_question_score_picks_among_choices():
+    rows = [{"question": "Where is it?", "answer": "in a park", "choices": ["in a forest", "in a park"]}]
+    for chance, right in ((0.4, 0), (0.6, 1)):
+        captioner = Likely({"Where is it?": chance})
+        assert judged("question_score", captioner, "x", row={"questions": rows}).value == right
+    assert judged("question_score", Table({"": "(B) in a park"}), "x", row={"questions": rows}).value == 1
+    assert (
+        judged("question_score", Table({"": "Hm."}), "x", row={"questions": rows}).failures[0]["code"] == "UNPARSABLE"
+    )
+
+
+def test_question_score_makes_its_questions_of_the_prompt():
+    chances: dict[str, float | str] = {DESCRIBE: 0.01, "Is the dog red?": 0.9, "Where does this happen?": 0.9}
+    captioner = Likely(chances | {"Is there a dog?": 0.1, "Does this happen in the forest?": 0.2})
+    result = judged("question_score", captioner, "a red dog in the forest")
+    assert result.value == pytest.approx(1 / 3), "no dog, so it is not red either"
+    assert result.figures["accuracy"].value == pytest.approx(2 / 3)
+    assert result.items[0]["questions"][-1]["said"] == "in the forest"
+    plain = judged("question_score", captioner, "a red dog in the forest", wording="yes_no")
+    assert plain.figures["accuracy"].value == pytest.approx(1 / 3)
+    assert plain.fingerprint["wording"] == "yes_no" and result.fingerprint["wording"] == "world"
+    assert judged("question_score", captioner, "?!").failures[0]["code"] == "NOTHING_ASKED"
