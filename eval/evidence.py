@@ -73,6 +73,8 @@ class Gathering:
                 outcomes = measured_by(workers, self.metrics, limits, self._only_frames(tasks, here), stop)
             for outcome in outcomes:
                 self._keep(outcome)
+        if self.finished < total and not stop():
+            raise RuntimeError(f"{total - self.finished} of {total} samples were lost on the way; this is a bug")
         if self.finished < total:
             kept = "is kept: the same command goes on from there" if self.cache.path else "is not kept without a cache"
             logger.warning("stopped after %d of %d samples; what was measured %s", self.finished, total, kept)
