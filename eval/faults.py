@@ -125,7 +125,7 @@ def _mirror(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.n
 
 
 def _duplicate(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    return np.repeat(pixels, severity + 1, axis=0)  # (T * (severity + 1), H, W, 3)
+    return np.repeat(pixels, 2 * severity, axis=0)  # (2 T severity, H, W, 3)
 
 
 def _color(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
@@ -166,5 +166,5 @@ FAULTS: dict[str, Fault] = {
     "color": Fault(_color, "what moves has another hue"),
     "mirror": Fault(_mirror, "left and right exchanged", (5,)),
     "drop": Fault(_drop, "what moves is painted over in the last part of the clip; at 5 in all of it"),
-    "duplicate": Fault(_duplicate, "every frame shown two to six times"),
+    "duplicate": Fault(_duplicate, "every frame shown twice; at 2 four times", (1, 2)),
 }

@@ -39,11 +39,11 @@ class Cell:
     n: int
 
     def mark(self, higher_is_better: bool | None) -> str:
-        """= exactly equal · ~ no change that the interval could tell from none · the way it moves, with "!" where a
-        worse clip scores better: the metric is fooled."""
+        """= exactly equal · ~ nothing that a threshold could tell: the interval of the change holds 0, or that of the
+        AUROC one half · else the way it moves, with "!" where a worse clip scores better: the metric is fooled."""
         if self.equal:
             return "="
-        if self.low <= 0 <= self.high:
+        if self.low <= 0 <= self.high or self.auroc_low <= 0.5 <= self.auroc_high:
             return "~"
         rises = self.change > 0
         fooled = higher_is_better is not None and rises == higher_is_better

@@ -7,7 +7,8 @@ For every clip of held-out combinations its scores are taken clean and with ever
 severity; besides, with the prompt of another clip, with the first figure in another colour and without the last figure
 (both drawn anew). A cell of the table says how the score moves at the greatest severity (see
 `eval.sensitivity.Cell.mark`), the median Kendall tau of severity and score, and the AUROC of clean against spoiled with
-its interval. Writes table.md and table.json. `--mp4` sends every clip through the codec first.
+its interval. Writes table.md and table.json; a fault that table.json has is not measured again. `--mp4` sends every
+clip through the codec first.
 """
 
 from __future__ import annotations
@@ -41,6 +42,14 @@ from v2t.world.words import caption
 
 FPS = 8.0
 ALONE = ("prompt", "colour drawn anew", "a figure less")  # faults that are not of the pixels
+HEAD = """# What each metric sees of each fault
+
+`python scripts/measure_metrics.py --metrics … --num {num} --seed {seed} --size {size}`: {count} clips of the cartoon
+world (held-out combinations, {size} pixels a side, {fps:g} frames a second{through}), each clean and with every
+fault of `eval/faults.py`. In a cell: how the score moves at the greatest severity, the AUROC of clean above spoiled
+there (1 sees it, 0.5 tells nothing, 0 takes spoiled for better), and the median Kendall tau of severity and score. `=` is
+equal to the bit for every clip and severity, `~` no more than chance, `!` marks a metric that is fooled: the worse clip
+scores better. The models behind these numbers are the starter's, for its own world."""
 Values = dict[str, dict[str, float | None]]  # by metric and clip
 
 
@@ -58,8 +67,10 @@ def main() -> int:
     metrics = usable(parse_metrics(args.metrics))
     scenes = chosen(args.num, args.seed)
     clean: Values | None = None
-    cells: dict[str, dict[str, Cell | None]] = {metric.title: {} for metric in metrics}
-    for fault in ("clean", *args.faults.split(",")):
+    args.output.mkdir(parents=True, exist_ok=True)
+    cells = known(args.output / "table.json", metrics, args.num)
+    done = set(next(iter(cells.values())))
+    for fault in ("clean", *(name for name in args.faults.split(",") if name not in done)):
         begun = time.perf_counter()
         severities = FAULTS[fault].severities if fault in FAULTS else (5,)
         found = [score(metrics, samples(scenes, fault, severity, args)) for severity in severities]
@@ -69,14 +80,24 @@ def main() -> int:
             for metric in metrics:
                 name = metric.title
                 cells[name][fault] = one_cell(clean[name], [values[name] for values in found])
+            flat = {n: {f: c and asdict(c) for f, c in row.items()} for n, row in cells.items()}
+            write_atomic(args.output / "table.json", (json.dumps(flat, indent=1) + "\n").encode())
         print(f"{fault}: {time.perf_counter() - begun:.1f} s", file=sys.stderr)
-    args.output.mkdir(parents=True, exist_ok=True)
-    table = markdown(metrics, cells)
+    table = markdown(metrics, cells, args)
     write_atomic(args.output / "table.md", table.encode())
-    flat = {n: {f: c and asdict(c) for f, c in row.items()} for n, row in cells.items()}
-    write_atomic(args.output / "table.json", (json.dumps(flat, indent=1) + "\n").encode())
     print(table)
     return 0
+
+
+def known(path: Path, metrics: list[BaseMetric], num: int) -> dict[str, dict[str, Cell | None]]:
+    """Cells of an earlier run with the same metrics and as many clips; else none."""
+    cells: dict[str, dict[str, Cell | None]] = {metric.title: {} for metric in metrics}
+    if path.exists():
+        tree = json.loads(path.read_text())
+        sizes = {cell["n"] for row in tree.values() for cell in row.values() if cell is not None}
+        if set(tree) == set(cells) and sizes <= {num}:
+            return {name: {f: c and Cell(**c) for f, c in tree[name].items()} for name in cells}
+    return cells
 
 
 def usable(metrics: list[BaseMetric]) -> list[BaseMetric]:
@@ -155,9 +176,9 @@ def one_cell(clean: dict[str, float | None], spoiled: list[dict[str, float | Non
     return cell(first, [[float(s[id] or 0.0) for id in whole] for s in spoiled])
 
 
-def markdown(metrics: list[BaseMetric], cells: dict[str, dict[str, Cell | None]]) -> str:
+def markdown(metrics: list[BaseMetric], cells: dict[str, dict[str, Cell | None]], args: argparse.Namespace) -> str:
     """The table, and for each metric what it cannot see."""
-    faults = list(next(iter(cells.values())))
+    faults = [fault for fault in args.faults.split(",") if fault in next(iter(cells.values()))]
     lines = ["| metric | " + " | ".join(faults) + " |", "|---" * (len(faults) + 1) + "|"]
     blind = []
     for metric in metrics:
@@ -170,7 +191,8 @@ def markdown(metrics: list[BaseMetric], cells: dict[str, dict[str, Cell | None]]
             elif one.equal:
                 told.append("=")
             else:
-                told.append(f"{one.mark(metric.higher_is_better)} {one.auroc:.2f} (tau {one.tau:+.2f})")
+                tau = f", {one.tau:+.2f}" if fault in FAULTS and len(FAULTS[fault].severities) > 1 else ""
+                told.append(f"{one.mark(metric.higher_is_better)} {one.auroc:.2f}{tau}")
         lines.append(f"| {metric.title} | " + " | ".join(told) + " |")
         unseen = [f for f in faults if row[f] is not None and (row[f].equal or row[f].mark(True) == "~")]  # type: ignore[union-attr]
         fooled = [f for f in faults if row[f] is not None and row[f].mark(metric.higher_is_better).endswith("!")]  # type: ignore[union-attr]
@@ -179,7 +201,8 @@ def markdown(metrics: list[BaseMetric], cells: dict[str, dict[str, Cell | None]]
             + (f"; is fooled by: {', '.join(fooled)}" if fooled else "")
         )
     count = next(c.n for row in cells.values() for c in row.values() if c is not None)
-    head = f"n = {count} clips; AUROC of clean above spoiled at the greatest severity; tau of severity and score."
+    through = ", through mp4" if args.mp4 else ""
+    head = HEAD.format(**vars(args), count=count, fps=FPS, through=through)
     return "\n".join([head, "", *lines, "", *blind, ""])
 
 
