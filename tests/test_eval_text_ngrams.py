@@ -48,14 +48,14 @@ def test_clipped_matches_are_those_of_counters():
 
 def test_numbered_ngrams_are_those_of_counters():
     texts = random_texts(3, 50)
-    counted = count_ngrams(texts)
+    counted = count_ngrams([" ".join(text) for text in texts])
     assert counted.num_words.tolist() == [len(text) for text in texts]
     for n, entries in enumerate(counted.entries, 1):
         found = [Counter() for _ in texts]
         for text, gram, times in zip(*(column.tolist() for column in entries), strict=True):
             found[text][counted.gram(n, gram)] = times
         assert found == [Counter(ngrams(text, n)) for text in texts]
-    assert [len(entries.text) for entries in count_ngrams([[], []]).entries] == [0, 0, 0, 0]
+    assert [len(entries.text) for entries in count_ngrams(["", ""]).entries] == [0, 0, 0, 0]
 
 
 FORMS = {

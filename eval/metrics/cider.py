@@ -19,7 +19,7 @@ import numpy as np
 from eval.metric import Evidence, Measured, Summary, items_of
 from eval.text.captions import CaptionMetric, Tokens
 from eval.text.frequencies import Frequencies, file_hash, frequencies
-from eval.text.ngrams import MAX_N, Counted, Entries, count_ngrams
+from eval.text.ngrams import MAX_N, Counted, Entries, count_ngrams, distinct_sorted
 
 _SIGMA = 6.0
 
@@ -96,7 +96,7 @@ def cider(samples: Sequence[Tokens], corpus: Frequencies | None = None) -> np.nd
     """CIDEr-D of every sample, float (n,); document frequencies of `corpus`, or of the samples' references."""
     num = len(samples)
     references = [reference for sample in samples for reference in sample.references]
-    texts = [sample.caption.split() for sample in samples] + [reference.split() for reference in references]
+    texts = [sample.caption for sample in samples] + references
     sample_of = np.concatenate(
         [np.arange(num), np.repeat(np.arange(num), [len(sample.references) for sample in samples])]
     )  # (T,)
@@ -134,13 +134,11 @@ def _similarity(entries: Entries, idf: np.ndarray, sample_of: np.ndarray, num: i
 def _of_samples(counted: Counted, sample_of: np.ndarray, num: int) -> list[np.ndarray]:
     """In how many samples some reference holds each n-gram."""
     frequency = []
-    for entries, first in zip(counted.entries, counted.first, strict=True):
+    for entries, first in zip(counted.entries, counted.place, strict=True):
         size = max(1, len(first))
         of_reference = entries.text >= num
-        held = np.sort(sample_of[entries.text[of_reference]] * size + entries.gram[of_reference])
-        once = np.ones(len(held), dtype=bool)
-        once[1:] = held[1:] != held[:-1]
-        frequency.append(np.bincount(held[once] % size, minlength=len(first)).astype(np.float64))
+        held, _ = distinct_sorted(sample_of[entries.text[of_reference]] * size + entries.gram[of_reference])
+        frequency.append(np.bincount(held % size, minlength=len(first)).astype(np.float64))
     return frequency
 
 
@@ -148,5 +146,5 @@ def _of_corpus(counted: Counted, corpus: Frequencies) -> list[np.ndarray]:
     """The corpus' frequency of each n-gram of the texts."""
     return [
         np.array([corpus.counts.get(counted.gram(n, number), 0) for number in range(len(first))], dtype=np.float64)
-        for n, first in enumerate(counted.first, 1)
+        for n, first in enumerate(counted.place, 1)
     ]

@@ -80,21 +80,17 @@ def run_java(arguments: Sequence[str], folder: Path, *, given: str | None = None
         opened: packages of java.base that it reads by reflection, closed since Java 16.
 
     Raises:
-        MissingDependencyError: it ended with an error; the message ends with the last of what it said.
+        MissingDependencyError: it did not run to its end; the message ends with the last of what it said.
     """
-    env = {key: value for key, value in os.environ.items() if key not in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")}
-    env["JDK_JAVA_OPTIONS"] = " ".join(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in opened)
+    added = " ".join(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in opened)
+    env = os.environ | {"JDK_JAVA_OPTIONS": f"{os.environ.get('JDK_JAVA_OPTIONS', '')} {added}".strip()}
     command = ["java", *_FIXED, f"-Djava.io.tmpdir={folder}", *arguments]
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env=env,
-        input=given,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=_LONGEST_S,
-        check=False,
-    )
+    try:
+        ended = subprocess.run(
+            command, cwd=folder, env=env, input=given, capture_output=True, encoding="utf-8", timeout=_LONGEST_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingDependencyError(f"a Java program of pycocoevalcap did not run: {error}") from error
     if ended.returncode:
         said = " ".join(ended.stderr.split()[-60:])
         raise MissingDependencyError(f"a Java program of pycocoevalcap ended with {ended.returncode}: {said}")

@@ -8,15 +8,15 @@ Letters: n length of an n-gram, E entries (an n-gram in a text), T texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 MAX_N = 4
 
 
-def ngrams(words: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+def ngrams(words: Sequence[str], n: int) -> Iterable[tuple[str, ...]]:
     """The n-grams of a text in their order."""
     return zip(*[words[start:] for start in range(n)], strict=False)
 
@@ -25,11 +25,11 @@ def clipped_matches(candidate: Sequence[str], references: Sequence[Sequence[str]
     """For n = 1..4, how many n-grams of the candidate the references hold, each counted at most as often as in that
     reference where it is most frequent."""
     matches = []
-    for n in range(1, MAX_N + 1):
-        found = list(ngrams(candidate, n))
+    for n, grams in enumerate(_GRAMS, 1):
+        found = list(grams(candidate))
         distinct, held, near = set(found), set(), []
         for words in references:
-            own = distinct.intersection(ngrams(words, n))
+            own = distinct.intersection(grams(words))
             if own:
                 held |= own
                 near.append(words)
@@ -39,8 +39,19 @@ def clipped_matches(candidate: Sequence[str], references: Sequence[Sequence[str]
             for gram in held:
                 times = found.count(gram)
                 if times > 1:
-                    matches[-1] += min(times, max(list(ngrams(words, n)).count(gram) for words in near)) - 1
+                    matches[-1] += min(times, max(list(grams(words)).count(gram) for words in near)) - 1
+        if not near:
+            return matches + [0] * (MAX_N - n)
     return matches
+
+
+# The n-grams of a text for n = 1..4, spelled out for speed; a single word stands for itself.
+_GRAMS: tuple[Callable[[Sequence[str]], Iterable[Any]], ...] = (
+    lambda words: words,
+    lambda words: zip(words, words[1:], strict=False),
+    lambda words: zip(words, words[1:], words[2:], strict=False),
+    lambda words: zip(words, words[1:], words[2:], words[3:], strict=False),
+)
 
 
 def common_subsequence(words: Sequence[str], others: Sequence[Sequence[str]]) -> list[int]:
@@ -69,38 +80,70 @@ class Entries(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """For n = 1..4 the entries and where each n-gram first begins in `words`, all words of all texts in a row; and the
-    number of words of each text, int64 (T,)."""
+    """For n = 1..4 the entries, and where each n-gram begins one time in `words`, all words of all texts in a row;
+    and the number of words of each text, int64 (T,)."""
 
     entries: list[Entries]
-    first: list[np.ndarray]
+    place: list[np.ndarray]
     words: list[str]
     num_words: np.ndarray
 
     def gram(self, n: int, number: int) -> tuple[str, ...]:
         """The n-gram of that number."""
-        start = int(self.first[n - 1][number])
+        start = int(self.place[n - 1][number])
         return tuple(self.words[start : start + n])
 
 
-def count_ngrams(texts: Sequence[Sequence[str]]) -> Counted:
-    """Number the n-grams of many texts and count them in each."""
-    row = [word for text in texts for word in text]
-    numbers: dict[str, int] = {}
-    words = np.array([numbers.setdefault(word, len(numbers)) for word in row], dtype=np.int64)
-    num_words = np.array([len(text) for text in texts], dtype=np.int64)  # (T,)
+def count_ngrams(texts: Sequence[str]) -> Counted:
+    """Number the n-grams of many tokenised texts and count them in each."""
+    row = f" {_END} ".join([*texts, ""]).split()  # one list for all texts: many small ones cost more than the counting
+    numbers = {word: number for number, word in enumerate(dict.fromkeys([_END, *row]))}  # the end has number 0
+    words = np.fromiter(map(numbers.__getitem__, row), np.int64, len(row))
+    ends = np.flatnonzero(words == 0)
+    num_words = np.diff(ends, prepend=-1) - 1  # (T,)
+    words = words[words > 0]
+    row = [word for word in row if word != _END]
     text_of = np.repeat(np.arange(len(texts)), num_words)
     left = np.repeat(np.cumsum(num_words), num_words) - np.arange(len(row))  # words from here to the end of the text
-    entries, first = [], []
+    entries, place = [], []
     starts, grams = np.arange(len(row)), words
     for n in range(1, MAX_N + 1):
         if n > 1:
             longer = left[starts] >= n
             starts, grams = starts[longer], grams[longer]
-            grams = grams * len(numbers) + words[starts + n - 1]  # numbers of (n-1)-grams and words are far below 2^31
-        known, at, grams = np.unique(grams, return_index=True, return_inverse=True)
-        size = max(1, len(known))
-        both, times = np.unique(text_of[starts] * size + grams, return_counts=True)
-        entries.append(Entries(both // size, both % size, times))
-        first.append(starts[at])
-    return Counted(entries, first, row, num_words)
+            # numbers of (n-1)-grams and of words are far below 2^31
+            grams = numbered(grams * len(numbers) + words[starts + n - 1])
+        size = int(grams.max(initial=0)) + 1
+        both, times = distinct_sorted(text_of[starts] * size + grams)
+        entries.append(Entries(*np.divmod(both, size), times))
+        at = np.zeros(size if len(grams) else 0, dtype=np.int64)
+        at[grams] = starts
+        place.append(at)
+    return Counted(entries, place, row, num_words)
+
+
+def numbered(keys: np.ndarray) -> np.ndarray:
+    """Numbers 0, 1, 2 ... instead of `keys`, equal for equal ones and in their order."""
+    bits = len(keys).bit_length()
+    if keys.max(initial=0) >> (62 - bits):
+        return np.unique(keys, return_inverse=True)[1]
+    packed = np.sort(keys << bits | np.arange(len(keys)))  # sorting is several times faster than finding the order
+    at = packed & (1 << bits) - 1
+    packed >>= bits
+    new = np.zeros(len(keys), dtype=np.int64)
+    new[1:] = packed[1:] != packed[:-1]
+    numbers = np.empty_like(keys)
+    numbers[at] = np.cumsum(new)
+    return numbers
+
+
+_END = "\0"  # no token: texts are flattened
+
+
+def distinct_sorted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values of `keys`, sorted, and how often each is there."""
+    keys = np.sort(keys)
+    new = np.ones(len(keys), dtype=bool)
+    new[1:] = keys[1:] != keys[:-1]
+    at = np.flatnonzero(new)
+    return keys[at], np.diff(at, append=len(keys))

@@ -59,18 +59,18 @@ _PATTERNS = [
     rf"{_SIDE}(?:/{_SIDE}){{1,2}}",  # his/her
     rf"{_W}+(?:_{_W}+)+",
     r"[-+]?(?:[.,:]?[0-9]+)(?:[.,:][0-9]+)*",  # numbers, times
-    r"[0-9]{1,4}[-\s][0-9]{1,4}/[0-9]{1,4}",  # 3 1/2
+    r"[0-9]{1,4}[- \xa0][0-9]{1,4}/[0-9]{1,4}",  # 3 1/2
     rf"[a-z]\.(?!\s+(?-i:{_any(_FIRST)})(?:\s|$))",  # an initial
     r"(?:[a-z]\.){2,}|(?:[a-z]\.)+[a-z]",  # U.S., a.m
     rf"{_any(_ABBREVIATIONS)}\.",
     rf"(?-i:{_any(_CAPITALS + _SMALL)}\.)",
-    rf"{_any(_BEFORE_NUMBER)}\.(?=\s*[0-9])",
+    rf"{_any(_BEFORE_NUMBER)}\.(?=\s?[0-9])",
     rf"['’]{_CONTRACTED}",
     rf"(?:n|(?-i:[A-HJ-XZ]))'[{_L}][{_L}]+",
     rf"[{_L}]+[aeiouy]['’](?!{_CONTRACTED})(?-i:[aeiouA-Z])[{_L}]*",
     r"(?-i:[A-Z]+(?:[&+][A-Z]+)+)|c\+\+|[cf]#",
     rf"(?:ol|dunkin|[dlj])'(?!{_CONTRACTED})",
-    r"y['’](?=[A-Za-z])",
+    rf"y['’](?!{_CONTRACTED})(?=[A-Za-z])",
     r"o'o",
     r"['’](?:em|till?|cause)",
     r"'n'|’n’|['’]n(?=\s|$)",
@@ -120,16 +120,18 @@ def _cut(text: str) -> str:
 # What is not the same as Java's, or was not compared: marks and scripts beyond Western European, tags, entities, e-mail
 # and backslashes, telephone numbers, an abbreviation or unit grown together with the next word, odd quotes.
 _OUTSIDE = re.compile(
-    rf"(?<!{_W}){_any(_ABBREVIATIONS + _UNLESS_CAPITALS + _CAPITALISED)}\.[{_L}-]|[0-9][{_L}]+\.[{_L}]"
-    r"|[0-9]{2,}[- ][0-9]{2,}[- ][0-9]|\([0-9]+\)\s?[0-9]"
-    rf"|’(?!{_CONTRACTED})[{_L}0-9]|[’‘“”`][’‘“”`'\"]"
-    rf"|[^ -~À-ÖØ-öø-ÿ’“”‘–—…½£€°¢]|[<>\\@_]|&[a-z]+;|[{_L}]‘[{_L}]",
+    rf"(?<!{_W})(?!ph\.d\b){_any(_ABBREVIATIONS + _UNLESS_CAPITALS + _CAPITALISED)}\.[{_L}-]|[0-9][{_L}]+\.[{_L}]"
+    r"|[0-9]{2}[ \xa0][0-9]{2,9}[- \xa0][0-9]|[0-9]{2}-[0-9]{2,9}[ \xa0][0-9]|\([0-9]+\)\s?[0-9]"
+    rf"|’(?!{_CONTRACTED})(?!(?<=[a-z]n’)t(?![{_L}]))[{_L}0-9]|[’‘“”`][’‘“”`'\"]"
+    rf"|ph\.d\.[{_L}-]|\(x+\)|['’](?:s|m|d|ll|re|ve)[À-ÖØ-öø-ÿ]|\.[{_L}]['’]|/[0-9]+\.[{_L}]|\.[{_L}]+\.[0-9]|\.{{4}}[0-9]|[0-9]\.[{_L}]+\."
+    rf"|{_any(list(_IN_TWO))}n['’]t"
+    rf"|(?-i:[^ -~\xa0À-ÖØ-öø-ÿ’“”‘–—…½£€°¢])|[<>\\@_]|&(?:[a-z]{{2,6}}|#[0-9]+);|[{_L}]‘[{_L}]",
     re.IGNORECASE,
 )
 # Where a token may reach over white space, or a dot depends on the next word.
-_ACROSS = re.compile(
-    rf"[0-9)]\s+[0-9]|(?<!{_W})(?:{_any(_BEFORE_NUMBER)}\.\s+[0-9]|[a-z]\.\s+(?-i:{_any(_FIRST)})(?:\s|$))",
-    re.IGNORECASE,
+_NUMBER_ACROSS = re.compile(r"[0-9)] [0-9]")
+_DOT_ACROSS = re.compile(
+    rf"(?<!{_W})(?:{_any(_BEFORE_NUMBER)}\. [0-9]|[a-z]\. (?-i:{_any(_FIRST)})(?: |$))", re.IGNORECASE
 )
 _LOOKS_ROUND = re.compile(rf"[0-9)]$|(?<!{_W})(?:[a-z]|{_any(_BEFORE_NUMBER)})\.$", re.IGNORECASE)
 _SIMPLE = re.compile(r"([A-Za-z]{2,})[.,!?;:]?")
@@ -137,11 +139,12 @@ _NOT_SIMPLE = frozenset(_IN_TWO) | {
     word.lower() for word in _ABBREVIATIONS + _UNLESS_CAPITALS + _CAPITALISED + _BEFORE_NUMBER
 }
 _KEPT = 1 << 17  # chunks that are remembered
-_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\xa0\u2028\u2029]+")
+_BREAKS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def flatten(text: str) -> str:
-    """The text on one line: every control character and separator of lines or paragraphs becomes a space."""
+    """The text on one line: every control character but the tab, and every separator of lines or paragraphs, becomes a
+    space."""
     return _BREAKS.sub(" ", text).strip()
 
 
@@ -152,8 +155,8 @@ def read(text: str) -> tuple[str, bool]:
     if None not in found:
         return " ".join(filter(None, found)), True
     line = " ".join(chunks)
-    if _ACROSS.search(line):
-        line = flatten(line)
+    if _NUMBER_ACROSS.search(line) or (". " in line and _DOT_ACROSS.search(line)):
+        line = flatten(text)
         return _cut(line), not _OUTSIDE.search(line)
     every = [_alone(chunk) for chunk in chunks]
     return " ".join(tokens for tokens, _ in every if tokens), all(exact for _, exact in every)
