@@ -50,6 +50,11 @@ class Skipped:
     hint: str = ""
     code: str = "ENVIRONMENT"
 
+    @property
+    def found_nothing(self) -> bool:
+        """No sample brought what it needs; nothing is broken."""
+        return self.code.startswith("NO_")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
@@ -72,7 +77,7 @@ class Scores:
     @property
     def exit_code(self) -> int:
         """5 when a metric could not run here, 3 when a sample could not be scored by one, else 0."""
-        if any(not one.code.startswith("NO_") for one in self.skipped):
+        if any(not one.found_nothing for one in self.skipped):
             return EXIT_ENVIRONMENT
         lost = any(result.coverage < 1 or result.counts.get("failed_references") for result in self.results)
         return EXIT_FAILED_ITEMS if lost else EXIT_OK

@@ -47,9 +47,9 @@ HEAD = """# What each metric sees of each fault
 `python scripts/measure_metrics.py --metrics … --num {num} --seed {seed} --size {size}`: {count} clips of the cartoon
 world (held-out combinations, {size} pixels a side, {fps:g} frames a second{through}), each clean and with every
 fault of `eval/faults.py`. In a cell: how the score moves at the greatest severity, the AUROC of clean above spoiled
-there (1 sees it, 0.5 tells nothing, 0 takes spoiled for better), and the median Kendall tau of severity and score. `=` is
-equal to the bit for every clip and severity, `~` no more than chance, `!` marks a metric that is fooled: the worse clip
-scores better. The models behind these numbers are the starter's, for its own world."""
+there (1 sees it, 0.5 tells nothing, 0 takes spoiled for better), and the median Kendall tau of severity and score.
+`=` is equal to the bit for every clip and severity, `~` no more than chance, `!` marks a metric that is fooled: the
+worse clip scores better. The models behind these numbers are the starter's, for its own world."""
 Values = dict[str, dict[str, float | None]]  # by metric and clip
 
 

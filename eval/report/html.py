@@ -106,6 +106,8 @@ def render(
         scores=scores,
         metrics=[_metric(row) for row in found],
         problems=problems(scores),
+        broken=[one for one in scores.skipped if not one.found_nothing],
+        idle=[one for one in scores.skipped if one.found_nothing],
         beside=beside,
     )
     return page.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \udcNN, which JSON reads as itself

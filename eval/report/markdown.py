@@ -102,7 +102,8 @@ def _not_scored(scores: Scores) -> str:
 
 
 def _skipped(scores: Scores) -> str:
-    lines = [[plain(one.metric), plain(one.reason), plain(one.hint)] for one in scores.skipped]
+    ordered = sorted(scores.skipped, key=lambda one: one.found_nothing)  # first those that ought to have run
+    lines = [[plain(one.metric), plain(one.reason), plain(one.hint)] for one in ordered]
     return "## Metrics without a result\n\n" + _table(["Metric", "Reason", "What to do"], lines) if lines else ""
 
 

@@ -113,7 +113,7 @@ def verdict(scores: Scores) -> str:
     clips, total = sum(clip.status != "ok" for clip in scores.clips), len(scores.clips)
     partial = [result for result in scores.results if result.coverage < 1]
     parts = []
-    broken = [one for one in scores.skipped if not one.code.startswith("NO_")]
+    broken = [one for one in scores.skipped if not one.found_nothing]
     if broken:
         parts.append(f"{counted(len(broken), 'metric')} could not run")
     if clips:
