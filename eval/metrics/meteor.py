@@ -5,7 +5,7 @@ the references, and from their sums over the set F (1 - 0.6 frag^0.2), F = P R /
 matches by word, stem, synonym and paraphrase weighed 1, 0.6, 0.8, 0.6, words of function a third of the others
 (Denkowski and Lavie 2014). frag is chunks per matched word; a caption that is matched whole in one chunk counts none.
 The score of a set is that of the sums, no mean of scores; the interval draws captions and recomputes it. The program
-starts once a set. Letters: n samples, R resamples.
+starts at most once a set. Letters: n samples, R resamples.
 """
 
 from __future__ import annotations
@@ -79,9 +79,28 @@ def meteor(sums: np.ndarray) -> np.ndarray:
 def statistics(samples: Sequence[Tokens]) -> np.ndarray:
     """The program's statistics of each sample, float (n, 23); no chunk for a caption that is matched whole in one.
 
+    What was asked before in this process is not asked again: the program needs seconds to start.
+
     Raises:
         MissingDependencyError: Java or the jar is missing, or the program did not answer line by line.
     """
+    missing = list(dict.fromkeys(sample for sample in samples if sample not in _known))
+    if len(_known) + len(missing) > _MOST_KEPT:
+        _known.clear()
+        missing = list(dict.fromkeys(samples))
+    if missing:
+        _known.update(zip(missing, _ask(missing), strict=True))
+    found = np.stack([_known[sample] for sample in samples])  # (n, 23)
+    whole = (found[:, 21] == found[:, 0]) & (found[:, 22] == found[:, 1]) & (found[:, 20] == 1)
+    found[whole, 20] = 0
+    return found
+
+
+_known: dict[Tokens, np.ndarray] = {}
+_MOST_KEPT = 100_000
+
+
+def _ask(samples: Sequence[Tokens]) -> np.ndarray:
     jar = need_java(_JAR)
     given = "".join(
         " ||| ".join(("SCORE", *map(_clean, sample.references), _clean(sample.caption))) + "\n" for sample in samples
@@ -93,10 +112,7 @@ def statistics(samples: Sequence[Tokens]) -> np.ndarray:
     lines = said.split("\n")[:-1]
     if len(lines) != len(samples) or any(len(line.split()) != _NUM_STATISTICS for line in lines):
         raise MissingDependencyError(f"METEOR gave {len(lines)} answers to {len(samples)} captions: {said[-200:]!r}")
-    found = np.array([line.split() for line in lines], dtype=np.float64)  # (n, 23)
-    whole = (found[:, 21] == found[:, 0]) & (found[:, 22] == found[:, 1]) & (found[:, 20] == 1)
-    found[whole, 20] = 0
-    return found
+    return np.array([line.split() for line in lines], dtype=np.float64)  # (n, 23)
 
 
 def _beside_tables(jar: Path, folder: Path) -> Path:
