@@ -1,6 +1,7 @@
 """Print captions beside the truth, every fact marked right, missed or wrong: the last step of scripts/demo.
 
-In: a manifest of `v2t world`, the records of `v2t caption`, the `scores.json` of `v2t-eval score -o`. Out: text on stdout.
+In: a manifest of `v2t world`, the records of `v2t caption`, the `scores.json` of `v2t-eval score -o`. Out: text on
+stdout.
 """
 
 from __future__ import annotations
