@@ -57,8 +57,8 @@ def test_the_table_is_what_the_program_says():
 
 @pytest.mark.parametrize(
     "text",
-    ["call (415) 555-1234", "555 1234 5678", "<b>bold</b>", "a@b.com", "AT&amp;T", "a\\b", "狗在跑",
-     "собака", "a 😀 dog", "’dog’", "Co.uk", "5a.b", "ſo", "5 \u212a", "a\u200bb", "İ"],
+    ["call (415) 555-1234", "555 1234 5678", "<b>bold</b>", "a@b.com", "see example.com/abc", "http://a.b", "AT&amp;T",
+     "a\\b", "狗在跑", "собака", "a 😀 dog", "’dog’", "Co.uk", "5a.b", "ſo", "5 \u212a", "a\u200bb", "İ"],
 )  # fmt: skip
 def test_what_lies_outside_the_class_is_recognised(text):
     assert not covers(text)

@@ -117,17 +117,17 @@ def _cut(text: str) -> str:
     return " ".join(found)
 
 
-# What is not the same as Java's, or was not compared: marks and scripts beyond Western European, tags, entities, e-mail
-# and backslashes, telephone numbers, an abbreviation or unit grown together with the next word, odd quotes.
-_OUTSIDE = re.compile(
-    rf"(?<!{_W})(?!ph\.d\b){_any(_ABBREVIATIONS + _UNLESS_CAPITALS + _CAPITALISED)}\.[{_L}-]|[0-9][{_L}]+\.[{_L}]"
-    r"|[0-9]{2}[ \xa0][0-9]{2,9}[- \xa0][0-9]|[0-9]{2}-[0-9]{2,9}[ \xa0][0-9]|\([0-9]+\)\s?[0-9]"
-    rf"|’(?!{_CONTRACTED})(?!(?<=[a-z]n’)t(?![{_L}]))[{_L}0-9]|[’‘“”`][’‘“”`'\"]"
-    rf"|ph\.d\.[{_L}-]|\(x+\)|['’](?:s|m|d|ll|re|ve)[À-ÖØ-öø-ÿ]|\.[{_L}]['’]|/[0-9]+\.[{_L}]|\.[{_L}]+\.[0-9]|\.{{4}}[0-9]|[0-9]\.[{_L}]+\."
-    rf"|{_any(list(_IN_TWO))}n['’]t"
-    rf"|(?-i:[^ -~\xa0À-ÖØ-öø-ÿ’“”‘–—…½£€°¢])|[<>\\@_]|&(?:[a-z]{{2,6}}|#[0-9]+);|[{_L}]‘[{_L}]",
-    re.IGNORECASE,
-)
+# What Java reads otherwise, or what was not compared.
+_OUTSIDE_CLASS = [
+    r"(?-i:[^ -~\xa0À-ÖØ-öø-ÿ’“”‘–—…½£€°¢])",  # marks and letters beyond Western European
+    r"[<>\\@_]|://|\.(?:com|net|org|edu)|&(?:[a-z]{2,6}|#[0-9]+);",  # tags, addresses, entities
+    r"[0-9]{2}[ \xa0][0-9]{2,9}[- \xa0][0-9]|[0-9]{2}-[0-9]{2,9}[ \xa0][0-9]|\([0-9]+\)\s?[0-9]|\(x+\)",  # telephones
+    rf"’(?!{_CONTRACTED})(?!(?<=[a-z]n’)t(?![{_L}]))[{_L}0-9]|[{_L}]‘[{_L}]|[’‘“”`][’‘“”`'\"]",  # odd quotes
+    rf"(?<!{_W})(?!ph\.d\b){_any(_ABBREVIATIONS + _UNLESS_CAPITALS + _CAPITALISED)}\.[{_L}-]|ph\.d\.[{_L}-]",  # Co.uk
+    rf"[0-9][{_L}]+\.[{_L}]|[0-9]\.[{_L}]+\.|/[0-9]+\.[{_L}]|\.[{_L}]+\.[0-9]|\.[{_L}]['’]|\.{{4}}[0-9]",  # glued
+    rf"['’](?:s|m|d|ll|re|ve)[À-ÖØ-öø-ÿ]|{_any(list(_IN_TWO))}n['’]t",
+]
+_OUTSIDE = re.compile("|".join(_OUTSIDE_CLASS), re.IGNORECASE)
 # Where a token may reach over white space, or a dot depends on the next word.
 _NUMBER_ACROSS = re.compile(r"[0-9)] [0-9]")
 _DOT_ACROSS = re.compile(
