@@ -49,7 +49,7 @@ class Gathering:
 
     def __init__(self, inputs: Inputs, metrics: Sequence[BaseMetric], cache: EvidenceCache, limits: ClipLimits):
         self.inputs, self.metrics, self.cache, self.limits = inputs, metrics, cache, limits
-        self.prints = [_hash(json.dumps(metric.fingerprint(), sort_keys=True)) for metric in metrics]
+        self.prints = [_hash(json.dumps(metric.evidence_fingerprint(), sort_keys=True)) for metric in metrics]
         self.reads = [
             tuple(sorted({*metric.needs, *metric.uses} - {"reference_clips"})) or ("id",) for metric in metrics
         ]

@@ -139,6 +139,7 @@ class BaseMetric(ABC):
         wants: what must be at hand to run, in plain words, "" for nothing.
         version: raised when the definition changes.
         modules: modules besides its own file whose source decides the value.
+        of_set: settings and keys of `describe()` that `summarise` alone reads: another of those measures nothing again.
     """
 
     name: ClassVar[str] = ""
@@ -152,6 +153,7 @@ class BaseMetric(ABC):
     wants: ClassVar[str] = ""
     version: ClassVar[int] = 1
     modules: ClassVar[tuple[str, ...]] = ()
+    of_set: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[Any]] = NoSettings
 
     def __init__(self, **settings: Any) -> None:
@@ -198,6 +200,12 @@ class BaseMetric(ABC):
         settings = json.dumps(to_dict(self.settings), sort_keys=True, default=str)
         base = fingerprint(f"{self.name}/{self.version}", (type(self).__module__, *self.modules))
         return base | {"settings": settings} | self.describe()
+
+    def evidence_fingerprint(self) -> dict[str, str]:
+        """What decides the evidence: the fingerprint without `of_set`."""
+        found = {key: value for key, value in self.fingerprint().items() if key not in self.of_set}
+        settings = {key: value for key, value in to_dict(self.settings).items() if key not in self.of_set}
+        return found | {"settings": json.dumps(settings, sort_keys=True, default=str)}
 
     def check(self, sample: Sample) -> None:
         """Raises ItemError, NO_<NAME>, when the sample lacks what this metric needs."""

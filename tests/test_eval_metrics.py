@@ -320,6 +320,18 @@ def test_a_broken_reference_is_told_and_no_failure_of_the_scored() -> None:
     assert not made.compute().failures
 
 
+def test_what_only_the_set_reads_measures_nothing_again() -> None:
+    first, second = load_metric("frechet")(), load_metric("frechet")(minimum=9, divisor="n", seed=3)
+    assert first.fingerprint() != second.fingerprint()
+    assert first.evidence_fingerprint() == second.evidence_fingerprint()
+    other = load_metric("frechet")(feature="starter")
+    assert first.evidence_fingerprint() != other.evidence_fingerprint()
+    for name in metric_names():
+        made = load_metric(name)
+        known = set(made.Settings.__dataclass_fields__) | {"estimator"}
+        assert "Distribution" in str(made.__mro__) or set(made.of_set) <= known, name
+
+
 @every_ready
 def test_evidence_survives_being_kept(metric: str) -> None:
     from eval.cache import decode, encode

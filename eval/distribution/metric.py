@@ -86,6 +86,8 @@ class DistributionMetric(BaseMetric):
     value_range = (0.0, math.inf)
     modules = tuple(f"eval.distribution.{name}" for name in (
         "metric", "estimators", "frechet", "kernels", "moments", "resampling"))  # fmt: skip
+    of_set = ("estimator", "minimum", "floor_splits", "seed", "divisor", "degree", "gamma", "coef", "unbiased", "form",
+              "num_subsets", "subset_size")  # fmt: skip
     Settings: ClassVar[type[Any]] = DistributionSettings
     named: ClassVar[tuple[str, ...]] = ()
     untold: ClassVar[tuple[str, ...]] = ()
