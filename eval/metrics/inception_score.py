@@ -60,6 +60,7 @@ class Metric(BaseMetric):
     blind = "all motion; variety within a class; whether anything looks like the reference; whether prompts are met"
     wants = "the InceptionV3 TorchScript file of StyleGAN2, by path"
     modules = tuple(f"eval.distribution.{name}" for name in ("detectors", "inception", "metric", "resampling"))
+    of_set = ("splits", "minimum", "seed")
     Settings: ClassVar[type[Any]] = Settings
 
     @property
