@@ -17,7 +17,7 @@ from typing import Any
 from eval.cache import EvidenceCache, decode, encode, is_whole
 from eval.inputs import Inputs
 from eval.measure import ClipLimits, Failure, Measurer, Outcome, Task, measured, uses_frames
-from eval.metric import BaseMetric, Measured
+from eval.metric import NOTHING_ASKED, BaseMetric, Measured
 from eval.sample import Clip, Sample
 from eval.scores import Scored
 from eval.workers import measured_by
@@ -25,7 +25,6 @@ from v2t.base.errors import ItemError
 from v2t.base.log import Progress, logger
 from v2t.caption.clip import not_a_file, problem_of
 
-NOTHING_ASKED = "NOTHING_ASKED"
 # What a metric finds to be so of a sample and will find again; any other failure is tried anew in the next scoring.
 LASTING = frozenset(
     f"{NOTHING_ASKED} TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT "
@@ -58,7 +57,6 @@ class Gathering:
         self.abouts: dict[str, dict[str, Any]] = {}
         self.broken: dict[str, Failure] = {}
         self.counts: Counter[str] = Counter()
-        self.not_asked: Counter[int] = Counter()
         self.finished = self.num_known = 0
 
     def run(self, workers: int, stop: Callable[[], bool], show_progress: bool) -> None:
@@ -177,9 +175,6 @@ class Gathering:
             row = Measured(id=sample.id, cluster=sample.cluster, evidence=decode(data))
             self.metrics[n].add(row, reference=job.is_reference)
         for n, failure in outcome.failures.items():
-            if failure.code == NOTHING_ASKED:  # this sample is no case for this metric, so it is not expected to be one
-                self.not_asked[n] += 1
-                continue
             self.metrics[n].fail(sample.id, failure.error(), reference=job.is_reference)
         if job.is_reference:
             return

@@ -28,6 +28,7 @@ from v2t.base.shares import wilson
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
+NOTHING_ASKED = "NOTHING_ASKED"  # code of a sample that is no case for a metric, so it is not expected to be one
 REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 
 
@@ -221,6 +222,7 @@ class BaseMetric(ABC):
         self._references: dict[str, Measured] = {}
         self._failures: list[dict[str, str]] = []
         self._failed_references: list[dict[str, str]] = []
+        self._not_asked = 0
 
     def update(self, samples: Sample | Iterable[Sample], *, reference: bool = False) -> None:
         """Measure samples and keep their evidence; `reference`: they are of the set to compare with.
@@ -252,7 +254,10 @@ class BaseMetric(ABC):
 
     def fail(self, id: str, error: ItemError, *, reference: bool = False) -> None:
         """Keep a sample that could not be measured; one of the set to compare with is told as reference_clips/ID and
-        does not count in n and coverage."""
+        does not count in n and coverage. One that asks for nothing the metric looks at is counted as nothing_asked."""
+        if error.code == NOTHING_ASKED and not reference:
+            self._not_asked += 1
+            return
         kept = self._failed_references if reference else self._failures
         id = f"{REFERENCE_CLIPS}/{id}" if reference else id
         kept.append({"id": id, "code": error.code, "message": str(error)})
@@ -261,16 +266,18 @@ class BaseMetric(ABC):
         """The figures over all samples so far.
 
         Raises:
-            NothingMatchedError: no sample was given.
+            NothingMatchedError: no sample was given, or none asks for what the metric looks at.
         """
         expected = len(self._rows) + len(self._failures)
         if not expected:
+            if self._not_asked:
+                raise NothingMatchedError(f"none of {self._not_asked} samples asks for it")
             raise NothingMatchedError(f"{self.name} was given no sample")
         rows = [self._rows[id] for id in sorted(self._rows)]
         references = [self._references[id] for id in sorted(self._references)]
         summary = self.summarise(rows, references) if rows else Summary(headline=self.name, figures={})
         scored = len(rows) if summary.scored is None else summary.scored
-        lost = {"failed_references": len(self._failed_references)} if self._failed_references else {}
+        beside = {"failed_references": len(self._failed_references), "nothing_asked": self._not_asked}
         _check_finite(self.title, summary.items)
         return MetricResult(
             name=self.title,
@@ -279,7 +286,7 @@ class BaseMetric(ABC):
             n=expected,
             coverage=scored / expected,
             fingerprint=self.fingerprint() | summary.fingerprint,
-            counts=summary.counts | lost,
+            counts=summary.counts | {name: count for name, count in beside.items() if count},
             items=summary.items,
             failures=sorted(self._failures + self._failed_references, key=lambda failure: failure["id"]),
             notes=summary.notes,

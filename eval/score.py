@@ -13,16 +13,16 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 from eval.cache import EvidenceCache
-from eval.evidence import NOTHING_ASKED, Gathering
+from eval.evidence import Gathering
 from eval.inputs import Inputs
 from eval.measure import ClipLimits, Failure
-from eval.metric import BaseMetric, MetricResult
+from eval.metric import NOTHING_ASKED, BaseMetric, MetricResult
 from eval.sample import HINTS, Sample
 from eval.scores import Scores, Skipped
 from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
@@ -90,7 +90,7 @@ def score(
         gathering = Gathering(inputs, ready, cache, config.limits)
         workers = config.workers or _usual_workers(len(inputs.samples) + len(inputs.references))
         gathering.run(workers, stop, show_progress)
-    results, broken = _computed(ready, gathering.not_asked, is_suite=config.is_suite)
+    results, broken = _computed(ready, is_suite=config.is_suite)
     total, untold = _vbench_total(metrics, results)
     return Scores(
         sources=inputs.sources,
@@ -164,17 +164,15 @@ def _prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Ski
     return ready, skipped
 
 
-def _computed(
-    metrics: Sequence[BaseMetric], not_asked: Mapping[int, int], *, is_suite: bool
-) -> tuple[list[MetricResult], list[Skipped]]:
+def _computed(metrics: Sequence[BaseMetric], *, is_suite: bool) -> tuple[list[MetricResult], list[Skipped]]:
     results, broken = [], []
-    for number, metric in enumerate(metrics):
-        left_out = not_asked.get(number, 0)
+    for metric in metrics:
         try:
             result = metric.compute()
         except NothingMatchedError as error:
-            reason = f"none of {left_out} samples asks for it" if left_out else error.message
-            broken.append(Skipped(metric=metric.title, reason=reason, hint=error.hint, code=f"NO_{NOTHING_ASKED}"))
+            broken.append(
+                Skipped(metric=metric.title, reason=error.message, hint=error.hint, code=f"NO_{NOTHING_ASKED}")
+            )
             continue
         except Exception as error:  # one metric that breaks must not cost the others
             failure = Failure.of(error)
@@ -182,8 +180,6 @@ def _computed(
             logger.debug("%s", metric.title, exc_info=error)
             broken.append(Skipped(metric=metric.title, reason=failure.message, hint=failure.hint, code=failure.code))
             continue
-        if left_out:
-            result = replace(result, counts={**result.counts, "nothing_asked": left_out})
         codes = {failure["code"] for failure in result.failures}
         if is_suite and not result.figures and len(codes) == 1 and (code := codes.pop()).startswith("NO_"):
             reason = f"all {result.n} samples failed: {result.failures[0]['message']}"
