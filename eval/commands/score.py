@@ -124,7 +124,10 @@ def table(scores: Scores) -> str:
         if codes:
             lines.append("  not scored: " + ", ".join(f"{count} {code}" for code, count in sorted(codes.items())))
     for one in scores.skipped:
-        lines.append(f"{one.metric}: skipped: {one.reason}{f' ({one.hint})' if one.hint else ''}")
+        if not one.found_nothing:
+            lines.append(f"{one.metric}: skipped: {one.reason}{f' ({one.hint})' if one.hint else ''}")
+    if idle := [one.metric for one in scores.skipped if one.found_nothing]:
+        lines.append(f"found nothing to look at (the report says what they need): {', '.join(idle)}")
     lines.append(", ".join(f"{name}: {count}" for name, count in scores.counts.items()))
     return "\n".join(lines)
 
