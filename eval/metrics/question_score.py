@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eval.metric import BaseMetric, Evidence, Measured, Summary
+from eval.metric import Evidence, Measured, Summary
 from eval.metrics.squad import normalise
 from eval.sample import Sample
 from eval.semantics import ASKS
-from eval.semantics.dimension import is_outside, tells_likelihoods
-from eval.semantics.judge import Judge, YesNo, open_judge
+from eval.semantics.dimension import JudgedMetric, is_outside, num_outside, outside_notes, tells_likelihoods
+from eval.semantics.judge import Judge
 from eval.semantics.questions import Question, dsg, from_row
 from eval.semantics.wording import of_text
 from v2t.base.errors import ItemError
@@ -45,7 +45,7 @@ class Settings:
             raise ValueError(f"threshold must lie between 0 and 1, got {self.threshold}")
 
 
-class Metric(BaseMetric):
+class Metric(JudgedMetric):
     """See the module's head."""
 
     name = "question_score"
@@ -61,20 +61,9 @@ class Metric(BaseMetric):
     modules = (*ASKS, "eval.semantics.dimension", "eval.metrics.squad")
     Settings = Settings
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.judge: YesNo | None = None
-
-    def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
-        if self.judge is None:
-            judge = open_judge(self.settings.judge)
-            judge.load()
-            self.judge = judge
-
     def describe(self) -> dict[str, str]:
         """The judge and the wording."""
-        return (self.judge or open_judge(self.settings.judge)).fingerprint() | {"wording": self.wording}
+        return super().describe() | {"wording": self.wording}
 
     @property
     def wording(self) -> str:
@@ -84,8 +73,7 @@ class Metric(BaseMetric):
 
     def measure(self, sample: Sample) -> Evidence:
         """`accuracy` and `dsg` of the answered questions, and what came of each one."""
-        self.prepare()
-        questions = self.questions(sample)
+        judge, questions = self.ready(), self.questions(sample)
         right: dict[str, bool] = {}
         told: list[dict[str, Any]] = []
         for question in questions:
@@ -108,7 +96,7 @@ class Metric(BaseMetric):
             "dsg": sum(counted.values()) / len(counted),
             "answered": len(right) / len(questions),
             "questions": told,
-            "outside": self.judge is not None and is_outside(self.judge, sample),
+            "outside": is_outside(judge, sample),
         }
 
     def questions(self, sample: Sample) -> list[Question]:
@@ -131,19 +119,17 @@ class Metric(BaseMetric):
 
     def _answer(self, sample: Sample, question: Question) -> tuple[bool, Any]:
         """Whether the answer is the wanted one, and the answer: a probability of yes, or words."""
-        if self.judge is None:
-            raise RuntimeError("prepare() the metric first")
-        wanted = normalise(question.answer)
-        if question.choices and isinstance(self.judge, Judge):
-            shares = self.judge.choice(sample, question.question, question.choices, begins=question.begins)
+        judge, wanted = self.ready(), normalise(question.answer)
+        if question.choices and isinstance(judge, Judge):
+            shares = judge.choice(sample, question.question, question.choices, begins=question.begins)
             said = question.choices[shares.index(max(shares))]
             return said == question.answer, said
         if wanted in ("yes", "no"):
-            chance = self.judge.probability(sample, question.question)
+            chance = judge.probability(sample, question.question)
             return (chance >= self.settings.threshold) == (wanted == "yes"), chance
-        if not isinstance(self.judge, Judge):
+        if not isinstance(judge, Judge):
             raise ItemError(f"{question.question!r} is no question of yes or no", code="BAD_QUESTIONS")
-        said = self.judge.reply(sample, question.question)
+        said = judge.reply(sample, question.question)
         if not normalise(said):
             raise ItemError(f"an empty reply to {question.question!r}", code="UNPARSABLE")
         return normalise(said) == wanted, said
@@ -156,19 +142,14 @@ class Metric(BaseMetric):
             missing = sum(each["said"] == code.lower() for each in told)
             missing += sum(failure["code"] == code for failure in self._failures)
             counts |= {code.lower(): missing} if missing else {}
-        outside = sum(bool(row.evidence["outside"]) for row in rows)
         about = self.describe()
         notes = [f"judge {about['judge']}, {about['answers']}"]
-        if outside:
-            notes.append(
-                f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
-            )
         return Summary(
             headline="dsg",
             figures={key: self.mean(rows, key) for key in ("dsg", "accuracy", "answered")},
             items=[{"id": row.id, "value": row.evidence["dsg"], **_rest(row)} for row in rows],
-            counts=counts | {"outside": outside},
-            notes=tuple(notes),
+            counts=counts | {"outside": num_outside(rows)},
+            notes=(*notes, *outside_notes(rows)),
         )
 
 

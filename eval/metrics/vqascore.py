@@ -14,11 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eval.metric import BaseMetric, Evidence, Measured, Summary
+from eval.metric import Evidence, Measured, Summary
 from eval.sample import Sample
 from eval.semantics import ASKS
-from eval.semantics.dimension import chance_of, is_outside, tells_likelihoods, unanswered
-from eval.semantics.judge import YES, Judge, YesNo, open_judge
+from eval.semantics.dimension import (
+    JudgedMetric,
+    chance_of,
+    is_outside,
+    num_outside,
+    outside_notes,
+    tells_likelihoods,
+    unanswered,
+)
+from eval.semantics.judge import YES, Judge
 from eval.semantics.wording import of_text
 from v2t.base.errors import ItemError
 
@@ -37,7 +45,7 @@ class Settings:
     wording: Literal["auto", "figure", "world"] = "auto"
 
 
-class Metric(BaseMetric):
+class Metric(JudgedMetric):
     """See the module's head."""
 
     name = "vqascore"
@@ -52,34 +60,20 @@ class Metric(BaseMetric):
     modules = (*ASKS, "eval.semantics.dimension")
     Settings = Settings
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.judge: YesNo | None = None
-
     @property
     def wording(self) -> str:
         """Figure or world."""
         asked = self.settings.wording
         return ("world" if self.settings.judge == "v2t" else "figure") if asked == "auto" else str(asked)
 
-    def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
-        if self.judge is None:
-            judge = open_judge(self.settings.judge)
-            judge.load()
-            self.judge = judge
-
     def describe(self) -> dict[str, str]:
         """The judge and the wording."""
         stated = repr(FIGURE) if self.wording == "figure" else "geometric mean over the cartoon world's questions"
-        return (self.judge or open_judge(self.settings.judge)).fingerprint() | {"wording": stated}
+        return super().describe() | {"wording": stated}
 
     def measure(self, sample: Sample) -> Evidence:
         """`value`, and the probability of each question where there are several."""
-        self.prepare()
-        judge, prompt = self.judge, str(sample.require("prompt"))
-        if judge is None:
-            raise RuntimeError("prepare() the metric first")
+        judge, prompt = self.ready(), str(sample.require("prompt"))
         if self.wording == "figure":
             question = FIGURE.format(prompt)
             if isinstance(judge, Judge) and judge.tells_likelihoods:
@@ -96,19 +90,14 @@ class Metric(BaseMetric):
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """The mean over clips."""
-        outside = sum(bool(row.evidence["outside"]) for row in rows)
         about = self.describe()
         notes = [f"judge {about['judge']}, {about['answers']}; wording: {about['wording']}"]
-        if outside:
-            notes.append(
-                f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
-            )
         return Summary(
             headline=self.name,
             figures={self.name: self.mean(rows)},
             items=[{"id": row.id, "value": row.evidence["value"], **_shown(row)} for row in rows],
-            counts=unanswered(self._failures) | {"outside": outside},
-            notes=tuple(notes),
+            counts=unanswered(self._failures) | {"outside": num_outside(rows)},
+            notes=(*notes, *outside_notes(rows)),
         )
 
 

@@ -153,8 +153,7 @@ class SemanticDimension(BaseMetric):
 
     def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
         """Clips outside the judge's world, and questions without an answer by the reason."""
-        outside = sum(bool(row.evidence.get("outside")) for row in rows)
-        return unanswered(self._failures) | ({"outside": outside} if self.is_judged else {})
+        return unanswered(self._failures) | ({"outside": num_outside(rows)} if self.is_judged else {})
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
         """Who looked, the mode, clips that want the long form."""
@@ -163,11 +162,7 @@ class SemanticDimension(BaseMetric):
         notes = [f"seen by {who} (the reference has {self.reference})"]
         what = "formula mended (mode fixed), other detector" if not self.compat else "other detector"
         notes.append(f"not a VBench leaderboard number: {what}")
-        outside = sum(bool(row.evidence.get("outside")) for row in rows)
-        if outside:
-            notes.append(
-                f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
-            )
+        notes += outside_notes(rows)
         long_ones = sum(bool(row.evidence["long_clip"]) for row in rows)
         if long_ones and not self.settings.long:
             notes.append(
@@ -185,6 +180,43 @@ class SemanticDimension(BaseMetric):
         self.prepare()
         found: dict[str, str] = self.detector.fingerprint()
         return found
+
+
+class JudgedMetric(BaseMetric):
+    """A metric whose evidence is a judge's answers, and which tells of each clip whether it lies `outside` the judge's
+    world. Its `Settings` have `judge`, a name of `open_judge`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.judge: YesNo | None = None
+
+    def prepare(self) -> None:
+        """See `BaseMetric.prepare`."""
+        self.ready()
+
+    def ready(self) -> YesNo:
+        """The judge, loaded at its first use."""
+        if self.judge is None:
+            judge = open_judge(self.settings.judge)
+            judge.load()
+            self.judge = judge
+        return self.judge
+
+    def describe(self) -> dict[str, str]:
+        """The judge."""
+        return (self.judge or open_judge(self.settings.judge)).fingerprint()
+
+
+def num_outside(rows: Sequence[Measured]) -> int:
+    """Clips that the judge warned of, see `is_outside`."""
+    return sum(bool(row.evidence.get("outside")) for row in rows)
+
+
+def outside_notes(rows: Sequence[Measured]) -> list[str]:
+    """What a reader must know of those clips; nothing where there is none."""
+    outside = num_outside(rows)
+    said = f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
+    return [said] if outside else []
 
 
 def unanswered(failures: Sequence[dict[str, str]]) -> dict[str, int]:
