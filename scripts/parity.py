@@ -25,7 +25,6 @@ from eval.metrics.spans import tiou
 from eval.metrics.squad import f1, normalise
 from eval.sample import Sample
 from eval.semantics.formulas import Region, spatial_score_compat
-from eval.semantics.questions import Question, dsg, parents_first
 from eval.sensitivity import kendall_tau
 from eval.stats import clustered_se, paired_t, sign_flip, student_interval, wilson
 from eval.vbench import dynamic
@@ -33,6 +32,7 @@ from eval.vbench.consistency import consistency
 from eval.vbench.picks import middle_indices
 from eval.vbench.total import total
 from v2t.base.errors import MissingDependencyError
+from v2t.judge.question import Question, dsg, parents_first
 
 Row = tuple[str, str, float | str, float | str, float]  # case, quantity, reference, ours, tolerance
 Texts = Sequence[tuple[str, Sequence[str]]]  # caption and its references

@@ -8,10 +8,11 @@ import pytest
 
 from eval.sample import Sample
 from eval.semantics import asked
-from eval.semantics.free_text import Thing, read, singular
-from eval.semantics.questions import dsg, from_row, parents_first
-from eval.semantics.wording import DESCRIBE, of_text
 from v2t.base.errors import ItemError
+from v2t.judge.free_text import Thing, read, singular
+from v2t.judge.prompt import of_prompt, of_world
+from v2t.judge.question import dsg, from_row, parents_first
+from v2t.judge.wording import DESCRIBE, of_text
 
 
 def sample(prompt: str | None = None, **row) -> Sample:
@@ -90,9 +91,9 @@ def test_scenes_actions_and_styles(prompt, scene, action, style):
 
 
 def test_cartoon_prompts_are_read_by_the_worlds_own_reader():
-    found = asked.of_prompt("A little red dog runs quickly through the woods.")
+    found = of_prompt("A little red dog runs quickly through the woods.")
     assert (found.things, found.scene, found.action) == ((Thing(noun="dog", color="red"),), "forest", "running")
-    assert asked.of_world("A little red dog runs through the supermarket.") is None
+    assert of_world("A little red dog runs through the supermarket.") is None
 
 
 def test_the_row_goes_before_the_prompt_and_what_it_lacks_is_read_there():

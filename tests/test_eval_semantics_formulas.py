@@ -6,7 +6,7 @@ import pytest
 
 from eval.semantics import formulas as vbench
 from eval.semantics.formulas import Region
-from eval.semantics.free_text import Thing
+from v2t.judge.free_text import Thing
 
 
 def region(label: str, left: float, top: float, caption: str = "", size: float = 10) -> Region:

@@ -9,10 +9,10 @@ import pytest
 
 from eval.metric import MetricResult, load_metric
 from eval.sample import Clip, Sample
-from eval.semantics.judge import Judge
-from eval.semantics.wording import DESCRIBE
 from v2t.base.errors import ItemError, NothingMatchedError
 from v2t.captioners import CaptionOutput
+from v2t.judge.judge import Judge
+from v2t.judge.wording import DESCRIBE
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 

@@ -17,8 +17,8 @@ from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import color_counts, color_counts_compat
-from eval.semantics.plain_words import COLORS
-from eval.semantics.wording import exists, is_colored
+from v2t.judge.plain_words import COLORS
+from v2t.judge.wording import exists, is_colored
 
 
 class Metric(SemanticDimension):

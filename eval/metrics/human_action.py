@@ -14,9 +14,9 @@ from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import action_hit, compat_action
-from eval.semantics.wording import does
 from eval.vbench.long import LONG_PIECE_S
 from v2t.base.errors import ItemError
+from v2t.judge.wording import does
 
 
 class Metric(SemanticDimension):

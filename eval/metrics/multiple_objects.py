@@ -14,7 +14,7 @@ from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import shown, shown_compat
-from eval.semantics.wording import exactly, exists
+from v2t.judge.wording import exactly, exists
 
 
 class Metric(SemanticDimension):

@@ -13,7 +13,7 @@ from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import shown, shown_compat
-from eval.semantics.wording import DESCRIBE, exactly, exists
+from v2t.judge.wording import DESCRIBE, exactly, exists
 
 
 class Metric(SemanticDimension):

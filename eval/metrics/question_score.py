@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from eval.metric import Evidence, Measured, Summary
-from eval.metrics.squad import normalise
 from eval.sample import Sample
 from eval.semantics import ASKS
 from eval.semantics.dimension import JudgedMetric, is_outside, num_outside, outside_notes, tells_likelihoods
-from eval.semantics.judge import Judge
-from eval.semantics.questions import Question, dsg, from_row
-from eval.semantics.wording import of_text
 from v2t.base.errors import ItemError
+from v2t.judge.judge import Judge
+from v2t.judge.question import Question, dsg, from_row
+from v2t.judge.replies import normalise
+from v2t.judge.wording import of_text
 
 _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED")
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 from eval.metric import Evidence
 from eval.sample import Sample
 from eval.semantics import asked
+from eval.semantics.detectors import NUM_FRAMES
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import scene_shown, scene_shown_compat
-from eval.semantics.judge import Judge
-from eval.semantics.wording import WHERE, happens
+from eval.vbench.picks import middle_indices
+from v2t.judge.judge import Judge
+from v2t.judge.wording import WHERE, happens
 
 
 class Metric(SemanticDimension):
@@ -36,7 +38,7 @@ class Metric(SemanticDimension):
         """See `SemanticDimension.look`."""
         place = asked.scene(sample)
         if isinstance(self.judge, Judge) and self.compat:
-            captions = self.judge.frame_captions(sample)
+            captions = self.judge.captions_of(sample, middle_indices(NUM_FRAMES, len(sample.frames)))
         elif self.judge is not None:
             return self.ask(sample, *(self.starter_question(sample, (WHERE,)) or [happens(place)]))
         else:

@@ -15,8 +15,8 @@ from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import side, spatial_score, spatial_score_compat
-from eval.semantics.wording import stands
 from v2t.base.errors import ItemError
+from v2t.judge.wording import stands
 
 
 class Metric(SemanticDimension):

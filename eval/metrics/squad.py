@@ -8,8 +8,6 @@ of them out of min(number who agree / 3, 1). Its words are compared in SQuAD's s
 
 from __future__ import annotations
 
-import re
-import string
 from collections import Counter
 from collections.abc import Sequence
 
@@ -19,15 +17,9 @@ from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from eval.sample import Sample
 from eval.stats import weighted_shares
 from v2t.base.errors import ItemError
+from v2t.judge.replies import normalise
 
 MIN_PEOPLE = 4  # with fewer, no answer could reach a VQA accuracy of 1
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def normalise(text: str) -> str:
-    """Lower case, without ASCII punctuation, then without articles, then single spaces: in this order."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
 def f1(answer: str, right: str) -> float:

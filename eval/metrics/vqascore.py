@@ -26,9 +26,9 @@ from eval.semantics.dimension import (
     tells_likelihoods,
     unanswered,
 )
-from eval.semantics.judge import YES, Judge
-from eval.semantics.wording import of_text
 from v2t.base.errors import ItemError
+from v2t.judge.judge import YES, Judge
+from v2t.judge.wording import of_text
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
 _LEAST = 1e-12  # probability below which a logarithm says no more

@@ -1,55 +1,20 @@
 """What a sample's prompt asks for, dimension by dimension.
 
 In: samples. Out: things, a relation, a scene, an action, a style. What stands under `asked` in the sample's row, in the
-form of VBench's `auxiliary_info` (flat, or under the dimension's name), goes before the prompt. A prompt in which every
-word belongs to the cartoon world is read by `v2t.world.read_text`, any other by `eval.semantics.free_text`.
+form of VBench's `auxiliary_info` (flat, or under the dimension's name), goes before the prompt. Prompts are read by
+`v2t.judge.prompt`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from eval.sample import Sample
-from eval.semantics.free_text import Asked, Thing, read
 from v2t.base.errors import ItemError
-from v2t.world.grammar import inflect
-from v2t.world.lexicon import STYLE_NOUNS, VERBS
-from v2t.world.read_text import parse
-from v2t.world.stated import Stated
-
-
-@lru_cache(maxsize=4096)
-def of_prompt(prompt: str) -> Asked:
-    """What a prompt asks for."""
-    stated = of_world(prompt)
-    return read(prompt) if stated is None else _of_world(stated)
-
-
-@lru_cache(maxsize=4096)
-def of_world(prompt: str) -> Stated | None:
-    """The prompt as the cartoon world's reader has it; None where it holds a word that is none of that world's."""
-    stated = parse(prompt)
-    states = stated.actors or any(shot.place for shot in stated.shots)
-    return stated if states and not stated.unread else None
-
-
-def _of_world(stated: Stated) -> Asked:
-    event = next((e for e in stated.events if e.actor is not None), None)
-    relation = next(iter(stated.relations), None)
-    return Asked(
-        things=tuple(Thing(noun=a.kind, color=a.color, count=a.count or 1) for a in stated.actors),
-        relation=(relation.a, relation.relation, relation.b) if relation else None,
-        scene=next((shot.place for shot in stated.shots if shot.place), None),
-        action=_gerund(event.action, event.to_color) if event else None,
-        style=STYLE_NOUNS[stated.style][0] if stated.style else None,
-    )
-
-
-def _gerund(action: str, to_color: str | None) -> str:
-    return inflect(f"turn {to_color}" if to_color else VERBS[action][0], "ing")
+from v2t.judge.free_text import Asked, Thing
+from v2t.judge.prompt import of_prompt
 
 
 def thing(sample: Sample) -> Thing:

@@ -20,11 +20,11 @@ from eval.metric import BaseMetric, Evidence, Measured, Summary
 from eval.sample import Clip, Sample
 from eval.semantics import ASKS
 from eval.semantics.detectors import Detector, open_detector
-from eval.semantics.judge import Judge, YesNo, open_judge
-from eval.semantics.questions import Question
-from eval.semantics.wording import of_text
 from eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
 from v2t.base.errors import UsageError
+from v2t.judge.judge import Judge, YesNo, open_judge
+from v2t.judge.question import Question
+from v2t.judge.wording import of_text
 
 MODULES = (*ASKS, "eval.semantics.dimension", "eval.semantics.formulas", "eval.vbench.picks", "eval.vbench.long")
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.semantics.free_text import Thing, plain_color
+from v2t.judge.free_text import Thing, plain_color
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom; y grows downwards
 OVERLAP = 0.1  # intersection over union above which two things are not plainly apart

@@ -20,14 +20,16 @@ from v2t.data.film import film_turns
 from v2t.model.clips import cut_segments
 from v2t.model.processing import segment_text
 from v2t.video.sample import SampleSpec, choose
+from v2t.world.plain_questions import claim_turns, open_turns
 from v2t.world.questions import ABOUT_TIME, ALL_KINDS, YES_NO, questions
 from v2t.world.render import frame_times, render
 from v2t.world.sampler import sample_scene
 from v2t.world.scene import Scene
-from v2t.world.wear import worn
+from v2t.world.solo import sample_solo
+from v2t.world.wear import melted, worn
 from v2t.world.words import PROMPTS, caption
 
-Text = Literal["short", "detailed", "timed", "notes", "any", "questions", "film"]
+Text = Literal["short", "detailed", "timed", "notes", "any", "questions", "film", "plain", "claims"]
 FRAME_RATES = (8.0, 10.0, 12.0, 15.0, 24.0, 25.0, 30.0)
 
 
@@ -44,11 +46,9 @@ class ClipsConfig:
 
     num_frames: int = 16
     size: int = 64
-    texts: tuple[Literal["short", "detailed", "timed", "notes", "any", "questions", "film"], ...] = (
-        "short",
-        "any",
-        "questions",
-    )
+    texts: tuple[Text, ...] = ("short", "any", "questions")
+    solo_share: float = 0.0
+    solo_texts: tuple[Text, ...] = ("short", "plain", "claims")
     questions: int = 6
     times_share: float = 0.0
     claims_share: float = 0.0
@@ -58,7 +58,7 @@ class ClipsConfig:
     worn: bool = True
 
     def __post_init__(self) -> None:
-        shares = (self.fewer_share, self.film_share, self.times_share, self.claims_share)
+        shares = (self.fewer_share, self.film_share, self.solo_share, self.times_share, self.claims_share)
         about = self.times_share + self.claims_share
         if self.num_frames < 1 or self.questions < 1 or min(shares) < 0 or max(*shares, about) > 1:
             raise ValueError("num_frames and questions must be at least 1, shares and their sum in [0, 1]")
@@ -93,7 +93,10 @@ class ClipSource:
 
     def cut(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Its frames in segments: uint8 (s, F, H, W, 3), seconds and mask (s, F)."""
-        pixels, times_s = self.frames(self.scene(index), np.random.default_rng([self.seed, index, 2]))
+        rng = np.random.default_rng([self.seed, index, 2])
+        pixels, times_s = self.frames(self.scene(index), rng)
+        if self.config.worn and self.is_solo(index) and rng.random() < 0.5:
+            pixels = melted(self.scene(index), pixels, times_s, rng)
         return cut_segments(pixels, times_s, self.segment_frames)
 
     def rows(self, index: int, times: np.ndarray, mask: np.ndarray, telling: int = 0) -> list[Encoded]:
@@ -105,7 +108,7 @@ class ClipSource:
         told = random.Random(f"clip|{self.split}|{self.seed}|{index}|{telling}")
         facts = self.scene(index).facts()
         rows = []
-        for kind in self.config.texts:
+        for kind in self.config.solo_texts if self.is_solo(index) else self.config.texts:
             if kind != "film":
                 rows.append(encode(self.tokenizer, conversation(facts, kind, told, self.config), [clip_text]))
             elif told.random() < self.config.film_share:
@@ -114,7 +117,13 @@ class ClipSource:
 
     def scene(self, index: int) -> Scene:
         """The scene of clip `index`."""
+        if self.is_solo(index):
+            return sample_solo(self.split, self.seed, index)
         return sample_scene(self.split, self.seed, index, seconds=self.config.seconds)
+
+    def is_solo(self, index: int) -> bool:
+        """Whether clip `index` is one of the bundled generator's world."""
+        return random.Random(f"solo|{self.seed}|{index}").random() < self.config.solo_share
 
     def frames(self, scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (T, H, W, 3) and seconds (T,), sampled from the frame grid of a random frame rate."""
@@ -145,6 +154,8 @@ def conversation(facts: dict[str, Any], kind: str, rng: random.Random, config: C
         if kinds is YES_NO:  # the plainest first: yes and no are learnt by it
             made = [*questions(facts, rng, 1, ("yesno-exists",)), *made[: config.questions - 1]]
         asked = [(q["question"], q["answer"]) for q in made]
+    elif kind in ("plain", "claims"):
+        asked = (open_turns if kind == "plain" else claim_turns)(facts, rng)
     else:
         style = list(PROMPTS)[int(rng.random() * len(PROMPTS))] if kind == "any" else kind
         asked = [(PROMPTS[style], caption(facts, style, rng))]

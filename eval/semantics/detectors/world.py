@@ -14,9 +14,9 @@ from eval.metric import fingerprint
 from eval.sample import Sample
 from eval.semantics.detectors import NUM_FRAMES
 from eval.semantics.formulas import Frame, Region
-from eval.semantics.free_text import singular
 from eval.vbench.picks import middle_indices
 from v2t.base.errors import ItemError, UsageError
+from v2t.judge.free_text import singular
 from v2t.world import lexicon as lex
 from v2t.world import vocabulary as words
 from v2t.world.grammar import inflect

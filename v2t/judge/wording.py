@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from eval.semantics.asked import of_prompt, of_world
-from eval.semantics.free_text import Asked, Thing
-from eval.semantics.questions import Question
+from v2t.judge.free_text import Asked, Thing
+from v2t.judge.prompt import of_prompt, of_world
+from v2t.judge.question import Question
 from v2t.world import lexicon as lex
 from v2t.world import vocabulary as words
 from v2t.world.claims import Clip

@@ -1,6 +1,6 @@
 """Words of prompts in plain English: colours, places, numbers, and what is no name of a thing.
 
-In: nothing. Out: constants for `eval.semantics.free_text`. Places are those that prompt collections ask for, and the
+In: nothing. Out: constants for `v2t.judge.free_text`. Places are those that prompt collections ask for, and the
 places of the cartoon world.
 """
 

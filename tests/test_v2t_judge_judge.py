@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from eval.sample import Clip, Sample
-from eval.semantics.judge import NO, WORDINGS, YES, Judge, yes_or_no
 from v2t.base.errors import ItemError, UsageError
 from v2t.captioners import CaptionOutput
+from v2t.judge.judge import NO, WORDINGS, YES, Judge
+from v2t.judge.replies import yes_or_no
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 

@@ -1,6 +1,6 @@
 """Yes or no: how likely a question about a clip is to be answered with yes, by any captioner of `v2t`.
 
-In: a sample and a question. Out: a probability. Of a model that tells how likely an answer is (`likelihoods`, see
+In: a clip and a question. Out: a probability. Of a model that tells how likely an answer is (`likelihoods`, see
 `v2t.captioners.local`) it is P(yes) / (P(yes) + P(no)), both in small and in capital letters. Of any other it is the
 share of yes among its replies to three wordings. A reply that is neither yes nor no is no vote; where none is left the
 question has no answer: an error of its own (REFUSED, UNPARSABLE), never a no. A question with a closed list of answers
@@ -10,25 +10,21 @@ is told by the likelihood of each against that of all, or by what a reply picks 
 from __future__ import annotations
 
 import math
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from eval.metrics.multiple_choice import is_refusal, read_choice
-from eval.sample import Sample
-from eval.semantics.detectors import NUM_FRAMES
-from eval.vbench.picks import middle_indices
 from v2t.base.errors import ItemError, UsageError
 from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner
+from v2t.judge.replies import is_refusal, read_choice, yes_or_no
+from v2t.judge.subject import Subject
 from v2t.video.frames import Frames
 from v2t.video.sample import choose, motion_energy
 from v2t.world.words import PROMPTS
 
 YES, NO = ("yes", "Yes"), ("no", "No")
 WORDINGS = ("{}", "{} Answer yes or no.", "Answer yes or no: {}")
-_VERDICT = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 _REPLY, _CAPTION = Decoding(max_new_tokens=16), Decoding(max_new_tokens=64)
 _OPEN: dict[str, Judge] = {}
 _LOCK = threading.RLock()
@@ -37,7 +33,7 @@ _LOCK = threading.RLock()
 class YesNo(Protocol):
     """Who answers yes or no."""
 
-    def probability(self, sample: Sample, question: str) -> float:
+    def probability(self, subject: Subject, question: str) -> float:
         """How likely yes is, 0 to 1.
 
         Raises:
@@ -82,22 +78,22 @@ class Judge:
         return {"judge": f"{self.name}@{self.captioner.revision}", "answers": how, "frames": str(self.captioner.spec),
                 "dtype": dtype}  # fmt: skip
 
-    def probability(self, sample: Sample, question: str) -> float:
+    def probability(self, subject: Subject, question: str) -> float:
         """See `YesNo.probability`."""
         if self.tells_likelihoods:
-            logs = self.log_likelihoods(sample, question, (*YES, *NO))
+            logs = self.log_likelihoods(subject, question, (*YES, *NO))
             yes, no = math.fsum(map(math.exp, logs[:2])), math.fsum(map(math.exp, logs[2:]))
             if yes + no <= 0:
                 raise ItemError(f"{self.name} finds neither yes nor no possible: {question!r}", code="UNPARSABLE")
             return yes / (yes + no)
-        replies = [self.reply(sample, wording.format(question)) for wording in WORDINGS]
+        replies = [self.reply(subject, wording.format(question)) for wording in WORDINGS]
         votes = [verdict for verdict in map(yes_or_no, replies) if verdict is not None]
         if not votes:
             code = "REFUSED" if any(map(is_refusal, replies)) else "UNPARSABLE"
             raise ItemError(f"{self.name} says neither yes nor no to {question!r}: {replies[0][:80]!r}", code=code)
         return sum(votes) / len(votes)
 
-    def choice(self, sample: Sample, question: str, choices: Sequence[str], *, begins: bool = False) -> list[float]:
+    def choice(self, subject: Subject, question: str, choices: Sequence[str], *, begins: bool = False) -> list[float]:
         """For each choice how likely it is the answer, or `begins` it, summing to 1; of a captioner that does not tell
         likelihoods, 1 for the one its reply picks.
 
@@ -105,10 +101,10 @@ class Judge:
             ItemError: REFUSED or UNPARSABLE, the reply picks none.
         """
         if self.tells_likelihoods:
-            logs = self.log_likelihoods(sample, question, choices, whole=not begins)
+            logs = self.log_likelihoods(subject, question, choices, whole=not begins)
             shares = [math.exp(log - max(logs)) for log in logs]
             return [share / math.fsum(shares) for share in shares]
-        reply = self.reply(sample, f"{question} Choose one: {', '.join(choices)}.")
+        reply = self.reply(subject, f"{question} Choose one: {', '.join(choices)}.")
         picked = read_choice(reply, choices)
         if picked is None:
             code = "REFUSED" if is_refusal(reply) else "UNPARSABLE"
@@ -118,7 +114,7 @@ class Judge:
         return [float(number == picked) for number in range(len(choices))]
 
     def log_likelihoods(
-        self, sample: Sample, question: str, answers: Sequence[str], *, whole: bool = False
+        self, subject: Subject, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
         """For each answer the log-probability that a reply begins with it, or is it and no more (`whole`).
 
@@ -129,35 +125,35 @@ class Judge:
             raise UsageError(f"{self.name} does not tell how likely an answer is")
         self.load()
         captioner: Any = self.captioner
-        watched = sample.shared(("watched", self.name, captioner.revision), lambda: captioner.watch(self.view(sample)))
+        key = ("watched", self.name, captioner.revision)
+        watched = subject.shared(key, lambda: captioner.watch(self.view(subject)))
         return [float(value) for value in captioner.likelihoods(watched, question, answers, whole=whole)]
 
-    def reply(self, sample: Sample, question: str) -> str:
+    def reply(self, subject: Subject, question: str) -> str:
         """The captioner's answer in words."""
         self.load()
-        return self.captioner.answer([asked(question, self.view(sample))], _REPLY)[0].text.strip()
+        return self.captioner.answer([asked(question, self.view(subject))], _REPLY)[0].text.strip()
 
-    def frame_captions(self, sample: Sample) -> list[str]:
-        """What the captioner says of each of 16 frames, shown one by one, in small letters."""
+    def captions_of(self, subject: Subject, indices: Sequence[int]) -> list[str]:
+        """What the captioner says of each frame of `indices`, shown one by one, in small letters."""
         self.load()
-        frames = sample.frames
-        picked = middle_indices(NUM_FRAMES, len(frames))
-        pictures = {i: replace(frames, pixels=frames.pixels[i : i + 1], times_s=frames.times_s[:1]) for i in picked}
+        frames = subject.frames
+        pictures = {i: replace(frames, pixels=frames.pixels[i : i + 1], times_s=frames.times_s[:1]) for i in indices}
         told = {
             i: self.captioner.answer([asked(PROMPTS["short"], picture)], _CAPTION)[0] for i, picture in pictures.items()
         }
-        return [told[i].text.lower() for i in picked]
+        return [told[i].text.lower() for i in indices]
 
-    def is_outside(self, sample: Sample) -> bool:
+    def is_outside(self, subject: Subject) -> bool:
         """Whether the captioner warned, when it looked, that the clip is unlike those it was trained on."""
-        watched = sample.memo.get(("watched", self.name, self.captioner.revision))
+        watched = subject.memo.get(("watched", self.name, self.captioner.revision))
         return any(warning.startswith("OUT_OF_DOMAIN") for warning in getattr(watched, "warnings", ()))
 
-    def view(self, sample: Sample) -> Frames:
+    def view(self, subject: Subject) -> Frames:
         """The frames the captioner wants to see."""
 
         def make() -> Frames:
-            frames, spec = sample.frames, self.captioner.spec
+            frames, spec = subject.frames, self.captioner.spec
             given: dict[str, Any] = {}
             if spec.sampler == "keyframe":
                 given = {"keyframe_times_s": frames.times_s[:0]}  # which are intra frames is not known any more
@@ -167,13 +163,7 @@ class Judge:
             picked = choose(spec, frames.times_s, frames.duration_s, **given)
             return replace(frames, pixels=frames.pixels[picked], times_s=frames.times_s[picked])
 
-        return sample.shared(("view", str(self.captioner.spec)), make)
-
-
-def yes_or_no(reply: str) -> bool | None:
-    """What a reply begins with; None where that is neither yes nor no."""
-    found = _VERDICT.match(reply)
-    return None if found is None else found[1].lower() == "yes"
+        return subject.shared(("view", str(self.captioner.spec)), make)
 
 
 def open_judge(name: str) -> Judge:

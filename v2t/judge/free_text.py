@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from eval.semantics.plain_words import COLORS, IRREGULAR, NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS, THINGS_ON_ING
+from v2t.judge.plain_words import COLORS, IRREGULAR, NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS, THINGS_ON_ING
 
 _ENDS = STOPS | frozenset(",.;:")  # of a noun phrase
 _LEADING = _ENDS - {"and", ",", "is", "are", "."}  # a noun phrase after one of these does not begin a clause

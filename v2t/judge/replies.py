@@ -1,0 +1,101 @@
+"""What a reply in words says: which of the offered answers it picks, yes or no, a number, or that it declines.
+
+In: a reply, and the choices where there are some. Out: the pick, or None where none can be read; `normalise` is the
+spelling of SQuAD (Rajpurkar et al. 2018, arXiv:1806.03822) in which texts are compared.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_VERDICT = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"\b(?:i['’]?m sorry|i am sorry|i apologi[sz]e|as an ai|i (?:can(?:no|['’])?t|am unable|am not able|do not know|"
+    r"don['’]?t know)|(?:cannot|can['’]t|not possible to|unable to) (?:be )?(?:determine|answer|tell|say|identif)\w*)",
+    re.IGNORECASE,
+)
+_LABEL = r"[(\[{*_\"']*(?P<label>[A-Z]|\d{1,2})(?![\w'’])[)\]}*_\"']*"
+_STATED = re.compile(
+    rf"\b(?:answer|option|choice|choose|pick|select)(?:\s+(?:is|would be|should be|must be|option|choice))*\s*[:=]?\s*"
+    rf"\**\s*{_LABEL}|\\boxed\{{\s*(?:\\text\{{)?\s*(?P<boxed>[A-Z]|\d{{1,2}})\b|"
+    rf"(?<![\w'’]){_LABEL.replace('label', 'before')}\s+is\s+(?:the\s+)?(?:right|correct|best|true|answer)\b",
+    re.IGNORECASE,
+)
+# "The answer is a mystery" and "the answer is 2 dogs" state no label; "the answer is C" does, whatever follows.
+_STATED_WHOLE = re.compile(r"\W*$|\s*[.,;:!?)\n]|\s+(?:because|since|as|which|for)\b|\s+[-–—(]")
+_CAPITAL = "BCDEFGHJKLMNOPQRSTUVWXYZ"  # not the two that are words of English
+# A letter that opens the reply must be marked as one: "A dog runs" names no choice A.
+_OPENING = re.compile(r"^\W*(?P<label>[A-Za-z]|\d{1,2})(?:\s*[.):\]}*,]|\s*$|\s+[-–—]\s|\s*\n)")
+_ALONE = re.compile(rf"^\W*(?P<label>[{_CAPITAL}])\s")
+_NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|cannot|without|except)\b|n['’]t\b", re.IGNORECASE)
+
+
+def normalise(text: str) -> str:
+    """Lower case, without ASCII punctuation, then without articles, then single spaces: in this order."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def yes_or_no(reply: str) -> bool | None:
+    """What a reply begins with; None where that is neither yes nor no."""
+    found = _VERDICT.match(reply)
+    return None if found is None else found[1].lower() == "yes"
+
+
+def read_choice(reply: str, choices: Sequence[str]) -> int | None:
+    """Index of the choice that a reply picks; None where none, or more than one, can be read from it."""
+    named = [plain(choice) for choice in choices]
+    text = reply.strip().rpartition("</think>")[2]
+    if plain(text) and named.count(plain(text)) == 1:
+        return named.index(plain(text))
+    stated = [_stated(found, choices) for found in _STATED.finditer(text)]
+    if found := [index for index in stated if index is not None]:
+        return found[-1]  # a reply that thinks aloud says its answer last
+    for pattern in (_OPENING, _ALONE):
+        opening = pattern.match(text)
+        if opening and (index := _index(opening["label"], choices)) is not None:
+            return index
+    index = _contained(plain(text), named)
+    if index is None or not _NEGATION.search(text) or _NEGATION.search(named[index]):
+        return index
+    return index if plain(re.split(r"[,.;:!\n]", text)[0]) == named[index] else None
+
+
+def is_refusal(reply: str) -> bool:
+    """Whether a reply declines to answer."""
+    return _REFUSAL.search(reply) is not None
+
+
+def plain(text: str) -> str:
+    """`normalise`, or the text in small letters where nothing would be left of it."""
+    return normalise(text) or text.strip().lower()
+
+
+def _index(label: str, choices: Sequence[str]) -> int | None:
+    """The choice that a letter (A is the first) or number (1 is the first) names."""
+    index = int(label) - 1 if label.isdigit() else ord(label.upper()) - ord("A")
+    return index if 0 <= index < len(choices) else None
+
+
+def _stated(found: re.Match[str], choices: Sequence[str]) -> int | None:
+    label = next(filter(None, found.groups()))
+    if found["label"] and label not in _CAPITAL and not _STATED_WHOLE.match(found.string, found.end()):
+        return None
+    return _index(label, choices)
+
+
+def _contained(text: str, named: Sequence[str]) -> int | None:
+    """The one choice whose words stand in the text; a choice within a longer one that stands there does not count."""
+    found = []
+    for index, name in enumerate(named):
+        spans = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)] if name else []
+        found += [(index, span) for span in spans]
+    free = {
+        index
+        for index, (start, end) in found
+        if not any(a <= start and end <= b and (a, b) != (start, end) for _, (a, b) in found)
+    }
+    return free.pop() if len(free) == 1 else None
