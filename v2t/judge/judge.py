@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 from v2t.base.errors import ItemError, UsageError
 from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner
+from v2t.judge.answer import Answer, Status
+from v2t.judge.question import Question
 from v2t.judge.replies import is_refusal, read_choice, yes_or_no
 from v2t.judge.subject import Subject
 from v2t.video.frames import Frames
@@ -92,6 +94,33 @@ class Judge:
             code = "REFUSED" if any(map(is_refusal, replies)) else "UNPARSABLE"
             raise ItemError(f"{self.name} says neither yes nor no to {question!r}: {replies[0][:80]!r}", code=code)
         return sum(votes) / len(votes)
+
+    def answer(self, subject: Subject, questions: Sequence[Question]) -> list[Answer]:
+        """What the captioner answers to each question, in their order; nothing is raised for a question without one.
+
+        Raises:
+            ItemError: the clip cannot be read.
+        """
+        return [self._answer(subject, question) for question in questions]
+
+    def _answer(self, subject: Subject, question: Question) -> Answer:
+        try:
+            if question.choices:
+                shares = self.choice(subject, question.question, question.choices, begins=question.begins)
+                chances = dict(zip(question.choices, shares, strict=True))
+            elif question.answer in ("yes", "no"):
+                yes = self.probability(subject, question.question)
+                chances = {"yes": yes, "no": 1 - yes}
+            else:
+                return Answer(question=question, said=self.reply(subject, question.question))
+        except ItemError as error:
+            if error.code not in ("REFUSED", "UNPARSABLE"):
+                raise
+            status: Status = "refused" if error.code == "REFUSED" else "unparsable"
+            return Answer(question=question, status=status, lost=1, code=error.code, message=error.message)
+        chance = chances[question.answer]
+        said = max(chances, key=lambda each: chances[each])
+        return Answer(question=question, said=said, chance=chance, raw=chance, chances=chances)
 
     def choice(self, subject: Subject, question: str, choices: Sequence[str], *, begins: bool = False) -> list[float]:
         """For each choice how likely it is the answer, or `begins` it, summing to 1; of a captioner that does not tell

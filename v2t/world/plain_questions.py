@@ -128,7 +128,7 @@ def values(facts: Fact) -> dict[str, str]:
     if number != 1 or len(events) > 1 or any(event["target"] is not None for event in events):
         return found
     found |= {key: actors[0][key] for key in ("kind", "color", "size")}
-    event = events[0] if events else {"action": "stand", "direction": None, "speed": None, "to_color": None}
+    event: Fact = events[0] if events else {"action": "stand", "direction": None, "speed": None, "to_color": None}
     if not any(event["action"] in actions for actions in MOTIONS.values()):
         return found
     motion = motion_of(event["action"])

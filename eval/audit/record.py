@@ -1,0 +1,120 @@
+"""The audit file: what was measured of metrics and of a judge, as `audit.json`.
+
+In: cells and agreements. Out: `Audit`, written and read again; `blind_to` says in words what a metric does not see.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.sensitivity import Cell
+from v2t.base.errors import UsageError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What one metric makes of one fault, see `eval.sensitivity.Cell`; `mark` is =, ~, up, down, with ! where the
+    metric is fooled."""
+
+    metric: str
+    fault: str
+    mark: str
+    cell: Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """A judge against the truth on claims of one kind of fact ("all" for the whole), half of them true or nearly so.
+
+    Attributes:
+        kappa: Cohen's kappa of yes and no, with its 95 % interval over clips.
+        auroc: of the chance it gives, true claims against false ones, with its interval.
+        yes_bias: share of yes minus share of true claims, with its interval.
+        expected_calibration_error: mean distance of chance and truth over ten bins of equal number.
+        n: claims that were answered; `clips`; `unanswered`: refusals and replies that cannot be read.
+    """
+
+    kind: str
+    kappa: float
+    kappa_low: float
+    kappa_high: float
+    auroc: float
+    auroc_low: float
+    auroc_high: float
+    yes_bias: float
+    yes_bias_low: float
+    yes_bias_high: float
+    expected_calibration_error: float
+    n: int
+    clips: int
+    unanswered: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Everything one audit found.
+
+    Attributes:
+        judge: its fingerprint; empty where none was audited.
+        clips: what was audited: source, number, their content in one hash.
+        table: one row for each metric and fault.
+        fingerprints: of each metric, as its result has it.
+        agreement: by set of clips (`world`, `generated`, `yours`) and kind of fact.
+        stability: flip rates of repeats, wordings and orders, refusals; numbers by name.
+        notes, environment: as in `eval.scores.Scores`.
+    """
+
+    judge: dict[str, str] = field(default_factory=dict)
+    clips: dict[str, str] = field(default_factory=dict)
+    table: tuple[Seen, ...] = ()
+    fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
+    agreement: dict[str, tuple[Agreement, ...]] = field(default_factory=dict)
+    stability: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def blind_to(self, metric: str) -> list[str]:
+        """Faults that the metric was measured not to see or to like, in words; empty where it was not audited."""
+        told = {"=": "does not change under", "~": "does not tell"}
+        found = []
+        for row in self.table:
+            if row.metric == metric and (row.mark in told or row.mark.endswith("!")):
+                how = "likes" if row.mark.endswith("!") else told[row.mark]
+                found.append(f"{how} {row.fault} (AUROC {row.cell.auroc:.2f})")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+def read_audit(path: Path) -> Audit:
+    """An audit from its file.
+
+    Raises:
+        UsageError: it cannot be read, is no audit, or of another schema version.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the audit {path}: {error}") from error
+    if not isinstance(tree, dict) or tree.pop("schema", None) != SCHEMA:
+        raise UsageError(f"{path}: expected an audit of schema {SCHEMA}", hint="run `v2t-eval audit` again")
+    try:
+        return Audit(
+            **{
+                **tree,
+                "table": tuple(Seen(**{**row, "cell": Cell(**row["cell"])}) for row in tree["table"]),
+                "agreement": {
+                    name: tuple(Agreement(**row) for row in rows) for name, rows in tree["agreement"].items()
+                },
+                "notes": tuple(tree["notes"]),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged: {error!r}", hint="run `v2t-eval audit` again") from error

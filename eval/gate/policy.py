@@ -1,0 +1,81 @@
+"""What a gate asks for: the `gate` part of a suite file.
+
+In: YAML. Out: `Policy`. Only metrics that are named here decide; they are declared before anything is measured, and all
+others of the suite are told as exploratory.
+
+    gate:
+      primary:
+        - {metric: question_score, margin: 0.05, at_least: 0.6}
+        - {metric: temporal_flickering, margin: 0.01}
+      alpha: 0.05
+      power: 0.8
+      max_lost: 0.02
+      max_frozen: 0.05
+      audit: audit/audit.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What one primary metric must hold.
+
+    Attributes:
+        metric: its title in the suite, `frechet[feature=clip]`.
+        margin: how much worse than the baseline is still accepted, in the metric's own units, above zero; None: it is
+            not held to the baseline.
+        at_least, at_most: absolute bounds, tested on the bound of the 95 % interval and not on the mean.
+
+    Raises:
+        ValueError: nothing is asked for, a margin that is not above zero, or bounds that exclude each other.
+    """
+
+    metric: str
+    margin: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.margin is None and self.at_least is None and self.at_most is None:
+            raise ValueError(f"{self.metric}: give a margin (against the baseline), at_least or at_most")
+        if self.margin is not None and not self.margin > 0:
+            raise ValueError(f"{self.metric}: margin must be above zero, got {self.margin}")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"{self.metric}: at_least {self.at_least} is above at_most {self.at_most}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Everything that decides beside the numbers.
+
+    Attributes:
+        primary: the rules; Holm's correction is over these.
+        alpha: chance of a false alarm over all primary metrics together.
+        power: with which chance the minimum detectable effect is detected; a margin below that effect is refused.
+        max_lost: share of the baseline's clips that the candidate may lack or that may have no score.
+        max_frozen: share of clips that may stand still before no smoothness counts.
+        audit: audit file whose blind spots are shown beside each metric; relative to the suite's folder.
+
+    Raises:
+        ValueError: no rule, two for one metric, or a share outside of its range.
+    """
+
+    primary: tuple[Rule, ...]
+    alpha: float = 0.05
+    power: float = 0.8
+    max_lost: float = 0.02
+    max_frozen: float = 0.05
+    audit: Path | None = None
+
+    def __post_init__(self) -> None:
+        names = [rule.metric for rule in self.primary]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"primary must name each metric once, and at least one; got {', '.join(names) or 'none'}")
+        if not (0 < self.alpha < 0.5 and 0.5 <= self.power < 1):
+            raise ValueError(f"alpha must be in (0, 0.5) and power in [0.5, 1), got {self.alpha} and {self.power}")
+        if not (0 <= self.max_lost <= 1 and 0 <= self.max_frozen <= 1):
+            raise ValueError(f"shares must be within 0 and 1, got {self.max_lost} and {self.max_frozen}")

@@ -1,0 +1,121 @@
+"""What a gate says: per metric and as a whole; one verdict, one exit code.
+
+In: nothing. Out: `Verdict` and its parts, JSON-able. JUnit, GitHub and the page are made from this and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from eval.metric import Figure
+from v2t.base.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_NOT_COMPARABLE, EXIT_OK
+
+SCHEMA = 1
+Outcome = Literal["pass", "fail", "inconclusive", "not_comparable"]
+EXIT_CODES: dict[str, int] = {
+    "pass": EXIT_OK, "fail": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE, "not_comparable": EXIT_NOT_COMPARABLE,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipChange:
+    """One clip under one metric. `worse` is how much worse it got, above zero for worse, in the metric's units;
+    None where there is nothing to compare with. Paths are relative to the folders the verdict names."""
+
+    id: str
+    metric: str
+    prompt: str | None = None
+    baseline: float | None = None
+    candidate: float | None = None
+    worse: float | None = None
+    baseline_path: str | None = None
+    candidate_path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricVerdict:
+    """One metric.
+
+    Attributes:
+        role: primary metrics decide; exploratory ones are told.
+        outcome: of an exploratory metric what it would have been; it decides nothing.
+        higher_is_better: as the metric declares it.
+        candidate, baseline: the figures of the whole sets.
+        change: candidate minus baseline, paired by clip; `low`, `high` its two-sided 1 - alpha interval over clusters.
+        margin, at_least, at_most: what was asked for.
+        p, p_adjusted: of "not worse than the baseline" (one-sided, sign-flip over clusters); adjusted by Holm among the
+            primary, by Benjamini-Hochberg among the exploratory.
+        mde: least change for the worse that this many clusters detect with the policy's power.
+        num_pairs, num_clusters: behind `change`.
+        reasons: plain sentences, the deciding one first.
+        blind: what the metric was measured not to see, from the audit file.
+    """
+
+    metric: str
+    role: Literal["primary", "exploratory"]
+    outcome: Outcome
+    higher_is_better: bool | None = True
+    candidate: Figure | None = None
+    baseline: Figure | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    mde: float | None = None
+    num_pairs: int = 0
+    num_clusters: int = 0
+    reasons: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """A check that no metric can outweigh: clips that are missing, clips that stand still, clips outside the judge's
+    world. `outcome` pass or fail; `message` says what was found against what is allowed."""
+
+    name: str
+    outcome: Outcome
+    message: str
+    clips: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The whole.
+
+    Attributes:
+        outcome: fail if a primary metric or a guard fails; else not_comparable, inconclusive or pass.
+        reason: one sentence that says why.
+        differences: what makes candidate and baseline not comparable, each with its name and both values.
+        clips: clips that got worse in a primary metric, worst first.
+        candidate, baseline: what was compared: name, folder, revision, date, number of clips (strings).
+        policy: the policy as it was read.
+        notes: plain sentences a reader must know.
+        environment: versions, device, date.
+    """
+
+    outcome: Outcome
+    reason: str
+    metrics: tuple[MetricVerdict, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    differences: tuple[str, ...] = ()
+    clips: tuple[ClipChange, ...] = ()
+    candidate: dict[str, str] = field(default_factory=dict)
+    baseline: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 6 fail, 8 inconclusive, 9 not comparable."""
+        return EXIT_CODES[self.outcome]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"schema": SCHEMA, "exit_code": self.exit_code, **asdict(self)}

@@ -1,0 +1,50 @@
+"""What a judge answered, how likely it holds it, how far that swings with the wording, or why there is no answer.
+
+In: nothing. Out: `Answer`. A refusal or a reply that cannot be read is a status of its own, counted and never a no.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from v2t.judge.question import Question
+
+Status = Literal["answered", "refused", "unparsable", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One question, asked of one clip in one or several wordings and orders of its choices.
+
+    Attributes:
+        question: as it was put.
+        status: answered; refused or unparsable: no wording got an answer that can be read; failed: the captioner broke.
+        said: the answer in words: yes or no, one of the choices, a number, free text; None without one.
+        chance: calibrated probability that the wanted answer (`question.answer`) is true, 0 to 1; None without an
+            answer, and for open questions. Its calibration is the judge's, see `v2t.judge.calibration`.
+        raw: the same before calibration.
+        chances: for each choice (yes and no where there are none) its probability before calibration, summing to 1.
+        spread: standard deviation of `raw` over wordings and orders; 0 where there was one.
+        asked: how often it was put; `lost`: how many of these gave no answer that can be read.
+        code, message: why there is none.
+    """
+
+    question: Question
+    status: Status = "answered"
+    said: str | None = None
+    chance: float | None = None
+    raw: float | None = None
+    chances: dict[str, float] = field(default_factory=dict)
+    spread: float = 0.0
+    asked: int = 1
+    lost: int = 0
+    code: str = ""
+    message: str = ""
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the wanted answer is held to be true; None without an answer."""
+        if self.status != "answered":
+            return None
+        return self.said == self.question.answer if self.chance is None else self.chance >= 0.5
