@@ -3,13 +3,13 @@
 In: counts or values, and the clusters they come in (five seeds of one prompt are one cluster, never five cases). Out:
 intervals, standard errors, p-values. Wilson (1927) for shares; percentile bootstrap over clusters (Efron 1979);
 Student's t where clusters are few, since a bootstrap of n has a standard error too small by sqrt((n-1)/n); the
-square-root rule of Zou and Donner (2008) for a mean of independent shares; the exact sign-flip test of Fisher (1935).
+square-root rule of Zou and Donner (2008) for a mean of independent shares; the exact sign-flip test of Fisher (1935);
+Holm (1979) and Benjamini and Hochberg (1995) for several tests at once; the least change that a test can detect.
 Letters: n values, G clusters, R resamples, k sums.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable, Hashable, Sequence
 from math import fsum, sqrt
@@ -20,9 +20,9 @@ import numpy as np
 
 from v2t.base.shares import Interval, normal_quantile, wilson
 
-__all__ = ["Interval", "PairedTest", "bootstrap", "bootstrap_sums", "clustered_se", "interval_of_sums",
-           "jackknife_interval", "mean_interval", "mean_of_shares", "paired_t", "resampled_sums", "sign_flip",
-           "student_interval", "weighted_shares", "wilson"]  # fmt: skip
+__all__ = ["Interval", "PairedTest", "benjamini_hochberg", "bootstrap", "bootstrap_sums", "clustered_se", "holm",
+           "interval_of_sums", "jackknife_interval", "least_detectable", "mean_interval", "mean_of_shares", "paired_t",
+           "resampled_sums", "sign_flip", "student_interval", "unless_flat", "weighted_shares", "wilson"]  # fmt: skip
 FEW = 30  # clusters below which a bootstrap's interval is too narrow to be trusted
 NUM_RESAMPLES = 2000
 _AT_ONCE = 1 << 22  # draws held in memory at a time
@@ -149,8 +149,7 @@ def interval_of_sums(
     sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], clusters: Sequence[Hashable]
 ) -> Interval:
     """95 % interval of a statistic of sums that lies within 0 and 1: `bootstrap_sums`, or the jackknife where clusters
-    are fewer than `FEW`. A single cluster, or sums without any spread, are no proof that there is none: the interval is
-    then Wilson's, as of a share of that many clusters.
+    are fewer than `FEW`; where these say that nothing is uncertain, see `unless_flat`.
 
     Args:
         sums: float (n, k), what each sample adds.
@@ -167,9 +166,22 @@ def interval_of_sums(
         found = bootstrap_sums(merged, statistic)
     elif len(where) > 1:
         found = jackknife_interval(value, statistic(merged.sum(0) - merged).tolist())
-    if found.high - found.low < 1e-9:
-        return wilson(value * len(where), len(where))
-    return Interval(max(0.0, found.low), min(1.0, found.high))
+    return unless_flat(found, value, len(where))
+
+
+def unless_flat(
+    found: Interval, value: float, num_clusters: int, value_range: tuple[float, float] = (0.0, 1.0)
+) -> Interval:
+    """`found`, the interval of a mean `value`, kept within the range. A single cluster, or values without any spread,
+    are no proof that there is none: within a range with two ends the interval is then Wilson's, as of a share of that
+    many clusters."""
+    least, most = value_range
+    width = most - least
+    if np.isfinite(width) and (num_clusters == 1 or found.high - found.low < 1e-9 * width):
+        share = min(max((value - least) / width, 0.0), 1.0)
+        low, high = (least + width * end for end in wilson(share * num_clusters, num_clusters))
+        return Interval(low, high)
+    return Interval(min(max(found.low, least), most), min(max(found.high, least), most))
 
 
 def clustered_se(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
@@ -298,9 +310,12 @@ def paired_t(first: Sequence[float], second: Sequence[float]) -> PairedTest:
     return PairedTest(mean, se, mean / se, float(2 * t.sf(abs(mean / se), len(differences) - 1)))
 
 
-def sign_flip(differences: Sequence[float], num_flips: int = 10000, seed: int = 0) -> float:
-    """Two-sided p of "the differences are symmetric around zero": every flip of signs up to 16 differences, else drawn
-    ones (the observed one counted in, so p is never 0).
+def sign_flip(differences: Sequence[float], num_flips: int = 10000, seed: int = 0, *, one_sided: bool = False) -> float:
+    """The p-value of differences that are symmetric around zero: every flip of signs up to 16 differences, else drawn
+    ones (the observed one counted in, so p is never 0). For clusters give each one's sum: their signs flip as one.
+
+    Args:
+        one_sided: against a sum above zero; else against one that is not zero.
 
     Raises:
         ValueError: no difference.
@@ -308,16 +323,68 @@ def sign_flip(differences: Sequence[float], num_flips: int = 10000, seed: int = 
     if not len(differences):
         raise ValueError("a sign-flip test needs at least one difference")
     values = np.asarray(differences, dtype=np.float64)
-    observed = abs(values.sum()) * (1 - 1e-12)
+    turned = (lambda sums: sums) if one_sided else np.abs
+    observed = turned(values.sum()) - 1e-12 * np.abs(values).sum()  # ties count as reached
     if len(values) <= _EXACT_FLIPS:
-        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(values))))
-        return float((np.abs(signs @ values) >= observed).mean())
+        flips = np.arange(1 << len(values))[:, None] >> np.arange(len(values)) & 1  # (2^n, n)
+        return float((turned((flips * 2.0 - 1.0) @ values) >= observed).mean())
     draws = np.random.default_rng(seed)
     hits, step = 0, max(1, _AT_ONCE // len(values))
     for start in range(0, num_flips, step):
         signs = draws.integers(0, 2, (min(step, num_flips - start), len(values))) * 2.0 - 1.0
-        hits += int((np.abs(signs @ values) >= observed).sum())
+        hits += int((turned(signs @ values) >= observed).sum())
     return (hits + 1) / (num_flips + 1)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values adjusted by Holm (1979), in the order given: one below alpha is a false alarm with a chance of at most
+    alpha over all of them together, however they depend on each other.
+
+    Raises:
+        ValueError: a p that is not within 0 and 1.
+    """
+    adjusted, least = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(_ranked(ps)):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
+    """p-values adjusted by Benjamini and Hochberg (1995), in the order given: of those below alpha a share of at most
+    alpha is false, for tests that are independent or lean the same way.
+
+    Raises:
+        ValueError: a p that is not within 0 and 1.
+    """
+    adjusted, least = [0.0] * len(ps), 1.0
+    for rank, place in reversed(list(enumerate(_ranked(ps), start=1))):
+        least = min(least, len(ps) / rank * ps[place])
+        adjusted[place] = least
+    return adjusted
+
+
+def least_detectable(se: float, num_clusters: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The least change that a one-sided test at `alpha` finds with a chance of `power`: standard error times the sum of
+    Student's two quantiles, G-1 degrees of freedom (1.645 + 0.842 for many clusters).
+
+    Args:
+        se: standard error of the mean change, at or above zero.
+
+    Raises:
+        ValueError: fewer than two clusters, alpha or power not within 0 and 1.
+    """
+    from scipy.stats import t
+
+    if num_clusters < 2 or not 0 < alpha < 1 or not 0 < power < 1:
+        raise ValueError(f"{num_clusters} clusters, alpha {alpha}, power {power}")
+    return float(t.ppf(1 - alpha, num_clusters - 1) + t.ppf(power, num_clusters - 1)) * se
+
+
+def _ranked(ps: Sequence[float]) -> list[int]:
+    if not all(0 <= p <= 1 for p in ps):
+        raise ValueError(f"every p must be within 0 and 1, got {list(ps)}")
+    return sorted(range(len(ps)), key=lambda place: ps[place])
 
 
 def _grouped(values: Sequence[float], clusters: Sequence[Hashable] | None) -> list[list[float]]:

@@ -20,9 +20,12 @@ class Side:
         results: by the metric's title.
         clusters: the cluster of each clip by its id: clips of one prompt share one.
         prompts, paths: of each clip by its id, None where there is none.
+        contents: what names the bytes of each clip (`Scored.content`). Where both sides hold the same bytes no
+            difference is a fact; else equal values of a metric with two levels are only values that happened to agree.
     """
 
     results: Mapping[str, MetricResult]
     clusters: Mapping[str, str]
     prompts: Mapping[str, str | None] = field(default_factory=dict)
     paths: Mapping[str, str | None] = field(default_factory=dict)
+    contents: Mapping[str, str | None] = field(default_factory=dict)
