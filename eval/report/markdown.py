@@ -54,7 +54,7 @@ def plain(text: str, limit: int = _TEXT) -> str:
     text = printable(" ".join(text.split()), limit)
     text = re.sub(r"[&<>]", lambda mark: {"&": "&amp;", "<": "&lt;", ">": "&gt;"}[mark.group()], text)
     text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
-    return re.sub(r"(@|#|://|(?i:www)\.)", rf"\1{_BREAK}", text)
+    return re.sub(r"(@|#|://|(?i:www)\.|\b(?i:gh)(?=-\d))", rf"\1{_BREAK}", text)
 
 
 def _sources(scores: Scores) -> str:
@@ -63,7 +63,8 @@ def _sources(scores: Scores) -> str:
     return "\n".join(f"- {plain(name)}: {plain(str(value))}" for name, value in pairs.items())
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table; the cells are Markdown already, on one line each."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
 
 
@@ -79,7 +80,7 @@ def _metrics(found: Sequence[Row]) -> str:
             value, low, high = figure_texts(figure)
             lines.append([f"&nbsp;&nbsp;{plain(key)}", value, f"{low} to {high}", f"{figure.n:,}", "", ""])
     head = ["Metric", "Value", "95 % interval", "n", "Scored", "Direction"]
-    return "## Metrics\n\n" + _table(head, lines) if lines else ""
+    return "## Metrics\n\n" + table(head, lines) if lines else ""
 
 
 def _not_scored(scores: Scores) -> str:
@@ -98,13 +99,13 @@ def _not_scored(scores: Scores) -> str:
         return ""
     rest = len(all_of_them) - len(lines)
     more = f"\n\n{rest} more reasons stand in scores.json." if rest else ""
-    return "## Not scored\n\n" + _table(["Samples", "Reason", "Metrics", "Message", "For example"], lines) + more
+    return "## Not scored\n\n" + table(["Samples", "Reason", "Metrics", "Message", "For example"], lines) + more
 
 
 def _skipped(scores: Scores) -> str:
     ordered = sorted(scores.skipped, key=lambda one: one.found_nothing)  # first those that ought to have run
     lines = [[plain(one.metric), plain(one.reason), plain(one.hint)] for one in ordered]
-    return "## Metrics without a result\n\n" + _table(["Metric", "Reason", "What to do"], lines) if lines else ""
+    return "## Metrics without a result\n\n" + table(["Metric", "Reason", "What to do"], lines) if lines else ""
 
 
 def _said(found: Sequence[Row]) -> str:
@@ -130,7 +131,7 @@ def _worst(scores: Scores, found: Sequence[Row]) -> str:
         lines.append([plain(id, 100), *values, plain(clip.prompt or "–"), plain(clip.caption or "–")])
     head = ["Clip", *(plain(row.name) for row in shown), "Prompt", "Caption"]
     kind = "highest" if by.result.higher_is_better is None else "worst"
-    return f"## The {len(lines)} {kind} clips by {plain(by.name)}\n\n" + _table(head, lines) if lines else ""
+    return f"## The {len(lines)} {kind} clips by {plain(by.name)}\n\n" + table(head, lines) if lines else ""
 
 
 def _bounded(text: str) -> bytes:
