@@ -14,17 +14,17 @@ import json
 import math
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar
 
+from eval.places import identified, shown, without_places
 from eval.sample import Sample
-from eval.stats import mean_interval
+from eval.stats import mean_interval, unless_flat
 from v2t.base.config import from_dict, to_dict
 from v2t.base.errors import ItemError, NothingMatchedError
 from v2t.base.plugin import choices, load
-from v2t.base.shares import wilson
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
@@ -168,10 +168,10 @@ class BaseMetric(ABC):
 
     @property
     def title(self) -> str:
-        """The name, with the settings that are not the usual ones: `frechet[feature=clip]`."""
+        """The name, with the settings that are not the usual ones: `frechet[feature=clip]`; of a file its name."""
         usual = to_dict(type(self).Settings()) if _all_have_defaults(type(self).Settings) else {}
         own = {key: value for key, value in to_dict(self.settings).items() if key not in usual or usual[key] != value}
-        return f"{self.name}[{','.join(f'{key}={value}' for key, value in own.items())}]" if own else self.name
+        return f"{self.name}[{','.join(f'{key}={shown(value)}' for key, value in own.items())}]" if own else self.name
 
     def prepare(self) -> None:  # noqa: B027 - most metrics have nothing to load
         """Load what measuring needs; called once before the first `measure`.
@@ -197,16 +197,16 @@ class BaseMetric(ABC):
         return {}
 
     def fingerprint(self) -> dict[str, str]:
-        """What decides the value: definition, settings, source, versions, and `describe()`."""
-        settings = json.dumps(to_dict(self.settings), sort_keys=True, default=str)
+        """What decides the value: definition, settings, source, versions, and `describe()`; files by their content."""
+        settings = to_dict(self.settings)
         base = fingerprint(f"{self.name}/{self.version}", (type(self).__module__, *self.modules))
-        return base | {"settings": settings} | self.describe()
+        return base | {"settings": _as_text(settings)} | without_places(self.describe(), settings)
 
     def evidence_fingerprint(self) -> dict[str, str]:
         """What decides the evidence: the fingerprint without `of_set`."""
         found = {key: value for key, value in self.fingerprint().items() if key not in self.of_set}
         settings = {key: value for key, value in to_dict(self.settings).items() if key not in self.of_set}
-        return found | {"settings": json.dumps(settings, sort_keys=True, default=str)}
+        return found | {"settings": _as_text(settings)}
 
     def check(self, sample: Sample) -> None:
         """Raises ItemError, NO_<NAME>, when the sample lacks what this metric needs."""
@@ -295,21 +295,12 @@ class BaseMetric(ABC):
         )
 
     def mean(self, rows: Sequence[Measured], key: str = "value") -> Figure:
-        """The plain mean of a value of the evidence; its interval resamples clusters and stays within the range.
-
-        Values without any spread are no proof that there is none: within a range with two ends the interval is then
-        Wilson's, as of a share of that many clusters.
-        """
+        """The plain mean of a value of the evidence; its interval resamples clusters and stays within the range, see
+        `eval.stats.unless_flat`."""
         values = [float(row.evidence[key]) for row in rows]
         clusters = [row.cluster for row in rows]
-        least, most = self.value_range
         value = sum(values) / len(values)
-        num = len(set(clusters))
-        if math.isfinite(most - least) and (num == 1 or min(values) == max(values)):
-            share = min(max((value - least) / (most - least), 0.0), 1.0)
-            low, high = (least + (most - least) * end for end in wilson(share * num, num))
-        else:
-            low, high = (min(max(end, least), most) for end in mean_interval(values, clusters))
+        low, high = unless_flat(mean_interval(values, clusters), value, len(set(clusters)), self.value_range)
         return Figure(value=value, low=min(low, value), high=max(high, value), n=len(values))
 
 
@@ -352,6 +343,10 @@ def fingerprint(definition: str, modules: tuple[str, ...]) -> dict[str, str]:
         with open(file, "rb") as source:
             digest.update(source.read().replace(b"\r\n", b"\n"))
     return {"definition": definition, "source": digest.hexdigest()[:16], "python": platform.python_version()}
+
+
+def _as_text(settings: Mapping[str, Any]) -> str:
+    return json.dumps({key: identified(value) for key, value in settings.items()}, sort_keys=True, default=str)
 
 
 def _all_have_defaults(settings: type[Any]) -> bool:

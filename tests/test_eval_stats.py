@@ -19,6 +19,7 @@ from eval.stats import (
     paired_t,
     sign_flip,
     student_interval,
+    unless_flat,
     weighted_shares,
 )
 from v2t.base.shares import wilson
@@ -116,6 +117,16 @@ def test_the_interval_of_a_ratio_of_sums() -> None:
     assert interval_of_sums(copies, ratio, clusters) == pytest.approx(interval_of_sums(few, ratio, range(12)))
     assert interval_of_sums(few, ratio, [0] * 12) == pytest.approx(wilson(few[:, 0].mean(), 1))
     assert interval_of_sums(np.ones((40, 2)), ratio, range(40)) == pytest.approx(wilson(40, 40))
+
+
+def test_no_spread_is_no_certainty() -> None:
+    flat, spread = mean_interval([3.0] * 5), mean_interval([1.0, 4.0, 2.0])
+    assert unless_flat(flat, 3.0, 5, (1.0, 5.0)) == pytest.approx([1 + 4 * end for end in wilson(2.5, 5)])
+    assert unless_flat(flat, 3.0, 5, (0.0, float("inf"))) == flat  # a share of what?
+    assert unless_flat(spread, 7 / 3, 3, (0.0, float("inf"))) == (0.0, spread.high)
+    assert unless_flat(mean_interval([0.0, 1.0], "aa"), 0.5, 1) == pytest.approx(wilson(0.5, 1))
+    same_means = mean_interval([0.0, 1.0] * 40, [i // 2 for i in range(80)])
+    assert unless_flat(same_means, 0.5, 40) == pytest.approx(wilson(20, 40))
 
 
 def test_bootstrap() -> None:

@@ -20,7 +20,7 @@ from eval import alignment
 from eval.features import frame_features, mean_features, text_features, unit
 from eval.metric import Evidence, Figure, Measured, Summary
 from eval.sample import Sample
-from eval.stats import bootstrap, mean_interval, wilson
+from eval.stats import bootstrap, mean_interval, unless_flat
 
 AT = (1, 5, 10)
 WAYS = ("text_to_video", "video_to_text")
@@ -106,10 +106,6 @@ def _place(similar: np.ndarray, right: int, others: np.ndarray) -> float:
 
 def _share(hits: np.ndarray, clusters: Sequence[str]) -> Figure:
     values = hits.astype(float).tolist()
-    interval, value = mean_interval(values, clusters), sum(values) / len(values)
-    if interval.low == interval.high:  # no spread is no proof that there is none
-        num = len(set(clusters))
-        interval = wilson(value * num, num)
-    return Figure(
-        value=value, low=min(max(0.0, interval.low), value), high=max(min(1.0, interval.high), value), n=len(values)
-    )
+    value = sum(values) / len(values)
+    low, high = unless_flat(mean_interval(values, clusters), value, len(set(clusters)))
+    return Figure(value=value, low=min(low, value), high=max(high, value), n=len(values))
