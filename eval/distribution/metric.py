@@ -20,6 +20,7 @@ from eval.distribution.estimators import Estimator
 from eval.distribution.resampling import NUM_GROUPS, floor_values, half_width, jackknife_half, limit
 from eval.features import BaseExtractor
 from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from eval.places import shown
 from eval.sample import Sample
 from v2t.base.config import to_dict
 from v2t.base.errors import ItemError, NothingMatchedError, UsageError
@@ -244,12 +245,12 @@ def finite(features: np.ndarray, id: str) -> np.ndarray:
 def told(name: str, settings: Any, named: tuple[str, ...], untold: tuple[str, ...]) -> str:
     """A title: `name[key=value,...]` of the settings that are always named or differ from the usual ones."""
     own, usual = to_dict(settings), to_dict(type(settings)())
-    shown = {
-        key: value
+    parts = [
+        f"{key}={shown(value)}"
         for key, value in own.items()
         if value != "" and (key in named or (key not in untold and value != usual[key]))
-    }
-    return f"{name}[{','.join(f'{key}={value}' for key, value in shown.items())}]" if shown else name
+    ]
+    return f"{name}[{','.join(parts)}]" if parts else name
 
 
 def _sizes(own: FeatureSet, reference: FeatureSet) -> str:
