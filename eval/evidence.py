@@ -2,7 +2,7 @@
 
 In: samples, loaded metrics, the kept evidence. Out: the metrics filled, and what became of each clip. A piece of
 evidence has a key of what the metric reads of the sample and of the metric's fingerprint: the name of a clip is not in
-it, its bytes are.
+it, its bytes are; and so are the decoders that are installed, which do not give quite the same pixels.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from eval.workers import measured_by
 from v2t.base.errors import ItemError
 from v2t.base.log import Progress, logger
 from v2t.caption.clip import not_a_file, problem_of
+from v2t.video.decode import DECODERS, installed
 
 # What a metric finds to be so of a sample and will find again; any other failure is tried anew in the next scoring.
 LASTING = frozenset(
     f"{NOTHING_ASKED} TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT "
     "BAD_FACTS BAD_QUESTIONS BAD_REFERENCE BAD_ROW NOT_FINITE".split()
 )
-_ABOUT = "about/1"
+_ABOUT = "about/2"
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Gathering:
 
     def __init__(self, inputs: Inputs, metrics: Sequence[BaseMetric], cache: EvidenceCache, limits: ClipLimits):
         self.inputs, self.metrics, self.cache, self.limits = inputs, metrics, cache, limits
-        self.prints = [_hash(json.dumps(metric.evidence_fingerprint(), sort_keys=True)) for metric in metrics]
+        self.decoders = " ".join(name for name in DECODERS if installed(name))
+        self.prints = [self._print(metric) for metric in metrics]
         self.reads = [
             tuple(sorted({*metric.needs, *metric.uses} - {"reference_clips"})) or ("id",) for metric in metrics
         ]
@@ -58,6 +60,10 @@ class Gathering:
         self.broken: dict[str, Failure] = {}
         self.counts: Counter[str] = Counter()
         self.finished = self.num_known = 0
+
+    def _print(self, metric: BaseMetric) -> str:
+        read_by = self.decoders if uses_frames(metric) else ""
+        return _hash(f"{json.dumps(metric.evidence_fingerprint(), sort_keys=True)} {read_by}")
 
     def run(self, workers: int, stop: Callable[[], bool], show_progress: bool) -> None:
         """Measure what is not known yet."""
@@ -156,7 +162,7 @@ class Gathering:
     def _recall(self, job: _Job, outcome: Outcome) -> None:
         """Fill in what is kept of the sample."""
         clip, failures = job.sample.clip, {n: _failure_key(key, job.sample) for n, key in job.keys.items()}
-        abouts = [_about_key(clip)] if clip is not None and clip.content else []
+        abouts = [self._about_key(clip)] if clip is not None and clip.content else []
         kept = self.cache.find([*job.keys.values(), *failures.values(), *abouts])
         kept = {key: data for key, data in kept.items() if is_whole(data)}
         for n, key in job.keys.items():
@@ -194,9 +200,12 @@ class Gathering:
             if failure.code in LASTING:
                 new[_failure_key(job.keys[n], job.sample)] = encode(asdict(failure))
         if outcome.about is not None and job.sample.clip is not None and job.sample.clip.content:
-            new[_about_key(job.sample.clip)] = encode(outcome.about)
+            new[self._about_key(job.sample.clip)] = encode(outcome.about)
         self.cache.keep(new)
         self._finish()
+
+    def _about_key(self, clip: Clip) -> str:
+        return _hash(f"{_ABOUT} {self.decoders} {clip.content}")
 
     def _finish(self) -> None:
         self.finished += 1
@@ -229,12 +238,11 @@ class Gathering:
             size=tuple(found["size"]) if found else None,
             start_s=sample.clip.start_s if sample.clip is not None else None,
             end_s=sample.clip.end_s if sample.clip is not None else None,
+            num_frames=found.get("num_frames"),
+            decoder=found.get("decoder"),
+            frozen=found.get("frozen"),
             error=error,
         )
-
-
-def _about_key(clip: Clip) -> str:
-    return _hash(f"{_ABOUT} {clip.content}")
 
 
 def _failure_key(key: str, sample: Sample) -> str:

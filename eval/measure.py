@@ -184,12 +184,16 @@ def measured(measurer: Measurer, tasks: Iterable[Task], stop: Callable[[], bool]
 
 
 def about(frames: Frames) -> dict[str, Any]:
-    """What a clip is like, as JSON values."""
+    """What a clip is like, as JSON values; of a single frame nobody can tell whether it would have moved."""
+    from eval.vbench.still import frozen
+
     return {
         "duration_s": round(float(frames.duration_s), 6),
         "fps": round(float(frames.fps), 6),
         "size": list(frames.size),
         "num_frames": len(frames),
+        "decoder": frames.decoder,
+        "frozen": frozen(frames.pixels) if len(frames) > 1 else None,
         "warnings": list(frames.warnings),
     }
 

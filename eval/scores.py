@@ -22,7 +22,8 @@ SCHEMA = 1
 class Scored:
     """One clip or text of the set. `content` names the bytes of the clip; `status` is ok or failed (could not be read);
     `error` says why. `cluster` is shared by samples that are not independent. `size` is (height, width) in pixels;
-    `start_s`, `end_s` are the part of the file that is the clip, None for the whole file."""
+    `start_s`, `end_s` are the part of the file that is the clip, None for the whole file. `decoder` read its frames;
+    `frozen`: every frame is the first one, see `eval.vbench.still`; both None where no metric looked at frames."""
 
     id: str
     cluster: str
@@ -37,6 +38,9 @@ class Scored:
     size: tuple[int, int] | None = None
     start_s: float | None = None
     end_s: float | None = None
+    num_frames: int | None = None
+    decoder: str | None = None
+    frozen: bool | None = None
     error: dict[str, str] | None = None
 
 

@@ -1,27 +1,34 @@
 """Which metrics to run: a list such as `bleu,frechet[feature=starter-tower]`, or a suite file.
 
-In: the text of `--metrics`, or a YAML file `{name, metrics: [NAME or {metric: NAME, setting: value}]}`. Out: metrics,
-not loaded yet. A metric asked for twice with the same settings runs once.
+In: the text of `--metrics`, or a YAML file `{name, metrics: [NAME or {metric: NAME, setting: value}], gate: {...}}`.
+Out: metrics, not loaded yet, and what a gate asks for (`eval.gate.policy`). A metric asked for twice with the same
+settings runs once. A rule of the gate names its metric as the list of metrics does, or by its title.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import difflib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from eval.gate.policy import Policy, Rule
 from eval.metric import BaseMetric, load_metric
-from v2t.base.config import parse_set, read_yaml
+from eval.places import shown
+from v2t.base.config import from_dict, parse_set, read_yaml, to_dict
 from v2t.base.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A named list of metrics."""
+    """A named list of metrics, and what a gate asks of them; `policy` is None where the file has no gate."""
 
     name: str
     metrics: list[BaseMetric]
+    policy: Policy | None = None
 
 
 def parse_metrics(text: str) -> list[BaseMetric]:
@@ -40,8 +47,8 @@ def read_suite(path: Path) -> Suite:
         UsageError: the file cannot be read or holds something else; see `parse_metrics`.
     """
     tree = read_yaml(path)
-    if unknown := sorted(set(tree) - {"name", "metrics"}):
-        raise UsageError(f"{path}: unknown key {', '.join(unknown)}", hint="a suite has a name and metrics")
+    if unknown := sorted(set(tree) - {"name", "metrics", "gate"}):
+        raise UsageError(f"{path}: unknown key {', '.join(unknown)}", hint="a suite has a name, metrics, and a gate")
     rows = tree.get("metrics")
     if not isinstance(rows, list) or not rows:
         raise UsageError(f"{path}: 'metrics' must be a list of names, got {rows!r}")
@@ -54,7 +61,42 @@ def read_suite(path: Path) -> Suite:
             metrics.append(load_metric(row["metric"])(**settings))
         else:
             raise UsageError(f"{path}: expected a metric's name, or 'metric: NAME' with settings, got {row!r}")
-    return Suite(name=str(tree.get("name") or path.stem), metrics=_each_once(metrics))
+    metrics = _each_once(metrics)
+    policy = None if tree.get("gate") is None else _policy(tree["gate"], metrics, path)
+    return Suite(name=str(tree.get("name") or path.stem), metrics=metrics, policy=policy)
+
+
+def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
+    """The gate's part of a suite file, its rules under the titles of the suite's metrics.
+
+    Raises:
+        UsageError: see `eval.gate.policy`; a rule for a metric that is not in the suite, or with a margin for one of
+            which neither end is good.
+    """
+    if not isinstance(tree, Mapping):
+        raise UsageError(f"{path}: 'gate' must hold primary and more by name, got {tree!r}", hint="see docs/gate.md")
+    policy = from_dict(Policy, tree, "gate.")
+    rules = tuple(replace(rule, metric=_title(rule, metrics, path)) for rule in policy.primary)
+    audit = policy.audit if policy.audit is None else path.parent / policy.audit
+    try:
+        return replace(policy, primary=rules, audit=audit)
+    except ValueError as error:  # two spellings of one metric
+        raise UsageError(f"{path}: gate: {error}") from error
+
+
+def _title(rule: Rule, metrics: list[BaseMetric], path: Path) -> str:
+    known = {metric.title: metric for metric in metrics}
+    title = rule.metric if rule.metric in known else _made(rule.metric).title
+    if title not in known:
+        near = difflib.get_close_matches(title, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"its metrics are {', '.join(known)}"
+        raise UsageError(f"{path}: the gate asks for {title!r}, which is not among the suite's metrics", hint=hint)
+    if rule.margin is not None and known[title].higher_is_better is None:
+        hint = "give at_least or at_most"
+        raise UsageError(f"{path}: of {title} neither end is good, so a margin has no direction", hint=hint)
+    if not all(math.isfinite(bound) for bound in (rule.margin, rule.at_least, rule.at_most) if bound is not None):
+        raise UsageError(f"{path}: the bounds of {title} must be numbers")
+    return title
 
 
 def _made(text: str) -> BaseMetric:
@@ -88,4 +130,13 @@ def _parts(text: str) -> list[str]:
 
 
 def _each_once(metrics: Iterable[BaseMetric]) -> list[BaseMetric]:
-    return list({metric.title: metric for metric in metrics}.values())
+    found = list({(metric.title, *_files(metric)): metric for metric in metrics}.values())
+    for title, count in Counter(metric.title for metric in found).items():
+        if count > 1:  # two files of one name
+            raise UsageError(f"{count} metrics would be called {title}", hint="rename one of the files it names")
+    return found
+
+
+def _files(metric: BaseMetric) -> list[str]:
+    """The settings of which the title tells no more than a file's name."""
+    return [setting for setting in to_dict(metric.settings).values() if shown(setting) != setting]

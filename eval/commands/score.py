@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name, _ in _FILES}
     inputs = read_inputs(args.clips, **given, reference_clips=args.reference_clips, names=args.names, limit=args.limit)
     if args.dry_run:
-        return _dry_run(inputs, metrics, args)
+        return dry_run(inputs, metrics, args)
     formats = check() if args.output else ()
     cache = args.cache or (args.output / STATE if args.output else None)
     with ExitStack() as stack:
@@ -177,7 +177,8 @@ def _refuse_old(output: Path | None, *, overwrite: bool) -> None:
         )
 
 
-def _dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace) -> int:
+def dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace) -> int:
+    """Say what would be measured; `args` has `suite` and `json`."""
     from eval.score import fitting_metrics
 
     fitting, skipped = fitting_metrics(inputs, metrics, is_suite=args.suite is not None)

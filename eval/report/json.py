@@ -26,7 +26,12 @@ def render(scores: Scores) -> bytes:
         text = json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=1)
     except ValueError as error:
         raise ValueError(f"scores hold a number that is not finite: {_where(tree) or error}") from error
-    return (_LONE.sub(lambda found: f"\\u{ord(found.group()):04x}", text) + "\n").encode("utf-8")
+    return escaped(text + "\n")
+
+
+def escaped(text: str) -> bytes:
+    """JSON text as UTF-8."""
+    return _LONE.sub(lambda found: f"\\u{ord(found.group()):04x}", text).encode("utf-8")
 
 
 def _where(tree: Any, path: str = "") -> str:

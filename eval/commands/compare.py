@@ -1,0 +1,121 @@
+"""The verb `v2t-eval compare`: what changed from one scoring to another, metric by metric; decides nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from v2t.base.errors import EXIT_NOT_COMPARABLE, EXIT_OK
+
+if TYPE_CHECKING:
+    from eval.gate.verdict import ClipChange, MetricVerdict
+    from eval.scores import Scores
+
+SUMMARY = "Show what changed from one scoring to another; decides nothing."
+EXAMPLES = (
+    "  v2t-eval compare before/scores.json after/scores.json\n"
+    "  v2t-eval compare baseline.json scores/ --json\n"
+    "  v2t-eval compare before-clips/ after-clips/ --suite configs/eval/gate.yaml --cache cache/\n"
+    "\n"
+    "exit codes: 0 compared, 9 the two may not be compared (the differences are named)"
+)
+NUM_CLIPS = 3  # best and worst clips of each metric
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    add("before", type=Path, metavar="A", help="scores.json, its folder, a baseline, or clips (with --suite)")
+    add("after", type=Path, metavar="B", help="the same of what A is compared with; a change is B minus A")
+    add("--suite", type=Path, metavar="FILE", help="score folders of clips by this suite")
+    add("--json", action="store_true", help="as one JSON object on stdout")
+    add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
+    add("--cache", type=Path, metavar="DIR", help="evidence of clips, shared by runs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from eval.gate.comparable import compared
+    from eval.gate.sides import named, results_of
+    from eval.score import ScoreConfig
+    from eval.suite import read_suite
+    from v2t.base import log
+    from v2t.base.stopping import Stopping
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    metrics = read_suite(args.suite).metrics if args.suite else None
+    sides = [named(args.before), named(args.after)]
+    with ExitStack() as stack:
+        stop = stack.enter_context(Stopping())
+        config = ScoreConfig(workers=args.workers, cache=args.cache, is_suite=True)
+        before, after = (
+            results_of(side) if metrics is None else side.scored(metrics, config, stop, show_progress=not args.quiet)
+            for side in sides
+        )
+    found = compared(after, before)
+    told = [] if found.differences else changes(before, after)
+    if args.json:
+        tree = {"schema": 1, "comparable": not found.differences, "differences": list(found.differences),
+                "notes": list(found.notes), "metrics": told}  # fmt: skip
+        print(json.dumps(tree, allow_nan=False))
+    else:
+        print(_text(told, found.differences, found.notes))
+    return EXIT_NOT_COMPARABLE if found.differences else EXIT_OK
+
+
+def changes(before: Scores, after: Scores) -> list[dict[str, Any]]:
+    """For each metric that both have: both figures, the change with its interval and p, the clips that changed most."""
+    from eval.gate.decide import decide_metrics, worst_clips
+    from eval.gate.policy import Policy, Rule
+    from eval.gate.run import side_of
+
+    old, new = side_of(before), side_of(after)
+    shared = [name for name in new.results if name in old.results]
+    if not shared:
+        return []
+    # Every metric in turn is asked about; what a rule would say of it is not told.
+    policy = Policy(primary=tuple(Rule(metric=name, margin=1.0) for name in shared))
+    worst, best = worst_clips(new, old, policy, limit=NUM_CLIPS), worst_clips(old, new, policy, limit=NUM_CLIPS)
+    return [
+        _told(one, [clip for clip in worst if clip.metric == one.metric], [c for c in best if c.metric == one.metric])
+        for one in decide_metrics(new, old, policy)
+    ]
+
+
+def _told(one: MetricVerdict, worst: list[ClipChange], best: list[ClipChange]) -> dict[str, Any]:
+    names = ("metric", "higher_is_better", "change", "low", "high", "p", "mde", "num_pairs", "num_clusters")
+    figures = {side: None if figure is None else {"value": figure.value, "low": figure.low, "high": figure.high}
+               for side, figure in (("a", one.baseline), ("b", one.candidate))}  # fmt: skip
+    clips = {
+        "worst": [{"id": c.id, "prompt": c.prompt, "a": c.baseline, "b": c.candidate} for c in worst],
+        "best": [{"id": c.id, "prompt": c.prompt, "a": c.candidate, "b": c.baseline} for c in best],  # sides turned
+    }
+    why = one.reasons[0] if one.change is None and one.reasons else None
+    return {name: getattr(one, name) for name in names} | figures | {"why_not": why} | clips
+
+
+def _text(told: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple[str, ...]) -> str:
+    """For a terminal."""
+    from v2t.base.log import printable
+
+    lines = ["not comparable:"] if differences else []
+    lines += [f"  {printable(line)}" for line in differences]
+    for one in told:
+        arrow = {True: "higher is better", False: "lower is better", None: "neither end is good"}
+        lines.append(f"{one['metric']} ({arrow[one['higher_is_better']]})")
+        if one["change"] is None:
+            lines.append(f"  {printable(str(one['why_not']))}")
+            continue
+        span = "" if one["low"] is None else f" [{one['low']:+.4g}, {one['high']:+.4g}]"
+        behind = f"{one['num_pairs']} pairs in {one['num_clusters']} clusters"
+        figures = f"{one['a']['value']:.4g} → {one['b']['value']:.4g}"
+        lines.append(f"  {figures}  change {one['change']:+.4g}{span}  p {one['p']:.3g}  {behind}")
+        for word in ("worst", "best"):
+            for clip in one[word]:
+                prompt = f"  {printable(clip['prompt'], 60)}" if clip["prompt"] else ""
+                lines.append(f"    {word}: {printable(clip['id'], 60)}  {clip['a']:.4g} → {clip['b']:.4g}{prompt}")
+    lines += [f"note: {printable(line)}" for line in notes]
+    return "\n".join(lines)

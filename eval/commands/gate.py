@@ -1,0 +1,368 @@
+"""The verb `v2t-eval gate`: clips or scores against a baseline in; one verdict with one exit code out.
+
+`gate init` makes the baseline and `gate update` replaces it, with a reason; a verdict never does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval.commands.score import STATE, dry_run
+from v2t.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from eval.gate.baseline import Baseline
+    from eval.gate.sides import Named
+    from eval.gate.verdict import Verdict
+    from eval.scores import Scores
+    from eval.suite import Suite
+
+SUMMARY = "Pass or fail a generator's clips against a baseline, by declared rules; one verdict, one exit code."
+EXAMPLES = (
+    "  v2t-eval gate init main-clips/ --suite configs/eval/gate.yaml -o baseline.json\n"
+    "  v2t-eval gate clips/ --suite configs/eval/gate.yaml --baseline baseline.json -o gate/\n"
+    "  v2t-eval gate scores/ --suite configs/eval/gate.yaml --baseline baseline.json --json\n"
+    "  v2t-eval gate update clips/ --suite configs/eval/gate.yaml --baseline baseline.json --reason '20 steps now'\n"
+    "\n"
+    "exit codes of a verdict:\n"
+    "  0 pass, 6 fail, 8 inconclusive (more prompts, or a wider margin), 9 not comparable with the baseline;\n"
+    "  5 a metric that decides could not run here, which is never a pass\n"
+    "\n"
+    "A folder that is called init or update is named as ./init. See docs/gate.md."
+)
+FORMS = ("init", "update")
+NAMES = ("verdict.json", "gate.md", "gate.html", "junit.xml")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.usage = (
+        "\n  v2t-eval gate CLIPS|RESULTS --suite FILE [--baseline FILE] [-o DIR] [more]"
+        "\n  v2t-eval gate init CLIPS|RESULTS --suite FILE -o FILE"
+        "\n  v2t-eval gate update CLIPS|RESULTS --baseline FILE --reason TEXT [--suite FILE]"
+    )
+    add = parser.add_argument
+    add(
+        "words", nargs="+", metavar="[init|update] CLIPS|RESULTS",
+        help="a folder of videos, a run folder or a manifest.jsonl, which are scored by the suite; or a scores.json, "
+        "its folder or a baseline, taken as they are",
+    )  # fmt: skip
+    add("--suite", type=Path, metavar="FILE", help="YAML file with metrics and a gate, such as configs/eval/gate.yaml")
+    add("--baseline", type=Path, metavar="FILE", help="what to hold against; without it only absolute rules decide")
+    into = "folder for verdict.json, gate.md, gate.html, junit.xml and the scores; of init the baseline's file"
+    add("-o", "--output", type=Path, metavar="PATH", help=into)
+    add("--reason", metavar="TEXT", help="of update: why, for the baseline's history")
+    add("--audit", type=Path, metavar="FILE", help="what the metrics cannot see (default: the audit the suite names)")
+    add("--junit", type=Path, metavar="FILE", help="the verdict as JUnit XML")
+    add("--baseline-clips", type=Path, metavar="DIR", help="the baseline's clips, shown beside those that got worse")
+    add("--overwrite", action="store_true", help="replace what -o and --junit name")
+    add("--json", action="store_true", help="the verdict as one JSON object on stdout")
+    add("--dry-run", action="store_true", help="read everything, say what would be measured; measure and write nothing")
+    add("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
+    add("--cache", type=Path, metavar="DIR", help="evidence shared by runs (default: inside of -o)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from v2t.base import log
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    form, place = _asked(args.words)
+    if args.workers is not None and args.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {args.workers}")
+    _refuse_misfits(form, args)
+    return {"": _verdict, "init": _init, "update": _update}[form](place, args)
+
+
+def _asked(words: list[str]) -> tuple[str, Path]:
+    """The form, "" for a verdict, and what is to be judged."""
+    form, rest = (words[0], words[1:]) if words[0] in FORMS else ("", words)
+    if len(rest) != 1:
+        name = f"gate {form}".strip()
+        got = f"got {', '.join(rest)}" if rest else "got none"
+        raise UsageError(f"{name} takes one folder of clips or one result, {got}", hint="v2t-eval gate --help")
+    return form, Path(rest[0])
+
+
+def _refuse_misfits(form: str, args: argparse.Namespace) -> None:
+    """Options of one form do nothing in another, which would go unseen."""
+    of = {"": (), "init": ("baseline", "reason", "audit", "junit", "baseline_clips"),
+          "update": ("output", "audit", "junit", "baseline_clips")}[form]  # fmt: skip
+    misfits = [name for name in of if getattr(args, name) is not None]
+    misfits += ["reason"] if form == "" and args.reason is not None else []
+    if misfits:
+        option = f"--{misfits[0].replace('_', '-')}" if misfits[0] != "output" else "-o"
+        raise UsageError(f"{option} is not for gate {form or 'without init or update'}", hint="v2t-eval gate --help")
+
+
+# --- a verdict
+
+
+def _verdict(place: Path, args: argparse.Namespace) -> int:
+    from eval.gate import baseline as file
+    from eval.gate.run import gate
+    from eval.gate.sides import named
+    from v2t.base.log import printable
+
+    suite = _suite(args)
+    policy = _policy(suite, args)
+    _refuse_old(args)
+    before = file.read(args.baseline) if args.baseline else None
+    audit = _audit(args, suite)
+    found = named(place)
+    if args.dry_run:
+        return _planned(found, suite, args, before)
+    with ExitStack() as stack:
+        _begin(args, stack)
+        scores = _scored(found, suite, args, stack)
+        if args.output:
+            _write_scores(scores, args, found)
+        verdict = gate(
+            scores, policy, baseline=before, audit=audit, suite=printable(str(args.suite)),
+            candidate_told={"folder": printable(str(place))}, baseline_told=_told(args),
+        )  # fmt: skip
+        _write(verdict, found, args)
+    _tell(verdict, as_json=args.json)
+    return verdict.exit_code
+
+
+def _told(args: argparse.Namespace) -> dict[str, str]:
+    from v2t.base.log import printable
+
+    told = {"file": args.baseline, "folder": args.baseline_clips}
+    return {key: printable(str(path)) for key, path in told.items() if path is not None}
+
+
+def _suite(args: argparse.Namespace) -> Suite:
+    from eval.suite import read_suite
+
+    if args.suite is None:
+        raise UsageError("which metrics, and which rules?", hint="--suite FILE, such as configs/eval/gate.yaml")
+    return read_suite(args.suite)
+
+
+def _policy(suite: Suite, args: argparse.Namespace) -> Any:
+    if suite.policy is None:
+        raise UsageError(
+            f"{args.suite} has no gate: nothing says which metrics decide, and what they must hold",
+            hint="add `gate: {primary: [{metric: NAME, margin: 0.05}]}`; see docs/gate.md",
+        )
+    return suite.policy
+
+
+def _audit(args: argparse.Namespace, suite: Suite) -> Any:
+    from eval.audit.record import read_audit
+
+    path = args.audit or (suite.policy.audit if suite.policy is not None else None)
+    return None if path is None else read_audit(path)
+
+
+def _outputs(args: argparse.Namespace) -> list[Path]:
+    from eval.report import NAMES as REPORTS
+
+    found = [args.output / name for name in (*NAMES, *REPORTS.values())] if args.output else []
+    return found + ([args.junit] if args.junit else [])
+
+
+def _refuse_old(args: argparse.Namespace) -> None:
+    if args.output is not None and (args.output.suffix in (".json", ".html", ".xml", ".md") or args.output.is_file()):
+        raise UsageError(
+            f"-o takes a folder, not a file such as {args.output.name!r}", hint="--junit FILE takes a file"
+        )
+    there = [path for path in _outputs(args) if path.exists()]
+    if there and not args.overwrite:
+        raise UsageError(f"{there[0]} exists", code="EXISTS", hint="another place, or --overwrite (evidence is kept)")
+
+
+def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
+    """Take the folder, and take the verdict of an earlier run away: should this one break off, it must not be read."""
+    from v2t.base.lock import FolderLock
+
+    if args.output:
+        (args.output / STATE).mkdir(parents=True, exist_ok=True)
+        stack.enter_context(FolderLock(args.output / STATE / "lock"))
+    for path in [args.output / name for name in NAMES] if args.output else []:
+        path.unlink(missing_ok=True)
+    if args.junit:
+        args.junit.unlink(missing_ok=True)
+
+
+def _scored(found: Named, suite: Suite | None, args: argparse.Namespace, stack: ExitStack) -> Scores:
+    from eval.gate.sides import results_of
+    from eval.score import ScoreConfig
+    from v2t.base.stopping import Stopping
+
+    if suite is None:
+        return results_of(found)
+    cache = args.cache or (args.output / STATE if args.output and not args.output.suffix else None)
+    config = ScoreConfig(workers=args.workers, cache=cache, is_suite=True)
+    return found.scored(
+        suite.metrics, config, stack.enter_context(Stopping()), show_progress=not args.quiet
+    )  # fmt: skip
+
+
+def _write_scores(scores: Scores, args: argparse.Namespace, found: Named) -> None:
+    from eval.report import check, write
+
+    write(scores, args.output, found.root, check())
+
+
+def _write(verdict: Verdict, found: Named, args: argparse.Namespace) -> None:
+    from eval.gate import junit, markdown, page
+    from v2t.base.files import write_atomic
+    from v2t.base.log import logger, printable
+
+    if args.junit:
+        write_atomic(args.junit, junit.render(verdict))
+    if not args.output:
+        return
+    folder: Path = args.output
+    made = {
+        "gate.md": markdown.render(verdict).encode("utf-8", "backslashreplace"),
+        "gate.html": page.render(verdict, folder, found.root, args.baseline_clips),
+        "junit.xml": junit.render(verdict),
+        "verdict.json": as_json(verdict, indent=1),
+    }
+    for name, data in made.items():
+        write_atomic(folder / name, data)
+        logger.info("%s", printable(str(folder / name)))
+
+
+def as_json(verdict: Verdict, indent: int | None = None) -> bytes:
+    """The verdict as JSON, UTF-8."""
+    from eval.report.json import escaped
+
+    return escaped(json.dumps(verdict.as_dict(), ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
+
+
+def _tell(verdict: Verdict, *, as_json: bool) -> None:
+    from eval.gate import github, text
+
+    github.write_summary(verdict, os.environ)
+    if as_json:
+        print(json.dumps(verdict.as_dict(), allow_nan=False))
+    else:
+        print(text.render(verdict))
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        github.announce(verdict, os.environ)
+
+
+def _planned(found: Named, suite: Suite | None, args: argparse.Namespace, before: Baseline | None) -> int:
+    """What would be done."""
+    from v2t.base.log import logger
+
+    if before is not None:
+        logger.info("baseline: %d clips, %d metrics", len(before.scores.clips), len(before.scores.results))
+    if found.inputs is not None and suite is not None:
+        return dry_run(found.inputs, suite.metrics, args)
+    scores = _scored(found, None, args, ExitStack())
+    plan = {"clips": len(scores.clips), "metrics": [result.name for result in scores.results]}
+    print(json.dumps(plan) if args.json else f"{plan['clips']} clips with scores by {', '.join(plan['metrics'])}")  # type: ignore[arg-type]
+    return 0
+
+
+# --- the baseline
+
+
+def _init(place: Path, args: argparse.Namespace) -> int:
+    from eval.gate import baseline as file
+    from eval.gate.run import plain_policy, require
+    from eval.gate.sides import named
+
+    path: Path | None = args.output
+    if path is None or path.is_dir():
+        raise UsageError("where is the baseline to be kept?", hint="-o baseline.json, a file for your repository")
+    suite = _suite(args)
+    policy = _policy(suite, args)
+    _refuse_baseline(path, args)
+    found = named(place)
+    if args.dry_run:
+        return _planned(found, suite, args, None)
+    with ExitStack() as stack:
+        scores = _scored(found, suite, args, stack)
+        require(scores, policy)
+        made = file.made_of(scores, suite.name, plain_policy(policy))
+        stack.enter_context(file.lock(path))
+        _refuse_baseline(path, args)  # another run may have been faster
+        file.write(made, path)
+    _warn(scores, policy)
+    _tell_baseline(made, path, as_json=args.json)
+    return 0
+
+
+def _refuse_baseline(path: Path, args: argparse.Namespace) -> None:
+    if path.exists() and not args.overwrite:
+        hint = "`gate update --reason` replaces it and keeps its history; --overwrite forgets that"
+        raise UsageError(f"{path} exists", code="EXISTS", hint=hint)
+
+
+def _update(place: Path, args: argparse.Namespace) -> int:
+    from eval.gate import baseline as file
+    from eval.gate.comparable import compared
+    from eval.gate.run import plain_policy, require
+    from eval.gate.sides import named
+
+    if args.baseline is None:
+        raise UsageError("which baseline is to be updated?", hint="--baseline FILE")
+    if not (args.reason or "").strip():
+        raise UsageError("an update needs a reason", hint='--reason "the sampler takes 20 steps now"')
+    suite = None if args.suite is None else _suite(args)
+    policy = None if suite is None else _policy(suite, args)
+    file.read(args.baseline)  # before hours of scoring
+    found = named(place)
+    if args.dry_run:
+        return _planned(found, suite, args, file.read(args.baseline))
+    with ExitStack() as stack:
+        scores = _scored(found, suite, args, stack)
+        if policy is not None:
+            require(scores, policy)
+        stack.enter_context(file.lock(args.baseline))
+        old = file.read(args.baseline)
+        made = file.updated(
+            old, scores, args.reason,
+            suite=old.suite if suite is None else suite.name,
+            policy=old.policy if policy is None else plain_policy(policy),
+            differences=compared(scores, old.scores).differences,
+        )  # fmt: skip
+        file.write(made, args.baseline)
+    if policy is not None:
+        _warn(scores, policy)
+    _tell_baseline(made, args.baseline, as_json=args.json)
+    return 0
+
+
+def _warn(scores: Scores, policy: Any) -> None:
+    """What a baseline would let pass from now on."""
+    from eval.gate.guards import guards
+    from v2t.base.log import logger
+
+    for guard in guards(scores, None, policy):
+        if guard.outcome != "pass":
+            logger.warning("%s: %s; what is so in the baseline is not held against a candidate", guard.name,
+                           guard.message)  # fmt: skip
+    for one in scores.skipped:
+        logger.warning("the baseline lacks %s: %s", one.metric, one.reason)
+
+
+def _tell_baseline(made: Baseline, path: Path, *, as_json: bool) -> None:
+    from v2t.base.log import printable
+
+    last = made.history[-1]
+    if as_json:
+        told = {"file": printable(str(path)), "clips": last.num_clips, "reason": last.reason, "figures": last.figures,
+                "differences": list(last.differences), "history": len(made.history)}  # fmt: skip
+        print(json.dumps(told, allow_nan=False))
+        return
+    print(f"{printable(str(path))}: {last.num_clips} clips, {printable(last.reason, 200)}")
+    for name, (old, new) in last.figures.items():
+        now = "gone" if new is None else f"{new:.4g}"
+        print(f"  {name}: {now}" + ("" if old is None else f" (was {old:.4g})"))
+    for line in last.differences:
+        print(f"  not comparable with what was before: {printable(line)}")

@@ -1,0 +1,162 @@
+"""Whether two scorings may be compared: what decides a value must be the same on both sides.
+
+In: two `Scores`. Out: differences, each named with both values, which refuse the comparison; and notes on what differs
+and does not decide (versions of libraries, the machine). The fingerprint of a metric says how a value is made; the
+record of a clip says what was looked at: its prompt, frames, size, rate, and who decoded it, since decoders do not give
+quite the same pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eval.metric import MetricResult
+from eval.scores import Scored, Scores
+
+_CLIP = {
+    "prompt": "prompt", "num_frames": "number of frames", "fps": "frames per second", "size": "size (height, width)",
+    "decoder": "decoder",
+}  # fmt: skip
+_LONGEST = 160  # characters of a value that is told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """`differences` refuse; `notes` do not; `unlike` names the metrics beside `needed` ones whose definitions differ,
+    which are left out."""
+
+    differences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    unlike: frozenset[str] = frozenset()
+
+
+def compared(candidate: Scores, baseline: Scores, needed: Iterable[str] | None = None) -> Comparison:
+    """What stands between a candidate and a baseline.
+
+    Args:
+        needed: titles of the metrics that decide; None for all that both have.
+    """
+    ours, theirs = ({result.name: result for result in scores.results} for scores in (candidate, baseline))
+    shared = [name for name in ours if name in theirs]
+    deciding = shared if needed is None else list(needed)
+    differences, notes, unlike = [], [], set()
+    if not shared and needed is None:
+        differences.append(f"metrics: candidate {_told(', '.join(ours))}, baseline {_told(', '.join(theirs))}")
+    for name in deciding:
+        if name not in theirs:
+            differences.append(f"{name}: the baseline does not have it; its metrics are {', '.join(theirs) or 'none'}")
+    for name in shared:
+        found, beside = definition_changes(ours[name], theirs[name])
+        notes += beside
+        if found and name in deciding:
+            differences += found
+        elif found:
+            unlike.add(name)
+            notes.append(f"{name} is left out, it is not what it was: {found[0].removeprefix(f'{name}: ')}")
+    about, beside = _clip_changes(candidate.clips, baseline.clips)
+    notes += [*beside, *_environment_changes(candidate.environment, baseline.environment)]
+    return Comparison(
+        differences=(*about, *differences), notes=tuple(dict.fromkeys(notes)), unlike=frozenset(unlike)
+    )  # fmt: skip
+
+
+def definition_changes(ours: MetricResult, theirs: MetricResult) -> tuple[list[str], list[str]]:
+    """What differs between two definitions of one metric: what decides its value, and what does not."""
+    name = ours.name
+    deciding, beside = fingerprint_changes(name, ours.fingerprint, theirs.fingerprint)
+    if ours.headline != theirs.headline:
+        deciding.append(f"{name}: headline: candidate {ours.headline}, baseline {theirs.headline}")
+    sizes = [_reference_size(result) for result in (ours, theirs)]
+    if sizes[0] != sizes[1]:
+        deciding.append(f"{name}: vectors of the second set: candidate {_told(sizes[0])}, baseline {_told(sizes[1])}")
+    return deciding, beside
+
+
+def fingerprint_changes(
+    name: str, ours: Mapping[str, str], theirs: Mapping[str, str], whose: tuple[str, str] = ("candidate", "baseline")
+) -> tuple[list[str], list[str]]:
+    """What differs between two fingerprints of the metric `name`: what decides its value, and what does not."""
+    deciding, beside = [], []
+    for key in dict.fromkeys([*ours, *theirs]):
+        mine, other = ours.get(key), theirs.get(key)
+        if mine == other or key == "python":  # told once, with the environment
+            continue
+        parts = [(key, mine, other)]
+        if key == "settings":
+            both = [_object(text) for text in (mine, other)]
+            keys = [each for each in dict.fromkeys([*both[0], *both[1]]) if both[0].get(each) != both[1].get(each)]
+            parts = [(each, both[0].get(each), both[1].get(each)) for each in keys]
+        lines = [f"{name}: {what}: {whose[0]} {_told(a)}, {whose[1]} {_told(b)}" for what, a, b in parts]
+        if key.endswith("library"):
+            beside += lines
+        else:
+            deciding += lines
+    return deciding, beside
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = text
+    return found if isinstance(found, dict) else {"settings": found}
+
+
+def _reference_size(result: MetricResult) -> int | None:
+    figure = result.figures.get(result.headline)
+    return None if figure is None else figure.detail.get("reference_vectors")
+
+
+def _clip_changes(ours: Iterable[Scored], theirs: Iterable[Scored]) -> tuple[list[str], list[str]]:
+    """What was looked at, clip by clip, and how many clips there are of a prompt."""
+    mine, other = ({clip.id: clip for clip in clips} for clips in (ours, theirs))
+    shared = [id for id in mine if id in other]
+    if not shared:
+        return [f"clips: no id in common: candidate {_some(mine)}, baseline {_some(other)}"], []
+    differences, notes = [], []
+    for field, what in _CLIP.items():
+        pairs = [(id, getattr(mine[id], field), getattr(other[id], field)) for id in shared]
+        known = [(id, a, b) for id, a, b in pairs if a is not None and b is not None]
+        if unlike := [(id, a, b) for id, a, b in known if a != b]:
+            id, a, b = unlike[0]
+            differences.append(
+                f"{what}: {len(unlike)} of {len(shared)} clips, such as {_told(id)}: "
+                f"candidate {_told(a)}, baseline {_told(b)}"
+            )
+        if field == "decoder" and not known and any((a is None) != (b is None) for _, a, b in pairs):
+            side = "candidate" if any(a is None for _, a, _ in pairs) else "baseline"
+            notes.append(f"which decoder read the clips of the {side} is not recorded; score it again to be sure")
+    seeds = [_seeds(clips.values()) for clips in (mine, other)]
+    if seeds[0] != seeds[1]:
+        differences.append(f"clips of one prompt (seeds): candidate {seeds[0]}, baseline {seeds[1]}")
+    if added := [id for id in mine if id not in other]:
+        notes.append(f"{len(added)} of {len(mine)} clips are not in the baseline and are left out: {_some(added)}")
+    return differences, notes
+
+
+def _seeds(clips: Iterable[Scored]) -> int:
+    """How many clips most prompts have, so that a clip that is lost here and there changes nothing."""
+    sizes = Counter(Counter(clip.prompt or clip.id for clip in clips).values())
+    return max(sizes, key=lambda size: (sizes[size], size))
+
+
+def _environment_changes(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    keys = [key for key in dict.fromkeys([*ours, *theirs]) if key != "date" and ours.get(key) != theirs.get(key)]
+    return [f"{key}: candidate {_told(ours.get(key))}, baseline {_told(theirs.get(key))}" for key in keys]
+
+
+def _some(ids: Iterable[str]) -> str:
+    listed = list(ids)
+    return ", ".join(map(_told, listed[:3])) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
+
+
+def _told(value: Any) -> str:
+    """A value in a sentence: in one line, cut where it is long."""
+    if value is None:
+        return "nothing"
+    text = " ".join(str(value).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,0 +1,207 @@
+"""One gate from scores to a verdict: what may be compared is compared, what no metric outweighs is looked at.
+
+In: the candidate's `Scores`, a `Policy`, a `Baseline` and an `Audit` where there are such. Out: a `Verdict`. Without a
+baseline the absolute rules decide alone. No file is read or written here, and nothing depends on the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from eval.audit.record import Audit
+from eval.gate.baseline import Baseline
+from eval.gate.comparable import Comparison, compared, fingerprint_changes
+from eval.gate.decide import Side, decide_metrics, overall, worst_clips
+from eval.gate.guards import guards
+from eval.gate.policy import Policy
+from eval.gate.verdict import Guard, MetricVerdict, Verdict
+from eval.scores import Scores
+from v2t.base.config import changes, to_dict
+from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
+
+NO_BASELINE = "there is no baseline, so whether it got worse cannot be said: keep one with `v2t-eval gate init`"
+_FREEZE = "freeze"
+
+
+def gate(
+    scores: Scores,
+    policy: Policy,
+    *,
+    baseline: Baseline | None = None,
+    audit: Audit | None = None,
+    candidate_told: Mapping[str, str] | None = None,
+    baseline_told: Mapping[str, str] | None = None,
+    suite: str = "",
+) -> Verdict:
+    """The verdict.
+
+    Args:
+        scores: of the candidate, by the suite of the policy.
+        baseline: what it is held against; None: only absolute rules decide.
+        audit: whose blind spots are shown.
+        candidate_told, baseline_told: what is known of the sides beside their scores (folder, file).
+        suite: name of the suite's file.
+
+    Raises:
+        MissingDependencyError: a primary metric could not run here. NothingMatchedError: it found nothing to look at.
+        UsageError: the scores do not have it.
+    """
+    require(scores, policy)
+    sides = {
+        "candidate": _about(scores) | dict(candidate_told or {}),
+        "baseline": {} if baseline is None else _about(baseline.scores) | dict(baseline_told or {}),
+    }
+    plain = plain_policy(policy) | ({"suite": suite} if suite else {})
+    found = Comparison()
+    if baseline is not None:
+        found = compared(scores, baseline.scores, [rule.metric for rule in policy.primary if rule.margin is not None])
+    notes = [*found.notes, *_policy_notes(policy, baseline), *_same_notes(scores, baseline), *_skip_notes(scores)]
+    common: dict[str, Any] = {
+        **sides, "policy": plain, "environment": scores.environment, "differences": found.differences,
+    }  # fmt: skip
+    if found.differences:
+        metrics = _untold(scores, baseline, policy)
+        outcome, reason = overall(metrics, (), found.differences)
+        return Verdict(outcome=outcome, reason=reason, metrics=metrics, notes=tuple(notes), **common)
+    ours, theirs = side_of(scores), None if baseline is None else side_of(baseline.scores, leave_out=found.unlike)
+    metrics = tuple(decide_metrics(ours, theirs, policy))
+    if baseline is None:
+        metrics = tuple(map(_without_baseline, metrics))
+    checks = guards(scores, None if baseline is None else baseline.scores, policy)
+    if audit is not None:
+        metrics = tuple(replace(metric, blind=tuple(audit.blind_to(metric.metric))) for metric in metrics)
+    notes += _audit_notes(scores, audit, metrics, checks, policy)
+    outcome, reason = overall(metrics, checks, ())
+    return Verdict(
+        outcome=outcome, reason=reason, metrics=metrics, guards=checks, notes=tuple(notes),
+        clips=tuple(worst_clips(ours, theirs, policy)), **common,
+    )  # fmt: skip
+
+
+def _without_baseline(metric: MetricVerdict) -> MetricVerdict:
+    """A margin without a baseline is not a comparison that is refused: there is none yet."""
+    if metric.margin is None or metric.outcome == "fail":
+        return metric
+    said = metric.reasons[1:] if metric.outcome == "not_comparable" else metric.reasons
+    return replace(metric, outcome="inconclusive", reasons=(NO_BASELINE, *said))
+
+
+def require(scores: Scores, policy: Policy) -> None:
+    """Refuse scores without a metric that decides: what could not run must never be a pass.
+
+    Raises:
+        MissingDependencyError: a primary metric could not run here. NothingMatchedError: no clip brings what it needs.
+        UsageError: it was not asked for.
+    """
+    there, skipped = {result.name for result in scores.results}, {one.metric: one for one in scores.skipped}
+    unreadable = bool(scores.clips) and all(clip.status != "ok" for clip in scores.clips)
+    for rule in policy.primary:
+        name = rule.metric
+        if name in there or (unreadable and name in skipped and skipped[name].found_nothing):
+            continue  # of clips that cannot be read the guard tells
+        if name not in skipped:
+            known = ", ".join(sorted(there)) or "none"
+            raise UsageError(f"the scores have no {name}, which decides; they have {known}",
+                             hint="score the clips by the gate's suite")  # fmt: skip
+        one = skipped[name]
+        if one.found_nothing:
+            raise NothingMatchedError(f"{name} decides and found nothing to look at: {one.reason}", hint=one.hint)
+        raise MissingDependencyError(f"{name} decides and could not run: {one.reason}", code=one.code, hint=one.hint)
+
+
+def plain_policy(policy: Policy) -> dict[str, Any]:
+    """The policy as JSON values; of the audit its name."""
+    plain: dict[str, Any] = to_dict(policy)
+    return plain | {"audit": None if policy.audit is None else policy.audit.name}
+
+
+def side_of(scores: Scores, leave_out: frozenset[str] = frozenset()) -> Side:
+    """Scores as one side of a comparison, without the results of the metrics to `leave_out`."""
+    clips = scores.clips
+    return Side(
+        results={result.name: result for result in scores.results if result.name not in leave_out},
+        clusters={clip.id: clip.cluster for clip in clips},
+        prompts={clip.id: clip.prompt for clip in clips},
+        paths={clip.id: clip.path for clip in clips},
+        contents={clip.id: clip.content for clip in clips},
+    )
+
+
+def _about(scores: Scores) -> dict[str, str]:
+    """What the scores themselves tell of a side."""
+    told = {"name": scores.sources.get("clips", ""), "revision": scores.environment.get("generator", ""),
+            "date": scores.environment.get("date", ""), "clips": str(len(scores.clips))}  # fmt: skip
+    return {key: text for key, text in told.items() if text}
+
+
+def _untold(scores: Scores, baseline: Baseline | None, policy: Policy) -> tuple[MetricVerdict, ...]:
+    """The primary metrics' figures side by side, which say nothing where the sides are not comparable."""
+    ours = {result.name: result for result in scores.results}
+    theirs = {} if baseline is None else {result.name: result for result in baseline.scores.results}
+    found = []
+    for rule in policy.primary:
+        mine, other = ours.get(rule.metric), theirs.get(rule.metric)
+        found.append(
+            MetricVerdict(
+                metric=rule.metric, role="primary", outcome="not_comparable",
+                higher_is_better=mine.higher_is_better if mine else True,
+                candidate=mine.figures.get(mine.headline) if mine else None,
+                baseline=other.figures.get(other.headline) if other else None,
+                margin=rule.margin, at_least=rule.at_least, at_most=rule.at_most,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+# --- what a reader must know
+
+
+def _policy_notes(policy: Policy, baseline: Baseline | None) -> list[str]:
+    """Rules that are not those the baseline was made under."""
+    if baseline is None or not baseline.policy:
+        return []
+    before, after = ({**tree, "primary": _by_metric(tree)} for tree in (baseline.policy, plain_policy(policy)))
+    return [f"the gate's rules have changed since the baseline was made: {line}" for line in changes(before, after)]
+
+
+def _by_metric(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {rule.get("metric", ""): rule for rule in tree.get("primary") or ()}
+
+
+def _same_notes(scores: Scores, baseline: Baseline | None) -> list[str]:
+    if baseline is None:
+        return []
+    before = {clip.id: clip.content for clip in baseline.scores.clips}
+    same = sum(clip.content is not None and clip.content == before.get(clip.id) for clip in scores.clips)
+    return [f"{same} of {len(scores.clips)} clips are byte for byte the baseline's"] if same else []
+
+
+def _skip_notes(scores: Scores) -> list[str]:
+    return [f"{one.metric} could not run: {one.reason}" for one in scores.skipped if not one.found_nothing]
+
+
+def _audit_notes(
+    scores: Scores, audit: Audit | None, metrics: Sequence[MetricVerdict], checks: Sequence[Guard], policy: Policy
+) -> list[str]:
+    """What the audit does not cover, and what it says that no guard makes up for."""
+    if audit is None:
+        return ["no audit is named, so what the metrics cannot see is not shown (`v2t-eval audit` measures it)"]
+    results, notes = {result.name: result for result in scores.results}, []
+    guarded = policy.max_frozen < 1 and any(check.name == "frozen clips" for check in checks)
+    audited = {row.metric for row in audit.table}
+    for metric in metrics:
+        if metric.role != "primary":
+            continue
+        name = metric.metric
+        if name not in audited:
+            notes.append(f"{name} was not audited: what it cannot see is not known")
+        if name in audit.fingerprints and name in results:
+            whose = ("here", "in the audit")
+            unlike, _ = fingerprint_changes(name, results[name].fingerprint, audit.fingerprints[name], whose)
+            if unlike:
+                notes.append(f"{name} was audited with another definition: {unlike[0].removeprefix(f'{name}: ')}")
+        if not guarded and any(f" {_FREEZE} " in f"{text} " for text in metric.blind):
+            notes.append(f"{name} does not see clips that stand still, and no guard looks for them")
+    return notes

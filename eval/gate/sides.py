@@ -1,0 +1,107 @@
+"""The two sides of a gate or a comparison, from what a user names.
+
+In: clips, or the results of an earlier scoring (`scores.json`, its folder, or a baseline). Out: `Scores`. Results are
+taken as they are; clips are scored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eval.gate import baseline
+from eval.inputs import Inputs, read_inputs
+from eval.metric import BaseMetric
+from eval.score import ScoreConfig, score
+from eval.scores import Scores, read_scores
+from v2t.base.errors import NothingMatchedError, UsageError
+from v2t.base.log import printable
+
+RESULTS = "scores.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What was named: results that were read, or inputs that are still to be scored; `root` is where clips lie."""
+
+    place: Path
+    scores: Scores | None = None
+    inputs: Inputs | None = None
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that paths of clips are relative to, where it is known."""
+        return None if self.inputs is None else self.inputs.clips_root
+
+    def scored(
+        self, metrics: list[BaseMetric], config: ScoreConfig, stop: Callable[[], bool], *, show_progress: bool
+    ) -> Scores:
+        """The scores; those of clips say what made them.
+
+        Raises:
+            What `eval.score.score` raises.
+        """
+        if self.scores is not None:
+            return self.scores
+        if self.inputs is None:
+            raise ValueError(f"{self.place} was not read")
+        scores = score(self.inputs, metrics, config, stop=stop, show_progress=show_progress)
+        made_by = generator_of(self.place)
+        return replace(scores, environment=scores.environment | {"generator": made_by}) if made_by else scores
+
+
+def named(place: Path) -> Named:
+    """Read what lies at `place`, clips or results.
+
+    Raises:
+        NothingMatchedError: there is nothing. UsageError: a JSON file that is neither scores nor a baseline.
+    """
+    if not place.exists():
+        raise NothingMatchedError(f"there is no {printable(str(place))}")
+    file = place / RESULTS if place.is_dir() else place
+    if file.suffix == ".json" and file.is_file():
+        return Named(place=place, scores=read_results(file))
+    return Named(place=place, inputs=read_inputs(place))
+
+
+def read_results(file: Path) -> Scores:
+    """Scores of a `scores.json` or of a baseline.
+
+    Raises:
+        UsageError: it is neither, damaged, or of another schema version.
+    """
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        tree = None  # the reader of scores says what is wrong with it
+    if isinstance(tree, dict) and "metrics" in tree and "history" in tree:
+        return baseline.read(file).scores
+    return read_scores(file)
+
+
+def generator_of(folder: Path) -> str:
+    """What made the clips of a run folder of `t2v generate`: generator, model, first digits of its weights' hash; ""
+    where that is not told."""
+    try:
+        tree = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    if not isinstance(tree, dict):
+        return ""
+    parts = [tree.get("generator"), tree.get("model"), str(tree.get("weights_sha256") or "")[:12]]
+    return " ".join(part for part in parts if isinstance(part, str) and part)
+
+
+def results_of(found: Named) -> Scores:
+    """The results that were named.
+
+    Raises:
+        UsageError: clips were named, and there is no suite to score them by.
+    """
+    if found.scores is None:
+        raise UsageError(
+            f"{printable(str(found.place))} holds clips and no {RESULTS}", hint="give --suite FILE to score them by"
+        )
+    return found.scores
