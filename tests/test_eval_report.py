@@ -23,7 +23,7 @@ from eval.metric import Figure, MetricResult
 from eval.report import clips as page_clips
 from eval.report import html as page
 from eval.report import json as report_json
-from eval.report import markdown, parquet, summary, thumbnails
+from eval.report import inert, markdown, parquet, summary, thumbnails
 from eval.scores import Scored, Scores, Skipped, read_scores
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.video.encode import encode
@@ -287,7 +287,7 @@ def test_page_says_what_was_and_was_not_scored():
 
 @given(st.recursive(MARKED | st.integers() | st.none(), lambda inner: st.lists(inner, max_size=3)))
 def test_inert_json_is_the_same_json(tree):
-    text = page.inert_json(tree)
+    text = inert.inert_json(tree)
     assert json.loads(text) == tree
     assert not re.search("[<>&\u2028\u2029]", text)
 
@@ -307,7 +307,7 @@ def test_a_thousand_clips_stay_below_twenty_megabytes():
 def test_texts_are_cut_to_the_bytes_they_take():
     for text in HOSTILE:
         kept, left = page_clips.cut(text, 200)
-        assert len(page.inert_json(kept).encode("utf-8", "backslashreplace")) <= 202 and len(kept) + left == len(text)
+        assert len(inert.inert_json(kept).encode("utf-8", "backslashreplace")) <= 202 and len(kept) + left == len(text)
         assert page_clips.cut(text, 200_000) == (text, 0)
 
 
@@ -396,4 +396,5 @@ def test_the_wheel_holds_the_files_of_the_page():
     from hatchling.builders.wheel import WheelBuilder
 
     held = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
-    assert {f"eval/report/page.{kind}" for kind in ("html", "css", "js")} <= held
+    of_pages = {f"eval/report/{page}.{kind}" for page in ("scores", "page") for kind in ("html", "css", "js")}
+    assert {*of_pages, "eval/report/family.css"} <= held

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             inputs, metrics, _config(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
             show_progress=not args.quiet,
         )  # fmt: skip
-        written = write(scores, args.output, inputs.clips_root, formats) if args.output else []
+        written = write(scores, args.output, inputs.clips_root, formats, cache) if args.output else []
     if args.json:
         print(json.dumps(scores.as_dict(items=False), ensure_ascii=False, allow_nan=False))
     else:

@@ -39,7 +39,7 @@ def _page(verdict: Verdict, most: int) -> str:
     parts = [
         f"# Gate: {wording.WORDS[verdict.outcome]}",
         f"**{plain(verdict.reason, _SENTENCE)}** (exit code {verdict.exit_code})",
-        _list(f"{role}: {_pairs(told)}" for role, told in _sides(verdict) if told),
+        _list(f"{role}: {wording.side(told)}" for role, told in _sides(verdict) if told),
         _differences(verdict),
         _metrics("Primary metrics", primary),
         _said(primary),
@@ -54,10 +54,6 @@ def _page(verdict: Verdict, most: int) -> str:
 
 def _sides(verdict: Verdict) -> tuple[tuple[str, dict[str, str]], ...]:
     return ("candidate", verdict.candidate), ("baseline", verdict.baseline)
-
-
-def _pairs(told: dict[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def _list(lines: Iterable[str]) -> str:
@@ -93,7 +89,7 @@ def _metrics(title: str, metrics: Sequence[MetricVerdict]) -> str:
             wording.figure(one.baseline),
             wording.change(one),
             wording.asked(one),
-            f"{_p(one.p)} ({_p(one.p_adjusted)})",
+            wording.probabilities(one).replace("<", "&lt;"),
             wording.amount(one.mde),
             wording.behind(one),
         ]
@@ -105,10 +101,6 @@ def _metrics(title: str, metrics: Sequence[MetricVerdict]) -> str:
 def _outcome(outcome: str) -> str:
     word = outcome.replace("_", " ")
     return word if outcome == "pass" else f"**{word}**"
-
-
-def _p(value: float | None) -> str:
-    return wording.probability(value).replace("<", "&lt;")
 
 
 def _said(metrics: Sequence[MetricVerdict]) -> str:

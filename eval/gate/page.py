@@ -5,15 +5,22 @@ In: a `Verdict`, folders of the clips. Out: one HTML file that needs nothing els
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from eval.gate import wording
-from eval.gate.verdict import Verdict
-from eval.report.page import Banner, Card, Section
+from eval.gate.verdict import MetricVerdict, Outcome, Verdict
+from eval.report.page import Banner, Card, Cell, Interval, Section, Table, Tone
 from eval.report.page import render as render_page
+from eval.report.summary import counted
 from v2t.base.files import unescape_name
 
 MAX_CLIPS = 24
+_TONES: dict[Outcome, Tone] = {"pass": "good", "fail": "bad", "inconclusive": "unsure", "not_comparable": "unsure"}
+_MAX_NAMED = 20  # clips named below a guard
+_MAX_LISTED = 200  # notes, differences
 
 
 def render(
@@ -25,18 +32,137 @@ def render(
         verdict: what to tell.
         folder: where the page will lie; links to clips are relative to it.
         candidate_root, baseline_root: what the clips' paths are relative to; None: the `folder` that the verdict names
-            for that side.
+            for that side, and without one that side's clips are not shown.
     """
-    roots = (_root(candidate_root, verdict.candidate), _root(baseline_root, verdict.baseline))
-    banner = Banner(word=wording.WORDS[verdict.outcome], sentence=verdict.reason)
+    primary, exploratory = wording.parted(verdict)
+    share = f"{100 * (1 - float(verdict.policy.get('alpha', 0.05))):g} %"
+    drawn = (
+        f"The change is candidate minus baseline, paired by clip, with its {share} interval over prompts. In the "
+        "drawing worse lies left, the dashed line is no change, and what is shaded lies beyond the margin."
+    )
+    apart = "They decide nothing; their outcomes are what they would have been."
+    sections = [
+        Section(title="What makes them not comparable", text=verdict.differences[:_MAX_LISTED]),
+        Section(title="Primary metrics", text=(drawn,) if primary else (), tables=_metrics(primary)),
+        Section(title="Guards", tables=_guards(verdict)),
+        _clips(verdict, _root(candidate_root, verdict.candidate), _root(baseline_root, verdict.baseline)),
+        Section(title="Notes", text=verdict.notes[:_MAX_LISTED]),
+        Section(
+            title=f"Exploratory metrics ({len(exploratory)})", text=(apart,) if exploratory else (),
+            tables=_metrics(exploratory), folded=True,
+        ),
+        Section(title="Policy", facts=_policy(verdict.policy), folded=True),
+        Section(title="Environment", facts=tuple(verdict.environment.items()), folded=True),
+        Section(title="How to get this verdict again", commands=(wording.command(verdict),)),
+    ]  # fmt: skip
+    told = [part for part in sections if part.text or part.tables or part.cards or part.facts or part.commands]
+    return render_page(_title(verdict), _banner(verdict), told, folder)
+
+
+def _title(verdict: Verdict) -> str:
+    names = [side["name"] for side in (verdict.candidate, verdict.baseline) if side.get("name")]
+    return f"Gate: {' against '.join(names)}" if names else "Gate"
+
+
+def _banner(verdict: Verdict) -> Banner:
+    facts = [("exit code", str(verdict.exit_code))]
+    for side, told in (("candidate", verdict.candidate), ("baseline", verdict.baseline)):
+        if told:
+            facts.append((side, wording.side(told)))
+    return Banner(
+        word=wording.WORDS[verdict.outcome], sentence=verdict.reason, tone=_TONES[verdict.outcome], facts=tuple(facts)
+    )
+
+
+def _metrics(metrics: Sequence[MetricVerdict]) -> tuple[Table, ...]:
+    if not metrics:
+        return ()
+    columns = ("Metric", "Outcome", "Candidate", "Baseline", "Change", "p (adjusted)", "Detectable")
+    rows = tuple(
+        (
+            one.metric,
+            (one.outcome.replace("_", " "), _TONES[one.outcome]),
+            _candidate(one),
+            wording.figure(one.baseline),
+            _change(one),
+            wording.probabilities(one),
+            wording.amount(one.mde),
+        )
+        for one in metrics
+    )
+    return (Table(columns=columns, rows=rows, notes=tuple(_said(one) for one in metrics)),)
+
+
+def _said(metric: MetricVerdict) -> tuple[str, ...]:
+    asked = f"Asked for: {wording.asked(metric)}; " if wording.asked(metric) != wording.NOTHING else ""
+    blind = (f"Measured to be blind: {'; '.join(metric.blind)}.",) if metric.blind else ()
+    rests = f" The change rests on {wording.behind(metric)}." if metric.num_pairs else ""
+    return (*metric.reasons, f"{asked}{wording.better(metric)}.{rests}", *blind)
+
+
+def _candidate(metric: MetricVerdict) -> Cell:
+    """The candidate's figure; drawn against its bounds where there are some."""
+    found = metric.candidate
+    if found is None or (metric.at_least is None and metric.at_most is None):
+        return wording.figure(found)
+    return Interval(
+        value=found.value, low=found.low, high=found.high, text=wording.figure(found), bad_below=metric.at_least,
+        bad_above=metric.at_most, mirrored=metric.higher_is_better is False,
+    )  # fmt: skip
+
+
+def _change(metric: MetricVerdict) -> Cell:
+    if metric.change is None or metric.low is None or metric.high is None:
+        return wording.change(metric)
+    margin = metric.margin
+    return Interval(
+        value=metric.change, low=metric.low, high=metric.high, text=wording.change(metric), zero=0.0,
+        bad_below=None if margin is None or metric.higher_is_better is False else -margin,
+        bad_above=None if margin is None or metric.higher_is_better is True else margin,
+        mirrored=metric.higher_is_better is False,
+    )  # fmt: skip
+
+
+def _guards(verdict: Verdict) -> tuple[Table, ...]:
+    if not verdict.guards:
+        return ()
+    rows, notes = [], []
+    for one in verdict.guards:
+        rows.append((one.name, (one.outcome.replace("_", " "), _TONES[one.outcome]), one.message))
+        rest = len(one.clips) - _MAX_NAMED
+        named = [*one.clips[:_MAX_NAMED], *([f"and {rest} more"] if rest > 0 else [])]
+        notes.append((f"Clips: {', '.join(named)}",) if named else ())
+    return (Table(columns=("Guard", "Outcome", "Found"), rows=tuple(rows), notes=tuple(notes)),)
+
+
+def _clips(verdict: Verdict, candidate_root: Path | None, baseline_root: Path | None) -> Section:
+    found = wording.by_clip(verdict)
     cards = []
-    for first, changes in wording.by_clip(verdict, MAX_CLIPS):
-        paths = [
-            _file(root, path) for root, path in zip(roots, (first.candidate_path, first.baseline_path), strict=True)
-        ]
-        lines = (*([first.prompt] if first.prompt else []), *map(wording.clip, changes))
-        cards.append(Card(title=first.id, lines=lines, clip=paths[0], beside=paths[1]))
-    return render_page("Gate", banner, [Section(title="Clips that got worse", cards=tuple(cards))], folder)
+    for first, changes in found[:MAX_CLIPS]:
+        prompt = (f"Prompt: {first.prompt}",) if first.prompt else ()
+        cards.append(
+            Card(
+                title=first.id,
+                lines=(*map(wording.clip, changes), *prompt),
+                clip=_file(candidate_root, first.candidate_path),
+                beside=_file(baseline_root, first.baseline_path),
+            )
+        )
+    left = len(found) - len(cards)
+    rest = f" Shown are the worst {len(cards)}; {left:,} more stand in gate.json." if left else ""
+    told = (f"{counted(len(found), 'clip')} got worse in a primary metric, worst first.{rest}",) if found else ()
+    return Section(title="Clips that got worse", text=told, cards=tuple(cards))
+
+
+def _policy(policy: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The policy as names and values; each rule by itself."""
+    found = []
+    for name, value in policy.items():
+        if name == "primary" and isinstance(value, list | tuple):
+            found += [("primary", json.dumps(rule, ensure_ascii=False, default=str)) for rule in value]
+        else:
+            found.append((name, str(value)))
+    return tuple(found)
 
 
 def _root(given: Path | None, side: dict[str, str]) -> Path | None:

@@ -66,6 +66,13 @@ def probability(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def probabilities(metric: MetricVerdict) -> str:
+    """The p-value and, in brackets, the one adjusted for the number of metrics: "0.003 (0.006)"."""
+    if metric.p is None:
+        return NOTHING
+    return f"{probability(metric.p)} ({probability(metric.p_adjusted)})"
+
+
 def amount(value: float | None) -> str:
     """An effect or a value in a metric's units: two digits."""
     return NOTHING if value is None else number(value, decimals(abs(value)))
@@ -76,6 +83,12 @@ def behind(metric: MetricVerdict) -> str:
     if not metric.num_pairs:
         return NOTHING
     return f"{counted(metric.num_pairs, 'pair')} in {counted(metric.num_clusters, 'cluster')}"
+
+
+def side(told: dict[str, str]) -> str:
+    """One side of the comparison: its name, then what else is known of it."""
+    rest = [f"{name} {value}" for name, value in told.items() if value and name != "name"]
+    return ", ".join([*([told["name"]] if told.get("name") else []), *rest])
 
 
 def clip(found: ClipChange) -> str:

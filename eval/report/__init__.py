@@ -44,7 +44,11 @@ def check(formats: tuple[str, ...] = FORMATS) -> tuple[str, ...]:
 
 
 def write(
-    scores: Scores, folder: Path, clips_root: Path | None = None, formats: tuple[str, ...] = FORMATS
+    scores: Scores,
+    folder: Path,
+    clips_root: Path | None = None,
+    formats: tuple[str, ...] = FORMATS,
+    cache: Path | None = None,
 ) -> list[Path]:
     """Write the reports; gives their paths in the order of `formats`.
 
@@ -53,6 +57,7 @@ def write(
         folder: where to; made when absent. What lies there under the same names is replaced.
         clips_root: what relative paths of clips are relative to; `folder` when None.
         formats: some of `FORMATS`.
+        cache: folder where the page's thumbnails are kept; None keeps none.
 
     Raises:
         UsageError, MissingDependencyError: see `check`, or the disk is full.
@@ -63,18 +68,18 @@ def write(
     known = check(formats)
     for name in sorted(known, key=FORMATS.index):  # the one that is read again first, the slow page last but one
         path = folder / NAMES[name]
-        write_atomic(path, _render(name, scores, folder, root, known))
+        write_atomic(path, _render(name, scores, folder, root, known, cache))
         written.append(path)
     return [folder / NAMES[name] for name in known]
 
 
-def _render(name: str, scores: Scores, folder: Path, root: Path, formats: tuple[str, ...]) -> bytes:
+def _render(name: str, scores: Scores, folder: Path, root: Path, formats: tuple[str, ...], cache: Path | None) -> bytes:
     if name != "html":
         data: bytes = import_module(f"eval.report.{name}").render(scores)
         return data
     from eval.report.html import links, render, strip_bytes
     from eval.report.thumbnails import make
 
-    strips = make(scores.clips, root, strip_bytes(len(scores.clips)))
+    strips = make(scores.clips, root, strip_bytes(len(scores.clips)), cache)
     beside = tuple(NAMES[other] for other in ("json", "parquet") if other in formats)
     return render(scores, strips=strips, links=links(scores.clips, root, folder), beside=beside)

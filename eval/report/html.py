@@ -2,27 +2,20 @@
 
 In: `Scores`, strips of frames, links to the files. Out: UTF-8 HTML of bounded size (about 16 MB at 1,000 clips and
 beyond: more clips get smaller strips and less text). The summary is plain HTML and stands without script; the list of
-clips is made by `page.js` from JSON in the page. Captions, prompts and messages are other people's text: the template
-escapes them, the JSON spells `<`, `>` and `&` as escapes, the script sets text and never HTML, and the page's own
-policy (CSP with the hashes of its one style and one script, trusted types) allows nothing else to run or to load.
+clips is made by `scores.js` from JSON in the page. What makes it inert stands in `eval.report.inert`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import math
-import os
-import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from eval.metric import Figure
 from eval.report.clips import Drawn, clip_entries
+from eval.report.inert import address, fill, inert_json
 from eval.report.summary import (
     Row,
     chosen,
@@ -44,8 +37,6 @@ from v2t.base.files import unescape_name
 _STRIPS_BYTES = 10_000_000  # of a page, before base64
 _MAX_STRIP_BYTES = 9_000
 _NUM_BINS = 24
-_MARKS = "<>&\u2028\u2029"
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def strip_bytes(num_clips: int) -> int:
@@ -60,7 +51,7 @@ def links(clips: Sequence[Scored], root: Path, folder: Path) -> dict[str, str]:
         if clip.path is not None:
             path = root / unescape_name(clip.path)
             if path.is_file():
-                found[clip.id] = quote(os.fsencode(os.path.relpath(path, folder)))
+                found[clip.id] = address(path, folder)
     return found
 
 
@@ -79,7 +70,6 @@ def render(
         links: addresses of the clips' files relative to the page, by id.
         beside: names of further files in the page's folder to point at.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     found = rows(scores)
@@ -90,15 +80,9 @@ def render(
         "chosen": [row.name for row in found if row.values].index(by.name) if by else -1,
         "clips": clip_entries(scores, found, drawn),
     }
-    style, script = _text("page.css"), _text("page.js")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
-    )
-    environment.filters |= {"percent": percent, "counted": counted}
-    page = environment.from_string(_text("page.html")).render(
-        policy=_policy(style, script),
-        style=Markup(style),
-        script=Markup(script),
+    return fill(
+        "scores",
+        {"percent": percent, "counted": counted},
         data=Markup(inert_json(data)),
         title=title(scores),
         verdict=verdict(scores),
@@ -110,34 +94,6 @@ def render(
         idle=[one for one in scores.skipped if one.found_nothing],
         beside=beside,
     )
-    return page.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \udcNN, which JSON reads as itself
-
-
-def inert_json(tree: Any) -> str:
-    """JSON that no HTML parser can leave: `<`, `>`, `&` and Unicode's line separators as escapes; no NaN."""
-    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for mark in _MARKS:
-        text = text.replace(mark, f"\\u{ord(mark):04x}")
-    return text
-
-
-def _policy(style: str, script: str) -> str:
-    def source(text: str) -> str:
-        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
-
-    return (
-        f"default-src 'none'; script-src {source(script)}; style-src {source(style)}; img-src data:; "
-        "media-src 'self' file:; base-uri 'none'; form-action 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    )
-
-
-def _text(name: str) -> str:
-    return files("eval.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _clean(value: Any) -> Any:
-    return _CONTROL.sub("\ufffd", value) if type(value) is str else value
 
 
 def _column(row: Row) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """A page of sections: what the gate, the audit and the round trip found, as one HTML file that needs nothing else.
 
-In: a title, a verdict, sections of text, tables and clips. Out: bytes of a page. Every text is
-inert, whatever it holds.
+In: a title, a verdict, sections of text, tables and clips. Out: bytes of a page. Every text is inert, whatever it holds
+(`eval.report.inert`); clips are linked relatively, so the page works from disk, and shown as frames inside of the page
+where a browser cannot play them. The page is plain HTML; its script only sorts tables and plays clips together.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +17,53 @@ Tone = Literal["good", "bad", "unsure", "plain"]
 
 @dataclass(frozen=True, kw_only=True)
 class Banner:
-    """The verdict, told first: a word or two, and the sentence that says why."""
+    """The verdict, told first: a word or two, and the sentence that says why; `facts` are names and values below."""
 
     word: str
     sentence: str
     tone: Tone = "plain"
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A cell that draws a value and its interval on an axis.
+
+    Attributes:
+        value, low, high: the interval holds the value.
+        text: what stands below; the numbers when empty.
+        zero: where a line stands to compare with, for example no change.
+        bad_below, bad_above: what lies beyond is shaded as not accepted.
+        least, most: ends of the axis; a little beyond all that is drawn when None.
+        mirrored: greater values to the left, for axes on which worse shall lie left.
+    """
+
+    value: float
+    low: float
+    high: float
+    text: str = ""
+    zero: float | None = None
+    bad_below: float | None = None
+    bad_above: float | None = None
+    least: float | None = None
+    most: float | None = None
+    mirrored: bool = False
+
+
+Cell = str | float | int | None | tuple[str | float, Tone] | Interval
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells; a number is right-aligned and shown to 3 places, a tuple (text, tone) is coloured by its tone."""
+    """Rows of cells; a number is right-aligned and shown to 3 places, a tuple (text, tone) is coloured by its tone.
+
+    `notes` are lines of text below each row, as many as rows, or none. A table of eight rows or more can be sorted.
+    """
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | float | int | None | tuple[str, Tone], ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
+    notes: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +80,53 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading with paragraphs, tables and clips."""
+    """A heading with paragraphs, facts (names and values), tables, commands to copy and clips.
+
+    `folded`: only the heading is shown until one opens it.
+    """
 
     title: str
     text: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     cards: tuple[Card, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    commands: tuple[str, ...] = ()
+    folded: bool = False
 
 
 def render(title: str, banner: Banner | None, sections: Sequence[Section], folder: Path) -> bytes:
-    """The page, to be written into `folder`."""
-    parts = [f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><h1>{html.escape(title)}</h1>"]
+    """The page, to be written into `folder`.
+
+    Thumbnails are kept in the folder's state folder (`.cineloop`) where there is one. Texts are cut to a length that
+    people read; a file that is gone or cannot be decoded costs its picture, not the page.
+
+    Raises:
+        ValueError: a table's rows are not as long as its columns, or its notes not as many as its rows.
+    """
+    from eval.report.cards import shown_cards
+    from eval.report.cells import inert, shown_table
+    from eval.report.inert import fill
+
+    cards = shown_cards([section.cards for section in sections], folder)
+    shown = [
+        {
+            "id": f"part-{number}",
+            "title": inert(section.title),
+            "text": [inert(line) for line in section.text],
+            "facts": [(inert(name), inert(value)) for name, value in section.facts],
+            "tables": [shown_table(table, section.title) for table in section.tables],
+            "commands": [inert(line) for line in section.commands],
+            "cards": made,
+            "folded": section.folded,
+        }
+        for number, (section, made) in enumerate(zip(sections, cards, strict=True), start=1)
+    ]
+    told = None
     if banner is not None:
-        parts.append(f"<p><b>{html.escape(banner.word)}</b> {html.escape(banner.sentence)}</p>")
-    for section in sections:
-        parts.append(f"<h2>{html.escape(section.title)}</h2>")
-        parts += [f"<p>{html.escape(line)}</p>" for line in section.text]
-        for table in section.tables:
-            rows = [table.columns, *table.rows]
-            cells = ["".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in rows]
-            parts.append(f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>")
-    return "".join(parts).encode("utf-8", "replace")
+        told = {
+            "word": inert(banner.word),
+            "sentence": inert(banner.sentence),
+            "tone": banner.tone,
+            "facts": [(inert(name), inert(value)) for name, value in banner.facts],
+        }
+    return fill("page", title=inert(title), banner=told, sections=shown)

@@ -1,7 +1,8 @@
-"""Strips: up to four frames of a clip side by side, as one small WebP, so that a page shows a clip without playing it.
+"""Strips: some frames of a clip side by side, as one small WebP, so that a page shows a clip without playing it.
 
 In: video files. Out: `Strip`s, or the error that says why there is none. Files are read by the killable decoder; the
-frames are shrunk in its child, so that a clip costs a few hundred kilobytes here whatever its size.
+frames are shrunk in its child, so that a clip costs a few hundred kilobytes here whatever its size. Strips are kept by
+the content of the clip in the folder that keeps evidence, so that a second page decodes nothing.
 Letters: T frames, H W size of one frame in the strip.
 """
 
@@ -17,52 +18,133 @@ from typing import TYPE_CHECKING
 
 from eval.scores import Scored
 from v2t.base.errors import ItemError
-from v2t.base.files import unescape_name
+from v2t.base.files import content_key, text_key, unescape_name
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from v2t.video.sample import SampleSpec
     from v2t.video.worker import DecoderPool
 
 NUM_FRAMES = 4
 BOX = (96, 128)  # greatest H and W of one frame
 _QUALITIES = (72, 55, 38, 22)
-_GAP = 2  # pixels between frames
+GAP = 2  # pixels between frames
 _MAX_WORKERS = 4
+_VERSION = 1  # of what is kept: another number when strips are made in another way
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A WebP picture, its width and height in pixels."""
+    """A WebP picture, its width and height in pixels, and the frames in it, with `GAP` pixels between two."""
 
     data: bytes
     width: int
     height: int
+    num_frames: int = 1
 
 
 Strips = dict[str, "Strip | ItemError"]
 
 
-def make(clips: Sequence[Scored], root: Path, max_bytes: int) -> Strips:
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """A strip to make: of which file and frames, and the key it is kept under ("" keeps none)."""
+
+    id: str
+    path: Path
+    spec: SampleSpec
+    max_bytes: int
+    root: Path
+    key: str = ""
+
+
+def make(clips: Sequence[Scored], root: Path, max_bytes: int, cache: Path | None = None) -> Strips:
     """Strips by the clips' ids; clips that have no file, or failed, are left out.
 
     Args:
         clips: what was scored; `path` is relative to `root`, spelled as in a manifest.
         root: folder of the clips.
         max_bytes: greatest size of one strip.
+        cache: folder where strips are kept; None keeps none.
 
     Raises:
         MissingDependencyError: no video decoder is installed.
     """
+    from v2t.video.sample import SampleSpec
+
+    wanted = []
+    for clip in clips:
+        if clip.path is None or clip.status != "ok":
+            continue
+        spec = SampleSpec(num_frames=NUM_FRAMES, start_s=clip.start_s, end_s=clip.end_s)
+        path = root / unescape_name(clip.path)
+        there = clip.content is not None and path.is_file()  # what is gone is said to be gone
+        key = _key(clip.content or "", spec, max_bytes) if there else ""
+        wanted.append(_Wanted(id=clip.id, path=path, spec=spec, max_bytes=max_bytes, root=root, key=key))
+    return _made(wanted, cache)
+
+
+def of_files(paths: Sequence[Path], max_bytes: int, num_frames: int, cache: Path | None = None) -> dict[Path, Strip]:
+    """Strips of whole files by their paths; files that cannot be shown are left out. Otherwise as `make`."""
+    from v2t.video.sample import SampleSpec
+
+    spec = SampleSpec(num_frames=num_frames)
+    wanted = []
+    for path in dict.fromkeys(paths):
+        try:
+            key = _key(content_key(path), spec, max_bytes) if cache is not None else ""
+        except OSError:
+            continue
+        wanted.append(_Wanted(id=str(path), path=path, spec=spec, max_bytes=max_bytes, root=path.parent, key=key))
+    made = _made(wanted, cache)
+    found = ((one.path, made[one.id]) for one in wanted)
+    return {path: strip for path, strip in found if isinstance(strip, Strip)}
+
+
+def _key(content: str, spec: SampleSpec, max_bytes: int) -> str:
+    told = (_VERSION, content, spec.num_frames, spec.start_s, spec.end_s, BOX, max_bytes)
+    return f"strip:{text_key(repr(told).encode('utf-8', 'backslashreplace'))}"
+
+
+def _made(wanted: Sequence[_Wanted], cache: Path | None) -> Strips:
+    """The strips, kept ones first; only what is missing is decoded."""
+    from eval.cache import EvidenceCache
     from v2t.video.worker import DecoderPool
 
-    wanted = [clip for clip in clips if clip.path is not None and clip.status == "ok"]
-    if not wanted:
-        return {}
-    workers = min(_MAX_WORKERS, len(wanted), _cores())
-    with DecoderPool(workers) as pool, ThreadPoolExecutor(workers) as threads:
-        made = threads.map(lambda clip: _strip_of(clip, root, max_bytes, pool), wanted)
-        return {clip.id: strip for clip, strip in zip(wanted, made, strict=True)}
+    with EvidenceCache(cache) as kept:
+        held = kept.find(one.key for one in wanted if one.key)
+        known = {key: strip for key, data in held.items() if (strip := _kept(data)) is not None}
+        found: Strips = {one.id: known[one.key] for one in wanted if one.key in known}
+        missing = [one for one in wanted if one.id not in found]
+        if missing:
+            workers = min(_MAX_WORKERS, len(missing), _cores())
+            with DecoderPool(workers) as pool, ThreadPoolExecutor(workers) as threads:
+                for one, made in zip(missing, threads.map(lambda one: _strip_of(one, pool), missing), strict=True):
+                    found[one.id] = made
+                    if one.key and isinstance(made, Strip):
+                        kept.keep({one.key: _keepable(made)})
+    return {one.id: found[one.id] for one in wanted}
+
+
+def _keepable(strip: Strip) -> bytes:
+    import numpy as np
+
+    from eval.cache import encode as encoded
+
+    about = {"width": strip.width, "height": strip.height, "num_frames": strip.num_frames}
+    return encoded({**about, "webp": np.frombuffer(strip.data, np.uint8)})
+
+
+def _kept(data: bytes) -> Strip | None:
+    """The strip that was kept; None where it is damaged."""
+    from eval.cache import decode
+
+    try:
+        held = decode(data)
+        return Strip(held["webp"].tobytes(), held["width"], held["height"], held["num_frames"])
+    except (KeyError, ValueError):
+        return None
 
 
 def encode(pixels: np.ndarray, max_bytes: int) -> Strip:
@@ -74,7 +156,7 @@ def encode(pixels: np.ndarray, max_bytes: int) -> Strip:
     import numpy as np
     from PIL import Image
 
-    gap = np.full((pixels.shape[1], _GAP, 3), 127, np.uint8)
+    gap = np.full((pixels.shape[1], GAP, 3), 127, np.uint8)
     parts = [part for frame in pixels for part in (gap, frame)][1:]
     whole = Image.fromarray(np.concatenate(parts, axis=1))  # (H, T * (W + gap) - gap, 3)
     for scale in (1, 2, 4):
@@ -83,7 +165,7 @@ def encode(pixels: np.ndarray, max_bytes: int) -> Strip:
             sink = io.BytesIO()
             picture.save(sink, "WEBP", quality=quality, method=2)
             if sink.tell() <= max_bytes:
-                return Strip(sink.getvalue(), *whole.size)
+                return Strip(sink.getvalue(), *whole.size, len(pixels))
     raise ItemError(
         f"no preview fits into {max_bytes} bytes", code="TOO_LARGE", hint="the page shows fewer clips better"
     )
@@ -96,17 +178,13 @@ def fitted(width: int, height: int, sample_aspect: float = 1.0) -> tuple[int, in
     return max(1, round(height * scale)), max(1, round(shown * scale))
 
 
-def _strip_of(clip: Scored, root: Path, max_bytes: int, pool: DecoderPool) -> Strip | ItemError:
-    from v2t.video.worker import SampleSpec
-
-    path = root / unescape_name(clip.path or "")
+def _strip_of(wanted: _Wanted, pool: DecoderPool) -> Strip | ItemError:
     try:
-        info = pool.probe(path)
-        spec = SampleSpec(num_frames=NUM_FRAMES, start_s=clip.start_s, end_s=clip.end_s)
-        frames = pool.decode(path, spec, size=fitted(info.width, info.height, info.sample_aspect))
-        return encode(frames.pixels, max_bytes)
+        info = pool.probe(wanted.path)
+        size = fitted(info.width, info.height, info.sample_aspect)
+        return encode(pool.decode(wanted.path, wanted.spec, size=size).pixels, wanted.max_bytes)
     except ItemError as error:  # named as in the scores: a page that is passed on tells nothing of this machine
-        message = error.message.replace(f"{os.path.abspath(root)}{os.sep}", "")
+        message = error.message.replace(f"{os.path.abspath(wanted.root)}{os.sep}", "")
         return ItemError(message, code=error.code, hint=error.hint)
 
 

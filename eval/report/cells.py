@@ -1,0 +1,151 @@
+"""Tables as the page's template shows them: texts made inert, numbers as text, what a column is sorted by, drawings.
+
+In: a `Table`. Out: plain values for `page.html`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from numbers import Integral
+from typing import Any
+
+from eval.report.page import Cell, Interval, Table
+from eval.report.summary import decimals, number
+from v2t.base.log import printable
+
+SORTED_FROM = 8  # rows
+_STACKED_TO = 9  # columns that become lines on a phone; a wider table is scrolled sideways
+_PLACES = 3
+_MAX_TEXT = 2_000
+_LEADING = re.compile(r"\s*[<>≤≥≈]?\s*([-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?)(?=$|[\s%[(±])(?!.*[a-z]{3})", re.IGNORECASE)
+_ROOM = 0.12  # of what is drawn, left free at each end of an axis
+
+
+def inert(text: str, limit: int = _MAX_TEXT) -> str:
+    """Other people's text on one line: control and direction characters spelled out, cut to `limit` characters."""
+    return printable(" ".join(str(text).split()), limit)
+
+
+def shown_table(table: Table, title: str) -> dict[str, Any]:
+    """What the template shows of a table; `title` names it where it has no caption.
+
+    Raises:
+        ValueError: a row is not as long as the columns, or the notes are not as many as the rows.
+    """
+    for row in table.rows:
+        if len(row) != len(table.columns):
+            raise ValueError(f"{title}: a row of {len(row)} cells in a table of {len(table.columns)} columns")
+    if table.notes and len(table.notes) != len(table.rows):
+        raise ValueError(f"{title}: {len(table.notes)} notes for {len(table.rows)} rows")
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
+    numeric = [_is_numeric(column) for column in columns]
+    notes = table.notes or ((),) * len(table.rows)
+    return {
+        "caption": inert(table.caption),
+        "name": inert(table.caption or title),
+        "columns": [
+            {"name": inert(name), "numeric": is_one} for name, is_one in zip(table.columns, numeric, strict=True)
+        ],
+        "rows": [
+            {
+                "cells": [_cell(cell, is_one) for cell, is_one in zip(row, numeric, strict=True)],
+                "notes": [inert(line) for line in lines],
+            }
+            for row, lines in zip(table.rows, notes, strict=True)
+        ],
+        "sorts": len(table.rows) >= SORTED_FROM,
+        "wide": len(table.columns) > _STACKED_TO,
+    }
+
+
+def _cell(cell: Cell, numeric: bool) -> dict[str, Any]:
+    tone = "plain"
+    if isinstance(cell, tuple):
+        cell, tone = cell
+    found = {"tone": tone, "text": "", "drawn": None, "numeric": numeric, "key": ""}
+    if isinstance(cell, Interval):
+        return {**found, "drawn": _drawn(cell), "text": _interval_text(cell), "key": _key(cell.value)}
+    value = _value(cell)
+    return {**found, "text": _text(cell), "key": "" if value is None else _key(value)}
+
+
+def _text(cell: str | float | int | None) -> str:
+    if cell is None or isinstance(cell, str):
+        return inert(cell or "") or "–"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, Integral):
+        return f"{int(cell):,}"
+    return number(float(cell), _PLACES) if math.isfinite(cell) else "–"
+
+
+def _value(cell: Cell) -> float | None:
+    """What a cell is sorted by as a number: itself, or the number it begins with; None: it has none."""
+    if isinstance(cell, tuple):
+        cell = cell[0]
+    if isinstance(cell, Interval):
+        return cell.value
+    if cell is None or isinstance(cell, str):
+        begun = _LEADING.match(cell or "")
+        return float(begun.group(1).replace(",", "")) if begun else None
+    return float(cell) if math.isfinite(cell) else None
+
+
+def _is_numeric(column: tuple[Cell, ...]) -> bool:
+    """Whether every cell that says something is a number or begins with one, and at least one does."""
+    said = [cell for cell in column if _text_of(cell) not in ("", "–")]
+    return bool(said) and all(_value(cell) is not None for cell in said)
+
+
+def _text_of(cell: Cell) -> str:
+    inner = cell[0] if isinstance(cell, tuple) else cell
+    return "drawn" if isinstance(inner, Interval) else _text(inner)
+
+
+def _key(value: float) -> str:
+    return f"{value:.9g}"
+
+
+def _interval_text(cell: Interval) -> str:
+    if cell.text:
+        return inert(cell.text)
+    places = decimals(cell.high - cell.low or abs(cell.value))
+    return f"{number(cell.value, places)} [{number(cell.low, places)}, {number(cell.high, places)}]"
+
+
+def _drawn(cell: Interval) -> dict[str, Any] | None:
+    """Places in percent of the axis; None where the numbers cannot be drawn."""
+    numbers = [cell.value, cell.low, cell.high, cell.zero, cell.bad_below, cell.bad_above, cell.least, cell.most]
+    known = [one for one in numbers if one is not None]
+    if not all(math.isfinite(one) for one in known):
+        return None
+    room = _ROOM * (max(known) - min(known)) or _ROOM * (abs(cell.value) or 1.0)
+    start = cell.least if cell.least is not None else min(known) - room
+    end = cell.most if cell.most is not None else max(known) + room
+    if not end > start:
+        return None
+
+    def place(value: float) -> float:
+        share = min(max((value - start) / (end - start), 0.0), 1.0)
+        return round(200 * (1 - share if cell.mirrored else share), 2)
+
+    def zone(one_end: float, other: float) -> tuple[float, float]:
+        left, right = sorted((place(one_end), place(other)))
+        return left, round(right - left, 2)
+
+    left, width = zone(cell.low, cell.high)
+    zones = [zone(start, cell.bad_below)] if cell.bad_below is not None else []
+    zones += [zone(cell.bad_above, end)] if cell.bad_above is not None else []
+    floor, ceiling = (end if end is not None else other for end, other in
+                      ((cell.bad_below, -math.inf), (cell.bad_above, math.inf)))  # fmt: skip
+    beyond = [end <= floor or end >= ceiling for end in (cell.low, cell.high)]
+    tone = "bad" if all(beyond) else "unsure" if any(beyond) else "good"
+    return {
+        "zones": zones,
+        "left": left,
+        "width": max(width, 1.5),
+        "point": place(cell.value),
+        "zero": None if cell.zero is None else place(cell.zero),
+        "tone": tone if zones else "plain",
+    }
