@@ -82,7 +82,8 @@ class Card:
 class Section:
     """A heading with paragraphs, facts (names and values), tables, commands to copy and clips.
 
-    `folded`: only the heading is shown until one opens it.
+    `links` are texts and the files they lead to, from the page's folder. `folded`: only the heading is shown until one
+    opens it.
     """
 
     title: str
@@ -91,6 +92,7 @@ class Section:
     cards: tuple[Card, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     commands: tuple[str, ...] = ()
+    links: tuple[tuple[str, Path], ...] = ()
     folded: bool = False
 
 
@@ -105,7 +107,7 @@ def render(title: str, banner: Banner | None, sections: Sequence[Section], folde
     """
     from eval.report.cards import shown_cards
     from eval.report.cells import inert, shown_table
-    from eval.report.inert import fill
+    from eval.report.inert import address, fill
 
     cards = shown_cards([section.cards for section in sections], folder)
     shown = [
@@ -116,6 +118,7 @@ def render(title: str, banner: Banner | None, sections: Sequence[Section], folde
             "facts": [(inert(name), inert(value)) for name, value in section.facts],
             "tables": [shown_table(table, section.title) for table in section.tables],
             "commands": [inert(line) for line in section.commands],
+            "links": [(inert(text), address(path, folder)) for text, path in section.links],
             "cards": made,
             "folded": section.folded,
         }
