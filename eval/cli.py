@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from v2t.base import command
 
-VERBS = ("score", "gate", "compare", "list")
+VERBS = ("score", "roundtrip", "gate", "audit", "compare", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -76,13 +76,12 @@ def compare(stated: Stated, facts: Mapping[str, Any], style: str = "short") -> C
         found.add("place", shot.place, told.place if told else None, must="place" in must)
         found.add("camera", shot.camera, told.camera if told else None, must="camera" in must)
     found.add("style", true.style, stated.style, must="style" in must)
-    actors = _match_actors(true, stated)
+    actors, events = match(true, stated)
     for index, actor in enumerate(true.actors):
         _compare_actor(found, actor, stated.actors[actors[index]] if index in actors else None, must)
-    events = _match_events(true, stated, actors)
     for index, event in enumerate(true.events):
-        match = stated.events[events[index]] if index in events else None
-        _compare_event(found, event, match, actors, must)
+        partner = stated.events[events[index]] if index in events else None
+        _compare_event(found, event, partner, actors, must)
     _compare_order(found, true, stated, events, must="order" in must)
     _compare_relations(found, true, stated, actors, must="relation" in must)
     extra_shots = max(0, len(stated.shots) - len(true.shots))
@@ -154,6 +153,12 @@ def _compare_relations(
 
 
 # --- who is who
+def match(true: Stated, stated: Stated) -> tuple[dict[int, int], dict[int, int]]:
+    """Who is who and what is what: true actor -> stated actor, true event -> stated event, each at most once."""
+    actors = _match_actors(true, stated)
+    return actors, _match_events(true, stated, actors)
+
+
 def _match_actors(true: Stated, stated: Stated) -> dict[int, int]:
     """True actor -> stated actor. Every stated actor finds a partner while partners last."""
     done_true, done_stated = _deeds(true), _deeds(stated)

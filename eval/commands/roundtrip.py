@@ -1,0 +1,78 @@
+"""The verb `v2t-eval roundtrip`: prompts in; clips, captions, and how much of the prompts came back out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+SUMMARY = "Prompts to clips to captions and back: what a generator shows, between chance and a perfect clip."
+EXAMPLES = (
+    "  v2t-eval roundtrip --world 24 -o trip/\n"
+    "  v2t-eval roundtrip prompts.txt -o trip/ --steps 16 --num-videos 4\n"
+    "  v2t-eval roundtrip --clips made/ -o trip/\n"
+    "  v2t-eval roundtrip prompts.jsonl --clips clips/ -o trip/ --captioner Qwen/Qwen3-VL-4B-Instruct \\\n"
+    "      --judge v2t:Qwen/Qwen3-VL-4B-Instruct --reader openai:http://localhost:8000/v1 --reference-clips real/"
+)
+_FLAGS = (
+    "world split seed clips generator model steps num_videos captioner style reference_clips judge reader sentence "
+    "corpus limit device overwrite retry_failed"
+).split()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    add("prompts", nargs="*", metavar="PROMPTS", help="files of prompts (.txt, one a line; .jsonl), or prompts")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for every stage and the report")
+    world = parser.add_argument_group("prompts of the cartoon world, instead of PROMPTS")
+    world.add_argument("--world", type=int, metavar="N", help="so many, of one figure each")
+    world.add_argument("--split", default="seen", help="seen (default), unseen, train")
+    world.add_argument("--seed", type=int, default=0, help="of prompts and of each prompt's first clip (0)")
+    make = parser.add_argument_group("the clips")
+    make.add_argument("--generator", default="dit", help="dit (default: the bundled model), world, diffusers")
+    make.add_argument("--model", help="a folder, or for diffusers a hub id")
+    make.add_argument("--steps", type=int, metavar="N", help="steps of the sampler")
+    make.add_argument("--num-videos", type=int, default=1, metavar="N", help="clips of each prompt (1)")
+    make.add_argument("--clips", type=Path, metavar="DIR", help="clips that are there: run folder, manifest, folder")
+    best = parser.add_argument_group("the ceiling (default: the cartoon world's exact clips, where it can draw them)")
+    best.add_argument("--reference-clips", type=Path, metavar="DIR", help="clips that truly show the prompts, by id")
+    best.add_argument("--no-ceiling", dest="ceiling", action="store_false", help="none")
+    who = parser.add_argument_group("who looks and reads")
+    who.add_argument("--captioner", default="starter", metavar="MODEL", help="any model of `v2t caption --model`")
+    who.add_argument("--style", default="detailed", help="caption style (detailed)")
+    who.add_argument("--judge", default="auto", help="answers from the clip: v2t (the starter), v2t:MODEL, none")
+    who.add_argument("--reader", metavar="MODEL", help="language model that answers from captions in plain English")
+    who.add_argument("--sentence", default="auto", metavar="MODEL", help="sentence encoder: folder, hub id, none")
+    who.add_argument("--corpus", type=Path, metavar="FILE", help="captions whose document frequencies CIDEr takes")
+    who.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    add("--limit", type=int, metavar="N", help="only the first N prompts or clips")
+    add("--overwrite", action="store_true", help="make again what was made with other settings")
+    add("--retry-failed", action="store_true", help="try again to caption what failed")
+    add("--dry-run", action="store_true", help="say what would be made; make nothing")
+    add("--json", action="store_true", help="the figures as one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from eval.roundtrip import run as roundtrip
+    from eval.roundtrip.report import table
+    from eval.roundtrip.settings import RoundtripConfig
+    from v2t.base import log
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    flags = {name: getattr(args, name) for name in _FLAGS}
+    config = RoundtripConfig(prompts=tuple(args.prompts), ceiling=args.ceiling, **flags)
+    if args.dry_run:
+        rows = roundtrip.plan(config, args.output)
+        for row in rows if not args.json else ():
+            print(f"{row['action']}\t{log.printable(row['id'])}\t{log.printable(row['prompt'])}")
+        if args.json:
+            print(json.dumps(rows, ensure_ascii=False))
+        return 0
+    found = roundtrip.run(config, args.output, show_progress=not args.quiet)
+    if args.json:
+        print(json.dumps(found.as_dict(clips=False), ensure_ascii=False, allow_nan=False))
+    else:
+        print(table(found))
+    return found.exit_code

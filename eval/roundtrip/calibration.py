@@ -1,0 +1,215 @@
+"""Where a score stands between chance and the best that can be had.
+
+In: scores of one family: of each caption with its own prompt, and with other prompts, for the generator and for the
+ceiling. Out: `Calibrated`: chance-corrected scores (s - floor) / (ceiling - floor), the same of captions of other
+prompts (it must hold 0), and AUROC of matched against mismatched pairs, each with a 95 % interval. Prompts are what is
+drawn: all clips of one, and all pairs it stands in on either side (a pair of two prompts as often as the product of how
+often each was drawn), the same draw for floor, generator and ceiling. Fewer than 30 prompts get a jackknife with
+Student's t instead. Letters: R resamples, G prompts, n scores.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from eval.stats import FEW, NUM_RESAMPLES, Interval, jackknife_interval, wilson
+
+_AT_ONCE = 1 << 23  # numbers of a batch of resamples
+_SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(-math.inf, math.inf)
+_LEAST_ROOM = 1e-6  # between floor and top, below which nothing can be told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One score: the prompt's number, the number of the prompt whose caption it is, and which half of the mismatched
+    pairs it is of: 0 makes the floor, 1 tests it; matched pairs have none."""
+
+    prompt: int
+    other: int
+    value: float
+    half: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A figure with its 95 % interval and the number of prompts behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """One family of scores.
+
+    Attributes:
+        floor: mean of the generator's captions with other prompts. generator, ceiling: mean with their own.
+        corrected: (generator - floor) / (ceiling - floor); where there is no ceiling, of (1 - floor).
+        deranged: the same of captions of other prompts that made no part of the floor; its interval must hold 0.
+        ceiling_corrected: (ceiling - its own floor) / (1 - its own floor).
+        auroc, ceiling_auroc: chance that a caption with its own prompt scores above one with another.
+        prompts: how many prompts are compared; those that lack a score on either side are left out.
+    """
+
+    floor: Told | None = None
+    generator: Told | None = None
+    ceiling: Told | None = None
+    corrected: Told | None = None
+    deranged: Told | None = None
+    ceiling_corrected: Told | None = None
+    auroc: Told | None = None
+    ceiling_auroc: Told | None = None
+    prompts: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+
+def others(num: int, most: int, same: Callable[[int, int], bool], seed: int = 0) -> list[list[int]]:
+    """For each of `num` prompts up to `most` others whose captions it is held against, none its own and none that means
+    the `same`. All prompts and all captions come equally often: each round is a derangement."""
+    order = list(range(num))
+    random.Random(f"derangements|{seed}").shuffle(order)
+    place = {prompt: at for at, prompt in enumerate(order)}
+    found: list[list[int]] = [[] for _ in range(num)]
+    for shift in range(1, num):
+        if all(len(each) >= most for each in found):
+            break
+        for prompt in range(num):
+            other = order[(place[prompt] + shift) % num]
+            if len(found[prompt]) < most and not same(prompt, other):
+                found[prompt].append(other)
+    return found
+
+
+def calibrate(
+    matched: Sequence[Pair],
+    mismatched: Sequence[Pair],
+    ceiling_matched: Sequence[Pair] = (),
+    ceiling_mismatched: Sequence[Pair] = (),
+    *,
+    seed: int = 0,
+) -> Calibrated:
+    """The figures of one family; scores lie within 0 (or below) and 1, the best there can be.
+
+    Args:
+        matched, mismatched: of the generator's captions.
+        ceiling_matched, ceiling_mismatched: of the ceiling's; none where there is none.
+    """
+    known = {pair.prompt for pair in matched}
+    prompts = sorted(known & {pair.prompt for pair in ceiling_matched} if ceiling_matched else known)
+    if not prompts:
+        return Calibrated(notes=("no prompt has a score on both sides",) if ceiling_matched else ())
+    number = {prompt: at for at, prompt in enumerate(prompts)}
+    own = _Scores(matched, number)
+    halves = [_Scores([pair for pair in mismatched if pair.half == half], number) for half in (0, 1)]
+    wrong = _Scores(mismatched, number)
+    top = _Scores(ceiling_matched, number)
+    top_floor = _Scores([pair for pair in ceiling_mismatched if pair.half == 0], number)
+    top_wrong = _Scores(ceiling_mismatched, number)
+
+    def told(statistic: Callable[[np.ndarray], np.ndarray], *needs: _Scores, ends: Interval = _SCORES) -> Told | None:
+        if any(not len(scores) for scores in needs):
+            return None
+        return _told(statistic, len(prompts), sum(map(len, needs)), seed, ends)
+
+    def top_mean(weights: np.ndarray) -> np.ndarray:
+        return top.mean(weights) if len(top) else np.ones(len(weights))
+
+    def between(scores: _Scores) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda w: _ratio(scores.mean(w) - halves[0].mean(w), top_mean(w) - halves[0].mean(w))
+
+    return Calibrated(
+        floor=told(halves[0].mean, halves[0]),
+        generator=told(own.mean, own),
+        ceiling=told(top.mean, top),
+        corrected=told(between(own), own, halves[0], ends=_ANY),
+        deranged=told(between(halves[1]), halves[1], halves[0], ends=_ANY),
+        ceiling_corrected=told(
+            lambda w: _ratio(top.mean(w) - top_floor.mean(w), 1 - top_floor.mean(w)), top, top_floor
+        ),
+        auroc=told(lambda w: _auroc(own, wrong, w), own, wrong, ends=_SHARES),
+        ceiling_auroc=told(lambda w: _auroc(top, top_wrong, w), top, top_wrong, ends=_SHARES),
+        prompts=len(prompts),
+    )
+
+
+class _Scores:
+    """Scores with the prompts they hang on, as arrays (n,)."""
+
+    def __init__(self, pairs: Sequence[Pair], number: dict[int, int]) -> None:
+        kept = [pair for pair in pairs if pair.prompt in number and pair.other in number]
+        self.values = np.array([pair.value for pair in kept], dtype=np.float64)
+        self.first = np.array([number[pair.prompt] for pair in kept], dtype=np.int64)
+        self.second = np.array([number[pair.other] for pair in kept], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def weights(self, drawn: np.ndarray) -> np.ndarray:
+        """(R, n): how often each score counts when prompts were drawn (R, G) times."""
+        first = drawn[:, self.first]
+        return np.where(self.first == self.second, first, first * drawn[:, self.second])
+
+    def mean(self, drawn: np.ndarray) -> np.ndarray:
+        """(R,)"""
+        weights = self.weights(drawn)
+        return _ratio(weights @ self.values, weights.sum(1))
+
+
+def _auroc(own: _Scores, wrong: _Scores, drawn: np.ndarray) -> np.ndarray:
+    """(R,): weighted share of pairs in which the matched score is above the mismatched one, ties one half."""
+    order = np.argsort(wrong.values, kind="stable")
+    ranked = wrong.values[order]
+    below, upto = np.searchsorted(ranked, own.values, "left"), np.searchsorted(ranked, own.values, "right")  # (n,)
+    weights = wrong.weights(drawn)[:, order]
+    sums = np.concatenate([np.zeros((len(drawn), 1)), weights.cumsum(1)], axis=1)  # (R, n + 1)
+    wins = (sums[:, below] + sums[:, upto]) / 2  # (R, n)
+    times = own.weights(drawn)
+    return _ratio((times * wins).sum(1), times.sum(1) * sums[:, -1])
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """First over second; not a number where there is no room to tell."""
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=np.abs(below) > _LEAST_ROOM)
+
+
+def _told(
+    statistic: Callable[[np.ndarray], np.ndarray], num: int, width: int, seed: int, ends: Interval
+) -> Told | None:
+    """The statistic with its interval, which ends where the statistic can end."""
+    value = float(statistic(np.ones((1, num)))[0])
+    if not math.isfinite(value):
+        return None
+    found = Interval(value, value)
+    if num >= FEW:
+        drawn = _resampled(statistic, num, width, seed)
+        if len(drawn):
+            low, high = np.quantile(drawn, (0.025, 0.975))
+            found = Interval(min(value, float(low)), max(value, float(high)))
+    elif num > 1:
+        left = statistic(np.ones((num, num)) - np.eye(num))
+        left = left[np.isfinite(left)]
+        if len(left) > 1:
+            found = jackknife_interval(value, left.tolist())
+    if found.high - found.low < 1e-9 and 0 <= value <= 1:  # without spread there is no proof that there is none
+        found = wilson(value * num, num)
+    return Told(value=value, low=max(ends.low, found.low), high=min(ends.high, found.high), n=num)
+
+
+def _resampled(statistic: Callable[[np.ndarray], np.ndarray], num: int, width: int, seed: int) -> np.ndarray:
+    """The statistic in each of `NUM_RESAMPLES` draws of prompts, the same draws for every statistic."""
+    draws = np.random.default_rng(seed)
+    step = max(1, _AT_ONCE // max(num, width))
+    found = []
+    for start in range(0, NUM_RESAMPLES, step):
+        rows = min(step, NUM_RESAMPLES - start)
+        times = np.stack([np.bincount(draws.integers(0, num, num), minlength=num) for _ in range(rows)])
+        found.append(statistic(times.astype(np.float64)))
+    drawn = np.concatenate(found)
+    return drawn[np.isfinite(drawn)]

@@ -1,0 +1,61 @@
+"""The captions of a side: the captioner is shown the files under their neutral names, and nothing else.
+
+In: a `Side` and the folder of the round trip (or of its ceiling). Out: the side's trips with captions or errors;
+`shown.jsonl`, the manifest that the captioner was given (name and path alone), and `captions/`, as `v2t caption`
+writes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eval.roundtrip.settings import RoundtripConfig
+from eval.roundtrip.trip import Side
+from v2t.base.manifest import write_manifest
+from v2t.caption.run import run as caption
+from v2t.caption.settings import CaptionConfig
+from v2t.captioners import CaptionerLike
+from v2t.writers.jsonl import read
+
+SHOWN = "shown.jsonl"
+
+
+def add_captions(
+    side: Side,
+    config: RoundtripConfig,
+    out: Path,
+    *,
+    captioner: CaptionerLike | None = None,
+    show_progress: bool = False,
+) -> None:
+    """Caption what has no caption yet and note captions and failures in the trips.
+
+    Raises:
+        KeyboardInterrupt: stopped; what was captioned is kept. CineloopError: see `v2t.caption.run.run`.
+    """
+    there = [trip for trip in side.trips if trip.path is not None]
+    if not there:
+        return
+    rows = []
+    for trip in there:
+        path = trip.path.relative_to(out).as_posix() if trip.path is not None else ""
+        spans = {"start_s": trip.start_s, "end_s": trip.end_s}
+        rows.append({"id": trip.name, "path": path} | {k: v for k, v in spans.items() if v is not None})
+    write_manifest(rows, out / SHOWN)
+    settings = CaptionConfig(
+        model=config.captioner, style=config.style, format=("jsonl",), device=config.device,
+        overwrite=config.overwrite, retry_failed=config.retry_failed,
+    )  # fmt: skip
+    summary = caption(
+        [str(out / SHOWN)], out / "captions", settings, captioner=captioner, show_progress=show_progress
+    )  # fmt: skip
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    records = {row["id"]: row for row in read(out / "captions" / "captions.jsonl")}
+    for trip in there:
+        record = records.get(trip.name, {"status": "failed"})
+        trip.warnings = tuple(record.get("warnings") or ())
+        if record["status"] == "ok":
+            trip.caption = record["caption"]
+        else:
+            trip.error = record.get("error") or {"code": "NO_CAPTION", "message": "there is no caption", "hint": ""}

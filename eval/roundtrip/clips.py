@@ -1,0 +1,250 @@
+"""The clips of both sides: those of the generator, made or brought, and those of the ceiling, drawn or brought.
+
+In: a `RoundtripConfig` and the folder of the round trip. Out: `Side`s. `made/` is a run folder of `t2v generate`, or
+clips that were there already, under neutral names; `ceiling/made/` is what the world draws from the same prompts, or
+reference clips. What is made already is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.inputs import read_inputs
+from eval.roundtrip import leaks
+from eval.roundtrip.settings import RoundtripConfig
+from eval.roundtrip.trip import Side, Trip
+from eval.sample import Sample
+from t2v.generate.prompts import plan
+from t2v.generate.run import run as generate
+from t2v.generate.settings import GenerateConfig
+from v2t.base.errors import ItemError, NothingMatchedError, UsageError
+from v2t.base.files import write_atomic
+from v2t.base.log import logger, printable
+from v2t.base.manifest import dump_line
+from v2t.judge.prompt import of_world
+
+PROMPTS = "prompts.jsonl"
+_OTHER_DRAWING = 1_000_003  # added to seeds, so that the ceiling of the generator `world` is another drawing
+_LARGEST = 256  # pixels of the ceiling's shorter side
+Row = dict[str, Any]
+
+
+def prompt_rows(config: RoundtripConfig) -> list[Row]:
+    """The prompts as rows of id, prompt, seed and, where they are known, facts.
+
+    Raises:
+        UsageError, NothingMatchedError: see `t2v.generate.prompts.plan`.
+    """
+    if config.world is not None:
+        rows = _of_world(config)
+    else:
+        files = [text for text in config.prompts if text == "-" or text.endswith((".jsonl", ".txt")) or _is_file(text)]
+        rows = []
+        for clip in plan(
+            [text for text in config.prompts if text not in files], files, GenerateConfig(seed=config.seed)
+        ):
+            if clip.request.image is not None:
+                raise UsageError(
+                    f"{printable(clip.id)}: a first frame says what the prompt does not: leave `image` out"
+                )
+            row = {"id": clip.id, "prompt": clip.request.prompt, "seed": clip.request.seed}
+            more = {"negative_prompt": clip.request.negative_prompt, "facts": clip.facts}
+            rows.append(row | {key: value for key, value in more.items() if value})
+    return rows[: config.limit]
+
+
+def made(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_progress: bool) -> Side:
+    """The generator's clips of these prompts.
+
+    Raises:
+        KeyboardInterrupt: stopped; what was made is kept. CineloopError: see `t2v.generate.run.run`.
+    """
+    settings = GenerateConfig(
+        generator=config.generator, model=config.model, steps=config.steps, num_videos=config.num_videos,
+        device=config.device, overwrite=config.overwrite,
+    )  # fmt: skip
+    return _generated("generator", rows, settings, out / PROMPTS, out / "made", show_progress)
+
+
+def brought(config: RoundtripConfig, out: Path) -> Side:
+    """Clips that were there already.
+
+    Raises:
+        UsageError, NothingMatchedError: see `eval.inputs.read_inputs`; or no clip has a prompt.
+    """
+    prompts = Path(config.prompts[0]) if config.prompts else None
+    inputs = read_inputs(config.clips, prompts=prompts, limit=config.limit)
+    without = [sample.id for sample in inputs.samples if not sample.prompt]
+    if len(without) == len(inputs.samples):
+        raise NothingMatchedError("no clip has a prompt", hint="give a file of prompts, or a manifest with prompts")
+    side = _linked("generator", [sample for sample in inputs.samples if sample.prompt], out / "made")
+    if without:
+        side.notes.append(f"{len(without)} clips without a prompt were left out, for example {printable(without[0])}")
+    return side
+
+
+def drawn(rows: Sequence[Row], side: Side, config: RoundtripConfig, out: Path, *, show_progress: bool) -> Side | None:
+    """The world's exact clip of each prompt that it can read, one a prompt; None where it can read none.
+
+    Raises:
+        KeyboardInterrupt: stopped; what was made is kept.
+    """
+    wanted: dict[str, Row] = {}
+    for row in rows:
+        if of_world(row["prompt"]) is not None and row["prompt"] not in wanted:
+            wanted[row["prompt"]] = {
+                "id": leaks.neutral_name(row["prompt"]),
+                "prompt": row["prompt"],
+                "seed": int(row.get("seed") or 0) + _OTHER_DRAWING,
+            }
+    if not wanted:
+        return None
+    height, width = _size(side)
+    settings = GenerateConfig(generator="world", height=height, width=width, overwrite=config.overwrite)
+    return _generated(
+        "ceiling", list(wanted.values()), settings, out / "ceiling" / PROMPTS, out / "ceiling" / "made", show_progress
+    )
+
+
+def referenced(side: Side, config: RoundtripConfig, out: Path) -> Side:
+    """Reference clips, joined to the generator's by id, else by prompt.
+
+    Raises:
+        NothingMatchedError: none belongs to a prompt.
+    """
+    by_id = {trip.id: trip.prompt for trip in side.trips}
+    known = set(by_id.values())
+    found: dict[str, Sample] = {}
+    for sample in read_inputs(config.reference_clips).samples:
+        prompt = by_id.get(sample.id) or (sample.prompt if sample.prompt in known else None)
+        if prompt is not None and prompt not in found:
+            sample.prompt = prompt
+            found[prompt] = sample
+    if not found:
+        raise NothingMatchedError(
+            f"no clip of {printable(str(config.reference_clips))} has the id or the prompt of a clip",
+            hint="a manifest with the same ids, or with the same prompts",
+        )
+    return _linked("ceiling", list(found.values()), out / "ceiling" / "made")
+
+
+def _generated(
+    name: str, rows: Sequence[Row], settings: GenerateConfig, prompts: Path, folder: Path, show_progress: bool
+) -> Side:
+    write_atomic(prompts, b"".join(dump_line(row) for row in rows))
+    summary = generate([], [str(prompts)], folder, settings, show_progress=show_progress)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    ids = [clip.id for clip in plan([], [str(prompts)], settings)]
+    samples = {sample.id: sample for sample in rows_of(folder)}
+    side = Side(name=name, trips=[as_trip(samples[id]) for id in ids if id in samples])
+    side.about = _about([dict(samples[id].row) for id in ids if id in samples])
+    return side
+
+
+def rows_of(folder: Path) -> list[Sample]:
+    """All clips of a run folder, those that could not be made included."""
+    try:
+        return read_inputs(folder).samples
+    except NothingMatchedError:  # a manifest without a row: everything failed
+        rows = [json.loads(line) for line in (folder / "failures.jsonl").read_text("utf-8").splitlines()]
+        return [Sample(id=row["id"], prompt=row["prompt"], row=row) for row in rows]
+
+
+def as_trip(sample: Sample) -> Trip:
+    """The trip of a sample; a file that is not there is an error of its own."""
+    error = sample.row.get("error")
+    path = None if sample.clip is None else sample.clip.path
+    if path is not None and not path.is_file():
+        error, path = ItemError(f"no such file: {path.name}", code="NOT_FOUND").record(), None
+    return Trip(
+        id=sample.id,
+        name=sample.id if path is None else path.stem,
+        prompt=sample.prompt or "",
+        path=path,
+        start_s=None if sample.clip is None else sample.clip.start_s,
+        end_s=None if sample.clip is None else sample.clip.end_s,
+        error=error,
+    )
+
+
+def _linked(name: str, samples: Sequence[Sample], folder: Path) -> Side:
+    """Clips from elsewhere under neutral names."""
+    side = Side(name=name, about=_about([dict(sample.row) for sample in samples]))
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
+    telling, tagged = [], 0
+    for sample in samples:
+        trip = as_trip(sample)
+        side.trips.append(trip)
+        source = trip.path
+        if source is None:
+            continue
+        if leaks.tells(source.stem, trip.prompt):
+            telling.append(source.name)
+        target = folder / "clips" / f"{leaks.neutral_name(sample.id)}{source.suffix.lower()}"
+        try:
+            tagged += leaks.bring(source, target)
+            trip.path, trip.name = target, target.stem
+        except (OSError, ValueError, IndexError) as error:
+            trip.path, trip.error = None, {"code": "UNREADABLE", "message": f"{source.name}: {error}", "hint": ""}
+    side.notes.append(
+        f"{len(telling)} of {len(samples)} file names share two words or more with their prompt"
+        + (f", for example {printable(telling[0], 80)}" if telling else "")
+        + "; all clips are looked at under neutral names."
+    )
+    if tagged:
+        side.notes.append(f"{tagged} files carried text in their container's tags: it was taken out.")
+    if telling or tagged:
+        logger.warning("%s", " ".join(side.notes))
+    return side
+
+
+def _about(rows: Sequence[Row]) -> dict[str, str]:
+    """Who made the clips, where all rows say the same."""
+    found: dict[str, str] = {}
+    for key in ("generator", "model", "weights_sha256"):
+        told = Counter(str(row[key]) for row in rows if row.get(key))
+        if told:
+            found[key] = next(iter(told)) if len(told) == 1 else f"{len(told)} different"
+    steps = {row["settings"].get("steps") for row in rows if isinstance(row.get("settings"), dict)} - {None}
+    return found | ({"steps": ", ".join(map(str, sorted(steps)))} if steps else {})
+
+
+def _size(side: Side) -> tuple[int | None, int | None]:
+    """(height, width) of the generator's clips, the shorter side at most `_LARGEST`; (None, None) if unknown."""
+    from v2t.video.worker import DecoderPool
+
+    with DecoderPool(1) as pool:
+        for trip in side.trips:
+            if trip.path is not None:
+                try:
+                    info = pool.probe(trip.path)
+                except ItemError:
+                    continue
+                scale = min(1.0, _LARGEST / min(info.height, info.width))
+                return max(16, round(info.height * scale)), max(16, round(info.width * scale))
+    return None, None
+
+
+def _of_world(config: RoundtripConfig) -> list[Row]:
+    from v2t.world.solo import prompt, sample_solo
+
+    rows = []
+    for index in range(config.world or 0):
+        facts = sample_solo(config.split, config.seed, index).facts()
+        text = prompt(facts, random.Random(f"roundtrip|{config.split}|{config.seed}|{index}"))
+        id = f"{config.split}-{config.seed}-{index:05d}"
+        rows.append({"id": id, "prompt": text, "seed": config.seed, "facts": facts})
+    return rows
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # longer than a name may be: a prompt
+        return False

@@ -1,0 +1,100 @@
+"""What a round trip found, as it is written to `roundtrip.json`.
+
+In: figures. Out: `Found`, with its JSON form and exit code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from eval.roundtrip.calibration import Calibrated
+from eval.roundtrip.cells import Cells
+from eval.scores import Skipped
+from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_OK
+
+SCHEMA = 1
+FIRST = ("facts", "questions", "events", "sentence", "cider")  # the family that stands for all: the first that is there
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One family: what it is, its figures, and of the clips expected on each side how many were scored."""
+
+    name: str
+    about: str
+    figures: Calibrated
+    scored: int
+    expected: int
+    ceiling_scored: int
+    ceiling_expected: int
+    fingerprint: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def coverage(self) -> float:
+        """Share of the generator's clips that were scored."""
+        return self.scored / self.expected if self.expected else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One clip of the generator: what came back of its prompt.
+
+    `path`, `ceiling`: files relative to the folder of the round trip. `values`: scores by family. `lost`: one line for
+    each question that clip or caption does not answer as wanted.
+    """
+
+    id: str
+    prompt: str
+    path: str | None = None
+    ceiling: str | None = None
+    caption: str | None = None
+    ceiling_caption: str | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Everything one round trip found.
+
+    Attributes:
+        sources: prompts, generator, captioner, judge, referee, reader, ceiling in words.
+        counts: prompts, clips, captions, failures, mismatched pairs.
+        families, skipped: scores, and those that could not be had, with reasons.
+        cells: by who answered from the clip, side and kind of fact.
+        clips: of the generator, worst first.
+        guards: what was done against leaks, and whether weights are shared.
+        notes: plain sentences a reader must know.
+        command: to repeat it. environment: as in `eval.scores.Scores`.
+    """
+
+    sources: dict[str, str]
+    counts: dict[str, int]
+    families: tuple[Family, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    cells: tuple[Cells, ...] = ()
+    clips: tuple[Row, ...] = ()
+    guards: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    command: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when a clip could not be made, read or captioned."""
+        return EXIT_FAILED_ITEMS if self.counts.get("failed") or self.counts.get("ceiling_failed") else EXIT_OK
+
+    @property
+    def first(self) -> Family | None:
+        """The family that stands for all."""
+        by_name = {family.name: family for family in self.families}
+        return next((by_name[name] for name in FIRST if name in by_name), None)
+
+    def as_dict(self, *, clips: bool = True) -> dict[str, Any]:
+        """JSON-able form; without `clips` the single clips are left out."""
+        made = {"schema": SCHEMA, **asdict(self)}
+        if not clips:
+            made["clips"] = len(self.clips)
+        return made

@@ -1,0 +1,79 @@
+"""Do those who judge share weights with what was judged?
+
+In: names of captioner and judge, what the clips' rows say of their generator. Out: plain sentences. Files of weights
+are compared by content where all of them lie in folders of this machine, else models by their names: a captioner that
+shares its text encoder with the generator likes what that encoder likes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+_MOST_BYTES = 4 << 30  # hashing more would take longer than the round trip
+
+
+def told(captioner: str, judge: str | None, about: Mapping[str, str]) -> list[str]:
+    """What a reader must know.
+
+    Args:
+        captioner, judge: as `v2t --model` has them; None for no judge.
+        about: `generator` and `model` of the clips, where known.
+    """
+    generator, model = about.get("generator", ""), about.get("model", "")
+    lines = []
+    if judge is not None and judge == captioner:
+        lines.append(f"Judge and captioner are one model ({captioner}): they err alike, and the cells show less of it.")
+    if not generator:
+        return [
+            *lines,
+            "Who made the clips is not known: whether judge or captioner share weights with it cannot be told.",
+        ]
+    if generator == "world":
+        return [*lines, "The clips are drawn by a program: it has no weights to share."]
+    for role, name in {"captioner": captioner, **({} if judge in (None, captioner) else {"judge": str(judge)})}.items():
+        lines.append(_shared(role, name, model))
+    if model == "starter" and "starter" in (captioner, judge):
+        lines.append(
+            "The starters were trained apart and never saw each other, but on the same cartoon world and its words."
+        )
+    return lines
+
+
+def _shared(role: str, name: str, model: str) -> str:
+    ours, theirs = _hashes(_folder(name, "v2t")), _hashes(_folder(model, "t2v"))
+    if not ours or not theirs:
+        if name == model:
+            return f"The {role} is called as the generator is ({name}): they may share weights."
+        return f"The {role} ({name}) and the generator ({model}) are compared by name alone: they differ."
+    common = ours & theirs
+    if common:
+        return (
+            f"The {role} ({name}) shares {len(common)} files of weights with the generator ({model}): no judge of it."
+        )
+    return f"The {role} ({name}) shares no file of weights with the generator ({model}), its text encoder included."
+
+
+def _folder(name: str, package: str) -> Path | None:
+    if name == "starter":
+        return Path(__file__).resolve().parents[2] / package / "starter"
+    path = Path(name)
+    try:
+        return path if path.is_dir() else None
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _hashes(folder: Path | None) -> frozenset[str]:
+    """SHA-256 of each file of weights; none where there is no folder, or too much in it."""
+    files = [] if folder is None else [path for path in folder.rglob("*.safetensors") if path.is_file()]
+    if sum(path.stat().st_size for path in files) > _MOST_BYTES:
+        return frozenset()
+    found = set()
+    for path in files:
+        with open(path, "rb") as opened:
+            found.add(hashlib.file_digest(opened, "sha256").hexdigest())
+    return frozenset(found)

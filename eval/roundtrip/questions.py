@@ -1,0 +1,134 @@
+"""The questions of a prompt, and what its caption alone answers to them.
+
+In: a prompt; a caption. Out: `Asked` questions with the kind of fact each is about, and what the caption says. Of
+prompts of the cartoon world with one figure the questions presuppose nothing (`v2t.world.plain_questions`) and the
+caption is read by that world's grammar. Of its other prompts they are those of `v2t.judge.wording`, and a caption says
+yes to those that it gives rise to itself. Of plain English they are of the same form, and only a language model can
+read the caption (`eval.roundtrip.answers`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from eval.roundtrip.facts import hold
+from v2t.judge.free_text import singular
+from v2t.judge.prompt import of_world
+from v2t.judge.question import Question
+from v2t.judge.wording import of_text
+from v2t.world import lexicon as lex
+from v2t.world import vocabulary as words
+from v2t.world.plain_questions import PLAIN, motion_of
+
+OTHER = "other"  # kind of a question of plain English that no pattern below knows
+_KINDS = (  # how a question of `v2t.judge.wording` of that kind reads
+    ("place", r"does this happen|is the scene|is there a scene"),
+    ("count", r"exactly"),
+    ("camera", r"the camera"),
+    ("style", "|".join(re.escape(told[0]) for told in lex.STYLE_NOUNS.values())),
+    ("relation", "|".join(rf"\b{re.escape(told[0])}\b" for told in lex.RELATION_WORDS.values())),
+    ("kind", r"^(?:is|are) there"),
+    ("direction", "|".join(rf"{re.escape(told[0])}\?$" for told in lex.DIRECTION_WORDS.values())),
+    ("speed", "|".join(rf"{re.escape(told[0])}\?$" for told in lex.SPEED_WORDS.values())),
+    ("to_color", r"turn \w+\?$"),
+    ("action", r"^(?:does|do) the|^is the .*\w+ing\b"),
+    ("size", rf"\b(?:{'|'.join(told[0] for told in lex.SIZE_WORDS.values())})(?: at first)?\?$"),
+    ("color", rf"\b(?:{'|'.join(words.COLORS)})(?: at first)?\?$"),
+)
+_EMPTY = frozenset("is are do does a an any the there".split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A question of a prompt: `kind` of fact; `value`, the wanted value by its name in the world, "" where the question
+    is one of yes and no."""
+
+    question: Question
+    kind: str
+    value: str = ""
+
+
+@lru_cache(maxsize=65536)
+def questions(prompt: str) -> tuple[Asked, ...]:
+    """The questions of a prompt, parents first; none where it asks for nothing that can be read."""
+    plain = _plain(prompt)
+    return plain or tuple(Asked(question=one, kind=_kind(one)) for one in of_text(prompt))
+
+
+def is_plain(asked: tuple[Asked, ...]) -> bool:
+    """Whether the questions presuppose nothing."""
+    return bool(asked) and all(one.value for one in asked)
+
+
+def needs_reader(prompt: str) -> bool:
+    """Whether only a language model can answer the prompt's questions from a caption."""
+    return of_world(prompt) is None
+
+
+@lru_cache(maxsize=1 << 18)
+def from_caption(prompt: str, caption: str) -> tuple[str | None, ...]:
+    """What the caption says to each of `questions(prompt)`, None for nothing: a value of the world, or yes or no. For
+    prompts of the cartoon world."""
+    asked = questions(prompt)
+    if not is_plain(asked):
+        says = {_bare(one.question) for one in of_text(caption) if one.answer == "yes"}
+        return tuple("yes" if _bare(one.question.question) in says else "no" for one in asked)
+    held = hold(prompt, caption)
+    said = {} if held is None else {_factor(fact.kind): fact.said for fact in held.facts}
+    return tuple(_motion(said.get(one.kind)) if one.kind == "motion" else said.get(one.kind) for one in asked)
+
+
+def wanted(asked: Asked) -> str:
+    """What `from_caption` gives for a question that is answered as wanted."""
+    return asked.value or asked.question.answer
+
+
+def _plain(prompt: str) -> tuple[Asked, ...]:
+    """Questions that presuppose nothing, of a prompt with one figure that does one thing at most; else none."""
+    stated = of_world(prompt)
+    if stated is None or len(stated.actors) != 1 or len(stated.events) > 1 or len(stated.shots) != 1:
+        return ()
+    held = hold(prompt, prompt)
+    if held is None or stated.actors[0].count not in (None, 1):
+        return ()
+    found = []
+    for fact in held.facts:
+        factor = _factor(fact.kind)
+        value = _motion(fact.value) if factor == "motion" else fact.value
+        plain = PLAIN.get(factor)
+        if plain is None or value is None or value not in plain.answers:
+            return ()
+        question = Question(
+            id=factor, question=plain.wordings[0], answer=plain.answers[value], choices=tuple(plain.answers.values())
+        )
+        found.append(Asked(question=question, kind=factor, value=value))
+    return tuple(found)
+
+
+def _factor(kind: str) -> str:
+    return "motion" if kind == "action" else kind
+
+
+def _motion(deed: str | None) -> str | None:
+    """The class of a deed of `eval.roundtrip.facts`; the deed itself where it has none."""
+    if deed is None or deed == "walk or run":
+        return deed and "travel"
+    try:
+        return motion_of(deed)
+    except ValueError:  # a deed of two figures
+        return deed
+
+
+def _kind(question: Question) -> str:
+    text = question.question.lower()
+    if text.startswith(("is there", "are there")) and "exactly" not in text and re.search(_KINDS[0][1], text) is None:
+        return "kind"
+    return next((kind for kind, pattern in _KINDS if re.search(pattern, text)), OTHER)
+
+
+def _bare(question: str) -> str:
+    """A question without what changes with number: "Are there any dogs?" is "Is there a dog?"."""
+    told = [word for word in re.findall(r"[a-z0-9'-]+", question.lower()) if word not in _EMPTY]
+    return " ".join(singular(word) for word in told)

@@ -1,0 +1,162 @@
+"""The round trip: prompts to clips to captions, and how much of the prompts came back.
+
+In: a `RoundtripConfig` and a folder. Out: `Found`, and in the folder every stage: `made/` (a run folder of
+`t2v generate`), `captions/`, `ceiling/made/`, `ceiling/captions/`, `answers/`, then `roundtrip.json`, `report.md` and
+`report.html`. Each stage keeps what it finished, so that the same command goes on where it was stopped; what was made
+with other settings is refused by the stage itself. Read `run` from top to bottom.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from eval.roundtrip import clips, figures, kinship, leaks, report
+from eval.roundtrip.answers import Answers, open_reader
+from eval.roundtrip.calibration import others
+from eval.roundtrip.captions import add_captions
+from eval.roundtrip.found import Found
+from eval.roundtrip.questions import Asked, needs_reader, questions
+from eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
+from eval.roundtrip.similarity import Pairs, means_same, pairs_of, prompts_of
+from eval.roundtrip.trip import Side, Trip
+from v2t.base.files import write_atomic
+from v2t.base.lock import FolderLock
+from v2t.base.log import logger, printable
+from v2t.base.stopping import Stopping
+from v2t.captioners import CaptionerLike
+from v2t.judge.judge import Judge, open_judge
+
+STATE = ".cineloop"
+RESULT, NAMES = "roundtrip.json", ("roundtrip.json", "report.md", "report.html")
+
+
+def run(
+    config: RoundtripConfig,
+    out: Path,
+    *,
+    captioner: CaptionerLike | None = None,
+    judge: Judge | None = None,
+    show_progress: bool = False,
+) -> Found:
+    """Go round.
+
+    Args:
+        config: the settings. out: the folder, made when absent.
+        captioner, judge: instances to use instead of those that the settings name.
+
+    Raises:
+        UsageError: settings that do not fit, or a stage holds clips or captions of other settings.
+        NothingMatchedError: no prompts. MissingDependencyError: no such model.
+        KeyboardInterrupt: stopped; every stage keeps what it finished.
+    """
+    (out / STATE).mkdir(parents=True, exist_ok=True)
+    with FolderLock(out / STATE / "lock"):
+        side, ceiling, notes = _clips(config, out, show_progress)
+        for each, folder in ((side, out), (ceiling, out / "ceiling")):
+            if each is not None:
+                add_captions(each, config, folder, captioner=captioner, show_progress=show_progress)
+        who = _judge(config, side, judge)
+        prompts = prompts_of(side)
+        held = others(len(prompts), NUM_OTHERS, lambda a, b: means_same(prompts[a], prompts[b]), config.seed)
+        pairs = [pairs_of(each, prompts, held) for each in (side, ceiling) if each is not None]
+        with ExitStack() as stack:
+            reader = open_reader(config.reader, config.device)
+            answers = stack.enter_context(Answers(out / "answers", who, reader, show_progress=show_progress))
+            _ask(answers, pairs)
+            with Stopping() as stop:
+                found = figures.found(config, out, side, ceiling, pairs, answers, stop, out / STATE)
+        found = replace(found, notes=(*notes, *found.notes), guards=tuple(_guards(config, side, who)))
+        _write(found, out)
+    return found
+
+
+def plan(config: RoundtripConfig, out: Path) -> list[dict[str, str]]:
+    """What a run would look at: rows of id and prompt, and whether its clip is made already. Writes nothing."""
+    if config.clips is not None:
+        from eval.inputs import read_inputs
+
+        prompts = Path(config.prompts[0]) if config.prompts else None
+        samples = read_inputs(config.clips, prompts=prompts, limit=config.limit).samples
+        return [{"id": one.id, "prompt": one.prompt or "", "action": "bring"} for one in samples]
+    rows = clips.prompt_rows(config)
+    made = set()
+    if (out / "made" / "manifest.jsonl").exists():
+        made = {trip.prompt for trip in map(clips.as_trip, clips.rows_of(out / "made")) if trip.path is not None}
+    return [
+        {"id": row["id"], "prompt": row["prompt"], "action": "keep" if row["prompt"] in made else "make"}
+        for row in rows
+    ]
+
+
+def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[Side, Side | None, list[str]]:
+    """The clips of both sides, and what is to be said where there is no ceiling."""
+    if config.clips is not None:
+        side = clips.brought(config, out)
+        rows = [{"id": trip.id, "prompt": trip.prompt, "seed": config.seed} for trip in side.trips]
+    else:
+        rows = clips.prompt_rows(config)
+        side = clips.made(rows, config, out, show_progress=show_progress)
+    notes = [*side.notes]
+    ceiling = None
+    if config.reference_clips is not None:
+        ceiling = clips.referenced(side, config, out)
+        notes += [f"ceiling: {note}" for note in ceiling.notes]
+    elif config.ceiling:
+        ceiling = clips.drawn(rows, side, config, out, show_progress=show_progress)
+        if ceiling is None:
+            notes.append(
+                "There is no ceiling: the cartoon world can draw none of the prompts and no reference clips were named "
+                "(--reference-clips). Chance-corrected scores are of the theoretical best, 1."
+            )
+    else:
+        notes.append("There is no ceiling, as asked for: chance-corrected scores are of the theoretical best, 1.")
+    if ceiling is not None:
+        without = set(prompts_of(side)) - {trip.prompt for trip in ceiling.captioned or ceiling.trips}
+        if without:
+            notes.append(
+                f"{len(without)} prompts have no clip at the ceiling and are left out of the calibrated figures."
+            )
+    return side, ceiling, notes
+
+
+def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> Judge | None:
+    """Who answers from clips; nobody for prompts that the default judge does not know."""
+    if judge is not None or config.judge == "none":
+        return judge
+    if config.judge == "auto" and any(needs_reader(prompt) for prompt in prompts_of(side)):
+        return None
+    return open_judge("v2t" if config.judge == "auto" else config.judge)
+
+
+def _ask(answers: Answers, pairs: Sequence[Pairs]) -> None:
+    """Put every question to clips and captions that is not answered yet."""
+    wanted: dict[Path, tuple[Trip, dict[Asked, None]]] = {}
+    for each in pairs:
+        for against in (*each.clips, *each.other_clips):
+            if against.of.path is not None:
+                known = wanted.setdefault(against.of.path, (against.of, {}))
+                known[1].update(dict.fromkeys(questions(against.trip.prompt)))
+    answers.watch([(trip, list(asked)) for trip, asked in wanted.values()])
+    plain = [each for side in pairs for each in (*side.matched, *side.mismatched) if needs_reader(each.trip.prompt)]
+    answers.read((each.of.caption or "", questions(each.trip.prompt)) for each in plain)
+
+
+def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[str]:
+    lines = ["Captioner and judge were given files under names that tell nothing, and no prompt, id or tag."]
+    if config.clips is None:
+        tagged = [trip.name for trip in side.trips if trip.path is not None and leaks.texts_of(trip.path)]
+        lines.append(f"{len(tagged)} of the generated files carry text in their container's tags.")
+    name = None if judge is None else config.judge.partition(":")[2] or "starter"
+    return [*lines, *kinship.told(config.captioner, name, side.about)]
+
+
+def _write(found: Found, out: Path) -> None:
+    data = json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1).encode("utf-8", "replace")
+    write_atomic(out / RESULT, data + b"\n")
+    write_atomic(out / "report.md", report.markdown(found))
+    write_atomic(out / "report.html", report.page(found, out))
+    logger.info("look at %s", printable(str(out / "report.html")))

@@ -1,0 +1,81 @@
+"""What a round trip can be told.
+
+In: values from flags or a caller. Out: a checked `RoundtripConfig`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from v2t.base.errors import UsageError
+
+NUM_OTHERS = 8  # captions of other prompts that each prompt is held against; half are the floor, half its test
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundtripConfig:
+    """All that a round trip can be told.
+
+    Attributes:
+        prompts: files of prompts, or prompts; with `clips` one file that is joined to them.
+        world: so many prompts of the cartoon world with one figure each (`split`, `seed`), instead of `prompts`.
+        clips: clips that are there already, instead of a generator.
+        generator, model, steps, num_videos: see `t2v.generate.settings`; `seed` is that of the first clip, too.
+        captioner, style: see `v2t.caption.settings`.
+        ceiling: draw the world's exact clip of each prompt that it can read.
+        reference_clips: clips that truly show what the prompts ask for, instead of that.
+        judge: who answers questions from the clip: v2t[:MODEL]; "none" for nobody; "auto" is the starter for prompts
+            of the cartoon world, else nobody.
+        reader: who answers questions of plain English from the caption alone: a language model, as `v2t --model`.
+        sentence: sentence encoder (see `eval.metrics.sentence_similarity`); "auto" is the starter's dual encoder for
+            prompts of the cartoon world, else none; "none" for none.
+        corpus: captions whose document frequencies CIDEr weighs with; None for the world's own, else none.
+        limit: only the first so many prompts or clips.
+        device: "auto" or what torch calls it.
+        overwrite: make again what was made with other settings. retry_failed: caption again what failed.
+    """
+
+    prompts: tuple[str, ...] = ()
+    world: int | None = None
+    split: str = "seen"
+    seed: int = 0
+    clips: Path | None = None
+    generator: str = "dit"
+    model: str | None = None
+    steps: int | None = None
+    num_videos: int = 1
+    captioner: str = "starter"
+    style: str = "detailed"
+    ceiling: bool = True
+    reference_clips: Path | None = None
+    judge: str = "auto"
+    reader: str | None = None
+    sentence: str = "auto"
+    corpus: Path | None = None
+    limit: int | None = None
+    device: str = "auto"
+    overwrite: bool = False
+    retry_failed: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("world", "limit", "num_videos", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}")
+        if self.split not in ("train", "seen", "unseen"):
+            raise UsageError(f"split must be train, seen or unseen, not {self.split!r}")
+        if self.world is not None and (self.prompts or self.clips):
+            raise UsageError("--world draws its own prompts: give it alone, without prompts or --clips")
+        if self.clips is None and not self.prompts and self.world is None:
+            raise UsageError("which prompts?", hint="a file of prompts, --world 24, or --clips with a folder of clips")
+        if self.clips is not None:
+            given = {"--generator": self.generator != "dit", "--model": self.model, "--steps": self.steps,
+                     "--num-videos": self.num_videos > 1}  # fmt: skip
+            if any(given.values()):
+                flag = next(name for name, is_given in given.items() if is_given)
+                raise UsageError(f"{flag} does not go with --clips: those clips are made already")
+            if len(self.prompts) > 1:
+                raise UsageError("with --clips, give one file of prompts at most")
+        if self.judge not in ("auto", "none") and self.judge.partition(":")[0] != "v2t":
+            raise UsageError(f"a judge is called v2t, v2t:MODEL or none, not {self.judge!r}")

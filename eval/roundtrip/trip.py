@@ -1,0 +1,52 @@
+"""One way through the loop: a prompt, the clip made of it, the caption of that clip.
+
+In: nothing. Out: `Trip`, and `Side`, all trips of the generator or of the ceiling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(kw_only=True)
+class Trip:
+    """One clip; what is not there yet, or never will be, is None.
+
+    Attributes:
+        id: of the clip, as its maker calls it; `name`: of its file here, which tells nothing of the prompt.
+        prompt: what it was made from; trips of one prompt are one case.
+        path: the file; `start_s`, `end_s`: the part of it that is the clip.
+        caption: what the captioner says of it; `warnings`: what it says about that.
+        error: why there is no clip or no caption: code and message.
+    """
+
+    id: str
+    name: str
+    prompt: str
+    path: Path | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    caption: str | None = None
+    warnings: tuple[str, ...] = ()
+    error: dict[str, str] | None = None
+
+
+@dataclass(kw_only=True)
+class Side:
+    """All trips of the generator, or of the ceiling, in order.
+
+    Attributes:
+        name: generator or ceiling. about: who made the clips, as manifests have it: generator, model, weights_sha256.
+        notes: plain sentences a reader must know of these clips.
+    """
+
+    name: str
+    trips: list[Trip] = field(default_factory=list)
+    about: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def captioned(self) -> list[Trip]:
+        """Trips that came to a caption."""
+        return [trip for trip in self.trips if trip.caption is not None]

@@ -1,0 +1,119 @@
+"""Chance correction, derangements and AUROC of the round trip, against planted scores and brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from eval.roundtrip.calibration import Pair, calibrate, others
+from eval.sensitivity import auroc
+
+
+def pairs(num, own, wrong, most=8, seed=0):
+    """Matched and mismatched pairs of `num` prompts with scores drawn by `own()` and `wrong()`."""
+    held = others(num, most, lambda a, b: False, seed)
+    matched = [Pair(prompt=i, other=i, value=own()) for i in range(num)]
+    mismatched = [
+        Pair(prompt=i, other=k, half=rank % 2, value=wrong()) for i in range(num) for rank, k in enumerate(held[i])
+    ]
+    return matched, mismatched
+
+
+def test_each_prompt_is_held_against_others_and_never_against_its_own_or_its_like():
+    held = others(20, 8, lambda a, b: a % 5 == b % 5)
+    assert all(len(set(each)) == len(each) == 8 for each in held)
+    assert all(i % 5 != k % 5 for i, each in enumerate(held) for k in each)
+    free = others(20, 8, lambda a, b: False)
+    assert sorted(k for each in free for k in each) == sorted([*range(20)] * 8)  # captions come equally often
+    assert others(20, 8, lambda a, b: False, seed=1) != free
+    assert others(3, 8, lambda a, b: a != b) == [[], [], []]
+    assert others(1, 8, lambda a, b: False) == [[]]
+
+
+@pytest.mark.parametrize("num", [12, 60])
+def test_perfect_captions_are_one_and_others_are_nothing(num):
+    draw = np.random.default_rng(0)
+    own, wrong = pairs(num, lambda: 1.0, lambda: float(draw.uniform(0, 0.6)))
+    found = calibrate(own, wrong, own, wrong)
+    assert found.corrected.value == found.ceiling_corrected.value == 1
+    assert found.auroc.value == found.ceiling_auroc.value == 1
+    assert found.auroc.low < 1  # without spread there is no proof that there is none
+    assert found.deranged.low <= 0 <= found.deranged.high
+    assert found.floor.value == pytest.approx(0.3, abs=0.08)
+
+
+@pytest.mark.parametrize("num", [12, 60])
+def test_captions_of_other_prompts_are_at_chance(num):
+    draw = np.random.default_rng(1)
+    own, wrong = pairs(num, lambda: float(draw.uniform(0, 0.6)), lambda: float(draw.uniform(0, 0.6)))
+    top, top_wrong = pairs(num, lambda: float(draw.uniform(0.9, 1)), lambda: float(draw.uniform(0, 0.6)))
+    found = calibrate(own, wrong, top, top_wrong)
+    assert found.corrected.low <= 0 <= found.corrected.high
+    assert found.auroc.low <= 0.5 <= found.auroc.high
+    assert found.ceiling_corrected.value > 0.85
+    assert found.ceiling_auroc.value == 1
+
+
+def test_the_intervals_of_nothing_hold_zero_as_often_as_they_say():
+    hits = 0
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        own, wrong = pairs(16, lambda: 1.0, lambda draw=draw: float(draw.beta(2, 5)), seed=seed)
+        found = calibrate(own, wrong, own, wrong, seed=seed).deranged
+        hits += found.low <= 0 <= found.high
+    assert hits >= 52
+
+
+def test_the_figures_are_those_of_the_formulas():
+    own = [Pair(prompt=i, other=i, value=v) for i, v in enumerate((0.5, 0.7, 0.9))]
+    top = [Pair(prompt=i, other=i, value=v) for i, v in enumerate((0.9, 0.9, 0.9))]
+    wrong = [Pair(prompt=i, other=(i + 1) % 3, half=0, value=0.1) for i in range(3)]
+    wrong += [Pair(prompt=i, other=(i + 2) % 3, half=1, value=0.3) for i in range(3)]
+    found = calibrate(own, wrong, top, wrong)
+    assert found.floor.value == pytest.approx(0.1)
+    assert found.corrected.value == pytest.approx((0.7 - 0.1) / (0.9 - 0.1))
+    assert found.deranged.value == pytest.approx((0.3 - 0.1) / (0.9 - 0.1))
+    assert found.ceiling_corrected.value == pytest.approx((0.9 - 0.1) / (1 - 0.1))
+    assert calibrate(own, wrong).corrected.value == pytest.approx((0.7 - 0.1) / (1 - 0.1))  # no ceiling: of the best
+    assert calibrate(own, [], top, []).corrected is None  # no floor
+
+
+def test_a_ceiling_at_the_floor_has_no_room_to_tell():
+    own, wrong = pairs(10, lambda: 0.4, lambda: 0.4)
+    found = calibrate(own, wrong, own, wrong)
+    assert found.corrected is None
+    assert found.generator.value == pytest.approx(0.4)
+
+
+def test_prompts_that_lack_a_side_are_left_out():
+    own, wrong = pairs(10, lambda: 0.6, lambda: 0.2)
+    found = calibrate(own, wrong, [pair for pair in own if pair.prompt < 7], wrong)
+    assert found.prompts == 7
+
+
+def test_auroc_is_the_one_of_brute_force_with_ties():
+    draw = np.random.default_rng(3)
+    own, wrong = pairs(40, lambda: round(draw.uniform(0.2, 1), 1), lambda: round(draw.uniform(0, 0.8), 1), most=1)
+    expected, _ = auroc([pair.value for pair in own], [pair.value for pair in wrong])
+    assert calibrate(own, wrong).auroc.value == pytest.approx(expected)
+
+
+def test_seeds_of_one_prompt_are_one_case():
+    draw = np.random.default_rng(4)
+    own, wrong = pairs(40, lambda: float(draw.uniform(0, 1)), lambda: 0.0)
+    once, often = calibrate(own, wrong).corrected, calibrate(own * 5, wrong * 5).corrected
+    assert (often.low, often.high, often.n) == pytest.approx((once.low, once.high, 40))
+
+
+def test_the_interval_is_that_of_drawing_prompts():
+    draw = np.random.default_rng(5)
+    own, wrong = pairs(50, lambda: float(draw.uniform(0, 1)), lambda: float(draw.uniform(0, 0.2)))
+    found = calibrate(own, wrong).corrected
+    values, means = np.array([pair.value for pair in own]), []
+    other = np.random.default_rng(9)
+    for _ in range(2000):
+        times = np.bincount(other.integers(0, 50, 50), minlength=50)
+        kept = [(times[p.prompt] * times[p.other], p.value) for p in wrong if p.half == 0]
+        floor = sum(w * v for w, v in kept) / sum(w for w, _ in kept)
+        means.append((times @ values / 50 - floor) / (1 - floor))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, (0.025, 0.975))), abs=0.015)
