@@ -161,8 +161,11 @@ def _compared(candidate: Side, baseline: Side | None, title: str, policy: Policy
             return _Compared(outcome="not_comparable", why=why)
     new, old = finite_values(mine.items), finite_values(its.items)
     of_clips = _mean_figure(mine, new), _mean_figure(its, old)
-    if None in of_clips or of_clips[0] != of_clips[1]:
+    if of_clips == (None, None):
         return _of_sets(candidate, baseline, mine, its, policy)
+    if of_clips[0] != of_clips[1]:
+        why = "its score is a mean over clips on one side and not on the other"
+        return _Compared(outcome="not_comparable", why=why)
     return _of_pairs(candidate, baseline, mine, new, old, policy, of_clips[0] or "")
 
 

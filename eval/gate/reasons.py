@@ -63,6 +63,8 @@ def of_margin(
         return "pass", f"not worse than the baseline: {told} stays {'above' if higher_is_better else 'below'} {edge}"
     if beyond:
         return "inconclusive", f"worse, but it may be chance: {told}, {by}"
+    if p < policy.alpha:
+        return "inconclusive", f"worse, and perhaps by more than the margin: {told} reaches {edge}, {by}"
     return "inconclusive", f"too early to say: {told} reaches {edge}, {by}"
 
 
@@ -103,9 +105,10 @@ def spread(differences: Sequence[float], values: Sequence[float], clusters: Sequ
     own, of_change = parts_of_variance(values, clusters), parts_of_variance(differences, clusters)
     if own is None or of_change is None or sum(own) == 0 or sum(of_change) == 0:
         return ""
+    lasting, moving = (f"{100 * parts[0] / sum(parts):.0f} %" for parts in (own, of_change))
     return (
-        f"of the baseline's variance {100 * own[0] / sum(own):.0f} % lies between prompts, the rest between the seeds "
-        f"of one; of the change's {100 * of_change[0] / sum(of_change):.0f} %, which more seeds of a prompt do not lessen"
+        f"between prompts lie {lasting} of the baseline's variance, the rest between the seeds of one; {moving} of the "
+        "change's, which more seeds of a prompt do not lessen"
     )
 
 

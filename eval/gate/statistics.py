@@ -92,9 +92,12 @@ def paired_change(
         half = student(num - 1, alpha / 2) * se
         low, high = value - half, value + half
         if num >= FEW and se > 0:
-            low, high = bootstrap_sums(
+            drawn = bootstrap_sums(
                 sums[:, :2], lambda s: s[:, 0] / s[:, 1], num_resamples=NUM_RESAMPLES, confidence=1 - alpha, seed=SEED
             )
+            # Of 40 clusters it holds 93 % and not 95: too small by sqrt((G-1)/G), and without Student's tails.
+            wider = half / se / normal_quantile(1 - alpha) * math.sqrt(num / (num - 1))
+            low, high = (value + wider * (end - value) for end in drawn)
     if low is not None and high is not None:
         low, high = min(low, value), max(high, value)
     return Change(value=value, low=low, high=high, se=se, p=p, num_pairs=len(differences), num_clusters=num)

@@ -1,0 +1,346 @@
+"""What the gate decides: rules with margins, bounds, clips without a partner, odd results, one outcome."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eval.gate.decide import Side, decide_metrics, overall, worst_clips
+from eval.gate.policy import Policy, Rule
+from eval.gate.verdict import Guard, MetricVerdict
+from eval.metric import Figure, MetricResult
+
+NUM, SEEDS = 40, 2
+
+
+def result(values: dict[str, float | None], **other: Any) -> MetricResult:
+    """A metric that is a mean over clips."""
+    known = [value for value in values.values() if value is not None]
+    mean = sum(known) / len(known) if known else 0.0
+    figure = Figure(value=mean, low=mean - 0.02, high=mean + 0.02, n=len(known))
+    made: dict[str, Any] = {
+        "name": "score", "headline": "score", "figures": {"score": figure} if known else {}, "n": len(values),
+        "coverage": len(known) / max(len(values), 1), "fingerprint": {}, "value_range": (0.0, 1.0),
+        "items": [{"id": id, "value": value} for id, value in values.items()],
+    }  # fmt: skip
+    return MetricResult(**{**made, **other})
+
+
+def side(*metrics: MetricResult, num: int = NUM, seeds: int = SEEDS, **other: Any) -> Side:
+    """`num` prompts of `seeds` clips each."""
+    ids = [f"p{prompt:02}-{seed}" for prompt in range(num) for seed in range(seeds)]
+    prompts = {id: f"prompt {id.split('-')[0]}" for id in ids}
+    made: dict[str, Any] = {
+        "results": {metric.name: metric for metric in metrics},
+        "clusters": prompts,
+        "prompts": prompts,
+        "paths": {id: f"clips/{id}.mp4" for id in ids},
+    }
+    return Side(**{**made, **other})
+
+
+def drawn(seed: int, shift: float = 0.0, *, num: int = NUM, seeds: int = SEEDS, spread: float = 0.1) -> dict[str, Any]:
+    """Values of every clip: a part of the prompt's own, the same for any seed of the draw, and one of the clip's."""
+    own = np.repeat(np.random.default_rng(99).normal(0.5, 0.1, num), seeds)
+    values = own + np.random.default_rng(seed).normal(shift, spread, num * seeds)
+    return {f"p{number // seeds:02}-{number % seeds}": float(value) for number, value in enumerate(values)}
+
+
+def policy(*rules: Rule, **other: Any) -> Policy:
+    return Policy(primary=rules or (Rule(metric="score", margin=0.08),), **other)
+
+
+def only(candidate: Side, baseline: Side | None, *rules: Rule) -> MetricVerdict:
+    return decide_metrics(candidate, baseline, policy(*rules))[0]
+
+
+def test_pass_fail_and_too_early() -> None:
+    before = side(result(drawn(1)))
+    same = only(side(result(drawn(2))), before)
+    assert same.outcome == "pass" and same.mde is not None and 0.02 < same.mde < 0.08
+    assert same.low is not None and same.low > -0.08 and same.num_pairs == 80 and same.num_clusters == 40
+    assert "not worse than the baseline" in same.reasons[0] and "stays above -0.08" in same.reasons[0]
+    worse = only(side(result(drawn(2, -0.15))), before)
+    assert worse.outcome == "fail" and worse.p_adjusted is not None and worse.p_adjusted < 0.001
+    assert "is at or beyond -0.08" in worse.reasons[0] and "after Holm" in worse.reasons[0]
+    near = only(side(result(drawn(2, -0.07))), before)
+    assert near.outcome == "inconclusive" and "worse, and perhaps by more than the margin" in near.reasons[0]
+    wide = [side(result(drawn(seed, shift, spread=0.13))) for seed, shift in ((2, -0.04), (1, 0))]
+    early = only(wide[0], wide[1], Rule(metric="score", margin=0.06))
+    assert early.outcome == "inconclusive" and "too early to say" in early.reasons[0]
+    better = only(side(result(drawn(2, 0.3))), before)
+    assert better.outcome == "pass" and better.p is not None and better.p > 0.99
+
+
+def test_a_margin_below_the_least_change_is_refused_with_what_it_would_take() -> None:
+    before = side(result(drawn(1)))
+    found = only(side(result(drawn(2, 0.05))), before, Rule(metric="score", margin=0.01))
+    assert found.outcome == "inconclusive" and found.mde is not None
+    needed = math.ceil(40 * (found.mde / 0.01) ** 2)
+    assert f"margin 0.01 is below the least change 40 prompts can detect ({found.mde:.3g})" in found.reasons[0]
+    assert f"about {needed}" in found.reasons[0]
+    broken = only(side(result(drawn(2, -0.3))), before, Rule(metric="score", margin=0.01))
+    assert broken.outcome == "fail", "proven harm is told, however small the margin"
+
+
+def test_lower_is_better_is_the_mirror() -> None:
+    before, after = drawn(1), drawn(2, 0.15)
+    one = only(side(result(after, higher_is_better=False)), side(result(before, higher_is_better=False)))
+    assert one.outcome == "fail" and one.change is not None and one.change > 0 and "beyond +0.08" in one.reasons[0]
+    turned = [side(result({id: 1 - value for id, value in values.items()})) for values in (after, before)]
+    other = only(*turned)
+    assert (other.outcome, other.p, other.p_adjusted) == (one.outcome, one.p, one.p_adjusted)
+    assert other.change == pytest.approx(-one.change) and other.mde == pytest.approx(one.mde)
+    back = only(side(result(before, higher_is_better=False)), side(result(after, higher_is_better=False)))
+    assert back.outcome == "pass" and "stays below +0.08" in back.reasons[0]
+
+
+def test_equal_clips_pass_with_no_change() -> None:
+    values = drawn(1)
+    found = only(side(result(values)), side(result(values)), Rule(metric="score", margin=1e-6))
+    assert (found.outcome, found.change, found.low, found.high, found.mde, found.p) == ("pass", 0, 0, 0, 0, 1)
+    assert found.reasons[0] == "equal to the baseline for 80 clips"
+
+
+def test_two_levels_that_agree_are_no_proof_unless_the_bytes_are_the_same() -> None:
+    right = {f"p{number:02}-0": 1.0 for number in range(NUM)}
+    one = side(result(right), seeds=1)
+    found = only(one, one, Rule(metric="score", margin=0.01))
+    assert found.outcome == "inconclusive" and found.change == 0 and found.mde is not None and found.mde > 0.05
+    assert found.low is not None and found.low < -0.05
+    named = side(result(right), seeds=1, contents={id: f"sha-{id}" for id in right})
+    assert only(named, named, Rule(metric="score", margin=0.01)).outcome == "pass"
+    other = side(result(right), seeds=1, contents={id: f"other-{id}" for id in right})
+    assert only(named, other, Rule(metric="score", margin=0.01)).outcome == "inconclusive"
+
+
+def test_flipped_answers_fail() -> None:
+    before = {f"p{number:02}-0": float(number % 8 > 0) for number in range(NUM)}
+    after = {id: value if number >= 20 else 0.0 for number, (id, value) in enumerate(before.items())}
+    found = only(side(result(after), seeds=1), side(result(before), seeds=1), Rule(metric="score", margin=0.3))
+    assert found.outcome == "fail" and found.change == pytest.approx(-17 / 40)
+
+
+def test_bounds_are_held_by_the_end_of_the_interval() -> None:
+    flat = {f"p{number:02}-0": 0.5 for number in range(NUM)}  # 0.5 [0.48, 0.52]
+    for rule, outcome in (
+        (Rule(metric="score", at_least=0.48), "pass"),
+        (Rule(metric="score", at_least=0.5), "inconclusive"),
+        (Rule(metric="score", at_least=0.53), "fail"),
+        (Rule(metric="score", at_most=0.52), "pass"),
+        (Rule(metric="score", at_most=0.49), "inconclusive"),
+        (Rule(metric="score", at_most=0.47), "fail"),
+        (Rule(metric="score", at_least=0.4, at_most=0.47), "fail"),
+    ):
+        found = only(side(result(flat)), None, rule)
+        assert found.outcome == outcome and found.change is None and found.p is None, rule
+
+
+def test_both_kinds_must_pass() -> None:
+    before, after = side(result(drawn(1))), side(result(drawn(2)))
+    assert only(after, before, Rule(metric="score", margin=0.08, at_least=0.3)).outcome == "pass"
+    failed = only(after, before, Rule(metric="score", margin=0.08, at_least=0.9))
+    assert failed.outcome == "fail" and "at least 0.9" in failed.reasons[0] and "not worse" in failed.reasons[1]
+    assert only(after, None, Rule(metric="score", margin=0.08, at_least=0.3)).outcome == "not_comparable"
+
+
+def test_holm_is_over_the_primary_metrics_with_a_margin() -> None:
+    names = ("a", "b", "c", "bound")
+    before = side(*(result(drawn(number), name=name) for number, name in enumerate(names)))
+    shifts = (-0.035, -0.03, 0.0, 0.0)
+    after = side(
+        *(result(drawn(9 + n, shift), name=name) for n, (name, shift) in enumerate(zip(names, shifts, strict=True)))
+    )
+    rules = [Rule(metric=name, margin=0.03) for name in names[:3]] + [Rule(metric="bound", at_least=0.1)]
+    found = decide_metrics(after, before, policy(*rules))
+    raw = [one.p or 0.0 for one in found[:3]]
+    ranked = sorted(raw)
+    assert found[raw.index(ranked[0])].p_adjusted == pytest.approx(min(1, 3 * ranked[0]))
+    assert found[3].p is None or found[3].p_adjusted is None
+    alone = only(after, before, Rule(metric="a", margin=0.03))
+    assert alone.mde is not None and found[0].mde is not None and found[0].mde > alone.mde, "alpha is shared by three"
+    lost = Side(results={name: r for name, r in after.results.items() if name != "c"}, clusters=after.clusters)
+    assert decide_metrics(lost, before, policy(*rules))[0].p_adjusted == found[0].p_adjusted, "a lost test still counts"
+
+
+def test_exploratory_metrics_are_told() -> None:
+    names = ("z", "better", "a")
+    before = side(result(drawn(1)), *(result(drawn(number), name=name) for number, name in enumerate(names)))
+    after = side(
+        result(drawn(2)),
+        result(drawn(5, -0.2), name="z"),
+        result(drawn(6), name="a"),
+        result(drawn(7, 0.4), name="better", higher_is_better=None),
+        result(drawn(1), name="mine alone"),
+    )
+    before.results["better"] = result(drawn(1), name="better", higher_is_better=None)  # type: ignore[index]
+    found = decide_metrics(after, before, policy())
+    assert [(one.metric, one.role) for one in found] == [
+        ("score", "primary"), ("a", "exploratory"), ("better", "exploratory"), ("z", "exploratory"),
+    ]  # fmt: skip
+    outcomes = {one.metric: one.outcome for one in found}
+    assert outcomes["z"] == "fail" and "Benjamini-Hochberg" in found[-1].reasons[0]
+    assert outcomes["better"] == "inconclusive" and found[2].p is not None and found[2].p < 0.01, "two-sided"
+    assert overall(found, (), ())[0] == "pass", "an exploratory metric decides nothing"
+
+
+def test_a_margin_needs_a_better_end() -> None:
+    one = side(result(drawn(1), higher_is_better=None))
+    found = only(side(result(drawn(2, -0.4), higher_is_better=None)), one)
+    assert found.outcome == "inconclusive" and "neither end" in found.reasons[0]
+    bounded = only(side(result(drawn(2), higher_is_better=None)), one, Rule(metric="score", at_least=0.2, at_most=0.8))
+    assert bounded.outcome == "pass"
+
+
+def set_level(value: float, n: int = 80, **other: Any) -> MetricResult:
+    figure = Figure(value=value, low=value - 4, high=value + 5, n=n)
+    items = [{"id": id, "value": None} for id in drawn(0)]
+    made: dict[str, Any] = {"name": "score", "headline": "fvd", "figures": {"fvd": figure}, "items": items}
+    return result({}, **{**made, "higher_is_better": False, "value_range": (0, math.inf), **other})
+
+
+def test_figures_of_whole_sets_are_compared_unpaired() -> None:
+    before = side(set_level(100))
+    assert only(side(set_level(101)), before, Rule(metric="score", margin=20)).outcome == "pass"
+    worse = only(side(set_level(140)), before, Rule(metric="score", margin=20))
+    assert worse.outcome == "fail" and worse.num_pairs == 0 and any("unpaired" in why for why in worse.reasons)
+    assert only(side(set_level(140, n=60)), before, Rule(metric="score", margin=20)).outcome == "not_comparable"
+    bare = {"fvd": Figure(value=100, low=100, high=100, n=80)}
+    found = only(side(set_level(140, figures=bare)), before, Rule(metric="score", margin=20))
+    assert found.outcome == "inconclusive" and "without an interval" in found.reasons[0]
+
+
+def test_a_corpus_figure_is_not_the_mean_of_its_clips() -> None:
+    """BLEU of a corpus with the BLEU of each clip beside it: the clips' values must not be averaged."""
+    corpus = {"score": Figure(value=0.7, low=0.6, high=0.8, n=80)}
+    found = only(side(result(drawn(2), figures=corpus)), side(result(drawn(1), figures=corpus)))
+    assert found.num_pairs == 0 and found.change == 0
+    values = {"score": corpus["score"], "mean_of_clips": result(drawn(1)).figures["score"]}
+    other = {**values, "mean_of_clips": result(drawn(2)).figures["score"]}
+    pooled = only(side(result(drawn(2), figures=other)), side(result(drawn(1), figures=values)))
+    assert pooled.num_pairs == 80 and any("compared by mean_of_clips" in why for why in pooled.reasons)
+
+
+def test_clips_without_a_partner_are_left_out_and_counted() -> None:
+    before, after = drawn(1), drawn(2)
+    after["p00-0"] = None
+    after["p01-0"] = math.nan
+    del after["p02-0"], before["p03-0"]
+    known = {id: value for id, value in after.items() if value is not None and not math.isnan(value)}
+    mine = result(known, items=[{"id": id, "value": value} for id, value in after.items()])
+    found = only(side(mine), side(result(before)))
+    assert found.num_pairs == 76 and any("76 pairs of 77 scored clips" in why for why in found.reasons)
+    moved = {id: f"another {prompt}" if id < "p10" else prompt for id, prompt in side().prompts.items()}
+    assert only(side(result(drawn(2)), prompts=moved), side(result(drawn(1)))).num_pairs == 60, "another prompt"
+
+
+@pytest.mark.parametrize(
+    ("mine", "its", "outcome", "words"),
+    [
+        (None, result(drawn(1)), "inconclusive", "the candidate has no score"),
+        (result(drawn(1)), None, "not_comparable", "the baseline has no score"),
+        (result({}), result(drawn(1)), "inconclusive", "no clip could be scored"),
+        (result(drawn(1)), result({"other": 0.5}), "not_comparable", "no clip has a value on both sides"),
+        (result(drawn(1)), result(drawn(1), headline="f1", figures={"f1": Figure(value=1, low=1, high=1, n=1)}),
+         "not_comparable", "headline is score here and f1"),
+        (result(drawn(1)), result(drawn(1), higher_is_better=False), "not_comparable", "higher_is_better"),
+        (result({"p00-0": 0.4}), result({"p00-0": 0.5}), "inconclusive", "one prompt tells nothing"),
+        (result({"p00-0": 0.4, "p01-0": 0.3, "p02-0": 0.2}), result({"p00-0": 0.5, "p01-0": 0.5, "p02-0": 0.6}),
+         "inconclusive", "3 prompts can show no change at all: at least 5"),
+        (result(drawn(1), items=[]), result(drawn(1), items=[]), "pass", "equal to the baseline"),
+        (result(drawn(1), items=[{"id": "p00-0"}, {}]), result(drawn(2)), "not_comparable", "on one side"),
+    ],
+)  # fmt: skip
+def test_odd_results_are_told_and_never_raise(
+    mine: MetricResult | None, its: MetricResult | None, outcome: str, words: str
+) -> None:
+    found = only(side(*([mine] if mine else [])), side(*([its] if its else [])))
+    assert found.outcome == outcome and any(words in why for why in found.reasons), found.reasons
+
+
+def test_without_a_baseline_a_margin_cannot_be_held() -> None:
+    found = decide_metrics(side(result(drawn(1)), result(drawn(2), name="other")), None, policy())
+    assert [one.outcome for one in found] == ["not_comparable"] and overall(found, (), ())[0] == "not_comparable"
+
+
+def test_where_the_spread_comes_from() -> None:
+    found = only(side(result(drawn(2))), side(result(drawn(1))))
+    assert any(why.startswith("between prompts lie") for why in found.reasons)
+    once = only(side(result(drawn(2, seeds=1)), seeds=1), side(result(drawn(1, seeds=1)), seeds=1))
+    assert not any("between prompts" in why for why in once.reasons)
+
+
+def test_seeds_of_one_prompt_are_one_case() -> None:
+    """Five copies of 12 clips: taken for 60 cases they would fail a change that 12 cannot show."""
+    before, after = drawn(1, num=12, seeds=1), drawn(11, -0.05, num=12, seeds=1)
+    five = [
+        {f"{id[:-2]}-{seed}": value for id, value in values.items() for seed in range(5)} for values in (after, before)
+    ]
+    rule = Rule(metric="score", margin=0.01)
+    sides = [side(result(values), num=12, seeds=5) for values in five]
+    found = only(*sides, rule)
+    assert found.num_clusters == 12 and found.outcome == "inconclusive"
+    assert found.p == only(side(result(after), num=12, seeds=1), side(result(before), num=12, seeds=1), rule).p
+    wrong = [Side(results=one.results, clusters={id: id for id in one.clusters}) for one in sides]
+    assert only(*wrong, rule).outcome == "fail"
+
+
+def test_worst_clips_first() -> None:
+    before, after = drawn(1), drawn(1)
+    after["p07-1"] = before["p07-1"] - 0.4
+    after["p03-0"] = before["p03-0"] - 0.2
+    after["p05-0"] = before["p05-0"] + 0.9
+    fine = {id: 1e-3 * value for id, value in before.items()}
+    moved = fine | {"p09-0": fine["p09-0"] + 1e-3}
+    rules = policy(Rule(metric="score", margin=0.1), Rule(metric="fine", margin=1e-4))
+    sides = [
+        side(result(values), result(small, name="fine", higher_is_better=False))
+        for values, small in ((after, moved), (before, fine))
+    ]
+    found = worst_clips(*sides, rules)
+    assert [clip.id for clip in found] == ["p09-0", "p07-1", "p03-0"], "a metric's unit gives it no weight"
+    assert found[1].worse == pytest.approx(0.4) and found[1].candidate == after["p07-1"]
+    assert found[1].baseline_path == found[1].candidate_path == "clips/p07-1.mp4"
+    assert found[1].prompt == "prompt p07" and found[0].worse == pytest.approx(1e-3)
+    assert [clip.id for clip in worst_clips(*sides, rules, limit=1)] == ["p09-0", "p07-1"]
+    assert worst_clips(sides[0], None, rules) == []
+
+
+def test_one_outcome_with_its_reason() -> None:
+    def verdict(name: str, outcome: Any, role: Any = "primary") -> MetricVerdict:
+        return MetricVerdict(metric=name, role=role, outcome=outcome, reasons=(f"why {name}",))
+
+    good, bad = verdict("good", "pass"), verdict("bad", "fail")
+    open_, other = verdict("open", "inconclusive"), verdict("other", "not_comparable")
+    fine, broken = (
+        Guard(name="lost clips", outcome="pass", message=""),
+        Guard(name="frozen clips", outcome="fail", message="9 of 40, at most 2"),
+    )
+    assert overall([good], [fine], ()) == ("pass", "the primary metric passes; good: why good")
+    assert overall([good, open_, verdict("loud", "fail", "exploratory")], [fine], ()) == (
+        "inconclusive",
+        "open: why open",
+    )
+    assert overall([open_, other], [], ()) == ("not_comparable", "other: why other")
+    assert overall([good], [], ["weights differ", "fps differs"]) == ("not_comparable", "weights differ (and 1 more)")
+    assert overall([open_, bad, verdict("worse", "fail")], [], ["x"]) == ("fail", "bad: why bad; likewise worse")
+    outcome, reason = overall([good, bad], [fine, broken], ())
+    assert outcome == "fail" and reason.startswith("frozen clips: 9 of 40, at most 2") and "bad" in reason
+    assert overall([], [], ())[0] == "inconclusive", "nothing decided is no pass"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(24)))
+def test_the_order_of_clips_does_not_matter(order: list[int]) -> None:
+    before, after = drawn(1, num=12), drawn(2, num=12)
+    ids = sorted(before)
+    mixed = [{ids[number]: values[ids[number]] for number in order} for values in (after, before)]
+    sorted_ones = only(side(result(after), num=12), side(result(before), num=12))
+    assert only(*(side(result(values), num=12) for values in mixed)).low == sorted_ones.low
+    clusters = {ids[number]: f"prompt {ids[number].split('-')[0]}" for number in order}
+    assert only(*(side(result(values), num=12, clusters=clusters) for values in mixed)).p == sorted_ones.p
