@@ -231,18 +231,39 @@ def test_every_question_of_the_worlds_wording_is_one_the_world_itself_asks():
         assert set(texts(prompt(facts, random.Random(index)))) <= known
 
 
+def test_one_figure_and_one_event_are_asked_about_plainly():
+    made = {q.about: q for q in of_text("A little ball rolls quickly to the left on the beach.", closed=True)}
+    assert {about: q.answer for about, q in made.items()} == {
+        "place": "on the beach", "kind": "a ball", "size": "small", "motion": "it moves along",
+        "direction": "to the left", "speed": "fast",
+    }  # fmt: skip
+    assert not any(q.parents for q in made.values()) and all(len(q.texts) == 2 for q in made.values())
+    assert len(made["kind"].choices) == 22 and "nowhere" in made["direction"].choices
+    assert {"it hops", "it changes color"} <= set(made["motion"].choices)
+    for prompt, told in (
+        ("A red dog walks in the snow.", {"speed": "slowly"}),
+        ("A red dog runs.", {"speed": "fast", "color": "red"}),
+        ("A red dog turns blue.", {"motion": "it changes color", "color": "red", "to_color": "blue"}),
+    ):
+        assert told.items() <= {q.about: q.answer for q in of_text(prompt, closed=True)}.items()
+    for prompt in ("Two dogs run.", "A dog runs. The camera pans left.", "A dog.", "A dog chases a cat."):
+        assert not any("figure" in q.question for q in of_text(prompt, closed=True))
+
+
 def test_open_questions_of_the_world_come_with_all_its_answers():
-    made = {q.question: q for q in of_text("A little ball rolls quickly to the left on the beach.", closed=True)}
-    assert {q.question: q.answer for q in made.values()} == {
-        "Is there a ball?": "yes",
-        "How big is the ball?": "small",
-        "Does the ball roll?": "yes",
-        "Which way does the ball roll?": "to the left",
-        "How fast does the ball roll?": "quickly",
-        "Where does this happen?": "on the beach",
+    text = "Two little balls roll quickly to the left on the beach."
+    made = {q.question: q for q in of_text(text, closed=True)}
+    assert {q.question: (q.answer, q.about) for q in made.values()} == {
+        "Are there any balls?": ("yes", "kind"),
+        "Are there exactly two balls?": ("yes", "count"),
+        "How big are the balls?": ("small", "size"),
+        "Do the balls roll?": ("yes", "action"),
+        "Which way do the balls roll?": ("to the left", "direction"),
+        "How fast do the balls roll?": ("quickly", "speed"),
+        "Where does this happen?": ("on the beach", "place"),
     }
-    assert set(made["Which way does the ball roll?"].choices) == {"to the left", "to the right", "up", "down"}
-    assert len(made["Where does this happen?"].choices) == 8 and not made["Is there a ball?"].choices
+    assert set(made["Which way do the balls roll?"].choices) == {"to the left", "to the right", "up", "down"}
+    assert len(made["Where does this happen?"].choices) == 8 and not made["Are there any balls?"].choices
     first = of_text("Two red dogs run in the snow.", closed=True)[0]
     assert (first.question, first.answer, first.begins) == (DESCRIBE, "Two red dogs", True)
     assert len(first.choices) == 22 and {"Two red cats", "Two red buses"} <= set(first.choices)

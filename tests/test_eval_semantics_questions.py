@@ -63,7 +63,7 @@ class Likely(Table):
             raise ItemError("refused", code=chance)
         if "yes" not in answers:  # the wanted choice with this chance, and all others alike
             assert whole == (question != DESCRIBE)
-            wanted = ("in the forest", "A red dog", "in a park")
+            wanted = ("in the forest", "A red dog", "in a park", "it moves along")
             return [math.log(chance if a in wanted else (1 - chance) / (len(answers) - 1)) for a in answers]
         share = {"yes": chance, "Yes": 0.0, "no": 1 - chance, "No": 0.0}
         return [math.log(share[a]) if share[a] else -math.inf for a in answers]
@@ -84,7 +84,8 @@ def judged(name: str, captioner: Table, prompt: str, row: dict | None = None, **
         ("spatial_relationship", "a dog on the right of a car", ["Is the car to the left of the dog?"]),
         ("scene", "a dog in the forest", ["Where does this happen?"]),
         ("scene", "a dog in a supermarket", ["Is the scene a supermarket?"]),
-        ("human_action", "A red dog walks to the left.", ["Does the dog walk?"]),
+        ("human_action", "A red dog walks to the left.", ["What does the figure do?", "What is the figure doing?"]),
+        ("human_action", "Two red dogs walk to the left.", ["Do the dogs walk?"]),
         ("human_action", "a person is riding a bike", ["Is the person riding a bike?"]),
     ],
 )
@@ -92,7 +93,8 @@ def test_a_judge_is_asked_what_the_detector_would_look_for(name, prompt, questio
     captioner = Likely(dict.fromkeys(questions, 0.8))
     result = judged(name, captioner, prompt, detector="v2t")
     assert captioner.asked == questions
-    assert values(result) == [pytest.approx(0.8 ** len(questions))]
+    wordings = 2 if "figure" in questions[0] else 1  # of one question
+    assert values(result) == [pytest.approx(0.8 ** (len(questions) / wordings))]
     assert "table@1" in result.notes[0]
 
 
@@ -107,7 +109,7 @@ def test_refusals_are_counted_and_no_zero():
         metric = load_metric("color")(detector="v2t")
         metric.judge = Judge(Likely({"Is the dog red?": 0.75, "Is the dog blue?": word}))
         result = score("color", "a red dog", "a blue dog", metric=metric)
-        assert (result.value, result.coverage, result.counts[code]) == (0.75, 0.5, 1)
+        assert (result.coverage, result.counts[code]) == (0.5, 1) and result.value == pytest.approx(0.75)
 
 
 def test_vqascore_is_the_likelihood_of_yes():

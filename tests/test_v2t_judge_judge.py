@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 
 import numpy as np
 import pytest
@@ -10,10 +11,20 @@ import pytest
 from eval.sample import Clip, Sample
 from v2t.base.errors import ItemError, UsageError
 from v2t.captioners import CaptionOutput
-from v2t.judge.judge import NO, WORDINGS, YES, Judge
-from v2t.judge.replies import yes_or_no
+from v2t.judge.asker import NO, YES
+from v2t.judge.ballots import ballots
+from v2t.judge.cache import AnswerCache
+from v2t.judge.calibration import Calibration, Platt
+from v2t.judge.evaluation import evaluate
+from v2t.judge.judge import Judge
+from v2t.judge.question import Question, from_row
+from v2t.judge.replies import read_number, yes_or_no
+from v2t.judge.subject import Shown
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
+
+WHICH = Question(id="w", question="Which way?", answer="left", choices=("left", "right"))
+DOG = Question(id="d", question="Is there a dog?")
 
 
 def sample(prompt: str | None = None, **row) -> Sample:
@@ -33,78 +44,236 @@ class Says:
         """Nothing to load."""
 
     def answer(self, conversations, decoding):
-        (message,) = conversations[0]
-        self.heard.append((message.text, len(message.videos[0])))
-        reply = self.replies[(len(self.heard) - 1) % len(self.replies)]
-        if isinstance(reply, ItemError):
-            raise reply
-        return [CaptionOutput(text=reply, tokens=1)]
+        found = []
+        for (message,) in conversations:
+            self.heard.append((message.text, len(message.videos[0])))
+            reply = self.replies[(len(self.heard) - 1) % len(self.replies)]
+            if isinstance(reply, ItemError):
+                raise reply
+            found.append(CaptionOutput(text=reply, tokens=1))
+        return found
 
 
 class Weighs(Says):
-    """A captioner that tells likelihoods."""
+    """A captioner that tells likelihoods: the same for each question, or by question and answer."""
 
-    def __init__(self, **chances: float) -> None:
+    def __init__(self, **chances: float | ItemError) -> None:
         super().__init__("?")
-        self.chances, self.watched = chances, 0
+        self.chances, self.watched, self.asked = chances, 0, []
 
     def watch(self, frames):
         self.watched += 1
         return frames
 
     def likelihoods(self, watched, question, answers, *, whole=False):
-        return [math.log(self.chances[answer]) for answer in answers]
+        self.asked.append(question)
+        found = [self.chances.get(f"{question} {answer}", self.chances.get(answer)) for answer in answers]
+        if isinstance(found[0], ItemError):
+            raise found[0]
+        return [math.log(chance) if chance else -math.inf for chance in found]
+
+
+class Batches(Weighs):
+    """As `Weighs`, for many questions at once."""
+
+    def weigh(self, watched, asks):
+        return [self.likelihoods(watched, question, answers, whole=whole) for question, answers, whole in asks]
 
 
 def test_probability_of_yes_from_likelihoods():
     captioner = Weighs(yes=0.3, Yes=0.1, no=0.1, No=0.0625)
     judge, one = Judge(captioner), sample("a dog")
     assert (YES, NO) == (("yes", "Yes"), ("no", "No"))
-    assert judge.probability(one, "Is there a dog?") == pytest.approx(0.4 / 0.5625)
-    judge.probability(one, "Is there a cat?")
+    (answer,) = judge.answer(one, [DOG])
+    assert answer.chance == answer.raw == pytest.approx(0.4 / 0.5625) and answer.said == "yes" and answer.right
+    (no,) = judge.answer(one, [Question(id="n", question="Is there a cat?", answer="No.")])
+    assert no.chance == pytest.approx(1 - 0.4 / 0.5625) and no.right is False
     assert captioner.watched == 1, "a clip is encoded once for all questions"
     assert "likelihood" in judge.fingerprint()["answers"] and judge.fingerprint()["judge"] == "says@1"
 
 
 def test_probability_of_yes_from_votes_over_wordings():
     captioner = Says("Yes.", "no", "**Yes**, there is one")
-    judge = Judge(captioner)
-    assert judge.probability(sample(), "Is there a dog?") == pytest.approx(2 / 3)
-    assert [text for text, _ in captioner.heard] == [wording.format("Is there a dog?") for wording in WORDINGS]
+    (answer,) = Judge(captioner).answer(sample(), [DOG])
+    assert answer.chance == pytest.approx(2 / 3) and (answer.asked, answer.lost) == (3, 0)
+    assert answer.spread == pytest.approx(np.std([1, 0, 1]))
+    assert [text for text, _ in captioner.heard] == [ballot.text for ballot in ballots(DOG, 3)]
     assert {num for _, num in captioner.heard} == {4}, "as many frames as the captioner asks for"
-    assert Judge(Says("Yes", "a dog runs", "It is hard to say")).probability(sample(), "?") == 1.0
+    (lost,) = Judge(Says("Yes", "a dog runs", "It is hard to say")).answer(sample(), [DOG])
+    assert (lost.chance, lost.asked, lost.lost, lost.status) == (1.0, 3, 2, "answered")
     with pytest.raises(UsageError, match="does not tell"):
-        judge.log_likelihoods(sample(), "?", ("yes",))
+        Judge(captioner).log_likelihoods(sample(), "?", ("yes",))
+
+
+def test_votes_are_a_setting_and_part_of_the_fingerprint():
+    captioner = Says("yes")
+    Judge(captioner, votes=5).answer(sample(), [Question(id="q", question="A?", wordings=("B?",))])
+    assert len(captioner.heard) == len(set(captioner.heard)) == 5
+    assert Judge(captioner, votes=5).fingerprint() != Judge(captioner).fingerprint()
+    weighs = Weighs(yes=0.5, Yes=0, no=0.5, No=0)
+    Judge(weighs, votes=1).answer(sample(), [Question(id="q", question="A?", wordings=("B?",))])
+    assert weighs.asked == ["A?"]
+    with pytest.raises(UsageError, match="votes=0"):
+        Judge(captioner, votes=0)
+
+
+def test_wordings_are_meant_and_their_spread_is_kept():
+    question = Question(id="w", question="Which way?", wordings=("Where to?",), answer="left", choices=WHICH.choices)
+    captioner = Weighs(
+        **{"Which way? left": 0.3, "Which way? right": 0.1, "Where to? left": 0.1, "Where to? right": 0.3}
+    )
+    (answer,) = Judge(captioner).answer(sample(), [question])
+    assert answer.raw == pytest.approx(0.5) and answer.spread == pytest.approx(0.25) and answer.asked == 2
+    assert answer.chances == pytest.approx({"left": 0.5, "right": 0.5})
 
 
 def test_a_choice_is_told_by_its_share_or_picked_by_a_reply():
-    judge = Judge(Weighs(left=0.3, right=0.1))
-    assert judge.choice(sample(), "Which way?", ["left", "right"]) == pytest.approx([0.75, 0.25])
-    assert Judge(Says("to the right")).choice(sample(), "Which way?", ["left", "right"]) == [0.0, 1.0]
-    for reply, code in (("hm", "UNPARSABLE"), ("I'm sorry, I cannot see the video.", "REFUSED")):
-        with pytest.raises(ItemError) as problem:
-            Judge(Says(reply)).choice(sample(), "Which way?", ["left", "right"])
-        assert problem.value.code == code
+    (answer,) = Judge(Weighs(left=0.3, right=0.1)).answer(sample(), [WHICH])
+    assert answer.chances == pytest.approx({"left": 0.75, "right": 0.25}) and answer.said == "left"
+    (right,) = Judge(Says("to the right")).answer(sample(), [WHICH])
+    assert (right.said, right.chance, right.right) == ("right", 0.0, False)
+    for reply, code, status in (
+        ("hm", "UNPARSABLE", "unparsable"),
+        ("I'm sorry, I cannot see it.", "REFUSED", "refused"),
+    ):
+        (none,) = Judge(Says(reply)).answer(sample(), [WHICH])
+        assert (none.code, none.status, none.lost, none.asked, none.right) == (code, status, 2, 2, None)
+
+
+def test_a_habit_of_naming_the_first_choice_is_averaged_away():
+    class First(Says):
+        def answer(self, conversations, decoding):
+            return [CaptionOutput(text="(A)", tokens=1) for _ in conversations]
+
+    four = Question(id="q", question="What?", answer="a dog", choices=("a dog", "a cat", "a car", "a bus"))
+    (answer,) = Judge(First(), votes=12).answer(sample(), [four])
+    assert answer.raw < 0.6 and answer.chances["a bus"] > 0, "each stands first now and then"
+    (even,) = Judge(First(), votes=2).answer(sample(), [WHICH])
+    assert even.chances == {"left": 0.5, "right": 0.5} and even.spread == 0.5
 
 
 @pytest.mark.parametrize(
-    ("replies", "code"),
+    ("replies", "code", "status"),
     [
-        (["a dog runs"], "UNPARSABLE"),
-        (["I'm sorry, I cannot help with that."], "REFUSED"),
-        ([""], "UNPARSABLE"),
-        ([ItemError("refused", code="PROMPT_REFUSED")], "PROMPT_REFUSED"),
+        (["a dog runs"], "UNPARSABLE", "unparsable"),
+        (["I'm sorry, I cannot help with that."], "REFUSED", "refused"),
+        (["hm", "I'm sorry, I cannot help with that."], "REFUSED", "refused"),
+        ([""], "UNPARSABLE", "unparsable"),
+        ([ItemError("refused", code="PROMPT_REFUSED")], "PROMPT_REFUSED", "refused"),
+        ([ItemError("ill", code="SERVER_ERROR")], "SERVER_ERROR", "failed"),
     ],
 )
-def test_no_answer_is_never_a_no(replies, code):
-    with pytest.raises(ItemError) as problem:
-        Judge(Says(*replies)).probability(sample(), "Is there a dog?")
-    assert problem.value.code == code
+def test_no_answer_is_never_a_no(replies, code, status):
+    (answer,) = Judge(Says(*replies)).answer(sample(), [DOG])
+    assert (answer.code, answer.status, answer.chance, answer.right) == (code, status, None, None)
+    assert answer.lost == answer.asked == 3
+
+
+def test_numbers_and_open_answers_are_read_from_replies():
+    many = Question(id="n", question="How many dogs are there?", answer="two")
+    (answer,) = Judge(Says("There are 2 dogs.", "Two", "three")).answer(sample(), [many])
+    assert (answer.said, answer.right) == ("two", True) and answer.chance == pytest.approx(2 / 3)
+    (none,) = Judge(Says("some")).answer(sample(), [many])
+    assert none.status == "unparsable"
+    what = Question(id="o", question="What is it?", answer="a red car")
+    (answer,) = Judge(Says("The red car.")).answer(sample(), [what])
+    assert (answer.said, answer.chance, answer.right) == ("The red car.", None, True)
+    cases = {"2": 2, "There are 12.": 12, "two or three": None, "1.5 s": None, "none": 0, "": None, "one dog": 1}
+    assert {reply: read_number(reply) for reply in cases} == cases
 
 
 def test_replies_are_read_at_their_beginning():
     replies = {"Yes": True, "no.": False, "  **No**": False, "yesterday": None, "nothing": None, "It is: yes": None}
     assert {reply: yes_or_no(reply) for reply in replies} == replies
+
+
+def test_all_at_once_is_as_one_by_one_and_one_error_costs_one_answer():
+    chances = {
+        "yes": 0.6,
+        "Yes": 0,
+        "no": 0.2,
+        "No": 0,
+        "left": 0.3,
+        "right": 0.2,
+        "Bad? yes": ItemError("x", code="REFUSED"),
+    }
+    questions = [DOG, WHICH, Question(id="b", question="Bad?")]
+    together = Judge(Batches(**chances)).answer(sample(), questions)
+    alone = [Judge(Weighs(**chances)).answer(sample(), [question])[0] for question in questions]
+    assert together == alone and [a.status for a in together] == ["answered", "answered", "refused"]
+
+
+def test_the_same_question_with_another_wanted_answer_is_asked_once():
+    captioner = Weighs(left=0.3, right=0.1)
+    judge, one = Judge(captioner), sample()
+    other = Question(id="o", question="Which way?", answer="right", choices=WHICH.choices)
+    assert [a.raw for a in judge.answer(one, [WHICH, other])] == pytest.approx([0.75, 0.25])
+    judge.answer(one, [WHICH])
+    assert len(captioner.asked) == 1
+
+
+def test_calibration_is_applied_and_raw_is_kept():
+    calibration = Calibration(
+        judge="says@1", maps={"all": Platt(slope=1.0, offset=-2.0), "yes_no all": Platt(offset=1.0)}
+    )
+    captioner = Weighs(left=0.75, right=0.25, yes=0.5, Yes=0, no=0.5, No=0)
+    judge = Judge(captioner, calibration=calibration)
+    no = Question(id="n", question="Is there a dog?", answer="no")
+    which, yes, not_so = judge.answer(sample(), [WHICH, DOG, no])
+    assert which.raw == pytest.approx(0.75) and which.chance == pytest.approx(1 / (1 + math.exp(2 - math.log(3))))
+    assert which.said == "left" and which.right is False
+    assert yes.chance == pytest.approx(1 / (1 + math.exp(-1))) and not_so.chance == pytest.approx(1 - yes.chance)
+    assert judge.fingerprint()["calibration"] != Judge(captioner).fingerprint()["calibration"] == "none"
+    with pytest.raises(UsageError, match="calibration is one of"):
+        Judge(captioner, calibration=Calibration(judge="says@2", maps={}))
+
+
+def test_what_was_heard_is_kept_by_content(tmp_path):
+    path = tmp_path / "cache" / "heard.sqlite"
+    first = Weighs(left=0.3, right=0.1)
+    before = Judge(first, cache=AnswerCache(path)).answer(sample(), [WHICH])
+    again = Weighs(left=0.9, right=0.1)
+    assert Judge(again, cache=AnswerCache(path)).answer(sample("other prompt"), [WHICH]) == before
+    assert not again.asked and not again.watched, "asking again costs nothing"
+    other = Shown(frames=Frames.from_pixels(np.ones((6, 32, 32, 3), np.uint8), fps=8))
+    Judge(again, cache=AnswerCache(path)).answer(other, [WHICH])
+    Judge(again, cache=AnswerCache(path), votes=1).answer(sample(), [WHICH])
+    assert len(again.asked) == 2, "another clip or another way to ask is asked"
+
+
+def test_damage_costs_the_entry_and_never_a_result(tmp_path):
+    path = tmp_path / "heard.sqlite"
+    cache = AnswerCache(path)
+    before = Judge(Weighs(left=0.3, right=0.1), cache=cache).answer(sample(), [WHICH])
+    cache.close()
+    with sqlite3.connect(path) as base:
+        base.execute("UPDATE heard SET text = replace(text, '0.7', '0.1')")
+    again = Weighs(left=0.3, right=0.1)
+    assert Judge(again, cache=AnswerCache(path)).answer(sample(), [WHICH]) == before and again.asked
+    path.write_bytes(b"not a database at all" * 400)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    assert Judge(again, cache=AnswerCache(path)).answer(sample(), [WHICH]) == before
+    refused = Says("I'm sorry, I cannot help.")
+    for _ in range(2):
+        Judge(refused, cache=AnswerCache(tmp_path / "new.sqlite")).answer(sample(), [DOG])
+    assert len(refused.heard) == 6, "what got no answer is asked again"
+
+
+def test_dsg_counts_parents_first_whether_or_not_all_is_asked():
+    rows = [{"id": "2", "question": "Two?", "parents": ["1"]}, {"id": "1", "question": "One?"},
+            {"id": "4", "question": "Four?", "parents": ["3"]}, {"id": "3", "question": "Three?"},
+            {"id": "5", "question": "Five?", "parents": ["2"]}]  # fmt: skip
+    chances = {"yes": 0.9, "Yes": 0, "no": 0.1, "No": 0, "One? yes": 0.01, "Three? yes": ItemError("x", code="REFUSED")}
+    captioner = Weighs(**chances)
+    whole = evaluate(Judge(captioner), sample(), from_row(rows, "s"))
+    assert whole.right == {"1": False, "2": True, "4": True, "5": True}
+    assert whole.counts == {"1": False, "2": False, "4": True, "5": False}, "an unanswered parent takes nothing"
+    assert (whole.accuracy, whole.dsg) == (0.75, 0.25) and len(whole.answers) == 5
+    sparing = Weighs(**chances)
+    part = evaluate(Judge(sparing), sample(), from_row(rows, "s"), ask_all=False)
+    assert set(sparing.asked) == {"One?", "Three?", "Four?"} and part.dsg == whole.dsg
+    assert part.counts == whole.counts and set(part.right) == {"1", "4"}
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "motion", "keyframe", "segment", "fps"])

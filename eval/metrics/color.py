@@ -31,7 +31,7 @@ class Metric(SemanticDimension):
     sees = "the colour of the thing asked for"
     blind = "what it does, what else is there; in compat whose colour it is"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
-    version = 1
+    version = 2
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -42,7 +42,8 @@ class Metric(SemanticDimension):
         """See `SemanticDimension.look`."""
         thing = asked.colored(sample)
         if self.judge is not None:
-            return self.ask(sample, is_colored(thing) if thing.count == 1 else exists(thing))
+            plain = is_colored(thing) if thing.count == 1 else exists(thing)
+            return self.ask(sample, *(self.starter_question(sample, "color") or [plain]))
         frames = self.detector.regions(sample, (thing.noun,), COLORS)
         there, right = (color_counts_compat if self.compat else color_counts)(frames, thing)
         value = right / there if there else None if self.compat else 0.0

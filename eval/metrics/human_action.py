@@ -31,7 +31,7 @@ class Metric(SemanticDimension):
     wants = (
         "nothing for the cartoon world; for other clips detector=action:ID_OR_FOLDER (a model of Kinetics) or v2t:MODEL"
     )
-    version = 1
+    version = 2
     able = "actions"
     reference = "UMT-L/16 of Kinetics-400"
     piece_s = LONG_PIECE_S
@@ -40,7 +40,9 @@ class Metric(SemanticDimension):
         """See `SemanticDimension.look`."""
         action = compat_action(sample.prompt or "") if self.compat else asked.action(sample)
         if self.judge is not None:
-            return self.ask(sample, does(sample.prompt or "", action))
+            # Of one cartoon figure: what it does among all that figures do; who walks, rolls or flies moves along.
+            plain = does(sample.prompt or "", action)
+            return self.ask(sample, *(self.starter_question(sample, "motion") or [plain]))
         classes = getattr(self.detector, "classes", None)
         if classes is not None and action not in classes and not self.compat:
             raise ItemError(

@@ -13,7 +13,7 @@ from eval.sample import Sample
 from eval.semantics import asked
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import shown, shown_compat
-from v2t.judge.wording import DESCRIBE, exactly, exists
+from v2t.judge.wording import exactly, exists
 
 
 class Metric(SemanticDimension):
@@ -26,7 +26,7 @@ class Metric(SemanticDimension):
     sees = "whether the kind of thing asked for is there"
     blind = "its colour, what it does, what else is there, order of frames"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
-    version = 1
+    version = 2
 
     def look(self, sample: Sample) -> Evidence:
         """See `SemanticDimension.look`."""
@@ -34,7 +34,7 @@ class Metric(SemanticDimension):
         if self.judge is not None:
             bare = replace(thing, color=None)
             plain = exists(bare) if thing.count == 1 else exactly(thing)
-            return self.ask(sample, *(self.starter_question(sample, (DESCRIBE,)) or [plain]))
+            return self.ask(sample, *(self.starter_question(sample, "kind") or [plain]))
         frames = self.detector.regions(sample, (thing.noun,))
         there = shown_compat if self.compat else shown
         hits = sum(there(frame, [thing]) for frame in frames)

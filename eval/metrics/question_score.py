@@ -3,9 +3,9 @@
 In: frames, and `questions` of the row ([{id, question, answer, parents, choices}], answer yes by default) or a prompt,
 of which questions are made. Out: two figures. `accuracy`: the share of answers that are the wanted ones (TIFA,
 arXiv:2303.11897). `dsg`: the same after every question whose parent is wrong was set to wrong too, in topological
-order; those stay in the denominator (DSG, arXiv:2310.18235). Yes and no are told by the judge's probability; another
-wanted answer is compared with its reply by SQuAD's spelling. A question without an answer is counted (`refused`,
-`unparsable`) and leaves the denominator; `answered` is the share of questions that have one.
+order; those stay in the denominator (DSG, arXiv:2310.18235). An answer is the wanted one when the judge's calibrated
+chance of it reaches the threshold; an open answer when it is that in SQuAD's spelling. A question without an answer is
+counted (`refused`, `unparsable`) and leaves the denominator; `answered` is the share of questions that have one.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, Literal
 from eval.metric import Evidence, Measured, Summary
 from eval.sample import Sample
 from eval.semantics import ASKS
-from eval.semantics.dimension import JudgedMetric, is_outside, num_outside, outside_notes, tells_likelihoods
+from eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
 from v2t.base.errors import ItemError
-from v2t.judge.judge import Judge
-from v2t.judge.question import Question, dsg, from_row
-from v2t.judge.replies import normalise
+from v2t.judge.answer import Answer
+from v2t.judge.evaluation import Evaluation, evaluate
+from v2t.judge.question import Question, from_row
 from v2t.judge.wording import of_text
 
 _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED")
@@ -33,7 +33,7 @@ class Settings:
     judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
     wording: of questions made from a prompt: "yes_no" asks for yes or no; "world" asks of cartoon prompts where, which
         way, how big ..., with all answers of that world to choose from; "auto" is world for the starter alone.
-    threshold: probability from which an answer is yes, within 0 and 1.
+    threshold: chance of the wanted answer from which it is right, within 0 and 1.
     """
 
     judge: str = "v2t"
@@ -57,8 +57,8 @@ class Metric(JudgedMetric):
     sees = "which facts of the prompt the clip shows, one by one"
     blind = "what nobody asked about; whatever the judge does not see"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 1
-    modules = (*ASKS, "eval.semantics.dimension", "eval.metrics.squad")
+    version = 2
+    modules = (*ASKS, "eval.semantics.dimension", "v2t.judge.evaluation")
     Settings = Settings
 
     def describe(self) -> dict[str, str]:
@@ -74,29 +74,19 @@ class Metric(JudgedMetric):
     def measure(self, sample: Sample) -> Evidence:
         """`accuracy` and `dsg` of the answered questions, and what came of each one."""
         judge, questions = self.ready(), self.questions(sample)
-        right: dict[str, bool] = {}
-        told: list[dict[str, Any]] = []
-        for question in questions:
-            try:
-                right[question.id], said = self._answer(sample, question)
-            except ItemError as problem:
-                if problem.code not in _NO_ANSWER:
-                    raise
-                said = problem.code.lower()
-            told.append({"id": question.id, "question": question.question, "said": said})
-        if not right:
-            raise ItemError(
-                f"{sample.id}: none of {len(questions)} questions got an answer", code=told[0]["said"].upper()
-            )
-        counted = dsg(questions, right)
-        for each in told:
-            each |= {"right": right.get(each["id"]), "counts": counted.get(each["id"])}
+        found = evaluate(judge, sample, questions, threshold=self.settings.threshold)
+        told = [_told(answer, found) for answer in found.answers]
+        broken = next((answer for answer in found.answers if answer.status == "failed"), None)
+        if broken is not None or not found.right:
+            first = broken or found.answers[0]
+            said = f"none of {len(questions)} questions got an answer: " if broken is None else ""
+            raise ItemError(f"{sample.id}: {said}{first.message}", code=first.code)
         return {
-            "accuracy": sum(right.values()) / len(right),
-            "dsg": sum(counted.values()) / len(counted),
-            "answered": len(right) / len(questions),
+            "accuracy": found.accuracy,
+            "dsg": found.dsg,
+            "answered": len(found.right) / len(questions),
             "questions": told,
-            "outside": is_outside(judge, sample),
+            "outside": judge.is_outside(sample),
         }
 
     def questions(self, sample: Sample) -> list[Question]:
@@ -108,7 +98,7 @@ class Metric(JudgedMetric):
         given = sample.row.get("questions")
         if given is not None:
             return from_row(given, sample.id)
-        made = of_text(sample.prompt or "", closed=self.wording == "world" and tells_likelihoods(self.judge))
+        made = of_text(sample.prompt or "", closed=self.wording == "world" and self.ready().tells_likelihoods)
         if not made:
             raise ItemError(
                 f"{sample.id}: no questions, and the prompt {sample.prompt!r} asks for nothing that is read",
@@ -117,29 +107,12 @@ class Metric(JudgedMetric):
             )
         return made
 
-    def _answer(self, sample: Sample, question: Question) -> tuple[bool, Any]:
-        """Whether the answer is the wanted one, and the answer: a probability of yes, or words."""
-        judge, wanted = self.ready(), normalise(question.answer)
-        if question.choices and isinstance(judge, Judge):
-            shares = judge.choice(sample, question.question, question.choices, begins=question.begins)
-            said = question.choices[shares.index(max(shares))]
-            return said == question.answer, said
-        if wanted in ("yes", "no"):
-            chance = judge.probability(sample, question.question)
-            return (chance >= self.settings.threshold) == (wanted == "yes"), chance
-        if not isinstance(judge, Judge):
-            raise ItemError(f"{question.question!r} is no question of yes or no", code="BAD_QUESTIONS")
-        said = judge.reply(sample, question.question)
-        if not normalise(said):
-            raise ItemError(f"an empty reply to {question.question!r}", code="UNPARSABLE")
-        return normalise(said) == wanted, said
-
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Both scores, the share of questions that were answered, and why others were not."""
         told = [each for row in rows for each in row.evidence["questions"]]
         counts = {"questions": len(told)}
         for code in _NO_ANSWER:
-            missing = sum(each["said"] == code.lower() for each in told)
+            missing = sum(each["right"] is None and each["said"] == code.lower() for each in told)
             missing += sum(failure["code"] == code for failure in self._failures)
             counts |= {code.lower(): missing} if missing else {}
         about = self.describe()
@@ -151,6 +124,17 @@ class Metric(JudgedMetric):
             counts=counts | {"outside": num_outside(rows)},
             notes=(*notes, *outside_notes(rows)),
         )
+
+
+def _told(answer: Answer, found: Evaluation) -> dict[str, Any]:
+    """What a reader is told of one question; `said` is the answer, or why there is none."""
+    id = answer.question.id
+    return {
+        "id": id, "question": answer.question.question, "wanted": answer.question.answer,
+        "said": answer.said if answer.status == "answered" else answer.code.lower(),
+        "chance": answer.chance, "spread": answer.spread, "lost": answer.lost,
+        "right": found.right.get(id), "counts": found.counts.get(id),
+    }  # fmt: skip
 
 
 def _rest(row: Measured) -> dict[str, Any]:

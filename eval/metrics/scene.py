@@ -15,8 +15,7 @@ from eval.semantics.detectors import NUM_FRAMES
 from eval.semantics.dimension import SemanticDimension
 from eval.semantics.formulas import scene_shown, scene_shown_compat
 from eval.vbench.picks import middle_indices
-from v2t.judge.judge import Judge
-from v2t.judge.wording import WHERE, happens
+from v2t.judge.wording import happens
 
 
 class Metric(SemanticDimension):
@@ -29,7 +28,7 @@ class Metric(SemanticDimension):
     sees = "the place"
     blind = "who is there and what they do, order of frames"
     wants = "nothing for the cartoon world; for other clips detector=v2t:MODEL"
-    version = 1
+    version = 2
     able = "captions"
     reference = "Tag2Text"
     judge_has_compat = True
@@ -37,10 +36,10 @@ class Metric(SemanticDimension):
     def look(self, sample: Sample) -> Evidence:
         """See `SemanticDimension.look`."""
         place = asked.scene(sample)
-        if isinstance(self.judge, Judge) and self.compat:
+        if self.judge is not None and self.compat:
             captions = self.judge.captions_of(sample, middle_indices(NUM_FRAMES, len(sample.frames)))
         elif self.judge is not None:
-            return self.ask(sample, *(self.starter_question(sample, (WHERE,)) or [happens(place)]))
+            return self.ask(sample, *(self.starter_question(sample, "place") or [happens(place)]))
         else:
             captions = self.detector.captions(sample)
         there = scene_shown_compat if self.compat else scene_shown

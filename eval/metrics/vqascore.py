@@ -4,7 +4,7 @@ In: frames and a prompt; any captioner of `v2t`. Out: 0 to 1. Lin et al. 2024 (a
 to `Does this figure show "{text}"? Please answer yes or no.`; the wording is part of the fingerprint. A captioner that
 does not tell likelihoods gives the share of yes among three wordings. The starter was never taught that question, so
 for cartoon prompts it is asked the world's own ones, one for each fact of the prompt, and the value is the geometric
-mean of how likely the wanted answers are: P(yes) / (P(yes) + P(no)), P(to the left) among all ways to go.
+mean of the calibrated chances of the wanted answers: yes against no, to the left among all ways to go.
 """
 
 from __future__ import annotations
@@ -17,17 +17,10 @@ from typing import Any, Literal
 from eval.metric import Evidence, Measured, Summary
 from eval.sample import Sample
 from eval.semantics import ASKS
-from eval.semantics.dimension import (
-    JudgedMetric,
-    chance_of,
-    is_outside,
-    num_outside,
-    outside_notes,
-    tells_likelihoods,
-    unanswered,
-)
+from eval.semantics.dimension import JudgedMetric, chances, num_outside, outside_notes, unanswered
 from v2t.base.errors import ItemError
-from v2t.judge.judge import YES, Judge
+from v2t.judge.asker import YES
+from v2t.judge.question import Question
 from v2t.judge.wording import of_text
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
@@ -56,7 +49,7 @@ class Metric(JudgedMetric):
     sees = "whether the clip shows what the prompt says, as far as the model understands both"
     blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 1
+    version = 2
     modules = (*ASKS, "eval.semantics.dimension")
     Settings = Settings
 
@@ -76,17 +69,18 @@ class Metric(JudgedMetric):
         judge, prompt = self.ready(), str(sample.require("prompt"))
         if self.wording == "figure":
             question = FIGURE.format(prompt)
-            if isinstance(judge, Judge) and judge.tells_likelihoods:
+            if judge.tells_likelihoods:  # P(Yes) as it is: neither set against no nor calibrated
                 value = math.fsum(map(math.exp, judge.log_likelihoods(sample, question, YES)))
             else:
-                value = judge.probability(sample, question)
-            return {"value": min(value, 1.0), "questions": {}, "outside": is_outside(judge, sample)}
-        asked = of_text(prompt, closed=tells_likelihoods(judge))
+                (value,) = chances(judge, sample, [Question(id="figure", question=question)], raw=True)
+            return {"value": min(value, 1.0), "questions": {}, "outside": judge.is_outside(sample)}
+        asked = of_text(prompt, closed=judge.tells_likelihoods)
         if not asked:
             raise ItemError(f"{sample.id}: the prompt {prompt!r} asks for nothing that is read", code="NOTHING_ASKED")
-        found = {question.question: chance_of(judge, sample, question) for question in asked}
+        values = chances(judge, sample, asked)
+        found = {question.question: value for question, value in zip(asked, values, strict=True)}
         value = math.exp(math.fsum(math.log(max(p, _LEAST)) for p in found.values()) / len(found))
-        return {"value": value, "questions": found, "outside": is_outside(judge, sample)}
+        return {"value": value, "questions": found, "outside": judge.is_outside(sample)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """The mean over clips."""

@@ -21,8 +21,8 @@ from eval.sample import Clip, Sample
 from eval.semantics import ASKS
 from eval.semantics.detectors import Detector, open_detector
 from eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
-from v2t.base.errors import UsageError
-from v2t.judge.judge import Judge, YesNo, open_judge
+from v2t.base.errors import ItemError, UsageError
+from v2t.judge.judge import Judge, open_judge
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
 
@@ -64,7 +64,7 @@ class SemanticDimension(BaseMetric):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.judge: YesNo | None = None
+        self.judge: Judge | None = None
         self.detector: Any = None
         if self.compat and self.is_judged and not self.judge_has_compat:
             raise UsageError(
@@ -110,16 +110,17 @@ class SemanticDimension(BaseMetric):
         if self.judge is None:
             raise RuntimeError("prepare() the metric first")
         asked = [Question(id="", question=each) if isinstance(each, str) else each for each in questions]
-        value = prod(chance_of(self.judge, sample, question) for question in asked)
-        return {"value": value, "outside": is_outside(self.judge, sample)}
+        value = prod(chances(self.judge, sample, asked))
+        return {"value": value, "outside": self.judge.is_outside(sample)}
 
-    def starter_question(self, sample: Sample, starts: tuple[str, ...]) -> list[str | Question]:
-        """Where the starter is the judge: the question about the prompt that begins so and has a list of answers; the
-        starter picks among them far better than it says yes or no. None where there is no such question."""
-        if self.settings.detector != "v2t" or not tells_likelihoods(self.judge) or sample.row.get("asked"):
+    def starter_question(self, sample: Sample, about: str) -> list[str | Question]:
+        """Where the starter is the judge: the question about this kind of fact of the prompt that has a list of
+        answers; the starter picks among them far better than it says yes or no. None where there is no such
+        question."""
+        if self.judge is None or self.settings.detector != "v2t" or sample.row.get("asked"):
             return []
-        asked = of_text(sample.prompt or "", closed=True)
-        return [*[question for question in asked if question.choices and question.question.startswith(starts)][:1]]
+        asked = of_text(sample.prompt or "", closed=self.judge.tells_likelihoods)
+        return [*[question for question in asked if question.choices and question.about == about][:1]]
 
     def measure(self, sample: Sample) -> Evidence:
         """`value` and what `look` finds; of a long clip the mean over its pieces."""
@@ -188,13 +189,13 @@ class JudgedMetric(BaseMetric):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.judge: YesNo | None = None
+        self.judge: Judge | None = None
 
     def prepare(self) -> None:
         """See `BaseMetric.prepare`."""
         self.ready()
 
-    def ready(self) -> YesNo:
+    def ready(self) -> Judge:
         """The judge, loaded at its first use."""
         if self.judge is None:
             judge = open_judge(self.settings.judge)
@@ -225,22 +226,25 @@ def unanswered(failures: Sequence[dict[str, str]]) -> dict[str, int]:
     return {code.lower(): codes[code] for code in ("REFUSED", "UNPARSABLE") if codes[code]}
 
 
-def tells_likelihoods(judge: YesNo | None) -> bool:
-    """Whether the judge is a captioner that tells how likely answers are, and so can be given a list of them."""
-    return isinstance(judge, Judge) and judge.tells_likelihoods
+def chances(judge: Judge, sample: Sample, questions: Sequence[Question], *, raw: bool = False) -> list[float]:
+    """How likely the wanted answers are, calibrated where the judge is and not `raw`.
+
+    Raises:
+        ItemError: one has no answer (REFUSED, UNPARSABLE), or the clip cannot be read.
+    """
+    found = []
+    for answer in judge.answer(sample, questions):
+        chance = answer.raw if raw else answer.chance
+        if chance is None:
+            said = answer.message or f"{answer.question.question!r} has an open answer, and no chance"
+            raise ItemError(f"{sample.id}: {said}", code=answer.code or "BAD_QUESTIONS")
+        found.append(chance)
+    return found
 
 
-def chance_of(judge: YesNo, sample: Sample, question: Question) -> float:
-    """How likely the wanted answer is: yes, or one of the question's choices."""
-    if question.choices and isinstance(judge, Judge):
-        shares = judge.choice(sample, question.question, question.choices, begins=question.begins)
-        return shares[question.choices.index(question.answer)]
-    return judge.probability(sample, question.question)
-
-
-def is_outside(judge: YesNo, sample: Sample) -> bool:
+def is_outside(judge: Judge, sample: Sample) -> bool:
     """Whether the judge has warned that the clip is unlike those it was trained on."""
-    return isinstance(judge, Judge) and judge.is_outside(sample)
+    return judge.is_outside(sample)
 
 
 def _piece(sample: Sample, start: int, stop: int) -> Sample:

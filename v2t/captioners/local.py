@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.base.files import content_key, text_key
 from v2t.captioners import CaptionOutput, Conversation, Decoding, asked, domain
+from v2t.captioners.trie import weigh
 from v2t.video.sample import SampleSpec
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 STARTER = Path(__file__).resolve().parents[1] / "starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -161,33 +165,33 @@ class Captioner:
         Raises:
             UsageError: no answer, or an empty one.
         """
-        import torch
+        return self.weigh(watched, [(question, answers, whole)])[0]
 
+    def weigh(self, watched: Watched, asks: Sequence[Ask]) -> list[list[float]]:
+        """As `likelihoods` for many questions about one clip, in one forward pass where they are not too many: what
+        prompts and answers have in common at their beginning is read once.
+
+        Raises:
+            UsageError: a question without an answer, or with an empty one.
+        """
         tokenizer = self._processor.tokenizer
-        told = [tuple(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
-        if not told or not all(told):
-            raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
-        if whole:
-            ends = self._model.generation_config.eos_token_id
-            told = [(*ids, ends[0] if isinstance(ends, list) else ends) for ids in told]
+        ends = self._model.generation_config.eos_token_id
+        end = ends[0] if isinstance(ends, list) else ends
+        rows = []
+        for question, answers, whole in asks:
+            told = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+            if not told or not all(told):
+                raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
+            rows.append((self._prompt(watched, question), [[*ids, end] if whole else ids for ids in told]))
+        return weigh(self._model, rows, watched.visual_tokens)
+
+    def _prompt(self, watched: Watched, question: str) -> list[int]:
         chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
         text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        prompt = tokenizer(text.replace(self._processor.video_token, watched.text, 1))["input_ids"]
-        # What stands before an answer's last token tells that token's probability, and answers share such beginnings.
-        begun = sorted({ids[:-1] for ids in told})
-        longest = max(map(len, begun))
-        rows = [[*prompt, *ids, *[tokenizer.pad_token_id] * (longest - len(ids))] for ids in begun]  # (A, L + n)
-        mask = [[1] * (len(prompt) + len(ids)) + [0] * (longest - len(ids)) for ids in begun]
-        with torch.inference_mode():
-            logits = self._model(
-                input_ids=torch.tensor(rows, device=self._model.device),
-                attention_mask=torch.tensor(mask, device=self._model.device),
-                visual_tokens=watched.visual_tokens.repeat(len(begun), 1, 1),
-                logits_to_keep=longest + 1,
-            ).logits  # (A, n + 1, vocabulary), the first for the answer's first token
-            logs = logits.float().log_softmax(-1).double()
-        row = {ids: number for number, ids in enumerate(begun)}
-        return [sum(float(logs[row[ids[:-1]], at, token]) for at, token in enumerate(ids)) for ids in told]
+        ids: list[int] = self._processor.tokenizer(text.replace(self._processor.video_token, watched.text, 1))[
+            "input_ids"
+        ]
+        return ids
 
     def features(self, batch: Sequence[Frames]) -> np.ndarray:
         """Pooled vision features float32 (B, 2 D) of clips: what `domain.fit` and the warning go by."""
@@ -348,7 +352,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _revision(folder: Path) -> str:
     """Short hash over weights, configs and tokenizer: names the very model that wrote a caption."""
     files = [f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".json", ".jinja")]
-    files = [f for f in files if f.name != domain.FILE_NAME]
+    files = [f for f in files if f.name not in (domain.FILE_NAME, "judge.json")]  # they change no caption
     if not any(f.suffix == ".safetensors" for f in files):
         raise MissingDependencyError(f"no weights (*.safetensors) in {folder}", code="MODEL")
     return text_key("".join(f"{f.name}={content_key(f)};" for f in files).encode())[:12]

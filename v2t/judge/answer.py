@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from v2t.judge.question import Question
+from v2t.judge.replies import normalise
 
 Status = Literal["answered", "refused", "unparsable", "failed"]
 
@@ -27,7 +28,7 @@ class Answer:
         chances: for each choice (yes and no where there are none) its probability before calibration, summing to 1.
         spread: standard deviation of `raw` over wordings and orders; 0 where there was one.
         asked: how often it was put; `lost`: how many of these gave no answer that can be read.
-        code, message: why there is none.
+        code, message: why these, or all, gave none.
     """
 
     question: Question
@@ -45,6 +46,12 @@ class Answer:
     @property
     def right(self) -> bool | None:
         """Whether the wanted answer is held to be true; None without an answer."""
+        return self.is_right()
+
+    def is_right(self, threshold: float = 0.5) -> bool | None:
+        """The same at a chance of `threshold` or more, 0 to 1. Open answers are compared in SQuAD's spelling."""
         if self.status != "answered":
             return None
-        return self.said == self.question.answer if self.chance is None else self.chance >= 0.5
+        if self.chance is None:
+            return normalise(self.said or "") == normalise(self.question.answer)
+        return self.chance >= threshold

@@ -1,99 +1,68 @@
-"""Yes or no: how likely a question about a clip is to be answered with yes, by any captioner of `v2t`.
+"""A judge: any captioner of `v2t`, asked about a clip, with its answers as calibrated chances.
 
-In: a clip and a question. Out: a probability. Of a model that tells how likely an answer is (`likelihoods`, see
-`v2t.captioners.local`) it is P(yes) / (P(yes) + P(no)), both in small and in capital letters. Of any other it is the
-share of yes among its replies to three wordings. A reply that is neither yes nor no is no vote; where none is left the
-question has no answer: an error of its own (REFUSED, UNPARSABLE), never a no. A question with a closed list of answers
-is told by the likelihood of each against that of all, or by what a reply picks (`choice`).
+In: a clip and questions. Out: `Answer`s. What is heard (`asker`) in several wordings is meant over these and mapped to
+a chance (`calibration`), where a calibration lies beside the model's weights or is given. A reply that cannot be read
+is counted; where none is left the question has no answer: a status of its own, never a no. What was heard is kept with
+the clip while it is in memory, and in a file (`cache`) where one is named.
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Protocol
+from collections.abc import Hashable, Sequence
+from pathlib import Path
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner
-from v2t.judge.answer import Answer, Status
+from v2t.base.errors import UsageError
+from v2t.base.files import text_key
+from v2t.base.log import logger
+from v2t.captioners import CaptionerLike, open_captioner
+from v2t.judge import calibration as calibrations
+from v2t.judge.answer import Answer
+from v2t.judge.asker import Asker
+from v2t.judge.cache import AnswerCache
+from v2t.judge.calibration import Calibration
+from v2t.judge.heard import Heard, answer_of, asking
 from v2t.judge.question import Question
-from v2t.judge.replies import is_refusal, read_choice, yes_or_no
 from v2t.judge.subject import Subject
-from v2t.video.frames import Frames
-from v2t.video.sample import choose, motion_energy
-from v2t.world.words import PROMPTS
 
-YES, NO = ("yes", "Yes"), ("no", "No")
-WORDINGS = ("{}", "{} Answer yes or no.", "Answer yes or no: {}")
-_REPLY, _CAPTION = Decoding(max_new_tokens=16), Decoding(max_new_tokens=64)
-_OPEN: dict[str, Judge] = {}
+_OPEN: dict[tuple[str, Path | None, Path | None], Judge] = {}
 _LOCK = threading.RLock()
 
 
-class YesNo(Protocol):
-    """Who answers yes or no."""
-
-    def probability(self, subject: Subject, question: str) -> float:
-        """How likely yes is, 0 to 1.
-
-        Raises:
-            ItemError: REFUSED or UNPARSABLE, there is no answer; or what the captioner or the clip raises.
-        """
-
-    def fingerprint(self) -> dict[str, str]:
-        """What decides the answers: model, revision, wording, frames."""
-
-
-class Judge:
-    """A captioner as `YesNo`.
+class Judge(Asker):
+    """A captioner that answers questions.
 
     Args:
-        captioner: loaded when first asked.
+        captioner, votes: see `Asker`.
+        calibration: maps what it holds to chances; None takes the one beside the model's weights, if it fits them.
+        cache: keeps what was heard.
+
+    Raises:
+        UsageError: votes below 1, or a calibration of another model.
     """
 
-    def __init__(self, captioner: CaptionerLike) -> None:
-        self.captioner = captioner
-        self.name = captioner.name
-        self.tells_likelihoods = hasattr(captioner, "likelihoods")
-        self._loaded = False
-
-    def load(self) -> None:
-        """Bring the captioner into memory.
-
-        Raises:
-            MissingDependencyError: its model or server is not at hand.
-        """
-        with _LOCK:
-            if not self._loaded:
-                self.captioner.load()
-                self._loaded = True
+    def __init__(
+        self,
+        captioner: CaptionerLike,
+        *,
+        calibration: Calibration | None = None,
+        votes: int | None = None,
+        cache: AnswerCache | None = None,
+    ) -> None:
+        super().__init__(captioner, votes=votes)
+        self.cache = cache
+        if calibration is not None and not calibration.fits(self.identity):
+            raise UsageError(
+                f"this calibration is one of {calibration.judge}, the judge is {self.identity}",
+                hint="run scripts/calibrate_judge.py with this model",
+            )
+        self.calibration = calibration or self._beside()
 
     def fingerprint(self) -> dict[str, str]:
-        """See `YesNo.fingerprint`."""
-        if self.tells_likelihoods:
-            how = f"likelihood of {'/'.join(YES)} against {'/'.join(NO)}"
-        else:
-            how = f"share of yes among {len(WORDINGS)} wordings: {' | '.join(WORDINGS)}"
-        dtype = str(getattr(self.captioner, "dtype", ""))
-        return {"judge": f"{self.name}@{self.captioner.revision}", "answers": how, "frames": str(self.captioner.spec),
-                "dtype": dtype}  # fmt: skip
-
-    def probability(self, subject: Subject, question: str) -> float:
-        """See `YesNo.probability`."""
-        if self.tells_likelihoods:
-            logs = self.log_likelihoods(subject, question, (*YES, *NO))
-            yes, no = math.fsum(map(math.exp, logs[:2])), math.fsum(map(math.exp, logs[2:]))
-            if yes + no <= 0:
-                raise ItemError(f"{self.name} finds neither yes nor no possible: {question!r}", code="UNPARSABLE")
-            return yes / (yes + no)
-        replies = [self.reply(subject, wording.format(question)) for wording in WORDINGS]
-        votes = [verdict for verdict in map(yes_or_no, replies) if verdict is not None]
-        if not votes:
-            code = "REFUSED" if any(map(is_refusal, replies)) else "UNPARSABLE"
-            raise ItemError(f"{self.name} says neither yes nor no to {question!r}: {replies[0][:80]!r}", code=code)
-        return sum(votes) / len(votes)
+        """What decides the answers: model, revision, how answers are told, frames, calibration."""
+        calibration = "none" if self.calibration is None else self.calibration.key
+        return {**self.about(), "calibration": calibration}
 
     def answer(self, subject: Subject, questions: Sequence[Question]) -> list[Answer]:
         """What the captioner answers to each question, in their order; nothing is raised for a question without one.
@@ -101,110 +70,98 @@ class Judge:
         Raises:
             ItemError: the clip cannot be read.
         """
-        return [self._answer(subject, question) for question in questions]
-
-    def _answer(self, subject: Subject, question: Question) -> Answer:
-        try:
-            if question.choices:
-                shares = self.choice(subject, question.question, question.choices, begins=question.begins)
-                chances = dict(zip(question.choices, shares, strict=True))
-            elif question.answer in ("yes", "no"):
-                yes = self.probability(subject, question.question)
-                chances = {"yes": yes, "no": 1 - yes}
-            else:
-                return Answer(question=question, said=self.reply(subject, question.question))
-        except ItemError as error:
-            if error.code not in ("REFUSED", "UNPARSABLE"):
-                raise
-            status: Status = "refused" if error.code == "REFUSED" else "unparsable"
-            return Answer(question=question, status=status, lost=1, code=error.code, message=error.message)
-        chance = chances[question.answer]
-        said = max(chances, key=lambda each: chances[each])
-        return Answer(question=question, said=said, chance=chance, raw=chance, chances=chances)
-
-    def choice(self, subject: Subject, question: str, choices: Sequence[str], *, begins: bool = False) -> list[float]:
-        """For each choice how likely it is the answer, or `begins` it, summing to 1; of a captioner that does not tell
-        likelihoods, 1 for the one its reply picks.
-
-        Raises:
-            ItemError: REFUSED or UNPARSABLE, the reply picks none.
-        """
-        if self.tells_likelihoods:
-            logs = self.log_likelihoods(subject, question, choices, whole=not begins)
-            shares = [math.exp(log - max(logs)) for log in logs]
-            return [share / math.fsum(shares) for share in shares]
-        reply = self.reply(subject, f"{question} Choose one: {', '.join(choices)}.")
-        picked = read_choice(reply, choices)
-        if picked is None:
-            code = "REFUSED" if is_refusal(reply) else "UNPARSABLE"
-            raise ItemError(
-                f"{self.name} picks none of {len(choices)} answers to {question!r}: {reply[:80]!r}", code=code
-            )
-        return [float(number == picked) for number in range(len(choices))]
-
-    def log_likelihoods(
-        self, subject: Subject, question: str, answers: Sequence[str], *, whole: bool = False
-    ) -> list[float]:
-        """For each answer the log-probability that a reply begins with it, or is it and no more (`whole`).
-
-        Raises:
-            UsageError: a captioner that does not tell.
-        """
-        if not self.tells_likelihoods:
-            raise UsageError(f"{self.name} does not tell how likely an answer is")
-        self.load()
-        captioner: Any = self.captioner
-        key = ("watched", self.name, captioner.revision)
-        watched = subject.shared(key, lambda: captioner.watch(self.view(subject)))
-        return [float(value) for value in captioner.likelihoods(watched, question, answers, whole=whole)]
-
-    def reply(self, subject: Subject, question: str) -> str:
-        """The captioner's answer in words."""
-        self.load()
-        return self.captioner.answer([asked(question, self.view(subject))], _REPLY)[0].text.strip()
-
-    def captions_of(self, subject: Subject, indices: Sequence[int]) -> list[str]:
-        """What the captioner says of each frame of `indices`, shown one by one, in small letters."""
-        self.load()
-        frames = subject.frames
-        pictures = {i: replace(frames, pixels=frames.pixels[i : i + 1], times_s=frames.times_s[:1]) for i in indices}
-        told = {
-            i: self.captioner.answer([asked(PROMPTS["short"], picture)], _CAPTION)[0] for i, picture in pictures.items()
-        }
-        return [told[i].text.lower() for i in indices]
+        known: dict[Hashable, Heard] = subject.shared(("heard", self._stamp), dict)
+        wanted = {asking(question): question for question in questions}
+        missing = {key: question for key, question in wanted.items() if key not in known}
+        if missing:
+            kept = {key: self._key(subject, key) for key in missing} if self.cache else {}
+            known |= self._kept(subject, kept)
+            asked_now = {key: question for key, question in missing.items() if key not in known}
+            if asked_now:
+                fresh = self.ask(subject, list(asked_now.values()))
+                known |= dict(zip(asked_now, fresh, strict=True))
+                self._keep(subject, {kept[key]: known[key] for key in asked_now if kept})
+        return [answer_of(question, known[asking(question)], self.calibration) for question in questions]
 
     def is_outside(self, subject: Subject) -> bool:
         """Whether the captioner warned, when it looked, that the clip is unlike those it was trained on."""
-        watched = subject.memo.get(("watched", self.name, self.captioner.revision))
-        return any(warning.startswith("OUT_OF_DOMAIN") for warning in getattr(watched, "warnings", ()))
+        return any(warning.startswith("OUT_OF_DOMAIN") for warning in self.warnings(subject))
 
-    def view(self, subject: Subject) -> Frames:
-        """The frames the captioner wants to see."""
+    @property
+    def _stamp(self) -> str:
+        return text_key(repr(sorted(self.about().items())).encode("utf-8", "surrogatepass"))
 
-        def make() -> Frames:
-            frames, spec = subject.frames, self.captioner.spec
-            given: dict[str, Any] = {}
-            if spec.sampler == "keyframe":
-                given = {"keyframe_times_s": frames.times_s[:0]}  # which are intra frames is not known any more
-            elif spec.sampler == "motion":
-                gray = frames.pixels.mean(axis=-1)  # (T, H, W)
-                given = {"motion_times_s": frames.times_s, "motion_energy": motion_energy(gray)}
-            picked = choose(spec, frames.times_s, frames.duration_s, **given)
-            return replace(frames, pixels=frames.pixels[picked], times_s=frames.times_s[picked])
+    def _key(self, subject: Subject, key: Hashable) -> str:
+        def digest() -> str:
+            view = self.view(subject)
+            found = hashlib.sha256(view.pixels.tobytes())
+            found.update(view.times_s.tobytes())
+            found.update(repr((view.pixels.shape, float(view.duration_s))).encode())
+            return found.hexdigest()
 
-        return subject.shared(("view", str(self.captioner.spec)), make)
+        shown = subject.shared(("shown", str(self.captioner.spec)), digest)
+        return text_key(f"{self._stamp}|{shown}|{key!r}".encode("utf-8", "surrogatepass"))
+
+    def _kept(self, subject: Subject, keys: dict[Hashable, str]) -> dict[Hashable, Heard]:
+        """What the cache has under these keys, and the warnings that came with it."""
+        if self.cache is None or not keys:
+            return {}
+        texts = self.cache.get(list(keys.values()))
+        found: dict[Hashable, Heard] = {}
+        for key, name in keys.items():
+            outside, _, text = texts.get(name, "").partition("\n")
+            try:
+                found[key] = Heard.from_json(text)
+            except ValueError:
+                continue
+            self.warnings(subject).update(filter(None, [outside]))
+        return found
+
+    def _keep(self, subject: Subject, heard: dict[str, Heard]) -> None:
+        """Keep what was answered; what a server or a model could not do today it may do tomorrow."""
+        if self.cache is None:
+            return
+        warning = next((w for w in sorted(self.warnings(subject)) if w.startswith("OUT_OF_DOMAIN")), "")
+        head = " ".join(warning.split())
+        self.cache.put({key: f"{head}\n{each.to_json()}" for key, each in heard.items() if each.votes})
+
+    def _beside(self) -> Calibration | None:
+        """The calibration that lies in the model's folder, if it is one of these weights and wordings."""
+        folder = getattr(self.captioner, "folder", None)
+        path = Path(folder) / calibrations.FILE_NAME if folder else None
+        if path is None or not path.exists():
+            return None
+        try:
+            found = calibrations.load(path)
+        except UsageError as problem:
+            logger.warning("the judge is not calibrated: %s", problem)
+            return None
+        if not found.fits(self.identity):
+            logger.warning("the judge is not calibrated: judge.json is one of %s, not %s", found.judge, self.identity)
+            return None
+        return found
 
 
-def open_judge(name: str) -> Judge:
+def open_judge(name: str, *, calibration: Path | None = None, cache: Path | None = None) -> Judge:
     """The judge called `v2t` (the starter) or `v2t:MODEL`, any model of `v2t --model`; the same object each time.
 
+    Args:
+        name: see there.
+        calibration: a file of `scripts/calibrate_judge.py`, instead of the one beside the model's weights.
+        cache: a file that keeps what was heard.
+
     Raises:
-        UsageError: another name. MissingDependencyError: no such model.
+        UsageError: another name, or no calibration of that model. MissingDependencyError: no such model.
     """
     family, _, model = name.partition(":")
     if family != "v2t":
         raise UsageError(f"a judge is called v2t or v2t:MODEL, got {name!r}")
     with _LOCK:
-        if name not in _OPEN:
-            _OPEN[name] = Judge(open_captioner(model or "starter"))
-        return _OPEN[name]
+        key = (name, calibration, cache)
+        if key not in _OPEN:
+            _OPEN[key] = Judge(
+                open_captioner(model or "starter"),
+                calibration=calibrations.load(calibration) if calibration else None,
+                cache=AnswerCache(cache) if cache else None,
+            )
+        return _OPEN[key]

@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, Literal
 
 from v2t.base.errors import ItemError
+from v2t.judge.replies import normalise, read_number
+
+Form = Literal["choice", "yes_no", "number", "open"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """A question, the answer the prompt wants, the ids of the questions it hangs on, and the answers there are; none
-    where it is open, or of yes and no. `begins`: the answers are beginnings of a reply, not whole ones."""
+    where it is open, of yes and no, or of a number. `begins`: the answers are beginnings of a reply, not whole ones.
+    `wordings`: the same asked in other words. `about`: the kind of fact (place, kind, color, size, count, motion,
+    direction, speed, to_color, action, relation ...), "" where nobody says."""
 
     id: str
     question: str
@@ -26,6 +31,22 @@ class Question:
     parents: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     begins: bool = False
+    wordings: tuple[str, ...] = ()
+    about: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The question in all its wordings, the first first."""
+        return (self.question, *self.wordings)
+
+    @property
+    def form(self) -> Form:
+        """What kind of answer is wanted: one of the choices, yes or no, a number, or anything."""
+        if self.choices:
+            return "choice"
+        if normalise(self.answer) in ("yes", "no"):
+            return "yes_no"
+        return "open" if read_number(self.answer, alone=True) is None else "number"
 
 
 def from_row(given: Any, name: str) -> list[Question]:
@@ -33,7 +54,8 @@ def from_row(given: Any, name: str) -> list[Question]:
 
     Args:
         given: list of mappings with `question` and maybe `id`, `answer` (yes by default), `parents` (ids), `choices`
-            (the answers there are, the wanted one among them).
+            (the answers there are, the wanted one among them), `wordings` (the same in other words), `about` (kind of
+            fact).
         name: of the sample, for messages.
 
     Raises:
@@ -73,7 +95,14 @@ def _from_row(row: Mapping[str, Any], number: int) -> Question:
         answer=str(row.get("answer", "yes")),
         parents=tuple(map(str, [parents] if isinstance(parents, str | int) else parents)),
         choices=tuple(map(str, row.get("choices") or ())),
+        wordings=_texts(row, "wordings"),
+        about=str(row.get("about") or ""),
     )
+
+
+def _texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    given = row.get(name) or ()
+    return (given,) if isinstance(given, str) else tuple(map(str, given))
 
 
 def parents_first(questions: Sequence[Question]) -> list[Question]:

@@ -31,6 +31,11 @@ _CAPITAL = "BCDEFGHJKLMNOPQRSTUVWXYZ"  # not the two that are words of English
 # A letter that opens the reply must be marked as one: "A dog runs" names no choice A.
 _OPENING = re.compile(r"^\W*(?P<label>[A-Za-z]|\d{1,2})(?:\s*[.):\]}*,]|\s*$|\s+[-–—]\s|\s*\n)")
 _ALONE = re.compile(rf"^\W*(?P<label>[{_CAPITAL}])\s")
+_NUMBER = re.compile(r"(?<![\w.])\d+(?![\w]|\.\d)")
+_NUMBER_WORDS = {
+    "no": 0, "none": 0, "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
+    "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
+}  # fmt: skip
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|cannot|without|except)\b|n['’]t\b", re.IGNORECASE)
 
 
@@ -62,6 +67,20 @@ def read_choice(reply: str, choices: Sequence[str]) -> int | None:
     if index is None or not _NEGATION.search(text) or _NEGATION.search(named[index]):
         return index
     return index if plain(re.split(r"[,.;:!\n]", text)[0]) == named[index] else None
+
+
+def read_number(reply: str, *, alone: bool = False) -> int | None:
+    """The whole number that a reply states in digits or words up to twelve; None where none, or several, are there.
+
+    Args:
+        alone: the reply must be the number and no more; "no" and "none" are then none.
+    """
+    text = normalise(reply)
+    if alone:
+        return int(text) if text.isdecimal() else _NUMBER_WORDS.get(text) if text not in ("no", "none") else None
+    found = {int(digits) for digits in _NUMBER.findall(reply)}
+    found = found or {_NUMBER_WORDS[word] for word in text.split() if word in _NUMBER_WORDS}
+    return found.pop() if len(found) == 1 else None
 
 
 def is_refusal(reply: str) -> bool:

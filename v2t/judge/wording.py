@@ -1,7 +1,9 @@
 """The words in which a clip is asked what its prompt wants.
 
 In: a prompt, or a part of what it asks for. Out: `Question`s, or one as text. Those of cartoon prompts have the wording
-of `v2t.world.claims` and `v2t.world.questions`, which the starter was trained on; of other prompts the same forms.
+of `v2t.world.claims` and `v2t.world.questions`, which the starter was trained on; of other prompts the same forms. Of
+prompts for one figure that does one thing the questions may be those of `v2t.world.plain_questions`, which presuppose
+nothing and so hang on nothing: "which way does the figure go" has an answer whatever the figure turned out to be.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from v2t.judge.free_text import Asked, Thing
+from v2t.judge.plain_wording import plain_questions
 from v2t.judge.prompt import of_prompt, of_world
 from v2t.judge.question import Question
 from v2t.world import lexicon as lex
@@ -30,11 +33,13 @@ def of_text(prompt: str, *, closed: bool = False) -> list[Question]:
 
     Args:
         closed: of cartoon prompts ask where, which way, how big and so on with all answers of that world as choices,
-            and what a description begins with ("A red dog", or cat, or car ...), for a model that was taught these;
-            else everything is a question of yes or no.
+            for a model that was taught these; else everything is a question of yes or no. Of one figure and one event
+            they are the plain questions; of others also what a description begins with ("A red dog", or cat, or car).
     """
     stated = of_world(prompt)
-    return _of_asked(of_prompt(prompt)) if stated is None else _of_world(stated, closed)
+    if stated is None:
+        return _of_asked(of_prompt(prompt))
+    return (plain_questions(stated) if closed else []) or _of_world(stated, closed)
 
 
 class _List:
@@ -52,12 +57,12 @@ class _List:
         self.questions.append(Question(id=id, question=text, parents=parents, **more))
         return id
 
-    def add_either(self, claim: str, ask: str, answer: str, choices: Iterable[str], *parents: str) -> None:
+    def add_either(self, claim: str, ask: str, answer: str, choices: Iterable[str], *parents: str, about: str) -> None:
         """The claim to be answered with yes or no, or the question with its choices."""
         if self.closed:
-            self.add(ask, *parents, answer=answer, choices=tuple(choices))
+            self.add(ask, *parents, answer=answer, choices=tuple(choices), about=about)
         else:
-            self.add(claim, *parents)
+            self.add(claim, *parents, about=about)
 
 
 def exists(thing: Thing) -> str:
@@ -108,22 +113,24 @@ def _of_asked(asked: Asked) -> list[Question]:
     nouns = [thing.noun for thing in asked.things]
     for thing in asked.things:
         bare = Thing(noun=thing.noun, count=thing.count)
-        roots.append(made.add(exists(bare)))
+        roots.append(made.add(exists(bare), about="kind"))
         if thing.color and nouns.count(thing.noun) > 1:  # "is the car red" would not say which
-            roots[-1] = made.add(exists(thing), roots[-1])
+            roots[-1] = made.add(exists(thing), roots[-1], about="color")
         elif thing.color:
             made.add(
-                is_colored(thing) if thing.count == 1 else f"Are the {_plural(thing.noun)} {thing.color}?", roots[-1]
+                is_colored(thing) if thing.count == 1 else f"Are the {_plural(thing.noun)} {thing.color}?",
+                roots[-1],
+                about="color",
             )
         if thing.count > 1:
-            made.add(exactly(thing), roots[-1])
+            made.add(exactly(thing), roots[-1], about="count")
     if asked.action and asked.things:
-        made.add(f"Is the {asked.things[0].noun} {asked.action}?", roots[0])
+        made.add(f"Is the {asked.things[0].noun} {asked.action}?", roots[0], about="action")
     if asked.relation:
         a, how, b = asked.relation
-        made.add(stands(asked.things[a], how, asked.things[b]), roots[a], roots[b])
+        made.add(stands(asked.things[a], how, asked.things[b]), roots[a], roots[b], about="relation")
     if asked.scene:
-        made.add(happens(asked.scene))
+        made.add(happens(asked.scene), about="place")
     return made.questions
 
 
@@ -151,22 +158,25 @@ def _of_world(stated: Stated, closed: bool = False) -> list[Question]:
         if clip.names[relation.a] and clip.names[relation.b]:
             phrase = lex.RELATION_WORDS[relation.relation][0]
             text = f"{clip.be(relation.a).capitalize()} {clip.name(relation.a)} {phrase} {clip.name(relation.b)}?"
-            made.add(text, roots[relation.a], roots[relation.b])
+            made.add(text, roots[relation.a], roots[relation.b], about="relation")
     one_shot = len(stated.shots) == 1
     for shot in stated.shots:
         if shot.place and one_shot:
-            made.add_either(happens(shot.place), WHERE, *_told(lex.PLACE_PHRASES, shot.place))
+            made.add_either(happens(shot.place), WHERE, *_told(lex.PLACE_PHRASES, shot.place), about="place")
         elif shot.place:
-            made.add(f"Is there a scene {lex.PLACE_PHRASES[shot.place][0]}?")
+            made.add(f"Is there a scene {lex.PLACE_PHRASES[shot.place][0]}?", about="place")
     camera = stated.shots[0].camera
     if one_shot and camera:
         moves = {name: (f"it {inflect(verbs[0], 's')}",) for name, verbs in lex.CAMERA_VERBS.items()}
         made.add_either(
-            f"Does the camera {lex.CAMERA_VERBS[camera][0]}?", "What does the camera do?", *_told(moves, camera)
+            f"Does the camera {lex.CAMERA_VERBS[camera][0]}?",
+            "What does the camera do?",
+            *_told(moves, camera),
+            about="camera",
         )
     if stated.style:
         claim = f"Is this {article(lex.STYLE_NOUNS[stated.style][0])}?"
-        made.add_either(claim, "What style is the video?", *_told(lex.STYLE_NOUNS, stated.style))
+        made.add_either(claim, "What style is the video?", *_told(lex.STYLE_NOUNS, stated.style), about="style")
     return made.questions
 
 
@@ -181,22 +191,28 @@ def _about_actor(clip: Clip, made: _List, index: int, size: str | None) -> str:
     kind, count, color = actor["kind"], actor["count"], actor["color"]
     if made.closed and color and len(clip.actors) == 1:
         begins = [_beginning(color, each, count) for each in words.KINDS]
-        root = made.add(DESCRIBE, answer=_beginning(color, kind, count), choices=tuple(begins), begins=True)
+        root = made.add(
+            DESCRIBE, answer=_beginning(color, kind, count), choices=tuple(begins), begins=True, about="kind"
+        )
     else:
-        root = made.add(f"Is there {article(kind)}?" if count == 1 else f"Are there any {noun(kind, 2)}?")
+        root = made.add(f"Is there {article(kind)}?" if count == 1 else f"Are there any {noun(kind, 2)}?", about="kind")
     if count > 1:
-        made.add(f"Are there exactly {lex.NUMBERS[count]} {noun(kind, count)}?", root)
+        made.add(f"Are there exactly {lex.NUMBERS[count]} {noun(kind, count)}?", root, about="count")
     be, name = clip.be(index).capitalize(), clip.names[index]
     if color and name == f"the {noun(kind, count)}":
         first = " at first" if clip.changes(index, "recolor") else ""
-        made.add(f"{be} {name} {color}{first}?", root)
+        made.add(f"{be} {name} {color}{first}?", root, about="color")
     elif color:
         told = article(f"{color} {kind}") if count == 1 else f"any {color} {noun(kind, 2)}"
-        root = made.add(f"{'Is' if count == 1 else 'Are'} there {told}?", root)
+        root = made.add(f"{'Is' if count == 1 else 'Are'} there {told}?", root, about="color")
     if size and name:
         first = " at first" if clip.changes(index, "grow", "shrink") else ""
         made.add_either(
-            f"{be} {name} {size}{first}?", f"How big {be.lower()} {name}{first}?", *_told(lex.SIZE_WORDS, size), root
+            f"{be} {name} {size}{first}?",
+            f"How big {be.lower()} {name}{first}?",
+            *_told(lex.SIZE_WORDS, size),
+            root,
+            about="size",
         )
     return root
 
@@ -211,13 +227,20 @@ def _about_event(clip: Clip, made: _List, event: Mapping[str, Any], roots: Seque
     actor, target = event["actor"], event["target"]
     parents = [roots[actor]] + ([roots[target]] if target is not None else [])
     ask = f"{clip.do(actor).capitalize()} {clip.name(actor)} {clip.verb(event, 'bare', way=False)}"
-    does = made.add(f"{ask}?", *parents)
+    does = made.add(f"{ask}?", *parents, about="action")
     if event["direction"]:
         way, ways = _told(lex.DIRECTION_WORDS, event["direction"])
         verb = "go" if target is not None else clip.verb(event, "bare", way=False)
         verb = "go after turning around" if event["action"] == "turn" else verb
-        made.add_either(f"{ask} {way}?", f"Which way {clip.do(actor)} {clip.name(actor)} {verb}?", way, ways, does)
+        made.add_either(
+            f"{ask} {way}?",
+            f"Which way {clip.do(actor)} {clip.name(actor)} {verb}?",
+            way,
+            ways,
+            does,
+            about="direction",
+        )
     if event["speed"]:
         pace, paces = _told(lex.SPEED_WORDS, event["speed"])
         how = f"How fast {clip.do(actor)} {clip.name(actor)} {clip.verb(event, 'bare', way=False)}?"
-        made.add_either(f"{ask} {pace}?", how, pace, paces, does)
+        made.add_either(f"{ask} {pace}?", how, pace, paces, does, about="speed")
