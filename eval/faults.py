@@ -1,7 +1,7 @@
 """Faults planted in clips: what a metric or a judge ought to notice, at known strength.
 
 In: frames of a clip, the name of a fault, a severity. Out: frames with that fault; or, for the cartoon world, a scene
-with another colour or without its last figure, drawn anew. Decoded frames are spoiled and not the file, so that no
+with another colour, or without a figure, to be drawn anew. Decoded frames are spoiled and not the file, so that no
 codec is measured along with the fault. Severity runs from 1 (slight) to 5 (plain); a fault that has no degrees has one.
 Deterministic: noise, order and flutter are drawn from `seed`.
 Letters: T frames, H W pixels.
@@ -21,7 +21,6 @@ from v2t.world import vocabulary as words
 from v2t.world.scene import Scene
 
 SEVERITIES = (1, 2, 3, 4, 5)
-_MOVED = 18  # levels by which a pixel differs from the still background to be part of what moves
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,11 @@ def swapped_color(scene: Scene) -> Scene:
     first = scene.actors[0]
     other = colors[(colors.index(first.color) + len(colors) // 2) % len(colors)]
     return replace(scene, actors=(replace(first, color=other), *scene.actors[1:]))
+
+
+def without_figures(scene: Scene) -> Scene:
+    """The place alone."""
+    return replace(scene, actors=(), events=(), relations=())
 
 
 def without_last_figure(scene: Scene) -> Scene:
@@ -128,32 +132,14 @@ def _duplicate(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> n
     return np.repeat(pixels, 2 * severity, axis=0)  # (2 T severity, H, W, 3)
 
 
-def _color(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def _hue(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
     turn = 18 * severity  # of OpenCV's 180 degrees of hue
     out = np.empty_like(pixels)
-    for number, (frame, mask) in enumerate(zip(pixels, moving_mask(pixels), strict=True)):
+    for number, frame in enumerate(pixels):
         hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
         hsv[..., 0] = (hsv[..., 0].astype(np.int32) + turn) % 180
-        out[number] = np.where(mask[..., None], cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), frame)
+        out[number] = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     return out
-
-
-def _drop(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    behind = np.median(pixels, axis=0).astype(np.uint8)  # (H, W, 3)
-    gone = np.arange(len(pixels)) >= len(pixels) * (1 - severity / 5)  # (T,)
-    masks = np.stack([cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) > 0 for mask in moving_mask(pixels)])
-    return np.where((masks & gone[:, None, None])[..., None], behind, pixels)
-
-
-def moving_mask(pixels: np.ndarray) -> np.ndarray:
-    """Bool (T, H, W): pixels that differ from the clip's still background (the median over time); where nothing moves,
-    the most saturated tenth of each frame."""
-    behind = np.median(pixels, axis=0)  # (H, W, 3)
-    masks = np.abs(pixels.astype(np.int16) - behind.astype(np.int16)).max(-1) > _MOVED  # (T, H, W)
-    if masks.mean() > 0.002:
-        return masks
-    spread = pixels.max(-1).astype(np.int16) - pixels.min(-1)  # (T, H, W)
-    return spread >= np.quantile(spread, 0.9)
 
 
 FAULTS: dict[str, Fault] = {
@@ -163,8 +149,7 @@ FAULTS: dict[str, Fault] = {
     "blur": Fault(_blur, "every frame blurred"),
     "noise": Fault(_noise, "noise, new in every frame"),
     "flutter": Fault(_flutter, "brightness goes up and down from frame to frame"),
-    "color": Fault(_color, "what moves has another hue"),
+    "hue": Fault(_hue, "every color of the picture turned to another hue"),
     "mirror": Fault(_mirror, "left and right exchanged", (5,)),
-    "drop": Fault(_drop, "what moves is painted over in the last part of the clip; at 5 in all of it"),
     "duplicate": Fault(_duplicate, "every frame shown twice; at 2 four times", (1, 2)),
 }

@@ -98,7 +98,7 @@ def score(
         results=[*results, *total],
         skipped=[*skipped, *missing, *broken, *untold],
         counts={**inputs.counts, **gathering.counts},
-        environment=_environment(),
+        environment=environment(),
     )
 
 
@@ -217,7 +217,7 @@ def _usual_workers(num_clips: int) -> int:
     return max(1, min(cores // 2, _MOST_WORKERS, num_clips // _CLIPS_EACH))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Versions of what was used, the device, and the date."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in _PACKAGES:

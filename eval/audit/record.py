@@ -35,8 +35,9 @@ class Agreement:
         kappa: Cohen's kappa of yes and no, with its 95 % interval over clips.
         auroc: of the chance it gives, true claims against false ones, with its interval.
         yes_bias: share of yes minus share of true claims, with its interval.
-        expected_calibration_error: mean distance of chance and truth over ten bins of equal number.
-        n: claims that were answered; `clips`; `unanswered`: refusals and replies that cannot be read.
+        expected_calibration_error: mean distance of chance and truth over ten bins of equal number, with its interval.
+        n: claims that were answered; `clips`; `unanswered`: refusals and replies that cannot be read; `unread`: facts
+            about which the truth is not known (the referee abstains), so that nothing was asked.
     """
 
     kind: str
@@ -53,6 +54,29 @@ class Agreement:
     n: int
     clips: int
     unanswered: int = 0
+    expected_calibration_error_low: float = 0.0
+    expected_calibration_error_high: float = 1.0
+    unread: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noticed:
+    """What a judge makes of a fault that breaks one kind of fact: the AUROC of the chance it gives to what is true of
+    the clean clip, clean against spoiled, with its interval; `n` clips of which that is asked."""
+
+    fault: str
+    kind: str
+    auroc: float
+    auroc_low: float
+    auroc_high: float
+    n: int
+
+    @property
+    def word(self) -> str:
+        """sees: surely more than nine pairs of ten are told apart · cannot see: chance could do it · sees in part."""
+        if self.auroc_low > 0.9:
+            return "sees"
+        return "cannot see" if self.auroc_low <= 0.5 else "sees in part"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +89,9 @@ class Audit:
         table: one row for each metric and fault.
         fingerprints: of each metric, as its result has it.
         agreement: by set of clips (`world`, `generated`, `yours`) and kind of fact.
-        stability: flip rates of repeats, wordings and orders, refusals; numbers by name.
+        noticed: which faults the judge sees in the facts they break.
+        stability: flip rates of repeats, wordings and orders, refusals; numbers by name (`eval.audit.stability`).
+        failures: clips that could not be read and metrics that could not run: `id`, `code`, `message`.
         notes, environment: as in `eval.scores.Scores`.
     """
 
@@ -74,7 +100,9 @@ class Audit:
     table: tuple[Seen, ...] = ()
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     agreement: dict[str, tuple[Agreement, ...]] = field(default_factory=dict)
+    noticed: tuple[Noticed, ...] = ()
     stability: dict[str, float] = field(default_factory=dict)
+    failures: tuple[dict[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -87,6 +115,14 @@ class Audit:
                 how = "likes" if row.mark.endswith("!") else told[row.mark]
                 found.append(f"{how} {row.fault} (AUROC {row.cell.auroc:.2f})")
         return found
+
+    def unseen_by_judge(self) -> list[str]:
+        """Faults that the judge was measured not to see in the facts they break, in words."""
+        return [
+            f"cannot see {row.fault} in its answers about {row.kind} (AUROC {row.auroc:.2f})"
+            for row in self.noticed
+            if row.word == "cannot see"
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -113,6 +149,8 @@ def read_audit(path: Path) -> Audit:
                 "agreement": {
                     name: tuple(Agreement(**row) for row in rows) for name, rows in tree["agreement"].items()
                 },
+                "noticed": tuple(Noticed(**row) for row in tree.get("noticed", ())),
+                "failures": tuple(tree.get("failures", ())),
                 "notes": tuple(tree["notes"]),
             }
         )

@@ -1,0 +1,110 @@
+"""Claims about a clip, as many true as false, in the words in which a judge is asked them.
+
+In: what is true of a clip, or the questions with answers that its row brings. Out: `Put`s: a question whose wanted
+answer is what is claimed, and whether that is true. A false value is drawn from the others of its factor, the same each
+time. A model that tells likelihoods is asked the open question with its closed list of answers; any other is asked
+whether the claim is true.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from v2t.base.errors import ItemError
+from v2t.judge.question import Question, from_row
+from v2t.world.plain_questions import PLAIN
+
+FACTORS = tuple(PLAIN)
+FROM_ROW = "question"  # kind of a row's question that names no kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Put:
+    """A claim: the question whose wanted answer it is, its kind of fact, and whether it is true."""
+
+    question: Question
+    kind: str
+    true: bool
+
+
+def question(factor: str, value: str, *, closed: bool, wording: int | None = None) -> Question | None:
+    """The question whose wanted answer is that the factor has this value; None where no claim is worded so.
+
+    Args:
+        closed: with the factor's list of answers to choose from; else to be answered with yes.
+        wording: only the one of that number; None for all of them.
+    """
+    plain = PLAIN[factor]
+    if not closed:
+        told = plain.claims.get(value)
+        return None if told is None else Question(id=f"{factor}={value}", question=told, about=factor)
+    first, *others = plain.wordings if wording is None else plain.wordings[wording : wording + 1]
+    return Question(
+        id=f"{factor}={value}",
+        question=first,
+        answer=plain.answers[value],
+        choices=tuple(plain.answers.values()),
+        wordings=tuple(others),
+        about=factor,
+    )
+
+
+def of_values(values: Mapping[str, str], name: str, *, closed: bool) -> list[Put]:
+    """For each factor one true and one false claim; factors of which either cannot be worded are left out.
+
+    Args:
+        values: what is true, by factor.
+        name: of the clip; decides which false values are drawn.
+    """
+    found: list[Put] = []
+    for factor, value in values.items():
+        others = [each for each in (PLAIN[factor].answers if closed else PLAIN[factor].claims) if each != value]
+        drawn = random.Random(f"claims|{name}|{factor}").choice(others)
+        pair = [question(factor, each, closed=closed) for each in (value, drawn)]
+        if pair[0] is not None and pair[1] is not None:
+            found += [Put(question=pair[0], kind=factor, true=True), Put(question=pair[1], kind=factor, true=False)]
+    return found
+
+
+def of_row(row: Mapping[str, Any], name: str) -> tuple[list[Put], int]:
+    """Claims from the `questions` of a row, and how many of these are left out because their answer is open.
+
+    A question of yes or no is a claim, true where its answer is yes; of one with choices the answer and another choice
+    are claims.
+
+    Raises:
+        ItemError: BAD_QUESTIONS.
+    """
+    given = row.get("questions")
+    if not given:
+        return [], 0
+    kinds = {str(each.get("id", i)): str(each.get("about") or each.get("kind") or FROM_ROW) if isinstance(each, Mapping)
+             else FROM_ROW for i, each in enumerate(given, 1)}  # fmt: skip
+    found, num_open = [], 0
+    for asked in from_row(_answerable(given), name):
+        kind = kinds.get(asked.id, FROM_ROW)
+        if asked.choices:
+            others = [choice for choice in asked.choices if choice != asked.answer]
+            if others:
+                wrong = random.Random(f"claims|{name}|{asked.id}").choice(others)
+                found.append(Put(question=asked, kind=kind, true=True))
+                found.append(Put(question=replace(asked, answer=wrong), kind=kind, true=False))
+        elif asked.answer.strip().lower() in ("yes", "no"):
+            true = asked.answer.strip().lower() == "yes"
+            found.append(Put(question=replace(asked, answer="yes"), kind=kind, true=true))
+        else:
+            num_open += 1
+    return found, num_open
+
+
+def _answerable(given: Any) -> Any:
+    """The rows without those that lack an answer; a row of another form is for `from_row` to refuse."""
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        return given
+    kept = [each for each in given if not isinstance(each, Mapping) or each.get("answer") not in (None, "")]
+    if not kept:
+        raise ItemError("none of the questions has an answer", code="BAD_QUESTIONS", hint="{question, answer}")
+    return [{**each, "parents": ()} if isinstance(each, Mapping) else each for each in kept]

@@ -1,0 +1,284 @@
+"""The clips of an audit, and each of them with a fault: drawn, decoded and spoiled when somebody looks at them.
+
+In: scenes of the cartoon world by number, or samples of a folder. Out: `Source`s, and samples whose clips (`Planted`)
+make their frames when asked; each clip carries a name of its content, so kept evidence is found without any drawing.
+Only the last few frames are in memory. Faults that need the truth (another colour, a figure less) are drawn anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from eval.faults import plant, swapped_color, without_figures, without_last_figure
+from eval.metric import fingerprint
+from eval.sample import Clip, Sample
+from v2t.base.errors import ItemError
+from v2t.video.encode import encode
+from v2t.video.frames import Frames
+from v2t.video.worker import DecoderPool, Limits, SampleSpec
+from v2t.world.render import render
+from v2t.world.sampler import sample_scene
+from v2t.world.scene import Scene
+from v2t.world.solo import FPS, NUM_FRAMES, sample_solo
+from v2t.world.wear import melted
+
+SIZE = (64, 64)  # pixels, as the bundled generator makes them
+MOST_MB = 256  # of decoded frames of one clip
+_DECIDES = ("eval.faults", "eval.audit.clips", "v2t.world.render", "v2t.world.actors", "v2t.world.backdrops",
+            "v2t.world.motion", "v2t.world.solo", "v2t.world.wear")  # fmt: skip
+_ALL = 1 << 30
+_KEPT = 4  # clips in memory
+_STORY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A clip of the world's held-out combinations, of one figure (`solo`) or of several (`story`); `melted`: its
+    figures as a weak generator draws them."""
+
+    world: Literal["solo", "story"]
+    seed: int
+    index: int
+    is_melted: bool = False
+
+    @property
+    def content(self) -> str:
+        """Names its pixels."""
+        return f"drawn:{self.world}-{self.seed}-{self.index}{'-melted' if self.is_melted else ''}"
+
+    def scene(self) -> Scene:
+        """What it shows."""
+        draw = sample_solo if self.world == "solo" else sample_scene
+        return draw("unseen", self.seed, self.index)
+
+    def draw(self, scene: Scene) -> Frames:
+        """Frames of the scene, or of one in its stead."""
+        num = NUM_FRAMES if self.world == "solo" else max(2, round(scene.duration_s * FPS))
+        times = np.arange(num) / FPS
+        pixels = render(scene, SIZE, times_s=times)
+        if self.is_melted:
+            pixels = melted(scene, pixels, times, np.random.default_rng([self.seed, self.index]))
+        return Frames.from_pixels(pixels, FPS, decoder="world")
+
+    def spoiled(self, fault: str, severity: int) -> Frames:
+        """Frames with a fault; `color` and `drop` are drawn anew."""
+        clean = self.draw(self.scene())
+        if fault == "color":
+            return self.draw(swapped_color(self.scene()))
+        if fault == "drop":
+            gone = np.arange(len(clean)) >= len(clean) * (1 - severity / 5)  # (T,)
+            less = without_figures if self.world == "solo" else without_last_figure
+            empty = self.draw(less(self.scene())).pixels
+            return replace(clean, pixels=np.where(gone[:, None, None, None], empty, clean.pixels))
+        return plant(clean, fault, severity, seed=self.index) if fault else clean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filmed:
+    """A clip in a file, whose bytes have the hash `sha256`."""
+
+    path: Path
+    sha256: str
+    start_s: float | None = None
+    end_s: float | None = None
+
+    @property
+    def content(self) -> str:
+        """Names its pixels."""
+        return f"file:{self.sha256} {self.start_s}-{self.end_s}"
+
+    def spoiled(self, fault: str, severity: int) -> Frames:
+        """Frames with a fault of `eval.faults`.
+
+        Raises:
+            ItemError: it cannot be decoded.
+        """
+        frames = _decoded(self.path, self.start_s, self.end_s)
+        return plant(frames, fault, severity, seed=int(self.sha256[:8], 16)) if fault else frames
+
+
+Source = Drawn | Filmed
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditClip:
+    """A clean clip: `row` as in `Sample`; `facts` only where they are true of it; `cluster` of its prompt."""
+
+    id: str
+    source: Source
+    prompt: str | None = None
+    facts: dict[str, Any] | None = None
+    row: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def cluster(self) -> str:
+        """Clips of one prompt are not independent."""
+        return self.prompt or self.id
+
+    def sample(self, fault: str = "", severity: int = 0, *, codec: bool = False, prompt: str | None = None) -> Sample:
+        """The clip with a fault ("" for none), through an mp4 file where `codec`, told to be of another prompt."""
+        name = f"{self.id}|{fault}|{severity}{'|mp4' if codec else ''}"
+        if prompt is not None:
+            name = f"{self.id}|prompt|{severity}{'|mp4' if codec else ''}"
+        told = prompt or self.prompt
+        row = self.row if self.facts is None else {**self.row, "facts": self.facts}
+        clip = Planted(self.source, fault, severity if fault else 0, codec=codec)
+        return Sample(id=name, clip=clip, prompt=told, row=row, cluster=self.cluster)
+
+
+class Planted(Clip):
+    """A clip that makes its frames when they are asked for, and may go to another process as the recipe it is."""
+
+    def __init__(self, source: Source, fault: str = "", severity: int = 0, *, codec: bool = False) -> None:
+        self.recipe = (source, fault, severity, codec)
+        self.content = f"planted:{_made_by()} {source.content} {fault} {severity} {codec}"
+        self.path = None
+        self.start_s = self.end_s = None
+
+    @property
+    def frames(self) -> Frames | None:  # type: ignore[override]
+        """Every frame.
+
+        Raises:
+            ItemError: the file cannot be decoded.
+        """
+        return _frames(*self.recipe)
+
+    @frames.setter
+    def frames(self, frames: Frames | None) -> None:
+        raise AttributeError("a planted clip makes its frames itself")
+
+
+@cache
+def _made_by() -> str:
+    return fingerprint("planted/1", _DECIDES)["source"]
+
+
+_MADE: OrderedDict[Any, Frames | ItemError] = OrderedDict()
+
+
+def _frames(source: Source, fault: str, severity: int, codec: bool) -> Frames:
+    """As `_kept` of what was made, so that several metrics look at one object."""
+
+    def make() -> Frames:
+        frames = source.spoiled(fault, severity)
+        return _through_mp4(frames) if codec else frames
+
+    return _kept((source, fault, severity, codec), make)
+
+
+def _kept(key: Any, make: Any) -> Frames:
+    if key not in _MADE:
+        try:
+            _MADE[key] = make()
+        except ItemError as error:
+            _MADE[key] = error
+        while len(_MADE) > _KEPT:
+            _MADE.popitem(last=False)
+    _MADE.move_to_end(key)
+    found = _MADE[key]
+    if isinstance(found, ItemError):
+        raise found
+    return found
+
+
+@cache
+def _pool() -> DecoderPool:
+    import atexit
+
+    pool = DecoderPool(1, Limits(memory_mb=2 * MOST_MB + 512))
+    atexit.register(pool.close)
+    return pool
+
+
+def _decoded(path: Path, start_s: float | None, end_s: float | None) -> Frames:
+    def make() -> Frames:
+        spec = SampleSpec(num_frames=_ALL, max_frames=_ALL, start_s=start_s, end_s=end_s)
+        frames = _pool().decode(path, spec)
+        if frames.pixels.nbytes > MOST_MB << 20:
+            raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB, more than {MOST_MB}", code="TOO_LARGE")
+        return frames
+
+    return _kept((path, start_s, end_s), make)
+
+
+def _through_mp4(frames: Frames) -> Frames:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        encode(frames.pixels, path, Fraction(frames.fps).limit_denominator(1001))
+        return _pool().decode(path, SampleSpec(num_frames=_ALL, max_frames=_ALL))
+
+
+def solo_clips(num: int, seed: int, *, is_melted: bool = False) -> list[AuditClip]:
+    """The first clips of the generator's part of the world, with prompts."""
+    return [_drawn(Drawn(world="solo", seed=seed, index=index, is_melted=is_melted)) for index in range(num)]
+
+
+def story_clips(num: int, seed: int, *, is_melted: bool = False) -> list[AuditClip]:
+    """The first short clips with two figures or more, a still camera and no cut."""
+    found: list[AuditClip] = []
+    index = 0
+    while len(found) < num:
+        scene = sample_scene("unseen", seed, index)
+        shots, figures = scene.shots, sum(actor.count for actor in scene.actors)
+        if len(shots) == 1 and shots[0].camera == "static" and figures > 1 and scene.duration_s < _STORY_S:
+            found.append(_drawn(Drawn(world="story", seed=seed, index=index, is_melted=is_melted)))
+        index += 1
+    return found
+
+
+def _drawn(source: Drawn) -> AuditClip:
+    import random
+
+    from v2t.world.solo import prompt
+    from v2t.world.words import caption
+
+    facts, rng = source.scene().facts(), random.Random(f"audit|{source.content}")
+    told = prompt(facts, rng) if source.world == "solo" else caption(facts, "short", rng)
+    return AuditClip(id=source.content.removeprefix("drawn:"), source=source, prompt=told, facts=facts)
+
+
+def filmed(sample: Sample) -> AuditClip:
+    """A clip of the user's.
+
+    Raises:
+        ItemError: its file cannot be read.
+    """
+    from v2t.caption.clip import not_a_file, problem_of
+
+    clip = sample.clip
+    if clip is None or clip.path is None:
+        raise ItemError(f"{sample.id} has no file", code="NO_FRAMES")
+    try:
+        if clip.path.exists() and not clip.path.is_file():
+            raise not_a_file()
+        with open(clip.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise problem_of(error) from error
+    source = Filmed(path=clip.path, sha256=digest, start_s=clip.start_s, end_s=clip.end_s)
+    row = dict(sample.row)
+    facts = row.pop("facts", None)
+    # Of a generated clip the facts are what was asked for, and not what it shows; the world's own drawings are exact.
+    is_wish = row.get("generator") not in (None, "world")
+    return AuditClip(id=sample.id, source=source, prompt=sample.prompt, row=row,
+                     facts=facts if isinstance(facts, dict) and not is_wish else None)  # fmt: skip
+
+
+def check(clip: AuditClip) -> None:
+    """Decode a file once.
+
+    Raises:
+        ItemError: it cannot be decoded.
+    """
+    if isinstance(clip.source, Filmed):
+        clip.source.spoiled("", 0)

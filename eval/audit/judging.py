@@ -1,0 +1,180 @@
+"""The judge against the truth: agreement by kind of fact, and which faults it sees in the facts they break.
+
+In: clips of which something is known, a judge that is asked (`Asking`). Out: `Agreement`s by set of clips, `Noticed`
+faults. Nothing is asked of what the truth leaves open; what a referee cannot read is counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from eval.audit.agreement import Claim, by_kind
+from eval.audit.asking import Asking, Reply
+from eval.audit.claims import Put, of_row, of_values, question
+from eval.audit.clips import AuditClip
+from eval.audit.record import Agreement, Noticed
+from eval.audit.truth import Truth, of_facts
+from eval.sensitivity import auroc
+from v2t.base.errors import ItemError
+from v2t.base.log import Progress
+from v2t.judge.question import Question
+from v2t.world.plain_questions import NONE
+
+Step = Callable[[], None]
+PROMPT, WHOLE = "prompt", "all of them together"
+# Which kind of fact a fault breaks, and the values it breaks: those of a figure that goes, or that does something.
+BREAKS: dict[str, tuple[str, tuple[str, ...] | None]] = {
+    "color": ("color", None),
+    "drop": ("kind", None),
+    "mirror": ("direction", ("left", "right")),
+    "reverse": ("direction", ("left", "right", "up", "down")),
+    "freeze": ("motion", ("travel", "hop", "spin", "grow", "shrink", "shake", "fall", "appear", "vanish", "recolor")),
+    "shuffle": ("motion", ("travel", "grow", "shrink")),
+}
+_LEAST = 1e-6  # chance below which a logarithm says no more
+_FULL = 5
+
+
+@dataclass
+class Found:
+    """Claims that were answered, and those that were not."""
+
+    claims: list[Claim] = field(default_factory=list)
+    unanswered: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    num_open: int = 0
+
+    def agreement(self) -> tuple[Agreement, ...]:
+        """By kind of fact, see `by_kind`."""
+        return by_kind(self.claims, self.unanswered, self.unread)
+
+
+def agree(
+    asking: Asking, clips: Sequence[AuditClip], truth_of: Callable[[AuditClip], Truth | None],
+    step: Step = lambda: None, more: Callable[[AuditClip], Sequence[Question]] = lambda clip: (),
+) -> Found:  # fmt: skip
+    """Claims about clips, put to the judge.
+
+    Args:
+        truth_of: what is known of a clip; None: the questions of its row are asked.
+        step: called after each clip; may raise to stop.
+        more: questions that will be wanted of the clip later, asked while it is at hand.
+    """
+    found = Found()
+    for clip in clips:
+        try:
+            truth = truth_of(clip)
+            if truth is None:
+                puts, num_open = of_row(clip.row, clip.id)
+                found.num_open += num_open
+            else:
+                puts = of_values(truth.values, clip.id, closed=asking.judge.tells_likelihoods)
+                found.unread.update(truth.unread)
+            asked = [put.question for put in puts]
+            replies = asking.ask(clip.sample(), [*asked, *more(clip)])[: len(puts)]
+        except (ItemError, ValueError) as error:
+            code = error.code if isinstance(error, ItemError) else "UNREADABLE"
+            found.failures.append({"id": clip.id, "code": code, "message": str(error)})
+        else:
+            _take(found, clip, puts, replies)
+        step()
+    return found
+
+
+def _take(found: Found, clip: AuditClip, puts: Sequence[Put], replies: Sequence[Reply]) -> None:
+    for put, reply in zip(puts, replies, strict=True):
+        found.codes[reply.status] += 1
+        if not reply.answered or reply.chance is None:
+            found.unanswered[put.kind] += 1
+            continue
+        found.claims.append(Claim(clip=clip.cluster, kind=put.kind, true=put.true, chance=reply.chance, yes=reply.yes))
+
+
+def asked_of(clip: AuditClip, values: dict[str, str], *, closed: bool) -> list[Question]:
+    """One question for each value, wanting it."""
+    made = [question(factor, value, closed=closed) for factor, value in values.items()]
+    return [each for each in made if each is not None]
+
+
+def notice(
+    asking: Asking, solo: Sequence[AuditClip], stories: Sequence[AuditClip], step: Step = lambda: None
+) -> tuple[Noticed, ...]:
+    """For each fault how well the judge's chance of the broken fact tells clean from spoiled clips."""
+    closed, found = asking.judge.tells_likelihoods, []
+    for fault, (kind, broken) in BREAKS.items():
+        pairs: list[tuple[AuditClip, float, float]] = []
+        for clip in solo:
+            value = truth_values(clip).get(kind)
+            if value is None or value == NONE or (broken is not None and value not in broken):
+                continue
+            pairs += _pair(asking, clip, fault, question(kind, value, closed=closed))
+            step()
+        found += _noticed(fault, kind, pairs)
+    pairs = []
+    for clip in stories:
+        value = truth_values(clip).get("count")
+        if value is not None and value != "more":
+            pairs += _pair(asking, clip, "drop", question("count", value, closed=closed))
+        step()
+    found += _noticed("drop", "count", pairs)
+    return (*found, *_noticed(PROMPT, WHOLE, [*_prompts(asking, solo)]))
+
+
+def truth_values(clip: AuditClip) -> dict[str, str]:
+    """What is true of a clip of the world."""
+    return {} if clip.facts is None else dict(of_facts(clip.facts).values)
+
+
+def others(clips: Sequence[AuditClip]) -> dict[str, dict[str, str]]:
+    """For each clip what is true of the next one."""
+    return {clip.id: truth_values(clips[(n + 1) % len(clips)]) for n, clip in enumerate(clips)}
+
+
+def _pair(asking: Asking, clip: AuditClip, fault: str, asked: Question | None) -> list[tuple[AuditClip, float, float]]:
+    """The chance of the clean and of the spoiled clip, where the judge gave both."""
+    if asked is None:
+        return []
+    (clean,) = asking.ask(clip.sample(), [asked])
+    (other,) = asking.ask(clip.sample(fault, _FULL), [asked])
+    if clean.chance is None or other.chance is None:
+        return []
+    return [(clip, clean.chance, other.chance)]
+
+
+def _prompts(asking: Asking, solo: Sequence[AuditClip]) -> list[tuple[AuditClip, float, float]]:
+    """The geometric mean of the chances of all that is true of a clip, and of all that is true of another."""
+    closed, pairs = asking.judge.tells_likelihoods, []
+    wrong = others(solo)
+    for clip in solo:
+        scores = []
+        for values in (truth_values(clip), wrong[clip.id]):
+            replies = asking.ask(clip.sample(), asked_of(clip, values, closed=closed))
+            logs = [math.log(max(reply.chance, _LEAST)) for reply in replies if reply.chance is not None]
+            scores.append(math.fsum(logs) / len(logs) if logs else None)
+        if scores[0] is not None and scores[1] is not None:
+            pairs.append((clip, scores[0], scores[1]))
+    return pairs
+
+
+def _noticed(fault: str, kind: str, pairs: Sequence[tuple[AuditClip, float, float]]) -> list[Noticed]:
+    if len(pairs) < 2:
+        return []
+    area, ends = auroc([p[1] for p in pairs], [p[2] for p in pairs], [p[0].cluster for p in pairs])
+    return [Noticed(fault=fault, kind=kind, auroc=area, auroc_low=ends.low, auroc_high=ends.high, n=len(pairs))]
+
+
+def counted(total: int, label: str, stop: Callable[[], bool], *, enabled: bool) -> tuple[Progress, Step]:
+    """A progress bar and the step that advances it, or stops."""
+    bar = Progress(total, label, enabled=enabled)
+
+    def step() -> None:
+        bar.advance(1)
+        if stop():
+            raise KeyboardInterrupt
+
+    return bar, step

@@ -1,0 +1,136 @@
+"""What is audited besides the cartoon world's clips: the user's, generated ones, and what is true of them.
+
+In: folders as `eval.inputs` reads them. Out: `Material`, clips whose files can be read, and the `Truth` of a clip: its
+facts, its questions with answers, or what the referee reads of a generated one. What is found is kept as evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from eval.audit.clips import AuditClip, check, filmed
+from eval.audit.truth import Truth, of_facts, of_frames
+from eval.cache import EvidenceCache, decode, encode, is_whole
+from eval.inputs import Inputs
+from eval.metric import fingerprint
+from v2t.base.errors import ItemError, NothingMatchedError
+from v2t.base.log import logger, printable
+
+_REFEREE = tuple(f"v2t.world.read_back{part}" for part in ("", "_figure", "_kind", "_motion", "_place"))
+_NAMED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What is looked at besides the world: the user's clips and generated ones, where they came from, and which could
+    not be read."""
+
+    yours: tuple[AuditClip, ...] = ()
+    generated: tuple[AuditClip, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
+    failures: tuple[dict[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Path | None) -> Material:
+    """The clips of folders; those whose files cannot be read are named, the rest goes on.
+
+    Args:
+        inputs, generated: the user's clips, and generated ones.
+        num: of the user's so many are picked, evenly.
+        folder: where it is kept which files were read before.
+
+    Raises:
+        NothingMatchedError: none of the user's, or of the generated, can be read.
+    """
+    failures: list[dict[str, str]] = []
+    sources: dict[str, str] = {}
+    notes: list[str] = []
+    found: list[tuple[AuditClip, ...]] = []
+    with EvidenceCache(folder) as cache:
+        for name, given in (("yours", inputs), ("generated", generated)):
+            if given is None:
+                found.append(())
+                continue
+            samples = given.samples
+            if name == "yours" and len(samples) > num:
+                samples = [samples[n * len(samples) // num] for n in range(num)]
+                notes.append(f"{num} of {len(given.samples)} clips were audited, evenly picked (--num)")
+            read = []
+            for sample in samples:
+                try:
+                    clip = filmed(sample)
+                    _check(clip, cache)
+                except ItemError as error:
+                    failures.append({"id": sample.id, "code": error.code, "message": str(error)})
+                else:
+                    read.append(clip)
+            if not read:
+                why = f": {failures[0]['message']}" if failures else ""
+                raise NothingMatchedError(f"none of {len(samples)} clips ({name}) can be read{why}")
+            sources[name] = f"{', '.join(given.sources.values())}, {len(read)} clips, {content_of(read)}"
+            found.append(tuple(read))
+    for failure in failures[:_NAMED]:
+        logger.warning("left out: %s: %s", printable(failure["id"]), printable(failure["message"]))
+    return Material(
+        yours=found[0], generated=found[1], sources=sources, failures=tuple(failures), notes=tuple(notes)
+    )  # fmt: skip
+
+
+def _check(clip: AuditClip, cache: EvidenceCache) -> None:
+    """Decode a file that was never decoded before."""
+    key = _hash(f"readable/1 {clip.source.content}")
+    if not any(map(is_whole, cache.find([key]).values())):
+        check(clip)
+        cache.keep({key: encode({"readable": True})})
+
+
+def content_of(clips: Sequence[AuditClip]) -> str:
+    """Short hash of what clips hold."""
+    return _hash("\n".join(clip.source.content for clip in clips))[:12]
+
+
+def is_known(clip: AuditClip) -> bool:
+    """Whether there may be a truth to hold a judge to."""
+    return clip.facts is not None or bool(clip.row.get("questions")) or "generator" in clip.row
+
+
+def known(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
+    """What is known of a clip of the user's; None where its questions say.
+
+    Raises:
+        ItemError: its facts cannot be read, or see `referee`.
+    """
+    if clip.facts is not None and "shots" in clip.facts:
+        try:
+            return of_facts(clip.facts)
+        except (KeyError, TypeError, IndexError) as error:
+            raise ItemError(f"{clip.id}: its facts are not as v2t world writes them", code="BAD_FACTS") from error
+    return None if clip.row.get("questions") else referee(clip, cache)
+
+
+def referee(clip: AuditClip, cache: EvidenceCache) -> Truth:
+    """What the referee reads, kept under its own source and the clip's content.
+
+    Raises:
+        ItemError: UNREAD, too few or too small frames; or it cannot be decoded.
+    """
+    key = _hash(f"truth {fingerprint('truth/1', ('eval.audit.truth', *_REFEREE))['source']} {clip.source.content}")
+    kept = [data for data in cache.find([key]).values() if is_whole(data)]
+    if kept:
+        told = decode(kept[0])
+        return Truth(values=told["values"], unread=tuple(told["unread"]))
+    frames = clip.sample().frames
+    try:
+        truth = of_frames(frames)
+    except ValueError as error:
+        raise ItemError(f"{clip.id}: {error}", code="UNREAD") from error
+    cache.keep({key: encode(asdict(truth))})
+    return truth
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,199 @@
+"""The audit: clips in, everything that was found of metrics and judge out, nothing measured or asked twice.
+
+In: metrics, a judge, `Material` (the user's clips, generated clips). Out: `Audit`. Metrics are held to faults planted
+in the user's clips, or else in the cartoon world's; the judge is held to the truth on the world's clips, clean and
+melted, on generated ones by the referee, and on the user's where they bring facts or questions with answers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eval.audit.asking import Asking, JudgeLike
+from eval.audit.clips import AuditClip, Filmed, solo_clips, story_clips
+from eval.audit.judging import Found, agree, asked_of, notice, others, truth_values
+from eval.audit.material import Material, content_of, is_known, known, referee
+from eval.audit.record import Agreement, Audit, Noticed, Seen
+from eval.audit.stability import stability
+from eval.audit.table import Case, cases, rows, scored
+from eval.audit.truth import Truth
+from eval.cache import EvidenceCache
+from eval.metric import BaseMetric
+from eval.score import ScoreConfig, environment
+from v2t.base.errors import NothingMatchedError
+from v2t.base.log import Progress, logger
+from v2t.judge.question import Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """How to audit.
+
+    Attributes:
+        num: clips in which faults are planted; of the user's as many are picked evenly.
+        judge_clips: of the world, for the judge; a third as many have several figures.
+        stable_clips: of these, for the swing of answers.
+        codec: repeat the faults through mp4.
+        seed: of the world's clips.
+        workers, cache: as in `eval.score.ScoreConfig`.
+
+    Raises:
+        ValueError: fewer than two clips.
+    """
+
+    num: int = 40
+    judge_clips: int = 120
+    stable_clips: int = 24
+    codec: bool = False
+    seed: int = 2026
+    workers: int | None = 1
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.num, self.judge_clips, self.stable_clips) < 2:
+            raise ValueError("an audit needs two clips or more")
+
+
+def table_clips(material: Material, config: AuditConfig) -> list[AuditClip]:
+    """The clips in which faults are planted."""
+    return list(material.yours) or solo_clips(config.num, config.seed)
+
+
+def audit(
+    metrics: Sequence[BaseMetric],
+    judge: JudgeLike | None,
+    material: Material,
+    config: AuditConfig,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    show_progress: bool = False,
+) -> Audit:
+    """Audit metrics and judge.
+
+    Raises:
+        NothingMatchedError: neither a metric nor a judge is to be audited.
+        KeyboardInterrupt: `stop` said yes; what was found is kept, and the same call goes on from there.
+    """
+    if not metrics and judge is None:
+        raise NothingMatchedError("nothing is to be audited", hint="name --metrics, or a --judge")
+    clips = table_clips(material, config)
+    sources = {"faults planted in": "your clips" if material.yours else _told(clips, config), **material.sources}
+    found = Audit(clips=sources, notes=material.notes, failures=material.failures, environment=environment())
+    if metrics:
+        found = _with_table(found, clips, metrics, config, stop, show_progress)
+    if judge is not None:
+        found = _with_judge(found, judge, material, config, stop, show_progress)
+    return found
+
+
+def _with_table(
+    found: Audit, clips: list[AuditClip], metrics: Sequence[BaseMetric], config: AuditConfig,
+    stop: Callable[[], bool], show_progress: bool,
+) -> Audit:  # fmt: skip
+    usable = [metric for metric in metrics if metric.level == "clip"]
+    notes = [f"{m.title} is left out: it scores a {m.level}, not a clip" for m in metrics if m.level != "clip"]
+    planned: list[Case] = cases(clips, codec=config.codec)
+    table: list[Seen] = []
+    failures: list[dict[str, str]] = []
+    prints: dict[str, dict[str, str]] = {}
+    if usable:
+        settings = ScoreConfig(workers=config.workers, cache=config.cache, is_suite=True)
+        scores = scored(planned, usable, settings, stop, show_progress=show_progress)
+        table, told = rows(scores, planned)
+        notes += told
+        prints = {result.name: result.fingerprint for result in scores.results}
+        for one in scores.skipped:
+            if one.found_nothing:
+                notes.append(f"{one.metric} is left out: {one.reason}")
+            else:
+                failures.append({"id": one.metric, "code": one.code, "message": f"{one.reason} {one.hint}".strip()})
+    if not isinstance(clips[0].source, Filmed):
+        notes.append("color and drop are drawn anew from the scene, the others are planted in the frames")
+    else:
+        notes.append("on your clips the whole picture changes its hue in place of one figure's color, and no figure is "
+                     "taken away: both need to know which pixels are whose")  # fmt: skip
+        if not all(clip.prompt for clip in clips):
+            notes.append("without prompts no clip was held to a wrong one (--prompts)")
+    return _more(found, table=tuple(table), fingerprints=prints, notes=tuple(notes), failures=tuple(failures))
+
+
+def _with_judge(
+    found: Audit, judge: JudgeLike, material: Material, config: AuditConfig, stop: Callable[[], bool],
+    show_progress: bool,
+) -> Audit:  # fmt: skip
+    num = config.judge_clips
+    solo, stories = solo_clips(num, config.seed), story_clips(num // 3, config.seed)
+    worn = [*solo_clips(num, config.seed, is_melted=True), *story_clips(num // 3, config.seed, is_melted=True)]
+    yours = [clip for clip in material.yours if is_known(clip)]
+    total = 2 * (num + num // 3) + len(material.generated) + len(yours) + config.stable_clips
+    with EvidenceCache(config.cache) as cache, Progress(total, "judge", enabled=show_progress) as bar:
+        asking = Asking(judge, cache)
+
+        def advance() -> None:
+            bar.advance(1, f"{asking.num_asked} questions put")
+            watch()
+
+        def watch() -> None:
+            if stop():
+                cache.save()
+                logger.warning("stopped; what was answered is kept: the same command goes on from there")
+                raise KeyboardInterrupt
+
+        sets: dict[str, Found] = {}
+        wrong = others(solo)
+        closed = judge.tells_likelihoods
+
+        def later(clip: AuditClip) -> Sequence[Question]:
+            return asked_of(clip, wrong.get(clip.id, {}), closed=closed)
+
+        sets["world"] = agree(asking, [*solo, *stories], _facts, advance, later)
+        sets["melted"] = agree(asking, worn, _facts, advance)
+        if material.generated:
+            sets["generated"] = agree(asking, material.generated, lambda clip: referee(clip, cache), advance)
+        if yours:
+            sets["yours"] = agree(asking, yours, lambda clip: known(clip, cache), advance)
+        noticed = notice(asking, solo, stories, watch)
+        steady = stability(asking, solo[: config.stable_clips], advance)
+    return _judged(found, judge, sets, noticed, steady)
+
+
+def _judged(
+    found: Audit, judge: JudgeLike, sets: dict[str, Found], noticed: tuple[Noticed, ...], steady: dict[str, float]
+) -> Audit:
+    agreement: dict[str, tuple[Agreement, ...]] = {}
+    notes, failures, codes = [], [], Counter[str]()
+    for name, told in sets.items():
+        codes.update(told.codes)
+        failures += told.failures
+        if told.claims:
+            agreement[name] = told.agreement()
+        else:
+            notes.append(f"{name}: nothing that the judge could be held to")
+        if told.unread:
+            dark = ", ".join(f"{kind} {count}" for kind, count in sorted(told.unread.items()))
+            notes.append(f"{name}: clips of which the referee does not read a fact, which are left out: {dark}")
+        if told.num_open:
+            notes.append(f"{name}: {told.num_open} questions with open answers are left out")
+    asked = sum(codes.values())
+    steady = steady | {name: codes[name] / asked for name in ("refused", "unparsable", "failed") if asked}
+    return _more(
+        found, judge=judge.fingerprint(), agreement=agreement, noticed=noticed,
+        stability=steady | {"asked_n": float(asked)}, notes=tuple(notes), failures=tuple(failures),
+    )  # fmt: skip
+
+
+def _more(found: Audit, **more: object) -> Audit:
+    """The audit with further parts; notes and failures are added to those that are there."""
+    joined = {name: (*getattr(found, name), *more.pop(name)) for name in ("notes", "failures")}  # type: ignore[misc]
+    return replace(found, **joined, **more)  # type: ignore[arg-type]
+
+
+def _facts(clip: AuditClip) -> Truth:
+    return Truth(values=truth_values(clip))
+
+
+def _told(clips: Sequence[AuditClip], config: AuditConfig) -> str:
+    return f"{len(clips)} clips of the cartoon world, held-out combinations, seed {config.seed}, {content_of(clips)}"

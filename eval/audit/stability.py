@@ -1,0 +1,91 @@
+"""How far a judge's answers swing with what ought not to matter, and whether they follow what does.
+
+In: clips of the world, a judge that is asked. Out: shares by name, each with the number of cases under `NAME_n`:
+flips_repeat, flips_wording, flips_order: of answers, those that are another when the same is asked again, in other
+words, with the list of answers reversed; right: of answers on clean clips; still_right_blur, still_right_noise: of
+right answers, those still right under slight blur and noise (RR of INFACT, arXiv:2603.11481); changes_reverse,
+changes_shuffle: of right answers about direction and motion, those that change when the frames are reversed or shuffled
+(its TSS: an answer that stays did not come from the order of frames).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from eval.audit.asking import Asking, Reply
+from eval.audit.claims import question
+from eval.audit.clips import AuditClip
+from eval.audit.judging import BREAKS, asked_of, truth_values
+from v2t.judge.question import Question
+from v2t.world.plain_questions import PLAIN
+
+SLIGHT = (("blur", 1), ("noise", 2))  # what no answer should mind
+ORDER = ("reverse", "shuffle")
+
+
+def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """The shares of the module's head over clips of one figure."""
+    cases: dict[str, list[bool]] = {}
+    closed = asking.judge.tells_likelihoods
+    for clip in clips:
+        values = truth_values(clip)
+        asked = asked_of(clip, values, closed=closed)
+        plain = asking.ask(clip.sample(), asked)
+        right = [_is_right(each, reply) for each, reply in zip(asked, plain, strict=True)]
+        _add(cases, "right", [good for good, reply in zip(right, plain, strict=True) if reply.answered])
+        _add(cases, "flips_repeat", _flips(plain, asking.ask(clip.sample(), asked, repeat=1)))
+        if closed:
+            _reworded(cases, asking, clip, values)
+            backwards = [replace(each, choices=each.choices[::-1]) for each in asked]
+            _add(cases, "flips_order", _flips(plain, asking.ask(clip.sample(), backwards)))
+        for fault, severity in SLIGHT:
+            spoiled = asking.ask(clip.sample(fault, severity), asked)
+            kept = [_is_right(q, r) for q, r, good in zip(asked, spoiled, right, strict=True) if good and r.answered]
+            _add(cases, f"still_right_{fault}", kept)
+        for fault in ORDER:
+            kind, broken = BREAKS[fault]
+            if broken is not None and values.get(kind) in broken:
+                _add(cases, f"changes_{fault}", _changes(asking, clip, fault, kind, values[kind], closed=closed))
+        step()
+    found: dict[str, float] = {}
+    for name, told in cases.items():
+        if told:
+            found |= {name: sum(told) / len(told), f"{name}_n": float(len(told))}
+    return found
+
+
+def _reworded(cases: dict[str, list[bool]], asking: Asking, clip: AuditClip, values: dict[str, str]) -> None:
+    """Each two wordings of a question, asked one by one."""
+    ways = range(max(len(PLAIN[factor].wordings) for factor in values) if values else 0)
+    told: list[list[Reply]] = []
+    for way in ways:
+        made = [question(factor, value, closed=True, wording=way % len(PLAIN[factor].wordings))
+                for factor, value in values.items()]  # fmt: skip
+        told.append(asking.ask(clip.sample(), [each for each in made if each is not None]))
+    for other in told[1:]:
+        _add(cases, "flips_wording", _flips(told[0], other))
+
+
+def _changes(asking: Asking, clip: AuditClip, fault: str, kind: str, value: str, *, closed: bool) -> list[bool]:
+    """Whether a right answer is another one on the spoiled clip; nothing where it was not right."""
+    asked = question(kind, value, closed=closed)
+    if asked is None:
+        return []
+    (clean,), (other,) = asking.ask(clip.sample(), [asked]), asking.ask(clip.sample(fault, 5), [asked])
+    if not _is_right(asked, clean) or not other.answered:
+        return []
+    return [other.said != clean.said]
+
+
+def _is_right(asked: Question, reply: Reply) -> bool:
+    """Whether the wanted answer, a true one, was said."""
+    return reply.answered and reply.said == asked.answer
+
+
+def _flips(first: Sequence[Reply], second: Sequence[Reply]) -> list[bool]:
+    return [a.said != b.said for a, b in zip(first, second, strict=True) if a.answered and b.answered]
+
+
+def _add(cases: dict[str, list[bool]], name: str, more: Sequence[bool]) -> None:
+    cases.setdefault(name, []).extend(more)

@@ -1,0 +1,142 @@
+"""What each metric sees of each fault: clean and spoiled clips through the scoring engine, and the table they give.
+
+In: clean clips, metrics of single clips. Out: `Seen` rows. A clip goes through the engine once clean and once for every
+fault and severity; evidence is kept as in any scoring, so that nothing is measured twice. A metric that gives a frozen
+clip no value (VBench's in mode fixed) shows what it would have been: whether it is fooled is what is asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from eval.audit.clips import AuditClip, Drawn
+from eval.audit.record import Seen
+from eval.faults import FAULTS, SEVERITIES
+from eval.inputs import Inputs
+from eval.metric import BaseMetric, MetricResult
+from eval.sample import Sample
+from eval.score import ScoreConfig, score
+from eval.scores import Scores
+from eval.sensitivity import Cell, cell
+
+PROMPT = "prompt"
+OF_TRUTH = ("color", "drop")  # drawn anew, so only where the scene is known
+OF_PICTURE = ("hue",)  # stands in for another colour where it is not
+USUAL = ("subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness", "dynamic_degree",
+         "ssim_consistency", "sharpness", "motion", "clipsim", "overall_consistency", "vqascore")  # fmt: skip
+SAYS = {
+    **{name: fault.says for name, fault in FAULTS.items()},
+    "color": "the figure has another color, drawn anew",
+    "drop": "the figure is not there in the last part of the clip, drawn anew; at 5 in all of it",
+    PROMPT: "the prompt of another clip",
+}
+MP4 = ", through mp4"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One clip with one fault at one severity, and under which name it is scored."""
+
+    clip: AuditClip
+    fault: str
+    severity: int
+    sample: Sample
+
+
+def faults_of(clip: AuditClip) -> dict[str, tuple[int, ...]]:
+    """The faults that can be planted in a clip, with their severities; that of the prompt comes last."""
+    found = {name: fault.severities for name, fault in FAULTS.items() if name not in OF_PICTURE}
+    if isinstance(clip.source, Drawn):
+        found |= {"color": (5,), "drop": SEVERITIES}
+    else:
+        found |= {name: FAULTS[name].severities for name in OF_PICTURE}
+    return found | ({PROMPT: (5,)} if clip.prompt else {})
+
+
+def others_prompt(clips: Sequence[AuditClip]) -> dict[str, str]:
+    """For each clip with a prompt that of the next one that has another; none where all are the same."""
+    told = [clip for clip in clips if clip.prompt]
+    found = {}
+    for number, clip in enumerate(told):
+        after = [*told[number + 1 :], *told[:number]]
+        other = next((each.prompt for each in after if each.prompt != clip.prompt), None)
+        if other:
+            found[clip.id] = other
+    return found
+
+
+def cases(clips: Sequence[AuditClip], *, codec: bool = False) -> list[Case]:
+    """Every clip clean (fault "") and with every fault, clip by clip; with `codec` all of it again through mp4."""
+    prompts = others_prompt(clips)
+    found = []
+    for clip in clips:
+        for mp4 in (False, True) if codec else (False,):
+            todo = [("", 0), *((fault, s) for fault, severities in faults_of(clip).items() for s in severities)]
+            for fault, severity in todo:
+                if fault == PROMPT and clip.id not in prompts:
+                    continue
+                told = prompts[clip.id] if fault == PROMPT else None
+                planted = "" if fault == PROMPT else fault
+                sample = clip.sample(planted, severity, codec=mp4, prompt=told)
+                found.append(Case(clip=clip, fault=fault + (MP4 if mp4 else ""), severity=severity, sample=sample))
+    return found
+
+
+def scored(
+    found: Sequence[Case], metrics: Sequence[BaseMetric], config: ScoreConfig, stop: Callable[[], bool],
+    *, show_progress: bool = False,
+) -> Scores:  # fmt: skip
+    """All cases through the engine, see `eval.score.score`."""
+    inputs = Inputs(samples=[case.sample for case in found])
+    return score(inputs, metrics, config, stop=stop, show_progress=show_progress)
+
+
+def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[Seen], list[str]]:
+    """The table, metric by metric, and what a reader must know about it."""
+    table, notes = [], []
+    for result in scores.results:
+        values, shown_raw = _values(result)
+        if shown_raw:
+            notes.append(
+                f"{result.name}: {shown_raw} spoiled clips in which nothing moves get no value and cannot pass by it; the "
+                "table shows what it would have been"
+            )
+        for fault in dict.fromkeys(case.fault for case in found):
+            base = fault.endswith(MP4)
+            if fault in ("", MP4):
+                continue
+            made = one_cell(values, found, MP4 if base else "", fault)
+            if made is None:
+                notes.append(f"{result.name} has no value for two clips or more under {fault}")
+                continue
+            mark = made.mark(result.higher_is_better)
+            table.append(Seen(metric=result.name, fault=fault, mark=mark, cell=made))
+    return table, notes
+
+
+def one_cell(values: dict[str, float], found: Sequence[Case], clean: str, fault: str) -> Cell | None:
+    """The cell over the clips that have a value clean and at every severity; None where fewer than two have."""
+    first = {case.clip.id: case for case in found if case.fault == clean}
+    spoiled: dict[int, dict[str, Case]] = {}
+    for case in found:
+        if case.fault == fault:
+            spoiled.setdefault(case.severity, {})[case.clip.id] = case
+    columns = [first, *(spoiled[severity] for severity in sorted(spoiled))]
+    whole = [id for id in first if all(id in column and column[id].sample.id in values for column in columns)]
+    if len(whole) < 2:
+        return None
+    numbers = [[values[column[id].sample.id] for id in whole] for column in columns]
+    return cell(numbers[0], numbers[1:], [first[id].clip.cluster for id in whole])
+
+
+def _values(result: MetricResult) -> tuple[dict[str, float], int]:
+    """The value of each sample, and of how many it is the one that does not count."""
+    found, num_raw = {}, 0
+    for item in result.items:
+        value = item.get("value")
+        if value is None and item.get("raw") is not None:
+            value, num_raw = item["raw"], num_raw + 1
+        if value is not None:
+            found[str(item["id"])] = float(value)
+    return found, num_raw

@@ -1,0 +1,65 @@
+"""What is true of a clip, factor by factor: from its facts, or as the cartoon world's referee reads it.
+
+In: facts of the world, or frames. Out: `Truth`: the values that are known (in the words of
+`v2t.world.plain_questions`), and the factors that ought to have one and could not be read. A referee that abstains is
+held against nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from v2t.video.frames import Frames
+from v2t.world.plain_questions import MOTIONS, NONE, PLAIN, values
+from v2t.world.read_back import ReadBack, read_back
+
+_OF_FIGURE = ("kind", "color", "size", "motion")
+_GOES = ("direction", "speed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """`values` by factor; `unread`: factors of which the truth is not known."""
+
+    values: Mapping[str, str]
+    unread: tuple[str, ...] = ()
+
+
+def of_facts(facts: Mapping[str, Any]) -> Truth:
+    """What the world's facts say; what they leave open is not asked."""
+    return Truth(values=values(dict(facts)))
+
+
+def of_frames(frames: Frames) -> Truth:
+    """What the referee reads.
+
+    Raises:
+        ValueError: fewer than 3 frames, or smaller than 48 x 48.
+    """
+    return of_reading(read_back(frames.pixels, frames.times_s))
+
+
+def of_reading(read: ReadBack) -> Truth:
+    """The referee's reading in the words of plain questions."""
+    found: dict[str, str | None] = {"place": read.place, "count": None}
+    if read.num_figures:
+        found["count"] = str(read.num_figures) if read.num_figures < 5 else "more"
+    figures = read.figures
+    if len(figures) == 1 and read.num_figures == 1:
+        figure = figures[0]
+        motion = figure.motion if figure.motion in MOTIONS else None
+        found |= {"kind": figure.kind, "color": figure.color, "size": figure.size, "motion": motion}
+        if motion == "travel":
+            found |= {"direction": figure.direction, "speed": figure.speed}
+        elif motion not in (None, "fall"):
+            found |= {"direction": NONE, "speed": NONE}
+        if motion == "recolor":
+            found["to_color"] = figure.to_color
+        elif motion not in (None, "vanish", "appear"):
+            found["to_color"] = figure.color
+    elif not read.num_figures:
+        found |= dict.fromkeys((*_OF_FIGURE, *_GOES), None)  # of several figures nothing is asked one by one
+    known = {factor: value for factor, value in found.items() if value is not None and value in PLAIN[factor].answers}
+    return Truth(values=known, unread=tuple(factor for factor in found if factor not in known))

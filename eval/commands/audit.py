@@ -1,0 +1,239 @@
+"""The verb `v2t-eval audit`: how far can metrics and judge be trusted, on clips whose faults are known?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, ItemError, UsageError
+
+if TYPE_CHECKING:
+    from eval.audit.record import Audit
+    from eval.audit.run import AuditConfig
+    from eval.metric import BaseMetric
+
+SUMMARY = "Measure what metrics and judge see and cannot see: planted faults, and claims whose truth is known."
+EXAMPLES = (
+    "  v2t-eval audit -o audit/\n"
+    "  v2t-eval audit clips/ --prompts prompts.csv --suite configs/eval/starter.yaml --judge none -o audit/\n"
+    "  v2t-eval audit --metrics none --judge v2t --generate 512 -o audit/\n"
+    "  v2t-eval audit --metrics temporal_flickering,clipsim --num 20 --codec --judge none -o audit/"
+)
+NAMES = ("audit.json", "audit.md", "audit.html")
+STATE, NONE = ".cineloop", "none"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    told = "your clips: a folder, a run folder, or a manifest.jsonl (default: clips of the cartoon world)"
+    add("clips", nargs="?", type=Path, metavar="CLIPS", help=told)
+    add("--prompts", type=Path, metavar="FILE", help="prompt of each of your clips, as `v2t-eval score` takes them")
+    add("--metrics", metavar="A,B", help="names, with settings in brackets, or none (default: eleven of frames)")
+    add("--suite", type=Path, metavar="FILE", help="YAML file with metrics; those that score sets are left out")
+    add("--judge", default="v2t", metavar="JUDGE", help="v2t (default, the starter), v2t:MODEL, or none")
+    add("--generated", type=Path, metavar="DIR", help="run folder of `t2v generate`, which the judge is held to")
+    add("--generate", type=int, metavar="N", help="make N clips for that with the bundled generator, in the folder -o")
+    add("--num", type=int, default=40, metavar="N", help="clips in which faults are planted (40); the judge gets 3 N")
+    add("--codec", action="store_true", help="repeat the faults through an mp4 file")
+    add("--seed", type=int, default=2026, help="of the world's clips (2026)")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help=f"folder for {', '.join(NAMES)}")
+    add("--overwrite", action="store_true", help="replace the audit in the folder of -o (evidence is kept)")
+    add("--json", action="store_true", help="the audit as one JSON object on stdout")
+    add("--dry-run", action="store_true", help="say what would be measured and asked; do nothing")
+    add("--workers", type=int, metavar="N", help="processes that measure (default: by cores and clips); same result")
+    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from eval.audit.run import audit
+    from eval.commands.score import _choose_device
+    from v2t.base import log
+    from v2t.base.lock import FolderLock
+    from v2t.base.stopping import Stopping
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    _choose_device(args.device)
+    metrics, config = _metrics(args), _config(args)
+    _refuse(args)
+    if args.dry_run:
+        return _dry_run(args, metrics, config)
+    with ExitStack() as stack:
+        (args.output / STATE).mkdir(parents=True, exist_ok=True)
+        stack.enter_context(FolderLock(args.output / STATE / "lock"))
+        judge = _judge(args.judge)
+        material = _material(args, config)
+        found = audit(metrics, judge, material, config, stop=stack.enter_context(Stopping()),
+                      show_progress=not args.quiet)  # fmt: skip
+        _write(found, args.output)
+    if args.json:
+        print(json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False))
+    else:
+        print(text(found))
+    for name in NAMES:
+        log.logger.info("%s", log.printable(str(args.output / name)))
+    return exit_code(found)
+
+
+def exit_code(found: Audit) -> int:
+    """5 when a metric could not run here, 3 when a clip could not be read, else 0."""
+    if any(each["code"] == "ENVIRONMENT" for each in found.failures):
+        return EXIT_ENVIRONMENT
+    return EXIT_FAILED_ITEMS if found.failures else EXIT_OK
+
+
+def text(found: Audit) -> str:
+    """The audit for a terminal: what each metric is blind to, and how far the judge is right."""
+    from eval.audit.pages import blindness
+
+    lines = []
+    for one in found.table:
+        cell = one.cell
+        lines.append(
+            f"{one.metric:<32} {one.fault:<12} {one.mark:<6} AUROC {cell.auroc:.2f} [{cell.auroc_low:.2f}, "
+            f"{cell.auroc_high:.2f}]  tau {cell.tau:+.2f}  n={cell.n}"
+        )
+    lines += ["", *blindness(found)] if found.table else []
+    for name, rows in found.agreement.items():
+        lines.append("")
+        for row in rows:
+            lines.append(
+                f"judge, {name}, {row.kind:<10} kappa {row.kappa:.3f} [{row.kappa_low:.3f}, {row.kappa_high:.3f}]  "
+                f"AUROC {row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}]  bias {row.yes_bias:+.3f} "
+                f"[{row.yes_bias_low:+.3f}, {row.yes_bias_high:+.3f}]  n={row.n}, {row.clips} clips"
+            )
+    lines += [""] if found.noticed else []
+    for seen in found.noticed:
+        lines.append(f"judge {seen.word}: {seen.fault}, asked about {seen.kind}: AUROC {seen.auroc:.3f} "
+                     f"[{seen.auroc_low:.3f}, {seen.auroc_high:.3f}]  n={seen.n}")  # fmt: skip
+    lines += (
+        ["", ", ".join(f"{name} {value:.3f}" for name, value in found.stability.items())] if found.stability else []
+    )
+    lines += [f"note: {note}" for note in found.notes]
+    return "\n".join(lines).strip()
+
+
+def _write(found: Audit, folder: Path) -> None:
+    from eval.audit.pages import html, markdown
+    from v2t.base.files import write_atomic
+
+    whole = json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    for name, data in zip(NAMES, (whole.encode(), markdown(found), html(found, folder)), strict=True):
+        write_atomic(folder / name, data)
+
+
+def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
+    from eval.audit.table import USUAL
+    from eval.suite import parse_metrics, read_suite
+
+    if args.metrics == NONE and args.suite is None:
+        return []
+    metrics = read_suite(args.suite).metrics if args.suite else []
+    named = args.metrics if args.metrics is not None or args.suite else ",".join(USUAL)
+    more = parse_metrics(named) if named is not None and named != NONE else []
+    return list({metric.title: metric for metric in [*metrics, *more]}.values())
+
+
+def _config(args: argparse.Namespace) -> AuditConfig:
+    from eval.audit.run import AuditConfig
+
+    if args.generate is not None and (args.generate < 2 or args.generated is not None):
+        raise UsageError("--generate takes a number of 2 or more, and goes without --generated")
+    if (args.generate or args.generated) and args.judge == NONE:
+        raise UsageError("generated clips are for a judge to be held to", hint="--judge v2t")
+    try:
+        return AuditConfig(
+            num=args.num, judge_clips=3 * args.num, stable_clips=max(2, 3 * args.num // 5), codec=args.codec,
+            seed=args.seed, workers=args.workers, cache=args.output / STATE,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(f"--num {args.num}: {error}") from error
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    """Nothing is replaced unasked, and what cannot be audited is told before any work."""
+    if args.metrics == NONE and args.suite is None and args.judge == NONE:
+        raise UsageError("nothing is to be audited", hint="name --metrics, or a --judge")
+    if args.output.suffix in (".json", ".html", ".md") or args.output.is_file():
+        raise UsageError(f"-o takes a folder, not a file such as {args.output.name!r}")
+    there = [name for name in NAMES if (args.output / name).exists()]
+    if there and not args.overwrite:
+        raise UsageError(f"{args.output / there[0]} exists", code="EXISTS", hint="another folder, or --overwrite")
+
+
+def _judge(name: str) -> Any:
+    from v2t.judge.judge import open_judge
+
+    return None if name == NONE else open_judge(name)
+
+
+def _material(args: argparse.Namespace, config: AuditConfig) -> Any:
+    from eval.audit.material import gather
+    from eval.inputs import read_inputs
+
+    yours = None if args.clips is None else read_inputs(args.clips, prompts=args.prompts)
+    folder = args.generated
+    if args.generate:
+        folder = args.output / "generated"
+        _generate(args.generate, folder, args)
+    generated = None if folder is None else read_inputs(folder)
+    return gather(yours, generated, config.num, config.cache)
+
+
+def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
+    """Clips of the bundled generator for prompts that the world draws; those that are there are not made again."""
+    from eval.audit.clips import solo_clips
+    from t2v.generate.run import run as generate
+    from t2v.generate.settings import GenerateConfig
+    from v2t.base.config import load
+    from v2t.base.manifest import dump_line
+
+    prompts = args.output / STATE / "prompts.jsonl"
+    rows = [{"id": clip.id, "prompt": clip.prompt, "facts": clip.facts} for clip in solo_clips(num, args.seed + 1)]
+    prompts.write_bytes(b"".join(map(dump_line, rows)))
+
+    def made(**more: Any) -> Any:
+        config = load(GenerateConfig, flags={"device": args.device, **more})
+        return generate([], [str(prompts)], folder, config, show_progress=not args.quiet)
+
+    try:
+        summary = made()
+    except UsageError as error:
+        if error.code != "EXISTS" or not args.overwrite:
+            raise
+        summary = made(overwrite=True)  # by other weights
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    if not summary.made + summary.skipped:
+        raise ItemError("the generator made no clip", code="MODEL_ERROR", hint=f"see {folder / 'failures.jsonl'}")
+
+
+def _dry_run(args: argparse.Namespace, metrics: list[BaseMetric], config: AuditConfig) -> int:
+    from eval.audit.clips import AuditClip, Drawn, Filmed
+    from eval.audit.table import faults_of
+    from eval.inputs import read_inputs
+
+    inputs = None if args.clips is None else read_inputs(args.clips, prompts=args.prompts)
+    source: Any = Drawn(world="solo", seed=0, index=0)
+    has_prompts = inputs is None or any(sample.prompt for sample in inputs.samples)
+    if inputs is not None:
+        source = Filmed(path=Path(), sha256="0" * 8)
+    faults = faults_of(AuditClip(id="", source=source, prompt="?" if has_prompts else None))
+    num = config.num if inputs is None else min(config.num, len(inputs.samples))
+    plan = {
+        "clips": num,
+        "metrics": [metric.title for metric in metrics if metric.level == "clip"],
+        "left_out": [metric.title for metric in metrics if metric.level != "clip"],
+        "faults": {name: list(severities) for name, severities in faults.items()},
+        "scorings": num * (1 + sum(map(len, faults.values()))) * (2 if args.codec else 1) if metrics else 0,
+        "judge": args.judge,
+        "judge_clips": 0 if args.judge == NONE else config.judge_clips,
+        "generate": args.generate or 0,
+    }
+    print(json.dumps(plan, ensure_ascii=False) if args.json else
+          "\n".join(f"{name}\t{value}" for name, value in plan.items()))  # fmt: skip
+    return EXIT_OK
