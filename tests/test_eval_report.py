@@ -22,8 +22,8 @@ from eval import report
 from eval.metric import Figure, MetricResult
 from eval.report import clips as page_clips
 from eval.report import html as page
-from eval.report import json as report_json
 from eval.report import inert, markdown, parquet, summary, thumbnails
+from eval.report import json as report_json
 from eval.scores import Scored, Scores, Skipped, read_scores
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.video.encode import encode

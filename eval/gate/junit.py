@@ -101,7 +101,7 @@ def _whole(verdict: Verdict) -> _Case:
     for first, changes in clips[:_MAX_CLIPS]:
         told.append(f"worse: {first.id}: {'; '.join(map(wording.clip, changes))}; prompt: {first.prompt or '–'}")
     if len(clips) > _MAX_CLIPS:
-        told.append(f"and {len(clips) - _MAX_CLIPS} more clips that got worse, in gate.json")
+        told.append(f"and {len(clips) - _MAX_CLIPS} more clips that got worse, in verdict.json")
     told += [f"note: {one}" for one in verdict.notes]
     pairs.append(("exit_code", str(verdict.exit_code)))
     message = "; ".join([verdict.reason, *verdict.differences])
@@ -140,7 +140,7 @@ def _metric(metric: MetricVerdict, verdict: Verdict) -> _Case:
 def _guard(guard: Guard) -> _Case:
     told = [guard.message, *(f"clip: {one}" for one in guard.clips[:_MAX_CLIPS])]
     if len(guard.clips) > _MAX_CLIPS:
-        told.append(f"and {len(guard.clips) - _MAX_CLIPS} more clips, in gate.json")
+        told.append(f"and {len(guard.clips) - _MAX_CLIPS} more clips, in verdict.json")
     return _ended(_Case(name=guard.name, told=tuple(told)), guard.outcome, guard.message)
 
 
@@ -170,5 +170,5 @@ def _line(text: str, limit: int = 1_000) -> str:
 def _text(text: str) -> str:
     """Text for an element: lines are kept, what XML 1.0 forbids becomes U+FFFD."""
     kept = "\n".join(printable(line) for line in text.split("\n"))
-    kept = kept if len(kept) <= _MAX_TEXT else kept[:_MAX_TEXT] + " … cut, the rest stands in gate.json"
+    kept = kept if len(kept) <= _MAX_TEXT else kept[:_MAX_TEXT] + " … cut, the rest stands in verdict.json"
     return _NOT_XML.sub("\ufffd", kept)

@@ -17,39 +17,64 @@ from eval.report.summary import counted
 MAX_BYTES = 60_000  # GitHub takes comments up to 65,536 characters
 _SENTENCE = 1_000
 _MAX_SENTENCES = 50
-_STEPS = (1_000, 300, 100, 50, 25, 10, 5, 1, 0)
+_MOST = 1_000  # clips, and exploratory metrics
+_METRIC_HEAD = (
+    "Metric", "Outcome", "Candidate", "Baseline", "Change", "Asked for", "p (adjusted)", "Detectable", "Rests on",
+)  # fmt: skip
+_CLIP_HEAD = ("Clip", "What changed", "Prompt")
 
 
 def render(verdict: Verdict, *, max_bytes: int = MAX_BYTES) -> str:
     """The page; at most `max_bytes` of UTF-8, shortened from its end where even the least form is longer."""
-    changed = len(wording.by_clip(verdict))
-    explored = len(wording.parted(verdict)[1])
-    for most in _STEPS:
-        if most > max(changed, explored) and most != _STEPS[0]:
-            continue
-        text = _page(verdict, most)
-        if len(_encoded(text)) <= max_bytes:
-            return _encoded(text).decode("utf-8")
-    return _cut(_encoded(text), max_bytes)
+    page = _Page(verdict)
+    fits, too_many = 0, max(len(page.clips), len(page.explored)) + 1
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if len(page.data(middle)) <= max_bytes:
+            fits = middle
+        else:
+            too_many = middle
+    return _cut(page.data(fits), max_bytes)
 
 
-def _page(verdict: Verdict, most: int) -> str:
-    """The whole with at most `most` clips and as many exploratory metrics."""
-    primary, exploratory = wording.parted(verdict)
-    parts = [
-        f"# Gate: {wording.WORDS[verdict.outcome]}",
-        f"**{plain(verdict.reason, _SENTENCE)}** (exit code {verdict.exit_code})",
-        _list(f"{role}: {wording.side(told)}" for role, told in _sides(verdict) if told),
-        _differences(verdict),
-        _metrics("Primary metrics", primary),
-        _said(primary),
-        _guards(verdict),
-        _clips(verdict, most),
-        _explored(exploratory, most),
-        _notes(verdict),
-        f"To get this verdict again: {plain(wording.command(verdict), _SENTENCE)}",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+class _Page:
+    """The page in parts: what always stands, and the lines of which as many are shown as there is room for."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        primary, exploratory = wording.parted(verdict)
+        self.num_clips, self.num_explored = len(wording.by_clip(verdict)), len(exploratory)
+        self.clips = _clip_lines(verdict)
+        self.explored = _metric_lines(exploratory[:_MOST])
+        self.before = [
+            f"# Gate: {wording.WORDS[verdict.outcome]}",
+            f"**{plain(verdict.reason, _SENTENCE)}** (exit code {verdict.exit_code})",
+            _list(f"{role}: {wording.side(told)}" for role, told in _sides(verdict) if told),
+            _differences(verdict),
+            "## Primary metrics\n\n" + table(_METRIC_HEAD, _metric_lines(primary)) if primary else "",
+            _said(primary),
+            _guards(verdict),
+        ]
+        self.after = [
+            _notes(verdict),
+            f"To get this verdict again: {plain(wording.command(verdict), _SENTENCE)}",
+        ]
+
+    def data(self, most: int) -> bytes:
+        """The whole with at most `most` clips and as many exploratory metrics."""
+        clips = _some("Clips that got worse, worst first", "clip", _CLIP_HEAD, self.clips[:most], self.num_clips)
+        told = "Exploratory metrics, which decide nothing"
+        explored = _some(told, "metric", _METRIC_HEAD, self.explored[:most], self.num_explored)
+        parts = [*self.before, clips, explored, *self.after]
+        return ("\n\n".join(part for part in parts if part) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _some(title: str, noun: str, head: Sequence[str], lines: Sequence[Sequence[str]], total: int) -> str:
+    """A table of some lines, and how many are left out."""
+    if not total:
+        return ""
+    left = total - len(lines)
+    more = f"{counted(left, noun)} more: left out here, all stand in verdict.json." if left else ""
+    return "\n\n".join(part for part in (f"## {title}", table(head, lines) if lines else "", more) if part)
 
 
 def _sides(verdict: Verdict) -> tuple[tuple[str, dict[str, str]], ...]:
@@ -59,7 +84,7 @@ def _sides(verdict: Verdict) -> tuple[tuple[str, dict[str, str]], ...]:
 def _list(lines: Iterable[str]) -> str:
     kept = [f"- {plain(line, _SENTENCE)}" for line in lines]
     rest = len(kept) - _MAX_SENTENCES
-    return "\n".join(kept[:_MAX_SENTENCES] + ([f"- and {rest} more, in gate.json"] if rest > 0 else []))
+    return "\n".join(kept[:_MAX_SENTENCES] + ([f"- and {rest} more, in verdict.json"] if rest > 0 else []))
 
 
 def _differences(verdict: Verdict) -> str:
@@ -67,21 +92,8 @@ def _differences(verdict: Verdict) -> str:
     return f"## What makes them not comparable\n\n{told}" if told else ""
 
 
-def _metrics(title: str, metrics: Sequence[MetricVerdict]) -> str:
-    if not metrics:
-        return ""
-    head = [
-        "Metric",
-        "Outcome",
-        "Candidate",
-        "Baseline",
-        "Change",
-        "Asked for",
-        "p (adjusted)",
-        "Detectable",
-        "Rests on",
-    ]
-    lines = [
+def _metric_lines(metrics: Sequence[MetricVerdict]) -> list[list[str]]:
+    return [
         [
             plain(one.metric),
             _outcome(one.outcome),
@@ -95,7 +107,6 @@ def _metrics(title: str, metrics: Sequence[MetricVerdict]) -> str:
         ]
         for one in metrics
     ]
-    return f"## {title}\n\n{table(head, lines)}"
 
 
 def _outcome(outcome: str) -> str:
@@ -116,27 +127,11 @@ def _guards(verdict: Verdict) -> str:
     return "## Guards\n\n" + table(["Guard", "Outcome", "Found"], lines) if lines else ""
 
 
-def _clips(verdict: Verdict, most: int) -> str:
-    shown, total = wording.by_clip(verdict, most), len(wording.by_clip(verdict))
-    if not total:
-        return ""
-    lines = [
+def _clip_lines(verdict: Verdict) -> list[list[str]]:
+    return [
         [plain(first.id, 100), "; ".join(plain(wording.clip(one)) for one in changes[:10]), plain(first.prompt or "–")]
-        for first, changes in shown
+        for first, changes in wording.by_clip(verdict, _MOST)
     ]
-    told = table(["Clip", "What changed", "Prompt"], lines) + "\n\n" if lines else ""
-    left = total - len(lines)
-    more = f"{counted(left, 'clip')} more that got worse: left out here, all stand in gate.json.\n" if left else ""
-    return f"## Clips that got worse, worst first\n\n{told}{more}".rstrip()
-
-
-def _explored(metrics: Sequence[MetricVerdict], most: int) -> str:
-    if not metrics:
-        return ""
-    told = _metrics("Exploratory metrics, which decide nothing", metrics[:most])
-    left = len(metrics) - most
-    more = f"{counted(left, 'exploratory metric')} more: left out here, all stand in gate.json." if left > 0 else ""
-    return "\n\n".join(part for part in (told, more) if part)
 
 
 def _notes(verdict: Verdict) -> str:
@@ -144,12 +139,10 @@ def _notes(verdict: Verdict) -> str:
     return f"## Notes\n\n{told}" if told else ""
 
 
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")
-
-
 def _cut(data: bytes, max_bytes: int) -> str:
-    said = b"\n\nCut here: too long for this place; the rest stands in gate.json.\n"
+    if len(data) <= max_bytes:
+        return data.decode("utf-8")
+    said = b"\n\nCut here: too long for this place; the rest stands in verdict.json.\n"
     room = max(max_bytes - len(said), 0)
     kept = data[:room]
     kept = kept[: kept.rfind(b"\n")] if b"\n" in kept else kept

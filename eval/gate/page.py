@@ -149,7 +149,7 @@ def _clips(verdict: Verdict, candidate_root: Path | None, baseline_root: Path | 
             )
         )
     left = len(found) - len(cards)
-    rest = f" Shown are the worst {len(cards)}; {left:,} more stand in gate.json." if left else ""
+    rest = f" Shown are the worst {len(cards)}; {left:,} more stand in verdict.json." if left else ""
     told = (f"{counted(len(found), 'clip')} got worse in a primary metric, worst first.{rest}",) if found else ()
     return Section(title="Clips that got worse", text=told, cards=tuple(cards))
 

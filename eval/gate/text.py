@@ -34,7 +34,8 @@ def render(verdict: Verdict) -> str:
         *_explored(exploratory),
         *_listed("Notes", verdict.notes),
     ]
-    return "\n".join(_quiet(line) for line in "\n".join(lines).split("\n"))
+    text = "\n".join(_quiet(line) for line in "\n".join(lines).split("\n"))
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a lone surrogate would break the terminal
 
 
 def _quiet(line: str) -> str:

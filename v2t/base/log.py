@@ -44,6 +44,8 @@ def printable(text: str, limit: int = 0) -> str:
         text: anything, for example a file name or a caption.
         limit: cut to so many characters with an ellipsis; 0 keeps all.
     """
+    if limit:
+        text = text[: limit + 1]  # spelling makes nothing shorter
     if any("\udc80" <= c <= "\udcff" for c in text):
         text = escape_name(text)
     text = "".join(_spell(c) if unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in _BIDI else c for c in text)
