@@ -1,0 +1,65 @@
+"""What a single clip is asked in a test: its prompt's questions with full answers, and whether it stands still.
+
+In: samples. Out: evidence under the rules of `eval.metric`, so that it is kept by content like that of any metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eval.metric import BaseMetric, Evidence, Measured, Summary
+from eval.metrics import question_score
+from eval.sample import Sample
+from eval.semantics.dimension import is_outside
+from eval.vbench.still import is_frozen
+from v2t.base.errors import ItemError
+from v2t.judge.judge import Judge
+
+
+class Answers(question_score.Metric):
+    """Every question of the prompt, or of the row, with the judge's answer; asked as `question_score` asks."""
+
+    name = "answers_in_words"
+    version = 1
+    modules = (*question_score.Metric.modules, "eval.metrics.question_score")  # type: ignore[assignment]
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`answers`, one row a question; `judge`; whether the clip lies `outside` the judge's world.
+
+        Raises:
+            ItemError: NOTHING_ASKED or BAD_QUESTIONS, as `question_score`; the clip cannot be read.
+        """
+        judge = self.ready()
+        if not isinstance(judge, Judge):
+            raise ItemError(f"{judge!r} gives no answers in words", code="BAD_QUESTIONS")
+        rows: list[dict[str, Any]] = []
+        for found in judge.answer(sample, self.questions(sample)):
+            asked = found.question
+            rows.append({
+                "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),
+                "right": found.right, "said": found.said, "chance": _said_chance(found.said, found.chances),
+                "status": found.status, "message": found.message,
+            })  # fmt: skip
+        return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": is_outside(judge, sample)}
+
+
+class Stillness(BaseMetric):
+    """Whether every frame is the first one, up to what a codec does to it."""
+
+    name = "stillness"
+    needs = ("frames",)
+    modules = ("eval.vbench.still",)
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`frozen`, `num_frames`."""
+        return {"frozen": is_frozen(sample), "num_frames": len(sample.frames)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Nothing beside the number of clips that stand still: a test looks at one clip's evidence."""
+        return Summary(headline=self.name, figures={}, counts={"frozen": sum(r.evidence["frozen"] for r in rows)})
+
+
+def _said_chance(said: str | None, chances: dict[str, float]) -> float | None:
+    """How likely the judge holds what it said."""
+    return chances.get(said) if said is not None else None
