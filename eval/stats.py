@@ -1,33 +1,31 @@
-"""Intervals and tests: pure functions of numbers.
+"""Intervals: pure functions of numbers.
 
 In: counts or values, and the clusters they come in (five seeds of one prompt are one cluster, never five cases). Out:
-intervals, standard errors, p-values. Wilson (1927) for shares; percentile bootstrap over clusters (Efron 1979);
+intervals and standard errors. Wilson (1927) for shares; percentile bootstrap over clusters (Efron 1979);
 Student's t where clusters are few, since a bootstrap of n has a standard error too small by sqrt((n-1)/n); the
-square-root rule of Zou and Donner (2008) for a mean of independent shares; the exact sign-flip test of Fisher (1935);
-Holm (1979) and Benjamini and Hochberg (1995) for several tests at once; the least change that a test can detect.
+square-root rule of Zou and Donner (2008) for a mean of independent shares. Tests are in `eval.significance`.
 Letters: n values, G clusters, R resamples, k sums.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import lru_cache
 from math import fsum, sqrt
 from statistics import fmean
-from typing import NamedTuple
 
 import numpy as np
 
 from v2t.base.shares import Interval, normal_quantile, wilson
 
-__all__ = ["Interval", "PairedTest", "benjamini_hochberg", "bootstrap", "bootstrap_sums", "clustered_se", "holm",
-           "interval_of_sums", "jackknife_interval", "least_detectable", "mean_interval", "mean_of_shares", "paired_t",
-           "resampled_sums", "sign_flip", "student_interval", "unless_flat", "weighted_shares", "wilson"]  # fmt: skip
+__all__ = ["Interval", "bootstrap", "bootstrap_sums", "clustered_se", "interval_of_sums", "jackknife_interval",
+           "mean_interval", "mean_of_shares", "resampled_sums", "student_interval", "unless_flat", "weighted_shares",
+           "wilson"]  # fmt: skip
 FEW = 30  # clusters below which a bootstrap's interval is too narrow to be trusted
 NUM_RESAMPLES = 2000
-_AT_ONCE = 1 << 22  # draws held in memory at a time
 _IN_CACHE = 1 << 17  # draws that stay near the processor
-_EXACT_FLIPS = 16  # differences up to which every flip of signs is tried
+_KEPT = 1 << 21  # draws that are kept for the next metric
 
 
 def mean_of_shares(parts: Sequence[tuple[int, int]], confidence: float = 0.95) -> tuple[float, Interval]:
@@ -250,14 +248,24 @@ def resampled_sums(
         sums = merged  # (G, k)
     if not len(sums):
         raise ValueError("a bootstrap needs at least one value")
+    if len(sums) * num_resamples <= _KEPT:
+        return _kept_times(len(sums), num_resamples, seed) @ sums
+    return np.concatenate([times @ sums for times in _times(len(sums), num_resamples, seed)])
+
+
+def _times(num: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of G is in each of R draws with replacement, (R, G), in parts."""
     draws = np.random.default_rng(seed)
-    num, step = len(sums), max(1, _IN_CACHE // len(sums))
-    found = []
+    step = max(1, _IN_CACHE // num)
     for start in range(0, num_resamples, step):
         picked = draws.integers(0, num, (min(step, num_resamples - start), num))  # (R, G)
-        times = np.array([np.bincount(row, minlength=num) for row in picked], dtype=np.float64)  # (R, G)
-        found.append(times @ sums)
-    return np.concatenate(found)
+        yield np.array([np.bincount(row, minlength=num) for row in picked], dtype=np.float64)
+
+
+@lru_cache(maxsize=1)
+def _kept_times(num: int, num_resamples: int, seed: int) -> np.ndarray:
+    """As `_times`: a gate asks for the same ones with each of its metrics."""
+    return np.concatenate(list(_times(num, num_resamples, seed)))  # (R, G)
 
 
 def bootstrap(
@@ -284,107 +292,6 @@ def bootstrap(
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, (tail, 1 - tail))
     return Interval(float(low), float(high))
-
-
-class PairedTest(NamedTuple):
-    """Mean difference, its standard error, the statistic, and the two-sided p-value."""
-
-    difference: float
-    se: float
-    statistic: float
-    p: float
-
-
-def paired_t(first: Sequence[float], second: Sequence[float]) -> PairedTest:
-    """Student's paired test of `first` - `second`.
-
-    Raises:
-        ValueError: fewer than two pairs, or lengths that differ.
-    """
-    from scipy.stats import t
-
-    differences = [a - b for a, b in zip(first, second, strict=True)]
-    se, mean = clustered_se(differences), fmean(differences)
-    if se == 0:
-        return PairedTest(mean, 0.0, 0.0, 1.0 if mean == 0 else 0.0)
-    return PairedTest(mean, se, mean / se, float(2 * t.sf(abs(mean / se), len(differences) - 1)))
-
-
-def sign_flip(differences: Sequence[float], num_flips: int = 10000, seed: int = 0, *, one_sided: bool = False) -> float:
-    """The p-value of differences that are symmetric around zero: every flip of signs up to 16 differences, else drawn
-    ones (the observed one counted in, so p is never 0). For clusters give each one's sum: their signs flip as one.
-
-    Args:
-        one_sided: against a sum above zero; else against one that is not zero.
-
-    Raises:
-        ValueError: no difference.
-    """
-    if not len(differences):
-        raise ValueError("a sign-flip test needs at least one difference")
-    values = np.asarray(differences, dtype=np.float64)
-    turned = (lambda sums: sums) if one_sided else np.abs
-    observed = turned(values.sum()) - 1e-12 * np.abs(values).sum()  # ties count as reached
-    if len(values) <= _EXACT_FLIPS:
-        flips = np.arange(1 << len(values))[:, None] >> np.arange(len(values)) & 1  # (2^n, n)
-        return float((turned((flips * 2.0 - 1.0) @ values) >= observed).mean())
-    draws = np.random.default_rng(seed)
-    hits, step = 0, max(1, _AT_ONCE // len(values))
-    for start in range(0, num_flips, step):
-        signs = draws.integers(0, 2, (min(step, num_flips - start), len(values))) * 2.0 - 1.0
-        hits += int((turned(signs @ values) >= observed).sum())
-    return (hits + 1) / (num_flips + 1)
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """p-values adjusted by Holm (1979), in the order given: one below alpha is a false alarm with a chance of at most
-    alpha over all of them together, however they depend on each other.
-
-    Raises:
-        ValueError: a p that is not within 0 and 1.
-    """
-    adjusted, least = [0.0] * len(ps), 0.0
-    for rank, place in enumerate(_ranked(ps)):
-        least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
-        adjusted[place] = least
-    return adjusted
-
-
-def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
-    """p-values adjusted by Benjamini and Hochberg (1995), in the order given: of those below alpha a share of at most
-    alpha is false, for tests that are independent or lean the same way.
-
-    Raises:
-        ValueError: a p that is not within 0 and 1.
-    """
-    adjusted, least = [0.0] * len(ps), 1.0
-    for rank, place in reversed(list(enumerate(_ranked(ps), start=1))):
-        least = min(least, len(ps) / rank * ps[place])
-        adjusted[place] = least
-    return adjusted
-
-
-def least_detectable(se: float, num_clusters: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The least change that a one-sided test at `alpha` finds with a chance of `power`: standard error times the sum of
-    Student's two quantiles, G-1 degrees of freedom (1.645 + 0.842 for many clusters).
-
-    Args:
-        se: standard error of the mean change, at or above zero.
-
-    Raises:
-        ValueError: fewer than two clusters, alpha or power not within 0 and 1.
-    """
-    from scipy.stats import t
-
-    if num_clusters < 2 or not 0 < alpha < 1 or not 0 < power < 1:
-        raise ValueError(f"{num_clusters} clusters, alpha {alpha}, power {power}")
-    return float(t.ppf(1 - alpha, num_clusters - 1) + t.ppf(power, num_clusters - 1)) * se
-
-
-def _ranked(ps: Sequence[float]) -> list[int]:
-    if not all(0 <= p <= 1 for p in ps):
-        raise ValueError(f"every p must be within 0 and 1, got {list(ps)}")
-    return sorted(range(len(ps)), key=lambda place: ps[place])
 
 
 def _grouped(values: Sequence[float], clusters: Sequence[Hashable] | None) -> list[list[float]]:

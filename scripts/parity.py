@@ -26,7 +26,8 @@ from eval.metrics.squad import f1, normalise
 from eval.sample import Sample
 from eval.semantics.formulas import Region, spatial_score_compat
 from eval.sensitivity import kendall_tau
-from eval.stats import clustered_se, paired_t, sign_flip, student_interval, wilson
+from eval.significance import paired_t, sign_flip
+from eval.stats import clustered_se, student_interval, wilson
 from eval.vbench import dynamic
 from eval.vbench.consistency import consistency
 from eval.vbench.picks import middle_indices

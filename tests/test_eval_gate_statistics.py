@@ -21,7 +21,7 @@ from eval.gate.statistics import (
     unpaired_change,
 )
 from eval.metric import Figure
-from eval.stats import benjamini_hochberg, holm, least_detectable, sign_flip
+from eval.significance import benjamini_hochberg, holm, least_detectable, sign_flip
 
 NUM_RUNS = 200
 

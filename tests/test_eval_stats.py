@@ -8,6 +8,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from eval.significance import paired_t, sign_flip
 from eval.stats import (
     bootstrap,
     bootstrap_sums,
@@ -16,8 +17,6 @@ from eval.stats import (
     jackknife_interval,
     mean_interval,
     mean_of_shares,
-    paired_t,
-    sign_flip,
     student_interval,
     unless_flat,
     weighted_shares,

@@ -29,7 +29,7 @@ from eval.gate.statistics import (
 )
 from eval.gate.verdict import ClipChange, Guard, MetricVerdict, Outcome
 from eval.metric import Figure, MetricResult
-from eval.stats import benjamini_hochberg, holm
+from eval.significance import benjamini_hochberg, holm
 
 NUM_WORST = 10  # clips told of each primary metric
 _SEVERITY: tuple[Outcome, ...] = ("fail", "not_comparable", "inconclusive", "pass")

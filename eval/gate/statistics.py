@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.metric import Figure
-from eval.stats import FEW, bootstrap_sums, least_detectable, sign_flip
+from eval.significance import least_detectable, sign_flip
+from eval.stats import FEW, bootstrap_sums
 from v2t.base.shares import normal_quantile
 
 SEED = 6  # of every resample and flip: the same scores give the same verdict
