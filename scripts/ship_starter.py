@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from v2t.world.wear import worn
 
 STAGES = (
     *("tower", "language", "align-heads", "align", "instruct"),
-    *("align-time", "heads-more", "language-film", "align-all"),
+    *("align-time", "heads-more", "language-film", "align-all", "judge"),
 )
 DESCRIPTION = "the cartoon world this small model was trained on"
 
@@ -66,12 +65,13 @@ def fit_domain(num_fit: int, num_held_out: int) -> domain.Domain:
     return fitted
 
 
-def training_table(runs: Path) -> list[str]:
-    """A row a stage: steps, samples, hours, device."""
+def training_table(runs: Path, earlier: Sequence[str]) -> list[str]:
+    """A row a stage: steps, batch, minutes, device; of a stage whose run is not here, its row of the `earlier` card."""
     lines = ["| stage | steps | batch | minutes | trained on |", "|---|---|---|---|---|"]
     for stage in STAGES:
         folder = runs / stage
         if not (folder / "log.jsonl").exists():
+            lines += [line for line in earlier if line.startswith(f"| {stage} | ")]
             continue
         rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         steps = [row for row in rows if "loss" in row]
@@ -117,7 +117,7 @@ def card(
     scores: dict[str, Any],
     time: dict[str, Any],
     film: dict[str, Any],
-    runs: Path,
+    training: Sequence[str],
     fitted: domain.Domain,
     size_mb: float,
     parameters: int,
@@ -136,7 +136,7 @@ def card(
             "",
             "## Training",
             "",
-            *training_table(runs),
+            *training,
             "",
             "Recipes: `configs/starter/`; log of all runs: `configs/RESULTS.md`. Data are streamed from the world with "
             "exact truth; one combination of actor, colour and action in eight is never trained on (split `unseen`).",
@@ -188,20 +188,19 @@ def main() -> None:
         scores = json.loads(path.read_text(encoding="utf-8")) | scores
     time, film = (json.loads(path.read_text(encoding="utf-8")) for path in (args.time, args.film))
     kept = domain.load(STARTER) if args.keep_domain else None
+    training = training_table(args.runs, (STARTER / "README.md").read_text(encoding="utf-8").splitlines())
     for old in STARTER.glob("*"):
-        if old.is_file():
+        if old.is_file():  # the dual encoder's folder stays
             old.unlink()
-        else:
-            shutil.rmtree(old)
     model = CineloopForConditionalGeneration.from_pretrained(args.model, dtype=torch.bfloat16)
     model.save_pretrained(STARTER)
     CineloopProcessor.from_pretrained(args.model).save_pretrained(STARTER)
     if kept is not None:
         domain.save(kept, STARTER)
     fitted = kept or fit_domain(args.fit, args.held_out)
-    size = sum(f.stat().st_size for f in STARTER.rglob("*") if f.is_file()) / 1e6
+    size = sum(f.stat().st_size for f in STARTER.glob("*") if f.is_file()) / 1e6
     parameters = sum(weight.numel() for weight in model.parameters())
-    write_atomic(STARTER / "README.md", card(scores, time, film, args.runs, fitted, size, parameters).encode())
+    write_atomic(STARTER / "README.md", card(scores, time, film, training, fitted, size, parameters).encode())
     print(f"{STARTER}: {size:.1f} MB, {parameters / 1e6:.2f} M parameters, domain limit {fitted.threshold:.2f}")
 
 
