@@ -1,6 +1,7 @@
 """Any model that transformers loads for videos or images, from a hub id or a folder.
 
-In: a checkpoint, batches of conversations with `Frames`. Out: answers by `generate`. Which files are loaded is decided
+In: a checkpoint, batches of conversations with `Frames`. Out: answers by `generate`, and how likely given answers are
+(`likelihoods`). Which files are loaded is decided
 in `v2t.captioners.hf_source`, how a conversation becomes tensors in `v2t.captioners.hf_prompt`; this file holds the
 weights and asks them. Making the captioner reads configuration and processor; the weights come with `load`.
 Letters: B conversations, L tokens of the padded prompt.
@@ -9,13 +10,18 @@ Letters: B conversations, L tokens of the padded prompt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.captioners import CaptionOutput, Conversation, Decoding
+from v2t.captioners import CaptionOutput, Conversation, Decoding, asked
 from v2t.captioners.hf_prompt import Prompter
 from v2t.captioners.hf_source import Source
 from v2t.captioners.local import pieces
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from v2t.video.frames import Frames
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _QUANTIZE = {"4bit": "nf4", "8bit": "int8"}
@@ -116,6 +122,60 @@ class Captioner:
                 self._model.generate(**inputs, **settings, streamer=streamer)
 
         yield from pieces(write, self.prompter.processor.tokenizer)
+
+    @property
+    def tells_likelihoods(self) -> bool:
+        """Whether `likelihoods` can be asked: of models whose answer follows its prompt in one sequence."""
+        return not self._has_decoder_start
+
+    def watch(self, frames: Frames) -> Frames:
+        """A clip for `likelihoods`; what stands for it depends on the model, so it goes in with every question."""
+        return frames
+
+    def likelihoods(
+        self, watched: Frames, question: str, answers: Sequence[str], *, whole: bool = False
+    ) -> list[float]:
+        """For each answer the log-probability that the reply to `question` begins with it, or, where `whole`, is that
+        and no more; in nats: the sum over its tokens, exact, at temperature 1. Answers of one token take one forward
+        pass together; of longer ones each beginning takes one.
+
+        Raises:
+            UsageError: no answer, an empty one, or a model with a decoder of its own. ItemError: as `answer`.
+        """
+        import torch
+
+        if not self.tells_likelihoods:
+            raise UsageError(f"{self.name} has a decoder of its own and does not tell how likely an answer is")
+        tokenizer = self.prompter.processor.tokenizer
+        told = [tuple(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
+        if not told or not all(told):
+            raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
+        inputs = self._inputs([asked(question, watched)])
+        logs = {begun: self._after(inputs, begun) for begun in sorted({ids if whole else ids[:-1] for ids in told})}
+        found = []
+        for ids in told:
+            steps = logs[ids if whole else ids[:-1]]
+            ends = [end for end in self._ends() if end < steps.shape[1]] if whole else []
+            total = float(steps[range(len(ids)), ids].sum())
+            found.append(total + (float(torch.logsumexp(steps[-1, ends], 0)) if whole else 0.0))
+        return found
+
+    def _after(self, inputs: dict[str, Any], begun: tuple[int, ...]) -> Tensor:
+        """Log-probabilities float64 (n + 1, vocabulary) after the prompt and after each of n tokens behind it."""
+        import inspect
+
+        import torch
+
+        length = inputs["input_ids"].shape[1]
+        known = inspect.signature(self._model.forward).parameters
+        given = {name: value for name, value in inputs.items() if name in known}
+        for name, value in given.items():
+            if isinstance(value, torch.Tensor) and value.shape == (1, length):  # what is said of each token
+                rest = {"input_ids": list(begun), "attention_mask": [1] * len(begun)}.get(name, [0] * len(begun))
+                given[name] = torch.cat([value, value.new_tensor([rest])], dim=1)  # (1, L + n)
+        with torch.inference_mode():
+            logits = self._model(**given, use_cache=False).logits[0, length - 1 :]  # (n + 1, vocabulary)
+        return logits.float().log_softmax(-1).double().cpu()
 
     def _groups(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[list[int]]:
         """Conversations that go through the model together: those with videos of the same number and shape.

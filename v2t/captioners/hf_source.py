@@ -41,8 +41,12 @@ class Source:
     trust: bool
 
     @classmethod
-    def find(cls, model: str, revision: str | None, trust: bool) -> Source:
+    def find(cls, model: str, revision: str | None, trust: bool, *, only_text: bool = False) -> Source:
         """The checkpoint's small files; for a hub id from the cache, or else from the hub.
+
+        Args:
+            model, revision, trust: as in `Captioner`.
+            only_text: a language model, which has no processor.
 
         Raises:
             MissingDependencyError: no such checkpoint, or it cannot be reached. UsageError: a folder with a revision.
@@ -55,7 +59,7 @@ class Source:
             _refuse_pickles(folder)
             return cls(model=model, folder=folder, revision=_revision(folder), local=True, trust=trust)
         patterns = (*_PAPERS, "*.py") if trust else _PAPERS
-        folder = _download(model, revision, patterns, _has_papers)
+        folder = _download(model, revision, patterns, _has_text_papers if only_text else _has_papers)
         return cls(model=model, folder=folder, revision=folder.name, local=False, trust=trust)
 
     @property
@@ -198,8 +202,12 @@ def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole
 
 def _has_papers(folder: Path) -> bool:
     """Whether configuration, processor and tokenizer are there: a download may have been broken off."""
-    wanted = ("config.json", "*processor_config.json", "tokenizer*")
-    return all(any(folder.glob(pattern)) for pattern in wanted)
+    return _has_text_papers(folder) and any(folder.glob("*processor_config.json"))
+
+
+def _has_text_papers(folder: Path) -> bool:
+    """The same of a model of text alone."""
+    return all(any(folder.glob(pattern)) for pattern in ("config.json", "tokenizer*"))
 
 
 def _has_weights(folder: Path) -> bool:

@@ -1,0 +1,168 @@
+"""Tiny video models of transformers with random weights, one builder a family, for the tests of `v2t.captioners.hf`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import transformers as t
+
+PROMPT = "What happens in the video?"
+VISION = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+TEXT = {**VISION, "num_key_value_heads": 2, "max_position_embeddings": 2048, "vocab_size": 300}
+SQUARE, EDGE = {"height": 16, "width": 16}, {"longest_edge": 16}
+SIZES = {"patch_size": 4, "size": {"shortest_edge": 64, "longest_edge": 1024}}
+ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
+TOWER = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "patch_size": 4, "out_hidden_size": 32}
+CROP = {"size": {"shortest_edge": 16}, "crop_size": SQUARE}
+# fmt: off
+
+
+def chat_template(video: str, image: str) -> str:
+    """ChatML with the placeholders of a family."""
+    part = "{% if c.type == 'video' %}" + video + "{% elif c.type == 'image' %}" + image + "{% else %}{{ c.text }}"
+    return (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}{% else %}"
+        "{% for c in m.content %}" + part + "{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+
+
+def tokenizer_of(template: str | None = None, **extra: str) -> Any:
+    """Bytes and the words of `PROMPT`; `extra` names special tokens as the family's processor looks for them."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<pad>", "<|im_start|>", "<|im_end|>", "<unk>", *extra.values()]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=290, special_tokens=special, initial_alphabet=alphabet)
+    bpe.train_from_iterator([PROMPT], trainer)
+    return t.PreTrainedTokenizerFast(
+        tokenizer_object=bpe, pad_token="<pad>", eos_token="<|im_end|>", unk_token="<unk>", bos_token="<|im_start|>",
+        extra_special_tokens=extra, chat_template=template, model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def qwen_tokenizer() -> tuple[Any, dict[str, int]]:
+    names = {kind + "_token": f"<|{kind}_pad|>" for kind in ("image", "video")}
+    names |= {f"vision_{side}_token": f"<|vision_{side}|>" for side in ("start", "end")}
+    around = "<|vision_start|><|{}_pad|><|vision_end|>".format
+    tokenizer = tokenizer_of(chat_template(around("video"), around("image")), **names)
+    return tokenizer, {f"{name}_id": tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+
+
+def llava_tokenizer() -> tuple[Any, dict[str, int]]:
+    tokenizer = tokenizer_of(chat_template("<video>", "<image>"), image_token="<image>", video_token="<video>")
+    ids = {kind: tokenizer.convert_tokens_to_ids(f"<{kind}>") for kind in ("image", "video")}
+    return tokenizer, {f"{kind}_token_index": number for kind, number in ids.items()}
+
+
+def qwen2_5_vl() -> tuple[Any, Any]:
+    tokenizer, ids = qwen_tokenizer()
+    vision = {**TOWER, "window_size": 16, "fullatt_block_indexes": [0]}
+    config = t.Qwen2_5_VLConfig(text_config={**TEXT, "rope_parameters": ROPE}, vision_config=vision, **ids)
+    processor = t.Qwen2_5_VLProcessor(t.Qwen2VLImageProcessor(**SIZES), tokenizer, t.Qwen2VLVideoProcessor(**SIZES),
+                                      chat_template=tokenizer.chat_template)
+    return t.Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def qwen3_vl() -> tuple[Any, Any]:
+    tokenizer, ids = qwen_tokenizer()
+    vision = {**TOWER, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
+    text = {**TEXT, "rope_parameters": ROPE, "head_dim": 16}
+    config = t.Qwen3VLConfig(text_config=text, vision_config=vision, **ids)
+    processor = t.Qwen3VLProcessor(t.Qwen2VLImageProcessor(**SIZES), tokenizer, t.Qwen3VLVideoProcessor(**SIZES),
+                                   chat_template=tokenizer.chat_template)
+    return t.Qwen3VLForConditionalGeneration(config), processor
+
+
+def llava_onevision() -> tuple[Any, Any]:
+    tokenizer, ids = llava_tokenizer()
+    vision = {**VISION, "model_type": "siglip_vision_model", "image_size": 16, "patch_size": 4}
+    config = t.LlavaOnevisionConfig(
+        vision_config={**vision, "vision_use_head": False}, text_config={**TEXT, "model_type": "qwen2"},
+        image_grid_pinpoints=[[16, 16]], **ids)
+    image = t.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=[[16, 16]])
+    processor = t.LlavaOnevisionProcessor(image, tokenizer, t.LlavaOnevisionVideoProcessor(size=SQUARE),
+                                          num_image_tokens=16, vision_feature_select_strategy="full",
+                                          chat_template=tokenizer.chat_template)
+    return t.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+def video_llava() -> tuple[Any, Any]:
+    tokenizer, ids = llava_tokenizer()
+    config = t.VideoLlavaConfig(
+        vision_config={**VISION, "model_type": "clip_vision_model", "image_size": 16, "patch_size": 8},
+        text_config={**TEXT, "model_type": "llama"}, image_seq_length=4, video_seq_length=40, **ids)
+    processor = t.VideoLlavaProcessor(
+        t.VideoLlavaImageProcessor(**CROP), t.VideoLlavaVideoProcessor(**CROP), tokenizer, patch_size=8,
+        vision_feature_select_strategy="default", chat_template=tokenizer.chat_template)
+    return t.VideoLlavaForConditionalGeneration(config), processor
+
+
+def smolvlm() -> tuple[Any, Any]:
+    tokenizer = tokenizer_of(
+        chat_template("<video>", "<image>"), image_token="<image>", fake_image_token="<fake_token_around_image>",
+        video_token="<video>", global_image_token="<global-img>", end_of_utterance_token="<end_of_utterance>")
+    config = t.SmolVLMConfig(
+        vision_config={**VISION, "image_size": 16, "patch_size": 4}, text_config={**TEXT, "model_type": "llama"},
+        scale_factor=2, image_token_id=tokenizer.convert_tokens_to_ids("<image>"))
+    sampling = {"fps": 1, "max_frames": 6, "video_size": EDGE}
+    processor = t.SmolVLMProcessor(
+        t.SmolVLMImageProcessor(size=EDGE, max_image_size=EDGE), tokenizer,
+        t.SmolVLMVideoProcessor(size=EDGE, max_image_size=EDGE, video_sampling=sampling),
+        image_seq_len=4, chat_template=tokenizer.chat_template)
+    return t.SmolVLMForConditionalGeneration(config), processor
+
+
+def internvl() -> tuple[Any, Any]:
+    tokenizer = tokenizer_of(
+        chat_template("<video>", "<IMG_CONTEXT>"), start_image_token="<img>", end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>", video_token="<video>")
+    config = t.InternVLConfig(
+        vision_config={**VISION, "image_size": [16, 16], "patch_size": [4, 4]}, image_seq_length=4,
+        text_config={**TEXT, "model_type": "qwen2"}, image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"))
+    processor = t.InternVLProcessor(
+        t.GotOcr2ImageProcessor(size=SQUARE), tokenizer, t.InternVLVideoProcessor(size=SQUARE, num_frames=5),
+        image_seq_length=4, chat_template=tokenizer.chat_template)
+    return t.InternVLForConditionalGeneration(config), processor
+
+
+def video_llama_3() -> tuple[Any, Any]:
+    tokenizer, ids = qwen_tokenizer()
+    ids = {name: ids[name] for name in ("image_token_id", "video_token_id")}
+    config = t.VideoLlama3Config(vision_config={**VISION, "patch_size": 4},
+                                 text_config={**TEXT, "model_type": "qwen2"}, **ids)
+    processor = t.VideoLlama3Processor(
+        t.VideoLlama3ImageProcessor(**SIZES), tokenizer, t.VideoLlama3VideoProcessor(**SIZES, max_frames=9),
+        chat_template=tokenizer.chat_template)
+    return t.VideoLlama3ForConditionalGeneration(config), processor
+
+
+def instructblipvideo() -> tuple[Any, Any]:
+    tokenizer, second = tokenizer_of(), tokenizer_of()
+    video = t.InstructBlipVideoVideoProcessor(size=SQUARE)
+    processor = t.InstructBlipVideoProcessor(video, tokenizer, second, num_query_tokens=2)
+    opt = {"model_type": "opt", "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 32, "num_hidden_layers": 1,
+           "num_attention_heads": 2, "vocab_size": 300, "max_position_embeddings": 256}
+    config = t.InstructBlipVideoConfig(
+        vision_config={**VISION, "image_size": 16, "patch_size": 4}, num_query_tokens=2, text_config=opt,
+        qformer_config={**VISION, "vocab_size": 300, "max_position_embeddings": 256},
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"))
+    return t.InstructBlipVideoForConditionalGeneration(config), processor
+
+
+def llava() -> tuple[Any, Any]:
+    """A model for pictures alone."""
+    tokenizer = tokenizer_of(chat_template("", "<image>"), image_token="<image>")
+    config = t.LlavaConfig(
+        vision_config={**VISION, "model_type": "clip_vision_model", "image_size": 16, "patch_size": 8},
+        text_config={**TEXT, "model_type": "llama"}, image_seq_length=4,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"))
+    processor = t.LlavaProcessor(
+        t.CLIPImageProcessor(**CROP), tokenizer, patch_size=8, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=tokenizer.chat_template)
+    return t.LlavaForConditionalGeneration(config), processor
+
+
+# fmt: on
