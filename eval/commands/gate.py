@@ -12,13 +12,15 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eval.commands.score import STATE, dry_run
 from v2t.base.errors import UsageError
 
 if TYPE_CHECKING:
+    from eval.audit.record import Audit
     from eval.gate.baseline import Baseline
+    from eval.gate.policy import Policy
     from eval.gate.sides import Named
     from eval.gate.verdict import Verdict
     from eval.scores import Scores
@@ -78,7 +80,11 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {args.workers}")
     _refuse_misfits(form, args)
-    return {"": _verdict, "init": _init, "update": _update}[form](place, args)
+    if form == "":
+        return _verdict(place, args)
+    from eval.commands import gate_baseline
+
+    return gate_baseline.init(place, args) if form == "init" else gate_baseline.update(place, args)
 
 
 def _asked(words: list[str]) -> tuple[str, Path]:
@@ -111,17 +117,17 @@ def _verdict(place: Path, args: argparse.Namespace) -> int:
     from eval.gate.sides import named
     from v2t.base.log import printable
 
-    suite = _suite(args)
-    policy = _policy(suite, args)
+    suite = suite_of(args)
+    policy = policy_of(suite, args)
     _refuse_old(args)
     before = file.read(args.baseline) if args.baseline else None
     audit = _audit(args, suite)
     found = named(place)
     if args.dry_run:
-        return _planned(found, suite, args, before)
+        return planned(found, suite, args, before)
     with ExitStack() as stack:
         _begin(args, stack)
-        scores = _scored(found, suite, args, stack)
+        scores = scored(found, suite, args, stack)
         if args.output:
             _write_scores(scores, args, found)
         verdict = gate(
@@ -140,7 +146,12 @@ def _told(args: argparse.Namespace) -> dict[str, str]:
     return {key: printable(str(path)) for key, path in told.items() if path is not None}
 
 
-def _suite(args: argparse.Namespace) -> Suite:
+def suite_of(args: argparse.Namespace) -> Suite:
+    """The suite that was named.
+
+    Raises:
+        UsageError: none was, or it cannot be read.
+    """
     from eval.suite import read_suite
 
     if args.suite is None:
@@ -148,7 +159,12 @@ def _suite(args: argparse.Namespace) -> Suite:
     return read_suite(args.suite)
 
 
-def _policy(suite: Suite, args: argparse.Namespace) -> Any:
+def policy_of(suite: Suite, args: argparse.Namespace) -> Policy:
+    """The suite's gate.
+
+    Raises:
+        UsageError: it has none.
+    """
     if suite.policy is None:
         raise UsageError(
             f"{args.suite} has no gate: nothing says which metrics decide, and what they must hold",
@@ -157,7 +173,7 @@ def _policy(suite: Suite, args: argparse.Namespace) -> Any:
     return suite.policy
 
 
-def _audit(args: argparse.Namespace, suite: Suite) -> Any:
+def _audit(args: argparse.Namespace, suite: Suite) -> Audit | None:
     from eval.audit.record import read_audit
 
     path = args.audit or (suite.policy.audit if suite.policy is not None else None)
@@ -194,24 +210,35 @@ def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
         args.junit.unlink(missing_ok=True)
 
 
-def _scored(found: Named, suite: Suite | None, args: argparse.Namespace, stack: ExitStack) -> Scores:
+def scored(found: Named, suite: Suite | None, args: argparse.Namespace, stack: ExitStack) -> Scores:
+    """The scores that were named, or those of the clips by the suite.
+
+    Raises:
+        UsageError: clips without a suite; else as `eval.score.score`.
+    """
     from eval.gate.sides import results_of
     from eval.score import ScoreConfig
     from v2t.base.stopping import Stopping
 
     if suite is None:
         return results_of(found)
-    cache = args.cache or (args.output / STATE if args.output and not args.output.suffix else None)
-    config = ScoreConfig(workers=args.workers, cache=cache, is_suite=True)
-    return found.scored(
-        suite.metrics, config, stack.enter_context(Stopping()), show_progress=not args.quiet
-    )  # fmt: skip
+    config = ScoreConfig(workers=args.workers, cache=_cache(args), is_suite=True)
+    stop = stack.enter_context(Stopping())
+    return found.scored(suite.metrics, config, stop, show_progress=not args.quiet)
+
+
+def _cache(args: argparse.Namespace) -> Path | None:
+    """Where evidence is kept: what was named, or inside of the folder for the verdict."""
+    if args.cache is not None or args.output is None or args.words[0] in FORMS:
+        cache: Path | None = args.cache
+        return cache
+    return Path(args.output / STATE)
 
 
 def _write_scores(scores: Scores, args: argparse.Namespace, found: Named) -> None:
     from eval.report import check, write
 
-    write(scores, args.output, found.root, check())
+    write(scores, args.output, found.root, check(), _cache(args))
 
 
 def _write(verdict: Verdict, found: Named, args: argparse.Namespace) -> None:
@@ -254,115 +281,15 @@ def _tell(verdict: Verdict, *, as_json: bool) -> None:
         github.announce(verdict, os.environ)
 
 
-def _planned(found: Named, suite: Suite | None, args: argparse.Namespace, before: Baseline | None) -> int:
-    """What would be done."""
+def planned(found: Named, suite: Suite | None, args: argparse.Namespace, before: Baseline | None) -> int:
+    """Say what would be done; returns the exit code."""
     from v2t.base.log import logger
 
     if before is not None:
         logger.info("baseline: %d clips, %d metrics", len(before.scores.clips), len(before.scores.results))
     if found.inputs is not None and suite is not None:
         return dry_run(found.inputs, suite.metrics, args)
-    scores = _scored(found, None, args, ExitStack())
+    scores = scored(found, None, args, ExitStack())
     plan = {"clips": len(scores.clips), "metrics": [result.name for result in scores.results]}
     print(json.dumps(plan) if args.json else f"{plan['clips']} clips with scores by {', '.join(plan['metrics'])}")  # type: ignore[arg-type]
     return 0
-
-
-# --- the baseline
-
-
-def _init(place: Path, args: argparse.Namespace) -> int:
-    from eval.gate import baseline as file
-    from eval.gate.run import plain_policy, require
-    from eval.gate.sides import named
-
-    path: Path | None = args.output
-    if path is None or path.is_dir():
-        raise UsageError("where is the baseline to be kept?", hint="-o baseline.json, a file for your repository")
-    suite = _suite(args)
-    policy = _policy(suite, args)
-    _refuse_baseline(path, args)
-    found = named(place)
-    if args.dry_run:
-        return _planned(found, suite, args, None)
-    with ExitStack() as stack:
-        scores = _scored(found, suite, args, stack)
-        require(scores, policy)
-        made = file.made_of(scores, suite.name, plain_policy(policy))
-        stack.enter_context(file.lock(path))
-        _refuse_baseline(path, args)  # another run may have been faster
-        file.write(made, path)
-    _warn(scores, policy)
-    _tell_baseline(made, path, as_json=args.json)
-    return 0
-
-
-def _refuse_baseline(path: Path, args: argparse.Namespace) -> None:
-    if path.exists() and not args.overwrite:
-        hint = "`gate update --reason` replaces it and keeps its history; --overwrite forgets that"
-        raise UsageError(f"{path} exists", code="EXISTS", hint=hint)
-
-
-def _update(place: Path, args: argparse.Namespace) -> int:
-    from eval.gate import baseline as file
-    from eval.gate.comparable import compared
-    from eval.gate.run import plain_policy, require
-    from eval.gate.sides import named
-
-    if args.baseline is None:
-        raise UsageError("which baseline is to be updated?", hint="--baseline FILE")
-    if not (args.reason or "").strip():
-        raise UsageError("an update needs a reason", hint='--reason "the sampler takes 20 steps now"')
-    suite = None if args.suite is None else _suite(args)
-    policy = None if suite is None else _policy(suite, args)
-    file.read(args.baseline)  # before hours of scoring
-    found = named(place)
-    if args.dry_run:
-        return _planned(found, suite, args, file.read(args.baseline))
-    with ExitStack() as stack:
-        scores = _scored(found, suite, args, stack)
-        if policy is not None:
-            require(scores, policy)
-        stack.enter_context(file.lock(args.baseline))
-        old = file.read(args.baseline)
-        made = file.updated(
-            old, scores, args.reason,
-            suite=old.suite if suite is None else suite.name,
-            policy=old.policy if policy is None else plain_policy(policy),
-            differences=compared(scores, old.scores).differences,
-        )  # fmt: skip
-        file.write(made, args.baseline)
-    if policy is not None:
-        _warn(scores, policy)
-    _tell_baseline(made, args.baseline, as_json=args.json)
-    return 0
-
-
-def _warn(scores: Scores, policy: Any) -> None:
-    """What a baseline would let pass from now on."""
-    from eval.gate.guards import guards
-    from v2t.base.log import logger
-
-    for guard in guards(scores, None, policy):
-        if guard.outcome != "pass":
-            logger.warning("%s: %s; what is so in the baseline is not held against a candidate", guard.name,
-                           guard.message)  # fmt: skip
-    for one in scores.skipped:
-        logger.warning("the baseline lacks %s: %s", one.metric, one.reason)
-
-
-def _tell_baseline(made: Baseline, path: Path, *, as_json: bool) -> None:
-    from v2t.base.log import printable
-
-    last = made.history[-1]
-    if as_json:
-        told = {"file": printable(str(path)), "clips": last.num_clips, "reason": last.reason, "figures": last.figures,
-                "differences": list(last.differences), "history": len(made.history)}  # fmt: skip
-        print(json.dumps(told, allow_nan=False))
-        return
-    print(f"{printable(str(path))}: {last.num_clips} clips, {printable(last.reason, 200)}")
-    for name, (old, new) in last.figures.items():
-        now = "gone" if new is None else f"{new:.4g}"
-        print(f"  {name}: {now}" + ("" if old is None else f" (was {old:.4g})"))
-    for line in last.differences:
-        print(f"  not comparable with what was before: {printable(line)}")
