@@ -91,8 +91,10 @@ def main() -> int:
     begun = time.perf_counter()
     data = load(read_scores(args.scores or made(args.output, args.make, args.metrics)), args.metrics.split(","))
     least = usual_least(data, args.seed)
+    print(f"{data.shape[0]} prompts, {data.shape[1]} seeds; least changes: {least}", file=sys.stderr)
     unchanged = no_change(data, {"halves": usual_least(data, args.seed, "halves"), "same": least}, args.runs, args.seed)
     planted = {name: with_harm(data, least, name, args.runs, args.seed) for name in data.values}
+    print(f"changed and unchanged runs: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
     wrong = wrong_clusters(data, args.runs, args.seed)
     text = page(data, least, unchanged, planted, wrong, args.runs, time.perf_counter() - begun)
     tallies = {"no change": unchanged, **{f"harm in {name}": tally for name, tally in planted.items()}}

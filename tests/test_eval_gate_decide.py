@@ -344,3 +344,38 @@ def test_the_order_of_clips_does_not_matter(order: list[int]) -> None:
     assert only(*(side(result(values), num=12) for values in mixed)).low == sorted_ones.low
     clusters = {ids[number]: f"prompt {ids[number].split('-')[0]}" for number in order}
     assert only(*(side(result(values), num=12, clusters=clusters) for values in mixed)).p == sorted_ones.p
+
+
+VALUES = st.none() | st.booleans() | st.floats() | st.sampled_from([0.0, 1.0, 0.5, "high"])
+RESULTS = st.builds(
+    lambda values, better, top, figure: result(
+        {},
+        items=[{"id": f"p{number:02}-0", "value": value} for number, value in enumerate(values)],
+        figures={"score": Figure(value=figure, low=figure - 0.1, high=figure + 0.2, n=len(values))},
+        higher_is_better=better,
+        value_range=(0.0, top),
+    ),
+    st.lists(VALUES, max_size=8),
+    st.sampled_from([True, False, None]),
+    st.sampled_from([1.0, math.inf]),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(RESULTS, RESULTS, st.booleans(), st.integers(1, 8))
+def test_no_result_raises(mine: MetricResult, its: MetricResult, as_mean: bool, clusters: int) -> None:
+    sides = []
+    for one in (mine, its):
+        known = [v["value"] for v in one.items if isinstance(v["value"], int | float) and abs(v["value"]) < 1e300]
+        if as_mean and known:
+            mean = sum(known) / len(known)
+            one = result({}, **{**vars(one), "figures": {"score": Figure(value=mean, low=mean, high=mean, n=8)}})
+        groups = {f"p{number:02}-0": str(number % clusters) for number in range(7)}
+        sides.append(Side(results={"score": one, "other": one}, clusters=groups))
+    rules = policy(Rule(metric="score", margin=0.1, at_least=0.2), Rule(metric="gone", at_most=1))
+    found = decide_metrics(sides[0], sides[1], rules)
+    worst_clips(sides[0], sides[1], rules)
+    outcome, reason = overall(found, (), ())
+    assert outcome in ("pass", "fail", "inconclusive", "not_comparable") and reason
+    assert all(one.reasons and one.reasons[0] for one in found)

@@ -164,6 +164,14 @@ def test_two_levels_that_agree_leave_a_width(seeds: int) -> None:
     assert (least_change(change, alpha=0.05, power=0.8, num_tests=1) or 0) > 0.05
 
 
+def test_made_up_clusters_are_worth_what_a_cluster_is() -> None:
+    """Seeds that flip by themselves: a cluster is worth one clip, and the interval stays near that of the values."""
+    values = np.random.default_rng(4).choice([-1.0, 0.0, 1.0], 200, p=[0.06, 0.88, 0.06]).tolist()
+    clusters = np.repeat(np.arange(40), 5).tolist()
+    bare, held = paired_change(values, clusters).se, paired_change(values, clusters, step=1.0).se
+    assert bare is not None and held is not None and bare < held < 1.15 * bare
+
+
 def test_two_levels_cover_when_changes_are_rare() -> None:
     covered = bare = 0
     for run in range(NUM_RUNS):
@@ -235,6 +243,7 @@ def test_parts_of_variance() -> None:
 
 def test_finite_values() -> None:
     items = [{"id": "a", "value": 1}, {"id": "b", "value": None}, {"id": "c", "value": math.nan}, {"id": "d"}]
+    items.append({"id": "f", "value": 1e300})
     assert finite_values([*items, {"id": "e", "value": "high"}]) == {"a": 1.0}
 
 

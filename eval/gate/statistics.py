@@ -23,6 +23,7 @@ from v2t.base.shares import normal_quantile
 
 SEED = 6  # of every resample and flip: the same scores give the same verdict
 NUM_RESAMPLES = 10_000
+_GREATEST = 1e100  # a value beyond, or one that is no number, is none
 _SAME = 1e-12  # differences of this share of their size are rounding
 
 
@@ -177,11 +178,11 @@ def parts_of_variance(values: Sequence[float], clusters: Sequence[Hashable]) -> 
 
 
 def finite_values(items: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """The value of each item that has a number, by id."""
+    """The value of each item that has a number, by id; NaN and what is beyond all measure count as none."""
     found: dict[str, float] = {}
     for item in items:
         value = item.get("value")
-        if isinstance(value, int | float) and math.isfinite(value):
+        if isinstance(value, int | float) and abs(value) < _GREATEST:
             found[str(item.get("id"))] = float(value)
     return found
 
