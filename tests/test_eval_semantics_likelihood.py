@@ -99,3 +99,48 @@ def test_no_answer_is_refused(captioner):
     for answers in ([], [""]):
         with pytest.raises(UsageError, match="one token or more"):
             captioner.likelihoods(watched, QUESTION, answers)
+
+
+def test_many_questions_at_once_are_as_one_by_one(captioner, parts):
+    frames = clip(6)
+    watched = captioner.watch(frames)
+    asks = [
+        (QUESTION, ("yes", "no", "yellow", "y"), False),
+        ("Is there a cat?", ("yes", "yes, two", "n"), True),
+        (QUESTION, ("no",), True),
+    ]
+    together = captioner.weigh(watched, asks)
+    alone = [captioner.likelihoods(watched, text, answers, whole=whole) for text, answers, whole in asks]
+    assert [len(each) for each in together] == [4, 3, 1]
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    assert together[2][0] == pytest.approx(brute_force(parts, frames, "no", True), abs=1e-4)
+
+
+def test_questions_that_are_too_many_go_through_in_parts(captioner, monkeypatch):
+    from v2t.captioners import trie
+
+    watched = captioner.watch(clip(7))
+    asks = [(f"Is there a {thing}?", ("yes", "no"), False) for thing in ("dog", "cat", "car", "bus")]
+    whole = captioner.weigh(watched, asks)
+    rounds: list[int] = []
+    read = trie._read
+    monkeypatch.setattr(trie, "_MAX_NODES", 1)
+    monkeypatch.setattr(
+        trie, "_read", lambda model, t, steps, seen: rounds.append(len(t)) or read(model, t, steps, seen)
+    )
+    parts_of_it = captioner.weigh(watched, asks)
+    assert len(rounds) == 4
+    for one, other in zip(whole, parts_of_it, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_a_trie_holds_each_beginning_once_and_shows_a_node_its_ancestors():
+    from v2t.captioners.trie import Trie
+
+    trie = Trie()
+    first = trie.add([5, 6, 7])
+    assert trie.add([5, 6, 8]) == 3 and trie.add([6], at=first) == 4 and trie.add([5, 6, 7]) == first
+    assert (trie.tokens, trie.parents, trie.depths) == ([5, 6, 7, 8, 6], [-1, 0, 1, 1, 2], [0, 1, 2, 2, 3])
+    seen = [[node for node in range(5) if row[node]] for row in trie.sees()]
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 1, 2, 4]]

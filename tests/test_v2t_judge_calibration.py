@@ -40,11 +40,12 @@ def test_planted_slope_and_offset_come_back():
 def test_yes_and_no_have_maps_of_their_own_and_small_kinds_stay_near_all():
     x, y = claims(1.0, 0.0, 1000)
     a, b = claims(1.0, 3.0, 1000, seed=1)
-    kinds = ["color"] * 995 + ["size"] * 5 + ["yes_no color"] * 1000
+    kinds = ["color"] * 995 + ["size"] * 5 + ["yes_no color"] * 997 + ["yes_no size"] * 3
     found = fit(kinds, raws(np.r_[x, a]), [*y.tolist(), *b.tolist()], judge="j@1")
-    assert set(found.maps) == {"all", "color", "size", "yes_no all", "yes_no color"}
+    assert set(found.maps) == {"all", "color", "size", "yes_no all", "yes_no color", "yes_no size"}
     assert found.maps["yes_no all"].offset > 2 > 0.5 > abs(found.maps["all"].offset)
-    assert abs(found.maps["size"].offset - found.maps["all"].offset) < 1.5
+    for form in ("", "yes_no "):
+        assert abs(found.maps[f"{form}size"].offset - found.maps[f"{form}all"].offset) < 1.2
     closed, claim = plain_question("color", "red"), plain_claim("color", "red")
     assert (kind_of(closed), kind_of(claim)) == ("color", "yes_no color")
     assert found.chance(closed, 0.5) == pytest.approx(found.maps["color"].chance(0.5))

@@ -76,7 +76,10 @@ class Weighs(Says):
 class Batches(Weighs):
     """As `Weighs`, for many questions at once."""
 
+    rounds = 0
+
     def weigh(self, watched, asks):
+        self.rounds += 1
         return [self.likelihoods(watched, question, answers, whole=whole) for question, answers, whole in asks]
 
 
@@ -146,6 +149,9 @@ def test_a_habit_of_naming_the_first_choice_is_averaged_away():
             return [CaptionOutput(text="(A)", tokens=1) for _ in conversations]
 
     four = Question(id="q", question="What?", answer="a dog", choices=("a dog", "a cat", "a car", "a bus"))
+    orders = [ballot.choices for ballot in ballots(four, 12)]
+    assert len(orders) == len(set(orders)) == 12 and all(order[::-1] in orders for order in orders)
+    assert len(set(ballots(Question(id="w", question="A?", wordings=("B?",), answer="a", choices=("a", "b")), 9))) == 4
     (answer,) = Judge(First(), votes=12).answer(sample(), [four])
     assert answer.raw < 0.6 and answer.chances["a bus"] > 0, "each stands first now and then"
     (even,) = Judge(First(), votes=2).answer(sample(), [WHICH])
@@ -198,7 +204,9 @@ def test_all_at_once_is_as_one_by_one_and_one_error_costs_one_answer():
         "Bad? yes": ItemError("x", code="REFUSED"),
     }
     questions = [DOG, WHICH, Question(id="b", question="Bad?")]
-    together = Judge(Batches(**chances)).answer(sample(), questions)
+    batches = Batches(**chances)
+    together = Judge(batches).answer(sample(), questions)
+    assert batches.rounds == 1
     alone = [Judge(Weighs(**chances)).answer(sample(), [question])[0] for question in questions]
     assert together == alone and [a.status for a in together] == ["answered", "answered", "refused"]
 

@@ -31,16 +31,16 @@ def ballots(question: Question, votes: int) -> list[Ballot]:
     """At most `votes` different ways to put the question, the plainest first; all there are of an open one is its
     wordings."""
     texts = question.texts
+    if question.form == "open":
+        return [Ballot(text=text) for text in texts[:votes]]
     if question.form == "choice":
         orders = _orders(question.choices, votes)
-        found = [_offered(texts[i % len(texts)], order) for i, order in enumerate(orders)]
-    elif question.form == "open":
-        found = [Ballot(text=text) for text in texts]
+        found = [_offered(texts[text], orders[order]) for text, order in _pairs(len(texts), len(orders), votes)]
     else:
         forms = _YES_NO if question.form == "yes_no" else _NUMBER
-        each = [(i % len(texts), i % len(forms)) for i in range(votes)]
-        found = [Ballot(text=forms[form].format(texts[text])) for text, form in each]
-    return list(dict.fromkeys(found))[:votes]
+        pairs = _pairs(len(texts), len(forms), votes)
+        found = [Ballot(text=forms[form].format(texts[text])) for text, form in pairs]
+    return list(dict.fromkeys(found))
 
 
 def read(ballot: Ballot, question: Question, reply: str) -> str | None:
@@ -64,10 +64,17 @@ def _offered(text: str, order: tuple[str, ...]) -> Ballot:
     return Ballot(text=f"{text} Choose one: {listed}.", choices=order)
 
 
+def _pairs(texts: int, others: int, number: int) -> list[tuple[int, int]]:
+    """Which wording goes with which form or order: at most `number` pairs, both changing from one to the next."""
+    return [((each + shift) % texts, each) for shift in range(texts) for each in range(others)][:number]
+
+
 def _orders(choices: tuple[str, ...], number: int) -> list[tuple[str, ...]]:
     """The choices as they are, the other way round, then drawn orders and their reverses, the same every time."""
     draw, found = random.Random("|".join(choices)), [choices, choices[::-1]]
-    while len(found) < number:
+    for _ in range(8 * number):  # few choices have few orders
+        if len(found) >= number:
+            break
         order = tuple(draw.sample(choices, len(choices)))
-        found += [order, order[::-1]]
+        found += [order, order[::-1]] if order not in found else []
     return found[:number]
