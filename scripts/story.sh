@@ -1,56 +1,107 @@
 #!/usr/bin/env bash
-# The whole project, small and in order. Read this first: each step names the modules that do its work.
-# Minutes on two CPU cores. What it trains is far too small to be right; it shows the way and that the way is whole.
-# The recipes in configs/starter, run as they stand, make the starter that is shipped.
-#   scripts/story.sh [DIR [STEPS]]     default: runs/story, 100 steps a stage
+# The whole project, small and in order, on a CPU: read it from top to bottom. Two models are trained from nothing, first
+# a captioner, then a generator; clips are made, watched, scored, sent round, and a gate passes one generator and fails
+# another. All of it ends in one page, DIR/index.html.
+#   scripts/story.sh [DIR]                      about 3 minutes on two cores; DIR is runs/story/small if not given
+#   STORY_SIZE=full scripts/story.sh [DIR]      about 25 minutes: the models learn more, there are more clips
+# What is trained here has seen a few hundred clips and can next to nothing: it shows that the path is whole. What is
+# scored is made and watched by the bundled starters, which were trained by the same commands for hours.
+# A stopped story goes on where it was; `rm DIR/steps/NAME` has it done again from that step on.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-out=${1:-runs/story} steps=${2:-100}
+case "${STORY_SIZE:=small}" in
+  small) tower=40 language=60 heads=20 align=30 vae=40 dit=60 epoch=64 clips=8 seeds=1 planted=2 ;;
+  full) tower=1200 language=700 heads=600 align=600 vae=700 dit=1000 epoch=2048 clips=60 seeds=4 planted=12 ;;
+  *) echo "STORY_SIZE must be small or full, not $STORY_SIZE" >&2 && exit 2 ;;
+esac
+out=${1:-runs/story/$STORY_SIZE}
 . scripts/setup.sh
 cineloop_env demo
 export PATH="$cineloop_venv/bin:$PATH" HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+mkdir -p "$out/steps"
 
-train() { # a stage of configs/starter, cut down; a folder that holds the run already is gone on with
-  local name=$1
-  shift
-  printf '\n== train: %s\n' "$name"
-  local go=--overwrite
-  [ ! -d "$out/$name/checkpoints" ] || go=--resume
-  v2t train "configs/starter/$name.yaml" --out "$out/$name" $go --set loop.steps="$steps" \
-    --set loop.batch_size=8 --set loop.eval_every="$steps" --set loop.save_every="$steps" "$@"
+# step NAME CODES COMMAND: shows the command, runs it unless it was done before, and keeps its seconds and exit code for
+# the page. CODES are the exit codes that are as they should be; 3 means that some items failed, each with its reason.
+before=yes
+step() {
+  local name=$1 expected=$2 code=0 begun=$SECONDS
+  shift 2
+  if [ "$before" = yes ] && [ -e "$out/steps/$name" ]; then
+    printf '== %s: done before\n' "$name"
+    return
+  fi
+  before=no # what follows a step that was done now is done now as well
+  printf '\n== %s\n$ %s\n' "$name" "$*"
+  "$@" || code=$?
+  if [[ " $expected " != *" $code "* ]]; then
+    printf '== %s: exit code %s, expected %s\n' "$name" "$code" "$expected" >&2
+    exit $((code ? code : 1))
+  fi
+  printf '== %s: exit code %s as expected, %s s\n' "$name" "$code" $((SECONDS - begun))
+  printf '%s\n' $((SECONDS - begun)) "$code" "$*" >"$out/steps/$name"
 }
 
-# 1. Learn to see: the vision tower, on single frames and their dense truth.      v2t/train/tower.py, v2t/world/dense.py
-train tower --set vision.hidden_size=96 --set vision.intermediate_size=192 --set vision.num_hidden_layers=2 \
-  --set eval_frames=64
+# A training that was cut short goes on from its last checkpoint.
+again() { if [ -d "$1/checkpoints" ] && [ ! -e "$1/final" ]; then echo --resume; else echo --overwrite; fi; }
 
-# 2. Learn to speak: tokenizer and LLM, on the world's texts.                 v2t/train/language.py, v2t/world/words.py
-train language --set llm.hidden_size=96 --set llm.intermediate_size=192 --set llm.num_hidden_layers=2 \
-  --set tokenizer_scenes=500 --set vocab_size=600 --set eval_sequences=8
+# 1. Clips whose truth is known: drawn, with captions, questions and facts as data.                            v2t/world
+step world 0 v2t world --num "$clips" --seed 2026 --split unseen --size 128x128 --out "$out/world"
 
-# 3. Join them: the resampler finds the facts, then the LLM says them.      v2t/train/align.py, v2t/model/resampler.py
-train align-heads --set vision="$out/tower/final" --set llm="$out/language/final" --set resampler.hidden_size=96 \
-  --set resampler.num_layers=1 --set resampler.frame_layers=1 --set eval_clips=16 --set eval_captions=4
-train align --set model="$out/align-heads/final" --set eval_clips=16 --set eval_captions=4
+# 2. A captioner from nothing. First it learns to see: single frames, and what lies on each of their patches.
+step tower 0 v2t train configs/story/tower.yaml -o "$out/tower" --set loop.steps="$tower" "$(again "$out/tower")"
 
-# 4. Teach them to do as asked: three lengths of caption, questions of every kind.                v2t/train/instruct.py
-train instruct --set model="$out/align/final" --set eval_clips=16
+# 3. It learns to speak: a tokenizer and a language model on the world's texts.                   v2t/train/language.py
+step language 0 v2t train configs/story/language.yaml -o "$out/language" --set loop.steps="$language" \
+  "$(again "$out/language")"
 
-# 5. New clips, of combinations that no training draws.                       v2t/world/corpus.py, v2t/video/encode.py
-printf '\n== clips\n'
-v2t world --num 8 --seed 2026 --split unseen --size 128x128 --out "$out/clips"
+# 4. Both are joined: a resampler learns to find the facts of a clip,                                v2t/train/align.py
+step align-heads 0 v2t train configs/story/align-heads.yaml -o "$out/align-heads" --set vision="$out/tower/final" \
+  --set llm="$out/language/final" --set loop.steps="$heads" "$(again "$out/align-heads")"
 
-# A model this small may say nothing of a clip, or run on: a failed clip ends `v2t caption` with 3, and is scored as such.
-# 6. Watch them and write what happens.                          v2t/caption/run.py, v2t/video/worker.py, v2t/model/modeling.py
-printf '\n== captions\n'
-v2t caption "$out/clips" -o "$out/captions" --model "$out/instruct/final" --overwrite || [ $? = 3 ]
+# 5. and the language model to say them.
+step align 0 v2t train configs/story/align.yaml -o "$out/align" --set model="$out/align-heads/final" \
+  --set loop.steps="$align" "$(again "$out/align")"
 
-# 7. Hold the words against the truth.                                            eval/score.py, eval/metrics/facts.py
-printf '\n== score\n'
-v2t-eval score --captions "$out/captions/captions.jsonl" --truth "$out/clips/manifest.jsonl" \
-  -o "$out/score" --overwrite || [ $? = 3 ]
+# 6. A generator from nothing: an autoencoder makes clips small,                                       t2v/train/vae.py
+step vae 0 t2v train configs/story/vae.yaml -o "$out/vae" --set loop.steps="$vae" "$(again "$out/vae")"
 
-# 8. Ask about one of them.                                                   v2t/ask/answer.py, v2t/captioners/local.py
-printf '\n== question\n'
-clips=("$out"/clips/*.mp4)
-v2t ask "${clips[0]}" "What happens first?" --model "$out/instruct/final"
+# 7. and a transformer learns to make such small clips from prompts.                                   t2v/train/dit.py
+step dit 0 t2v train configs/story/dit.yaml -o "$out/dit" --set vae="$out/vae/final" --set cache="$out/latents" \
+  --set num_clips="$epoch" --set loop.steps="$dit" "$(again "$out/dit")"
+
+# 8. The tiny pair at work: the generator just trained makes clips, the captioner just trained watches the drawn ones.
+step generate-tiny 0 t2v generate "A red heart is growing in a meadow." "A blue car drives to the right in the city." \
+  -o "$out/made-tiny" --model "$out/dit/final" --overwrite
+step caption-tiny "0 3" v2t caption "$out/world" -o "$out/captions-tiny" --model "$out/align/final" --overwrite
+
+# 9. The starters at the same work. From here on the figures mean something.
+step generate 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" -o "$out/made" --overwrite
+step caption 0 v2t caption "$out/world" -o "$out/captions" --overwrite
+
+# 10. Scores: the facts in both captioners' words against the truth, the generator's clips against their prompts.
+step score-tiny "0 3" v2t-eval score --captions "$out/captions-tiny/captions.jsonl" --truth "$out/world/manifest.jsonl" \
+  -o "$out/score-tiny" --overwrite
+step score-captions 0 v2t-eval score --captions "$out/captions/captions.jsonl" --truth "$out/world/manifest.jsonl" \
+  -o "$out/score-captions" --overwrite
+step score 0 v2t-eval score "$out/made" --suite configs/story/gate.yaml -o "$out/score" --overwrite
+
+# 11. The round trip: prompt to clip to caption, and how much of the prompt comes back, between chance and a perfect clip.
+step roundtrip 0 v2t-eval roundtrip --clips "$out/made" -o "$out/roundtrip" --overwrite
+
+# 12. The audit: how far can the judge and the metrics be trusted? Faults are planted, claims with known truth are asked.
+step audit 0 v2t-eval audit --metrics temporal_flickering,sharpness --num "$planted" --generated "$out/made" \
+  -o "$out/audit" --overwrite
+
+# 13. The gate. A baseline is kept; the same generator again must pass, and one that takes a single step must fail: the
+# exit code of a gate that fails is 6.
+step gate-init 0 v2t-eval gate init "$out/score" --suite configs/story/gate.yaml -o "$out/baseline.json" --overwrite
+step again 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" -o "$out/again" --overwrite
+step gate-pass 0 v2t-eval gate "$out/again" --suite configs/story/gate.yaml --baseline "$out/baseline.json" \
+  --audit "$out/audit/audit.json" --baseline-clips "$out/made" -o "$out/gate-pass" --overwrite
+step worse 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" --steps 1 -o "$out/worse" --overwrite
+step gate-fail 6 v2t-eval gate "$out/worse" --suite configs/story/gate.yaml --baseline "$out/baseline.json" \
+  --audit "$out/audit/audit.json" --baseline-clips "$out/made" -o "$out/gate-fail" --overwrite
+
+# 14. One page of all of it.
+python scripts/story_page.py "$out"
+echo "the story: $out/index.html"
