@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.audit.record import Audit, Seen
+from eval.audit.record import Audit, Noticed, Seen
 from eval.gate import baseline as file
 from eval.gate.policy import Policy, Rule
 from eval.gate.run import gate, plain_policy
@@ -262,6 +262,17 @@ def test_the_audits_blindness_is_shown_and_another_definition_told() -> None:
     unknown = gate(scores(), POLICY, baseline=kept(), audit=Audit())
     assert any("sharpness was not audited" in note for note in unknown.notes)
     assert any("no audit is named" in note for note in gate(scores(), POLICY, baseline=kept()).notes)
+
+
+def test_what_the_audited_judge_does_not_see_stands_beside_the_metrics_that_ask_it() -> None:
+    ends = {"auroc_low": 0.4, "auroc_high": 0.6, "n": 40}
+    audit = Audit(
+        judge={"judge": "starter@abc"}, noticed=(Noticed(fault="reverse", kind="direction", auroc=0.5, **ends),)
+    )
+    for judge, told in (("starter@abc", 1), ("starter@def", 0)):
+        made = scores(fingerprint={"judge": judge})
+        verdict = gate(made, POLICY, baseline=kept(made), audit=audit)
+        assert [len(one.blind) for one in verdict.metrics] == [told, 0]
 
 
 # --- the record of the decoder

@@ -6,6 +6,7 @@ baseline the absolute rules decide alone. No file is read or written here, and n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,6 @@ from v2t.base.config import changes, to_dict
 from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
 
 NO_BASELINE = "there is no baseline, so whether it got worse cannot be said: keep one with `v2t-eval gate init`"
-_FREEZE = "freeze"
 
 
 def gate(
@@ -71,7 +71,7 @@ def gate(
         metrics = tuple(map(_without_baseline, metrics))
     checks = guards(scores, None if baseline is None else baseline.scores, policy)
     if audit is not None:
-        metrics = tuple(replace(metric, blind=tuple(audit.blind_to(metric.metric))) for metric in metrics)
+        metrics = tuple(replace(metric, blind=_blind(metric.metric, audit, ours)) for metric in metrics)
     notes += _audit_notes(scores, audit, metrics, checks, policy)
     outcome, reason = overall(metrics, checks, ())
     return Verdict(
@@ -86,6 +86,14 @@ def _without_baseline(metric: MetricVerdict) -> MetricVerdict:
         return metric
     said = metric.reasons[1:] if metric.outcome == "not_comparable" else metric.reasons
     return replace(metric, outcome="inconclusive", reasons=(NO_BASELINE, *said))
+
+
+def _blind(name: str, audit: Audit, side: Side) -> tuple[str, ...]:
+    """What the audit says that a metric does not see, and of one that asks the audited judge what that does not."""
+    result = side.results.get(name)
+    judge = None if result is None else result.fingerprint.get("judge")
+    unseen = audit.unseen_by_judge() if judge is not None and judge == audit.judge.get("judge") else []
+    return tuple(dict.fromkeys([*audit.blind_to(name), *unseen]))
 
 
 def require(scores: Scores, policy: Policy) -> None:
@@ -202,6 +210,6 @@ def _audit_notes(
             unlike, _ = fingerprint_changes(name, results[name].fingerprint, audit.fingerprints[name], whose)
             if unlike:
                 notes.append(f"{name} was audited with another definition: {unlike[0].removeprefix(f'{name}: ')}")
-        if not guarded and any(f" {_FREEZE} " in f"{text} " for text in metric.blind):
+        if not guarded and any(re.search(r"\bfreeze\b", text) for text in metric.blind):
             notes.append(f"{name} does not see clips that stand still, and no guard looks for them")
     return notes
