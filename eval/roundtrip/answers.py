@@ -44,10 +44,19 @@ _ASK = (
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """Whether the wanted answer was given, None without an answer; and what was said or why nothing was."""
+    """Whether the wanted answer was given, None without an answer; what was said or why nothing was; and how likely the
+    wanted answer is held, where that is told."""
 
     right: bool | None
     said: str = ""
+    chance: float | None = None
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        mark = {True: " ✓", False: " ✗", None: ""}[self.right]
+        sure = "" if self.chance is None or self.right else f" (chance of the wanted answer {self.chance:.2f})"
+        return f"{self.said}{mark}{sure}"
 
 
 class Answers:
@@ -209,7 +218,9 @@ class Answers:
 
     def _reply(self, key: str) -> Reply:
         entry = self._known.get(key)
-        return Reply(right=None, said="not asked") if entry is None else Reply(right=entry["right"], said=entry["said"])
+        if entry is None:
+            return Reply(right=None, said="not asked")
+        return Reply(right=entry["right"], said=entry["said"], chance=entry.get("chance"))
 
 
 def open_reader(name: str | None, device: str) -> CaptionerLike | None:
@@ -218,8 +229,11 @@ def open_reader(name: str | None, device: str) -> CaptionerLike | None:
 
 
 def _read_back(frames: Frames) -> dict[str, str]:
-    """What the referee reads of the first figure, by kind of fact."""
-    read = read_back(frames.pixels, frames.times_s)
+    """What the referee reads of the first figure, by kind of fact; nothing of a clip too short or too small for it."""
+    try:
+        read = read_back(frames.pixels, frames.times_s)
+    except ValueError:
+        return {}
     figure = read.figures[0] if read.figures else FigureRead()
     found = {"place": read.place, "motion": None if figure.motion is None else motion_of(figure.motion)}
     found |= {name: getattr(figure, name) for name in READS if name not in found}

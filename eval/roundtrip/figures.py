@@ -5,6 +5,7 @@ In: both sides, their pairs, answers. Out: `Found`, without what only the run kn
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,9 +77,16 @@ def found(
         cells=tuple(_cells(side, ceiling, scores)),
         clips=tuple(rows),
         notes=tuple(notes),
-        command=" ".join(printable(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])),
+        command=_command(),
         environment=environment,
     )
+
+
+def _command() -> str:
+    """The command that is being run; "" where Python called."""
+    if sys.argv[1:2] != ["roundtrip"]:
+        return ""
+    return " ".join(["v2t-eval", *(printable(shlex.quote(word)) for word in sys.argv[1:])])
 
 
 def _families(
@@ -189,12 +197,12 @@ def _lost(trip: Trip, scores: Similarity) -> list[str]:
         clip, referee = scores.answers.from_clip(trip, one), scores.answers.by_referee(trip, one)
         if reply is not None and reply.right and clip.right is not False and referee.right is not False:
             continue
-        parts = [f"caption: {reply.said}" if reply is not None else "no caption"]
+        parts = [f"caption: {reply.told}" if reply is not None else "no caption"]
         if scores.answers.judge is not None:
-            parts.append(f"clip by the judge: {clip.said}")
-        if one.value and referee.right is not None:
-            parts.append(f"by the referee: {referee.said}")
-        lines.append(f"{one.kind}: asked for {one.value or one.question.question}; {', '.join(parts)}")
+            parts.append(f"judge: {clip.told}")
+        if referee.right is not None:
+            parts.append(f"referee: {referee.told}")
+        lines.append(f"{one.kind}, {one.value or one.question.question}: {', '.join(parts)}")
     return lines
 
 

@@ -111,5 +111,6 @@ def _same(source: Path, target: Path) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    found = re.findall(r"[^\W\d_]{2,}", text.lower())
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    found = re.findall(r"[^\W\d_]{2,}", spaced.lower())
     return {word.removesuffix("s") for word in found if word not in _EMPTY}

@@ -18,10 +18,8 @@ from eval.roundtrip.found import Family, Found, Row
 TITLE = "Round trip"
 MAX_BYTES = 500_000  # GitHub drops a summary beyond 1 MiB whole
 _NUM_WORST = 12
-_CALIBRATED = (
-    "family", "floor", "generator", "ceiling", "chance-corrected", "captions of other prompts", "ceiling, of the best",
-    "AUROC", "AUROC of the ceiling", "prompts", "scored",
-)  # fmt: skip
+_CALIBRATED = ("family", "floor", "generator", "ceiling", "chance-corrected", "other prompts", "ceiling of the best",
+               "AUROC", "AUROC of the ceiling")  # fmt: skip
 _HOW = (
     "Floor: captions of other prompts, none its own and none that means the same. Ceiling: captions of the ceiling's "
     "clips. Chance-corrected: (generator - floor) / (ceiling - floor); captions of other prompts that made no part of "
@@ -66,7 +64,8 @@ def markdown(found: Found) -> bytes:
     word, sentence = headline(found)
     parts = [f"# {TITLE}", f"**{plain(word)}** {plain(sentence, 1000)}", _bullets(found.sources)]
     parts += ["## Between floor and ceiling", _HOW]
-    parts.append(_md_table(_CALIBRATED, [[str(cell) for cell in _texts(family)] for family in found.families]))
+    parts.append(_md_table(_CALIBRATED, [_texts(family) for family in found.families]))
+    parts.append("\n".join(f"- {plain(one.name)}: {plain(one.about)}; {_scored(one)}" for one in found.families))
     if found.cells:
         parts += ["## Whose loss", _CELLS, *_md_cells(found)]
     if found.notes or found.guards:
@@ -80,7 +79,11 @@ def markdown(found: Found) -> bytes:
         parts += [f"## The {len(worst)} worst clips", _md_table(("prompt", "caption", "lost"), lines)]
     if failed := _failed(found):
         parts += ["## Failed", _md_table(("clip", "reason", "message"), failed)]
-    parts += ["## How it was made", f"`{found.command}`", _bullets({**_counts(found), **found.environment})]
+    parts += [
+        "## How it was made",
+        f"`{found.command}`" if found.command else "",
+        _bullets({**_counts(found), **found.environment}),
+    ]
     text = "\n\n".join(part for part in parts if part) + "\n"
     data = text.encode("utf-8", "replace")
     if len(data) <= MAX_BYTES:
@@ -93,10 +96,11 @@ def page(found: Found, folder: Path) -> bytes:
     word, sentence = headline(found)
     banner = Banner(word=word, sentence=sentence, facts=tuple(found.sources.items()))
     rows = tuple(tuple(_drawn(family)) for family in found.families)
+    notes = tuple((f"{family.about}; {_scored(family)}",) for family in found.families)
     sections = [
         Section(
             title="Between floor and ceiling", text=(_HOW,),
-            tables=(Table(columns=_CALIBRATED, rows=rows, notes=tuple((family.about,) for family in found.families)),),
+            tables=(Table(columns=_CALIBRATED, rows=rows, notes=notes),),
         )
     ]  # fmt: skip
     if found.cells:
@@ -116,7 +120,9 @@ def page(found: Found, folder: Path) -> bytes:
         table = Table(columns=("clip", "reason", "message"), rows=tuple(map(tuple, failed)))
         sections.append(Section(title="Failed", tables=(table,)))
     made = tuple({**_counts(found), **found.environment}.items())
-    sections.append(Section(title="How it was made", facts=made, commands=(found.command,), folded=True))
+    sections.append(
+        Section(title="How it was made", facts=made, commands=tuple(filter(None, [found.command])), folded=True)
+    )
     return render(TITLE, banner, sections, folder)
 
 
@@ -124,10 +130,9 @@ def table(found: Found) -> str:
     """The figures for a terminal."""
     word, sentence = headline(found)
     lines = [f"{word} {sentence}", ""]
-    head = ("family", "floor", "generator", "ceiling", "chance-corrected", "other prompts", "ceiling of best", "AUROC")
-    rows = [[str(cell) for cell in _texts(family)[: len(head)]] for family in found.families]
-    widths = [max(len(row[at]) for row in [list(head), *rows]) for at in range(len(head))]
-    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
+    rows = [list(_CALIBRATED), *map(_texts, found.families)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(_CALIBRATED))]
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for cells in found.cells:
         if cells.kind == "all" and cells.n:
             shares = ", ".join(f"{told} {cells.shares[name].value:.3f}" for name, told in CELLS.items())
@@ -140,29 +145,38 @@ def table(found: Found) -> str:
 # --- families
 def _texts(family: Family) -> list[str]:
     f = family.figures
-    scored = f"{family.scored} of {family.expected}"
-    if family.ceiling_expected:
-        scored += f"; ceiling {family.ceiling_scored} of {family.ceiling_expected}"
     return [family.name, short(f.floor), interval(f.generator), interval(f.ceiling), interval(f.corrected),
-            interval(f.deranged), interval(f.ceiling_corrected), interval(f.auroc), interval(f.ceiling_auroc),
-            str(f.prompts), scored]  # fmt: skip
+            interval(f.deranged), interval(f.ceiling_corrected), interval(f.auroc),
+            interval(f.ceiling_auroc)]  # fmt: skip
+
+
+def _scored(family: Family) -> str:
+    told = f"scored {family.scored} of {family.expected} clips"
+    if family.ceiling_expected:
+        told += f", at the ceiling {family.ceiling_scored} of {family.ceiling_expected}"
+    return f"{told}; {family.figures.prompts} prompts compared"
 
 
 def _drawn(family: Family) -> list[Cell]:
     """As `_texts`, the figures that tell most drawn on an axis."""
-    cells: list[Cell] = [*_texts(family)]
     f = family.figures
-    for at, told, zero in (
-        (4, f.corrected, 0.0),
-        (5, f.deranged, 0.0),
-        (6, f.ceiling_corrected, 0.0),
-        (7, f.auroc, 0.5),
-    ):
-        if told is not None:
-            cells[at] = Interval(
-                value=told.value, low=told.low, high=told.high, text=interval(told), zero=zero,
-                least=min(0.0, told.low), most=max(1.0, told.high),
+    cells: list[Cell] = [family.name, short(f.floor), short(f.generator), short(f.ceiling)]
+    for told, zero in ((f.corrected, 0.0), (f.deranged, 0.0), (f.ceiling_corrected, 0.0), (f.auroc, 0.5),
+                       (f.ceiling_auroc, 0.5)):  # fmt: skip
+        if told is None:
+            cells.append("–")
+            continue
+        cells.append(
+            Interval(
+                value=told.value,
+                low=told.low,
+                high=told.high,
+                text=interval(told),
+                zero=zero,
+                least=min(0.0, told.low),
+                most=max(1.0, told.high),
             )  # fmt: skip
+        )
     return cells
 
 

@@ -39,7 +39,7 @@ FAMILIES: dict[str, str] = {
     "sentence": "sentence vectors of prompt and caption (cosine)",
     "cider": "words in a row (CIDEr-D / 10, frozen document frequencies)",
     "clip_judge": "questions of the prompt, answered from the clip by the judge",
-    "clip_referee": "questions of the prompt, read from the clip by the cartoon world's referee",
+    "clip_referee": "questions of the prompt, as far as the cartoon world's referee can read them from the clip",
 }
 OF_CLIPS = ("clip_judge", "clip_referee")
 NUM_ASKED = 2  # other prompts whose questions are put to a clip: a judge is slow

@@ -1,0 +1,372 @@
+"""The round trip from prompts to report: once with the real world generator and the starter, the rest on planted
+captions and answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.cli import main
+from eval.roundtrip.run import plan, run
+from eval.roundtrip.settings import RoundtripConfig
+from t2v.generators import world
+from v2t.base.errors import NothingMatchedError, UsageError
+from v2t.base.manifest import write_manifest
+from v2t.captioners import CaptionOutput, local
+from v2t.judge.answer import Answer
+from v2t.video.encode import encode
+from v2t.video.sample import SampleSpec
+
+COLORS = ("red", "blue", "green", "yellow")
+KINDS = ("ball", "dog", "car")
+PROMPTS = [f"A {color} {kind} moves slowly to the left on the beach." for kind in KINDS for color in COLORS]
+PLAIN = [f"A barista pours {what} in a {where}." for what in ("milk", "tea") for where in ("cafe", "kitchen", "bar")]
+
+
+def number_of(frames):
+    """Which prompt a gray clip stands for."""
+    return round(float(frames.pixels.mean()) / 20)
+
+
+class Planted:
+    """A captioner that knows gray levels, and nothing else: `captions` by number, an empty one refuses."""
+
+    name, revision, frame_size, concurrency = "planted", "1", None, 1
+    spec = SampleSpec(num_frames=2)
+
+    def __init__(self, captions):
+        self.captions, self.asked = captions, 0
+
+    def load(self):
+        """Nothing to load."""
+
+    def answer(self, conversations, decoding):
+        self.asked += len(conversations)
+        return [CaptionOutput(text=self.captions[number_of(turns[-1].videos[0])], tokens=3) for turns in conversations]
+
+
+class PlantedJudge:
+    """A judge that holds that clip n shows `shown[n]`: by kind of fact the answer, else no answer."""
+
+    name = "planted"
+
+    def __init__(self, shown):
+        self.shown, self.asked = shown, 0
+
+    def load(self):
+        """Nothing to load."""
+
+    def fingerprint(self):
+        return {"judge": "planted@1"}
+
+    def answer(self, subject, questions):
+        self.asked += len(questions)
+        told = self.shown[number_of(subject.frames)]
+        found = []
+        for question in questions:
+            said = told.get(question.id)
+            if said is None:
+                found.append(Answer(question=question, status="refused", lost=1, code="REFUSED"))
+            else:
+                found.append(Answer(question=question, said=said, chance=float(said == question.answer)))
+        return found
+
+
+def clips_of(folder, prompts, names=None, **more):
+    """A folder with one gray clip a prompt and their manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, prompt in enumerate(prompts):
+        name = names[number] if names else f"c{number:02d}.mp4"
+        encode(np.full((4, 16, 16, 3), 20 * number, np.uint8), folder / name, fps=4)
+        rows.append({"id": f"c{number:02d}", "path": name, "prompt": prompt, **more})
+    write_manifest(rows, folder / "manifest.jsonl")
+    return folder
+
+
+def config(folder, **more):
+    given = {"sentence": "none", "ceiling": False, "judge": "none", **more}
+    return RoundtripConfig(clips=folder, **given)
+
+
+def family(found, name):
+    return next(one for one in found.families if one.name == name).figures
+
+
+def cells(found, side="generator", who="judge", kind="all"):
+    return next(one for one in found.cells if (one.side, one.who, one.kind) == (side, who, kind))
+
+
+# --- with real models
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Six prompts of the cartoon world, drawn exactly, captioned and judged by the starter; by the command."""
+    out = tmp_path_factory.mktemp("real") / "trip"
+    command = ["roundtrip", "--world", "6", "--generator", "world", "-o", str(out), "-q"]
+    return out, command, main(command)
+
+
+def test_every_stage_leaves_its_folder(real):
+    out, _, code = real
+    assert code == 0
+    for name in (
+        "made/manifest.jsonl",
+        "captions/captions.jsonl",
+        "ceiling/made/manifest.jsonl",
+        "ceiling/captions/captions.jsonl",
+        "answers/answers.jsonl",
+        "roundtrip.json",
+        "report.md",
+        "report.html",
+    ):
+        assert (out / name).is_file(), name
+
+
+def test_the_captioner_is_shown_names_and_nothing_else(real):
+    out, _, _ = real
+    for place in (out, out / "ceiling"):
+        rows = [json.loads(line) for line in (place / "shown.jsonl").read_text().splitlines()]
+        assert [sorted(row) for row in rows] == [["id", "path"]] * 6
+        assert all(re.fullmatch(r"made/clips/[0-9a-f]{12}\.mp4", row["path"]) for row in rows)
+
+
+def test_the_result_of_the_exact_world_is_its_own_ceiling(real):
+    found = json.loads((real[0] / "roundtrip.json").read_text())
+    assert found["schema"] == 1
+    figures = {one["name"]: one["figures"] for one in found["families"]}
+    assert set(figures) >= {"facts", "facts_f1", "questions", "events", "sentence", "cider", "clip_judge",
+                            "clip_referee"}  # fmt: skip
+    for name in ("facts", "questions", "sentence"):
+        told = figures[name]
+        assert told["floor"]["value"] < told["generator"]["value"]
+        assert told["corrected"]["low"] <= 1 <= told["corrected"]["high"], name
+        assert told["auroc"]["value"] > 0.8
+    assert figures["clip_referee"]["generator"]["value"] > 0.9  # what is drawn is read back
+    told = {(one["who"], one["side"]) for one in found["cells"]}
+    assert told == {(who, side) for who in ("judge", "referee") for side in ("generator", "ceiling")}
+    assert len(found["clips"]) == 6
+    assert all((real[0] / row["path"]).is_file() and (real[0] / row["ceiling"]).is_file() for row in found["clips"])
+    assert "--world 6" not in found["command"]  # pytest called, not the command
+
+
+def test_the_report_says_it_in_words(real):
+    text = (real[0] / "report.md").read_text()
+    for said in ("Between floor and ceiling", "Whose loss", "The clips are drawn by a program", "95 % intervals"):
+        assert said in text
+    page = (real[0] / "report.html").read_text()
+    assert "Whose loss" in page
+    assert "<video" in page
+
+
+def test_the_same_command_does_nothing_twice(real, monkeypatch, capsys):
+    out, command, _ = real
+
+    def again(*args, **kwargs):
+        raise AssertionError("made already")
+
+    monkeypatch.setattr(world.Generator, "generate", again)
+    monkeypatch.setattr(local.Captioner, "load", again)
+    answers = (out / "answers" / "answers.jsonl").read_bytes()
+    before = json.loads((out / "roundtrip.json").read_text())
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["clips"] == 6
+    assert (out / "answers" / "answers.jsonl").read_bytes() == answers
+    after = json.loads((out / "roundtrip.json").read_text())
+    assert {**after, "environment": 0, "command": 0} == {**before, "environment": 0, "command": 0}
+
+
+def test_other_settings_are_refused_by_the_stage(real, capsys):
+    out, command, _ = real
+    assert main([*command, "--style", "short"]) == 2
+    assert "OTHER_SETTINGS" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_is_there(real, tmp_path, capsys):
+    out, command, _ = real
+    assert main([*command, "--dry-run"]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["keep"] * 6
+    assert main(["roundtrip", "A red ball rolls.", "-o", str(tmp_path / "none"), "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("make\t")
+    assert not (tmp_path / "none").exists()
+
+
+# --- with planted ones
+
+
+@pytest.fixture(scope="module")
+def gray(tmp_path_factory):
+    return clips_of(tmp_path_factory.mktemp("gray") / "clips", PROMPTS)
+
+
+def test_perfect_captions_are_at_the_ceiling(gray, tmp_path):
+    found = run(config(gray, ceiling=True, reference_clips=gray), tmp_path / "o", captioner=Planted(PROMPTS))
+    for name in ("facts", "facts_f1", "questions", "events", "cider"):
+        told = family(found, name)
+        assert told.corrected.value == pytest.approx(1), name
+        assert told.ceiling_corrected.value == pytest.approx(1), name
+        assert told.auroc.value == told.ceiling_auroc.value == 1, name
+        assert abs(told.deranged.value) < 0.1, name
+    assert family(found, "facts").deranged.low <= 0 <= family(found, "facts").deranged.high
+    assert found.exit_code == 0
+    assert found.counts["mismatched_pairs"] == 8 * 12
+
+
+def test_captions_of_other_prompts_are_at_chance(gray, tmp_path):
+    wrong = [PROMPTS[(5 * number + 3) % 12] for number in range(12)]
+    found = run(config(gray), tmp_path / "o", captioner=Planted(wrong))
+    told = family(found, "facts")
+    assert told.corrected.low <= 0.1
+    assert told.auroc.low <= 0.5 <= told.auroc.high
+    assert any("no ceiling" in note for note in found.notes)
+
+
+def test_planted_cells_come_out(gray, tmp_path):
+    """Of each clip the judge sees the colour of the prompt, or blue; the caption tells that colour, or green."""
+    captions = [re.sub(r"A \w+", "A red" if number % 2 else "A green", text) for number, text in enumerate(PROMPTS)]
+    shown = [{"color": "red" if number < 6 else "blue"} for number in range(12)]
+    judge = PlantedJudge(shown)
+    found = run(config(gray), tmp_path / "o", captioner=Planted(captions), judge=judge)
+    wanted = [COLORS[number % 4] for number in range(12)]
+    clip = [shown[number]["color"] == wanted[number] for number in range(12)]
+    told = [("red" if number % 2 else "green") == wanted[number] for number in range(12)]
+    expected = {
+        "kept": sum(c and t for c, t in zip(clip, told, strict=True)),
+        "lost_by_captioner": sum(c and not t for c, t in zip(clip, told, strict=True)),
+        "made_up_by_captioner": sum(t and not c for c, t in zip(clip, told, strict=True)),
+        "lost_by_generator": sum(not c and not t for c, t in zip(clip, told, strict=True)),
+    }
+    color = cells(found, kind="color")
+    assert {name: round(share.value * 12) for name, share in color.shares.items()} == expected
+    assert (color.n, color.unanswered) == (12, 0)
+    assert cells(found, kind="kind").unanswered == 12  # refused: counted apart, never a no
+    assert cells(found).n == 12
+    assert family(found, "clip_judge").generator.value == pytest.approx(sum(clip) / 12)
+    worst = found.clips[0]
+    assert any(line.startswith("color, ") and "judge:" in line for line in worst.lost)
+
+
+def test_nothing_is_asked_twice(gray, tmp_path):
+    captioner, judge = Planted(PROMPTS), PlantedJudge([{"color": "red"}] * 12)
+    first = run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
+    asked = captioner.asked, judge.asked
+    assert asked[0] == 12
+    second = run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
+    assert (captioner.asked, judge.asked) == asked
+    assert second.families == first.families
+    assert second.cells == first.cells
+    more = run(config(gray, limit=4), tmp_path / "o", captioner=captioner, judge=judge)
+    assert captioner.asked == 12
+    assert more.counts["prompts"] == 4
+
+
+def test_a_broken_clip_and_an_empty_caption_are_counted_and_no_zero(gray, tmp_path):
+    folder = tmp_path / "clips"
+    shutil.copytree(gray, folder)
+    (folder / "c03.mp4").write_bytes(b"no video")
+    (folder / "c05.mp4").unlink()
+    found = run(config(folder), tmp_path / "o", captioner=Planted([*PROMPTS[:7], "", *PROMPTS[8:]]))
+    assert found.exit_code == 3
+    assert (found.counts["captioned"], found.counts["failed"]) == (9, 3)
+    told = next(one for one in found.families if one.name == "facts")
+    assert (told.scored, told.expected, told.figures.prompts) == (9, 12, 9)
+    assert told.figures.generator.value == 1
+    failed = {row.id: row.error["code"] for row in found.clips if row.error}
+    assert failed == {"c03": "NOT_MEDIA", "c05": "NOT_FOUND", "c07": "BAD_CAPTION"}
+    assert r"NOT\_MEDIA" in (tmp_path / "o" / "report.md").read_text()
+
+
+def test_a_file_named_after_its_prompt_is_renamed_and_told(tmp_path):
+    names = [f"{prompt.rstrip('.')}.mp4" for prompt in PROMPTS[:4]]
+    folder = clips_of(tmp_path / "clips", PROMPTS[:4], names)
+    found = run(config(folder), tmp_path / "o", captioner=Planted(PROMPTS))
+    assert any(note.startswith("4 of 4 file names share") for note in found.notes)
+    assert all(re.fullmatch(r"made/clips/[0-9a-f]{12}\.mp4", row.path) for row in found.clips)
+    shown = (tmp_path / "o" / "shown.jsonl").read_text()
+    assert "ball" not in shown
+
+
+def test_prompts_of_a_file_are_joined_to_clips(gray, tmp_path):
+    folder = tmp_path / "clips"
+    shutil.copytree(gray, folder)
+    (folder / "manifest.jsonl").unlink()
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
+    given = config(folder, prompts=(str(tmp_path / "prompts.txt"),))
+    found = run(given, tmp_path / "o", captioner=Planted(PROMPTS))
+    assert family(found, "facts").generator.value == 1
+    assert [row["action"] for row in plan(given, tmp_path / "o")] == ["bring"] * 12
+    with pytest.raises(NothingMatchedError, match="no clip has a prompt"):
+        run(config(folder), tmp_path / "p", captioner=Planted(PROMPTS))
+
+
+def test_plain_english_is_skipped_with_reasons(tmp_path):
+    folder = clips_of(tmp_path / "clips", PLAIN)
+    found = run(config(folder, judge="auto", sentence="auto", ceiling=True), tmp_path / "o", captioner=Planted(PLAIN))
+    assert not found.families
+    skipped = {one.metric: one.hint for one in found.skipped}
+    assert "--reader" in skipped["questions"]
+    assert "--reader" in skipped["events"]
+    assert "--sentence" in skipped["sentence"]
+    assert "--corpus" in skipped["cider"]
+    assert "--judge" in skipped["clip_judge"]
+    assert "facts" in skipped
+    assert "clip_referee" in skipped
+    assert any("no ceiling" in note for note in found.notes)
+    assert "Skipped" in (tmp_path / "o" / "report.md").read_text()
+
+
+class Reader(Planted):
+    """Reads yes out of a caption that holds the last word of the question."""
+
+    def answer(self, conversations, decoding):
+        self.asked += len(conversations)
+        found = []
+        for (turn,) in conversations:
+            text, question = turn.text.split("\n")
+            caption, word = text.split(": ", 1)[1].lower(), question.split("?")[0].split()[-1]
+            found.append(CaptionOutput(text="Yes." if word in caption else "unknown", tokens=1))
+        return found
+
+
+def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch):
+    reader = Reader([])
+    monkeypatch.setattr("eval.roundtrip.run.open_reader", lambda name, device: reader)
+    monkeypatch.setattr("eval.roundtrip.similarity._settings", lambda *args: ({}, []))
+    folder = clips_of(tmp_path / "clips", PLAIN)
+    given = config(folder, reader="planted")
+    told = family(run(given, tmp_path / "o", captioner=Planted(PLAIN)), "questions")
+    assert told.generator.value == 1
+    assert told.floor.value < 1
+    asked = reader.asked
+    run(given, tmp_path / "o", captioner=Planted(PLAIN))
+    assert reader.asked == asked
+
+
+def test_two_prompts_have_no_floor_and_say_so(tmp_path):
+    folder = clips_of(tmp_path / "clips", PROMPTS[:2])
+    found = run(config(folder), tmp_path / "o", captioner=Planted(PROMPTS))
+    assert any("fewer than three prompts" in note for note in found.notes)
+    assert family(found, "facts").generator.value == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "which prompts"),
+        ({"world": 3, "prompts": ("a",)}, "--world"),
+        ({"clips": Path("x"), "steps": 3}, "--steps"),
+        ({"world": 0}, "at least 1"),
+        ({"world": 2, "split": "other"}, "split"),
+        ({"world": 2, "judge": "gpt"}, "judge"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(given, said):
+    with pytest.raises(UsageError, match=said):
+        RoundtripConfig(**given)
