@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from eval import pytest_plugin
+from eval.cli import main as v2t_eval
 from eval.gate.verdict import MetricVerdict, Verdict
 from eval.testing import looks as looking
 from eval.testing import sets
 from eval.testing.verdict import Bound, reasons_of
 from eval.testing.verdict import Verdict as ClipVerdict
 from v2t.base.manifest import write_manifest
+from v2t.judge.answer import Answer
 from v2t.world import vocabulary as words
 
 pytest_plugins = ["pytester"]
@@ -28,6 +30,7 @@ INSTALLED = any(entry.name == "cineloop" for entry in entry_points(group="pytest
 PLUGIN = [] if INSTALLED else ["-p", "eval.pytest_plugin"]  # an environment older than the entry point
 HEAVY = {"torch", "transformers", "numpy", "cv2", "PIL", "scipy", "yaml", "av"}
 PROMPT = "A red ball rolls to the left on the beach."
+AGREED = {"accuracy": 1.0, "dsg": 1.0, "answered": 1.0, "questions": [], "outside": False}
 COLORS = json.dumps(list(words.COLORS))
 
 
@@ -273,6 +276,32 @@ def test_the_function_works_without_pytest(clips, monkeypatch):
     with pytest.raises(pytest_plugin.ClipError, match="NOT_FOUND"):
         pytest_plugin.assert_clip("none.mp4")
     pytest_plugin._ROOMS[0].close()
+
+
+def test_what_the_documentation_shows_runs(pytester, clips, monkeypatch):
+    """With a judge who agrees: what is shown is the plug-in, not the judge."""
+    page = (ROOT / "docs/pytest.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == page.count("```python") == 4
+
+    def agree(self, subject, questions):
+        return [Answer(question=each, said=each.answer, chance=0.9, chances={each.answer: 0.9}) for each in questions]
+
+    monkeypatch.setattr("v2t.judge.judge.Judge.answer", agree)
+    monkeypatch.setattr("eval.metrics.question_score.Metric.measure", lambda self, sample: AGREED)
+    for name, text in blocks:
+        (pytester.path / name).write_text(text, encoding="utf-8")
+    shutil.copytree(clips, pytester.path / "clips")
+    shutil.copy(pytester.path / "clips/frozen.mp4", pytester.path / "clips/still.mp4")
+    shutil.copytree(pytester.path / "clips", pytester.path / "made")
+    write_manifest([{"id": "a", "path": "ball.mp4", "prompt": PROMPT}], pytester.path / "made/manifest.jsonl")
+    suite = "metrics: [sharpness]\ngate: {primary: [{metric: sharpness, margin: 0.1}]}\n"
+    (pytester.path / "gate.yaml").write_text(suite)
+    init = ["gate", "init", "made/", "--suite", "gate.yaml", "-o", "baseline.json", "-q"]
+    assert v2t_eval(init) == 0
+    result = pytester.runpytest_inprocess(*PLUGIN, "-rx")
+    assert not {"failed", "errors"} & set(result.parseoutcomes()), result.stdout.str()
+    assert result.parseoutcomes()["passed"] >= 8
 
 
 def _row(id: str, right: bool | None, *parents: str, **more) -> dict:
