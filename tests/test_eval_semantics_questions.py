@@ -149,6 +149,13 @@ def test_question_score_counts_what_was_not_answered():
     assert none.failures[0]["code"] == "REFUSED" and none.coverage == 0 and not none.figures
 
 
+def test_question_score_counts_votes_that_were_lost():
+    captioner = Table({"Answer yes or no:": "Hm.", "": "yes"})
+    result = judged("question_score", captioner, "x", row={"questions": [{"question": "Is there a dog?"}]})
+    assert result.value == 1.0 and (result.counts["lost_votes"], result.counts["questions"]) == (1, 1)
+    assert result.items[0]["questions"][0]["lost"] == 1
+
+
 def test_question_score_compares_other_answers_word_by_word():
     rows = [
         {"question": "How many dogs are there?", "answer": "two"},

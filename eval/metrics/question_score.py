@@ -115,6 +115,8 @@ class Metric(JudgedMetric):
             missing = sum(each["right"] is None and each["said"] == code.lower() for each in told)
             missing += sum(failure["code"] == code for failure in self._failures)
             counts |= {code.lower(): missing} if missing else {}
+        if lost := sum(each["lost"] for each in told):
+            counts["lost_votes"] = lost  # replies that could not be read, of questions that other replies answered too
         about = self.describe()
         notes = [f"judge {about['judge']}, {about['answers']}"]
         return Summary(
