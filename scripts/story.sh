@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole project, small and in order, on a CPU: read it from top to bottom. Two models are trained from nothing, first
-# a captioner, then a generator; clips are made, watched, scored, sent round, and a gate passes one generator and fails
+# The whole project, small and in order, on a CPU: read it from top to bottom. Two models are trained from nothing, a
+# captioner and a generator; clips are made, watched, scored, sent round, and a gate passes one generator and fails
 # another. All of it ends in one page, DIR/index.html.
 #   scripts/story.sh [DIR]                      about 3 minutes on two cores; DIR is runs/story/small if not given
 #   STORY_SIZE=full scripts/story.sh [DIR]      about 25 minutes: the models learn more, there are more clips
@@ -79,16 +79,17 @@ step generate 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$
 step caption 0 v2t caption "$out/world" -o "$out/captions" --overwrite
 
 # 10. Scores: the facts in both captioners' words against the truth, the generator's clips against their prompts.
-step score-tiny "0 3" v2t-eval score --captions "$out/captions-tiny/captions.jsonl" --truth "$out/world/manifest.jsonl" \
-  -o "$out/score-tiny" --overwrite
+step score-tiny "0 3" v2t-eval score --captions "$out/captions-tiny/captions.jsonl" \
+  --truth "$out/world/manifest.jsonl" -o "$out/score-tiny" --overwrite
 step score-captions 0 v2t-eval score --captions "$out/captions/captions.jsonl" --truth "$out/world/manifest.jsonl" \
   -o "$out/score-captions" --overwrite
-step score 0 v2t-eval score "$out/made" --suite configs/story/gate.yaml -o "$out/score" --overwrite
+step score 0 v2t-eval score "$out/made" --suite configs/story/gate.yaml -o "$out/score" \
+  --cache "$out/evidence" --overwrite
 
-# 11. The round trip: prompt to clip to caption, and how much of the prompt comes back, between chance and a perfect clip.
+# 11. The round trip: prompt to clip to caption; how much of the prompt comes back, between chance and a perfect clip.
 step roundtrip 0 v2t-eval roundtrip --clips "$out/made" -o "$out/roundtrip" --overwrite
 
-# 12. The audit: how far can the judge and the metrics be trusted? Faults are planted, claims with known truth are asked.
+# 12. The audit: how far can the judge and the metrics be trusted? Faults are planted, claims of known truth are asked.
 step audit 0 v2t-eval audit --metrics temporal_flickering,sharpness --num "$planted" --generated "$out/made" \
   -o "$out/audit" --overwrite
 
@@ -97,10 +98,11 @@ step audit 0 v2t-eval audit --metrics temporal_flickering,sharpness --num "$plan
 step gate-init 0 v2t-eval gate init "$out/score" --suite configs/story/gate.yaml -o "$out/baseline.json" --overwrite
 step again 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" -o "$out/again" --overwrite
 step gate-pass 0 v2t-eval gate "$out/again" --suite configs/story/gate.yaml --baseline "$out/baseline.json" \
-  --audit "$out/audit/audit.json" --baseline-clips "$out/made" -o "$out/gate-pass" --overwrite
-step worse 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" --steps 1 -o "$out/worse" --overwrite
+  --audit "$out/audit/audit.json" --baseline-clips "$out/made" -o "$out/gate-pass" --cache "$out/evidence" --overwrite
+step worse 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" --steps 1 -o "$out/worse" \
+  --overwrite
 step gate-fail 6 v2t-eval gate "$out/worse" --suite configs/story/gate.yaml --baseline "$out/baseline.json" \
-  --audit "$out/audit/audit.json" --baseline-clips "$out/made" -o "$out/gate-fail" --overwrite
+  --audit "$out/audit/audit.json" --baseline-clips "$out/made" -o "$out/gate-fail" --cache "$out/evidence" --overwrite
 
 # 14. One page of all of it.
 python scripts/story_page.py "$out"
