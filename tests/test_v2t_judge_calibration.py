@@ -116,3 +116,13 @@ def test_it_is_no_part_of_the_captioners_revision(tmp_path):
     assert _revision(tmp_path) == before
     (tmp_path / "config.json").write_text("{}")
     assert _revision(tmp_path) != before
+
+
+def test_the_starter_comes_with_a_calibration_of_its_own_weights_and_of_these_wordings():
+    from v2t.captioners.local import Captioner
+    from v2t.judge.judge import Judge
+    from v2t.world.plain_questions import PLAIN
+
+    found = Judge(Captioner("starter")).calibration
+    assert found is not None, "run scripts/calibrate_judge.py v2t/starter"
+    assert {"all", "yes_no all", *PLAIN} <= set(found.maps)
