@@ -111,7 +111,7 @@ class Measurer:
     def begin(self, task: Task) -> Begun:
         """Start to decode the task's clip."""
         clip = task.sample.clip
-        if not task.wants_frames or clip is None or clip.frames is not None or clip.path is None:
+        if not task.wants_frames or clip is None or clip.path is None or clip.frames is not None:
             return Begun(task, None)
         if self._pool is None:
             self._pool = DecoderPool(1, self.limits.of_decoder())

@@ -32,11 +32,11 @@ from v2t.world.solo import FPS, NUM_FRAMES, sample_solo
 from v2t.world.wear import melted
 
 SIZE = (64, 64)  # pixels, as the bundled generator makes them
-MOST_MB = 256  # of decoded frames of one clip
+MOST_MB = 512  # of decoded frames of one clip
 _DECIDES = ("eval.faults", "eval.audit.clips", "v2t.world.render", "v2t.world.actors", "v2t.world.backdrops",
             "v2t.world.motion", "v2t.world.solo", "v2t.world.wear")  # fmt: skip
 _ALL = 1 << 30
-_KEPT = 4  # clips in memory
+_KEPT = 2  # sets of frames in memory: the clip as it was decoded, and with a fault
 _STORY_S = 5.0
 
 

@@ -16,6 +16,7 @@ from eval.audit.truth import Truth, of_facts, of_frames
 from eval.cache import EvidenceCache, decode, encode, is_whole
 from eval.inputs import Inputs
 from eval.metric import fingerprint
+from eval.sample import Sample
 from v2t.base.errors import ItemError, NothingMatchedError
 from v2t.base.log import logger, printable
 
@@ -65,7 +66,7 @@ def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Pa
                     clip = filmed(sample)
                     _check(clip, cache)
                 except ItemError as error:
-                    failures.append({"id": sample.id, "code": error.code, "message": str(error)})
+                    failures.append({"id": sample.id, "code": error.code, "message": _without_place(error, sample)})
                 else:
                     read.append(clip)
             if not read:
@@ -78,6 +79,12 @@ def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Pa
     return Material(
         yours=found[0], generated=found[1], sources=sources, failures=tuple(failures), notes=tuple(notes)
     )  # fmt: skip
+
+
+def _without_place(error: ItemError, sample: Sample) -> str:
+    """What went wrong, without the folders of this machine."""
+    path = sample.clip.path if sample.clip is not None else None
+    return str(error) if path is None else str(error).replace(str(path), path.name)
 
 
 def _check(clip: AuditClip, cache: EvidenceCache) -> None:

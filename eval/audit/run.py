@@ -81,6 +81,9 @@ def audit(
         raise NothingMatchedError("nothing is to be audited", hint="name --metrics, or a --judge")
     clips = table_clips(material, config)
     sources = {"faults planted in": "your clips" if material.yours else _told(clips, config), **material.sources}
+    if judge is not None:
+        told = f"{config.judge_clips} clips of one figure and {config.judge_clips // 3} of several, seed {config.seed}"
+        sources["judge held to"] = f"{told}, clean and melted"
     found = Audit(clips=sources, notes=material.notes, failures=material.failures, environment=environment())
     if metrics:
         found = _with_table(found, clips, metrics, config, stop, show_progress)

@@ -99,8 +99,8 @@ def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[Seen], list[str]]:
         values, shown_raw = _values(result)
         if shown_raw:
             notes.append(
-                f"{result.name}: {shown_raw} spoiled clips in which nothing moves get no value and cannot pass by it; the "
-                "table shows what it would have been"
+                f"{result.name}: {shown_raw} spoiled clips in which nothing moves get no value and cannot pass by "
+                "it; the table shows what it would have been"
             )
         for fault in dict.fromkeys(case.fault for case in found):
             base = fault.endswith(MP4)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         material = _material(args, config)
         found = audit(metrics, judge, material, config, stop=stack.enter_context(Stopping()),
                       show_progress=not args.quiet)  # fmt: skip
+        found = replace(found, clips={"command": command(args), **found.clips})
         _write(found, args.output)
     if args.json:
         print(json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False))
@@ -77,6 +80,22 @@ def run(args: argparse.Namespace) -> int:
     for name in NAMES:
         log.logger.info("%s", log.printable(str(args.output / name)))
     return exit_code(found)
+
+
+def command(args: argparse.Namespace) -> str:
+    """The command that decides the audit; of files and folders only the names."""
+    named = {"prompts": args.prompts, "suite": args.suite, "generated": args.generated}
+    given = {
+        "metrics": args.metrics,
+        "judge": args.judge,
+        "num": args.num,
+        "seed": args.seed,
+        "generate": args.generate,
+    }
+    words = ["v2t-eval", "audit", *([args.clips.name] if args.clips else [])]
+    for name, value in {**{key: path and path.name for key, path in named.items()}, **given}.items():
+        words += [f"--{name}", str(value)] if value is not None else []
+    return shlex.join([*words, *(["--codec"] if args.codec else [])])
 
 
 def exit_code(found: Audit) -> int:

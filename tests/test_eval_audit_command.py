@@ -1,0 +1,74 @@
+"""The verb `v2t-eval audit`: what it refuses, what it writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from multiprocessing import Pipe
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.audit.clips import Planted, solo_clips
+from eval.audit.record import read_audit
+from eval.cli import main
+from v2t.video.encode import encode
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "audit"
+    assert main(["audit", "--metrics", "sharpness,frechet[feature=pixels]", "--num", "5", "--json", "--dry-run",
+                 "-o", str(out)]) == 0  # fmt: skip
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["metrics"] == ["sharpness"] and plan["left_out"] == ["frechet[feature=pixels]"]
+    assert plan["scorings"] == 5 * (1 + sum(map(len, plan["faults"].values()))) and plan["judge_clips"] == 15
+    assert plan["faults"]["reverse"] == [5] and plan["faults"]["blur"] == [1, 2, 3, 4, 5]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--metrics", "none", "--judge", "none"], "nothing is to be audited"),
+        (["--num", "1"], "two clips or more"),
+        (["--generate", "5", "--judge", "none"], "for a judge to be held to"),
+        (["--generate", "1"], "2 or more"),
+        (["--metrics", "sharpnes"], "sharpness"),
+        (["--judge", "gpt"], "v2t:MODEL"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused_at_once(given: list[str], said: str, tmp_path: Path, capsys) -> None:
+    assert main(["audit", *given, "-o", str(tmp_path / "audit")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_files_the_answer_and_a_second_run(tmp_path: Path, capsys) -> None:
+    mine, out = tmp_path / "mine", tmp_path / "audit"
+    mine.mkdir()
+    for number, clip in enumerate(solo_clips(2, 5)):
+        encode(clip.source.spoiled("", 0).pixels, mine / f"{number}.mp4", 8)
+    (mine / "prompts.txt").write_text("A ball\nA cat\n")
+    (mine / "broken.mp4").write_bytes(b"nothing")
+    asked = ["audit", str(mine), "--metrics", "sharpness", "--judge", "none", "--workers", "1", "-o", str(out)]
+    assert main([*asked, "--json"]) == 3  # one clip could not be read, the rest was audited
+    told = capsys.readouterr()
+    found = read_audit(out / "audit.json")
+    assert json.loads(told.out) == json.loads((out / "audit.json").read_text()) and "broken.mp4" in told.err
+    assert found.clips["command"] == "v2t-eval audit mine --metrics sharpness --judge none --num 40 --seed 2026"
+    assert str(tmp_path) not in (out / "audit.json").read_text()
+    for name in ("audit.md", "audit.html"):
+        page = (out / name).read_text()
+        assert "sharpness cannot see reverse" in page and "equal to the bit" in page and "broken.mp4" in page
+    assert main(asked) == 2 and "audit.json exists" in capsys.readouterr().err
+    assert main([*asked, "--overwrite"]) == 3
+    assert "sharpness" in capsys.readouterr().out
+    assert read_audit(out / "audit.json").table == found.table
+
+
+def test_a_planted_clip_goes_to_another_process_as_its_recipe() -> None:
+    sample = solo_clips(1, 5)[0].sample("blur", 2)
+    here, there = Pipe()
+    here.send(sample)
+    got = there.recv()
+    assert got.clip.content == Planted(sample.clip.recipe[0], "blur", 2).content
+    assert "frames" not in vars(got.clip) and np.array_equal(got.frames.pixels, sample.frames.pixels)
