@@ -35,23 +35,40 @@
 
   // ---- clips
 
+  // Sizes of a strip in its own pixels, however large it is shown: the whole, one frame, from one frame to the next.
+  function sizes(image) {
+    const [whole, high] = ["width", "height"].map((name) => Number(image.getAttribute(name)));
+    const step = (whole + Number(image.dataset.gap)) / Number(image.dataset.frames);
+    return { whole, high, step, wide: step - Number(image.dataset.gap) };
+  }
+
+  async function poster(video, image) { // the first frame, until the clip plays
+    await image.decode();
+    const { whole, high, wide } = sizes(image);
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [wide, high];
+    const part = image.naturalWidth * wide / whole; // the picture may be stored smaller than it is shown
+    canvas.getContext("2d").drawImage(image, 0, 0, part, image.naturalHeight, 0, 0, wide, high);
+    video.poster = canvas.toDataURL();
+  }
+
   // A clip that is shown frame by frame, with what the card needs of a video.
   function flipbook(image, label) {
     const box = document.createElement("button");
     const picture = image.cloneNode();
-    const frames = Number(image.dataset.frames), gap = Number(image.dataset.gap);
-    const step = (image.width + gap) / frames, wide = step - gap; // pixels of the strip
+    const frames = Number(image.dataset.frames);
+    const { whole, high, step, wide } = sizes(image);
     let timer = 0, at = 0;
     box.type = "button";
     box.className = "flip";
-    box.style.aspectRatio = `${wide} / ${image.height}`;
+    box.style.aspectRatio = `${wide} / ${high}`;
     picture.removeAttribute("width");
     picture.removeAttribute("height");
-    picture.style.width = `${100 * image.width / wide}%`;
+    picture.style.width = `${100 * whole / wide}%`;
     picture.alt = "";
     box.append(picture);
     const show = () => {
-      picture.style.transform = `translateX(${-100 * at * step / image.width}%)`;
+      picture.style.transform = `translateX(${-100 * at * step / whole}%)`;
       box.setAttribute("aria-label", `${timer ? "Pause" : "Play"} ${label}, frame by frame`);
     };
     const made = {
@@ -77,6 +94,7 @@
     const button = card.querySelector(".play");
     const players = [];
     const name = button.textContent;
+    const stripOf = (video) => card.querySelector(`.strips img[data-side="${video.dataset.side}"]`);
     const told = () => { button.textContent = players.some((one) => !one.paused) ? "Pause" : name; };
     const all = (playing) => {
       for (const one of players) {
@@ -115,7 +133,7 @@
       const note = document.createElement("p");
       note.className = "unplayed";
       const figure = video.closest("figure");
-      const strip = card.querySelector(`.strips img[data-side="${video.dataset.side}"]`);
+      const strip = stripOf(video);
       if (strip) {
         const book = flipbook(strip, video.getAttribute("aria-label"));
         book.box.addEventListener("click", () => all(book.paused));
@@ -130,7 +148,10 @@
       figure.append(note);
     }
 
-    for (const video of [...card.querySelectorAll("video")]) watch(video);
+    for (const video of [...card.querySelectorAll("video")]) {
+      watch(video);
+      if (stripOf(video)) poster(video, stripOf(video)).catch(() => {}); // without one the place is black
+    }
     button.hidden = players.length === 0;
     button.addEventListener("click", () => {
       const start = players.every((one) => one.paused);
