@@ -4,8 +4,10 @@ captions and answers."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -370,3 +372,42 @@ def test_two_prompts_have_no_floor_and_say_so(tmp_path):
 def test_settings_that_do_not_fit_are_refused(given, said):
     with pytest.raises(UsageError, match=said):
         RoundtripConfig(**given)
+
+
+class Stops:
+    """Asks the process to stop in the middle of its first answers."""
+
+    def answer(self, *args):
+        found = super().answer(*args)
+        if not self.stopped:
+            self.stopped = True
+            os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+
+class StopsJudging(Stops, PlantedJudge):
+    """A judge at whose first clip somebody presses Ctrl-C."""
+
+    stopped = False
+
+
+class StopsCaptioning(Stops, Planted):
+    """The same of a captioner."""
+
+    stopped = False
+
+
+def test_stopped_in_the_middle_it_goes_on_from_there(gray, tmp_path):
+    captioner, judge = StopsCaptioning(PROMPTS), StopsJudging([{"color": "red"}] * 12)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
+    assert (captioner.stopped, judge.stopped) == (True, False)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
+    first = judge.asked
+    assert judge.stopped
+    assert not (tmp_path / "o" / "roundtrip.json").exists()
+    found = run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
+    assert found.counts["captioned"] == 12
+    assert captioner.asked == 12  # each clip once, over all three runs
+    assert judge.asked == 12 * first  # what was answered before the stop was not asked again

@@ -241,4 +241,4 @@ def _read_back(frames: Frames) -> dict[str, str]:
 
 
 def _told(question: Question) -> str:
-    return "|".join((question.question, question.answer, *question.choices, str(question.begins)))
+    return "|".join((*question.texts, question.answer, *question.choices, str(question.begins)))

@@ -15,28 +15,13 @@ from functools import lru_cache
 
 from eval.roundtrip.facts import hold
 from v2t.judge.free_text import singular
+from v2t.judge.plain_wording import plain_question
 from v2t.judge.prompt import of_world
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
-from v2t.world import lexicon as lex
-from v2t.world import vocabulary as words
 from v2t.world.plain_questions import PLAIN, motion_of
 
-OTHER = "other"  # kind of a question of plain English that no pattern below knows
-_KINDS = (  # how a question of `v2t.judge.wording` of that kind reads
-    ("place", r"does this happen|is the scene|is there a scene"),
-    ("count", r"exactly"),
-    ("camera", r"the camera"),
-    ("style", "|".join(re.escape(told[0]) for told in lex.STYLE_NOUNS.values())),
-    ("relation", "|".join(rf"\b{re.escape(told[0])}\b" for told in lex.RELATION_WORDS.values())),
-    ("kind", r"^(?:is|are) there"),
-    ("direction", "|".join(rf"{re.escape(told[0])}\?$" for told in lex.DIRECTION_WORDS.values())),
-    ("speed", "|".join(rf"{re.escape(told[0])}\?$" for told in lex.SPEED_WORDS.values())),
-    ("to_color", r"turn \w+\?$"),
-    ("action", r"^(?:does|do) the|^is the .*\w+ing\b"),
-    ("size", rf"\b(?:{'|'.join(told[0] for told in lex.SIZE_WORDS.values())})(?: at first)?\?$"),
-    ("color", rf"\b(?:{'|'.join(words.COLORS)})(?: at first)?\?$"),
-)
+OTHER = "other"  # kind of a question that does not say what it is about
 _EMPTY = frozenset("is are do does a an any the there".split())
 
 
@@ -54,7 +39,7 @@ class Asked:
 def questions(prompt: str) -> tuple[Asked, ...]:
     """The questions of a prompt, parents first; none where it asks for nothing that can be read."""
     plain = _plain(prompt)
-    return plain or tuple(Asked(question=one, kind=_kind(one)) for one in of_text(prompt))
+    return plain or tuple(Asked(question=one, kind=one.about or OTHER) for one in of_text(prompt))
 
 
 def is_plain(asked: tuple[Asked, ...]) -> bool:
@@ -97,13 +82,9 @@ def _plain(prompt: str) -> tuple[Asked, ...]:
     for fact in held.facts:
         factor = _factor(fact.kind)
         value = _motion(fact.value) if factor == "motion" else fact.value
-        plain = PLAIN.get(factor)
-        if plain is None or value is None or value not in plain.answers:
+        if factor not in PLAIN or value is None or value not in PLAIN[factor].answers:
             return ()
-        question = Question(
-            id=factor, question=plain.wordings[0], answer=plain.answers[value], choices=tuple(plain.answers.values())
-        )
-        found.append(Asked(question=question, kind=factor, value=value))
+        found.append(Asked(question=plain_question(factor, value), kind=factor, value=value))
     return tuple(found)
 
 
@@ -119,13 +100,6 @@ def _motion(deed: str | None) -> str | None:
         return motion_of(deed)
     except ValueError:  # a deed of two figures
         return deed
-
-
-def _kind(question: Question) -> str:
-    text = question.question.lower()
-    if text.startswith(("is there", "are there")) and "exactly" not in text and re.search(_KINDS[0][1], text) is None:
-        return "kind"
-    return next((kind for kind, pattern in _KINDS if re.search(pattern, text)), OTHER)
 
 
 def _bare(question: str) -> str:

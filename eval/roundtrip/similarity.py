@@ -21,7 +21,7 @@ from eval.metrics.event_f1 import f1
 from eval.roundtrip.answers import Answers, Reply
 from eval.roundtrip.calibration import Pair
 from eval.roundtrip.facts import hold
-from eval.roundtrip.questions import Asked, from_caption, needs_reader, questions, wanted
+from eval.roundtrip.questions import Asked, from_caption, is_plain, needs_reader, questions, wanted
 from eval.roundtrip.settings import RoundtripConfig
 from eval.roundtrip.trip import Side, Trip
 from eval.sample import Sample
@@ -42,7 +42,7 @@ FAMILIES: dict[str, str] = {
     "clip_referee": "questions of the prompt, as far as the cartoon world's referee can read them from the clip",
 }
 OF_CLIPS = ("clip_judge", "clip_referee")
-NUM_ASKED = 2  # other prompts whose questions are put to a clip: a judge is slow
+NUM_ASKED = 2  # other prompts whose questions are put to a clip, where these are not the same for all: a judge is slow
 _WORLD_CLIPS = 1000  # of each kind, behind the world's document frequencies
 _METRICS = {"events": "event_f1", "sentence": "sentence_similarity", "cider": "cider"}
 
@@ -101,7 +101,8 @@ def pairs_of(side: Side, prompts: Sequence[str], others: Sequence[Sequence[int]]
         return own, wrong
 
     matched, mismatched = made(lambda trip: trip.caption is not None, None)
-    clips, other_clips = made(lambda trip: trip.path is not None, NUM_ASKED)
+    most = None if all(is_plain(questions(prompt)) for prompt in prompts) else NUM_ASKED
+    clips, other_clips = made(lambda trip: trip.path is not None, most)
     return Pairs(matched=matched, mismatched=mismatched, clips=clips, other_clips=other_clips)
 
 
