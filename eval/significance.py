@@ -76,7 +76,7 @@ def _signs(num: int, num_flips: int, seed: int) -> Iterator[np.ndarray]:
         yield draws.integers(0, 2, (min(step, num_flips - start), num)) * 2.0 - 1.0
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _kept_signs(num: int, num_flips: int, seed: int) -> np.ndarray:
     """As `_signs`: a gate asks for the same ones with each of its metrics."""
     return np.concatenate(list(_signs(num, num_flips, seed)))  # (F, n)

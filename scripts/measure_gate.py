@@ -5,7 +5,7 @@
     python scripts/measure_gate.py scores/scores.json -o runs/gate    # any `v2t-eval score` with seeds of a prompt
 
 Draws prompts with replacement and for each of them, anew, the seeds of a candidate and of a baseline: two sides of one
-generator. The gate of this project decides each run. Then a harm of a known size is planted in one metric of the
+generator. Each run is decided by the gate's own functions. Then a harm of a known size is planted in one metric of the
 candidate, and at last the seeds of a prompt are taken for independent, which they are not. Writes gate.md and
 gate.json; same scores and seed, same tables. Shares come with Wilson's interval of 95 %.
 """
@@ -13,6 +13,7 @@ gate.json; same scores and seed, same tables. Shares come with Wilson's interval
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -24,18 +25,27 @@ from typing import Any
 
 import numpy as np
 
-from eval.gate.decide import Side, decide_metrics
 from eval.gate.policy import Policy, Rule
 from eval.gate.reasons import of_margin
-from eval.gate.statistics import Change, finite_values, parts_of_variance
-from eval.gate.verdict import MetricVerdict
-from eval.metric import Figure, MetricResult
+from eval.gate.statistics import (
+    NUM_RESAMPLES,
+    SEED,
+    Change,
+    finite_values,
+    least_change,
+    paired_change,
+    parts_of_variance,
+    step_of,
+)
+from eval.metric import MetricResult
 from eval.scores import Scores, read_scores
+from eval.significance import holm, sign_flip
 from v2t.base.files import write_atomic
 from v2t.base.shares import wilson
 
 METRICS = "temporal_flickering,motion_smoothness,sharpness,clipsim,question_score,vqascore"
-STEPS, SEEDS = 12, 5
+STEPS, SEEDS = 12, 5  # of the clips that --make makes
+ALPHA, POWER = 0.05, 0.8
 FACTORS = (1.0, 1.25, 1.5)  # margins, in least detectable changes
 HARM = 2.0  # planted, in least detectable changes
 
@@ -93,8 +103,10 @@ def main() -> int:
     least = usual_least(data, args.seed)
     print(f"{data.shape[0]} prompts, {data.shape[1]} seeds; least changes: {least}", file=sys.stderr)
     unchanged = no_change(data, {"halves": usual_least(data, args.seed, "halves"), "same": least}, args.runs, args.seed)
-    planted = {name: with_harm(data, least, name, args.runs, args.seed) for name in data.values}
-    print(f"changed and unchanged runs: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
+    print(f"unchanged: {time.perf_counter() - begun:.0f} s, {unchanged.counts}", file=sys.stderr)
+    planted = with_harm(data, least, args.runs, args.seed)
+    for name, tally in planted.items():
+        print(f"harm in {name}: {time.perf_counter() - begun:.0f} s, {tally.counts}", file=sys.stderr)
     wrong = wrong_clusters(data, args.runs, args.seed)
     text = page(data, least, unchanged, planted, wrong, args.runs, time.perf_counter() - begun)
     tallies = {"no change": unchanged, **{f"harm in {name}": tally for name, tally in planted.items()}}
@@ -163,73 +175,64 @@ def drawn(data: Data, rng: np.random.Generator, case: str = "same") -> tuple[dic
     return candidate, baseline
 
 
-def side(values: dict[str, Any], data: Data, *, clustered: bool = True) -> Side:
-    """As the gate's command builds it of scores."""
-    num, seeds = next(iter(values.values())).shape
-    ids = [f"{prompt:04}-{seed}" for prompt in range(num) for seed in range(seeds)]
-    results = {}
-    for name, rows in values.items():
-        mean, declared = float(rows.mean()), data.declared[name]
-        figure = Figure(value=mean, low=mean, high=mean, n=rows.size)
-        results[name] = MetricResult(
-            name=name,
-            headline=declared.headline,
-            figures={declared.headline: figure},
-            n=rows.size,
-            coverage=1.0,
-            fingerprint={},
-            items=[{"id": id, "value": value} for id, value in zip(ids, rows.ravel().tolist(), strict=True)],
+def changes(data: Data, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Change]:
+    """Of each metric that `ours` has, as the gate finds them."""
+    found = {}
+    for name, values in ours.items():
+        declared, (num, seeds) = data.declared[name], values.shape
+        first, second = values.ravel().tolist(), theirs[name].ravel().tolist()
+        span = declared.value_range[1] - declared.value_range[0]
+        found[name] = paired_change(
+            [a - b for a, b in zip(first, second, strict=True)],
+            np.repeat(np.arange(num), seeds).tolist(),
             higher_is_better=declared.higher_is_better,
-            value_range=declared.value_range,
+            alpha=ALPHA,
+            step=step_of(first, second, span, same_bytes=False),
         )
-    prompts = {id: id.split("-")[0] for id in ids}
-    return Side(results=results, clusters=prompts if clustered else {id: id for id in ids}, prompts=prompts)
+    return found
 
 
-def decided(data: Data, ours: dict[str, Any], theirs: dict[str, Any], *, clustered: bool = True) -> list[MetricVerdict]:
-    """The gate's verdicts with margins that hinder nobody; other margins are put in by `again`."""
-    policy = Policy(primary=tuple(Rule(metric=name, margin=1e-9) for name in data.values))
-    return decide_metrics(side(ours, data, clustered=clustered), side(theirs, data, clustered=clustered), policy)
+def adjusted(found: dict[str, Change]) -> dict[str, float]:
+    """Holm's p of each."""
+    return dict(zip(found, holm([one.p for one in found.values()]), strict=True))
+
+
+def least_of(change: Change, data: Data) -> float:
+    """Its least detectable change."""
+    return least_change(change, alpha=ALPHA, power=POWER, num_tests=len(data.values)) or 0.0
+
+
+def outcome(change: Change, p: float, margin: float, name: str, data: Data) -> str:
+    """What the gate says with this margin."""
+    policy = Policy(primary=(Rule(metric=name, margin=margin),), alpha=ALPHA, power=POWER)
+    better, num = data.declared[name].higher_is_better, len(data.values)
+    return of_margin(change, margin, p, least_of(change, data), better, policy, num, "prompts")[0]
 
 
 def usual_least(data: Data, seed: int, case: str = "same", num: int = 20) -> dict[str, float]:
     """The least detectable change of each metric, mean of some runs: what a team learns from its first gates."""
     rng = np.random.default_rng([seed, 1])
-    found = [decided(data, *drawn(data, rng, case)) for _ in range(num)]
-    return {name: fmean(run[place].mde or 0.0 for run in found) for place, name in enumerate(data.values)}
+    found = [changes(data, *drawn(data, rng, case)) for _ in range(num)]
+    return {name: fmean(least_of(run[name], data) for run in found) for name in data.values}
 
 
-def again(one: MetricVerdict, margin: float, num_tests: int) -> str:
-    """The gate's outcome of a verdict with another margin; Holm's p does not depend on margins."""
-    change = Change(
-        value=one.change or 0.0,
-        low=one.low,
-        high=one.high,
-        se=one.mde,  # asked only whether it is zero
-        p=one.p or 0.0,
-        num_pairs=one.num_pairs,
-        num_clusters=one.num_clusters,
-    )
-    policy = Policy(primary=(Rule(metric=one.metric, margin=margin),))
-    return of_margin(change, margin, one.p_adjusted, one.mde, one.higher_is_better, policy, num_tests, "prompts")[0]
-
-
-def textbook(one: MetricVerdict, margin: float) -> bool:
+def textbook(change: Change, margin: float, higher_is_better: bool | None) -> bool:
     """Fails by the rule of the textbook: the whole interval beyond the margin."""
-    good = (one.high or 0.0) if one.higher_is_better else -(one.low or 0.0)
+    good = (change.high or 0.0) if higher_is_better else -(change.low or 0.0)
     return good < -margin
 
 
 def no_change(data: Data, least: dict[str, dict[str, float]], runs: int, seed: int) -> Tally:
-    """What the whole gate says where nothing has changed; `least`: detectable changes by case."""
+    """What all metrics together say where nothing has changed; `least`: detectable changes by case."""
     tally, rng = Tally(), np.random.default_rng([seed, 2])
     for _ in range(runs):
         for case in ("halves", "same"):
-            found = decided(data, *drawn(data, rng, case))
-            tally.add(f"{case}, any margin: fail", any(one.outcome == "fail" for one in found))
-            for factor in FACTORS:
-                outcomes = [again(one, factor * least[case][one.metric], len(found)) for one in found]
-                total = next(one for one in ("fail", "inconclusive", "pass") if one in outcomes)
+            found = changes(data, *drawn(data, rng, case))
+            ps = adjusted(found)
+            for factor in (0.0, *FACTORS):
+                margins = {name: factor * least[case][name] or 1e-12 for name in found}
+                said = [outcome(one, ps[name], margins[name], name, data) for name, one in found.items()]
+                total = next(one for one in ("fail", "inconclusive", "pass") if one in said)
                 for name in ("fail", "inconclusive", "pass"):
                     tally.add(f"{case}, {factor}: {name}", total == name)
     return tally
@@ -252,24 +255,26 @@ def harmed(values: np.ndarray, all_values: np.ndarray, harm: float, how: str, de
     return None if harm > room else end + (values - end) * (1 - harm / room)
 
 
-def with_harm(data: Data, least: dict[str, float], name: str, runs: int, seed: int) -> Tally:
-    """How often a harm of `HARM` least changes in one metric fails that metric."""
-    tally, rng = Tally(), np.random.default_rng([seed, 3])
+def with_harm(data: Data, least: dict[str, float], runs: int, seed: int) -> dict[str, Tally]:
+    """By metric: how often a harm of `HARM` least changes in it fails it, while the others have not changed."""
+    tallies, rng = {name: Tally() for name in data.values}, np.random.default_rng([seed, 3])
     for _ in range(runs):
-        for how in ("every", "some"):
-            ours, theirs = drawn(data, rng)
-            bad = harmed(ours[name], data.values[name], HARM * least[name], how, data.declared[name], rng)
+        ours, theirs = drawn(data, rng)
+        sound = changes(data, ours, theirs)
+        for name, how in itertools.product(tallies, ("every", "some")):
+            declared = data.declared[name]
+            bad = harmed(ours[name], data.values[name], HARM * least[name], how, declared, rng)
             if bad is None:
                 continue
-            verdicts = decided(data, ours | {name: bad}, theirs)
-            one = next(found for found in verdicts if found.metric == name)
+            found = sound | changes(data, {name: bad}, theirs)
+            one, p = found[name], adjusted(found)[name]
             for factor in FACTORS:
                 margin = factor * least[name]
-                outcome = again(one, margin, len(data.values))
-                tally.add(f"{how}, {factor}", outcome == "fail")
-                tally.add(f"{how}, {factor}, refused first", outcome == "fail" and margin >= (one.mde or 0.0))
-                tally.add(f"{how}, {factor}, textbook", textbook(one, margin))
-    return tally
+                fails = outcome(one, p, margin, name, data) == "fail"
+                tallies[name].add(f"{how}, {factor}", fails)
+                tallies[name].add(f"{how}, {factor}, refused first", fails and margin >= least_of(one, data))
+                tallies[name].add(f"{how}, {factor}, textbook", textbook(one, margin, declared.higher_is_better))
+    return tallies
 
 
 def wrong_clusters(data: Data, runs: int, seed: int) -> dict[str, tuple[float, Tally]]:
@@ -280,14 +285,16 @@ def wrong_clusters(data: Data, runs: int, seed: int) -> dict[str, tuple[float, T
         tally, rng, parts = Tally(), np.random.default_rng([seed, 4]), []
         for _ in range(runs):
             ours, theirs = drawn(data, rng, case)
-            for way in (True, False):
-                verdicts = decided(data, ours, theirs, clustered=way)
-                tally.add("prompts" if way else "clips", any(one.outcome == "fail" for one in verdicts))
-            for name in data.values:
-                differences = ours[name] - theirs[name]
-                clusters = np.repeat(np.arange(len(differences)), differences.shape[1]).tolist()
-                between, within = parts_of_variance(differences.ravel().tolist(), clusters) or (0.0, 1.0)
+            ps: dict[str, list[float]] = {"prompts": [], "clips": []}
+            for name, declared in data.declared.items():
+                worse = (theirs[name] - ours[name]) * (1 if declared.higher_is_better else -1)  # (P, s)
+                for way, totals in (("prompts", worse.sum(1)), ("clips", worse.ravel())):
+                    ps[way].append(sign_flip(totals.tolist(), NUM_RESAMPLES, SEED, one_sided=True))
+                clusters = np.repeat(np.arange(len(worse)), worse.shape[1]).tolist()
+                between, within = parts_of_variance(worse.ravel().tolist(), clusters) or (0.0, 1.0)
                 parts.append(between / (between + within) if between + within > 0 else 0.0)
+            for way, raw in ps.items():
+                tally.add(way, min(holm(raw)) < ALPHA)
         found[case] = fmean(parts), tally
     return found
 
@@ -304,10 +311,9 @@ def page(data: Data, least: dict[str, float], unchanged: Tally, planted: dict[st
         "|---|---|---|---|---|",
     ]
     for case, size in (("halves", seeds // 2), ("same", seeds)):
-        lines.append(f"| {size} | the least there is | {unchanged.share(f'{case}, any margin: fail')} | | |")
-        for factor in FACTORS:
+        for factor in (0.0, *FACTORS):
             shares = [unchanged.share(f"{case}, {factor}: {name}") for name in ("fail", "inconclusive", "pass")]
-            lines.append(f"| {size} | {factor:g} MDE | {' | '.join(shares)} |")
+            lines.append(f"| {size} | {f'{factor:g} MDE' if factor else 'as good as none'} | {' | '.join(shares)} |")
     told = "every clip a little worse", "some clips as bad as any"
     for how, words in zip(("every", "some"), told, strict=True):
         lines += [

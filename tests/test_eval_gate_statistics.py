@@ -130,6 +130,14 @@ def test_interval_covers() -> None:
         assert 0.9 <= inside / NUM_RUNS <= 0.99
 
 
+def test_the_bootstrap_is_as_wide_as_students_interval() -> None:
+    """A bare one is narrower by 6 % for 30 clusters, and holds 93 % instead of 95."""
+    change = paired_change(np.random.default_rng(2).normal(0, 1, 30).tolist(), range(30))
+    assert change.low is not None and change.high is not None and change.se is not None
+    assert (change.high - change.low) / 2 == pytest.approx(student(29, 0.025) * change.se, rel=0.03)
+    assert change.high - change.value != pytest.approx(change.value - change.low, rel=1e-6), "it is no Student's"
+
+
 def test_equal_clips_do_not_change() -> None:
     change = paired_change([0.0] * 40, range(40))
     assert (change.value, change.low, change.high, change.se, change.p) == (0, 0, 0, 0, 1)
