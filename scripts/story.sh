@@ -24,21 +24,22 @@ mkdir -p "$out/steps"
 # the page. CODES are the exit codes that are as they should be; 3 means that some items failed, each with its reason.
 before=yes
 step() {
-  local name=$1 expected=$2 code=0 begun=$SECONDS
+  local name=$1 expected=$2 code=0 begun=$SECONDS command="" word
   shift 2
   if [ "$before" = yes ] && [ -e "$out/steps/$name" ]; then
     printf '== %s: done before\n' "$name"
     return
   fi
   before=no # what follows a step that was done now is done now as well
-  printf '\n== %s\n$ %s\n' "$name" "$*"
+  for word; do if [[ $word = *" "* ]]; then command+=" \"$word\""; else command+=" $word"; fi; done
+  printf '\n== %s\n$%s\n' "$name" "$command"
   "$@" || code=$?
   if [[ " $expected " != *" $code "* ]]; then
     printf '== %s: exit code %s, expected %s\n' "$name" "$code" "$expected" >&2
     exit $((code ? code : 1))
   fi
   printf '== %s: exit code %s as expected, %s s\n' "$name" "$code" $((SECONDS - begun))
-  printf '%s\n' $((SECONDS - begun)) "$code" "$*" >"$out/steps/$name"
+  printf '%s\n' $((SECONDS - begun)) "$code" "${command# }" >"$out/steps/$name"
 }
 
 # A training that was cut short goes on from its last checkpoint.
