@@ -84,7 +84,8 @@ def test_a_perfect_judge_agrees_and_sees_every_fault_it_is_asked_about(perfect: 
     assert set(noticed) == {("color", "color"), ("drop", "kind"), ("drop", "count"), ("mirror", "direction"),
                             ("reverse", "direction"), ("freeze", "motion"), ("shuffle", "motion"),
                             ("prompt", "all of them together")}  # fmt: skip
-    assert {row.word for row in perfect.noticed} == {"sees"} and not perfect.unseen_by_judge()
+    assert {row.auroc for row in perfect.noticed} == {1.0} and not perfect.unseen_by_judge()
+    assert all(row.auroc_low < 1 and row.word == ("sees" if row.n > 34 else "sees in part") for row in perfect.noticed)
     steady = perfect.stability
     assert steady["right"] == steady["still_right_blur"] == steady["still_right_noise"] == 1.0
     assert steady["flips_repeat"] == steady["flips_wording"] == steady["flips_order"] == 0.0
@@ -109,7 +110,7 @@ def test_a_judge_that_is_right_in_color_only() -> None:
         assert rows[kind].kappa < 0.5 and rows[kind].auroc < 0.8, kind
     assert 0 < rows["all"].kappa < rows["color"].kappa
     words = {(row.fault, row.kind): row.word for row in found.noticed}
-    assert words["color", "color"] == "sees" and words["reverse", "direction"] != "sees"
+    assert words["color", "color"] == "sees in part" and words["reverse", "direction"] == "cannot see"
     assert found.stability["flips_repeat"] == 0.0 and found.stability["still_right_blur"] < 1
 
 

@@ -18,6 +18,7 @@ from eval.audit.clips import AuditClip
 from eval.audit.record import Agreement, Noticed
 from eval.audit.truth import Truth, of_facts
 from eval.sensitivity import auroc
+from eval.stats import wilson
 from v2t.base.errors import ItemError
 from v2t.base.log import Progress
 from v2t.judge.question import Question
@@ -164,8 +165,11 @@ def _prompts(asking: Asking, solo: Sequence[AuditClip]) -> list[tuple[AuditClip,
 def _noticed(fault: str, kind: str, pairs: Sequence[tuple[AuditClip, float, float]]) -> list[Noticed]:
     if len(pairs) < 2:
         return []
-    area, ends = auroc([p[1] for p in pairs], [p[2] for p in pairs], [p[0].cluster for p in pairs])
-    return [Noticed(fault=fault, kind=kind, auroc=area, auroc_low=ends.low, auroc_high=ends.high, n=len(pairs))]
+    clusters = [p[0].cluster for p in pairs]
+    area, ends = auroc([p[1] for p in pairs], [p[2] for p in pairs], clusters)
+    # No pair lost is no proof that none ever is.
+    low = min(ends.low, wilson(len(set(clusters)), len(set(clusters))).low) if area == 1.0 else ends.low
+    return [Noticed(fault=fault, kind=kind, auroc=area, auroc_low=low, auroc_high=ends.high, n=len(pairs))]
 
 
 def counted(total: int, label: str, stop: Callable[[], bool], *, enabled: bool) -> tuple[Progress, Step]:

@@ -54,11 +54,12 @@ def sections(audit: Audit) -> list[Section]:
         found.append(Section(title=title, text=tuple(_judge_blind(audit)), tables=(_noticed(audit),)))
     if audit.stability:
         found.append(Section(title="How steady the judge is", tables=(_steady(audit.stability),)))
-    about = [
-        f"{name}: {value}" for part in (audit.clips, audit.judge, audit.environment) for name, value in part.items()
-    ]
+    about = {name: value for part in (audit.clips, audit.judge, audit.environment) for name, value in part.items()}
     lost = [f"failed: {each['id']}: {each['code']}: {each['message']}" for each in audit.failures]
-    found.append(Section(title="What was audited", text=(*audit.notes, *lost, *about)))
+    made = (about.pop("command"),) if "command" in about else ()
+    found.append(
+        Section(title="What was audited", text=(*audit.notes, *lost), facts=tuple(about.items()), commands=made)
+    )
     return found
 
 
@@ -98,18 +99,21 @@ def html(audit: Audit, folder: Path) -> bytes:
 def markdown(audit: Audit) -> bytes:
     """The same as Markdown."""
     from eval.report.markdown import plain
+    from v2t.base.log import printable
 
     parts = [f"# {TITLE}", f"**{plain(banner(audit).sentence, 1000)}**"]
     for section in sections(audit):
         parts.append(f"## {plain(section.title)}")
         parts += [plain(section.text[0], 2000)] if len(section.text) == 1 else []
         parts += ["\n".join(f"- {plain(line, 2000)}" for line in section.text)] if len(section.text) > 1 else []
+        parts += ["\n".join(f"- {plain(name)}: {plain(value, 1000)}" for name, value in section.facts)]
+        parts += [f"```\n{printable(line).replace('`', '')}\n```" for line in section.commands]
         for table in section.tables:
             parts += [plain(table.caption)] if table.caption else []
             head = [[plain(each) for each in table.columns], ["---"] * len(table.columns)]
             rows = [[plain(_text(cell)) for cell in row] for row in table.rows]
             parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in (*head, *rows)))
-    return ("\n\n".join(parts) + "\n").encode()
+    return ("\n\n".join(part for part in parts if part) + "\n").encode()
 
 
 def _text(cell: object) -> str:
