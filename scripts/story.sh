@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case "${STORY_SIZE:=small}" in
-  small) tower=40 language=60 heads=20 align=30 vae=40 dit=60 epoch=64 clips=8 seeds=1 planted=2 ;;
+  small) tower=40 language=60 heads=20 align=30 vae=40 dit=60 epoch=64 clips=8 seeds=1 planted=6 ;;
   full) tower=1200 language=700 heads=600 align=600 vae=700 dit=1000 epoch=2048 clips=60 seeds=4 planted=12 ;;
   *) echo "STORY_SIZE must be small or full, not $STORY_SIZE" >&2 && exit 2 ;;
 esac

@@ -184,7 +184,7 @@ def audit(story: Story) -> Section:
     names = dict.fromkeys(row.metric for row in found.table)
     blind = tuple(f"{name} {', '.join(found.blind_to(name)) or 'sees all that was planted'}" for name in names)
     text = ("How far the judge and the metrics can be trusted: claims whose truth is known, faults that were planted. "
-            "So few clips make wide intervals.", *blind, *(f"The judge {line}" for line in found.unseen_by_judge()),
+            "So few clips tell little; an audit for work takes forty or more.", *blind, *(f"The judge {line}" for line in found.unseen_by_judge()),
             )  # fmt: skip
     return story.section("8. The audit", ("audit",), text, tables=(table,), links=story.links("audit/audit.html"))
 
