@@ -324,6 +324,7 @@ def test_reasons_tell_what_is_wrong_by_itself_and_what_hangs_on_it():
         "  and what hangs on these: Q2?",
     ]
     assert "(chance .99+)" in reasons_of([_row("1", False, chance=0.9999)], "j")[1]
+    assert "not sure of it (chance .40)" in reasons_of([_row("1", False, said="red", chance=0.4)], "j")[1]
 
 
 def test_bounds_and_outcomes():

@@ -116,6 +116,8 @@ def _against(row: Row) -> str:
     if row["status"] != "answered":
         return f"asked for: {row['wanted']}; no answer ({row['status']}: {row['message']})"
     chance = "" if row["chance"] is None else f" (chance {_share(row['chance'])})"
+    if row["said"] == row["wanted"]:  # the likeliest of many answers, and still not likely
+        return f"asked for: {row['wanted']}; the judge is not sure of it{chance}"
     return f"asked for: {row['wanted']}; seen: {row['said']}{chance}"
 
 
