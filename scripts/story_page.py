@@ -183,9 +183,12 @@ def audit(story: Story) -> Section:
     table = Table(columns=("clips", "claims", "kappa", "AUROC", "bias to yes"), rows=rows, caption="The judge")
     names = dict.fromkeys(row.metric for row in found.table)
     blind = tuple(f"{name} {', '.join(found.blind_to(name)) or 'sees all that was planted'}" for name in names)
-    text = ("How far the judge and the metrics can be trusted: claims whose truth is known, faults that were planted. "
-            "So few clips tell little; an audit for work takes forty or more.", *blind, *(f"The judge {line}" for line in found.unseen_by_judge()),
-            )  # fmt: skip
+    text = (
+        "How far the judge and the metrics can be trusted: claims whose truth is known, faults that were planted. "
+        "So few clips tell little; an audit for work takes forty or more.",
+        *blind,
+        *(f"The judge {line}" for line in found.unseen_by_judge()),
+    )
     return story.section("8. The audit", ("audit",), text, tables=(table,), links=story.links("audit/audit.html"))
 
 
