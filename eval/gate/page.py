@@ -5,7 +5,6 @@ In: a `Verdict`, folders of the clips. Out: one HTML file that needs nothing els
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -159,10 +158,16 @@ def _policy(policy: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     found = []
     for name, value in policy.items():
         if name == "primary" and isinstance(value, list | tuple):
-            found += [("primary", json.dumps(rule, ensure_ascii=False, default=str)) for rule in value]
+            found += [("primary", _rule(rule)) for rule in value]
         else:
-            found.append((name, str(value)))
+            found.append((name, wording.NOTHING if value is None else str(value)))
     return tuple(found)
+
+
+def _rule(rule: Any) -> str:
+    if not isinstance(rule, dict):
+        return str(rule)
+    return ", ".join(f"{name} {value}" for name, value in rule.items() if value is not None)
 
 
 def _root(given: Path | None, side: dict[str, str]) -> Path | None:
