@@ -20,7 +20,6 @@ from eval.audit.truth import Truth, of_facts
 from eval.sensitivity import auroc
 from eval.stats import wilson
 from v2t.base.errors import ItemError
-from v2t.base.log import Progress
 from v2t.judge.question import Question
 from v2t.world.plain_questions import NONE
 
@@ -105,15 +104,15 @@ def asked_of(clip: AuditClip, values: dict[str, str], *, closed: bool) -> list[Q
 def notice(
     asking: Asking, solo: Sequence[AuditClip], stories: Sequence[AuditClip], step: Step = lambda: None
 ) -> tuple[Noticed, ...]:
-    """For each fault how well the judge's chance of the broken fact tells clean from spoiled clips."""
+    """For each fault how well the judge's chance of the broken fact tells clean from spoiled clips; `step` is called
+    `len(BREAKS) * len(solo) + len(stories)` times."""
     closed, found = asking.judge.tells_likelihoods, []
     for fault, (kind, broken) in BREAKS.items():
         pairs: list[tuple[AuditClip, float, float]] = []
         for clip in solo:
             value = truth_values(clip).get(kind)
-            if value is None or value == NONE or (broken is not None and value not in broken):
-                continue
-            pairs += _pair(asking, clip, fault, question(kind, value, closed=closed))
+            if value is not None and value != NONE and (broken is None or value in broken):
+                pairs += _pair(asking, clip, fault, question(kind, value, closed=closed))
             step()
         found += _noticed(fault, kind, pairs)
     pairs = []
@@ -170,15 +169,3 @@ def _noticed(fault: str, kind: str, pairs: Sequence[tuple[AuditClip, float, floa
     # No pair lost is no proof that none ever is.
     low = min(ends.low, wilson(len(set(clusters)), len(set(clusters))).low) if area == 1.0 else ends.low
     return [Noticed(fault=fault, kind=kind, auroc=area, auroc_low=low, auroc_high=ends.high, n=len(pairs))]
-
-
-def counted(total: int, label: str, stop: Callable[[], bool], *, enabled: bool) -> tuple[Progress, Step]:
-    """A progress bar and the step that advances it, or stops."""
-    bar = Progress(total, label, enabled=enabled)
-
-    def step() -> None:
-        bar.advance(1)
-        if stop():
-            raise KeyboardInterrupt
-
-    return bar, step

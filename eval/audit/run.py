@@ -14,7 +14,7 @@ from pathlib import Path
 
 from eval.audit.asking import Asking, JudgeLike
 from eval.audit.clips import AuditClip, Filmed, solo_clips, story_clips
-from eval.audit.judging import Found, agree, asked_of, notice, others, truth_values
+from eval.audit.judging import BREAKS, Found, agree, asked_of, notice, others, truth_values
 from eval.audit.material import Material, content_of, is_known, known, referee
 from eval.audit.record import Agreement, Audit, Noticed, Seen
 from eval.audit.stability import stability
@@ -131,15 +131,12 @@ def _with_judge(
     solo, stories = solo_clips(num, config.seed), story_clips(num // 3, config.seed)
     worn = [*solo_clips(num, config.seed, is_melted=True), *story_clips(num // 3, config.seed, is_melted=True)]
     yours = [clip for clip in material.yours if is_known(clip)]
-    total = 2 * (num + num // 3) + len(material.generated) + len(yours) + config.stable_clips
+    total = (2 + len(BREAKS)) * num + 3 * (num // 3) + len(material.generated) + len(yours) + config.stable_clips
     with EvidenceCache(config.cache) as cache, Progress(total, "judge", enabled=show_progress) as bar:
         asking = Asking(judge, cache)
 
         def advance() -> None:
             bar.advance(1, f"{asking.num_asked} questions put")
-            watch()
-
-        def watch() -> None:
             if stop():
                 cache.save()
                 logger.warning("stopped; what was answered is kept: the same command goes on from there")
@@ -158,7 +155,7 @@ def _with_judge(
             sets["generated"] = agree(asking, material.generated, lambda clip: referee(clip, cache), advance)
         if yours:
             sets["yours"] = agree(asking, yours, lambda clip: known(clip, cache), advance)
-        noticed = notice(asking, solo, stories, watch)
+        noticed = notice(asking, solo, stories, advance)
         steady = stability(asking, solo[: config.stable_clips], advance)
     return _judged(found, judge, sets, noticed, steady)
 

@@ -212,7 +212,8 @@ def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
     from v2t.base.manifest import dump_line
 
     prompts = args.output / STATE / "prompts.jsonl"
-    rows = [{"id": clip.id, "prompt": clip.prompt, "facts": clip.facts} for clip in solo_clips(num, args.seed + 1)]
+    clips = solo_clips(num, args.seed + 1)
+    rows = [{"id": c.id, "prompt": c.prompt, "seed": n, "facts": c.facts} for n, c in enumerate(clips)]
     prompts.write_bytes(b"".join(map(dump_line, rows)))
 
     def made(**more: Any) -> Any:
