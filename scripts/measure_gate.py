@@ -202,11 +202,12 @@ def least_of(change: Change, data: Data) -> float:
     return least_change(change, alpha=ALPHA, power=POWER, num_tests=len(data.values)) or 0.0
 
 
-def outcome(change: Change, p: float, margin: float, name: str, data: Data) -> str:
-    """What the gate says with this margin."""
+def outcome(change: Change, p: float, margin: float, name: str, data: Data, *, refuses: bool = True) -> str:
+    """What the gate says with this margin; `refuses`: margins below the least detectable change, as it does."""
     policy = Policy(primary=(Rule(metric=name, margin=margin),), alpha=ALPHA, power=POWER)
     better, num = data.declared[name].higher_is_better, len(data.values)
-    return of_margin(change, margin, p, least_of(change, data), better, policy, num, "prompts")[0]
+    least = least_of(change, data) if refuses else min(least_of(change, data), margin)
+    return of_margin(change, margin, p, least, better, policy, num, "prompts")[0]
 
 
 def usual_least(data: Data, seed: int, case: str = "same", num: int = 20) -> dict[str, float]:
@@ -235,6 +236,8 @@ def no_change(data: Data, least: dict[str, dict[str, float]], runs: int, seed: i
                 total = next(one for one in ("fail", "inconclusive", "pass") if one in said)
                 for name in ("fail", "inconclusive", "pass"):
                     tally.add(f"{case}, {factor}: {name}", total == name)
+                bare = (outcome(one, ps[name], margins[name], name, data, refuses=False) for name, one in found.items())
+                tally.add(f"{case}, {factor}: bare pass", all(one == "pass" for one in bare))
     return tally
 
 
@@ -307,12 +310,14 @@ def page(data: Data, least: dict[str, float], unchanged: Tally, planted: dict[st
         f"{runs} runs each, {num} prompts x {seeds} seeds, {len(least)} primary metrics, alpha 0.05; {seconds:.0f} s.",
         f"MDE: least change that {num} prompts detect with power 0.8 at the first step of Holm.\n",
         "### No true change\n",
-        "| seeds a side | margin | fail | inconclusive | pass |",
-        "|---|---|---|---|---|",
+        "| seeds a side | margin | fail | inconclusive | pass | pass if no margin were refused |",
+        "|---|---|---|---|---|---|",
     ]
     for case, size in (("halves", seeds // 2), ("same", seeds)):
         for factor in (0.0, *FACTORS):
-            shares = [unchanged.share(f"{case}, {factor}: {name}") for name in ("fail", "inconclusive", "pass")]
+            shares = [
+                unchanged.share(f"{case}, {factor}: {name}") for name in ("fail", "inconclusive", "pass", "bare pass")
+            ]
             lines.append(f"| {size} | {f'{factor:g} MDE' if factor else 'as good as none'} | {' | '.join(shares)} |")
     told = "every clip a little worse", "some clips as bad as any"
     for how, words in zip(("every", "some"), told, strict=True):
