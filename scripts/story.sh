@@ -96,7 +96,8 @@ step audit 0 v2t-eval audit --metrics temporal_flickering,sharpness --num "$plan
 
 # 13. The gate. A baseline is kept; the same generator again must pass, and one that takes a single step must fail: the
 # exit code of a gate that fails is 6.
-step gate-init 0 v2t-eval gate init "$out/score" --suite configs/story/gate.yaml -o "$out/baseline.json" --overwrite
+step gate-init 0 v2t-eval gate init "$out/made" --suite configs/story/gate.yaml -o "$out/baseline.json" \
+  --cache "$out/evidence" --overwrite
 step again 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" -o "$out/again" --overwrite
 step gate-pass 0 v2t-eval gate "$out/again" --suite configs/story/gate.yaml --baseline "$out/baseline.json" \
   --audit "$out/audit/audit.json" --baseline-clips "$out/made" -o "$out/gate-pass" --cache "$out/evidence" --overwrite
