@@ -211,6 +211,8 @@ def test_clips_outside_the_judges_world() -> None:
     assert gate(scores(counts={"outside": 5}), POLICY, baseline=before).exit_code == 0  # by chance
     many = gate(scores(counts={"outside": 15}), POLICY, baseline=before)
     assert many.exit_code == 6 and "15 of 40 clips are unlike what the judge" in many.reason
+    most = gate(scores(counts={"outside": 39}), POLICY, baseline=before)
+    assert most.exit_code == 6 and "beyond the baseline's 5 %" in most.reason and "mean nothing" not in most.reason
     foreign = kept(scores(counts={"outside": 40}))
     assert "mean nothing" in gate(scores(counts={"outside": 40}), POLICY, baseline=foreign).reason
     assert gate(scores(counts={"outside": 15}), Policy(

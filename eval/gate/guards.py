@@ -19,7 +19,7 @@ from eval.scores import Scored, Scores
 
 MAX_COPIES = 0.05  # share of clips that may be the very bytes of another one
 MAX_OUTSIDE = 0.05  # share of clips that may lie outside the judge's world beyond the baseline's own
-MOST_OUTSIDE = 0.5  # from here on the judge says nothing of the set, whatever the baseline was like
+MOST_OUTSIDE = 0.5  # from here on the judge says nothing of a set, be the baseline like it or unknown
 
 
 def guards(candidate: Scores, baseline: Scores | None, policy: Policy) -> tuple[Guard, ...]:
@@ -101,7 +101,7 @@ def outside(candidate: Scores, baseline: Scores | None, alpha: float) -> Guard |
     own = (before.counts.get("outside", 0), before.n) if before is not None else (0, 0)
     counts = _Counts(worst.counts["outside"], worst.n, *own)
     name, what = "outside the judge's world", f"are unlike what the judge of {worst.name} was trained on"
-    if counts.share > MOST_OUTSIDE:
+    if counts.share > MOST_OUTSIDE and (not counts.num_before or counts.own > MOST_OUTSIDE):
         message = (
             f"{counts.found} of {counts.num} clips {what}: its answers mean nothing here; name a judge that knows such "
             "clips (judge=v2t:MODEL)"
