@@ -20,6 +20,7 @@ MAX_BYTES = 500_000  # GitHub drops a summary beyond 1 MiB whole
 _NUM_WORST = 12
 _CALIBRATED = ("family", "floor", "generator", "ceiling", "chance-corrected", "other prompts", "ceiling of the best",
                "AUROC", "AUROC of the ceiling")  # fmt: skip
+_DRAWN = (_CALIBRATED[0], " · ".join(_CALIBRATED[1:4]), *_CALIBRATED[4:])
 _HOW = (
     "Floor: captions of other prompts, none its own and none that means the same. Ceiling: captions of the ceiling's "
     "clips. Chance-corrected: (generator - floor) / (ceiling - floor); captions of other prompts that made no part of "
@@ -100,7 +101,7 @@ def page(found: Found, folder: Path) -> bytes:
     sections = [
         Section(
             title="Between floor and ceiling", text=(_HOW,),
-            tables=(Table(columns=_CALIBRATED, rows=rows, notes=notes),),
+            tables=(Table(columns=_DRAWN, rows=rows, notes=notes),),
         )
     ]  # fmt: skip
     if found.cells:
@@ -160,7 +161,7 @@ def _scored(family: Family) -> str:
 def _drawn(family: Family) -> list[Cell]:
     """As `_texts`, the figures that tell most drawn on an axis."""
     f = family.figures
-    cells: list[Cell] = [family.name, short(f.floor), short(f.generator), short(f.ceiling)]
+    cells: list[Cell] = [family.name, " · ".join(map(short, (f.floor, f.generator, f.ceiling)))]
     for told, zero in ((f.corrected, 0.0), (f.deranged, 0.0), (f.ceiling_corrected, 0.0), (f.auroc, 0.5),
                        (f.ceiling_auroc, 0.5)):  # fmt: skip
         if told is None:
