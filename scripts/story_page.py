@@ -127,9 +127,9 @@ def result(scores: dict[str, Any], name: str) -> dict[str, Any]:
     return next(result for result in scores["results"] if result["name"] == name)
 
 
-def told(figure: dict[str, Any]) -> Interval:
+def told(figure: dict[str, Any]) -> str:
     """A figure with its interval."""
-    return Interval(value=figure["value"], low=figure["low"], high=figure["high"])
+    return "{value:.3g} [{low:.3g}, {high:.3g}]".format_map(figure)
 
 
 def scored(story: Story) -> Section:
