@@ -123,24 +123,8 @@ def _children_s() -> float:
 def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, Seconds]]:
     """Number of clips, and seconds of each part of what `v2t-eval gate` does, in this process and from nothing; leaves
     the evidence and a baseline."""
-    spent: dict[str, Seconds] = defaultdict(lambda: {"clock": 0.0, "processor": 0.0})
-
-    @contextmanager
-    def part(name: str) -> Iterator[None]:
-        clock, processor = time.perf_counter(), time.process_time()
-        try:
-            yield
-        finally:
-            spent[name]["clock"] += time.perf_counter() - clock
-            spent[name]["processor"] += time.process_time() - processor
-
-    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with part(name):
-                return work(*args, **kwargs)
-
-        return run
-
+    clock = Stopwatch()
+    part, timed = clock.part, clock.timed
     children = _children_s()
     with part("whole"):
         with part("imports"):
@@ -172,16 +156,48 @@ def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, 
             (scratch / "one").mkdir()
             write(scores, scratch / "one", inputs.clips_root, check())
             page.render(verdict, scratch / "one", inputs.clips_root, None)
-    # The decoder works ahead in a process of its own: what is waited for is what the metrics do not cover.
+    return len(inputs.samples), parts_of(
+        clock.spent, [metric.title for metric in asked.metrics], _children_s() - children
+    )
+
+
+def parts_of(spent: dict[str, Seconds], metrics: list[str], decoder_s: float) -> dict[str, Seconds]:
+    """The parts with what none of them covers. The decoder works ahead in a process of its own, so that what is waited
+    for is what the metrics do not cover."""
     both = ("clock", "processor")
-    measuring = {key: sum(spent[metric.title][key] for metric in asked.metrics) for key in both}
     clips = spent.pop("clips")
-    spent["waiting for frames"] = {key: clips[key] - measuring[key] for key in both}
+    spent["waiting for frames"] = {key: clips[key] - sum(spent[title][key] for title in metrics) for key in both}
     told = [name for name in spent if name != "whole"]
     spent["the rest"] = {key: spent["whole"][key] - sum(spent[name][key] for name in told) for key in both}
-    spent["the decoder's process"] = {"clock": 0.0, "processor": _children_s() - children}
-    spent["whole"]["processor"] += _children_s() - children
-    return len(inputs.samples), dict(spent)
+    spent["the decoder's process"] = {"clock": 0.0, "processor": decoder_s}
+    spent["whole"]["processor"] += decoder_s
+    return dict(spent)
+
+
+class Stopwatch:
+    """Seconds by part; a part that comes again is added to."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, Seconds] = defaultdict(lambda: {"clock": 0.0, "processor": 0.0})
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count what is done within."""
+        clock, processor = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.spent[name]["clock"] += time.perf_counter() - clock
+            self.spent[name]["processor"] += time.process_time() - processor
+
+    def timed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """`work`, counted."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return work(*args, **kwargs)
+
+        return run
 
 
 def report(found: dict[str, Any]) -> None:
