@@ -142,6 +142,9 @@ def test_other_rules_than_the_baseline_was_made_under_are_told() -> None:
     wider = Policy(primary=(Rule(metric="sharpness", margin=0.5),), alpha=0.01)
     notes = gate(scores(worse=0.1), wider, baseline=kept()).notes
     assert any("sharpness.margin: 0.05 → 0.5" in note for note in notes) and any("alpha" in note for note in notes)
+    other = Policy(primary=(Rule(metric="temporal_flickering", margin=0.5),))
+    told = [note.rpartition(": ")[2] for note in gate(scores(), other, baseline=kept()).notes if "rules" in note]
+    assert told == ["temporal_flickering decides now", "sharpness decides no more"]
 
 
 # --- guards

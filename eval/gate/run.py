@@ -171,7 +171,14 @@ def _policy_notes(policy: Policy, baseline: Baseline | None) -> list[str]:
     if baseline is None or not baseline.policy:
         return []
     before, after = ({**tree, "primary": _by_metric(tree)} for tree in (baseline.policy, plain_policy(policy)))
-    return [f"the gate's rules have changed since the baseline was made: {line}" for line in changes(before, after)]
+    old, new = before["primary"], after["primary"]
+    lines = [f"{name} decides now" for name in new if name not in old]
+    lines += [f"{name} decides no more" for name in old if name not in new]
+    shared = [name for name in new if name in old]
+    for tree in (before, after):
+        tree["primary"] = {name: tree["primary"][name] for name in shared}
+    lines += [line.removeprefix("primary.") for line in changes(before, after)]
+    return [f"the gate's rules have changed since the baseline was made: {line}" for line in lines]
 
 
 def _by_metric(tree: Mapping[str, Any]) -> dict[str, Any]:
