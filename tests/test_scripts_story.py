@@ -77,7 +77,7 @@ def test_what_a_step_reads_was_written_before():
     for name, _, words in steps("small"):
         for before, word in zip(["", *words], words, strict=False):
             for path in re.findall(r"DIR/[\w.-]+", word):
-                if before in ("-o", "--out") or word.startswith("cache="):
+                if before in ("-o", "--out", "--cache") or word.startswith("cache="):
                     written.add(path)
                 else:
                     assert path in written, f"{name} reads {path}"
