@@ -47,7 +47,16 @@ def stream(source: Source, wanted: Iterable[tuple[int, int]], *, workers: int, p
         # An own generator, so that the loader draws its worker seed without moving the training's random state.
         generator=torch.Generator().manual_seed(0),
     )
-    return iter(loader)
+    return _ended(iter(loader))
+
+
+def _ended(batches: Any) -> Iterator[Any]:
+    """The batches; whatever ends them ends the workers. They hear no SIGTERM (see `_quiet`), so an interpreter that
+    leaves with one of them alive would wait for it for ever."""
+    try:
+        yield from batches
+    finally:
+        getattr(batches, "_shutdown_workers", lambda: None)()
 
 
 class _Spans(Dataset):
