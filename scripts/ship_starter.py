@@ -30,7 +30,7 @@ from v2t.world.wear import worn
 
 STAGES = (
     *("tower", "language", "align-heads", "align", "instruct"),
-    *("align-time", "heads-more", "language-film", "align-all", "judge"),
+    *("align-time", "heads-more", "language-film", "align-all", "judge", "judge-film"),
 )
 DESCRIPTION = "the cartoon world this small model was trained on"
 
