@@ -86,8 +86,8 @@ def test_open_clip_is_its_own_preprocessing_and_model(dual, resize_mode, quick):
         with torch.no_grad():
             images = torch.stack([preprocess(Image.fromarray(frame)) for frame in pixels])
             frames, texts = model.eval().encode_image(images), model.encode_text(ids)
-        np.testing.assert_allclose(ours.embed_frames(pixels), frames.numpy(), rtol=0, atol=1e-6)
-        np.testing.assert_allclose(ours.embed_texts(["a red cat", "two dogs"]), texts.numpy(), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(ours.embed_frames(pixels), frames.numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(ours.embed_texts(["a red cat", "two dogs"]), texts.numpy(), rtol=1e-5, atol=1e-6)
     told = ours.fingerprint()
     assert told["quick_gelu"] == str(quick).lower() and told["dtype"] == "float32"
     assert told["weights"] == file_sha256(dual(quick, resize_mode) / "open_clip_model.safetensors")
@@ -119,7 +119,7 @@ def test_vbench_preprocessing_is_another_and_says_so(dual):
             pil._settings["std"]
         ).view(3, 1, 1)
         expected = pil._model.encode_image(values).numpy()
-    np.testing.assert_allclose(vbench.embed_frames(pixels), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(vbench.embed_frames(pixels), expected, rtol=1e-5, atol=1e-6)
     assert np.abs(pil.embed_frames(pixels) - expected).max() > 1e-4
     assert pil.fingerprint()["preprocess"] != vbench.fingerprint()["preprocess"]
     with pytest.raises(UsageError, match="pil or vbench"):
@@ -130,7 +130,7 @@ def test_tokens_of_open_clip_end_in_the_feature_of_the_text(dual):
     ours = open_extractor(f"open_clip:local-dir:{dual()}", device="cpu")
     numbers, tokens = ours.embed_tokens("a red cat")
     assert numbers[0] == 49406 and numbers[-1] == 49407 == ours.end_token and len(numbers) == len(tokens) == 5
-    np.testing.assert_allclose(tokens[-1], ours.embed_texts(["a red cat"])[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(tokens[-1], ours.embed_texts(["a red cat"])[0], rtol=1e-5, atol=1e-6)
     assert ours.truncated(["a " * 10, "a " * 11]) == [False, True]  # ten words and two marks fill twelve
     long = ours.embed_tokens("a " * 11)
     assert len(long[0]) == 12 and long[0][-1] == 49407
