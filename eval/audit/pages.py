@@ -169,9 +169,9 @@ def _agreement(rows: Sequence[Agreement]) -> Table:
         )
         for row in rows
     )  # fmt: skip
-    columns = ("kind of fact", "kappa", "AUROC", "bias to yes", "calibration error", "claims", "clips", "unanswered",
+    columns = ("kind of fact", "kappa", "AUROC", "bias to yes", "calibration error", "claims", "prompts", "unanswered",
                "not known")  # fmt: skip
-    return Table(columns=columns, rows=lines, caption="95 % intervals over clips")
+    return Table(columns=columns, rows=lines, caption="95 % intervals over prompts: clips of one prompt are one case")
 
 
 def _noticed(audit: Audit) -> Table:

@@ -32,12 +32,13 @@ class Agreement:
     """A judge against the truth on claims of one kind of fact ("all" for the whole), half of them true or nearly so.
 
     Attributes:
-        kappa: Cohen's kappa of yes and no, with its 95 % interval over clips.
+        kappa: Cohen's kappa of yes and no, with its 95 % interval over prompts.
         auroc: of the chance it gives, true claims against false ones, with its interval.
         yes_bias: share of yes minus share of true claims, with its interval.
         expected_calibration_error: mean distance of chance and truth over ten bins of equal number, with its interval.
-        n: claims that were answered; `clips`; `unanswered`: refusals and replies that cannot be read; `unread`: facts
-            about which the truth is not known (the referee abstains), so that nothing was asked.
+        n: claims that were answered; `clips`: of so many prompts, clips of one prompt being one case.
+        unanswered: refusals and replies that cannot be read; `unread`: facts of which the truth is not known, so that
+            nothing was asked.
     """
 
     kind: str

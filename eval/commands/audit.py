@@ -123,7 +123,7 @@ def text(found: Audit) -> str:
             lines.append(
                 f"judge, {name}, {row.kind:<10} kappa {row.kappa:.3f} [{row.kappa_low:.3f}, {row.kappa_high:.3f}]  "
                 f"AUROC {row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}]  bias {row.yes_bias:+.3f} "
-                f"[{row.yes_bias_low:+.3f}, {row.yes_bias_high:+.3f}]  n={row.n}, {row.clips} clips"
+                f"[{row.yes_bias_low:+.3f}, {row.yes_bias_high:+.3f}]  n={row.n}, {row.clips} prompts"
             )
     lines += [""] if found.noticed else []
     for seen in found.noticed:
