@@ -256,9 +256,7 @@ def bright(monkeypatch, tmp_path: Path) -> str:
     kinds = {kind.name: kind for kind in (planted.Bright, planted.Absent, planted.Words)}
     load = suite.load_metric
     monkeypatch.setattr(suite, "load_metric", lambda name: kinds.get(name) or load(name))
-    (tmp_path / "bright.yaml").write_text(
-        "metrics: [bright, words]\ngate: {primary: [{metric: bright, at_least: 0}]}"
-    )
+    (tmp_path / "bright.yaml").write_text("metrics: [bright, words]\ngate: {primary: [{metric: bright, at_least: 0}]}")
     return str(tmp_path / "bright.yaml")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.faults import FAULTS, plant, swapped_color, without_figures, without_last_figure
+from eval.faults import FAULTS, plant, swapped_color, without_last_figure
 from eval.sensitivity import auroc, cell, kendall_tau
 from v2t.base.errors import UsageError
 from v2t.video.frames import Frames
