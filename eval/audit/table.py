@@ -24,7 +24,7 @@ PROMPT = "prompt"
 OF_TRUTH = ("color", "drop")  # drawn anew, so only where the scene is known
 OF_PICTURE = ("hue",)  # stands in for another colour where it is not
 USUAL = ("subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness", "dynamic_degree",
-         "ssim_consistency", "sharpness", "motion", "clipsim", "overall_consistency", "vqascore")  # fmt: skip
+         "ssim_consistency", "sharpness", "motion", "clipsim", "question_score", "vqascore")  # fmt: skip
 SAYS = {
     **{name: fault.says for name, fault in FAULTS.items()},
     "color": "the figure has another color, drawn anew",
