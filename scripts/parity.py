@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from eval.audit.sensitivity import kendall_tau
 from eval.distribution.frechet import frechet
 from eval.distribution.kernels import Kernel, mmd
 from eval.metric import BaseMetric, MetricResult, load_metric
@@ -25,7 +26,6 @@ from eval.metrics.spans import tiou
 from eval.metrics.squad import f1, normalise
 from eval.sample import Sample
 from eval.semantics.formulas import Region, spatial_score_compat
-from eval.sensitivity import kendall_tau
 from eval.significance import paired_t, sign_flip
 from eval.stats import clustered_se, student_interval, wilson
 from eval.vbench import dynamic

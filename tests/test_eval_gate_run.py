@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from eval.audit.record import Audit, Noticed, Seen
+from eval.audit.sensitivity import Cell
 from eval.gate import baseline as file
 from eval.gate.policy import Policy, Rule
 from eval.gate.run import gate, plain_policy
-from eval.sensitivity import Cell
 from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.faults import plant
+from eval.audit.faults import plant
 from eval.metric import LEVELS, BaseMetric, Measured, MetricResult, load_metric, metric_names
 from eval.sample import Clip, Sample
 from v2t.base.errors import CineloopError, MissingDependencyError, NothingMatchedError

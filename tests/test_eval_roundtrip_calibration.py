@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from eval.audit.sensitivity import auroc
 from eval.roundtrip.calibration import Pair, calibrate, others
-from eval.sensitivity import auroc
 
 
 def pairs(num, own, wrong, most=8, seed=0):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from eval.faults import plant
+from eval.audit.faults import plant
 from eval.features import file_sha256
 from eval.metric import load_metric
 from eval.metrics.imaging_quality import fitted

@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from eval.faults import plant
+from eval.audit.faults import plant
+from eval.audit.sensitivity import cell
 from eval.metric import MetricResult, load_metric
 from eval.sample import Clip, Sample
-from eval.sensitivity import cell
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.video.frames import Frames
 from v2t.world.render import render

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.faults import plant, swapped_color, without_figures, without_last_figure
+from eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
 from eval.metric import fingerprint
 from eval.sample import Clip, Sample
 from v2t.base.errors import ItemError
@@ -33,7 +33,7 @@ from v2t.world.wear import melted
 
 SIZE = (64, 64)  # pixels, as the bundled generator makes them
 MOST_MB = 512  # of decoded frames of one clip
-_DECIDES = ("eval.faults", "eval.audit.clips", "v2t.world.render", "v2t.world.actors", "v2t.world.backdrops",
+_DECIDES = ("eval.audit.faults", "eval.audit.clips", "v2t.world.render", "v2t.world.actors", "v2t.world.backdrops",
             "v2t.world.motion", "v2t.world.solo", "v2t.world.wear")  # fmt: skip
 _ALL = 1 << 30
 _KEPT = 2  # sets of frames in memory: the clip as it was decoded, and with a fault
@@ -97,7 +97,7 @@ class Filmed:
         return f"file:{self.sha256} {self.start_s}-{self.end_s}"
 
     def spoiled(self, fault: str, severity: int) -> Frames:
-        """Frames with a fault of `eval.faults`.
+        """Frames with a fault of `eval.audit.faults`.
 
         Raises:
             ItemError: it cannot be decoded.

@@ -16,8 +16,8 @@ from eval.audit.asking import Asking, Reply
 from eval.audit.claims import Put, of_row, of_values, question
 from eval.audit.clips import AuditClip
 from eval.audit.record import Agreement, Noticed
+from eval.audit.sensitivity import auroc
 from eval.audit.truth import Truth, of_facts
-from eval.sensitivity import auroc
 from eval.stats import wilson
 from v2t.base.errors import ItemError
 from v2t.judge.question import Question

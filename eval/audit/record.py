@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.sensitivity import Cell
+from eval.audit.sensitivity import Cell
 from v2t.base.errors import UsageError
 
 SCHEMA = 1
@@ -18,7 +18,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What one metric makes of one fault, see `eval.sensitivity.Cell`; `mark` is =, ~, up, down, with ! where the
+    """What one metric makes of one fault, see `eval.audit.sensitivity.Cell`; `mark` is =, ~, up, down, with ! where the
     metric is fooled."""
 
     metric: str

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eval.audit.clips import AuditClip, Drawn
+from eval.audit.faults import FAULTS, SEVERITIES
 from eval.audit.record import Seen
-from eval.faults import FAULTS, SEVERITIES
+from eval.audit.sensitivity import Cell, cell
 from eval.inputs import Inputs
 from eval.metric import BaseMetric, MetricResult
 from eval.sample import Sample
 from eval.score import ScoreConfig, score
 from eval.scores import Scores
-from eval.sensitivity import Cell, cell
 
 PROMPT = "prompt"
 OF_TRUTH = ("color", "drop")  # drawn anew, so only where the scene is known

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.faults import FAULTS, plant, swapped_color, without_last_figure
-from eval.sensitivity import auroc, cell, kendall_tau
+from eval.audit.faults import FAULTS, plant, swapped_color, without_last_figure
+from eval.audit.sensitivity import auroc, cell, kendall_tau
 from v2t.base.errors import UsageError
 from v2t.video.frames import Frames
 from v2t.world.render import render
