@@ -14,13 +14,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.score import STATE, dry_run
+from eval.commands.gate_asked import FORMS, cache_of, planned, policy_of, scored, suite_of
+from eval.commands.score import STATE
 from v2t.base.errors import UsageError
 
 if TYPE_CHECKING:
     from eval.audit.record import Audit
-    from eval.gate.baseline import Baseline
-    from eval.gate.policy import Policy
     from eval.gate.sides import Named
     from eval.gate.verdict import Verdict
     from eval.scores import Scores
@@ -39,7 +38,6 @@ EXAMPLES = (
     "\n"
     "A folder that is called init or update is named as ./init. See docs/gate.md."
 )
-FORMS = ("init", "update")
 NAMES = ("verdict.json", "gate.md", "gate.html", "junit.xml")
 
 
@@ -146,33 +144,6 @@ def _told(args: argparse.Namespace) -> dict[str, str]:
     return {key: printable(str(path)) for key, path in told.items() if path is not None}
 
 
-def suite_of(args: argparse.Namespace) -> Suite:
-    """The suite that was named.
-
-    Raises:
-        UsageError: none was, or it cannot be read.
-    """
-    from eval.suite import read_suite
-
-    if args.suite is None:
-        raise UsageError("which metrics, and which rules?", hint="--suite FILE, such as configs/eval/gate.yaml")
-    return read_suite(args.suite)
-
-
-def policy_of(suite: Suite, args: argparse.Namespace) -> Policy:
-    """The suite's gate.
-
-    Raises:
-        UsageError: it has none.
-    """
-    if suite.policy is None:
-        raise UsageError(
-            f"{args.suite} has no gate: nothing says which metrics decide, and what they must hold",
-            hint="add `gate: {primary: [{metric: NAME, margin: 0.05}]}`; see docs/gate.md",
-        )
-    return suite.policy
-
-
 def _audit(args: argparse.Namespace, suite: Suite) -> Audit | None:
     from eval.audit.record import read_audit
 
@@ -210,35 +181,10 @@ def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
         args.junit.unlink(missing_ok=True)
 
 
-def scored(found: Named, suite: Suite | None, args: argparse.Namespace, stack: ExitStack) -> Scores:
-    """The scores that were named, or those of the clips by the suite.
-
-    Raises:
-        UsageError: clips without a suite; else as `eval.score.score`.
-    """
-    from eval.gate.sides import results_of
-    from eval.score import ScoreConfig
-    from v2t.base.stopping import Stopping
-
-    if suite is None:
-        return results_of(found)
-    config = ScoreConfig(workers=args.workers, cache=_cache(args), is_suite=True)
-    stop = stack.enter_context(Stopping())
-    return found.scored(suite.metrics, config, stop, show_progress=not args.quiet)
-
-
-def _cache(args: argparse.Namespace) -> Path | None:
-    """Where evidence is kept: what was named, or inside of the folder for the verdict."""
-    if args.cache is not None or args.output is None or args.words[0] in FORMS:
-        cache: Path | None = args.cache
-        return cache
-    return Path(args.output / STATE)
-
-
 def _write_scores(scores: Scores, args: argparse.Namespace, found: Named) -> None:
     from eval.report import check, write
 
-    write(scores, args.output, found.root, check(), _cache(args))
+    write(scores, args.output, found.root, check(), cache_of(args))
 
 
 def _write(verdict: Verdict, found: Named, args: argparse.Namespace) -> None:
@@ -279,17 +225,3 @@ def _tell(verdict: Verdict, *, as_json: bool) -> None:
         print(text.render(verdict))
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         github.announce(verdict, os.environ)
-
-
-def planned(found: Named, suite: Suite | None, args: argparse.Namespace, before: Baseline | None) -> int:
-    """Say what would be done; returns the exit code."""
-    from v2t.base.log import logger
-
-    if before is not None:
-        logger.info("baseline: %d clips, %d metrics", len(before.scores.clips), len(before.scores.results))
-    if found.inputs is not None and suite is not None:
-        return dry_run(found.inputs, suite.metrics, args)
-    scores = scored(found, None, args, ExitStack())
-    plan = {"clips": len(scores.clips), "metrics": [result.name for result in scores.results]}
-    print(json.dumps(plan) if args.json else f"{plan['clips']} clips with scores by {', '.join(plan['metrics'])}")  # type: ignore[arg-type]
-    return 0

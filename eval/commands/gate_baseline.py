@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.gate import planned, policy_of, scored, suite_of
+from eval.commands.gate_asked import planned, policy_of, scored, suite_of
 from v2t.base.errors import UsageError
 
 if TYPE_CHECKING:

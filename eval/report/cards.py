@@ -13,7 +13,7 @@ from typing import Any
 from eval.report import thumbnails
 from eval.report.cells import inert
 from eval.report.inert import address
-from eval.report.page import Card
+from eval.report.sections import Card
 from v2t.base.errors import MissingDependencyError
 from v2t.base.log import logger
 

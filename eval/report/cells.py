@@ -10,7 +10,7 @@ import re
 from numbers import Integral
 from typing import Any
 
-from eval.report.page import Cell, Interval, Table
+from eval.report.sections import Cell, Interval, Table
 from eval.report.summary import decimals, number
 from v2t.base.log import printable
 

@@ -1,0 +1,90 @@
+"""What `gate`, `gate init` and `gate update` share: the suite and its rules, and clips or results as scores.
+
+In: the arguments. Out: a suite, a policy, `Scores`, or what a dry run tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eval.commands.score import STATE, dry_run
+from v2t.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from eval.gate.baseline import Baseline
+    from eval.gate.policy import Policy
+    from eval.gate.sides import Named
+    from eval.scores import Scores
+    from eval.suite import Suite
+
+FORMS = ("init", "update")
+
+
+def suite_of(args: argparse.Namespace) -> Suite:
+    """The suite that was named.
+
+    Raises:
+        UsageError: none was, or it cannot be read.
+    """
+    from eval.suite import read_suite
+
+    if args.suite is None:
+        raise UsageError("which metrics, and which rules?", hint="--suite FILE, such as configs/eval/gate.yaml")
+    return read_suite(args.suite)
+
+
+def policy_of(suite: Suite, args: argparse.Namespace) -> Policy:
+    """The suite's gate.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if suite.policy is None:
+        raise UsageError(
+            f"{args.suite} has no gate: nothing says which metrics decide, and what they must hold",
+            hint="add `gate: {primary: [{metric: NAME, margin: 0.05}]}`; see docs/gate.md",
+        )
+    return suite.policy
+
+
+def scored(found: Named, suite: Suite | None, args: argparse.Namespace, stack: ExitStack) -> Scores:
+    """The scores that were named, or those of the clips by the suite.
+
+    Raises:
+        UsageError: clips without a suite; else as `eval.score.score`.
+    """
+    from eval.gate.sides import results_of
+    from eval.score import ScoreConfig
+    from v2t.base.stopping import Stopping
+
+    if suite is None:
+        return results_of(found)
+    config = ScoreConfig(workers=args.workers, cache=cache_of(args), is_suite=True)
+    stop = stack.enter_context(Stopping())
+    return found.scored(suite.metrics, config, stop, show_progress=not args.quiet)
+
+
+def cache_of(args: argparse.Namespace) -> Path | None:
+    """Where evidence is kept: what was named, or inside of the folder for the verdict."""
+    if args.cache is not None or args.output is None or args.words[0] in FORMS:
+        cache: Path | None = args.cache
+        return cache
+    return Path(args.output / STATE)
+
+
+def planned(found: Named, suite: Suite | None, args: argparse.Namespace, before: Baseline | None) -> int:
+    """Say what would be done; returns the exit code."""
+    from v2t.base.log import logger
+
+    if before is not None:
+        logger.info("baseline: %d clips, %d metrics", len(before.scores.clips), len(before.scores.results))
+    if found.inputs is not None and suite is not None:
+        return dry_run(found.inputs, suite.metrics, args)
+    scores = scored(found, None, args, ExitStack())
+    plan = {"clips": len(scores.clips), "metrics": [result.name for result in scores.results]}
+    print(json.dumps(plan) if args.json else f"{plan['clips']} clips with scores by {', '.join(plan['metrics'])}")  # type: ignore[arg-type]
+    return 0
