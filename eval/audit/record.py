@@ -109,7 +109,7 @@ class Audit:
 
     def blind_to(self, metric: str) -> list[str]:
         """Faults that the metric was measured not to see or to like, in words; empty where it was not audited."""
-        told = {"=": "does not change under", "~": "does not tell"}
+        told = {"=": "does not change under", "~": "was not shown to see"}
         found = []
         for row in self.table:
             if row.metric == metric and (row.mark in told or row.mark.endswith("!")):
