@@ -87,8 +87,11 @@ def _hub_reason() -> str:
     return "" if os.environ.get("CINELOOP_HUB_TESTS") else "wants files of the hub; set CINELOOP_HUB_TESTS=1"
 
 
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
 def _browser_reason() -> str:
-    found = any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    found = any(map(shutil.which, _BROWSERS))
     return "" if found else "no Chromium on PATH"
 
 
@@ -169,3 +172,15 @@ def decodes(shared_decoders, monkeypatch):
 
     monkeypatch.setattr(measure, "DecoderPool", Shared)
     return asked
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, for tests marked `browser`."""
+    from playwright.sync_api import sync_playwright
+
+    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from eval.report import page as report_page  # noqa: E402
 from eval.report.page import Section, Table  # noqa: E402
 from v2t.video.encode import encode  # noqa: E402
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
 pytestmark = pytest.mark.browser
 PHONE, DESK = {"width": 360, "height": 640}, {"width": 1300, "height": 900}
 WAIT_MS = 20_000
@@ -70,15 +69,6 @@ def _as_mpeg4(source: Path, target: Path) -> None:
                 file.mux(packet)
         for packet in stream.encode():
             file.mux(packet)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -263,8 +263,9 @@ def test_a_language_model_of_this_machine(tmp_path: Path, monkeypatch) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     from eval.events import causal
+    from v2t.judge import language
 
-    monkeypatch.setattr(causal, "MAX_NEW_TOKENS", 12)
+    monkeypatch.setattr(language, "MAX_NEW_TOKENS", 12)
     tokens = Tokenizer(models.WordLevel({word: n for n, word in enumerate(["[UNK]", "a", "dog", "runs"])}, "[UNK]"))
     tokens.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokens, unk_token="[UNK]").save_pretrained(tmp_path)

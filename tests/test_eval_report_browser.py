@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from eval.report import html, thumbnails
 from eval.scores import Scored, Scores, Skipped
 from v2t.video.encode import encode
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
 pytestmark = pytest.mark.browser
 
 NUM = 1000
@@ -76,15 +75,6 @@ def path(scores, tmp_path_factory):
     print(f"\npage of {NUM} clips: {len(data) / 1e6:.1f} MB")
     (folder / "report.html").write_bytes(data)
     return folder / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from v2t.base.errors import ItemError
+from v2t.judge.plain_wording import plain_claim, plain_question
 from v2t.judge.question import Question, from_row
 from v2t.world.plain_questions import PLAIN
 
@@ -37,19 +38,11 @@ def question(factor: str, value: str, *, closed: bool, wording: int | None = Non
         closed: with the factor's list of answers to choose from; else to be answered with yes.
         wording: only the one of that number; None for all of them.
     """
-    plain = PLAIN[factor]
+    id = f"{factor}={value}"
     if not closed:
-        told = plain.claims.get(value)
-        return None if told is None else Question(id=f"{factor}={value}", question=told, about=factor)
-    first, *others = plain.wordings if wording is None else plain.wordings[wording : wording + 1]
-    return Question(
-        id=f"{factor}={value}",
-        question=first,
-        answer=plain.answers[value],
-        choices=tuple(plain.answers.values()),
-        wordings=tuple(others),
-        about=factor,
-    )
+        return plain_claim(factor, value, id) if value in PLAIN[factor].claims else None
+    asked = plain_question(factor, value, id)
+    return asked if wording is None else replace(asked, question=asked.texts[wording], wordings=())
 
 
 def of_values(values: Mapping[str, str], name: str, *, closed: bool) -> list[Put]:

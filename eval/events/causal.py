@@ -1,7 +1,7 @@
 """A judge that is a language model of transformers on this machine.
 
 In: a folder or hub id, and prompts. Out: answers. safetensors only, no code from elsewhere, float32, greedy unless a
-temperature is asked for. Letters: L tokens.
+temperature is asked for.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from eval.extractors import hub
-from v2t.base.errors import ItemError, MissingDependencyError
-
-MAX_NEW_TOKENS = 1024
+from v2t.base.errors import MissingDependencyError
+from v2t.judge.language import written
 
 
 class Causal:
@@ -38,33 +37,8 @@ class Causal:
         Raises:
             ItemError: PROMPT_TOO_LONG, the model cannot take the prompt and an answer.
         """
-        import torch
-
-        ids = self._encode(prompt).to(self._model.device)  # (1, L)
-        length = ids.shape[1]
-        positions = getattr(self._model.config, "max_position_embeddings", None)
-        room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
-        if room < 1:
-            raise ItemError(f"a prompt of {length} tokens, the judge takes {positions}", code="PROMPT_TOO_LONG")
-        drawn: dict[str, Any] = {"do_sample": temperature > 0}
-        drawn |= (
-            {"temperature": temperature} if temperature > 0 else {"temperature": None, "top_p": None, "top_k": None}
-        )
-        with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(seed)
-            found = self._model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=room,
-                pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id or 0, **drawn,
-            )  # fmt: skip
-        return str(self._tokenizer.decode(found[0, length:], skip_special_tokens=True))
+        return written(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name="the judge")
 
     def describe(self) -> dict[str, str]:
         """Name and hash of the weights."""
         return self._about
-
-    def _encode(self, prompt: str) -> Any:
-        if self._tokenizer.chat_template:
-            talk = [{"role": "user", "content": prompt}]
-            prompt = self._tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
-            return self._tokenizer(prompt, return_tensors="pt", add_special_tokens=False).input_ids
-        return self._tokenizer(prompt, return_tensors="pt").input_ids

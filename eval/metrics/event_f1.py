@@ -51,8 +51,8 @@ class Metric(BaseMetric):
     wants = "a judge: world for the cartoon world, openai:URL[#model], or a language model's folder or hub id"
     version = 1
     modules = ("eval.stats", "eval.events", "eval.events.world", "eval.events.language", "eval.events.served",
-               "eval.events.causal", "v2t.world.read_text", "v2t.world.phrases", "v2t.world.vocabulary",
-               "v2t.world.lexicon", "v2t.world.grammar")  # fmt: skip
+               "eval.events.causal", "v2t.judge.language", "v2t.world.read_text", "v2t.world.phrases",
+               "v2t.world.vocabulary", "v2t.world.lexicon", "v2t.world.grammar")  # fmt: skip
     Settings = Settings
 
     @property

@@ -188,32 +188,42 @@ class Local:
         Raises:
             ItemError: PROMPT_TOO_LONG, the model cannot take the prompt and an answer.
         """
-        import torch
+        return written(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name=self.name)
 
-        ids = self._encoded(prompt).to(self._model.device)  # (1, L)
-        length = ids.shape[1]
-        positions = getattr(self._model.config, "max_position_embeddings", None)
-        room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
-        if room < 1:
-            raise ItemError(f"a prompt of {length} tokens, {self.name} takes {positions}", code="PROMPT_TOO_LONG")
-        drawn: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        if temperature > 0:
-            drawn = {"do_sample": True, "temperature": temperature}
-        padding = self._tokenizer.pad_token_id
-        with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(seed)
-            found = self._model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=room,
-                pad_token_id=self._tokenizer.eos_token_id if padding is None else padding, **drawn,
-            )  # fmt: skip
-        return str(self._tokenizer.decode(found[0, length:], skip_special_tokens=True))
 
-    def _encoded(self, prompt: str) -> Any:
-        if not self._tokenizer.chat_template:
-            return self._tokenizer(prompt, return_tensors="pt").input_ids
-        talk: Sequence[dict[str, str]] = [{"role": "user", "content": prompt}]
-        text = self._tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
-        return self._tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
+def written(model: Any, tokenizer: Any, prompt: str, *, temperature: float, seed: int, name: str) -> str:
+    """What a causal language model of transformers writes after a prompt, in its chat template where it has one:
+    at most `MAX_NEW_TOKENS`, greedy at temperature 0, else drawn by `seed` alone. Letters: L tokens.
+
+    Raises:
+        ItemError: PROMPT_TOO_LONG, the model, called `name`, cannot take the prompt and an answer.
+    """
+    import torch
+
+    ids = _encoded(tokenizer, prompt).to(model.device)  # (1, L)
+    length = ids.shape[1]
+    positions = getattr(model.config, "max_position_embeddings", None)
+    room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
+    if room < 1:
+        raise ItemError(f"a prompt of {length} tokens, {name} takes {positions}", code="PROMPT_TOO_LONG")
+    drawn: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if temperature > 0:
+        drawn = {"do_sample": True, "temperature": temperature}
+    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(seed)
+        found = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=room, pad_token_id=padding or 0, **drawn
+        )
+    return str(tokenizer.decode(found[0, length:], skip_special_tokens=True))
+
+
+def _encoded(tokenizer: Any, prompt: str) -> Any:
+    if not tokenizer.chat_template:
+        return tokenizer(prompt, return_tensors="pt").input_ids
+    talk: Sequence[dict[str, str]] = [{"role": "user", "content": prompt}]
+    text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    return tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
 
 
 def open_writer(name: str) -> Writer:
