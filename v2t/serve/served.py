@@ -1,0 +1,92 @@
+"""The model that is served, as the gateway needs to know it: its name, the frames it wants, what they cost in tokens.
+
+In: a `ServeConfig`. Out: a `Served`, read from small JSON files; no weights, no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.captioners import choose
+from v2t.serve.settings import ServeConfig
+from v2t.video.sample import SampleSpec
+
+_FOREIGN = SampleSpec(sampler="fps", fps=2.0, max_frames=64)  # as v2t.captioners.openai samples for a served model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What the gateway knows of the model.
+
+    Attributes:
+        name: what clients call it; adapters: the names of what is served beside it.
+        source: a folder, or a hub id.
+        is_ours: a model of `v2t.model`, which takes packed frames and knows their times.
+        spec: the frames it wants. frame_size: (H, W) to decode to, or None for as they are.
+        segment_frames, tokens_per_segment: F and Q of our models, 0 of others.
+        about: where it is at home, in a few words; may be empty.
+    """
+
+    name: str
+    source: str
+    is_ours: bool
+    spec: SampleSpec
+    frame_size: tuple[int, int] | None = None
+    segment_frames: int = 0
+    tokens_per_segment: int = 0
+    adapters: tuple[str, ...] = ()
+    about: str = ""
+
+    def visual_tokens(self, num_frames: int) -> int | None:
+        """Visual tokens of `num_frames` frames, ceil(T / F) * Q; None where only the engine can tell."""
+        if not self.segment_frames:
+            return None
+        return -(-num_frames // self.segment_frames) * self.tokens_per_segment
+
+
+def read(config: ServeConfig) -> Served:
+    """What `config` wants served.
+
+    Raises:
+        MissingDependencyError: no usable model in the folder. UsageError: an engine or adapters it cannot have.
+    """
+    adapters = tuple(config.adapters)
+    if choose(config.model) == "openai":
+        raise UsageError(f"model {config.model!r} is served already; name a folder or a hub id")
+    if choose(config.model) != "local":
+        if config.engine == "local":
+            raise UsageError(
+                f"--engine local serves this project's own models, not {config.model!r}", hint="--engine vllm"
+            )
+        name = config.name or config.model.rstrip("/").rpartition("/")[2]
+        return Served(name=name, source=config.model, is_ours=False, spec=_FOREIGN, adapters=adapters)
+    from v2t.captioners.local import Captioner
+
+    captioner = Captioner(config.model)
+    settings = _processor(captioner.folder)
+    length = settings["video_processor"].get("segment_frames", 16)
+    if config.name in adapters or captioner.name in adapters:
+        raise UsageError("an adapter needs another name than the model")
+    return Served(
+        name=config.name or captioner.name,
+        source=str(captioner.folder),
+        is_ours=True,
+        spec=captioner.spec,
+        frame_size=captioner.frame_size,
+        segment_frames=length,
+        tokens_per_segment=settings.get("tokens_per_segment", 32),
+        adapters=adapters,
+        about=captioner.about,
+    )
+
+
+def _processor(folder: Path) -> dict:
+    try:
+        settings = json.loads((folder / "processor_config.json").read_bytes())
+        settings["video_processor"].get("segment_frames")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise MissingDependencyError(f"no usable processor_config.json in {folder}: {error}", code="MODEL") from error
+    return settings
