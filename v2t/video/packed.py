@@ -1,6 +1,6 @@
 """Sampled frames as bytes, for a process or a machine that shall see exactly these: a safetensors file in memory.
 
-In: `Frames`. Out: bytes that begin with `is_packed`'s mark, and `Frames` again, equal to the bit. Nothing is compressed:
+In: `Frames`. Out: bytes, and from them `Frames` again, equal to the bit. Nothing is compressed:
 frames at a model's own size are small, and what the model sees does not depend on how it was carried.
 """
 
