@@ -108,14 +108,14 @@ def test_the_one_beside_the_weights_is_taken_when_it_fits(tmp_path, caplog):
 
 
 def test_it_is_no_part_of_the_captioners_revision(tmp_path):
-    from v2t.captioners.local import _revision
+    from v2t.captioners.local import revision_of
 
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    before = _revision(tmp_path)
+    before = revision_of(tmp_path)
     Calibration(judge="m@1", maps={}).save(tmp_path)
-    assert _revision(tmp_path) == before
+    assert revision_of(tmp_path) == before
     (tmp_path / "config.json").write_text("{}")
-    assert _revision(tmp_path) != before
+    assert revision_of(tmp_path) != before
 
 
 def test_the_starter_comes_with_a_calibration_of_its_own_weights_and_of_these_wordings():

@@ -17,10 +17,12 @@ from v2t import train
 from v2t.base.errors import ItemError, UsageError
 from v2t.base.manifest import write_manifest
 from v2t.base.recipe import read_recipe
+from v2t.captioners.local import revision_of
 from v2t.data.collate import num_targets
 from v2t.data.manifest_clips import ManifestSource, read_clips
 from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 from v2t.model.tiny import save_tiny_parts, tiny_captioner
+from v2t.model.weights import save_model
 from v2t.video.encode import encode as encode_video
 
 LOOP = {"steps": 2, "batch_size": 4, "save_every": 1, "log_every": 1, "workers": 0, "tensorboard": False}
@@ -183,6 +185,37 @@ def test_instruct_with_adapters_on_a_manifest(tmp_path, parts, footage, how):
     weights = load_file(next((tmp_path / "run/checkpoints").glob("best-*/weights.safetensors")))
     assert any("lora_A" in key for key in weights)
     assert not any("vision_tower" in key or "base_layer.weight" in key for key in weights)
+
+
+def test_adapters_are_saved_by_themselves_where_nothing_else_learned(tmp_path, footage):
+    """Put on the base, they make the merged model; peft reads them, and their layers are the LLM's alone."""
+    from peft import PeftModel
+
+    model, processor = tiny_captioner()
+    save_model(model, tmp_path / "base", processor, dtype=torch.float32)
+    sets = {"manifests": [str(footage)], "model": str(tmp_path / "base"), "lora": {"r": 4}, "save_dtype": "float32"}
+    rates = {"vision_tower": 0.0, "resampler": 0.0, "projector": 0.0, "language_model": 0.05}
+    path = recipe(tmp_path, stage="instruct", **sets)
+    assert train.run(path, sets=[f"loop.optim.lr={json.dumps(rates)}"]) == 0
+    final = next(tmp_path.rglob("final"))
+    merged = CineloopForConditionalGeneration.from_pretrained(final)
+    base = CineloopForConditionalGeneration.from_pretrained(tmp_path / "base")
+    told = json.loads((final / "adapter/adapter_config.json").read_text())
+    assert told["revision"] == revision_of(tmp_path / "base") and told["r"] == 4
+    put_on = PeftModel.from_pretrained(base, str(final / "adapter")).merge_and_unload()
+    after = dict(merged.named_parameters())
+    for name, weight in put_on.named_parameters():
+        torch.testing.assert_close(weight, after[name], atol=1e-5, rtol=1e-5, msg=name)
+    moved = {name for name, weight in after.items() if (model.get_parameter(name) - weight).abs().max() > 1e-4}
+    assert moved and all(name.startswith("model.language_model.") for name in moved)
+
+
+def test_adapters_are_not_saved_alone_where_other_parts_learned_too(tmp_path, footage):
+    model, processor = tiny_captioner()
+    save_model(model, tmp_path / "base", processor)
+    path = recipe(tmp_path, stage="instruct", manifests=[str(footage)], model=str(tmp_path / "base"), lora={"r": 4})
+    assert train.run(path) == 0
+    assert not (next(tmp_path.rglob("final")) / "adapter").exists()
 
 
 def test_lora_that_matches_nothing_is_an_error(tmp_path, parts, footage):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
-from v2t.captioners.local import _read_json, _revision
+from v2t.captioners.local import _read_json, revision_of
 
 _PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
@@ -57,7 +57,7 @@ class Source:
                 raise UsageError(f"revision={revision!r} pins a hub id, and {model} is a folder")
             _read_json(folder / "config.json")
             _refuse_pickles(folder)
-            return cls(model=model, folder=folder, revision=_revision(folder), local=True, trust=trust)
+            return cls(model=model, folder=folder, revision=revision_of(folder), local=True, trust=trust)
         patterns = (*_PAPERS, "*.py") if trust else _PAPERS
         folder = _download(model, revision, patterns, _has_text_papers if only_text else _has_papers)
         return cls(model=model, folder=folder, revision=folder.name, local=False, trust=trust)

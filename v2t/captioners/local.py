@@ -78,7 +78,7 @@ class Captioner:
         # Scaled in the decoder's process, less has to cross over to this one. Grey bars are the processor's business.
         stretches = settings.get("fit", "stretch") == "stretch"
         self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
-        self.revision = _revision(self.folder)
+        self.revision = revision_of(self.folder)
         self._model: Any = None
         self._processor: Any = None
         self._chunk_frames = 0
@@ -349,8 +349,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _revision(folder: Path) -> str:
-    """Short hash over weights, configs and tokenizer: names the very model that wrote a caption."""
+def revision_of(folder: Path) -> str:
+    """Short hash over weights, configs and tokenizer: names the very model that wrote a caption.
+
+    Raises:
+        MissingDependencyError: no weights in the folder.
+    """
     files = [f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".json", ".jinja")]
     files = [f for f in files if f.name not in (domain.FILE_NAME, "judge.json")]  # they change no caption
     if not any(f.suffix == ".safetensors" for f in files):

@@ -1,6 +1,7 @@
 """Weights: LoRA and QLoRA on the LLM, merging, loading, saving.
 
-In: a captioner, or the folder of one. Out: adapters inside its LLM, merged adapters, bfloat16 safetensors. LoRA
+In: a captioner, or the folder of one. Out: adapters inside its LLM, merged or saved by themselves in peft's form,
+bfloat16 safetensors. LoRA
 (arXiv:2106.09685), DoRA (arXiv:2402.09353) and QLoRA (arXiv:2305.14314) through peft and bitsandbytes, which are
 imported in this file alone. Adapters live inside the LLM, in place: the model keeps its class, names and `generate`.
 """
@@ -114,6 +115,44 @@ def merge_lora(model: CineloopForConditionalGeneration) -> int:
     if hasattr(llm, "peft_config"):
         del llm.peft_config
     return len(names)
+
+
+def save_adapter(
+    model: CineloopForConditionalGeneration, folder: str | os.PathLike[str], *, base: str, base_revision: str
+) -> None:
+    """Writes the adapters alone, as peft and vLLM read them: `adapter_config.json` and `adapter_model.safetensors`.
+
+    Args:
+        model: with adapters that are not merged.
+        folder: is made; files in it are replaced.
+        base: the captioner they were trained on, as it was named; base_revision: the hash of its files
+            (`v2t.captioners.local`), by which a server refuses to put them on another.
+
+    Raises:
+        UsageError: there are no adapters.
+    """
+    from pathlib import Path
+
+    from safetensors.torch import save_file
+
+    names = lora_layers(model)
+    if not names:
+        raise UsageError("the model has no adapters to save", hint="apply_lora first, save before merge_lora")
+    settings = copy.copy(model.model.language_model.peft_config["default"])
+    # The tower and the resampler have layers of the same last names; these adapters are the LLM's alone.
+    ends = sorted({name.rpartition(".")[2] for name in names})
+    settings.target_modules = rf".*language_model\..*\.({'|'.join(ends)})"
+    settings.base_model_name_or_path, settings.revision = base, base_revision
+    settings.inference_mode, settings.task_type = True, "CAUSAL_LM"
+    state = {}
+    for name, value in model.state_dict().items():
+        layer, _, part = name.partition(".lora_")
+        if part:  # A.default.weight, B.default.weight, magnitude_vector.default.weight
+            state[f"base_model.model.{layer}.lora_{part.replace('.default', '')}"] = value.detach().cpu().contiguous()
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    save_file(state, place / "adapter_model.safetensors", metadata={"format": "pt"})
+    settings.save_pretrained(os.fspath(place))
 
 
 def trained_state(model: CineloopForConditionalGeneration) -> dict[str, Tensor]:

@@ -1,13 +1,15 @@
 """Stage `instruct`: the captioner learns to answer, on conversations about clips.
 
 In: a captioner (or a tower and an LLM to join), conversations of the world or of manifests in the LLaVA form. Out:
-`final/`, a whole captioner with adapters merged, and its processor. The LLM is trained whole, by LoRA or DoRA, or by
+`final/`, a whole captioner with adapters merged, and its processor; `final/adapter/`, the adapters by themselves, where
+nothing else learned, to be served beside their base. The LLM is trained whole, by LoRA or DoRA, or by
 QLoRA on weights packed to four bits; resampler and projector go on; every part's learning rate is config, 0 freezes.
 Follows the second stage of LLaVA (arXiv:2304.08485) and QLoRA (arXiv:2305.14314).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +19,7 @@ import torch
 from torch import nn
 
 from v2t.base.errors import UsageError
+from v2t.base.log import logger
 from v2t.base.optim import freeze
 from v2t.base.recipe import StageConfig
 from v2t.base.stream import Source, stream
@@ -155,8 +158,25 @@ class InstructStage:
                 model, _ = load_captioner(self.config, getattr(torch, self.config.dtype), None)
                 apply_lora(model, LoraSettings(**vars(self.config.lora)))
                 load_trained(model, state)
+            self._export_adapter(task, model, folder / "adapter")
             merge_lora(model)
         save_model(model, folder, self._processor, dtype=getattr(torch, self.config.save_dtype))
+
+    def _export_adapter(self, task: CaptionTask, model: Any, folder: Path) -> None:
+        """The adapters by themselves, where they are all that the base lacks: to be served by name beside it."""
+        from v2t.captioners.local import revision_of
+        from v2t.model.weights import save_adapter
+
+        base = self.config.model
+        others = [name for name, modules in task.parts().items() if name != "language_model" and _learns(modules)]
+        if base is None or self.config.llm is not None or not Path(base).is_dir():
+            why = "there is no folder of a captioner that it could be put on"
+        elif others:
+            why = f"{', '.join(others)} learned too (learning rate 0 keeps a part as it is)"
+        else:
+            save_adapter(model, folder, base=base, base_revision=revision_of(Path(base)))
+            return
+        logger.info("no adapter by itself beside the merged captioner: %s", why)
 
     def _check_first_batch(self) -> None:
         """Labels are looked at before the first step: something to learn, and only where it should be."""
@@ -203,6 +223,10 @@ class InstructStage:
             wanted = [(start, min(size, count - start)) for start in range(0, count, size)]
             self._held_out = list(stream(source, wanted, workers=config.loop.workers))
         return self._held_out
+
+
+def _learns(modules: Iterable[nn.Module]) -> bool:
+    return any(weight.requires_grad for module in modules for weight in module.parameters())
 
 
 def _check_normalisation(processor: Any) -> None:
