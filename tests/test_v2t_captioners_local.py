@@ -219,3 +219,23 @@ def test_an_error_while_streaming_reaches_the_reader(captioner):
     with pytest.raises(ValueError, match="too much"):
         for _ in pieces(lambda streamer: (_ for _ in ()).throw(ValueError("too much")), captioner._processor.tokenizer):
             pass
+
+
+def test_frames_that_are_not_square_are_captioned_as_plain_transformers_would(tmp_path):
+    from v2t.model.tiny import tiny_captioner
+
+    model, processor = tiny_captioner()
+    processor.video_processor.size = {"height": 24, "width": 48}  # 3 rows of 6 patches
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 24, 48, 3), dtype=np.uint8)
+    frames = Frames.from_pixels(pixels, 4.0)
+    captioner = Captioner(str(tmp_path))
+    captioner.load()
+    (output,) = captioner.answer([asked(PROMPT, frames)], Decoding(max_new_tokens=8))
+    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": PROMPT}]}]
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    inputs = processor(text=[text], videos=[frames], return_tensors="pt")
+    inputs.pop("num_segments", None)
+    ids = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    assert output.text == processor.tokenizer.decode(ids, skip_special_tokens=True)

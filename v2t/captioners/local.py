@@ -231,7 +231,7 @@ class Captioner:
         given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         if "pixel_values_videos" not in inputs:
             return given, [None] * count
-        tokens = self._patch_tokens(inputs)  # (S, F, N, D)
+        tokens = self._patch_tokens(inputs)  # (S, F, rows, columns, D)
         given |= {"frame_times_s": inputs["frame_times_s"], "frame_mask": inputs["frame_mask"]}
         watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
         features = _pool(tokens, inputs["frame_mask"], [inputs["num_segments"][i] for i in watching])
@@ -255,14 +255,11 @@ class Captioner:
         return settings
 
     def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
-        from v2t.model.vision import encode_frames
+        from v2t.model.vision import encode_frames, patch_grid
 
-        return encode_frames(
-            self._model.model.vision_tower,
-            inputs["pixel_values_videos"],
-            inputs["frame_mask"],
-            self._chunk_frames,
-        )  # (S, F, N, D)
+        tower, pixels = self._model.model.vision_tower, inputs["pixel_values_videos"]
+        tokens = encode_frames(tower, pixels, inputs["frame_mask"], self._chunk_frames)  # (S, F, N, D)
+        return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
 
     def _domain_warnings(self, features: np.ndarray) -> list[str | None]:
         if self._domain is None:
@@ -283,12 +280,12 @@ class Captioner:
 
 
 def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.ndarray:
-    """float32 (B, 2 D): mean and standard deviation of all real patch tokens (S, F, N, D) of each clip."""
+    """float32 (B, 2 D): mean and standard deviation of all real patch tokens (S, F, …, D) of each clip."""
     import torch
 
     rows = []
     for clip, mask in zip(tokens.split(num_segments), frame_mask.split(num_segments), strict=True):
-        real = clip[mask.bool()].flatten(0, 1).float()  # (frames * N, D)
+        real = clip[mask.bool()].flatten(0, -2).float()  # (frames * N, D)
         rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
     return torch.stack(rows).cpu().numpy()  # (B, 2 D)
 

@@ -23,7 +23,7 @@ from v2t.base.errors import UsageError
 from v2t.model.configuration import CineloopConfig
 from v2t.model.projector import CineloopProjector
 from v2t.model.resampler import CineloopResampler
-from v2t.model.vision import build_vision_tower, encode_frames
+from v2t.model.vision import build_vision_tower, encode_frames, patch_grid
 
 VIDEO_INPUTS = ("pixel_values_videos", "frame_times_s", "frame_mask", "vision_hidden_states", "visual_tokens")
 
@@ -105,7 +105,8 @@ class CineloopModel(CineloopPreTrainedModel):
             pixel_values_videos: (S, F, 3, H, W); may be None where `vision_hidden_states` is given.
             frame_times_s: (S, F) seconds within the clip.
             frame_mask: (S, F) bool, True for real frames, which come first; None means all.
-            vision_hidden_states: (S, F, N, D_vision) patch tokens kept from a frozen tower, instead of pixels.
+            vision_hidden_states: (S, F, N, D_vision) patch tokens kept from a frozen tower, instead of pixels; of
+                frames that are not square (S, F, rows, columns, D_vision).
         """
         if frame_times_s is None:
             raise UsageError("frame_times_s is missing: the resampler needs the seconds of every frame")
@@ -117,9 +118,10 @@ class CineloopModel(CineloopPreTrainedModel):
             vision_hidden_states = encode_frames(
                 self.vision_tower, pixel_values_videos, mask, self.config.vision_chunk_frames
             )  # (S, F, N, D_vision)
-            patch = self.config.vision_config.patch_size
-            rows_columns = (patch, patch) if isinstance(patch, int) else patch
-            grid = tuple(n // p for n, p in zip(pixel_values_videos.shape[-2:], rows_columns, strict=True))
+            grid = patch_grid(self.config.vision_config, pixel_values_videos.shape[-2:])
+        elif vision_hidden_states.ndim == 5:
+            grid = tuple(vision_hidden_states.shape[2:4])
+            vision_hidden_states = vision_hidden_states.flatten(2, 3)  # (S, F, N, D_vision)
         return self.resampler(vision_hidden_states, frame_times_s, mask, grid)  # (S, Q, D_resampler)
 
     def get_video_features(

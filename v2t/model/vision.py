@@ -7,6 +7,7 @@ Letters: S segments, F frames of a segment, N patches of a frame, D width of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
     """A tower with fresh weights; its pooling head, where it has one, is not used by the captioner."""
     return AutoModel.from_config(config)
+
+
+def patch_grid(config: PreTrainedConfig, size: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of the patches that a tower of this configuration cuts pixels of `size` (H, W) into."""
+    patch = config.patch_size
+    rows, columns = (patch, patch) if isinstance(patch, int) else patch
+    return size[0] // rows, size[1] // columns
 
 
 def encode_frames(

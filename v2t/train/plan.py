@@ -13,6 +13,7 @@ import torch
 from v2t.base import plan
 from v2t.base.plan import Piece, Pieces, Plan
 from v2t.data.chat import MARKS
+from v2t.model.vision import patch_grid
 
 ANSWER_TOKENS = 60  # of one conversation about a clip, beside its visual tokens; an estimate
 
@@ -81,12 +82,12 @@ def _captioner(config: Any) -> tuple[list[Piece], str]:
     length = min(length, getattr(config, "max_length", length))
     width, rows = shape.segment_frames, conversations if getattr(config, "speaks", True) else 0
     pixels = torch.empty(segments * width, 3, video.size["height"], video.size["width"])
-    patches = (video.size["height"] // model.config.vision_config.patch_size) ** 2
+    grid = patch_grid(model.config.vision_config, (video.size["height"], video.size["width"]))
+    patches = grid[0] * grid[1]
     seen = torch.empty(segments, width, patches, model.config.vision_config.hidden_size)
     times = torch.zeros(segments, width)
     queries = torch.empty(segments, shape.tokens_per_segment, shape.hidden_size)
     embeds = torch.empty(max(1, rows), length, model.config.text_config.hidden_size)
-    side = round(patches**0.5)
 
     def speak() -> torch.Tensor:
         hidden = inner.language_model(
@@ -97,7 +98,7 @@ def _captioner(config: Any) -> tuple[list[Piece], str]:
     pieces = [
         Piece("vision_tower", [inner.vision_tower], lambda: inner.vision_tower(pixels).last_hidden_state,
               len(pixels) * patches),
-        Piece("resampler", [inner.resampler], lambda: inner.resampler(seen, times, None, (side, side)), visual),
+        Piece("resampler", [inner.resampler], lambda: inner.resampler(seen, times, None, grid), visual),
     ]  # fmt: skip
     if rows:
         llm = [inner.language_model, model.lm_head]
