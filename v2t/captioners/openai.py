@@ -3,8 +3,10 @@
 In: conversations with `Frames` that were sampled here. Out: answers of `POST URL/chat/completions`. A video travels as
 one `data:video/jpeg` list of JPEGs with the indices and the rate that give its true times (`media_io_kwargs`, vLLM), so
 that the server neither samples again nor guesses; a server that does not take those (`load` finds out with one tiny
-request) gets images, each after its time in words. The HTTP side is `v2t.captioners.endpoint`. Proxies of the
-environment are used when `use_env_proxy` asks for it, for clips are private and a server mostly stands nearby.
+request) gets images, each after its time in words. A `v2t serve` of one of our models says which frames that wants
+(`v2t.captioners.cards`), and gets exactly these, packed: its captions are those of the model here. The HTTP side is
+`v2t.captioners.endpoint`. Proxies of the environment are used when `use_env_proxy` asks for it, for clips are private
+and a server mostly stands nearby.
 """
 
 from __future__ import annotations
@@ -16,16 +18,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.files import text_key
 from v2t.base.log import logger
 from v2t.captioners import CaptionOutput, Conversation, Decoding
+from v2t.captioners.cards import find, wanted_frames
 from v2t.captioners.endpoint import Endpoint, Refusal
 from v2t.captioners.patience import Patience, TryAgain
-from v2t.captioners.payload import content, text_of, tiny_jpeg, video_metadata, without_reasoning
+from v2t.captioners.payload import Form, content, text_of, tiny_jpeg, video_metadata, without_reasoning
 from v2t.video.sample import SampleSpec
 
 T = TypeVar("T")
@@ -93,11 +96,10 @@ class Captioner:
         # No small letters: a key put here by mistake is then not repeated by any message.
         if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", str(api_key_env)):
             raise UsageError("api_key_env must be the NAME of an environment variable, in capitals, never a key itself")
-        self.spec = SampleSpec(sampler="fps", fps=2.0, max_frames=64)
-        self.frame_size = None
         self.concurrency = concurrency
         self.about = f"served at {url}"
-        self._max_side, self._quality, self._frames_as = max_side, quality, frames_as
+        self._max_side, self._quality = max_side, quality
+        self._frames_as: Form | None = None if frames_as == "auto" else cast(Form, frames_as)
         patience = Patience(connect_s=connect_s, read_s=read_s, total_s=total_s, retries=retries, backoff_s=backoff_s)
         self._endpoint = Endpoint(
             url, key_env=api_key_env, patience=patience, concurrency=concurrency, use_env_proxy=use_env_proxy
@@ -106,7 +108,7 @@ class Captioner:
             raise MissingDependencyError(
                 f"the environment variable {api_key_env} is not set", code="SERVER_KEY", hint="put the key into it"
             )
-        self._form: str | None = None
+        self._form: Form | None = None
         self._stand_ins: dict[str, str | None] = {}
         self._failures = 0
         self._lock = threading.Lock()
@@ -123,36 +125,35 @@ class Captioner:
         root = self._card.get("root")
         return text_key(f"{self.name}={root}".encode("utf-8", "surrogatepass"))[:12] if root else "unknown"
 
+    @property
+    def spec(self) -> SampleSpec:
+        """The frames the served model wants; of any but our own, two a second. The first look may ask the server."""
+        return self._wanted[0] if self._wanted else SampleSpec(sampler="fps", fps=2.0, max_frames=64)
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """(H, W) of the frames our own models want; None for others. The first look may ask the server."""
+        return self._wanted[1] if self._wanted else None
+
+    @cached_property
+    def _wanted(self) -> tuple[SampleSpec, tuple[int, int] | None] | None:
+        """Frames that a `v2t serve` says its model wants, and their size; None of any other server."""
+        if self._frames_as is not None:
+            return None
+        try:
+            return wanted_frames(self._card)
+        except MissingDependencyError:
+            return None  # `load` says it when there is work
+        except UsageError as problem:
+            if problem.code != "CARD":
+                raise
+            logger.warning("%s: %s; its frames are chosen here", self._endpoint.url, problem.message)
+            return None
+
     @cached_property
     def _card(self) -> dict[str, Any]:
-        """The model's entry in URL/models; empty where there is none but a name was given.
-
-        Raises:
-            MissingDependencyError: no server, or it serves no model. UsageError: several, and none was named.
-        """
-        try:
-            listed = self._endpoint.get("/models", self._endpoint.patience.at_most(total_s=20.0, retries=2)).get("data")
-        except MissingDependencyError as problem:
-            if problem.code != "SERVER_MODEL" or not self._asked_for:
-                raise
-            return {}  # it has no list
-        except ItemError as problem:
-            raise MissingDependencyError(problem.message, code="SERVER", hint="is it running?") from None
-        cards = {
-            card["id"]: card
-            for card in (listed if isinstance(listed, list) else [])
-            if isinstance(card, dict) and isinstance(card.get("id"), str) and card["id"].isprintable() and card["id"]
-        }
-        if self._asked_for:
-            return cards.get(self._asked_for, {})
-        if len(cards) == 1:
-            return next(iter(cards.values()))
-        names = self._endpoint.scrubbed(", ".join(list(cards)[:20]), 1000)
-        if cards:
-            raise UsageError(f"{self._endpoint.url} serves several models: {names}", hint="name one: openai:URL#model")
-        raise MissingDependencyError(
-            f"{self._endpoint.url} lists no model", code="SERVER_MODEL", hint="name it: openai:URL#model"
-        )
+        """The model's entry in the server's list, see `v2t.captioners.cards.find`."""
+        return find(self._endpoint, self._asked_for)
 
     def load(self) -> None:
         """Find out in which form the server takes frames, unless `frames_as` says.
@@ -163,14 +164,17 @@ class Captioner:
         url = urlsplit(self._endpoint.url)
         if url.scheme == "http" and url.hostname not in _LOCAL_HOSTS and self._endpoint.has_key:
             logger.warning("the key for %s travels unencrypted: use https where you can", url.hostname)
-        if self._frames_as != "auto":
+        if self._frames_as is not None:
             self._form = self._frames_as
+            return
+        if self._wanted is not None:
+            self._form = "packed"
             return
         self._form, why = self._ask_for_form()
         if why:
             logger.warning("frames go to %s as images with their times in words: %s", self.name, why)
 
-    def _ask_for_form(self) -> tuple[str, str]:
+    def _ask_for_form(self) -> tuple[Form, str]:
         """How the server wants frames, and why not as a video.
 
         The question is a video of one frame with two frame numbers. A server that reads them says that they do not
@@ -266,11 +270,11 @@ class Captioner:
             raise RuntimeError("load() the captioner first")
         videos = [frames for message in conversation for frames in message.videos]
         # vLLM takes one set of times for all videos of a request.
-        as_video = self._form == "video" and len(videos) == 1
+        form: Form = "images" if self._form == "video" and len(videos) != 1 else self._form
         request: dict[str, Any] = {
             "model": self.name,
             "messages": [
-                {"role": m.role, "content": content(m, as_video, self._max_side, self._quality)} for m in conversation
+                {"role": m.role, "content": content(m, form, self._max_side, self._quality)} for m in conversation
             ],
             "max_tokens": decoding.max_new_tokens,
             "temperature": decoding.temperature,
@@ -278,7 +282,7 @@ class Captioner:
         }
         if decoding.repetition_penalty != 1.0:
             request["repetition_penalty"] = decoding.repetition_penalty
-        if as_video:
+        if form == "video" and videos:
             request["media_io_kwargs"] = {"video": video_metadata(videos[0])}
         return request
 
@@ -299,7 +303,16 @@ class Captioner:
             text="".join(without_reasoning([text])),
             tokens=tokens if isinstance(tokens, int) and tokens >= 0 else 0,
             finish="length" if choice.get("finish_reason") == "length" else "stop",
+            warnings=self._warnings(reply),
         )
+
+    def _warnings(self, reply: dict[str, Any]) -> tuple[str, ...]:
+        """What a `v2t serve` says of the answer, such as OUT_OF_DOMAIN."""
+        about = reply.get("cineloop")
+        warnings = about.get("warnings") if isinstance(about, dict) else None
+        if not isinstance(warnings, list):
+            return ()
+        return tuple(self._endpoint.scrubbed(text) for text in warnings[:8] if isinstance(text, str))
 
     def _piece(self, event: dict[str, Any]) -> str:
         """The text of one event of a stream; some have none."""

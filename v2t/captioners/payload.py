@@ -1,7 +1,8 @@
 """What goes over the wire to an OpenAI-compatible server, and the words of what comes back.
 
 In: messages with `Frames`. Out: their content as JPEGs in base64, and the numbers that tell vLLM (0.32,
-`VideoMediaIO.load_base64`) when each frame is shown; from an answer its text, without reasoning. Times
+`VideoMediaIO.load_base64`) when each frame is shown, or for a `v2t serve` the very pixels and times
+(`v2t.video.packed`); from an answer its text, without reasoning. Times of JPEGs
 count from the start of the window: to the model a part of a video is a clip of its own.
 """
 
@@ -9,12 +10,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from v2t.base.errors import ItemError
 from v2t.captioners.patience import TryAgain
+from v2t.video.packed import MEDIA_TYPE, pack
 
 if TYPE_CHECKING:
     from v2t.captioners import Message
@@ -55,17 +57,25 @@ def video_metadata(frames: Frames) -> dict[str, Any]:
     }
 
 
-def content(message: Message, as_video: bool, max_side: int, quality: int) -> str | list[dict[str, Any]]:
+Form = Literal["packed", "video", "images"]
+
+
+def content(message: Message, form: Form, max_side: int, quality: int) -> str | list[dict[str, Any]]:
     """A message's content: its words alone, or its videos and then its words.
 
-    A video is one part that holds all frames, as vLLM takes them, or for each frame its time in words and its image.
+    A video is one part that holds all frames, "packed" for a `v2t serve` or as JPEGs ("video") as vLLM takes them; or,
+    as "images", for each frame its time in words and its image.
     """
     if not message.videos:
         return message.text
     parts: list[dict[str, Any]] = []
     for frames in message.videos:
+        if form == "packed":
+            url = f"data:{MEDIA_TYPE};base64,{b64encode(pack(frames)).decode('ascii')}"
+            parts.append({"type": "video_url", "video_url": {"url": url}})
+            continue
         jpegs = encode(frames.pixels, max_side, quality)
-        if as_video:
+        if form == "video":
             parts.append({"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(jpegs)}"}})
             continue
         for time_s, jpeg in zip(shown_times_s(frames), jpegs, strict=True):

@@ -119,8 +119,8 @@ class CineloopModel(CineloopPreTrainedModel):
                 self.vision_tower, pixel_values_videos, mask, self.config.vision_chunk_frames
             )  # (S, F, N, D_vision)
             grid = patch_grid(self.config.vision_config, pixel_values_videos.shape[-2:])
-        elif vision_hidden_states.ndim == 5:
-            grid = tuple(vision_hidden_states.shape[2:4])
+        elif vision_hidden_states is not None and vision_hidden_states.ndim == 5:
+            grid = vision_hidden_states.shape[2], vision_hidden_states.shape[3]
             vision_hidden_states = vision_hidden_states.flatten(2, 3)  # (S, F, N, D_vision)
         return self.resampler(vision_hidden_states, frame_times_s, mask, grid)  # (S, Q, D_resampler)
 
