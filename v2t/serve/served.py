@@ -6,11 +6,14 @@ In: a `ServeConfig`. Out: a `Served`, read from small JSON files; no weights, no
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.captioners import choose
+from v2t.serve import adapters
+from v2t.serve.adapters import Adapter
 from v2t.serve.settings import ServeConfig
 from v2t.video.sample import SampleSpec
 
@@ -22,7 +25,7 @@ class Served:
     """What the gateway knows of the model.
 
     Attributes:
-        name: what clients call it; adapters: the names of what is served beside it.
+        name: what clients call it. adapters: what is served beside it, by name.
         source: a folder, or a hub id.
         is_ours: a model of `v2t.model`, which takes packed frames and knows their times.
         spec: the frames it wants. frame_size: (H, W) to decode to, or None for as they are.
@@ -37,7 +40,7 @@ class Served:
     frame_size: tuple[int, int] | None = None
     segment_frames: int = 0
     tokens_per_segment: int = 0
-    adapters: tuple[str, ...] = ()
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
     about: str = ""
 
     def visual_tokens(self, num_frames: int) -> int | None:
@@ -53,7 +56,9 @@ def read(config: ServeConfig) -> Served:
     Raises:
         MissingDependencyError: no usable model in the folder. UsageError: an engine or adapters it cannot have.
     """
-    adapters = tuple(config.adapters)
+    beside = {name: adapters.read(folder) for name, folder in config.adapters.items()}
+    if beside and config.engine == "local":
+        raise UsageError("--engine local serves no adapters", hint="--engine vllm, or serve the merged captioner")
     if choose(config.model) == "openai":
         raise UsageError(f"model {config.model!r} is served already; name a folder or a hub id")
     if choose(config.model) != "local":
@@ -62,23 +67,25 @@ def read(config: ServeConfig) -> Served:
                 f"--engine local serves this project's own models, not {config.model!r}", hint="--engine vllm"
             )
         name = config.name or config.model.rstrip("/").rpartition("/")[2]
-        return Served(name=name, source=config.model, is_ours=False, spec=_FOREIGN, adapters=adapters)
+        return Served(name=name, source=config.model, is_ours=False, spec=_FOREIGN, adapters=beside)
     from v2t.captioners.local import Captioner
 
     captioner = Captioner(config.model)
     settings = _processor(captioner.folder)
     length = settings["video_processor"].get("segment_frames", 16)
-    if config.name in adapters or captioner.name in adapters:
-        raise UsageError("an adapter needs another name than the model")
+    adapters.check_base(beside, captioner.revision)
+    name = config.name or captioner.name
+    if name in beside:
+        raise UsageError(f"the model and an adapter are both called {name!r}", hint="--name")
     return Served(
-        name=config.name or captioner.name,
+        name=name,
         source=str(captioner.folder),
         is_ours=True,
         spec=captioner.spec,
         frame_size=captioner.frame_size,
         segment_frames=length,
         tokens_per_segment=settings.get("tokens_per_segment", 32),
-        adapters=adapters,
+        adapters=beside,
         about=captioner.about,
     )
 

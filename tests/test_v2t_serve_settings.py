@@ -1,0 +1,94 @@
+"""What `v2t serve` is told, and what it will serve: refused before anything is started."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from v2t.base import config
+from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from v2t.captioners.local import STARTER, revision_of
+from v2t.serve import adapters, served
+from v2t.serve.settings import ServeConfig
+
+KEY = "a-key-of-more-than-16"
+
+
+def adapter(folder, **told):
+    folder.mkdir()
+    told = {"peft_type": "LORA", "r": 8, "revision": revision_of(STARTER)} | told
+    (folder / "adapter_config.json").write_text(json.dumps(told))
+    (folder / "adapter_model.safetensors").touch()
+    return folder
+
+
+def test_only_loopback_goes_without_a_key(monkeypatch):
+    monkeypatch.delenv("V2T_SERVE_KEY", raising=False)
+    for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9"):
+        assert ServeConfig(host=host).is_loopback
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
+        with pytest.raises(PolicyError, match="V2T_SERVE_KEY") as refused:
+            ServeConfig(host=host)
+        assert refused.value.exit_code == 7
+    monkeypatch.setenv("V2T_SERVE_KEY", f"{KEY}, {KEY}2")
+    assert ServeConfig(host="0.0.0.0").keys() == (KEY, f"{KEY}2")
+    monkeypatch.setenv("V2T_SERVE_KEY", "short")
+    with pytest.raises(UsageError, match="16") as refused:
+        ServeConfig(host="0.0.0.0")
+    assert "short" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": 70000},
+        {"key_env": KEY},
+        {"name": "a b"},
+        {"roots": {"../x": "."}},
+        {"roots": {"x": "nowhere"}},
+        {"limits.frames": 0},
+        {"limits.frame": 3},
+        {"engine": "llama"},
+        {"kv_cache_gb": -1.0},
+    ],
+)
+def test_wrong_values_are_refused(wrong):
+    with pytest.raises(UsageError):
+        config.load(ServeConfig, flags=wrong)
+
+
+def test_layers_reach_the_limits(tmp_path):
+    made = config.load(
+        ServeConfig, sets=["limits.frames=32", f"roots.clips={tmp_path}"], flags={"port": 0, "engine": None}
+    )
+    assert made.limits.frames == 32 and made.roots["clips"] == tmp_path and made.engine == "auto"
+
+
+def test_the_starter_is_known_without_its_weights():
+    known = served.read(ServeConfig())
+    assert known.is_ours and known.frame_size == (64, 64) and known.name == "cineloop-starter"
+    assert [known.visual_tokens(n) for n in (1, 16, 17)] == [32, 32, 64]
+    assert served.read(ServeConfig(model="Qwen/Qwen3-VL-2B-Instruct")).visual_tokens(16) is None
+
+
+def test_what_cannot_be_served_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="vllm"):
+        served.read(ServeConfig(model="Qwen/Qwen3-VL-2B-Instruct", engine="local"))
+    with pytest.raises(UsageError, match="served already"):
+        served.read(ServeConfig(model="openai:http://localhost:1/v1"))
+    good = adapter(tmp_path / "good")
+    assert served.read(ServeConfig(engine="vllm", adapters={"mine": good})).adapters["mine"].rank == 8
+    with pytest.raises(UsageError, match="both called"):
+        served.read(ServeConfig(adapters={"mine": good}, name="mine"))
+    with pytest.raises(UsageError, match="no adapters"):
+        served.read(ServeConfig(engine="local", adapters={"mine": good}))
+    with pytest.raises(UsageError, match="trained on") as refused:
+        served.read(ServeConfig(adapters={"mine": adapter(tmp_path / "other", revision="0123456789ab")}))
+    assert refused.value.code == "MISMATCH"
+    with pytest.raises(UsageError, match="DoRA"):
+        adapters.read(adapter(tmp_path / "dora", use_dora=True))
+    (good / "adapter_model.safetensors").rename(good / "adapter_model.bin")
+    for folder in (good, tmp_path):
+        with pytest.raises(MissingDependencyError, match="adapter"):
+            adapters.read(folder)
