@@ -2,8 +2,8 @@
 
 In: the parsed arguments. Out: a report on stdout (text, or one JSON object with `--json`) and an exit code.
 `machine` reads facts, `decoders` tries decoders on clips it writes, `commands` says what each command wants of them,
-`report` prints. Nothing here is imported before the command runs, and nothing is downloaded or written but a
-temporary folder.
+`report` prints; `sizing` says what serving a model takes. Nothing here is imported before the command runs, and nothing
+is downloaded or written but a temporary folder.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="exit 5 when this command cannot run here, such as caption, train or 'v2t-eval score'",
     )
+    parser.add_argument(
+        "--serve",
+        metavar="MODEL",
+        help="instead: memory that serving this model takes, and how many conversations fit on which device",
+    )
+    parser.add_argument("--dtype", default="bfloat16", help="with --serve: float32, bfloat16 (default) or float16")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -29,14 +35,20 @@ def run(args: argparse.Namespace) -> int:
     """Report on this machine.
 
     Args:
-        args: `json` (bool) and `for_command` (str or None), both optional.
+        args: `json` (bool), `for_command`, `serve` and `dtype` (str or None), all optional.
 
     Returns:
         0, or 5 when `for_command` names a command that cannot run here.
 
     Raises:
-        UsageError: `for_command` names no command of this project.
+        UsageError: `for_command` names no command of this project. MissingDependencyError: `serve` names no model.
     """
+    if getattr(args, "serve", None):
+        from v2t.doctor import sizing
+
+        table = sizing.sizing(args.serve, dtype=args.dtype)
+        print(json.dumps(table, indent=2, allow_nan=False) if args.json else sizing.text(table))
+        return EXIT_OK
     from v2t.doctor import commands, decoders, machine, report
 
     asked = commands.named(getattr(args, "for_command", None))

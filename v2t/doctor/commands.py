@@ -27,6 +27,10 @@ COMMANDS: dict[str, Wants] = {
     "v2t caption": Wants(needs=CAPTIONING, more={"an accelerator": "speed with models beyond about 1 B parameters"}),
     "v2t ask": Wants(needs=CAPTIONING),
     "v2t chat": Wants(needs=CAPTIONING),
+    "v2t serve": Wants(
+        needs=(*CAPTIONING, "fastapi", "httpx", "uvicorn", "prometheus-client", "python-multipart"),
+        more={"vllm": "batching across many clients' requests (this project's own captioner answers then)"},
+    ),
     "v2t merge": Wants(needs=()),
     "v2t world": Wants(needs=("numpy", "opencv-python-headless", "an H.264 encoder")),
     "v2t train": Wants(
@@ -42,6 +46,10 @@ CURES = {
     "an H.264 encoder": "pip install av",
     "a model": "name one by --model; the weights that come with Cineloop are not in v2t/starter",
     "an accelerator": "none found; small models run on the CPU",
+    **dict.fromkeys(
+        ("fastapi", "httpx", "uvicorn", "prometheus-client", "python-multipart"), "pip install 'cineloop[serve]'"
+    ),
+    "vllm": "scripts/serve-env makes an environment with it",
     "peft": "pip install 'cineloop[train]'",
     "bitsandbytes": "pip install 'cineloop[train]'",
     "tensorboard": "pip install 'cineloop[train]'",

@@ -22,12 +22,19 @@ GB = 1e9
 # Distribution names, in the order of the report; decord2 is a fork that fills the same module name.
 PACKAGES = (
     "torch transformers tokenizers safetensors accelerate numpy pillow av opencv-python-headless decord decord2 "
-    "torchcodec torchvision peft bitsandbytes tensorboard diffusers open_clip_torch pycocoevalcap scipy vllm"
+    "torchcodec torchvision peft bitsandbytes tensorboard diffusers open_clip_torch pycocoevalcap scipy vllm "
+    "fastapi httpx uvicorn prometheus-client python-multipart"
 ).split()
 # Support windows of the design: lowest version, and the first version no longer held to.
 WINDOWS: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
     "torch": ((2, 11), None),
     "transformers": ((5, 16, 1), (6,)),
+}
+# Below these, what strangers send can do harm: (lowest, the hole).
+FLOORS: dict[str, tuple[tuple[int, ...], str]] = {
+    "vllm": ((0, 31), "CVE-2026-22778 and kin: a video runs code; CVE-2026-114053: a request chooses code"),
+    "torch": ((2, 10), "CVE-2026-24747: a weights file runs code"),
+    "python-multipart": ((0, 0, 18), "CVE-2024-53981: a form stops the server"),
 }
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 
@@ -76,6 +83,9 @@ def problems(found: dict[str, str | None], torch: dict[str, Any]) -> list[str]:
         if have and (numbers(have) < lowest or (end and numbers(have) >= end)):
             window = f">= {'.'.join(map(str, lowest))}" + (f" and < {'.'.join(map(str, end))}" if end else "")
             lines.append(f"{name} {have} is outside the supported versions ({window})")
+    for name, (lowest, hole) in FLOORS.items():
+        if (have := found.get(name)) and numbers(have) < lowest:
+            lines.append(f"{name} {have} has a known hole ({hole}): install {'.'.join(map(str, lowest))} or later")
     if torch["error"]:
         lines.append(f"torch does not import: {torch['error']}")
     if found.get("torch") and found.get("torchvision"):
