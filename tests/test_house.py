@@ -294,7 +294,7 @@ def test_recipes_say_how_they_are_run():
     for path in tracked():
         if path.parts[0] == "configs" and path.suffix in {".yaml", ".yml"}:
             header = [line for line in (ROOT / path).read_text().splitlines()[:20] if line.startswith("#")]
-            assert any(re.search(r"\b(v2t|t2v) train\b|\bv2t-eval score\b", line) for line in header), (
+            assert any(re.search(r"\b(v2t|t2v) (train|serve)\b|\bv2t-eval score\b", line) for line in header), (
                 f"{path}: no command in its header"
             )
 
