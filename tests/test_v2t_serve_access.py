@@ -1,0 +1,191 @@
+"""Owners, rates, places and memory: who gets in, how often, how many at once, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from v2t.serve.access import LOCAL, Memory, Owners, Places, Rate
+from v2t.serve.faults import Fault
+
+KEY, OTHER = "a" * 20, "b" * 20
+
+
+def test_each_key_is_an_owner_and_none_other_gets_in():
+    owners = Owners([KEY, OTHER, KEY])
+    assert owners.num == 2 and not owners.is_open
+    assert owners.of(f"Bearer {KEY}") == owners.of(f"bearer  {KEY} ") != owners.of(f"Bearer {OTHER}")
+    assert KEY not in owners.of(f"Bearer {KEY}")
+    for wrong in (
+        None,
+        "",
+        KEY,
+        f"Basic {KEY}",
+        f"Bearer {KEY[:-1]}",
+        f"Bearer {KEY}x",
+        "Bearer ",
+        "Bearer \xff\udcff",
+    ):
+        with pytest.raises(Fault) as found:
+            owners.of(wrong)
+        assert (found.value.status, found.value.code) == (401, "UNAUTHORIZED")
+        assert KEY not in found.value.message
+
+
+def test_every_key_is_compared(monkeypatch):
+    import hmac
+
+    seen = []
+    monkeypatch.setattr(
+        "v2t.serve.access.hmac.compare_digest", lambda a, b, real=hmac.compare_digest: (seen.append(b), real(a, b))[1]
+    )
+    Owners([KEY, OTHER]).of(f"Bearer {KEY}")
+    assert len(seen) == 2
+
+
+def test_without_keys_everybody_is_the_same_owner():
+    assert Owners([]).of(None) == Owners([]).of("Bearer whatever") == LOCAL
+
+
+def test_a_bucket_empties_and_fills_up_evenly():
+    now = [0.0]
+    rate = Rate(6, clock=lambda: now[0])
+    for _ in range(6):
+        rate.take("a")
+    with pytest.raises(Fault) as found:
+        rate.take("a")
+    assert (found.value.status, found.value.code, found.value.retry_after_s) == (429, "RATE_LIMITED", 10.0)
+    rate.take("b")  # another's
+    now[0] = 10.0
+    rate.take("a")
+    with pytest.raises(Fault):
+        rate.take("a")
+    now[0] = 5.0  # a clock that goes back gives nothing
+    with pytest.raises(Fault):
+        rate.take("a")
+    now[0] = 10_000.0
+    for _ in range(6):
+        rate.take("a")
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Worker:
+    """A request that holds its place until it is told to leave."""
+
+    def __init__(self, places: Places, owner: str) -> None:
+        self.inside, self.leave = False, asyncio.Event()
+        self.task = asyncio.ensure_future(self._work(places, owner))
+
+    async def _work(self, places: Places, owner: str) -> None:
+        async with places.place(owner):
+            self.inside = True
+            await self.leave.wait()
+
+
+def test_so_many_work_as_many_wait_and_the_rest_is_refused():
+    async def scene() -> None:
+        places = Places(2, 1, 1, 60.0)  # a single owner has all of them
+        workers = [Worker(places, LOCAL) for _ in range(5)]
+        await settle()
+        assert [w.inside for w in workers] == [True, True, False, False, False]
+        assert (places.taken, places.waiting) == (2, 2)
+        with pytest.raises(Fault) as found:
+            await workers[4].task
+        assert (found.value.status, found.value.code) == (503, "BUSY") and found.value.retry_after_s
+        workers[0].leave.set()
+        await settle()
+        assert [w.inside for w in workers] == [True, True, True, False, False]
+        for worker in workers:
+            worker.leave.set()
+        await asyncio.gather(*(w.task for w in workers[:4]))
+        assert (places.taken, places.waiting) == (0, 0)
+
+    asyncio.run(scene())
+
+
+def test_an_owner_with_a_full_share_does_not_hold_others_back():
+    async def scene() -> None:
+        places = Places(4, 2, 2, 60.0)
+        greedy = [Worker(places, "a") for _ in range(5)]
+        await settle()
+        assert [w.inside for w in greedy] == [True, True, False, False, False]
+        assert greedy[4].task.done()  # two wait: its share of the line
+        other = Worker(places, "b")
+        await settle()
+        assert other.inside
+        for worker in (*greedy, other):
+            worker.leave.set()
+        await asyncio.gather(*(w.task for w in (*greedy[:4], other)))
+        with pytest.raises(Fault):
+            greedy[4].task.result()
+        assert (places.taken, places.waiting) == (0, 0)
+
+    asyncio.run(scene())
+
+
+def test_whoever_gives_up_leaves_no_hole():
+    async def scene() -> None:
+        places = Places(1, 1, 1, 60.0)
+        first, second = Worker(places, LOCAL), None
+        await settle()
+        second = Worker(places, LOCAL)
+        await settle()
+        second.task.cancel()
+        await asyncio.wait({second.task})
+        assert places.waiting == 0
+        third = Worker(places, LOCAL)
+        await settle()
+        first.leave.set()
+        await first.task
+        third.task.cancel()  # at the very moment its turn has come
+        await asyncio.wait({third.task})
+        assert (places.taken, places.waiting) == (0, 0)
+
+    asyncio.run(scene())
+
+
+def test_patience_ends():
+    async def scene() -> None:
+        places = Places(1, 1, 1, 0.01)
+        first = Worker(places, LOCAL)
+        await settle()
+        with pytest.raises(Fault) as found:
+            await Worker(places, LOCAL).task
+        assert found.value.code == "BUSY" and places.waiting == 0
+        first.leave.set()
+        await first.task
+
+    asyncio.run(scene())
+
+
+def test_memory_is_shared_and_given_back():
+    memory = Memory(100, num_owners=2)
+    with memory.holding("a") as first, memory.holding("b") as second:
+        first.set(50)
+        with pytest.raises(Fault) as found:
+            first.set(51)  # more than half is never one owner's
+        assert found.value.code == "TOO_LARGE"
+        second.set(50)
+        assert memory.held == 100
+        first.set(10)
+        assert memory.held == 60
+    assert memory.held == 0
+    with pytest.raises(Fault) as found, memory.holding("a") as one:
+        one.set(101)
+    assert (found.value.status, found.value.code) == (413, "TOO_LARGE")
+
+
+def test_memory_that_others_hold_is_waited_for_by_the_client():
+    memory = Memory(100, num_owners=1)
+    with memory.holding(LOCAL) as first:
+        first.set(80)
+        with pytest.raises(Fault) as found, memory.holding(LOCAL) as second:
+            second.set(30)
+        assert (found.value.status, found.value.code) == (503, "BUSY")
+    with memory.holding(LOCAL) as second:
+        second.set(100)
