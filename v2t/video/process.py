@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,20 @@ class Died(Exception):
 
 
 class DecoderProcess:
-    """One child process and the socket to it; used by one thread at a time."""
+    """One child process and the socket to it; used by one thread at a time.
 
-    def __init__(self, limits: Limits, threads: int) -> None:
+    `environment` is what the child gets of environment variables; None gives it this process's.
+    """
+
+    def __init__(self, limits: Limits, threads: int, environment: Mapping[str, str] | None = None) -> None:
         self.limits, self.served = limits, 0
         self._view: np.ndarray | None = None
         self._socket, theirs = socket.socketpair()
         settings = json.dumps({"limits": asdict(limits), "threads": threads})
         root = str(Path(__file__).resolve().parents[2])
-        paths = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), root]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MALLOC_ARENA_MAX": "4"}
+        given = os.environ if environment is None else environment
+        paths = [*filter(None, given.get("PYTHONPATH", "").split(os.pathsep)), root]
+        environment = {**given, "PYTHONPATH": os.pathsep.join(paths), "MALLOC_ARENA_MAX": "4"}
         with theirs, tempfile.TemporaryFile() as complaints:
             # -P: never import from the working folder. A session of its own: Ctrl-C is the parent's to handle.
             self.process = subprocess.Popen(
@@ -133,18 +138,23 @@ class DecoderProcess:
         return reply
 
     def _reply(self, timeout_s: float, *, watch: bool) -> dict[str, Any]:
-        """The next reply; every decoder that starts, and every stretch of a long film done, gets the full time again.
+        """The next reply; every decoder that starts, and every stretch of a long film done, gets the full time again,
+        until `limits.total_s` is over.
 
         Raises:
             Died: DECODE_TIMEOUT, OUT_OF_MEMORY or DECODER_CRASH.
         """
         data, decoder = b"", ""
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
+        last = began + (self.limits.total_s or math.inf) if watch else math.inf
+        deadline = began + timeout_s
         while True:
-            left = deadline - time.monotonic()
+            now = time.monotonic()
+            left = min(deadline, last) - now
             if left <= 0:
                 self.process.kill()
-                raise Died("DECODE_TIMEOUT", f"{decoder or 'reading'} took longer than {timeout_s:g} s", decoder)
+                took = last - began if last <= now else timeout_s
+                raise Died("DECODE_TIMEOUT", f"{decoder or 'reading'} took longer than {took:g} s", decoder)
             ready, _, _ = select.select([self._socket], [], [], min(left, _TICK_S))
             if watch:
                 self._check_memory(decoder)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -34,6 +34,8 @@ class DecoderPool:
         limits: what one file may cost.
         recycle_after: files after which a child is replaced, >= 1, so that leaks of native code stay small.
         decoders: order of preference; a single name switches the fallbacks off.
+        environment: environment variables of the children; None gives them this process's. A server that reads
+            strangers' files keeps its secrets out of it.
 
     Raises:
         UsageError: on a value outside these ranges.
@@ -45,11 +47,13 @@ class DecoderPool:
         limits: Limits | None = None,
         recycle_after: int = 1000,
         decoders: tuple[str, ...] = DECODERS,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         if num_workers < 1 or recycle_after < 1:
             raise UsageError(f"num_workers and recycle_after must be >= 1, got {num_workers} and {recycle_after}")
         self._request = Request(limits=limits or Limits(), decoders=tuple(decoders), threads=_threads(num_workers))
         self._recycle_after = recycle_after
+        self._environment = None if environment is None else dict(environment)
         self._mine = threading.local()
         self._children: set[DecoderProcess] = set()
         self._lock = threading.Lock()
@@ -141,7 +145,7 @@ class DecoderPool:
         if self._closed:
             raise CancelledError("the decoder pool is closed")
         if child is None:
-            child = DecoderProcess(self._request.limits, self._request.threads)
+            child = DecoderProcess(self._request.limits, self._request.threads, self._environment)
             with self._lock:
                 self._children.add(child)
             self._mine.child = child
