@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
 
 from v2t.serve.faults import Fault
 
@@ -169,11 +170,26 @@ class Places:
                 entry[1].set_result(None)
 
 
-class Memory:
-    """Bytes that all requests together may hold; of several owners none gets more than half of them."""
+class Total(Protocol):
+    """Where bytes are counted that others hold beside the requests' bodies."""
 
-    def __init__(self, limit: int, num_owners: int) -> None:
-        self._limit = limit
+    def hold(self, num_bytes: int) -> None:
+        """Count bytes. Raises Fault BUSY."""
+
+    def release(self, num_bytes: int) -> None:
+        """Give bytes back."""
+
+
+class Memory:
+    """Bytes that the bodies of all requests together may hold; of several owners none gets more than half of them.
+
+    Args:
+        limit: bytes. num_owners: how many owners there can be.
+        total: counts frames as well; None where there are none.
+    """
+
+    def __init__(self, limit: int, num_owners: int, total: Total | None = None) -> None:
+        self._limit, self._total = limit, total
         self.share = limit if num_owners == 1 else limit // 2  # of one owner
         self._held: dict[str, int] = {}
 
@@ -200,6 +216,10 @@ class Memory:
         mine = self._held.get(owner, 0) + by
         if by > 0 and (mine > self.share or self.held + by > self._limit):
             raise _busy("the requests being worked on take all the memory there is for them")
+        if self._total is not None and by > 0:
+            self._total.hold(by)
+        elif self._total is not None:
+            self._total.release(-by)
         if mine:
             self._held[owner] = mine
         else:

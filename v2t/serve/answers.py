@@ -162,21 +162,19 @@ class Answers:
 
     async def _prepared(self, asked: Asked, owner: str, holding: Holding) -> tuple[bytes, dict[str, Any]]:
         """The engine's body, and our word on the videos."""
-        videos = asked.videos
-        most = self._limits.frames // max(1, len(videos))
         seen: dict[Video, Frames] = {}
-        base = holding.size
+        left = self._limits.frames
         # One after another: a request with many videos takes no more decoders than others.
-        for video in videos:
-            if not most:
-                raise Fault(413, "TOO_MANY_FRAMES", f"{len(videos)} videos for {self._limits.frames} frames")
-            seen[video] = await self.frames(video, owner, most)
+        for video in asked.videos:
+            seen[video] = await self.frames(video, owner, left)
+            left -= len(seen[video])
             self._metrics.frames.inc(len(seen[video]))
-            held = sum(frames.pixels.nbytes for frames in seen.values())
-            holding.set(base + held * 7 // 3)  # the pixels, and the base64 of them that will follow
+        if self._served.is_ours:  # of others the size of the pictures is not known beforehand
+            holding.set(holding.size + sum(frames.pixels.nbytes for frames in seen.values()) * 4 // 3)
+        base = holding.size
         body = await asyncio.to_thread(self._body, asked, seen)
-        holding.set(base + len(body))
-        word = [self.word_on(seen[video]) for video in videos]
+        holding.set(max(base, len(body)))
+        word = [self.word_on(seen[video]) for video in asked.videos]
         return body, {"cineloop": {"videos": word}} if word else {}
 
     def word_on(self, frames: Frames) -> dict[str, Any]:

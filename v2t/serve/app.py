@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from v2t.base.errors import CineloopError
 from v2t.captioners.cards import wishes
@@ -71,13 +71,13 @@ class Gateway:
         self.rate = Rate(limits.rate_per_minute)
         num = self.owners.num
         self.places = Places(limits.in_flight, limits.in_flight_per_owner, num, limits.answer_s)
-        self.memory = Memory(limits.memory_mb * MIB, num)
+        self.memory = Memory(limits.memory_mb * MIB, num, self.media.memory)
         self.answers = Answers(self.config, self.served, self.engine, self.media, self.places, self.metrics)
         self.page = _page(PAGE) if self.config.page else {}
         watch = self.metrics.watch
         watch("v2t_in_flight", "Requests being worked on", lambda: self.places.taken)
         watch("v2t_waiting", "Requests that wait for a place", lambda: self.places.waiting)
-        watch("v2t_uploads_bytes", "Bytes of all uploads", lambda: self.media.uploads.bytes)
+        watch("v2t_uploads_bytes", "Bytes of all uploads", lambda: self.media.uploads.held_bytes)
         watch("v2t_engine_up", "Whether the engine answers", lambda: self.engine.state == "ready")
         about = "How often the engine was started again"
         self.metrics.watch_count("v2t_engine_restarts_total", about, lambda: self.engine.restarts)
@@ -90,7 +90,7 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
         UsageError: a client's key that is none.
     """
     gateway = Gateway(config=config, served=served, engine=engine, media=media, created=created)
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/health", health, methods=["GET"]),
         Route("/live", live, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
@@ -179,7 +179,6 @@ async def frames(request: Request) -> Response:
         async def work() -> dict[str, Any]:
             async with gateway.places.place(owner):
                 seen = await gateway.answers.frames(video, owner, limits.frames)
-                holding.set(holding.size + seen.pixels.nbytes)
                 jpegs = await asyncio.to_thread(encode, seen.pixels, _PREVIEW_SIDE, _PREVIEW_QUALITY)
             word = gateway.answers.word_on(seen)
             shown = [
@@ -259,5 +258,5 @@ def _page(folder: Path) -> dict[str, tuple[bytes, str]]:
     return {
         path.name: (path.read_bytes(), _MEDIA_TYPES[path.suffix])
         for path in sorted(folder.iterdir())
-        if path.suffix in _MEDIA_TYPES and path.is_file()
+        if path.suffix in _MEDIA_TYPES and path.is_file() and not path.is_symlink()
     }

@@ -58,6 +58,6 @@ def _event(text: bytes) -> dict[str, Any]:
     error = event.get("error")
     if error is not None:
         told = error if isinstance(error, dict) else {"message": str(error)}
-        status = told.get("code") if isinstance(told.get("code"), int) else 500
-        raise EngineError(int(status), str(told.get("message", "")))
+        status = told.get("code")
+        raise EngineError(status if isinstance(status, int) else 500, str(told.get("message", "")))
     return event

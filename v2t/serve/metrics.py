@@ -22,19 +22,23 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self.requests = Counter("v2t_requests_total", "Requests answered", ["route", "code"], registry=registry)
-        self.request_seconds = Histogram(
-            "v2t_request_seconds", "From a request's head to the end of its answer", ["route"], _ANSWER_S, registry
-        )
-        self.first_piece_seconds = Histogram(
-            "v2t_time_to_first_piece_seconds", "From a streamed question to its first text", (), _ANSWER_S, registry
-        )
-        self.videos = Counter("v2t_videos_total", "Videos looked at", ["source", "outcome"], registry=registry)
-        self.decode_seconds = Histogram(
-            "v2t_decode_seconds", "Fetching and decoding one video, waiting included", (), _DECODE_S, registry
-        )
-        self.frames = Counter("v2t_frames_total", "Frames shown to the model", registry=registry)
-        self.answer_tokens = Counter("v2t_answer_tokens_total", "Tokens of answers", registry=registry)
+
+        def histogram(name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, about, labels, buckets=buckets, registry=registry)
+
+        def counter(name: str, about: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(name, about, labels, registry=registry)
+
+        self.requests = counter("v2t_requests_total", "Requests answered", ("route", "code"))
+        about = "From a request's head to the end of its answer"
+        self.request_seconds = histogram("v2t_request_seconds", about, ("route",), _ANSWER_S)
+        about = "From a streamed question to its first text"
+        self.first_piece_seconds = histogram("v2t_time_to_first_piece_seconds", about, (), _ANSWER_S)
+        self.videos = counter("v2t_videos_total", "Videos looked at", ("source", "outcome"))
+        about = "Fetching and decoding one video, waiting included"
+        self.decode_seconds = histogram("v2t_decode_seconds", about, (), _DECODE_S)
+        self.frames = counter("v2t_frames_total", "Frames shown to the model")
+        self.answer_tokens = counter("v2t_answer_tokens_total", "Tokens of answers")
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""

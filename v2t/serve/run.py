@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import signal
 import socket
 import time
@@ -113,12 +114,15 @@ class _Serving:
 
     async def _serve(self, stack: AsyncExitStack) -> None:
         from v2t.serve.app import create_app
-        from v2t.serve.engines import prepared
+        from v2t.serve.engines import command as engine_command
+        from v2t.serve.engines import private_folder
         from v2t.serve.media import Media
         from v2t.serve.supervisor import Engine
 
         config, served = self._config, self._served
-        command = stack.enter_context(prepared(config, served))
+        folder = private_folder()
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        command = engine_command(config, served, folder / "engine.sock")
         engine = Engine(command, say=lambda text: logger.info("%s", text))
         media = await stack.enter_async_context(Media(config, served))
         stack.push_async_callback(engine.stop)

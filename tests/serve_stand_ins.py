@@ -1,0 +1,124 @@
+"""Stand-ins for what is behind the gateway: an engine that says what a test wants, and media that decode nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import numpy as np
+
+from v2t.serve.faults import Fault
+from v2t.serve.media import Memory, UploadStore
+from v2t.serve.served import Served
+from v2t.serve.settings import ServeConfig
+from v2t.video.frames import Frames
+from v2t.video.sample import SampleSpec
+
+SERVED = Served(
+    name="base",
+    source="x",
+    is_ours=True,
+    spec=SampleSpec(num_frames=4),
+    frame_size=(8, 8),
+    segment_frames=2,
+    tokens_per_segment=3,
+    adapters=("shop",),
+    about="a stand-in",
+)
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+
+
+def events(*values: object, done: bool = True) -> bytes:
+    lines = [f"data: {json.dumps(value, ensure_ascii=False)}\n\n" for value in values]
+    return "".join([*lines, "data: [DONE]\n\n" if done else ""]).encode()
+
+
+def piece(text: str | None = None, finish: str | None = None, **more: object) -> dict:
+    delta = {} if text is None else {"content": text}
+    return {"id": "inner", "choices": [{"index": 0, "delta": delta, "finish_reason": finish, "secret": "x"}], **more}
+
+
+class Engine:
+    """An engine that answers by `reply(request's body) -> httpx.Response`; `asked` are the bodies it saw."""
+
+    def __init__(self) -> None:
+        self.state, self.restarts, self.broken = "ready", 0, 0
+        self.asked: list[dict] = []
+        self.held: asyncio.Event | None = None  # answers wait for it
+        self.cancelled = 0
+        self.reply: Callable[[dict], httpx.Response] = self.usual
+        self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle), base_url="http://engine")
+
+    def note_broken(self) -> None:
+        self.broken += 1
+
+    def usual(self, body: dict) -> httpx.Response:
+        if not body.get("stream"):
+            message = {"role": "assistant", "content": "Hello.", "reasoning": "inner"}
+            choice = {"index": 0, "message": message, "finish_reason": "stop", "inner": 1}
+            return httpx.Response(200, json={"id": "inner", "choices": [choice], "usage": USAGE, "inner": 1})
+        stream = events(
+            piece(""), piece("Hel"), piece("lo\u2028."), piece(None, "stop"), {"choices": [], "usage": USAGE}
+        )
+        return httpx.Response(200, content=stream)
+
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        self.asked.append(body)
+        try:
+            if self.held is not None:
+                await self.held.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return self.reply(body)
+
+
+class Breaking(httpx.AsyncByteStream):
+    """A body that begins and then fails."""
+
+    def __init__(self, *parts: bytes, error: Exception) -> None:
+        self._parts, self._error = parts, error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            yield part
+        raise self._error
+
+
+class Media:
+    """Media with true uploads, whose frames show how long the URL is."""
+
+    def __init__(self, folder=None) -> None:
+        self.memory = Memory(1 << 30)
+        self.uploads = UploadStore(folder, file_bytes=1 << 20, total_bytes=8 << 20, owner_bytes=4 << 20, ttl_s=60.0)
+        self.asked: list[tuple[str, str]] = []
+        self.held: asyncio.Event | None = None
+
+    async def frames(self, url: str, *, owner: str, param: str, max_frames: int) -> Frames:
+        self.asked.append((url, owner))
+        if self.held is not None:
+            await self.held.wait()
+        if not url.startswith("data:"):
+            raise Fault(403, "URL_FORBIDDEN", "not from there", param=param)
+        pixels = np.full((4, 8, 8, 3), len(url) % 256, np.uint8)
+        return Frames.from_pixels(pixels, 2.0, decoder="stand-in")
+
+
+@asynccontextmanager
+async def client_of(config: ServeConfig, **headers: str):
+    """(client, engine, media, gateway) of the application, without a socket."""
+    from v2t.serve.app import create_app
+
+    engine, media = Engine(), Media()
+    app = create_app(config, SERVED, engine, media)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=app)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", headers=headers) as client:
+            yield client, engine, media, app.state.gateway
+    finally:
+        await engine.client.aclose()
+        media.uploads.close()
