@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import httpx
 import numpy as np
@@ -48,7 +50,8 @@ class Engine:
         self.state, self.restarts, self.broken = "ready", 0, 0
         self.asked: list[dict] = []
         self.held: asyncio.Event | None = None  # answers wait for it
-        self.cancelled = 0
+        self.cancelled = self.closed = 0
+        self.endless = False  # streams never end by themselves
         self.reply: Callable[[dict], httpx.Response] = self.usual
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle), base_url="http://engine")
 
@@ -60,6 +63,8 @@ class Engine:
             message = {"role": "assistant", "content": "Hello.", "reasoning": "inner"}
             choice = {"index": 0, "message": message, "finish_reason": "stop", "inner": 1}
             return httpx.Response(200, json={"id": "inner", "choices": [choice], "usage": USAGE, "inner": 1})
+        if self.endless:
+            return httpx.Response(200, stream=Endless(self))
         stream = events(
             piece(""), piece("Hel"), piece("lo\u2028."), piece(None, "stop"), {"choices": [], "usage": USAGE}
         )
@@ -87,6 +92,21 @@ class Breaking(httpx.AsyncByteStream):
         for part in self._parts:
             yield part
         raise self._error
+
+
+class Endless(httpx.AsyncByteStream):
+    """A body that goes on until it is closed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield events(piece("again"), done=False)
+            await asyncio.sleep(0.001)
+
+    async def aclose(self) -> None:
+        self._engine.closed += 1
 
 
 class Media:
@@ -122,3 +142,42 @@ async def client_of(config: ServeConfig, **headers: str):
     finally:
         await engine.client.aclose()
         media.uploads.close()
+
+
+@contextmanager
+def listening(config: ServeConfig, make_media: Callable[[], Any] = Media):
+    """The gateway at a true port, served by a thread: (port, engine, gateway)."""
+    from v2t.serve.app import create_app
+    from v2t.serve.run import listening as socket_of
+    from v2t.serve.run import server_of
+
+    made: dict[str, Any] = {}
+    begun = threading.Event()
+
+    async def serve(port) -> None:
+        engine, media = Engine(), make_media()
+        app = create_app(config, SERVED, engine, media)  # type: ignore[arg-type]
+        server = server_of(config, app)
+        made.update(engine=engine, gateway=app.state.gateway, server=server)
+        task = asyncio.create_task(server.serve(sockets=[port]))
+        while not server.started and not task.done():
+            await asyncio.sleep(0.01)
+        begun.set()
+        await task
+        await engine.client.aclose()
+        if hasattr(media, "__aexit__"):
+            await media.__aexit__(None, None, None)
+        else:
+            media.uploads.close()
+
+    with socket_of(config) as port:
+        thread = threading.Thread(target=lambda: asyncio.run(serve(port)), daemon=True)
+        thread.start()
+        try:
+            assert begun.wait(60), "the gateway did not start"
+            yield port.getsockname()[1], made["engine"], made["gateway"]
+        finally:
+            if "server" in made:
+                made["server"].should_exit = True
+            thread.join(60)
+            assert not thread.is_alive(), "the gateway did not end"

@@ -13,9 +13,9 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from v2t.base.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
 from v2t.base.log import logger
@@ -24,6 +24,7 @@ from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from v2t.serve.app import Gateway
 
@@ -127,7 +128,7 @@ class _Serving:
         media = await stack.enter_async_context(Media(config, served))
         stack.push_async_callback(engine.stop)
         app = create_app(config, served, engine, media, created=int(time.time()))
-        server = _server(config, app)
+        server = server_of(config, app)
         serving = asyncio.create_task(server.serve(sockets=[self._port]))
         stack.push_async_callback(self._close, server, serving)
         await engine.start()
@@ -141,7 +142,7 @@ class _Serving:
 
     # The stack then closes the server, the engine and the decoders, in this order.
 
-    async def _unless_stopped(self, work) -> bool:
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether `work` came to its end before a signal."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
         try:
@@ -173,7 +174,8 @@ class _Serving:
         await asyncio.wait({serving})
 
 
-def _server(config: ServeConfig, app) -> uvicorn.Server:
+def server_of(config: ServeConfig, app: FastAPI) -> uvicorn.Server:
+    """The HTTP server of an application; it heeds no signals and writes no log of its own."""
     import uvicorn
 
     from v2t.serve.connection import MAX_HEAD, protocol
