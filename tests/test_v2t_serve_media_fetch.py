@@ -153,9 +153,7 @@ def test_proxies_of_the_environment_are_not_asked(monkeypatch):
 )
 def test_a_name_that_leads_inside_is_never_connected_to(numerics):
     found = {"rebind.example.org": [numerics]}
-    fault, site, guard = fetch(
-        {"/": answer()}, "http://rebind.example.org/", "http://rebind.example.org", found=found
-    )
+    fault, site, guard = fetch({"/": answer()}, "http://rebind.example.org/", "http://rebind.example.org", found=found)
     assert fault.code == "URL_FORBIDDEN" and guard.calls == [] and site.asked == []
 
 

@@ -19,7 +19,7 @@ from v2t.serve.faults import Fault, fault_of
 from v2t.serve.media.addresses import bad
 from v2t.serve.media.incoming import too_large
 from v2t.video.frames import Frames
-from v2t.video.packed import MEDIA_TYPE, unpack
+from v2t.video.packed import MEDIA_TYPE, is_packed, unpack
 
 _HEAD = re.compile(
     r"data:(?P<type>(?:video|image)/[a-z0-9][a-z0-9.+\-]{0,60})(?:;[a-z0-9\-]{1,30}=[\w.,+\- \"]{0,80}){0,4};base64",
@@ -94,6 +94,8 @@ def frames(data: bytes, limits: FrameLimits) -> Frames:
         raise fault_of(
             ItemError(f"the frames have more than the {limits.pixels} pixels that are taken", code="TOO_LARGE")
         )
+    if not is_packed(data):
+        raise _damaged("they are of another form")
     try:
         made = unpack(data)
     except ItemError as error:
