@@ -39,6 +39,7 @@ _PATH = "/v1/chat/completions"
 _MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.captioners.openai
 _TOO_LONG = re.compile(r"context length|max_model_len|maximum.{0,20}length|prompt.{0,40}too long|longer than", re.I)
 _RETRY_S = 5.0
+_MOST_WARNINGS, _WARNING_CHARS = 16, 300
 
 
 class Answers:
@@ -75,7 +76,8 @@ class Answers:
     async def whole(self, asked: Asked, owner: str, holding: Holding) -> dict[str, Any]:
         """The chat completion. Raises Fault."""
         async with self._sent(asked, owner, holding) as (reply, shown):
-            return {**self._completion(asked, await _value(reply)), **shown}
+            value = await _value(reply)
+            return {**self._completion(asked, value), **_with_warnings(shown, value)}
 
     async def stream(self, asked: Asked, owner: str, holding: Holding, emit: Emit) -> None:
         """The chat completion as server-sent events, given to `emit` as they come.
@@ -102,7 +104,10 @@ class Answers:
                     self._metrics.first_piece_seconds.observe(time.monotonic() - begun)
                     begun = 0.0
                 if text or finish:
-                    await emit(_data({**head, "choices": [_choice({"content": text} if text else {}, finish)]}))
+                    beside = _with_warnings({}, event)
+                    await emit(
+                        _data({**head, "choices": [_choice({"content": text} if text else {}, finish)], **beside})
+                    )
                 if usage is not None:
                     tokens = usage["completion_tokens"]
                     if asked.include_usage:
@@ -129,7 +134,7 @@ class Answers:
                         "POST",
                         _PATH,
                         content=body,
-                        headers={"content-type": "application/json"},
+                        headers={"content-type": "application/json", "x-request-id": REQUEST_ID.get()},
                         timeout=httpx.Timeout(None, connect=5.0),
                     ) as reply,
                 ):
@@ -260,6 +265,16 @@ def _usage(told: Any) -> dict[str, int]:
 
 def _finish(reason: Any) -> str:
     return "length" if reason == "length" else "stop"
+
+
+def _with_warnings(shown: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """Our word, with what the engine warns of: that a clip lies outside the world its model knows."""
+    beside = told.get("cineloop")
+    given = beside.get("warnings") if isinstance(beside, dict) else None
+    warnings = [printable(each, _WARNING_CHARS) for each in given or () if isinstance(each, str)][:_MOST_WARNINGS]
+    if not warnings:
+        return shown
+    return {"cineloop": {**shown.get("cineloop", {}), "warnings": warnings}}
 
 
 def _choice(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""`v2t serve` as its users start it: a process of its own, with its output in files, ended with all it started."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_S, STOP_S = 240.0, 90.0
+
+
+class Process:
+    """A server that was started; `url` is where it answers."""
+
+    def __init__(self, folder: Path, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.out, self.err = folder / "out.txt", folder / "err.txt"
+        self.url = ""
+        with open(self.out, "wb") as out, open(self.err, "wb") as err:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "v2t.cli", "serve", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+                start_new_session=True,
+            )
+
+    def told(self) -> str:
+        return self.out.read_text() + self.err.read_text(errors="replace")
+
+    def wait(self, timeout_s: float = STOP_S) -> int:
+        return self.child.wait(timeout_s)
+
+    def ready(self) -> Process:
+        end = time.monotonic() + START_S
+        while not (found := re.search(r" at (http://\S+) ", self.out.read_text())):
+            assert self.child.poll() is None, f"ended with {self.child.returncode}: {self.told()}"
+            assert time.monotonic() < end, f"not ready: {self.told()}"
+            time.sleep(0.05)
+        self.url = found.group(1)
+        return self
+
+    def kill(self) -> None:
+        """The gateway and, as its engine has a session of its own, that in peace before."""
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+            self.child.send_signal(signal.SIGINT)  # a second one: at once
+            try:
+                self.child.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.child.pid, signal.SIGKILL)
+                self.child.wait(20)
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Process]:
+    """`v2t serve ARGUMENTS`, its output in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    process = Process(folder, arguments, environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def members_of(word: str) -> list[int]:
+    """Living processes whose command line holds `word`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if word.encode() in line:
+                found.append(int(entry.name))
+    return found
