@@ -1,0 +1,108 @@
+"""The engine in process answers what the local captioner answers: batches, pieces, several videos, windows, limits."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from vllm_engine import ENVIRONMENT  # noqa: E402
+
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.captioners import Decoding, Message, asked, open_captioner
+from v2t.captioners import vllm as module
+from v2t.video.frames import Frames
+from v2t.world.render import render
+from v2t.world.sampler import sample_scene
+
+GREEDY = Decoding(max_new_tokens=48)
+
+
+def test_without_vllm_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError) as caught:
+        open_captioner("starter", captioner="vllm")
+    assert "scripts/serve-env" in caught.value.hint
+
+
+def test_wrong_settings_are_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    for wrong in ({"num_seqs": 0}, {"tensor_parallel": 0}, {"max_model_len": 0}):
+        with pytest.raises(UsageError):
+            open_captioner("starter", captioner="vllm", options=wrong)
+    with pytest.raises(UsageError):
+        open_captioner("starter", captioner="vllm", dtype="int3")
+
+
+def clip(index: int, num: int = 16, start_s: float = 0.0) -> Frames:
+    times = np.linspace(0, 3.1, num)
+    pixels = render(sample_scene("seen", 5, index, seconds=(3.2, 3.2)), (64, 64), times_s=times)
+    return Frames(pixels, times + start_s, duration_s=3.2, fps=12.0, start_s=start_s)
+
+
+def noise() -> Frames:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    return Frames(pixels, np.arange(16.0), duration_s=16.0, fps=1.0)
+
+
+@pytest.fixture(scope="module")
+def both():
+    patch = pytest.MonkeyPatch()
+    for name, value in ENVIRONMENT.items():
+        patch.setenv(name, value)
+    ours = open_captioner("starter")
+    ours.load()
+    engine = module.Captioner("starter", num_seqs=4)
+    try:
+        engine.load()
+        yield ours, engine
+    finally:
+        engine.close()
+        patch.undo()
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(600)
+def test_it_answers_as_the_local_captioner(both):
+    ours, engine = both
+    talk = (
+        Message(role="user", text="Describe the video.", videos=(clip(3),)),
+        Message(role="assistant", text="A robot spins."),
+        Message(role="user", text="And here?", videos=(clip(4, 5),)),
+    )
+    chats = [asked("Describe the video.", clip(i, num)) for i, num in ((0, 16), (1, 1), (2, 40))]
+    chats += [talk, asked("Hello."), asked("What happens?", clip(6, 9, start_s=600.0)), asked("What?", noise())]
+    wanted = [ours.answer([chat], GREEDY)[0] for chat in chats]
+    assert engine.answer(chats, GREEDY) == wanted
+    assert wanted[-1].warnings, "noise is foreign to the starter"
+    short = Decoding(max_new_tokens=2)
+    assert engine.answer(chats[:1], short) == ours.answer(chats[:1], short)
+    assert (engine.name, engine.revision, engine.spec) == (ours.name, ours.revision, ours.spec)
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(600)
+def test_pieces_are_the_answer_and_an_abandoned_answer_is_ended(both):
+    _, engine = both
+    chat = asked("Describe the video.", clip(0))
+    (whole,) = engine.answer([chat], GREEDY)
+    pieces = list(engine.stream(chat, GREEDY))
+    assert len(pieces) > 2 and "".join(pieces) == whole.text
+    left = engine.stream(chat, GREEDY)
+    assert whole.text.startswith(next(left))
+    left.close()
+    assert not engine._engine.llm_engine.has_unfinished_requests()
+    assert engine.answer([chat], GREEDY) == [whole]
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(600)
+def test_a_prompt_that_is_too_long_is_an_item_error_and_others_go_on(both):
+    _, engine = both
+    with pytest.raises(ItemError) as caught:
+        engine.answer([asked("Hello."), asked("word " * 9000)], GREEDY)
+    assert caught.value.code == "PROMPT_TOO_LONG"
+    assert engine.answer([asked("What?", clip(1))], GREEDY)[0].text

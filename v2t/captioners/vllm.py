@@ -1,0 +1,230 @@
+"""This project's own model on vLLM's engine, in this process: `--captioner vllm`, for many clips on a GPU.
+
+In: a folder as `v2t.captioners.local` takes, batches of `Frames`. Out: what that captioner answers, from an engine that
+batches by itself (continuous batching, paged cache): the more conversations a call of `answer` holds, the better.
+Frames go over as arrays with their times; nothing is encoded or sampled again. Where the folder says which world the
+model knows, a small copy of the model on the CPU gives the warnings. vLLM has an environment of its own
+(scripts/serve-env); its engine is started by `load` and ends with `close` or the process.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.captioners import CaptionOutput, Conversation, Decoding, domain, local
+
+if TYPE_CHECKING:
+    from v2t.video.frames import Frames
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class Captioner:
+    """A captioner of `v2t.model` classes on vLLM (see `v2t.captioners.CaptionerLike`).
+
+    Args:
+        model: "starter" or a folder made by `save_pretrained` of model and processor.
+        device: "auto" or what the installed vLLM is built for: "cpu" or "cuda".
+        dtype: "auto" (float32 on CPU, bfloat16 on CUDA), "float32", "bfloat16", "float16".
+        max_model_len: tokens of prompt and answer together; None goes by the model.
+        num_seqs: conversations worked on at once, >= 1.
+        tensor_parallel: devices the LLM is spread over.
+        kv_cache_gb: memory for the cache of keys and values on a CPU, whole GiB.
+
+    Raises:
+        MissingDependencyError: vLLM is not installed, or not a version that is known; the folder is absent or
+            incomplete. UsageError: a value out of range, or a model that is not this project's.
+    """
+
+    def __init__(
+        self,
+        model: str = "starter",
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_model_len: int | None = None,
+        num_seqs: int = 64,
+        tensor_parallel: int = 1,
+        kv_cache_gb: int = 1,
+    ) -> None:
+        if find_spec("vllm") is None:
+            raise MissingDependencyError(
+                "needs vllm, which has an environment of its own",
+                hint="scripts/serve-env, then .venv-serve/bin/v2t; or another --captioner",
+            )
+        if dtype not in _DTYPES:
+            raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        if min(num_seqs, tensor_parallel, kv_cache_gb, 1 if max_model_len is None else max_model_len) < 1:
+            raise UsageError("max_model_len, num_seqs, tensor_parallel and kv_cache_gb must be 1 or more")
+        self._local = local.Captioner(model, device="cpu")
+        self.name, self.about, self.revision = self._local.name, self._local.about, self._local.revision
+        self.spec, self.frame_size, self.folder = self._local.spec, self._local.frame_size, self._local.folder
+        self.device, self.dtype, self.concurrency = device, dtype, 1
+        self._options = {"max_num_seqs": num_seqs, "tensor_parallel_size": tensor_parallel}
+        if max_model_len is not None:
+            self._options["max_model_len"] = max_model_len
+        self._kv_cache_gb = kv_cache_gb
+        self._engine: Any = None
+        self._processor: Any = None
+        self._ends: set[int] = set()
+        self._domain: domain.Domain | None = None
+
+    def load(self) -> None:
+        """Start the engine in this process.
+
+        Raises:
+            MissingDependencyError: a vLLM outside the plug-in's window, a device it is not built for, weights that do
+                not load.
+        """
+        self._settle_environment()
+        import vllm
+        from vllm.platforms import current_platform
+
+        from v2t.model import CineloopProcessor
+        from v2t.serve.plugin import check_window, register
+
+        check_window(vllm.__version__)
+        register()
+        kind = current_platform.device_type
+        if self.device not in ("auto", kind):
+            raise MissingDependencyError(
+                f"--device {self.device}: this vLLM is built for {kind!r}", hint="scripts/serve-env gpu, or cpu"
+            )
+        dtype = {"auto": "float32" if kind == "cpu" else "bfloat16"}.get(self.dtype, self.dtype)
+        try:
+            self._processor = CineloopProcessor.from_pretrained(str(self.folder), local_files_only=True)
+            self._engine = vllm.LLM(
+                model=str(self.folder),
+                dtype=dtype,
+                enforce_eager=kind == "cpu",
+                # As many videos as a conversation may hold; what fits is decided by its length.
+                limit_mm_per_prompt={"video": 64},
+                **self._options,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise MissingDependencyError(f"vLLM cannot load {self.folder}: {error}", code="MODEL") from error
+        config = self._engine.llm_engine.model_config.try_get_generation_config()
+        ends = config.get("eos_token_id") or []
+        self._ends = set(ends if isinstance(ends, list) else [ends])
+        if (self.folder / domain.FILE_NAME).exists():
+            self._domain = domain.load(self.folder)
+            self._local.load()
+
+    def close(self) -> None:
+        """End the engine and free its memory."""
+        if self._engine is None:
+            return
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        self._engine.llm_engine.engine_core.shutdown()
+        self._engine = None
+        cleanup_dist_env_and_memory()
+
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
+        """See `CaptionerLike.answer`."""
+        prompts = [self._prompt(conversation) for conversation in conversations]
+        try:
+            results = self._engine.generate(prompts, self._sampling(decoding), use_tqdm=False)
+        except self._refusals as problem:
+            raise self._refusal(problem) from problem
+        warnings = self._warnings(conversations)
+        return [self._output(result.outputs[0], found) for result, found in zip(results, warnings, strict=True)]
+
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+        """See `CaptionerLike.stream`; whoever stops reading ends the answer."""
+        prompt, engine, request = self._prompt(conversation), self._engine.llm_engine, uuid.uuid4().hex
+        try:
+            engine.add_request(request, prompt, self._sampling(decoding, in_pieces=True))
+        except self._refusals as problem:
+            raise self._refusal(problem) from problem
+        try:
+            while engine.has_unfinished_requests():
+                for result in engine.step():
+                    if result.outputs[0].text:
+                        yield result.outputs[0].text
+        finally:
+            engine.abort_request([request])
+
+    def _settle_environment(self) -> None:
+        """What vLLM reads from the environment when it is imported; what the user set stays."""
+        for name, value in {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            "VLLM_CPU_KVCACHE_SPACE": str(self._kv_cache_gb),
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        }.items():
+            os.environ.setdefault(name, value)
+
+    def _prompt(self, conversation: Conversation) -> dict[str, Any]:
+        if self._engine is None:
+            raise RuntimeError("load() the captioner first")
+        chat = [
+            {
+                "role": message.role,
+                "content": [{"type": "video"} for _ in message.videos] + [{"type": "text", "text": message.text}],
+            }
+            for message in conversation
+        ]
+        text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        prompt: dict[str, Any] = {"prompt_token_ids": self._processor.tokenizer(text)["input_ids"]}
+        videos = [_item(frames) for message in conversation for frames in message.videos]
+        return {**prompt, "multi_modal_data": {"video": videos}} if videos else prompt
+
+    def _sampling(self, decoding: Decoding, *, in_pieces: bool = False) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=decoding.max_new_tokens,
+            temperature=decoding.temperature,
+            repetition_penalty=decoding.repetition_penalty,
+            seed=decoding.seed if decoding.temperature > 0 else None,
+            output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _output(self, written: Any, warnings: tuple[str, ...]) -> CaptionOutput:
+        ids = list(written.token_ids)
+        ended = bool(ids) and ids[-1] in self._ends
+        return CaptionOutput(
+            text=written.text,
+            tokens=len(ids) - ended,
+            finish="stop" if ended else "length",
+            warnings=warnings,
+        )
+
+    def _warnings(self, conversations: Sequence[Conversation]) -> list[tuple[str, ...]]:
+        found = []
+        for conversation in conversations:
+            videos = [frames for message in conversation for frames in message.videos]
+            if self._domain is None or not videos:
+                found.append(())
+                continue
+            told = [self._domain.warning(float(score)) for score in self._domain.score(self._local.features(videos))]
+            found.append(tuple(dict.fromkeys(filter(None, told))))
+        return found
+
+    @property
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        """What vLLM raises at a prompt that it cannot answer."""
+        from vllm.exceptions import VLLMClientError
+
+        return (ValueError, VLLMClientError)
+
+    def _refusal(self, problem: Exception) -> ItemError:
+        longest = self._engine.llm_engine.model_config.max_model_len
+        if getattr(problem, "parameter", None) != "input_tokens" and "max_model_len" not in str(problem):
+            return ItemError(f"vLLM refused a prompt: {problem}", code="PROMPT_REFUSED")
+        hint = f"the engine takes {longest} tokens of prompt and answer: fewer frames, or a greater max_model_len"
+        return ItemError(f"vLLM refused a prompt: {problem}", code="PROMPT_TOO_LONG", hint=hint)
+
+
+def _item(frames: Frames) -> tuple[Any, dict[str, Any]]:
+    """Frames as vLLM takes them, with the times that `v2t.serve.plugin.processing` asks for."""
+    about = {"duration": frames.duration_s, "fps": frames.fps, "start_s": frames.start_s}
+    return frames.pixels, {"frame_times_s": frames.times_s.tolist(), **about}
