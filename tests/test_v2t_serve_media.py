@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError
+from v2t.base.errors import ItemError, UsageError
 from v2t.serve.faults import Fault
 from v2t.serve.media import Media
 from v2t.serve.media.decoding import Memory, Turns, child_environment, limited
@@ -24,7 +24,7 @@ from v2t.video.encode import encode
 from v2t.video.frames import Frames
 from v2t.video.packed import pack
 from v2t.video.sample import SampleSpec
-from v2t.video.worker import DecoderPool
+from v2t.video.worker import DecoderPool, Limits
 from v2t.world.render import render
 from v2t.world.sampler import sample_scene
 
@@ -286,6 +286,15 @@ def test_a_decoder_knows_none_of_the_servers_secrets(server, monkeypatch):
             assert b"canary" not in there.read_bytes() and b"MALLOC_ARENA_MAX=4" in there.read_bytes()
     finally:
         fresh.close()
+
+
+def test_a_video_gets_its_seconds_once_however_long_it_is(folder):
+    with DecoderPool(1, Limits(timeout_s=100.0, total_s=1e-6), decoders=("pyav",)) as pool:
+        with pytest.raises(ItemError) as caught:
+            pool.decode(folder / "0.mp4")
+    assert caught.value.code == "DECODE_TIMEOUT"
+    with pytest.raises(UsageError, match="total_s"):
+        Limits(total_s=0.0)
 
 
 def _png() -> bytes:
