@@ -2,8 +2,9 @@
 
 In: the reading end of a pipe whose other end only the starter holds, a private folder, a program. This process becomes
 the program; a small child of it, in the same process group, waits at the pipe. When the starter is gone, however it
-ended, the pipe breaks: the child ends the whole group and removes the folder. A parent-death signal would not do: it
-comes at the end of the starter's thread, and to the program alone, not to its own children.
+ended, the pipe breaks: the child ends the whole group, removes the folder and frees the group's shared memory.
+A parent-death signal would not do: it comes at the end of the starter's thread, and to the program alone, not to its
+own children.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
+
+from v2t.serve import process_group
 
 _GRACE_S, _TICK_S = 5.0, 0.1
 
@@ -20,9 +24,10 @@ _GRACE_S, _TICK_S = 5.0, 0.1
 def main(argv: list[str]) -> None:
     """Become the program; returns never."""
     line, folder, program = int(argv[0]), argv[1], argv[2:]
+    others = process_group.shared_entries()
     if os.fork() == 0:
         try:
-            _wait_and_end(line, folder)
+            _wait_and_end(line, folder, others)
         finally:
             os._exit(1)
     os.close(line)
@@ -33,15 +38,18 @@ def main(argv: list[str]) -> None:
         os._exit(127)
 
 
-def _wait_and_end(line: int, folder: str) -> None:
+def _wait_and_end(line: int, folder: str, others: set[Path]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # these are the program's to heed
     program = os.getppid()
     os.read(line, 1)
+    left = process_group.shared_memory(os.getpgrp()) - others
     os.killpg(0, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_S
     while os.getppid() == program and time.monotonic() < deadline:
         time.sleep(_TICK_S)
+    for entry in left:
+        entry.unlink(missing_ok=True)
     if folder:
         shutil.rmtree(folder, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)

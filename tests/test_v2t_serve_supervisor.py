@@ -1,0 +1,305 @@
+"""A stand-in engine of a few lines, supervised: it starts, dies, hangs and leaves things behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from v2t.base.errors import MissingDependencyError
+from v2t.serve.engines import EngineCommand, private_folder
+from v2t.serve.supervisor import Engine, Pace
+
+LONG_S = 90.0
+PACE = Pace(poll_s=0.02, health_s=0.1, hang_s=3.0, first_s=0.05, most_s=0.1)
+# Notes its process id and its child's; what it is asked for, it does.
+STAND_IN = """
+import os, signal, socket, socketserver, subprocess, sys, time
+from http.server import BaseHTTPRequestHandler
+path, notes, what = sys.argv[1], sys.argv[2], sys.argv[3]
+if os.path.exists(notes + ".shm"):
+    os.unlink(notes + ".shm")
+print("hello from the stand-in \\x1b[31m", flush=True)
+if what == "fail":
+    sys.exit("no such \\x1b[31mmodel")
+if what == "mute":
+    time.sleep(600)
+child = subprocess.Popen([sys.executable, "-c", "import time, signal\\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n"
+    "from multiprocessing import shared_memory, resource_tracker\\n"
+    "entry = shared_memory.SharedMemory(create=True, size=64)\\n"
+    "resource_tracker.unregister(entry._name, 'shared_memory')\\n"
+    f"print(entry.name, file=open({notes!r} + '.shm', 'w'), flush=True)\\n"
+    "time.sleep(600)", notes + ".shm"])
+while not os.path.exists(notes + ".shm"):
+    time.sleep(0.01)
+with open(notes, "a") as file:
+    print(os.getpid(), child.pid, file=file)
+hanging = False
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *args): pass
+    def address_string(self): return "socket"
+    def do_GET(self):
+        global hanging
+        if self.path == "/die":
+            os._exit(7)
+        hanging = hanging or self.path == "/hang"
+        if hanging:
+            time.sleep(600)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write("\\n".join(os.environ).encode())
+class Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+Server(path, Handler).serve_forever()
+"""
+
+
+class Stage:
+    """A stand-in under supervision, and what was noted of it."""
+
+    def __init__(self, folder: Path, what: str = "serve", **settings) -> None:
+        script = folder / "stand_in.py"
+        script.write_text(STAND_IN)
+        self.notes = folder / "notes"
+        self.said: list[str] = []
+        home = private_folder()
+        self.engine = Engine(
+            EngineCommand(
+                argv=(sys.executable, str(script), str(home / "s"), str(self.notes), what),
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+                name="stand-in",
+                socket=home / "s",
+                **{"starts_in_s": LONG_S, "stop_s": 5.0, **settings},
+            ),
+            say=self.said.append,
+            pace=PACE,
+        )
+
+    async def __aenter__(self) -> Stage:
+        await self.engine.start()
+        return self
+
+    async def __aexit__(self, *exc) -> None:
+        await self.engine.stop()
+
+    def processes(self) -> list[int]:
+        """Of each start the engine and its child, in order."""
+        return [int(word) for word in self.notes.read_text().split()]
+
+    async def until(self, condition) -> None:
+        deadline = time.monotonic() + LONG_S
+        while not condition():
+            assert time.monotonic() < deadline, (self.engine.state, self.said)
+            await asyncio.sleep(0.02)
+
+    async def again(self) -> None:
+        """Wait until it was started again and answers."""
+        before = self.engine.restarts
+        await self.until(lambda: self.engine.restarts > before and self.engine.state == "ready")
+
+
+def is_there(process: int) -> bool:
+    """Whether the process exists, if only as a zombie."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def run(main) -> None:
+    asyncio.run(asyncio.wait_for(main, 4 * LONG_S))
+
+
+def test_it_starts_answers_and_ends_without_a_trace(tmp_path):
+    async def main() -> None:
+        async with Stage(tmp_path) as stage:
+            engine = stage.engine
+            assert engine.state == "starting"
+            await engine.ready(LONG_S)
+            assert engine.state == "ready" and engine.restarts == 0
+            assert (await engine.client.get("/any")).status_code == 200
+            assert oct(engine.command.socket.parent.stat().st_mode)[-3:] == "700"
+            processes = stage.processes()
+            entry = Path("/dev/shm") / (tmp_path / "notes.shm").read_text().strip()
+            assert len(processes) == 2 and all(map(is_there, processes))
+            assert not entry.parent.is_dir() or entry.exists()
+        assert engine.state == "stopped" and not any(map(is_there, processes))
+        assert not engine.command.socket.parent.exists() and not entry.exists()
+        await engine.stop()  # once more does no harm
+        with pytest.raises(MissingDependencyError, match="stopped"):
+            await engine.ready(1)
+
+    run(main())
+
+
+def test_a_death_is_noticed_all_of_the_group_is_ended_and_it_is_started_again(tmp_path):
+    async def main() -> None:
+        async with Stage(tmp_path) as stage:
+            await stage.engine.ready(LONG_S)
+            leader, child = stage.processes()
+            entry = Path("/dev/shm") / (tmp_path / "notes.shm").read_text().strip()
+            with pytest.raises(httpx.TransportError):
+                await stage.engine.client.get("/die")
+            stage.engine.note_broken()
+            assert stage.engine.state != "ready" or is_there(leader)
+            await stage.again()
+            assert not is_there(leader) and not is_there(child) and not entry.exists()
+            assert (await stage.engine.client.get("/any")).status_code == 200
+            (told,) = [said for said in stage.said if "status 7" in said]
+            assert "starting it again" in told and "hello from the stand-in \\u001b[31m" in told
+            os.kill(stage.processes()[2], signal.SIGKILL)
+            await stage.again()
+            assert any("SIGKILL" in said for said in stage.said) and stage.engine.restarts == 2
+        assert not any(map(is_there, stage.processes()))
+
+    run(main())
+
+
+def test_a_hang_is_noticed_and_it_is_started_again(tmp_path):
+    async def main() -> None:
+        async with Stage(tmp_path) as stage:
+            await stage.engine.ready(LONG_S)
+            hanging = asyncio.create_task(stage.engine.client.get("/hang"))
+            await stage.again()
+            with pytest.raises(httpx.TransportError):
+                await hanging
+            assert any("no sign of health" in said for said in stage.said)
+            assert not any(map(is_there, stage.processes()[:2]))
+
+    run(main())
+
+
+def test_what_fails_at_its_first_start_is_not_started_again_and_its_last_words_are_told(tmp_path):
+    async def main() -> None:
+        async with Stage(tmp_path, "fail") as stage:
+            with pytest.raises(MissingDependencyError, match="ended with status 1") as failed:
+                await stage.engine.ready(LONG_S)
+            assert "hello from the stand-in" in str(failed.value) and "no such" in str(failed.value)
+            assert "\x1b" not in str(failed.value)
+            assert stage.engine.state == "stopped" and stage.engine.restarts == 0
+        assert not stage.engine.command.socket.parent.exists()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("starts_in_s", "timeout_s"), [(1.0, LONG_S), (LONG_S, 1.0)])
+def test_what_never_answers_is_given_up_in_time(starts_in_s, timeout_s, tmp_path):
+    async def main() -> None:
+        async with Stage(tmp_path, "mute", starts_in_s=starts_in_s) as stage:
+            with pytest.raises(MissingDependencyError, match="did not answer within 1 s"):
+                await stage.engine.ready(timeout_s)
+        assert not stage.engine.command.socket.parent.exists()
+
+    run(main())
+
+
+def test_a_program_that_is_not_there_is_told(tmp_path):
+    async def main() -> None:
+        async with Stage(tmp_path) as stage:
+            await stage.engine.stop()
+        home = private_folder()
+        command = EngineCommand(
+            argv=(str(tmp_path / "nothing"),), env=dict(stage.engine.command.env), starts_in_s=LONG_S, name="nothing",
+            socket=home / "s",
+        )  # fmt: skip
+        engine = Engine(command, say=print, pace=PACE)
+        try:
+            await engine.start()
+            with pytest.raises(MissingDependencyError, match="cannot start .*nothing"):
+                await engine.ready(LONG_S)
+        finally:
+            await engine.stop()
+        assert not home.exists()
+
+    run(main())
+
+
+def test_stop_in_the_middle_of_a_start_and_twice_at_once_leaves_nothing(tmp_path):
+    async def main() -> None:
+        async with Stage(tmp_path) as stage:
+            await stage.until(stage.notes.exists)
+            await asyncio.gather(stage.engine.stop(), stage.engine.stop())
+        assert not any(map(is_there, stage.processes()))
+        assert not stage.engine.command.socket.parent.exists()
+
+    run(main())
+
+
+def test_a_folder_that_is_not_the_engines_own_stays(tmp_path):
+    async def main() -> None:
+        async with Stage(tmp_path) as stage:
+            kept = tmp_path / "kept"
+            kept.mkdir()
+        engine = Engine(
+            EngineCommand(argv=(sys.executable, "-c", ""), env=dict(os.environ), starts_in_s=LONG_S, name="short",
+                          socket=kept / "s"), say=print, pace=PACE,
+        )  # fmt: skip
+        assert stage.engine.state == "stopped"
+        await engine.start()
+        await engine.stop()
+        assert kept.is_dir()
+
+    run(main())
+
+
+# Killed in this way nothing of the gateway's own runs any more: only the pipe tells that it is gone.
+DRIVER = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_v2t_serve_supervisor import LONG_S, Stage
+async def main():
+    stage = Stage(Path(sys.argv[2]))
+    await stage.engine.start()
+    await stage.engine.ready(LONG_S)
+    print(stage.engine.command.socket.parent, flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+def test_when_the_gateway_is_killed_the_engine_and_its_children_end_too(tmp_path):
+    out = tmp_path / "out"
+    with open(out, "wb") as file:
+        driver = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(Path(__file__).parent), str(tmp_path)],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        )  # fmt: skip
+    processes: list[int] = []
+    try:
+        deadline = time.monotonic() + LONG_S
+        while not out.read_text().endswith("\n"):
+            assert driver.poll() is None and time.monotonic() < deadline, out.read_text()
+            time.sleep(0.02)
+        folder = Path(out.read_text().strip())
+        processes = [int(word) for word in (tmp_path / "notes").read_text().split()]
+        entry = Path("/dev/shm") / (tmp_path / "notes.shm").read_text().strip()
+        assert folder.is_dir() and len(processes) == 2
+        driver.kill()
+        driver.wait()
+        while folder.exists() or entry.exists() or any(map(is_running, processes)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        driver.kill()
+        driver.wait()
+        for process in filter(is_running, processes):
+            os.kill(process, signal.SIGKILL)
+
+
+def is_running(process: int) -> bool:
+    """Whether it runs; nobody may be there to bury what ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return Path("/proc").is_dir() is False and is_there(process)
