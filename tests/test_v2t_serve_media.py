@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import gc
 import json
 import struct
-from concurrent.futures import Future
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,23 +14,18 @@ import numpy as np
 import pytest
 
 from v2t.base.errors import ItemError, UsageError
-from v2t.serve.faults import Fault
-from v2t.serve.media import Media
-from v2t.serve.media.decoding import Memory, Turns, child_environment, limited
-from v2t.serve.served import Served
-from v2t.serve.settings import ServeConfig, ServeLimits
+from v2t.serve.media.decoding import child_environment
 from v2t.video.encode import encode
 from v2t.video.frames import Frames
 from v2t.video.packed import pack
-from v2t.video.sample import SampleSpec
 from v2t.video.worker import DecoderPool, Limits
 from v2t.world.render import render
 from v2t.world.sampler import sample_scene
 
+sys.path.insert(0, str(Path(__file__).parent))
+from media_server import FOREIGN, LIMITS, OURS, Server, data_url, sampled  # noqa: E402
+
 pytest.importorskip("av")
-OURS = Served(name="tiny", source="x", is_ours=True, spec=SampleSpec(num_frames=8), frame_size=(32, 32))
-FOREIGN = Served(name="big", source="x", is_ours=False, spec=SampleSpec(sampler="fps", fps=2.0, max_frames=64))
-LIMITS = ServeLimits(duration_s=20.0, pixels=40_000, frames=64, upload_mb=4, decoders=1, decode_s=100.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,34 +39,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-class Server:
-    """A `Media` and the loop it lives in."""
-
-    def __init__(self, served: Served, **more) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.media = Media(ServeConfig(**more), served)
-        self.run(self.media.__aenter__())
-
-    def run(self, work):
-        return self.loop.run_until_complete(asyncio.wait_for(work, 120))
-
-    def frames(self, url: str, owner: str = "ada", max_frames: int = 64) -> Frames:
-        return self.run(self.media.frames(url, owner=owner, param="messages[0]", max_frames=max_frames))
-
-    def fault(self, url: str, **more) -> str:
-        with pytest.raises(Fault) as caught:
-            self.frames(url, **more)
-        fault = caught.value
-        assert fault.param == "messages[0]" and fault.message and len(fault.message) < 300
-        for inner in ("/proc", "/tmp", "pytest", "Error", "0x", str(self.media.uploads.folder)):
-            assert inner not in fault.message
-        return f"{fault.status} {fault.code}"
-
-    def close(self) -> None:
-        self.run(self.media.__aexit__())
-        self.loop.close()
-
-
 @pytest.fixture(scope="module")
 def server(folder):
     made = Server(OURS, roots={"films": folder}, limits=LIMITS)
@@ -84,10 +50,6 @@ def server(folder):
 def direct():
     with DecoderPool(1) as pool:
         yield pool
-
-
-def data_url(data: bytes, kind: str = "video/mp4") -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def upload(server: Server, data: bytes, owner: str = "ada"):
@@ -172,12 +134,6 @@ def test_limits_are_said_by_their_codes(server, folder):
 )
 def test_data_urls_that_are_refused(server, url, code):
     assert server.fault(url) == code
-
-
-def sampled(num=4, size=(32, 32), **more) -> Frames:
-    values = {"duration_s": 2.0, "fps": 12.0, "decoder": "decord", "warnings": ("DAMAGED: x",), "start_s": 0.0}
-    pixels = np.random.default_rng(0).integers(0, 256, (num, *size, 3), dtype=np.uint8)
-    return Frames(pixels, np.arange(num) / 12.0, **{**values, **more})
 
 
 def packed_url(frames: Frames) -> str:
@@ -301,137 +257,3 @@ def _png() -> bytes:
     import cv2
 
     return cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
-
-
-class SlowPool:
-    """Stands in for the decoders: each decode ends when the test says so."""
-
-    def __init__(self) -> None:
-        self.begun: list[Future] = []
-
-    def submit(self, path, spec, size):
-        Path(path).read_bytes()  # the file is open as long as a decoder works on it
-        self.begun.append(Future())
-        self.begun[-1].set_running_or_notify_cancel()
-        return self.begun[-1]
-
-    def close(self) -> None:
-        for future in self.begun:
-            if not future.done():
-                future.set_exception(ItemError("killed", code="DECODER_CRASH"))
-
-
-def slow(folder) -> tuple[Server, SlowPool]:
-    server = Server(OURS, roots={"films": folder}, limits=LIMITS)
-    server.media.decoders.pool.close()
-    server.media.decoders.pool = pool = SlowPool()
-    return server, pool
-
-
-async def settle() -> None:
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
-def test_a_cancelled_request_keeps_its_place_until_the_decoder_is_free(folder):
-    server, pool = slow(folder)
-
-    async def run():
-        ask = [
-            asyncio.create_task(server.media.frames("file://films/0.mp4", owner=owner, param="p", max_frames=8))
-            for owner in ("ada", "bob", "eve")
-        ]
-        await settle()
-        assert len(pool.begun) == 1
-        ask[0].cancel()  # its decoder works on
-        ask[1].cancel()  # it leaves the queue
-        await settle()
-        assert ask[0].cancelled() and ask[1].cancelled() and len(pool.begun) == 1
-        pool.begun[0].set_result(sampled(8))
-        await settle()
-        assert len(pool.begun) == 2 and not ask[2].done()
-        pool.begun[1].set_result(sampled(8))
-        assert len(await ask[2]) == 8
-
-    try:
-        server.run(run())
-        pool.begun.clear()
-        gc.collect()
-        assert server.media.memory.held_bytes == 0 and not server.media.decoders._running
-    finally:
-        server.close()
-
-
-def test_a_server_that_stops_ends_what_is_being_decoded(folder):
-    server, pool = slow(folder)
-
-    async def run():
-        ask = asyncio.create_task(server.media.frames("file://films/0.mp4", owner="ada", param="p", max_frames=8))
-        await settle()
-        await server.media.decoders.close()
-        with pytest.raises(Fault) as caught:
-            await ask
-        assert caught.value.code == "DECODER_CRASH"
-
-    try:
-        server.run(run())
-    finally:
-        server.close()
-
-
-def test_turns_go_round_the_owners():
-    async def run():
-        turns, order = Turns(2), []
-
-        async def work(owner):
-            await turns.take(owner)
-            order.append(owner)
-
-        tasks = [asyncio.create_task(work(owner)) for owner in ["ada"] * 5 + ["bob"] * 2 + ["eve"]]
-        await settle()
-        assert order == ["ada", "ada"]
-        for given in ("ada", "bob", "ada", "eve", "bob", "ada"):
-            turns.give(given)
-            await settle()
-        assert order == ["ada", "ada", "bob", "eve", "ada", "bob", "ada", "ada"]
-        await asyncio.gather(*tasks)
-        turns.give("ada")
-        turns.give("ada")
-        assert turns._free == 2 and not turns._waiting and not turns._busy
-
-    asyncio.run(run())
-
-
-def test_a_place_given_to_whoever_left_in_the_same_moment_goes_on_to_the_next():
-    async def run():
-        turns = Turns(1)
-        await turns.take("ada")
-        left, stays = asyncio.create_task(turns.take("bob")), asyncio.create_task(turns.take("eve"))
-        await settle()
-        turns.give("ada")
-        left.cancel()
-        await settle()
-        assert left.cancelled() and stays.done()
-        turns.give("eve")
-        assert turns._free == 1
-
-    asyncio.run(run())
-
-
-def test_memory_counts():
-    memory = Memory(100)
-    memory.hold(60)
-    with pytest.raises(Fault) as caught:
-        memory.hold(41)
-    assert (caught.value.code, caught.value.status) == ("BUSY", 503) and caught.value.retry_after_s
-    memory.hold(40)
-    memory.release(100)
-    assert memory.held_bytes == 0
-
-
-def test_a_fixed_number_of_frames_is_not_cut_short():
-    spec = SampleSpec(num_frames=16)
-    assert limited(spec, 4, None, None).max_frames == 5  # one more, to see that there are too many
-    assert limited(spec, 900, 1.0, 2.0) == replace(spec, start_s=1.0, end_s=2.0)
-    assert limited(FOREIGN.spec, 4, None, None).max_frames == 4
-    assert limited(FOREIGN.spec, 900, None, None) == FOREIGN.spec

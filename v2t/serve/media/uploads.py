@@ -170,6 +170,11 @@ class UploadStore:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @property
+    def held_bytes(self) -> int:
+        """What all uploads and what is being fetched count against the quota."""
+        return sum(self._charged.values())
+
     # For `Writer` and `Scratch`.
 
     def charge(self, owner: str, old: int, new: int) -> None:
@@ -183,7 +188,7 @@ class UploadStore:
         more = _charged(new) - _charged(old)
         if more > 0:
             mine = self._charged.get(owner, 0) + more
-            if mine > self.owner_bytes or sum(self._charged.values()) + more > self.total_bytes:
+            if mine > self.owner_bytes or self.held_bytes + more > self.total_bytes:
                 raise full("uploads take all the room they may have; delete some, or wait until they expire")
         self._charged[owner] = self._charged.get(owner, 0) + more
         if self._charged[owner] <= 0:
