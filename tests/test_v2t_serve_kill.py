@@ -1,0 +1,118 @@
+"""The true local engine killed under load: every request ends cleanly, it comes back, the next is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from v2t.serve import engines, served
+from v2t.serve.settings import ServeConfig, ServeLimits
+from v2t.serve.supervisor import Engine, Pace
+from v2t.video.frames import Frames
+from v2t.video.packed import MEDIA_TYPE, pack
+
+LONG_S = 120.0
+NUM = 8
+
+
+def body(seed: int, stream: bool) -> dict:
+    pixels = np.random.default_rng(seed).integers(0, 255, (16, 1, 1, 3), np.uint8).repeat(64, 1).repeat(64, 2)
+    url = f"data:{MEDIA_TYPE};base64,{base64.b64encode(pack(Frames.from_pixels(pixels, fps=4.0))).decode()}"
+    content = [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": "Describe the video."}]
+    return {"messages": [{"role": "user", "content": content}], "max_tokens": 80, "stream": stream}
+
+
+async def ask(client: httpx.AsyncClient, seed: int, stream: bool, told) -> str:
+    """The answer; `told` is called at each sign of it."""
+    if not stream:
+        reply = await client.post("/v1/chat/completions", json=body(seed, stream))
+        assert reply.status_code == 200, reply.text
+        told()
+        return reply.json()["choices"][0]["message"]["content"]
+    text, is_whole = "", False
+    async with client.stream("POST", "/v1/chat/completions", json=body(seed, stream)) as reply:
+        assert reply.status_code == 200
+        async for line in reply.aiter_lines():
+            is_whole = is_whole or line == "data: [DONE]"
+            if line and not is_whole:
+                event = json.loads(line.removeprefix("data: "))
+                assert "error" not in event, event
+                text += event["choices"][0]["delta"].get("content", "")
+                told()
+    assert is_whole
+    return text
+
+
+async def until_it_breaks(client: httpx.AsyncClient, seed: int, told) -> tuple[list[str], httpx.TransportError]:
+    """Ask again and again; the whole answers, and how the last one broke off."""
+    answers: list[str] = []
+    while True:
+        try:
+            answers.append(await ask(client, seed, seed % 2 == 0, told))
+        except httpx.TransportError as error:
+            return answers, error
+
+
+async def killed_under_load(engine: Engine) -> None:
+    first = [await ask(engine.client, seed, seed % 2 == 0, lambda: None) for seed in range(NUM)]
+    assert len(set(first)) > 1 and all(first)
+    signs, child = [0] * NUM, engine._child.pid
+
+    def note(seed: int):
+        def told() -> None:
+            signs[seed] += 1
+
+        return told
+
+    asks = [asyncio.create_task(until_it_breaks(engine.client, seed, note(seed))) for seed in range(NUM)]
+    while not (any(signs[::2]) and any(signs[1::2])):  # streams and whole answers are on their way
+        await asyncio.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    for seed, (answers, _) in enumerate(await asyncio.gather(*asks)):
+        assert set(answers) <= {first[seed]}  # what came whole is what always comes
+    engine.note_broken()
+    while engine.state == "ready":
+        await asyncio.sleep(0.01)
+    assert engine.state == "restarting"
+    await engine.ready(LONG_S)
+    assert engine._child.pid != child
+    assert [await ask(engine.client, seed, seed % 2 == 0, lambda: None) for seed in range(NUM)] == first
+
+
+def test_the_engine_killed_under_load_comes_back_and_every_request_ends(tmp_path):
+    config = ServeConfig(engine="local", device="cpu", limits=ServeLimits(in_flight=NUM, answer_s=LONG_S))
+    said: list[str] = []
+    folder = engines.private_folder()
+    command = engines.command(config, served.read(config), folder / "engine.sock")
+
+    async def main() -> None:
+        engine = Engine(command, say=said.append, pace=Pace(first_s=0.1, hang_s=60.0))
+        try:
+            await engine.start()
+            await engine.ready(LONG_S)
+            await killed_under_load(engine)
+            assert engine.restarts == 1
+            child = engine._child.pid
+        finally:
+            await engine.stop()
+        # Neither it nor any of its group is left, not even as a zombie.
+        assert not [stat for stat in Path("/proc").glob("[0-9]*/stat") if str(child) in relatives(stat)]
+
+    asyncio.run(asyncio.wait_for(main(), 4 * LONG_S))
+    assert sum("SIGKILL" in text for text in said) == 1, said
+    assert not folder.exists()
+
+
+def relatives(stat: Path) -> list[str]:
+    """Parent, group and session of a process."""
+    try:
+        return stat.read_text().rpartition(") ")[2].split()[1:4]
+    except OSError:
+        return []
