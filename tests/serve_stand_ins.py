@@ -51,7 +51,7 @@ class Engine:
         self.asked: list[dict] = []
         self.held: asyncio.Event | None = None  # answers wait for it
         self.cancelled = self.closed = 0
-        self.endless = False  # streams never end by themselves
+        self.endless = ""  # the text of which streams are made that never end by themselves
         self.reply: Callable[[dict], httpx.Response] = self.usual
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle), base_url="http://engine")
 
@@ -102,7 +102,7 @@ class Endless(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
-            yield events(piece("again"), done=False)
+            yield events(piece(self._engine.endless), done=False)
             await asyncio.sleep(0.001)
 
     async def aclose(self) -> None:

@@ -138,13 +138,16 @@ def test_whoever_gives_up_leaves_no_hole():
         second.task.cancel()
         await asyncio.wait({second.task})
         assert places.waiting == 0
-        third = Worker(places, LOCAL)
-        await settle()
         first.leave.set()
         await first.task
+        holder = places.place(LOCAL)
+        await holder.__aenter__()
+        third = Worker(places, LOCAL)
+        await settle()
+        await holder.__aexit__(None, None, None)
         third.task.cancel()  # at the very moment its turn has come
         await asyncio.wait({third.task})
-        assert (places.taken, places.waiting) == (0, 0)
+        assert not third.inside and (places.taken, places.waiting) == (0, 0)
 
     asyncio.run(scene())
 

@@ -95,7 +95,17 @@ def test_a_client_may_name_its_request(given, is_taken):
 
 
 @pytest.mark.parametrize(
-    "path", ["/docs", "/openapi.json", "/redoc", "/invocations", "/tokenize", "/v1/completions", "/v1/files/x/y", "/v1//models"]
+    "path",
+    [
+        "/docs",
+        "/openapi.json",
+        "/redoc",
+        "/invocations",
+        "/tokenize",
+        "/v1/completions",
+        "/v1/files/x/y",
+        "/v1//models",
+    ],
 )
 def test_what_is_not_listed_is_not_there(path):
     async def play(client, *_):
@@ -195,6 +205,34 @@ def test_a_key_opens_all_but_health_and_the_page(keys):
         for headers in keys:
             assert (await client.post(CHAT, json=WORDS, headers=headers)).status_code == 200
             assert (await client.get("/metrics", headers=headers)).status_code == 200
+
+    scene(play)
+
+
+def test_headers_that_come_twice_count_for_nothing(keys):
+    async def play(client, *_):
+        mine = keys[0]["Authorization"]
+        for pairs, code in (
+            ([("Host", "localhost"), ("Host", "localhost"), ("Authorization", mine)], "HOST_FORBIDDEN"),
+            ([("Authorization", mine), ("Authorization", mine)], "UNAUTHORIZED"),
+            ([("Authorization", mine), ("Origin", "http://127.0.0.1:8000"), ("Origin", "null")], "ORIGIN_FORBIDDEN"),
+        ):
+            assert code_of(await client.post(CHAT, json=WORDS, headers=pairs))[1] == code
+
+    scene(play)
+
+
+def test_what_the_engine_warns_of_is_passed_on():
+    async def play(client, engine, *_):
+        beside = {"cineloop": {"warnings": ["OUT_OF_DOMAIN: \x1b[31m far away", 3], "secret": "inner"}}
+        message = {"message": {"content": "x"}, "finish_reason": "stop"}
+        engine.reply = lambda body: httpx.Response(200, json={"choices": [message], "usage": stand_ins.USAGE, **beside})
+        told = (await client.post(CHAT, json=with_video())).json()["cineloop"]
+        assert told["warnings"] == ["OUT_OF_DOMAIN: \\u001b[31m far away"] and len(told["videos"]) == 1
+        stream = events(piece("x"), piece(None, "stop", **beside))
+        engine.reply = lambda body: httpx.Response(200, content=stream)
+        *_, last, _ = data_of(await client.post(CHAT, json={**WORDS, "stream": True}))
+        assert last["cineloop"] == {"warnings": told["warnings"]}
 
     scene(play)
 
@@ -581,7 +619,8 @@ def test_uploads_are_their_owners_alone(keys):
         ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, (400, "BAD_REQUEST")),
         (
             {
-                "content": b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + MP4,
+                "content": b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
+                b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + MP4,
                 "headers": {"Content-Type": "multipart/form-data; boundary=b"},
             },
             (400, "BAD_REQUEST"),

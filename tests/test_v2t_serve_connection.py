@@ -147,7 +147,7 @@ def test_a_client_that_stops_reading_midway_stops_the_engine():
     with listening(CONFIG) as (port, engine, gateway):
         with connected(port) as made:
             data = json.dumps({**ASK, "stream": True}).encode()
-            engine.endless = True
+            engine.endless = "again"
             head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             made.sendall(head + b"Content-Length: %d\r\n\r\n" % len(data) + data)
             seen = b""
@@ -155,6 +155,17 @@ def test_a_client_that_stops_reading_midway_stops_the_engine():
                 seen += made.recv(4096)
         until(lambda: engine.closed == 1, "the engine's answer was not closed")
         until(lambda: gateway.places.taken == 0 and gateway.memory.held == 0, "its place was not given back")
+
+
+def test_a_client_that_reads_nothing_is_cut_off(monkeypatch):
+    monkeypatch.setattr(connection, "_STALL_S", 0.3)
+    with listening(CONFIG) as (port, engine, gateway), connected(port) as made:
+        engine.endless = "x" * 100_000
+        data = json.dumps({**ASK, "stream": True}).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        made.sendall(head + b"Content-Length: %d\r\n\r\n" % len(data) + data)
+        until(lambda: engine.closed == 1, "the engine's answer was not closed")
+        until(lambda: gateway.places.taken == 0, "its place was not given back")
 
 
 def test_a_port_that_is_taken_says_so():

@@ -1,7 +1,7 @@
 """One client's connection: uvicorn's own protocol, with limits on what may happen before and beside a request.
 
-In: a socket. Out: requests for the application. Whoever sends a request's head too slowly, or goes on sending after the
-answer, is cut off; whatever is no HTTP gets an answer of the same form as any other refusal.
+In: a socket. Out: requests for the application. Whoever sends a request's head too slowly, goes on sending after the
+answer, or does not read it, is cut off; whatever is no HTTP gets an answer of the same form as any other refusal.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from v2t.serve.faults import Fault
 
 MAX_HEAD = 32 << 10  # bytes of a request's head
 _HEAD_S = 15.0  # seconds for a request's head, and for the rest of a body that is not wanted any more
+_STALL_S = 60.0  # seconds in which a client takes none of what was written for it
 _SPARE = 256  # connections beside those of requests that are worked on or wait
 
 
@@ -29,6 +30,7 @@ def protocol(in_flight: int) -> type[H11Protocol]:
 class _Connection(H11Protocol):
     most = _SPARE
     _timer: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -39,7 +41,23 @@ class _Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
+        self._flows()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read; it has some time to begin again."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(_STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        self._flows()
+
+    def _flows(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():

@@ -94,11 +94,6 @@ class UploadStore:
         self._held.enter_context(FolderLock(self.folder / ".lock"))
         self._restore()
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of all files, as they count against the quota; what is on its way included."""
-        return sum(self._charged.values())
-
     def begin(self, owner: str, filename: str) -> Writer:
         """An async context manager that takes an upload: `await writer.write(data)`, then `await writer.finish()`."""
         self.sweep()
