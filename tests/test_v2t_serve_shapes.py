@@ -6,11 +6,13 @@ through transformers, token by token; a difference must be a tie.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from vllm_engine import engine, packed_url, video_url  # noqa: E402
@@ -36,7 +38,7 @@ def llama(**changes):
 
 
 SMALL = dict(
-    vocab_size=260,
+    vocab_size=261,
     hidden_size=128,
     intermediate_size=192,
     num_hidden_layers=2,
@@ -66,6 +68,16 @@ def save(folder: Path, text_config, resampler: dict, video: dict):
     model, processor = tiny_captioner(3, text_config, **resampler)
     settings = {"size": {"height": 32, "width": 32}, "segment_frames": 4, "num_frames": 4, **video}
     processor.video_processor = CineloopVideoProcessor(**settings)
+    # One token for two signs that meet where a timestamp follows a question.
+    state = json.loads(processor.tokenizer.backend_tokenizer.to_str())
+    state["model"]["vocab"]["?<"] = 260
+    state["model"]["merges"] = [["?", "<"]]
+    processor.tokenizer = type(processor.tokenizer)(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
+        pad_token="<|pad|>",
+        eos_token="<|im_end|>",
+        extra_special_tokens=["<|im_start|>", "<|im_end|>", "<video>"],
+    )
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return model, processor
@@ -121,6 +133,18 @@ def test_a_checkpoint_of_another_shape_is_served_alike(shape, tmp_path):
             assert seen.tokens[0].shape == tokens.shape
             assert float((seen.tokens[0] - tokens).abs().max()) <= 1e-3
             check(answer, prompt, written, logits)
+        # Words first: a timestamp stands right behind them, and must not be cut off from them.
+        clips = [frames(2, 7), frames(6, 8)]
+        words = {"type": "text", "text": "Which?"}
+        chat = [{"role": "user", "content": [words, *map(packed_url, clips[:1]), words, *map(packed_url, clips[1:])]}]
+        (answer,) = llm.chat(chat, SamplingParams(temperature=0, max_tokens=1), use_tqdm=False)
+        mark = {"type": "video"}
+        text = processor.apply_chat_template(
+            [{"role": "user", "content": [words, mark, words, mark]}], tokenize=False, add_generation_prompt=True
+        )
+        wanted = processor(text=[text], videos=clips)["input_ids"][0].tolist()
+        assert wanted.count(260) == 2
+        assert list(answer.prompt_token_ids) == wanted
 
 
 def test_adapters_are_served_by_name_beside_their_base(tmp_path):

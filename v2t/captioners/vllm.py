@@ -199,7 +199,7 @@ class Captioner:
         )
 
     def _warnings(self, conversations: Sequence[Conversation]) -> list[tuple[str, ...]]:
-        found = []
+        found: list[tuple[str, ...]] = []
         for conversation in conversations:
             videos = [frames for message in conversation for frames in message.videos]
             if self._domain is None or not videos:

@@ -7,7 +7,8 @@ group. Letters: V videos, S segments, F frames of a segment, N patches, Q visual
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -82,6 +83,11 @@ class CineloopForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsLo
     # Beside the weights a folder may hold other tensors, such as what `v2t.captioners.domain` knows.
     allow_patterns_overrides = ["model*.safetensors"]
     packed_modules_mapping = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
+
+    # Of SupportsMultiModal; where vLLM is not installed, a type checker would take them for parts of the model.
+    _mark_tower_model: Callable[..., AbstractContextManager[None]]
+    _mark_language_model: Callable[..., AbstractContextManager[None]]
+    configure_mm_token_handling: Callable[..., None]
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str:
