@@ -238,9 +238,7 @@ class UploadStore:
         """Take up what is whole; remove what a crash left."""
         now = time.time()
         for path in list(self.folder.iterdir()):
-            if path.name.startswith(TEMPORARY) or path.suffix == ".part":
-                path.unlink(missing_ok=True)
-            elif _ID.fullmatch(path.name) and (upload := self._read_record(path)) is not None:
+            if _ID.fullmatch(path.name) and (upload := self._read_record(path)) is not None:
                 upload._used -= max(0.0, now - upload.used_at)
                 self._known[upload.id] = upload
                 self._charged[upload.owner] = self._charged.get(upload.owner, 0) + _charged(upload.bytes)
