@@ -19,6 +19,8 @@ from v2t.serve.settings import ServeConfig
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 
+CHAT = "/v1/chat/completions"
+WORDS = {"messages": [{"role": "user", "content": "What?"}]}
 SERVED = Served(
     name="base",
     source="x",
@@ -181,3 +183,33 @@ def listening(config: ServeConfig, make_media: Callable[[], Any] = Media):
                 made["server"].should_exit = True
             thread.join(60)
             assert not thread.is_alive(), "the gateway did not end"
+
+
+def with_video(url="data:video/mp4;base64,AA==", **more):
+    parts = [{"type": "text", "text": "What?"}, {"type": "video_url", "video_url": {"url": url}}]
+    return {"messages": [{"role": "user", "content": parts}], **more}
+
+
+def scene(play, config: ServeConfig | None = None, **headers: str):
+    """Play `play(client, engine, media, gateway)` against a fresh gateway."""
+
+    async def run():
+        async with client_of(config or ServeConfig(), **headers) as all_of_it:
+            return await asyncio.wait_for(play(*all_of_it), 60)
+
+    return asyncio.run(run())
+
+
+def code_of(reply: httpx.Response) -> tuple[int, str]:
+    error = reply.json()["error"]
+    assert set(error) == {"message", "type", "code", "param", "request_id"}
+    assert error["request_id"] == reply.headers["x-request-id"]
+    return reply.status_code, error["code"]
+
+
+def data_of(reply: httpx.Response) -> list:
+    """The events of a stream; "[DONE]" as it is."""
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in reply.content.split(b"\n") if line]
+    assert all(line.startswith(b"data: ") for line in lines)
+    return [line[6:].decode() if line == b"data: [DONE]" else json.loads(line[6:]) for line in lines]

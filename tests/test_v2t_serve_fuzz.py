@@ -32,6 +32,7 @@ NUM_ASGI, NUM_SOCKET = 700, 300
 CHAT = "/v1/chat/completions"
 # Refusals that a server in good health may answer with a status of 500 or more.
 NAMED = {"BUSY", "DISK_FULL"}
+PASSWORDS = "file:" + "///etc/passwd"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def config(tmp_path_factory) -> ServeConfig:
     root = tmp_path_factory.mktemp("root")
     (root / "notes.txt").write_text("canary")
     limits = ServeLimits(body_mb=1, decode_s=30, rate_per_minute=1_000_000, text_chars=2000)
-    return ServeConfig(port=0, roots={"root": root}, limits=limits)
+    return ServeConfig(port=0, roots={"clips": root}, limits=limits)
 
 
 def url_of(draw: random.Random, clip: bytes) -> str:
@@ -69,12 +70,12 @@ def url_of(draw: random.Random, clip: bytes) -> str:
             lambda: data(clip),
             lambda: data(frames, "video/x-cineloop"),
             lambda: data(frames[: draw.randrange(len(frames))], "video/x-cineloop"),
-            lambda: data(b"#EXTM3U\nfile:///etc/passwd\n"),
+            lambda: data(b"#EXTM3U\n" + PASSWORDS.encode()),
             lambda: "data:video/jpeg;base64," + ",".join(["AAAA"] * draw.randint(1, 3000)),
             lambda: "data:video/mp4," + "%00" * draw.randint(0, 9),
             lambda: "upload:file-" + f"{draw.getrandbits(128):032x}",
-            lambda: draw.choice(["file://root/notes.txt", "file://root/../root/notes.txt", "file:///etc/passwd"]),
-            lambda: draw.choice(["file://root/%2e%2e/x", "file://other/x", "file://root/", "file://root/a\0b"]),
+            lambda: draw.choice(["file://clips/notes.txt", "file://clips/../clips/notes.txt", PASSWORDS]),
+            lambda: draw.choice(["file://clips/%2e%2e/x", "file://other/x", "file://clips/", "file://clips/a\0b"]),
             lambda: draw.choice(["http://127.1/", "http://[::ffff:169.254.169.254]/", "http://0x7f000001/"]),
             lambda: draw.choice(["https://user@host/", "https://host\\@evil/", "gopher://x", "", "\u2028", "//x"]),
         ]
