@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from v2t.base.errors import ItemError
@@ -158,3 +159,29 @@ def test_a_fixed_number_of_frames_is_not_cut_short():
     assert limited(spec, 900, 1.0, 2.0) == replace(spec, start_s=1.0, end_s=2.0)
     assert limited(FOREIGN.spec, 4, None, None).max_frames == 4
     assert limited(FOREIGN.spec, 900, None, None) == FOREIGN.spec
+
+
+@pytest.mark.parametrize(("codec", "read"), [("mpeg4", True), ("ffv1", False), ("jpeg2000", False)])
+def test_rare_codecs_are_not_opened(tmp_path, codec, read):
+    import av
+
+    from v2t.serve.media.decoding import _CODECS
+    from v2t.video.canvas import Limits
+    from v2t.video.decode import Request, decode
+    from v2t.video.opened import LastFile
+
+    with av.open(tmp_path / "a.mkv", "w") as made:
+        stream = made.add_stream(codec, rate=8, width=64, height=64, pix_fmt="yuv420p")
+        for value in range(3):
+            pixels = np.full((64, 64, 3), value * 60, np.uint8)
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")))
+        made.mux(stream.encode())
+    request = Request(decoders=("pyav",), limits=Limits(codecs=_CODECS))
+    with LastFile(_CODECS) as strict, LastFile() as open_to_all:
+        assert len(decode(tmp_path / "a.mkv", request, last=open_to_all)) == 3
+        if read:
+            assert len(decode(tmp_path / "a.mkv", request, last=strict)) == 3
+        else:
+            with pytest.raises(ItemError) as refused:
+                decode(tmp_path / "a.mkv", request, last=strict)
+            assert refused.value.code == "CODEC_UNAVAILABLE"

@@ -27,6 +27,7 @@ class Limits:
         memory_mb: resident memory a worker may reach, MiB, >= 64.
         max_pixels: greatest height * width of a frame (8K UHD passes by default, 16384 x 16384 does not), >= 1.
         max_duration_s: greatest length of a file, > 0.
+        codecs: FFmpeg's names of the decoders that may read it, with commas between; "" is any.
 
     Raises:
         UsageError: on a value outside these ranges.
@@ -37,6 +38,7 @@ class Limits:
     max_pixels: int = 36_000_000
     max_duration_s: float = 6 * 3600.0
     total_s: float | None = None
+    codecs: str = ""
 
     def __post_init__(self) -> None:
         for name, least in (("timeout_s", 0.01), ("memory_mb", 64), ("max_pixels", 1), ("max_duration_s", 1e-3)):

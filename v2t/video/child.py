@@ -96,7 +96,7 @@ class _Link:
 
 
 def _serve(link: _Link, limits: Limits, threads: int) -> None:
-    arena, last = Arena(), LastFile()
+    arena, last = Arena(), LastFile(limits.codecs)
     while True:
         message = link.receive()
         if message is None:

@@ -55,6 +55,8 @@ class Layout:
 class Source:
     """A readable regular file, held open. Use as a context manager.
 
+    `codecs` are FFmpeg's names of the decoders that may read it, with commas between; "" is any.
+
     Raises (from `open_source`):
         ItemError: NOT_FOUND, NOT_A_FILE, UNREADABLE, EMPTY_FILE.
     """
@@ -63,6 +65,7 @@ class Source:
     descriptor: int
     size: int
     modified_ns: int
+    codecs: str = ""
     address: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,8 +98,8 @@ class Source:
         os.close(self.descriptor)
 
 
-def open_source(path: str | bytes | os.PathLike[str]) -> Source:
-    """Open `path` for decoding; see `Source` for the errors. Never blocks on a pipe or a device."""
+def open_source(path: str | bytes | os.PathLike[str], codecs: str = "") -> Source:
+    """Open `path` for decoding (by these `codecs` alone); see `Source` for errors. Never blocks on a pipe or device."""
     raw = os.fsencode(path)
     shown = raw.decode("utf-8", "backslashreplace")
     try:
@@ -117,7 +120,7 @@ def open_source(path: str | bytes | os.PathLike[str]) -> Source:
     except BaseException:
         os.close(descriptor)
         raise
-    return Source(raw, descriptor, status.st_size, status.st_mtime_ns)
+    return Source(raw, descriptor, status.st_size, status.st_mtime_ns, codecs)
 
 
 def read_layout(source: Source) -> Layout:

@@ -67,15 +67,16 @@ class Opened:
 
 
 class LastFile:
-    """Keeps one file open between calls; a context manager."""
+    """Keeps one file open between calls; a context manager. `codecs` as in `v2t.video.container.Source`."""
 
-    def __init__(self) -> None:
+    def __init__(self, codecs: str = "") -> None:
+        self._codecs = codecs
         self._kept: Opened | None = None
 
     @contextmanager
     def open(self, path: str | bytes | os.PathLike[str]) -> Iterator[Opened]:
         """The file at `path`, kept open afterwards unless the block raises."""
-        source = open_source(path)
+        source = open_source(path, self._codecs)
         kept, self._kept = self._kept, None
         if kept is not None and kept.source.identity == source.identity:
             os.close(source.descriptor)

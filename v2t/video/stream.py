@@ -39,10 +39,13 @@ def open_container(source: Source, layout: Layout) -> Iterator[av.container.Inpu
             code="NO_INDEX",
             hint="the recording was cut off or never finished; repair it with a tool such as untrunc, or copy it again",
         )
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    if source.codecs:
+        options["codec_whitelist"] = source.codecs
     try:
         container = av.open(
             source.address,
-            options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
+            options=options,
             metadata_errors="replace",
         )
     except av.error.FFmpegError as error:
@@ -85,6 +88,13 @@ def default_stream(container: av.container.InputContainer, source: Source, layou
     if chosen.codec_context is None:
         raise ItemError(
             f"this FFmpeg has no decoder for the video stream of {source.name!r}",
+            code="CODEC_UNAVAILABLE",
+            hint="re-encode the file to H.264",
+        )
+    # The list given to `av.open` holds while FFmpeg looks into the file; the decoder itself is opened later.
+    if source.codecs and chosen.codec_context.codec.name not in source.codecs.split(","):
+        raise ItemError(
+            f"the video stream of {source.name!r} is {chosen.codec_context.name}, which is not read here",
             code="CODEC_UNAVAILABLE",
             hint="re-encode the file to H.264",
         )

@@ -35,6 +35,11 @@ from v2t.video.worker import DecoderPool
 _CHILD_MB = 2048
 _SHARE = 0.6  # of a child's memory that `v2t.video.canvas` gives to the result
 _RECYCLE_AFTER = 200  # files
+# What cameras, phones, browsers and generators write. Rare decoders are where FFmpeg's holes mostly are (JPEG 2000,
+# FLIC, VVC in an mp4); sound is never decoded.
+_CODECS = (
+    "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mpeg2video,mpeg1video,mjpeg,theora,flv,h263,prores,png,gif"
+)
 # A decoder that was taken over finds nothing in its environment that it does not need to start.
 _PASSED = {"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT"}
 _PASSED_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "CONDA_", "NIX_")
@@ -150,6 +155,7 @@ class Decoders:
                 memory_mb=self._child_mb,
                 max_pixels=limits.pixels,
                 max_duration_s=limits.duration_s,
+                codecs=_CODECS,
             ),
             recycle_after=_RECYCLE_AFTER,
             decoders=("pyav",),
