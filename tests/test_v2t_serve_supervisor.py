@@ -14,10 +14,12 @@ import httpx
 import pytest
 
 from v2t.base.errors import MissingDependencyError
+from v2t.serve import process_group
 from v2t.serve.engines import EngineCommand, private_folder
 from v2t.serve.supervisor import Engine, Pace
 
 LONG_S = 90.0
+SHARED = Path("/dev/shm")
 PACE = Pace(poll_s=0.02, health_s=0.1, hang_s=3.0, first_s=0.05, most_s=0.1)
 # Notes its process id and its child's; what it is asked for, it does.
 STAND_IN = """
@@ -33,10 +35,15 @@ if what == "mute":
     time.sleep(600)
 child = subprocess.Popen([sys.executable, "-c", "import time, signal\\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n"
+    "import multiprocessing, os, sys\\n"
     "from multiprocessing import shared_memory, resource_tracker\\n"
     "entry = shared_memory.SharedMemory(create=True, size=64)\\n"
+    "lock = multiprocessing.get_context('spawn').Lock()\\n"
     "resource_tracker.unregister(entry._name, 'shared_memory')\\n"
-    f"print(entry.name, file=open({notes!r} + '.shm', 'w'), flush=True)\\n"
+    "resource_tracker.unregister(lock._semlock.name, 'semaphore')\\n"
+    "name = 'sem.' + lock._semlock.name.strip('/')\\n"
+    "print(entry.name, name, file=open(sys.argv[1] + '~', 'w'), flush=True)\\n"
+    "os.rename(sys.argv[1] + '~', sys.argv[1])\\n"
     "time.sleep(600)", notes + ".shm"])
 while not os.path.exists(notes + ".shm"):
     time.sleep(0.01)
@@ -106,6 +113,11 @@ class Stage:
         await self.until(lambda: self.engine.restarts > before and self.engine.state == "ready")
 
 
+def shared(folder: Path) -> list[Path]:
+    """The shared memory and the semaphore that the stand-in's child has made."""
+    return [SHARED / name for name in (folder / "notes.shm").read_text().split()]
+
+
 def is_there(process: int) -> bool:
     """Whether the process exists, if only as a zombie."""
     try:
@@ -121,19 +133,23 @@ def run(main) -> None:
 
 def test_it_starts_answers_and_ends_without_a_trace(tmp_path):
     async def main() -> None:
+        before = process_group.adopt(False)
         async with Stage(tmp_path) as stage:
             engine = stage.engine
+            if sys.platform == "linux":
+                assert process_group.adopt(True)  # its orphans come to this process
             assert engine.state == "starting"
             await engine.ready(LONG_S)
             assert engine.state == "ready" and engine.restarts == 0
             assert (await engine.client.get("/any")).status_code == 200
             assert oct(engine.command.socket.parent.stat().st_mode)[-3:] == "700"
             processes = stage.processes()
-            entry = Path("/dev/shm") / (tmp_path / "notes.shm").read_text().strip()
+            entries = shared(tmp_path)
             assert len(processes) == 2 and all(map(is_there, processes))
-            assert not entry.parent.is_dir() or entry.exists()
+            assert not SHARED.is_dir() or all(entry.exists() for entry in entries)
         assert engine.state == "stopped" and not any(map(is_there, processes))
-        assert not engine.command.socket.parent.exists() and not entry.exists()
+        assert not process_group.adopt(before)
+        assert not engine.command.socket.parent.exists() and not any(entry.exists() for entry in entries)
         await engine.stop()  # once more does no harm
         with pytest.raises(MissingDependencyError, match="stopped"):
             await engine.ready(1)
@@ -146,13 +162,13 @@ def test_a_death_is_noticed_all_of_the_group_is_ended_and_it_is_started_again(tm
         async with Stage(tmp_path) as stage:
             await stage.engine.ready(LONG_S)
             leader, child = stage.processes()
-            entry = Path("/dev/shm") / (tmp_path / "notes.shm").read_text().strip()
+            entries = shared(tmp_path)
             with pytest.raises(httpx.TransportError):
                 await stage.engine.client.get("/die")
             stage.engine.note_broken()
             assert stage.engine.state != "ready" or is_there(leader)
             await stage.again()
-            assert not is_there(leader) and not is_there(child) and not entry.exists()
+            assert not is_there(leader) and not is_there(child) and not any(entry.exists() for entry in entries)
             assert (await stage.engine.client.get("/any")).status_code == 200
             (told,) = [said for said in stage.said if "status 7" in said]
             assert "starting it again" in told and "hello from the stand-in \\u001b[31m" in told
@@ -251,6 +267,29 @@ def test_a_folder_that_is_not_the_engines_own_stays(tmp_path):
     run(main())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans to somebody else than its first process")
+def test_orphans_of_a_group_are_taken_in_and_buried(tmp_path):
+    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid)"
+    before = process_group.adopt(True)
+    try:
+        with open(tmp_path / "out", "w") as out:
+            leader = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
+            assert leader.wait(LONG_S) == 0
+        orphan = int((tmp_path / "out").read_text())
+        assert process_group.members(leader.pid) == [orphan]
+        parent = Path(f"/proc/{orphan}/stat").read_text().rpartition(") ")[2].split()[1]
+        assert int(parent) == os.getpid() and not process_group.is_gone(leader.pid)
+    finally:
+        process_group.send(leader.pid, signal.SIGKILL)
+        deadline = time.monotonic() + LONG_S
+        while not process_group.is_gone(leader.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process_group.adopt(before)
+    assert not is_there(orphan)
+
+
 # Killed in this way nothing of the gateway's own runs any more: only the pipe tells that it is gone.
 DRIVER = """
 import asyncio, sys
@@ -283,11 +322,11 @@ def test_when_the_gateway_is_killed_the_engine_and_its_children_end_too(tmp_path
             time.sleep(0.02)
         folder = Path(out.read_text().strip())
         processes = [int(word) for word in (tmp_path / "notes").read_text().split()]
-        entry = Path("/dev/shm") / (tmp_path / "notes.shm").read_text().strip()
+        entries = shared(tmp_path)
         assert folder.is_dir() and len(processes) == 2
         driver.kill()
         driver.wait()
-        while folder.exists() or entry.exists() or any(map(is_running, processes)):
+        while folder.exists() or any(entry.exists() for entry in entries) or any(map(is_running, processes)):
             assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class _Answer:
 
     def __init__(self, question: Question, prompts: Prompts, model: str, id_: str) -> None:
         self.question, self._prompts = question, prompts
+        self.id = id_
         self.head = {"id": f"chatcmpl-{id_}", "created": int(time.time()), "model": model}
         self.cut = Cut(question.stops)
         self.warnings: tuple[str, ...] = ()
@@ -116,13 +117,11 @@ def create_app(turns: Turns, prompts: Prompts, name: str) -> FastAPI:
         question = await asyncio.to_thread(_read, data, prompts, name)
         answer = _Answer(question, prompts, name, _id_of(request))
         if not question.stream:
-            asked = asyncio.create_task(_whole(turns, answer))
-            return JSONResponse(await _unless_gone(request, asked))
+            return JSONResponse(await _unless_gone(request, asyncio.create_task(_whole(turns, answer))))
         events = _events(turns, answer)
         # The first event tells whether there will be an answer; only then is the status said.
-        asked = asyncio.create_task(_first(events))
         try:
-            first = await _unless_gone(request, asked)
+            first = await _unless_gone(request, asyncio.create_task(_first(events)))
         except BaseException:
             await events.aclose()
             raise
@@ -140,7 +139,7 @@ async def _whole(turns: Turns, answer: _Answer) -> dict[str, Any]:
     raise _FAILED
 
 
-async def _events(turns: Turns, answer: _Answer) -> AsyncIterator[bytes]:
+async def _events(turns: Turns, answer: _Answer) -> AsyncGenerator[bytes, None]:
     """The events of a stream. Raises Fault before the first one alone; later it is an event."""
     begun = False
     try:
@@ -168,10 +167,10 @@ async def _events(turns: Turns, answer: _Answer) -> AsyncIterator[bytes]:
     except Fault as fault:
         if not begun:
             raise
-        yield _event(fault.body(answer.head["id"].removeprefix("chatcmpl-")))
+        yield _event(fault.body(answer.id))
 
 
-async def _replies(turns: Turns, question: Question) -> AsyncIterator[Told]:
+async def _replies(turns: Turns, question: Question) -> AsyncGenerator[Told, None]:
     """What `turns` tells; its troubles as Fault."""
     try:
         async with aclosing(turns.ask(question)) as replies:
@@ -183,12 +182,12 @@ async def _replies(turns: Turns, question: Question) -> AsyncIterator[Told]:
         raise _FAILED from error
 
 
-async def _first(events: AsyncIterator[bytes]) -> bytes:
+async def _first(events: AsyncGenerator[bytes, None]) -> bytes:
     return await anext(events)
 
 
-async def _after(first: bytes, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async with aclosing(events):  # type: ignore[type-var]
+async def _after(first: bytes, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events):
         yield first
         async for event in events:
             yield event

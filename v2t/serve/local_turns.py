@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -137,7 +137,7 @@ class Turns:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    async def ask(self, question: Question) -> AsyncIterator[Told]:
+    async def ask(self, question: Question) -> AsyncGenerator[Told, None]:
         """The replies to a question: with `stream` as of `Answering.told`, else the `CaptionOutput` alone.
 
         Closing it tells the model that nobody listens any more.

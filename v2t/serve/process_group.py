@@ -11,7 +11,7 @@ import os
 import signal
 from pathlib import Path
 
-_PROC, _SHARED = Path("/proc"), "/dev/shm/"
+_PROC, _SHARED = Path("/proc"), Path("/dev/shm")
 _OURS = ("psm_", "vllm", "torch_", "nccl-", "sem.mp-", "__KMP_REGISTERED_LIB_")  # of Python, vLLM, torch, NCCL, OpenMP
 _SET_SUBREAPER, _GET_SUBREAPER = 36, 37  # of prctl(2)
 
@@ -67,17 +67,27 @@ def members(group: int) -> list[int]:
 
 
 def shared_memory(group: int) -> set[Path]:
-    """Entries of shared memory that the group has mapped and that its programs are known to make."""
-    found = set()
+    """Entries of shared memory that the group has mapped and that its programs are known to make.
+
+    They are told by their inodes: the C library links a semaphore to its name only after it was mapped.
+    """
+    mapped = set()
     for process in members(group):
         try:
             lines = (_PROC / str(process) / "maps").read_text("utf-8", "replace").splitlines()
         except OSError:
             continue
-        found.update(line[line.index(_SHARED) :] for line in lines if _SHARED in line)
-    return {Path(name) for name in found if name.removeprefix(_SHARED).startswith(_OURS) and "(deleted)" not in name}
+        mapped.update(int(line.split(maxsplit=5)[4]) for line in lines if str(_SHARED) in line)
+    return {entry for entry in shared_entries() if entry.name.startswith(_OURS) and _inode(entry) in mapped}
+
+
+def _inode(entry: Path) -> int:
+    try:
+        return entry.stat().st_ino
+    except OSError:  # gone meanwhile
+        return -1
 
 
 def shared_entries() -> set[Path]:
     """All entries of shared memory there are."""
-    return set(Path(_SHARED).iterdir()) if Path(_SHARED).is_dir() else set()
+    return set(_SHARED.iterdir()) if _SHARED.is_dir() else set()

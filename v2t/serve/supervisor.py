@@ -31,8 +31,6 @@ _LAST_LINES, _TAIL_BYTES, _MOST_LOG = 12, 8192, 16 << 20
 _REAP_S = 10.0
 _SHARED_EVERY_S = 30.0
 _WRITE_S, _CONNECT_S = 60.0, 10.0
-# Idle connections are let go before a server would close them, so that no request meets one as it closes.
-_IDLE_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +315,8 @@ class Engine:
 def _client(command: EngineCommand, *, num: int, read_s: float) -> httpx.AsyncClient:
     import httpx
 
-    limits = httpx.Limits(max_connections=num, max_keepalive_connections=num, keepalive_expiry=_IDLE_S)
+    # A connection for each request: one that is kept may be closed by the engine just as the next request is sent.
+    limits = httpx.Limits(max_connections=num, max_keepalive_connections=0)
     return httpx.AsyncClient(
         base_url="http://engine",
         transport=httpx.AsyncHTTPTransport(uds=str(command.socket), limits=limits),

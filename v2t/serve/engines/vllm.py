@@ -132,6 +132,8 @@ def _environment(config: ServeConfig, served: Served, socket: Path, on_cpu: bool
         "VLLM_HOST_IP": "127.0.0.1",  # its processes speak to each other within this machine
         "VLLM_RPC_BASE_PATH": str(socket.parent),
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+        "VLLM_MAX_MEDIA_REQUEST_DECODE_BYTES": str(config.limits.memory_mb << 20),  # the gateway's limit is the limit
+        "VLLM_LOGGING_LEVEL": env.get("VLLM_LOGGING_LEVEL", "WARNING"),  # its last words should be of its trouble
         "VLLM_LOGGING_COLOR": "0",
         "NO_COLOR": "1",
         "PYTHONUNBUFFERED": "1",
