@@ -1,19 +1,15 @@
-"""The local engine's routes in this process: the starter behind them; a stand-in where order and trouble matter."""
+"""The local engine's routes in this process, the starter behind them."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import json
-import threading
-from collections import Counter
+import sys
+from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError
-from v2t.captioners import CaptionOutput, Decoding, Message, asked
+from v2t.captioners import Decoding, Message, asked
 from v2t.captioners.local import STARTER
 from v2t.serve.local_engine import create_app
 from v2t.serve.local_questions import Cut, Prompts
@@ -21,9 +17,9 @@ from v2t.serve.local_turns import ServedCaptioner, Turns
 from v2t.video.frames import Frames
 from v2t.video.packed import MEDIA_TYPE, pack
 
-LONG_S = 90.0
-NAME, PROMPT = "starter", "Describe the video in one sentence."
-PATH = "/v1/chat/completions"
+sys.path.insert(0, str(Path(__file__).parent))
+
+from chat_requests import LONG_S, NAME, PROMPT, StandIn, body, clip, events, post, told  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -43,50 +39,6 @@ def app(captioner, prompts):
     turns = Turns(captioner)
     yield create_app(turns, prompts, NAME)
     assert turns.close(LONG_S)
-
-
-def clip(seed: int, num: int = 16) -> Frames:
-    """A square of some colour that moves over a plain ground."""
-    random = np.random.default_rng(seed)
-    pixels = np.empty((num, 64, 64, 3), np.uint8)
-    pixels[:] = random.integers(60, 255, 3)
-    colour, row = random.integers(0, 255, 3), int(random.integers(8, 40))
-    for index, frame in enumerate(pixels):
-        frame[row : row + 16, 2 * index % 48 : 2 * index % 48 + 16] = colour
-    return Frames.from_pixels(pixels, fps=4.0)
-
-
-def part(frames: Frames) -> dict:
-    url = f"data:{MEDIA_TYPE};base64,{base64.b64encode(pack(frames)).decode()}"
-    return {"type": "video_url", "video_url": {"url": url}}
-
-
-def body(*clips: Frames, text: str = PROMPT, **more) -> dict:
-    content = [*map(part, clips), {"type": "text", "text": text}]
-    return {"model": NAME, "messages": [{"role": "user", "content": content}], "max_tokens": 60, **more}
-
-
-def post(app, *bodies: dict) -> list[httpx.Response]:
-    """The responses to requests that are made at once."""
-
-    async def main() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=None) as client:
-            asks = [client.post(PATH, content=b if isinstance(b, bytes) else json.dumps(b)) for b in bodies]
-            return await asyncio.wait_for(asyncio.gather(*asks), LONG_S)
-
-    return asyncio.run(main())
-
-
-def events(response: httpx.Response) -> list[dict]:
-    assert response.status_code == 200 and response.headers["content-type"].startswith("text/event-stream")
-    *lines, last = [line for line in response.text.split("\n\n") if line]
-    assert last == "data: [DONE]" and all(line.startswith("data: ") for line in lines)
-    return [json.loads(line[6:]) for line in lines]
-
-
-def told(chunks: list[dict]) -> str:
-    return "".join(choice["delta"].get("content", "") for chunk in chunks for choice in chunk["choices"])
 
 
 def test_many_at_once_get_what_each_alone_gets_from_the_captioner(app, captioner):
@@ -199,7 +151,7 @@ def url(data: bytes) -> dict:
     [
         ({"messages": content(url(b"no frames"))}, 422, "NOT_MEDIA"),
         ({"messages": content(url(pack(clip(1))[:-7]))}, 422, "NOT_MEDIA"),
-        ({"messages": content({"type": "video_url", "video_url": {"url": "file:///etc/passwd"}})}, 400, "BAD_REQUEST"),
+        ({"messages": content({"type": "video_url", "video_url": {"url": "file://root/passwd"}})}, 400, "BAD_REQUEST"),
         ({"messages": content({"type": "video_url", "video_url": {"url": "http://127.0.0.1/x"}})}, 400, "BAD_REQUEST"),
         ({"messages": content({"type": "video_url", "video_url": {"url": f"data:{MEDIA_TYPE};base64,%"}})}, 400,
          "BAD_REQUEST"),
@@ -234,189 +186,6 @@ def test_neutral_values_are_taken_and_no_json_is_refused(app):
     assert good.status_code == 200 and (bad.status_code, bad.json()["error"]["code"]) == (400, "BAD_JSON")
 
 
-# Order and trouble, with a stand-in for the model
-
-
-class StandIn:
-    """Answers with the question's text and its tokens at most; notes what came together; waits while it shall."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[str]] = []
-        self.free = threading.Event()
-        self.free.set()
-        self.begun, self.closed = threading.Event(), threading.Event()
-        self.wanted = lambda: True
-
-    def _note(self, conversations) -> list[str]:
-        texts = [conversation[-1].text for conversation in conversations]
-        self.batches.append(texts)
-        self.begun.set()
-        assert self.free.wait(LONG_S)
-        return texts
-
-    def answer(self, conversations, decoding):
-        texts = self._note(conversations)
-        for text in texts:
-            if text.startswith("bad"):
-                raise ItemError("it is bad", code="MODEL_ERROR")
-            if text.startswith("worse"):
-                raise ValueError("/secret/path")
-        return [CaptionOutput(text=f"{text} {decoding.max_new_tokens}", tokens=1) for text in texts]
-
-    def told(self, conversation, decoding):
-        (text,) = self._note([conversation])
-        try:
-            yield ()
-            for number in range(10**9 if text == "endless" else 3):
-                if text == "breaks" and number == 2:
-                    raise RuntimeError("/secret/path")
-                yield f"{number} "
-            yield CaptionOutput(text="0 1 2 ", tokens=3)
-        finally:
-            self.closed.set()
-
-
-@pytest.fixture
-def stand_in():
-    return StandIn()
-
-
-@pytest.fixture
-def stage(stand_in, prompts):
-    turns = Turns(stand_in)
-    yield create_app(turns, prompts, NAME)
-    stand_in.free.set()
-    turns.close(LONG_S)
-
-
-def held(stage, stand_in: StandIn, *bodies: dict) -> list[httpx.Response]:
-    """Responses to requests that all wait while the model is busy with a first one."""
-    stand_in.free.clear()
-    first = body(text="first")
-
-    async def main() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(app=stage, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=None) as client:
-            asks = [asyncio.create_task(client.post(PATH, json=first))]
-            await asyncio.to_thread(stand_in.begun.wait, LONG_S)
-            for number, one in enumerate(bodies, 1):
-                asks.append(asyncio.create_task(client.post(PATH, json=one)))
-                while len(turns_of(stage)._waiting) < number:
-                    await asyncio.sleep(0.005)
-            stand_in.free.set()
-            return (await asyncio.gather(*asks))[1:]
-
-    return asyncio.run(asyncio.wait_for(main(), LONG_S))
-
-
-def turns_of(stage) -> Turns:
-    (endpoint,) = [route.endpoint for route in stage.routes if getattr(route, "path", "") == "/health"]
-    cells = dict(zip(endpoint.__code__.co_freevars, endpoint.__closure__, strict=True))
-    return cells["turns"].cell_contents
-
-
-def test_those_that_wait_are_answered_together_where_they_go_together(stage, stand_in):
-    bodies = [body(text=f"t{i}") for i in range(10)]
-    bodies[3] = body(clip(1), text="t3")
-    bodies[5] = body(text="t5", max_tokens=7)
-    bodies[6] = body(text="t6", temperature=1.0, seed=1)
-    bodies[7] = body(text="t7", temperature=1.0, seed=1)
-    replies = held(stage, stand_in, *bodies)
-    texts = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
-    assert texts == [f"t{i} {7 if i == 5 else 60}" for i in range(10)]
-    assert stand_in.batches == [["first"], ["t0", "t1", "t2", "t4", "t8", "t9"], ["t3"], ["t5"], ["t6"], ["t7"]]
-
-
-def test_a_batch_has_its_bounds(stage, stand_in):
-    held(stage, stand_in, *(body(text=f"t{i}") for i in range(10)))
-    assert list(map(len, stand_in.batches)) == [1, 8, 2]
-
-
-def test_a_batch_of_long_videos_is_smaller(stage, stand_in):
-    long = Frames.from_pixels(np.zeros((400, 8, 8, 3), np.uint8), fps=1.0)
-    held(stage, stand_in, *(body(long, text=f"t{i}") for i in range(5)))
-    assert list(map(len, stand_in.batches)) == [1, 2, 2, 1]
-
-
-def test_streams_and_batches_take_turns(stage, stand_in):
-    bodies = [body(text=f"s{i}", stream=True) for i in range(3)]
-    bodies += [body(text=f"w{i}", max_tokens=9 + i) for i in range(3)]
-    replies = held(stage, stand_in, *bodies)
-    assert [batch[0] for batch in stand_in.batches] == ["first", "s0", "w0", "s1", "w1", "s2", "w2"]
-    assert [told(events(reply)) for reply in replies[:3]] == ["0 1 2 "] * 3
-
-
-def test_one_that_cannot_be_answered_does_not_spoil_the_others(stage, stand_in):
-    replies = held(stage, stand_in, *(body(text=text) for text in ("a", "bad", "b", "worse", "c")))
-    assert [reply.status_code for reply in replies] == [200, 422, 200, 500, 200]
-    assert replies[1].json()["error"]["code"] == "MODEL_ERROR" and "secret" not in replies[3].text
-    assert replies[2].json()["choices"][0]["message"]["content"] == "b 60"
-
-
-def test_a_stream_that_breaks_says_so_and_has_no_regular_end(stage):
-    (reply,) = post(stage, body(text="breaks", stream=True))
-    *_, last = [line for line in reply.text.split("\n\n") if line]
-    assert json.loads(last[6:])["error"]["code"] == "ENGINE" and "DONE" not in reply.text
-    assert "secret" not in reply.text
-
-
-def test_a_model_that_fails_again_and_again_is_reported(stand_in):
-    broken = threading.Event()
-    turns = Turns(stand_in, broken.set)
-
-    def fail(conversations, decoding):
-        raise RuntimeError("the device is lost")
-
-    stand_in.answer = fail
-    app = create_app(turns, Prompts(STARTER, 8192), NAME)
-    try:
-        assert Counter(r.status_code for r in post(app, body(text="a"), body(text="b"))) == {500: 2}
-        assert not broken.is_set()
-        post(app, body(text="c"))
-        assert broken.wait(LONG_S)
-    finally:
-        turns.close()
-
-
-@pytest.mark.parametrize("text", ["endless", "waits", "whole"])
-def test_who_goes_away_is_not_worked_for(text, stage, stand_in):
-    """In the middle of a stream, before its first word, and while a whole answer is written."""
-    if text != "endless":
-        stand_in.free.clear()
-    given = json.dumps(body(text=text, stream=text != "whole")).encode()
-
-    async def main() -> None:
-        leave, sent = asyncio.Event(), asyncio.Event()
-        messages = [{"type": "http.request", "body": given, "more_body": False}]
-
-        async def receive() -> dict:
-            if messages:
-                return messages.pop()
-            await leave.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: dict) -> None:
-            if message["type"] == "http.response.body" and message.get("body"):
-                sent.set()
-
-        scope = {"type": "http", "method": "POST", "path": PATH, "raw_path": PATH.encode(), "query_string": b"",
-                 "headers": [], "http_version": "1.1", "asgi": {"version": "3.0"}}  # fmt: skip
-        answering = asyncio.create_task(stage(scope, receive, send))
-        await asyncio.to_thread(stand_in.begun.wait, LONG_S)
-        if text == "endless":
-            await sent.wait()
-        leave.set()
-        await answering
-        while text != "endless" and stand_in.wanted():
-            await asyncio.sleep(0.005)
-        stand_in.free.set()
-        assert text == "whole" or await asyncio.to_thread(stand_in.closed.wait, LONG_S)
-
-    asyncio.run(asyncio.wait_for(main(), LONG_S))
-    (reply,) = post(stage, body(text="next"))
-    assert reply.json()["choices"][0]["message"]["content"] == "next 60"
-
-
 def test_the_starter_stops_in_the_middle_when_nobody_wants_its_answer(captioner):
     decoding = Decoding(max_new_tokens=60)
     whole = captioner.answer([asked(PROMPT, clip(1))], decoding)[0]
@@ -432,17 +201,3 @@ def test_the_starter_stops_in_the_middle_when_nobody_wants_its_answer(captioner)
     finally:
         captioner.wanted = before
     assert cut.tokens == 3 < whole.tokens and whole.text.startswith(cut.text)
-
-
-def test_health_and_models(stage):
-    async def main() -> None:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=stage), base_url="http://engine") as client:
-            assert (await client.get("/health")).status_code == 200
-            (model,) = (await client.get("/v1/models")).json()["data"]
-            assert model["id"] == NAME and model["max_model_len"] == 8192
-            assert (await client.get("/docs")).status_code == 404
-            turns_of(stage).close()
-            assert (await client.get("/health")).status_code == 503
-            assert (await client.post(PATH, json=body(text="late"))).status_code == 500
-
-    asyncio.run(main())

@@ -71,7 +71,7 @@ def shared_memory(group: int) -> set[Path]:
 
     They are told by their inodes: the C library links a semaphore to its name only after it was mapped.
     """
-    mapped = set()
+    mapped: set[int] = set()
     for process in members(group):
         try:
             lines = (_PROC / str(process) / "maps").read_text("utf-8", "replace").splitlines()
