@@ -64,6 +64,7 @@ class StandIn:
     requests: list[Asked] = field(default_factory=list)
     files: dict[str, dict] = field(default_factory=dict)
     left: threading.Event = field(default_factory=threading.Event)
+    upload_gate: threading.Event | None = None  # an upload is answered when it opens
     url: str = ""
 
     def asked(self, path: str, method: str = "POST") -> list[Asked]:
@@ -103,7 +104,8 @@ def _seen(url: str, warnings: tuple[str, ...] = ()) -> dict:
             "warnings": list(warnings)}  # fmt: skip
 
 
-def _addresses(body: dict) -> list[str]:
+def addresses(body: dict) -> list[str]:
+    """Of the videos of a chat request, in order."""
     parts = [p for m in body["messages"] if isinstance(m["content"], list) for p in m["content"]]
     return [part["video_url"]["url"] for part in parts if part["type"] == "video_url"]
 
@@ -169,10 +171,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self._unwanted():
             return self._refuse(401, "UNAUTHORIZED", "a key is needed")
         if self.path == "/v1/files":
+            if self.state.upload_gate:
+                self.state.upload_gate.wait(60)
             kept = {"id": f"file-{uuid.uuid4().hex}", "object": "file", "filename": body["filename"]}
             self.state.files[kept["id"]] = kept
             return self._reply(200, kept)
-        urls = [body["url"]] if self.path == "/v1/frames" else _addresses(body)
+        urls = [body["url"]] if self.path == "/v1/frames" else addresses(body)
         for url in urls:
             if url.startswith("upload:") and url[7:].split("#")[0] not in self.state.files:
                 return self._refuse(404, "NOT_FOUND", "no such upload")
@@ -214,7 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b'data: {"choices": [\n\n')
         if answer.end not in ("done", "length"):
             return
-        self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop" if answer.end == "done" else "length"}]})
+        self._event(
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop" if answer.end == "done" else "length"}]}
+        )
         self._event({"choices": [], "usage": {"prompt_tokens": 40, "completion_tokens": 9}})
         self.wfile.write(b"data: [DONE]\r\n\r\n")
 

@@ -1,6 +1,6 @@
 // The page: videos, the player, the talk and what is kept, wired together.
 
-import { ApiError, Client, pause } from "./api.js";
+import { Client } from "./api.js";
 import { Asking } from "./asking.js";
 import { Conversation } from "./conversation.js";
 import { Settings, askKey, listSessions } from "./dialogs.js";
@@ -9,11 +9,13 @@ import { fileName, toJson, toMarkdown, toVtt } from "./exports.js";
 import { takeFiles, takeKeys } from "./inputs.js";
 import { Player } from "./player.js";
 import { Seen } from "./seen.js";
+import { readModels, watchEngine } from "./server.js";
 import { newSession, newTurn, restored } from "./session.js";
 import { Store, current } from "./store.js";
-import { clock, size } from "./times.js";
+import { clock } from "./times.js";
 import { Videos } from "./videos.js";
 
+// As `v2t caption` asks for its styles; each is whole in itself, so the talk before is not sent with it.
 const PRESETS = [
   ["Caption", "Describe the video in one sentence."],
   ["Summary", "Describe the video in detail."],
@@ -306,36 +308,8 @@ function exported(kind) {
 
 // ---- beginning
 
-async function watchEngine() {
-  for (;;) {
-    const state = await client.engine();
-    const words = {
-      ready: null,
-      starting: "The model is starting; questions wait until it is there.",
-      restarting: "The model is being started again; questions wait until it is there.",
-      stopped: "The server is going down.",
-    };
-    tell($("engine"), state in words ? words[state] : "The server cannot be reached.");
-    if (state === "ready") return;
-    await pause(3000);
-  }
-}
-
-async function readModels() {
-  try {
-    settings.offer(await client.models());
-    videos.limits = settings.limits;
-    const { upload_mb: most, duration_s: longest } = settings.limits ?? {};
-    if (most) $("limits").textContent = `Up to ${size(most * 1024 * 1024)}${longest ? ` and ${clock(longest, 0)}` : ""}. It goes to this server and nowhere else.`;
-  } catch (error) {
-    const id = error instanceof ApiError && error.requestId ? ` (${error.code}, request ${error.requestId})` : "";
-    tell($("engine"), `${error.message}${id}`);
-  }
-  drawAbout();
-}
-
 function wire() {
-  const presets = PRESETS.map(([name, words]) => make("button", { type: "button", title: words, onclick: () => ask(words) }, name));
+  const presets = PRESETS.map(([name, words]) => make("button", { type: "button", title: words, onclick: () => ask(words, about(), { remember: false }) }, name));
   presets.push(make("button", { type: "button", onclick: () => $("question").focus() }, "Question…"));
   $("presets").replaceChildren(...presets);
   $("ask-form").addEventListener("submit", (event) => {
@@ -397,11 +371,11 @@ function lengthKnown(duration) {
 
 async function begin() {
   wire();
-  watchEngine();
+  watchEngine(client);
   isKept = await store.open();
   const kept = await store.sessions().catch(() => []);
   const last = kept.find((one) => one.id === current.get());
-  readModels();
+  readModels(client, settings, videos).then(drawAbout);
   await open(last ? restored(last) : newSession());
 }
 
