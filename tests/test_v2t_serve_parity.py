@@ -20,6 +20,7 @@ from v2t.captioners.local import STARTER
 from v2t.video.decode import Request, decode
 from v2t.video.encode import encode
 from v2t.video.frames import Frames
+from v2t.video.packed import pack
 from v2t.video.sample import SampleSpec
 from v2t.world.render import render
 from v2t.world.sampler import sample_scene
@@ -177,7 +178,7 @@ def test_equal_frames_at_other_times_are_another_video(served):
         clip = still(128, times)
         for part in (packed_url(clip), None):
             if part is None:  # as frames, past the loader
-                told = {"frame_times_s": times, "fps": 1.0}
+                told = {"frame_times_s": times, "fps": 1.0}  # without all that a loader would tell
                 prompt = {"prompt": "<video>", "multi_modal_data": {"video": [(clip.pixels, told)]}}
                 (answer,) = llm.generate([prompt], SamplingParams(max_tokens=1), use_tqdm=False)
             else:
@@ -210,7 +211,8 @@ def test_what_is_no_video_is_refused_and_the_engine_goes_on(served):
 
     llm, _ = served
     one = SamplingParams(temperature=0, max_tokens=1)
-    for data in (b"", b"no video at all" * 99, packed_url(still(1, [0.0]))["video_url"]["url"].encode()):
+    cut = pack(still(1, [0.0]))[:-9]
+    for data in (b"", b"no video at all" * 99, cut):
         with pytest.raises(ValueError, match="EMPTY_FILE|NOT_MEDIA"):
             llm.chat([{"role": "user", "content": [video_url(data)]}], one, use_tqdm=False)
     answers = llm.chat([[{"role": "user", "content": [packed_url(still(5, [0.0]))]}]] * 2, one, use_tqdm=False)

@@ -225,6 +225,7 @@ class Captioner:
 
 
 def _item(frames: Frames) -> tuple[Any, dict[str, Any]]:
-    """Frames as vLLM takes them, with the times that `v2t.serve.plugin.processing` asks for."""
-    about = {"duration": frames.duration_s, "fps": frames.fps, "start_s": frames.start_s}
-    return frames.pixels, {"frame_times_s": frames.times_s.tolist(), **about}
+    """Frames as vLLM takes them, with their times."""
+    from v2t.serve.plugin.loader import told
+
+    return frames.pixels, told(frames)

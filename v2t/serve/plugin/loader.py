@@ -1,8 +1,9 @@
 """From the bytes of a video to the frames that training and local inference would have chosen.
 
-vLLM loads media before it knows which checkpoint they are for, so the loader only passes the bytes on; the processor,
-which does know, has them read here: packed frames (`v2t.video.packed`) exactly as they are, any other file with the
-checkpoint's own sampler, in a decoder process that can be killed. What a request says about frames or rates is ignored.
+Packed frames (`v2t.video.packed`) are taken exactly as they are. Of other files vLLM wants frames before it knows which
+checkpoint they are for, so the loader only passes their bytes on; the processor, which does know, has them read here
+with the checkpoint's own sampler, in a decoder process that can be killed. What a request says about frames or rates is
+ignored.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, VideoLoader
 
+from v2t.base.errors import ItemError
 from v2t.video.packed import is_packed, unpack
 from v2t.video.worker import DecoderPool
 
@@ -28,22 +30,37 @@ NAME = "cineloop"
 
 @VIDEO_LOADER_REGISTRY.register(NAME, video_processor="CineloopVideoProcessor")
 class CineloopVideoLoader(VideoLoader):
-    """Bytes as they came: uint8 (bytes,), which no frames can be mistaken for."""
+    """Frames uint8 (T, H, W, 3) where they came packed, else bytes as they came: uint8 (bytes,)."""
 
     @classmethod
     def load_bytes(cls, data: bytes, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """The bytes, and metadata that say so; `kwargs`, which clients may have sent, change nothing."""
-        return np.frombuffer(data, dtype=np.uint8), {"video_backend": NAME}
+        """The frames or the bytes, and what is told of them; `kwargs`, which clients may have sent, change nothing.
+
+        Raises:
+            ValueError: damaged frames; vLLM answers it as a bad request.
+        """
+        if not is_packed(data):
+            return np.frombuffer(data, dtype=np.uint8), {"video_backend": NAME}
+        try:
+            frames = unpack(data)
+        except ItemError as problem:
+            raise ValueError(f"{problem.code}: {problem.message}") from problem
+        # Not left packed: by its frames and times a clip is known again, while equal frames are packed to other bytes.
+        return frames.pixels, told(frames)
+
+
+def told(frames: Frames) -> dict[str, Any]:
+    """What goes with an array of frames, so that the processor knows when each is shown."""
+    about = {"duration": frames.duration_s, "fps": frames.fps, "start_s": frames.start_s}
+    return {"frame_times_s": frames.times_s.tolist(), "video_backend": NAME, **about}
 
 
 def read(data: bytes, processor: CineloopVideoProcessor) -> Frames:
-    """The frames in the bytes of a video, as `processor` would sample the file.
+    """The frames in the bytes of a video file, as `processor` would sample it.
 
     Raises:
         ItemError: bytes that are no video, or one beyond the decoder's limits.
     """
-    if is_packed(data):
-        return unpack(data)
     size = (processor.size["height"], processor.size["width"])
     stretched = processor.do_resize and processor.fit == "stretch"
     with tempfile.NamedTemporaryFile(prefix="cineloop-") as file:  # readable by its owner alone
