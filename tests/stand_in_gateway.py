@@ -41,7 +41,8 @@ class Answer:
     retry_after: str = ""
     gate: threading.Event | None = None  # waited for after the first piece
     end: str = "done"  # "done", "drop", "error", "garbage", "length"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # of the model, told with its words; of each video, told before
+    video_warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -205,9 +206,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, answer: Answer, urls: list[str]) -> None:
         first = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
-        self._event({**first, "cineloop": {"videos": [_seen(url, answer.warnings) for url in urls]}})
+        self._event({**first, "cineloop": {"videos": [_seen(url, answer.video_warnings) for url in urls]}})
         for i, piece in enumerate(answer.pieces):
-            self._event({"choices": [{"index": 0, "delta": {"content": piece}}]})
+            beside = {"cineloop": {"warnings": answer.warnings}} if answer.warnings and i == 0 else {}
+            self._event({"choices": [{"index": 0, "delta": {"content": piece}}], **beside})
             for _ in range(6000 if answer.gate and i == 0 else 0):  # a minute at most; writes show whether anyone reads
                 if answer.gate.wait(0.01):
                     break

@@ -91,7 +91,9 @@ def test_upload_question_streamed_answer_seek_and_refresh(page, gateway, clip):
 
 
 def test_a_range_is_asked_about_and_its_times_lead_into_the_video(page, gateway, clip):
-    gateway.answers = [Answer(pieces=("It falls at 0.5 s.",), warnings=("OUT_OF_DOMAIN: unlike the cartoon world",))]
+    gateway.answers = [
+        Answer(pieces=("It falls at 0.5 s.",), warnings=("OUT_OF_DOMAIN: unlike",), video_warnings=("TRUNCATED: ends",))
+    ]
     add(page, clip)
     mark(page, 1.5, 3.0)
     expect(page.locator("#about")).to_have_text("About 0:01.5 to 0:03.0")
@@ -100,8 +102,9 @@ def test_a_range_is_asked_about_and_its_times_lead_into_the_video(page, gateway,
     assert gateway.asked("/v1/frames")[-1].body["url"] == upload
     ask(page, "When does it fall?")
     assert gateway.chats()[0]["messages"][0]["content"][0]["video_url"]["url"] == upload
-    expect(page.locator(".warning")).to_have_text("OUT_OF_DOMAIN: unlike the cartoon world")
-    expect(page.locator("#seen-warnings li")).to_have_text("OUT_OF_DOMAIN: unlike the cartoon world")
+    expect(page.locator(".saw")).to_contain_text("8 frames from 1.5 to 2.8 s, 32 tokens")
+    for place in (".warning", "#seen-warnings li"):
+        assert sorted(page.locator(place).all_text_contents()) == ["OUT_OF_DOMAIN: unlike", "TRUNCATED: ends"]
     page.locator(".answer .time", has_text="0.5 s").click()
     at(page, "0:02.0")  # counted from the start of the range
     page.locator(".question .chip").click()

@@ -2,7 +2,7 @@
 // In: a session and a turn of it. Out: "update" events while the turn changes; a turn that is done, stopped or failed.
 
 import { ApiError, patiently } from "./api.js";
-import { messagesOf } from "./session.js";
+import { messagesOf, warningsOf } from "./session.js";
 
 const WHY = {
   ENGINE_DOWN: "The model is starting.",
@@ -33,7 +33,7 @@ export class Asking extends EventTarget {
   async run(session, turn) {
     const controller = new AbortController();
     this.#controller = controller;
-    Object.assign(turn, { state: "waiting", answer: "", error: null, seen: null, finish: null, usage: null, waiting: "Waiting for the answer" });
+    Object.assign(turn, { state: "waiting", answer: "", error: null, seen: null, warnings: [], finish: null, usage: null, waiting: "Waiting for the answer" });
     const changed = () => this.dispatchEvent(new CustomEvent("update", { detail: { session, turn } }));
     changed();
     try {
@@ -103,7 +103,10 @@ export class Asking extends EventTarget {
   }
 
   #saw(turn, told) {
-    turn.seen = Array.isArray(told.videos) ? told.videos : [];
+    // The videos are told of first; what the model thinks of them comes with its words.
+    if (Array.isArray(told.warnings)) turn.warnings = warningsOf(told);
+    if (!Array.isArray(told.videos)) return;
+    turn.seen = told.videos;
     const about = turn.about.at(-1);
     const isRange = about && about.start !== null && about.start !== undefined;
     const at = turn.sent.findLastIndex((one) => one === about || (one.key === about?.key && one.start === about?.start));

@@ -3,6 +3,7 @@
 
 import { make } from "./dom.js";
 import { seenText, timing } from "./exports.js";
+import { warningsOf } from "./session.js";
 import { clock, findTimes, plain } from "./times.js";
 
 export class Conversation extends EventTarget {
@@ -125,7 +126,7 @@ function patch(node, pieces, button) {
 
 function seenLines(session, turn) {
   const lines = [];
-  const warnings = new Set();
+  const warnings = new Set(turn.warnings);
   for (const [i, seen] of (turn.seen ?? []).entries()) {
     const about = turn.sent[i];
     const name = session.videos.length > 1 && about ? session.videos.find((one) => one.key === about.key)?.name : null;
@@ -138,12 +139,6 @@ function seenLines(session, turn) {
   if (turn.offset) lines.push(make("p", {}, `Times in this answer count from ${plain(turn.offset)} s; the buttons go to the right place.`));
   if (turn.left) lines.push(make("p", {}, `The first ${turn.left} of the earlier answers were left out: too much for one request.`));
   return lines;
-}
-
-/** Warnings of a reply as sentences. */
-export function warningsOf(seen) {
-  const given = Array.isArray(seen?.warnings) ? seen.warnings : [];
-  return given.map((one) => (typeof one === "string" ? one : [one?.code, one?.message].filter(Boolean).join(": "))).filter(Boolean);
 }
 
 async function copy(text, button) {

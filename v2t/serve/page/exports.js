@@ -17,6 +17,7 @@ export function toJson(session) {
     model: turn.model,
     settings: turn.settings,
     seen: turn.seen,
+    warnings: turn.warnings,
     usage: turn.usage,
     error: turn.error,
     events: turn.answer ? events(turn.answer, timing(session, turn)) : [],

@@ -2,10 +2,9 @@
 // before a question, and told by its answers.
 
 import { ApiError, patiently, pause } from "./api.js";
-import { warningsOf } from "./conversation.js";
 import { $, make } from "./dom.js";
 import { seenText } from "./exports.js";
-import { addressOf } from "./session.js";
+import { addressOf, warningsOf } from "./session.js";
 
 const SETTLE_MS = 350; // marks are moved in steps
 
@@ -97,6 +96,7 @@ export class Seen extends EventTarget {
     const at = turn.sent.findLastIndex((one) => one.key === about.key && one.start === about.start && one.end === about.end);
     const range = this.#player.range;
     const isSameRange = (range?.start ?? null) === about.start && (range?.end ?? null) === about.end;
-    if (at >= 0 && turn.seen[at] && isSameRange) this.#line(turn.seen[at]);
+    if (at < 0 || !turn.seen[at] || !isSameRange) return;
+    this.#line({ ...turn.seen[at], warnings: [...warningsOf(turn.seen[at]), ...turn.warnings] });
   }
 }

@@ -9,7 +9,7 @@ const MOST_MESSAGES = 60; // the server's own limit is 64
  *   url: string|null}} Video  `url` is an address given in place of a file
  * @typedef {{key: string, start: number|null, end: number|null}} About  a video, or a range of it
  * @typedef {{id: string, at: number, question: string, about: About[], answer: string,
- *   state: "waiting"|"answering"|"done"|"stopped"|"failed", model: string, seen: object[]|null, sent: About[],
+ *   state: "waiting"|"answering"|"done"|"stopped"|"failed", model: string, seen: object[]|null, warnings: string[], sent: About[],
  *   finish: string|null, usage: object|null, offset: number|null, error: object|null, settings: object}} Turn
  */
 
@@ -31,7 +31,7 @@ export function newAddress(url) {
 
 export function newTurn(question, about, settings) {
   return {
-    id: id(), at: Date.now(), question, about, settings, model: settings.model, answer: "", state: "waiting", seen: null, sent: [],
+    id: id(), at: Date.now(), question, about, settings, model: settings.model, answer: "", state: "waiting", seen: null, warnings: [], sent: [],
     finish: null, usage: null, offset: null, error: null,
   };
 }
@@ -96,4 +96,10 @@ function build(turns, videos) {
     if (i < turns.length - 1) messages.push({ role: "assistant", content: turn.answer });
   }
   return { messages, sent };
+}
+
+/** Warnings in what a server tells, as sentences. */
+export function warningsOf(told) {
+  const given = Array.isArray(told?.warnings) ? told.warnings : [];
+  return given.map((one) => (typeof one === "string" ? one : [one?.code, one?.message].filter(Boolean).join(": "))).filter(Boolean);
 }
