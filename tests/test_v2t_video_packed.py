@@ -56,6 +56,17 @@ def test_a_cut_file_and_a_lying_header_are_refused():
     for cut in (0, 7, 8, 20, len(data) - 1):
         with pytest.raises(ItemError):
             unpack(data[:cut])
-    header = json.dumps({"__metadata__": {"form": "cineloop frames 1"}}).encode()
-    with pytest.raises(ItemError):
-        unpack(struct.pack("<Q", len(header)) + header)
+    for told in (
+        "{}",
+        "[]",
+        "3",
+        "x",
+        json.dumps({"duration_s": 1, "fps": 2, "start_s": 0, "decoder": "x", "warnings": 3}),
+    ):
+        header = json.dumps({"__metadata__": {"cineloop_frames": told}}).encode()
+        with pytest.raises(ItemError):
+            unpack(struct.pack("<Q", len(header)) + header)
+
+
+def test_equal_frames_give_equal_bytes():
+    assert len({pack(frames()) for _ in range(50)}) == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -15,31 +16,32 @@ from v2t.base.errors import ItemError
 from v2t.video.frames import Frames
 
 MEDIA_TYPE = "video/x-cineloop"  # of data URLs that carry packed frames
-_FORM = "cineloop frames 1"
+_ABOUT = "cineloop_frames"  # the one key of the metadata: several would be written in any order, equal frames unlike
 _MAX_HEADER = 1 << 20
 
 
 def pack(frames: Frames) -> bytes:
-    """The frames, their times and what is known of their source."""
+    """The frames, their times and what is known of their source; equal frames give equal bytes."""
     from safetensors.numpy import save
 
     about = {
-        "form": _FORM,
-        "duration_s": json.dumps(frames.duration_s),
-        "fps": json.dumps(frames.fps),
-        "start_s": json.dumps(frames.start_s),
+        "duration_s": frames.duration_s,
+        "fps": frames.fps,
+        "start_s": frames.start_s,
         "decoder": frames.decoder,
-        "warnings": json.dumps(list(frames.warnings)),
+        "warnings": list(frames.warnings),
     }
-    return save({"pixels": np.ascontiguousarray(frames.pixels), "times_s": frames.times_s}, metadata=about)
+    tensors = {"pixels": np.ascontiguousarray(frames.pixels), "times_s": frames.times_s}
+    return save(tensors, metadata={_ABOUT: json.dumps(about)})
 
 
 def is_packed(data: bytes) -> bool:
     """Whether bytes are what `pack` makes; reads the header alone."""
     try:
-        return _about(data)["form"] == _FORM
-    except (ItemError, KeyError):
+        _about(data)
+    except ItemError:
         return False
+    return True
 
 
 def unpack(data: bytes) -> Frames:
@@ -54,29 +56,27 @@ def unpack(data: bytes) -> Frames:
     about = _about(data)
     try:
         tensors = load(data)
-        warnings = json.loads(about["warnings"])
         return Frames(
             tensors["pixels"],
             tensors["times_s"],
             duration_s=float(about["duration_s"]),
             fps=float(about["fps"]),
             decoder=about["decoder"],
-            warnings=tuple(map(str, warnings)),
+            warnings=tuple(map(str, about["warnings"])),
             start_s=float(about["start_s"]),
         )
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ItemError(f"damaged frames: {error}", code="NOT_MEDIA") from error
 
 
-def _about(data: bytes) -> dict[str, str]:
-    """The metadata in the header of a safetensors file."""
+def _about(data: bytes) -> dict[str, Any]:
+    """What the header of a safetensors file says of its frames."""
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
     if 2 <= length <= min(_MAX_HEADER, len(data) - 8):
         try:
-            header = json.loads(data[8 : 8 + length])
-        except (ValueError, RecursionError):
-            header = None
-        about = header.get("__metadata__") if isinstance(header, dict) else None
+            about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_ABOUT])
+        except (ValueError, RecursionError, KeyError, TypeError):
+            about = None
         if isinstance(about, dict):
             return about
     raise ItemError("no packed frames: expected what v2t.video.packed.pack makes", code="NOT_MEDIA")
