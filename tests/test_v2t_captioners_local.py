@@ -239,3 +239,27 @@ def test_frames_that_are_not_square_are_captioned_as_plain_transformers_would(tm
     inputs.pop("num_segments", None)
     ids = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     assert output.text == processor.tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def test_prompts_hold_no_mark_that_training_did_not(tmp_path):
+    """A tokenizer that puts a token of its own before every text: training writes none, so neither does asking."""
+    from tokenizers.processors import TemplateProcessing
+
+    from v2t.model.tiny import tiny_captioner
+
+    model, processor = tiny_captioner()
+    tokenizer = processor.tokenizer
+    first = tokenizer.convert_ids_to_tokens(9)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{first} $A", special_tokens=[(first, 9)])
+    assert tokenizer("ab")["input_ids"][0] == 9
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    captioner = Captioner(str(tmp_path))
+    captioner.load()
+    frames = Frames.from_pixels(np.zeros((4, 32, 32, 3), np.uint8), 4.0)
+    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": PROMPT}]}]
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    text = text.replace("<video>", processor.clip_text(frames.times_s.tolist()))
+    trained_on = tokenizer.encode(text, add_special_tokens=False)
+    assert captioner._inputs([asked(PROMPT, frames)])["input_ids"][0].tolist() == trained_on
+    assert captioner._prompt(captioner.watch(frames), PROMPT) == trained_on

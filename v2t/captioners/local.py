@@ -188,9 +188,8 @@ class Captioner:
     def _prompt(self, watched: Watched, question: str) -> list[int]:
         chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
         text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        ids: list[int] = self._processor.tokenizer(text.replace(self._processor.video_token, watched.text, 1))[
-            "input_ids"
-        ]
+        text = text.replace(self._processor.video_token, watched.text, 1)
+        ids: list[int] = self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def features(self, batch: Sequence[Frames]) -> np.ndarray:

@@ -172,7 +172,9 @@ class Captioner:
             for message in conversation
         ]
         text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        prompt: dict[str, Any] = {"prompt_token_ids": self._processor.tokenizer(text)["input_ids"]}
+        prompt: dict[str, Any] = {
+            "prompt_token_ids": self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        }
         videos = [_item(frames) for message in conversation for frames in message.videos]
         return {**prompt, "multi_modal_data": {"video": videos}} if videos else prompt
 

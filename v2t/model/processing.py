@@ -53,10 +53,13 @@ CHAT_TEMPLATE = """\
 
 
 class CineloopProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
-    """Defaults of a call: tensors, padded on the left so that generation can go on at the right."""
+    """Defaults of a call: tensors, padded on the left so that generation can go on at the right.
+
+    The chat template writes all marks there are, in training too, so the tokenizer adds none of its own (such as BOS).
+    """
 
     _defaults = {
-        "text_kwargs": {"padding": True, "padding_side": "left"},
+        "text_kwargs": {"padding": True, "padding_side": "left", "add_special_tokens": False},
         "common_kwargs": {"return_tensors": "pt"},
     }
 

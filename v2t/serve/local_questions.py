@@ -96,7 +96,7 @@ class Prompts:
     def tokens(self, text: str) -> int:
         """Tokens of a text."""
         with self._lock:
-            return len(self._processor.tokenizer(text)["input_ids"])
+            return len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _clip_text(self, video: Frames) -> str:
         times: list[float] = np.maximum(video.relative_times_s, 0).astype(np.float32).tolist()  # (T,)
