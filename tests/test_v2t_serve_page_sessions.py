@@ -59,13 +59,13 @@ def texts(body: dict) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "kind", "num_bytes", "words"),
     [
-        ("big.webm", "video/webm", 2 * 1024 * 1024 + 1, "this server takes 2.1 MB at most"),
+        ("big.webm", "video/webm", 2 * 1024 * 1024 + 1, "this server takes 2 MiB at most"),
         ("notes.txt", "text/plain", 9, "notes.txt is not a video (text/plain)."),
         ("empty.webm", "video/webm", 0, "empty.webm is empty."),
     ],
 )
 def test_what_the_server_would_refuse_is_not_sent(page, gateway, name, kind, num_bytes, words):
-    expect(page.locator("#limits")).to_contain_text("2.1 MB", timeout=WAIT_MS)
+    expect(page.locator("#limits")).to_contain_text("2 MiB", timeout=WAIT_MS)
     page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": b"x" * num_bytes})
     expect(page.locator("#refused")).to_contain_text(words)
     assert gateway.asked("/v1/files") == []
@@ -75,6 +75,7 @@ def test_a_video_the_browser_cannot_play_is_asked_about_all_the_same(page, gatew
     gateway.answers = [Answer(pieces=("It jumps at 2.5 s.",))]
     page.set_input_files("#file", {"name": "old.avi", "mimeType": "video/x-msvideo", "buffer": b"RIFF" + b"x" * 99})
     expect(page.locator("#unplayable")).to_contain_text("This browser cannot play video/x-msvideo.", timeout=WAIT_MS)
+    expect(page.locator("#unplayable")).to_be_visible()
     expect(page.locator("#frames li")).to_have_count(8, timeout=WAIT_MS)
     ask(page, "When does it jump?")
     page.locator(".answer .time").click()

@@ -125,18 +125,21 @@ function patch(node, pieces, button) {
 }
 
 function seenLines(session, turn) {
-  const lines = [];
+  const [own, earlier] = [[], []];
   const warnings = new Set(turn.warnings);
   for (const [i, seen] of (turn.seen ?? []).entries()) {
     const about = turn.sent[i];
     const name = session.videos.length > 1 && about ? session.videos.find((one) => one.key === about.key)?.name : null;
     const isOwn = turn.about.some((one) => one.key === about?.key && one.start === about.start && one.end === about.end);
     const text = seenText(seen);
-    if (text) lines.push(make("p", {}, [isOwn ? null : "From earlier in the talk", name, text].filter(Boolean).join(": ")));
+    if (text && isOwn) own.push(make("p", {}, [name, text].filter(Boolean).join(": ")));
+    else if (text) earlier.push(make("p", {}, ["From earlier in the talk", name, text].filter(Boolean).join(": ")));
     for (const warning of warningsOf(seen)) warnings.add(warning);
   }
+  const lines = [...own, ...earlier];
   for (const warning of warnings) lines.push(make("p", { className: "warning" }, warning));
-  if (turn.offset) lines.push(make("p", {}, `Times in this answer count from ${plain(turn.offset)} s; the buttons go to the right place.`));
+  const hasTimes = turn.offset && findTimes(turn.answer, timing(session, turn)).some((piece) => piece.start !== undefined);
+  if (hasTimes) lines.push(make("p", {}, `Times in this answer count from ${plain(turn.offset)} s; the buttons go to the right place.`));
   if (turn.left) lines.push(make("p", {}, `The first ${turn.left} of the earlier answers were left out: too much for one request.`));
   return lines;
 }

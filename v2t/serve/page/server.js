@@ -2,7 +2,7 @@
 
 import { ApiError, pause } from "./api.js";
 import { $, tell } from "./dom.js";
-import { clock, size } from "./times.js";
+import { clock } from "./times.js";
 
 const LOOK_AGAIN_MS = 3000;
 const WORDS = {
@@ -28,8 +28,8 @@ export async function readModels(client, settings, videos) {
     settings.offer(await client.models());
     videos.limits = settings.limits;
     const { upload_mb: most, duration_s: longest } = settings.limits ?? {};
-    const length = longest ? ` and ${clock(longest, 0)}` : "";
-    tell($("limits"), most ? `Up to ${size(most * 1024 * 1024)}${length}. It goes to this server and nowhere else.` : "");
+    const length = longest ? `, ${clock(longest, 0)} long` : "";
+    tell($("limits"), most ? `Up to ${most} MiB${length}. It goes to this server and nowhere else.` : "");
   } catch (error) {
     const id = error instanceof ApiError && error.requestId ? ` (${error.code}, request ${error.requestId})` : "";
     tell($("models-error"), `${error.message}${id}`);

@@ -38,7 +38,7 @@ export class Videos extends EventTarget {
     }
     const most = this.limits?.upload_mb;
     if (most && file.size > most * 1024 * 1024) {
-      return `${name} has ${size(file.size)}; this server takes ${size(most * 1024 * 1024)} at most. Cut it, or make it smaller.`;
+      return `${name} has ${size(file.size)}; this server takes ${most} MiB at most. Cut it, or make it smaller.`;
     }
     return null;
   }
