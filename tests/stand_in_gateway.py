@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import re
+import sys
 import threading
 import time
 import uuid
@@ -240,11 +241,19 @@ def _parts(kind: str, data: bytes) -> dict:
     return {"filename": file.get_filename(), "num_bytes": len(file.get_payload(decode=True)), "names": names}
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that has left is no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def serve() -> tuple[StandIn, ThreadingHTTPServer]:
     """A stand-in on a free port, and the server to shut down."""
     state = StandIn()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
     state.url = f"http://127.0.0.1:{server.server_port}/"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return state, server

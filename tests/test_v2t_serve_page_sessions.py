@@ -117,6 +117,17 @@ def test_questions_put_while_the_video_is_on_its_way_wait_for_it(page, gateway, 
     assert addresses(gateway.chats()[0]) == [f"upload:{next(iter(gateway.files))}"]
 
 
+def test_a_video_that_was_on_its_way_when_the_page_was_left_is_sent_anew(page, gateway, clip):
+    gateway.upload_gate = threading.Event()
+    page.set_input_files("#file", str(clip))
+    gateway.wait(lambda: gateway.asked("/v1/files"))
+    page.reload()
+    gateway.upload_gate.set()
+    expect(page.locator("#frames li")).to_have_count(8, timeout=WAIT_MS)
+    ask(page, "What is it?")
+    assert len(gateway.asked("/v1/files")) == 2
+
+
 def test_two_videos_are_asked_about_together_and_by_themselves(page, gateway, clip, tmp_path):
     gateway.answers = [Answer(pieces=("One.",)), Answer(pieces=("Both.",))]
     add(page, clip)

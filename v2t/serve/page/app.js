@@ -68,7 +68,9 @@ async function show(video) {
     const source = await videos.source(video);
     if (session !== opened || session.current !== video.key) return;
     player.show(video, source);
-    seen.look(video, null, settings.values.model);
+    const { task, error } = videos.state(video);
+    if (video.url || video.fileId) seen.look(video, null, settings.values.model);
+    else if (!task && !error) videos.send(video); // the page was left while it was on its way
   } else player.hide();
   drawVideo();
   drawAbout();

@@ -32,6 +32,7 @@ export class Store {
     return new Promise((done, failed) => {
       const transaction = this.#db.transaction(table, mode);
       const asked = work(transaction.objectStore(table));
+      if (mode === "readwrite") transaction.commit(); // goes through even when the page is left at this moment
       transaction.oncomplete = () => done(asked?.result);
       transaction.onerror = transaction.onabort = () => failed(transaction.error ?? new Error("not kept"));
     });
