@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -236,5 +237,30 @@ def test_a_client_that_leaves_stops_the_work():
         await task
         assert not sent and len(engine.asked) == 2 and gateway.memory.held == 0
         assert 'code="499"' in (await client.get("/metrics")).text
+
+    scene(play)
+
+
+def test_other_models_get_pictures_with_their_times(monkeypatch):
+    """One video as vLLM takes frames, with numbers that give their times; of several, pictures after times in words."""
+    foreign = replace(stand_ins.SERVED, is_ours=False, segment_frames=0, frame_size=None)
+    monkeypatch.setattr(stand_ins, "SERVED", foreign)
+
+    async def play(client, engine, *_):
+        reply = await client.post(CHAT, json=with_video())
+        assert reply.json()["cineloop"]["videos"][0]["visual_tokens"] is None
+        part, words = engine.asked[0]["messages"][0]["content"]
+        head, _, jpegs = part["video_url"]["url"].partition(",")
+        assert head == "data:video/jpeg;base64" and jpegs.count("/9j/") == 4
+        told = engine.asked[0]["media_io_kwargs"]["video"]
+        assert [number / told["fps"] for number in told["frames_indices"]] == [0.0, 0.5, 1.0, 1.5]
+        assert words == {"type": "text", "text": "What?"}
+
+        two = with_video()
+        two["messages"][0]["content"].append({"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}})
+        assert (await client.post(CHAT, json=two)).status_code == 200
+        assert "media_io_kwargs" not in engine.asked[1]
+        kinds = [part["type"] for part in engine.asked[1]["messages"][0]["content"]]
+        assert kinds == ["text", "image_url"] * 8 + ["text"]
 
     scene(play)
