@@ -98,6 +98,7 @@ def test_fields_that_are_not_known_are_refused_by_name(name):
         ({"temperature": "0"}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"repetition_penalty": 1e-300}, "repetition_penalty"),
         ({"presence_penalty": -2.5}, "presence_penalty"),
         ({"seed": 1 << 63}, "seed"),
         ({"seed": 1.0}, "seed"),
@@ -137,6 +138,16 @@ def test_what_is_no_request_is_refused(body):
     assert found.value.code == "BAD_REQUEST"
 
 
+def test_a_long_text_is_not_gone_through_letter_by_letter():
+    class Long(str):
+        """A text whose letters nobody may count one by one: of 60 MiB that takes seconds."""
+
+        def __iter__(self):
+            raise AssertionError("gone through in Python")
+
+    assert asked_of(text(Long("é"))).turns[0].text == "é"
+
+
 def test_a_model_that_is_not_served_is_not_found():
     fault = refused(model="gpt-4o")
     assert (fault.status, fault.code, fault.param) == (404, "UNKNOWN_MODEL", "model")
@@ -171,6 +182,10 @@ def test_files_are_videos_by_id_or_by_data():
         ({"type": "video_url", "video_url": "data:x"}, "messages[0].content[0].video_url"),
         ({"type": "video_url", "video_url": {"url": ""}}, "messages[0].content[0].video_url.url"),
         ({"type": "video_url"}, "messages[0].content[0].video_url"),
+        (
+            {"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{'A' * 9000}\U0001f600"}},
+            "messages[0].content[0].video_url.url",
+        ),
         ({"type": "file", "file": {"file_id": "../../etc/passwd"}}, "messages[0].content[0].file.file_id"),
         ({"type": "file", "file": {"file_id": FILE_ID, "file_data": "data:x"}}, "messages[0].content[0].file"),
         ({"type": "file", "file": {"file_data": "https://example.org/a"}}, "messages[0].content[0].file.file_data"),
@@ -240,6 +255,7 @@ def test_a_request_for_frames_names_one_video():
         b"[" * 100_000,
         b'{"a":' * 5000 + b"1" + b"}" * 5000,
         b"9" * 10_000,
+        b"9" * 200,  # reading many of thousands of digits would hold everybody up
         b"\xef\xbb\xbf{}",
     ],
 )

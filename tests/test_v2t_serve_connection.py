@@ -178,3 +178,13 @@ def test_a_port_that_is_taken_says_so():
         ):
             pass
     assert found.value.code == "PORT"
+
+
+def test_a_body_whose_length_is_told_twice_ends_the_connection():
+    # A proxy in front that goes by the other length would take what follows for another client's.
+    head = b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    lengths = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with listening(CONFIG) as (port, *_), connected(port) as made:
+        made.sendall(head + lengths + b"0\r\n\r\nGET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        reply = rest_of(made)
+    assert reply.startswith(b"HTTP/1.1 400 ") and b"TWO_LENGTHS" in reply and reply.count(b"HTTP/1.1 ") == 1

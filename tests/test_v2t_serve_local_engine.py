@@ -181,6 +181,15 @@ def test_bad_requests_are_refused_with_a_code(changes, status, code, stream, app
     assert reply.json()["error"]["request_id"]
 
 
+def test_a_tiny_temperature_does_not_break_the_model(app):
+    # Three failures in a row end the engine, so that whatever a client may ask for must not be one.
+    plain, *tiny = post(app, *(body(clip(1), temperature=each) for each in (0, 5e-324, 1e-40, 1e-9)))
+    assert [reply.status_code for reply in tiny] == [200] * 3
+    assert {reply.json()["choices"][0]["message"]["content"] for reply in tiny} == {
+        plain.json()["choices"][0]["message"]["content"]
+    }
+
+
 def test_neutral_values_are_taken_and_no_json_is_refused(app):
     good, bad = post(app, body(text="hi", top_p=0.3, presence_penalty=0, n=1, temperature=0, user=None), b"{")
     assert good.status_code == 200 and (bad.status_code, bad.json()["error"]["code"]) == (400, "BAD_JSON")

@@ -65,6 +65,8 @@ def test_an_upload_is_its_owners_alone(store):
         store.delete("ada", mine.id)
         file.seek(0)
         assert file.read() == PNG  # who reads it reads on
+        assert store.held_bytes == 2 * MB  # and until then it takes its room
+    assert store.held_bytes == MB
     assert code_of(store.get, "ada", mine.id) == "404 NOT_FOUND"
     assert not any(mine.id in name for name in files(store)) and store.list("bob")
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from v2t.base.errors import MissingDependencyError
-from v2t.serve import process_group
+from v2t.serve import process_group, supervisor
 from v2t.serve.engines import EngineCommand, private_folder
 from v2t.serve.supervisor import Engine, Pace
 
@@ -176,6 +176,18 @@ def test_a_death_is_noticed_all_of_the_group_is_ended_and_it_is_started_again(tm
             await stage.again()
             assert any("SIGKILL" in said for said in stage.said) and stage.engine.restarts == 2
         assert not any(map(is_there, stage.processes()))
+
+    run(main())
+
+
+def test_it_is_watched_on_when_somebody_clears_its_log_away(tmp_path, monkeypatch):
+    async def main() -> None:
+        async with Stage(tmp_path) as stage:
+            await stage.engine.ready(LONG_S)
+            monkeypatch.setattr(supervisor, "_SHARED_EVERY_S", 0.0)
+            (stage.engine.command.socket.parent / "engine.log").unlink()
+            os.kill(stage.processes()[0], signal.SIGKILL)
+            await stage.again()
 
     run(main())
 

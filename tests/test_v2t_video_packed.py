@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from v2t.base.errors import ItemError
 from v2t.video.frames import Frames
@@ -70,3 +71,11 @@ def test_a_cut_file_and_a_lying_header_are_refused():
 
 def test_equal_frames_give_equal_bytes():
     assert len({pack(frames()) for _ in range(50)}) == 1
+
+
+def test_a_number_that_is_too_large_is_refused():
+    told = json.dumps({"duration_s": 1, "fps": 10**400, "start_s": 0, "decoder": "x", "warnings": []})
+    one = frames()
+    data = save({"pixels": one.pixels, "times_s": one.times_s}, metadata={"cineloop_frames": told})
+    with pytest.raises(ItemError):
+        unpack(data)

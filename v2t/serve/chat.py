@@ -19,6 +19,7 @@ Role = Literal["system", "user", "assistant"]
 _DEFAULT_TOKENS = 512  # of an answer, where the client does not say
 _MOST_STOPS, _STOP_CHARS = 4, 256
 _INT64 = 1 << 63
+_LONGEST_URL = 4096  # letters of one that is not a data URL
 _FILE_ID = re.compile(r"file-[0-9a-f]{32}")
 _FIELDS = frozenset(
     "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed stop "
@@ -28,7 +29,7 @@ _FIELDS = frozenset(
 _NUMBERS = {
     "temperature": (0.0, 2.0, True),
     "top_p": (0.0, 1.0, False),
-    "repetition_penalty": (0.0, 2.0, False),
+    "repetition_penalty": (0.01, 2.0, True),  # logits are divided by it: less, and they are infinite
     "presence_penalty": (-2.0, 2.0, True),
     "frequency_penalty": (-2.0, 2.0, True),
 }
@@ -184,6 +185,9 @@ def _file(holder: Any, where: str) -> Video:
 def _video(url: Any, where: str) -> Video:
     if not isinstance(url, str) or not url:
         raise _wrong(where, "a URL is expected", url)
+    # A single letter far from ASCII makes every one of them four bytes, which nobody has counted.
+    if len(url) > _LONGEST_URL and not url.isascii():
+        raise _wrong(where, "a long URL is of ASCII letters alone")
     return Video(url=url, param=where)
 
 
@@ -196,8 +200,10 @@ def video_of(body: Any) -> tuple[Any, Video]:
 def _text(text: Any, where: str) -> str:
     if not isinstance(text, str):
         raise _wrong(where, "text is expected", text)
-    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-        raise _wrong(where, "the text holds half a character (a lone surrogate)")
+    try:
+        text.encode()  # a loop over the letters of a long text would hold everybody up
+    except UnicodeEncodeError:
+        raise _wrong(where, "the text holds half a character (a lone surrogate)") from None
     return text
 
 

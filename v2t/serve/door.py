@@ -50,6 +50,7 @@ _ROUTES = (
 )
 _OTHER = "other"
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS")
+_TWO_LENGTHS = "TWO_LENGTHS"
 _GONE = 499  # in the log and the counts; nobody is there to read it
 
 
@@ -107,6 +108,8 @@ class Door:
         host = headers.get("host", "")
         if not self._is_ours(host):
             raise Fault(403, "HOST_FORBIDDEN", "the server is not known by this name (setting hosts)")
+        if headers.get("transfer-encoding") is not None and headers.get("content-length") is not None:
+            raise Fault(400, _TWO_LENGTHS, "the body's length is told twice, by Content-Length and by chunks")
         if scope["method"] not in _SAFE_METHODS:
             origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
             if (origin is not None and not _is_same(origin, host)) or site not in ("none", "same-origin"):
@@ -153,6 +156,8 @@ def error_response(fault: Fault, request_id: str) -> tuple[bytes, dict[str, str]
     headers = {"content-type": "application/json", "content-length": str(len(body)), "cache-control": "no-store"}
     if fault.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(fault.retry_after_s)))
+    if fault.code == _TWO_LENGTHS:  # a proxy may see another request in what follows
+        headers["connection"] = "close"
     if fault.status == 401:
         headers["www-authenticate"] = "Bearer"
     return body, headers

@@ -25,6 +25,7 @@ from v2t.video.frames import Frames
 from v2t.video.packed import MEDIA_TYPE, unpack
 
 _PREFIX = f"data:{MEDIA_TYPE};base64,"
+_LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case
 _ROLES = ("system", "user", "assistant")
 _FIELDS = frozenset(
     "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed stop "
@@ -165,6 +166,8 @@ def _decoding(given: dict[str, Any], room: int) -> Decoding:
     for name, value in numbers.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e6:
             raise _wrong(name, "a number >= 0 is expected")
+    if numbers["temperature"] < _LEAST_TEMPERATURE:
+        numbers["temperature"] = 0.0
     try:
         return Decoding(
             max_new_tokens=min(wanted, room),

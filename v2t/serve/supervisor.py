@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -264,8 +265,9 @@ class Engine:
         """Note the shared memory it holds now, for later it may be too late; keep its log short."""
         if self._child is not None:
             self._shared |= process_group.shared_memory(self._child.pid) - self._foreign_shared
-        if self._log.stat().st_size > _MOST_LOG:
-            os.truncate(self._log, 0)
+        with suppress(OSError):  # who clears old files away may have taken it
+            if self._log.stat().st_size > _MOST_LOG:
+                os.truncate(self._log, 0)
 
     async def _clear(self, grace_s: float) -> None:
         """End the process group, in peace within `grace_s`, and remove what it leaves outside the folder."""

@@ -65,7 +65,7 @@ def unpack(data: bytes) -> Frames:
             warnings=tuple(map(str, about["warnings"])),
             start_s=float(about["start_s"]),
         )
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise ItemError(f"damaged frames: {error}", code="NOT_MEDIA") from error
 
 

@@ -135,7 +135,10 @@ class UploadStore:
                 yield file
         finally:
             upload._users -= 1
-            self._touch(upload)
+            if upload.id in self._known:
+                self._touch(upload)
+            else:
+                self._discharge(upload)
 
     @contextmanager
     def scratch(self, owner: str, name: str) -> Iterator[Scratch]:
@@ -222,10 +225,15 @@ class UploadStore:
 
     def _remove(self, upload: Upload) -> None:
         if self._known.pop(upload.id, None) is not None:
-            self.charge(upload.owner, upload.bytes, -1)
+            self._discharge(upload)
         for path in (self._record(upload.id), self.folder / upload.id):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    def _discharge(self, upload: Upload) -> None:
+        """Count a removed upload no more, once nobody reads it: until then it takes its room on the disk."""
+        if not upload._users:
+            self.charge(upload.owner, upload.bytes, -1)
 
     def _record(self, upload_id: str) -> Path:
         return self.folder / f"{upload_id}.json"
