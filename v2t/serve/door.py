@@ -7,6 +7,7 @@ key and its owner's rate. What went wrong inside becomes an error in plain words
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import math
@@ -97,6 +98,9 @@ class Door:
             await answer.refuse(fault)
         except ClientGone:
             answer.status = _GONE
+        except asyncio.CancelledError:  # the server waits no longer for what is under way
+            await answer.refuse(_draining())
+            raise
         except Exception:  # the last stop: the traceback is for the log, the id for the client
             logger.exception("%s: unexpected, on %s", request_id, route)
             await answer.refuse(Fault(500, "INTERNAL", f"an error inside the server; its log knows it as {request_id}"))
@@ -120,7 +124,7 @@ class Door:
         if route == "/metrics":
             return
         if self._is_draining():
-            raise Fault(503, "DRAINING", "the server is being stopped", retry_after_s=10.0)
+            raise _draining()
         self._rate.take(owner)
 
     def _is_ours(self, host: str) -> bool:
@@ -161,6 +165,10 @@ def error_response(fault: Fault, request_id: str) -> tuple[bytes, dict[str, str]
     if fault.status == 401:
         headers["www-authenticate"] = "Bearer"
     return body, headers
+
+
+def _draining() -> Fault:
+    return Fault(503, "DRAINING", "the server is being stopped", retry_after_s=10.0)
 
 
 class _Answer:

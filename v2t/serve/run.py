@@ -168,10 +168,11 @@ class _Serving:
 
     async def _close(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
         server.should_exit = True
-        server.force_exit = self._stop_now.is_set()
-        await asyncio.wait({serving}, timeout=2 * _CLOSE_S)
-        serving.cancel()
-        await asyncio.wait({serving})
+        now = asyncio.ensure_future(self._stop_now.wait())
+        await asyncio.wait({serving, now}, timeout=2 * _CLOSE_S, return_when=asyncio.FIRST_COMPLETED)
+        for each in (serving, now):
+            each.cancel()
+        await asyncio.wait({serving, now})
 
 
 def server_of(config: ServeConfig, app: FastAPI) -> uvicorn.Server:

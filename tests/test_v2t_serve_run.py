@@ -1,0 +1,66 @@
+"""The end of the server: whoever is still under way is told so, and a second signal is heeded at every step."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from v2t.serve import run
+from v2t.serve.access import Owners, Rate
+from v2t.serve.door import Door
+from v2t.serve.metrics import Metrics
+from v2t.serve.settings import ServeConfig
+
+LONG_S = 30.0
+
+
+def test_who_is_cut_off_at_the_end_is_told_in_our_form():
+    sent: list[dict] = []
+    scope = {"type": "http", "method": "GET", "path": "/live", "headers": [(b"host", b"localhost")]}
+
+    async def main() -> None:
+        inside = asyncio.Event()
+
+        async def under_way(*_) -> None:
+            inside.set()
+            await asyncio.Event().wait()
+
+        async def send(message) -> None:
+            sent.append(dict(message))
+
+        config = ServeConfig(port=0)
+        door = Door(
+            under_way, config=config, owners=Owners([]), rate=Rate(9), metrics=Metrics(), is_draining=lambda: True
+        )
+        request = asyncio.create_task(door(scope, None, send))
+        await asyncio.wait_for(inside.wait(), LONG_S)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+
+    asyncio.run(main())
+    begin, body = sent
+    assert begin["status"] == 503 and b"content-security-policy" in dict(begin["headers"])
+    assert json.loads(body["body"])["error"]["code"] == "DRAINING"
+
+
+def test_a_second_signal_ends_the_wait_for_connections(monkeypatch):
+    monkeypatch.setattr(run, "_CLOSE_S", 100 * LONG_S)
+
+    async def main() -> None:
+        with socket.socket() as port:
+            serving = run._Serving(ServeConfig(port=0), None, port)
+            server = SimpleNamespace(should_exit=False)
+            task = asyncio.create_task(asyncio.Event().wait())  # connections that do not end
+            closing = asyncio.create_task(serving._close(server, task))
+            for _ in range(2):
+                await asyncio.sleep(0)
+                serving._signalled(run.signal.SIGTERM)
+            await asyncio.wait_for(closing, LONG_S)
+            assert server.should_exit and task.cancelled()
+
+    asyncio.run(main())
