@@ -243,3 +243,9 @@ def test_a_file_that_somebody_cleared_is_not_found(store):
     (store.folder / upload.id).unlink()
     assert code_of(lambda: store.use("ada", upload.id).__enter__()) == "404 NOT_FOUND"
     assert store.list("ada") == [] and files(store) == set()
+
+
+def test_a_folder_of_another_user_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda real=os.geteuid(): real + 1)
+    with pytest.raises(UsageError, match="another user"):
+        made(tmp_path)

@@ -271,6 +271,8 @@ def _private(folder: Path) -> Path:
     """The operator's folder for uploads, open to nobody else."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.geteuid():  # its owner could open it again, also where root may change it
+            raise UsageError(f"uploads: {folder} belongs to another user")
         strange = [p.name for p in folder.iterdir() if not _OURS.fullmatch(p.name) and TEMPORARY not in p.name]
         if strange:
             raise UsageError(
