@@ -246,6 +246,6 @@ def test_a_file_that_somebody_cleared_is_not_found(store):
 
 
 def test_a_folder_of_another_user_is_not_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "geteuid", lambda real=os.geteuid(): real + 1)
+    monkeypatch.setattr(os, "geteuid", lambda real=os.geteuid: real() + 1)
     with pytest.raises(UsageError, match="another user"):
         made(tmp_path)
