@@ -133,7 +133,7 @@ class Media:
 @asynccontextmanager
 async def client_of(config: ServeConfig, **headers: str):
     """(client, engine, media, gateway) of the application, without a socket."""
-    from v2t.serve.app import create_app
+    from v2t.serve.gateway.app import create_app
 
     engine, media = Engine(), Media()
     app = create_app(config, SERVED, engine, media)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ async def client_of(config: ServeConfig, **headers: str):
 @contextmanager
 def listening(config: ServeConfig, make_media: Callable[[], Any] = Media):
     """The gateway at a true port, served by a thread: (port, engine, gateway)."""
-    from v2t.serve.app import create_app
+    from v2t.serve.gateway.app import create_app
     from v2t.serve.run import listening as socket_of
     from v2t.serve.run import server_of
 

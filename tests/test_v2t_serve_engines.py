@@ -67,7 +67,7 @@ def test_auto_takes_vllm_where_it_is_and_local_stays_local(with_vllm):
 
 def test_the_local_engine_is_started_as_a_module_and_not_from_the_working_folder(without_vllm):
     command = made(device="cpu", dtype="bfloat16", max_model_len=512, name="mine")
-    assert command.argv[:4] == (sys.executable, "-P", "-m", "v2t.serve.local_engine")
+    assert command.argv[:4] == (sys.executable, "-P", "-m", "v2t.serve.local.server")
     assert value(command.argv, "--uds") == str(SOCKET) == str(command.socket)
     assert Path(value(command.argv, "--model")).is_absolute() and value(command.argv, "--name") == OURS.name
     assert [value(command.argv, f"--{name}") for name in ("device", "dtype", "max-model-len")] == [

@@ -14,7 +14,7 @@ import numpy as np
 
 from v2t.serve import engines, served
 from v2t.serve.settings import ServeConfig, ServeLimits
-from v2t.serve.supervisor import Engine, Pace
+from v2t.serve.supervision.supervisor import Engine, Pace
 from v2t.video.frames import Frames
 from v2t.video.packed import MEDIA_TYPE, pack
 

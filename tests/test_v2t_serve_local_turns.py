@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from v2t.captioners.local import STARTER
-from v2t.serve.local_engine import create_app
-from v2t.serve.local_questions import Prompts
-from v2t.serve.local_turns import Turns
+from v2t.serve.local.questions import Prompts
+from v2t.serve.local.server import create_app
+from v2t.serve.local.turns import Turns
 from v2t.video.frames import Frames
 
 sys.path.insert(0, str(Path(__file__).parent))

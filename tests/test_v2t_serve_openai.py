@@ -244,7 +244,7 @@ def test_a_key_a_busy_port_and_a_signal(server, clips, tmp_path):
     environment = {"V2T_SERVE_KEY": "k" * 24, "TMPDIR": str(tmp_path)}
     with serving(tmp_path / "keys", "--engine", "local", "--port", "0", "--no-page", **environment) as third:
         third.ready()
-        engines = [pid for pid in members_of("v2t.serve.local_engine") if _environment(pid, "TMPDIR") == str(tmp_path)]
+        engines = [pid for pid in members_of("v2t.serve.local.server") if _environment(pid, "TMPDIR") == str(tmp_path)]
         assert engines and all(_environment(pid, "V2T_SERVE_KEY") is None for pid in engines)
         assert httpx.get(f"{third.url}/v1/models").status_code == 401
         with openai.OpenAI(base_url=f"{third.url}/v1", api_key="k" * 24, timeout=120) as keyed:
@@ -291,6 +291,6 @@ def test_a_dry_run_shows_what_would_be_started(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["settings"]["roots"] == {"a": str(tmp_path)} and told["settings"]["limits"]["videos"] == 3
     assert told["settings"]["allow_hosts"] == ["b.example.org"] and told["served"] == "cineloop-starter"
-    assert "v2t.serve.local_engine" in told["engine"]
+    assert "v2t.serve.local.server" in told["engine"]
     assert main(["serve", "--root", "nonsense", "--dry-run"]) == 2
     assert main(["serve", "--host", "0.0.0.0", "--dry-run"]) == 7

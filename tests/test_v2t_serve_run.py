@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from v2t.serve import run
-from v2t.serve.access import Owners, Rate
-from v2t.serve.door import Door
-from v2t.serve.metrics import Metrics
+from v2t.serve.gateway.access import Owners, Rate
+from v2t.serve.gateway.door import Door
+from v2t.serve.gateway.metrics import Metrics
 from v2t.serve.settings import ServeConfig
 
 LONG_S = 30.0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    from v2t.serve.app import Gateway
+    from v2t.serve.gateway.app import Gateway
 
 _POLL_S = 0.1
 _CLOSE_S = 5.0  # for connections once no answer is under way
@@ -114,11 +114,11 @@ class _Serving:
         (self._stop_now if self._stop.is_set() else self._stop).set()
 
     async def _serve(self, stack: AsyncExitStack) -> None:
-        from v2t.serve.app import create_app
         from v2t.serve.engines import command as engine_command
         from v2t.serve.engines import private_folder
+        from v2t.serve.gateway.app import create_app
         from v2t.serve.media import Media
-        from v2t.serve.supervisor import Engine
+        from v2t.serve.supervision.supervisor import Engine
 
         config, served = self._config, self._served
         folder = private_folder()
@@ -179,7 +179,7 @@ def server_of(config: ServeConfig, app: FastAPI) -> uvicorn.Server:
     """The HTTP server of an application; it heeds no signals and writes no log of its own."""
     import uvicorn
 
-    from v2t.serve.connection import MAX_HEAD, protocol
+    from v2t.serve.gateway.connection import MAX_HEAD, protocol
 
     class Server(uvicorn.Server):
         @contextmanager

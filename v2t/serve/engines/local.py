@@ -1,4 +1,4 @@
-"""This project's own captioner as an engine: `v2t.serve.local_engine` in a process of its own."""
+"""This project's own captioner as an engine: `v2t.serve.local.server` in a process of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
     ):
         if is_set:
             raise UsageError(f"{name}: only vLLM can do that", hint="--engine vllm")
-    argv = [sys.executable, "-P", "-m", "v2t.serve.local_engine", "--uds", str(socket)]
+    argv = [sys.executable, "-P", "-m", "v2t.serve.local.server", "--uds", str(socket)]
     argv += ["--model", str(Path(served.source).resolve()), "--name", served.name]
     argv += ["--device", config.device, "--dtype", config.dtype]
     if config.max_model_len is not None:

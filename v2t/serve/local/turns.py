@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from v2t.base.errors import ItemError
 from v2t.captioners import CaptionOutput, Conversation, Decoding, in_halves
 from v2t.captioners.local import Captioner, pieces
-from v2t.serve.local_questions import Question
+from v2t.serve.local.questions import Question
 
 if TYPE_CHECKING:
     from torch import Tensor

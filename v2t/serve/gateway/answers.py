@@ -20,18 +20,18 @@ import httpx
 from v2t.base.log import logger, printable
 from v2t.captioners import Message
 from v2t.captioners.payload import content, video_metadata
-from v2t.serve.access import Holding, Places
-from v2t.serve.chat import Asked, Video
-from v2t.serve.door import REQUEST_ID
-from v2t.serve.events import EngineError, events
 from v2t.serve.faults import Fault
-from v2t.serve.metrics import Metrics
+from v2t.serve.gateway.access import Holding, Places
+from v2t.serve.gateway.chat import Asked, Video
+from v2t.serve.gateway.door import REQUEST_ID
+from v2t.serve.gateway.events import EngineError, events
+from v2t.serve.gateway.metrics import Metrics
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
     from v2t.serve.media import Media
-    from v2t.serve.supervisor import Engine
+    from v2t.serve.supervision.supervisor import Engine
     from v2t.video.frames import Frames
 
 Emit = Callable[[bytes], Awaitable[None]]
@@ -55,6 +55,8 @@ class Answers:
     ) -> None:
         self._config, self._limits, self._served = config, config.limits, served
         self._engine, self._media, self._places, self._metrics = engine, media, places, metrics
+        # Engines keep the beginnings of prompts: by how fast an answer comes, a key could tell what another has asked.
+        self._keeps_apart = len(config.keys()) > 1
 
     async def frames(self, video: Video, owner: str, max_frames: int) -> Frames:
         """The frames the model would be sent of one video. Raises Fault."""
@@ -177,7 +179,7 @@ class Answers:
         if self._served.is_ours:  # of others the size of the pictures is not known beforehand
             holding.set(holding.size + sum(frames.pixels.nbytes for frames in seen.values()) * 4 // 3)
         base = holding.size
-        body = await asyncio.to_thread(self._body, asked, seen)
+        body = await asyncio.to_thread(self._body, asked, seen, owner)
         holding.set(max(base, len(body)))
         word = [self.word_on(seen[video]) for video in asked.videos]
         return body, {"cineloop": {"videos": word}} if word else {}
@@ -193,7 +195,7 @@ class Answers:
             "warnings": list(frames.warnings),
         }
 
-    def _body(self, asked: Asked, seen: dict[Video, Frames]) -> bytes:
+    def _body(self, asked: Asked, seen: dict[Video, Frames], owner: str) -> bytes:
         """What the engine is sent; a copy of all frames in base64."""
         turns = [
             Message(role=turn.role, text=turn.text, videos=tuple(seen[video] for video in turn.videos))
@@ -209,6 +211,8 @@ class Answers:
             "max_tokens": asked.max_tokens,
             **asked.sampling,
         }
+        if self._keeps_apart:
+            body["cache_salt"] = owner
         if form == "video":
             body["media_io_kwargs"] = {"video": video_metadata(next(iter(seen.values())))}
         if asked.stream:

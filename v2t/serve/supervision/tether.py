@@ -1,4 +1,4 @@
-"""A program that does not outlive who started it: `python -m v2t.serve.tether PIPE FOLDER PROGRAM ARGUMENT…`.
+"""A program that does not outlive who started it: `python -m v2t.serve.supervision.tether PIPE FOLDER PROGRAM …`.
 
 In: the reading end of a pipe whose other end only the starter holds, a private folder, a program. This process becomes
 the program; a small child of it, in the same process group, waits at the pipe. When the starter is gone, however it
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from v2t.serve import process_group
+from v2t.serve.supervision import group as process_group
 
 _GRACE_S, _TICK_S = 5.0, 0.1
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from v2t.serve.bodies import MIB, length_of, pieces
 from v2t.serve.faults import Fault
+from v2t.serve.gateway.bodies import MIB, length_of, pieces
 
 if TYPE_CHECKING:
     from v2t.serve.media.uploads import UploadStore

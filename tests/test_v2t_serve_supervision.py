@@ -14,9 +14,10 @@ import httpx
 import pytest
 
 from v2t.base.errors import MissingDependencyError
-from v2t.serve import process_group, supervisor
 from v2t.serve.engines import EngineCommand, private_folder
-from v2t.serve.supervisor import Engine, Pace
+from v2t.serve.supervision import group as process_group
+from v2t.serve.supervision import supervisor
+from v2t.serve.supervision.supervisor import Engine, Pace
 
 LONG_S = 90.0
 SHARED = Path("/dev/shm")
@@ -307,7 +308,7 @@ DRIVER = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_v2t_serve_supervisor import LONG_S, Stage
+from test_v2t_serve_supervision import LONG_S, Stage
 async def main():
     stage = Stage(Path(sys.argv[2]))
     await stage.engine.start()

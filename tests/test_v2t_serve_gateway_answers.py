@@ -264,3 +264,18 @@ def test_other_models_get_pictures_with_their_times(monkeypatch):
         assert kinds == ["text", "image_url"] * 8 + ["text"]
 
     scene(play)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_one_key_asked_is_not_kept_for_another(monkeypatch, count):
+    keys = ["first-key-of-16-letters", "other-key-of-16-letters"][:count]
+    monkeypatch.setenv("V2T_SERVE_KEY", ",".join(keys))
+
+    async def play(client, engine, *_):
+        for key in keys:
+            assert (await client.post(CHAT, json=WORDS, headers={"Authorization": f"Bearer {key}"})).status_code == 200
+        salts = [body.get("cache_salt") for body in engine.asked]
+        assert len(set(salts)) == count and not any(key in str(salts) for key in keys)
+        assert (None in salts) == (count == 1)
+
+    scene(play)

@@ -1,7 +1,7 @@
 """The gateway's routes, and all it holds.
 
 In: a config, what is served, the engine and the media. Out: an ASGI application; what is not listed here is 404. The
-rules that hold for every request are in `v2t.serve.door`.
+rules that hold for every request are in `v2t.serve.gateway.door`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from starlette.routing import BaseRoute, Route
 from v2t.base.errors import CineloopError
 from v2t.captioners.cards import wishes
 from v2t.captioners.payload import encode
-from v2t.serve import chat, files
-from v2t.serve.access import Memory, Owners, Places, Rate
-from v2t.serve.answers import Answers, error_event
-from v2t.serve.bodies import MIB, Receive, read_json, unless_gone
-from v2t.serve.door import Door, Send
 from v2t.serve.faults import Fault, fault_of
-from v2t.serve.metrics import MEDIA_TYPE, Metrics
+from v2t.serve.gateway import chat, files
+from v2t.serve.gateway.access import Memory, Owners, Places, Rate
+from v2t.serve.gateway.answers import Answers, error_event
+from v2t.serve.gateway.bodies import MIB, Receive, read_json, unless_gone
+from v2t.serve.gateway.door import Door, Send
+from v2t.serve.gateway.metrics import MEDIA_TYPE, Metrics
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
     from v2t.serve.media import Media
-    from v2t.serve.supervisor import Engine
+    from v2t.serve.supervision.supervisor import Engine
 
-PAGE = Path(__file__).resolve().parent / "page"
+PAGE = Path(__file__).resolve().parents[1] / "page"
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

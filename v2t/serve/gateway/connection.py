@@ -13,8 +13,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from v2t.serve.door import HEADERS, error_response
 from v2t.serve.faults import Fault
+from v2t.serve.gateway.door import HEADERS, error_response
 
 MAX_HEAD = 32 << 10  # bytes of a request's head
 _HEAD_S = 15.0  # seconds for a request's head, and for the rest of a body that is not wanted any more

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t.serve.bodies import parse_json
-from v2t.serve.chat import read, video_of
 from v2t.serve.faults import Fault
+from v2t.serve.gateway.bodies import parse_json
+from v2t.serve.gateway.chat import read, video_of
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeLimits
 from v2t.video.sample import SampleSpec

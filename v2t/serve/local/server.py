@@ -1,6 +1,6 @@
 """The local engine: this project's captioner behind OpenAI's routes, on a socket file, in a process of its own.
 
-    python -m v2t.serve.local_engine --uds SOCKET --model FOLDER --name NAME
+    python -m v2t.serve.local.server --uds SOCKET --model FOLDER --name NAME
 
 In: requests that the gateway has checked, videos as packed frames. Out: answers, whole or as server-sent events, with
 the model's warnings as `"cineloop": {"warnings": [...]}`. It listens once the model is loaded.
@@ -27,10 +27,10 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from v2t.base.errors import CineloopError, ItemError
 from v2t.captioners import CaptionOutput
-from v2t.serve import local_questions
 from v2t.serve.faults import Fault, fault_of
-from v2t.serve.local_questions import Cut, Prompts, Question
-from v2t.serve.local_turns import ServedCaptioner, Told, Turns
+from v2t.serve.local import questions as local_questions
+from v2t.serve.local.questions import Cut, Prompts, Question
+from v2t.serve.local.turns import ServedCaptioner, Told, Turns
 
 logger = logging.getLogger("cineloop")
 _FAILED = Fault(500, "ENGINE", "the model failed at this request; the engine's log says why")
@@ -262,7 +262,7 @@ def main(argv: list[str]) -> int:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="v2t.serve.local_engine", description="The local engine of v2t serve.")
+    parser = argparse.ArgumentParser(prog="v2t.serve.local.server", description="The local engine of v2t serve.")
     parser.add_argument("--uds", required=True, help="the socket file to listen at")
     parser.add_argument("--model", required=True, help="a folder")
     parser.add_argument("--name", required=True, help="what the model is called")

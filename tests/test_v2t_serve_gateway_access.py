@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from v2t.serve.access import LOCAL, Memory, Owners, Places, Rate
 from v2t.serve.faults import Fault
+from v2t.serve.gateway.access import LOCAL, Memory, Owners, Places, Rate
 
 KEY, OTHER = "a" * 20, "b" * 20
 
@@ -38,7 +38,8 @@ def test_every_key_is_compared(monkeypatch):
 
     seen = []
     monkeypatch.setattr(
-        "v2t.serve.access.hmac.compare_digest", lambda a, b, real=hmac.compare_digest: (seen.append(b), real(a, b))[1]
+        "v2t.serve.gateway.access.hmac.compare_digest",
+        lambda a, b, real=hmac.compare_digest: (seen.append(b), real(a, b))[1],
     )
     Owners([KEY, OTHER]).of(f"Bearer {KEY}")
     assert len(seen) == 2

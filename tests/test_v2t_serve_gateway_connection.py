@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from serve_stand_ins import listening  # noqa: E402
 
 from v2t.base.errors import MissingDependencyError  # noqa: E402
-from v2t.serve import connection  # noqa: E402
+from v2t.serve.gateway import connection  # noqa: E402
 from v2t.serve.run import listening as socket_of  # noqa: E402
 from v2t.serve.run import url_of  # noqa: E402
 from v2t.serve.settings import ServeConfig, ServeLimits  # noqa: E402

@@ -114,7 +114,7 @@ def test_the_page_is_a_fixed_list_of_files(tmp_path, monkeypatch):
     for name in ("index.html", "app.js", "style.css", "notes.py"):
         (tmp_path / name).write_text(name)
     (tmp_path / "canary.js").symlink_to("/etc/hostname")
-    monkeypatch.setattr("v2t.serve.app.PAGE", tmp_path)
+    monkeypatch.setattr("v2t.serve.gateway.app.PAGE", tmp_path)
 
     async def play(client, *_):
         (tmp_path / "late.js").write_text("late")

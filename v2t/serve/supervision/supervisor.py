@@ -1,7 +1,7 @@
 """One engine, kept running: started, watched, started again when it dies or hangs, ended without a trace.
 
 In: an `EngineCommand`. Out: an HTTP client to it, and what state it is in. The engine is a process group of its own; it
-ends when this process does, whatever the reason (`v2t.serve.tether`). All methods belong to one event loop.
+ends when this process does, whatever the reason (`v2t.serve.supervision.tether`). All methods belong to one event loop.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Literal
 
 from v2t.base.errors import MissingDependencyError
 from v2t.base.log import printable
-from v2t.serve import process_group
 from v2t.serve.engines import PREFIX, EngineCommand
+from v2t.serve.supervision import group as process_group
 
 if TYPE_CHECKING:
     import httpx
@@ -175,7 +175,7 @@ class Engine:
         self._shared, self._foreign_shared = set(), process_group.shared_entries()
         line, self._lifeline = os.pipe()
         folder = str(self._folder) if self._folder.name.startswith(PREFIX) else ""
-        tether = [sys.executable, "-P", "-m", "v2t.serve.tether", str(line), folder]
+        tether = [sys.executable, "-P", "-m", "v2t.serve.supervision.tether", str(line), folder]
         try:
             with open(self._log, "ab", buffering=0) as log:
                 log.truncate(0)

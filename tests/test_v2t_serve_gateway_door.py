@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from serve_stand_ins import CHAT, WORDS, code_of, scene, with_video  # noqa: E402
 
-from v2t.serve.door import POLICY  # noqa: E402
+from v2t.serve.gateway.door import POLICY  # noqa: E402
 from v2t.serve.settings import ServeConfig, ServeLimits  # noqa: E402
 
 KEY, OTHER = "k" * 20, "o" * 20
@@ -228,7 +228,7 @@ def test_bodies_are_limited_before_they_are_read():
 
 
 def test_a_body_that_comes_too_slowly_is_given_up(monkeypatch):
-    monkeypatch.setattr("v2t.serve.bodies._IDLE_S", 0.05)
+    monkeypatch.setattr("v2t.serve.gateway.bodies._IDLE_S", 0.05)
 
     async def play(client, engine, media, gateway):
         async def slow():

@@ -27,9 +27,9 @@ from v2t.video.packed import MEDIA_TYPE, unpack
 _PREFIX = f"data:{MEDIA_TYPE};base64,"
 _LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case
 _ROLES = ("system", "user", "assistant")
-_FIELDS = frozenset(
+_FIELDS = frozenset(  # cache_salt is for engines that keep prompts; this one keeps none
     "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed stop "
-    "repetition_penalty presence_penalty frequency_penalty n".split()
+    "repetition_penalty presence_penalty frequency_penalty n cache_salt".split()
 )
 
 

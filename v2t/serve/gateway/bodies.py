@@ -12,8 +12,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, NoReturn, TypeVar
 
-from v2t.serve.access import Holding
 from v2t.serve.faults import Fault
+from v2t.serve.gateway.access import Holding
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

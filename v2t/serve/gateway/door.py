@@ -20,10 +20,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from v2t.base.log import logger
-from v2t.serve.access import Owners, Rate
-from v2t.serve.bodies import ClientGone, Receive
 from v2t.serve.faults import Fault
-from v2t.serve.metrics import Metrics
+from v2t.serve.gateway.access import Owners, Rate
+from v2t.serve.gateway.bodies import ClientGone, Receive
+from v2t.serve.gateway.metrics import Metrics
 from v2t.serve.settings import ServeConfig
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

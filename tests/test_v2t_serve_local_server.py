@@ -11,9 +11,9 @@ import pytest
 
 from v2t.captioners import Decoding, Message, asked
 from v2t.captioners.local import STARTER
-from v2t.serve.local_engine import create_app
-from v2t.serve.local_questions import Cut, Prompts
-from v2t.serve.local_turns import ServedCaptioner, Turns
+from v2t.serve.local.questions import Cut, Prompts
+from v2t.serve.local.server import create_app
+from v2t.serve.local.turns import ServedCaptioner, Turns
 from v2t.video.frames import Frames
 from v2t.video.packed import MEDIA_TYPE, pack
 
