@@ -40,7 +40,7 @@ from v2t.captioners import open_captioner  # noqa: E402
 from v2t.serve import served  # noqa: E402
 from v2t.serve.engines import command  # noqa: E402
 from v2t.serve.settings import ServeConfig  # noqa: E402
-from v2t.serve.supervisor import Engine  # noqa: E402
+from v2t.serve.supervision.supervisor import Engine  # noqa: E402
 from v2t.video.packed import MEDIA_TYPE, pack  # noqa: E402
 from v2t.video.worker import DecoderPool  # noqa: E402
 

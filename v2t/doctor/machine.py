@@ -83,9 +83,7 @@ def problems(found: dict[str, str | None], torch: dict[str, Any]) -> list[str]:
         if have and (numbers(have) < lowest or (end and numbers(have) >= end)):
             window = f">= {'.'.join(map(str, lowest))}" + (f" and < {'.'.join(map(str, end))}" if end else "")
             lines.append(f"{name} {have} is outside the supported versions ({window})")
-    for name, (lowest, hole) in FLOORS.items():
-        if (have := found.get(name)) and numbers(have) < lowest:
-            lines.append(f"{name} {have} has a known hole ({hole}): install {'.'.join(map(str, lowest))} or later")
+    lines += holes(found)
     if torch["error"]:
         lines.append(f"torch does not import: {torch['error']}")
     if found.get("torch") and found.get("torchvision"):
@@ -95,6 +93,15 @@ def problems(found: dict[str, str | None], torch: dict[str, Any]) -> list[str]:
         elif (error := _import_error("torchvision")) and not torch["error"]:
             lines.append(f"torchvision {found['torchvision']} does not import beside torch {found['torch']}: {error}")
     return lines
+
+
+def holes(found: dict[str, str | None]) -> list[str]:
+    """One line for each package whose version has a known hole."""
+    return [
+        f"{name} {have} has a known hole ({hole}): install {'.'.join(map(str, lowest))} or later"
+        for name, (lowest, hole) in FLOORS.items()
+        if (have := found.get(name)) and numbers(have) < lowest
+    ]
 
 
 def pair_problem(torch: str, torchvision: str) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2t.base.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
 from v2t.base.log import logger
+from v2t.doctor import machine
 from v2t.serve.served import Served, read
 from v2t.serve.settings import ServeConfig
 
@@ -49,6 +50,8 @@ def run(config: ServeConfig) -> int:
     except ImportError as error:
         raise MissingDependencyError(f"serving needs {error.name}", hint="pip install 'cineloop[serve]'") from error
     served = read(config)
+    for line in machine.holes({name: machine.version(name) for name in machine.FLOORS}):
+        logger.warning("%s", line)
     with listening(config) as port:
         return asyncio.run(_Serving(config, served, port).run())
 
