@@ -6,6 +6,8 @@ import ipaddress
 import os
 import shutil
 import socket
+import warnings
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -67,6 +69,18 @@ def pytest_configure() -> None:
     socket.socket.connect = _guarded(socket.socket.connect)  # type: ignore[method-assign]
     socket.socket.connect_ex = _guarded(socket.socket.connect_ex)  # type: ignore[method-assign]
     socket.getaddrinfo = _guarded_lookup
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Each test begins at ordinary priority: at a real-time one, this process and what it starts would starve what they
+    wait for. Which of the tests before was the cause is said."""
+    if not hasattr(os, "sched_getscheduler") or os.sched_getscheduler(0) == os.SCHED_OTHER:
+        return
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(ProcessLookupError):
+            os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
+    warnings.warn(f"the tests ran at real-time priority before {item.nodeid}", stacklevel=1)
 
 
 def _java_reason() -> str:
