@@ -5,12 +5,10 @@ In: a `ServeConfig`. Out: a `Served`, read from small JSON files; no weights, no
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.base.errors import UsageError
 from v2t.captioners import choose
 from v2t.serve import adapters
 from v2t.serve.adapters import Adapter
@@ -68,11 +66,11 @@ def read(config: ServeConfig) -> Served:
             )
         name = config.name or config.model.rstrip("/").rpartition("/")[2]
         return Served(name=name, source=config.model, is_ours=False, spec=_FOREIGN, adapters=beside)
-    from v2t.captioners.local import Captioner
+    from v2t.captioners.local import Captioner, _read_json
 
     captioner = Captioner(config.model)
-    settings = _processor(captioner.folder)
-    length = settings["video_processor"].get("segment_frames", 16)
+    settings = _read_json(captioner.folder / "processor_config.json")
+    length = settings.get("video_processor", {}).get("segment_frames", 16)
     adapters.check_base(beside, captioner.revision)
     name = config.name or captioner.name
     if name in beside:
@@ -88,12 +86,3 @@ def read(config: ServeConfig) -> Served:
         adapters=beside,
         about=captioner.about,
     )
-
-
-def _processor(folder: Path) -> dict:
-    try:
-        settings = json.loads((folder / "processor_config.json").read_bytes())
-        settings["video_processor"].get("segment_frames")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise MissingDependencyError(f"no usable processor_config.json in {folder}: {error}", code="MODEL") from error
-    return settings
