@@ -36,6 +36,7 @@ def plan_of(path: Path, *sets: str):
 def test_an_adapter_of_wan(wan):
     sets = [f"model={wan}", "data=[clips]", "loop.batch_size=1", "loop.micro_batch=0", "rank=32", "dtype=bfloat16"]
     sets += ["buckets.sizes=[[480, 832]]", "buckets.lengths=[81]", "target=[to_q, to_k, to_v, to_out.0]"]
+    sets += ["runtime.precision=bf16"]  # else what this CPU is good at decides how much a step keeps
     plan = plan_of(CONFIGS / "full/t2v-lora.yaml", *sets, "gradient_checkpointing=false")
     (part,) = plan.parts
     assert part.parameters - part.trained == pytest.approx(1.419e9, rel=0.01)
