@@ -9,9 +9,10 @@ round, all with the same weights and the same frames:
     frames    the same bodies through the gateway
     files     the clips' bytes as data URLs through the gateway, which decodes them
     caption   `v2t caption --model openai:` against the gateway
-Prints clips a second, the ratios to `bare` and to `local` (median over rounds, least, most), and CPU seconds a clip of
-each process. Captions of all roads are compared. On a GPU the goal is frames / bare >= .85; on a CPU the gateway, its
-decoders and this client take their time from the engine's own cores.
+Prints clips a second, the ratios to `bare` and to `local` (median over rounds, least, most), CPU milliseconds a clip of
+engine, gateway, its decoders and client (of the local road the model is the client), and how many cores were busy.
+Captions of all roads are compared. On a GPU the goal is frames / bare >= .85; on a CPU the gateway, its decoders and
+this client take their time from the engine's own cores.
 """
 
 from __future__ import annotations
@@ -47,26 +48,44 @@ from v2t.video.worker import DecoderPool  # noqa: E402
 PROMPT = "Describe the video in one sentence."
 MAX_TOKENS = 64
 TICKS = os.sysconf("SC_CLK_TCK")
+# All roads and rounds show the same clips, a folder shows none twice: nothing seen before may be remembered.
+FORGET = {"vllm": ["--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"], "local": []}
 
 
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process and all below it, those that ended included (Linux)."""
+ENGINES = ("vllm.entrypoints", "v2t.serve.local")  # in the command line of an engine
+
+
+def cpu_s(pid: int) -> tuple[float, float, float]:
+    """CPU seconds of a process itself, of engines below it, and of all else below it, the ended ones too (Linux)."""
     children: dict[int, list[int]] = {}
     used: dict[int, float] = {}
+    engines: set[int] = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                words = (entry / "cmdline").read_text()
             except OSError:
                 continue
             children.setdefault(int(fields[1]), []).append(int(entry.name))
             used[int(entry.name)] = sum(map(int, fields[11:15])) / TICKS
-    total, waiting = 0.0, [pid]
+            if any(name in words for name in ENGINES):
+                engines.add(int(entry.name))
+    engine = others = 0.0
+    waiting = [(child, child in engines) for child in children.get(pid, [])]
     while waiting:
-        one = waiting.pop()
-        total += used.get(one, 0.0)
-        waiting += children.get(one, [])
-    return total
+        one, is_engine = waiting.pop()
+        engine += used.get(one, 0.0) * is_engine
+        others += used.get(one, 0.0) * (not is_engine)
+        waiting += [(child, is_engine or child in engines) for child in children.get(one, [])]
+    return used.get(pid, 0.0), engine, others
+
+
+def by_role(gateway: int) -> dict[str, float]:
+    """CPU seconds so far: of engines, of the gateway, of its decoders, and of this client with decoders of its own."""
+    own, engines, below = cpu_s(os.getpid())
+    front, _, decoders = cpu_s(gateway)
+    return {"engine": engines, "gateway": front, "decoders": decoders, "client": own + below - front - decoders}
 
 
 def body(model: str, url: str) -> dict[str, Any]:
@@ -124,6 +143,7 @@ class Gateway:
 
     def __init__(self, engine: str, folder: Path) -> None:
         words = [sys.executable, "-m", "v2t.cli", "serve", "starter", "--engine", engine, "--port", "0"]
+        words += ["--set", f"engine_args={json.dumps(FORGET[engine])}"]
         self._log = (folder / "gateway.log").open("w")
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=self._log, stdin=subprocess.DEVNULL)
         line = self.process.stdout.readline() if self.process.stdout else b""
@@ -141,10 +161,10 @@ class Gateway:
 async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All rounds of all roads."""
     clips = folder / "clips"
-    command_line = [sys.executable, "-m", "v2t.cli", "world", "-o", clips, "--num", str(arguments.num)]
+    command_line = [sys.executable, "-m", "v2t.cli", "world", "-o", str(clips), "--num", str(arguments.num)]
     subprocess.run(command_line, check=True, capture_output=True)
     files = {path.stem: path for path in sorted(clips.glob("*.mp4"))}
-    config = ServeConfig(engine=arguments.engine)
+    config = ServeConfig(engine=arguments.engine, engine_args=tuple(FORGET[arguments.engine]))
     known = served.read(config)
     with DecoderPool() as pool:
         frames = {name: pool.decode(path, known.spec, known.frame_size) for name, path in files.items()}
@@ -181,20 +201,19 @@ async def _rounds(
     roads: dict[str, Callable[[], Awaitable[dict[str, str]]]], arguments: argparse.Namespace, gateway: int
 ) -> dict[str, Any]:
     rates: dict[str, list[float]] = {name: [] for name in roads}
-    cpu: dict[str, list[tuple[float, float]]] = {name: [] for name in roads}
+    cpu: dict[str, list[dict[str, float]]] = {name: [] for name in roads}
     different = 0
     first: dict[str, str] = {}
     for turn in range(arguments.rounds + 1):  # the first warms up
         for name, road in roads.items():
-            behind, all_began, began = cpu_s(gateway), cpu_s(os.getpid()), time.perf_counter()
+            before, began = by_role(gateway), time.perf_counter()
             captions = await road()
             took = time.perf_counter() - began
             first = first or captions
             different += sum(captions[clip] != first[clip] for clip in first)
             if turn:
                 rates[name].append(arguments.num / took)
-                served_s = cpu_s(gateway) - behind
-                cpu[name].append((served_s, cpu_s(os.getpid()) - all_began - served_s))
+                cpu[name].append({role: used - before[role] for role, used in by_role(gateway).items()})
     return {"rates": rates, "cpu_s": cpu, "different": different}
 
 
@@ -205,15 +224,20 @@ def report(found: dict[str, Any], arguments: argparse.Namespace) -> None:
         f"{arguments.num} clips, engine {arguments.engine}, {arguments.in_flight} in flight, {arguments.rounds} "
         f"rounds; medians (least to most); captions that differ between roads: {found['different']}"
     )
-    print(f"{'road':<9}{'clips/s':>9}   {'of bare':<22}{'of local':<22}CPU ms a clip: v2t serve, all else")
+    roles = ("engine", "gateway", "decoders", "client")
+    head = "".join(f"{role:>9}" for role in roles)
+    print(f"{'road':<9}{'clips/s':>9}   {'of bare':<22}{'of local':<22}CPU ms:{head}{'cores':>7}")
     for name, rate in rates.items():
         cells = []
         for base in ("bare", "local"):
             ratios = [a / b for a, b in zip(rate, rates[base], strict=True)]
             cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-        behind, here = (statistics.median(pair[i] for pair in found["cpu_s"][name]) for i in (0, 1))
-        milliseconds = f"{1000 * behind / arguments.num:.0f}, {1000 * here / arguments.num:.0f}"
-        print(f"{name:<9}{statistics.median(rate):>9.1f}   {cells[0]:<22}{cells[1]:<22}{milliseconds}")
+        used = [statistics.median(turn[role] for turn in found["cpu_s"][name]) / arguments.num for role in roles]
+        milliseconds = "".join(f"{1000 * each:>9.0f}" for each in used)
+        cores = sum(used) * statistics.median(rate)
+        print(
+            f"{name:<9}{statistics.median(rate):>9.1f}   {cells[0]:<22}{cells[1]:<22}{'':<7}{milliseconds}{cores:>7.1f}"
+        )
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 # The whole project, small and in order, on a CPU: read it from top to bottom. Two models are trained from nothing, a
 # captioner and a generator; clips are made, watched, scored, sent round, and a gate passes one generator and fails
 # another. All of it ends in one page, DIR/index.html.
-#   scripts/story.sh [DIR]                      about 3 minutes on two cores; DIR is runs/story/small if not given
+#   scripts/story.sh [DIR]                      3 to 8 minutes on two cores; DIR is runs/story/small if not given
 #   STORY_SIZE=full scripts/story.sh [DIR]      about 25 minutes: the models learn more, there are more clips
 # What is trained here has seen a few hundred clips and can next to nothing: it shows that the path is whole. What is
 # scored is made and watched by the bundled starters, which were trained by the same commands for hours.

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from v2t.base import checkpoint
+from v2t.base import checkpoint, optim
 from v2t.base.errors import CineloopError, UsageError
 from v2t.base.loop import Loop
 from v2t.base.optim import OptimConfig, WeightAverage, build_optimizers, lr_factor
@@ -279,6 +279,31 @@ def test_muon_takes_hidden_matrices_only_and_every_group_its_rate():
     assert {weight.ndim for g in adamw.param_groups if g["weight_decay"] == 0 for weight in g["params"]} == {1}
     with pytest.raises(UsageError, match=r"'mid.weight' belongs to no part"):
         build_optimizers(nn.ModuleDict({"mid": model["mid"]}), {"head": [model["head"]]}, OptimConfig())
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (16, 8, 3, 3)])
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_muon_steps_as_pytorchs_and_in_float32_where_bfloat16_is_slow(shape, is_fast, monkeypatch):
+    monkeypatch.setattr(optim, "has_fast_bf16", lambda device: is_fast)
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(shape))
+    theirs = nn.Parameter(ours.detach().reshape(shape[0], -1).clone())
+    group = {"params": [ours], "lr": 0.01, "weight_decay": 0.1}
+    steppers = (
+        optim.Muon([group], momentum=0.95),
+        torch.optim.Muon([theirs], lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+    )
+    begun = theirs.detach().clone()
+    for _ in range(3):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.reshape(shape[0], -1).clone()
+        for stepper in steppers:
+            stepper.step()
+    moved, expected = (weight.detach().reshape(shape[0], -1) - begun for weight in (ours, theirs))
+    assert torch.equal(moved, expected) == is_fast
+    assert (moved - expected).norm() < 0.02 * expected.norm()
+    update = optim.orthogonalised(ours.grad.reshape(shape[0], -1), (3.4445, -4.775, 2.0315), 5, torch.float32)
+    assert 0.5 < torch.linalg.svdvals(update).min() and torch.linalg.svdvals(update).max() < 1.3
 
 
 def test_weight_average_follows_its_formula_and_gives_the_weights_back():

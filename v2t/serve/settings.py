@@ -34,7 +34,7 @@ class ServeLimits:
             request.
         max_tokens: longest answer a client may ask for.
         in_flight: requests being worked on; as many again may wait. in_flight_per_owner: of one key.
-        rate_per_minute: requests of one key.
+        rate_per_minute: requests of one key; a folder that `v2t caption` sends counts one for each clip and prompt.
         decoders: decoder processes. decode_s: seconds one video may take to decode.
         fetch_s: seconds a video may take to fetch. answer_s: seconds an answer may take.
         drain_s: seconds that answers under way are given when the server is stopped.
@@ -54,7 +54,7 @@ class ServeLimits:
     max_tokens: int = 2048
     in_flight: int = 32
     in_flight_per_owner: int = 24
-    rate_per_minute: int = 600
+    rate_per_minute: int = 3000
     decoders: int = 2
     decode_s: float = 60.0
     fetch_s: float = 60.0
