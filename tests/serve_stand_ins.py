@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import httpx
@@ -59,6 +59,9 @@ class Engine:
 
     def note_broken(self) -> None:
         self.broken += 1
+
+    def at_work(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     def usual(self, body: dict) -> httpx.Response:
         if not body.get("stream"):

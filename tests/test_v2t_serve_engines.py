@@ -176,6 +176,18 @@ def test_arguments_that_are_said_already_are_refused(words, with_vllm):
         made(engine_args=tuple(words))
 
 
+def test_steps_are_read_from_what_vllm_counts(with_vllm):
+    metrics = (
+        "# TYPE vllm:iteration_tokens_total histogram\n"
+        'vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="a b"} 3.0\n'
+        'vllm:iteration_tokens_total_count{engine="0",model_name="a b"} 5.0\n'
+        'vllm:iteration_tokens_total_count{engine="1",model_name="a b"} 1e2\n'
+        'vllm:iteration_tokens_total_sum{engine="0",model_name="a b"} 900.0\n'
+    )
+    steps = made().steps
+    assert steps(metrics) == 105.0 and steps("python_info 1.0\n") is None
+
+
 def test_other_arguments_stand_last(with_vllm):
     words = ("--gpu-memory-utilization", "0.5", "--quantization=fp8", "--no-enable-prefix-caching")
     assert made(engine_args=words).argv[-4:] == words

@@ -1,4 +1,5 @@
-"""The true local engine killed under load: every request ends cleanly, it comes back, the next is answered."""
+"""The true engines in trouble: killed under load, every request ends cleanly, it comes back, the next is answered; a
+vLLM whose core stands still is started again."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 
 from v2t.serve import engines, served
 from v2t.serve.settings import ServeConfig, ServeLimits
+from v2t.serve.supervision import group as process_group
 from v2t.serve.supervision.supervisor import Engine, Pace
 from v2t.video.frames import Frames
 from v2t.video.packed import MEDIA_TYPE, pack
@@ -116,3 +119,38 @@ def relatives(stat: Path) -> list[str]:
         return stat.read_text().rpartition(") ")[2].split()[1:4]
     except OSError:
         return []
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(900)
+def test_a_core_that_stands_still_behind_a_server_that_answers_is_started_again():
+    """A core that waits for a device or a peer for ever: here a signal has it stand still."""
+    config = ServeConfig(engine="vllm", limits=ServeLimits(answer_s=20.0))
+    said: list[str] = []
+    command = engines.command(config, served.read(config), engines.private_folder() / "engine.sock")
+
+    async def main() -> None:
+        engine = Engine(command, say=said.append)
+        try:
+            await engine.start()
+            await engine.ready(600)
+            first = await ask(engine.client, 1, False, lambda: None)
+            (core,) = [
+                process
+                for process in process_group.members(engine._child.pid)
+                if "EngineCor" in Path(f"/proc/{process}/comm").read_text()  # 15 letters at most
+            ]
+            os.kill(core, signal.SIGSTOP)
+            assert (await engine.client.get("/health")).status_code == 200
+            while engine.state == "ready":  # a request is given up after answer_s, the next one finds the same
+                with pytest.raises(httpx.TransportError):
+                    async with engine.at_work():
+                        await ask(engine.client, 1, False, lambda: None)
+            await engine.ready(600)
+            assert engine.restarts == 1
+            assert await ask(engine.client, 1, False, lambda: None) == first
+        finally:
+            await engine.stop()
+
+    asyncio.run(asyncio.wait_for(main(), 880))
+    assert sum("worked on nothing" in text for text in said) == 1, said

@@ -63,6 +63,10 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(600)
         self.send_response(200)
         self.end_headers()
+        if self.path == "/metrics":
+            steps = 7 if what == "stuck" else time.monotonic()
+            self.wfile.write(f"steps {steps}".encode())
+            return
         self.wfile.write("\\n".join(os.environ).encode())
 class Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
@@ -203,6 +207,29 @@ def test_a_hang_is_noticed_and_it_is_started_again(tmp_path):
                 await hanging
             assert any("no sign of health" in said for said in stage.said)
             assert not any(map(is_there, stage.processes()[:2]))
+
+    run(main())
+
+
+@pytest.mark.parametrize("what", ["stuck", "serve"])
+def test_one_that_answers_but_works_on_nothing_is_started_again(tmp_path, what):
+    def steps(metrics: str) -> float:
+        return float(metrics.removeprefix("steps "))
+
+    async def main() -> None:
+        async with Stage(tmp_path, what, answer_s=1.0, steps=steps) as stage:
+            await stage.engine.ready(LONG_S)
+            await asyncio.sleep(2.0)  # nobody asks: nothing is to be done
+            assert stage.engine.restarts == 0
+            if what == "serve":
+                async with stage.engine.at_work():
+                    await asyncio.sleep(3.0)
+                assert stage.engine.state == "ready" and stage.engine.restarts == 0
+                return
+            while not any("worked on nothing" in said for said in stage.said):
+                async with stage.engine.at_work():  # one after another, as a client that gives up and asks again
+                    await asyncio.sleep(0.3)
+            await stage.until(lambda: stage.engine.restarts and stage.engine.state == "ready")
 
     run(main())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,8 @@ class EngineCommand:
         socket: the socket file it listens at, in a private folder.
         in_flight: requests that may be under way at once. answer_s: seconds between two pieces of an answer, at most.
         stop_s: seconds it is given to end by itself.
+        steps: how many steps it has worked, by the text of its `GET /metrics`, None where that does not say; None where
+            it has no such figure.
     """
 
     argv: tuple[str, ...]
@@ -44,6 +47,7 @@ class EngineCommand:
     in_flight: int = 64
     answer_s: float = 300.0
     stop_s: float = 5.0
+    steps: Callable[[str], float | None] | None = None
 
 
 def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:

@@ -24,6 +24,7 @@ _STARTS_IN_S = 900.0  # large weights load for minutes; a tiny model on two core
 _STOP_S = 20.0
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the values that --max-lora-rank takes
 _MOST_SEQUENCES_CPU = 16
+_STEPS = re.compile(r"^vllm:iteration_tokens_total_count(?:\{.*\})? (\S+)$", re.MULTILINE)
 # What these open, the gateway is there to keep shut; the rest is said elsewhere. Shortened forms count too.
 _UNSAFE = (
     "trust-remote-code trust-request-chat-template trust-request-mm-kwargs allowed-local-media-path "
@@ -56,7 +57,14 @@ def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
         in_flight=config.limits.in_flight,
         answer_s=config.limits.answer_s,
         stop_s=_STOP_S,
+        steps=steps,
     )
+
+
+def steps(metrics: str) -> float | None:
+    """Steps its core has worked: the server answers /health also when the core behind it stands still."""
+    counts = _STEPS.findall(metrics)
+    return sum(map(float, counts)) if counts else None
 
 
 def is_built_for_cpu() -> bool:

@@ -132,6 +132,7 @@ class Answers:
             try:
                 async with (
                     asyncio.timeout(self._limits.answer_s),
+                    self._engine.at_work(),
                     self._engine.client.stream(
                         "POST",
                         _PATH,

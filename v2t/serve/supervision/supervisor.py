@@ -13,8 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -82,6 +82,7 @@ class Engine:
         self._task: asyncio.Task[None] | None = None
         self._failure: MissingDependencyError | None = None
         self._changed, self._look = asyncio.Event(), asyncio.Event()
+        self._at_work = 0
         self._shared: set[Path] = set()
         self._foreign_shared: set[Path] = set()
         self._adopted_before: bool | None = None
@@ -111,6 +112,15 @@ class Engine:
             raise self._failed(f"did not answer within {timeout_s:.0f} s") from None
         if self.state == "stopped":
             raise self._failure or MissingDependencyError(f"the engine {self.command.name} is stopped", code="ENGINE")
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """It has been asked something: one that works no step in all the time an answer may take is started again."""
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._at_work -= 1
 
     def note_broken(self) -> None:
         """A request saw its connection break: look at the process now."""
@@ -207,23 +217,31 @@ class Engine:
 
     async def _serving(self) -> str:
         """Returns when it is lost, with the reason."""
-        asked: asyncio.Task[bool] | None = None
-        # Seconds without an answer as they were watched: where this process itself stood still, little is counted.
-        unanswered_s, looked, ask_at, look_at = 0.0, time.monotonic(), 0.0, 0.0
+        asked: asyncio.Task[tuple[bool, float | None]] | None = None
+        # Seconds without an answer, and without a step while it had work, as they were watched: where this process
+        # itself stood still, little is counted.
+        unanswered_s, idle_s, steps, most_idle_s = 0.0, 0.0, None, self.command.answer_s
+        looked, ask_at, look_at = time.monotonic(), 0.0, 0.0
         try:
             while True:
                 now = time.monotonic()
-                unanswered_s += min(now - looked, 5 * self.pace.poll_s)
-                looked = now
+                passed_s, looked = min(now - looked, 5 * self.pace.poll_s), now
+                unanswered_s += passed_s
+                idle_s += passed_s if self._at_work else 0.0
                 if (ended := self._ended()) is not None:
                     return ended
                 if asked is not None and asked.done():
-                    unanswered_s = 0.0 if asked.result() else unanswered_s
+                    is_well, worked = asked.result()
+                    unanswered_s = 0.0 if is_well else unanswered_s
+                    if worked is not None and worked != steps:
+                        idle_s, steps = 0.0, worked
                     asked, ask_at = None, now + self.pace.health_s
                 if unanswered_s >= self.pace.hang_s:
                     return f"gave no sign of health for {unanswered_s:.0f} s and was ended"
+                if idle_s >= most_idle_s and steps is not None:
+                    return f"was asked and worked on nothing for {idle_s:.0f} s, and was ended"
                 if asked is None and now >= ask_at:
-                    asked = asyncio.create_task(self._answers())
+                    asked = asyncio.create_task(self._signs(count=idle_s >= min(self.pace.hang_s, most_idle_s / 4)))
                 if now >= look_at:
                     look_at = now + _SHARED_EVERY_S
                     self._take_stock()
@@ -232,6 +250,18 @@ class Engine:
             if asked is not None:
                 asked.cancel()
                 await asyncio.gather(asked, return_exceptions=True)
+
+    async def _signs(self, *, count: bool) -> tuple[bool, float | None]:
+        """(whether it answers, how many steps it has worked; None if that is not to be counted or not known)."""
+        import httpx
+
+        is_well = await self._answers()
+        if not is_well or not count or self.command.steps is None:
+            return is_well, None
+        try:
+            return True, self.command.steps((await self._asker.get("/metrics")).text)
+        except (httpx.HTTPError, OSError):
+            return True, None
 
     async def _answers(self) -> bool:
         import httpx
