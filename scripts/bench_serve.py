@@ -51,12 +51,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 # All roads and rounds show the same clips, a folder shows none twice: nothing seen before may be remembered.
 FORGET = {"vllm": ["--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"], "local": []}
 
-
 ENGINES = ("vllm.entrypoints", "v2t.serve.local")  # in the command line of an engine
 
 
-def cpu_s(pid: int) -> tuple[float, float, float]:
-    """CPU seconds of a process itself, of engines below it, and of all else below it, the ended ones too (Linux)."""
+def by_role(gateway: int) -> dict[str, float]:
+    """CPU seconds so far, of processes that ended too (Linux): of engines, of the gateway, of its decoders, and of this
+    client with decoders of its own."""
     children: dict[int, list[int]] = {}
     used: dict[int, float] = {}
     engines: set[int] = set()
@@ -71,21 +71,16 @@ def cpu_s(pid: int) -> tuple[float, float, float]:
             used[int(entry.name)] = sum(map(int, fields[11:15])) / TICKS
             if any(name in words for name in ENGINES):
                 engines.add(int(entry.name))
-    engine = others = 0.0
-    waiting = [(child, child in engines) for child in children.get(pid, [])]
+    total = {"engine": 0.0, "gateway": 0.0, "decoders": 0.0, "client": 0.0}
+    below = {"engine": "engine", "gateway": "decoders", "decoders": "decoders", "client": "client"}
+    waiting = [(os.getpid(), "client")]
     while waiting:
-        one, is_engine = waiting.pop()
-        engine += used.get(one, 0.0) * is_engine
-        others += used.get(one, 0.0) * (not is_engine)
-        waiting += [(child, is_engine or child in engines) for child in children.get(one, [])]
-    return used.get(pid, 0.0), engine, others
-
-
-def by_role(gateway: int) -> dict[str, float]:
-    """CPU seconds so far: of engines, of the gateway, of its decoders, and of this client with decoders of its own."""
-    own, engines, below = cpu_s(os.getpid())
-    front, _, decoders = cpu_s(gateway)
-    return {"engine": engines, "gateway": front, "decoders": decoders, "client": own + below - front - decoders}
+        one, role = waiting.pop()
+        total[role] += used.get(one, 0.0)
+        for child in children.get(one, []):
+            named = "engine" if child in engines else "gateway" if child == gateway else below[role]
+            waiting.append((child, named))
+    return total
 
 
 def body(model: str, url: str) -> dict[str, Any]:
@@ -224,7 +219,7 @@ def report(found: dict[str, Any], arguments: argparse.Namespace) -> None:
         f"{arguments.num} clips, engine {arguments.engine}, {arguments.in_flight} in flight, {arguments.rounds} "
         f"rounds; medians (least to most); captions that differ between roads: {found['different']}"
     )
-    roles = ("engine", "gateway", "decoders", "client")
+    roles = list(found["cpu_s"]["bare"][0])
     head = "".join(f"{role:>9}" for role in roles)
     print(f"{'road':<9}{'clips/s':>9}   {'of bare':<22}{'of local':<22}CPU ms:{head}{'cores':>7}")
     for name, rate in rates.items():

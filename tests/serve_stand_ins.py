@@ -32,7 +32,14 @@ SERVED = Served(
     adapters=("shop",),
     about="a stand-in",
 )
+KEY, OTHER = "k" * 20, "o" * 20
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+
+
+def two_keys(monkeypatch) -> tuple[dict[str, str], dict[str, str]]:
+    """The headers of two clients, whose keys the environment now holds."""
+    monkeypatch.setenv("V2T_SERVE_KEY", f"{KEY}, {OTHER}")
+    return {"Authorization": f"Bearer {KEY}"}, {"Authorization": f"Bearer {OTHER}"}
 
 
 def events(*values: object, done: bool = True) -> bytes:

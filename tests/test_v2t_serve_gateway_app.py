@@ -10,17 +10,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from serve_stand_ins import CHAT, WORDS, code_of, scene  # noqa: E402
+from serve_stand_ins import CHAT, WORDS, code_of, scene, two_keys  # noqa: E402
 
 from v2t.serve.settings import ServeConfig, ServeLimits  # noqa: E402
-
-KEY, OTHER = "k" * 20, "o" * 20
 
 
 @pytest.fixture
 def keys(monkeypatch):
-    monkeypatch.setenv("V2T_SERVE_KEY", f"{KEY}, {OTHER}")
-    return {"Authorization": f"Bearer {KEY}"}, {"Authorization": f"Bearer {OTHER}"}
+    return two_keys(monkeypatch)
 
 
 def test_too_many_requests_wait_and_then_are_refused():

@@ -12,18 +12,15 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from serve_stand_ins import CHAT, WORDS, code_of, scene, with_video  # noqa: E402
+from serve_stand_ins import CHAT, KEY, OTHER, WORDS, code_of, scene, two_keys, with_video  # noqa: E402
 
 from v2t.serve.gateway.door import POLICY  # noqa: E402
 from v2t.serve.settings import ServeConfig, ServeLimits  # noqa: E402
 
-KEY, OTHER = "k" * 20, "o" * 20
-
 
 @pytest.fixture
 def keys(monkeypatch):
-    monkeypatch.setenv("V2T_SERVE_KEY", f"{KEY}, {OTHER}")
-    return {"Authorization": f"Bearer {KEY}"}, {"Authorization": f"Bearer {OTHER}"}
+    return two_keys(monkeypatch)
 
 
 def test_every_answer_has_an_id_and_keeps_browsers_in_check():

@@ -9,16 +9,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from serve_stand_ins import code_of, scene  # noqa: E402
+from serve_stand_ins import code_of, scene, two_keys  # noqa: E402
 
-KEY, OTHER = "k" * 20, "o" * 20
 MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0" * 100
 
 
 @pytest.fixture
 def keys(monkeypatch):
-    monkeypatch.setenv("V2T_SERVE_KEY", f"{KEY}, {OTHER}")
-    return {"Authorization": f"Bearer {KEY}"}, {"Authorization": f"Bearer {OTHER}"}
+    return two_keys(monkeypatch)
 
 
 def upload(data=MP4, purpose="user_data", name="a.mp4"):

@@ -152,11 +152,16 @@ class Muon(torch.optim.Muon):
             lr, momentum = group["lr"], group["momentum"]
             found: tuple[list, list, list] = ([], [], [])
             self._init_group(group, *found)
+            is_fast = has_fast_bf16(group["params"][0].device.type)
             for tensors in zip(*found, strict=True):
                 weight, grad, mean = (each.view(len(each), -1) for each in tensors)
                 mean.lerp_(grad, 1 - momentum)
-                dtype = torch.bfloat16 if has_fast_bf16(weight.device.type) else torch.float32
-                update = orthogonalised(grad.lerp(mean, momentum), group["ns_coefficients"], group["ns_steps"], dtype)
+                update = orthogonalised(
+                    grad.lerp(mean, momentum),
+                    group["ns_coefficients"],
+                    group["ns_steps"],
+                    torch.bfloat16 if is_fast else torch.float32,
+                )
                 weight.mul_(1 - lr * group["weight_decay"])
                 weight.add_(update, alpha=-lr * 0.2 * math.sqrt(max(weight.shape)))  # as large as AdamW's
 
