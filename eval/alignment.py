@@ -14,10 +14,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from eval.features import BaseExtractor, frame_features, open_extractor, text_features, unit
-from eval.metric import BaseMetric, Measured
-from eval.sample import Sample
 from v2t.base.errors import ItemError, MissingDependencyError
+from v2t_eval.features import BaseExtractor, frame_features, open_extractor, text_features, unit
+from v2t_eval.metric import BaseMetric, Measured
+from v2t_eval.sample import Sample
 
 TEXTS = ("auto", "caption", "prompt")
 
@@ -26,8 +26,8 @@ TEXTS = ("auto", "caption", "prompt")
 class Settings:
     """Which model, how it is shown the frames, and which text.
 
-    `model` and `preprocess` are those of `eval.features.open_extractor`. `text`: caption, prompt, or auto (the caption
-    where there is one, else the prompt).
+    `model` and `preprocess` are those of `v2t_eval.features.open_extractor`. `text`: caption, prompt, or auto (the
+    caption where there is one, else the prompt).
     """
 
     model: str = "starter"
@@ -46,7 +46,7 @@ class AlignmentMetric(BaseMetric):
     needs: ClassVar[tuple[str, ...]] = ("frames",)
     uses: ClassVar[tuple[str, ...]] = ("caption", "prompt")
     wants = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"
-    modules: ClassVar[tuple[str, ...]] = ("eval.alignment",)
+    modules: ClassVar[tuple[str, ...]] = ("v2t_eval.alignment",)
     Settings = Settings
     prefix = ""
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from eval.metric import Evidence
 from v2t.base.files import escape_name
 from v2t.base.log import logger, printable
+from v2t_eval.metric import Evidence
 
 FILE = "evidence.sqlite"
 _FORMAT = 1

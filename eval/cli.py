@@ -16,7 +16,7 @@ VERBS = ("score", "roundtrip", "gate", "audit", "compare", "list")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `v2t-eval`; returns the exit code."""
-    return command.main("v2t-eval", "Score captions and generated videos.", VERBS, argv, package="eval")
+    return command.main("v2t-eval", "Score captions and generated videos.", VERBS, argv, package="v2t_eval")
 
 
 if __name__ == "__main__":

@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from eval.cache import EvidenceCache, decode, encode, is_whole
-from eval.inputs import Inputs
-from eval.measure import ClipLimits, Failure, Measurer, Outcome, Task, measured, uses_frames
-from eval.metric import NOTHING_ASKED, BaseMetric, Measured
-from eval.sample import Clip, Sample
-from eval.scores import Scored
-from eval.workers import measured_by
 from v2t.base.errors import ItemError
 from v2t.base.log import Progress, logger
 from v2t.caption.clip import not_a_file, problem_of
 from v2t.video.decode import DECODERS, installed
+from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.inputs import Inputs
+from v2t_eval.measure import ClipLimits, Failure, Measurer, Outcome, Task, measured, uses_frames
+from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Measured
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.scores import Scored
+from v2t_eval.workers import measured_by
 
 # What a metric finds to be so of a sample and will find again; any other failure is tried anew in the next scoring.
 LASTING = frozenset(

@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from eval.sample import Sample
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.plugin import load
 from v2t.video.frames import Frames
+from v2t_eval.sample import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +95,7 @@ class BaseExtractor(ABC):
         """`model`, `weights` (sha256), `preprocess`, `dtype`, `library`, `extractor` (hash of the source) and what else
         decides the vectors. The device is not in it: it changes no more than the last digits."""
         digest = hashlib.sha256()
-        for name in (type(self).__module__, "eval.extractors.pixels", __name__):
+        for name in (type(self).__module__, "v2t_eval.extractors.pixels", __name__):
             digest.update(Path(import_module(name).__file__ or "").read_bytes().replace(b"\r\n", b"\n"))
         return {"extractor": digest.hexdigest()[:16], "dtype": "float32"} | self.describe()
 
@@ -205,7 +205,7 @@ def open_extractor(name: str, device: str = "auto", preprocess: str = "") -> Bas
         MissingDependencyError: a package, the weights or the device are not at hand.
     """
     family = name.partition(":")[0].replace("-", "_")
-    made: type[BaseExtractor] = load("eval.extractors", family, "Extractor").Extractor
+    made: type[BaseExtractor] = load("v2t_eval.extractors", family, "Extractor").Extractor
     preprocess = preprocess or made.preprocesses[0]
     if preprocess not in made.preprocesses:
         raise UsageError(f"{family} prepares pixels as {' or '.join(made.preprocesses)}, not as {preprocess!r}")

@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.joining import Joined
-from eval.questions import read_questions
-from eval.sample import Clip, Sample
-from eval.tables import Row, asked_of, names_of, prompt_of, read_rows, references_of, texts_of
-from eval.vbench.names import prompt_and_index
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.log import printable
 from v2t.base.manifest import clip_path, read_manifest
 from v2t.caption.inputs import discover
 from v2t.styles.timed import segments
+from v2t_eval.joining import Joined
+from v2t_eval.questions import read_questions
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.tables import Row, asked_of, names_of, prompt_of, read_rows, references_of, texts_of
+from v2t_eval.vbench.names import prompt_and_index
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
 NAMINGS = ("rows", "vbench")

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from eval.sample import Sample
-from eval.tables import Row, names_of
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.log import logger, printable
 from v2t.caption.inputs import VIDEO_SUFFIXES
+from v2t_eval.sample import Sample
+from v2t_eval.tables import Row, names_of
 
 _SHOWN = 3  # examples in a message
 

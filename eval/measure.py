@@ -15,13 +15,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval.cache import NotFiniteError, encode
-from eval.metric import BaseMetric
-from eval.sample import Sample
 from v2t.base.errors import CineloopError, ItemError
 from v2t.base.log import logger
 from v2t.video.frames import Frames
 from v2t.video.worker import DecoderPool, Limits, SampleSpec
+from v2t_eval.cache import NotFiniteError, encode
+from v2t_eval.metric import BaseMetric
+from v2t_eval.sample import Sample
 
 AHEAD = 2  # clips decoded or being decoded beside the one that is measured
 _AHEAD_BYTES = 256 << 20  # from here on only one is
@@ -185,7 +185,7 @@ def measured(measurer: Measurer, tasks: Iterable[Task], stop: Callable[[], bool]
 
 def about(frames: Frames) -> dict[str, Any]:
     """What a clip is like, as JSON values; of a single frame nobody can tell whether it would have moved."""
-    from eval.vbench.still import frozen
+    from v2t_eval.vbench.still import frozen
 
     return {
         "duration_s": round(float(frames.duration_s), 6),

@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar
 
-from eval.places import identified, shown, without_places
-from eval.sample import Sample
-from eval.stats import mean_interval, unless_flat
 from v2t.base.config import from_dict, to_dict
 from v2t.base.errors import ItemError, NothingMatchedError
 from v2t.base.plugin import choices, load
+from v2t_eval.places import identified, shown, without_places
+from v2t_eval.sample import Sample
+from v2t_eval.stats import mean_interval, unless_flat
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
@@ -132,7 +132,7 @@ class BaseMetric(ABC):
     Class attributes, all of which a metric states:
         name: its file name.
         level: text (looks at words), clip (a value for each clip), set (one value for a set of clips).
-        needs: what a sample must bring, see `eval.sample`; "reference_clips" stands for a second set of clips.
+        needs: what a sample must bring, see `v2t_eval.sample`; "reference_clips" stands for a second set of clips.
         uses: what it looks at besides, where a sample has it.
         higher_is_better: None where neither end is good (how much moves).
         value_range: least and greatest possible value.
@@ -296,7 +296,7 @@ class BaseMetric(ABC):
 
     def mean(self, rows: Sequence[Measured], key: str = "value") -> Figure:
         """The plain mean of a value of the evidence; its interval resamples clusters and stays within the range, see
-        `eval.stats.unless_flat`."""
+        `v2t_eval.stats.unless_flat`."""
         values = [float(row.evidence[key]) for row in rows]
         clusters = [row.cluster for row in rows]
         value = sum(values) / len(values)
@@ -320,7 +320,7 @@ def _check_finite(title: str, items: Sequence[dict[str, Any]]) -> None:
 
 def metric_names() -> list[str]:
     """The metrics there are."""
-    return choices("eval.metrics", "Metric")
+    return choices("v2t_eval.metrics", "Metric")
 
 
 def load_metric(name: str) -> type[Any]:
@@ -329,7 +329,7 @@ def load_metric(name: str) -> type[Any]:
     Raises:
         UsageError: there is no such metric; the message lists those there are.
     """
-    metric: type[Any] = load("eval.metrics", name, "Metric").Metric
+    metric: type[Any] = load("v2t_eval.metrics", name, "Metric").Metric
     return metric
 
 

@@ -81,7 +81,7 @@ def _exists(path: str) -> bool:
 
 
 def _content(path: Path, stated: str) -> str:
-    from eval.features import file_sha256
+    from v2t_eval.features import file_sha256
 
     if path.is_file():
         return file_sha256(path, stated.removeprefix("#"))[:_DIGITS]

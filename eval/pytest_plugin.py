@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eval.testing.room import Room
+from v2t_eval.testing.room import Room
 
 if TYPE_CHECKING:
-    from eval.gate.verdict import Verdict as GateVerdict
-    from eval.sample import Sample
-    from eval.testing.verdict import Verdict
     from v2t.video.frames import Frames
+    from v2t_eval.gate.verdict import Verdict as GateVerdict
+    from v2t_eval.sample import Sample
+    from v2t_eval.testing.verdict import Verdict
 
 MARK = (
     "clip(path, **keywords): the fixture `clip` shows it, judged as by assert_clip; of a folder with a manifest, one "
@@ -108,7 +108,7 @@ def _verdict(room: Room, path: str | Path, **keywords: Any) -> Verdict:
     __tracebackhide__ = True
 
     def work() -> Verdict:
-        from eval.testing.looks import with_strip
+        from v2t_eval.testing.looks import with_strip
 
         looks = room.looks()
         found = looks.verdict(room.find(path), name=str(path), **keywords)
@@ -170,7 +170,7 @@ def gate() -> Callable[..., GateVerdict]:
         __tracebackhide__ = True
         if inconclusive not in ("fail", "xfail", "skip", "pass"):
             raise ClipError(f"inconclusive must be fail, xfail, skip or pass, not {inconclusive!r}")
-        from eval.testing.sets import gated, told
+        from v2t_eval.testing.sets import gated, told
 
         room = _room()
         against = None if baseline is None else room.find(baseline)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from eval.sample import Sample
-from eval.tables import Row, read_rows
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.log import printable
 from v2t.base.manifest import read_manifest
+from v2t_eval.sample import Sample
+from v2t_eval.tables import Row, read_rows
 
 
 def read_questions(answers: Path, truth: Path | None, counts: Counter[str]) -> list[Sample]:

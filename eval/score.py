@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from eval.cache import EvidenceCache
-from eval.evidence import Gathering
-from eval.inputs import Inputs
-from eval.measure import ClipLimits, Failure
-from eval.metric import NOTHING_ASKED, BaseMetric, MetricResult
-from eval.sample import HINTS, Sample
-from eval.scores import Scores, Skipped
 from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
 from v2t.base.log import logger, printable
+from v2t_eval.cache import EvidenceCache
+from v2t_eval.evidence import Gathering
+from v2t_eval.inputs import Inputs
+from v2t_eval.measure import ClipLimits, Failure
+from v2t_eval.metric import NOTHING_ASKED, BaseMetric, MetricResult
+from v2t_eval.sample import HINTS, Sample
+from v2t_eval.scores import Scores, Skipped
 
 _GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references"}
 _MOST_WORKERS = 8
@@ -69,7 +69,7 @@ def score(
     """Score samples by metrics.
 
     Args:
-        inputs: what to score, see `eval.inputs.read_inputs`; clips may hold their frames already.
+        inputs: what to score, see `v2t_eval.inputs.read_inputs`; clips may hold their frames already.
         metrics: not loaded yet; they are reset.
         config: see `ScoreConfig`.
         stop: asked between samples; when it says yes, what is in hand is finished and kept.
@@ -193,7 +193,7 @@ def _vbench_total(
     metrics: Sequence[BaseMetric], results: Sequence[MetricResult]
 ) -> tuple[list[MetricResult], list[Skipped]]:
     """VBench's totals where all its dimensions were asked for, or why there are none."""
-    from eval.vbench.total import QUALITY, SEMANTIC, vbench_total
+    from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
 
     dimensions = {metric.name: metric for metric in metrics if metric.name in {*QUALITY, *SEMANTIC}}
     if len(dimensions) < len(QUALITY) + len(SEMANTIC):

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.metric import Figure, MetricResult
 from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, UsageError
+from v2t_eval.metric import Figure, MetricResult
 
 SCHEMA = 1
 
@@ -23,7 +23,7 @@ class Scored:
     """One clip or text of the set. `content` names the bytes of the clip; `status` is ok or failed (could not be read);
     `error` says why. `cluster` is shared by samples that are not independent. `size` is (height, width) in pixels;
     `start_s`, `end_s` are the part of the file that is the clip, None for the whole file. `decoder` read its frames;
-    `frozen`: every frame is the first one, see `eval.vbench.still`; both None where no metric looked at frames."""
+    `frozen`: every frame is the first one, see `v2t_eval.vbench.still`; both None where no metric looked at frames."""
 
     id: str
     cluster: str

@@ -2,7 +2,7 @@
 
 In: differences, or p-values. Out: p-values, adjusted ones, the least change that can be detected. Student's paired
 test; the exact sign-flip test of Fisher (1935); Holm (1979), and Benjamini and Hochberg (1995), for several tests.
-Intervals are in `eval.stats`. Letters: n differences, F flips, G clusters.
+Intervals are in `v2t_eval.stats`. Letters: n differences, F flips, G clusters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.stats import clustered_se
+from v2t_eval.stats import clustered_se
 
 _AT_ONCE = 1 << 22  # draws held in memory at a time
 _KEPT = 1 << 21  # draws that are kept for the next metric

@@ -3,7 +3,7 @@
 In: counts or values, and the clusters they come in (five seeds of one prompt are one cluster, never five cases). Out:
 intervals and standard errors. Wilson (1927) for shares; percentile bootstrap over clusters (Efron 1979);
 Student's t where clusters are few, since a bootstrap of n has a standard error too small by sqrt((n-1)/n); the
-square-root rule of Zou and Donner (2008) for a mean of independent shares. Tests are in `eval.significance`.
+square-root rule of Zou and Donner (2008) for a mean of independent shares. Tests are in `v2t_eval.significance`.
 Letters: n values, G clusters, R resamples, k sums.
 """
 

@@ -1,7 +1,7 @@
 """Which metrics to run: a list such as `bleu,frechet[feature=starter-tower]`, or a suite file.
 
 In: the text of `--metrics`, or a YAML file `{name, metrics: [NAME or {metric: NAME, setting: value}], gate: {...}}`.
-Out: metrics, not loaded yet, and what a gate asks for (`eval.gate.policy`). A metric asked for twice with the same
+Out: metrics, not loaded yet, and what a gate asks for (`v2t_eval.gate.policy`). A metric asked for twice with the same
 settings runs once. A rule of the gate names its metric as the list of metrics does, or by its title.
 """
 
@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eval.gate.policy import Policy, Rule
-from eval.metric import BaseMetric, load_metric
-from eval.places import shown
 from v2t.base.config import from_dict, parse_set, read_yaml, to_dict
 from v2t.base.errors import UsageError
+from v2t_eval.gate.policy import Policy, Rule
+from v2t_eval.metric import BaseMetric, load_metric
+from v2t_eval.places import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,8 @@ def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
     """The gate's part of a suite file, its rules under the titles of the suite's metrics.
 
     Raises:
-        UsageError: see `eval.gate.policy`; a rule for a metric that is not in the suite, or with a margin for one of
+        UsageError: see `v2t_eval.gate.policy`; a rule for a metric that is not in the suite, or with a margin for one
+        of
             which neither end is good.
     """
     if not isinstance(tree, Mapping):

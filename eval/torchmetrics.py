@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.cache import decode, encode
-from eval.measure import Failure
-from eval.metric import BaseMetric, Measured, MetricResult
-from eval.sample import Clip, Sample
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.video.frames import Frames
+from v2t_eval.cache import decode, encode
+from v2t_eval.measure import Failure
+from v2t_eval.metric import BaseMetric, Measured, MetricResult
+from v2t_eval.sample import Clip, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ def as_torchmetric(metric: BaseMetric, **options: Any) -> torchmetrics.Metric:
     `.result`. Called as a function it gives the value of that batch alone, NaN where nothing of it could be scored.
 
     Args:
-        metric: any metric of `eval.metrics`.
+        metric: any metric of `v2t_eval.metrics`.
         options: of `torchmetrics.Metric` (`sync_on_compute`, `process_group` ...).
 
     Raises:

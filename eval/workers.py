@@ -18,11 +18,11 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from eval.measure import AHEAD, Begun, ClipLimits, Failure, Measurer, Outcome, Task
-from eval.metric import BaseMetric
 from v2t.base.config import to_dict
 from v2t.base.errors import CineloopError, MissingDependencyError
 from v2t.base.log import logger
+from v2t_eval.measure import AHEAD, Begun, ClipLimits, Failure, Measurer, Outcome, Task
+from v2t_eval.metric import BaseMetric
 
 _STARTS = 3  # tries of a process that dies before its first sample
 _POLL_S = 0.2

@@ -34,15 +34,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from eval.distribution.frechet import frechet  # noqa: E402
-from eval.inputs import read_inputs  # noqa: E402
-from eval.metric import load_metric  # noqa: E402
-from eval.sample import Sample  # noqa: E402
-from eval.score import ScoreConfig, score  # noqa: E402
-from eval.suite import parse_metrics  # noqa: E402
-from eval.text import ptb  # noqa: E402
 from v2t.base.manifest import read_manifest  # noqa: E402
 from v2t.world.corpus import write_world  # noqa: E402
+from v2t_eval.distribution.frechet import frechet  # noqa: E402
+from v2t_eval.inputs import read_inputs  # noqa: E402
+from v2t_eval.metric import load_metric  # noqa: E402
+from v2t_eval.sample import Sample  # noqa: E402
+from v2t_eval.score import ScoreConfig, score  # noqa: E402
+from v2t_eval.suite import parse_metrics  # noqa: E402
+from v2t_eval.text import ptb  # noqa: E402
 
 Run = Callable[[], dict[str, float]]
 EIGHT = (

@@ -32,10 +32,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from eval.inputs import read_inputs  # noqa: E402
-from eval.suite import read_suite  # noqa: E402
 from v2t.base.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK  # noqa: E402
 from v2t.base.manifest import write_manifest  # noqa: E402
+from v2t_eval.inputs import read_inputs  # noqa: E402
+from v2t_eval.suite import read_suite  # noqa: E402
 
 Seconds = dict[str, float]  # by the clock, of the processor
 VERDICTS = (EXIT_OK, EXIT_GATE_FAILED, EXIT_INCONCLUSIVE)
@@ -106,7 +106,7 @@ def command(*words: str) -> Seconds:
     Raises:
         SystemExit: it did not end with a verdict.
     """
-    call = [sys.executable, "-c", "import sys; from eval.cli import main; sys.exit(main())", *words, "-q"]
+    call = [sys.executable, "-c", "import sys; from v2t_eval.cli import main; sys.exit(main())", *words, "-q"]
     began = time.perf_counter()
     before = _children_s()
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -131,11 +131,11 @@ def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, 
             import torch  # noqa: F401
             import transformers  # noqa: F401
 
-            from eval.gate import baseline, page
-            from eval.gate.run import gate, plain_policy
-            from eval.measure import Measurer
-            from eval.report import check, write
-            from eval.score import ScoreConfig, score
+            from v2t_eval.gate import baseline, page
+            from v2t_eval.gate.run import gate, plain_policy
+            from v2t_eval.measure import Measurer
+            from v2t_eval.report import check, write
+            from v2t_eval.score import ScoreConfig, score
         asked, inputs = read_suite(suite), read_inputs(folder)
         for metric in asked.metrics:
             metric.prepare = timed("models", metric.prepare)  # type: ignore[method-assign]

@@ -23,8 +23,6 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.audit.agreement import Claim, by_kind
-from eval.audit.record import Agreement
 from v2t.base.errors import CineloopError, UsageError
 from v2t.captioners import open_captioner
 from v2t.judge.calibration import FILE_NAME, Calibration, fit, kind_of
@@ -38,6 +36,8 @@ from v2t.world.plain_questions import PLAIN, values
 from v2t.world.render import frame_times, render
 from v2t.world.solo import FPS, sample_solo
 from v2t.world.wear import melted
+from v2t_eval.audit.agreement import Claim, by_kind
+from v2t_eval.audit.record import Agreement
 
 HELD_OUT = 3  # one clip in so many measures what the others fitted
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from eval.features import mean_features, open_extractor, unit
 from v2t.base.files import write_atomic
 from v2t.base.shares import wilson
 from v2t.data.near_miss import pair
@@ -28,6 +27,7 @@ from v2t.video.worker import DecoderPool, SampleSpec
 from v2t.world.render import render
 from v2t.world.sampler import sample_scene
 from v2t.world.solo import FPS, sample_solo
+from v2t_eval.features import mean_features, open_extractor, unit
 
 FACTS = ("color", "kind", "count", "place", "direction")
 SETS = ("seen", "unseen", "solo seen", "solo unseen")

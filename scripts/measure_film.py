@@ -23,7 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eval.metrics.answers import normalise
 from v2t.ask.answer import answer
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
@@ -36,6 +35,7 @@ from v2t.world.corpus import write_world
 from v2t.world.notes import FILM_KINDS, film_question, notes
 from v2t.world.read_text import parse
 from v2t.world.stated import truth
+from v2t_eval.metrics.answers import normalise
 
 Facts = dict[str, Any]
 CLEAR_S = 0.3  # how far a second that is asked about lies from where anything begins or ends

@@ -25,9 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from eval.gate.policy import Policy, Rule
-from eval.gate.reasons import of_margin
-from eval.gate.statistics import (
+from v2t.base.files import write_atomic
+from v2t.base.shares import wilson
+from v2t_eval.gate.policy import Policy, Rule
+from v2t_eval.gate.reasons import of_margin
+from v2t_eval.gate.statistics import (
     NUM_RESAMPLES,
     SEED,
     Change,
@@ -37,11 +39,9 @@ from eval.gate.statistics import (
     parts_of_variance,
     step_of,
 )
-from eval.metric import MetricResult
-from eval.scores import Scores, read_scores
-from eval.significance import holm, sign_flip
-from v2t.base.files import write_atomic
-from v2t.base.shares import wilson
+from v2t_eval.metric import MetricResult
+from v2t_eval.scores import Scores, read_scores
+from v2t_eval.significance import holm, sign_flip
 
 METRICS = "temporal_flickering,motion_smoothness,sharpness,clipsim,question_score,vqascore"
 STEPS, SEEDS = 12, 5  # of the clips that --make makes
@@ -120,9 +120,9 @@ def main() -> int:
 
 def made(folder: Path, num_prompts: int, metrics: str) -> Path:
     """Scores of clips that the bundled generator makes of the prompts of its world, `SEEDS` for each."""
-    from eval.cli import main as score
     from t2v.cli import main as generate
     from v2t.world.solo import prompt, sample_solo
+    from v2t_eval.cli import main as score
 
     scenes = [sample_solo("seen", 0, index) for index in range(4 * num_prompts)]
     told = dict.fromkeys(prompt(scene.facts(), random.Random(place)) for place, scene in enumerate(scenes))

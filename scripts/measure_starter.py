@@ -24,8 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from eval.metric import MetricResult, load_metric
-from eval.sample import Sample
 from v2t.ask.spans import read_spans
 from v2t.base.manifest import read_manifest
 from v2t.captioners import Decoding, asked
@@ -36,6 +34,8 @@ from v2t.world.corpus import write_world
 from v2t.world.questions import ABOUT_TIME
 from v2t.world.stated import STYLES
 from v2t.world.words import PROMPTS
+from v2t_eval.metric import MetricResult, load_metric
+from v2t_eval.sample import Sample
 
 Change = Callable[[list[Frames], int], Frames]
 

@@ -17,23 +17,23 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from eval.audit.sensitivity import kendall_tau
-from eval.distribution.frechet import frechet
-from eval.distribution.kernels import Kernel, mmd
-from eval.metric import BaseMetric, MetricResult, load_metric
-from eval.metrics.refclipscore import Settings, harmonic
-from eval.metrics.spans import tiou
-from eval.metrics.squad import f1, normalise
-from eval.sample import Sample
-from eval.semantics.formulas import Region, spatial_score_compat
-from eval.significance import paired_t, sign_flip
-from eval.stats import clustered_se, student_interval, wilson
-from eval.vbench import dynamic
-from eval.vbench.consistency import consistency
-from eval.vbench.picks import middle_indices
-from eval.vbench.total import total
 from v2t.base.errors import MissingDependencyError
 from v2t.judge.question import Question, dsg, parents_first
+from v2t_eval.audit.sensitivity import kendall_tau
+from v2t_eval.distribution.frechet import frechet
+from v2t_eval.distribution.kernels import Kernel, mmd
+from v2t_eval.metric import BaseMetric, MetricResult, load_metric
+from v2t_eval.metrics.refclipscore import Settings, harmonic
+from v2t_eval.metrics.spans import tiou
+from v2t_eval.metrics.squad import f1, normalise
+from v2t_eval.sample import Sample
+from v2t_eval.semantics.formulas import Region, spatial_score_compat
+from v2t_eval.significance import paired_t, sign_flip
+from v2t_eval.stats import clustered_se, student_interval, wilson
+from v2t_eval.vbench import dynamic
+from v2t_eval.vbench.consistency import consistency
+from v2t_eval.vbench.picks import middle_indices
+from v2t_eval.vbench.total import total
 
 Row = tuple[str, str, float | str, float | str, float]  # case, quantity, reference, ours, tolerance
 Texts = Sequence[tuple[str, Sequence[str]]]  # caption and its references

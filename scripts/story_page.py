@@ -15,8 +15,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from eval.report.page import Banner, Card, Interval, Section, Table, render  # noqa: E402
 from v2t.base.files import write_atomic  # noqa: E402
+from v2t_eval.report.page import Banner, Card, Interval, Section, Table, render  # noqa: E402
 
 NUM_SHOWN = 4
 
@@ -170,7 +170,7 @@ def roundtrip(story: Story) -> Section:
 
 def audit(story: Story) -> Section:
     """How far the judge is right, what the metrics cannot see."""
-    from eval.audit.record import read_audit
+    from v2t_eval.audit.record import read_audit
 
     found = read_audit(story.folder / "audit/audit.json")
     rows = tuple(

@@ -166,8 +166,8 @@ def shared_decoders():
 @pytest.fixture
 def decodes(shared_decoders, monkeypatch):
     """The names of the files that are decoded to be measured in this process; the decoders are shared."""
-    from eval import measure
     from v2t.video.worker import DecoderPool
+    from v2t_eval import measure
 
     asked: list[str] = []
 

@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 
-from eval.metric import BaseMetric, Figure, Summary, items_of
 from v2t.base.errors import ItemError, MissingDependencyError
 from v2t.video.encode import encode
+from v2t_eval.metric import BaseMetric, Figure, Summary, items_of
 
 
 def write_clip(path, level, num=4):

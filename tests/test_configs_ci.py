@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from eval.commands import gate
 from v2t.base import command
+from v2t_eval.commands import gate
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "ci"
 GITHUB, GITLAB = FOLDER / "github-gate.yml", FOLDER / "gitlab-gate.yml"
-PROGRAMS = {"v2t-eval": "eval", "t2v": "t2v", "v2t": "v2t"}
+PROGRAMS = {"v2t-eval": "v2t_eval", "t2v": "t2v", "v2t": "v2t"}
 
 
 def github() -> dict[Any, Any]:

@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.audit.clips import Filmed, solo_clips, story_clips
-from eval.audit.material import gather
-from eval.audit.pages import blindness, html, markdown
-from eval.audit.record import Audit, read_audit
-from eval.audit.run import AuditConfig, Material, audit
-from eval.audit.table import cases, faults_of, others_prompt
-from eval.audit.truth import of_facts, of_reading
-from eval.inputs import read_inputs
-from eval.suite import parse_metrics
 from v2t.base.errors import NothingMatchedError
 from v2t.judge.answer import Answer
 from v2t.judge.question import Question
 from v2t.video.encode import encode
 from v2t.world.plain_questions import PLAIN, values
 from v2t.world.read_back import FigureRead, ReadBack
+from v2t_eval.audit.clips import Filmed, solo_clips, story_clips
+from v2t_eval.audit.material import gather
+from v2t_eval.audit.pages import blindness, html, markdown
+from v2t_eval.audit.record import Audit, read_audit
+from v2t_eval.audit.run import AuditConfig, Material, audit
+from v2t_eval.audit.table import cases, faults_of, others_prompt
+from v2t_eval.audit.truth import of_facts, of_reading
+from v2t_eval.inputs import read_inputs
+from v2t_eval.suite import parse_metrics
 
 
 class Planted:
@@ -158,7 +158,7 @@ def test_the_table_names_what_is_equal_to_the_bit(tmp_path: Path, monkeypatch) -
                for said in blindness(found))  # fmt: skip
     assert any("clips in which nothing moves" in note for note in found.notes)
     # The second time nothing is drawn or measured.
-    from eval.audit import clips
+    from v2t_eval.audit import clips
 
     monkeypatch.setattr(clips.Drawn, "spoiled", lambda *args: pytest.fail("drawn again"))
     clips._MADE.clear()
@@ -231,7 +231,7 @@ def test_what_the_referee_cannot_read_is_held_against_nobody() -> None:
 
 
 def test_the_referee_and_the_facts_of_clean_clips_tell_the_same() -> None:
-    from eval.audit.truth import of_frames
+    from v2t_eval.audit.truth import of_frames
 
     agree = total = 0
     for clip in solo_clips(4, 11):

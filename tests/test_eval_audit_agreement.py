@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.audit.agreement import ALL, Claim, bins, by_kind, kappa, of_claims
-from eval.stats import bootstrap
+from v2t_eval.audit.agreement import ALL, Claim, bins, by_kind, kappa, of_claims
+from v2t_eval.stats import bootstrap
 
 
 def claims(true: list[int], chance: list[float], *, per_clip: int = 2, kind: str = "color") -> list[Claim]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.audit.clips import Planted, solo_clips
-from eval.audit.record import read_audit
-from eval.cli import main
 from v2t.video.encode import encode
+from v2t_eval.audit.clips import Planted, solo_clips
+from v2t_eval.audit.record import read_audit
+from v2t_eval.cli import main
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path, capsys) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.audit.faults import FAULTS, plant, swapped_color, without_last_figure
-from eval.audit.sensitivity import auroc, cell, kendall_tau
 from v2t.base.errors import UsageError
 from v2t.video.frames import Frames
 from v2t.world.render import render
 from v2t.world.sampler import sample_scene
 from v2t.world.solo import FPS, sample_solo
+from v2t_eval.audit.faults import FAULTS, plant, swapped_color, without_last_figure
+from v2t_eval.audit.sensitivity import auroc, cell, kendall_tau
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from eval import cache as cache_module
-from eval.cache import FILE, EvidenceCache, NotFiniteError, decode, encode, is_whole
+from v2t_eval import cache as cache_module
+from v2t_eval.cache import FILE, EvidenceCache, NotFiniteError, decode, encode, is_whole
 
 numbers = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
 plain = st.recursive(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from eval.cache import FILE
-from eval.cli import main
-from eval.scores import read_scores
 from v2t.base.manifest import write_manifest
 from v2t.world.corpus import WorldConfig, manifest_row
+from v2t_eval.cache import FILE
+from v2t_eval.cli import main
+from v2t_eval.scores import read_scores
 
 sys.path.insert(0, str(Path(__file__).parent))
 import planted_metrics as planted  # noqa: E402
@@ -37,7 +37,7 @@ def clips(drawn, tmp_path: Path) -> Path:
 @pytest.fixture
 def command(monkeypatch):
     """`v2t-eval` with the planted metrics beside those there are."""
-    from eval import suite
+    from v2t_eval import suite
 
     kinds = {kind.name: kind for kind in vars(planted).values() if isinstance(kind, type) and hasattr(kind, "blind")}
     load = suite.load_metric

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.cli import main
-from eval.gate import baseline as file
 from v2t.base.manifest import write_manifest
 from v2t.video.encode import encode
+from v2t_eval.cli import main
+from v2t_eval.gate import baseline as file
 
 sys.path.insert(0, str(Path(__file__).parent))
 import planted_metrics as planted  # noqa: E402
@@ -251,7 +251,7 @@ def clips(tmp_path: Path) -> Path:
 @pytest.fixture
 def bright(monkeypatch, tmp_path: Path) -> str:
     """A suite of a planted metric."""
-    from eval import suite
+    from v2t_eval import suite
 
     kinds = {kind.name: kind for kind in (planted.Bright, planted.Absent, planted.Words)}
     load = suite.load_metric

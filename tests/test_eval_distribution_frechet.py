@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.distribution.frechet import Gaussian, frechet, frechet_distance
-from eval.distribution.moments import Moments
+from v2t_eval.distribution.frechet import Gaussian, frechet, frechet_distance
+from v2t_eval.distribution.moments import Moments
 
 SQUARE = np.array([(0, 0), (2, 0), (0, 2), (2, 2)])
 

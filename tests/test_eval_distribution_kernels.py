@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from eval.distribution.inception import inception_score
-from eval.distribution.kernels import CUBIC, QUADRATIC, Kernel, kernel_sums, mmd, subset_mmds
+from v2t_eval.distribution.inception import inception_score
+from v2t_eval.distribution.kernels import CUBIC, QUADRATIC, Kernel, kernel_sums, mmd, subset_mmds
 
 A8_FIRST = np.arange(1, 10).reshape(3, 3)
 A8_SECOND = np.array([[7, 6, 5], [4, 3, 2], [1, 1, 8], [0, 2, 5]])
@@ -67,7 +67,7 @@ def test_sums_by_group_give_the_distance_without_each_group() -> None:
 def test_chunks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = drawn(30, 7), drawn(25, 8, 0.5)
     whole = mmd(first, second)
-    monkeypatch.setattr("eval.distribution.kernels._AT_ONCE", 70)
+    monkeypatch.setattr("v2t_eval.distribution.kernels._AT_ONCE", 70)
     assert mmd(first, second) == pytest.approx(whole, rel=1e-12)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.distribution.frechet import frechet
-from eval.distribution.kernels import kernel_sums
-from eval.distribution.kernels import mmd as kernel_mmd
-from eval.distribution.resampling import (
+from v2t_eval.distribution.frechet import frechet
+from v2t_eval.distribution.kernels import kernel_sums
+from v2t_eval.distribution.kernels import mmd as kernel_mmd
+from v2t_eval.distribution.resampling import (
     floor_halves,
     floor_values,
     groups_of,
@@ -18,7 +18,7 @@ from eval.distribution.resampling import (
     limit,
     sizes_for_limit,
 )
-from eval.stats import clustered_se
+from v2t_eval.stats import clustered_se
 
 
 def test_groups_hold_whole_clusters_and_are_of_near_equal_size() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from eval.extractors.pixels import crop_start, resize_pil, resize_tensor, shortest_to, tensor_square, to_floats
-from eval.features import file_sha256, open_extractor
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.video.frames import Frames
+from v2t_eval.extractors.pixels import crop_start, resize_pil, resize_tensor, shortest_to, tensor_square, to_floats
+from v2t_eval.features import file_sha256, open_extractor
 
 SIZES = ((45, 61), (61, 45), (32, 32))
 
@@ -103,7 +103,7 @@ def test_quick_gelu_moves_the_features_and_openai_weights_without_it_are_warned_
 
 
 def test_a_tag_of_openai_gets_quick_gelu_whatever_the_configuration_says():
-    from eval.extractors.open_clip import Extractor
+    from v2t_eval.extractors.open_clip import Extractor
 
     bare = Extractor.__new__(Extractor)
     found = [bare._lacks_quick_gelu(f"ViT-B-32{end}", tag) for end in ("", "-quickgelu") for tag in ("openai", "")]
@@ -137,8 +137,8 @@ def test_tokens_of_open_clip_end_in_the_feature_of_the_text(dual):
 
 
 def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_it(dual, monkeypatch, tmp_path):
-    from eval import features
-    from eval.extractors import starter
+    from v2t_eval import features
+    from v2t_eval.extractors import starter
 
     monkeypatch.setattr(features, "_OPEN", {})
     monkeypatch.setattr(starter.Extractor, "folder", tmp_path / "dual")

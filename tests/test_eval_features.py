@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from eval import features
-from eval.features import (
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.video.frames import Frames
+from v2t_eval import features
+from v2t_eval.features import (
     BaseExtractor,
     clip_features,
     file_sha256,
@@ -17,9 +19,7 @@ from eval.features import (
     text_features,
     unit,
 )
-from eval.sample import Clip, Sample
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.video.frames import Frames
+from v2t_eval.sample import Clip, Sample
 
 
 class Toy(BaseExtractor):

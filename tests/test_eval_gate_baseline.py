@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from eval.gate import baseline as file
 from v2t.base.errors import UsageError
+from v2t_eval.gate import baseline as file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planted_scores import DATE, scores, unscored  # noqa: E402

@@ -12,10 +12,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import planted_verdicts as planted  # noqa: E402
 
-from eval.gate import page as gate_page  # noqa: E402
-from eval.report import page as report_page  # noqa: E402
-from eval.report.page import Section, Table  # noqa: E402
 from v2t.video.encode import encode  # noqa: E402
+from v2t_eval.gate import page as gate_page  # noqa: E402
+from v2t_eval.report import page as report_page  # noqa: E402
+from v2t_eval.report.page import Section, Table  # noqa: E402
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
 pytestmark = pytest.mark.browser

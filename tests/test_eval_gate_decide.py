@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.gate.decide import Side, decide_metrics, overall, worst_clips
-from eval.gate.policy import Policy, Rule
-from eval.gate.verdict import Guard, MetricVerdict
-from eval.metric import Figure, MetricResult
+from v2t_eval.gate.decide import Side, decide_metrics, overall, worst_clips
+from v2t_eval.gate.policy import Policy, Rule
+from v2t_eval.gate.verdict import Guard, MetricVerdict
+from v2t_eval.metric import Figure, MetricResult
 
 NUM, SEEDS = 40, 2
 

@@ -14,8 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import planted_verdicts as planted  # noqa: E402
 
-from eval.gate import github, junit, markdown, text, wording  # noqa: E402
-from eval.gate.verdict import ClipChange, Guard, MetricVerdict, Verdict  # noqa: E402
+from v2t_eval.gate import github, junit, markdown, text, wording  # noqa: E402
+from v2t_eval.gate.verdict import ClipChange, Guard, MetricVerdict, Verdict  # noqa: E402
 
 OUTCOMES = ("pass", "fail", "inconclusive", "not_comparable")
 HOSTILE = planted.HOSTILE

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.audit.record import Audit, Noticed, Seen
-from eval.audit.sensitivity import Cell
-from eval.gate import baseline as file
-from eval.gate.policy import Policy, Rule
-from eval.gate.run import gate, plain_policy
 from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
+from v2t_eval.audit.record import Audit, Noticed, Seen
+from v2t_eval.audit.sensitivity import Cell
+from v2t_eval.gate import baseline as file
+from v2t_eval.gate.policy import Policy, Rule
+from v2t_eval.gate.run import gate, plain_policy
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planted_scores import absent, scores, unscored, without  # noqa: E402
@@ -285,13 +285,13 @@ def test_what_the_audited_judge_does_not_see_stands_beside_the_metrics_that_ask_
 
 @pytest.mark.usefixtures("decodes")
 def test_the_decoder_of_each_clip_is_kept_and_another_one_refused(tmp_path, monkeypatch) -> None:
-    from eval import measure
-    from eval.inputs import read_inputs
-    from eval.metric import load_metric
-    from eval.score import ScoreConfig, score
-    from eval.scores import read_scores
     from v2t.video.encode import encode
     from v2t.video.worker import DecoderPool
+    from v2t_eval import measure
+    from v2t_eval.inputs import read_inputs
+    from v2t_eval.metric import load_metric
+    from v2t_eval.score import ScoreConfig, score
+    from v2t_eval.scores import read_scores
 
     clips = tmp_path / "clips"
     clips.mkdir()

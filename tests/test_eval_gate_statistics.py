@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.gate.statistics import (
+from v2t_eval.gate.statistics import (
     finite_values,
     least_change,
     least_clusters,
@@ -20,8 +20,8 @@ from eval.gate.statistics import (
     student,
     unpaired_change,
 )
-from eval.metric import Figure
-from eval.significance import benjamini_hochberg, holm, least_detectable, sign_flip
+from v2t_eval.metric import Figure
+from v2t_eval.significance import benjamini_hochberg, holm, least_detectable, sign_flip
 
 NUM_RUNS = 200
 

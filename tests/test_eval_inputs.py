@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from eval.inputs import read_inputs
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.manifest import write_manifest
+from v2t_eval.inputs import read_inputs
 
 
 def lines(path: Path, rows: list[dict]) -> Path:

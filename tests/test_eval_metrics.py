@@ -18,9 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.audit.faults import plant
-from eval.metric import LEVELS, BaseMetric, Measured, MetricResult, load_metric, metric_names
-from eval.sample import Clip, Sample
 from v2t.base.errors import CineloopError, MissingDependencyError, NothingMatchedError
 from v2t.video.frames import Frames
 from v2t.world.questions import questions
@@ -28,6 +25,9 @@ from v2t.world.render import render
 from v2t.world.scene import Actor
 from v2t.world.solo import FPS, prompt, sample_solo
 from v2t.world.words import caption
+from v2t_eval.audit.faults import plant
+from v2t_eval.metric import LEVELS, BaseMetric, Measured, MetricResult, load_metric, metric_names
+from v2t_eval.sample import Clip, Sample
 
 NUM = 6
 NEEDS_TWO_SETS = "reference_clips"
@@ -334,7 +334,7 @@ def test_what_only_the_set_reads_measures_nothing_again() -> None:
 
 @every_ready
 def test_evidence_survives_being_kept(metric: str) -> None:
-    from eval.cache import decode, encode
+    from v2t_eval.cache import decode, encode
 
     good, _ = sets(metric)
     made, again = load_metric(metric)(), load_metric(metric)()

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from eval import alignment
-from eval.features import BaseExtractor
-from eval.metric import load_metric
-from eval.metrics.emscore import Weights, f1
-from eval.metrics.retrieval import ranks
-from eval.sample import Clip, Sample
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.video.frames import Frames
+from v2t_eval import alignment
+from v2t_eval.features import BaseExtractor
+from v2t_eval.metric import load_metric
+from v2t_eval.metrics.emscore import Weights, f1
+from v2t_eval.metrics.retrieval import ranks
+from v2t_eval.sample import Clip, Sample
 
 FAMILY = ("clipscore", "refclipscore", "clipsim", "retrieval", "emscore")
 PREFIX = "A photo depicts "
@@ -79,8 +79,8 @@ def cos(degrees: float) -> float:
 
 def test_a12_the_harmonic_mean():
     """Cosine .30 and reference .80: CLIP-S .75, RefCLIP-S .7741935 (clipscore repository's formulas)."""
-    from eval.metrics.clipscore import WEIGHT
-    from eval.metrics.refclipscore import Settings, harmonic
+    from v2t_eval.metrics.clipscore import WEIGHT
+    from v2t_eval.metrics.refclipscore import Settings, harmonic
 
     score = WEIGHT * 0.30
     assert score == pytest.approx(0.75, abs=1e-12)

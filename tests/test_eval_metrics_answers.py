@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from eval.metrics.answers import Metric, judge
-from eval.sample import Sample
-from eval.stats import mean_of_shares
 from v2t.base.shares import wilson
+from v2t_eval.metrics.answers import Metric, judge
+from v2t_eval.sample import Sample
+from v2t_eval.stats import mean_of_shares
 
 
 @pytest.mark.parametrize(

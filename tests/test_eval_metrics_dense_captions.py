@@ -8,9 +8,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from eval.metrics.dense_captions import Metric, best_in_order, token_f1
-from eval.sample import Sample
-from eval.text.java import java_missing
+from v2t_eval.metrics.dense_captions import Metric, best_in_order, token_f1
+from v2t_eval.sample import Sample
+from v2t_eval.text.java import java_missing
 
 
 def events(*told: tuple) -> list[dict]:
@@ -165,11 +165,11 @@ def test_which_caption_is_the_hypothesis(monkeypatch) -> None:
         asked_for.extend((one.caption, *one.references) for one in samples)
         return np.ones((len(samples), 23))
 
-    monkeypatch.setattr("eval.metrics.dense_captions.need_java", lambda jar: __file__)
-    monkeypatch.setattr("eval.metrics.meteor.statistics", statistics)
+    monkeypatch.setattr("v2t_eval.metrics.dense_captions.need_java", lambda jar: __file__)
+    monkeypatch.setattr("v2t_eval.metrics.meteor.statistics", statistics)
     for mode, swapped in (("compat", True), ("fixed", False)):
         asked_for.clear()
-        monkeypatch.setattr("eval.metrics.dense_captions._known", {})
+        monkeypatch.setattr("v2t_eval.metrics.dense_captions._known", {})
         score(asked("a", TOLD[:1], TRUE), similarity="meteor", mode=mode)
         assert (("a dog runs", "a brown dog is running") in asked_for) == swapped
         assert ("a brown dog is running", "a dog runs") in asked_for

@@ -8,8 +8,8 @@ from itertools import combinations
 
 import pytest
 
-from eval.metrics.distinct_n import Metric, distinct, ngrams, rarefied, words
-from eval.sample import Sample
+from v2t_eval.metrics.distinct_n import Metric, distinct, ngrams, rarefied, words
+from v2t_eval.sample import Sample
 
 
 def score(*captions: str, clusters: list[str] | None = None, **settings):

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.distribution import detectors
-from eval.distribution.detectors import picked
-from eval.distribution.frechet import frechet
-from eval.distribution.kernels import QUADRATIC, mmd
-from eval.features import BaseExtractor, file_sha256
-from eval.metric import BaseMetric, Measured, load_metric
-from eval.sample import Clip, Sample
 from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from v2t.video.frames import Frames
+from v2t_eval.distribution import detectors
+from v2t_eval.distribution.detectors import picked
+from v2t_eval.distribution.frechet import frechet
+from v2t_eval.distribution.kernels import QUADRATIC, mmd
+from v2t_eval.features import BaseExtractor, file_sha256
+from v2t_eval.metric import BaseMetric, Measured, load_metric
+from v2t_eval.sample import Clip, Sample
 
 BY_FEATURE = ("frechet", "kernel_distance", "jedi")
 ALL = (*BY_FEATURE, "fvd", "kvd", "fid", "kid", "inception_score")
@@ -269,7 +269,7 @@ def test_wrong_settings_are_refused(name: str, settings: dict[str, Any]) -> None
 def test_every_metric_states_itself(name: str) -> None:
     metric = load_metric(name)
     assert metric.name == name and metric.level == "set" and metric.sees and metric.blind and metric.wants
-    assert metric.Settings is not BaseMetric.Settings and "eval.distribution.metric" in metric.modules
+    assert metric.Settings is not BaseMetric.Settings and "v2t_eval.distribution.metric" in metric.modules
     assert metric.higher_is_better is (name == "inception_score")
 
 

@@ -6,11 +6,11 @@ from functools import cache
 
 import pytest
 
-from eval.metrics.facts import Metric
-from eval.sample import Sample
 from v2t.base.errors import UsageError
 from v2t.base.shares import wilson
 from v2t.world.corpus import WorldConfig, manifest_row
+from v2t_eval.metrics.facts import Metric
+from v2t_eval.sample import Sample
 
 NUM = 40
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.metric import load_metric
-from eval.metrics import meteor
-from eval.metrics.cider import cider
-from eval.sample import Sample
-from eval.text import java
-from eval.text.captions import Tokens
-from eval.text.ptb import read
 from v2t.base.errors import UsageError
+from v2t_eval.metric import load_metric
+from v2t_eval.metrics import meteor
+from v2t_eval.metrics.cider import cider
+from v2t_eval.sample import Sample
+from v2t_eval.text import java
+from v2t_eval.text.captions import Tokens
+from v2t_eval.text.ptb import read
 
 # Captions with their references; metrics.md 14A.
 A1 = [

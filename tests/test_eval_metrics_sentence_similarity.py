@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.features import open_extractor
-from eval.metrics.sentence_similarity import Metric
-from eval.sample import Sample
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.features import open_extractor
+from v2t_eval.metrics.sentence_similarity import Metric
+from v2t_eval.sample import Sample
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] a the red blue dog cat car runs jumps to left right".split()
 TEXT = "A red dog runs to the left"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from eval.metric import load_metric
-from eval.places import identified, shown, without_places
-from eval.suite import parse_metrics, read_suite
 from v2t.base.errors import MissingDependencyError, UsageError
+from v2t_eval.metric import load_metric
+from v2t_eval.places import identified, shown, without_places
+from v2t_eval.suite import parse_metrics, read_suite
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval import pytest_plugin
-from eval.cli import main as v2t_eval
-from eval.gate.verdict import MetricVerdict, Verdict
-from eval.testing import looks as looking
-from eval.testing import sets
-from eval.testing.verdict import Bound, reasons_of
-from eval.testing.verdict import Verdict as ClipVerdict
 from v2t.base.manifest import write_manifest
 from v2t.judge.answer import Answer
 from v2t.world import vocabulary as words
+from v2t_eval import pytest_plugin
+from v2t_eval.cli import main as v2t_eval
+from v2t_eval.gate.verdict import MetricVerdict, Verdict
+from v2t_eval.testing import looks as looking
+from v2t_eval.testing import sets
+from v2t_eval.testing.verdict import Bound, reasons_of
+from v2t_eval.testing.verdict import Verdict as ClipVerdict
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parent.parent
 INSTALLED = any(entry.name == "cineloop" for entry in entry_points(group="pytest11"))
-PLUGIN = [] if INSTALLED else ["-p", "eval.pytest_plugin"]  # an environment older than the entry point
+PLUGIN = [] if INSTALLED else ["-p", "v2t_eval.pytest_plugin"]  # an environment older than the entry point
 HEAVY = {"torch", "transformers", "numpy", "cv2", "PIL", "scipy", "yaml", "av"}
 PROMPT = "A red ball rolls to the left on the beach."
 AGREED = {"accuracy": 1.0, "dsg": 1.0, "answered": 1.0, "questions": [], "outside": False}
@@ -72,7 +72,7 @@ def project(pytester, clips):
 
 def test_a_clip_passes_fails_in_words_or_cannot_be_looked_at(project, pytester):
     source = f"""
-        from eval.pytest_plugin import assert_clip as asserted
+        from v2t_eval.pytest_plugin import assert_clip as asserted
         COLOR = dict(question="What color is the ball?", choices={COLORS})
 
         def test_right(assert_clip):
@@ -140,7 +140,7 @@ def test_what_lies_outside_of_the_judges_world_fails_or_is_skipped(project, monk
         def test_frozen_comes_first(assert_clip):
             assert_clip("clips/frozen.mp4", prompt="A woman rides a skateboard through Lisbon.")
     """
-    monkeypatch.setattr("eval.testing.answers.is_outside", lambda judge, sample: True)
+    monkeypatch.setattr("v2t_eval.testing.answers.is_outside", lambda judge, sample: True)
     result = project(source)
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["*cannot be judged*", "*does not know *'skateboard'*"])
@@ -252,13 +252,13 @@ def _subprocess(pytester, *arguments: str):
 
 def test_it_is_declared_light_and_can_be_turned_off(pytester):
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
-    assert declared == {"cineloop": "eval.pytest_plugin"}
+    assert declared == {"cineloop": "v2t_eval.pytest_plugin"}
     pytester.makepyfile(
         test_plain=f"""
         import sys
 
         def test_nothing_heavy_came_in():
-            assert "eval.pytest_plugin" in sys.modules
+            assert "v2t_eval.pytest_plugin" in sys.modules
             assert not {HEAVY!r} & set(sys.modules)
     """
     )
@@ -288,7 +288,7 @@ def test_what_the_documentation_shows_runs(pytester, clips, monkeypatch):
         return [Answer(question=each, said=each.answer, chance=0.9, chances={each.answer: 0.9}) for each in questions]
 
     monkeypatch.setattr("v2t.judge.judge.Judge.answer", agree)
-    monkeypatch.setattr("eval.metrics.question_score.Metric.measure", lambda self, sample: AGREED)
+    monkeypatch.setattr("v2t_eval.metrics.question_score.Metric.measure", lambda self, sample: AGREED)
     for name, text in blocks:
         (pytester.path / name).write_text(text, encoding="utf-8")
     shutil.copytree(clips, pytester.path / "clips")

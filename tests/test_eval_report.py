@@ -18,15 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from eval import report
-from eval.metric import Figure, MetricResult
-from eval.report import clips as page_clips
-from eval.report import html as page
-from eval.report import inert, markdown, parquet, summary, thumbnails
-from eval.report import json as report_json
-from eval.scores import Scored, Scores, Skipped, read_scores
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.video.encode import encode
+from v2t_eval import report
+from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.report import clips as page_clips
+from v2t_eval.report import html as page
+from v2t_eval.report import inert, markdown, parquet, summary, thumbnails
+from v2t_eval.report import json as report_json
+from v2t_eval.scores import Scored, Scores, Skipped, read_scores
 
 HOSTILE = [
     "</script><script>window.hacked = 1</script>",
@@ -396,5 +396,5 @@ def test_the_wheel_holds_the_files_of_the_page():
     from hatchling.builders.wheel import WheelBuilder
 
     held = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
-    of_pages = {f"eval/report/{page}.{kind}" for page in ("scores", "page") for kind in ("html", "css", "js")}
-    assert {*of_pages, "eval/report/family.css"} <= held
+    of_pages = {f"v2t_eval/report/{page}.{kind}" for page in ("scores", "page") for kind in ("html", "css", "js")}
+    assert {*of_pages, "v2t_eval/report/family.css"} <= held

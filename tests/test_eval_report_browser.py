@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.metric import Figure, MetricResult
-from eval.report import html, thumbnails
-from eval.scores import Scored, Scores, Skipped
 from v2t.video.encode import encode
+from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.report import html, thumbnails
+from v2t_eval.scores import Scored, Scores, Skipped
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
 pytestmark = pytest.mark.browser

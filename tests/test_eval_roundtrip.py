@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.roundtrip.run import plan, run
-from eval.roundtrip.settings import RoundtripConfig
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.manifest import write_manifest
 from v2t.captioners import CaptionOutput
 from v2t.judge.answer import Answer
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
+from v2t_eval.roundtrip.run import plan, run
+from v2t_eval.roundtrip.settings import RoundtripConfig
 
 COLORS = ("red", "blue", "green", "yellow")
 KINDS = ("ball", "dog", "car")
@@ -236,8 +236,8 @@ class Reader(Planted):
 
 def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch):
     reader = Reader([])
-    monkeypatch.setattr("eval.roundtrip.run.open_reader", lambda name, device: reader)
-    monkeypatch.setattr("eval.roundtrip.similarity._settings", lambda *args: ({}, []))
+    monkeypatch.setattr("v2t_eval.roundtrip.run.open_reader", lambda name, device: reader)
+    monkeypatch.setattr("v2t_eval.roundtrip.similarity._settings", lambda *args: ({}, []))
     folder = clips_of(tmp_path / "clips", PLAIN)
     given = config(folder, reader="planted")
     told = family(run(given, tmp_path / "o", captioner=Planted(PLAIN)), "questions")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.audit.sensitivity import auroc
-from eval.roundtrip.calibration import Pair, calibrate, others
+from v2t_eval.audit.sensitivity import auroc
+from v2t_eval.roundtrip.calibration import Pair, calibrate, others
 
 
 def pairs(num, own, wrong, most=8, seed=0):

@@ -8,9 +8,9 @@ import re
 
 import pytest
 
-from eval.cli import main
 from t2v.generators import world
 from v2t.captioners import local
+from v2t_eval.cli import main
 
 
 @pytest.fixture(scope="module")

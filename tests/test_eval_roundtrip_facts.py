@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from eval.roundtrip.cells import Case, count
-from eval.roundtrip.facts import hold
-from eval.roundtrip.questions import from_caption, is_plain, needs_reader, questions, wanted
-from eval.roundtrip.similarity import means_same, share
 from v2t.world.sampler import sample_scene
 from v2t.world.solo import prompt, sample_solo
 from v2t.world.words import caption
+from v2t_eval.roundtrip.cells import Case, count
+from v2t_eval.roundtrip.facts import hold
+from v2t_eval.roundtrip.questions import from_caption, is_plain, needs_reader, questions, wanted
+from v2t_eval.roundtrip.similarity import means_same, share
 
 BALL = "A red ball rolls slowly to the right on the beach."
 

@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from eval.roundtrip import kinship, leaks
 from v2t.video.encode import encode
 from v2t.video.probe import probe
+from v2t_eval.roundtrip import kinship, leaks
 
 PROMPT = "A red ball rolls slowly to the right on the beach."
 

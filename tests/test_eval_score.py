@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.cache import FILE
-from eval.inputs import Inputs, read_inputs
-from eval.measure import ClipLimits
-from eval.sample import Clip, Sample
-from eval.score import ScoreConfig, score
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.manifest import write_manifest
 from v2t.video.encode import encode
 from v2t.video.frames import Frames
+from v2t_eval.cache import FILE
+from v2t_eval.inputs import Inputs, read_inputs
+from v2t_eval.measure import ClipLimits
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.score import ScoreConfig, score
 
 sys.path.insert(0, str(Path(__file__).parent))
 import planted_metrics as planted  # noqa: E402
@@ -220,8 +220,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {planted!r})
 import planted_metrics
-from eval.inputs import read_inputs
-from eval.score import ScoreConfig, score
+from v2t_eval.inputs import read_inputs
+from v2t_eval.score import ScoreConfig, score
 if __name__ == "__main__":
     score(read_inputs(Path({clips!r})), [planted_metrics.Slow()], ScoreConfig(cache=Path({cache!r})))
 """

@@ -6,13 +6,13 @@ import itertools
 
 import pytest
 
-from eval.sample import Sample
-from eval.semantics import asked
 from v2t.base.errors import ItemError
 from v2t.judge.free_text import Thing, read, singular
 from v2t.judge.prompt import of_prompt, of_world
 from v2t.judge.question import dsg, from_row, parents_first
 from v2t.judge.wording import DESCRIBE, of_text
+from v2t_eval.sample import Sample
+from v2t_eval.semantics import asked
 
 
 def sample(prompt: str | None = None, **row) -> Sample:

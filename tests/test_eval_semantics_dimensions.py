@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.metric import MetricResult, load_metric
-from eval.sample import Clip, Sample
-from eval.semantics.formulas import Region
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.video.frames import Frames
 from v2t.world.render import render
 from v2t.world.scene import Actor, Event, Scene, Shot
+from v2t_eval.metric import MetricResult, load_metric
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.semantics.formulas import Region
 
 TIMES_S = np.arange(17) / 8
 JUMP = Event(actor=0, action="jump", start_s=0.1, end_s=1.7)
@@ -186,7 +186,7 @@ def test_zero_shot_detection_is_the_models_own_best_phrases(owl):
     import torch
     from transformers import OwlViTForObjectDetection, OwlViTProcessor
 
-    from eval.semantics.detectors import open_detector
+    from v2t_eval.semantics.detectors import open_detector
 
     clip = pair()
     assert clip.frames is not None
@@ -211,7 +211,7 @@ def test_zero_shot_detection_is_the_models_own_best_phrases(owl):
 
 
 def test_doubles_are_one_region(owl, monkeypatch):
-    from eval.semantics.detectors.hf import Detector
+    from v2t_eval.semantics.detectors.hf import Detector
 
     detector = Detector(str(owl))
     found = [("dog", 0.5, (0, 0, 10, 10)), ("dog", 0.9, (0, 0, 10, 9)), ("dog", 0.4, (30, 0, 40, 10)),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from eval.semantics import formulas as vbench
-from eval.semantics.formulas import Region
 from v2t.judge.free_text import Thing
+from v2t_eval.semantics import formulas as vbench
+from v2t_eval.semantics.formulas import Region
 
 
 def region(label: str, left: float, top: float, caption: str = "", size: float = 10) -> Region:

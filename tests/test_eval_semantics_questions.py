@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from eval.metric import MetricResult, load_metric
-from eval.sample import Clip, Sample
 from v2t.base.errors import ItemError, NothingMatchedError
 from v2t.captioners import CaptionOutput
 from v2t.judge.judge import Judge
 from v2t.judge.wording import DESCRIBE
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
+from v2t_eval.metric import MetricResult, load_metric
+from v2t_eval.sample import Clip, Sample
 
 
 def clip() -> Clip:

@@ -7,9 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from eval.metrics.answers import judge
-from eval.metrics.spans import Metric, average_precision, tiou
-from eval.sample import Sample
+from v2t_eval.metrics.answers import judge
+from v2t_eval.metrics.spans import Metric, average_precision, tiou
+from v2t_eval.sample import Sample
 
 
 @pytest.mark.parametrize(

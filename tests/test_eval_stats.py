@@ -8,8 +8,9 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from eval.significance import paired_t, sign_flip
-from eval.stats import (
+from v2t.base.shares import wilson
+from v2t_eval.significance import paired_t, sign_flip
+from v2t_eval.stats import (
     bootstrap,
     bootstrap_sums,
     clustered_se,
@@ -21,7 +22,6 @@ from eval.stats import (
     unless_flat,
     weighted_shares,
 )
-from v2t.base.shares import wilson
 
 
 @pytest.mark.parametrize(  # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3

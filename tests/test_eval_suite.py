@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from eval.metric import load_metric
-from eval.suite import parse_metrics, read_suite
 from v2t.base.errors import UsageError
+from v2t_eval.metric import load_metric
+from v2t_eval.suite import parse_metrics, read_suite
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,7 +81,7 @@ def test_the_suites_that_are_shipped_name_metrics_that_exist(file: Path) -> None
 
 
 def test_the_vbench_suite_has_all_dimensions() -> None:
-    from eval.vbench.total import QUALITY, SEMANTIC
+    from v2t_eval.vbench.total import QUALITY, SEMANTIC
 
     metrics = read_suite(ROOT / "configs/eval/vbench.yaml").metrics
     assert {metric.name for metric in metrics} == {*QUALITY, *SEMANTIC}

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from eval.metrics import bleu, cider, rouge_l, spice
-from eval.sample import Sample
-from eval.text import captions, java
-from eval.text.captions import Tokens
-from eval.text.java import java_tokenize
-from eval.text.ptb import tokenize
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.metrics import bleu, cider, rouge_l, spice
+from v2t_eval.sample import Sample
+from v2t_eval.text import captions, java
+from v2t_eval.text.captions import Tokens
+from v2t_eval.text.java import java_tokenize
+from v2t_eval.text.ptb import tokenize
 
 OUTSIDE = "Call (415) 555-1234 <b>now</b>!"
 

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from eval.text import ptb
-from eval.text.java import java_tokenize
-from eval.text.ptb import covers, flatten, read, tokenize
+from v2t_eval.text import ptb
+from v2t_eval.text.java import java_tokenize
+from v2t_eval.text.ptb import covers, flatten, read, tokenize
 
 # What PTBTokenizer 3.4.1 gives for each, lower-case, punctuation removed as in pycocoevalcap.
 SAID = {

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torchmetrics import Metric, MetricCollection
 
-from eval.metric import load_metric
-from eval.sample import Clip, Sample
-from eval.torchmetrics import as_torchmetric
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.video.frames import Frames
+from v2t_eval.metric import load_metric
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.torchmetrics import as_torchmetric
 
 
 def clips(num: int = 5) -> list[torch.Tensor]:

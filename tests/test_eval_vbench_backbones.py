@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from eval.audit.faults import plant
-from eval.features import file_sha256
-from eval.metric import load_metric
-from eval.metrics.imaging_quality import fitted
-from eval.sample import Clip, Sample
-from eval.vbench import flow
-from eval.vbench.interpolate import open_interpolator
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.video.frames import Frames
+from v2t_eval.audit.faults import plant
+from v2t_eval.features import file_sha256
+from v2t_eval.metric import load_metric
+from v2t_eval.metrics.imaging_quality import fitted
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.vbench import flow
+from v2t_eval.vbench.interpolate import open_interpolator
 
 torch = pytest.importorskip("torch")
 
@@ -171,7 +171,7 @@ def test_an_interpolator_of_ones_own(frames, tmp_path):
 def test_aesthetic_is_the_head_over_unit_features_and_blind_to_order(frames, dino, head, mode):
     from safetensors.numpy import load_file
 
-    from eval.features import open_extractor
+    from v2t_eval.features import open_extractor
 
     result = scored("aesthetic_quality", frames, model=dino, head=head, mode=mode)
     features = open_extractor(dino).embed_frames(frames.pixels).astype(np.float64)

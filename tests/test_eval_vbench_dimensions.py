@@ -8,14 +8,14 @@ from functools import cache
 import numpy as np
 import pytest
 
-from eval.audit.faults import plant
-from eval.audit.sensitivity import cell
-from eval.metric import MetricResult, load_metric
-from eval.sample import Clip, Sample
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.video.frames import Frames
 from v2t.world.render import render
 from v2t.world.sampler import sample_scene
+from v2t_eval.audit.faults import plant
+from v2t_eval.audit.sensitivity import cell
+from v2t_eval.metric import MetricResult, load_metric
+from v2t_eval.sample import Clip, Sample
 
 PLAIN = ("temporal_flickering", "motion_smoothness", "dynamic_degree", "ssim_consistency", "sharpness", "motion")
 FOOLED = ("temporal_flickering", "motion_smoothness", "ssim_consistency")

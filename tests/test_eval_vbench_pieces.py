@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.sample import Clip, Sample
-from eval.vbench import dynamic
-from eval.vbench.change import difference, likeness
-from eval.vbench.consistency import consistency
-from eval.vbench.flow import open_flow, pair_motion
-from eval.vbench.interpolate import open_interpolator
-from eval.vbench.long import fuse, pieces, read_mapping, scene_cuts
-from eval.vbench.names import prompt_and_index
-from eval.vbench.picks import middle_indices, pairs_apart, sampled_indices, triples_apart
-from eval.vbench.ssim import ssim
-from eval.vbench.still import frozen, static_by, static_parameters
 from v2t.base.errors import ItemError, UsageError
 from v2t.video.frames import Frames
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.vbench import dynamic
+from v2t_eval.vbench.change import difference, likeness
+from v2t_eval.vbench.consistency import consistency
+from v2t_eval.vbench.flow import open_flow, pair_motion
+from v2t_eval.vbench.interpolate import open_interpolator
+from v2t_eval.vbench.long import fuse, pieces, read_mapping, scene_cuts
+from v2t_eval.vbench.names import prompt_and_index
+from v2t_eval.vbench.picks import middle_indices, pairs_apart, sampled_indices, triples_apart
+from v2t_eval.vbench.ssim import ssim
+from v2t_eval.vbench.still import frozen, static_by, static_parameters
 
 RNG = np.random.default_rng
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from eval.metric import Figure, MetricResult
-from eval.vbench.total import I2V, I2V_QUALITY, QUALITY, SEMANTIC, i2v_total, total, vbench_total
 from v2t.base.errors import UsageError
+from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.vbench.total import I2V, I2V_QUALITY, QUALITY, SEMANTIC, i2v_total, total, vbench_total
 
 NAMES = [*QUALITY, *SEMANTIC]
 # Per cent, as on the leaderboard: LaVie.

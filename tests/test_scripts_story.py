@@ -16,9 +16,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from eval.suite import read_suite
 from v2t.base.command import _parser
 from v2t.base.recipe import read_recipe
+from v2t_eval.suite import read_suite
 
 ROOT = Path(__file__).resolve().parent.parent
 STORY = ROOT / "scripts/story.sh"
@@ -53,7 +53,7 @@ def test_every_command_parses(size):
     assert len({name for name, _, _ in told}) == len(told) > 15
     for name, codes, words in told:
         assert not any("$" in word for word in words), f"{name}: {words}"
-        package = "eval" if words[0] == "v2t-eval" else words[0]
+        package = "v2t_eval" if words[0] == "v2t-eval" else words[0]
         verbs = importlib.import_module(f"{package}.cli").VERBS
         args = _parser(words[0], "", verbs, package).parse_args(words[1:])  # exits when it cannot
         assert (codes == str(FAIL)) == (name == "gate-fail"), name

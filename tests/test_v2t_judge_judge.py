@@ -8,7 +8,6 @@ import sqlite3
 import numpy as np
 import pytest
 
-from eval.sample import Clip, Sample
 from v2t.base.errors import ItemError, UsageError
 from v2t.captioners import CaptionOutput
 from v2t.judge.asker import NO, YES
@@ -22,6 +21,7 @@ from v2t.judge.replies import read_number, yes_or_no
 from v2t.judge.subject import Shown
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
+from v2t_eval.sample import Clip, Sample
 
 WHICH = Question(id="w", question="Which way?", answer="left", choices=("left", "right"))
 DOG = Question(id="d", question="Is there a dog?")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.audit.record import Agreement
-from eval.stats import FEW, Interval, bootstrap_sums, jackknife_interval, wilson
+from v2t_eval.audit.record import Agreement
+from v2t_eval.stats import FEW, Interval, bootstrap_sums, jackknife_interval, wilson
 
 ALL = "all"
 NUM_BINS = 10

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from eval.cache import EvidenceCache, decode, encode, is_whole
-from eval.measure import one_thread
-from eval.sample import Sample
 from v2t.judge.answer import Answer
 from v2t.judge.question import Question
 from v2t.judge.subject import Subject
+from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.measure import one_thread
+from v2t_eval.sample import Sample
 
 
 class JudgeLike(Protocol):

@@ -18,9 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
-from eval.metric import fingerprint
-from eval.sample import Clip, Sample
 from v2t.base.errors import ItemError
 from v2t.video.encode import encode
 from v2t.video.frames import Frames
@@ -30,11 +27,22 @@ from v2t.world.sampler import sample_scene
 from v2t.world.scene import Scene
 from v2t.world.solo import FPS, NUM_FRAMES, sample_solo
 from v2t.world.wear import melted
+from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
+from v2t_eval.metric import fingerprint
+from v2t_eval.sample import Clip, Sample
 
 SIZE = (64, 64)  # pixels, as the bundled generator makes them
 MOST_MB = 512  # of decoded frames of one clip
-_DECIDES = ("eval.audit.faults", "eval.audit.clips", "v2t.world.render", "v2t.world.actors", "v2t.world.backdrops",
-            "v2t.world.motion", "v2t.world.solo", "v2t.world.wear")  # fmt: skip
+_DECIDES = (
+    "v2t_eval.audit.faults",
+    "v2t_eval.audit.clips",
+    "v2t.world.render",
+    "v2t.world.actors",
+    "v2t.world.backdrops",
+    "v2t.world.motion",
+    "v2t.world.solo",
+    "v2t.world.wear",
+)
 _ALL = 1 << 30
 _KEPT = 2  # sets of frames in memory: the clip as it was decoded, and with a fault
 _STORY_S = 5.0
@@ -97,7 +105,7 @@ class Filmed:
         return f"file:{self.sha256} {self.start_s}-{self.end_s}"
 
     def spoiled(self, fault: str, severity: int) -> Frames:
-        """Frames with a fault of `eval.audit.faults`.
+        """Frames with a fault of `v2t_eval.audit.faults`.
 
         Raises:
             ItemError: it cannot be decoded.

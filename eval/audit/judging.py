@@ -11,17 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from eval.audit.agreement import Claim, by_kind
-from eval.audit.asking import Asking, Reply
-from eval.audit.claims import Put, of_row, of_values, question
-from eval.audit.clips import AuditClip
-from eval.audit.record import Agreement, Noticed
-from eval.audit.sensitivity import auroc
-from eval.audit.truth import Truth, of_facts
-from eval.stats import wilson
 from v2t.base.errors import ItemError
 from v2t.judge.question import Question
 from v2t.world.plain_questions import NONE
+from v2t_eval.audit.agreement import Claim, by_kind
+from v2t_eval.audit.asking import Asking, Reply
+from v2t_eval.audit.claims import Put, of_row, of_values, question
+from v2t_eval.audit.clips import AuditClip
+from v2t_eval.audit.record import Agreement, Noticed
+from v2t_eval.audit.sensitivity import auroc
+from v2t_eval.audit.truth import Truth, of_facts
+from v2t_eval.stats import wilson
 
 Step = Callable[[], None]
 PROMPT, WHOLE = "prompt", "all of them together"

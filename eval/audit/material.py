@@ -1,6 +1,7 @@
 """What is audited besides the cartoon world's clips: the user's, generated ones, and what is true of them.
 
-In: folders as `eval.inputs` reads them. Out: `Material`, clips whose files can be read, and the `Truth` of a clip: its
+In: folders as `v2t_eval.inputs` reads them. Out: `Material`, clips whose files can be read, and the `Truth` of a
+clip: its
 facts, its questions with answers, or what the referee reads of a generated one. What is found is kept as evidence.
 """
 
@@ -11,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from eval.audit.clips import AuditClip, check, filmed
-from eval.audit.truth import Truth, of_facts, of_frames
-from eval.cache import EvidenceCache, decode, encode, is_whole
-from eval.inputs import Inputs
-from eval.metric import fingerprint
-from eval.sample import Sample
 from v2t.base.errors import ItemError, NothingMatchedError
 from v2t.base.log import logger, printable
+from v2t_eval.audit.clips import AuditClip, check, filmed
+from v2t_eval.audit.truth import Truth, of_facts, of_frames
+from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.inputs import Inputs
+from v2t_eval.metric import fingerprint
+from v2t_eval.sample import Sample
 
 _REFEREE = tuple(f"v2t.world.read_back{part}" for part in ("", "_figure", "_kind", "_motion", "_place"))
 _NAMED = 10
@@ -125,7 +126,7 @@ def referee(clip: AuditClip, cache: EvidenceCache) -> Truth:
     Raises:
         ItemError: UNREAD, too few or too small frames; or it cannot be decoded.
     """
-    key = _hash(f"truth {fingerprint('truth/1', ('eval.audit.truth', *_REFEREE))['source']} {clip.source.content}")
+    key = _hash(f"truth {fingerprint('truth/1', ('v2t_eval.audit.truth', *_REFEREE))['source']} {clip.source.content}")
     kept = [data for data in cache.find([key]).values() if is_whole(data)]
     if kept:
         told = decode(kept[0])

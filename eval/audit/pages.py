@@ -1,6 +1,6 @@
 """The audit as a page and as Markdown: what each metric sees, what it is blind to, how far the judge is right.
 
-In: `Audit`. Out: sections (`eval.report.page`), bytes of `audit.html` and `audit.md`.
+In: `Audit`. Out: sections (`v2t_eval.report.page`), bytes of `audit.html` and `audit.md`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.audit.record import Agreement, Audit, Seen
-from eval.audit.table import MP4, SAYS
-from eval.report.page import Banner, Section, Table, Tone, render
+from v2t_eval.audit.record import Agreement, Audit, Seen
+from v2t_eval.audit.table import MP4, SAYS
+from v2t_eval.report.page import Banner, Section, Table, Tone, render
 
 TITLE = "Audit: how far metrics and judge can be trusted"
 _LEGEND = (
@@ -98,8 +98,8 @@ def html(audit: Audit, folder: Path) -> bytes:
 
 def markdown(audit: Audit) -> bytes:
     """The same as Markdown."""
-    from eval.report.markdown import plain
     from v2t.base.log import printable
+    from v2t_eval.report.markdown import plain
 
     parts = [f"# {TITLE}", f"**{plain(banner(audit).sentence, 1000)}**"]
     for section in sections(audit):

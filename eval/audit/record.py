@@ -10,16 +10,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.audit.sensitivity import Cell
 from v2t.base.errors import UsageError
+from v2t_eval.audit.sensitivity import Cell
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What one metric makes of one fault, see `eval.audit.sensitivity.Cell`; `mark` is =, ~, up, down, with ! where the
-    metric is fooled."""
+    """What one metric makes of one fault, see `v2t_eval.audit.sensitivity.Cell`; `mark` is =, ~, up, down, with ! where
+    the metric is fooled."""
 
     metric: str
     fault: str
@@ -91,9 +91,9 @@ class Audit:
         fingerprints: of each metric, as its result has it.
         agreement: by set of clips (`world`, `generated`, `yours`) and kind of fact.
         noticed: which faults the judge sees in the facts they break.
-        stability: flip rates of repeats, wordings and orders, refusals; numbers by name (`eval.audit.stability`).
+        stability: flip rates of repeats, wordings and orders, refusals; numbers by name (`v2t_eval.audit.stability`).
         failures: clips that could not be read and metrics that could not run: `id`, `code`, `message`.
-        notes, environment: as in `eval.scores.Scores`.
+        notes, environment: as in `v2t_eval.scores.Scores`.
     """
 
     judge: dict[str, str] = field(default_factory=dict)

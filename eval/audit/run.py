@@ -12,20 +12,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eval.audit.asking import Asking, JudgeLike
-from eval.audit.clips import AuditClip, Filmed, solo_clips, story_clips
-from eval.audit.judging import BREAKS, Found, agree, asked_of, notice, others, truth_values
-from eval.audit.material import Material, content_of, is_known, known, referee
-from eval.audit.record import Agreement, Audit, Noticed, Seen
-from eval.audit.stability import stability
-from eval.audit.table import Case, cases, rows, scored
-from eval.audit.truth import Truth
-from eval.cache import EvidenceCache
-from eval.metric import BaseMetric
-from eval.score import ScoreConfig, environment
 from v2t.base.errors import NothingMatchedError
 from v2t.base.log import Progress, logger
 from v2t.judge.question import Question
+from v2t_eval.audit.asking import Asking, JudgeLike
+from v2t_eval.audit.clips import AuditClip, Filmed, solo_clips, story_clips
+from v2t_eval.audit.judging import BREAKS, Found, agree, asked_of, notice, others, truth_values
+from v2t_eval.audit.material import Material, content_of, is_known, known, referee
+from v2t_eval.audit.record import Agreement, Audit, Noticed, Seen
+from v2t_eval.audit.stability import stability
+from v2t_eval.audit.table import Case, cases, rows, scored
+from v2t_eval.audit.truth import Truth
+from v2t_eval.cache import EvidenceCache
+from v2t_eval.metric import BaseMetric
+from v2t_eval.score import ScoreConfig, environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class AuditConfig:
         stable_clips: of these, for the swing of answers.
         codec: repeat the faults through mp4.
         seed: of the world's clips.
-        workers, cache: as in `eval.score.ScoreConfig`.
+        workers, cache: as in `v2t_eval.score.ScoreConfig`.
 
     Raises:
         ValueError: fewer than two clips.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.stats import Interval, bootstrap_sums, mean_interval
+from v2t_eval.stats import Interval, bootstrap_sums, mean_interval
 
 
 @dataclass(frozen=True, kw_only=True)

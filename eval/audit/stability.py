@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from eval.audit.asking import Asking, Reply
-from eval.audit.claims import question
-from eval.audit.clips import AuditClip
-from eval.audit.judging import BREAKS, asked_of, truth_values
 from v2t.judge.question import Question
 from v2t.world.plain_questions import PLAIN
+from v2t_eval.audit.asking import Asking, Reply
+from v2t_eval.audit.claims import question
+from v2t_eval.audit.clips import AuditClip
+from v2t_eval.audit.judging import BREAKS, asked_of, truth_values
 
 SLIGHT = (("blur", 1), ("noise", 2))  # what no answer should mind
 ORDER = ("reverse", "shuffle")

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eval.audit.clips import AuditClip, Drawn
-from eval.audit.faults import FAULTS, SEVERITIES
-from eval.audit.record import Seen
-from eval.audit.sensitivity import Cell, cell
-from eval.inputs import Inputs
-from eval.metric import BaseMetric, MetricResult
-from eval.sample import Sample
-from eval.score import ScoreConfig, score
-from eval.scores import Scores
+from v2t_eval.audit.clips import AuditClip, Drawn
+from v2t_eval.audit.faults import FAULTS, SEVERITIES
+from v2t_eval.audit.record import Seen
+from v2t_eval.audit.sensitivity import Cell, cell
+from v2t_eval.inputs import Inputs
+from v2t_eval.metric import BaseMetric, MetricResult
+from v2t_eval.sample import Sample
+from v2t_eval.score import ScoreConfig, score
+from v2t_eval.scores import Scores
 
 PROMPT = "prompt"
 OF_TRUTH = ("color", "drop")  # drawn anew, so only where the scene is known
@@ -87,7 +87,7 @@ def scored(
     found: Sequence[Case], metrics: Sequence[BaseMetric], config: ScoreConfig, stop: Callable[[], bool],
     *, show_progress: bool = False,
 ) -> Scores:  # fmt: skip
-    """All cases through the engine, see `eval.score.score`."""
+    """All cases through the engine, see `v2t_eval.score.score`."""
     inputs = Inputs(samples=[case.sample for case in found])
     return score(inputs, metrics, config, stop=stop, show_progress=show_progress)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, ItemError, UsageError
 
 if TYPE_CHECKING:
-    from eval.audit.record import Audit
-    from eval.audit.run import AuditConfig
-    from eval.metric import BaseMetric
+    from v2t_eval.audit.record import Audit
+    from v2t_eval.audit.run import AuditConfig
+    from v2t_eval.metric import BaseMetric
 
 SUMMARY = "Measure what metrics and judge see and cannot see: planted faults, and claims whose truth is known."
 EXAMPLES = (
@@ -52,11 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from eval.audit.run import audit
-    from eval.commands.score import _choose_device
     from v2t.base import log
     from v2t.base.lock import FolderLock
     from v2t.base.stopping import Stopping
+    from v2t_eval.audit.run import audit
+    from v2t_eval.commands.score import _choose_device
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     _choose_device(args.device)
@@ -107,7 +107,7 @@ def exit_code(found: Audit) -> int:
 
 def text(found: Audit) -> str:
     """The audit for a terminal: what each metric is blind to, and how far the judge is right."""
-    from eval.audit.pages import blindness
+    from v2t_eval.audit.pages import blindness
 
     lines = []
     for one in found.table:
@@ -137,8 +137,8 @@ def text(found: Audit) -> str:
 
 
 def _write(found: Audit, folder: Path) -> None:
-    from eval.audit.pages import html, markdown
     from v2t.base.files import write_atomic
+    from v2t_eval.audit.pages import html, markdown
 
     whole = json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     for name, data in zip(NAMES, (whole.encode(), markdown(found), html(found, folder)), strict=True):
@@ -146,8 +146,8 @@ def _write(found: Audit, folder: Path) -> None:
 
 
 def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
-    from eval.audit.table import USUAL
-    from eval.suite import parse_metrics, read_suite
+    from v2t_eval.audit.table import USUAL
+    from v2t_eval.suite import parse_metrics, read_suite
 
     if args.metrics == NONE and args.suite is None:
         return []
@@ -158,7 +158,7 @@ def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
 
 
 def _config(args: argparse.Namespace) -> AuditConfig:
-    from eval.audit.run import AuditConfig
+    from v2t_eval.audit.run import AuditConfig
 
     if args.generate is not None and (args.generate < 2 or args.generated is not None):
         raise UsageError("--generate takes a number of 2 or more, and goes without --generated")
@@ -191,8 +191,8 @@ def _judge(name: str) -> Any:
 
 
 def _material(args: argparse.Namespace, config: AuditConfig) -> Any:
-    from eval.audit.material import gather
-    from eval.inputs import read_inputs
+    from v2t_eval.audit.material import gather
+    from v2t_eval.inputs import read_inputs
 
     yours = None if args.clips is None else read_inputs(args.clips, prompts=args.prompts)
     folder = args.generated
@@ -205,11 +205,11 @@ def _material(args: argparse.Namespace, config: AuditConfig) -> Any:
 
 def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
     """Clips of the bundled generator for prompts that the world draws; those that are there are not made again."""
-    from eval.audit.clips import solo_clips
     from t2v.generate.run import run as generate
     from t2v.generate.settings import GenerateConfig
     from v2t.base.config import load
     from v2t.base.manifest import dump_line
+    from v2t_eval.audit.clips import solo_clips
 
     prompts = args.output / STATE / "prompts.jsonl"
     clips = solo_clips(num, args.seed + 1)
@@ -233,9 +233,9 @@ def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
 
 
 def _dry_run(args: argparse.Namespace, metrics: list[BaseMetric], config: AuditConfig) -> int:
-    from eval.audit.clips import AuditClip, Drawn, Filmed
-    from eval.audit.table import faults_of
-    from eval.inputs import read_inputs
+    from v2t_eval.audit.clips import AuditClip, Drawn, Filmed
+    from v2t_eval.audit.table import faults_of
+    from v2t_eval.inputs import read_inputs
 
     inputs = None if args.clips is None else read_inputs(args.clips, prompts=args.prompts)
     source: Any = Drawn(world="solo", seed=0, index=0)

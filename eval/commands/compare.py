@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from v2t.base.errors import EXIT_NOT_COMPARABLE, EXIT_OK
 
 if TYPE_CHECKING:
-    from eval.gate.verdict import ClipChange, MetricVerdict
-    from eval.scores import Scores
+    from v2t_eval.gate.verdict import ClipChange, MetricVerdict
+    from v2t_eval.scores import Scores
 
 SUMMARY = "Show what changed from one scoring to another; decides nothing."
 EXAMPLES = (
@@ -38,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from eval.gate.comparable import compared
-    from eval.gate.sides import named, results_of
-    from eval.score import ScoreConfig
-    from eval.suite import read_suite
     from v2t.base import log
     from v2t.base.stopping import Stopping
+    from v2t_eval.gate.comparable import compared
+    from v2t_eval.gate.sides import named, results_of
+    from v2t_eval.score import ScoreConfig
+    from v2t_eval.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     metrics = read_suite(args.suite).metrics if args.suite else None
@@ -68,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
 
 def changes(before: Scores, after: Scores) -> list[dict[str, Any]]:
     """For each metric that both have: both figures, the change with its interval and p, the clips that changed most."""
-    from eval.gate.decide import decide_metrics, worst_clips
-    from eval.gate.policy import Policy, Rule
-    from eval.gate.run import side_of
+    from v2t_eval.gate.decide import decide_metrics, worst_clips
+    from v2t_eval.gate.policy import Policy, Rule
+    from v2t_eval.gate.run import side_of
 
     old, new = side_of(before), side_of(after)
     shared = [name for name in new.results if name in old.results]

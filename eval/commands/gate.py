@@ -14,16 +14,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.gate_asked import FORMS, cache_of, planned, policy_of, scored, suite_of
-from eval.commands.score import STATE
 from v2t.base.errors import UsageError
+from v2t_eval.commands.gate_asked import FORMS, cache_of, planned, policy_of, scored, suite_of
+from v2t_eval.commands.score import STATE
 
 if TYPE_CHECKING:
-    from eval.audit.record import Audit
-    from eval.gate.sides import Named
-    from eval.gate.verdict import Verdict
-    from eval.scores import Scores
-    from eval.suite import Suite
+    from v2t_eval.audit.record import Audit
+    from v2t_eval.gate.sides import Named
+    from v2t_eval.gate.verdict import Verdict
+    from v2t_eval.scores import Scores
+    from v2t_eval.suite import Suite
 
 SUMMARY = "Pass or fail a generator's clips against a baseline, by declared rules; one verdict, one exit code."
 EXAMPLES = (
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     _refuse_misfits(form, args)
     if form == "":
         return _verdict(place, args)
-    from eval.commands import gate_baseline
+    from v2t_eval.commands import gate_baseline
 
     return gate_baseline.init(place, args) if form == "init" else gate_baseline.update(place, args)
 
@@ -110,10 +110,10 @@ def _refuse_misfits(form: str, args: argparse.Namespace) -> None:
 
 
 def _verdict(place: Path, args: argparse.Namespace) -> int:
-    from eval.gate import baseline as file
-    from eval.gate.run import gate
-    from eval.gate.sides import named
     from v2t.base.log import printable
+    from v2t_eval.gate import baseline as file
+    from v2t_eval.gate.run import gate
+    from v2t_eval.gate.sides import named
 
     suite = suite_of(args)
     policy = policy_of(suite, args)
@@ -145,14 +145,14 @@ def _told(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _audit(args: argparse.Namespace, suite: Suite) -> Audit | None:
-    from eval.audit.record import read_audit
+    from v2t_eval.audit.record import read_audit
 
     path = args.audit or (suite.policy.audit if suite.policy is not None else None)
     return None if path is None else read_audit(path)
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:
-    from eval.report import NAMES as REPORTS
+    from v2t_eval.report import NAMES as REPORTS
 
     found = [args.output / name for name in (*NAMES, *REPORTS.values())] if args.output else []
     return found + ([args.junit] if args.junit else [])
@@ -182,15 +182,15 @@ def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
 
 
 def _write_scores(scores: Scores, args: argparse.Namespace, found: Named) -> None:
-    from eval.report import check, write
+    from v2t_eval.report import check, write
 
     write(scores, args.output, found.root, check(), cache_of(args))
 
 
 def _write(verdict: Verdict, found: Named, args: argparse.Namespace) -> None:
-    from eval.gate import junit, markdown, page
     from v2t.base.files import write_atomic
     from v2t.base.log import logger, printable
+    from v2t_eval.gate import junit, markdown, page
 
     if args.junit:
         write_atomic(args.junit, junit.render(verdict))
@@ -210,13 +210,13 @@ def _write(verdict: Verdict, found: Named, args: argparse.Namespace) -> None:
 
 def as_json(verdict: Verdict, indent: int | None = None) -> bytes:
     """The verdict as JSON, UTF-8."""
-    from eval.report.json import escaped
+    from v2t_eval.report.json import escaped
 
     return escaped(json.dumps(verdict.as_dict(), ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
 
 
 def _tell(verdict: Verdict, *, as_json: bool) -> None:
-    from eval.gate import github, text
+    from v2t_eval.gate import github, text
 
     github.write_summary(verdict, os.environ)
     if as_json:

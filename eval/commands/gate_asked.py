@@ -11,15 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.score import STATE, dry_run
 from v2t.base.errors import UsageError
+from v2t_eval.commands.score import STATE, dry_run
 
 if TYPE_CHECKING:
-    from eval.gate.baseline import Baseline
-    from eval.gate.policy import Policy
-    from eval.gate.sides import Named
-    from eval.scores import Scores
-    from eval.suite import Suite
+    from v2t_eval.gate.baseline import Baseline
+    from v2t_eval.gate.policy import Policy
+    from v2t_eval.gate.sides import Named
+    from v2t_eval.scores import Scores
+    from v2t_eval.suite import Suite
 
 FORMS = ("init", "update")
 
@@ -30,7 +30,7 @@ def suite_of(args: argparse.Namespace) -> Suite:
     Raises:
         UsageError: none was, or it cannot be read.
     """
-    from eval.suite import read_suite
+    from v2t_eval.suite import read_suite
 
     if args.suite is None:
         raise UsageError("which metrics, and which rules?", hint="--suite FILE, such as configs/eval/gate.yaml")
@@ -55,11 +55,11 @@ def scored(found: Named, suite: Suite | None, args: argparse.Namespace, stack: E
     """The scores that were named, or those of the clips by the suite.
 
     Raises:
-        UsageError: clips without a suite; else as `eval.score.score`.
+        UsageError: clips without a suite; else as `v2t_eval.score.score`.
     """
-    from eval.gate.sides import results_of
-    from eval.score import ScoreConfig
     from v2t.base.stopping import Stopping
+    from v2t_eval.gate.sides import results_of
+    from v2t_eval.score import ScoreConfig
 
     if suite is None:
         return results_of(found)

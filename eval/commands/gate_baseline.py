@@ -11,20 +11,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.gate_asked import planned, policy_of, scored, suite_of
 from v2t.base.errors import UsageError
+from v2t_eval.commands.gate_asked import planned, policy_of, scored, suite_of
 
 if TYPE_CHECKING:
-    from eval.gate.baseline import Baseline
-    from eval.gate.policy import Policy
-    from eval.scores import Scores
+    from v2t_eval.gate.baseline import Baseline
+    from v2t_eval.gate.policy import Policy
+    from v2t_eval.scores import Scores
 
 
 def init(place: Path, args: argparse.Namespace) -> int:
     """Make a baseline; returns the exit code."""
-    from eval.gate import baseline as file
-    from eval.gate.run import plain_policy, require
-    from eval.gate.sides import named
+    from v2t_eval.gate import baseline as file
+    from v2t_eval.gate.run import plain_policy, require
+    from v2t_eval.gate.sides import named
 
     path: Path | None = args.output
     if path is None or path.is_dir():
@@ -55,10 +55,10 @@ def _refuse_baseline(path: Path, args: argparse.Namespace) -> None:
 
 def update(place: Path, args: argparse.Namespace) -> int:
     """Replace a baseline, with a reason; returns the exit code."""
-    from eval.gate import baseline as file
-    from eval.gate.comparable import compared
-    from eval.gate.run import plain_policy, require
-    from eval.gate.sides import named
+    from v2t_eval.gate import baseline as file
+    from v2t_eval.gate.comparable import compared
+    from v2t_eval.gate.run import plain_policy, require
+    from v2t_eval.gate.sides import named
 
     if args.baseline is None:
         raise UsageError("which baseline is to be updated?", hint="--baseline FILE")
@@ -91,8 +91,8 @@ def update(place: Path, args: argparse.Namespace) -> int:
 
 def _warn(scores: Scores, policy: Policy) -> None:
     """What a baseline would let pass from now on."""
-    from eval.gate.guards import guards
     from v2t.base.log import logger
+    from v2t_eval.gate.guards import guards
 
     for guard in guards(scores, None, policy):
         if guard.outcome != "pass":

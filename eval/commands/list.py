@@ -10,7 +10,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eval.metric import BaseMetric
+    from v2t_eval.metric import BaseMetric
 
 SUMMARY = "Show the metrics: what each needs, sees and cannot see, and whether it runs here."
 EXAMPLES = "  v2t-eval list\n  v2t-eval list clipsim\n  v2t-eval list --json --check"
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from eval.metric import metric_names
     from v2t.base import log
+    from v2t_eval.metric import metric_names
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     names = [args.name] if args.name else metric_names()
@@ -47,7 +47,7 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
     Raises:
         UsageError: there is no such metric.
     """
-    from eval.metric import load_metric
+    from v2t_eval.metric import load_metric
 
     kind: type[BaseMetric] = load_metric(name)
     low, high = kind.value_range

@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from eval.roundtrip import run as roundtrip
-    from eval.roundtrip.report import table
-    from eval.roundtrip.settings import RoundtripConfig
     from v2t.base import log
+    from v2t_eval.roundtrip import run as roundtrip
+    from v2t_eval.roundtrip.report import table
+    from v2t_eval.roundtrip.settings import RoundtripConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     flags = {name: getattr(args, name) for name in _FLAGS}

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from v2t.base.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
-    from eval.inputs import Inputs
-    from eval.metric import BaseMetric
-    from eval.scores import Scores
+    from v2t_eval.inputs import Inputs
+    from v2t_eval.metric import BaseMetric
+    from v2t_eval.scores import Scores
 
 SUMMARY = "Score clips, captions or answers by any of the metrics."
 EXAMPLES = (
@@ -68,12 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     _choose_device(args.device)
-    from eval.inputs import read_inputs
-    from eval.report import check, write
-    from eval.score import ScoreConfig, score
     from v2t.base import log
     from v2t.base.lock import FolderLock
     from v2t.base.stopping import Stopping
+    from v2t_eval.inputs import read_inputs
+    from v2t_eval.report import check, write
+    from v2t_eval.score import ScoreConfig, score
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.limit is not None and args.limit < 1:
@@ -133,7 +133,7 @@ def table(scores: Scores) -> str:
 
 
 def _config(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
-    from eval.measure import ClipLimits
+    from v2t_eval.measure import ClipLimits
 
     try:
         limits = ClipLimits(max_clip_mb=args.max_clip_mb)
@@ -143,7 +143,7 @@ def _config(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
 
 
 def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
-    from eval.suite import parse_metrics, read_suite
+    from v2t_eval.suite import parse_metrics, read_suite
 
     metrics = read_suite(args.suite).metrics if args.suite else []
     named = args.metrics
@@ -168,7 +168,7 @@ def _refuse_old(output: Path | None, *, overwrite: bool) -> None:
         raise UsageError(
             f"-o takes a folder, not a file such as {output.name!r}", hint="the scores are its scores.json"
         )
-    from eval.report import NAMES
+    from v2t_eval.report import NAMES
 
     there = [name for name in NAMES.values() if (output / name).exists()]
     if there and not overwrite:
@@ -179,7 +179,7 @@ def _refuse_old(output: Path | None, *, overwrite: bool) -> None:
 
 def dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace) -> int:
     """Say what would be measured; `args` has `suite` and `json`."""
-    from eval.score import fitting_metrics
+    from v2t_eval.score import fitting_metrics
 
     fitting, skipped = fitting_metrics(inputs, metrics, is_suite=args.suite is not None)
     plan: dict[str, Any] = {

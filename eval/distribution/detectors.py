@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eval.distribution.metric import DistributionMetric, DistributionSettings
-from eval.features import BaseExtractor, clip_features, open_extractor
-from eval.sample import Sample
 from v2t.base.errors import MissingDependencyError
 from v2t.video.frames import Frames
 from v2t.video.sample import shown_at
+from v2t_eval.distribution.metric import DistributionMetric, DistributionSettings
+from v2t_eval.features import BaseExtractor, clip_features, open_extractor
+from v2t_eval.sample import Sample
 
 I3D_URL = "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt"
 INCEPTION_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
@@ -30,7 +30,7 @@ class FeatureMetric(DistributionMetric):
 
     named = ("feature",)
     wants = "nothing for starter-tower; else the weights of the extractor that is named"
-    modules = (*DistributionMetric.modules, "eval.distribution.detectors")
+    modules = (*DistributionMetric.modules, "v2t_eval.distribution.detectors")
 
     def open(self) -> BaseExtractor:
         """The extractor `feature`."""

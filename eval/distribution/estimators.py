@@ -1,7 +1,7 @@
 """Which number is made of two sets of feature vectors: a Frechet or a kernel distance, with its choices.
 
 In: sets (N, d) and (M, d). Out: a value, and the values without each of G groups, from which an interval follows. The
-metrics of `eval.metrics` differ in features and in which of these they use. Letters: N M vectors, d dimensions, G
+metrics of `v2t_eval.metrics` differ in features and in which of these they use. Letters: N M vectors, d dimensions, G
 groups.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.distribution.frechet import frechet
-from eval.distribution.kernels import CUBIC, Kernel, kernel_sums, mmd, subset_mmds
+from v2t_eval.distribution.frechet import frechet
+from v2t_eval.distribution.kernels import CUBIC, Kernel, kernel_sums, mmd, subset_mmds
 
 
 class Estimator(ABC):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.distribution.moments import Moments, checked, degrees
+from v2t_eval.distribution.moments import Moments, checked, degrees
 
 _EPS = float(np.finfo(np.float64).eps)
 

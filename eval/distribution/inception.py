@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.distribution.moments import checked
+from v2t_eval.distribution.moments import checked
 
 _TINY = float(np.finfo(np.float64).tiny)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.distribution.moments import checked
+from v2t_eval.distribution.moments import checked
 
 _AT_ONCE = 1 << 24  # kernel values held in memory at a time
 

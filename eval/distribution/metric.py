@@ -16,14 +16,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eval.distribution.estimators import Estimator
-from eval.distribution.resampling import NUM_GROUPS, floor_values, half_width, jackknife_half, limit
-from eval.features import BaseExtractor
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.places import shown
-from eval.sample import Sample
 from v2t.base.config import to_dict
 from v2t.base.errors import ItemError, NothingMatchedError, UsageError
+from v2t_eval.distribution.estimators import Estimator
+from v2t_eval.distribution.resampling import NUM_GROUPS, floor_values, half_width, jackknife_half, limit
+from v2t_eval.features import BaseExtractor
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.places import shown
+from v2t_eval.sample import Sample
 
 INTERVAL = (
     "Intervals: delete-a-group jackknife over clusters, Student's t. They say how far the value moves with other clips "
@@ -85,7 +85,7 @@ class DistributionMetric(BaseMetric):
     needs = ("frames", "reference_clips")
     higher_is_better = False
     value_range = (0.0, math.inf)
-    modules = tuple(f"eval.distribution.{name}" for name in (
+    modules = tuple(f"v2t_eval.distribution.{name}" for name in (
         "metric", "estimators", "frechet", "kernels", "moments", "resampling"))  # fmt: skip
     of_set = ("estimator", "minimum", "floor_splits", "seed", "divisor", "degree", "gamma", "coef", "unbiased", "form",
               "num_subsets", "subset_size")  # fmt: skip

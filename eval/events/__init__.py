@@ -42,15 +42,15 @@ def open_judge(name: str) -> EventJudge:
         UsageError: an address that is none. MissingDependencyError: no such model or server.
     """
     if name == "world":
-        from eval.events.world import WorldJudge
+        from v2t_eval.events.world import WorldJudge
 
         return WorldJudge()
-    from eval.events.language import LanguageJudge
+    from v2t_eval.events.language import LanguageJudge
 
     if name.startswith("openai:"):
-        from eval.events.served import Served
+        from v2t_eval.events.served import Served
 
         return LanguageJudge(Served(name))
-    from eval.events.causal import Causal
+    from v2t_eval.events.causal import Causal
 
     return LanguageJudge(Causal(name))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from eval.extractors import hub
 from v2t.base.errors import MissingDependencyError
 from v2t.judge.language import written
+from v2t_eval.extractors import hub
 
 
 class Causal:
-    """See `eval.events.language.Model`."""
+    """See `v2t_eval.events.language.Model`."""
 
     def __init__(self, where: str) -> None:
         import torch

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from eval.events import VERDICTS
 from v2t.base.errors import ItemError
+from v2t_eval.events import VERDICTS
 
 T = TypeVar("T")
 TRIES = 3
@@ -53,7 +53,7 @@ class Model(Protocol):
 
 
 class LanguageJudge:
-    """See `eval.events.EventJudge`."""
+    """See `v2t_eval.events.EventJudge`."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -107,7 +107,7 @@ def read_verdicts(reply: str, num: int) -> list[str]:
     """The verdicts on `num` events in a reply, in order.
 
     Raises:
-        ValueError: there are none, too few, too many, or others than `eval.events.VERDICTS`.
+        ValueError: there are none, too few, too many, or others than `v2t_eval.events.VERDICTS`.
     """
     for found in _structures(reply):
         listed = found.get("events") if isinstance(found, dict) else found

@@ -9,7 +9,7 @@ from v2t.judge import language
 
 
 class Served(language.Served):
-    """See `eval.events.language.Model`."""
+    """See `v2t_eval.events.language.Model`."""
 
     def answer(self, prompt: str, temperature: float, seed: int) -> str:
         """See `Model.answer`."""

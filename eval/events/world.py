@@ -19,7 +19,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class WorldJudge:
-    """See `eval.events.EventJudge`."""
+    """See `v2t_eval.events.EventJudge`."""
 
     def describe(self) -> dict[str, str]:
         """It has no model; its source is in the fingerprint already."""

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eval.features import file_sha256, versions
 from v2t.base.errors import MissingDependencyError, UsageError
+from v2t_eval.features import file_sha256, versions
 
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")

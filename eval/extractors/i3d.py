@@ -4,7 +4,7 @@ In: a clip of at least 10 frames, all of which are used (the usual FVD takes 16 
 the softmax. Both common ways to prepare frames, which give different FVDs:
     stylegan   frames in 0..255; the file itself squashes them to 224x224 and scales them to [-1, 1]
     crop       shorter side 224 by tensor bilinear, the middle 224x224, [-1, 1] (common_metrics_on_video_quality)
-Loading the file runs code that is in it, see `eval.extractors.torchscript`.
+Loading the file runs code that is in it, see `v2t_eval.extractors.torchscript`.
 Letters: T frames.
 """
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eval.extractors.pixels import resize_tensor, shortest_to, to_floats
-from eval.extractors.torchscript import load_script
-from eval.features import BaseExtractor, versions
 from v2t.base.errors import MissingDependencyError
 from v2t.video.frames import Frames
+from v2t_eval.extractors.pixels import resize_tensor, shortest_to, to_floats
+from v2t_eval.extractors.torchscript import load_script
+from v2t_eval.features import BaseExtractor, versions
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,7 +2,7 @@
 
 In: frames in 0..255, squashed to 299x299 inside the file as the TensorFlow original does. Out: 2048 numbers of the last
 pooling for each frame, and the probabilities of 1008 classes, without the output's bias, for the Inception Score.
-Loading the file runs code that is in it, see `eval.extractors.torchscript`.
+Loading the file runs code that is in it, see `v2t_eval.extractors.torchscript`.
 Letters: n frames, K classes.
 """
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.extractors.pixels import to_floats
-from eval.extractors.torchscript import load_script
-from eval.features import BaseExtractor, versions
+from v2t_eval.extractors.pixels import to_floats
+from v2t_eval.extractors.torchscript import load_script
+from v2t_eval.features import BaseExtractor, versions
 
 if TYPE_CHECKING:
     from torch import Tensor

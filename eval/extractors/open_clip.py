@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.extractors.pixels import normalise, pil_square, tensor_square
-from eval.features import BaseExtractor, file_sha256, versions
 from v2t.base.errors import MissingDependencyError, UsageError
+from v2t_eval.extractors.pixels import normalise, pil_square, tensor_square
+from v2t_eval.features import BaseExtractor, file_sha256, versions
 
 if TYPE_CHECKING:
     from torch import Tensor

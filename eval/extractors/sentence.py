@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.extractors import hub
-from eval.features import BaseExtractor, file_sha256
 from v2t.base.errors import ItemError, MissingDependencyError
+from v2t_eval.extractors import hub
+from v2t_eval.features import BaseExtractor, file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

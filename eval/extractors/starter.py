@@ -6,9 +6,9 @@ at single frames, so it knows what is there and where, and nothing of motion.
 
 from __future__ import annotations
 
-from eval.extractors.open_clip import Extractor as OpenClip
 from v2t.base.errors import MissingDependencyError
 from v2t.captioners.local import STARTER
+from v2t_eval.extractors.open_clip import Extractor as OpenClip
 
 
 class Extractor(OpenClip):

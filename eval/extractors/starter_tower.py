@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.features import BaseExtractor, file_sha256, versions
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.features import BaseExtractor, file_sha256, versions
 
 if TYPE_CHECKING:
     from torch import Tensor

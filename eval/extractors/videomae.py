@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.extractors import hub
-from eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square, resize_tensor, to_floats
-from eval.features import BaseExtractor
 from v2t.base.errors import MissingDependencyError
 from v2t.video.frames import Frames
+from v2t_eval.extractors import hub
+from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square, resize_tensor, to_floats
+from v2t_eval.features import BaseExtractor
 
 if TYPE_CHECKING:
     from torch import Tensor

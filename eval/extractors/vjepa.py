@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.extractors import hub
-from eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square
-from eval.extractors.videomae import even_frames
-from eval.features import BaseExtractor
 from v2t.base.errors import MissingDependencyError
 from v2t.video.frames import Frames
+from v2t_eval.extractors import hub
+from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square
+from v2t_eval.extractors.videomae import even_frames
+from v2t_eval.features import BaseExtractor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from eval.metric import Figure, MetricResult
-from eval.report.json import escaped
-from eval.scores import Scored, Scores
 from v2t.base.errors import UsageError
 from v2t.base.files import write_atomic
 from v2t.base.lock import FolderLock
 from v2t.base.log import printable
+from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.report.json import escaped
+from v2t_eval.scores import Scored, Scores
 
 SCHEMA = 1
 STATE = ".cineloop"  # folder of the lock

@@ -1,8 +1,8 @@
 """From two scorings and a policy to verdicts.
 
 In: two `Side`s (the baseline's may be missing) and a `Policy`. Out: a `MetricVerdict` for each metric, the clips that
-got worst, and one outcome with its reason. The arithmetic is in `eval.gate.statistics`, the sentences in
-`eval.gate.reasons`; the rules, why they are so and how often they err are told in docs/gate-statistics.md:
+got worst, and one outcome with its reason. The arithmetic is in `v2t_eval.gate.statistics`, the sentences in
+`v2t_eval.gate.reasons`; the rules, why they are so and how often they err are told in docs/gate-statistics.md:
 
 * with a margin m: pass when the whole interval of the change lies on the good side of -m and m is not below the least
   change that can be detected; fail when the change itself is at or beyond -m and Holm's p is below alpha; else
@@ -17,9 +17,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eval.gate import reasons
-from eval.gate.policy import Policy, Rule
-from eval.gate.statistics import (
+from v2t_eval.gate import reasons
+from v2t_eval.gate.policy import Policy, Rule
+from v2t_eval.gate.statistics import (
     Change,
     finite_values,
     least_change,
@@ -27,9 +27,9 @@ from eval.gate.statistics import (
     step_of,
     unpaired_change,
 )
-from eval.gate.verdict import ClipChange, Guard, MetricVerdict, Outcome
-from eval.metric import Figure, MetricResult
-from eval.significance import benjamini_hochberg, holm
+from v2t_eval.gate.verdict import ClipChange, Guard, MetricVerdict, Outcome
+from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.significance import benjamini_hochberg, holm
 
 NUM_WORST = 10  # clips told of each primary metric
 _SEVERITY: tuple[Outcome, ...] = ("fail", "not_comparable", "inconclusive", "pass")

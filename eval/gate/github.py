@@ -9,9 +9,9 @@ warnings and ten notices of a step; both limits are kept. Outside of GitHub noth
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from eval.gate import markdown, wording
-from eval.gate.verdict import Verdict
 from v2t.base.log import logger, printable
+from v2t_eval.gate import markdown, wording
+from v2t_eval.gate.verdict import Verdict
 
 SUMMARY_BYTES = 1_048_576  # of all that one step writes; above, GitHub shows none of it
 MAX_EACH = 10  # annotations of one kind in one step

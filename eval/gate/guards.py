@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from eval.gate.policy import Policy
-from eval.gate.verdict import Guard, Outcome
-from eval.metric import MetricResult
-from eval.scores import Scored, Scores
+from v2t_eval.gate.policy import Policy
+from v2t_eval.gate.verdict import Guard, Outcome
+from v2t_eval.metric import MetricResult
+from v2t_eval.scores import Scored, Scores
 
 MAX_COPIES = 0.05  # share of clips that may be the very bytes of another one
 MAX_OUTSIDE = 0.05  # share of clips that may lie outside the judge's world beyond the baseline's own

@@ -20,9 +20,9 @@ import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from eval.gate import wording
-from eval.gate.verdict import Guard, MetricVerdict, Outcome, Verdict
 from v2t.base.log import printable
+from v2t_eval.gate import wording
+from v2t_eval.gate.verdict import Guard, MetricVerdict, Outcome, Verdict
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MAX_NAME = 300

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from eval.gate import wording
-from eval.gate.verdict import MetricVerdict, Verdict
-from eval.report.markdown import plain, table
-from eval.report.summary import counted
+from v2t_eval.gate import wording
+from v2t_eval.gate.verdict import MetricVerdict, Verdict
+from v2t_eval.report.markdown import plain, table
+from v2t_eval.report.summary import counted
 
 MAX_BYTES = 60_000  # GitHub takes comments up to 65,536 characters
 _SENTENCE = 1_000

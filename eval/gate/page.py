@@ -1,6 +1,6 @@
 """`gate.html`: the verdict as a page; the clips that got worst beside the baseline's.
 
-In: a `Verdict`, folders of the clips. Out: one HTML file that needs nothing else, see `eval.report.page`.
+In: a `Verdict`, folders of the clips. Out: one HTML file that needs nothing else, see `v2t_eval.report.page`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.gate import wording
-from eval.gate.verdict import MetricVerdict, Outcome, Verdict
-from eval.report.page import Banner, Card, Cell, Interval, Section, Table, Tone
-from eval.report.page import render as render_page
-from eval.report.summary import counted
 from v2t.base.files import unescape_name
+from v2t_eval.gate import wording
+from v2t_eval.gate.verdict import MetricVerdict, Outcome, Verdict
+from v2t_eval.report.page import Banner, Card, Cell, Interval, Section, Table, Tone
+from v2t_eval.report.page import render as render_page
+from v2t_eval.report.summary import counted
 
 MAX_CLIPS = 24
 _TONES: dict[Outcome, Tone] = {"pass": "good", "fail": "bad", "inconclusive": "unsure", "not_comparable": "unsure"}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 
-from eval.gate.policy import Policy
-from eval.gate.statistics import Change, least_clusters, parts_of_variance
-from eval.gate.verdict import MetricVerdict, Outcome
-from eval.metric import Figure
+from v2t_eval.gate.policy import Policy
+from v2t_eval.gate.statistics import Change, least_clusters, parts_of_variance
+from v2t_eval.gate.verdict import MetricVerdict, Outcome
+from v2t_eval.metric import Figure
 
 
 def of_margin(

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from eval.audit.record import Audit
-from eval.gate.baseline import Baseline
-from eval.gate.comparable import Comparison, compared, fingerprint_changes
-from eval.gate.decide import Side, decide_metrics, overall, worst_clips
-from eval.gate.guards import guards
-from eval.gate.policy import Policy
-from eval.gate.verdict import Guard, MetricVerdict, Verdict
-from eval.scores import Scores
 from v2t.base.config import changes, to_dict
 from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
+from v2t_eval.audit.record import Audit
+from v2t_eval.gate.baseline import Baseline
+from v2t_eval.gate.comparable import Comparison, compared, fingerprint_changes
+from v2t_eval.gate.decide import Side, decide_metrics, overall, worst_clips
+from v2t_eval.gate.guards import guards
+from v2t_eval.gate.policy import Policy
+from v2t_eval.gate.verdict import Guard, MetricVerdict, Verdict
+from v2t_eval.scores import Scores
 
 NO_BASELINE = "there is no baseline, so whether it got worse cannot be said: keep one with `v2t-eval gate init`"
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eval.gate import baseline
-from eval.inputs import Inputs, read_inputs
-from eval.metric import BaseMetric
-from eval.score import ScoreConfig, score
-from eval.scores import Scores, read_scores
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.log import printable
+from v2t_eval.gate import baseline
+from v2t_eval.inputs import Inputs, read_inputs
+from v2t_eval.metric import BaseMetric
+from v2t_eval.score import ScoreConfig, score
+from v2t_eval.scores import Scores, read_scores
 
 RESULTS = "scores.json"
 
@@ -41,7 +41,7 @@ class Named:
         """The scores; those of clips say what made them.
 
         Raises:
-            What `eval.score.score` raises.
+            What `v2t_eval.score.score` raises.
         """
         if self.scores is not None:
             return self.scores

@@ -4,7 +4,7 @@ In: paired differences and the clusters they come in, or the figures of two whol
 interval, standard error, p). All seeds of one prompt are one cluster: an interval resamples clusters (Efron 1979;
 Student's t below 30 of them), a p-value flips the signs of whole clusters (Fisher 1935). Where values have two levels,
 or no spread, two made-up clusters, one for each side, keep the interval from having no width (Bonett and Price 2012).
-The rules made from this are in `eval.gate.decide`, measured error rates in docs/gate-statistics.md.
+The rules made from this are in `v2t_eval.gate.decide`, measured error rates in docs/gate-statistics.md.
 Letters: n pairs, G clusters, d difference, k tests in one Holm correction.
 """
 
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metric import Figure
-from eval.significance import least_detectable, sign_flip
-from eval.stats import FEW, bootstrap_sums
 from v2t.base.shares import normal_quantile
+from v2t_eval.metric import Figure
+from v2t_eval.significance import least_detectable, sign_flip
+from v2t_eval.stats import FEW, bootstrap_sums
 
 SEED = 6  # of every resample and flip: the same scores give the same verdict
 NUM_RESAMPLES = 10_000

@@ -11,10 +11,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from eval.gate import wording
-from eval.gate.verdict import MetricVerdict, Verdict
-from eval.report.summary import counted
 from v2t.base.log import printable
+from v2t_eval.gate import wording
+from v2t_eval.gate.verdict import MetricVerdict, Verdict
+from v2t_eval.report.summary import counted
 
 COLUMNS = 100
 _NUM_CLIPS = 5

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from eval.metric import Figure
 from v2t.base.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_NOT_COMPARABLE, EXIT_OK
+from v2t_eval.metric import Figure
 
 SCHEMA = 1
 Outcome = Literal["pass", "fail", "inconclusive", "not_comparable"]

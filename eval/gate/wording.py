@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shlex
 
-from eval.gate.verdict import ClipChange, MetricVerdict, Outcome, Verdict
-from eval.metric import Figure
-from eval.report.summary import counted, decimals, figure_texts, number
+from v2t_eval.gate.verdict import ClipChange, MetricVerdict, Outcome, Verdict
+from v2t_eval.metric import Figure
+from v2t_eval.report.summary import counted, decimals, figure_texts, number
 
 WORDS: dict[Outcome, str] = {
     "pass": "PASS",

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.features import file_sha256, frame_features, unit
-from eval.metric import Measured
-from eval.sample import Sample
-from eval.vbench.backbone import describe_backbone, open_backbone
-from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.features import file_sha256, frame_features, unit
+from v2t_eval.metric import Measured
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.backbone import describe_backbone, open_backbone
+from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
 
 GET_HEAD = (
     "where there is a network: curl -LO "
@@ -33,7 +33,7 @@ GET_HEAD = (
 class AestheticSettings(DimensionSettings):
     """Attributes besides those of every dimension:
 
-    model: the extractor the head was trained on, see `eval.features`.
+    model: the extractor the head was trained on, see `v2t_eval.features`.
     head: safetensors with `weight` (1, D) and `bias` (1,).
     """
 
@@ -54,7 +54,7 @@ class Metric(Dimension):
     version = 1
     fooled_by_frozen = False
     reference = "CLIP ViT-L/14 with the LAION head"
-    modules = (*MODULES, "eval.vbench.backbone")
+    modules = (*MODULES, "v2t_eval.vbench.backbone")
     Settings = AestheticSettings
 
     def prepare(self) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.sample import Sample
-from eval.stats import weighted_shares
 from v2t.base.errors import ItemError
 from v2t.world import lexicon as lex
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import weighted_shares
 
 VERDICTS = ("right", "wrong", "unreadable", "missing")
 SECONDS_OFF = 0.5
@@ -75,7 +75,7 @@ class Metric(BaseMetric):
     blind = "answers at length, and everything beside the cartoon world's kinds of answer: others must agree in words"
     wants = ""
     version = 2
-    modules = ("eval.stats", "v2t.world.lexicon")
+    modules = ("v2t_eval.stats", "v2t.world.lexicon")
 
     def measure(self, sample: Sample) -> Evidence:
         """The verdict on one answer, with what was asked and said; the answer is None where there is none.

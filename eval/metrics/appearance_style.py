@@ -13,14 +13,14 @@ from math import fsum
 
 import numpy as np
 
-from eval.alignment import cosine
-from eval.features import frame_features, text_features
-from eval.metric import Figure, Measured, Summary
-from eval.sample import Sample
-from eval.semantics import asked
-from eval.semantics.style import TextDimension
-from eval.stats import bootstrap_sums
-from eval.vbench.long import PIECE_S
+from v2t_eval.alignment import cosine
+from v2t_eval.features import frame_features, text_features
+from v2t_eval.metric import Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.semantics import asked
+from v2t_eval.semantics.style import TextDimension
+from v2t_eval.stats import bootstrap_sums
+from v2t_eval.vbench.long import PIECE_S
 
 
 class Metric(TextDimension):

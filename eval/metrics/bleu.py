@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.metric import Evidence, Figure, Measured, Summary
-from eval.stats import resampled_sums
-from eval.text.captions import CaptionMetric, Tokens
-from eval.text.ngrams import MAX_N, clipped_matches
+from v2t_eval.metric import Evidence, Figure, Measured, Summary
+from v2t_eval.stats import resampled_sums
+from v2t_eval.text.captions import CaptionMetric, Tokens
+from v2t_eval.text.ngrams import MAX_N, clipped_matches
 
 _TINY, _SMALL = 1e-15, 1e-9
 

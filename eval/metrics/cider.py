@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.metric import Evidence, Measured, Summary, items_of
-from eval.text.captions import CaptionMetric, Tokens
-from eval.text.frequencies import Frequencies, file_hash, frequencies
-from eval.text.ngrams import MAX_N, Counted, Entries, count_ngrams, distinct_sorted
+from v2t_eval.metric import Evidence, Measured, Summary, items_of
+from v2t_eval.text.captions import CaptionMetric, Tokens
+from v2t_eval.text.frequencies import Frequencies, file_hash, frequencies
+from v2t_eval.text.ngrams import MAX_N, Counted, Entries, count_ngrams, distinct_sorted
 
 _SIGMA = 6.0
 
@@ -44,7 +44,7 @@ class Metric(CaptionMetric):
     )
     wants = ""
     version = 1
-    modules = (*CaptionMetric.modules, "eval.text.frequencies")
+    modules = (*CaptionMetric.modules, "v2t_eval.text.frequencies")
     Settings = Settings
 
     def prepare(self) -> None:

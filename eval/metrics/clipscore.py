@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval import alignment
-from eval.metric import Evidence, Measured, Summary, items_of
-from eval.sample import Sample
+from v2t_eval import alignment
+from v2t_eval.metric import Evidence, Measured, Summary, items_of
+from v2t_eval.sample import Sample
 
 WEIGHT = 2.5
 FRAMES = ("mean_frames", "middle")
@@ -19,7 +19,7 @@ FRAMES = ("mean_frames", "middle")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(alignment.Settings):
-    """See `eval.alignment.Settings`. `prefix` stands before every text; `frames`: mean_frames or middle."""
+    """See `v2t_eval.alignment.Settings`. `prefix` stands before every text; `frames`: mean_frames or middle."""
 
     prefix: str = "A photo depicts "
     frames: str = "mean_frames"

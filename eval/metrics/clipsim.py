@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from eval import alignment
-from eval.metric import Evidence, Measured, Summary, items_of
-from eval.sample import Sample
+from v2t_eval import alignment
+from v2t_eval.metric import Evidence, Measured, Summary, items_of
+from v2t_eval.sample import Sample
 
 SCALES = ("cosine", "torchmetrics")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(alignment.Settings):
-    """See `eval.alignment.Settings`. `scale`: cosine or torchmetrics."""
+    """See `v2t_eval.alignment.Settings`. `scale`: cosine or torchmetrics."""
 
     text: str = "prompt"
     scale: str = "cosine"

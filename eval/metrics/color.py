@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from eval.metric import Evidence, Measured
-from eval.sample import Sample
-from eval.semantics import asked
-from eval.semantics.dimension import SemanticDimension
-from eval.semantics.formulas import color_counts, color_counts_compat
 from v2t.judge.plain_words import COLORS
 from v2t.judge.wording import exists, is_colored
+from v2t_eval.metric import Evidence, Measured
+from v2t_eval.sample import Sample
+from v2t_eval.semantics import asked
+from v2t_eval.semantics.dimension import SemanticDimension
+from v2t_eval.semantics.formulas import color_counts, color_counts_compat
 
 
 class Metric(SemanticDimension):

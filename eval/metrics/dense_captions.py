@@ -21,17 +21,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.metrics.cider import cider
-from eval.metrics.spans import is_valid, tiou
-from eval.sample import Sample
-from eval.stats import interval_of_sums
-from eval.text.captions import Tokens
-from eval.text.frequencies import Frequencies
-from eval.text.java import jar_hash, java_missing, need_java
-from eval.text.ngrams import MAX_N, ngrams
-from eval.text.ptb import read
 from v2t.base.errors import ItemError
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metrics.cider import cider
+from v2t_eval.metrics.spans import is_valid, tiou
+from v2t_eval.sample import Sample
+from v2t_eval.stats import interval_of_sums
+from v2t_eval.text.captions import Tokens
+from v2t_eval.text.frequencies import Frequencies
+from v2t_eval.text.java import jar_hash, java_missing, need_java
+from v2t_eval.text.ngrams import MAX_N, ngrams
+from v2t_eval.text.ptb import read
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
 NONSENSE = "qxzvkwj"  # what a caption is compared with where no true event fits its time
@@ -86,8 +86,16 @@ class Metric(BaseMetric):
     )
     wants = "for METEOR a Java runtime and the package pycocoevalcap; without them F1 of words is taken"
     version = 1
-    modules = ("eval.stats", "eval.metrics.spans", "eval.metrics.cider", "eval.metrics.meteor", "eval.text.captions",
-               "eval.text.ngrams", "eval.text.ptb", "eval.text.java")  # fmt: skip
+    modules = (
+        "v2t_eval.stats",
+        "v2t_eval.metrics.spans",
+        "v2t_eval.metrics.cider",
+        "v2t_eval.metrics.meteor",
+        "v2t_eval.text.captions",
+        "v2t_eval.text.ngrams",
+        "v2t_eval.text.ptb",
+        "v2t_eval.text.java",
+    )
     Settings = Settings
 
     @property
@@ -233,7 +241,7 @@ class _Meteor:
     """METEOR of all pairs, by one run of its program for those that are not known yet."""
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
-        from eval.metrics.meteor import meteor, statistics
+        from v2t_eval.metrics.meteor import meteor, statistics
 
         wanted = sorted(set(pairs))
         if missing := [pair for pair in wanted if pair not in _known]:

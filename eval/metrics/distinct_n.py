@@ -18,9 +18,9 @@ from math import exp, lgamma
 
 import numpy as np
 
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.sample import Sample
-from eval.stats import jackknife_interval, weighted_shares, wilson
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import jackknife_interval, weighted_shares, wilson
 
 ORDERS = (1, 2, 3)
 REPEATED = 4  # the n of the two measures of repetition
@@ -99,7 +99,7 @@ class Metric(BaseMetric):
     blind = "whether a caption is true of its clip: varied nonsense scores best; languages written without spaces"
     wants = ""
     version = 1
-    modules = ("eval.stats",)
+    modules = ("v2t_eval.stats",)
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

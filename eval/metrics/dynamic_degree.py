@@ -1,7 +1,7 @@
 """VBench's dynamic degree: the share of clips in which something moves far enough, often enough.
 
 In: frames sampled at about 8 a second. Out: yes or no for each clip, from the greatest 5 % of the optical flow between
-samples; rule and defects in `eval.vbench.dynamic`. The reference has RAFT with 20 iterations
+samples; rule and defects in `v2t_eval.vbench.dynamic`. The reference has RAFT with 20 iterations
 (`flow=raft:raft-things.safetensors`); the usual flow here is OpenCV's DIS. More is not better: it says that something
 moves, and noise moves too.
 """
@@ -14,19 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from eval.metric import Figure, Measured
-from eval.sample import Sample
-from eval.stats import weighted_shares
-from eval.vbench import dynamic
-from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
-from eval.vbench.flow import open_flow, pair_motion
-from eval.vbench.picks import sampled_indices
 from v2t.base.errors import ItemError
+from v2t_eval.metric import Figure, Measured
+from v2t_eval.sample import Sample
+from v2t_eval.stats import weighted_shares
+from v2t_eval.vbench import dynamic
+from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.flow import open_flow, pair_motion
+from v2t_eval.vbench.picks import sampled_indices
 
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicSettings(DimensionSettings):
-    """`flow`: see `eval.vbench.flow`; `fps`: rate of the samples, 0 for every frame; the rest as of every dimension."""
+    """`flow`: see `v2t_eval.vbench.flow`; `fps`: rate of the samples, 0 for every frame; the rest as of every
+    dimension."""
 
     flow: str = "dis"
 
@@ -44,7 +45,7 @@ class Metric(Dimension):
     version = 1
     fooled_by_frozen = False
     reference = "RAFT (things)"
-    modules = (*MODULES, "eval.vbench.dynamic", "eval.vbench.flow")
+    modules = (*MODULES, "v2t_eval.vbench.dynamic", "v2t_eval.vbench.flow")
     Settings = DynamicSettings
 
     def prepare(self) -> None:

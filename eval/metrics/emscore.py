@@ -22,17 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from eval import alignment
-from eval.alignment import cosine, exact_mean
-from eval.features import frame_features, mean_features, text_features, unit
-from eval.metric import Evidence, Figure, Measured, Summary
-from eval.sample import Sample
 from v2t.base.errors import MissingDependencyError
+from v2t_eval import alignment
+from v2t_eval.alignment import cosine, exact_mean
+from v2t_eval.features import frame_features, mean_features, text_features, unit
+from v2t_eval.metric import Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(alignment.Settings):
-    """See `eval.alignment.Settings`. `idf`: weigh tokens by how rare they are in the set."""
+    """See `v2t_eval.alignment.Settings`. `idf`: weigh tokens by how rare they are in the set."""
 
     idf: bool = True
 

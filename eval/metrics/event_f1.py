@@ -17,16 +17,16 @@ from typing import Literal
 
 import numpy as np
 
-from eval.events import EventJudge, open_judge
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.sample import Sample
-from eval.stats import interval_of_sums
 from v2t.base.errors import ItemError
+from v2t_eval.events import EventJudge, open_judge
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import interval_of_sums
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`judge`: see `eval.events`. `against`: what the caption is compared with. `mode`: see the module's head."""
+    """`judge`: see `v2t_eval.events`. `against`: what the caption is compared with. `mode`: see the module's head."""
 
     judge: str = "world"
     against: Literal["references", "prompt"] = "references"
@@ -50,9 +50,20 @@ class Metric(BaseMetric):
     blind = "the order of events, their times, how things look, where it is, the camera; and what the judge misses"
     wants = "a judge: world for the cartoon world, openai:URL[#model], or a language model's folder or hub id"
     version = 1
-    modules = ("eval.stats", "eval.events", "eval.events.world", "eval.events.language", "eval.events.served",
-               "eval.events.causal", "v2t.judge.language", "v2t.world.read_text", "v2t.world.phrases",
-               "v2t.world.vocabulary", "v2t.world.lexicon", "v2t.world.grammar")  # fmt: skip
+    modules = (
+        "v2t_eval.stats",
+        "v2t_eval.events",
+        "v2t_eval.events.world",
+        "v2t_eval.events.language",
+        "v2t_eval.events.served",
+        "v2t_eval.events.causal",
+        "v2t.judge.language",
+        "v2t.world.read_text",
+        "v2t.world.phrases",
+        "v2t.world.vocabulary",
+        "v2t.world.lexicon",
+        "v2t.world.grammar",
+    )
     Settings = Settings
 
     @property

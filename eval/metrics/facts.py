@@ -15,13 +15,13 @@ from typing import Literal
 
 import numpy as np
 
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.sample import Sample
-from eval.stats import weighted_shares
 from v2t.base.errors import ItemError
 from v2t.world.comparison import KINDS, compare
 from v2t.world.read_text import parse
 from v2t.world.stated import STYLES
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import weighted_shares
 
 STATES = ("captioned", "failed", "missing")
 
@@ -48,7 +48,7 @@ class Metric(BaseMetric):
     wants = ""
     version = 2
     modules = (
-        "eval.stats", "v2t.world.vocabulary", "v2t.world.lexicon", "v2t.world.grammar", "v2t.world.stated",
+        "v2t_eval.stats", "v2t.world.vocabulary", "v2t.world.lexicon", "v2t.world.grammar", "v2t.world.stated",
         "v2t.world.phrases", "v2t.world.read_text", "v2t.world.comparison",
     )  # fmt: skip
     Settings = Settings

@@ -7,8 +7,8 @@ TensorFlow original does, without antialias; torchmetrics smooths by default, wh
 
 from __future__ import annotations
 
-from eval.distribution.detectors import InceptionMetric
-from eval.distribution.estimators import Estimator, FrechetEstimator, KernelEstimator
+from v2t_eval.distribution.detectors import InceptionMetric
+from v2t_eval.distribution.estimators import Estimator, FrechetEstimator, KernelEstimator
 
 
 class Metric(InceptionMetric):

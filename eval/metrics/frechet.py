@@ -1,7 +1,7 @@
 """Frechet distance between the clips and a second set, over features of any extractor: `frechet[feature=...]`.
 
 In: two sets of clips. Out: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)) of their features. It is FVD only with I3D
-(see `fvd`), and numbers of different features cannot be compared. Arithmetic: `eval.distribution.frechet`.
+(see `fvd`), and numbers of different features cannot be compared. Arithmetic: `v2t_eval.distribution.frechet`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from eval.distribution.detectors import FeatureMetric
-from eval.distribution.estimators import Estimator, FrechetEstimator, KernelEstimator
-from eval.distribution.metric import DistributionSettings
-from eval.distribution.moments import DIVISORS
+from v2t_eval.distribution.detectors import FeatureMetric
+from v2t_eval.distribution.estimators import Estimator, FrechetEstimator, KernelEstimator
+from v2t_eval.distribution.metric import DistributionSettings
+from v2t_eval.distribution.moments import DIVISORS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class FrechetSettings(DistributionSettings):
     """Choices of the Frechet distance.
 
     Args:
-        feature: an extractor, see `eval.features`.
+        feature: an extractor, see `v2t_eval.features`.
         divisor: of the covariance, "n-1" or "n".
     """
 

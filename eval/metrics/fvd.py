@@ -7,8 +7,8 @@ the covariance by N and squashes frames (StyleGAN-V's fvd2048_16f, cd-fvd); "cro
 
 from __future__ import annotations
 
-from eval.distribution.detectors import I3DMetric
-from eval.distribution.estimators import Estimator, FrechetEstimator, KernelEstimator
+from v2t_eval.distribution.detectors import I3DMetric
+from v2t_eval.distribution.estimators import Estimator, FrechetEstimator, KernelEstimator
 
 
 class Metric(I3DMetric):

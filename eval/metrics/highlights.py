@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.sample import Sample
-from eval.stats import weighted_shares
 from v2t.base.errors import ItemError
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import weighted_shares
 
 
 def average_precision(telling: np.ndarray, scores: np.ndarray) -> float:
@@ -69,7 +69,7 @@ class Metric(BaseMetric):
     blind = "the scores themselves (any rising function of them scores the same), and how two videos compare"
     wants = ""
     version = 1
-    modules = ("eval.stats",)
+    modules = ("v2t_eval.stats",)
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

@@ -9,14 +9,14 @@ referee tells what the first figure does, person or not.
 
 from __future__ import annotations
 
-from eval.metric import Evidence
-from eval.sample import Sample
-from eval.semantics import asked
-from eval.semantics.dimension import SemanticDimension
-from eval.semantics.formulas import action_hit, compat_action
-from eval.vbench.long import LONG_PIECE_S
 from v2t.base.errors import ItemError
 from v2t.judge.wording import does
+from v2t_eval.metric import Evidence
+from v2t_eval.sample import Sample
+from v2t_eval.semantics import asked
+from v2t_eval.semantics.dimension import SemanticDimension
+from v2t_eval.semantics.formulas import action_hit, compat_action
+from v2t_eval.vbench.long import LONG_PIECE_S
 
 
 class Metric(SemanticDimension):

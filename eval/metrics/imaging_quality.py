@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.extractors.pixels import resize_tensor, to_floats
-from eval.extractors.torchscript import load_script
-from eval.sample import Sample
-from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t_eval.extractors.pixels import resize_tensor, to_floats
+from v2t_eval.extractors.torchscript import load_script
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
 
 SIDE = 512
 GET = (
@@ -52,7 +52,7 @@ class Metric(Dimension):
     version = 1
     fooled_by_frozen = False
     reference = "MUSIQ (SPAQ) of pyiqa"
-    modules = (*MODULES, "eval.extractors.pixels")
+    modules = (*MODULES, "v2t_eval.extractors.pixels")
     Settings = ImagingSettings
 
     def prepare(self) -> None:

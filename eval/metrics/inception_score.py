@@ -2,7 +2,7 @@
 
 In: clips, of which the frames named by `frames` are the images. Out: the mean over `splits` of exp(mean KL(p(y|x) ||
 p(y))), with its spread over the splits as the papers give it, and an interval over clips. A clip is wholly in one
-split. Values of different N or splits cannot be compared. Arithmetic: `eval.distribution.inception`.
+split. Values of different N or splits cannot be compared. Arithmetic: `v2t_eval.distribution.inception`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eval.distribution.detectors import USUAL_FRAMES, check_rule, open_inception, picked
-from eval.distribution.inception import inception_score
-from eval.distribution.metric import INTERVAL, FeatureSet, around, finite, told
-from eval.distribution.resampling import NUM_GROUPS, groups_of, half_width, jackknife_se, members
-from eval.features import BaseExtractor
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.sample import Sample
 from v2t.base.errors import NothingMatchedError
+from v2t_eval.distribution.detectors import USUAL_FRAMES, check_rule, open_inception, picked
+from v2t_eval.distribution.inception import inception_score
+from v2t_eval.distribution.metric import INTERVAL, FeatureSet, around, finite, told
+from v2t_eval.distribution.resampling import NUM_GROUPS, groups_of, half_width, jackknife_se, members
+from v2t_eval.features import BaseExtractor
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
 
 NUM_CLASSES = 1008  # of the file; 1000 of ImageNet and 8 that mean nothing
 
@@ -59,7 +59,7 @@ class Metric(BaseMetric):
     sees = "whether single frames show one clear ImageNet class each, and many classes together"
     blind = "all motion; variety within a class; whether anything looks like the reference; whether prompts are met"
     wants = "the InceptionV3 TorchScript file of StyleGAN2, by path"
-    modules = tuple(f"eval.distribution.{name}" for name in ("detectors", "inception", "metric", "resampling"))
+    modules = tuple(f"v2t_eval.distribution.{name}" for name in ("detectors", "inception", "metric", "resampling"))
     of_set = ("splits", "minimum", "seed")
     Settings: ClassVar[type[Any]] = Settings
 

@@ -2,7 +2,7 @@
 
 In: two sets of clips. Out: a number from 0; two sets of one distribution score above it by about 1/N, so the unbiased
 form stands beside it. JEDi's own features are those of the first V-JEPA (ViT-H/16, with the pooler of its SSv2 probe,
-1280 numbers): whichever are used, the title names them. Arithmetic: `eval.distribution.kernels`.
+1280 numbers): whichever are used, the title names them. Arithmetic: `v2t_eval.distribution.kernels`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from eval.distribution.detectors import FeatureMetric
-from eval.distribution.estimators import Estimator, KernelEstimator
-from eval.distribution.kernels import QUADRATIC
-from eval.distribution.metric import DistributionSettings
-from eval.features import BaseExtractor
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.distribution.detectors import FeatureMetric
+from v2t_eval.distribution.estimators import Estimator, KernelEstimator
+from v2t_eval.distribution.kernels import QUADRATIC
+from v2t_eval.distribution.metric import DistributionSettings
+from v2t_eval.features import BaseExtractor
 
 
 @dataclass(frozen=True, kw_only=True)
 class JediSettings(DistributionSettings):
-    """Choices of JEDi: `feature`, an extractor, see `eval.features`; there is no usual one."""
+    """Choices of JEDi: `feature`, an extractor, see `v2t_eval.features`; there is no usual one."""
 
     feature: str = ""
 

@@ -1,7 +1,7 @@
 """Kernel distance between the clips and a second set, over features of any extractor: `kernel_distance[feature=...]`.
 
 In: two sets of clips. Out: MMD^2 of their features under (gamma x.y + coef)^degree, unbiased and cubic unless told
-otherwise. It is KVD only with I3D (see `kvd`). Arithmetic: `eval.distribution.kernels`.
+otherwise. It is KVD only with I3D (see `kvd`). Arithmetic: `v2t_eval.distribution.kernels`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from eval.distribution.detectors import FeatureMetric
-from eval.distribution.estimators import Estimator, KernelEstimator
-from eval.distribution.kernels import Kernel
-from eval.distribution.metric import DistributionSettings
+from v2t_eval.distribution.detectors import FeatureMetric
+from v2t_eval.distribution.estimators import Estimator, KernelEstimator
+from v2t_eval.distribution.kernels import Kernel
+from v2t_eval.distribution.metric import DistributionSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class KernelSettings(DistributionSettings):
     """Choices of the kernel distance.
 
     Args:
-        feature: an extractor, see `eval.features`.
+        feature: an extractor, see `v2t_eval.features`.
         degree, gamma, coef: of the kernel; `gamma` none means 1/d.
         unbiased: leave out pairs of a vector with itself; the value may then fall below zero.
     """

@@ -2,7 +2,7 @@
 
 In: two sets of clips, of which the frames named by `frames` are the images. Out: a number about zero for two sets of
 one distribution, below it half the time. `form` "full" uses all pairs; "subsets" is the mean over random subsets of
-equal size, as torchmetrics and torch-fidelity do. Arithmetic: `eval.distribution.kernels`.
+equal size, as torchmetrics and torch-fidelity do. Arithmetic: `v2t_eval.distribution.kernels`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from eval.distribution.detectors import InceptionMetric, InceptionSettings
-from eval.distribution.estimators import Estimator, KernelEstimator, SubsetEstimator
+from v2t_eval.distribution.detectors import InceptionMetric, InceptionSettings
+from v2t_eval.distribution.estimators import Estimator, KernelEstimator, SubsetEstimator
 
 
 @dataclass(frozen=True, kw_only=True)

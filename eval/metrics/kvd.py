@@ -1,15 +1,15 @@
 """KVD (Unterthiner et al. 2018): unbiased cubic MMD^2 of I3D's 400 numbers before the softmax, I3D given by path.
 
 In: two sets of clips, 16 frames in a row of each. Out: a number about zero for two sets of one distribution, below it
-half the time. It needs far fewer clips than FVD to settle. Arithmetic: `eval.distribution.kernels`.
+half the time. It needs far fewer clips than FVD to settle. Arithmetic: `v2t_eval.distribution.kernels`.
 """
 
 from __future__ import annotations
 
 import math
 
-from eval.distribution.detectors import I3DMetric
-from eval.distribution.estimators import Estimator, KernelEstimator
+from v2t_eval.distribution.detectors import I3DMetric
+from v2t_eval.distribution.estimators import Estimator, KernelEstimator
 
 
 class Metric(I3DMetric):

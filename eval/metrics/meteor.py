@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.metric import Evidence, Figure, Measured, Summary
-from eval.stats import resampled_sums
-from eval.text.captions import CaptionMetric, Tokens
-from eval.text.java import jar_hash, need_java, run_java, work_folder
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.metric import Evidence, Figure, Measured, Summary
+from v2t_eval.stats import resampled_sums
+from v2t_eval.text.captions import CaptionMetric, Tokens
+from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 
 _JAR = "meteor/meteor-1.5.jar"
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
@@ -39,7 +39,7 @@ class Metric(CaptionMetric):
     blind = "what no reference says; meaning beyond English stems, synonyms and paraphrases"
     wants = "a Java runtime and the package pycocoevalcap"
     version = 1
-    modules = (*CaptionMetric.modules, "eval.text.java")
+    modules = (*CaptionMetric.modules, "v2t_eval.text.java")
 
     def prepare(self) -> None:
         need_java(_JAR)

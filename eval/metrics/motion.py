@@ -12,18 +12,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.metric import BaseMetric, Evidence, Measured, Summary
-from eval.sample import Sample
-from eval.vbench.flow import open_flow, pair_motion
-from eval.vbench.still import is_frozen
 from v2t.base.errors import ItemError
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.flow import open_flow, pair_motion
+from v2t_eval.vbench.still import is_frozen
 
 STILL = 0.02  # heights a second; what a codec moves is below
 
 
 @dataclass(frozen=True, kw_only=True)
 class MotionSettings:
-    """`flow`: see `eval.vbench.flow`."""
+    """`flow`: see `v2t_eval.vbench.flow`."""
 
     flow: str = "dis"
 
@@ -40,7 +40,7 @@ class Metric(BaseMetric):
     blind = "what moves and which way, order reversed; noise, blur, flicker and frames in disorder pass for motion"
     wants = "nothing; flow=raft:FILE for a flow with weights"
     version = 1
-    modules = ("eval.vbench.flow", "eval.vbench.still")
+    modules = ("v2t_eval.vbench.flow", "v2t_eval.vbench.still")
     Settings = MotionSettings
 
     def prepare(self) -> None:

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eval.sample import Sample
-from eval.vbench.change import difference, likeness
-from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
-from eval.vbench.interpolate import open_interpolator
-from eval.vbench.picks import triples_apart
 from v2t.base.errors import ItemError
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.change import difference, likeness
+from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.interpolate import open_interpolator
+from v2t_eval.vbench.picks import triples_apart
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothnessSettings(DimensionSettings):
-    """`interpolator`: see `eval.vbench.interpolate`; the rest as of every dimension."""
+    """`interpolator`: see `v2t_eval.vbench.interpolate`; the rest as of every dimension."""
 
     interpolator: str = "dis"
 
@@ -40,7 +40,7 @@ class Metric(Dimension):
     wants = "nothing; for an interpolator with weights interpolator=torchscript:FILE or raft:FILE"
     version = 1
     reference = "AMT-S"
-    modules = (*MODULES, "eval.vbench.change", "eval.vbench.interpolate", "eval.vbench.flow")
+    modules = (*MODULES, "v2t_eval.vbench.change", "v2t_eval.vbench.interpolate", "v2t_eval.vbench.flow")
     Settings = SmoothnessSettings
 
     def prepare(self) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.sample import Sample
-from eval.stats import weighted_shares
 from v2t.base.errors import ItemError
 from v2t.judge.replies import is_refusal, plain, read_choice
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import weighted_shares
 
 READ = "accuracy of read replies"
 ALL = "accuracy, unread as wrong"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from eval.metric import Evidence
-from eval.sample import Sample
-from eval.semantics import asked
-from eval.semantics.dimension import SemanticDimension
-from eval.semantics.formulas import shown, shown_compat
 from v2t.judge.wording import exactly, exists
+from v2t_eval.metric import Evidence
+from v2t_eval.sample import Sample
+from v2t_eval.semantics import asked
+from v2t_eval.semantics.dimension import SemanticDimension
+from v2t_eval.semantics.formulas import shown, shown_compat
 
 
 class Metric(SemanticDimension):

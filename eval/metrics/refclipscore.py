@@ -11,12 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.alignment import cosine
-from eval.features import text_features
-from eval.metric import Evidence, Measured, Summary
-from eval.metrics import clipscore
-from eval.sample import Sample
 from v2t.base.errors import ItemError
+from v2t_eval.alignment import cosine
+from v2t_eval.features import text_features
+from v2t_eval.metric import Evidence, Measured, Summary
+from v2t_eval.metrics import clipscore
+from v2t_eval.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Metric(clipscore.Metric):
     needs = ("frames", "references")
     value_range = (-math.inf, math.inf)
     sees = "how well single frames and the nearest reference fit the text"
-    modules = ("eval.alignment", "eval.metrics.clipscore")
+    modules = ("v2t_eval.alignment", "v2t_eval.metrics.clipscore")
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

@@ -16,11 +16,11 @@ from statistics import median
 
 import numpy as np
 
-from eval import alignment
-from eval.features import frame_features, mean_features, text_features, unit
-from eval.metric import Evidence, Figure, Measured, Summary
-from eval.sample import Sample
-from eval.stats import bootstrap, mean_interval, unless_flat
+from v2t_eval import alignment
+from v2t_eval.features import frame_features, mean_features, text_features, unit
+from v2t_eval.metric import Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import bootstrap, mean_interval, unless_flat
 
 AT = (1, 5, 10)
 WAYS = ("text_to_video", "video_to_text")

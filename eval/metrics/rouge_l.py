@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.metric import Evidence, Measured, Summary, items_of
-from eval.text.captions import CaptionMetric, Tokens
-from eval.text.ngrams import common_subsequence
+from v2t_eval.metric import Evidence, Measured, Summary, items_of
+from v2t_eval.text.captions import CaptionMetric, Tokens
+from v2t_eval.text.ngrams import common_subsequence
 
 _WEIGHT = 1.2**2
 

@@ -8,14 +8,14 @@ reference has Tag2Text.
 
 from __future__ import annotations
 
-from eval.metric import Evidence
-from eval.sample import Sample
-from eval.semantics import asked
-from eval.semantics.detectors import NUM_FRAMES
-from eval.semantics.dimension import SemanticDimension
-from eval.semantics.formulas import scene_shown, scene_shown_compat
-from eval.vbench.picks import middle_indices
 from v2t.judge.wording import happens
+from v2t_eval.metric import Evidence
+from v2t_eval.sample import Sample
+from v2t_eval.semantics import asked
+from v2t_eval.semantics.detectors import NUM_FRAMES
+from v2t_eval.semantics.dimension import SemanticDimension
+from v2t_eval.semantics.formulas import scene_shown, scene_shown_compat
+from v2t_eval.vbench.picks import middle_indices
 
 
 class Metric(SemanticDimension):

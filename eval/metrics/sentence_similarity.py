@@ -1,7 +1,7 @@
 """Sentence similarity: how near a caption is to what it should say, by the cosine of two sentence vectors.
 
 In: a caption, and references or a prompt. Out: the cosine, of several references the greatest (Reimers and Gurevych
-2019, arXiv:1908.10084). The encoder is any of `eval.extractors` that reads texts: a folder or hub id of
+2019, arXiv:1908.10084). The encoder is any of `v2t_eval.extractors` that reads texts: a folder or hub id of
 sentence-transformers, or a dual encoder such as `starter` or `open_clip:...`.
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.alignment import cosine
-from eval.features import BaseExtractor, open_extractor, text_features
-from eval.metric import BaseMetric, Evidence, Measured, Summary
-from eval.sample import Sample
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.alignment import cosine
+from v2t_eval.features import BaseExtractor, open_extractor, text_features
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Metric(BaseMetric):
     )
     wants = "a sentence encoder: model=FOLDER or a hub id such as sentence-transformers/all-MiniLM-L6-v2"
     version = 1
-    modules = ("eval.alignment",)
+    modules = ("v2t_eval.alignment",)
     Settings = Settings
 
     @property

@@ -12,9 +12,9 @@ from math import fsum, inf
 
 import numpy as np
 
-from eval.metric import BaseMetric, Evidence, Measured, Summary, items_of
-from eval.sample import Sample
-from eval.vbench.ssim import grey_frames
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, items_of
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.ssim import grey_frames
 
 SIDE = 256
 
@@ -31,7 +31,7 @@ class Metric(BaseMetric):
     blind = "order and time (shuffled and reversed clips score the same to the bit), colour; noise passes for detail"
     wants = ""
     version = 1
-    modules = ("eval.vbench.ssim",)
+    modules = ("v2t_eval.vbench.ssim",)
 
     def measure(self, sample: Sample) -> Evidence:
         """Mean variance, and that of the least sharp frame."""

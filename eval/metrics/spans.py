@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.sample import Sample
-from eval.stats import weighted_shares
 from v2t.base.errors import ItemError
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import weighted_shares
 
 Span = tuple[float, float]
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -92,7 +92,7 @@ class Metric(BaseMetric):
     blind = "what is said to happen; how far off a span lies once it does not touch the true one"
     wants = ""
     version = 2
-    modules = ("eval.stats",)
+    modules = ("v2t_eval.stats",)
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from math import fsum
 
-from eval.metric import Evidence
-from eval.sample import Sample
-from eval.semantics import asked
-from eval.semantics.dimension import SemanticDimension
-from eval.semantics.formulas import side, spatial_score, spatial_score_compat
 from v2t.base.errors import ItemError
 from v2t.judge.wording import stands
+from v2t_eval.metric import Evidence
+from v2t_eval.sample import Sample
+from v2t_eval.semantics import asked
+from v2t_eval.semantics.dimension import SemanticDimension
+from v2t_eval.semantics.formulas import side, spatial_score, spatial_score_compat
 
 
 class Metric(SemanticDimension):

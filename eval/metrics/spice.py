@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.metric import Evidence, Measured, Summary
-from eval.text.captions import CaptionMetric, Tokens
-from eval.text.java import jar_hash, need_java, run_java, work_folder
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.metric import Evidence, Measured, Summary
+from v2t_eval.text.captions import CaptionMetric, Tokens
+from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 
 _JAR = "spice/spice-1.0.jar"
 _MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
@@ -38,7 +38,7 @@ class Metric(CaptionMetric):
     blind = "grammar and fluency; what the parser does not see; order of events"
     wants = f"a Java runtime, the package pycocoevalcap, and CoreNLP's models (385 MB): {_FETCH}"
     version = 1
-    modules = (*CaptionMetric.modules, "eval.text.java")
+    modules = (*CaptionMetric.modules, "v2t_eval.text.java")
 
     def prepare(self) -> None:
         _program()

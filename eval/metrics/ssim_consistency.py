@@ -1,6 +1,6 @@
 """SSIM consistency: how alike in structure a frame is to the next.
 
-In: frames. Out: the mean SSIM (grey, window 11, sigma 1.5; `eval.vbench.ssim`) of frames 1 / fps seconds apart; the
+In: frames. Out: the mean SSIM (grey, window 11, sigma 1.5; `v2t_eval.vbench.ssim`) of frames 1 / fps seconds apart; the
 usual 8 makes a clip's score the same whatever the file's rate, and 0 (or `compat`) compares neighbours. The sum does
 not depend on the order: a clip shown backwards scores the same to the bit.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import fsum
 
-from eval.metric import Measured
-from eval.sample import Sample
-from eval.vbench.dimension import MODULES, Dimension, Part
-from eval.vbench.picks import pairs_apart
-from eval.vbench.ssim import grey_frames, ssim
 from v2t.base.errors import ItemError
+from v2t_eval.metric import Measured
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.dimension import MODULES, Dimension, Part
+from v2t_eval.vbench.picks import pairs_apart
+from v2t_eval.vbench.ssim import grey_frames, ssim
 
 
 class Metric(Dimension):
@@ -32,7 +32,7 @@ class Metric(Dimension):
     )
     wants = ""
     version = 1
-    modules = (*MODULES, "eval.vbench.ssim")
+    modules = (*MODULES, "v2t_eval.vbench.ssim")
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
         """The mean over pairs."""

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from eval.metric import Evidence, Measured, Summary
-from eval.sample import Sample
-from eval.vbench.change import frame_difference, likeness
-from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
-from eval.vbench.flow import open_flow
-from eval.vbench.picks import pairs_apart
-from eval.vbench.still import is_static
 from v2t.base.errors import ItemError
+from v2t_eval.metric import Evidence, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.change import frame_difference, likeness
+from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.flow import open_flow
+from v2t_eval.vbench.picks import pairs_apart
+from v2t_eval.vbench.still import is_static
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class FlickerSettings(DimensionSettings):
     """Attributes besides those of every dimension:
 
     static_filter: count only clips in which nothing moves.
-    flow: optical flow of the filter, see `eval.vbench.flow`; the reference has RAFT.
+    flow: optical flow of the filter, see `v2t_eval.vbench.flow`; the reference has RAFT.
     """
 
     static_filter: bool = False
@@ -48,7 +48,7 @@ class Metric(Dimension):
     )
     wants = "nothing; for the reference's static filter flow=raft:FILE"
     version = 1
-    modules = (*MODULES, "eval.vbench.change", "eval.vbench.flow")
+    modules = (*MODULES, "v2t_eval.vbench.change", "v2t_eval.vbench.flow")
     Settings = FlickerSettings
 
     def prepare(self) -> None:

@@ -6,7 +6,7 @@ ViCLIP, which sees motion; a model for single frames, such as the starter, sees 
 
 from __future__ import annotations
 
-from eval.semantics.style import TextDimension
+from v2t_eval.semantics.style import TextDimension
 
 
 class Metric(TextDimension):

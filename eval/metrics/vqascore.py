@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eval.metric import Evidence, Measured, Summary
-from eval.sample import Sample
-from eval.semantics import ASKS
-from eval.semantics.dimension import JudgedMetric, chances, num_outside, outside_notes, unanswered
 from v2t.base.errors import ItemError
 from v2t.judge.asker import YES
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
+from v2t_eval.metric import Evidence, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.semantics import ASKS
+from v2t_eval.semantics.dimension import JudgedMetric, chances, num_outside, outside_notes, unanswered
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
 _LEAST = 1e-12  # probability below which a logarithm says no more
@@ -50,7 +50,7 @@ class Metric(JudgedMetric):
     blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
     version = 2
-    modules = (*ASKS, "eval.semantics.dimension")
+    modules = (*ASKS, "v2t_eval.semantics.dimension")
     Settings = Settings
 
     @property

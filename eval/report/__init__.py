@@ -1,7 +1,7 @@
 """Reports: what a scoring found, as `scores.json`, `report.md`, `report.html` and `clips.parquet`.
 
 In: `Scores`. Out: files, each written whole or not at all. One file of this folder per format; `json` is the one that
-is read again (`eval.scores.read_scores`), the others are for people and for tables.
+is read again (`v2t_eval.scores.read_scores`), the others are for people and for tables.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from eval.scores import Scores
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.base.files import write_atomic
 from v2t.base.log import logger
+from v2t_eval.scores import Scores
 
 FORMATS = ("json", "markdown", "html", "parquet")
 NAMES = {"json": "scores.json", "markdown": "report.md", "html": "report.html", "parquet": "clips.parquet"}
@@ -31,7 +31,7 @@ def check(formats: tuple[str, ...] = FORMATS) -> tuple[str, ...]:
     if unknown:
         raise UsageError(f"no report is called {unknown[0]!r}; choices: {', '.join(FORMATS)}")
     if "parquet" in formats:
-        from eval.report import parquet
+        from v2t_eval.report import parquet
 
         try:
             parquet.check()
@@ -75,10 +75,10 @@ def write(
 
 def _render(name: str, scores: Scores, folder: Path, root: Path, formats: tuple[str, ...], cache: Path | None) -> bytes:
     if name != "html":
-        data: bytes = import_module(f"eval.report.{name}").render(scores)
+        data: bytes = import_module(f"v2t_eval.report.{name}").render(scores)
         return data
-    from eval.report.html import links, render, strip_bytes
-    from eval.report.thumbnails import make
+    from v2t_eval.report.html import links, render, strip_bytes
+    from v2t_eval.report.thumbnails import make
 
     strips = make(scores.clips, root, strip_bytes(len(scores.clips)), cache)
     beside = tuple(NAMES[other] for other in ("json", "parquet") if other in formats)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.report import thumbnails
-from eval.report.cells import inert
-from eval.report.inert import address
-from eval.report.sections import Card
 from v2t.base.errors import MissingDependencyError
 from v2t.base.log import logger
+from v2t_eval.report import thumbnails
+from v2t_eval.report.cells import inert
+from v2t_eval.report.inert import address
+from v2t_eval.report.sections import Card
 
 NUM_FRAMES = 8  # of one clip
 STATE = ".cineloop"

@@ -10,9 +10,9 @@ import re
 from numbers import Integral
 from typing import Any
 
-from eval.report.sections import Cell, Interval, Table
-from eval.report.summary import decimals, number
 from v2t.base.log import printable
+from v2t_eval.report.sections import Cell, Interval, Table
+from v2t_eval.report.summary import decimals, number
 
 SORTED_FROM = 8  # rows
 _STACKED_TO = 9  # columns that become lines on a phone; a wider table is scrolled sideways

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval.report.summary import Row
-from eval.report.thumbnails import Strip, Strips
-from eval.scores import Scored, Scores
+from v2t_eval.report.summary import Row
+from v2t_eval.report.thumbnails import Strip, Strips
+from v2t_eval.scores import Scored, Scores
 
 _TEXT_BYTES = 4_000_000  # of all clips' texts on a page
 _MAX_TEXT_BYTES = 4_000  # of one clip's

@@ -2,7 +2,7 @@
 
 In: `Scores`, strips of frames, links to the files. Out: UTF-8 HTML of bounded size (about 16 MB at 1,000 clips and
 beyond: more clips get smaller strips and less text). The summary is plain HTML and stands without script; the list of
-clips is made by `scores.js` from JSON in the page. What makes it inert stands in `eval.report.inert`.
+clips is made by `scores.js` from JSON in the page. What makes it inert stands in `v2t_eval.report.inert`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from eval.metric import Figure
-from eval.report.clips import Drawn, clip_entries
-from eval.report.inert import address, fill, inert_json
-from eval.report.summary import (
+from v2t.base.errors import EXIT_OK
+from v2t.base.files import unescape_name
+from v2t_eval.metric import Figure
+from v2t_eval.report.clips import Drawn, clip_entries
+from v2t_eval.report.inert import address, fill, inert_json
+from v2t_eval.report.summary import (
     Row,
     chosen,
     counted,
@@ -29,10 +31,8 @@ from eval.report.summary import (
     title,
     verdict,
 )
-from eval.report.thumbnails import Strips
-from eval.scores import Scored, Scores
-from v2t.base.errors import EXIT_OK
-from v2t.base.files import unescape_name
+from v2t_eval.report.thumbnails import Strips
+from v2t_eval.scores import Scored, Scores
 
 _STRIPS_BYTES = 10_000_000  # of a page, before base64
 _MAX_STRIP_BYTES = 9_000

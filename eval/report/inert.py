@@ -69,7 +69,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _text(name: str) -> str:
-    return files("eval.report").joinpath(name).read_text(encoding="utf-8")
+    return files("v2t_eval.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _clean(value: Any) -> Any:

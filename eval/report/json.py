@@ -1,4 +1,4 @@
-"""`scores.json`: the whole of a scoring, for programs; `eval.scores.read_scores` gives it back equal.
+"""`scores.json`: the whole of a scoring, for programs; `v2t_eval.scores.read_scores` gives it back equal.
 
 In: `Scores`. Out: UTF-8 JSON with a schema version, without NaN or infinity.
 """
@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any
 
-from eval.scores import Scores
+from v2t_eval.scores import Scores
 
 _LONE = re.compile("[\ud800-\udfff]")  # file names that are no UTF-8 reach Python as lone surrogates
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from eval.report.summary import (
+from v2t.base.log import printable
+from v2t_eval.report.summary import (
     Row,
     chosen,
     figure_texts,
@@ -22,8 +23,7 @@ from eval.report.summary import (
     verdict,
     worst_first,
 )
-from eval.scores import Scored, Scores
-from v2t.base.log import printable
+from v2t_eval.scores import Scored, Scores
 
 MAX_BYTES = 500_000
 _NUM_WORST = 10

@@ -1,8 +1,8 @@
 """A page of sections: what the gate, the audit and the round trip found, as one HTML file that needs nothing else.
 
 In: a title, a verdict, sections of text, tables and clips. Out: bytes of a page. Every text is inert, whatever it holds
-(`eval.report.inert`); clips are linked relatively, so the page works from disk, and shown as frames inside of the page
-where a browser cannot play them. The page is plain HTML; its script only sorts tables and plays clips together.
+(`v2t_eval.report.inert`); clips are linked relatively, so the page works from disk, and shown as frames inside of the
+page where a browser cannot play them. The page is plain HTML; its script only sorts tables and plays clips together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.report.sections import Banner, Card, Cell, Interval, Section, Table, Tone
+from v2t_eval.report.sections import Banner, Card, Cell, Interval, Section, Table, Tone
 
 __all__ = ["Banner", "Card", "Cell", "Interval", "Section", "Table", "Tone", "render"]
 
@@ -24,9 +24,9 @@ def render(title: str, banner: Banner | None, sections: Sequence[Section], folde
     Raises:
         ValueError: a table's rows are not as long as its columns, or its notes not as many as its rows.
     """
-    from eval.report.cards import shown_cards
-    from eval.report.cells import inert, shown_table
-    from eval.report.inert import address, fill
+    from v2t_eval.report.cards import shown_cards
+    from v2t_eval.report.cells import inert, shown_table
+    from v2t_eval.report.inert import address, fill
 
     cards = shown_cards([section.cards for section in sections], folder)
     shown = [

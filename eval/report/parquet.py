@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 
-from eval.report.summary import rows
-from eval.scores import Scores
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.report.summary import rows
+from v2t_eval.scores import Scores
 
 METADATA = b"cineloop.scores"
 _TEXTS = ("id", "path", "cluster", "prompt", "caption", "status")

@@ -1,7 +1,7 @@
 """What a page is made of: a banner, sections, tables with intervals, cards of clips.
 
 In: nothing. Out: dataclasses that the gate, the audit, the round trip and the story fill and
-`eval.report.page` renders.
+`v2t_eval.report.page` renders.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from eval.metric import Figure, MetricResult, load_metric
-from eval.scores import Scores
 from v2t.base.errors import UsageError
+from v2t_eval.metric import Figure, MetricResult, load_metric
+from v2t_eval.scores import Scores
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is better"}
 

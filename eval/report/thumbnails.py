@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.scores import Scored
 from v2t.base.errors import ItemError
 from v2t.base.files import content_key, text_key, unescape_name
+from v2t_eval.scores import Scored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,8 +109,8 @@ def _key(content: str, spec: SampleSpec, max_bytes: int) -> str:
 
 def _made(wanted: Sequence[_Wanted], cache: Path | None) -> Strips:
     """The strips, kept ones first; only what is missing is decoded."""
-    from eval.cache import EvidenceCache
     from v2t.video.worker import DecoderPool
+    from v2t_eval.cache import EvidenceCache
 
     with EvidenceCache(cache) as kept:
         held = kept.find(one.key for one in wanted if one.key)
@@ -130,7 +130,7 @@ def _made(wanted: Sequence[_Wanted], cache: Path | None) -> Strips:
 def _keepable(strip: Strip) -> bytes:
     import numpy as np
 
-    from eval.cache import encode as encoded
+    from v2t_eval.cache import encode as encoded
 
     about = {"width": strip.width, "height": strip.height, "num_frames": strip.num_frames}
     return encoded({**about, "webp": np.frombuffer(strip.data, np.uint8)})
@@ -138,7 +138,7 @@ def _keepable(strip: Strip) -> bytes:
 
 def _kept(data: bytes) -> Strip | None:
     """The strip that was kept; None where it is damaged."""
-    from eval.cache import decode
+    from v2t_eval.cache import decode
 
     try:
         held = decode(data)

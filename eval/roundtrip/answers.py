@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.measure import ClipLimits, one_thread
-from eval.roundtrip.questions import Asked
-from eval.roundtrip.trip import Trip
 from t2v.obedience import motion_of
 from v2t.base.errors import ItemError
 from v2t.base.files import content_key, text_key
@@ -31,6 +28,9 @@ from v2t.judge.subject import Shown
 from v2t.video.frames import Frames
 from v2t.video.worker import DecoderPool, SampleSpec
 from v2t.world.read_back import FigureRead, read_back
+from v2t_eval.measure import ClipLimits, one_thread
+from v2t_eval.roundtrip.questions import Asked
+from v2t_eval.roundtrip.trip import Trip
 
 REFEREE = "referee"
 READS = ("place", "kind", "color", "size", "motion", "direction", "speed", "to_color")  # what the referee tells

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eval.stats import FEW, NUM_RESAMPLES, Interval, jackknife_interval, wilson
+from v2t_eval.stats import FEW, NUM_RESAMPLES, Interval, jackknife_interval, wilson
 
 _AT_ONCE = 1 << 23  # numbers of a batch of resamples
 _SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(-math.inf, math.inf)

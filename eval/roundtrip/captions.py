@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eval.roundtrip.settings import RoundtripConfig
-from eval.roundtrip.trip import Side
 from v2t.base.manifest import write_manifest
 from v2t.caption.run import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionerLike
 from v2t.writers.jsonl import read
+from v2t_eval.roundtrip.settings import RoundtripConfig
+from v2t_eval.roundtrip.trip import Side
 
 SHOWN = "shown.jsonl"
 

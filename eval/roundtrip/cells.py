@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.roundtrip.calibration import Told
-from eval.stats import weighted_shares
+from v2t_eval.roundtrip.calibration import Told
+from v2t_eval.stats import weighted_shares
 
 CELLS: dict[str, str] = {
     "kept": "clip ✓ caption ✓",

@@ -14,11 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.inputs import read_inputs
-from eval.roundtrip import leaks
-from eval.roundtrip.settings import RoundtripConfig
-from eval.roundtrip.trip import Side, Trip
-from eval.sample import Sample
 from t2v.generate.prompts import plan
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
@@ -27,6 +22,11 @@ from v2t.base.files import write_atomic
 from v2t.base.log import logger, printable
 from v2t.base.manifest import dump_line
 from v2t.judge.prompt import of_world
+from v2t_eval.inputs import read_inputs
+from v2t_eval.roundtrip import leaks
+from v2t_eval.roundtrip.settings import RoundtripConfig
+from v2t_eval.roundtrip.trip import Side, Trip
+from v2t_eval.sample import Sample
 
 PROMPTS = "prompts.jsonl"
 _OTHER_DRAWING = 1_000_003  # added to seeds, so that the ceiling of the generator `world` is another drawing
@@ -75,7 +75,7 @@ def brought(config: RoundtripConfig, out: Path) -> Side:
     """Clips that were there already.
 
     Raises:
-        UsageError, NothingMatchedError: see `eval.inputs.read_inputs`; or no clip has a prompt.
+        UsageError, NothingMatchedError: see `v2t_eval.inputs.read_inputs`; or no clip has a prompt.
     """
     prompts = Path(config.prompts[0]) if config.prompts else None
     inputs = read_inputs(config.clips, prompts=prompts, limit=config.limit)

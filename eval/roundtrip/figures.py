@@ -1,4 +1,4 @@
-"""From stages to figures: what `eval.roundtrip.run` writes when all clips, captions and answers are there.
+"""From stages to figures: what `v2t_eval.roundtrip.run` writes when all clips, captions and answers are there.
 
 In: both sides, their pairs, answers. Out: `Found`, without what only the run knows (guards, notes of its stages).
 """
@@ -10,16 +10,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from eval.roundtrip import cells as four
-from eval.roundtrip.answers import Answers, Reply
-from eval.roundtrip.calibration import calibrate
-from eval.roundtrip.found import Family, Found, Row
-from eval.roundtrip.questions import Asked, questions
-from eval.roundtrip.settings import RoundtripConfig
-from eval.roundtrip.similarity import FAMILIES, OF_CLIPS, Pairs, Similarity, measured, prompts_of
-from eval.roundtrip.trip import Side, Trip
-from eval.scores import Skipped
 from v2t.base.log import printable
+from v2t_eval.roundtrip import cells as four
+from v2t_eval.roundtrip.answers import Answers, Reply
+from v2t_eval.roundtrip.calibration import calibrate
+from v2t_eval.roundtrip.found import Family, Found, Row
+from v2t_eval.roundtrip.questions import Asked, questions
+from v2t_eval.roundtrip.settings import RoundtripConfig
+from v2t_eval.roundtrip.similarity import FAMILIES, OF_CLIPS, Pairs, Similarity, measured, prompts_of
+from v2t_eval.roundtrip.trip import Side, Trip
+from v2t_eval.scores import Skipped
 
 
 def found(

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from eval.roundtrip.calibration import Calibrated
-from eval.roundtrip.cells import Cells
-from eval.scores import Skipped
 from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_OK
+from v2t_eval.roundtrip.calibration import Calibrated
+from v2t_eval.roundtrip.cells import Cells
+from v2t_eval.scores import Skipped
 
 SCHEMA = 1
 FIRST = ("facts", "questions", "events", "sentence", "cider")  # the family that stands for all: the first that is there
@@ -67,7 +67,7 @@ class Found:
         clips: of the generator, worst first.
         guards: what was done against leaks, and whether weights are shared.
         notes: plain sentences a reader must know.
-        command: to repeat it. environment: as in `eval.scores.Scores`.
+        command: to repeat it. environment: as in `v2t_eval.scores.Scores`.
     """
 
     sources: dict[str, str]

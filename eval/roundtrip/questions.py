@@ -4,7 +4,7 @@ In: a prompt; a caption. Out: `Asked` questions with the kind of fact each is ab
 prompts of the cartoon world with one figure the questions presuppose nothing (`v2t.world.plain_questions`) and the
 caption is read by that world's grammar. Of its other prompts they are those of `v2t.judge.wording`, and a caption says
 yes to those that it gives rise to itself. Of plain English they are of the same form, and only a language model can
-read the caption (`eval.roundtrip.answers`).
+read the caption (`v2t_eval.roundtrip.answers`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from eval.roundtrip.facts import hold
 from v2t.judge.free_text import singular
 from v2t.judge.plain_wording import plain_question
 from v2t.judge.prompt import of_world
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
 from v2t.world.plain_questions import PLAIN, motion_of
+from v2t_eval.roundtrip.facts import hold
 
 OTHER = "other"  # kind of a question that does not say what it is about
 _EMPTY = frozenset("is are do does a an any the there".split())
@@ -93,7 +93,7 @@ def _factor(kind: str) -> str:
 
 
 def _motion(deed: str | None) -> str | None:
-    """The class of a deed of `eval.roundtrip.facts`; the deed itself where it has none."""
+    """The class of a deed of `v2t_eval.roundtrip.facts`; the deed itself where it has none."""
     if deed is None or deed == "walk or run":
         return deed and "travel"
     try:

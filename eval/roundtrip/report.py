@@ -1,6 +1,6 @@
 """What a round trip found, for people: `report.md` and `report.html`.
 
-In: `Found`. Out: Markdown for a pull request, and the page (`eval.report.page`): the verdict, the families between
+In: `Found`. Out: Markdown for a pull request, and the page (`v2t_eval.report.page`): the verdict, the families between
 floor and ceiling, the four cells, the worst clips beside their ceiling, what was skipped and why, how to repeat it.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.report.markdown import plain
-from eval.report.page import Banner, Card, Cell, Interval, Section, Table, render
-from eval.roundtrip.calibration import Told
-from eval.roundtrip.cells import CELLS, Cells
-from eval.roundtrip.found import Family, Found, Row
+from v2t_eval.report.markdown import plain
+from v2t_eval.report.page import Banner, Card, Cell, Interval, Section, Table, render
+from v2t_eval.roundtrip.calibration import Told
+from v2t_eval.roundtrip.cells import CELLS, Cells
+from v2t_eval.roundtrip.found import Family, Found, Row
 
 TITLE = "Round trip"
 MAX_BYTES = 500_000  # GitHub drops a summary beyond 1 MiB whole

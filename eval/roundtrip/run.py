@@ -14,21 +14,21 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from eval.roundtrip import clips, figures, kinship, leaks, report
-from eval.roundtrip.answers import Answers, open_reader
-from eval.roundtrip.calibration import others
-from eval.roundtrip.captions import add_captions
-from eval.roundtrip.found import Found
-from eval.roundtrip.questions import Asked, needs_reader, questions
-from eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
-from eval.roundtrip.similarity import Pairs, means_same, pairs_of, prompts_of
-from eval.roundtrip.trip import Side, Trip
 from v2t.base.files import write_atomic
 from v2t.base.lock import FolderLock
 from v2t.base.log import logger, printable
 from v2t.base.stopping import Stopping
 from v2t.captioners import CaptionerLike
 from v2t.judge.judge import Judge, open_judge
+from v2t_eval.roundtrip import clips, figures, kinship, leaks, report
+from v2t_eval.roundtrip.answers import Answers, open_reader
+from v2t_eval.roundtrip.calibration import others
+from v2t_eval.roundtrip.captions import add_captions
+from v2t_eval.roundtrip.found import Found
+from v2t_eval.roundtrip.questions import Asked, needs_reader, questions
+from v2t_eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
+from v2t_eval.roundtrip.similarity import Pairs, means_same, pairs_of, prompts_of
+from v2t_eval.roundtrip.trip import Side, Trip
 
 STATE = ".cineloop"
 RESULT, NAMES = "roundtrip.json", ("roundtrip.json", "report.md", "report.html")
@@ -77,7 +77,7 @@ def run(
 def plan(config: RoundtripConfig, out: Path) -> list[dict[str, str]]:
     """What a run would look at: rows of id and prompt, and whether its clip is made already. Writes nothing."""
     if config.clips is not None:
-        from eval.inputs import read_inputs
+        from v2t_eval.inputs import read_inputs
 
         prompts = Path(config.prompts[0]) if config.prompts else None
         samples = read_inputs(config.clips, prompts=prompts, limit=config.limit).samples

@@ -28,7 +28,8 @@ class RoundtripConfig:
         judge: who answers questions from the clip: v2t[:MODEL]; "none" for nobody; "auto" is the starter for prompts
             of the cartoon world, else nobody.
         reader: who answers questions of plain English from the caption alone: a language model, as `v2t --model`.
-        sentence: sentence encoder (see `eval.metrics.sentence_similarity`); "auto" is the starter's dual encoder for
+        sentence: sentence encoder (see `v2t_eval.metrics.sentence_similarity`); "auto" is the starter's dual encoder
+        for
             prompts of the cartoon world, else none; "none" for none.
         corpus: captions whose document frequencies CIDEr weighs with; None for the world's own, else none.
         limit: only the first so many prompts or clips.

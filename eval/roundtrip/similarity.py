@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from eval.inputs import Inputs
-from eval.metric import load_metric
-from eval.metrics.event_f1 import f1
-from eval.roundtrip.answers import Answers, Reply
-from eval.roundtrip.calibration import Pair
-from eval.roundtrip.facts import hold
-from eval.roundtrip.questions import Asked, from_caption, is_plain, needs_reader, questions, wanted
-from eval.roundtrip.settings import RoundtripConfig
-from eval.roundtrip.trip import Side, Trip
-from eval.sample import Sample
-from eval.score import ScoreConfig, score
-from eval.scores import Skipped
 from v2t.base.files import write_atomic
 from v2t.judge.prompt import of_world
 from v2t.judge.question import dsg
+from v2t_eval.inputs import Inputs
+from v2t_eval.metric import load_metric
+from v2t_eval.metrics.event_f1 import f1
+from v2t_eval.roundtrip.answers import Answers, Reply
+from v2t_eval.roundtrip.calibration import Pair
+from v2t_eval.roundtrip.facts import hold
+from v2t_eval.roundtrip.questions import Asked, from_caption, is_plain, needs_reader, questions, wanted
+from v2t_eval.roundtrip.settings import RoundtripConfig
+from v2t_eval.roundtrip.trip import Side, Trip
+from v2t_eval.sample import Sample
+from v2t_eval.score import ScoreConfig, score
+from v2t_eval.scores import Skipped
 
 FAMILIES: dict[str, str] = {
     "facts": "facts of the prompt that the caption states rightly",
@@ -159,7 +159,7 @@ def share(asked: Sequence[Asked], right: Sequence[bool | None]) -> float | None:
 def measured(
     texts: Iterable[tuple[str, str]], config: RoundtripConfig, state: Path, *, stop: Callable[[], bool]
 ) -> tuple[dict[str, dict[tuple[str, str], float]], list[Skipped], dict[str, str], dict[str, dict[str, str]]]:
-    """Values of pairs (prompt, caption) by the metrics of `eval.metrics`.
+    """Values of pairs (prompt, caption) by the metrics of `v2t_eval.metrics`.
 
     Returns:
         Values by family; families that were skipped; the environment; fingerprints by family.

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from eval.sample import Sample
 from v2t.base.errors import ItemError
 from v2t.judge.free_text import Asked, Thing
 from v2t.judge.prompt import of_prompt
+from v2t_eval.sample import Sample
 
 
 def thing(sample: Sample) -> Thing:

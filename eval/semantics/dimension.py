@@ -1,10 +1,10 @@
 """What VBench's semantic dimensions have in common: who looks, how a clip's value is told, long clips.
 
 In: samples. Out: `SemanticDimension`, the mean over clips of a value in [0, 1]. Who looks is a detector
-(`eval.semantics.detectors`), whose findings go into VBench's formula, or a judge (`v2t`, `v2t:MODEL`), which is asked
-the same in words and whose probability of yes is the value; a judge knows no boxes, so it has no `compat` mode.
-`mode=compat` repeats the reference's mistakes, `fixed` mends them (`eval.semantics.formulas`). In `long` each piece of
-a clip is looked at as a clip of its own and the values are averaged, as VBench-Long does.
+(`v2t_eval.semantics.detectors`), whose findings go into VBench's formula, or a judge (`v2t`, `v2t:MODEL`), which is
+asked the same in words and whose probability of yes is the value; a judge knows no boxes, so it has no `compat` mode.
+`mode=compat` repeats the reference's mistakes, `fixed` mends them (`v2t_eval.semantics.formulas`). In `long` each
+piece of a clip is looked at as a clip of its own and the values are averaged, as VBench-Long does.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ from dataclasses import dataclass, replace
 from math import fsum, prod
 from typing import Any, ClassVar, Literal
 
-from eval.metric import BaseMetric, Evidence, Measured, Summary
-from eval.sample import Clip, Sample
-from eval.semantics import ASKS
-from eval.semantics.detectors import Detector, open_detector
-from eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
 from v2t.base.errors import ItemError, UsageError
 from v2t.judge.judge import Judge, open_judge
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.semantics import ASKS
+from v2t_eval.semantics.detectors import Detector, open_detector
+from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
 
-MODULES = (*ASKS, "eval.semantics.dimension", "eval.semantics.formulas", "eval.vbench.picks", "eval.vbench.long")
+MODULES = (
+    *ASKS,
+    "v2t_eval.semantics.dimension",
+    "v2t_eval.semantics.formulas",
+    "v2t_eval.vbench.picks",
+    "v2t_eval.vbench.long",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +41,8 @@ class DimensionSettings:
 
     Attributes:
         mode: "compat" repeats the reference's formula with its defects; "fixed" mends them.
-        detector: who looks: world, hf:ID_OR_FOLDER, action:ID_OR_FOLDER (see `eval.semantics.detectors`), or a judge,
+        detector: who looks: world, hf:ID_OR_FOLDER, action:ID_OR_FOLDER (see `v2t_eval.semantics.detectors`), or a
+        judge,
             v2t or v2t:MODEL.
         long: cut clips into pieces as VBench-Long does.
     """

@@ -1,7 +1,8 @@
 """What VBench's style and consistency dimensions have in common: a clip and a text in one space.
 
 In: samples. Out: `TextDimension`, the mean over clips of a cosine of frames and text. The reference takes CLIP ViT-B/32
-for the look of frames and ViCLIP for whole clips; here it is any dual encoder of `eval.features`, always named. A model
+for the look of frames and ViCLIP for whole clips; here it is any dual encoder of `v2t_eval.features`, always named. A
+model
 for single frames sees a clip as the mean of its 8 unit frame features (mean pooling of CLIP4Clip, arXiv:2104.08860).
 Letters: T frames, D width of the features.
 """
@@ -14,18 +15,24 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from eval.alignment import cosine
-from eval.features import BaseExtractor, frame_features, mean_features, open_extractor, text_features, unit
-from eval.metric import BaseMetric, Evidence, Measured, Summary
-from eval.sample import Sample
-from eval.semantics import READS_PROMPTS
-from eval.vbench.long import LONG_FROM_S, LONG_PIECE_S, sample_pieces
-from eval.vbench.picks import middle_indices
 from v2t.base.errors import MissingDependencyError
 from v2t.base.plugin import load
+from v2t_eval.alignment import cosine
+from v2t_eval.features import BaseExtractor, frame_features, mean_features, open_extractor, text_features, unit
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.semantics import READS_PROMPTS
+from v2t_eval.vbench.long import LONG_FROM_S, LONG_PIECE_S, sample_pieces
+from v2t_eval.vbench.picks import middle_indices
 
 NUM_FRAMES = 8  # as ViCLIP takes
-MODULES = (*READS_PROMPTS, "eval.semantics.style", "eval.alignment", "eval.vbench.picks", "eval.vbench.long")
+MODULES = (
+    *READS_PROMPTS,
+    "v2t_eval.semantics.style",
+    "v2t_eval.alignment",
+    "v2t_eval.vbench.picks",
+    "v2t_eval.vbench.long",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +42,7 @@ class StyleSettings:
     Attributes:
         mode: "compat" prepares frames as the reference does and averages as it does; "fixed" as the model's own
             processor does, every clip counting the same.
-        model: a dual encoder of `eval.features`: starter, clip:ID_OR_FOLDER, open_clip:MODEL/PRETRAINED.
+        model: a dual encoder of `v2t_eval.features`: starter, clip:ID_OR_FOLDER, open_clip:MODEL/PRETRAINED.
         long: cut clips into pieces as VBench-Long does.
     """
 
@@ -71,7 +78,9 @@ class TextDimension(BaseMetric):
         Raises:
             MissingDependencyError: it is not at hand, or has no text half.
         """
-        family = load("eval.extractors", self.settings.model.partition(":")[0].replace("-", "_"), "Extractor").Extractor
+        family = load(
+            "v2t_eval.extractors", self.settings.model.partition(":")[0].replace("-", "_"), "Extractor"
+        ).Extractor
         preprocess = "vbench" if self.compat and "vbench" in family.preprocesses else ""
         extractor = open_extractor(self.settings.model, preprocess=preprocess)
         if not extractor.has_text:

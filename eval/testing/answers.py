@@ -1,6 +1,6 @@
 """What a single clip is asked in a test: its prompt's questions with full answers, and whether it stands still.
 
-In: samples. Out: evidence under the rules of `eval.metric`, so that it is kept by content like that of any metric.
+In: samples. Out: evidence under the rules of `v2t_eval.metric`, so that it is kept by content like that of any metric.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from eval.metric import BaseMetric, Evidence, Measured, Summary
-from eval.metrics import question_score
-from eval.sample import Sample
-from eval.semantics.dimension import is_outside
-from eval.vbench.still import is_frozen
 from v2t.base.errors import ItemError
 from v2t.judge.judge import Judge
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.metrics import question_score
+from v2t_eval.sample import Sample
+from v2t_eval.semantics.dimension import is_outside
+from v2t_eval.vbench.still import is_frozen
 
 
 class Answers(question_score.Metric):
@@ -22,7 +22,7 @@ class Answers(question_score.Metric):
 
     name = "answers_in_words"
     version = 1
-    modules = (*question_score.Metric.modules, "eval.metrics.question_score")  # type: ignore[assignment]
+    modules = (*question_score.Metric.modules, "v2t_eval.metrics.question_score")  # type: ignore[assignment]
 
     def measure(self, sample: Sample) -> Evidence:
         """`answers`, one row a question; `judge`; whether the clip lies `outside` the judge's world.
@@ -49,7 +49,7 @@ class Stillness(BaseMetric):
 
     name = "stillness"
     needs = ("frames",)
-    modules = ("eval.vbench.still",)
+    modules = ("v2t_eval.vbench.still",)
 
     def measure(self, sample: Sample) -> Evidence:
         """`frozen`, `num_frames`."""

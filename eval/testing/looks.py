@@ -13,15 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eval.cache import EvidenceCache, decode, encode, is_whole
-from eval.measure import ClipLimits, one_thread
-from eval.metric import BaseMetric, Evidence, Measured
-from eval.report import thumbnails
-from eval.sample import Clip, Sample
-from eval.semantics.dimension import JudgedMetric
-from eval.suite import parse_metrics
-from eval.testing.answers import Answers, Stillness
-from eval.testing.verdict import Bound, Verdict, reasons_of
 from v2t.base.errors import ItemError, UsageError
 from v2t.caption.clip import not_a_file, problem_of
 from v2t.judge.prompt import of_world
@@ -29,6 +20,15 @@ from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 from v2t.video.worker import DecoderPool
 from v2t.world.read_text import parse
+from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.measure import ClipLimits, one_thread
+from v2t_eval.metric import BaseMetric, Evidence, Measured
+from v2t_eval.report import thumbnails
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.semantics.dimension import JudgedMetric
+from v2t_eval.suite import parse_metrics
+from v2t_eval.testing.answers import Answers, Stillness
+from v2t_eval.testing.verdict import Bound, Verdict, reasons_of
 
 STARTER = "v2t"
 _ALL = 1 << 30
@@ -71,7 +71,7 @@ class Looks:
         frozen_ok: bool = False,
         name: str = "",
     ) -> Verdict:
-        """What is to be said of the clip at `path`; see `eval.pytest_plugin.assert_clip` for the rest.
+        """What is to be said of the clip at `path`; see `v2t_eval.pytest_plugin.assert_clip` for the rest.
 
         Args:
             name: what messages call the clip; the path by default.

@@ -1,4 +1,4 @@
-"""What one session of tests keeps: its options, its folders, and the models and clips behind `eval.testing.looks`.
+"""What one session of tests keeps: its options, its folders, and the models and clips behind `v2t_eval.testing.looks`.
 
 In: pytest's config. Out: `Room`. Nothing heavy is imported before a clip is looked at.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eval.testing.looks import Looks
+    from v2t_eval.testing.looks import Looks
 
 _LONGEST_NAME = 100
 
@@ -31,7 +31,7 @@ class Room:
     def looks(self) -> Looks:
         """What clips are looked at with."""
         if self._looks is None:
-            from eval.testing.looks import Looks
+            from v2t_eval.testing.looks import Looks
 
             self._looks = Looks(self.cache())
         return self._looks

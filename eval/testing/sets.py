@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from v2t.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from eval.gate.verdict import Verdict
+    from v2t_eval.gate.verdict import Verdict
 
 _WORST = 5
 
@@ -23,14 +23,15 @@ def gated(clips: Path, suite: Path, baseline: Path | None, *, cache: Path | None
         cache: folder for evidence, None keeps none.
 
     Raises:
-        CineloopError: as `eval.score.score`, `eval.suite.read_suite`, `eval.gate.baseline.read`, `eval.gate.run.gate`.
+        CineloopError: as `v2t_eval.score.score`, `v2t_eval.suite.read_suite`, `v2t_eval.gate.baseline.read`,
+        `v2t_eval.gate.run.gate`.
     """
-    from eval.audit.record import read_audit
-    from eval.gate import baseline as kept
-    from eval.gate.run import gate
-    from eval.gate.sides import named
-    from eval.score import ScoreConfig
-    from eval.suite import read_suite
+    from v2t_eval.audit.record import read_audit
+    from v2t_eval.gate import baseline as kept
+    from v2t_eval.gate.run import gate
+    from v2t_eval.gate.sides import named
+    from v2t_eval.score import ScoreConfig
+    from v2t_eval.suite import read_suite
 
     asked = read_suite(suite)
     if asked.policy is None:

@@ -1,7 +1,7 @@
 """What the caption metrics have in common: tokens of a sample, and text that only the Java tokenizer reads exactly.
 
 In: samples with a caption and references. Out: their tokens, as pycocoevalcap makes them, and sentences about who made
-them. A text of the class of `eval.text.ptb` is tokenised at once; of any other the evidence keeps the words
+them. A text of the class of `v2t_eval.text.ptb` is tokenised at once; of any other the evidence keeps the words
 themselves, and when the set is summed up all those go to the Java program in one call, or, where there is no Java, to
 our rules with a note and another fingerprint. So evidence is the same on every machine.
 """
@@ -12,10 +12,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from eval.metric import BaseMetric, Evidence, Measured
-from eval.sample import Sample
-from eval.text.java import TOKENIZER, jar_hash, java_missing, java_tokenize, need_java
-from eval.text.ptb import flatten, read
+from v2t_eval.metric import BaseMetric, Evidence, Measured
+from v2t_eval.sample import Sample
+from v2t_eval.text.java import TOKENIZER, jar_hash, java_missing, java_tokenize, need_java
+from v2t_eval.text.ptb import flatten, read
 
 EXACT = "PTB tokens of Stanford CoreNLP 3.4.1, punctuation removed as in pycocoevalcap"
 _by_java: dict[str, str] = {}  # what Java said in this process; the metrics of one pass ask for the same texts
@@ -47,7 +47,7 @@ class CaptionMetric(BaseMetric):
     level = "text"
     needs = ("caption", "references")
     sees = "words and their order, as a caption shares them with its references"
-    modules: ClassVar[tuple[str, ...]] = ("eval.text.ptb", "eval.text.captions", "eval.text.ngrams")
+    modules: ClassVar[tuple[str, ...]] = ("v2t_eval.text.ptb", "v2t_eval.text.captions", "v2t_eval.text.ngrams")
 
     @abstractmethod
     def count(self, tokens: Tokens) -> Evidence:

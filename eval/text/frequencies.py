@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.text.ngrams import MAX_N, ngrams
-from eval.text.ptb import read
 from v2t.base.errors import UsageError
+from v2t_eval.text.ngrams import MAX_N, ngrams
+from v2t_eval.text.ptb import read
 
 
 @dataclass(frozen=True)

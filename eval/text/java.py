@@ -18,8 +18,8 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from eval.text.ptb import flatten
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.text.ptb import flatten
 
 TOKENIZER = "tokenizer/stanford-corenlp-3.4.1.jar"
 _FIXED = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")

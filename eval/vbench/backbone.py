@@ -6,9 +6,9 @@ tensor without antialias), where the family knows it.
 
 from __future__ import annotations
 
-from eval.features import BaseExtractor, open_extractor
 from v2t.base.errors import UsageError
 from v2t.base.plugin import load
+from v2t_eval.features import BaseExtractor, open_extractor
 
 
 def open_backbone(name: str, *, compat: bool) -> BaseExtractor:
@@ -17,7 +17,7 @@ def open_backbone(name: str, *, compat: bool) -> BaseExtractor:
     Raises:
         UsageError: it embeds clips, not frames; else as `open_extractor`.
     """
-    family = load("eval.extractors", name.partition(":")[0].replace("-", "_"), "Extractor").Extractor
+    family = load("v2t_eval.extractors", name.partition(":")[0].replace("-", "_"), "Extractor").Extractor
     if family.kind != "frame":
         raise UsageError(f"{name} embeds clips; a model for single frames is wanted", hint="such as starter-tower")
     return open_extractor(name, preprocess="vbench" if compat and "vbench" in family.preprocesses else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.sample import Sample
+from v2t_eval.sample import Sample
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> int:

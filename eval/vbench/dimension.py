@@ -17,15 +17,15 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from eval.sample import Sample
-from eval.stats import FEW, bootstrap_sums, mean_interval
-from eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
-from eval.vbench.still import is_frozen
 from v2t.base.errors import ItemError
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import FEW, bootstrap_sums, mean_interval
+from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
+from v2t_eval.vbench.still import is_frozen
 
 Mode = Literal["fixed", "compat"]
-MODULES = ("eval.vbench.dimension", "eval.vbench.picks", "eval.vbench.still", "eval.vbench.long")
+MODULES = ("v2t_eval.vbench.dimension", "v2t_eval.vbench.picks", "v2t_eval.vbench.still", "v2t_eval.vbench.long")
 
 
 @dataclass(frozen=True, kw_only=True)

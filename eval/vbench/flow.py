@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval.features import file_sha256
-from eval.sample import Sample
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t_eval.features import file_sha256
+from v2t_eval.sample import Sample
 
 RAFT_ITERATIONS = 20
 _RAFT_LEAST, _RAFT_STEP = 128, 8  # RAFT's correlation pyramid wants 16 x 16 features of 8 x 8 pixels each

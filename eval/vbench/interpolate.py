@@ -4,7 +4,7 @@ In: two frames. Out: the one between them. VBench uses AMT-S; its weights are no
 warp along an optical flow: both frames are drawn half-way towards each other and blended, with the flows at the middle
 estimated as in Super SloMo (Jiang et al. 2018, arXiv:1712.00080, eq. 4). Names:
 
-    FLOW                        a name of `eval.vbench.flow`: warp along that flow
+    FLOW                        a name of `v2t_eval.vbench.flow`: warp along that flow
     torchscript:FILE[#sha256]   a TorchScript module f(first, second) -> middle, float (1, 3, H, W) in [0, 1], such as
                                 an exported AMT-S; loading it runs code that is in the file
 
@@ -18,9 +18,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from eval.extractors.torchscript import load_script
-from eval.vbench.flow import Flow, open_flow
 from v2t.base.errors import ItemError, UsageError
+from v2t_eval.extractors.torchscript import load_script
+from v2t_eval.vbench.flow import Flow, open_flow
 
 GET_SCRIPT = "export the interpolator with torch.jit.trace or torch.jit.script and name the file"
 

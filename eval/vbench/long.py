@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.sample import Sample
 from v2t.base.config import read_yaml
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.video.frames import Frames
+from v2t_eval.sample import Sample
 
 PIECE_S, LONG_PIECE_S = 2.0, 10.0
 LONG_FROM_S = 5.0

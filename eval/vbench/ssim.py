@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.sample import Sample
 from v2t.base.errors import ItemError
+from v2t_eval.sample import Sample
 
 SIDE, SIGMA = 11, 1.5
 

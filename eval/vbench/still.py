@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.sample import Sample
-from eval.vbench.flow import Flow, pair_motion
 from v2t.base.errors import ItemError
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.flow import Flow, pair_motion
 
 # A change is real where a block of 8 x 8 pixels changes by so much on average, of 255 levels, in grey or in the channel
 # that changes most. x264 changes still clips by up to 6 and 18 at crf 30 (measured on textures and on the cartoon

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import NamedTuple
 
-from eval.metric import Figure, MetricResult, fingerprint
 from v2t.base.errors import UsageError
+from v2t_eval.metric import Figure, MetricResult, fingerprint
 
 
 class Scale(NamedTuple):
@@ -119,7 +119,7 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
         figures=figures,
         n=len(scales),
         coverage=len(measured) / len(scales),
-        fingerprint=fingerprint("vbench_total/1", ("eval.vbench.total",)) | {"mode": mode, "dimensions": digest},
+        fingerprint=fingerprint("vbench_total/1", ("v2t_eval.vbench.total",)) | {"mode": mode, "dimensions": digest},
         counts={"missing": len(missing)},
         notes=_notes(measured, missing, clipped),
         value_range=(0.0, 1.0) if clipped else (-float("inf"), float("inf")),

@@ -1,7 +1,7 @@
 """Consistency within a clip, and for long clips also between its pieces: subject and background consistency.
 
 In: frames and a frozen model for them. Out: `Consistency`, the metric both dimensions are. Formula:
-`eval.vbench.consistency`; fusion: `eval.vbench.long`. Letters: T frames, D width of the features.
+`v2t_eval.vbench.consistency`; fusion: `v2t_eval.vbench.long`. Letters: T frames, D width of the features.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eval.features import file_sha256, frame_features
-from eval.metric import Evidence, Figure, Measured
-from eval.sample import Sample
-from eval.vbench.backbone import describe_backbone, open_backbone
-from eval.vbench.consistency import consistency
-from eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
-from eval.vbench.long import PIECE_S, fuse, read_mapping, sample_pieces
-from eval.vbench.picks import pairs_apart
+from v2t_eval.features import file_sha256, frame_features
+from v2t_eval.metric import Evidence, Figure, Measured
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.backbone import describe_backbone, open_backbone
+from v2t_eval.vbench.consistency import consistency
+from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.long import PIECE_S, fuse, read_mapping, sample_pieces
+from v2t_eval.vbench.picks import pairs_apart
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsistencySettings(DimensionSettings):
     """Attributes besides those of every dimension:
 
-    model: a frame extractor, see `eval.features`; "" for the dimension's usual one.
+    model: a frame extractor, see `v2t_eval.features`; "" for the dimension's usual one.
     within, between: weights of consistency within pieces and between their first frames, of a long clip. The reference
         has 1 and 0, and .5 and .5 for developers.
     between_model: extractor for the first frames of pieces (the reference has DINOv2 and DreamSim); "" for `model`.
@@ -52,7 +52,7 @@ class Consistency(Dimension):
     """
 
     pooled = "frames"
-    modules = (*MODULES, "eval.vbench.two_scales", "eval.vbench.consistency", "eval.vbench.backbone")
+    modules = (*MODULES, "v2t_eval.vbench.two_scales", "v2t_eval.vbench.consistency", "v2t_eval.vbench.backbone")
     Settings = ConsistencySettings
     usual_model: ClassVar[str] = ""
     own_models: ClassVar[tuple[str, ...]] = ()

@@ -3,7 +3,7 @@
 In: `Stated` (from `read_text.parse`) and a clip's facts. Out: `Comparison`: for each kind of fact how many are right,
 missed, wrong; what was made up; whether everything a caption of that style must say is right (`joint`).
 Stated actors are matched to true ones by best assignment, then events within matched actors. Training looks at it
-while it runs, `eval.metrics.facts` scores with it.
+while it runs, `v2t_eval.metrics.facts` scores with it.
 """
 
 from __future__ import annotations

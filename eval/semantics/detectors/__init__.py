@@ -13,10 +13,10 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from eval.sample import Sample
-from eval.semantics.formulas import Frame
 from v2t.base.errors import UsageError
 from v2t.base.plugin import choices, load
+from v2t_eval.sample import Sample
+from v2t_eval.semantics.formulas import Frame
 
 NUM_FRAMES = 16  # as VBench takes
 _OPEN: dict[str, Detector] = {}
@@ -56,9 +56,9 @@ def open_detector(name: str, able: str) -> Detector:
         UsageError: no such detector, or one that cannot tell this. MissingDependencyError: its model is not at hand.
     """
     family, _, where = name.partition(":")
-    made = load("eval.semantics.detectors", family, "Detector").Detector
+    made = load("v2t_eval.semantics.detectors", family, "Detector").Detector
     if not hasattr(made, able):
-        known = [n for n in choices("eval.semantics.detectors", "Detector") if _has(n, able)]
+        known = [n for n in choices("v2t_eval.semantics.detectors", "Detector") if _has(n, able)]
         raise UsageError(f"the detector {name!r} does not tell {able}; those that do: {', '.join(known)}")
     with _LOCK:
         if name not in _OPEN:
@@ -67,4 +67,4 @@ def open_detector(name: str, able: str) -> Detector:
 
 
 def _has(name: str, able: str) -> bool:
-    return hasattr(load("eval.semantics.detectors", name, "Detector").Detector, able)
+    return hasattr(load("v2t_eval.semantics.detectors", name, "Detector").Detector, able)

@@ -7,11 +7,11 @@ side, centre crop, the mean and deviation of the model's processor.
 
 from __future__ import annotations
 
-from eval.extractors import hub
-from eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square
-from eval.sample import Sample
-from eval.semantics.detectors import NUM_FRAMES
-from eval.vbench.picks import middle_indices
+from v2t_eval.extractors import hub
+from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square
+from v2t_eval.sample import Sample
+from v2t_eval.semantics.detectors import NUM_FRAMES
+from v2t_eval.vbench.picks import middle_indices
 
 
 class Detector:

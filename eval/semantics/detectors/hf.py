@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.extractors import hub
-from eval.sample import Sample
-from eval.semantics.detectors import NUM_FRAMES
-from eval.semantics.formulas import Frame, Region, iou
-from eval.vbench.picks import middle_indices
 from v2t.base.errors import MissingDependencyError
+from v2t_eval.extractors import hub
+from v2t_eval.sample import Sample
+from v2t_eval.semantics.detectors import NUM_FRAMES
+from v2t_eval.semantics.formulas import Frame, Region, iou
+from v2t_eval.vbench.picks import middle_indices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from eval.metric import fingerprint
-from eval.sample import Sample
-from eval.semantics.detectors import NUM_FRAMES
-from eval.semantics.formulas import Frame, Region
-from eval.vbench.picks import middle_indices
 from v2t.base.errors import ItemError, UsageError
 from v2t.judge.free_text import singular
 from v2t.world import lexicon as lex
 from v2t.world import vocabulary as words
 from v2t.world.grammar import inflect
 from v2t.world.read_back import FigureRead, ReadBack, read_back
+from v2t_eval.metric import fingerprint
+from v2t_eval.sample import Sample
+from v2t_eval.semantics.detectors import NUM_FRAMES
+from v2t_eval.semantics.formulas import Frame, Region
+from v2t_eval.vbench.picks import middle_indices
 
 _SOURCE = tuple(f"v2t.world.read_back{part}" for part in ("", "_figure", "_kind", "_motion", "_place"))
 
