@@ -40,8 +40,10 @@ class ClipsConfig:
     `texts` names the conversations each clip carries: `short`, `detailed`, `timed`, `notes` (captions), `any` (a
     caption in one of these styles), `questions` (a conversation of `questions` questions, a share `times_share` of
     them about time only, a share `claims_share` yes/no questions only), `film` (a conversation on notes of a film, in
-    a share `film_share` of the clips). `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer
-    are, down to one. `worn` wears frames as real files are worn.
+    a share `film_share` of the clips). A share `solo_share` are clips of one figure with the texts `solo_texts`; a
+    share `every_motion_share` of these draws from all motions of a figure, not only those of the bundled generator.
+    `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `worn` wears frames
+    as real files are worn.
     """
 
     num_frames: int = 16
@@ -49,6 +51,7 @@ class ClipsConfig:
     texts: tuple[Text, ...] = ("short", "any", "questions")
     solo_share: float = 0.0
     solo_texts: tuple[Text, ...] = ("short", "plain", "claims")
+    every_motion_share: float = 0.0
     questions: int = 6
     times_share: float = 0.0
     claims_share: float = 0.0
@@ -58,7 +61,14 @@ class ClipsConfig:
     worn: bool = True
 
     def __post_init__(self) -> None:
-        shares = (self.fewer_share, self.film_share, self.solo_share, self.times_share, self.claims_share)
+        shares = (
+            self.fewer_share,
+            self.film_share,
+            self.solo_share,
+            self.every_motion_share,
+            self.times_share,
+            self.claims_share,
+        )
         about = self.times_share + self.claims_share
         if self.num_frames < 1 or self.questions < 1 or min(shares) < 0 or max(*shares, about) > 1:
             raise ValueError("num_frames and questions must be at least 1, shares and their sum in [0, 1]")
@@ -118,7 +128,8 @@ class ClipSource:
     def scene(self, index: int) -> Scene:
         """The scene of clip `index`."""
         if self.is_solo(index):
-            return sample_solo(self.split, self.seed, index)
+            every = random.Random(f"motion|{self.seed}|{index}").random() < self.config.every_motion_share
+            return sample_solo(self.split, self.seed, index, every_motion=every)
         return sample_scene(self.split, self.seed, index, seconds=self.config.seconds)
 
     def is_solo(self, index: int) -> bool:

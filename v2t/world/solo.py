@@ -23,28 +23,33 @@ NUM_FRAMES = 17
 SECONDS = NUM_FRAMES / FPS
 ON_THE_SPOT = ("jump", "bounce", "grow", "shrink", "vanish", "recolor")
 TRAVEL_SHARE = 0.7
+# A judge is offered every motion a single figure can have, so it must be taught all of them.
+EVERY_MOTION = (*ON_THE_SPOT, "stand", "fall", "shake", "spin", "appear")
+EVERY_TRAVEL_SHARE = 0.25
 _ROOM = {True: 0.42, False: 0.6}  # of the frame's height for who goes up or down, of its width for the others
 _FLAT_TALE = {"kind": "ball", "color": "red", "size": "medium", "place": "beach"}
 
 
-def sample_solo(split: str, seed: int, index: int) -> Scene:
+def sample_solo(split: str, seed: int, index: int, *, every_motion: bool = False) -> Scene:
     """Draw one scene of one figure, a pure function of the arguments.
 
     Args:
         split: `train` or `seen` (no held-out combination; different seeds), or `unseen` (a held-out one).
         seed: seed of the stream.
         index: position in the stream, from 0.
+        every_motion: draw from all motions of a single figure (`EVERY_MOTION` and travelling), not only those the
+            bundled generator is taught.
 
     Raises:
         ValueError: on an unknown split.
     """
     if split not in ("train", "seen", "unseen"):
         raise ValueError(f"split must be train, seen or unseen, not {split!r}")
-    draw = Draw(f"solo|{split}|{seed}|{index}")
+    draw = Draw(f"solo{'-every' if every_motion else ''}|{split}|{seed}|{index}")
     while True:
         kind, color = draw.pick(list(words.KINDS)), draw.pick(list(words.COLORS))
         size = draw.weighted({"small": 0.25, "medium": 0.4, "large": 0.35})
-        event, vertical = _event(draw, kind, color)
+        event, vertical = _event(draw, kind, color, every_motion=every_motion)
         if is_held_out(kind, color, event.action) == (split == "unseen"):
             break
     if event.action == "grow" and size == "large":
@@ -54,10 +59,11 @@ def sample_solo(split: str, seed: int, index: int) -> Scene:
     return Scene(seed=draw.integer(1 << 30), style="flat", shots=(shot,), actors=(actor,), events=(event,))
 
 
-def _event(draw: Draw, kind: str, color: str) -> tuple[Event, bool]:
+def _event(draw: Draw, kind: str, color: str, *, every_motion: bool) -> tuple[Event, bool]:
     """What `kind` does, and whether it goes up or down."""
-    choices = [a for a in words.actions_of(kind) if a in ON_THE_SPOT]
-    if draw.uniform(0, 1) < TRAVEL_SHARE:
+    offered = EVERY_MOTION if every_motion else ON_THE_SPOT
+    choices = [a for a in (*words.actions_of(kind), "stand") if a in offered]
+    if draw.uniform(0, 1) < (EVERY_TRAVEL_SHARE if every_motion else TRAVEL_SHARE):
         vertical = kind in words.FLYERS and draw.uniform(0, 1) < 0.3
         speed = draw.pick(words.SPEEDS)
         pace = draw.uniform(*PACE[speed])
@@ -74,6 +80,14 @@ def _event(draw: Draw, kind: str, color: str) -> tuple[Event, bool]:
         event = replace(event, start_s=start, end_s=start + draw.uniform(0.5, 0.8))
     elif event.action in ("jump", "bounce"):
         event = replace(event, end_s=0.1 + 0.8 * draw.pick((1, 2)))
+    elif event.action == "stand":
+        event = replace(event, start_s=0.0, end_s=SECONDS)
+    elif event.action == "fall":
+        event = replace(event, start_s=(start := draw.uniform(0.0, 0.4)), end_s=start + draw.uniform(0.8, 1.1))
+    elif event.action == "appear":
+        event = replace(event, start_s=(start := draw.uniform(0.4, 0.9)), end_s=start + draw.uniform(0.5, 0.8))
+    elif event.action == "spin":
+        event = replace(event, start_s=start, end_s=start + draw.uniform(1.2, 1.5), speed=draw.pick(words.SPEEDS))
     else:
         event = replace(event, start_s=start, end_s=start + draw.uniform(1.2, 1.5))
     if event.action == "recolor":
