@@ -64,6 +64,17 @@ def test_the_list_of_models_says_what_a_page_and_a_client_need(keys):
     scene(play)
 
 
+def test_one_model_can_be_retrieved_by_its_name(keys):
+    async def play(client, engine, media, gateway):
+        mine, _ = keys
+        for card in (await client.get("/v1/models", headers=mine)).json()["data"]:
+            assert (await client.get(f"/v1/models/{card['id']}", headers=mine)).json() == card
+        assert code_of(await client.get("/v1/models/none", headers=mine)) == (404, "UNKNOWN_MODEL")
+        assert (await client.get("/v1/models/none")).status_code == 401
+
+    scene(play)
+
+
 def test_frames_that_would_be_sent_can_be_looked_at():
     async def play(client, engine, media, gateway):
         reply = await client.post("/v1/frames", json={"url": "data:video/mp4;base64,AA=="})

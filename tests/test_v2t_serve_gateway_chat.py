@@ -78,7 +78,56 @@ def test_everything_known_is_taken():
     }
 
 
-@pytest.mark.parametrize("name", ["mm_processor_kwargs", "media_io_kwargs", "chat_template", "tools", "logprobs", "x"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response_format": {"type": "text"}},
+        {"logprobs": False, "top_logprobs": 0},
+        {"tools": [], "tool_choice": "none", "parallel_tool_calls": True},
+        {"tool_choice": "auto"},
+        {"functions": [], "function_call": "none"},
+        {"store": False, "service_tier": "auto", "logit_bias": {}, "modalities": ["text"]},
+        {"service_tier": "default", "prompt_cache_key": "k", "safety_identifier": "s"},
+    ],
+)
+def test_values_that_ask_for_nothing_are_accepted(fields):
+    """Stock chat clients send these always; each means the behaviour this server has anyway."""
+    assert asked(**fields) == asked()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"logprobs": True},
+        {"top_logprobs": 3},
+        {"tools": [{"type": "function"}]},
+        {"tool_choice": "required"},
+        {"store": True},
+        {"service_tier": "priority"},
+        {"logit_bias": {"50": 1}},
+        {"modalities": ["text", "audio"]},
+    ],
+)
+def test_known_features_that_are_missing_are_refused_as_unsupported(fields):
+    fault = refused(**fields)
+    assert (fault.status, fault.code, fault.param) == (400, "UNSUPPORTED", next(iter(fields)))
+
+
+def test_developer_is_a_system_message():
+    request = asked(messages=[{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "What?"}])
+    assert [turn.role for turn in request.turns] == ["system", "user"]
+
+
+def test_an_answer_can_be_sent_back_as_the_stock_client_holds_it():
+    from openai.types.chat import ChatCompletionMessage
+
+    reply = ChatCompletionMessage(role="assistant", content="A dog.", annotations=[], tool_calls=[]).model_dump()
+    user = {"role": "user", "content": "What?", "name": "ann"}
+    assert [turn.text for turn in asked(messages=[user, reply, user]).turns] == ["What?", "A dog.", "What?"]
+
+
+@pytest.mark.parametrize("name", ["mm_processor_kwargs", "media_io_kwargs", "chat_template", "x"])
 def test_fields_that_are_not_known_are_refused_by_name(name):
     fault = refused(**{name: {"num_frames": -1}})
     assert (fault.status, fault.code, fault.param) == (400, "UNKNOWN_FIELD", name)

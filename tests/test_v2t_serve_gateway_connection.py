@@ -63,6 +63,17 @@ def test_what_is_no_http_is_refused_in_our_form():
         assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
 
 
+def test_another_version_of_http_is_refused_by_its_version():
+    with listening(CONFIG) as (port, _, _):
+        for data in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /live HTTP/3.0\r\nHost: localhost\r\n\r\n"):
+            with connected(port) as made:
+                made.sendall(data)
+                made.shutdown(socket.SHUT_WR)
+                head, _, body = rest_of(made).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 505 ")
+            assert json.loads(body)["error"]["code"] == "HTTP_VERSION"
+
+
 def test_answers_name_no_server():
     with listening(CONFIG) as (port, *_):
         reply = httpx.get(f"http://127.0.0.1:{port}/live")

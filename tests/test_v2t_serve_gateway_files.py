@@ -55,6 +55,22 @@ def test_uploads_are_their_owners_alone(keys):
         ({"data": {"purpose": "user_data"}, "files": {"other": b"x"}}, (400, "UNKNOWN_FIELD")),
         ({"files": [("file", MP4), ("file", MP4)], "data": {"purpose": "user_data"}}, (400, "BAD_REQUEST")),
         ({"json": {"file": "x"}}, (415, "BAD_REQUEST")),
+        *(
+            (
+                {
+                    "content": b"--b\r\n" + head + b"\r\n\r\n" + MP4 + b"\r\n"
+                    b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--b--\r\n',
+                    "headers": {"Content-Type": "multipart/form-data; boundary=b"},
+                },
+                (400, "BAD_REQUEST"),
+            )
+            for head in (
+                b"Content-Type: video/mp4",
+                b'Content-Disposition: attachment; name="file"; filename="a"',
+                b'Content-Disposition: ; name="file"; filename="a"',
+                b'X-Y: form-data; name="file"',
+            )
+        ),
         ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, (400, "BAD_REQUEST")),
         (
             {

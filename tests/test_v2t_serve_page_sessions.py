@@ -106,6 +106,37 @@ def test_what_the_server_forgot_is_sent_again_unasked(page, gateway, clip):
     refusals(page, 404)
 
 
+_SLOW_STORE = """
+const open = IDBFactory.prototype.open;
+IDBFactory.prototype.open = function (...args) {
+  const request = open.apply(this, args);
+  const opened = new Promise((done) => request.addEventListener("success", done));
+  Object.defineProperty(request, "onsuccess", { set: (handler) => {
+    window.letStoreOpen = () => opened.then((event) => handler.call(request, event));
+  } });
+  return request;
+};
+"""
+
+
+def test_a_video_chosen_while_the_page_still_reads_its_history_is_not_lost(browser, gateway, clip):
+    context = browser.new_context()
+    context.set_default_timeout(WAIT_MS)
+    context.add_init_script(f"if (!sessionStorage.seen) {{ sessionStorage.seen = 1; {_SLOW_STORE} }}")
+    try:
+        page = context.new_page()
+        page.goto(gateway.url)
+        page.set_input_files("#file", str(clip))
+        page.evaluate("() => window.letStoreOpen()")
+        expect(page.locator("#frames li")).to_have_count(8, timeout=WAIT_MS)
+        ask(page, "What is it?")
+        page.reload()
+        expect(page.locator("#frames li")).to_have_count(8, timeout=WAIT_MS)
+        expect(page.locator(".turn[data-state=done]")).to_have_count(1, timeout=WAIT_MS)
+    finally:
+        context.close()
+
+
 def test_questions_put_while_the_video_is_on_its_way_wait_for_it(page, gateway, clip):
     gateway.upload_gate = threading.Event()
     page.set_input_files("#file", str(clip))

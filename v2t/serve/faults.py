@@ -5,10 +5,14 @@ In: what went wrong. Out: `Fault`, which the application turns into `{"error": {
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from v2t.base.errors import CineloopError, ItemError, PolicyError, UsageError
 
+# A path as our errors write it, by repr() in either kind of quotes; else whatever begins like an absolute path.
+_QUOTED = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*[/\\](?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*[/\\](?:[^"\\]|\\.)*")"""
+_PATH = re.compile(rf"{_QUOTED}|(?<![\w/.:])/[^\s'\"]+?(?=[,;:]?(?:\s|$))")
 _STATUS_OF_ITEM = {"TOO_LARGE": 413, "TOO_LONG": 413, "OUT_OF_MEMORY": 413, "NOT_FOUND": 404, "SERVER_ERROR": 502}
 
 
@@ -46,10 +50,10 @@ class Fault(Exception):
 
 
 def fault_of(error: CineloopError, *, param: str | None = None, name: str = "the video") -> Fault:
-    """A room's error as the client may see it: its code and words, without the path of the file behind it.
+    """An error as the client may see it: its code and words, every path of a file in it replaced by `name`.
 
     Args:
-        error: what a room raised while it worked on one request.
+        error: what was raised while one request was worked on.
         param: the field the request named the video in.
         name: what the client calls the video; stands in place of the path.
     """
@@ -58,8 +62,6 @@ def fault_of(error: CineloopError, *, param: str | None = None, name: str = "the
     if isinstance(error, UsageError):
         return Fault(400, error.code, error.message, param=param)
     if isinstance(error, ItemError):
-        message = error.message
-        if message.startswith(("'", '"')) and "': " in message:  # rooms write 'path': what happened
-            message = f"{name}: {message.split(chr(39) + ': ', 1)[1]}"
+        message = _PATH.sub(lambda _: name, error.message)
         return Fault(_STATUS_OF_ITEM.get(error.code, 422), error.code, message, param=param)
     return Fault(503, error.code, "the server lacks something it needs; its operator finds what in the log")

@@ -95,6 +95,7 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
         Route("/live", live, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
         Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{id:path}", model, methods=["GET"]),
         Route("/v1/chat/completions", completions, methods=["POST"]),
         Route("/v1/frames", frames, methods=["POST"]),
         Route("/v1/files", files.upload, methods=["POST"]),
@@ -140,7 +141,18 @@ async def metrics(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """GET /v1/models: the base, and the adapters beside it."""
+    return JSONResponse({"object": "list", "data": _cards(request.app.state.gateway)})
+
+
+async def model(request: Request) -> Response:
+    """GET /v1/models/{id}."""
     gateway: Gateway = request.app.state.gateway
+    name = chat.model_of(request.path_params["id"], gateway.served)
+    return JSONResponse(next(card for card in _cards(gateway) if card["id"] == name))
+
+
+def _cards(gateway: Gateway) -> list[dict[str, Any]]:
+    """What `/v1/models` says of each served model."""
     served, limits = gateway.served, gateway.config.limits
     about: dict[str, Any] = {
         "about": served.about,
@@ -158,8 +170,7 @@ async def models(request: Request) -> Response:
         about["frames"] = wishes(served.spec, served.frame_size)
     card = {"object": "model", "created": gateway.created, "owned_by": "cineloop", "cineloop": about}
     cards: list[dict[str, Any]] = [{"id": served.name, **card}]
-    cards += [{"id": name, "parent": served.name, **card} for name in served.adapters]
-    return JSONResponse({"object": "list", "data": cards})
+    return cards + [{"id": name, "parent": served.name, **card} for name in served.adapters]
 
 
 async def completions(request: Request) -> Response:

@@ -6,6 +6,7 @@ what is not understood must not reach the engine; a field that is null counts as
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +24,24 @@ _LONGEST_URL = 4096  # letters of one that is not a data URL
 _FILE_ID = re.compile(r"file-[0-9a-f]{32}")
 _FIELDS = frozenset(
     "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed stop "
-    "repetition_penalty presence_penalty frequency_penalty n user metadata".split()
+    "repetition_penalty presence_penalty frequency_penalty n user metadata "
+    "prompt_cache_key safety_identifier parallel_tool_calls".split()
 )
+# Features of OpenAI's that this server lacks → the values that ask for none; stock clients send those always.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "response_format": ({"type": "text"},),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "modalities": (["text"],),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+}
+_NEUTRAL_IN_MESSAGE: dict[str, tuple[Any, ...]] = {"tool_calls": ([],), "annotations": ([],)}
 # name → (least, most, whether the least is allowed)
 _NUMBERS = {
     "temperature": (0.0, 2.0, True),
@@ -88,7 +105,8 @@ def read(body: Any, served: Served, limits: ServeLimits) -> Asked:
     Raises:
         Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, each with the field at fault.
     """
-    given = _known(body, _FIELDS, "")
+    given = _known(body, _FIELDS | _NEUTRAL.keys(), "")
+    _check_neutral(given, _NEUTRAL, "")
     stream = _bool(given, "stream")
     options = _known(given.get("stream_options", {}), {"include_usage"}, "stream_options")
     if "stream_options" in given and not stream:
@@ -135,10 +153,13 @@ def _turns(messages: Any, limits: ServeLimits) -> tuple[Turn, ...]:
 
 
 def _turn(message: Any, where: str, is_first: bool) -> Turn:
-    given = _known(message, {"role", "content"}, where)
-    role = given.get("role")
+    given = _known(message, {"role", "content", "name", *_NEUTRAL_IN_MESSAGE}, where)
+    _check_neutral(given, _NEUTRAL_IN_MESSAGE, f"{where}.")
+    if "name" in given:
+        _text(given["name"], f"{where}.name")
+    role = "system" if given.get("role") == "developer" else given.get("role")
     if role not in ("system", "user", "assistant"):
-        raise _wrong(f"{where}.role", "system, user or assistant is expected", role)
+        raise _wrong(f"{where}.role", "system, developer, user or assistant is expected", role)
     if role == "system" and not is_first:
         raise _wrong(f"{where}.role", "a system message stands first")
     content, where = given.get("content"), f"{where}.content"
@@ -205,6 +226,15 @@ def _text(text: Any, where: str) -> str:
     except UnicodeEncodeError:
         raise _wrong(where, "the text holds half a character (a lone surrogate)") from None
     return text
+
+
+def _check_neutral(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]], where: str) -> None:
+    """Refuse a feature that this server lacks, unless its value asks for nothing. Raises Fault UNSUPPORTED."""
+    for name, values in neutral.items():
+        if name in given and not any(type(given[name]) is type(value) and given[name] == value for value in values):
+            allowed = " or ".join(json.dumps(value) for value in values)
+            message = f"{where}{name}: not supported by this server; leave it out, or send {allowed}"
+            raise Fault(400, "UNSUPPORTED", message, param=where + name)
 
 
 def _max_tokens(given: Mapping[str, Any], limits: ServeLimits) -> int:

@@ -46,12 +46,14 @@ _UNCOUNTED = ("/health", "/live", "/", "/page/{file}")  # also need no key
 _ROUTES = (
     (re.compile(r"/(|health|live|metrics|v1/models|v1/chat/completions|v1/frames|v1/files)"), None),
     (re.compile(r"/page/[^/]+"), "/page/{file}"),
+    (re.compile(r"/v1/models/.+"), "/v1/models/{id}"),
     (re.compile(r"/v1/files/[^/]+/content"), "/v1/files/{id}/content"),
     (re.compile(r"/v1/files/[^/]+"), "/v1/files/{id}"),
 )
 _OTHER = "other"
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS")
-_TWO_LENGTHS = "TWO_LENGTHS"
+_TWO_LENGTHS, _VERSION = "TWO_LENGTHS", "HTTP_VERSION"
+_CLOSING = (_TWO_LENGTHS, _VERSION)  # codes after which the connection is closed
 _GONE = 499  # in the log and the counts; nobody is there to read it
 
 
@@ -109,6 +111,8 @@ class Door:
 
     def _let_in(self, scope: MutableMapping[str, Any], headers: _Headers, route: str) -> None:
         """Sets the request's owner. Raises Fault: DRAINING, HOST_FORBIDDEN, ORIGIN_FORBIDDEN, ..."""
+        if scope["http_version"] not in ("1.0", "1.1"):
+            raise Fault(505, _VERSION, f"HTTP/1.1 is expected, got HTTP/{scope['http_version']}")
         host = headers.get("host", "")
         if not self._is_ours(host):
             raise Fault(403, "HOST_FORBIDDEN", "the server is not known by this name (setting hosts)")
@@ -160,7 +164,7 @@ def error_response(fault: Fault, request_id: str) -> tuple[bytes, dict[str, str]
     headers = {"content-type": "application/json", "content-length": str(len(body)), "cache-control": "no-store"}
     if fault.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(fault.retry_after_s)))
-    if fault.code == _TWO_LENGTHS:  # a proxy may see another request in what follows
+    if fault.code in _CLOSING:  # what follows may be another request to a proxy, or no HTTP/1.1 at all
         headers["connection"] = "close"
     if fault.status == 401:
         headers["www-authenticate"] = "Bearer"

@@ -164,7 +164,9 @@ class _Form:
         self._field = self._value = b""
 
     def _headers(self) -> None:
-        _, options = self._options(self._part.headers.get("content-disposition", b""))
+        kind, options = self._options(self._part.headers.get("content-disposition", b""))
+        if kind != b"form-data":
+            raise _wrong(None, "each part of the form needs Content-Disposition: form-data; name=...")
         self._part.name = options.get(b"name", b"").decode("utf-8", "replace")
         if self._part.name == "file":
             self._part.is_file = True

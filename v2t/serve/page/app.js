@@ -126,7 +126,8 @@ function drawVideo() {
   }
 }
 
-function add(files) {
+async function add(files) {
+  await begun; // what is added to a session before the kept one is opened would be lost with it
   for (const file of files) {
     const objection = videos.objection(file);
     if (objection) {
@@ -151,13 +152,14 @@ function refuse(text) {
   tell($("refused"), text);
 }
 
-function useAddress(event) {
+async function useAddress(event) {
   event.preventDefault();
   const url = $("address").value.trim();
   if (!/^(https?|file):\/\/[^\s]+$/i.test(url)) {
     refuse("An address begins with https:// or file:// and a name that the server was started with.");
     return;
   }
+  await begun;
   $("address").value = "";
   const video = videos.addAddress(session, url);
   named(video);
@@ -381,4 +383,4 @@ async function begin() {
   await open(last ? restored(last) : newSession());
 }
 
-begin();
+const begun = begin();
