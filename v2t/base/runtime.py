@@ -111,6 +111,18 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def seed_rank(seed: int, rank: int, step: int = 0) -> None:
+    """Give process `rank` random generators of its own; the main process keeps the one it has.
+
+    Equal generators would give every process the same noise and the same dropout masks for its share of a batch, so
+    that adding processes would not add samples of the noise.
+    """
+    import numpy
+
+    if rank:
+        seed_everything(int(numpy.random.SeedSequence([seed, rank, step]).generate_state(1)[0]))
+
+
 def rng_state() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The state of every random generator: what JSON can hold, and tensors (uint8) by name."""
     import numpy
