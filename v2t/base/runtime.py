@@ -34,8 +34,8 @@ class RuntimeConfig:
     """Where and how to compute.
 
     `device` auto takes CUDA when it is there. `precision` auto takes bf16 autocast on CUDA and on CPUs with
-    AVX512-BF16 or AMX, fp32 elsewhere. `threads` None leaves torch's own choice. `seed` seeds weights, dropout
-    and data.
+    AVX512-BF16 or AMX, fp32 elsewhere. `threads` None leaves torch's own choice, within what the process may
+    use (`v2t.base.threads`). `seed` seeds weights, dropout and data.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
