@@ -196,7 +196,10 @@ def test_budget_ends_saved_and_exported_and_goes_on_later(tmp_path):
     assert (outcome.status, outcome.step) == ("done", 6)
 
 
-def test_first_signal_saves_and_stops(tmp_path):
+def test_first_signal_saves_stops_and_says_how_to_go_on(tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr("v2t.base.loop.say", said.append)
+
     class Interrupted(Toy):
         def counts(self, batch):
             if int(batch["first"]) == 8:
@@ -207,6 +210,7 @@ def test_first_signal_saves_and_stops(tmp_path):
     assert (outcome.status, outcome.step) == ("interrupted", 2)
     assert checkpoint.steps(tmp_path) == [2]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert said[-1] == "stopped and saved at step 2 of 6; the same command with --resume goes on"
 
 
 def test_judging_does_not_move_the_training(tmp_path):

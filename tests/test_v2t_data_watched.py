@@ -62,3 +62,14 @@ def test_the_same_clip_comes_back_with_the_same_tokens(source):
 def test_a_position_can_be_asked_for_first(source):
     fresh = WatchedSource(source.clips, source.tower, side=4, block=3, rounds=2)
     assert torch.equal(fresh(4, 2)["patch_tokens"], source(4, 2)["patch_tokens"])
+
+
+@pytest.mark.parametrize("count", [2, 4, 5, 7, 13])
+def test_a_batch_may_straddle_blocks(source, count):
+    """Batches of any size give the samples that one large batch gives: 3 clips a block, told twice."""
+    fresh = WatchedSource(source.clips, source.tower, side=4, block=3, rounds=2)
+    tokens = torch.cat([fresh(start, count)["patch_tokens"] for start in range(0, 3 * count, count)])
+    alone = torch.cat([source(number, 1)["patch_tokens"] for number in range(3 * count)])
+    assert torch.equal(tokens, alone)
+    last = [fresh.place(number)[0] // 3 for number in range(2 * count, 3 * count)]
+    assert {index // 3 for index in fresh._kept} == set(last)  # and no others stay in memory

@@ -17,9 +17,11 @@ from v2t import train
 from v2t.base.errors import ItemError, UsageError
 from v2t.base.manifest import write_manifest
 from v2t.base.recipe import read_recipe
+from v2t.base.stream import stream
 from v2t.captioners.local import revision_of
+from v2t.data import manifest_clips
 from v2t.data.collate import num_targets
-from v2t.data.manifest_clips import ManifestSource, read_clips
+from v2t.data.manifest_clips import ManifestSource, permutation, read_clips
 from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 from v2t.model.tiny import save_tiny_parts, tiny_captioner
 from v2t.model.weights import save_model
@@ -244,6 +246,36 @@ def test_manifest_order_is_new_each_pass_and_complete(footage):
     passes = [[source.sample(4 * turn + n).rows[0].ids for n in range(4)] for turn in range(3)]
     assert all(sorted(map(tuple, one)) == sorted(map(tuple, passes[0])) for one in passes)
     assert any(one != passes[0] for one in passes[1:])
+
+
+def test_an_order_is_made_once_a_pass(footage, monkeypatch):
+    source = ManifestSource(read_clips([footage]), tiny_captioner()[1], 3, 256)
+    made = []
+    monkeypatch.setattr("v2t.data.manifest_clips.permutation", lambda *words: made.append(words) or permutation(*words))
+    places = [source.place(number) for number in range(20)]  # 4 rows: five passes
+    assert len(made) == 5
+    assert [sorted(places[first : first + 4]) for first in range(0, 20, 4)] == [[0, 1, 2, 3]] * 5
+    # The order is the one that runs of earlier versions had, so that they can be resumed.
+    assert places[4:8] == np.random.default_rng([3, 1]).permutation(4).tolist()
+    assert [replace(source, seed=4).place(n) for n in range(4)] == np.random.default_rng([4, 0]).permutation(4).tolist()
+
+
+class Threads:
+    """A source that says with how many threads its worker decodes."""
+
+    def __call__(self, start, count):
+        return manifest_clips._pool()._request.threads
+
+
+def test_loader_workers_share_the_cpus_out_for_decoding(monkeypatch):
+    monkeypatch.setattr(manifest_clips, "usable_cpus", lambda: 12)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    wanted = [(number, 1) for number in range(4)]
+    assert list(stream(Threads(), wanted, workers=2)) == [3, 3, 3, 3]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert list(stream(Threads(), wanted, workers=2)) == [1, 1, 1, 1]
+    monkeypatch.setattr(manifest_clips, "_POOLS", {})
+    assert list(stream(Threads(), wanted, workers=0)) == [1, 1, 1, 1]
 
 
 def test_answer_loss_is_the_plain_one():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from v2t.base import threads
 from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_UNEXPECTED, CineloopError
 
 
@@ -45,6 +46,7 @@ def main(
     prog: str, description: str, verbs: Sequence[str], argv: Sequence[str] | None, *, package: str | None = None
 ) -> int:
     """Run the verb that `argv` names, a file of `PACKAGE.commands`; returns the exit code (`package` None: `prog`)."""
+    threads.prepare()  # before a verb loads torch
     package = package or prog
     args = _parser(prog, description, verbs, package).parse_args(argv)
     if hasattr(sys.stdout, "reconfigure"):

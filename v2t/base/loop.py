@@ -7,7 +7,8 @@ The loss of a step is Σ weight · (Σ sums / Σ counts), the counts taken over 
 optimiser step (all micro-batches, all processes) before the first backward pass; so accumulation, and more
 processes, equal one large batch even where micro-batches hold unequal numbers of targets.
 The number of a step fixes its samples, its learning rate and, through the saved random state, its noise; so a
-resumed run equals an uninterrupted one to the bit on one device.
+resumed run equals an uninterrupted one to the bit on one device. Weights begin equal on all processes; after that each
+process has random generators of its own (noise, dropout), which its checkpoints keep.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Loop:
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.best: float | None = None
         self._prepare_folder(resolved, resume, overwrite)
-        self._build()
+        self._build()  # from the shared seed: every process begins with the same weights
+        runtime.seed_rank(runtime_config.seed, self.accelerator.process_index)
         if resume:
             self._resume()
 
@@ -100,6 +102,8 @@ class Loop:
                     break
         if status != "interrupted":
             self._finish(log)
+        elif self.main:
+            say(f"stopped and saved at step {self.step} of {config.steps}; the same command with --resume goes on")
         log.close()
         return Outcome(status=status, step=self.step, best=self.best, folder=self.out)
 
@@ -243,6 +247,8 @@ class Loop:
         rank = self.accelerator.process_index
         if rank < len(state["rng"]):
             runtime.set_rng_state(state["rng"][rank], groups[f"rng-{rank}"])
+        else:  # more processes than before: the new ones must not draw again what they would have drawn at step 0
+            runtime.seed_rank(self.runtime_config.seed, rank, step)
         self.step, self.seconds = state["step"], state["seconds"]
         # Without the weights a best score is of no use: the next evaluation sets one anew.
         self.best = state["best"] if checkpoint.steps(self.out, "best") else None
@@ -259,7 +265,8 @@ class Loop:
         self.task.eval()
         with runtime.kept_rng(), self._averaged(), torch.no_grad(), self.accelerator.autocast():
             self.stage.step = self.step
-            figures = self.stage.evaluate(self.task, self.accelerator.device)
+            # The main process decides, so that all agree on which weights are best and gather them together.
+            figures = _from_main(self.stage.evaluate(self.task, self.accelerator.device), self.world)
             if self.best is None or figures["score"] > self.best:
                 self.best = figures["score"]
                 weights = {"weights": checkpoint.gather(checkpoint.model_tensors(self.task))}
@@ -305,6 +312,15 @@ def _gather_objects(mine: Any, world: int) -> list[Any]:
     everyone: list[Any] = [None] * world
     torch.distributed.all_gather_object(everyone, mine)
     return everyone
+
+
+def _from_main(mine: Any, world: int) -> Any:
+    """What the main process holds, in every process."""
+    if world == 1:
+        return mine
+    held = [mine]
+    torch.distributed.broadcast_object_list(held, src=0)
+    return held[0]
 
 
 @contextlib.contextmanager

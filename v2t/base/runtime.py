@@ -34,8 +34,8 @@ class RuntimeConfig:
     """Where and how to compute.
 
     `device` auto takes CUDA when it is there. `precision` auto takes bf16 autocast on CUDA and on CPUs with
-    AVX512-BF16 or AMX, fp32 elsewhere. `threads` None leaves torch's own choice. `seed` seeds weights, dropout
-    and data.
+    AVX512-BF16 or AMX, fp32 elsewhere. `threads` None leaves torch's own choice, within what the process may
+    use (`v2t.base.threads`). `seed` seeds weights, dropout and data.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -109,6 +109,18 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     numpy.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def seed_rank(seed: int, rank: int, step: int = 0) -> None:
+    """Give process `rank` random generators of its own; the main process keeps the one it has.
+
+    Equal generators would give every process the same noise and the same dropout masks for its share of a batch, so
+    that adding processes would not add samples of the noise.
+    """
+    import numpy
+
+    if rank:
+        seed_everything(int(numpy.random.SeedSequence([seed, rank, step]).generate_state(1)[0]))
 
 
 def rng_state() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -8,9 +8,10 @@ samples seen is the whole position in the data.
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +19,13 @@ import numpy as np
 
 from v2t.base.errors import ItemError, UsageError
 from v2t.base.manifest import Row, clip_path, read_manifest
+from v2t.base.threads import usable_cpus
 from v2t.data.chat import IGNORE, Encoded, Turn, check_labels, encode, from_llava
 from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.model.clips import cut_segments, fit_frames
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
+from v2t.video.worker import DecoderPool
 
 DEFAULT_PROMPT = "Describe the video."
 
@@ -78,6 +81,7 @@ class ManifestSource:
     seed: int
     max_length: int
     on_bad: Literal["stop", "skip"] = "stop"
+    _orders: dict[int, np.ndarray] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __call__(self, start: int, count: int) -> Batch:
         """Samples `start` … `start + count - 1` of the endless shuffled stream."""
@@ -91,8 +95,7 @@ class ManifestSource:
             ItemError: the file cannot be decoded, and `on_bad` is stop.
             UsageError: no answer lies within `max_length`.
         """
-        turn, place = divmod(number, len(self.clips))
-        clip = self.clips[np.random.default_rng([self.seed, turn]).permutation(len(self.clips))[place]]
+        clip = self.clips[self.place(number)]
         try:
             frames = self._decode(clip)
         except ItemError as error:
@@ -111,6 +114,14 @@ class ManifestSource:
             encoded = Encoded(encoded.ids[: self.max_length], encoded.labels[: self.max_length])
         return ClipSample(segments, times, mask, [encoded])
 
+    def place(self, number: int) -> int:
+        """The row of sample `number`."""
+        turn, place = divmod(number, len(self.clips))
+        if turn not in self._orders:  # numbers ascend: one order at a time is enough
+            self._orders.clear()
+            self._orders[turn] = permutation(self.seed, turn, len(self.clips))
+        return int(self._orders[turn][place])
+
     def _decode(self, clip: Clip) -> Frames:
         video = self.processor.video_processor
         spec: SampleSpec = video.sample_spec()
@@ -127,15 +138,20 @@ class ManifestSource:
         return ClipSample(segments, times, mask, [Encoded(ids, [IGNORE] * len(ids))])
 
 
-_POOLS: dict[int, Any] = {}
+def permutation(seed: int, turn: int, length: int) -> np.ndarray:
+    """The order of the rows in pass `turn`."""
+    return np.random.default_rng([seed, turn]).permutation(length)
 
 
-def _pool() -> Any:
+_POOLS: dict[int, DecoderPool] = {}
+
+
+def _pool() -> DecoderPool:
     """The decoder pool of this process (a loader's worker is a process of its own)."""
-    import os
-
-    from v2t.video.worker import DecoderPool
-
     if os.getpid() not in _POOLS:
-        _POOLS[os.getpid()] = DecoderPool(num_workers=1)
+        from torch.utils.data import get_worker_info
+
+        worker = get_worker_info()
+        beside = (1 if worker is None else worker.num_workers) * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        _POOLS[os.getpid()] = DecoderPool(num_workers=1, threads=max(1, usable_cpus() // beside))
     return _POOLS[os.getpid()]

@@ -39,7 +39,11 @@ class WatchedSource:
     def __call__(self, start: int, count: int) -> Batch:
         """Samples `start` … `start + count - 1`; the same clip comes back `block` samples later, told anew."""
         wanted = [self.place(number) for number in range(start, start + count)]
-        self._watch(sorted({index for index, _ in wanted} - self._kept.keys()))
+        blocks = {index // self.block for index, _ in wanted}  # two or more where the batch straddles blocks
+        for old in [index for index in self._kept if index // self.block not in blocks]:
+            del self._kept[old]
+        for index in {index for index, _ in wanted} - self._kept.keys():
+            self._kept[index] = self._watch(index)
         samples = []
         for index, telling in wanted:
             tokens, times, mask = self._kept[index]
@@ -54,23 +58,16 @@ class WatchedSource:
         telling, slot = divmod(within, self.block)
         return block * self.block + slot, telling
 
-    def _watch(self, indices: list[int]) -> None:
-        if not indices:
-            return
-        for old in [index for index in self._kept if index // self.block != indices[0] // self.block]:
-            del self._kept[old]
-        cut = [self.clips.cut(index) for index in indices]
-        pixels = torch.from_numpy(np.concatenate([segments for segments, _, _ in cut]))  # (S, F, H, W, 3)
+    def _watch(self, index: int) -> Kept:
+        # One clip at a time, so that its tokens do not depend on the batch; on a CPU a batch of clips is no faster.
+        segments, times, mask = self.clips.cut(index)
+        pixels = torch.from_numpy(segments)  # (s, F, H, W, 3)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            tokens: Any = self.tower(normalise(pixels.flatten(0, 1))).last_hidden_state  # (S*F, N, D)
-        tokens = tokens.unflatten(0, pixels.shape[:2])  # (S, F, N, D)
+            tokens: Any = self.tower(normalise(pixels.flatten(0, 1))).last_hidden_state  # (s*F, N, D)
+        tokens = tokens.unflatten(0, pixels.shape[:2])  # (s, F, N, D)
         if self.side:
-            tokens = average_to(tokens.float(), square_grid(tokens.shape[2]), self.side)  # (S, F, side*side, D)
-        kept = tokens.half().numpy()
-        first = 0
-        for index, (segments, times, mask) in zip(indices, cut, strict=True):
-            self._kept[index] = (kept[first : first + len(segments)].copy(), times, mask)
-            first += len(segments)
+            tokens = average_to(tokens.float(), square_grid(tokens.shape[2]), self.side)  # (s, F, side*side, D)
+        return tokens.half().numpy(), times, mask
 
 
 def watched(clips: ClipSource, model: Any, block: int, rounds: int) -> Source:

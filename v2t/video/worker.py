@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from v2t.base.errors import ItemError, UsageError
+from v2t.base.threads import usable_cpus
 from v2t.video.decode import DECODERS, Limits, Request, installed
 from v2t.video.frames import Frames
 from v2t.video.probe import VideoInfo
@@ -36,6 +37,8 @@ class DecoderPool:
         decoders: order of preference; a single name switches the fallbacks off.
         environment: environment variables of the children; None gives them this process's. A server that reads
             strangers' files keeps its secrets out of it.
+        threads: decoder threads of each child, >= 1; None shares the CPUs out among the children, and leaves a single
+            child the decoder's own choice (all CPUs).
 
     Raises:
         UsageError: on a value outside these ranges.
@@ -48,10 +51,15 @@ class DecoderPool:
         recycle_after: int = 1000,
         decoders: tuple[str, ...] = DECODERS,
         environment: Mapping[str, str] | None = None,
+        threads: int | None = None,
     ) -> None:
-        if num_workers < 1 or recycle_after < 1:
-            raise UsageError(f"num_workers and recycle_after must be >= 1, got {num_workers} and {recycle_after}")
-        self._request = Request(limits=limits or Limits(), decoders=tuple(decoders), threads=_threads(num_workers))
+        ranges = {"num_workers": num_workers, "recycle_after": recycle_after, "threads": threads}
+        for name, value in ranges.items():
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be >= 1, got {value}")
+        if threads is None:
+            threads = 0 if num_workers == 1 else max(1, usable_cpus() // num_workers)
+        self._request = Request(limits=limits or Limits(), decoders=tuple(decoders), threads=threads)
         self._recycle_after = recycle_after
         self._environment = None if environment is None else dict(environment)
         self._mine = threading.local()
@@ -193,11 +201,3 @@ class DecoderPool:
         hints = {"DECODE_TIMEOUT": "raise timeout_s if the file is only long", "OUT_OF_MEMORY": "raise memory_mb"}
         hint = hints.get(death.code, "the file may be damaged or hostile")
         return ItemError(f"{os.fsdecode(path)!r}: {death.message}", code=death.code, hint=hint)
-
-
-def _threads(num_workers: int) -> int:
-    """Decoder threads per worker: all cores shared out; 0 (the decoder's own choice) for a single worker."""
-    if num_workers == 1:
-        return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // num_workers)
