@@ -18,16 +18,10 @@ from v2t.caption.inputs import Clip
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import PartSpec
 from v2t.caption.record import Question
-from v2t.captioners import CaptionerLike, choose
+from v2t.captioners import COST, CaptionerLike, choose, effects
 
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
-
-# Options of captioners that say where and how fast they work, or stand in the record by themselves (revision).
-_SAME_TEXT = (
-    "revision trust_remote_code device_map concurrency connect_s read_s total_s retries backoff_s api_key_env "
-    "use_env_proxy"
-).split()
 
 
 @dataclass
@@ -51,6 +45,7 @@ def ask(captioner: CaptionerLike, config: CaptionConfig) -> Question:
         changes["sampler"] = "fps"
     elif config.sampler is None and config.frames is not None and captioner.spec.sampler == "fps":
         changes["sampler"] = "uniform"  # a number of frames says nothing to a rate
+    declared = effects(type(captioner))
     runner = choose(config.model) if config.captioner == "auto" else config.captioner
     return Question.to(
         captioner,
@@ -63,7 +58,7 @@ def ask(captioner: CaptionerLike, config: CaptionConfig) -> Question:
         parts=PartSpec.parse(config.parts),
         sums_up=config.summary == "model" or (config.summary == "auto" and runner != "local"),
         wording=config.wording,
-        options=tuple(sorted((k, v) for k, v in config.options.items() if k not in _SAME_TEXT)),
+        options=tuple(sorted((k, v) for k, v in config.options.items() if declared.get(k) is not COST)),
     )
 
 

@@ -10,8 +10,9 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_type_hints
 
 from v2t.base import plugin
 from v2t.base.errors import ItemError, UsageError
@@ -55,6 +56,23 @@ class Message:
 
 
 Conversation = Sequence[Message]
+
+
+class Effect(Enum):
+    """What an option of a captioner changes, declared at its parameter: `num_seqs: Annotated[int, COST]`."""
+
+    TEXT = "captions made with another value are other captions"
+    COST = "where and how fast it works; or what records state by themselves, such as the revision"
+
+
+TEXT, COST = Effect.TEXT, Effect.COST
+
+
+def effects(captioner: type) -> dict[str, Effect]:
+    """What each option of a captioner's class changes, as declared; one that declares nothing changes the text."""
+    hints = get_type_hints(captioner.__init__, include_extras=True)
+    options = [name for name in inspect.signature(captioner).parameters if name not in ("model", "device", "dtype")]
+    return {name: next(iter(getattr(hints.get(name), "__metadata__", ())), TEXT) for name in options}
 
 
 def asked(text: str, *videos: Frames) -> Conversation:
@@ -143,7 +161,7 @@ def open_captioner(
     """
     name = choose(model) if captioner == "auto" else captioner
     maker = plugin.load("v2t.captioners", name, "Captioner").Captioner
-    known = [key for key in inspect.signature(maker).parameters if key not in ("model", "device", "dtype")]
+    known = list(effects(maker))
     for key in options:
         if key not in known:
             raise UsageError(

@@ -10,10 +10,10 @@ Letters: B conversations, L tokens of the padded prompt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.captioners import CaptionOutput, Conversation, Decoding, asked
+from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, asked
 from v2t.captioners.hf_prompt import Prompter
 from v2t.captioners.hf_source import Source
 from v2t.captioners.local import pieces
@@ -50,10 +50,10 @@ class Captioner:
         *,
         device: str = "auto",
         dtype: str = "auto",
-        revision: str | None = None,
-        quantize: str | None = None,
-        device_map: str | None = None,
-        trust_remote_code: bool = False,
+        revision: Annotated[str | None, COST] = None,
+        quantize: Annotated[str | None, TEXT] = None,
+        device_map: Annotated[str | None, COST] = None,
+        trust_remote_code: Annotated[bool, COST] = False,
     ) -> None:
         if dtype not in _DTYPES:
             raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")

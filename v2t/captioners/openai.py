@@ -18,13 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property
 from itertools import chain
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.files import text_key
 from v2t.base.log import logger
-from v2t.captioners import CaptionOutput, Conversation, Decoding
+from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding
 from v2t.captioners.cards import find, wanted_frames
 from v2t.captioners.endpoint import Endpoint, Refusal
 from v2t.captioners.patience import Patience, TryAgain
@@ -70,17 +70,17 @@ class Captioner:
         *,
         device: str = "auto",
         dtype: str = "auto",
-        frames_as: str = "auto",
-        max_side: int = 768,
-        quality: int = 90,
-        concurrency: int = 16,
-        connect_s: float = 10.0,
-        read_s: float = 300.0,
-        total_s: float = 900.0,
-        retries: int = 6,
-        backoff_s: float = 1.0,
-        api_key_env: str = "OPENAI_API_KEY",
-        use_env_proxy: bool = False,
+        frames_as: Annotated[str, TEXT] = "auto",
+        max_side: Annotated[int, TEXT] = 768,
+        quality: Annotated[int, TEXT] = 90,
+        concurrency: Annotated[int, COST] = 16,
+        connect_s: Annotated[float, COST] = 10.0,
+        read_s: Annotated[float, COST] = 300.0,
+        total_s: Annotated[float, COST] = 900.0,
+        retries: Annotated[int, COST] = 6,
+        backoff_s: Annotated[float, COST] = 1.0,
+        api_key_env: Annotated[str, COST] = "OPENAI_API_KEY",
+        use_env_proxy: Annotated[bool, COST] = False,
     ) -> None:
         url, self._asked_for = _address(model)
         if frames_as not in _FORMS:

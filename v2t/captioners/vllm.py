@@ -13,10 +13,10 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.captioners import CaptionOutput, Conversation, Decoding, domain, local
+from v2t.captioners import COST, CaptionOutput, Conversation, Decoding, domain, local
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
@@ -47,10 +47,10 @@ class Captioner:
         *,
         device: str = "auto",
         dtype: str = "auto",
-        max_model_len: int | None = None,
-        num_seqs: int = 64,
-        tensor_parallel: int = 1,
-        kv_cache_gb: int = 1,
+        max_model_len: Annotated[int | None, COST] = None,
+        num_seqs: Annotated[int, COST] = 64,
+        tensor_parallel: Annotated[int, COST] = 1,
+        kv_cache_gb: Annotated[int, COST] = 1,
     ) -> None:
         if find_spec("vllm") is None:
             raise MissingDependencyError(
