@@ -18,6 +18,7 @@ from v2t.ask.viewer import Viewer
 from v2t.base.errors import ItemError, NothingMatchedError, UsageError
 from v2t.base.journal import Journal
 from v2t.captioners import CaptionOutput, Decoding, Message
+from v2t.captioners.abilities import Abilities
 from v2t.cli import main
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
@@ -43,7 +44,7 @@ class Fake:
 
     name, revision, about = "fake", "1", ""
     spec, frame_size = SampleSpec(num_frames=8), (64, 64)
-    window_s = 8.0
+    abilities = Abilities(window_s=8.0)
 
     def __init__(self, concurrency: int = 1) -> None:
         self.concurrency = concurrency

@@ -15,6 +15,7 @@ from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
 from v2t.base.errors import ItemError, MissingDependencyError
 from v2t.captioners import CaptionOutput, Decoding, Message
+from v2t.captioners.abilities import Abilities
 from v2t.cli import main
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
@@ -25,7 +26,7 @@ class Fake:
     """Says from which second of the file it saw frames; notes that a dog jumps; counts the notes it is given."""
 
     name, revision, about, concurrency = "fake", "1", "", 1
-    spec, frame_size, window_s = SampleSpec(num_frames=2), (64, 64), 8.0
+    spec, frame_size, abilities = SampleSpec(num_frames=2), (64, 64), Abilities(window_s=8.0)
 
     def __init__(self) -> None:
         self.asked: list[tuple[Message, ...]] = []

@@ -18,6 +18,7 @@ from v2t.caption import job, outputs
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
+from v2t.captioners.abilities import Abilities
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 
@@ -28,6 +29,7 @@ class Captioner:
     name, revision = "fake", "r1"
     spec = SampleSpec(num_frames=4)
     frame_size = (8, 8)
+    abilities = Abilities()
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -21,6 +21,7 @@ from v2t.caption.answers import Answers
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.sum_up import GROUP_CHARS, join, sum_up
 from v2t.captioners import COST, TEXT, CaptionOutput, Decoding, effects
+from v2t.captioners.abilities import Abilities
 from v2t.data.notes import Note
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
@@ -32,6 +33,7 @@ class Captioner:
     """Answers by a list of texts for each way of decoding: (greedy, with a penalty, drawn)."""
 
     name, revision, spec, frame_size, concurrency = "fake", "r1", SampleSpec(num_frames=2), (8, 8), 1
+    abilities = Abilities()
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_type_hints
 
 from v2t.base import plugin
 from v2t.base.errors import ItemError, UsageError
+from v2t.captioners.abilities import Abilities
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
@@ -105,6 +106,7 @@ class CaptionerLike(Protocol):
         revision: pins its weights (a hash, or a hub commit).
         spec: the frames it wants when the user says nothing.
         frame_size: (H, W) frames are scaled to while decoding, or None for as they are.
+        abilities: what the model can do beside answering, as declared.
         concurrency: calls of `answer` that may run at once, from threads; 1 for a model in this process.
         about (optional): what the model is and where it is at home, in a few words.
     """
@@ -113,6 +115,7 @@ class CaptionerLike(Protocol):
     revision: str
     spec: SampleSpec
     frame_size: tuple[int, int] | None
+    abilities: Abilities
     concurrency: int
 
     def load(self) -> None:

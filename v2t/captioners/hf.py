@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, asked
+from v2t.captioners.abilities import Abilities
 from v2t.captioners.hf_prompt import Prompter
 from v2t.captioners.hf_source import Source
 from v2t.captioners.local import pieces
@@ -67,7 +68,7 @@ class Captioner:
         self.name = self.source.folder.resolve().name if self.source.local else model
         self.revision = self.source.revision
         self.device, self.dtype, self.quantize, self.device_map = device, dtype, quantize, device_map
-        self.concurrency = 1
+        self.concurrency, self.abilities = 1, Abilities()
         self._config = self.source.config()
         self.source.model_class(self._config)
         text = self._config.get_text_config(decoder=True)

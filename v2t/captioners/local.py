@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.base.files import content_key, text_key
-from v2t.captioners import CaptionOutput, Conversation, Decoding, asked, domain
+from v2t.captioners import CaptionOutput, Conversation, Decoding, abilities, asked, domain
 from v2t.captioners.trie import weigh
 from v2t.video.sample import SampleSpec
 
@@ -79,6 +79,7 @@ class Captioner:
         stretches = settings.get("fit", "stretch") == "stretch"
         self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
         self.revision = revision_of(self.folder)
+        self.abilities = abilities.read(self.folder)
         self._model: Any = None
         self._processor: Any = None
         self._chunk_frames = 0
@@ -352,7 +353,9 @@ def revision_of(folder: Path) -> str:
         MissingDependencyError: no weights in the folder.
     """
     files = [f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".json", ".jinja")]
-    files = [f for f in files if f.name not in (domain.FILE_NAME, "judge.json")]  # they change no caption
+    files = [
+        f for f in files if f.name not in (domain.FILE_NAME, abilities.FILE_NAME, "judge.json")
+    ]  # no caption changes
     if not any(f.suffix == ".safetensors" for f in files):
         raise MissingDependencyError(f"no weights (*.safetensors) in {folder}", code="MODEL")
     return text_key("".join(f"{f.name}={content_key(f)};" for f in files).encode())[:12]

@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.files import text_key
 from v2t.base.log import logger
-from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding
+from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, cards
+from v2t.captioners.abilities import Abilities
 from v2t.captioners.cards import find, wanted_frames
 from v2t.captioners.endpoint import Endpoint, Refusal
 from v2t.captioners.patience import Patience, TryAgain
@@ -134,6 +135,17 @@ class Captioner:
     def frame_size(self) -> tuple[int, int] | None:
         """(H, W) of the frames our own models want; None for others. The first look may ask the server."""
         return self._wanted[1] if self._wanted else None
+
+    @cached_property
+    def abilities(self) -> Abilities:
+        """What a `v2t serve` declares of its model; of any other server, what large models can do."""
+        try:
+            return cards.abilities(self._card)
+        except MissingDependencyError:
+            return Abilities()  # `load` says it when there is work
+        except ValueError as problem:
+            logger.warning("%s: %s; taken for a model that follows instructions", self._endpoint.url, problem)
+            return Abilities()
 
     @cached_property
     def _wanted(self) -> tuple[SampleSpec, tuple[int, int] | None] | None:

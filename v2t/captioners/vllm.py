@@ -64,6 +64,7 @@ class Captioner:
         self._local = local.Captioner(model, device="cpu")
         self.name, self.about, self.revision = self._local.name, self._local.about, self._local.revision
         self.spec, self.frame_size, self.folder = self._local.spec, self._local.frame_size, self._local.folder
+        self.abilities = self._local.abilities
         self.device, self.dtype, self.concurrency = device, dtype, 1
         self._options = {"max_num_seqs": num_seqs, "tensor_parallel_size": tensor_parallel}
         if max_model_len is not None:
