@@ -252,3 +252,19 @@ def test_a_folder_of_videos_is_captioned(tiny, tmp_path, builder):
     assert one[0]["model"] == builder.__name__ and len(one[0]["revision"]) == 12
     second = 11 if builder is qwen3_vl else 1  # on screen half a second in, or one of eight evenly over 14
     assert one[0]["frame_times_s"][1] == pytest.approx(second * 1001 / 24000, abs=1e-4)
+
+
+def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(loaded):
+    captioner, question = loaded(llava), [asked("What?", clip(NTSC[:1]))]
+
+    def drawn(**decoding) -> list[str]:
+        options = {"max_new_tokens": 1, "temperature": 50.0, **decoding}
+        return [repr(captioner.answer(question, Decoding(seed=seed, **options))[0]) for seed in range(150)]
+
+    free = drawn()
+    own, captioner._model.generation_config = captioner._model.generation_config, t.GenerationConfig(top_k=2, min_p=0.9)
+    try:
+        assert drawn() == free and len(set(free)) > 55
+        assert set(drawn(top_p=1e-9)) == {repr(captioner.answer(question, Decoding(max_new_tokens=1))[0])}
+    finally:
+        captioner._model.generation_config = own

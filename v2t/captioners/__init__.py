@@ -30,12 +30,15 @@ class Decoding:
     Attributes:
         max_new_tokens: longest answer, >= 1.
         temperature: 0 takes the likeliest token each time; above 0 draws, by `seed`.
+        top_p: draws are among the likeliest tokens that have this share of the probability together; 1 for all of them.
+            No backend narrows draws further, whatever its checkpoint prefers.
         repetition_penalty: above 1 makes tokens that were written already less likely.
         seed: of the draws.
     """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
+    top_p: float = 1.0
     repetition_penalty: float = 1.0
     seed: int = 0
 
@@ -45,6 +48,8 @@ class Decoding:
                 "expected max_new_tokens >= 1, temperature >= 0, repetition_penalty > 0, got "
                 f"{self.max_new_tokens}, {self.temperature}, {self.repetition_penalty}"
             )
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"expected top_p above 0 and at most 1, got {self.top_p}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, as
 from v2t.captioners.abilities import Abilities
 from v2t.captioners.hf_prompt import Prompter
 from v2t.captioners.hf_source import Source
-from v2t.captioners.local import pieces
+from v2t.captioners.local import picking, pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -235,24 +235,16 @@ class Captioner:
         return inputs
 
     def _settings(self, decoding: Decoding, inputs: dict[str, Any]) -> dict[str, Any]:
-        import torch
-
         tokenizer = self.prompter.processor.tokenizer
         room = decoding.max_new_tokens
         if self.prompter.positions is not None:
             room = min(room, self.prompter.positions - inputs["input_ids"].shape[1])
-        settings: dict[str, Any] = {
+        return {
             "max_new_tokens": room,
-            "repetition_penalty": decoding.repetition_penalty,
-            "do_sample": decoding.temperature > 0,
-            "num_beams": 1,
             "eos_token_id": self._ends() or None,
             "pad_token_id": tokenizer.pad_token_id,
+            **picking(decoding),
         }
-        if decoding.temperature > 0:
-            torch.manual_seed(decoding.seed)
-            return {**settings, "temperature": decoding.temperature}
-        return {**settings, "temperature": None, "top_p": None, "top_k": None}
 
     def _ends(self) -> list[int]:
         """Tokens that end an answer."""

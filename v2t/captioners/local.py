@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 STARTER = Path(__file__).resolve().parents[1] / "starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
+# What leaves a distribution as it is, for each of transformers' filters (`GenerationMixin._get_logits_processor`).
+_NO_FILTER = {
+    **{"top_k": 0, "top_p": 1.0, "min_p": None, "top_h": None, "typical_p": 1.0},
+    **{"epsilon_cutoff": 0.0, "eta_cutoff": 0.0},
+}
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -241,18 +246,7 @@ class Captioner:
         return {**given, "vision_hidden_states": tokens}, warnings
 
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
-        import torch
-
-        settings: dict[str, Any] = {
-            "max_new_tokens": decoding.max_new_tokens,
-            "repetition_penalty": decoding.repetition_penalty,
-            "do_sample": decoding.temperature > 0,
-            "num_beams": 1,
-        }
-        if decoding.temperature > 0:
-            torch.manual_seed(decoding.seed)
-            settings["temperature"] = decoding.temperature
-        return settings
+        return {"max_new_tokens": decoding.max_new_tokens, **picking(decoding)}
 
     def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
         from v2t.model.vision import encode_frames, patch_grid
@@ -288,6 +282,25 @@ def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.nda
         real = clip[mask.bool()].flatten(0, -2).float()  # (frames * N, D)
         rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
     return torch.stack(rows).cpu().numpy()  # (B, 2 D)
+
+
+def picking(decoding: Decoding) -> dict[str, Any]:
+    """How `generate` picks each token, so that a `Decoding` means the same in every backend.
+
+    Every filter that transformers knows is named: what is left out would be the checkpoint's own, or the top_k of 50
+    that `generate` falls back to. Seeds the draws.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    known = vars(GenerationConfig())
+    filters = {name: value for name, value in _NO_FILTER.items() if name in known}
+    settings = {"num_beams": 1, "repetition_penalty": decoding.repetition_penalty}
+    if decoding.temperature == 0:
+        # Unset, for transformers warns of filters beside a greedy answer.
+        return {**settings, "do_sample": False, "temperature": None, **dict.fromkeys(filters)}
+    torch.manual_seed(decoding.seed)
+    return {**settings, "do_sample": True, "temperature": decoding.temperature, **filters, "top_p": decoding.top_p}
 
 
 def pieces(write: Callable[[Any], None], tokenizer: Any) -> Iterator[str]:

@@ -41,6 +41,8 @@ _STAND_INS: dict[str, str | None] = {
     "max_tokens": "max_completion_tokens",
     "repetition_penalty": None,
     "temperature": None,
+    "top_p": None,
+    "top_k": None,
     "seed": None,
 }
 _UNKNOWN = re.compile(r"unsupported|not support|unrecogni|unknown|not permitted|unexpected|extra", re.IGNORECASE)
@@ -292,6 +294,10 @@ class Captioner:
             "temperature": decoding.temperature,
             "seed": decoding.seed,
         }
+        if decoding.temperature > 0:
+            request["top_p"] = decoding.top_p
+            if self._card.get("owned_by") == "vllm":  # which else takes what the checkpoint prefers
+                request["top_k"] = -1
         if decoding.repetition_penalty != 1.0:
             request["repetition_penalty"] = decoding.repetition_penalty
         if form == "video" and videos:

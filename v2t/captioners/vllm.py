@@ -186,6 +186,7 @@ class Captioner:
         return SamplingParams(
             max_tokens=decoding.max_new_tokens,
             temperature=decoding.temperature,
+            top_p=decoding.top_p if decoding.temperature > 0 else 1.0,
             repetition_penalty=decoding.repetition_penalty,
             seed=decoding.seed if decoding.temperature > 0 else None,
             output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
