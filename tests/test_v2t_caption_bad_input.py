@@ -32,7 +32,7 @@ NAMES = ["new\nline.mp4", "quo'te\"s`$(id).mp4", "🎬 film.mp4", "-o.mp4", "--h
 class Captioner:
     """Counts what it was shown."""
 
-    name, revision, spec, frame_size = "count", "1", SampleSpec(num_frames=32), (16, 16)
+    name, revision, spec, frame_size, concurrency = "count", "1", SampleSpec(num_frames=32), (16, 16), 1
     abilities = Abilities()
 
     def load(self) -> None:

@@ -32,7 +32,7 @@ from v2t.video.sample import SampleSpec
 from v2t.video.decode import Request, decode
 
 class Captioner:
-    name, revision, spec, frame_size = "colour", "1", SampleSpec(num_frames=2), (16, 16)
+    name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1
     abilities = Abilities()
     def load(self): pass
     def answer(self, conversations, decoding):
