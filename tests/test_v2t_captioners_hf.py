@@ -125,7 +125,8 @@ def test_a_batch_of_four_answers_as_four_singles(loaded, builder):
     assert four == [captioner.answer([one], decoding)[0] for one in conversations]
     assert len({output.text for output in four}) > 1
     assert all(output.tokens == 6 and output.finish == "length" and not output.warnings for output in four)
-    assert "".join(captioner.stream(conversations[1], decoding)) == four[1].text
+    *pieces, output = captioner.stream(conversations[1], decoding)
+    assert "".join(pieces) == four[1].text and output == four[1]
 
 
 @pytest.mark.parametrize("times", [NTSC, VARIABLE], ids=["23.976", "vfr"])

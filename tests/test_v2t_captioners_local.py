@@ -206,8 +206,9 @@ def test_a_stream_joined_is_the_answer_and_a_stopped_one_ends_its_writer(caption
     import threading
 
     conversation, decoding = asked(PROMPT, clip(3)), Decoding(max_new_tokens=8)
-    whole = captioner.answer([conversation], decoding)[0].text
-    assert "".join(captioner.stream(conversation, decoding)).strip() == whole.strip()
+    (whole,) = captioner.answer([conversation], decoding)
+    *written, output = captioner.stream(conversation, decoding)
+    assert "".join(written).strip() == whole.text.strip() and output == whole
     before = threading.active_count()
     stream = captioner.stream(conversation, Decoding(max_new_tokens=400))
     next(stream)

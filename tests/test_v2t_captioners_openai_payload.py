@@ -288,7 +288,12 @@ def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
         event = {"choices": [{"index": 0, "delta": {"content": piece}}]}
         yield b"event: message\ndata: " + json.dumps(event, ensure_ascii=False).encode() + b"\r\n\r\n: still here\n\n"
         time.sleep(wait_s)
-    yield b'data: {"choices": [], "usage": {}}\n\n' + end
+    if b"DONE" not in end:
+        yield end
+        return
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
+    yield b"data: " + json.dumps({**last, "cineloop": {"warnings": ["OUT_OF_DOMAIN: far", 3]}}).encode() + b"\n\n"
+    yield b'data: {"choices": [], "usage": {"completion_tokens": 7}}\n\n' + end
 
 
 @pytest.mark.parametrize(
@@ -303,8 +308,9 @@ def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
 def test_a_stream_is_the_answer_in_pieces(server, pieces):
     captioner = opened(server)
     server.says = lambda request: events(*pieces) if request.get("stream") else "".join(pieces)
-    got = list(captioner.stream(asked("what?", grey()), Decoding()))
-    assert "".join(got) == ask(captioner, grey()).text and len(got) <= len(pieces)
+    *got, output = captioner.stream(asked("what?", grey()), Decoding())
+    assert "".join(got) == ask(captioner, grey()).text == output.text and len(got) <= len(pieces)
+    assert (output.finish, output.tokens, output.warnings) == ("length", 7, ("OUT_OF_DOMAIN: far",))
 
 
 def test_closing_a_stream_hangs_up(server):

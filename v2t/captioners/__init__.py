@@ -136,8 +136,9 @@ class CaptionerLike(Protocol):
             ItemError: a conversation cannot be answered (too long, refused); of a batch, any one.
         """
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
-        """The answer to one conversation in pieces, as they are written; joined they are the text of `answer`."""
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
+        """The answer to one conversation in pieces of text as they are written, and last the `CaptionOutput` that
+        `answer` gives; the pieces joined are its text, but for spaces at the ends. Closing it ends the answer."""
 
 
 def in_halves(

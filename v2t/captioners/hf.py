@@ -111,18 +111,20 @@ class Captioner:
             answers.update(zip(group, outputs, strict=True))
         return [answers[i] for i in range(len(conversations))]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`."""
         import torch
 
         inputs = self._inputs([conversation])
         settings = self._settings(decoding, inputs)
 
-        def write(streamer: Any) -> None:
+        def write(streamer: Any) -> Tensor:
             with torch.inference_mode():
-                self._model.generate(**inputs, **settings, streamer=streamer)
+                generated: Tensor = self._model.generate(**inputs, **settings, streamer=streamer)
+            return generated
 
-        yield from pieces(write, self.prompter.processor.tokenizer)
+        generated = yield from pieces(write, self.prompter.processor.tokenizer)
+        yield self._output(conversation, self._new_tokens(inputs, generated)[0])
 
     @property
     def tells_likelihoods(self) -> bool:
@@ -201,15 +203,21 @@ class Captioner:
             return [self._answer([one], decoding)[0] for one in conversations]
         with torch.inference_mode():
             generated = self._model.generate(**inputs, **settings)
+        rows = zip(conversations, self._new_tokens(inputs, generated), strict=True)
+        return [self._output(conversation, ids) for conversation, ids in rows]
+
+    def _new_tokens(self, inputs: dict[str, Any], generated: Tensor) -> list[list[int]]:
+        """The answers in what `generate` gave: some models give the prompt back before it, some the answer alone."""
+        import torch
+
         prompt = inputs["input_ids"]  # (B, L)
         length = prompt.shape[1]
-        # Some models give the prompt back before the answer, some the answer alone.
         if generated.shape[1] >= length and torch.equal(generated[:, :length], prompt):
             generated = generated[:, length:]  # (B, L_new)
         elif self._has_decoder_start:
             generated = generated[:, 1:]  # without the decoder's start token
-        rows = zip(conversations, generated.tolist(), strict=True)
-        return [self._output(conversation, ids) for conversation, ids in rows]
+        ids: list[list[int]] = generated.tolist()
+        return ids
 
     def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         """Tensors for `generate`, on the model's device; pixels in its precision."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.base.files import content_key, text_key
@@ -38,6 +38,7 @@ _NO_FILTER = {
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
+T = TypeVar("T")
 Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
@@ -135,19 +136,21 @@ class Captioner:
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
         return [self._output(ids, warning) for ids, warning in zip(answers, warnings, strict=True)]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`."""
         import torch
 
         inputs = self._inputs([conversation])
         with torch.inference_mode():
-            seen, _ = self._seen(inputs, 1)
+            seen, (warning,) = self._seen(inputs, 1)
 
-            def write(streamer: Any) -> None:
-                with torch.inference_mode():
-                    self._model.generate(**seen, **self._settings(decoding), streamer=streamer)
+        def write(streamer: Any) -> Tensor:
+            with torch.inference_mode():
+                generated: Tensor = self._model.generate(**seen, **self._settings(decoding), streamer=streamer)
+            return generated  # (1, L + L_new)
 
-            yield from pieces(write, self._processor.tokenizer)
+        generated = yield from pieces(write, self._processor.tokenizer)
+        yield self._output(generated[0, inputs["input_ids"].shape[1] :].tolist(), warning)
 
     def watch(self, frames: Frames) -> Watched:
         """A clip as the language model sees it, encoded once for all questions about it; for `likelihoods`."""
@@ -303,8 +306,8 @@ def picking(decoding: Decoding) -> dict[str, Any]:
     return {**settings, "do_sample": True, "temperature": decoding.temperature, **filters, "top_p": decoding.top_p}
 
 
-def pieces(write: Callable[[Any], None], tokenizer: Any) -> Iterator[str]:
-    """What `write(streamer)` generates, in pieces of text as they come; an error of the writer is raised here.
+def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]:
+    """What `write(streamer)` generates, in pieces of text as they come; returns what it returns, raises what it raises.
 
     Whoever stops reading stops the writer at its next token.
     """
@@ -320,10 +323,11 @@ def pieces(write: Callable[[Any], None], tokenizer: Any) -> Iterator[str]:
 
     streamer = Streamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     problems: list[BaseException] = []
+    written: list[T] = []
 
     def work() -> None:
         try:
-            write(streamer)
+            written.append(write(streamer))
         except _Unwanted:
             return
         except BaseException as error:  # handed over to the reader's thread
@@ -339,6 +343,7 @@ def pieces(write: Callable[[Any], None], tokenizer: Any) -> Iterator[str]:
         writer.join()
     if problems:
         raise problems[0]
+    return written[0]
 
 
 class _Unwanted(Exception):

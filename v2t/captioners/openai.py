@@ -29,7 +29,16 @@ from v2t.captioners.abilities import Abilities
 from v2t.captioners.cards import find, wanted_frames
 from v2t.captioners.endpoint import Endpoint, Refusal
 from v2t.captioners.patience import Patience, TryAgain
-from v2t.captioners.payload import Form, content, text_of, tiny_jpeg, video_metadata, without_reasoning
+from v2t.captioners.payload import (
+    Beside,
+    Form,
+    content,
+    num_tokens,
+    text_of,
+    tiny_jpeg,
+    video_metadata,
+    without_reasoning,
+)
 from v2t.video.sample import SampleSpec
 
 T = TypeVar("T")
@@ -227,7 +236,7 @@ class Captioner:
         with ThreadPoolExecutor(min(self.concurrency, len(conversations) or 1)) as threads:
             return list(threads.map(lambda conversation: self._answer(conversation, decoding), conversations))
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`. Reasoning is left out where it begins with its tag; where the server's template
         has written that already, only `answer` can tell."""
 
@@ -236,8 +245,12 @@ class Captioner:
             return next(events, {}), events
 
         first, rest = self._asked(begin, conversation, decoding, stream=True)
+        text, last = "", Beside()
         with closing(rest):  # type: ignore[type-var]
-            yield from without_reasoning(filter(None, map(self._piece, chain([first], rest))))
+            for piece in without_reasoning(filter(None, (self._piece(event, last) for event in chain([first], rest)))):
+                text += piece
+                yield piece
+        yield CaptionOutput(text=text, tokens=last.tokens, finish=last.finish, warnings=tuple(last.warnings))
 
     def _answer(self, conversation: Conversation, decoding: Decoding) -> CaptionOutput:
         try:
@@ -312,14 +325,12 @@ class Captioner:
         if not isinstance(choice, dict) or not isinstance(message, dict) or choice.get("index", 0) != 0:
             raise TryAgain("a reply without a choice")
         self._check_refused(choice, message)
-        usage = reply.get("usage")
-        tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
         text = self._endpoint.without_key(text_of(message.get("content")))
         if "</think>" in text and "<think>" not in text:  # the server's template has written the first tag
             text = text.rpartition("</think>")[2].lstrip()
         return CaptionOutput(
             text="".join(without_reasoning([text])),
-            tokens=tokens if isinstance(tokens, int) and tokens >= 0 else 0,
+            tokens=num_tokens(reply) or 0,
             finish="length" if choice.get("finish_reason") == "length" else "stop",
             warnings=self._warnings(reply),
         )
@@ -332,8 +343,10 @@ class Captioner:
             return ()
         return tuple(self._endpoint.scrubbed(text) for text in warnings[:8] if isinstance(text, str))
 
-    def _piece(self, event: dict[str, Any]) -> str:
-        """The text of one event of a stream; some have none."""
+    def _piece(self, event: dict[str, Any], last: Beside) -> str:
+        """The text of one event of a stream, some have none; what it says beside goes into `last`."""
+        last.tokens = num_tokens(event) or last.tokens
+        last.warnings |= dict.fromkeys(self._warnings(event))
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
@@ -341,6 +354,8 @@ class Captioner:
         delta = choice.get("delta")
         delta = delta if isinstance(delta, dict) else {}
         self._check_refused(choice, delta)
+        if choice.get("finish_reason") == "length":
+            last.finish = "length"
         try:
             return text_of(delta.get("content"))
         except TryAgain as problem:

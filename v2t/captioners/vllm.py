@@ -134,22 +134,28 @@ class Captioner:
         except self._refusals as problem:
             raise self._refusal(problem) from problem
         warnings = self._warnings(conversations)
-        return [self._output(result.outputs[0], found) for result, found in zip(results, warnings, strict=True)]
+        written = [result.outputs[0] for result in results]
+        rows = zip(written, warnings, strict=True)
+        return [self._output(one.text, list(one.token_ids), found) for one, found in rows]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
-        """See `CaptionerLike.stream`; whoever stops reading ends the answer."""
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
+        """See `CaptionerLike.stream`."""
         prompt, engine, request = self._prompt(conversation), self._engine.llm_engine, uuid.uuid4().hex
         try:
             engine.add_request(request, prompt, self._sampling(decoding, in_pieces=True))
         except self._refusals as problem:
             raise self._refusal(problem) from problem
+        text, ids = "", []
         try:
             while engine.has_unfinished_requests():
                 for result in engine.step():
-                    if result.outputs[0].text:
-                        yield result.outputs[0].text
+                    written = result.outputs[0]
+                    text, ids = text + written.text, [*ids, *written.token_ids]
+                    if written.text:
+                        yield written.text
         finally:
             engine.abort_request([request])
+        yield self._output(text, ids, self._warnings([conversation])[0])
 
     def _settle_environment(self) -> None:
         """What vLLM reads from the environment when it is imported; what the user set stays."""
@@ -192,11 +198,10 @@ class Captioner:
             output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         )
 
-    def _output(self, written: Any, warnings: tuple[str, ...]) -> CaptionOutput:
-        ids = list(written.token_ids)
+    def _output(self, text: str, ids: list[int], warnings: tuple[str, ...]) -> CaptionOutput:
         ended = bool(ids) and ids[-1] in self._ends
         return CaptionOutput(
-            text=written.text,
+            text=text,
             tokens=len(ids) - ended,
             finish="stop" if ended else "length",
             warnings=warnings,
