@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from v2t.base.files import write_atomic
-from v2t.captioners import domain
+from v2t.captioners import abilities, domain
+from v2t.captioners.abilities import Abilities
 from v2t.captioners.local import STARTER, Captioner
 from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 from v2t.video.frames import Frames
@@ -32,6 +33,8 @@ STAGES = (
     *("tower", "language", "align-heads", "align", "instruct"),
     *("align-time", "heads-more", "language-film", "align-all", "judge", "judge-film"),
 )
+# Trained on clips of about eight seconds, and on the prompts of these styles beside questions.
+ABILITIES = Abilities(window_s=8.0, can_summarise=False, styles=("short", "detailed", "timed", "notes"))
 DESCRIPTION = "the cartoon world this small model was trained on"
 
 
@@ -195,6 +198,7 @@ def main() -> None:
     model = CineloopForConditionalGeneration.from_pretrained(args.model, dtype=torch.bfloat16)
     model.save_pretrained(STARTER)
     CineloopProcessor.from_pretrained(args.model).save_pretrained(STARTER)
+    write_atomic(STARTER / abilities.FILE_NAME, json.dumps(ABILITIES.to_dict(), indent=2).encode() + b"\n")
     if kept is not None:
         domain.save(kept, STARTER)
     fitted = kept or fit_domain(args.fit, args.held_out)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from v2t.captioners.abilities import Abilities
 from v2t.serve.faults import Fault
 from v2t.serve.media import Memory, UploadStore
 from v2t.serve.served import Served
@@ -29,6 +30,7 @@ SERVED = Served(
     frame_size=(8, 8),
     segment_frames=2,
     tokens_per_segment=3,
+    abilities=Abilities(window_s=8.0, styles=("short",)),
     adapters=("shop",),
     about="a stand-in",
 )

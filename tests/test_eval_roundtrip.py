@@ -14,6 +14,7 @@ import pytest
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.manifest import write_manifest
 from v2t.captioners import CaptionOutput
+from v2t.captioners.abilities import Abilities
 from v2t.judge.answer import Answer
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
@@ -35,6 +36,7 @@ class Planted:
     """A captioner that knows gray levels, and nothing else: `captions` by number, an empty one refuses."""
 
     name, revision, frame_size, concurrency = "planted", "1", None, 1
+    abilities = Abilities()
     spec = SampleSpec(num_frames=2)
 
     def __init__(self, captions):

@@ -18,6 +18,7 @@ from v2t.ask.viewer import Viewer
 from v2t.base.errors import ItemError, NothingMatchedError, UsageError
 from v2t.base.journal import Journal
 from v2t.captioners import CaptionOutput, Decoding, Message
+from v2t.captioners.abilities import Abilities
 from v2t.cli import main
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
@@ -43,7 +44,7 @@ class Fake:
 
     name, revision, about = "fake", "1", ""
     spec, frame_size = SampleSpec(num_frames=8), (64, 64)
-    window_s = 8.0
+    abilities = Abilities(window_s=8.0)
 
     def __init__(self, concurrency: int = 1) -> None:
         self.concurrency = concurrency
@@ -316,3 +317,32 @@ def test_the_command_prints_answers_and_spans(film, clip, tmp_path, capsys, fake
     assert row["spans"] == [{"start_s": 21.0, "end_s": 23.0, "text": "0:21.0-0:23.0"}] and row["model"] == "fake@1"
     assert main(["ask", str(clip)]) == 2 and main(["ask", str(clip), "Who?", "--when", "x"]) == 2
     assert main(["ask", str(tmp_path / "none.mp4"), "Who?"]) == 4
+
+
+# --- a model that fails
+class Full(Fake):
+    """Has memory for one window at once."""
+
+    def answer(self, conversations, decoding: Decoding) -> list[CaptionOutput]:
+        if len(conversations) > 1:
+            raise MemoryError("CUDA out of memory")
+        return super().answer(conversations, decoding)
+
+
+def test_windows_that_do_not_fit_together_are_looked_at_one_by_one(film, config):
+    expected = ask(film, "What is this film about?", replace(config, memory=None), captioner=Fake())
+    found = ask(film, "What is this film about?", config, captioner=Full())
+    assert found == expected and len(found.notes) > 4 and found.warnings == ()
+    found = when(film, "a green square jumps", config, captioner=Full())
+    assert [span.span for span in found.spans] == [(6.0, 8.0), (26.0, 28.0)]
+
+
+def test_a_model_that_fails_on_a_question_is_an_error_with_a_code(film, clip, config):
+    fake = Fake()
+    fake.fail["What is there"] = MemoryError("CUDA out of memory")
+    fake.fail["Note every event"] = RuntimeError("index out of range")
+    with pytest.raises(ItemError, match="out of memory") as caught:
+        ask(clip, "What is there?", config, captioner=fake)
+    assert caught.value.code == "OUT_OF_MEMORY"
+    found = ask(film, "What is this film about?", config, captioner=fake)
+    assert not found.notes and any(w.startswith("MODEL_ERROR") for w in found.warnings)

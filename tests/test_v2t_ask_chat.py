@@ -15,6 +15,7 @@ from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
 from v2t.base.errors import ItemError, MissingDependencyError
 from v2t.captioners import CaptionOutput, Decoding, Message
+from v2t.captioners.abilities import Abilities
 from v2t.cli import main
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
@@ -25,19 +26,27 @@ class Fake:
     """Says from which second of the file it saw frames; notes that a dog jumps; counts the notes it is given."""
 
     name, revision, about, concurrency = "fake", "1", "", 1
-    spec, frame_size, window_s = SampleSpec(num_frames=2), (64, 64), 8.0
+    spec, frame_size, abilities = SampleSpec(num_frames=2), (64, 64), Abilities(window_s=8.0)
 
     def __init__(self) -> None:
         self.asked: list[tuple[Message, ...]] = []
         self.fail: dict[str, Exception] = {}
+        self.warnings: tuple[str, ...] = ()
 
     def load(self) -> None:
         pass
 
     def answer(self, conversations, decoding: Decoding) -> list[CaptionOutput]:
-        return [CaptionOutput(text="".join(self.stream(c, decoding)), tokens=5) for c in conversations]
+        return [list(self.stream(c, decoding))[-1] for c in conversations]
 
-    def stream(self, conversation, decoding: Decoding) -> Iterator[str]:
+    def stream(self, conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
+        pieces = []
+        for piece in self._pieces(conversation):
+            pieces.append(piece)
+            yield piece
+        yield CaptionOutput(text="".join(pieces), tokens=5, warnings=self.warnings)
+
+    def _pieces(self, conversation) -> Iterator[str]:
         self.asked.append(tuple(conversation))
         question = conversation[-1].text
         for words, error in self.fail.items():
@@ -203,3 +212,11 @@ def test_chat_reads_a_pipe_and_prints_no_prompt(clip, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("What is there?"))
     assert main(["chat"]) == 0
     assert "there is no video yet" in capsys.readouterr().err
+
+
+def test_the_first_question_is_asked_once_and_warned_of_by_its_own_answer(terminal, clip):
+    fake = terminal.chat.viewer.captioner
+    fake.warnings, fake.about = ("OUT_OF_DOMAIN: unlike",), "served at http://127.0.0.1:1/v1"
+    said, told = terminal.type(f"/video {clip}", "What is there?", "And now?")
+    assert said == "I see 0\nI see 0\n" and len(fake.asked) == 2
+    assert told.count("warning: OUT_OF_DOMAIN: unlike") == 1

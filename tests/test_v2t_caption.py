@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from v2t.caption import job, outputs
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
+from v2t.captioners.abilities import Abilities
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 
@@ -27,7 +29,8 @@ class Captioner:
 
     name, revision = "fake", "r1"
     spec = SampleSpec(num_frames=4)
-    frame_size = (8, 8)
+    frame_size, concurrency = (8, 8), 1
+    abilities = Abilities()
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -379,3 +382,23 @@ def test_the_state_folder_holds_the_papers_of_the_run(tmp_path):
     papers = json.loads((out / outputs.STATE_FOLDER / "run.json").read_text())
     assert papers["settings"]["prompt"].startswith("List the events") and papers["versions"]["python"]
     assert "style: timed" in (out / outputs.STATE_FOLDER / "config.yaml").read_text()
+
+
+def test_clips_that_do_not_fit_into_memory_fail_alone_however_many_come_in_a_row(tmp_path):
+    texts = {f"c{i:02}": "LARGE" for i in range(20)} | {"d": "dogs"}
+    source, out = clips_in(tmp_path / "clips", **texts), tmp_path / "out"
+    held = []
+
+    class Full(Captioner):
+        def answer(self, conversations, decoding):
+            pixels = np.zeros(8)  # what a frame of the failed call holds on to
+            held.append(weakref.ref(pixels))
+            if any("LARGE" in conversation[0].videos[0].decoder for conversation in conversations):
+                assert all(ref() is None for ref in held[:-1])
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            return super().answer(conversations, decoding)
+
+    summary, _, _ = go(source, out, Full(), batch_size=4)
+    rows = rows_of(out)
+    assert summary.exit_code == 3 and rows["d.mp4"]["caption"] == "A clip of dogs."
+    assert {row["error"]["code"] for row in rows.values() if row["error"]} == {"OUT_OF_MEMORY"}

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from v2t.base import plugin
 from v2t.base.errors import ItemError, UsageError
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.answers import Answers
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.sum_up import GROUP_CHARS, join, sum_up
-from v2t.captioners import CaptionOutput, Decoding
+from v2t.captioners import COST, TEXT, CaptionOutput, Decoding, effects
+from v2t.captioners.abilities import Abilities
 from v2t.data.notes import Note
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
@@ -29,8 +33,16 @@ class Captioner:
     """Answers by a list of texts for each way of decoding: (greedy, with a penalty, drawn)."""
 
     name, revision, spec, frame_size, concurrency = "fake", "r1", SampleSpec(num_frames=2), (8, 8), 1
+    abilities = Abilities()
 
-    def __init__(self, *texts) -> None:
+    def __init__(
+        self,
+        *texts,
+        quantize: Annotated[str, TEXT] = "",
+        revision: Annotated[str, COST] = "",
+        trust_remote_code: Annotated[bool, COST] = False,
+        concurrency: Annotated[int, COST] = 1,
+    ) -> None:
         self.texts, self.calls = texts, []
 
     def load(self) -> None:
@@ -165,3 +177,19 @@ def test_flags_reach_wording_and_captioner(folder, tmp_path, monkeypatch, capsys
     assert settings["options.quantize"] == "4bit" and settings["wording.prefix"] == "P:"
     assert "options.concurrency" not in settings
     assert main(["caption", str(folder), "--parts", "halves"]) == 2
+
+
+def test_an_option_that_only_says_how_fast_does_not_make_captions_others(folder, tmp_path):
+    first = {"concurrency": 1, "quantize": "4bit"}
+    go(folder, tmp_path / "out", "A dog.", options=first)
+    summary, _ = go(folder, tmp_path / "out", "A dog.", options=first | {"concurrency": 64})
+    assert (summary.done_before, summary.num_captioned) == (1, 0)
+    with pytest.raises(UsageError, match=r"options\.quantize"):
+        go(folder, tmp_path / "out", "A dog.", options=first | {"quantize": "8bit"})
+
+
+@pytest.mark.parametrize("name", plugin.choices("v2t.captioners", "Captioner"))
+def test_every_option_of_a_captioner_declares_whether_it_changes_the_text(name):
+    maker = plugin.load("v2t.captioners", name, "Captioner").Captioner
+    options = set(inspect.signature(maker).parameters) - {"model", "device", "dtype"}
+    assert {option for option, effect in effects(maker).items() if effect in (COST, TEXT)} == options

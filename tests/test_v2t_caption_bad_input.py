@@ -21,6 +21,7 @@ from v2t.caption import run as caption
 from v2t.caption.inputs import check, discover
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
+from v2t.captioners.abilities import Abilities
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
 from v2t.video.worker import Limits
@@ -31,7 +32,8 @@ NAMES = ["new\nline.mp4", "quo'te\"s`$(id).mp4", "🎬 film.mp4", "-o.mp4", "--h
 class Captioner:
     """Counts what it was shown."""
 
-    name, revision, spec, frame_size = "count", "1", SampleSpec(num_frames=32), (16, 16)
+    name, revision, spec, frame_size, concurrency = "count", "1", SampleSpec(num_frames=32), (16, 16), 1
+    abilities = Abilities()
 
     def load(self) -> None:
         pass

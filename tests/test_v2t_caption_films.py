@@ -22,6 +22,7 @@ from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
+from v2t.captioners.abilities import Abilities
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 
@@ -67,6 +68,7 @@ class Captioner:
     """Tells the window it sees; counts. A question without a video is a summary."""
 
     name, revision, spec, frame_size, concurrency = "fake", "r1", SampleSpec(num_frames=4), (8, 8), 1
+    abilities = Abilities(can_summarise=False)
 
     def __init__(self, say=lambda frames: f"Seen from {frames.start_s:g} for {frames.duration_s:g}.") -> None:
         self.say, self.asked, self.prompts, self.batches = say, [], [], []

@@ -20,6 +20,7 @@ from v2t.caption.fetching import Cache, Fetching
 from v2t.caption.inputs import check, check_unchanged, discover
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
+from v2t.captioners.abilities import Abilities
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
 
@@ -241,6 +242,7 @@ def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
 
 class Captioner:
     name, revision, spec, frame_size, concurrency = "shape", "1", SampleSpec(num_frames=2), None, 1
+    abilities = Abilities()
 
     def load(self):
         pass

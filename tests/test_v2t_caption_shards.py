@@ -39,11 +39,13 @@ from v2t.base import lock
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.captioners import CaptionOutput
+from v2t.captioners.abilities import Abilities
 from v2t.video.decode import Request, decode
 from v2t.video.sample import SampleSpec
 
 class Captioner:
     name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1
+    abilities = Abilities()
     def load(self): pass
     def answer(self, conversations, decoding):
         batch = [conversation[0].videos[0] for conversation in conversations]

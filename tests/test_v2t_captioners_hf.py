@@ -125,7 +125,8 @@ def test_a_batch_of_four_answers_as_four_singles(loaded, builder):
     assert four == [captioner.answer([one], decoding)[0] for one in conversations]
     assert len({output.text for output in four}) > 1
     assert all(output.tokens == 6 and output.finish == "length" and not output.warnings for output in four)
-    assert "".join(captioner.stream(conversations[1], decoding)) == four[1].text
+    *pieces, output = captioner.stream(conversations[1], decoding)
+    assert "".join(pieces) == four[1].text and output == four[1]
 
 
 @pytest.mark.parametrize("times", [NTSC, VARIABLE], ids=["23.976", "vfr"])
@@ -252,3 +253,19 @@ def test_a_folder_of_videos_is_captioned(tiny, tmp_path, builder):
     assert one[0]["model"] == builder.__name__ and len(one[0]["revision"]) == 12
     second = 11 if builder is qwen3_vl else 1  # on screen half a second in, or one of eight evenly over 14
     assert one[0]["frame_times_s"][1] == pytest.approx(second * 1001 / 24000, abs=1e-4)
+
+
+def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(loaded):
+    captioner, question = loaded(llava), [asked("What?", clip(NTSC[:1]))]
+
+    def drawn(**decoding) -> list[str]:
+        options = {"max_new_tokens": 1, "temperature": 50.0, **decoding}
+        return [repr(captioner.answer(question, Decoding(seed=seed, **options))[0]) for seed in range(150)]
+
+    free = drawn()
+    own, captioner._model.generation_config = captioner._model.generation_config, t.GenerationConfig(top_k=2, min_p=0.9)
+    try:
+        assert drawn() == free and len(set(free)) > 55
+        assert set(drawn(top_p=1e-9)) == {repr(captioner.answer(question, Decoding(max_new_tokens=1))[0])}
+    finally:
+        captioner._model.generation_config = own

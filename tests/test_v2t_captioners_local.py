@@ -206,8 +206,9 @@ def test_a_stream_joined_is_the_answer_and_a_stopped_one_ends_its_writer(caption
     import threading
 
     conversation, decoding = asked(PROMPT, clip(3)), Decoding(max_new_tokens=8)
-    whole = captioner.answer([conversation], decoding)[0].text
-    assert "".join(captioner.stream(conversation, decoding)).strip() == whole.strip()
+    (whole,) = captioner.answer([conversation], decoding)
+    *written, output = captioner.stream(conversation, decoding)
+    assert "".join(written).strip() == whole.text.strip() and output == whole
     before = threading.active_count()
     stream = captioner.stream(conversation, Decoding(max_new_tokens=400))
     next(stream)
@@ -263,3 +264,25 @@ def test_prompts_hold_no_mark_that_training_did_not(tmp_path):
     trained_on = tokenizer.encode(text, add_special_tokens=False)
     assert captioner._inputs([asked(PROMPT, frames)])["input_ids"][0].tolist() == trained_on
     assert captioner._prompt(captioner.watch(frames), PROMPT) == trained_on
+
+
+def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(model_folder):
+    made = Captioner(str(model_folder), device="cpu")
+    made.load()
+    conversations = [asked(PROMPT, clip(0))] * 400
+
+    def drawn(**decoding) -> list[str]:
+        outputs = made.answer(conversations, Decoding(max_new_tokens=1, temperature=50.0, **decoding))
+        return [repr(output) for output in outputs]
+
+    free = drawn()
+    for name, value in (("top_k", 2), ("top_p", 0.1), ("min_p", 0.9), ("typical_p", 0.1), ("epsilon_cutoff", 0.5)):
+        setattr(made._model.generation_config, name, value)
+    assert drawn() == free and len(set(free)) > 60  # a top_k of 50 lets through 50 tokens at most
+    assert len(set(drawn(top_p=0.1))) < len(set(drawn(top_p=0.5))) < len(set(free))
+    made._model.generation_config.top_k = None
+    (greedy,) = made.answer(conversations[:1], Decoding(max_new_tokens=1))
+    assert set(drawn(top_p=1e-9)) == {repr(greedy)}
+    for wrong in (0.0, 1.1, float("nan")):
+        with pytest.raises(UsageError, match="top_p"):
+            Decoding(top_p=wrong)

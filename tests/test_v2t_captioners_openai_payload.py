@@ -219,14 +219,17 @@ def test_a_conversation_keeps_its_order_and_two_videos_go_as_images(server):
     captioner = opened(server)
     turns = [Message(role="system", text="Be brief."), Message(role="user", text="one", videos=(grey(2),))]
     turns += [Message(role="assistant", text="yes"), Message(role="user", text="two", videos=(grey(1),))]
-    captioner.answer([turns], Decoding(max_new_tokens=9, temperature=0.7, seed=3, repetition_penalty=1.3))
+    captioner.answer([turns], Decoding(max_new_tokens=9, temperature=0.7, top_p=0.5, seed=3, repetition_penalty=1.3))
     (request,) = server.asked
     assert [message["role"] for message in request["messages"]] == ["system", "user", "assistant", "user"]
     assert request["messages"][0]["content"] == "Be brief." and request["messages"][2]["content"] == "yes"
+    assert "top_k" not in request
     kinds = [part["type"] for part in request["messages"][1]["content"]]
     assert kinds == ["text", "image_url"] * 2 + ["text"] and "media_io_kwargs" not in request
-    wanted = {"model": "tiny", "max_tokens": 9, "temperature": 0.7, "seed": 3, "repetition_penalty": 1.3}
+    wanted = {"model": "tiny", "max_tokens": 9, "temperature": 0.7, "seed": 3, "repetition_penalty": 1.3, "top_p": 0.5}
     assert wanted.items() <= request.items()
+    captioner.answer([turns], Decoding(temperature=0.7))
+    assert server.asked.pop()["top_p"] == 1.0  # else a server takes what its checkpoint prefers
     ask(captioner)
     assert server.asked[1]["messages"] == [{"role": "user", "content": [{"type": "text", "text": "what?"}]}] or (
         server.asked[1]["messages"] == [{"role": "user", "content": "what?"}]
@@ -285,7 +288,12 @@ def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
         event = {"choices": [{"index": 0, "delta": {"content": piece}}]}
         yield b"event: message\ndata: " + json.dumps(event, ensure_ascii=False).encode() + b"\r\n\r\n: still here\n\n"
         time.sleep(wait_s)
-    yield b'data: {"choices": [], "usage": {}}\n\n' + end
+    if b"DONE" not in end:
+        yield end
+        return
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
+    yield b"data: " + json.dumps({**last, "cineloop": {"warnings": ["OUT_OF_DOMAIN: far", 3]}}).encode() + b"\n\n"
+    yield b'data: {"choices": [], "usage": {"completion_tokens": 7}}\n\n' + end
 
 
 @pytest.mark.parametrize(
@@ -300,8 +308,9 @@ def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
 def test_a_stream_is_the_answer_in_pieces(server, pieces):
     captioner = opened(server)
     server.says = lambda request: events(*pieces) if request.get("stream") else "".join(pieces)
-    got = list(captioner.stream(asked("what?", grey()), Decoding()))
-    assert "".join(got) == ask(captioner, grey()).text and len(got) <= len(pieces)
+    *got, output = captioner.stream(asked("what?", grey()), Decoding())
+    assert "".join(got) == ask(captioner, grey()).text == output.text and len(got) <= len(pieces)
+    assert (output.finish, output.tokens, output.warnings) == ("length", 7, ("OUT_OF_DOMAIN: far",))
 
 
 def test_closing_a_stream_hangs_up(server):

@@ -89,8 +89,8 @@ def test_pieces_are_the_answer_and_an_abandoned_answer_is_ended(both):
     _, engine = both
     chat = asked("Describe the video.", clip(0))
     (whole,) = engine.answer([chat], GREEDY)
-    pieces = list(engine.stream(chat, GREEDY))
-    assert len(pieces) > 2 and "".join(pieces) == whole.text
+    *pieces, output = engine.stream(chat, GREEDY)
+    assert len(pieces) > 2 and "".join(pieces) == whole.text and output == whole
     left = engine.stream(chat, GREEDY)
     assert whole.text.startswith(next(left))
     left.close()

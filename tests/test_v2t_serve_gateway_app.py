@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from serve_stand_ins import CHAT, WORDS, code_of, scene, two_keys  # noqa: E402
+from serve_stand_ins import CHAT, SERVED, WORDS, code_of, scene, two_keys  # noqa: E402
 
+from v2t.captioners.abilities import Abilities  # noqa: E402
 from v2t.serve.settings import ServeConfig, ServeLimits  # noqa: E402
 
 
@@ -58,6 +59,7 @@ def test_the_list_of_models_says_what_a_page_and_a_client_need(keys):
         assert (base["id"], adapter["id"], adapter["parent"]) == ("base", "shop", "base")
         about = base["cineloop"]
         assert (about["segment_frames"], about["tokens_per_segment"], about["key_needed"]) == (2, 3, True)
+        assert Abilities.from_dict(about["abilities"]) == SERVED.abilities == Abilities(window_s=8.0, styles=("short",))
         assert set(about["limits"]) == {"upload_mb", "duration_s", "videos", "max_tokens"}
         assert about["frames"]["num_frames"] == 4 and about["frames"]["size"] == [8, 8]
 

@@ -55,7 +55,7 @@ def answer(viewer: Viewer, film: Film, question: str, view: Window | None = None
     if is_about_when(film, question, view, viewer.config):
         return find_when(viewer, film, question, is_question=True, view=view)
     prepared = prepare(viewer, film, question, view, history)
-    output = viewer.captioner.answer([prepared.conversation], viewer.decoding())[0]
+    output = viewer.batching.one(prepared.conversation, viewer.decoding())
     return finish(viewer, film, prepared, output.text, output.warnings)
 
 

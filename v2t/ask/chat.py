@@ -26,7 +26,7 @@ from v2t.base.clock import format_clock, parse_clock
 from v2t.base.errors import CineloopError, ItemError, UsageError
 from v2t.base.files import write_atomic
 from v2t.base.log import logger, printable
-from v2t.captioners import Decoding
+from v2t.captioners import CaptionOutput
 
 HELP = """\
 /video PATH       look at another video
@@ -171,12 +171,15 @@ class Chat:
 
     def _answer(self, film: Film, prepared: Prepared) -> None:
         """Say the answer as it is written; what is moved in time goes out sentence by sentence."""
-        self._check_domain(prepared)
         start, end = prepared.part
         raw, held = "", ""
+        warnings: tuple[str, ...] = ()
         pieces = self.viewer.captioner.stream(prepared.conversation, self.viewer.decoding())
         try:
             for piece in pieces:
+                if isinstance(piece, CaptionOutput):
+                    warnings = piece.warnings
+                    continue
                 raw, held = raw + piece, held + piece
                 ready = len(held)
                 if start > 0 or end > 60:
@@ -187,7 +190,7 @@ class Chat:
         finally:
             if raw:
                 self._say("\n")
-                found = finish(self.viewer, film, prepared, raw)
+                found = finish(self.viewer, film, prepared, raw, warnings)
                 self._keep(prepared.put, found)
         if not raw.strip():
             self._tell("the model gave an empty answer")
@@ -197,13 +200,6 @@ class Chat:
         view = f", {format_span(self.view)}" if self.view else ""
         self._shown.append((f"{self._open_film().path.name}{view}", found.question, found.answer))
         self._warn(found.warnings)
-
-    def _check_domain(self, prepared: Prepared) -> None:
-        """Streams carry no warnings: a model that says where it is at home is asked once a video whether this is it."""
-        captioner = self.viewer.captioner
-        if getattr(captioner, "about", "") and prepared.windows and "checked" not in self._warned:
-            self._warned.add("checked")
-            self._warn(captioner.answer([prepared.conversation], Decoding(max_new_tokens=1))[0].warnings)
 
     def _warn(self, warnings: list[str] | tuple[str, ...]) -> None:
         """Each kind of warning once for a video."""

@@ -22,7 +22,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from v2t.ask.asking import answers
 from v2t.ask.film import Film, Window
 from v2t.ask.note_lines import joined, read_notes
 from v2t.ask.recall import Placed, num_tokens
@@ -34,6 +33,7 @@ from v2t.base.journal import Entry, Journal, decode_entry
 from v2t.base.lock import FolderLock
 from v2t.base.log import printable
 from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, asked
+from v2t.captioners.batching import Batching
 from v2t.data.notes import Note, notes_prompt
 from v2t.styles import Style, load
 
@@ -55,6 +55,7 @@ class Memory:
 
     def __init__(self, film: Film, captioner: CaptionerLike, config: AskConfig) -> None:
         self.film, self.captioner, self.config = film, captioner, config
+        self._batching = Batching(captioner)
         self.style: Style = load(config.style)
         self.settings = {
             "format": FORMAT,
@@ -156,8 +157,7 @@ class Memory:
         while batch := list(islice(looks, size)):
             entries: list[Entry] = []
             seen = [(window, frames) for window, frames in batch if not isinstance(frames, ItemError)]
-            told = answers(
-                self.captioner,
+            told = self._batching.many(
                 [asked(self.style.prompt, frames) for _, frames in seen],
                 decoding,
                 self.config.batch_size,
@@ -197,7 +197,7 @@ class Memory:
             style = load("short")
             prompts = [asked(notes_prompt(groups[i], style.prompt)) for i in missing]
             decoding = Decoding(max_new_tokens=style.max_new_tokens, seed=self.config.seed)
-            told = answers(self.captioner, prompts, decoding, self.config.batch_size)
+            told = self._batching.many(prompts, decoding, self.config.batch_size)
             entries: list[Entry] = []
             for i, output in zip(missing, told, strict=True):
                 text = "" if isinstance(output, ItemError) else " ".join(output.text.split())

@@ -16,9 +16,6 @@ from v2t.video.worker import Limits
 if TYPE_CHECKING:
     from v2t.captioners import CaptionerLike
 
-_STARTER_WINDOW_S = 8.0  # the starter was trained on clips of about so much
-_WINDOW_S = 60.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class AskConfig:
@@ -29,7 +26,7 @@ class AskConfig:
         look: "auto" looks at a short video or at the moment a question names, and answers all else about a long video
             from notes on it; "whole" only ever looks at frames spread over the whole video; "memory" answers from notes
             alone.
-        window_s: seconds the captioner looks at at once; None goes by the captioner.
+        window_s: seconds the captioner looks at at once; None goes by what the model declares.
         top: windows looked at again to find when something happens, best first; 0 for all.
         memory: file of the notes; None for one in the user's cache folder.
         style: file of `v2t/styles` whose prompt asks for the notes; its answers have times.
@@ -83,7 +80,5 @@ class AskConfig:
 
 
 def window_s(config: AskConfig, captioner: CaptionerLike) -> float:
-    """Seconds one look takes in: as told, else what the captioner says of itself (`window_s`), else by its kind."""
-    is_small = type(captioner).__module__ == "v2t.captioners.local"
-    known = getattr(captioner, "window_s", _STARTER_WINDOW_S if is_small else _WINDOW_S)
-    return float(config.window_s or known)
+    """Seconds of one look: of the settings, else as the model declares (`v2t.captioners.abilities`)."""
+    return float(config.window_s or captioner.abilities.window_s)

@@ -16,6 +16,7 @@ from v2t.ask.memory import Memory
 from v2t.ask.recall import Placed
 from v2t.ask.settings import AskConfig, window_s
 from v2t.captioners import CaptionerLike, Decoding, open_captioner
+from v2t.captioners.batching import Batching
 from v2t.video.worker import DecoderPool
 
 Advance = Callable[[int, int], None]  # called with (windows done, windows to do) while notes are taken
@@ -40,6 +41,7 @@ class Viewer:
         self._captioner = captioner or open_captioner(
             config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
         )
+        self._batching = Batching(self._captioner)
         self._stack = ExitStack()
         self._loading: Future[None] | None = None
 
@@ -78,6 +80,12 @@ class Viewer:
         """
         self._load().result()
         return self._captioner
+
+    @property
+    def batching(self) -> Batching:
+        """How conversations are put to the captioner, once it is loaded; raises as `captioner`."""
+        self._load().result()
+        return self._batching
 
     @property
     def model(self) -> str:

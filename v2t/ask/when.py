@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 
 from v2t.ask import moments
-from v2t.ask.asking import answers
 from v2t.ask.film import Film, Window
 from v2t.ask.recall import is_match, ranked
 from v2t.ask.result import Answer, Found, condensed
@@ -119,9 +118,8 @@ def _looked_at(
         else:
             seen.append((candidate, frames))
             warnings += frames.warnings
-    told = answers(
-        viewer.captioner, [asked(question, frames) for _, frames in seen], viewer.decoding(), viewer.config.batch_size
-    )
+    conversations = [asked(question, frames) for _, frames in seen]
+    told = viewer.batching.many(conversations, viewer.decoding(), viewer.config.batch_size)
     found: list[Found] = []
     for (candidate, _), output in zip(seen, told, strict=True):
         if isinstance(output, ItemError):

@@ -23,7 +23,7 @@ from v2t.base.log import Progress, logger, printable, stopwatch
 from v2t.base.stopping import Stopping
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
-from v2t.caption.answers import Answer, Answers
+from v2t.caption.answers import Answers
 from v2t.caption.clip import Clip
 from v2t.caption.fetching import Cache, Fetching
 from v2t.caption.films import Film, Piece
@@ -34,6 +34,7 @@ from v2t.caption.record import Question
 from v2t.caption.sum_up import join, sum_up
 from v2t.caption.summary import Summary
 from v2t.captioners import CaptionerLike, CaptionOutput, Decoding
+from v2t.captioners.batching import Answer
 from v2t.data.notes import Note
 from v2t.video.worker import DecoderPool
 
@@ -70,7 +71,7 @@ class Job:
     def __post_init__(self) -> None:
         decoding = Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed)
         self._answers = Answers(self.captioner, self.question.prompt, decoding)
-        self._concurrency = getattr(self.captioner, "concurrency", 1)
+        self._concurrency = self.captioner.concurrency
 
     def work(self, todo: list[Clip], show_progress: bool) -> None:
         """Caption the clips, until done or asked to stop.

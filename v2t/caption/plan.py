@@ -12,22 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from v2t import styles
 from v2t.base import config as layers
+from v2t.base import plugin
 from v2t.base.errors import UsageError
 from v2t.base.log import printable
 from v2t.caption.inputs import Clip
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import PartSpec
 from v2t.caption.record import Question
-from v2t.captioners import CaptionerLike, choose
+from v2t.captioners import COST, CaptionerLike, effects
 
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
-
-# Options of captioners that say where and how fast they work, or stand in the record by themselves (revision).
-_SAME_TEXT = (
-    "revision trust_remote_code device_map concurrency connect_s read_s total_s retries backoff_s api_key_env "
-    "use_env_proxy"
-).split()
 
 
 @dataclass
@@ -46,12 +41,13 @@ class Plan:
 def ask(captioner: CaptionerLike, config: CaptionConfig) -> Question:
     """What the run asks of every clip: the model's defaults with what the config changes."""
     style = styles.load(config.style)
+    warnings = untrained(captioner, style, config.prompt)
     changes: dict[str, Any] = {"sampler": config.sampler, "num_frames": config.frames, "fps": config.fps}
     if config.sampler is None and config.fps is not None:
         changes["sampler"] = "fps"
     elif config.sampler is None and config.frames is not None and captioner.spec.sampler == "fps":
         changes["sampler"] = "uniform"  # a number of frames says nothing to a rate
-    runner = choose(config.model) if config.captioner == "auto" else config.captioner
+    declared = effects(type(captioner))
     return Question.to(
         captioner,
         style="custom" if config.prompt else style.name,
@@ -61,10 +57,30 @@ def ask(captioner: CaptionerLike, config: CaptionConfig) -> Question:
         segments=None if config.prompt else style.segments,
         fields=None if config.prompt else style.fields,
         parts=PartSpec.parse(config.parts),
-        sums_up=config.summary == "model" or (config.summary == "auto" and runner != "local"),
+        sums_up=config.summary == "model" or (config.summary == "auto" and captioner.abilities.can_summarise),
         wording=config.wording,
-        options=tuple(sorted((k, v) for k, v in config.options.items() if k not in _SAME_TEXT)),
+        warnings=warnings,
+        options=tuple(sorted((k, v) for k, v in config.options.items() if declared.get(k) is not COST)),
     )
+
+
+def untrained(captioner: CaptionerLike, style: styles.Style, prompt: str | None) -> tuple[str, ...]:
+    """Warnings about words that the model was not trained to answer, where it declares its styles.
+
+    Raises:
+        UsageError: UNTRAINED_STYLE, a named style that asks for a form of answer it does not know.
+    """
+    known = captioner.abilities.styles
+    if known is None or (prompt is None and style.prompt in {styles.load(name).prompt for name in known}):
+        return ()
+    trained = f"{captioner.name} was trained on {', '.join(known)}"
+    if prompt is None and style.name in plugin.choices("v2t.styles", "PROMPT"):
+        raise UsageError(
+            f"style {style.name!r} needs a model that follows instructions; {trained}",
+            code="UNTRAINED_STYLE",
+            hint=f"--style {known[0]}, or another --model",
+        )
+    return (f"UNTRAINED_PROMPT: {trained}; its answer to other words may say nothing about the video",)
 
 
 def make_plan(clips: Sequence[Clip], folder: CaptionFolder, question: Question, config: CaptionConfig) -> Plan:

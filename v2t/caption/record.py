@@ -47,6 +47,7 @@ class Question:
     parts: PartSpec = field(default_factory=PartSpec)
     sums_up: bool = False  # the caption of a video in parts is the model's summary; else its parts' captions joined
     wording: Wording = field(default_factory=Wording)
+    warnings: tuple[str, ...] = ()  # about the question itself, for every clip
     options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that change what it says
 
     @classmethod
@@ -228,7 +229,8 @@ def _fields(text: str, question: Question) -> dict[str, Any]:
 def _worded(question: Question, text: str, row: dict[str, Any]) -> dict[str, Any]:
     """The record with its caption as it is to be written, and a warning when that is too long for its reader."""
     caption = question.wording.apply(text, clip_values(row))
-    return {**row, "caption": caption, "warnings": [*row["warnings"], *question.wording.warnings(caption)]}
+    warnings = [*row["warnings"], *question.warnings, *question.wording.warnings(caption)]
+    return {**row, "caption": caption, "warnings": warnings}
 
 
 def _gathered(entries: Sequence[Entry]) -> list[str]:

@@ -31,7 +31,7 @@ class CaptionConfig:
         max_new_tokens: longest answer in tokens instead of the style's, >= 1.
         parts: what is captioned at once: "whole", "segment[:S]", "scene[:S]", "window:S[/STRIDE]" (seconds).
         summary: the caption of a video in parts: "model" asks the captioner to sum up, "join" puts its parts' captions
-            one after another, "auto" joins for models of this project, which cannot sum up freely.
+            one after another, "auto" joins where the model declares that it cannot sum up.
         wording: prefix, suffix, trigger word, template, and the text encoder that will read the captions.
         sampler, frames, fps: which frames to look at; None leaves it to the model. `fps` alone means sampler "fps".
         format: files of `v2t/writers`.

@@ -10,11 +10,13 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_type_hints
 
 from v2t.base import plugin
 from v2t.base.errors import ItemError, UsageError
+from v2t.captioners.abilities import Abilities
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
@@ -28,12 +30,15 @@ class Decoding:
     Attributes:
         max_new_tokens: longest answer, >= 1.
         temperature: 0 takes the likeliest token each time; above 0 draws, by `seed`.
+        top_p: draws are among the likeliest tokens that have this share of the probability together; 1 for all of them.
+            No backend narrows draws further, whatever its checkpoint prefers.
         repetition_penalty: above 1 makes tokens that were written already less likely.
         seed: of the draws.
     """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
+    top_p: float = 1.0
     repetition_penalty: float = 1.0
     seed: int = 0
 
@@ -43,6 +48,8 @@ class Decoding:
                 "expected max_new_tokens >= 1, temperature >= 0, repetition_penalty > 0, got "
                 f"{self.max_new_tokens}, {self.temperature}, {self.repetition_penalty}"
             )
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"expected top_p above 0 and at most 1, got {self.top_p}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,23 @@ class Message:
 
 
 Conversation = Sequence[Message]
+
+
+class Effect(Enum):
+    """What an option of a captioner changes, declared at its parameter: `num_seqs: Annotated[int, COST]`."""
+
+    TEXT = "captions made with another value are other captions"
+    COST = "where and how fast it works; or what records state by themselves, such as the revision"
+
+
+TEXT, COST = Effect.TEXT, Effect.COST
+
+
+def effects(captioner: type) -> dict[str, Effect]:
+    """What each option of a captioner's class changes, as declared; one that declares nothing changes the text."""
+    hints = get_type_hints(captioner.__init__, include_extras=True)
+    options = [name for name in inspect.signature(captioner).parameters if name not in ("model", "device", "dtype")]
+    return {name: next(iter(getattr(hints.get(name), "__metadata__", ())), TEXT) for name in options}
 
 
 def asked(text: str, *videos: Frames) -> Conversation:
@@ -87,6 +111,7 @@ class CaptionerLike(Protocol):
         revision: pins its weights (a hash, or a hub commit).
         spec: the frames it wants when the user says nothing.
         frame_size: (H, W) frames are scaled to while decoding, or None for as they are.
+        abilities: what the model can do beside answering, as declared.
         concurrency: calls of `answer` that may run at once, from threads; 1 for a model in this process.
         about (optional): what the model is and where it is at home, in a few words.
     """
@@ -95,6 +120,7 @@ class CaptionerLike(Protocol):
     revision: str
     spec: SampleSpec
     frame_size: tuple[int, int] | None
+    abilities: Abilities
     concurrency: int
 
     def load(self) -> None:
@@ -110,8 +136,9 @@ class CaptionerLike(Protocol):
             ItemError: a conversation cannot be answered (too long, refused); of a batch, any one.
         """
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
-        """The answer to one conversation in pieces, as they are written; joined they are the text of `answer`."""
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
+        """The answer to one conversation in pieces of text as they are written, and last the `CaptionOutput` that
+        `answer` gives; the pieces joined are its text, but for spaces at the ends. Closing it ends the answer."""
 
 
 def in_halves(
@@ -143,7 +170,7 @@ def open_captioner(
     """
     name = choose(model) if captioner == "auto" else captioner
     maker = plugin.load("v2t.captioners", name, "Captioner").Captioner
-    known = [key for key in inspect.signature(maker).parameters if key not in ("model", "device", "dtype")]
+    known = list(effects(maker))
     for key in options:
         if key not in known:
             raise UsageError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.captioners.abilities import Abilities
 from v2t.captioners.endpoint import Endpoint
 from v2t.video.sample import SampleSpec
 
@@ -63,6 +64,16 @@ def wanted_frames(card: dict[str, Any]) -> tuple[SampleSpec, tuple[int, int] | N
         return spec, None if size is None else (int(size[0]), int(size[1]))
     except (UsageError, TypeError, ValueError, LookupError) as problem:
         raise UsageError(f"it says in unknown words what frames its model wants: {problem}", code="CARD") from None
+
+
+def abilities(card: dict[str, Any]) -> Abilities:
+    """What the server declares of the model; the defaults where it declares nothing.
+
+    Raises:
+        ValueError: it declares what cannot be.
+    """
+    about = card.get("cineloop")
+    return Abilities.from_dict(about.get("abilities", {})) if isinstance(about, dict) else Abilities()
 
 
 def wishes(spec: SampleSpec, size: tuple[int, int] | None) -> dict[str, Any]:

@@ -10,13 +10,14 @@ Letters: B conversations, L tokens of the padded prompt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.captioners import CaptionOutput, Conversation, Decoding, asked
+from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, asked
+from v2t.captioners.abilities import Abilities
 from v2t.captioners.hf_prompt import Prompter
 from v2t.captioners.hf_source import Source
-from v2t.captioners.local import pieces
+from v2t.captioners.local import picking, pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,10 +51,10 @@ class Captioner:
         *,
         device: str = "auto",
         dtype: str = "auto",
-        revision: str | None = None,
-        quantize: str | None = None,
-        device_map: str | None = None,
-        trust_remote_code: bool = False,
+        revision: Annotated[str | None, COST] = None,
+        quantize: Annotated[str | None, TEXT] = None,
+        device_map: Annotated[str | None, COST] = None,
+        trust_remote_code: Annotated[bool, COST] = False,
     ) -> None:
         if dtype not in _DTYPES:
             raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
@@ -67,7 +68,7 @@ class Captioner:
         self.name = self.source.folder.resolve().name if self.source.local else model
         self.revision = self.source.revision
         self.device, self.dtype, self.quantize, self.device_map = device, dtype, quantize, device_map
-        self.concurrency = 1
+        self.concurrency, self.abilities = 1, Abilities()
         self._config = self.source.config()
         self.source.model_class(self._config)
         text = self._config.get_text_config(decoder=True)
@@ -110,18 +111,20 @@ class Captioner:
             answers.update(zip(group, outputs, strict=True))
         return [answers[i] for i in range(len(conversations))]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`."""
         import torch
 
         inputs = self._inputs([conversation])
         settings = self._settings(decoding, inputs)
 
-        def write(streamer: Any) -> None:
+        def write(streamer: Any) -> Tensor:
             with torch.inference_mode():
-                self._model.generate(**inputs, **settings, streamer=streamer)
+                generated: Tensor = self._model.generate(**inputs, **settings, streamer=streamer)
+            return generated
 
-        yield from pieces(write, self.prompter.processor.tokenizer)
+        generated = yield from pieces(write, self.prompter.processor.tokenizer)
+        yield self._output(conversation, self._new_tokens(inputs, generated)[0])
 
     @property
     def tells_likelihoods(self) -> bool:
@@ -200,15 +203,21 @@ class Captioner:
             return [self._answer([one], decoding)[0] for one in conversations]
         with torch.inference_mode():
             generated = self._model.generate(**inputs, **settings)
+        rows = zip(conversations, self._new_tokens(inputs, generated), strict=True)
+        return [self._output(conversation, ids) for conversation, ids in rows]
+
+    def _new_tokens(self, inputs: dict[str, Any], generated: Tensor) -> list[list[int]]:
+        """The answers in what `generate` gave: some models give the prompt back before it, some the answer alone."""
+        import torch
+
         prompt = inputs["input_ids"]  # (B, L)
         length = prompt.shape[1]
-        # Some models give the prompt back before the answer, some the answer alone.
         if generated.shape[1] >= length and torch.equal(generated[:, :length], prompt):
             generated = generated[:, length:]  # (B, L_new)
         elif self._has_decoder_start:
             generated = generated[:, 1:]  # without the decoder's start token
-        rows = zip(conversations, generated.tolist(), strict=True)
-        return [self._output(conversation, ids) for conversation, ids in rows]
+        ids: list[list[int]] = generated.tolist()
+        return ids
 
     def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         """Tensors for `generate`, on the model's device; pixels in its precision."""
@@ -234,24 +243,16 @@ class Captioner:
         return inputs
 
     def _settings(self, decoding: Decoding, inputs: dict[str, Any]) -> dict[str, Any]:
-        import torch
-
         tokenizer = self.prompter.processor.tokenizer
         room = decoding.max_new_tokens
         if self.prompter.positions is not None:
             room = min(room, self.prompter.positions - inputs["input_ids"].shape[1])
-        settings: dict[str, Any] = {
+        return {
             "max_new_tokens": room,
-            "repetition_penalty": decoding.repetition_penalty,
-            "do_sample": decoding.temperature > 0,
-            "num_beams": 1,
             "eos_token_id": self._ends() or None,
             "pad_token_id": tokenizer.pad_token_id,
+            **picking(decoding),
         }
-        if decoding.temperature > 0:
-            torch.manual_seed(decoding.seed)
-            return {**settings, "temperature": decoding.temperature}
-        return {**settings, "temperature": None, "top_p": None, "top_k": None}
 
     def _ends(self) -> list[int]:
         """Tokens that end an answer."""

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.base.files import content_key, text_key
-from v2t.captioners import CaptionOutput, Conversation, Decoding, asked, domain
+from v2t.captioners import CaptionOutput, Conversation, Decoding, abilities, asked, domain
 from v2t.captioners.trie import weigh
 from v2t.video.sample import SampleSpec
 
@@ -30,9 +30,15 @@ if TYPE_CHECKING:
 
 STARTER = Path(__file__).resolve().parents[1] / "starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
+# What leaves a distribution as it is, for each of transformers' filters (`GenerationMixin._get_logits_processor`).
+_NO_FILTER = {
+    **{"top_k": 0, "top_p": 1.0, "min_p": None, "top_h": None, "typical_p": 1.0},
+    **{"epsilon_cutoff": 0.0, "eta_cutoff": 0.0},
+}
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
+T = TypeVar("T")
 Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
@@ -79,6 +85,7 @@ class Captioner:
         stretches = settings.get("fit", "stretch") == "stretch"
         self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
         self.revision = revision_of(self.folder)
+        self.abilities = abilities.read(self.folder)
         self._model: Any = None
         self._processor: Any = None
         self._chunk_frames = 0
@@ -129,19 +136,21 @@ class Captioner:
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
         return [self._output(ids, warning) for ids, warning in zip(answers, warnings, strict=True)]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`."""
         import torch
 
         inputs = self._inputs([conversation])
         with torch.inference_mode():
-            seen, _ = self._seen(inputs, 1)
+            seen, (warning,) = self._seen(inputs, 1)
 
-            def write(streamer: Any) -> None:
-                with torch.inference_mode():
-                    self._model.generate(**seen, **self._settings(decoding), streamer=streamer)
+        def write(streamer: Any) -> Tensor:
+            with torch.inference_mode():
+                generated: Tensor = self._model.generate(**seen, **self._settings(decoding), streamer=streamer)
+            return generated  # (1, L + L_new)
 
-            yield from pieces(write, self._processor.tokenizer)
+        generated = yield from pieces(write, self._processor.tokenizer)
+        yield self._output(generated[0, inputs["input_ids"].shape[1] :].tolist(), warning)
 
     def watch(self, frames: Frames) -> Watched:
         """A clip as the language model sees it, encoded once for all questions about it; for `likelihoods`."""
@@ -240,18 +249,7 @@ class Captioner:
         return {**given, "vision_hidden_states": tokens}, warnings
 
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
-        import torch
-
-        settings: dict[str, Any] = {
-            "max_new_tokens": decoding.max_new_tokens,
-            "repetition_penalty": decoding.repetition_penalty,
-            "do_sample": decoding.temperature > 0,
-            "num_beams": 1,
-        }
-        if decoding.temperature > 0:
-            torch.manual_seed(decoding.seed)
-            settings["temperature"] = decoding.temperature
-        return settings
+        return {"max_new_tokens": decoding.max_new_tokens, **picking(decoding)}
 
     def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
         from v2t.model.vision import encode_frames, patch_grid
@@ -289,8 +287,27 @@ def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.nda
     return torch.stack(rows).cpu().numpy()  # (B, 2 D)
 
 
-def pieces(write: Callable[[Any], None], tokenizer: Any) -> Iterator[str]:
-    """What `write(streamer)` generates, in pieces of text as they come; an error of the writer is raised here.
+def picking(decoding: Decoding) -> dict[str, Any]:
+    """How `generate` picks each token, so that a `Decoding` means the same in every backend.
+
+    Every filter that transformers knows is named: what is left out would be the checkpoint's own, or the top_k of 50
+    that `generate` falls back to. Seeds the draws.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    known = vars(GenerationConfig())
+    filters = {name: value for name, value in _NO_FILTER.items() if name in known}
+    settings = {"num_beams": 1, "repetition_penalty": decoding.repetition_penalty}
+    if decoding.temperature == 0:
+        # Unset, for transformers warns of filters beside a greedy answer.
+        return {**settings, "do_sample": False, "temperature": None, **dict.fromkeys(filters)}
+    torch.manual_seed(decoding.seed)
+    return {**settings, "do_sample": True, "temperature": decoding.temperature, **filters, "top_p": decoding.top_p}
+
+
+def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]:
+    """What `write(streamer)` generates, in pieces of text as they come; returns what it returns, raises what it raises.
 
     Whoever stops reading stops the writer at its next token.
     """
@@ -306,10 +323,11 @@ def pieces(write: Callable[[Any], None], tokenizer: Any) -> Iterator[str]:
 
     streamer = Streamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     problems: list[BaseException] = []
+    written: list[T] = []
 
     def work() -> None:
         try:
-            write(streamer)
+            written.append(write(streamer))
         except _Unwanted:
             return
         except BaseException as error:  # handed over to the reader's thread
@@ -325,6 +343,7 @@ def pieces(write: Callable[[Any], None], tokenizer: Any) -> Iterator[str]:
         writer.join()
     if problems:
         raise problems[0]
+    return written[0]
 
 
 class _Unwanted(Exception):
@@ -352,7 +371,9 @@ def revision_of(folder: Path) -> str:
         MissingDependencyError: no weights in the folder.
     """
     files = [f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".json", ".jinja")]
-    files = [f for f in files if f.name not in (domain.FILE_NAME, "judge.json")]  # they change no caption
+    files = [
+        f for f in files if f.name not in (domain.FILE_NAME, abilities.FILE_NAME, "judge.json")
+    ]  # no caption changes
     if not any(f.suffix == ".safetensors" for f in files):
         raise MissingDependencyError(f"no weights (*.safetensors) in {folder}", code="MODEL")
     return text_key("".join(f"{f.name}={content_key(f)};" for f in files).encode())[:12]

@@ -18,17 +18,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property
 from itertools import chain
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.files import text_key
 from v2t.base.log import logger
-from v2t.captioners import CaptionOutput, Conversation, Decoding
+from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, cards
+from v2t.captioners.abilities import Abilities
 from v2t.captioners.cards import find, wanted_frames
 from v2t.captioners.endpoint import Endpoint, Refusal
 from v2t.captioners.patience import Patience, TryAgain
-from v2t.captioners.payload import Form, content, text_of, tiny_jpeg, video_metadata, without_reasoning
+from v2t.captioners.payload import (
+    Beside,
+    Form,
+    content,
+    num_tokens,
+    text_of,
+    tiny_jpeg,
+    video_metadata,
+    without_reasoning,
+)
 from v2t.video.sample import SampleSpec
 
 T = TypeVar("T")
@@ -40,6 +50,8 @@ _STAND_INS: dict[str, str | None] = {
     "max_tokens": "max_completion_tokens",
     "repetition_penalty": None,
     "temperature": None,
+    "top_p": None,
+    "top_k": None,
     "seed": None,
 }
 _UNKNOWN = re.compile(r"unsupported|not support|unrecogni|unknown|not permitted|unexpected|extra", re.IGNORECASE)
@@ -70,17 +82,17 @@ class Captioner:
         *,
         device: str = "auto",
         dtype: str = "auto",
-        frames_as: str = "auto",
-        max_side: int = 768,
-        quality: int = 90,
-        concurrency: int = 16,
-        connect_s: float = 10.0,
-        read_s: float = 300.0,
-        total_s: float = 900.0,
-        retries: int = 6,
-        backoff_s: float = 1.0,
-        api_key_env: str = "OPENAI_API_KEY",
-        use_env_proxy: bool = False,
+        frames_as: Annotated[str, TEXT] = "auto",
+        max_side: Annotated[int, TEXT] = 768,
+        quality: Annotated[int, TEXT] = 90,
+        concurrency: Annotated[int, COST] = 16,
+        connect_s: Annotated[float, COST] = 10.0,
+        read_s: Annotated[float, COST] = 300.0,
+        total_s: Annotated[float, COST] = 900.0,
+        retries: Annotated[int, COST] = 6,
+        backoff_s: Annotated[float, COST] = 1.0,
+        api_key_env: Annotated[str, COST] = "OPENAI_API_KEY",
+        use_env_proxy: Annotated[bool, COST] = False,
     ) -> None:
         url, self._asked_for = _address(model)
         if frames_as not in _FORMS:
@@ -134,6 +146,17 @@ class Captioner:
     def frame_size(self) -> tuple[int, int] | None:
         """(H, W) of the frames our own models want; None for others. The first look may ask the server."""
         return self._wanted[1] if self._wanted else None
+
+    @cached_property
+    def abilities(self) -> Abilities:
+        """What a `v2t serve` declares of its model; of any other server, what large models can do."""
+        try:
+            return cards.abilities(self._card)
+        except MissingDependencyError:
+            return Abilities()  # `load` says it when there is work
+        except ValueError as problem:
+            logger.warning("%s: %s; taken for a model that follows instructions", self._endpoint.url, problem)
+            return Abilities()
 
     @cached_property
     def _wanted(self) -> tuple[SampleSpec, tuple[int, int] | None] | None:
@@ -213,7 +236,7 @@ class Captioner:
         with ThreadPoolExecutor(min(self.concurrency, len(conversations) or 1)) as threads:
             return list(threads.map(lambda conversation: self._answer(conversation, decoding), conversations))
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`. Reasoning is left out where it begins with its tag; where the server's template
         has written that already, only `answer` can tell."""
 
@@ -222,8 +245,12 @@ class Captioner:
             return next(events, {}), events
 
         first, rest = self._asked(begin, conversation, decoding, stream=True)
+        text, last = "", Beside()
         with closing(rest):  # type: ignore[type-var]
-            yield from without_reasoning(filter(None, map(self._piece, chain([first], rest))))
+            for piece in without_reasoning(filter(None, (self._piece(event, last) for event in chain([first], rest)))):
+                text += piece
+                yield piece
+        yield CaptionOutput(text=text, tokens=last.tokens, finish=last.finish, warnings=tuple(last.warnings))
 
     def _answer(self, conversation: Conversation, decoding: Decoding) -> CaptionOutput:
         try:
@@ -280,6 +307,10 @@ class Captioner:
             "temperature": decoding.temperature,
             "seed": decoding.seed,
         }
+        if decoding.temperature > 0:
+            request["top_p"] = decoding.top_p
+            if self._card.get("owned_by") == "vllm":  # which else takes what the checkpoint prefers
+                request["top_k"] = -1
         if decoding.repetition_penalty != 1.0:
             request["repetition_penalty"] = decoding.repetition_penalty
         if form == "video" and videos:
@@ -294,14 +325,12 @@ class Captioner:
         if not isinstance(choice, dict) or not isinstance(message, dict) or choice.get("index", 0) != 0:
             raise TryAgain("a reply without a choice")
         self._check_refused(choice, message)
-        usage = reply.get("usage")
-        tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
         text = self._endpoint.without_key(text_of(message.get("content")))
         if "</think>" in text and "<think>" not in text:  # the server's template has written the first tag
             text = text.rpartition("</think>")[2].lstrip()
         return CaptionOutput(
             text="".join(without_reasoning([text])),
-            tokens=tokens if isinstance(tokens, int) and tokens >= 0 else 0,
+            tokens=num_tokens(reply) or 0,
             finish="length" if choice.get("finish_reason") == "length" else "stop",
             warnings=self._warnings(reply),
         )
@@ -314,8 +343,10 @@ class Captioner:
             return ()
         return tuple(self._endpoint.scrubbed(text) for text in warnings[:8] if isinstance(text, str))
 
-    def _piece(self, event: dict[str, Any]) -> str:
-        """The text of one event of a stream; some have none."""
+    def _piece(self, event: dict[str, Any], last: Beside) -> str:
+        """The text of one event of a stream, some have none; what it says beside goes into `last`."""
+        last.tokens = num_tokens(event) or last.tokens
+        last.warnings |= dict.fromkeys(self._warnings(event))
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
@@ -323,6 +354,8 @@ class Captioner:
         delta = choice.get("delta")
         delta = delta if isinstance(delta, dict) else {}
         self._check_refused(choice, delta)
+        if choice.get("finish_reason") == "length":
+            last.finish = "length"
         try:
             return text_of(delta.get("content"))
         except TryAgain as problem:

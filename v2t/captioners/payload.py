@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -120,6 +121,22 @@ def text_of(content: Any) -> str:
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     raise TryAgain(f"a content that is no text but {type(content).__name__}")
+
+
+@dataclass
+class Beside:
+    """What a stream says beside its text."""
+
+    tokens: int = 0
+    finish: str = "stop"
+    warnings: dict[str, None] = field(default_factory=dict)
+
+
+def num_tokens(reply: dict[str, Any]) -> int | None:
+    """Tokens of the answer, where the server counts them."""
+    usage = reply.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) and tokens >= 0 else None
 
 
 def without_reasoning(pieces: Iterable[str]) -> Iterator[str]:

@@ -13,10 +13,10 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.captioners import CaptionOutput, Conversation, Decoding, domain, local
+from v2t.captioners import COST, CaptionOutput, Conversation, Decoding, domain, local
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
@@ -47,10 +47,10 @@ class Captioner:
         *,
         device: str = "auto",
         dtype: str = "auto",
-        max_model_len: int | None = None,
-        num_seqs: int = 64,
-        tensor_parallel: int = 1,
-        kv_cache_gb: int = 1,
+        max_model_len: Annotated[int | None, COST] = None,
+        num_seqs: Annotated[int, COST] = 64,
+        tensor_parallel: Annotated[int, COST] = 1,
+        kv_cache_gb: Annotated[int, COST] = 1,
     ) -> None:
         if find_spec("vllm") is None:
             raise MissingDependencyError(
@@ -64,6 +64,7 @@ class Captioner:
         self._local = local.Captioner(model, device="cpu")
         self.name, self.about, self.revision = self._local.name, self._local.about, self._local.revision
         self.spec, self.frame_size, self.folder = self._local.spec, self._local.frame_size, self._local.folder
+        self.abilities = self._local.abilities
         self.device, self.dtype, self.concurrency = device, dtype, 1
         self._options = {"max_num_seqs": num_seqs, "tensor_parallel_size": tensor_parallel}
         if max_model_len is not None:
@@ -133,22 +134,28 @@ class Captioner:
         except self._refusals as problem:
             raise self._refusal(problem) from problem
         warnings = self._warnings(conversations)
-        return [self._output(result.outputs[0], found) for result, found in zip(results, warnings, strict=True)]
+        written = [result.outputs[0] for result in results]
+        rows = zip(written, warnings, strict=True)
+        return [self._output(one.text, list(one.token_ids), found) for one, found in rows]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str]:
-        """See `CaptionerLike.stream`; whoever stops reading ends the answer."""
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
+        """See `CaptionerLike.stream`."""
         prompt, engine, request = self._prompt(conversation), self._engine.llm_engine, uuid.uuid4().hex
         try:
             engine.add_request(request, prompt, self._sampling(decoding, in_pieces=True))
         except self._refusals as problem:
             raise self._refusal(problem) from problem
+        text, ids = "", []
         try:
             while engine.has_unfinished_requests():
                 for result in engine.step():
-                    if result.outputs[0].text:
-                        yield result.outputs[0].text
+                    written = result.outputs[0]
+                    text, ids = text + written.text, [*ids, *written.token_ids]
+                    if written.text:
+                        yield written.text
         finally:
             engine.abort_request([request])
+        yield self._output(text, ids, self._warnings([conversation])[0])
 
     def _settle_environment(self) -> None:
         """What vLLM reads from the environment when it is imported; what the user set stays."""
@@ -185,16 +192,16 @@ class Captioner:
         return SamplingParams(
             max_tokens=decoding.max_new_tokens,
             temperature=decoding.temperature,
+            top_p=decoding.top_p if decoding.temperature > 0 else 1.0,
             repetition_penalty=decoding.repetition_penalty,
             seed=decoding.seed if decoding.temperature > 0 else None,
             output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         )
 
-    def _output(self, written: Any, warnings: tuple[str, ...]) -> CaptionOutput:
-        ids = list(written.token_ids)
+    def _output(self, text: str, ids: list[int], warnings: tuple[str, ...]) -> CaptionOutput:
         ended = bool(ids) and ids[-1] in self._ends
         return CaptionOutput(
-            text=written.text,
+            text=text,
             tokens=len(ids) - ended,
             finish="stop" if ended else "length",
             warnings=warnings,

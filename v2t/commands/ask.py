@@ -27,7 +27,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
     add("--captioner", help="what runs the model (default: goes by the model)")
     add("--look", help="auto (default); whole: frames of the whole video only; memory: notes only")
-    add("--window", type=float, dest="window_s", metavar="S", help="seconds looked at at once (starter 8, others 60)")
+    add("--window", type=float, dest="window_s", metavar="S", help="seconds looked at at once (default: the model's)")
     add("--memory", type=Path, metavar="FILE", help="file of the notes on a long video (default: in the user's cache)")
     add("--frames", type=int, metavar="N", help="frames of each look (default: the model's)")
     add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: 256)")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from v2t.base.errors import UsageError
 from v2t.captioners import choose
+from v2t.captioners.abilities import Abilities
 from v2t.serve import adapters
 from v2t.serve.adapters import Adapter
 from v2t.serve.settings import ServeConfig
@@ -28,7 +29,7 @@ class Served:
         is_ours: a model of `v2t.model`, which takes packed frames and knows their times.
         spec: the frames it wants. frame_size: (H, W) to decode to, or None for as they are.
         segment_frames, tokens_per_segment: F and Q of our models, 0 of others.
-        about: where it is at home, in a few words; may be empty.
+        about: where it is at home, in a few words; may be empty. abilities: what it declares of itself.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Served:
     tokens_per_segment: int = 0
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     about: str = ""
+    abilities: Abilities = field(default_factory=Abilities)
 
     def visual_tokens(self, num_frames: int) -> int | None:
         """Visual tokens of `num_frames` frames, ceil(T / F) * Q; None where only the engine can tell."""
@@ -85,4 +87,5 @@ def read(config: ServeConfig) -> Served:
         tokens_per_segment=settings.get("tokens_per_segment", 32),
         adapters=beside,
         about=captioner.about,
+        abilities=captioner.abilities,
     )

@@ -156,6 +156,7 @@ def _cards(gateway: Gateway) -> list[dict[str, Any]]:
     served, limits = gateway.served, gateway.config.limits
     about: dict[str, Any] = {
         "about": served.about,
+        "abilities": served.abilities.to_dict(),
         "segment_frames": served.segment_frames,
         "tokens_per_segment": served.tokens_per_segment,
         "limits": {

@@ -1,0 +1,76 @@
+"""What a model can do beside answering, declared by its folder or by the server of it and never guessed.
+
+In: `abilities.json` of a model's folder, or the same object in a server's list of models. Out: `Abilities`. A model
+that declares nothing is taken for a large one that follows instructions, unless it is this project's own: those learn
+from captions and questions, and none is trained to sum up notes unless its folder says so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from v2t.base.errors import MissingDependencyError
+
+FILE_NAME = "abilities.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abilities:
+    """What a model can do.
+
+    Attributes:
+        window_s: seconds of video it understands at once, > 0.
+        can_summarise: whether it sums up notes in words of its own when asked to.
+        styles: files of `v2t/styles` it was trained to answer; None for a model that follows any instruction.
+    """
+
+    window_s: float = 60.0
+    can_summarise: bool = True
+    styles: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.window_s, int | float) or isinstance(self.window_s, bool) or not 0 < self.window_s < 1e6:
+            raise ValueError(f"window_s must be seconds greater than 0, got {self.window_s!r}")
+        if not isinstance(self.can_summarise, bool):
+            raise ValueError(f"can_summarise must be true or false, got {self.can_summarise!r}")
+        names = self.styles or ()
+        if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"styles must be a list of names or null, got {self.styles!r}")
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Abilities:
+        """The abilities in a JSON object; what is left out has its default; unknown keys are ignored.
+
+        Raises:
+            ValueError: not an object, or a value out of range.
+        """
+        if not isinstance(value, dict):
+            raise ValueError(f"abilities must be a JSON object, got {type(value).__name__}")
+        given = {f.name: value[f.name] for f in fields(cls) if f.name in value}
+        if isinstance(given.get("styles"), list):
+            given["styles"] = tuple(given["styles"])
+        return cls(**given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, as `from_dict` reads it."""
+        return {**asdict(self), "styles": None if self.styles is None else list(self.styles)}
+
+
+OURS = Abilities(can_summarise=False)  # a model of `v2t.model` whose folder declares nothing
+
+
+def read(folder: Path) -> Abilities:
+    """The abilities declared in a folder of this project's own model.
+
+    Raises:
+        MissingDependencyError: the file is damaged.
+    """
+    try:
+        return Abilities.from_dict(json.loads((folder / FILE_NAME).read_bytes()))
+    except FileNotFoundError:
+        return OURS
+    except (OSError, ValueError) as error:
+        raise MissingDependencyError(f"cannot read {folder / FILE_NAME}: {error}", code="MODEL") from error
