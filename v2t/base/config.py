@@ -16,9 +16,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from v2t.base.documents import MAX_DEPTH, check_depth, half_char, read_text
 from v2t.base.errors import UsageError
+from v2t.base.log import printable
 
 T = TypeVar("T")
+_MAX_YAML_VALUES = 1_000_000
 
 
 def load(
@@ -51,18 +54,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the file is missing, is not YAML, or is not a mapping.
     """
-    import yaml
-
+    where = printable(str(path))
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = _parse_yaml(read_text(path))
     except OSError as error:
-        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {error}") from error
+        raise UsageError(f"cannot read the configuration {where}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{where} is not YAML as expected: {error}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UsageError(f"{path} must hold a mapping of keys to values, not a {type(tree).__name__}")
+        raise UsageError(f"{where} must hold a mapping of keys to values, not a {type(tree).__name__}")
     return tree
 
 
@@ -72,15 +74,31 @@ def parse_set(text: str) -> tuple[str, Any]:
     Raises:
         UsageError: there is no `=`, the key is empty, or the value is not YAML.
     """
-    import yaml
-
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
         raise UsageError(f"a setting must look like key.name=value, not {text!r}")
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key.strip(), _parse_yaml(value)
+    except ValueError as error:
+        raise UsageError(f"the value of {key.strip()!r} is not YAML: {printable(value, 60)!r} ({error})") from error
+
+
+def _parse_yaml(text: str) -> Any:
+    """The value of a YAML text; ValueError in one line with line and column."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"the value of {key.strip()!r} is not YAML: {value!r}") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"{problem or ' '.join(str(error).split())}{place}") from error
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+    check_depth(value, max_nodes=_MAX_YAML_VALUES)
+    if (place := half_char(value)) is not None:
+        raise ValueError(f"{place} holds half a character, a lone surrogate such as \\ud800")
+    return value
 
 
 def from_dict(cls: type[T], tree: Mapping[str, Any], path: str = "") -> T:
