@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -240,14 +241,17 @@ def _coerce_union(args: tuple[Any, ...], value: Any, key: str) -> Any:
 def _coerce_scalar(kind: Any, value: Any, key: str) -> Any:
     if kind is bool and isinstance(value, bool):
         return value
-    if kind is int and isinstance(value, (int, float)) and not isinstance(value, bool) and int(value) == value:
-        return int(value)
+    if kind is int and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if math.isfinite(value) and int(value) == value:
+            return int(value)
     if kind is float and not isinstance(value, bool):
         # YAML 1.1 reads 3e-4 (no dot) as text, so numbers in text are accepted.
         try:
-            return float(value)
-        except (TypeError, ValueError) as error:
-            raise _wrong(key, "a number", value) from error
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
     if kind is str and isinstance(value, str):
         return value
     if kind is Path and isinstance(value, (str, Path)):
