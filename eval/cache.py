@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from v2t.base.documents import parse_json
 from v2t.base.files import escape_name
 from v2t.base.log import logger, printable
 from v2t_eval.metric import Evidence
@@ -72,7 +73,7 @@ def decode(data: bytes) -> Evidence:
     if not is_whole(data):
         raise ValueError("damaged evidence")
     start = _HEAD.size + _HEAD.unpack_from(data)[1]
-    evidence: Evidence = _whole(json.loads(data[_HEAD.size : start]), data, [start])
+    evidence: Evidence = _whole(parse_json(data[_HEAD.size : start]), data, [start])
     return evidence
 
 

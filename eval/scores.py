@@ -6,12 +6,12 @@ comparisons read this and nothing else.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from v2t_eval.metric import Figure, MetricResult
 
@@ -121,7 +121,7 @@ def read_scores(path: Path) -> Scores:
         UsageError: the file cannot be read, is no such document, or of another schema version.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

@@ -8,11 +8,11 @@ and `annotations`, or a list of results), or VBench's list of prompts.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import json_lines, parse_json, read_text
 from v2t.base.errors import UsageError
 from v2t.base.log import printable
 from v2t.writers import csv as captions_csv
@@ -30,14 +30,20 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UsageError: the file cannot be read, is not UTF-8, or is none of the known forms; the message names the line.
     """
-    text = _text(path)
+    if path.suffix not in (".csv", ".txt", ".json"):
+        return [row for _, row in json_lines(path)]
+    where = printable(str(path))
+    try:
+        text = read_text(path)
+        if path.suffix == ".json":
+            return list(_from_json(parse_json(text), path))
+    except OSError as error:
+        raise UsageError(f"cannot read {where}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{where} cannot be read: {error}") from error
     if path.suffix == ".csv":
         return list(_from_csv(text, path))
-    if path.suffix == ".txt":
-        return [{"prompt": line.strip()} for line in text.split("\n") if line.strip()]
-    if path.suffix == ".json":
-        return list(_from_json(_parsed(text, path, "the file"), path))
-    return list(_from_lines(text, path))
+    return [{"prompt": line.strip()} for line in text.split("\n") if line.strip()]
 
 
 def names_of(row: Row) -> list[str]:
@@ -86,34 +92,6 @@ def asked_of(row: Row) -> Row:
     for value in (row.get("auxiliary_info") or {}).values():
         asked |= value if isinstance(value, dict) else {}
     return asked
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except OSError as error:
-        raise UsageError(f"cannot read {printable(str(path))}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{printable(str(path))} is not UTF-8: {error}") from error
-
-
-def _parsed(text: str, path: Path, place: str) -> Any:
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON number")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except ValueError as error:
-        raise UsageError(f"{printable(str(path))}, {place}: not JSON: {error}; got {text[:60]!r}") from error
-
-
-def _from_lines(text: str, path: Path) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            row = _parsed(line, path, f"line {number}")
-            if not isinstance(row, dict):
-                raise UsageError(f"{printable(str(path))}, line {number}: expected a JSON object, got {line[:60]!r}")
-            yield row
 
 
 def _from_json(tree: Any, path: Path) -> Iterable[Row]:

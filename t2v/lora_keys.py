@@ -10,7 +10,6 @@ Letters: r rank, A (r, in) and B (out, r).
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -22,6 +21,7 @@ from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY, LORA_WEIGHT_N
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from v2t.base.documents import parse_json, read_text
 from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
 
 PREFIXES = ("base_model.model.", "transformer.", "diffusion_model.", "lora_unet_")
@@ -64,8 +64,8 @@ def read_lora(source: str | Path | dict[str, torch.Tensor], weight_name: str | N
         tensors = safetensors.torch.load_file(file)
         with safe_open(file, framework="pt") as opened:
             text = (opened.metadata() or {}).get(LORA_ADAPTER_METADATA_KEY)
-        text = text or (beside.read_text("utf-8") if beside.is_file() else "{}")
-        config = {key.removeprefix("transformer."): value for key, value in json.loads(text).items()}
+        text = text or (read_text(beside) if beside.is_file() else "{}")
+        config = {key.removeprefix("transformer."): value for key, value in parse_json(text).items()}
     except (SafetensorError, ValueError) as error:
         raise PolicyError(f"{file} is not a safetensors file of a LoRA: {error}") from error
     return tensors, {key: config[key] for key in SCALE_KEYS if key in config}

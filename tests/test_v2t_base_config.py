@@ -80,6 +80,12 @@ def test_numbers_without_a_dot_are_numbers():
     assert configs.load(Outer, sets=["out=x", "inner.rate=3e-4"]).inner.rate == 3e-4
 
 
+@pytest.mark.parametrize("setting", ["inner.steps=.inf", "inner.steps=.nan", "inner.rate=.inf", "inner.rate=.nan"])
+def test_a_number_is_finite(setting):
+    with pytest.raises(UsageError, match=rf"{setting.partition('=')[0]} must be a (whole )?number.*got"):
+        configs.load(Outer, sets=["out=x", setting])
+
+
 def test_dump_reads_back_equal(tmp_path):
     made = Outer(out=Path("x"), maybe=Inner(names=("p", "q")), lr={"a": 1.0}, free={"deep": {"list": [1, 2]}})
     (tmp_path / "c.yaml").write_text(configs.dump(made))

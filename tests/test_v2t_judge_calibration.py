@@ -77,7 +77,7 @@ def test_a_file_gives_back_what_was_saved_or_says_why_not(tmp_path):
         ({"wordings": "x"}, "other wordings"),
         ({"schema": 2}, "schema 2"),
         ({"maps": {"all": {"slope": "1"}}}, "no calibration"),
-        ({"maps": {"all": {"slope": float("nan"), "offset": 0.0, "count": 1}}}, "no number"),
+        ({"maps": {"all": {"slope": float("nan"), "offset": 0.0, "count": 1}}}, "not a JSON number"),
     ):
         path.write_text(json.dumps(told | change))
         with pytest.raises(UsageError, match=message):

@@ -5,11 +5,11 @@ In: cells and agreements. Out: `Audit`, written and read again; `blind_to` says 
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import UsageError
 from v2t_eval.audit.sensitivity import Cell
 
@@ -137,7 +137,7 @@ def read_audit(path: Path) -> Audit:
         UsageError: it cannot be read, is no audit, or of another schema version.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the audit {path}: {error}") from error
     if not isinstance(tree, dict) or tree.pop("schema", None) != SCHEMA:

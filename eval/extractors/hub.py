@@ -7,10 +7,10 @@ in float32, the settings of its preprocessing, and the hash of its weights.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t_eval.features import file_sha256, versions
 
@@ -124,7 +124,7 @@ def side_of(size: Any, default: int) -> int | tuple[int, int]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise MissingDependencyError(f"cannot read {path}: {error}", code="MODEL") from error
     if not isinstance(found, dict):

@@ -9,11 +9,11 @@ over its tokens, as sentence-transformers does. Letters: L tokens, D width.
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import ItemError, MissingDependencyError
 from v2t_eval.extractors import hub
 from v2t_eval.features import BaseExtractor, file_sha256
@@ -172,7 +172,7 @@ class Extractor(BaseExtractor):
 def _read(path: Path) -> Any:
     """A JSON file; an empty mapping where there is none."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -7,11 +7,11 @@ Letters: n frames, N patches, D width of the tower.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from v2t.base.documents import read_json
 from v2t.base.errors import MissingDependencyError
 from v2t_eval.features import BaseExtractor, file_sha256, versions
 
@@ -36,7 +36,7 @@ class Extractor(BaseExtractor):
         transformers_logging.disable_progress_bar()
         self.folder = STARTER
         try:
-            settings = json.loads((STARTER / "processor_config.json").read_text("utf-8"))["video_processor"]
+            settings = read_json(STARTER / "processor_config.json")["video_processor"]
             model: Any = CineloopForConditionalGeneration.from_pretrained(
                 str(STARTER), local_files_only=True, use_safetensors=True, dtype="float32"
             )

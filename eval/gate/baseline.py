@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import UsageError
 from v2t.base.files import write_atomic
 from v2t.base.lock import FolderLock
@@ -200,7 +201,7 @@ def read(path: Path) -> Baseline:
     """
     name = printable(str(path))
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}", hint="make it with `v2t-eval gate init`") from error
     except ValueError as error:

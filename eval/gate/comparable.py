@@ -8,12 +8,12 @@ quite the same pixels.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from v2t.base.documents import parse_json
 from v2t_eval.metric import MetricResult
 from v2t_eval.scores import Scored, Scores
 
@@ -100,7 +100,7 @@ def fingerprint_changes(
 
 def _object(text: str | None) -> dict[str, Any]:
     try:
-        found = json.loads(text or "{}")
+        found = parse_json(text or "{}")
     except ValueError:
         found = text
     return found if isinstance(found, dict) else {"settings": found}

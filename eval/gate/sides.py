@@ -6,11 +6,11 @@ taken as they are; clips are scored.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from v2t.base.documents import read_json
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.log import printable
 from v2t_eval.gate import baseline
@@ -73,7 +73,7 @@ def read_results(file: Path) -> Scores:
         UsageError: it is neither, damaged, or of another schema version.
     """
     try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree = read_json(file)
     except (OSError, ValueError):
         tree = None  # the reader of scores says what is wrong with it
     if isinstance(tree, dict) and "metrics" in tree and "history" in tree:
@@ -85,7 +85,7 @@ def generator_of(folder: Path) -> str:
     """What made the clips of a run folder of `t2v generate`: generator, model, first digits of its weights' hash; ""
     where that is not told."""
     try:
-        tree = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        tree = read_json(folder / "run.json")
     except (OSError, ValueError):
         return ""
     if not isinstance(tree, dict):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import MissingDependencyError
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.text.captions import CaptionMetric, Tokens
@@ -91,7 +92,7 @@ def scores(samples: Sequence[Tokens]) -> list[dict[str, float]]:
         )
         if not answer.is_file():
             raise MissingDependencyError("SPICE ended without an answer")
-        told = json.loads(answer.read_text(encoding="utf-8"))
+        told = read_json(answer)
     by_number = {one["image_id"]: one["scores"] for one in told}
     if sorted(by_number) != list(range(len(samples))):
         raise MissingDependencyError(f"SPICE answered for {len(by_number)} of {len(samples)} captions")

@@ -7,7 +7,6 @@ reference clips. What is made already is not made again.
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from t2v.generate.prompts import plan
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
+from v2t.base.documents import json_lines
 from v2t.base.errors import ItemError, NothingMatchedError, UsageError
 from v2t.base.files import write_atomic
 from v2t.base.log import logger, printable
@@ -152,7 +152,7 @@ def rows_of(folder: Path) -> list[Sample]:
     try:
         return read_inputs(folder).samples
     except NothingMatchedError:  # a manifest without a row: everything failed
-        rows = [json.loads(line) for line in (folder / "failures.jsonl").read_text("utf-8").splitlines()]
+        rows = [row for _, row in json_lines(folder / "failures.jsonl")]
         return [Sample(id=row["id"], prompt=row["prompt"], row=row) for row in rows]
 
 

@@ -10,14 +10,15 @@ with a clip a line, its captions apart by tabs.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import parse_json, read_text
 from v2t.base.errors import UsageError
+from v2t.base.files import open_file
 from v2t_eval.text.ngrams import MAX_N, ngrams
 from v2t_eval.text.ptb import read
 
@@ -40,7 +41,7 @@ def file_hash(path: str) -> str:
         UsageError: it cannot be read.
     """
     try:
-        with open(path, "rb") as source:
+        with open_file(path) as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(f"cannot read the corpus {path}: {error.strerror}") from error
@@ -68,13 +69,13 @@ def frequencies(path: str) -> Frequencies:
 
 def _captions_by_clip(path: Path) -> list[list[str]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         if path.suffix == ".txt":
             clips = [line.split("\t") for line in text.split("\n") if line.strip()]
         elif path.suffix == ".jsonl":
-            clips = _grouped(json.loads(line) for line in text.split("\n") if line.strip())
+            clips = _grouped(parse_json(line) for line in text.split("\n") if line.strip())
         else:
-            clips = _of_json(json.loads(text))
+            clips = _of_json(parse_json(text))
     except OSError as error:
         raise UsageError(f"cannot read the corpus {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

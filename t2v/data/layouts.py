@@ -11,13 +11,14 @@ Videos and images may lie together. Every fault of a set is found before anythin
 from __future__ import annotations
 
 import csv
-import json
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from v2t.base.documents import json_lines, read_text
 from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.files import escape_name
 from v2t.base.log import logger, printable
@@ -111,6 +112,8 @@ def _layout_of(place: Path, layout: str) -> str:
         if place.suffix not in names:
             raise UsageError(f"{place} is no layout", code="LAYOUT", hint="*.jsonl, *.csv, videos.txt or a folder")
         return "metadata" if place.suffix == ".jsonl" and _is_metadata(place) else names[place.suffix]
+    if not place.is_dir():
+        raise UsageError(f"{place} is not a regular file or folder", code="LAYOUT")
     there = [name for name, tables in _TABLES.items() if any((place / table).is_file() for table in tables)]
     if layout == "sidecar" or not there:
         return "sidecar"
@@ -136,13 +139,11 @@ def _table(place: Path, layout: str) -> Path:
 
 
 def _is_metadata(path: Path) -> bool:
-    with open(path, encoding="utf-8-sig") as file:
-        first = next((line for line in file if line.strip()), "{}")
     try:
-        row = json.loads(first)
-    except ValueError:
+        _, row = next(json_lines(path), (0, {}))
+    except UsageError:
         return False  # the manifest's reader says what is wrong with it
-    return isinstance(row, dict) and "path" not in row and any(key in row for key in _FILE_KEYS)
+    return "path" not in row and any(key in row for key in _FILE_KEYS)
 
 
 def _two_file(place: Path, root: Path | None) -> Found:
@@ -153,7 +154,7 @@ def _two_file(place: Path, root: Path | None) -> Found:
             raise UsageError(
                 f"{folder} lacks {name}", code="LAYOUT", hint="line n of one belongs to line n of the other"
             )
-        lines = (folder / name).read_text(encoding="utf-8-sig").split("\n")
+        lines = _text(folder / name).split("\n")
         columns.append(lines[:-1] if lines[-1] == "" else lines)
     if len(columns[0]) != len(columns[1]):
         raise UsageError(
@@ -178,8 +179,8 @@ def _sidecar(place: Path, root: Path | None) -> Found:
             yield Fault("no text beside the clip", str(path))
             continue
         try:
-            yield Item(escape_name(str(name)), path, _texts(text.read_text(encoding="utf-8-sig")))
-        except UnicodeDecodeError:
+            yield Item(escape_name(str(name)), path, _texts(read_text(text)))
+        except ValueError:
             yield Fault("text is not UTF-8", str(text))
 
 
@@ -196,7 +197,8 @@ def _manifest(place: Path, root: Path | None) -> Found:
 
 def _metadata(place: Path, root: Path | None) -> Found:
     table = _table(place, "metadata")
-    for number, row in enumerate(_csv_rows(table) if table.suffix == ".csv" else _json_rows(table), 1):
+    rows = enumerate(_csv_rows(table), 1) if table.suffix == ".csv" else json_lines(table, code="LAYOUT")
+    for number, row in rows:
         file = next((row[key] for key in _FILE_KEYS if isinstance(row.get(key), str) and row[key]), None)
         if file is None:
             yield Fault(f"no {', '.join(_FILE_KEYS)}", f"{table}, row {number}")
@@ -206,24 +208,17 @@ def _metadata(place: Path, root: Path | None) -> Found:
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        if not set(_FILE_KEYS) & set(rows.fieldnames or ()):
-            raise UsageError(f"{path} has no column {', '.join(_FILE_KEYS)}; it has {rows.fieldnames}", code="LAYOUT")
-        yield from rows
+    rows = csv.DictReader(io.StringIO(_text(path), newline=""))
+    if not set(_FILE_KEYS) & set(rows.fieldnames or ()):
+        raise UsageError(f"{path} has no column {', '.join(_FILE_KEYS)}; it has {rows.fieldnames}", code="LAYOUT")
+    yield from rows
 
 
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise UsageError(f"{path}, line {number}: no JSON ({error})", code="LAYOUT") from error
-                if not isinstance(row, dict):
-                    raise UsageError(f"{path}, line {number}: expected an object, got {line[:60]!r}", code="LAYOUT")
-                yield row
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {printable(str(path))}: {error}", code="LAYOUT") from error
 
 
 def _media(folder: Path) -> list[Path]:

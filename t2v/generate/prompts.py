@@ -18,8 +18,9 @@ from typing import Any
 
 from t2v.generate.settings import MAX_SEED, GenerateConfig
 from t2v.generators import Request
+from v2t.base.documents import decoded, json_lines
 from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.files import unescape_name
+from v2t.base.files import read_bytes, unescape_name
 from v2t.base.log import logger, printable
 
 _KEY_CHARS = 12
@@ -103,35 +104,31 @@ def _given(arguments: Iterable[str]) -> Iterator[Prompt]:
 
 
 def _from_stdin() -> Iterator[Prompt]:
-    yield from _from_text(_decoded(sys.stdin.buffer.read(), "stdin"), "stdin", Path.cwd())
+    yield from _from_text(sys.stdin.buffer.read(), "stdin", Path.cwd())
 
 
 def _from_file(path: Path) -> Iterator[Prompt]:
+    where = printable(str(path))
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
-        raise UsageError(f"cannot read the prompts {printable(str(path))}: {error.strerror}") from error
-    yield from _from_text(_decoded(data, printable(str(path))), printable(str(path)), path.parent)
+        raise UsageError(f"cannot read the prompts {where}: {error.strerror}") from error
+    yield from _from_text(data, where, path.parent)
 
 
-def _from_text(text: str, where: str, folder: Path) -> Iterator[Prompt]:
+def _from_text(data: bytes, where: str, folder: Path) -> Iterator[Prompt]:
     """Prompts of a text: objects when its first line is one, plain lines otherwise."""
-    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    are_rows = bool(lines) and lines[0][1].startswith("{")
-    for number, line in lines:
-        place = f"{where}, line {number}"
-        if not are_rows:
-            yield Prompt(text=_checked(line, place))
-            continue
-        try:
-            row = json.loads(line, parse_constant=_refuse_constant)
-        except ValueError as error:
-            raise UsageError(
-                f"{place}: expected a JSON object, got {line[:60]!r} ({error})", code="MANIFEST"
-            ) from error
-        if not isinstance(row, dict):
-            raise UsageError(f"{place}: expected a JSON object, got {line[:60]!r}", code="MANIFEST")
-        yield _from_row(row, place, folder)
+    try:
+        lines = decoded(data).split("\n")
+    except ValueError as error:
+        raise UsageError(f"{where} is {error}") from error
+    if next((line for line in lines if line.strip()), "").lstrip().startswith("{"):
+        for number, row in json_lines(lines, where, code="MANIFEST"):
+            yield _from_row(row, f"{where}, line {number}", folder)
+        return
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield Prompt(text=_checked(line, f"{where}, line {number}"))
 
 
 def _from_row(row: dict[str, Any], place: str, folder: Path) -> Prompt:
@@ -177,14 +174,3 @@ def _checked(text: str, place: str) -> str:
     if any("\ud800" <= char <= "\udfff" for char in text):
         raise UsageError(f"{place} is not UTF-8: {printable(text, 60)}")
     return text
-
-
-def _decoded(data: bytes, where: str) -> str:
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{where} is not UTF-8 ({error})") from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")

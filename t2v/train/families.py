@@ -9,7 +9,6 @@ Letters: B batch, c t h w latents, T H W video, L text, D text width, P pooled w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 
 from t2v.data.buckets import Bucket, BucketConfig
 from t2v.model.text import PromptEmbeds, open_text_encoder
+from v2t.base import documents
 from v2t.base.errors import MissingDependencyError, UsageError
 
 Tensors = dict[str, torch.Tensor]
@@ -299,4 +299,4 @@ def read_json(name: str, file: str) -> dict[str, Any]:
             path = Path(hf_hub_download(name, file))
         except (OSError, ValueError) as error:
             raise MissingDependencyError(f"no folder {name}, and the hub does not give {file}: {error}") from error
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return documents.read_json(path) if path.is_file() else {}

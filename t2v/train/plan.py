@@ -7,7 +7,6 @@ Letters: B batch, c t h w latents, T H W video, L text, N tokens.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from t2v.data.buckets import Bucket
 from v2t.base import plan
+from v2t.base.documents import read_json
 from v2t.base.errors import MissingDependencyError
 from v2t.base.plan import Piece, Pieces, Plan
 
@@ -118,7 +118,7 @@ def _folder(folder: Path) -> Path:
 
 
 def _config_of(folder: Path) -> dict[str, Any]:
-    return json.loads((_folder(folder) / "config.json").read_text(encoding="utf-8"))
+    return read_json(_folder(folder) / "config.json")
 
 
 PIECES: dict[str, Pieces] = {"vae": _vae, "dit": _dit, "lora": _lora}

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import CineloopError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def read(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
     if not state.exists():
         raise CineloopError(f"{folder} is not a checkpoint: it has no state.json", code="NO_CHECKPOINT")
     groups = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    return groups, json.loads(state.read_text(encoding="utf-8"))
+    return groups, read_json(state)
 
 
 def steps(run: Path, kind: str = "step") -> list[int]:

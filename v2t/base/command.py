@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from traceback import format_exc
 from typing import Any
 
 from v2t.base import threads
@@ -19,7 +20,8 @@ from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_UNEXPECTED,
 
 
 def guarded(work: Callable[[], int], *, traceback: bool) -> int:
-    """Run `work`; its exit code, or that of the error it ended with. `traceback` lets an unexpected error through."""
+    """Run `work`; its exit code, or that of the error it ended with. `traceback` shows where an error came from that
+    no code of ours foresaw."""
     try:
         return work()
     except CineloopError as error:
@@ -32,13 +34,14 @@ def guarded(work: Callable[[], int], *, traceback: bool) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return EXIT_INTERRUPTED
-    except OSError as error:
-        _say(f"error ENVIRONMENT: {error}")
-        return EXIT_ENVIRONMENT
     except Exception as error:  # the last stop: a traceback is for -v, the exit code for everybody
         if traceback:
-            raise
-        _say(f"error UNEXPECTED: {type(error).__name__}: {error} (run again with -v for the traceback)")
+            print(format_exc(), file=sys.stderr)
+        hint = "" if traceback else " (run again with -v for the traceback)"
+        if isinstance(error, OSError):
+            _say(f"error ENVIRONMENT: {error}{hint}")
+            return EXIT_ENVIRONMENT
+        _say(f"error UNEXPECTED: {type(error).__name__}: {error}{hint}")
         return EXIT_UNEXPECTED
 
 

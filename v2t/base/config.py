@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from v2t.base.documents import MAX_DEPTH, check_depth, half_char, read_text
 from v2t.base.errors import UsageError
+from v2t.base.log import printable
 
 T = TypeVar("T")
+_MAX_YAML_VALUES = 1_000_000
 
 
 def load(
@@ -51,18 +55,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the file is missing, is not YAML, or is not a mapping.
     """
-    import yaml
-
+    where = printable(str(path))
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = _parse_yaml(read_text(path))
     except OSError as error:
-        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {error}") from error
+        raise UsageError(f"cannot read the configuration {where}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{where} is not YAML as expected: {error}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UsageError(f"{path} must hold a mapping of keys to values, not a {type(tree).__name__}")
+        raise UsageError(f"{where} must hold a mapping of keys to values, not a {type(tree).__name__}")
     return tree
 
 
@@ -72,15 +75,31 @@ def parse_set(text: str) -> tuple[str, Any]:
     Raises:
         UsageError: there is no `=`, the key is empty, or the value is not YAML.
     """
-    import yaml
-
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
         raise UsageError(f"a setting must look like key.name=value, not {text!r}")
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key.strip(), _parse_yaml(value)
+    except ValueError as error:
+        raise UsageError(f"the value of {key.strip()!r} is not YAML: {printable(value, 60)!r} ({error})") from error
+
+
+def _parse_yaml(text: str) -> Any:
+    """The value of a YAML text; ValueError in one line with line and column."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"the value of {key.strip()!r} is not YAML: {value!r}") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"{problem or ' '.join(str(error).split())}{place}") from error
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+    check_depth(value, max_nodes=_MAX_YAML_VALUES)
+    if (place := half_char(value)) is not None:
+        raise ValueError(f"{place} holds half a character, a lone surrogate such as \\ud800")
+    return value
 
 
 def from_dict(cls: type[T], tree: Mapping[str, Any], path: str = "") -> T:
@@ -222,14 +241,17 @@ def _coerce_union(args: tuple[Any, ...], value: Any, key: str) -> Any:
 def _coerce_scalar(kind: Any, value: Any, key: str) -> Any:
     if kind is bool and isinstance(value, bool):
         return value
-    if kind is int and isinstance(value, (int, float)) and not isinstance(value, bool) and int(value) == value:
-        return int(value)
+    if kind is int and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if math.isfinite(value) and int(value) == value:
+            return int(value)
     if kind is float and not isinstance(value, bool):
         # YAML 1.1 reads 3e-4 (no dot) as text, so numbers in text are accepted.
         try:
-            return float(value)
-        except (TypeError, ValueError) as error:
-            raise _wrong(key, "a number", value) from error
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
     if kind is str and isinstance(value, str):
         return value
     if kind is Path and isinstance(value, (str, Path)):

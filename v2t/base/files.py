@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, content keys, and names that fit into JSON.
+"""Files that are whole or absent: atomic writes, reads that never wait, content keys, and names that fit into JSON.
 
 In: paths, bytes. Out: files written to a temporary name, flushed to disk and renamed, so a reader or a crash never
 meets half a file; a short content key; and a reversible spelling of any POSIX file name as valid UTF-8.
@@ -10,8 +10,10 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from v2t.base.errors import MissingDependencyError
 
@@ -20,6 +22,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _WHOLE_BYTES = 4 << 20  # files up to here are hashed whole
 _BLOCK_BYTES = 64 << 10
 _NUM_BLOCKS = 16
+_INHERITED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # pipes opened by whoever called, as by a shell's <(...)
 
 
 def escape_name(name: str) -> str:
@@ -35,6 +38,30 @@ def escape_name(name: str) -> str:
 def unescape_name(text: str) -> str:
     """The file name that `escape_name` spelled as `text`."""
     return re.sub(r"\\(?:\\|x([0-9a-f]{2}))", lambda m: chr(0xDC00 + int(m.group(1), 16)) if m.group(1) else "\\", text)
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    """A regular file, open for reading; never waits for a writer.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, a named pipe or a device.
+    """
+    name = os.fspath(path)
+    if name.startswith(_INHERITED):
+        return open(name, "rb")
+    handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, "not a regular file", name)
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a regular file. Raises OSError."""
+    with open_file(path) as file:
+        return file.read()
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -103,7 +130,7 @@ def content_key(path: Path) -> str:
     Enough to tell a touched or copied file from a changed one without reading terabytes of video; not a checksum.
     """
     digest = hashlib.blake2b(digest_size=12)
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         digest.update(size.to_bytes(8, "little"))
         if size <= _WHOLE_BYTES:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from v2t.base.documents import parse_json
 from v2t.base.files import raise_if_full, sync_folder
 from v2t.base.log import logger, printable
 
@@ -48,7 +49,7 @@ def decode_entry(line: bytes) -> Entry:
     body += b"}"
     if tail[:8] != b"%08x" % zlib.crc32(body):
         raise ValueError("wrong checksum")
-    return json.loads(body)
+    return parse_json(body)
 
 
 class Journal:

@@ -21,12 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from v2t.base.address import shown
+from v2t.base.documents import parse_json
 from v2t.base.errors import UsageError
 from v2t.base.files import TEMPORARY
 from v2t.base.log import logger, printable
 
 HEARTBEAT_STALE_S = 600.0
 _LINGER_S = 5.0
+_LOOK_S = 0.5
+_TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class FolderLock:
@@ -44,19 +47,21 @@ class FolderLock:
         import fcntl
 
         self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        deadline = time.monotonic() + _LINGER_S
+        start = time.monotonic()
         while True:
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError as error:
                 owner = self._owner()
-                # A run killed in the moment it starts a child leaves the lock with that child until it has begun.
-                if error.errno in (errno.EWOULDBLOCK, errno.EACCES) and is_dead(owner) and time.monotonic() < deadline:
-                    time.sleep(0.02)
+                # A run killed in the moment it starts a child leaves the lock with that child until it has begun;
+                # `holder` has it for the moment of a look.
+                waited_s = time.monotonic() - start
+                if error.errno in _TAKEN and waited_s < (_LINGER_S if is_dead(owner) else _LOOK_S):
+                    time.sleep(0.01)
                     continue
                 os.close(self._handle)
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                if error.errno not in _TAKEN:
                     raise
                 raise self._refusal(owner) from error
         owner = self._owner()
@@ -79,15 +84,27 @@ class FolderLock:
         os.utime(self._handle)
 
     def holder(self) -> dict[str, Any]:
-        """Who holds the lock now; {} when nobody does. Takes nothing and waits for nobody."""
+        """Who holds the lock now; {} when nobody does. Waits for nobody.
+
+        On this machine the kernel is asked: the process number in the file may be another process's by now.
+        """
+        import fcntl
+
         try:
             self._handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return {}
         try:
             owner = self._owner()
-            is_held = owner and not is_dead(owner) and (_is_here(owner) or self._age_s() < HEARTBEAT_STALE_S)
-            return owner if is_held else {}
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                return owner or {"pid": "unknown"}
+            # Free here. A share may not carry the lock of another machine, whose heartbeat then decides.
+            is_away = owner and not _is_here(owner) and self._age_s() < HEARTBEAT_STALE_S
+            return owner if is_away else {}
         finally:
             os.close(self._handle)
             self._handle = -1
@@ -142,7 +159,7 @@ def me() -> dict[str, Any]:
 def parse_owner(text: bytes) -> dict[str, Any]:
     """The owner that a file holds; {} when it is empty."""
     try:
-        owner = json.loads(text) if text else {}
+        owner = parse_json(text) if text else {}
     except ValueError:
         owner = None  # a crash while the owner was being written
     return owner if isinstance(owner, dict) else {"pid": "unknown"}

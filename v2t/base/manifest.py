@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from v2t.base.documents import json_lines
 from v2t.base.errors import UsageError
-from v2t.base.files import escape_name, unescape_name, write_atomic
+from v2t.base.files import unescape_name, write_atomic
+from v2t.base.log import printable
 
 Row = dict[str, Any]
 
@@ -27,25 +29,18 @@ def read_manifest(path: str | Path) -> Iterator[Row]:
         UsageError: the file is absent, a line is no JSON object, a field is missing or of the wrong kind, a path
             leaves the manifest's folder, or an id comes twice; the message names file and line.
     """
-    path = Path(path)
+    where = printable(str(path))
     seen: dict[str, int] = {}
-    try:
-        file = open(path, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the manifest {escape_name(str(path))}: {error.strerror}", code="MANIFEST"
-        ) from error
-    with file:
-        for number, row in _objects(file, path):
-            check_row(row, f"{escape_name(str(path))}, line {number}")
-            if row["id"] in seen:
-                raise UsageError(
-                    f"{path}, line {number}: id {row['id']!r} stands already on line {seen[row['id']]}",
-                    code="MANIFEST",
-                    hint="every clip needs its own id",
-                )
-            seen[row["id"]] = number
-            yield row
+    for number, row in json_lines(path, code="MANIFEST"):
+        check_row(row, f"{where}, line {number}")
+        if row["id"] in seen:
+            raise UsageError(
+                f"{where}, line {number}: id {row['id']!r} stands already on line {seen[row['id']]}",
+                code="MANIFEST",
+                hint="every clip needs its own id",
+            )
+        seen[row["id"]] = number
+        yield row
 
 
 def write_manifest(rows: Iterable[Row], path: str | Path) -> int:
@@ -107,25 +102,3 @@ def check_row(row: Row, where: str) -> None:
 def clip_path(manifest: str | Path, row: Row) -> Path:
     """The file a row points to: its `path` resolved beside the manifest."""
     return Path(manifest).parent / unescape_name(row["path"])
-
-
-def _objects(file: Iterable[str], path: Path) -> Iterator[tuple[int, Row]]:
-    try:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.removeprefix("\ufeff"), parse_constant=_refuse_constant)
-            except ValueError as error:
-                raise UsageError(
-                    f"{path}, line {number}: expected one JSON object, got {line[:60]!r} ({error})", code="MANIFEST"
-                ) from error
-            if not isinstance(row, dict):
-                raise UsageError(f"{path}, line {number}: expected an object, got {line[:60]!r}", code="MANIFEST")
-            yield number, row
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 ({error})", code="MANIFEST") from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")

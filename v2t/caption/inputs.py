@@ -20,11 +20,10 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from v2t.base.address import is_url, shown
 from v2t.base.errors import ItemError, NothingMatchedError, UsageError
-from v2t.base.files import escape_name, unescape_name
+from v2t.base.files import escape_name, read_bytes, unescape_name
 from v2t.base.log import logger, printable
 from v2t.base.manifest import read_manifest
 from v2t.base.remote import RemoteFile
@@ -178,7 +177,7 @@ def _from_loose(names: Sequence[str], root: str | None) -> Iterator[Clip]:
 
 def _read_list(name: str) -> list[str]:
     try:
-        return _split_list(Path(name).read_bytes())
+        return _split_list(read_bytes(name))
     except OSError as error:
         raise UsageError(f"cannot read the list {printable(name)}: {error.strerror}", code="LIST") from error
 

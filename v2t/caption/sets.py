@@ -20,8 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.files import content_key, raise_if_full, sync_folder, unescape_name, write_atomic
+from v2t.base.files import content_key, open_file, raise_if_full, sync_folder, unescape_name, write_atomic
 from v2t.base.log import logger, printable
 from v2t.caption.inputs import Clip
 from v2t.caption.ledger import BY_HAND, Ledger, Record, clip_entry
@@ -61,7 +62,7 @@ class SetFiles:
         """
         shutil.rmtree(self._state / "making", ignore_errors=True)
         try:
-            self._memory = json.loads((self._state / "sets.json").read_bytes())
+            self._memory = read_json(self._state / "sets.json")
         except FileNotFoundError:
             self._memory = {}
         entries = []
@@ -70,6 +71,8 @@ class SetFiles:
             self._settle(writer)
             if not place.exists() or place.is_symlink():
                 continue
+            if not place.is_dir() and not place.is_file():
+                raise UsageError(f"{printable(str(place))} is not a regular file, move it away", code="EDITED_FILE")
             key, known = set_key(place, writer), self._memory.get(name, {})
             if key not in known.get("keys", ()) and not _is_blank(place):
                 if hasattr(writer, "read"):
@@ -265,12 +268,12 @@ def _is_blank(place: Path) -> bool:
     """Whether a file holds nothing (a power cut leaves NULs)."""
     if place.is_dir():
         return False
-    with open(place, "rb") as file:
+    with open_file(place) as file:
         return not file.read(1 << 16).strip(b"\0 \t\r\n")
 
 
 def _feed(digest: Any, path: Path) -> None:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
 

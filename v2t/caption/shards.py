@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import UsageError
 from v2t.base.files import text_key, write_atomic
 from v2t.base.lease import Lease, holder, turns
@@ -212,7 +213,7 @@ def facts_of(place: Path) -> dict[str, Any]:
     """What the newest holder of a shard noted when it had finished; {} when it has not."""
     every = turns(place)
     try:
-        facts = json.loads((every[-1] / "done.json").read_bytes()) if every else {}
+        facts = read_json(every[-1] / "done.json") if every else {}
     except (FileNotFoundError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}

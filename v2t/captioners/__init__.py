@@ -7,7 +7,6 @@ refuses a wrong model at once), loaded when there is work, then asked batch by b
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_type_hints
 
 from v2t.base import plugin
+from v2t.base.documents import read_json
 from v2t.base.errors import ItemError, UsageError
 from v2t.captioners.abilities import Abilities
 
@@ -189,7 +189,7 @@ def choose(model: str) -> str:
     if model.startswith("openai:"):
         return "openai"
     try:
-        config = json.loads((Path(model) / "config.json").read_bytes())
+        config = read_json(Path(model) / "config.json")
     except (OSError, ValueError):
         return "hf"
     return "local" if isinstance(config, dict) and config.get("model_type") == "cineloop" else "hf"

@@ -25,6 +25,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from v2t.base.documents import parse_json
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.log import logger, printable
 from v2t.captioners.patience import Gate, Patience, TryAgain, reset_s, retry_after_s
@@ -159,8 +160,8 @@ class Endpoint:
         with self._opened(method, path, body, deadline, ours) as response:
             data, echo = _whole(response), response.getheader("X-Request-Id")
         try:
-            reply = json.loads(data)
-        except (ValueError, RecursionError):
+            reply = parse_json(data)
+        except ValueError:
             raise TryAgain(f"no JSON but {self.scrubbed(data[:4096].decode('utf-8', 'replace'), 60)!r}") from None
         if not isinstance(reply, dict):
             raise TryAgain(f"no JSON object but {type(reply).__name__}")
@@ -315,7 +316,7 @@ def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
         data, lines = "\n".join(lines), []
         if data.strip() == "[DONE]":
             return
-        event = json.loads(data)
+        event = parse_json(data)
         if not isinstance(event, dict):
             raise ValueError(f"an event that is no JSON object: {data[:60]!r}")
         if event.get("error"):
@@ -330,8 +331,8 @@ def _problem(data: bytes) -> dict[str, str]:
     """What an error body says: message, code and param, each maybe empty."""
     text = data.decode("utf-8", "replace")
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
+        body = parse_json(text)
+    except ValueError:
         body = None
     if isinstance(body, dict):
         body = body.get("error") or body

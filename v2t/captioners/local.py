@@ -9,13 +9,13 @@ Letters: S segments, F frames of a segment, N patches, D width of the vision tow
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from v2t.base.documents import read_json
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.base.files import content_key, text_key
 from v2t.captioners import CaptionOutput, Conversation, Decoding, abilities, asked, domain
@@ -352,7 +352,7 @@ class _Unwanted(Exception):
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        value = read_json(path)
     except (OSError, ValueError) as error:
         raise MissingDependencyError(
             f"no usable model in {path.parent}: cannot read {path.name} ({error})",

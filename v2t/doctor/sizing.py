@@ -10,12 +10,13 @@ are an allowance, not a count.
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import parse_json, read_json
 from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.base.files import open_file
 
 GIB = 1 << 30
 # Name → (memory in GiB, share vLLM may use, tokens of a cache block). A CPU is given its cache in so many GiB.
@@ -47,7 +48,7 @@ def sizing(model: str, *, dtype: str = "bfloat16") -> dict[str, Any]:
         raise UsageError(f"dtype must be one of {', '.join(_BYTES)}, got {dtype!r}")
     folder = STARTER if model == "starter" else Path(model)
     try:
-        config = json.loads((folder / "config.json").read_bytes())
+        config = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise MissingDependencyError(
             f"cannot read {folder / 'config.json'}: {error}",
@@ -107,8 +108,8 @@ def num_parameters(folder: Path) -> int:
     total, files = 0, [path for path in sorted(folder.glob("*.safetensors")) if path.name != "domain.safetensors"]
     try:
         for path in files:
-            with path.open("rb") as handle:
-                header = json.loads(handle.read(struct.unpack("<Q", handle.read(8))[0]))
+            with open_file(path) as handle:
+                header = parse_json(handle.read(struct.unpack("<Q", handle.read(8))[0]))
             for name, tensor in header.items():
                 size = 1
                 for length in tensor["shape"] if name != "__metadata__" else (0,):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from v2t.base.documents import read_json
 from v2t.base.errors import UsageError
 from v2t.base.files import text_key, write_atomic
 from v2t.judge.question import Question
@@ -95,7 +96,7 @@ def load(path: Path) -> Calibration:
         UsageError: no such file, not a calibration, or fitted with other wordings of the questions.
     """
     try:
-        told = json.loads(path.read_bytes())
+        told = read_json(path)
         if told["schema"] != SCHEMA:
             raise ValueError(f"schema {told['schema']}, this version reads {SCHEMA}")
         maps = {str(kind): Platt(**each) for kind, each in told["maps"].items()}

@@ -13,6 +13,7 @@ from math import fsum
 from statistics import pstdev
 from typing import Any
 
+from v2t.base.documents import parse_json
 from v2t.base.errors import ItemError
 from v2t.judge.answer import Answer, Status
 from v2t.judge.calibration import Calibration
@@ -59,7 +60,7 @@ class Heard:
             ValueError: it is something else.
         """
         try:
-            given = json.loads(text)
+            given = parse_json(text)
             votes = tuple({str(key): float(share) for key, share in vote.items()} for vote in given["votes"])
             return cls(votes=votes, lost=int(given["lost"]), code=str(given["code"]), message=str(given["message"]))
         except (KeyError, TypeError, AttributeError) as error:

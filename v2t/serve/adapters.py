@@ -6,12 +6,12 @@ is not safe to load. JSON and file names alone are read here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import MissingDependencyError, UsageError
 
 
@@ -32,11 +32,11 @@ def read(folder: Path) -> Adapter:
         UsageError: a kind of adapter that engines do not serve.
     """
     try:
-        told: dict[str, Any] = json.loads((folder / "adapter_config.json").read_bytes())
+        told: dict[str, Any] = read_json(folder / "adapter_config.json")
         kind, rank = told["peft_type"], int(told["r"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MissingDependencyError(
-            f"no usable adapter in {folder}: {error}",
+            f"no usable adapter in {folder}: adapter_config.json: {error}",
             code="ADAPTER",
             hint="expected the folder final/adapter of a run of v2t train, or one that peft saved",
         ) from error

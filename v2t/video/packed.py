@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from v2t.base.documents import parse_json
 from v2t.base.errors import ItemError
 from v2t.video.frames import Frames
 
@@ -74,8 +75,8 @@ def _about(data: bytes) -> dict[str, Any]:
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
     if 2 <= length <= min(_MAX_HEADER, len(data) - 8):
         try:
-            about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_ABOUT])
-        except (ValueError, RecursionError, KeyError, TypeError):
+            about = parse_json(parse_json(data[8 : 8 + length])["__metadata__"][_ABOUT])
+        except (ValueError, KeyError, TypeError):
             about = None
         if isinstance(about, dict):
             return about

@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import read_json
 from v2t.base.errors import UsageError
 from v2t.base.files import write_atomic
 from v2t.base.manifest import write_manifest
@@ -153,7 +154,7 @@ def _claim(folder: Path, config: WorldConfig, *, overwrite: bool) -> None:
     text = json.dumps(ours, sort_keys=True, indent=1) + "\n"
     if note.exists() and not overwrite:
         try:
-            theirs = json.loads(note.read_text(encoding="utf-8"))
+            theirs = read_json(note)
         except ValueError as error:
             raise UsageError(f"{note} is not JSON: {error}", hint="--overwrite replaces the folder's clips") from error
         if theirs != json.loads(text):

@@ -12,6 +12,7 @@ refuses cells above 128 KiB until `csv.field_size_limit` is raised.)
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from v2t.base.errors import UsageError
+from v2t.base.files import open_file
 from v2t.base.log import printable
 from v2t.writers import Rows
 from v2t.writers.columns import COLUMNS, flat
@@ -47,7 +49,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     """
     before = csv.field_size_limit(_LONGEST_CELL)
     try:
-        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig", errors="replace", newline="") as file:
             table = csv.DictReader(file)
             lacking = [name for name in ("id", "status", "caption") if name not in (table.fieldnames or ())]
             if lacking:

@@ -5,11 +5,11 @@ Holds any caption as it is: line breaks of every kind, NUL and the like are spel
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from v2t.base.documents import json_lines
 from v2t.base.errors import UsageError
 from v2t.base.log import printable
 from v2t.base.manifest import dump_line
@@ -36,20 +36,12 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UsageError: a line is no caption record; a hand-made mistake is named rather than thrown away.
     """
-    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                render(row)  # refuses NaN and half characters, which no later file could hold
-            except (ValueError, RecursionError) as error:
-                raise _not_ours(path, number, str(error)) from error
-            if not isinstance(row, dict) or not isinstance(row.get("id"), str) or "status" not in row:
-                raise _not_ours(path, number, "no caption record (id, status, caption)")
-            if row["status"] == "ok" and not isinstance(row.get("caption"), str):
-                raise _not_ours(path, number, "its status is ok and its caption no text")
-            yield row
+    for number, row in json_lines(path, code="EDITED_FILE"):
+        if not isinstance(row.get("id"), str) or "status" not in row:
+            raise _not_ours(path, number, "no caption record (id, status, caption)")
+        if row["status"] == "ok" and not isinstance(row.get("caption"), str):
+            raise _not_ours(path, number, "its status is ok and its caption no text")
+        yield row
 
 
 def _not_ours(path: Path, number: int, why: str) -> UsageError:

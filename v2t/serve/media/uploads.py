@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from v2t.base.documents import read_json
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.files import TEMPORARY, write_atomic
 from v2t.base.lock import FolderLock
@@ -259,7 +260,7 @@ class UploadStore:
         """What is known of a file; None for one that is not whole."""
         record = self._record(path.name)
         try:
-            upload = Upload(**json.loads(record.read_bytes()))
+            upload = Upload(**read_json(record))
             upload.used_at = record.stat().st_mtime
             is_whole = upload.id == path.name and path.stat().st_size == upload.bytes and not path.is_symlink()
         except (OSError, ValueError, TypeError):
