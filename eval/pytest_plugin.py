@@ -207,10 +207,12 @@ def gate() -> Callable[..., GateVerdict]:
             raise ClipError(f"inconclusive must be fail, xfail, skip or pass, not {inconclusive!r}")
 
         def work(room: Room) -> GateVerdict:
+            from v2t_eval.suite import suites
             from v2t_eval.testing.sets import gated
 
             against = None if baseline is None else room.find(baseline)
-            return gated(room.find(clips), room.find(suite), against, cache=room.cache())
+            rules = Path(suite) if str(suite) in suites() else room.find(suite)
+            return gated(room.find(clips), rules, against, cache=room.cache())
 
         found: GateVerdict = _guarded(work, str(clips))
         from v2t_eval.testing.sets import told

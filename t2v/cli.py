@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from v2t.base import command
 
-VERBS = ("generate", "train")
+VERBS = ("generate", "train", "recipes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

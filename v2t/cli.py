@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from v2t.base import command
 
-VERBS = ("caption", "ask", "chat", "serve", "merge", "train", "world", "doctor")
+VERBS = ("caption", "ask", "chat", "serve", "merge", "train", "recipes", "world", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -90,7 +90,9 @@ class _Version(argparse.Action):
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb `train` of both packages takes."""
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="the recipe, a YAML file (see configs/)")
+    parser.add_argument(
+        "config", type=Path, metavar="RECIPE", help="a YAML file, or a shipped one by its name (see the verb recipes)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
     parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="run folder, instead of the recipe's")
     parser.add_argument("--plan", action="store_true", help="print parameters, memory, FLOPs and time; train nothing")
