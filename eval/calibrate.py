@@ -47,7 +47,7 @@ class Asked:
 
 
 def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibration, str]:
-    """The calibration fitted on `num` clips of `size` pixels a side, and a table of what it does on the held-out third."""
+    """The calibration fitted on `num` clips of `size` pixels a side, and a table of what it does on held-out ones."""
     judge.calibration = None
     found, lost = ask(judge, num, seed, size)
     fitted = _fit([each for each in found if each.clip % HELD_OUT], judge, seed, size)

@@ -50,7 +50,9 @@ def test_the_workflow_is_set_up_and_judges_a_pull_request(installed, tmp_path):
     (generate,) = [step["run"] for name, step in steps.items() if name.startswith("Generate")]
     code, said = shell(generate)
     assert code == 0 and (tmp_path / "clips/manifest.jsonl").is_file(), said
-    code, said = shell(steps["Judge"]["run"], GITHUB_OUTPUT="output", GITHUB_STEP_SUMMARY=str(tmp_path / "summary"))
+    code, said = shell(
+        steps["Judge"]["run"], GITHUB_OUTPUT="output", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY="summary"
+    )
     assert code == 0 and (tmp_path / "output").read_text() == "code=0\n", said
     for name in ("gate-report/gate.html", "gate-report/verdict.json", "gate-junit.xml", "summary"):
         assert (tmp_path / name).stat().st_size, name

@@ -58,12 +58,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {error}") from error
+        raise UsageError(f"{path}{_place(error)} is not YAML: {getattr(error, 'problem', None) or error}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise UsageError(f"{path} must hold a mapping of keys to values, not a {type(tree).__name__}")
     return tree
+
+
+def _place(error: Any) -> str:
+    """Where YAML ends to be YAML, as the reader of the file counts."""
+    mark = getattr(error, "problem_mark", None)
+    return "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}:"
 
 
 def parse_set(text: str) -> tuple[str, Any]:
