@@ -6,6 +6,7 @@ stdout.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -50,4 +51,8 @@ def verdicts(item: dict[str, Any], coloured: bool) -> str:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("manifest", type=Path, help="manifest.jsonl of v2t world")
+    parser.add_argument("captions", type=Path, help="captions.jsonl of v2t caption")
+    parser.add_argument("score", type=Path, help="scores.json of v2t-eval score")
+    main(**vars(parser.parse_args()))

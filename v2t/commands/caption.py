@@ -122,9 +122,7 @@ def run(args: argparse.Namespace) -> int:
     flags |= {key: getattr(args, name) for name, key in NESTED.items()}
     settings = config.load(caption.CaptionConfig, file=args.config, sets=args.set, flags=flags)
     if not args.paths and not settings.lists:
-        raise UsageError(
-            "which clips are to be captioned?", hint="v2t caption FOLDER, or --list FILE"
-        )
+        raise UsageError("which clips are to be captioned?", hint="v2t caption FOLDER, or --list FILE")
 
     def emit(row: dict[str, Any]) -> None:
         if args.json:
