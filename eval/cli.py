@@ -10,13 +10,35 @@ import sys
 from collections.abc import Sequence
 
 from v2t.base import command
+from v2t.base.errors import EXIT_OK, EXIT_USAGE
+from v2t.base.parser import no_verb
 
-VERBS = ("score", "roundtrip", "gate", "audit", "compare", "list")
+ABOUT = "Score captions and generated videos."
+VERBS = ("score", "roundtrip", "gate", "audit", "calibrate", "compare", "list", "suites", "ci")
+
+
+def overview(argv: Sequence[str] | None = None) -> int:
+    """Run `cineloop`, which names the three commands that do the work; returns the exit code."""
+    from t2v import cli as t2v
+    from v2t import cli as v2t
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    programs = {"v2t": (v2t.ABOUT, v2t.VERBS), "t2v": (t2v.ABOUT, t2v.VERBS), "v2t-eval": (ABOUT, VERBS)}
+    if words[:1] in (["-V"], ["--version"]):
+        print(command.version())
+    elif not words or words[0] in ("-h", "--help", "help"):
+        print("Cineloop is three commands; each has --help.")
+        for name, (about, verbs) in programs.items():
+            print(f"\n{name:<9} {about}\n{'':<9} {', '.join(verbs)}")
+    else:
+        print(f"error USAGE: {no_verb('cineloop', words[0], tuple(programs))}", file=sys.stderr)
+        return EXIT_USAGE
+    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `v2t-eval`; returns the exit code."""
-    return command.main("v2t-eval", "Score captions and generated videos.", VERBS, argv, package="v2t_eval")
+    return command.main("v2t-eval", ABOUT, VERBS, argv, package="v2t_eval")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """pytest's plug-in: a test says what a clip must show, and fails in words. See docs/pytest.md.
 
 In: pytest's hooks. Out: the function and fixture `assert_clip`, the mark and fixture `clip`, the fixture `gate`.
-Nothing heavy is imported before a test asks for a clip; `-p no:cineloop` turns it off. What is wrong with a clip fails
-a test; what keeps it from being looked at (no such file, a broken one, no model, a wrong argument) is an error of it.
+Every pytest beside an installed Cineloop loads this module, whether its tests want clips or not. So it imports pytest
+and the standard library only, and the rest of Cineloop when a test asks for a clip: what cannot be imported is then an
+error of that test, and never of a project's start. `-p no:cineloop` turns it off. What is wrong with a clip fails a
+test; what keeps it from being looked at (no such file, a broken one, no model, a wrong argument) is an error of it.
 """
 
 from __future__ import annotations
@@ -14,19 +16,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from v2t_eval.testing.room import Room
-
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
     from v2t_eval.gate.verdict import Verdict as GateVerdict
     from v2t_eval.sample import Sample
+    from v2t_eval.testing.room import Room
     from v2t_eval.testing.verdict import Verdict
 
 MARK = (
     "clip(path, **keywords): the fixture `clip` shows it, judged as by assert_clip; of a folder with a manifest, one "
     "test for each row"
 )
-_ROOMS: list[Room] = []  # of the sessions of this process, the innermost last: one may test the other
+
+
+@dataclass
+class _Session:
+    """A run of pytest; its room is opened by the first test that asks for a clip."""
+
+    config: pytest.Config | None = None  # None outside of pytest
+    test: str = ""  # that runs now
+    room: Room | None = None
+
+
+_SESSIONS: list[_Session] = []  # of this process, the innermost last: one may test the other
 
 
 class ClipError(Exception):
@@ -63,8 +75,8 @@ def assert_clip(
     """
     __tracebackhide__ = True
     keywords = {"questions": questions, "at_least": at_least, "at_most": at_most, "judge": judge}
-    verdict = _verdict(_room(), path, prompt=prompt, frozen_ok=frozen_ok, **keywords)
-    _raise(_room(), verdict)
+    verdict = _verdict(path, prompt=prompt, frozen_ok=frozen_ok, **keywords)
+    _raise(verdict)
     return verdict
 
 
@@ -84,30 +96,54 @@ class Shown:
             AssertionError: it did not.
         """
         __tracebackhide__ = True
-        _raise(_room(), self.verdict)
+        _raise(self.verdict)
+
+
+def _session() -> _Session:
+    if not _SESSIONS:
+        _SESSIONS.append(_Session())
+    return _SESSIONS[-1]
 
 
 def _room() -> Room:
-    if not _ROOMS:
-        _ROOMS.append(Room())
-    return _ROOMS[-1]
+    """The room of this session, where pictures are named after the test that runs.
+
+    Raises:
+        ImportError: Cineloop, or what it needs, cannot be imported here.
+    """
+    from v2t_eval.testing.room import Room
+
+    session = _session()
+    session.room = session.room or Room(session.config)
+    session.room.test = session.test
+    return session.room
 
 
-def _guarded(work: Callable[[], Any], name: str) -> Any:
-    """`work()`, its errors as `ClipError`."""
+def _guarded(work: Callable[[Room], Any], name: str) -> Any:
+    """`work(room)`, its errors and imports that fail as `ClipError`."""
     __tracebackhide__ = True
-    from v2t.base.errors import CineloopError
-
     try:
-        return work()
+        from v2t.base.errors import CineloopError
+
+        room = _room()
+    except ImportError as error:
+        raise _cannot_import(error, name) from error
+    try:
+        return work(room)
     except CineloopError as error:
         raise ClipError(f"{name}: {error.code}: {error}") from None
+    except ImportError as error:
+        raise _cannot_import(error, name) from error
 
 
-def _verdict(room: Room, path: str | Path, **keywords: Any) -> Verdict:
+def _cannot_import(error: ImportError, name: str) -> ClipError:
+    return ClipError(f"{name}: cineloop cannot be imported: {error} (`v2t doctor` says what is missing)")
+
+
+def _verdict(path: str | Path, **keywords: Any) -> Verdict:
     __tracebackhide__ = True
 
-    def work() -> Verdict:
+    def work(room: Room) -> Verdict:
         from v2t_eval.testing.looks import with_strip
 
         looks = room.looks()
@@ -124,10 +160,10 @@ def _sample(room: Room, path: str | Path) -> Sample:
     return room.looks().sample(room.find(path), None, None)
 
 
-def _raise(room: Room, verdict: Verdict) -> None:
+def _raise(verdict: Verdict) -> None:
     """End the test as the verdict says."""
     __tracebackhide__ = True
-    if verdict.outcome == "outside" and room.option("clip_outside", "fail") == "skip":
+    if verdict.outcome == "outside" and _room().option("cineloop_outside", "fail") == "skip":
         pytest.skip(verdict.message)
     if not verdict:
         raise AssertionError(verdict.message)
@@ -150,15 +186,14 @@ def clip(request: pytest.FixtureRequest) -> Shown:
         raise pytest.UsageError("the fixture `clip` wants @pytest.mark.clip(path, prompt=...) on its test")
     told = getattr(request, "param", None)
     path, keywords = _of_mark(*mark.args, **mark.kwargs) if told is None else (told[0], told[1])
-    room = _room()
-    verdict = _verdict(room, path, **keywords)
-    frames = _guarded(lambda: room.looks().frames(_sample(room, path)), str(path))
-    return Shown(path=room.find(path), prompt=keywords.get("prompt"), frames=frames, verdict=verdict)
+    verdict = _verdict(path, **keywords)
+    frames = _guarded(lambda room: room.looks().frames(_sample(room, path)), str(path))
+    return Shown(path=_room().find(path), prompt=keywords.get("prompt"), frames=frames, verdict=verdict)
 
 
 @pytest.fixture
 def gate() -> Callable[..., GateVerdict]:
-    """`gate(clips, suite=FILE, baseline=FILE)`: fail unless the whole set passes, as `v2t-eval gate` does.
+    """`gate(clips, suite=SUITE, baseline=FILE)`: fail unless the whole set passes, as `v2t-eval gate` does.
 
     `inconclusive`: what "too early to say" does to the test: fail (default), xfail, skip or pass. A set that cannot be
     compared with its baseline is an error of the test. Returns the verdict.
@@ -170,13 +205,18 @@ def gate() -> Callable[..., GateVerdict]:
         __tracebackhide__ = True
         if inconclusive not in ("fail", "xfail", "skip", "pass"):
             raise ClipError(f"inconclusive must be fail, xfail, skip or pass, not {inconclusive!r}")
-        from v2t_eval.testing.sets import gated, told
 
-        room = _room()
-        against = None if baseline is None else room.find(baseline)
-        found: GateVerdict = _guarded(
-            lambda: gated(room.find(clips), room.find(suite), against, cache=room.cache()), str(clips)
-        )
+        def work(room: Room) -> GateVerdict:
+            from v2t_eval.suite import suites
+            from v2t_eval.testing.sets import gated
+
+            against = None if baseline is None else room.find(baseline)
+            rules = Path(suite) if str(suite) in suites() else room.find(suite)
+            return gated(room.find(clips), rules, against, cache=room.cache())
+
+        found: GateVerdict = _guarded(work, str(clips))
+        from v2t_eval.testing.sets import told
+
         if found.outcome == "not_comparable":
             raise ClipError(told(found))
         if found.outcome == "fail" or (found.outcome, inconclusive) == ("inconclusive", "fail"):
@@ -200,67 +240,80 @@ def _of_mark(path: str | Path, prompt: str | None = None, **keywords: Any) -> tu
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each row of the folder or manifest that a mark names."""
     mark = metafunc.definition.get_closest_marker("clip")
-    if mark is None or "clip" not in metafunc.fixturenames or not mark.args:
+    if mark is None or not mark.args or not _is_ours(metafunc):
         return
     path, keywords = _of_mark(*mark.args, **mark.kwargs)
-    found = _room().find(path)
+    given = _guarded(lambda room: _rows(room.find(path), keywords), str(path))
+    if given is not None:
+        metafunc.parametrize("clip", [each[1:] for each in given], ids=[each[0] for each in given], indirect=True)
+
+
+def _is_ours(metafunc: pytest.Metafunc) -> bool:
+    """Whether the test's fixture `clip` is the one above: a project may have a fixture and a mark of that name."""
+    known = metafunc.definition._fixtureinfo.name2fixturedefs.get("clip")  # pytest has no public name for it
+    return bool(known) and known[-1].func.__module__ == __name__
+
+
+def _rows(found: Path, keywords: Mapping[str, Any]) -> list[tuple[str, Path, dict[str, Any]]] | None:
+    """Id, path and keywords of each row of a manifest or of a folder with one; None of a single clip."""
     manifest = found / "manifest.jsonl" if found.is_dir() else found
     if manifest.suffix != ".jsonl":
-        return
+        return None
     from v2t.base.manifest import clip_path, read_manifest
 
-    rows = list(_guarded(lambda: list(read_manifest(manifest)), str(path)))
-    given = [
-        (clip_path(manifest, row), {**keywords, "prompt": keywords["prompt"] or row.get("prompt")}) for row in rows
+    return [
+        (row["id"], clip_path(manifest, row), {**keywords, "prompt": keywords["prompt"] or row.get("prompt")})
+        for row in read_manifest(manifest)
     ]
-    metafunc.parametrize("clip", given, ids=[row["id"] for row in rows], indirect=True)
 
 
 # --- hooks
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Two options."""
-    group = parser.getgroup("clips", "generated clips (cineloop)")
-    group.addoption("--clip-report", metavar="DIR",
-                    help="keep pictures of clips that did not pass (default: a temporary folder)")  # fmt: skip
-    group.addoption("--clip-outside", choices=("fail", "skip"), default="fail",
-                    help="what a clip or prompt outside of the judge's world does to its test (fail)")  # fmt: skip
+    """Two options, with the project's name: one that a conftest.py has too would end pytest at its start."""
+    group = parser.getgroup("cineloop", "generated clips (cineloop)")
+    group.addoption(
+        "--cineloop-report",
+        metavar="DIR",
+        help="keep pictures of clips that did not pass (default: a temporary folder)",
+    )
+    group.addoption(
+        "--cineloop-outside", choices=("fail", "skip"), default="fail",
+        help="what a clip or prompt outside of the judge's world does to its test (fail)",
+    )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark and open the session's room, with nothing in it yet."""
+    """Register the mark and note the session."""
     config.addinivalue_line("markers", MARK)
-    _ROOMS.append(Room(config))
+    _SESSIONS.append(_Session(config))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close the session's room."""
-    for room in [room for room in _ROOMS if room.config is config]:
-        _ROOMS.remove(room)
-        room.close()
+    """Close the session's room, where one was opened."""
+    for session in [session for session in _SESSIONS if session.config is config]:
+        _SESSIONS.remove(session)
+        if session.room is not None:
+            session.room.close()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_logstart(nodeid: str) -> None:
     """Note which test runs: pictures are named after it."""
-    room = _room()
-    room.test = item.nodeid
-    try:
-        return (yield)
-    finally:
-        room.test = ""
+    _session().test = nodeid
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_logfinish() -> None:
+    """Note that it has ended."""
+    _session().test = ""
+
+
+@pytest.hookimpl(hookwrapper=True)  # known to every pytest from 3 on, which `wrapper` is not
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     """Note on the report of a test that its clip could not be looked at."""
-    report = yield
+    report = (yield).get_result()
     if call.excinfo is not None and isinstance(call.excinfo.value, ClipError) and not hasattr(report, "wasxfail"):
         vars(report)["clip_error"] = True
-    return report
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:

@@ -1,8 +1,9 @@
 """Which metrics to run: a list such as `bleu,frechet[feature=starter-tower]`, or a suite file.
 
-In: the text of `--metrics`, or a YAML file `{name, metrics: [NAME or {metric: NAME, setting: value}], gate: {...}}`.
-Out: metrics, not loaded yet, and what a gate asks for (`v2t_eval.gate.policy`). A metric asked for twice with the same
-settings runs once. A rule of the gate names its metric as the list of metrics does, or by its title.
+In: the text of `--metrics`, or a suite: the name of a shipped one (`eval/suites`), or a YAML file
+`{name, metrics: [NAME or {metric: NAME, setting: value}], gate: {...}}`. Out: metrics, not loaded yet, and what a
+gate asks for (`v2t_eval.gate.policy`). A metric asked for twice with the same settings runs once. A rule of the gate
+names its metric as the list of metrics does, or by its title.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from v2t.base import shipped
 from v2t.base.config import from_dict, parse_set, read_yaml, to_dict
 from v2t.base.errors import UsageError
+from v2t_eval.audit.record import audit_path
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.metric import BaseMetric, load_metric
 from v2t_eval.places import shown
@@ -40,12 +43,18 @@ def parse_metrics(text: str) -> list[BaseMetric]:
     return _each_once(_made(part) for part in _parts(text))
 
 
+def suites() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    return {path.stem: path for path in sorted((Path(__file__).resolve().parent / "suites").glob("*.yaml"))}
+
+
 def read_suite(path: Path) -> Suite:
-    """The suite in a YAML file.
+    """The suite in a YAML file, or the shipped one of that name.
 
     Raises:
         UsageError: the file cannot be read or holds something else; see `parse_metrics`.
     """
+    path = shipped.find(path, suites(), "suite")
     tree = read_yaml(path)
     if unknown := sorted(set(tree) - {"name", "metrics", "gate"}):
         raise UsageError(f"{path}: unknown key {', '.join(unknown)}", hint="a suite has a name, metrics, and a gate")
@@ -78,7 +87,7 @@ def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
         raise UsageError(f"{path}: 'gate' must hold primary and more by name, got {tree!r}", hint="see docs/gate.md")
     policy = from_dict(Policy, tree, "gate.")
     rules = tuple(replace(rule, metric=_title(rule, metrics, path)) for rule in policy.primary)
-    audit = policy.audit if policy.audit is None else path.parent / policy.audit
+    audit = None if policy.audit is None else audit_path(policy.audit, path.parent)
     try:
         return replace(policy, primary=rules, audit=audit)
     except ValueError as error:  # two spellings of one metric

@@ -1,6 +1,6 @@
 """What a gate over 100 clips costs, where the time goes, and what the second run costs; each against a named baseline.
 
-    python scripts/bench_gate.py [--clips 100] [--folder clips/] [--suite configs/eval/gate.yaml] [--skip-alone]
+    python scripts/bench_gate.py [--clips 100] [--folder clips/] [--suite gate] [--skip-alone]
 
 first: what `v2t-eval gate` does, from nothing (imports, models, decoding, six metrics with the judge, reports), and
     where its time goes.
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--folder", type=Path, help="clips with a manifest, instead of drawing some")
-    parser.add_argument("--suite", type=Path, default=ROOT / "configs/eval/gate.yaml")
+    parser.add_argument("--suite", type=Path, default=Path("gate"))
     parser.add_argument("--skip-alone", action="store_true", help="leave out the slow comparison")
     parser.add_argument("--json", action="store_true", help="figures as JSON on stdout")
     options = parser.parse_args()

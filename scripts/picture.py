@@ -7,8 +7,8 @@ python scripts/picture.py runs/picture runs/picture-captions/captions.jsonl docs
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -46,4 +46,8 @@ def main(clips: str, captions: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("clips", help="folder of v2t world")
+    parser.add_argument("captions", help="captions.jsonl of v2t caption")
+    parser.add_argument("out", help="picture to write, such as docs/demo.png")
+    main(**vars(parser.parse_args()))

@@ -8,6 +8,7 @@ In: the story's folder: `steps/` (seconds, exit code and command of each step) a
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -252,4 +253,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="the story's folder, such as runs/story/small")
+    main(**vars(parser.parse_args()))

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 from v2t.base import command
 
-VERBS = ("generate", "train")
+ABOUT = "Make videos from text."
+VERBS = ("generate", "train", "recipes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `t2v`; returns the exit code."""
-    return command.main("t2v", "Make videos from text.", VERBS, argv)
+    return command.main("t2v", ABOUT, VERBS, argv)
 
 
 if __name__ == "__main__":

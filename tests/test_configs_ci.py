@@ -16,8 +16,8 @@ import yaml
 from v2t.base import command
 from v2t_eval.commands import gate
 
-FOLDER = Path(__file__).resolve().parent.parent / "configs" / "ci"
-GITHUB, GITLAB = FOLDER / "github-gate.yml", FOLDER / "gitlab-gate.yml"
+FOLDER = Path(__file__).resolve().parent.parent / "eval" / "workflows"
+GITHUB, GITLAB = FOLDER / "github.yml", FOLDER / "gitlab.yml"
 PROGRAMS = {"v2t-eval": "v2t_eval", "t2v": "t2v", "v2t": "v2t"}
 
 

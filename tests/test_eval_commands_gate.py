@@ -83,7 +83,7 @@ def test_the_verdict_is_what_the_process_ends_with(judged, capsys) -> None:
         (["CANDIDATE", "--reason", "x"], "--reason is not for gate"),
         (["update", "CANDIDATE", "-o", "x"], "-o is not for gate update"),
         (["init", "CANDIDATE", "--baseline", "x"], "--baseline is not for gate init"),
-        (["CANDIDATE"], "--suite FILE"),
+        (["CANDIDATE"], "--suite gate"),
         (["init", "CANDIDATE", "--suite", "SUITE"], "-o baseline.json"),
         (["update", "CANDIDATE", "--reason", "why"], "--baseline FILE"),
         (["update", "CANDIDATE", "--baseline", "BASELINE", "--reason", "  "], "needs a reason"),

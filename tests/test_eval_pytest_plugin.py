@@ -112,7 +112,7 @@ def test_a_clip_passes_fails_in_words_or_cannot_be_looked_at(project, pytester):
         def test_of_sets(assert_clip):
             assert_clip("clips/ball.mp4", at_least={{"frechet": 1.0}})
     """
-    result = project(source, "--clip-report", "report")
+    result = project(source, "--cineloop-report", "report")
     result.assert_outcomes(passed=4, failed=4, errors=4)
     out = result.stdout.str()
     assert re.search(r"What color is the ball\? asked for: green; seen: red \(chance \.\d", out)
@@ -145,7 +145,7 @@ def test_what_lies_outside_of_the_judges_world_fails_or_is_skipped(project, monk
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["*cannot be judged*", "*does not know *'skateboard'*"])
     result.stdout.fnmatch_lines(["*has not learnt clips like this one*"])
-    project(source, "--clip-outside", "skip").assert_outcomes(failed=1, skipped=2)
+    project(source, "--cineloop-outside", "skip").assert_outcomes(failed=1, skipped=2)
 
 
 def test_a_second_run_decodes_nothing_and_asks_nobody(project, monkeypatch):
@@ -269,13 +269,13 @@ def test_it_is_declared_light_and_can_be_turned_off(pytester):
 
 
 def test_the_function_works_without_pytest(clips, monkeypatch):
-    monkeypatch.setattr(pytest_plugin, "_ROOMS", [])
+    monkeypatch.setattr(pytest_plugin, "_SESSIONS", [])
     assert pytest_plugin.assert_clip(clips / "ball.mp4", prompt="On the beach.")
     with pytest.raises(AssertionError, match="seen: on the beach"):
         pytest_plugin.assert_clip(clips / "ball.mp4", prompt="In the snow.")
     with pytest.raises(pytest_plugin.ClipError, match="NOT_FOUND"):
         pytest_plugin.assert_clip("none.mp4")
-    pytest_plugin._ROOMS[0].close()
+    pytest_plugin._SESSIONS[0].room.close()
 
 
 def test_what_the_documentation_shows_runs(pytester, clips, monkeypatch):

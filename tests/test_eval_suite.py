@@ -8,7 +8,7 @@ import pytest
 
 from v2t.base.errors import UsageError
 from v2t_eval.metric import load_metric
-from v2t_eval.suite import parse_metrics, read_suite
+from v2t_eval.suite import parse_metrics, read_suite, suites
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,14 +75,14 @@ def test_a_suite_that_cannot_be_read_is_refused(tmp_path: Path, text: str, says:
         read_suite(tmp_path / "s.yaml")
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs/eval").glob("*.yaml")), ids=lambda file: file.name)
-def test_the_suites_that_are_shipped_name_metrics_that_exist(file: Path) -> None:
-    assert read_suite(file).metrics
+@pytest.mark.parametrize("name", list(suites()))
+def test_the_suites_that_are_shipped_name_metrics_that_exist(name: str) -> None:
+    assert read_suite(Path(name)).metrics
 
 
 def test_the_vbench_suite_has_all_dimensions() -> None:
     from v2t_eval.vbench.total import QUALITY, SEMANTIC
 
-    metrics = read_suite(ROOT / "configs/eval/vbench.yaml").metrics
+    metrics = read_suite(Path("vbench")).metrics
     assert {metric.name for metric in metrics} == {*QUALITY, *SEMANTIC}
     assert load_metric("squad")().title == "squad"

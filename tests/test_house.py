@@ -283,6 +283,22 @@ def test_the_wheel_holds_the_packages_and_nothing_else():
     assert {path.parts[0] for path in included} == set(PACKAGES)
     starter = {p for p in tracked() if "starter" in p.parts[:2] and p.suffix == ".safetensors"}
     assert starter <= set(included)
+    # What commands find by name: suites, workflows, the audit, every recipe of configs/.
+    recipes = {p.relative_to("configs") for p in tracked() if p.parts[0] == "configs" and p.suffix == ".yaml"}
+    named = {Path("v2t/recipes") / p for p in recipes if p.parts[0] != "serve"}
+    named |= {Path(f"v2t_eval/suites/{name}.yaml") for name in ("starter", "gate", "vbench")}
+    named |= {Path("v2t_eval/workflows/github.yml"), Path("v2t_eval/audit/starter.json")}
+    assert named <= set(included), named - set(included)
+
+
+def test_a_wheel_of_the_source_distribution_is_the_wheel():
+    """Folders that are links must not get lost on the way: a wheel built from the sdist lacked v2t_eval."""
+    from hatchling.builders.sdist import SdistBuilder
+    from hatchling.builders.wheel import WheelBuilder
+
+    packaged = {f.distribution_path for f in WheelBuilder(str(ROOT)).recurse_included_files()}
+    carried = {f.distribution_path for f in SdistBuilder(str(ROOT)).recurse_included_files()}
+    assert packaged <= carried, sorted(packaged - carried)[:5]
 
 
 def test_scripts_can_be_run():

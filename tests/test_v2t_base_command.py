@@ -1,11 +1,107 @@
-"""What stands around a command: exit codes, and the traceback that -v shows."""
+"""What stands around every command: usage errors of one line with the nearest word, help, versions, exit codes."""
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from t2v.cli import main as t2v
+from v2t.base import errors
 from v2t.base.command import guarded
 from v2t.base.errors import UsageError
+from v2t.cli import main as v2t
+from v2t_eval.cli import main as v2t_eval
+from v2t_eval.cli import overview
+
+COMMANDS = {"v2t": v2t, "t2v": t2v, "v2t-eval": v2t_eval}
+
+
+def ends(command: str, *words: str) -> int:
+    try:
+        return COMMANDS[command](list(words))
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("v2t capton clips/", "did you mean caption?"),
+        ("v2t generate x", "did you mean t2v generate?"),
+        ("t2v caption x", "did you mean v2t caption?"),
+        ("v2t score x", "did you mean v2t-eval score?"),
+        ("v2t-eval scor x", "did you mean score?"),
+        ("v2t caption clips/ --modle starter", "did you mean --model?"),
+        ("t2v generate x -o y --num-video 3 --num_videos 2", "did you mean --num-videos?"),
+        ("v2t caption clips/ --frames abc", "--frames"),
+        ("v2t caption clips/ --zzzzzz 3", "unknown option --zzzzzz"),
+        ("v2t-eval gate", "gate"),
+    ],
+)
+def test_a_wrong_word_is_one_line_that_names_the_nearest(line, says, capsys):
+    assert ends(*line.split()) == errors.EXIT_USAGE
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("error USAGE: ") and says in said, said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_what_one_asks_for_in_any_way(command, capsys):
+    shown = {}
+    for words in ([], ["help"], ["-h"], ["--help"]):
+        assert ends(command, *words) == 0
+        shown[" ".join(words)] = capsys.readouterr().out
+    assert len(set(shown.values())) == 1 and "Exit codes:" in shown["help"]
+    verb = "train" if command != "v2t-eval" else "score"
+    assert ends(command, "help", verb) == 0
+    assert f"usage: {command} {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_versions(command, flag, capsys):
+    assert ends(command, flag) == 0
+    assert re.fullmatch(r"cineloop \d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_lists_every_exit_code_that_there_is(command, capsys):
+    ends(command, "--help")
+    told = set(re.findall(r"\b\d+\b", capsys.readouterr().out.split("Exit codes:")[1]))
+    codes = {str(code) for name, code in vars(errors).items() if name.startswith("EXIT_")}
+    of_gates = {str(errors.EXIT_GATE_FAILED), str(errors.EXIT_INCONCLUSIVE), str(errors.EXIT_NOT_COMPARABLE)}
+    assert told == (codes if command == "v2t-eval" else codes - of_gates)
+
+
+@pytest.mark.parametrize("package", ["v2t", "t2v", "v2t_eval"])
+def test_packages_can_be_run(package, tmp_path):
+    words = [sys.executable, "-m", package, "--version"]
+    ran = subprocess.run(words, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0 and ran.stdout.startswith("cineloop "), ran.stderr
+
+
+def test_cineloop_names_the_three_commands(capsys):
+    assert overview([]) == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^{command}\b", shown, re.MULTILINE) for command in COMMANDS), shown
+    assert "caption" in shown and "generate" in shown and "gate" in shown
+    assert overview(["caption", "x"]) == 2 and "did you mean v2t caption?" in capsys.readouterr().err
+    assert overview(["-V"]) == 0 and capsys.readouterr().out.startswith("cineloop ")
+
+
+def test_caption_of_nothing_is_a_wrong_line(capsys):
+    assert ends("v2t", "caption") == errors.EXIT_USAGE
+    assert "v2t caption" in capsys.readouterr().err
+
+
+def test_yaml_that_is_not_yaml_is_told_in_one_line_with_its_place(tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("model: starter\nformat: [txt, jsonl\nstyle: short\n")
+    assert ends("v2t", "caption", "x", "--config", str(tmp_path / "bad.yaml")) == errors.EXIT_USAGE
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "\\n" not in said and re.search(r"bad\.yaml .*line 3, column \d+", said), said
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,12 @@ FACTS = {
     "devices": [{"device": "cpu", "name": "a CPU", "cores": 2, "memory_gb": 8.0, "memory_free_gb": 4.0}],
     "java": None,
     "disk": {"here": {"path": ".", "free_gb": 10.0}, "open_files": 1024},
-    "models": {"starter": {"path": "starter", "size_gb": 0.02}, "hub": [], "hub_offline": True},
+    "models": {
+        "starter": {"path": "v", "size_gb": 0.02},
+        "generator": {"path": "t", "size_gb": 0.03},
+        "hub": [],
+        "hub_offline": True,
+    },
     "decoders": [{"decoder": "pyav", "installed": True, "version": "1.0", "decodes": {"H.264 mp4": "ok"}}],
 }
 
@@ -86,9 +91,25 @@ def test_readiness_names_what_is_missing_and_for_what():
 
 
 def test_every_command_of_the_program_is_in_the_table():
-    from v2t.cli import VERBS
+    from t2v import cli as t2v
+    from v2t import cli as v2t
+    from v2t_eval import cli as v2t_eval
 
-    assert {f"v2t {name}" for name in VERBS} <= set(commands.COMMANDS)
+    programs = {"v2t": v2t.VERBS, "t2v": t2v.VERBS, "v2t-eval": v2t_eval.VERBS}
+    assert {f"{program} {verb}" for program, verbs in programs.items() for verb in verbs} == set(commands.COMMANDS)
+
+
+def test_a_command_is_named_in_full_or_by_its_verb_alone():
+    assert commands.named("generate") == commands.named("t2v generate") == "t2v generate"
+    assert commands.named("gate") == "v2t-eval gate" and commands.named("v2t-eval audit") == "v2t-eval audit"
+    assert commands.named("train") == "v2t train" and commands.named("t2v train") == "t2v train"
+
+
+def test_generating_needs_a_generator_and_its_packages():
+    bare = _facts(models=FACTS["models"] | {"generator": None}, packages=FACTS["packages"] | {"diffusers": None})
+    row = commands.readiness(bare)["t2v generate"]
+    assert {item["what"] for item in row["missing"]} == {"diffusers", "a generator"} and not row["ready"]
+    assert commands.readiness(bare)["v2t-eval roundtrip"]["ready"] is False
 
 
 @pytest.mark.parametrize(
@@ -161,8 +182,11 @@ def test_exit_5_only_when_the_asked_command_cannot_run(planted, monkeypatch, cap
     monkeypatch.setattr(decoders, "try_all", lambda: [])
     assert doctor.run(_args()) == 0
     assert doctor.run(_args("--for", "world")) == 0
+    capsys.readouterr()
     assert doctor.run(_args("--for", "caption")) == 5
-    assert "! v2t caption" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "! v2t caption" in out and "needs a decoder: pip install decord av" in out
+    assert "devices" not in out and "v2t world" not in out, "what is missing for that command, and nothing else"
     with pytest.raises(UsageError, match="caption"):
         doctor.run(_args("--for", "captoin"))
 

@@ -124,5 +124,5 @@ def test_the_starter_comes_with_a_calibration_of_its_own_weights_and_of_these_wo
     from v2t.world.plain_questions import PLAIN
 
     found = Judge(Captioner("starter")).calibration
-    assert found is not None, "run scripts/calibrate_judge.py v2t/starter"
+    assert found is not None, "v2t-eval calibrate starter -o judge.json, then move it to v2t/starter"
     assert {"all", "yes_no all", *PLAIN} <= set(found.maps)

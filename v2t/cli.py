@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 from v2t.base import command
 
-VERBS = ("caption", "ask", "chat", "serve", "merge", "train", "world", "doctor")
+ABOUT = "Watch videos and write what happens in them."
+VERBS = ("caption", "ask", "chat", "serve", "merge", "train", "recipes", "world", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `v2t`; returns the exit code."""
-    return command.main("v2t", "Watch videos and write what happens in them.", VERBS, argv)
+    return command.main("v2t", ABOUT, VERBS, argv)
 
 
 if __name__ == "__main__":

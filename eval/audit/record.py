@@ -130,6 +130,21 @@ class Audit:
         return {"schema": SCHEMA, **asdict(self)}
 
 
+def audit_path(named: Path, folder: Path) -> Path:
+    """Where the audit lies that a suite in `folder` names: a shipped one, such as `starter`, or a file beside it."""
+    here = Path(__file__).resolve().parent / f"{named}.json"
+    return here if named.name == str(named) and here.is_file() else folder / named
+
+
+def audit_of(path: Path | None) -> Audit | None:
+    """The audit that a suite names; None where it names none or the file is missing, which voids no verdict.
+
+    Raises:
+        UsageError: it is there and cannot be read; see `read_audit`.
+    """
+    return read_audit(path) if path is not None and path.exists() else None
+
+
 def read_audit(path: Path) -> Audit:
     """An audit from its file.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUMMARY = "Measure what metrics and judge see and cannot see: planted faults, and claims whose truth is known."
 EXAMPLES = (
     "  v2t-eval audit -o audit/\n"
-    "  v2t-eval audit clips/ --prompts prompts.csv --suite configs/eval/starter.yaml --judge none -o audit/\n"
+    "  v2t-eval audit clips/ --prompts prompts.csv --suite starter --judge none -o audit/\n"
     "  v2t-eval audit --metrics none --judge v2t --generate 512 -o audit/\n"
     "  v2t-eval audit --metrics temporal_flickering,clipsim --num 20 --codec --judge none -o audit/"
 )
@@ -35,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("clips", nargs="?", type=Path, metavar="CLIPS", help=told)
     add("--prompts", type=Path, metavar="FILE", help="prompt of each of your clips, as `v2t-eval score` takes them")
     add("--metrics", metavar="A,B", help="names, with settings in brackets, or none (default: eleven of frames)")
-    add("--suite", type=Path, metavar="FILE", help="YAML file with metrics; those that score sets are left out")
+    add(
+        "--suite",
+        type=Path,
+        metavar="SUITE",
+        help="a shipped list of metrics or a YAML file; those that score sets are left out",
+    )
     add("--judge", default="v2t", metavar="JUDGE", help="v2t (default, the starter), v2t:MODEL, or none")
     add("--generated", type=Path, metavar="DIR", help="run folder of `t2v generate`, which the judge is held to")
     add("--generate", type=int, metavar="N", help="make N clips for that with the bundled generator, in the folder -o")

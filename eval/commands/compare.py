@@ -18,7 +18,7 @@ SUMMARY = "Show what changed from one scoring to another; decides nothing."
 EXAMPLES = (
     "  v2t-eval compare before/scores.json after/scores.json\n"
     "  v2t-eval compare baseline.json scores/ --json\n"
-    "  v2t-eval compare before-clips/ after-clips/ --suite configs/eval/gate.yaml --cache cache/\n"
+    "  v2t-eval compare before-clips/ after-clips/ --suite gate --cache cache/\n"
     "\n"
     "exit codes: 0 compared, 9 the two may not be compared (the differences are named)"
 )
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("before", type=Path, metavar="A", help="scores.json, its folder, a baseline, or clips (with --suite)")
     add("after", type=Path, metavar="B", help="the same of what A is compared with; a change is B minus A")
-    add("--suite", type=Path, metavar="FILE", help="score folders of clips by this suite")
+    add("--suite", type=Path, metavar="SUITE", help="score folders of clips by this suite")
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
     add("--cache", type=Path, metavar="DIR", help="evidence of clips, shared by runs")

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 SUMMARY = "Pass or fail a generator's clips against a baseline, by declared rules; one verdict, one exit code."
 EXAMPLES = (
-    "  v2t-eval gate init main-clips/ --suite configs/eval/gate.yaml -o baseline.json\n"
-    "  v2t-eval gate clips/ --suite configs/eval/gate.yaml --baseline baseline.json -o gate/\n"
-    "  v2t-eval gate scores/ --suite configs/eval/gate.yaml --baseline baseline.json --json\n"
-    "  v2t-eval gate update clips/ --suite configs/eval/gate.yaml --baseline baseline.json --reason '20 steps now'\n"
+    "  v2t-eval gate init main-clips/ --suite gate -o baseline.json\n"
+    "  v2t-eval gate clips/ --suite gate --baseline baseline.json -o gate/\n"
+    "  v2t-eval gate scores/ --suite gate --baseline baseline.json --json\n"
+    "  v2t-eval gate update clips/ --suite gate --baseline baseline.json --reason '20 steps now'\n"
     "\n"
     "exit codes of a verdict:\n"
     "  0 pass, 6 fail, 8 inconclusive (more prompts, or a wider margin), 9 not comparable with the baseline;\n"
@@ -44,9 +44,9 @@ NAMES = ("verdict.json", "gate.md", "gate.html", "junit.xml")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.usage = (
-        "\n  v2t-eval gate CLIPS|RESULTS --suite FILE [--baseline FILE] [-o DIR] [more]"
-        "\n  v2t-eval gate init CLIPS|RESULTS --suite FILE -o FILE"
-        "\n  v2t-eval gate update CLIPS|RESULTS --baseline FILE --reason TEXT [--suite FILE]"
+        "\n  v2t-eval gate CLIPS|RESULTS --suite SUITE [--baseline FILE] [-o DIR] [more]"
+        "\n  v2t-eval gate init CLIPS|RESULTS --suite SUITE -o FILE"
+        "\n  v2t-eval gate update CLIPS|RESULTS --baseline FILE --reason TEXT [--suite SUITE]"
     )
     add = parser.add_argument
     add(
@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder of videos, a run folder or a manifest.jsonl, which are scored by the suite; or a scores.json, "
         "its folder or a baseline, taken as they are",
     )  # fmt: skip
-    add("--suite", type=Path, metavar="FILE", help="YAML file with metrics and a gate, such as configs/eval/gate.yaml")
+    add(
+        "--suite", type=Path, metavar="SUITE", help="metrics and rules: gate, which is shipped, or a YAML file of yours"
+    )
     add("--baseline", type=Path, metavar="FILE", help="what to hold against; without it only absolute rules decide")
     into = "folder for verdict.json, gate.md, gate.html, junit.xml and the scores; of init the baseline's file"
     add("-o", "--output", type=Path, metavar="PATH", help=into)
@@ -145,10 +147,11 @@ def _told(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _audit(args: argparse.Namespace, suite: Suite) -> Audit | None:
-    from v2t_eval.audit.record import read_audit
+    from v2t_eval.audit.record import audit_of, read_audit
 
-    path = args.audit or (suite.policy.audit if suite.policy is not None else None)
-    return None if path is None else read_audit(path)
+    if args.audit is not None:
+        return read_audit(args.audit)
+    return audit_of(suite.policy.audit if suite.policy is not None else None)
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:

@@ -33,7 +33,7 @@ def suite_of(args: argparse.Namespace) -> Suite:
     from v2t_eval.suite import read_suite
 
     if args.suite is None:
-        raise UsageError("which metrics, and which rules?", hint="--suite FILE, such as configs/eval/gate.yaml")
+        raise UsageError("which metrics, and which rules?", hint="--suite gate, which is shipped, or a file of yours")
     return read_suite(args.suite)
 
 

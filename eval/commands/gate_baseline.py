@@ -32,6 +32,7 @@ def init(place: Path, args: argparse.Namespace) -> int:
     suite = suite_of(args)
     policy = policy_of(suite, args)
     _refuse_baseline(path, args)
+    _look_for_audit(policy)
     found = named(place)
     if args.dry_run:
         return planned(found, suite, args, None)
@@ -51,6 +52,15 @@ def _refuse_baseline(path: Path, args: argparse.Namespace) -> None:
     if path.exists() and not args.overwrite:
         hint = "`gate update --reason` replaces it and keeps its history; --overwrite forgets that"
         raise UsageError(f"{path} exists", code="EXISTS", hint=hint)
+
+
+def _look_for_audit(policy: Policy) -> None:
+    """Before hours of scoring: an audit that later verdicts cannot read is an error now, a missing one a warning."""
+    from v2t.base.log import logger
+    from v2t_eval.audit.record import audit_of
+
+    if audit_of(policy.audit) is None and policy.audit is not None:
+        logger.warning("there is no audit %s: verdicts will not show what the metrics cannot see", policy.audit)
 
 
 def update(place: Path, args: argparse.Namespace) -> int:

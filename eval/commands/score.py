@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "Score clips, captions or answers by any of the metrics."
 EXAMPLES = (
-    "  v2t-eval score generated/ --suite configs/eval/starter.yaml -o scores/\n"
+    "  v2t-eval score generated/ --suite starter -o scores/\n"
     "  v2t-eval score clips/ --prompts prompts.csv --metrics clipsim,temporal_flickering,dynamic_degree -o scores/\n"
     "  v2t-eval score generated/ --reference-clips real/ --metrics 'frechet[feature=starter-tower],kernel_distance'\n"
     "  v2t-eval score --captions captions.jsonl --references refs.json --metrics bleu,rouge_l,cider\n"
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to measure (default: facts of captions, or answers)")
     what.add_argument("--metrics", metavar="A,B", help="names, with settings in brackets; see `v2t-eval list`")
     what.add_argument(
-        "--suite", type=Path, metavar="FILE", help="YAML file with metrics, such as configs/eval/starter.yaml"
+        "--suite", type=Path, metavar="SUITE", help="a shipped list of metrics (`v2t-eval suites`) or a YAML file"
     )
     add(
         "-o", "--output", type=Path, metavar="DIR", help="folder for scores.json, report.md, report.html, clips.parquet"

@@ -58,7 +58,8 @@ class Policy:
         power: with which chance the minimum detectable effect is detected; a margin below that effect is refused.
         max_lost: share of the baseline's clips that the candidate may lack or that may have no score.
         max_frozen: share of clips that may stand still before no smoothness counts.
-        audit: audit file whose blind spots are shown beside each metric; relative to the suite's folder.
+        audit: audit file whose blind spots are shown beside each metric, relative to the suite's folder; or `starter`,
+            that of the bundled models, which comes with the package.
 
     Raises:
         ValueError: no rule, two for one metric, or a share outside of its range.

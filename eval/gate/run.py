@@ -201,6 +201,8 @@ def _audit_notes(
     scores: Scores, audit: Audit | None, metrics: Sequence[MetricVerdict], checks: Sequence[Guard], policy: Policy
 ) -> list[str]:
     """What the audit does not cover, and what it says that no guard makes up for."""
+    if audit is None and policy.audit is not None:
+        return [f"there is no audit {policy.audit}, so what the metrics cannot see is not shown"]
     if audit is None:
         return ["no audit is named, so what the metrics cannot see is not shown (`v2t-eval audit` measures it)"]
     results, notes = {result.name: result for result in scores.results}, []

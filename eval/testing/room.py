@@ -58,7 +58,7 @@ class Room:
         if self._pictures is None:
             import tempfile
 
-            given = self.option("clip_report")
+            given = self.option("cineloop_report")
             self._pictures = Path(given) if given else Path(tempfile.mkdtemp(prefix="clips-"))
         name = re.sub(r"[^\w.-]+", "_", f"{self.test or 'clip'}-{Path(clip).stem}").strip("_")[-_LONGEST_NAME:]
         return self._pictures / f"{name}.webp"

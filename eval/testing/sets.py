@@ -1,6 +1,6 @@
 """A whole set of clips in a test: scored by a suite and held against a baseline, as `v2t-eval gate` does.
 
-In: clips, a suite file with a gate, a baseline file. Out: the gate's `Verdict`, and the same in words (`told`).
+In: clips, a suite with a gate, a baseline file. Out: the gate's `Verdict`, and the same in words (`told`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def gated(clips: Path, suite: Path, baseline: Path | None, *, cache: Path | None
         CineloopError: as `v2t_eval.score.score`, `v2t_eval.suite.read_suite`, `v2t_eval.gate.baseline.read`,
         `v2t_eval.gate.run.gate`.
     """
-    from v2t_eval.audit.record import read_audit
+    from v2t_eval.audit.record import audit_of
     from v2t_eval.gate import baseline as kept
     from v2t_eval.gate.run import gate
     from v2t_eval.gate.sides import named
@@ -35,9 +35,9 @@ def gated(clips: Path, suite: Path, baseline: Path | None, *, cache: Path | None
 
     asked = read_suite(suite)
     if asked.policy is None:
-        raise UsageError(f"{suite} has no gate", hint="add `gate: {primary: [...]}`, see configs/eval/gate.yaml")
+        raise UsageError(f"{suite} has no gate", hint="add `gate: {primary: [...]}`, such as `v2t-eval suites gate`")
     against = None if baseline is None else kept.read(baseline)
-    audit = read_audit(asked.policy.audit) if asked.policy.audit is not None else None
+    audit = audit_of(asked.policy.audit)
     config = ScoreConfig(cache=cache, is_suite=True)
     scores = named(clips).scored(asked.metrics, config, lambda: False, show_progress=False)
     return gate(scores, asked.policy, baseline=against, audit=audit, suite=suite.name)

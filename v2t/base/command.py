@@ -17,6 +17,14 @@ from typing import Any
 
 from v2t.base import threads
 from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_UNEXPECTED, CineloopError
+from v2t.base.parser import Parser, no_verb
+
+EXIT_CODES = {
+    0: "done", 1: "unexpected", 2: "usage", 3: "finished with failed items", 4: "nothing matched", 5: "environment",
+    6: "gate failed", 7: "refused by policy", 8: "gate inconclusive", 9: "not comparable with the baseline",
+    130: "interrupted",
+}  # fmt: skip
+_OF_GATES = (6, 8, 9)  # of v2t-eval alone
 
 
 def guarded(work: Callable[[], int], *, traceback: bool) -> int:
@@ -51,7 +59,13 @@ def main(
     """Run the verb that `argv` names, a file of `PACKAGE.commands`; returns the exit code (`package` None: `prog`)."""
     threads.prepare()  # before a verb loads torch
     package = package or prog
-    args = _parser(prog, description, verbs, package).parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"] or not words:
+        words = [*words[1:2], "--help"]
+    parser = _parser(prog, description, verbs, package)
+    if not words[0].startswith("-") and words[0] not in verbs:
+        parser.error(no_verb(prog, words[0], verbs))
+    args = parser.parse_args(words)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # texts and JSON, whatever the locale
     verb = importlib.import_module(f"{package}.commands.{args.command}")
@@ -59,13 +73,10 @@ def main(
 
 
 def _parser(prog: str, description: str, verbs: Sequence[str], package: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog="Exit codes: 0 done, 1 unexpected, 2 usage, 3 finished with failed items, 4 nothing matched, "
-        "5 environment, 7 refused by policy, 130 interrupted.",
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    of_gates = package == "v2t_eval"
+    codes = ", ".join(f"{code} {means}" for code, means in EXIT_CODES.items() if of_gates or code not in _OF_GATES)
+    parser = Parser(prog=prog, description=description, epilog=f"Exit codes: {codes}.")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in verbs:
         module = importlib.import_module(f"{package}.commands.{name}")
@@ -87,15 +98,22 @@ class _Version(argparse.Action):
     """Looks the version up when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
-        from importlib import metadata
-
-        print(f"cineloop {metadata.version('cineloop')}")
+        print(version())
         parser.exit()
+
+
+def version() -> str:
+    """The name and version of this installation."""
+    from importlib import metadata
+
+    return f"cineloop {metadata.version('cineloop')}"
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb `train` of both packages takes."""
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="the recipe, a YAML file (see configs/)")
+    parser.add_argument(
+        "config", type=Path, metavar="RECIPE", help="a YAML file, or a shipped one by its name (see the verb recipes)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
     parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="run folder, instead of the recipe's")
     parser.add_argument("--plan", action="store_true", help="print parameters, memory, FLOPs and time; train nothing")

@@ -1,12 +1,14 @@
 """Recipes: a YAML file names a stage of a package and what differs from its defaults; `run` runs that stage.
 
-In: a package with one file per stage (`v2t.train`, `t2v.train`), a recipe, settings, a run folder. Out: the run folder
+In: a package with one file per stage (`v2t.train`, `t2v.train`), a recipe (a file, or the name of a shipped one such as
+`starter/tower`), settings, a run folder. Out: the run folder
 (see `v2t.base.loop`), or with `plan` an account of what the run would cost. A stage's file holds `Config` (a
 `StageConfig`) and `build_stage(config) -> Stage`; the package's file `plan` holds `print_plan`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,11 +17,13 @@ from types import ModuleType
 from typing import Any
 
 from v2t.base import config as configs
-from v2t.base import log, plugin
+from v2t.base import log, plugin, shipped
 from v2t.base.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
 from v2t.base.optim import freeze
 from v2t.base.runtime import RuntimeConfig
 from v2t.base.stage import LoopConfig
+
+_OTHER = {"v2t.train": "t2v.train", "t2v.train": "v2t.train"}  # whose recipes are easily taken for one's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +45,37 @@ def stages(package: str) -> list[str]:
     return plugin.choices(package, "build_stage")
 
 
+def recipes(package: str) -> dict[str, Path]:
+    """The recipes that come with Cineloop for the stages of `package`, by name: `starter/tower`."""
+    folder, known = Path(__file__).resolve().parents[1] / "recipes", stages(package)
+    found = {}
+    for path in sorted(folder.glob("*/*.yaml")):
+        named = re.search(r"^stage: *([\w-]+)", path.read_text("utf-8"), re.MULTILINE)
+        if named and named[1] in known:
+            found[path.relative_to(folder).with_suffix("").as_posix()] = path
+    return found
+
+
 def read_recipe(
     package: str, config: Path, *, sets: Iterable[str] = (), out: Path | None = None
 ) -> tuple[ModuleType, Any]:
-    """The stage's module and its validated configuration.
+    """The stage's module and its validated configuration; `config` is a file or the name of a shipped recipe.
 
     Raises:
-        UsageError: unknown stage or key, wrong value; the message names the nearest.
+        UsageError: unknown recipe, stage or key, wrong value; the message names the nearest.
     """
     sets = list(sets)
+    other = _OTHER.get(package, package)
+    asked, config = config, shipped.find(config, recipes(package) | recipes(other), "recipe")
     name = configs.read_yaml(config).get("stage")
     name = dict(map(configs.parse_set, sets)).get("stage", name)
     if not isinstance(name, str):
         raise UsageError(f"{config} does not name its stage", hint=f"stage: {' | '.join(stages(package))}")
+    if name not in stages(package) and name in stages(other):
+        right = other.partition(".")[0]
+        raise UsageError(
+            f"{name} is a stage of {right}, not of {package.partition('.')[0]}", hint=f"{right} train {asked}"
+        )
     module = plugin.load(package, name, "build_stage")
     return module, configs.load(module.Config, file=config, sets=sets, flags={"out": out})
 

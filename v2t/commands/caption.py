@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from v2t.base.errors import UsageError
 from v2t.commands import add_layers, words
 
 SUMMARY = "Caption videos: a folder in, captions beside mirrored paths and captions.jsonl out."
@@ -120,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
     flags = {name: getattr(args, name) for name in FLAGS}
     flags |= {key: getattr(args, name) for name, key in NESTED.items()}
     settings = config.load(caption.CaptionConfig, file=args.config, sets=args.set, flags=flags)
+    if not args.paths and not settings.lists:
+        raise UsageError("which clips are to be captioned?", hint="v2t caption FOLDER, or --list FILE")
 
     def emit(row: dict[str, Any]) -> None:
         if args.json:

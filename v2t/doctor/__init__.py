@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--for",
         dest="for_command",
         metavar="COMMAND",
-        help="exit 5 when this command cannot run here, such as caption, train or 'v2t-eval score'",
+        help="only what this command lacks, such as caption, 't2v train' or gate; exit 5 when it cannot run here",
     )
     parser.add_argument(
         "--serve",
@@ -53,11 +53,12 @@ def run(args: argparse.Namespace) -> int:
 
     asked = commands.named(getattr(args, "for_command", None))
     facts = machine.facts()
-    facts["decoders"] = decoders.try_all()
+    tried = asked is None or args.json or "a decoder" in commands.COMMANDS[asked].needs
+    facts["decoders"] = decoders.try_all() if tried else []
     facts["commands"] = commands.readiness(facts)
     if getattr(args, "json", False):
         print(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print(report.text(facts))
+        print(report.text(facts) if asked is None else report.asked(asked, facts))
     cannot = asked is not None and not facts["commands"][asked]["ready"]
     return EXIT_ENVIRONMENT if cannot else EXIT_OK

@@ -23,7 +23,7 @@ GB = 1e9
 PACKAGES = (
     "torch transformers tokenizers safetensors accelerate numpy pillow av opencv-python-headless decord decord2 "
     "torchcodec torchvision peft bitsandbytes tensorboard diffusers open_clip_torch pycocoevalcap scipy vllm "
-    "fastapi httpx uvicorn prometheus-client python-multipart"
+    "ftfy sentencepiece pyarrow fastapi httpx uvicorn prometheus-client python-multipart"
 ).split()
 # Support windows of the design: lowest version, and the first version no longer held to.
 WINDOWS: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
@@ -37,6 +37,7 @@ FLOORS: dict[str, tuple[tuple[int, ...], str]] = {
     "python-multipart": ((0, 0, 18), "CVE-2024-53981: a form stops the server"),
 }
 STARTER = Path(__file__).resolve().parent.parent / "starter"
+GENERATOR = Path(__file__).resolve().parents[2] / "t2v" / "starter"
 
 
 def facts() -> dict[str, Any]:
@@ -57,7 +58,12 @@ def facts() -> dict[str, Any]:
         "devices": devices(),
         "java": java(),
         "disk": disk(),
-        "models": {"starter": starter(), "hub": hub_models(), "hub_offline": _truthy("HF_HUB_OFFLINE")},
+        "models": {
+            "starter": starter(),
+            "generator": generator(),
+            "hub": hub_models(),
+            "hub_offline": _truthy("HF_HUB_OFFLINE"),
+        },
     }
 
 
@@ -201,11 +207,20 @@ def disk() -> dict[str, Any]:
 
 def starter() -> dict[str, Any] | None:
     """The captioner that comes with the package, or None where its weights are not there."""
-    weights = sorted(STARTER.rglob("*.safetensors"))
-    if not weights or not (STARTER / "config.json").is_file():
+    return _bundled(STARTER, "config.json")
+
+
+def generator() -> dict[str, Any] | None:
+    """The generator that comes with the package, or None where its weights are not there."""
+    return _bundled(GENERATOR, "model_index.json")
+
+
+def _bundled(folder: Path, config: str) -> dict[str, Any] | None:
+    weights = sorted(folder.rglob("*.safetensors"))
+    if not weights or not (folder / config).is_file():
         return None
     size = sum(path.stat().st_size for path in weights)
-    return {"path": str(STARTER), "size_gb": round(size / GB, 4)}
+    return {"path": str(folder), "size_gb": round(size / GB, 4)}
 
 
 def hub_cache() -> Path:

@@ -14,6 +14,11 @@ def text(facts: dict[str, Any]) -> str:
     return "\n".join(line for part in parts for line in part(facts))
 
 
+def asked(command: str, facts: dict[str, Any]) -> str:
+    """What one command lacks, and what of this machine's problems stands in its way."""
+    return "\n".join([*_command(command, facts["commands"][command]), *(f"! {each}" for each in facts["problems"])])
+
+
 def _software(facts: dict[str, Any]) -> list[str]:
     python, packages = facts["python"], facts["packages"]
     lines = [f"Cineloop {facts['cineloop']}, Python {python['version']}, {python['platform']}"]
@@ -75,6 +80,10 @@ def _models(facts: dict[str, Any]) -> list[str]:
     lines.append(
         f"  starter    {starter['path']} ({starter['size_gb'] * 1000:.1f} MB)" if starter else "  ! starter not there"
     )
+    bundled = models["generator"]
+    lines.append(
+        f"  generator  {bundled['path']} ({bundled['size_gb'] * 1000:.1f} MB)" if bundled else "  ! generator not there"
+    )
     lines += [f"  hub        {row['id']} ({row['size_gb']} GB)" for row in models["hub"]]
     if models["hub_offline"]:
         lines.append("  HF_HUB_OFFLINE is set: nothing will be downloaded")
@@ -84,10 +93,14 @@ def _models(facts: dict[str, Any]) -> list[str]:
 def _commands(facts: dict[str, Any]) -> list[str]:
     lines = ["commands"]
     for command, row in facts["commands"].items():
-        lines.append(f"{' ' if row['ready'] else '!'} {command:<15} {'ready' if row['ready'] else 'cannot run'}")
-        lines += [f"      needs {item['what']}: {item['cure']}" for item in row["missing"]]
-        lines += [f"      without {item['what']}: no {item['why']} ({item['cure']})" for item in row["without"]]
+        lines += _command(command, row)
     return lines
+
+
+def _command(command: str, row: dict[str, Any]) -> list[str]:
+    lines = [f"{' ' if row['ready'] else '!'} {command:<18} {'ready' if row['ready'] else 'cannot run'}"]
+    lines += [f"      needs {item['what']}: {item['cure']}" for item in row["missing"]]
+    return lines + [f"      without {item['what']}: no {item['why']} ({item['cure']})" for item in row["without"]]
 
 
 def _wrapped(title: str, words: list[str], width: int = 100) -> list[str]:

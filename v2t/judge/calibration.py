@@ -108,7 +108,7 @@ def load(path: Path) -> Calibration:
     if told.get("wordings") != wordings_key():
         raise UsageError(
             f"{path} was fitted with other wordings of the questions", code="CALIBRATION",
-            hint="run scripts/calibrate_judge.py again",
+            hint="run `v2t-eval calibrate` again",
         )  # fmt: skip
     return found
 

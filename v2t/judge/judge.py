@@ -55,7 +55,7 @@ class Judge(Asker):
         if calibration is not None and not calibration.fits(self.identity):
             raise UsageError(
                 f"this calibration is one of {calibration.judge}, the judge is {self.identity}",
-                hint="run scripts/calibrate_judge.py with this model",
+                hint="run `v2t-eval calibrate` with this model",
             )
         self.calibration = calibration or self._beside()
 
@@ -147,7 +147,7 @@ def open_judge(name: str, *, calibration: Path | None = None, cache: Path | None
 
     Args:
         name: see there.
-        calibration: a file of `scripts/calibrate_judge.py`, instead of the one beside the model's weights.
+        calibration: a file of `v2t-eval calibrate`, instead of the one beside the model's weights.
         cache: a file that keeps what was heard.
 
     Raises:

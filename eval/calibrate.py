@@ -1,20 +1,15 @@
 """Fit a judge's calibration on clips whose truth is known, and say how far its answers can be trusted before and after.
 
-    python scripts/calibrate_judge.py v2t/starter --num 400
-    python scripts/calibrate_judge.py openai:http://localhost:8000/v1 --num 100 -o judge.json
-
-In: a model of `v2t --model`. Draws clips of the cartoon world with one figure that does one thing (split seen, a seed
-of its own), every second one worn as a weak generator draws, and sends them through the codec as mp4. Of each clip
-every fact is asked in its plain question and as a claim, with a true value or, half the time, with a false one drawn
-from the others. Fits on two clips of three, measures on the third, then fits on all. Out: a table; `judge.json` in the
-model's folder (or `-o`), where `v2t.judge` finds it.
+In: a judge. Draws clips of the cartoon world with one figure that does one thing (split seen, a seed of its own), every
+second one worn as a weak generator draws, and sends them through the codec as mp4. Of each clip every fact is asked in
+its plain question and as a claim, with a true value or, half the time, with a false one drawn from the others. Fits on
+two clips of three, measures on the third, then fits on all. Out: the calibration and a table. `judge.json` beside a
+model's weights is where `v2t.judge` finds it.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,9 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from v2t.base.errors import CineloopError, UsageError
-from v2t.captioners import open_captioner
-from v2t.judge.calibration import FILE_NAME, Calibration, fit, kind_of
+from v2t.base.log import logger
+from v2t.judge.calibration import Calibration, fit, kind_of
 from v2t.judge.judge import Judge
 from v2t.judge.plain_wording import plain_claim, plain_question
 from v2t.judge.question import Question
@@ -52,36 +46,14 @@ class Asked:
     raw: float
 
 
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", help="starter, a folder, a hub id, or openai:URL")
-    parser.add_argument("--num", type=int, default=400, help="clips")
-    parser.add_argument("--seed", type=int, default=6021)
-    parser.add_argument("--size", type=int, default=64, help="pixels a side")
-    parser.add_argument("-o", "--output", type=Path, help=f"file to write; {FILE_NAME} in the model's folder if absent")
-    args = parser.parse_args()
-    try:
-        return calibrate(args)
-    except CineloopError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-
-
-def calibrate(args: argparse.Namespace) -> int:
-    """Ask, fit, measure, write."""
-    judge = Judge(open_captioner(args.model))
+def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibration, str]:
+    """The calibration fitted on `num` clips of `size` pixels a side, and a table of what it does on held-out ones."""
     judge.calibration = None
-    target = args.output or _beside(judge)
-    found, lost = ask(judge, args.num, args.seed, args.size)
-    fitted = _fit([each for each in found if each.clip % HELD_OUT], judge, args)
+    found, lost = ask(judge, num, seed, size)
+    fitted = _fit([each for each in found if each.clip % HELD_OUT], judge, seed, size)
     shown = [each for each in found if each.clip % HELD_OUT == 0]
-    print(f"{judge.identity}: {len(found)} claims on {args.num} clips, {lost} without an answer; held-out clips only")
-    print(table(agreement(shown, None), agreement(shown, fitted)))
-    whole = _fit(found, judge, args)
-    whole.save(target)
-    print(f"wrote {target}: {len(whole.maps)} maps, fitted on all clips")
-    return 0
+    told = f"{judge.identity}: {len(found)} claims on {num} clips, {lost} without an answer; held-out clips only"
+    return _fit(found, judge, seed, size), f"{told}\n{table(agreement(shown, None), agreement(shown, fitted))}"
 
 
 def clips(num: int, seed: int, size: int) -> Iterator[tuple[Shown, dict[str, str]]]:
@@ -112,7 +84,7 @@ def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[Asked], int]
             else:
                 found.append(Asked(clip=index, question=question, true=is_true, raw=answer.raw))
         if (index + 1) % 50 == 0:
-            print(f"{index + 1} clips, {time.monotonic() - begun:.0f} s", file=sys.stderr)
+            logger.info("%d of %d clips, %.0f s", index + 1, num, time.monotonic() - begun)
     return found, lost
 
 
@@ -127,8 +99,8 @@ def _put(draw: random.Random, factor: str, value: str) -> list[tuple[Question, b
     return made
 
 
-def _fit(found: list[Asked], judge: Judge, args: argparse.Namespace) -> Calibration:
-    note = f"world solo, split seen, seed {args.seed}, {args.size} pixels, mp4, every second clip melted"
+def _fit(found: list[Asked], judge: Judge, seed: int, size: int) -> Calibration:
+    note = f"world solo, split seen, seed {seed}, {size} pixels, mp4, every second clip melted"
     return fit(
         [kind_of(each.question) for each in found], [each.raw for each in found], [each.true for each in found],
         judge=judge.identity, clips=len({each.clip for each in found}), note=note,
@@ -160,14 +132,3 @@ def table(before: dict[str, Agreement], after: dict[str, Agreement]) -> str:
             f"| {a.expected_calibration_error:.3f} → {b.expected_calibration_error:.3f} |"
         )
     return "\n".join(lines)
-
-
-def _beside(judge: Judge) -> Path:
-    folder = getattr(judge.captioner, "folder", None)
-    if folder is None:
-        raise UsageError(f"{judge.name} lies in no folder of its own", hint="name the file: -o judge.json")
-    return Path(folder) / FILE_NAME
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

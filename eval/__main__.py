@@ -1,0 +1,8 @@
+"""`python -m v2t_eval`: the command, without a script of it on PATH."""
+
+import sys
+
+from v2t_eval.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""`v2t-eval calibrate`, with a judge that sees nothing and says yes to everything; what it refuses to write."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+import v2t
+from v2t import captioners
+from v2t.judge import calibration
+from v2t.judge.plain_wording import plain_claim, plain_question
+from v2t.video.sample import SampleSpec
+from v2t_eval.cli import main
+
+STARTER = Path(v2t.__path__[0]) / "starter"
+
+
+class SaysYes:
+    """A captioner that finds yes nine times as likely as no, and all choices alike."""
+
+    name, revision, spec, frame_size, concurrency = "says-yes", "1", SampleSpec(num_frames=4), None, 1
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def watch(self, frames):
+        return frames
+
+    def likelihoods(self, watched, question, answers, *, whole=False):
+        return [math.log({"yes": 0.8, "Yes": 0.1, "no": 0.05, "No": 0.05}.get(answer, 0.1)) for answer in answers]
+
+
+@pytest.fixture(autouse=True)
+def judge(monkeypatch):
+    monkeypatch.setattr(captioners, "open_captioner", lambda model: SaysYes())
+
+
+def test_a_judge_that_says_yes_to_everything_is_believed_in_nothing(tmp_path, capsys):
+    target = tmp_path / "new" / "judge.json"
+    assert main(["calibrate", "x", "--num", "12", "--few", "-o", str(target)]) == 0
+    found = calibration.load(target)
+    assert found.judge == "says-yes@1" and found.clips == 12
+    assert {"all", "place", "motion", "yes_no all", "yes_no color"} <= set(found.maps)
+    claim, raw = plain_claim("color", "red"), 0.9
+    assert 0.25 < found.chance(claim, raw) < 0.75, "yes says nothing, so it is believed half the time"
+    assert found.chance(plain_question("place", "room"), 1 / 8) > 0.25, "nor does the share of one of eight"
+    table = capsys.readouterr().out
+    assert "| yes_no all |" in table and "→" in table and str(target) in table
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--num", "8", "-o", "judge.json"], 2, "--few"),
+        (["-o", str(STARTER / "judge.json"), "--overwrite"], 7, "inside of the installed package"),
+        (["-o", str(STARTER / "mine.json")], 7, "inside of the installed package"),
+        (["-o", "there.json"], 2, "exists"),
+        (["-o", "."], 2, "judge.json"),
+    ],
+)
+def test_what_is_not_written(tmp_path, monkeypatch, capsys, words, code, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.json").write_text("kept")
+    before = (STARTER / "judge.json").read_bytes()
+    assert main(["calibrate", "starter", *words]) == code
+    assert says in capsys.readouterr().err
+    assert (STARTER / "judge.json").read_bytes() == before and (tmp_path / "there.json").read_text() == "kept"
+
+
+def test_a_file_must_be_named(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["calibrate", "starter"])
+    assert end.value.code == 2 and "-o" in capsys.readouterr().err
