@@ -9,14 +9,11 @@ metric's fingerprint, made in any order and by any number of workers, and a resc
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from typing import Any, ClassVar
 
 from v2t.base.config import from_dict, to_dict
@@ -55,7 +52,7 @@ class MetricResult:
         name: the metric with its settings where they are not the usual ones, `frechet[feature=clip]`.
         headline: which of `figures` is the score; `figures` is empty when nothing could be scored.
         n: samples expected; `coverage`: the share of them that was scored. A failure is never counted as zero.
-        fingerprint: definition, settings, models with hashes, source, versions: tells two definitions apart.
+        fingerprint: definition (name and version), settings, models with hashes: tells two definitions apart.
         counts: whatever is counted beside the score (refusals, truncated prompts).
         items: one for each scored sample: `id`, `value` (the headline's own for this sample, or None where the score is
             one of the whole set), and the metric's further values.
@@ -138,8 +135,9 @@ class BaseMetric(ABC):
         value_range: least and greatest possible value.
         sees, blind: plain words for what moves it, and what it can never see.
         wants: what must be at hand to run, in plain words, "" for nothing.
-        version: raised when the definition changes.
-        modules: modules besides its own file whose source decides the value.
+        version: raised whenever the same sample may get another value (`tests/test_eval_metric_versions.py` holds known
+            values of each version). Source code is not part of the fingerprint: a comment must not void a baseline.
+        shared_version: the same for code that several metrics share, such as the reading of prompts; 0 at first.
         of_set: settings and keys of `describe()` that `summarise` alone reads: another of those measures nothing again.
     """
 
@@ -153,7 +151,7 @@ class BaseMetric(ABC):
     blind: ClassVar[str] = ""
     wants: ClassVar[str] = ""
     version: ClassVar[int] = 1
-    modules: ClassVar[tuple[str, ...]] = ()
+    shared_version: ClassVar[int] = 0
     of_set: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[Any]] = NoSettings
 
@@ -197,10 +195,11 @@ class BaseMetric(ABC):
         return {}
 
     def fingerprint(self) -> dict[str, str]:
-        """What decides the value: definition, settings, source, versions, and `describe()`; files by their content."""
+        """What decides the value: definition, settings, and `describe()`; files by their content."""
         settings = to_dict(self.settings)
-        base = fingerprint(f"{self.name}/{self.version}", (type(self).__module__, *self.modules))
-        return base | {"settings": _as_text(settings)} | without_places(self.describe(), settings)
+        shared = f".{self.shared_version}" if self.shared_version else ""
+        base = {"definition": f"{self.name}/{self.version}{shared}", "settings": _as_text(settings)}
+        return base | without_places(self.describe(), settings)
 
     def evidence_fingerprint(self) -> dict[str, str]:
         """What decides the evidence: the fingerprint without `of_set`."""
@@ -331,18 +330,6 @@ def load_metric(name: str) -> type[Any]:
     """
     metric: type[Any] = load("v2t_eval.metrics", name, "Metric").Metric
     return metric
-
-
-def fingerprint(definition: str, modules: tuple[str, ...]) -> dict[str, str]:
-    """Definition, a hash of the source of `modules` (what decides the value), and the Python version."""
-    digest = hashlib.sha256()
-    for name in modules:
-        file = import_module(name).__file__
-        if file is None:
-            raise ValueError(f"module {name} has no source file")
-        with open(file, "rb") as source:
-            digest.update(source.read().replace(b"\r\n", b"\n"))
-    return {"definition": definition, "source": digest.hexdigest()[:16], "python": platform.python_version()}
 
 
 def _as_text(settings: Mapping[str, Any]) -> str:

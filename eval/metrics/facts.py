@@ -47,10 +47,6 @@ class Metric(BaseMetric):
     blind = "everything the cartoon world has no fact for, and how well a caption reads"
     wants = ""
     version = 2
-    modules = (
-        "v2t_eval.stats", "v2t.world.vocabulary", "v2t.world.lexicon", "v2t.world.grammar", "v2t.world.stated",
-        "v2t.world.phrases", "v2t.world.read_text", "v2t.world.comparison",
-    )  # fmt: skip
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

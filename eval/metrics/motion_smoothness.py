@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from v2t.base.errors import ItemError
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.change import difference, likeness
-from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.interpolate import open_interpolator
 from v2t_eval.vbench.picks import triples_apart
 
@@ -40,7 +40,6 @@ class Metric(Dimension):
     wants = "nothing; for an interpolator with weights interpolator=torchscript:FILE or raft:FILE"
     version = 1
     reference = "AMT-S"
-    modules = (*MODULES, "v2t_eval.vbench.change", "v2t_eval.vbench.interpolate", "v2t_eval.vbench.flow")
     Settings = SmoothnessSettings
 
     def prepare(self) -> None:

@@ -37,7 +37,6 @@ class Metric(BaseMetric):
     blind = "whether the clip was needed at all (see the blind replies), and reasons given beside the pick"
     wants = ""
     version = 1
-    modules = ("v2t.judge.replies",)
 
     def measure(self, sample: Sample) -> Evidence:
         """Verdict on the reply and on the blind reply (None where there is none), and the number of choices.
