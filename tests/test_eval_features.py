@@ -122,7 +122,7 @@ def test_numbers_that_are_not_finite_never_leave(toy):
 
 def test_the_fingerprint_tells_version_and_dtype(toy):
     told = toy.fingerprint()
-    assert told["dtype"] == "float32" and told["model"] == "toy" and told["extractor"] == f"{__name__}/1"
+    assert told["dtype"] == "float32" and told["model"] == "toy" and told["extractor"].endswith("/1")
 
 
 def test_unit_leaves_zeros_alone():
