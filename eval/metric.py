@@ -26,6 +26,10 @@ from v2t_eval.stats import mean_interval, unless_flat
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
 NOTHING_ASKED = "NOTHING_ASKED"  # code of a sample that is no case for a metric, so it is not expected to be one
+# Codes by which a metric declines a sound sample, for a reason it documents: this lowers the coverage, and is no error.
+ABSTENTIONS = frozenset(
+    "TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT".split()
+)
 REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 
 
@@ -51,7 +55,9 @@ class MetricResult:
     Attributes:
         name: the metric with its settings where they are not the usual ones, `frechet[feature=clip]`.
         headline: which of `figures` is the score; `figures` is empty when nothing could be scored.
-        n: samples expected; `coverage`: the share of them that was scored. A failure is never counted as zero.
+        n: samples expected; `coverage`: the share of them that is in the figures. A sample that could not be measured
+            is a failure, outside of the figures and never a zero; a reply or caption that is missing or unreadable,
+            where a metric counts it as wrong, is in the figures and so covered, and is counted in `counts`.
         fingerprint: definition (name and version), settings, models with hashes: tells two definitions apart.
         counts: whatever is counted beside the score (refusals, truncated prompts).
         items: one for each scored sample: `id`, `value` (the headline's own for this sample, or None where the score is
@@ -105,7 +111,8 @@ class Measured:
 class Summary:
     """What `summarise` gives: the parts of a `MetricResult` that the metric alone knows.
 
-    `scored`: samples behind the figures, where the metric had to leave some out; None for all that were measured.
+    `scored`: samples behind the figures, where the metric had to leave some out; None for all that were measured. A
+    sample that counts as wrong is behind them.
     `fingerprint`: what decides the value and is known only now (text that another program had to read).
     """
 

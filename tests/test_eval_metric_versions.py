@@ -170,7 +170,7 @@ def found() -> dict[str, dict[str, float]]:
         metric.update(given())
         result = metric.compute()
         values = {key: round(figure.value, 6) for key, figure in result.figures.items() if key != "floor"}
-        made[result.fingerprint["definition"]] = values | {"coverage": round(result.coverage, 6)}
+        made[result.fingerprint["definition"]] = values
     return made
 
 

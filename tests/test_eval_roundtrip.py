@@ -185,7 +185,9 @@ def test_what_failed_for_now_is_asked_again(gray, tmp_path, monkeypatch):
     run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
     judge.down = False
     real, slow = DecoderPool.decode, iter([True])
-    monkeypatch.setattr(DecoderPool, "decode", lambda *args: _timeout() if next(slow, False) else real(*args))
+    monkeypatch.setattr(
+        DecoderPool, "decode", lambda *args, **more: _timeout() if next(slow, False) else real(*args, **more)
+    )
     run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
     second = run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
     fresh = run(config(gray), tmp_path / "fresh", captioner=captioner, judge=PlantedJudge([{"color": "red"}] * 12))

@@ -34,6 +34,8 @@ _FILES = (
     ("answers", "rows of id, question, answer, and kind and reference where --truth does not say them"),
 )
 STATE = ".cineloop"
+# Counts of replies and captions that a metric takes for wrong.
+AS_WRONG = ("missing", "failed", "unreadable", "refused")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +123,9 @@ def table(scores: Scores) -> str:
         codes: dict[str, int] = {}
         for failure in result.failures:
             codes[failure["code"]] = codes.get(failure["code"], 0) + 1
+        wrong = [name for name in AS_WRONG if result.counts.get(name) and name.upper() not in codes]
+        if wrong:
+            lines.append("  counted as wrong: " + ", ".join(f"{result.counts[name]} {name}" for name in wrong))
         if codes:
             lines.append("  not scored: " + ", ".join(f"{count} {code}" for code, count in sorted(codes.items())))
     for one in scores.skipped:

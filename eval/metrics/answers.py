@@ -107,7 +107,6 @@ class Metric(BaseMetric):
             figures=figures,
             items=[{"id": row.id, "value": float(row.evidence["verdict"] == "right"), **row.evidence} for row in rows],
             counts=counts,
-            scored=len(rows) - counts["missing"] - counts["unreadable"],
         )
 
 

@@ -173,7 +173,6 @@ class Metric(BaseMetric):
             ],
             counts={"missing": missing, "invalid": sum(row.evidence["num_invalid"] for row in rows)},
             notes=tuple(notes),
-            scored=len(rows) - missing,
         )
 
     def _mean(self, rows: Sequence[Measured], values: Any, most: float) -> Figure:

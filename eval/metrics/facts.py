@@ -93,7 +93,7 @@ class Metric(BaseMetric):
             {"id": row.id, "value": float(row.evidence["joint"]), **{key: row.evidence[key] for key in shown}}
             for row in rows
         ]
-        return Summary(headline="joint", figures=figures, items=items, counts=counts, scored=counts["captioned"])
+        return Summary(headline="joint", figures=figures, items=items, counts=counts)
 
 
 def _share(right: np.ndarray, num: np.ndarray, clusters: Sequence[str], detail: dict[str, int]) -> Figure:

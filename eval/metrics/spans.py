@@ -134,7 +134,6 @@ class Metric(BaseMetric):
                 for row, one in zip(rows, made, strict=True)
             ],
             counts={"missing": missing, "invalid": sum(row.evidence["num_invalid"] > 0 for row in rows)},
-            scored=len(rows) - missing,
         )
 
 

@@ -123,7 +123,7 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
         n=len(scales),
         coverage=len(measured) / len(scales),
         fingerprint={"definition": "vbench_total/1", "mode": mode, "dimensions": digest},
-        counts={"missing": len(missing)},
+        counts={"missing_dimensions": len(missing)},
         notes=_notes(measured, missing, clipped),
         value_range=(0.0, 1.0) if clipped else (-float("inf"), float("inf")),
     )
