@@ -51,6 +51,28 @@ def facts(scores) -> list[dict]:
     return [result.as_dict() for result in scores.results] + [scores.as_dict()["clips"]]
 
 
+def test_the_callers_threads_are_given_back(clips) -> None:
+    import cv2
+    import torch
+
+    seen = []
+
+    class Threads(planted.Bright):
+        def measure(self, sample):
+            seen.append((torch.get_num_threads(), cv2.getNumThreads()))
+            return super().measure(sample)
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        torch.set_num_threads(3)
+        cv2.setNumThreads(2)
+        score(read_inputs(clips), [Threads()])
+        assert set(seen) == {(1, 1)} and (torch.get_num_threads(), cv2.getNumThreads()) == (3, 2)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
 def test_a_metric_that_declines_is_no_failure() -> None:
     def ended(*codes: str, figures: bool = True) -> int:
         figure = Figure(value=1.0, low=1.0, high=1.0, n=1)

@@ -180,16 +180,18 @@ class Answers:
         keys = {self._judge_key_of(trip, one): one for one in questions} if self.judge is not None else {}
         todo = {key: one for key, one in keys.items() if key not in self._known}
         reads = any(one.kind in READS and one.value for one in questions)
-        one_thread()
         try:
             spec = SampleSpec(num_frames=_ALL, max_frames=_ALL, start_s=trip.start_s, end_s=trip.end_s)
             frames = pool.decode(trip.path or Path(), spec)
             made = []
             if reads and self._referee_key(trip) not in self._known:
-                made.append(self._keep(self._referee_key(trip), {"read": _read_back(frames)}))
+                with one_thread():
+                    read = _read_back(frames)
+                made.append(self._keep(self._referee_key(trip), {"read": read}))
             if self.judge is not None and todo:
                 self.judge.load()
-                answers = self.judge.answer(Shown(frames=frames), [one.question for one in todo.values()])
+                with one_thread():
+                    answers = self.judge.answer(Shown(frames=frames), [one.question for one in todo.values()])
                 for key, answer in zip(todo, answers, strict=True):
                     right = answer.right
                     told = {"right": right, "said": answer.said or _said(answer)}
