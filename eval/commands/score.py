@@ -152,7 +152,7 @@ def _config(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
 
 
 def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
-    from v2t_eval.suite import parse_metrics, read_suite
+    from v2t_eval.suite import each_once, parse_metrics, read_suite
 
     metrics = read_suite(args.suite).metrics if args.suite else []
     named = args.metrics
@@ -166,7 +166,7 @@ def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
                 "what is to be measured?", hint="--metrics A,B or --suite FILE; `v2t-eval list` shows them"
             )
     more = parse_metrics(named) if named is not None else []
-    return list({metric.title: metric for metric in [*metrics, *more]}.values())
+    return each_once([*metrics, *more])
 
 
 def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, str]:
