@@ -153,7 +153,6 @@ GIVEN: dict[str, Any] = {
 SETTINGS = {
     "dense_captions": {"similarity": "token_f1"},
     "event_f1": {"judge": "world"},
-    "motion_smoothness": {"mode": "compat"},
 }
 
 
