@@ -46,7 +46,6 @@ class AlignmentMetric(BaseMetric):
     needs: ClassVar[tuple[str, ...]] = ("frames",)
     uses: ClassVar[tuple[str, ...]] = ("caption", "prompt")
     wants = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"
-    modules: ClassVar[tuple[str, ...]] = ("v2t_eval.alignment",)
     Settings = Settings
     prefix = ""
 

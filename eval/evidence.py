@@ -21,16 +21,13 @@ from v2t.video.decode import DECODERS, installed
 from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
 from v2t_eval.inputs import Inputs
 from v2t_eval.measure import ClipLimits, Failure, Measurer, Outcome, Task, measured, uses_frames
-from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Measured
+from v2t_eval.metric import ABSTENTIONS, NOTHING_ASKED, BaseMetric, Measured
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.scores import Scored
 from v2t_eval.workers import measured_by
 
 # What a metric finds to be so of a sample and will find again; any other failure is tried anew in the next scoring.
-LASTING = frozenset(
-    f"{NOTHING_ASKED} TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT "
-    "BAD_FACTS BAD_QUESTIONS BAD_REFERENCE BAD_ROW NOT_FINITE".split()
-)
+LASTING = ABSTENTIONS | {NOTHING_ASKED, "BAD_FACTS", "BAD_QUESTIONS", "BAD_REFERENCE", "BAD_ROW", "NOT_FINITE"}
 _ABOUT = "about/2"
 
 

@@ -28,7 +28,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -53,6 +52,7 @@ class BaseExtractor(ABC):
     """A frozen model; what a file of `eval/extractors` fills in. Made by `open_extractor`.
 
     Class attributes:
+        version: raised whenever the same pixels or text may give another vector.
         kind: "frame" (a vector for each frame), "clip" (one for a run of frames) or "text" (texts alone).
         preprocesses: the ways pixels may be prepared, by name, the usual one first.
         has_text: it embeds texts into the same space; `has_tokens`: also their single tokens, for EMScore.
@@ -65,6 +65,7 @@ class BaseExtractor(ABC):
         end_token: number of the token that marks the end of a text, -1 where texts end without one.
     """
 
+    version: ClassVar[int] = 1
     kind: ClassVar[str] = "frame"
     preprocesses: ClassVar[tuple[str, ...]] = ("pil",)
     has_text: bool = False
@@ -92,12 +93,10 @@ class BaseExtractor(ABC):
         """The part of the fingerprint that the family alone knows."""
 
     def fingerprint(self) -> dict[str, str]:
-        """`model`, `weights` (sha256), `preprocess`, `dtype`, `library`, `extractor` (hash of the source) and what else
+        """`model`, `weights` (sha256), `preprocess`, `dtype`, `library`, `extractor` (family and version) and what else
         decides the vectors. The device is not in it: it changes no more than the last digits."""
-        digest = hashlib.sha256()
-        for name in (type(self).__module__, "v2t_eval.extractors.pixels", __name__):
-            digest.update(Path(import_module(name).__file__ or "").read_bytes().replace(b"\r\n", b"\n"))
-        return {"extractor": digest.hexdigest()[:16], "dtype": "float32"} | self.describe()
+        family = type(self).__module__.rpartition(".")[2]
+        return {"extractor": f"{family}/{self.version}", "dtype": "float32"} | self.describe()
 
     # What a family fills in, where it can
 

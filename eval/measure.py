@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,9 +137,9 @@ class Measurer:
             if outcome.broken is not None and uses_frames(metric):
                 outcome.failures[number] = outcome.broken
                 continue
-            one_thread()
             try:
-                outcome.found[number] = encode(metric.measure(sample))
+                with one_thread():
+                    outcome.found[number] = encode(metric.measure(sample))
             except Exception as error:  # a metric that breaks costs its own result alone
                 outcome.failures[number] = Failure.of(error)
                 logger.debug("%s failed on %s", metric.title, sample.id, exc_info=error)
@@ -203,13 +204,24 @@ def uses_frames(metric: BaseMetric) -> bool:
     return "frames" in (*metric.needs, *metric.uses)
 
 
-def one_thread() -> None:
-    """Let torch and OpenCV compute in one thread: how sums are split over threads changes their last bits."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch and OpenCV compute in one thread within the block, since how sums are split over threads changes their
+    last bits. Afterwards they have as many as before: a training or a notebook around a scoring is not slowed down."""
     torch, cv2 = sys.modules.get("torch"), sys.modules.get("cv2")
-    if torch is not None and torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
-    if cv2 is not None and cv2.getNumThreads() != 1:
-        cv2.setNumThreads(1)
+    threads = torch.get_num_threads() if torch is not None else 1
+    of_cv2 = cv2.getNumThreads() if cv2 is not None else 1
+    try:
+        if torch is not None and threads != 1:
+            torch.set_num_threads(1)
+        if cv2 is not None and of_cv2 != 1:
+            cv2.setNumThreads(1)
+        yield
+    finally:
+        if torch is not None and threads != 1:
+            torch.set_num_threads(threads)
+        if cv2 is not None and of_cv2 != 1:
+            cv2.setNumThreads(of_cv2)
 
 
 def _explained(error: ItemError, limits: ClipLimits, sample: Sample) -> ItemError:

@@ -9,14 +9,11 @@ metric's fingerprint, made in any order and by any number of workers, and a resc
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from typing import Any, ClassVar
 
 from v2t.base.config import from_dict, to_dict
@@ -29,6 +26,10 @@ from v2t_eval.stats import mean_interval, unless_flat
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
 NOTHING_ASKED = "NOTHING_ASKED"  # code of a sample that is no case for a metric, so it is not expected to be one
+# Codes by which a metric declines a sound sample, for a reason it documents: this lowers the coverage, and is no error.
+ABSTENTIONS = frozenset(
+    "TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT".split()
+)
 REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 
 
@@ -54,8 +55,10 @@ class MetricResult:
     Attributes:
         name: the metric with its settings where they are not the usual ones, `frechet[feature=clip]`.
         headline: which of `figures` is the score; `figures` is empty when nothing could be scored.
-        n: samples expected; `coverage`: the share of them that was scored. A failure is never counted as zero.
-        fingerprint: definition, settings, models with hashes, source, versions: tells two definitions apart.
+        n: samples expected; `coverage`: the share of them that is in the figures. A sample that could not be measured
+            is a failure, outside of the figures and never a zero; a reply or caption that is missing or unreadable,
+            where a metric counts it as wrong, is in the figures and so covered, and is counted in `counts`.
+        fingerprint: definition (name and version), settings, models with hashes: tells two definitions apart.
         counts: whatever is counted beside the score (refusals, truncated prompts).
         items: one for each scored sample: `id`, `value` (the headline's own for this sample, or None where the score is
             one of the whole set), and the metric's further values.
@@ -108,7 +111,8 @@ class Measured:
 class Summary:
     """What `summarise` gives: the parts of a `MetricResult` that the metric alone knows.
 
-    `scored`: samples behind the figures, where the metric had to leave some out; None for all that were measured.
+    `scored`: samples behind the figures, where the metric had to leave some out; None for all that were measured. A
+    sample that counts as wrong is behind them.
     `fingerprint`: what decides the value and is known only now (text that another program had to read).
     """
 
@@ -138,8 +142,9 @@ class BaseMetric(ABC):
         value_range: least and greatest possible value.
         sees, blind: plain words for what moves it, and what it can never see.
         wants: what must be at hand to run, in plain words, "" for nothing.
-        version: raised when the definition changes.
-        modules: modules besides its own file whose source decides the value.
+        version: raised whenever the same sample may get another value (`tests/test_eval_metric_versions.py` holds known
+            values of each version). Source code is not part of the fingerprint: a comment must not void a baseline.
+        shared_version: the same for code that several metrics share, such as the reading of prompts; 0 at first.
         of_set: settings and keys of `describe()` that `summarise` alone reads: another of those measures nothing again.
     """
 
@@ -153,7 +158,7 @@ class BaseMetric(ABC):
     blind: ClassVar[str] = ""
     wants: ClassVar[str] = ""
     version: ClassVar[int] = 1
-    modules: ClassVar[tuple[str, ...]] = ()
+    shared_version: ClassVar[int] = 0
     of_set: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[Any]] = NoSettings
 
@@ -197,10 +202,11 @@ class BaseMetric(ABC):
         return {}
 
     def fingerprint(self) -> dict[str, str]:
-        """What decides the value: definition, settings, source, versions, and `describe()`; files by their content."""
+        """What decides the value: definition, settings, and `describe()`; files by their content."""
         settings = to_dict(self.settings)
-        base = fingerprint(f"{self.name}/{self.version}", (type(self).__module__, *self.modules))
-        return base | {"settings": _as_text(settings)} | without_places(self.describe(), settings)
+        shared = f".{self.shared_version}" if self.shared_version else ""
+        base = {"definition": f"{self.name}/{self.version}{shared}", "settings": _as_text(settings)}
+        return base | without_places(self.describe(), settings)
 
     def evidence_fingerprint(self) -> dict[str, str]:
         """What decides the evidence: the fingerprint without `of_set`."""
@@ -331,18 +337,6 @@ def load_metric(name: str) -> type[Any]:
     """
     metric: type[Any] = load("v2t_eval.metrics", name, "Metric").Metric
     return metric
-
-
-def fingerprint(definition: str, modules: tuple[str, ...]) -> dict[str, str]:
-    """Definition, a hash of the source of `modules` (what decides the value), and the Python version."""
-    digest = hashlib.sha256()
-    for name in modules:
-        file = import_module(name).__file__
-        if file is None:
-            raise ValueError(f"module {name} has no source file")
-        with open(file, "rb") as source:
-            digest.update(source.read().replace(b"\r\n", b"\n"))
-    return {"definition": definition, "source": digest.hexdigest()[:16], "python": platform.python_version()}
 
 
 def _as_text(settings: Mapping[str, Any]) -> str:

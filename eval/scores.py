@@ -13,7 +13,7 @@ from typing import Any
 
 from v2t.base.documents import read_json
 from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, UsageError
-from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.metric import ABSTENTIONS, Figure, MetricResult
 
 SCHEMA = 1
 
@@ -80,11 +80,14 @@ class Scores:
 
     @property
     def exit_code(self) -> int:
-        """5 when a metric could not run here, 3 when a sample could not be scored by one, else 0."""
+        """5 when a metric could not run here; 3 when a sample failed, or a metric has no figure at all; else 0.
+
+        A metric that declines samples for a reason it documents (`ABSTENTIONS`: the referee cannot read a figure, a
+        clip has one frame) has done its work: the coverage says so, and no item failed.
+        """
         if any(not one.found_nothing for one in self.skipped):
             return EXIT_ENVIRONMENT
-        lost = any(result.coverage < 1 or result.counts.get("failed_references") for result in self.results)
-        return EXIT_FAILED_ITEMS if lost else EXIT_OK
+        return EXIT_FAILED_ITEMS if any(map(_has_failed, self.results)) else EXIT_OK
 
     def result(self, name: str) -> MetricResult:
         """The result of the metric called `name`.
@@ -112,6 +115,10 @@ class Scores:
             "skipped": [asdict(one) for one in self.skipped],
             "clips": [asdict(clip) for clip in self.clips] if items else len(self.clips),
         }
+
+
+def _has_failed(result: MetricResult) -> bool:
+    return not result.figures or any(failure["code"] not in ABSTENTIONS for failure in result.failures)
 
 
 def read_scores(path: Path) -> Scores:

@@ -40,7 +40,7 @@ def parse_metrics(text: str) -> list[BaseMetric]:
     Raises:
         UsageError: no metric is named, one is unknown, a bracket is open, a setting is unknown or has a wrong value.
     """
-    return _each_once(_made(part) for part in _parts(text))
+    return each_once(_made(part) for part in _parts(text))
 
 
 def suites() -> dict[str, Path]:
@@ -70,7 +70,7 @@ def read_suite(path: Path) -> Suite:
             metrics.append(load_metric(row["metric"])(**settings))
         else:
             raise UsageError(f"{path}: expected a metric's name, or 'metric: NAME' with settings, got {row!r}")
-    metrics = _each_once(metrics)
+    metrics = each_once(metrics)
     policy = None if tree.get("gate") is None else _policy(tree["gate"], metrics, path)
     return Suite(name=str(tree.get("name") or path.stem), metrics=metrics, policy=policy)
 
@@ -139,7 +139,12 @@ def _parts(text: str) -> list[str]:
     return named
 
 
-def _each_once(metrics: Iterable[BaseMetric]) -> list[BaseMetric]:
+def each_once(metrics: Iterable[BaseMetric]) -> list[BaseMetric]:
+    """The metrics without repetitions, in order.
+
+    Raises:
+        UsageError: two that differ only in where a file lies, so that both would have one title.
+    """
     found = list({(metric.title, *_files(metric)): metric for metric in metrics}.values())
     for title, count in Counter(metric.title for metric in found).items():
         if count > 1:  # two files of one name

@@ -29,7 +29,7 @@ def result(name, values, clips, fingerprint=None, counts=None, higher=True):
         low, high = mean_interval(list(known.values()), [clusters[id] for id in known])
         mean = sum(known.values()) / len(known)
         figures = {name: Figure(value=mean, low=min(low, mean), high=max(high, mean), n=len(known))}
-    usual = {"definition": f"{name}/1", "source": "aa", "python": "3.11.1", "settings": '{"fps": 8.0}', "weights": "w1",
+    usual = {"definition": f"{name}/1", "settings": '{"fps": 8.0}', "weights": "w1",
              "library": "torch 2.1", "dtype": "float32"}  # fmt: skip
     return MetricResult(
         name=name, headline=name, figures=figures, n=len(clips), coverage=len(known) / len(clips),

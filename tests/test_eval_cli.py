@@ -58,6 +58,19 @@ def test_the_command_writes_and_does_not_overwrite(command, clips, tmp_path, cap
     assert [clip.path for clip in scores.clips] == [f"{n} übung.mp4" for n in range(4)]
     assert scores.sources == {"clips": "clips", "prompts": "p.txt"} and scores.clips[0].prompt == "a prompt"
     assert (out / "report.md").exists() and (out / "report.html").exists() and (out / ".cineloop" / FILE).exists()
+    first = (out / "scores.json").read_bytes()
+    assert command([*call, "-o", str(out)]) == 0 and len(decodes) == 4  # the same again: from its evidence
+    assert json.loads(first)["results"] == json.loads((out / "scores.json").read_bytes())["results"]
+    capsys.readouterr()
+    for other, said in (
+        ([*call[:3], "bright", *call[4:]], "metrics: bright here, bright,words in the folder"),
+        ([*call, "--limit", "2"], "limit: 2 here, none in the folder"),
+        ([*call[:-1], str(clips)], f"prompts: {clips} here, {tmp_path / 'p.txt'} in the folder"),
+    ):
+        assert command([*other, "-o", str(out)]) == 2
+        err = capsys.readouterr().err
+        assert "OTHER_SETTINGS" in err and said in err and "--overwrite" in err
+    (out / ".cineloop/scoring.json").unlink()  # of a version that kept no settings
     assert command([*call, "-o", str(out)]) == 2 and "EXISTS" in capsys.readouterr().err
     assert command([*call, "-o", str(out), "--overwrite", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -125,7 +138,9 @@ def test_captions_and_answers_against_the_truth(tmp_path, capsys) -> None:
     assert main([*captions, "-o", str(tmp_path / "out")]) == 0
     assert read_scores(tmp_path / "out/scores.json").result("facts").value == 1.0
     lines(tmp_path / "c.jsonl", records[1:])
-    assert main(captions) == 3
+    capsys.readouterr()
+    assert main(captions) == 0
+    assert "counted as wrong: 1 missing" in capsys.readouterr().out
     lines(tmp_path / "c.jsonl", [{"id": "x", "caption": "y"}])
     assert main(captions) == 4
     assert main(captions[:3]) == 2

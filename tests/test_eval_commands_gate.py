@@ -69,7 +69,7 @@ def test_every_outcome_has_its_exit_code(judged, capsys, tmp_path) -> None:
 
 
 def test_the_verdict_is_what_the_process_ends_with(judged, capsys) -> None:
-    for made, code in ((scores(), 0), (scores(worse=0.2, seed=2), 6), (scores(fingerprint={"source": "b"}), 9)):
+    for made, code in ((scores(), 0), (scores(worse=0.2, seed=2), 6), (scores(fingerprint={"definition": "b/2"}), 9)):
         assert judged(made, "--json") == code
         told = json.loads(capsys.readouterr().out)
         assert told["exit_code"] == code and told["schema"] == 1

@@ -74,7 +74,6 @@ def other_clip(**more):
     ("candidate", "says"),
     [
         (scores(fingerprint={"definition": "sharpness/2"}), "definition: candidate sharpness/2, baseline sharpness/1"),
-        (scores(fingerprint={"source": "bb"}), "source: candidate bb, baseline aa"),
         (scores(fingerprint={"settings": '{"fps": 4.0}'}), "sharpness: fps: candidate 4.0, baseline 8.0"),
         (scores(fingerprint={"settings": "not JSON"}), "settings: candidate not JSON, baseline nothing"),
         (scores(fingerprint={"weights": "w2"}), "weights: candidate w2, baseline w1"),
@@ -102,7 +101,9 @@ def test_a_worse_candidate_that_cannot_be_compared_is_not_called_worse() -> None
 
 
 def test_what_does_not_decide_is_a_note() -> None:
-    candidate = scores(fingerprint={"python": "3.11.9", "library": "torch 2.2", "flow library": "opencv 5"})
+    candidate = scores(
+        fingerprint={"source": "bb", "python": "3.11.9", "library": "torch 2.2", "flow library": "opencv 5"}
+    )
     environment = candidate.environment | {"device": "cuda", "date": "2027-01-01T00:00:00Z"}
     verdict = gate(replace(candidate, environment=environment), POLICY, baseline=kept())
     assert verdict.outcome == "pass"
@@ -112,7 +113,7 @@ def test_what_does_not_decide_is_a_note() -> None:
 
 
 def test_an_exploratory_metric_of_another_definition_is_left_out() -> None:
-    verdict = gate(scores(other_fingerprint={"source": "zz"}), POLICY, baseline=kept())
+    verdict = gate(scores(other_fingerprint={"definition": "zz/1"}), POLICY, baseline=kept())
     assert verdict.outcome == "pass" and [one.metric for one in verdict.metrics] == ["sharpness"]
     assert any("temporal_flickering is left out" in note for note in verdict.notes)
 
@@ -124,7 +125,7 @@ def test_a_metric_the_baseline_lacks_is_refused_and_an_absolute_rule_needs_none(
     assert verdict.exit_code == 9 and "the baseline does not have it" in verdict.reason
     absolute = Policy(primary=(Rule(metric="sharpness", at_least=0.3),))
     assert gate(scores(), absolute, baseline=lacking).outcome == "pass"
-    assert gate(scores(fingerprint={"source": "bb"}), absolute, baseline=kept()).outcome == "pass"
+    assert gate(scores(fingerprint={"definition": "bb/1"}), absolute, baseline=kept()).outcome == "pass"
 
 
 def test_clips_the_baseline_does_not_know_are_left_out() -> None:
@@ -255,12 +256,12 @@ def seen(metric, fault, mark, auroc=0.5):
 def test_the_audits_blindness_is_shown_and_another_definition_told() -> None:
     audit = Audit(
         table=tuple(seen("sharpness", *row) for row in (("reverse", "="), ("blur", "down", 0.99), ("freeze", "~"))),
-        fingerprints={"sharpness": scores().results[0].fingerprint | {"source": "older"}},
+        fingerprints={"sharpness": scores().results[0].fingerprint | {"definition": "older/1"}},
     )
     verdict = gate(scores(), POLICY, baseline=kept(), audit=audit)
     assert len(verdict.metrics[0].blind) == 2 and "reverse" in verdict.metrics[0].blind[0]
     told = "\n".join(verdict.notes)
-    assert "sharpness was audited with another definition: source: here aa, in the audit older" in told
+    assert "sharpness was audited with another definition: definition: here sharpness/1, in the audit older/1" in told
     assert "no guard looks for them" not in told
     unguarded = gate(scores(), replace(POLICY, max_frozen=1.0), baseline=kept(), audit=audit)
     assert any("no guard looks for them" in note for note in unguarded.notes)

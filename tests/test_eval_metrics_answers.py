@@ -56,7 +56,7 @@ def test_balanced_accuracy() -> None:
     mean, ends = mean_of_shares([(6, 6), (2, 4)])
     assert (figures["yesno"].value, figures["yesno"].low, figures["yesno"].high) == pytest.approx((mean, *ends))
     assert (figures["color"].low, figures["color"].high) == pytest.approx(wilson(3, 5))
-    assert result.counts == {"right": 11, "wrong": 4, "unreadable": 0, "missing": 1} and result.coverage == 15 / 16
+    assert result.counts == {"right": 11, "wrong": 4, "unreadable": 0, "missing": 1} and result.coverage == 1
     assert figures["count"].detail == {"right": 0, "wrong": 0, "unreadable": 0, "missing": 1}
     assert score(*reversed(some())) == result
 

@@ -108,7 +108,7 @@ def test_more_and_longer_is_not_better() -> None:
 def test_what_is_missing_or_no_event_counts_as_zero() -> None:
     odd = events((2, 0, "a dog runs"), (0, 60, "a dog runs"), (float("nan"), 2, "a dog runs"))
     result = score(asked("a", TRUE, TRUE), asked("b", [], TRUE), asked("c", odd, TRUE, duration_s=6.0))
-    assert result.counts == {"missing": 1, "invalid": 3} and result.coverage == pytest.approx(2 / 3)
+    assert result.counts == {"missing": 1, "invalid": 3} and result.coverage == 1
     assert result.value == pytest.approx(2 * 3 / (6 + 9)) and [item["value"] for item in result.items] == [
         1.0,
         0.0,

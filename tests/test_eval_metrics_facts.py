@@ -78,7 +78,7 @@ def test_absent_captions_miss_everything() -> None:
         sample.caption = None
         sample.row = {**sample.row, **({"error": {"code": "TRUNCATED"}} if number < 3 else {})}
     result = score(samples)
-    assert result.value == result.coverage == (NUM - 8) / NUM and result.n == NUM and not result.failures
+    assert result.value == (NUM - 8) / NUM and result.coverage == 1 and result.n == NUM and not result.failures
     assert {name: result.counts[name] for name in ("captioned", "failed", "missing")} == {
         "captioned": NUM - 8, "failed": 3, "missing": 5,
     }  # fmt: skip

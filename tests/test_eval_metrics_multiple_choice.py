@@ -60,12 +60,12 @@ def score(*samples: Sample):
 
 def test_failures_are_counted_apart() -> None:
     result = score(asked("a", "A"), asked("b", "blue"), asked("c", "hm"), asked("d", "I'm sorry, I cannot say."))
-    assert result.headline == READ and result.value == 0.5 and result.figures[READ].n == 2
-    assert result.figures[ALL].value == 0.25 and result.figures[ALL].n == 4
-    assert result.coverage == 0.5 and result.counts == {"right": 1, "wrong": 1, "unreadable": 1, "refused": 1}
-    assert [item["value"] for item in result.items] == [1.0, 0.0, None, None]
+    assert result.headline == ALL and result.value == 0.25 and result.figures[ALL].n == 4
+    assert result.figures[READ].value == 0.5 and result.figures[READ].n == 2
+    assert result.coverage == 1.0 and result.counts == {"right": 1, "wrong": 1, "unreadable": 1, "refused": 1}
+    assert [item["value"] for item in result.items] == [1.0, 0.0, 0.0, 0.0]
     none = score(asked("c", "hm"))
-    assert none.figures == {} and none.coverage == 0 and none.counts["unreadable"] == 1
+    assert none.value == 0 and READ not in none.figures and none.coverage == 1 and none.counts["unreadable"] == 1
 
 
 def test_chance_and_blind_replies() -> None:

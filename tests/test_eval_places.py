@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from v2t.base.errors import MissingDependencyError, UsageError
+from v2t_eval.cli import main
 from v2t_eval.metric import load_metric
 from v2t_eval.places import identified, shown, without_places
 from v2t_eval.suite import parse_metrics, read_suite
@@ -97,6 +98,15 @@ def test_a_metrics_fingerprint_holds_the_content(tmp_path) -> None:
     assert prints[0] == prints[1] and str(tmp_path) not in str(prints)
     (tmp_path / "there/words.json").write_text("[]")
     assert metric.fingerprint() != prints[1][0] and metric.evidence_fingerprint() != prints[1][1]
+
+
+@pytest.mark.parametrize("verb", ["score", "audit"])
+def test_two_files_of_one_name_in_a_suite_and_beside_it_are_refused(verb, two, tmp_path, capsys) -> None:
+    (tmp_path / "s.yaml").write_text(f"metrics: ['sharpness', {{metric: frechet, feature: 'i3d:{two[0]}'}}]\n")
+    given = ["--suite", str(tmp_path / "s.yaml"), "-o", str(tmp_path / "o")]
+    more = ["--metrics", f"sharpness,frechet[feature=i3d:{two[1]}]"]
+    assert main([verb, str(tmp_path), *given, *more, "--dry-run"]) == 2
+    assert "2 metrics would be called frechet[feature=i3d:w.pt]" in capsys.readouterr().err
 
 
 def test_two_files_of_one_name_in_one_suite_are_refused(two, tmp_path) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import NothingMatchedError, UsageError
+from v2t.base.errors import ItemError, NothingMatchedError, UsageError
 from v2t.base.manifest import write_manifest
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
 from v2t.judge.answer import Answer
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
+from v2t.video.worker import DecoderPool
 from v2t_eval.roundtrip.run import plan, run
 from v2t_eval.roundtrip.settings import RoundtripConfig
 
@@ -166,6 +167,58 @@ def test_nothing_is_asked_twice(gray, tmp_path):
     more = run(config(gray, limit=4), tmp_path / "o", captioner=captioner, judge=judge)
     assert captioner.asked == 12
     assert more.counts["prompts"] == 4
+
+
+class Hiccups(PlantedJudge):
+    """A judge whose server is down at first."""
+
+    down = True
+
+    def answer(self, subject, questions):
+        found = super().answer(subject, questions)
+        failed = [Answer(question=one.question, status="failed", lost=1, code="SERVER_ERROR") for one in found]
+        return failed if self.down else found
+
+
+def test_what_failed_for_now_is_asked_again(gray, tmp_path, monkeypatch):
+    """A server that was down and a decoder that was slow once say nothing about the clip; a refusal does."""
+    judge = Hiccups([{"color": "red"}] * 12)
+    captioner = Planted(PROMPTS)
+    run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
+    judge.down = False
+    real, slow = DecoderPool.decode, iter([True])
+    monkeypatch.setattr(
+        DecoderPool, "decode", lambda *args, **more: _timeout() if next(slow, False) else real(*args, **more)
+    )
+    run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
+    second = run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
+    fresh = run(config(gray), tmp_path / "fresh", captioner=captioner, judge=PlantedJudge([{"color": "red"}] * 12))
+    assert second.cells == fresh.cells and second.families == fresh.families
+    asked = judge.asked
+    run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
+    assert judge.asked == asked
+
+
+def _timeout():
+    raise ItemError("decoding took more than 1 s", code="DECODE_TIMEOUT")
+
+
+def test_a_reader_that_failed_is_asked_again(tmp_path, monkeypatch):
+    class Down(Reader):
+        down = True
+
+        def answer(self, conversations, decoding):
+            if self.down:
+                raise ItemError("503", code="SERVER_ERROR")
+            return super().answer(conversations, decoding)
+
+    reader = Down([])
+    monkeypatch.setattr("v2t_eval.roundtrip.run.open_reader", lambda name, device: reader)
+    monkeypatch.setattr("v2t_eval.roundtrip.similarity._settings", lambda *args: ({}, []))
+    given = config(clips_of(tmp_path / "clips", PLAIN), reader="planted")
+    run(given, tmp_path / "o", captioner=Planted(PLAIN))
+    reader.down = False
+    assert family(run(given, tmp_path / "o", captioner=Planted(PLAIN)), "questions").generator.value == 1
 
 
 def test_a_broken_clip_and_an_empty_caption_are_counted_and_no_zero(gray, tmp_path):

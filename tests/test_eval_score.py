@@ -21,8 +21,10 @@ from v2t.video.frames import Frames
 from v2t_eval.cache import FILE
 from v2t_eval.inputs import Inputs, read_inputs
 from v2t_eval.measure import ClipLimits
+from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, score
+from v2t_eval.scores import Scores
 
 sys.path.insert(0, str(Path(__file__).parent))
 import planted_metrics as planted  # noqa: E402
@@ -47,6 +49,48 @@ def clips(drawn, tmp_path: Path) -> Path:
 def facts(scores) -> list[dict]:
     """What must not depend on how a scoring was done."""
     return [result.as_dict() for result in scores.results] + [scores.as_dict()["clips"]]
+
+
+def test_the_callers_threads_are_given_back(clips) -> None:
+    import cv2
+    import torch
+
+    seen = []
+
+    class Threads(planted.Bright):
+        def measure(self, sample):
+            seen.append((torch.get_num_threads(), cv2.getNumThreads()))
+            return super().measure(sample)
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        torch.set_num_threads(3)
+        cv2.setNumThreads(2)
+        score(read_inputs(clips), [Threads()])
+        assert set(seen) == {(1, 1)} and (torch.get_num_threads(), cv2.getNumThreads()) == (3, 2)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def test_a_metric_that_declines_is_no_failure() -> None:
+    def ended(*codes: str, figures: bool = True) -> int:
+        figure = Figure(value=1.0, low=1.0, high=1.0, n=1)
+        failures = [{"id": str(n), "code": code, "message": ""} for n, code in enumerate(codes)]
+        result = MetricResult(
+            name="m",
+            headline="m",
+            figures={"m": figure} if figures else {},
+            n=4,
+            coverage=0.5,
+            fingerprint={},
+            failures=failures,
+        )
+        return Scores(sources={}, clips=[], results=[result]).exit_code
+
+    assert ended("UNREAD", "TOO_SHORT", "OUT_OF_DOMAIN") == 0
+    assert ended("UNREAD", "TRUNCATED") == ended("NO_PROMPT") == ended("METRIC_ERROR") == 3
+    assert ended("UNREAD", figures=False) == 3
 
 
 def test_each_clip_is_decoded_once_and_not_at_all_when_all_is_known(clips, decodes, tmp_path) -> None:

@@ -53,7 +53,7 @@ def test_the_first_span_counts_and_none_is_a_miss():
         asked("d", [(0, 1)], (0, 2)),
     )
     result = score(*samples)
-    assert result.value == pytest.approx(1.5 / 4) and result.coverage == 0.75
+    assert result.value == pytest.approx(1.5 / 4) and result.coverage == 1.0
     assert result.counts == {"missing": 1, "invalid": 0}
     assert result.figures["R@1 IoU>=0.5"].value == 0.5 and result.figures["R@1 IoU>=0.7"].value == 0.25
     assert result.figures["R@5 IoU>=0.7"].value == 0.5 and "R@2 IoU>=0.7" in score(*samples, first=(2,)).figures

@@ -151,6 +151,11 @@ class Blend(torch.nn.Module):
         return (first + second) / 2
 
 
+class Lean(torch.nn.Module):
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return 0.7 * first + 0.3 * second
+
+
 class Bright(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.mean().reshape(1, 1) * 100
@@ -165,6 +170,20 @@ def test_an_interpolator_of_ones_own(frames, tmp_path):
     result = scored("motion_smoothness", frames, interpolator=name)
     assert name in " ".join(result.notes) and result.fingerprint["interpolator weights"] == file_sha256(path)
     assert result.value < scored("motion_smoothness", frames).value
+
+
+def test_compat_cuts_off_the_fractions_of_an_interpolated_frame(frames, tmp_path):
+    """VBench: `(x * 255).clip(0, 255).astype(uint8)`, then the mean absolute difference to the frame left out."""
+    path = str(tmp_path / "lean.pt")
+    torch.jit.script(Lean()).save(path)
+    pixels = frames.pixels
+    differences = []
+    for t in range(1, len(pixels) - 1, 2):
+        first, second = (torch.from_numpy(pixels[n]).float() / 255 for n in (t - 1, t + 1))
+        cut = (Lean()(first, second).numpy() * 255).clip(0, 255).astype(np.uint8)
+        differences.append(np.abs(cut.astype(int) - pixels[t]).mean())
+    result = scored("motion_smoothness", frames, interpolator=f"torchscript:{path}", mode="compat")
+    assert result.value == pytest.approx((255 - np.mean(differences)) / 255, abs=2e-5)
 
 
 @pytest.mark.parametrize("mode", ["fixed", "compat"])

@@ -81,7 +81,9 @@ def test_a_missing_dimension_is_refused_or_counts_as_zero():
         vbench_total(measured(raw) | {"scene": nothing})
     result = vbench_total(measured(raw), "compat")
     assert result.value == pytest.approx(0.7708494 - 0.2 / 9 * 0.5269 / 0.8222, abs=1e-7)
-    assert result.counts == {"missing": 1} and result.coverage == 15 / 16 and "scene" in " ".join(result.notes)
+    assert (
+        result.counts == {"missing_dimensions": 1} and result.coverage == 15 / 16 and "scene" in " ".join(result.notes)
+    )
     with pytest.raises(UsageError, match="no dimension is called"):
         total(raw | {"scene": 0.5, "beauty": 0.1})
     with pytest.raises(UsageError, match="mode"):

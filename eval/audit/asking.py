@@ -78,9 +78,9 @@ class Asking:
         self._known |= {key: Reply(**decode(data)) for key, data in kept.items() if is_whole(data)}
         todo = {key: each for key, each in zip(keys, questions, strict=True) if key not in self._known}
         if todo:
-            one_thread()
             self.judge.load()
-            answers = self.judge.answer(sample, list(todo.values()))
+            with one_thread():
+                answers = self.judge.answer(sample, list(todo.values()))
             sample.memo.clear()
             self.num_asked += len(todo)
             for key, told in zip(todo, answers, strict=True):

@@ -18,10 +18,10 @@ from v2t_eval.audit.clips import AuditClip, check, filmed
 from v2t_eval.audit.truth import Truth, of_facts, of_frames
 from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
 from v2t_eval.inputs import Inputs
-from v2t_eval.metric import fingerprint
 from v2t_eval.sample import Sample
+from v2t_eval.semantics.detectors.world import VERSION as REFEREE_VERSION
 
-_REFEREE = tuple(f"v2t.world.read_back{part}" for part in ("", "_figure", "_kind", "_motion", "_place"))
+_TRUTH_VERSION = 1  # raised when `of_frames` makes other facts of what the referee reads
 _NAMED = 10
 
 
@@ -121,12 +121,12 @@ def known(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
 
 
 def referee(clip: AuditClip, cache: EvidenceCache) -> Truth:
-    """What the referee reads, kept under its own source and the clip's content.
+    """What the referee reads, kept under its version and the clip's content.
 
     Raises:
         ItemError: UNREAD, too few or too small frames; or it cannot be decoded.
     """
-    key = _hash(f"truth {fingerprint('truth/1', ('v2t_eval.audit.truth', *_REFEREE))['source']} {clip.source.content}")
+    key = _hash(f"truth/{_TRUTH_VERSION}.{REFEREE_VERSION} {clip.source.content}")
     kept = [data for data in cache.find([key]).values() if is_whole(data)]
     if kept:
         told = decode(kept[0])

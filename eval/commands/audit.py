@@ -152,14 +152,14 @@ def _write(found: Audit, folder: Path) -> None:
 
 def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
     from v2t_eval.audit.table import USUAL
-    from v2t_eval.suite import parse_metrics, read_suite
+    from v2t_eval.suite import each_once, parse_metrics, read_suite
 
     if args.metrics == NONE and args.suite is None:
         return []
     metrics = read_suite(args.suite).metrics if args.suite else []
     named = args.metrics if args.metrics is not None or args.suite else ",".join(USUAL)
     more = parse_metrics(named) if named is not None and named != NONE else []
-    return list({metric.title: metric for metric in [*metrics, *more]}.values())
+    return each_once([*metrics, *more])
 
 
 def _config(args: argparse.Namespace) -> AuditConfig:

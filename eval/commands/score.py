@@ -34,6 +34,9 @@ _FILES = (
     ("answers", "rows of id, question, answer, and kind and reference where --truth does not say them"),
 )
 STATE = ".cineloop"
+SETTINGS = "scoring.json"  # in STATE: what the folder's scores are of, and by which metrics
+# Counts of replies and captions that a metric takes for wrong.
+AS_WRONG = ("missing", "failed", "unreadable", "refused")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     _choose_device(args.device)
     from v2t.base import log
+    from v2t.base.files import write_atomic
     from v2t.base.lock import FolderLock
     from v2t.base.stopping import Stopping
     from v2t_eval.inputs import read_inputs
@@ -78,8 +82,9 @@ def run(args: argparse.Namespace) -> int:
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit must be at least 1, got {args.limit}")
-    _refuse_old(args.output, overwrite=args.overwrite)
     metrics = _metrics(args)
+    settings = _settings(args, metrics)
+    _refuse_other(args.output, settings, overwrite=args.overwrite)
     given = {name: getattr(args, name) for name, _ in _FILES}
     inputs = read_inputs(args.clips, **given, reference_clips=args.reference_clips, names=args.names, limit=args.limit)
     if args.dry_run:
@@ -90,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         if args.output:
             (args.output / STATE).mkdir(parents=True, exist_ok=True)
             stack.enter_context(FolderLock(args.output / STATE / "lock"))
+            write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         scores = score(
             inputs, metrics, _config(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
             show_progress=not args.quiet,
@@ -121,6 +127,9 @@ def table(scores: Scores) -> str:
         codes: dict[str, int] = {}
         for failure in result.failures:
             codes[failure["code"]] = codes.get(failure["code"], 0) + 1
+        wrong = [name for name in AS_WRONG if result.counts.get(name) and name.upper() not in codes]
+        if wrong:
+            lines.append("  counted as wrong: " + ", ".join(f"{result.counts[name]} {name}" for name in wrong))
         if codes:
             lines.append("  not scored: " + ", ".join(f"{count} {code}" for code, count in sorted(codes.items())))
     for one in scores.skipped:
@@ -143,7 +152,7 @@ def _config(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
 
 
 def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
-    from v2t_eval.suite import parse_metrics, read_suite
+    from v2t_eval.suite import each_once, parse_metrics, read_suite
 
     metrics = read_suite(args.suite).metrics if args.suite else []
     named = args.metrics
@@ -157,11 +166,28 @@ def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
                 "what is to be measured?", hint="--metrics A,B or --suite FILE; `v2t-eval list` shows them"
             )
     more = parse_metrics(named) if named is not None else []
-    return list({metric.title: metric for metric in [*metrics, *more]}.values())
+    return each_once([*metrics, *more])
 
 
-def _refuse_old(output: Path | None, *, overwrite: bool) -> None:
-    """Nothing is replaced unasked."""
+def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, str]:
+    """What decides the scores, by name, each as a text; not what measuring costs."""
+    from v2t.base.config import to_dict
+
+    places = {name: getattr(args, name) for name in ("clips", *(name for name, _ in _FILES), "reference_clips")}
+    found = {name: str(path.absolute()) for name, path in places.items() if path is not None}
+    found |= {} if args.limit is None else {"limit": str(args.limit)}
+    found |= {"names": args.names, "metrics": ",".join(metric.title for metric in metrics)}
+    for metric in metrics:
+        found[metric.title] = f"version {metric.version} {json.dumps(to_dict(metric.settings), default=str)}"
+    return found
+
+
+def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: bool) -> None:
+    """The scores of a folder are replaced unasked by those of the same command alone.
+
+    Raises:
+        UsageError: the folder holds scores that were made with other settings, or nobody knows with which.
+    """
     if output is None:
         return
     if output.suffix in (".json", ".html", ".md") or output.is_file():
@@ -171,10 +197,18 @@ def _refuse_old(output: Path | None, *, overwrite: bool) -> None:
     from v2t_eval.report import NAMES
 
     there = [name for name in NAMES.values() if (output / name).exists()]
-    if there and not overwrite:
-        raise UsageError(
-            f"{output / there[0]} exists", code="EXISTS", hint="another folder, or --overwrite (evidence is kept)"
-        )
+    if not there or overwrite:
+        return
+    hint = "another folder, or --overwrite (evidence is kept)"
+    try:
+        before = dict(json.loads((output / STATE / SETTINGS).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise UsageError(f"{output / there[0]} exists", code="EXISTS", hint=hint) from None
+    for name in dict.fromkeys(["metrics", *settings, *before]):
+        if settings.get(name) != before.get(name):
+            here, kept = settings.get(name, "none"), before.get(name, "none")
+            said = f"{output} holds scores of other settings: {name}: {here} here, {kept} in the folder"
+            raise UsageError(said, code="OTHER_SETTINGS", hint=hint)
 
 
 def dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace) -> int:

@@ -30,7 +30,6 @@ class FeatureMetric(DistributionMetric):
 
     named = ("feature",)
     wants = "nothing for starter-tower; else the weights of the extractor that is named"
-    modules = (*DistributionMetric.modules, "v2t_eval.distribution.detectors")
 
     def open(self) -> BaseExtractor:
         """The extractor `feature`."""
@@ -70,7 +69,6 @@ class I3DMetric(DistributionMetric):
     named = ("preprocessing",)
     untold = ("weights",)
     wants = "the I3D TorchScript file of StyleGAN-V, by path"
-    modules = FeatureMetric.modules
     Settings: ClassVar[type[Any]] = I3DSettings
 
     def open(self) -> BaseExtractor:
@@ -120,7 +118,6 @@ class InceptionMetric(DistributionMetric):
     named = ("frames",)
     untold = ("weights",)
     wants = "the InceptionV3 TorchScript file of StyleGAN2, by path"
-    modules = FeatureMetric.modules
     Settings: ClassVar[type[Any]] = InceptionSettings
 
     def open(self) -> BaseExtractor:

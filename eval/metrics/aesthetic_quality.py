@@ -18,7 +18,7 @@ from v2t_eval.features import file_sha256, frame_features, unit
 from v2t_eval.metric import Measured
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.backbone import describe_backbone, open_backbone
-from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 
 GET_HEAD = (
     "where there is a network: curl -LO "
@@ -54,7 +54,6 @@ class Metric(Dimension):
     version = 1
     fooled_by_frozen = False
     reference = "CLIP ViT-L/14 with the LAION head"
-    modules = (*MODULES, "v2t_eval.vbench.backbone")
     Settings = AestheticSettings
 
     def prepare(self) -> None:

@@ -75,7 +75,6 @@ class Metric(BaseMetric):
     blind = "answers at length, and everything beside the cartoon world's kinds of answer: others must agree in words"
     wants = ""
     version = 2
-    modules = ("v2t_eval.stats", "v2t.world.lexicon")
 
     def measure(self, sample: Sample) -> Evidence:
         """The verdict on one answer, with what was asked and said; the answer is None where there is none.
@@ -108,7 +107,6 @@ class Metric(BaseMetric):
             figures=figures,
             items=[{"id": row.id, "value": float(row.evidence["verdict"] == "right"), **row.evidence} for row in rows],
             counts=counts,
-            scored=len(rows) - counts["missing"] - counts["unreadable"],
         )
 
 

@@ -44,7 +44,6 @@ class Metric(CaptionMetric):
     )
     wants = ""
     version = 1
-    modules = (*CaptionMetric.modules, "v2t_eval.text.frequencies")
     Settings = Settings
 
     def prepare(self) -> None:

@@ -86,16 +86,6 @@ class Metric(BaseMetric):
     )
     wants = "for METEOR a Java runtime and the package pycocoevalcap; without them F1 of words is taken"
     version = 1
-    modules = (
-        "v2t_eval.stats",
-        "v2t_eval.metrics.spans",
-        "v2t_eval.metrics.cider",
-        "v2t_eval.metrics.meteor",
-        "v2t_eval.text.captions",
-        "v2t_eval.text.ngrams",
-        "v2t_eval.text.ptb",
-        "v2t_eval.text.java",
-    )
     Settings = Settings
 
     @property
@@ -183,7 +173,6 @@ class Metric(BaseMetric):
             ],
             counts={"missing": missing, "invalid": sum(row.evidence["num_invalid"] for row in rows)},
             notes=tuple(notes),
-            scored=len(rows) - missing,
         )
 
     def _mean(self, rows: Sequence[Measured], values: Any, most: float) -> Figure:

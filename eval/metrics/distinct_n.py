@@ -99,7 +99,6 @@ class Metric(BaseMetric):
     blind = "whether a caption is true of its clip: varied nonsense scores best; languages written without spaces"
     wants = ""
     version = 1
-    modules = ("v2t_eval.stats",)
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

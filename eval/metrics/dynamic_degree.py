@@ -19,7 +19,7 @@ from v2t_eval.metric import Figure, Measured
 from v2t_eval.sample import Sample
 from v2t_eval.stats import weighted_shares
 from v2t_eval.vbench import dynamic
-from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.picks import sampled_indices
 
@@ -45,7 +45,6 @@ class Metric(Dimension):
     version = 1
     fooled_by_frozen = False
     reference = "RAFT (things)"
-    modules = (*MODULES, "v2t_eval.vbench.dynamic", "v2t_eval.vbench.flow")
     Settings = DynamicSettings
 
     def prepare(self) -> None:

@@ -50,20 +50,6 @@ class Metric(BaseMetric):
     blind = "the order of events, their times, how things look, where it is, the camera; and what the judge misses"
     wants = "a judge: world for the cartoon world, openai:URL[#model], or a language model's folder or hub id"
     version = 1
-    modules = (
-        "v2t_eval.stats",
-        "v2t_eval.events",
-        "v2t_eval.events.world",
-        "v2t_eval.events.language",
-        "v2t_eval.events.served",
-        "v2t_eval.events.causal",
-        "v2t.judge.language",
-        "v2t.world.read_text",
-        "v2t.world.phrases",
-        "v2t.world.vocabulary",
-        "v2t.world.lexicon",
-        "v2t.world.grammar",
-    )
     Settings = Settings
 
     @property

@@ -47,10 +47,6 @@ class Metric(BaseMetric):
     blind = "everything the cartoon world has no fact for, and how well a caption reads"
     wants = ""
     version = 2
-    modules = (
-        "v2t_eval.stats", "v2t.world.vocabulary", "v2t.world.lexicon", "v2t.world.grammar", "v2t.world.stated",
-        "v2t.world.phrases", "v2t.world.read_text", "v2t.world.comparison",
-    )  # fmt: skip
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
@@ -97,7 +93,7 @@ class Metric(BaseMetric):
             {"id": row.id, "value": float(row.evidence["joint"]), **{key: row.evidence[key] for key in shown}}
             for row in rows
         ]
-        return Summary(headline="joint", figures=figures, items=items, counts=counts, scored=counts["captioned"])
+        return Summary(headline="joint", figures=figures, items=items, counts=counts)
 
 
 def _share(right: np.ndarray, num: np.ndarray, clusters: Sequence[str], detail: dict[str, int]) -> Figure:

@@ -69,7 +69,6 @@ class Metric(BaseMetric):
     blind = "the scores themselves (any rising function of them scores the same), and how two videos compare"
     wants = ""
     version = 1
-    modules = ("v2t_eval.stats",)
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

@@ -18,7 +18,7 @@ from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t_eval.extractors.pixels import resize_tensor, to_floats
 from v2t_eval.extractors.torchscript import load_script
 from v2t_eval.sample import Sample
-from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 
 SIDE = 512
 GET = (
@@ -52,7 +52,6 @@ class Metric(Dimension):
     version = 1
     fooled_by_frozen = False
     reference = "MUSIQ (SPAQ) of pyiqa"
-    modules = (*MODULES, "v2t_eval.extractors.pixels")
     Settings = ImagingSettings
 
     def prepare(self) -> None:

@@ -59,7 +59,6 @@ class Metric(BaseMetric):
     sees = "whether single frames show one clear ImageNet class each, and many classes together"
     blind = "all motion; variety within a class; whether anything looks like the reference; whether prompts are met"
     wants = "the InceptionV3 TorchScript file of StyleGAN2, by path"
-    modules = tuple(f"v2t_eval.distribution.{name}" for name in ("detectors", "inception", "metric", "resampling"))
     of_set = ("splits", "minimum", "seed")
     Settings: ClassVar[type[Any]] = Settings
 

@@ -39,7 +39,6 @@ class Metric(CaptionMetric):
     blind = "what no reference says; meaning beyond English stems, synonyms and paraphrases"
     wants = "a Java runtime and the package pycocoevalcap"
     version = 1
-    modules = (*CaptionMetric.modules, "v2t_eval.text.java")
 
     def prepare(self) -> None:
         need_java(_JAR)

@@ -40,7 +40,6 @@ class Metric(BaseMetric):
     blind = "what moves and which way, order reversed; noise, blur, flicker and frames in disorder pass for motion"
     wants = "nothing; flow=raft:FILE for a flow with weights"
     version = 1
-    modules = ("v2t_eval.vbench.flow", "v2t_eval.vbench.still")
     Settings = MotionSettings
 
     def prepare(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from v2t.base.errors import ItemError
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.change import difference, likeness
-from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.interpolate import open_interpolator
 from v2t_eval.vbench.picks import triples_apart
 
@@ -40,7 +40,6 @@ class Metric(Dimension):
     wants = "nothing; for an interpolator with weights interpolator=torchscript:FILE or raft:FILE"
     version = 1
     reference = "AMT-S"
-    modules = (*MODULES, "v2t_eval.vbench.change", "v2t_eval.vbench.interpolate", "v2t_eval.vbench.flow")
     Settings = SmoothnessSettings
 
     def prepare(self) -> None:
@@ -48,8 +47,9 @@ class Metric(Dimension):
         open_interpolator(self.settings.interpolator)
 
     def describe(self) -> dict[str, str]:
-        """The interpolator."""
-        return open_interpolator(self.settings.interpolator).fingerprint()
+        """The interpolator, and what becomes of its fractions where they are cut off."""
+        cut = {"interpolated levels": "cut off, as VBench's"} if self.compat else {}
+        return open_interpolator(self.settings.interpolator).fingerprint() | cut
 
     def backbone(self) -> str:
         """The interpolator in plain words."""
@@ -68,6 +68,6 @@ class Metric(Dimension):
             triples = [(start + a, start + b, start + c) for a, b, c in found]
         draw = open_interpolator(self.settings.interpolator).middle
         pixels = frames.pixels
-        total = sum(difference(draw(pixels[a], pixels[c]), pixels[b]) for a, b, c in triples)
+        total = sum(difference(draw(pixels[a], pixels[c], cut=self.compat), pixels[b]) for a, b, c in triples)
         apart_s = float(frames.times_s[triples[0][1]] - frames.times_s[triples[0][0]])
         return Part(sum=likeness(total, len(triples) * pixels[0].size), count=1, more={"apart_s": apart_s})

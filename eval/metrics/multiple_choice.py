@@ -1,10 +1,11 @@
 """Multiple choice: which of the offered answers a free reply picks, and whether it is the right one.
 
 In: the choices, a reply in free text, the right choice (its letter or text), and where it is there a reply to the same
-question without the clip (`blind_answer`). Out: the accuracy over the replies that could be read, and with unreadable
-replies and refusals as wrong, each beside the accuracy of guessing and of the blind replies. How a reply is read, first
-rule first: it is the text of a choice; it states a letter or number ("the answer is C", "option 2"); it begins with one
-("B", "(b) blue"); it holds the text of exactly one choice, at its beginning ("No, it is not") or without a negation.
+question without the clip (`blind_answer`). Out: the accuracy, in which a reply that cannot be read and a refusal are
+wrong (as MMBench and lmms-eval count: a model must not gain by mumbling where it is unsure), beside it the accuracy of
+the replies that could be read, of guessing and of the blind replies. How a reply is read, first rule first: it
+is the text of a choice; it states a letter or number ("the answer is C", "option 2"); it begins with one ("B",
+"(b) blue"); it holds the text of exactly one choice, at its beginning ("No, it is not") or without a negation.
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ class Metric(BaseMetric):
     sees = "which of the offered choices a reply picks"
     blind = "whether the clip was needed at all (see the blind replies), and reasons given beside the pick"
     wants = ""
-    version = 1
-    modules = ("v2t.judge.replies",)
+    version = 2
 
     def measure(self, sample: Sample) -> Evidence:
         """Verdict on the reply and on the blind reply (None where there is none), and the number of choices.
@@ -70,20 +70,15 @@ class Metric(BaseMetric):
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """Accuracies, chance and blind replies; the headline counts the replies that could be read."""
+        """Accuracies, chance and blind replies; in the headline an unread reply is wrong."""
         verdicts = [row.evidence["verdict"] for row in rows]
         counts = {name: verdicts.count(name) for name in VERDICTS}
         read = [row for row in rows if row.evidence["verdict"] in ("right", "wrong")]
-        worth = {"right": 1.0, "wrong": 0.0}
-        items = [{"id": row.id, "value": worth.get(row.evidence["verdict"]), **row.evidence} for row in rows]
-        if not read:
-            return Summary(headline=READ, figures={}, items=items, counts=counts, scored=0)
+        items = [{"id": row.id, "value": float(row.evidence["verdict"] == "right"), **row.evidence} for row in rows]
         chance = sum(1 / row.evidence["num_choices"] for row in rows) / len(rows)
-        figures = {
-            READ: _accuracy(read, "verdict"),
-            ALL: _accuracy(rows, "verdict"),
-            "chance": Figure(value=chance, low=chance, high=chance, n=len(rows)),
-        }
+        figures = {ALL: _accuracy(rows, "verdict")}
+        figures |= {READ: _accuracy(read, "verdict")} if read else {}
+        figures["chance"] = Figure(value=chance, low=chance, high=chance, n=len(rows))
         blind = [row for row in rows if row.evidence["blind"] is not None]
         notes: tuple[str, ...] = ()
         if blind:
@@ -91,7 +86,7 @@ class Metric(BaseMetric):
             counts["blind"] = len(blind)
         else:
             notes = ("without replies that did not see the clip (blind_answer), what words alone give is not known",)
-        return Summary(headline=READ, figures=figures, items=items, counts=counts, notes=notes, scored=len(read))
+        return Summary(headline=ALL, figures=figures, items=items, counts=counts, notes=notes)
 
 
 def _verdict(reply: str, choices: Sequence[str], true: int) -> str:

@@ -21,7 +21,6 @@ from v2t.judge.question import Question, from_row
 from v2t.judge.wording import of_text
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.semantics import ASKS
 from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
 
 _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED")
@@ -58,7 +57,6 @@ class Metric(JudgedMetric):
     blind = "what nobody asked about; whatever the judge does not see"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
     version = 2
-    modules = (*ASKS, "v2t_eval.semantics.dimension", "v2t.judge.evaluation")
     Settings = Settings
 
     def describe(self) -> dict[str, str]:

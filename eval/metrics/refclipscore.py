@@ -33,7 +33,6 @@ class Metric(clipscore.Metric):
     needs = ("frames", "references")
     value_range = (-math.inf, math.inf)
     sees = "how well single frames and the nearest reference fit the text"
-    modules = ("v2t_eval.alignment", "v2t_eval.metrics.clipscore")
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

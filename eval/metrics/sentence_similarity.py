@@ -42,7 +42,6 @@ class Metric(BaseMetric):
     )
     wants = "a sentence encoder: model=FOLDER or a hub id such as sentence-transformers/all-MiniLM-L6-v2"
     version = 1
-    modules = ("v2t_eval.alignment",)
     Settings = Settings
 
     @property

@@ -31,7 +31,6 @@ class Metric(BaseMetric):
     blind = "order and time (shuffled and reversed clips score the same to the bit), colour; noise passes for detail"
     wants = ""
     version = 1
-    modules = ("v2t_eval.vbench.ssim",)
 
     def measure(self, sample: Sample) -> Evidence:
         """Mean variance, and that of the least sharp frame."""

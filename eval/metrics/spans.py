@@ -92,7 +92,6 @@ class Metric(BaseMetric):
     blind = "what is said to happen; how far off a span lies once it does not touch the true one"
     wants = ""
     version = 2
-    modules = ("v2t_eval.stats",)
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
@@ -135,7 +134,6 @@ class Metric(BaseMetric):
                 for row, one in zip(rows, made, strict=True)
             ],
             counts={"missing": missing, "invalid": sum(row.evidence["num_invalid"] > 0 for row in rows)},
-            scored=len(rows) - missing,
         )
 
 

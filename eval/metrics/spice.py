@@ -39,7 +39,6 @@ class Metric(CaptionMetric):
     blind = "grammar and fluency; what the parser does not see; order of events"
     wants = f"a Java runtime, the package pycocoevalcap, and CoreNLP's models (385 MB): {_FETCH}"
     version = 1
-    modules = (*CaptionMetric.modules, "v2t_eval.text.java")
 
     def prepare(self) -> None:
         _program()

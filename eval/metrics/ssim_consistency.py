@@ -13,7 +13,7 @@ from math import fsum
 from v2t.base.errors import ItemError
 from v2t_eval.metric import Measured
 from v2t_eval.sample import Sample
-from v2t_eval.vbench.dimension import MODULES, Dimension, Part
+from v2t_eval.vbench.dimension import Dimension, Part
 from v2t_eval.vbench.picks import pairs_apart
 from v2t_eval.vbench.ssim import grey_frames, ssim
 
@@ -32,7 +32,6 @@ class Metric(Dimension):
     )
     wants = ""
     version = 1
-    modules = (*MODULES, "v2t_eval.vbench.ssim")
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
         """The mean over pairs."""

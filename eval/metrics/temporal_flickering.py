@@ -16,7 +16,7 @@ from v2t.base.errors import ItemError
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.change import frame_difference, likeness
-from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.flow import open_flow
 from v2t_eval.vbench.picks import pairs_apart
 from v2t_eval.vbench.still import is_static
@@ -48,7 +48,6 @@ class Metric(Dimension):
     )
     wants = "nothing; for the reference's static filter flow=raft:FILE"
     version = 1
-    modules = (*MODULES, "v2t_eval.vbench.change", "v2t_eval.vbench.flow")
     Settings = FlickerSettings
 
     def prepare(self) -> None:

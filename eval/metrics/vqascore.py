@@ -20,7 +20,6 @@ from v2t.judge.question import Question
 from v2t.judge.wording import of_text
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.semantics import ASKS
 from v2t_eval.semantics.dimension import JudgedMetric, chances, num_outside, outside_notes, unanswered
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
@@ -50,7 +49,6 @@ class Metric(JudgedMetric):
     blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
     version = 2
-    modules = (*ASKS, "v2t_eval.semantics.dimension")
     Settings = Settings
 
     @property

@@ -3,7 +3,8 @@ plain English, by a language model.
 
 In: clips, questions, captions. Out: answers, each kept in `answers.jsonl` under the content of the clip (or the text of
 the caption), who was asked, and the question, so that nothing is asked twice. A clip that cannot be read has no
-answers; a refusal, or a reply that cannot be read, is kept as such and is never a no.
+answers; a refusal, or a reply that cannot be read, is kept as such and is never a no. What failed for another reason (a
+server that was down, a decoder out of time) is not kept: the next run asks again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from v2t.base.journal import Journal
 from v2t.base.log import Progress
 from v2t.base.stopping import Stopping
 from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner
+from v2t.judge.answer import Answer
 from v2t.judge.judge import Judge
 from v2t.judge.question import Question
 from v2t.judge.replies import is_refusal, yes_or_no
@@ -35,6 +37,7 @@ from v2t_eval.roundtrip.trip import Trip
 REFEREE = "referee"
 READS = ("place", "kind", "color", "size", "motion", "direction", "speed", "to_color")  # what the referee tells
 _REFEREE_VERSION = "1"
+_NO_ANSWER = ("REFUSED", "UNPARSABLE")  # replies of a model that was reached: it would say the same again
 _ALL = 1 << 30
 _ASK = (
     "This is all that is known of a video: {caption}\n{question} Answer from that text alone with yes or no; answer "
@@ -82,7 +85,7 @@ class Answers:
         self._journal.path.parent.mkdir(parents=True, exist_ok=True)
         self._stack.enter_context(self._journal)
         for entry, _ in self._journal.replay():
-            self._known[entry["key"]] = entry
+            self._known |= {each["key"]: each for each in _lasting([entry])}
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -105,7 +108,7 @@ class Answers:
             for trip, questions in todo:
                 if stop():
                     raise KeyboardInterrupt
-                self._journal.append(self._look(pool, trip, questions))
+                self._journal.append(_lasting(self._look(pool, trip, questions)))
                 bar.advance(1, "asked")
 
     def read(self, wanted: Iterable[tuple[str, Sequence[Asked]]]) -> None:
@@ -129,7 +132,7 @@ class Answers:
             for key, (caption, one) in todo.items():
                 if stop():
                     raise KeyboardInterrupt
-                self._journal.append([self._keep(key, self._read(caption, one))])
+                self._journal.append(_lasting([self._keep(key, self._read(caption, one))]))
                 bar.advance(1, "read")
 
     def from_clip(self, trip: Trip, one: Asked) -> Reply:
@@ -177,25 +180,25 @@ class Answers:
         keys = {self._judge_key_of(trip, one): one for one in questions} if self.judge is not None else {}
         todo = {key: one for key, one in keys.items() if key not in self._known}
         reads = any(one.kind in READS and one.value for one in questions)
-        one_thread()
         try:
             spec = SampleSpec(num_frames=_ALL, max_frames=_ALL, start_s=trip.start_s, end_s=trip.end_s)
             frames = pool.decode(trip.path or Path(), spec)
             made = []
             if reads and self._referee_key(trip) not in self._known:
-                made.append(self._keep(self._referee_key(trip), {"read": _read_back(frames)}))
+                with one_thread():
+                    read = _read_back(frames)
+                made.append(self._keep(self._referee_key(trip), {"read": read}))
             if self.judge is not None and todo:
                 self.judge.load()
-                answers = self.judge.answer(Shown(frames=frames), [one.question for one in todo.values()])
+                with one_thread():
+                    answers = self.judge.answer(Shown(frames=frames), [one.question for one in todo.values()])
                 for key, answer in zip(todo, answers, strict=True):
                     right = answer.right
-                    told = {"right": right, "said": answer.said or answer.code or answer.status}
+                    told = {"right": right, "said": answer.said or _said(answer)}
                     made.append(self._keep(key, told | ({} if answer.chance is None else {"chance": answer.chance})))
             return made
         except ItemError as error:
-            return [self._keep(key, {"right": None, "said": error.code}) for key in todo] or [
-                self._keep(self._referee_key(trip), {"read": {}})
-            ]
+            return [self._keep(key, {"right": None, "said": error.code}) for key in todo]
 
     def _read(self, caption: str, one: Asked) -> dict[str, Any]:
         if self.reader is None:
@@ -226,6 +229,16 @@ class Answers:
 def open_reader(name: str | None, device: str) -> CaptionerLike | None:
     """The language model of that name, not loaded; None for none."""
     return None if name is None else open_captioner(name, device=device)
+
+
+def _lasting(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries that another run would find again."""
+    return [entry for entry in entries if "read" in entry or entry["right"] is not None or entry["said"] in _NO_ANSWER]
+
+
+def _said(answer: Answer) -> str:
+    """In place of an answer: what a model that was asked said instead, or why it could not be asked."""
+    return {"refused": "REFUSED", "unparsable": "UNPARSABLE"}.get(answer.status, answer.code or answer.status)
 
 
 def _read_back(frames: Frames) -> dict[str, str]:

@@ -22,17 +22,9 @@ from v2t.judge.question import Question
 from v2t.judge.wording import of_text
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Clip, Sample
-from v2t_eval.semantics import ASKS
+from v2t_eval.semantics import VERSION
 from v2t_eval.semantics.detectors import Detector, open_detector
 from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
-
-MODULES = (
-    *ASKS,
-    "v2t_eval.semantics.dimension",
-    "v2t_eval.semantics.formulas",
-    "v2t_eval.vbench.picks",
-    "v2t_eval.vbench.long",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +58,7 @@ class SemanticDimension(BaseMetric):
     piece_s: ClassVar[float] = PIECE_S
     needs = ("frames", "prompt")
     uses = ("asked",)
-    modules = MODULES
+    shared_version = VERSION
     Settings: ClassVar[type[Any]] = DimensionSettings
 
     def __init__(self, **settings: Any) -> None:
@@ -193,6 +185,8 @@ class SemanticDimension(BaseMetric):
 class JudgedMetric(BaseMetric):
     """A metric whose evidence is a judge's answers, and which tells of each clip whether it lies `outside` the judge's
     world. Its `Settings` have `judge`, a name of `open_judge`."""
+
+    shared_version = VERSION
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

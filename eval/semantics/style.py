@@ -21,18 +21,11 @@ from v2t_eval.alignment import cosine
 from v2t_eval.features import BaseExtractor, frame_features, mean_features, open_extractor, text_features, unit
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.semantics import READS_PROMPTS
+from v2t_eval.semantics import VERSION
 from v2t_eval.vbench.long import LONG_FROM_S, LONG_PIECE_S, sample_pieces
 from v2t_eval.vbench.picks import middle_indices
 
 NUM_FRAMES = 8  # as ViCLIP takes
-MODULES = (
-    *READS_PROMPTS,
-    "v2t_eval.semantics.style",
-    "v2t_eval.alignment",
-    "v2t_eval.vbench.picks",
-    "v2t_eval.vbench.long",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +56,7 @@ class TextDimension(BaseMetric):
     piece_s: ClassVar[float] = LONG_PIECE_S
     needs = ("frames", "prompt")
     uses = ("asked",)
-    modules = MODULES
+    shared_version = VERSION
     Settings: ClassVar[type[Any]] = StyleSettings
 
     @property

@@ -22,7 +22,6 @@ class Answers(question_score.Metric):
 
     name = "answers_in_words"
     version = 1
-    modules = (*question_score.Metric.modules, "v2t_eval.metrics.question_score")  # type: ignore[assignment]
 
     def measure(self, sample: Sample) -> Evidence:
         """`answers`, one row a question; `judge`; whether the clip lies `outside` the judge's world.
@@ -49,7 +48,6 @@ class Stillness(BaseMetric):
 
     name = "stillness"
     needs = ("frames",)
-    modules = ("v2t_eval.vbench.still",)
 
     def measure(self, sample: Sample) -> Evidence:
         """`frozen`, `num_frames`."""

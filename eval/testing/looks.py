@@ -154,8 +154,8 @@ class Looks:
             return decode(kept)
         self._prepare(metric)
         self.frames(sample)
-        one_thread()
-        data = encode(metric.measure(sample))
+        with one_thread():
+            data = encode(metric.measure(sample))
         self._cache.keep({key: data})
         return decode(data)
 

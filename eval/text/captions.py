@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from v2t_eval.metric import BaseMetric, Evidence, Measured
 from v2t_eval.sample import Sample
@@ -47,7 +47,6 @@ class CaptionMetric(BaseMetric):
     level = "text"
     needs = ("caption", "references")
     sees = "words and their order, as a caption shares them with its references"
-    modules: ClassVar[tuple[str, ...]] = ("v2t_eval.text.ptb", "v2t_eval.text.captions", "v2t_eval.text.ngrams")
 
     @abstractmethod
     def count(self, tokens: Tokens) -> Evidence:

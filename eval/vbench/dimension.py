@@ -25,7 +25,6 @@ from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
 from v2t_eval.vbench.still import is_frozen
 
 Mode = Literal["fixed", "compat"]
-MODULES = ("v2t_eval.vbench.dimension", "v2t_eval.vbench.picks", "v2t_eval.vbench.still", "v2t_eval.vbench.long")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,9 +31,15 @@ class Interpolator(ABC):
     name: str
     says: str
 
+    def middle(self, first: np.ndarray, second: np.ndarray, *, cut: bool = False) -> np.ndarray:
+        """uint8 (H, W, 3), the frame half-way between two of that kind; `cut`: levels lose their fraction, as VBench's
+        do (`(x * 255).clip(0, 255).astype(uint8)`), instead of being rounded."""
+        levels = np.clip(self.draw(first, second), 0, 255)
+        return (levels if cut else np.rint(levels)).astype(np.uint8)
+
     @abstractmethod
-    def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3), the frame half-way between two of that kind."""
+    def draw(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The same as levels from 0 to 255, floating (H, W, 3)."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
@@ -44,11 +50,11 @@ class _Warp(Interpolator):
     def __init__(self, flow: Flow) -> None:
         self.flow, self.name, self.says = flow, flow.name, f"warp along the flow of {flow.says}"
 
-    def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def draw(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         import cv2
 
         if np.array_equal(first, second):
-            return first  # nothing to interpolate; RAFT finds a little motion even there
+            return first.astype(np.float32)  # nothing to interpolate; RAFT finds a little motion even there
         forth = self.flow.between(first, second)  # F (H, W, 2)
         back = self.flow.between(second, first)  # B
         height, width = first.shape[:2]
@@ -59,7 +65,7 @@ class _Warp(Interpolator):
             cv2.remap(frame.astype(np.float32), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
             for frame, where in ((first, towards_first), (second, towards_second))
         ]
-        return np.clip(np.rint((drawn[0] + drawn[1]) / 2), 0, 255).astype(np.uint8)
+        return (drawn[0] + drawn[1]) / 2  # (H, W, 3)
 
     def fingerprint(self) -> dict[str, str]:
         return {"interpolator": "warp both half-way and blend", **self.flow.fingerprint()}
@@ -73,7 +79,7 @@ class _TorchScript(Interpolator):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.module, self.weights = load_script(name.partition(":")[2], "torchscript", self.device, GET_SCRIPT)
 
-    def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def draw(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         import torch
 
         both = torch.from_numpy(np.stack([first, second])).to(self.device).movedim(-1, 1).float() / 255
@@ -85,7 +91,7 @@ class _TorchScript(Interpolator):
         if tuple(found.shape) != tuple(both[:1].shape) or not bool(torch.isfinite(found).all()):
             expected = tuple(both[:1].shape)
             raise ItemError(f"{self.says} gave {tuple(found.shape)}, expected {expected}, finite", code="MODEL_ERROR")
-        return (found[0] * 255).round().clamp(0, 255).byte().movedim(0, -1).cpu().numpy()
+        return (found[0].float() * 255).movedim(0, -1).cpu().numpy()  # (H, W, 3)
 
     def fingerprint(self) -> dict[str, str]:
         return {"interpolator": "torchscript", "interpolator weights": self.weights}

@@ -17,7 +17,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from v2t.base.errors import UsageError
-from v2t_eval.metric import Figure, MetricResult, fingerprint
+from v2t_eval.metric import Figure, MetricResult
 
 
 class Scale(NamedTuple):
@@ -111,7 +111,10 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
     figures |= {f"normalised.{name}": figure for name, figure in normal.items()}
     figures |= {f"raw.{name}": result.figures[result.headline] for name, result in measured.items()}
     missing = [name for name in scales if name not in measured]
-    prints = {name: dict(sorted(result.fingerprint.items())) for name, result in sorted(measured.items())}
+    prints = {
+        name: {key: value for key, value in result.fingerprint.items() if not key.endswith("library")}
+        for name, result in measured.items()
+    }
     digest = hashlib.sha256(json.dumps(prints, sort_keys=True).encode()).hexdigest()[:16]
     return MetricResult(
         name="vbench_total" if mode == "fixed" else f"vbench_total[mode={mode}]",
@@ -119,8 +122,8 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
         figures=figures,
         n=len(scales),
         coverage=len(measured) / len(scales),
-        fingerprint=fingerprint("vbench_total/1", ("v2t_eval.vbench.total",)) | {"mode": mode, "dimensions": digest},
-        counts={"missing": len(missing)},
+        fingerprint={"definition": "vbench_total/1", "mode": mode, "dimensions": digest},
+        counts={"missing_dimensions": len(missing)},
         notes=_notes(measured, missing, clipped),
         value_range=(0.0, 1.0) if clipped else (-float("inf"), float("inf")),
     )

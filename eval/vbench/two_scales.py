@@ -15,7 +15,7 @@ from v2t_eval.metric import Evidence, Figure, Measured
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.backbone import describe_backbone, open_backbone
 from v2t_eval.vbench.consistency import consistency
-from v2t_eval.vbench.dimension import MODULES, Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.long import PIECE_S, fuse, read_mapping, sample_pieces
 from v2t_eval.vbench.picks import pairs_apart
 
@@ -52,7 +52,6 @@ class Consistency(Dimension):
     """
 
     pooled = "frames"
-    modules = (*MODULES, "v2t_eval.vbench.two_scales", "v2t_eval.vbench.consistency", "v2t_eval.vbench.backbone")
     Settings = ConsistencySettings
     usual_model: ClassVar[str] = ""
     own_models: ClassVar[tuple[str, ...]] = ()
