@@ -89,6 +89,7 @@ class CaptionerLike(Protocol):
         frame_size: (H, W) frames are scaled to while decoding, or None for as they are.
         concurrency: calls of `answer` that may run at once, from threads; 1 for a model in this process.
         about (optional): what the model is and where it is at home, in a few words.
+        reply_tokens (optional): longest answer to a judge's question, with the thoughts of a model that thinks.
     """
 
     name: str
