@@ -1,124 +1,103 @@
 """Fit a judge's calibration on clips whose truth is known, and say how far its answers can be trusted before and after.
 
-In: a judge. Draws clips of the cartoon world with one figure that does one thing (split seen, a seed of its own), every
-second one worn as a weak generator draws, and sends them through the codec as mp4. Of each clip every fact is asked in
-its plain question and as a claim, with a true value or, half the time, with a false one drawn from the others. Fits on
-two clips of three, measures on the third, then fits on all. Out: the calibration and a table. `judge.json` beside a
-model's weights is where `v2t.judge` finds it.
+In: a judge. Draws clips of the cartoon world in which every answer of every closed list is true of some (split seen, a
+seed of its own), every second one worn as a weak generator draws, and sends them through the codec as mp4. Of each clip
+every fact is asked in its closed question, and as one true and one false claim. Each claim is decided by maps that were
+fitted on the other two thirds of the clips; then all are fitted. Out: the calibration (maps, and the answers with how
+far they can be trusted) and two tables, by kind of fact and by answer. `judge.json` beside a model's weights is where
+`v2t.judge` finds it. A judge is not offered answers below kappa .6, or planted in fewer than ten clips.
 """
 
 from __future__ import annotations
 
-import random
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from v2t.base.log import logger
-from v2t.judge.calibration import Calibration, fit, kind_of
+from v2t.judge.calibration import Calibration, kind_of
 from v2t.judge.judge import Judge
-from v2t.judge.plain_wording import plain_claim, plain_question
+from v2t.judge.plain_wording import LISTS, plain_claim, plain_question
 from v2t.judge.question import Question
 from v2t.judge.subject import Shown
 from v2t.video.encode import encode
 from v2t.video.worker import DecoderPool, SampleSpec
-from v2t.world.plain_questions import PLAIN, values
-from v2t.world.render import frame_times, render
-from v2t.world.solo import FPS, sample_solo
-from v2t.world.wear import melted
+from v2t.world.solo import FPS
 from v2t_eval.audit.agreement import Claim, by_kind
+from v2t_eval.audit.calibrating import Trial, cross_fitted, decided, fit_audited, held
+from v2t_eval.audit.claims import Balance
+from v2t_eval.audit.planting import answers_of, planted
 from v2t_eval.audit.record import Agreement
-
-HELD_OUT = 3  # one clip in so many measures what the others fitted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A claim about a clip, and what the judge held it to be before calibration."""
-
-    clip: int
-    question: Question
-    true: bool
-    raw: float
 
 
 def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibration, str]:
-    """The calibration fitted on `num` clips of `size` pixels a side, and a table of what it does on held-out ones."""
+    """The calibration fitted on `num` clips of `size` pixels a side, and tables of what it does on held-out ones."""
     judge.calibration = None
-    found, lost = ask(judge, num, seed, size)
-    fitted = _fit([each for each in found if each.clip % HELD_OUT], judge, seed, size)
-    shown = [each for each in found if each.clip % HELD_OUT == 0]
-    told = f"{judge.identity}: {len(found)} claims on {num} clips, {lost} without an answer; held-out clips only"
-    return _fit(found, judge, seed, size), f"{told}\n{table(agreement(shown, None), agreement(shown, fitted))}"
+    trials, lost = ask(judge, num, seed, size)
+    note = f"world, split seen, seed {seed}, {size} pixels, mp4, every second clip melted"
+    fitted = fit_audited(trials, judge=judge.identity, note=note)
+    claims = held(trials, {kind_of(t.question): t.question.choices for t in trials if t.question.choices})
+    about = f"{judge.identity}: {len(claims)} claims on {num} clips, {lost} without an answer; held-out clips only"
+    kinds = table(agreement([decided(each, None) for each in claims]), agreement(cross_fitted(claims)))
+    return fitted, "\n".join((about, kinds, answer_table(fitted)))
 
 
 def clips(num: int, seed: int, size: int) -> Iterator[tuple[Shown, dict[str, str]]]:
     """Clips as a decoder gives them, and what is true of each by factor."""
     with DecoderPool() as pool, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        for index in range(num):
-            scene = sample_solo("seen", seed, index)
-            times = frame_times(scene.duration_s, FPS)
-            pixels = render(scene, (size, size), times_s=times)
-            if index % 2:
-                pixels = melted(scene, pixels, times, np.random.default_rng([seed, index]))
-            encode(pixels, path, FPS)
-            frames = pool.decode(path, SampleSpec(num_frames=len(times)))
-            yield Shown(frames=frames), values(scene.facts())
+        for number, source in enumerate(planted("seen", seed, num)):
+            frames = replace(source, is_melted=number % 2 == 1).draw(source.scene(), (size, size))
+            encode(frames.pixels, path, FPS)
+            yield Shown(frames=pool.decode(path, SampleSpec(num_frames=len(frames)))), answers_of(source)
 
 
-def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[Asked], int]:
-    """Every claim that got an answer, and how many got none."""
-    found: list[Asked] = []
-    lost, begun = 0, time.monotonic()
+def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[Trial], int]:
+    """Every question that got an answer, and how many got none."""
+    found: list[Trial] = []
+    lost, begun, balance = 0, time.monotonic(), Balance()
     for index, (clip, true) in enumerate(clips(num, seed, size)):
-        draw = random.Random(f"{seed}|{index}")
-        put = [each for factor, value in true.items() for each in _put(draw, factor, value)]
-        for (question, is_true), answer in zip(put, judge.answer(clip, [q for q, _ in put]), strict=True):
-            if answer.raw is None:
-                lost += 1
+        put = [each for factor, value in true.items() for each in _put(balance, factor, value, str(index))]
+        for (question, is_true), heard in zip(put, judge.ask(clip, [q for q, _ in put]), strict=True):
+            if heard.votes:
+                found.append(Trial(clip=index, question=question, true=is_true, heard=heard))
             else:
-                found.append(Asked(clip=index, question=question, true=is_true, raw=answer.raw))
+                lost += 1
         if (index + 1) % 50 == 0:
             logger.info("%d of %d clips, %.0f s", index + 1, num, time.monotonic() - begun)
     return found, lost
 
 
-def _put(draw: random.Random, factor: str, value: str) -> list[tuple[Question, bool]]:
-    """The plain question and the claim about a factor, each with the true value or, half the time, a false one."""
-    made: list[tuple[Question, bool]] = []
-    for known, make in ((PLAIN[factor].answers, plain_question), (PLAIN[factor].claims, plain_claim)):
-        if value in known:
-            is_true = draw.random() < 0.5
-            told = value if is_true else draw.choice([other for other in known if other != value])
-            made.append((make(factor, told), is_true))
-    return made
+def _put(balance: Balance, factor: str, value: str, name: str) -> list[tuple[Question, bool]]:
+    """The closed question about a factor, and a true and a false claim."""
+    claims = LISTS[factor].claims
+    told = [value, balance.false(factor, value, [other for other in claims if other != value], name)]
+    return [
+        (plain_question(factor, value), True),
+        *((plain_claim(factor, each), each == value) for each in told if each in claims),
+    ]
 
 
-def _fit(found: list[Asked], judge: Judge, seed: int, size: int) -> Calibration:
-    note = f"world solo, split seen, seed {seed}, {size} pixels, mp4, every second clip melted"
-    return fit(
-        [kind_of(each.question) for each in found], [each.raw for each in found], [each.true for each in found],
-        judge=judge.identity, clips=len({each.clip for each in found}), note=note,
-    )  # fmt: skip
-
-
-def agreement(found: list[Asked], calibration: Calibration | None) -> dict[str, Agreement]:
+def agreement(claims: list[Claim]) -> dict[str, Agreement]:
     """By kind of fact, claims of yes and no apart."""
-    claims = []
-    for each in found:
-        chance = each.raw if calibration is None else calibration.chance(each.question, each.raw)
-        kind = kind_of(each.question)
-        claims.append(Claim(clip=str(each.clip), kind=kind, true=each.true, chance=chance, yes=chance >= 0.5))
     closed = by_kind([claim for claim in claims if not claim.kind.startswith("yes_no ")])
     spoken = by_kind([claim for claim in claims if claim.kind.startswith("yes_no ")])
     return {each.kind: each for each in closed} | {
         each.kind if each.kind.startswith("yes_no ") else f"yes_no {each.kind}": each for each in spoken
     }
+
+
+def answer_table(fitted: Calibration) -> str:
+    """A row for each answer of a closed list and each claim, the worst of its kind first."""
+    lines = ["| kind | answer | clips | right | kappa | offered |", "|---" * 6 + "|"]
+    for kind, told in fitted.answers.items():
+        for answer, each in sorted(told.items(), key=lambda item: item[1].kappa):
+            kappa = f"{each.kappa:.2f} [{each.low:.2f}, {each.high:.2f}]"
+            offered = "yes" if each.passes else "no"
+            lines.append(f"| {kind} | {answer} | {each.n} | {each.right} | {kappa} | {offered} |")
+    return "\n".join(lines)
 
 
 def table(before: dict[str, Agreement], after: dict[str, Agreement]) -> str:

@@ -186,7 +186,7 @@ def measured(measurer: Measurer, tasks: Iterable[Task], stop: Callable[[], bool]
 
 def about(frames: Frames) -> dict[str, Any]:
     """What a clip is like, as JSON values; of a single frame nobody can tell whether it would have moved."""
-    from v2t_eval.vbench.still import frozen
+    from v2t.video.still import frozen
 
     return {
         "duration_s": round(float(frames.duration_s), 6),

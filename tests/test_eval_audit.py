@@ -12,9 +12,9 @@ import pytest
 
 from v2t.base.errors import NothingMatchedError
 from v2t.judge.answer import Answer
+from v2t.judge.plain_wording import LISTS, listed_values
 from v2t.judge.question import Question
 from v2t.video.encode import encode
-from v2t.world.plain_questions import PLAIN, values
 from v2t.world.read_back import FigureRead, ReadBack
 from v2t_eval.audit.clips import Filmed, solo_clips, story_clips
 from v2t_eval.audit.material import gather
@@ -32,8 +32,10 @@ class Planted:
 
     tells_likelihoods = True
 
-    def __init__(self, *, knows: Sequence[str] = tuple(PLAIN), always: float | None = None, name: str = "planted"):
+    def __init__(self, *, knows: Sequence[str] = tuple(LISTS), always: float | None = None, name: str = "planted",
+                 confuses: dict[str, str] | None = None, unaudited: Sequence[str] = ()):  # fmt: skip
         self.knows, self.always, self.name = knows, always, name
+        self.confuses, self.unaudited = confuses or {}, unaudited
         self.num_asked = 0
 
     def load(self) -> None:
@@ -49,9 +51,12 @@ class Planted:
     def _answer(self, subject, question: Question) -> Answer:
         if self.always is not None:
             return Answer(question=question, said=question.answer, chance=self.always, raw=self.always)
-        truth, fault = values(subject.row["facts"]), subject.clip.recipe[1]
+        truth, fault = listed_values(subject.row["facts"]), subject.clip.recipe[1]
         factor = question.about
-        shown = PLAIN[factor].answers.get(truth.get(factor, ""), "")
+        shown = LISTS[factor].answers.get(truth.get(factor, ""), "")
+        if question.answer in self.unaudited:
+            return Answer(question=question, status="unaudited", code="UNAUDITED")
+        shown = self.confuses.get(shown, shown)
         broken = {"color": "color", "mirror": "direction", "reverse": "direction", "freeze": "motion",
                   "shuffle": "motion", "drop": "kind"}.get(fault)  # fmt: skip
         if factor == broken or (fault == "drop" and factor == "count"):
@@ -62,7 +67,7 @@ class Planted:
         return Answer(question=question, said=shown, chance=chance, raw=chance)
 
 
-SMALL = {"num": 3, "judge_clips": 30, "stable_clips": 6}
+SMALL = {"num": 3, "planted_clips": 60, "judge_clips": 30, "stable_clips": 6}
 
 
 def judged(judge: Planted, folder: Path | None = None, material: Material | None = None, **more) -> Audit:
@@ -78,8 +83,8 @@ def test_a_perfect_judge_agrees_and_sees_every_fault_it_is_asked_about(perfect: 
     for name in ("world", "melted"):
         whole, *kinds = perfect.agreement[name]
         assert whole.kind == "all" and whole.kappa == whole.auroc == 1.0 and whole.yes_bias == 0.0
-        assert {row.kind for row in kinds} == set(PLAIN)
-        assert sum(row.n for row in kinds) == whole.n and whole.clips == 40
+        assert {row.kind for row in kinds} == set(LISTS)
+        assert sum(row.n for row in kinds) == whole.n and whole.clips == (60 if name == "world" else 40)
     noticed = {(row.fault, row.kind): row for row in perfect.noticed}
     assert set(noticed) == {("color", "color"), ("drop", "kind"), ("drop", "count"), ("mirror", "direction"),
                             ("reverse", "direction"), ("freeze", "motion"), ("shuffle", "motion"),
@@ -90,6 +95,29 @@ def test_a_perfect_judge_agrees_and_sees_every_fault_it_is_asked_about(perfect: 
     assert steady["right"] == steady["still_right_blur"] == steady["still_right_noise"] == 1.0
     assert steady["flips_repeat"] == steady["flips_wording"] == steady["flips_order"] == 0.0
     assert steady["changes_reverse"] == steady["changes_shuffle"] == 1.0 and steady["changes_reverse_n"] > 0
+
+
+def test_every_answer_of_every_list_is_planted_and_told_by_itself(perfect: Audit) -> None:
+    rows = {(row.kind, row.answer): row for row in perfect.answers["world"]}
+    assert list(rows) == [(factor, answer) for factor, plain in LISTS.items() for answer in plain.answers.values()]
+    assert all(row.planted == row.n == row.right >= 1 for row in rows.values())
+    assert {row.kappa for row in rows.values() if row.claims > row.n} == {1.0}
+
+
+def test_one_confused_answer_and_one_that_is_not_offered_are_seen_in_the_audit() -> None:
+    judge = Planted(confuses={"it falls down": "it moves along"}, unaudited=("it hops",), name="falls")
+    found = judged(judge, planted_clips=200)
+    rows = {row.answer: row for row in found.answers["world"] if row.kind == "motion"}
+    falls, hops, grows = rows["it falls down"], rows["it hops"], rows["it grows"]
+    assert falls.n == falls.planted >= 6 and falls.right == 0 and falls.kappa is not None and falls.kappa < 0.2
+    assert hops.planted >= 6 and hops.n == hops.right == hops.claims == 0 and hops.kappa is None
+    assert grows.kappa == 1.0 and grows.right == grows.planted
+    whole, *kinds = found.agreement["world"]
+    motion = next(row for row in kinds if row.kind == "motion")
+    assert motion.unanswered >= hops.planted and whole.unanswered == motion.unanswered
+    assert motion.kappa > 0.8, "the kind alone hides it"
+    told = markdown(found).decode()
+    assert "| motion | it falls down | " in told and "not offered" in told
 
 
 def test_a_judge_that_always_says_yes_is_worth_nothing() -> None:

@@ -86,6 +86,38 @@ def test_a_cell_says_what_the_metric_sees() -> None:
         cell(clean, [clean[:3]])
 
 
+def test_the_mark_follows_the_paired_test_and_says_when_prompts_are_too_few() -> None:
+    draw = np.random.default_rng(1)
+    clean = np.array([0.5, 0.6, 0.7])
+    few = cell(clean, [clean - 0.4])
+    assert few.auroc == few.wins == 1.0 and few.mark(True) == "?" and few.clusters == 3
+    assert (few.auroc_low, few.wins_low) < (0.6, 0.6), "three clips prove little"
+    one_prompt = cell(clean.repeat(8), [clean.repeat(8) - 0.4], ["p"] * 24)
+    assert one_prompt.mark(True) == "?" and one_prompt.auroc_low == 0.0
+    wide = draw.uniform(0, 10, 60)
+    shifted = cell(wide, [wide - 0.2 - draw.uniform(0, 0.1, 60)])
+    assert 0.5 < shifted.auroc < 0.6 and shifted.wins == 1.0
+    assert shifted.mark(True) == "down", "clips differ more than the fault, and the gate pairs them"
+    nothing = cell(wide, [wide + draw.normal(0, 0.1, 60)])
+    assert nothing.mark(True) == "~" and nothing.wins_low < 0.5 < nothing.wins_high
+
+
+def test_what_is_seen_of_some_clips_only_is_seen_in_part() -> None:
+    from v2t_eval.audit.pages import blindness
+    from v2t_eval.audit.record import Audit, Seen
+
+    clean = np.linspace(0.5, 0.6, 40)
+    spoiled = {"blur": clean - 0.2, "flutter": np.where(np.arange(40) % 3 == 0, clean - 0.2, clean)}
+    cells = {name: cell(clean, [values]) for name, values in spoiled.items()}
+    assert cells["flutter"].wins == pytest.approx(0.675, abs=0.01)
+    table = tuple(Seen(metric="m", fault=f, mark=c.mark(True), cell=c) for f, c in cells.items())
+    (told,) = blindness(Audit(table=table))
+    assert "sees all" not in told and "sees in part flutter" in told and "sees blur" in told
+    few = cell(clean[:3], [clean[:3] - 0.3])
+    (told,) = blindness(Audit(table=(Seen(metric="m", fault="blur", mark=few.mark(True), cell=few),)))
+    assert "too few prompts to tell" in told and "chance" not in told
+
+
 def test_rank_correlations_as_published() -> None:
     first, second = (1, 2, 2, 3, 4, 4, 5, 1), (1, 3, 2, 3, 5, 4, 4, 2)
     assert kendall_tau(first, second) == pytest.approx(0.8)

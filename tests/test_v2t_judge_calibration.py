@@ -75,7 +75,7 @@ def test_a_file_gives_back_what_was_saved_or_says_why_not(tmp_path):
     told = json.loads(path.read_text())
     for change, message in (
         ({"wordings": "x"}, "other wordings"),
-        ({"schema": 2}, "schema 2"),
+        ({"schema": 1}, "schema 1"),
         ({"maps": {"all": {"slope": "1"}}}, "no calibration"),
         ({"maps": {"all": {"slope": float("nan"), "offset": 0.0, "count": 1}}}, "not a JSON number"),
     ):

@@ -17,7 +17,7 @@ from v2t.judge.calibration import Calibration, Platt
 from v2t.judge.evaluation import evaluate
 from v2t.judge.judge import Judge
 from v2t.judge.question import Question, from_row
-from v2t.judge.replies import read_number, yes_or_no
+from v2t.judge.replies import read_choice, read_number, yes_or_no
 from v2t.judge.subject import Shown
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
@@ -191,6 +191,77 @@ def test_numbers_and_open_answers_are_read_from_replies():
 def test_replies_are_read_at_their_beginning():
     replies = {"Yes": True, "no.": False, "  **No**": False, "yesterday": None, "nothing": None, "It is: yes": None}
     assert {reply: yes_or_no(reply) for reply in replies} == replies
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("<think>Is there a dog? No... yes, there.</think>Yes", True),
+        ("The dog is red. Yes, it is.\n</think>\n\nNo.", False),
+        ("<think>yes, I see a dog, and", None),
+        ("The answer is yes", True),
+        ("**Answer:** No", False),
+        ("\\boxed{Yes}", True),
+        ("At first I see no dog.\n\nThe answer is no. Wait, it comes in late. The final answer is: yes.", True),
+        ("There is something brown on the left.\n\nYes", True),
+        ("Yes/No", None),
+        ("yes or no", None),
+        ("It could be yes and it could be no.", None),
+        ("Yes, there is no doubt.", True),
+    ],
+)
+def test_a_judge_that_thinks_is_heard_at_its_last_verdict(reply, verdict):
+    assert yes_or_no(reply) is verdict
+    (answer,) = Judge(Says(reply)).answer(sample(), [DOG])
+    assert answer.said == {True: "yes", False: "no", None: None}[verdict]
+    assert (answer.status == "unparsable") == (verdict is None)
+
+
+def test_thoughts_are_read_in_no_reply():
+    assert read_choice("<think>Maybe (B) left? or (A) right</think>(A)", ("right", "left")) == 0
+    assert read_choice("<think>(B) left, I think, since", ("right", "left")) is None
+    assert read_number("<think>1, 2, 3 of them</think>There are 3.") == 3
+    what = Question(id="o", question="What is it?", answer="a red car")
+    (answer,) = Judge(Says("<think>I cannot tell... a car</think>The red car.")).answer(sample(), [what])
+    assert answer.said == "The red car." and answer.right
+    (none,) = Judge(Says("<think>a red car")).answer(sample(), [what])
+    assert none.status == "unparsable"
+
+
+def test_the_length_of_a_reply_is_the_models():
+    class Reasons(Says):
+        reply_tokens = 900
+
+        def answer(self, conversations, decoding):
+            self.most = decoding.max_new_tokens
+            return super().answer(conversations, decoding)
+
+    captioner = Reasons("yes")
+    Judge(captioner).answer(sample(), [DOG])
+    assert captioner.most == 900 and "900 tokens" in Judge(captioner).fingerprint()["answers"]
+    Judge(captioner, reply_tokens=50).answer(sample(), [DOG])
+    assert captioner.most == 50
+    with pytest.raises(UsageError, match="reply_tokens=0"):
+        Judge(captioner, reply_tokens=0)
+
+
+def test_a_refused_question_costs_one_request_whatever_goes_with_it():
+    class Serves(Says):
+        concurrency = 16
+
+        def answer(self, conversations, decoding):
+            assert len(conversations) == 1, "a server is sent one request at a time, from several threads"
+            (message,) = conversations[0]
+            self.heard.append(message.text)
+            if "bad" in message.text:
+                raise ItemError("refused", code="REFUSED")
+            return [CaptionOutput(text="yes", tokens=1)]
+
+    captioner = Serves()
+    asked = [Question(id=str(n), question=f"Is number {n} {'bad' if n == 5 else 'good'}?") for n in range(16)]
+    found = Judge(captioner, votes=1).answer(sample(), asked)
+    assert [answer.status for answer in found].count("answered") == 15 and found[5].status == "refused"
+    assert len(captioner.heard) == 16, "each request is sent once"
 
 
 def test_all_at_once_is_as_one_by_one_and_one_error_costs_one_answer():

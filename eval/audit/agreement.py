@@ -9,13 +9,14 @@ Letters: n claims, G clips, R resamples, B bins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.audit.record import Agreement
-from v2t_eval.stats import FEW, Interval, bootstrap_sums, jackknife_interval, wilson
+from v2t_eval.audit.record import Agreement, ByAnswer
+from v2t_eval.audit.sensitivity import over_clusters
+from v2t_eval.stats import Interval, wilson
 
 ALL = "all"
 NUM_BINS = 10
@@ -24,14 +25,15 @@ _FLAT = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim about one clip: its kind of fact, whether it is true, the chance the judge gave it, and whether it took
-    it for true."""
+    """One claim about one clip: its kind of fact, whether it is true, the chance the judge gave it, whether it took it
+    for true, and the answer that is claimed, "" where that is none of a closed list."""
 
     clip: str
     kind: str
     true: bool
     chance: float
     yes: bool
+    answer: str = ""
 
 
 def kappa(num: np.ndarray, yes: np.ndarray, true: np.ndarray, both: np.ndarray) -> np.ndarray:
@@ -44,7 +46,7 @@ def kappa(num: np.ndarray, yes: np.ndarray, true: np.ndarray, both: np.ndarray) 
     return np.where(1 - luck > _FLAT, (agree - luck) / np.maximum(1 - luck, _FLAT), 0.0)
 
 
-def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread: int = 0) -> Agreement:
+def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread: int = 0, facts: int = 0) -> Agreement:
     """The agreement over claims; AUROC is one half, from 0 to 1, where none is true or none is false.
 
     Raises:
@@ -52,23 +54,20 @@ def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread
     """
     if not claims:
         raise ValueError("agreement needs at least one claim")
-    where = {clip: number for number, clip in enumerate(dict.fromkeys(claim.clip for claim in claims))}
-    at, num_clips = np.array([where[claim.clip] for claim in claims]), len(where)  # (n,)
-    yes, true, chance = (np.array([getattr(c, key) for c in claims], float) for key in ("yes", "true", "chance"))
-    counts = _by_clip(np.stack([np.ones(len(claims)), yes, true, yes * true], 1), at, num_clips)  # (G, 4)
-    err = 1 - wilson(num_clips, num_clips).low if (yes == true).all() else 0.0  # what so few clips may hide
-
-    same, same_ends = _value(counts, lambda sums: kappa(*sums.T), -1.0, 1.0)
-    bias, bias_ends = _value(counts, lambda sums: (sums[:, 1] - sums[:, 2]) / sums[:, 0], -1.0, 1.0)
+    true, chance = (np.array([getattr(c, key) for c in claims], float) for key in ("true", "chance"))
+    counts, at, err = _counts(claims)
+    num_clips = len(counts)
+    same, same_ends = agreement_of(claims)
+    bias, bias_ends = over_clusters(counts, lambda sums: (sums[:, 1] - sums[:, 2]) / sums[:, 0], -1.0, 1.0)
     area, area_ends = _area(chance, true > 0.5, at, num_clips)
     gaps = np.concatenate([_gaps(chance, true, at, num_clips), counts[:, :1]], 1)  # (G, B + 1)
-    off, off_ends = _value(gaps, lambda sums: np.abs(sums[:, :-1]).sum(1) / sums[:, -1], 0.0, 1.0)
+    off, off_ends = over_clusters(gaps, lambda sums: np.abs(sums[:, :-1]).sum(1) / sums[:, -1], 0.0, 1.0)
     if area == 1.0:
         area_ends = Interval(min(area_ends.low, wilson(num_clips, num_clips).low), 1.0)
     return Agreement(
         kind=kind,
         kappa=same,
-        kappa_low=min(same_ends.low, 1 - 2 * err) if err else same_ends.low,
+        kappa_low=same_ends.low,
         kappa_high=same_ends.high,
         auroc=area,
         auroc_low=area_ends.low,
@@ -83,20 +82,71 @@ def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread
         clips=num_clips,
         unanswered=unanswered,
         unread=unread,
+        facts=facts,
     )
 
 
+def agreement_of(claims: Sequence[Claim]) -> tuple[float, Interval]:
+    """Cohen's kappa over claims, and its interval.
+
+    Raises:
+        ValueError: no claim.
+    """
+    if not claims:
+        raise ValueError("agreement needs at least one claim")
+    counts, _, err = _counts(claims)
+    value, ends = over_clusters(counts, lambda sums: kappa(*sums.T), -1.0, 1.0)
+    return value, Interval(min(ends.low, 1 - 2 * err), ends.high) if err else ends
+
+
+def _counts(claims: Sequence[Claim]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Of each clip its claims, those said to be true, those that are, those that are both (G, 4); the clip of each
+    claim (n,); and where none is wrong, the share of errors that so few clips may hide."""
+    where = {clip: number for number, clip in enumerate(dict.fromkeys(claim.clip for claim in claims))}
+    at = np.array([where[claim.clip] for claim in claims])  # (n,)
+    yes, true = (np.array([getattr(claim, key) for claim in claims], float) for key in ("yes", "true"))
+    counts = _by_clip(np.stack([np.ones(len(claims)), yes, true, yes * true], 1), at, len(where))  # (G, 4)
+    return counts, at, 1 - wilson(len(where), len(where)).low if (yes == true).all() else 0.0
+
+
+def by_answer(claims: Sequence[Claim], planted: Mapping[tuple[str, str], int]) -> tuple[ByAnswer, ...]:
+    """The agreement answer by answer.
+
+    Args:
+        claims: those that were answered.
+        planted: by kind of fact and answer, how many clips it is true of.
+    """
+    own: dict[tuple[str, str], list[Claim]] = {key: [] for key in planted}
+    for claim in claims:
+        if claim.answer:
+            own.setdefault((claim.kind, claim.answer), []).append(claim)
+    found = []
+    for (kind, answer), told in own.items():
+        true = [claim for claim in told if claim.true]
+        value, ends = agreement_of(told) if told else (None, Interval(-1.0, 1.0))
+        found.append(
+            ByAnswer(
+                kind=kind, answer=answer, planted=planted.get((kind, answer), 0), n=len(true), claims=len(told),
+                right=sum(claim.yes for claim in true), kappa=value, kappa_low=ends.low, kappa_high=ends.high,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
 def by_kind(
-    claims: Sequence[Claim], unanswered: Mapping[str, int] | None = None, unread: Mapping[str, int] | None = None
+    claims: Sequence[Claim],
+    unanswered: Mapping[str, int] | None = None,
+    unread: Mapping[str, int] | None = None,
+    facts: Mapping[str, int] | None = None,
 ) -> tuple[Agreement, ...]:
     """The agreement over all claims, then that over each kind in the order in which the kinds come."""
-    lost, dark = unanswered or {}, unread or {}
+    counts = {"unanswered": unanswered or {}, "unread": unread or {}, "facts": facts or {}}
     if not claims:
         return ()
-    found = [of_claims(ALL, claims, unanswered=sum(lost.values()), unread=sum(dark.values()))]
+    found = [of_claims(ALL, claims, **{name: sum(told.values()) for name, told in counts.items()})]
     for kind in dict.fromkeys(claim.kind for claim in claims):
         own = [claim for claim in claims if claim.kind == kind]
-        found.append(of_claims(kind, own, unanswered=lost.get(kind, 0), unread=dark.get(kind, 0)))
+        found.append(of_claims(kind, own, **{name: told.get(kind, 0) for name, told in counts.items()}))
     return tuple(found)
 
 
@@ -128,7 +178,7 @@ def _area(chance: np.ndarray, true: np.ndarray, at: np.ndarray, num_clips: int) 
         right = np.einsum("ri,ij,rj->r", times, wins, times, optimize=True)
         return np.where(pairs > 0, right / np.maximum(pairs, 1.0), 0.5)
 
-    return _value(np.eye(num_clips), statistic, 0.0, 1.0)
+    return over_clusters(np.eye(num_clips), statistic, 0.0, 1.0)
 
 
 def _by_clip(rows: np.ndarray, at: np.ndarray, num_clips: int) -> np.ndarray:
@@ -136,18 +186,3 @@ def _by_clip(rows: np.ndarray, at: np.ndarray, num_clips: int) -> np.ndarray:
     found = np.zeros((num_clips, rows.shape[1]))
     np.add.at(found, at, rows)
     return found
-
-
-def _value(
-    sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], least: float, most: float
-) -> tuple[float, Interval]:
-    """A statistic of sums over clips (G, k), and its interval within `least` and `most`."""
-    total = sums.sum(0)
-    value = float(statistic(total[None])[0])
-    if len(sums) == 1:
-        return value, Interval(least, most)
-    if len(sums) >= FEW:
-        found = bootstrap_sums(sums, statistic)
-    else:
-        found = jackknife_interval(value, statistic(total - sums).tolist())
-    return value, Interval(max(least, min(found.low, value)), min(most, max(found.high, value)))

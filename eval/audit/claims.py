@@ -9,26 +9,27 @@ whether the claim is true.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from v2t.base.errors import ItemError
-from v2t.judge.plain_wording import plain_claim, plain_question
+from v2t.judge.plain_wording import LISTS, plain_claim, plain_question
 from v2t.judge.question import Question, from_row
-from v2t.world.plain_questions import PLAIN
 
-FACTORS = tuple(PLAIN)
 FROM_ROW = "question"  # kind of a row's question that names no kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class Put:
-    """A claim: the question whose wanted answer it is, its kind of fact, and whether it is true."""
+    """A claim: the question whose wanted answer it is, its kind of fact, whether it is true, and which answer of that
+    kind's list it claims ("" where there is no such list)."""
 
     question: Question
     kind: str
     true: bool
+    answer: str = ""
 
 
 def question(factor: str, value: str, *, closed: bool, wording: int | None = None) -> Question | None:
@@ -40,25 +41,48 @@ def question(factor: str, value: str, *, closed: bool, wording: int | None = Non
     """
     id = f"{factor}={value}"
     if not closed:
-        return plain_claim(factor, value, id) if value in PLAIN[factor].claims else None
+        return plain_claim(factor, value, id) if value in LISTS[factor].claims else None
     asked = plain_question(factor, value, id)
     return asked if wording is None else replace(asked, question=asked.texts[wording], wordings=())
 
 
-def of_values(values: Mapping[str, str], name: str, *, closed: bool) -> list[Put]:
+class Balance:
+    """Draws false answers so that each answer of a list is claimed as often falsely as truly, as far as that goes: of
+    the others the one that was claimed least often for what is true of it, by lot where several are alike."""
+
+    def __init__(self) -> None:
+        self._lead: Counter[tuple[str, str]] = Counter()  # claims that were true less those that were false
+
+    def false(self, kind: str, true: str, others: Sequence[str], name: str) -> str:
+        """A false answer for a clip.
+
+        Args:
+            kind: of fact; true: the answer; others: those to draw from, one or more.
+            name: of the clip, decides the lot.
+        """
+        self._lead[kind, true] += 1
+        lots = random.Random(f"claims|{name}|{kind}").sample(list(others), len(others))
+        drawn = max(lots, key=lambda each: self._lead[kind, each])
+        self._lead[kind, drawn] -= 1
+        return drawn
+
+
+def of_values(values: Mapping[str, str], name: str, balance: Balance, *, closed: bool) -> list[Put]:
     """For each factor one true and one false claim; factors of which either cannot be worded are left out.
 
     Args:
         values: what is true, by factor.
-        name: of the clip; decides which false values are drawn.
+        name, balance: of the clip, and of the set; they decide which false values are drawn.
     """
     found: list[Put] = []
     for factor, value in values.items():
-        others = [each for each in (PLAIN[factor].answers if closed else PLAIN[factor].claims) if each != value]
-        drawn = random.Random(f"claims|{name}|{factor}").choice(others)
+        answers = LISTS[factor].answers
+        others = [each for each in (answers if closed else LISTS[factor].claims) if each != value]
+        drawn = balance.false(factor, value, others, name)
         pair = [question(factor, each, closed=closed) for each in (value, drawn)]
         if pair[0] is not None and pair[1] is not None:
-            found += [Put(question=pair[0], kind=factor, true=True), Put(question=pair[1], kind=factor, true=False)]
+            found.append(Put(question=pair[0], kind=factor, true=True, answer=answers[value]))
+            found.append(Put(question=pair[1], kind=factor, true=False, answer=answers[drawn]))
     return found
 
 

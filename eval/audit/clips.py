@@ -24,7 +24,7 @@ from v2t.video.frames import Frames
 from v2t.video.worker import DecoderPool, Limits, SampleSpec
 from v2t.world.render import render
 from v2t.world.sampler import sample_scene
-from v2t.world.scene import Scene
+from v2t.world.scene import Event, Scene
 from v2t.world.solo import FPS, NUM_FRAMES, sample_solo
 from v2t.world.wear import melted
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
@@ -40,29 +40,34 @@ _STORY_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A clip of the world's held-out combinations, of one figure (`solo`) or of several (`story`); `melted`: its
-    figures as a weak generator draws them."""
+    """A clip of the world, by default of its held-out combinations: of one figure that does what the generator is
+    taught (`solo`) or any motion (`every`), of a story (`story`), or of five figures and more (`crowd`); `is_melted`:
+    its figures as a weak generator draws them."""
 
-    world: Literal["solo", "story"]
+    world: Literal["solo", "every", "story", "crowd"]
     seed: int
     index: int
     is_melted: bool = False
+    split: str = "unseen"
 
     @property
     def content(self) -> str:
         """Names its pixels."""
-        return f"drawn:{self.world}-{self.seed}-{self.index}{'-melted' if self.is_melted else ''}"
+        split = "" if self.split == "unseen" else f"{self.split}-"
+        return f"drawn:{split}{self.world}-{self.seed}-{self.index}{'-melted' if self.is_melted else ''}"
 
     def scene(self) -> Scene:
         """What it shows."""
-        draw = sample_solo if self.world == "solo" else sample_scene
-        return draw("unseen", self.seed, self.index)
+        if self.world == "story":
+            return sample_scene(self.split, self.seed, self.index)
+        scene = sample_solo(self.split, self.seed, self.index, every_motion=self.world != "solo")
+        return scene if self.world != "crowd" else _crowd(scene, self.index)
 
-    def draw(self, scene: Scene) -> Frames:
-        """Frames of the scene, or of one in its stead."""
-        num = NUM_FRAMES if self.world == "solo" else max(2, round(scene.duration_s * FPS))
+    def draw(self, scene: Scene, size: tuple[int, int] = SIZE) -> Frames:
+        """Frames of `size` (H, W) of the scene, or of one in its stead."""
+        num = max(2, round(scene.duration_s * FPS)) if self.world == "story" else NUM_FRAMES
         times = np.arange(num) / FPS
-        pixels = render(scene, SIZE, times_s=times)
+        pixels = render(scene, size, times_s=times)
         if self.is_melted:
             pixels = melted(scene, pixels, times, np.random.default_rng([self.seed, self.index]))
         return Frames.from_pixels(pixels, FPS, decoder="world")
@@ -74,10 +79,19 @@ class Drawn:
             return self.draw(swapped_color(self.scene()))
         if fault == "drop":
             gone = np.arange(len(clean)) >= len(clean) * (1 - severity / 5)  # (T,)
-            less = without_figures if self.world == "solo" else without_last_figure
+            less = without_figures if self.world in ("solo", "every") else without_last_figure
             empty = self.draw(less(self.scene())).pixels
             return replace(clean, pixels=np.where(gone[:, None, None, None], empty, clean.pixels))
         return plant(clean, fault, severity, seed=self.index) if fault else clean
+
+
+def _crowd(scene: Scene, index: int) -> Scene:
+    """Two rows of small figures of one kind, which stand still: the world tells no story of more than four."""
+    (first,) = scene.actors
+    rows = ((3, 2), (2, 3), (3, 3))[index % 3]
+    actors = tuple(replace(first, size="small", count=rows[n], x=0.5, y=(0.5, 0.86)[n]) for n in (0, 1))
+    standing = Event(actor=0, action="stand", start_s=0.0, end_s=scene.duration_s)
+    return replace(scene, actors=actors, events=(standing,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,9 +225,10 @@ def _through_mp4(frames: Frames) -> Frames:
         return _pool().decode(path, SampleSpec(num_frames=_ALL, max_frames=_ALL))
 
 
-def solo_clips(num: int, seed: int, *, is_melted: bool = False) -> list[AuditClip]:
-    """The first clips of the generator's part of the world, with prompts."""
-    return [_drawn(Drawn(world="solo", seed=seed, index=index, is_melted=is_melted)) for index in range(num)]
+def solo_clips(num: int, seed: int, *, every_motion: bool = False, is_melted: bool = False) -> list[AuditClip]:
+    """The first clips of one figure, with prompts: of the generator's part of the world, or of every motion."""
+    world: Literal["solo", "every"] = "every" if every_motion else "solo"
+    return [drawn(Drawn(world=world, seed=seed, index=index, is_melted=is_melted)) for index in range(num)]
 
 
 def story_clips(num: int, seed: int, *, is_melted: bool = False) -> list[AuditClip]:
@@ -224,19 +239,20 @@ def story_clips(num: int, seed: int, *, is_melted: bool = False) -> list[AuditCl
         scene = sample_scene("unseen", seed, index)
         shots, figures = scene.shots, sum(actor.count for actor in scene.actors)
         if len(shots) == 1 and shots[0].camera == "static" and figures > 1 and scene.duration_s < _STORY_S:
-            found.append(_drawn(Drawn(world="story", seed=seed, index=index, is_melted=is_melted)))
+            found.append(drawn(Drawn(world="story", seed=seed, index=index, is_melted=is_melted)))
         index += 1
     return found
 
 
-def _drawn(source: Drawn) -> AuditClip:
+def drawn(source: Drawn) -> AuditClip:
+    """The clip of a scene of the world, with a prompt for it."""
     import random
 
     from v2t.world.solo import prompt
     from v2t.world.words import caption
 
     facts, rng = source.scene().facts(), random.Random(f"audit|{source.content}")
-    told = prompt(facts, rng) if source.world == "solo" else caption(facts, "short", rng)
+    told = prompt(facts, rng) if source.world in ("solo", "every") else caption(facts, "short", rng)
     return AuditClip(id=source.content.removeprefix("drawn:"), source=source, prompt=told, facts=facts)
 
 

@@ -12,16 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from v2t.base.errors import ItemError
+from v2t.judge.plain_wording import LISTS
 from v2t.judge.question import Question
 from v2t.world.plain_questions import NONE
-from v2t_eval.audit.agreement import Claim, by_kind
+from v2t_eval.audit.agreement import Claim, by_answer, by_kind
 from v2t_eval.audit.asking import Asking, Reply
-from v2t_eval.audit.claims import Put, of_row, of_values, question
+from v2t_eval.audit.claims import Balance, Put, of_row, of_values, question
 from v2t_eval.audit.clips import AuditClip
-from v2t_eval.audit.record import Agreement, Noticed
+from v2t_eval.audit.record import Agreement, ByAnswer, Noticed
 from v2t_eval.audit.sensitivity import auroc
 from v2t_eval.audit.truth import Truth, of_facts
-from v2t_eval.stats import wilson
 
 Step = Callable[[], None]
 PROMPT, WHOLE = "prompt", "all of them together"
@@ -45,13 +45,21 @@ class Found:
     claims: list[Claim] = field(default_factory=list)
     unanswered: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
+    facts: Counter[str] = field(default_factory=Counter)
+    planted: Counter[tuple[str, str]] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     failures: list[dict[str, str]] = field(default_factory=list)
     num_open: int = 0
 
     def agreement(self) -> tuple[Agreement, ...]:
         """By kind of fact, see `by_kind`."""
-        return by_kind(self.claims, self.unanswered, self.unread)
+        return by_kind(self.claims, self.unanswered, self.unread, self.facts)
+
+    def answers(self) -> tuple[ByAnswer, ...]:
+        """By answer, in the order of the lists, see `by_answer`."""
+        found = {(row.kind, row.answer): row for row in by_answer(self.claims, self.planted)}
+        order = [(factor, answer) for factor, plain in LISTS.items() for answer in plain.answers.values()]
+        return tuple(found[key] for key in order if key in found)
 
 
 def agree(
@@ -65,7 +73,7 @@ def agree(
         step: called after each clip; may raise to stop.
         more: questions that will be wanted of the clip later, asked while it is at hand.
     """
-    found = Found()
+    found, balance = Found(), Balance()
     for clip in clips:
         try:
             truth = truth_of(clip)
@@ -73,7 +81,7 @@ def agree(
                 puts, num_open = of_row(clip.row, clip.id)
                 found.num_open += num_open
             else:
-                puts = of_values(truth.values, clip.id, closed=asking.judge.tells_likelihoods)
+                puts = of_values(truth.values, clip.id, balance, closed=asking.judge.tells_likelihoods)
                 found.unread.update(truth.unread)
             asked = [put.question for put in puts]
             replies = asking.ask(clip.sample(), [*asked, *more(clip)])[: len(puts)]
@@ -89,10 +97,17 @@ def agree(
 def _take(found: Found, clip: AuditClip, puts: Sequence[Put], replies: Sequence[Reply]) -> None:
     for put, reply in zip(puts, replies, strict=True):
         found.codes[reply.status] += 1
+        found.facts[put.kind] += put.true
+        if put.answer and put.true:
+            found.planted[put.kind, put.answer] += 1
         if not reply.answered or reply.chance is None:
             found.unanswered[put.kind] += 1
             continue
-        found.claims.append(Claim(clip=clip.cluster, kind=put.kind, true=put.true, chance=reply.chance, yes=reply.yes))
+        found.claims.append(
+            Claim(
+                clip=clip.cluster, kind=put.kind, answer=put.answer, true=put.true, chance=reply.chance, yes=reply.yes
+            )
+        )
 
 
 def asked_of(clip: AuditClip, values: dict[str, str], *, closed: bool) -> list[Question]:
@@ -166,6 +181,4 @@ def _noticed(fault: str, kind: str, pairs: Sequence[tuple[AuditClip, float, floa
         return []
     clusters = [p[0].cluster for p in pairs]
     area, ends = auroc([p[1] for p in pairs], [p[2] for p in pairs], clusters)
-    # No pair lost is no proof that none ever is.
-    low = min(ends.low, wilson(len(set(clusters)), len(set(clusters))).low) if area == 1.0 else ends.low
-    return [Noticed(fault=fault, kind=kind, auroc=area, auroc_low=low, auroc_high=ends.high, n=len(pairs))]
+    return [Noticed(fault=fault, kind=kind, auroc=area, auroc_low=ends.low, auroc_high=ends.high, n=len(pairs))]

@@ -14,17 +14,39 @@ from v2t.base.errors import UsageError
 from v2t_eval.audit.sensitivity import Cell
 
 SCHEMA = 1
+SEEN = 0.9  # share of clips in which a fault that is seen moves the score
+_WORDS = {"=": "blind", "?": "untold", "~": "chance"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What one metric makes of one fault, see `v2t_eval.audit.sensitivity.Cell`; `mark` is =, ~, up, down, with ! where
-    the metric is fooled."""
+    """What one metric makes of one fault, see `v2t_eval.audit.sensitivity.Cell`; `mark` is =, ?, ~, up, down, with !
+    where the metric is fooled."""
 
     metric: str
     fault: str
     mark: str
     cell: Cell
+
+    @property
+    def word(self) -> str:
+        """blind: equal to the bit · untold: too few prompts · chance · fooled · sees: the score moves in nine clips of
+        ten or more · in part."""
+        if self.mark in _WORDS:
+            return _WORDS[self.mark]
+        if self.mark.endswith("!"):
+            return "fooled"
+        return "sees" if abs(self.share - 0.5) >= SEEN - 0.5 else "in part"
+
+    @property
+    def share(self) -> float:
+        """Share of clips that score higher clean than spoiled; the AUROC in files of older versions."""
+        return self.cell.auroc if self.cell.wins is None else self.cell.wins
+
+    @property
+    def told(self) -> str:
+        """The fault, and how many clips show it."""
+        return f"{self.fault} (clean above spoiled in {self.share:.0%} of {self.cell.n} clips)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +59,8 @@ class Agreement:
         yes_bias: share of yes minus share of true claims, with its interval.
         expected_calibration_error: mean distance of chance and truth over ten bins of equal number, with its interval.
         n: claims that were answered; `clips`: of so many prompts, clips of one prompt being one case.
-        unanswered: refusals and replies that cannot be read; `unread`: facts of which the truth is not known, so that
-            nothing was asked.
+        unanswered: claims that were refused, not asked (an answer that is not offered), or whose reply cannot be read;
+            `unread`: clips of which the truth is not known, so that nothing was asked; `facts`: those of which it is.
     """
 
     kind: str
@@ -58,6 +80,36 @@ class Agreement:
     expected_calibration_error_low: float = 0.0
     expected_calibration_error_high: float = 1.0
     unread: int = 0
+    facts: int = 0
+
+    @property
+    def unread_share(self) -> float:
+        """Share of the clips of which the truth is not known, 0 to 1."""
+        return self.unread / (self.unread + self.facts) if self.unread else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByAnswer:
+    """A judge against the truth on one answer of a closed list.
+
+    Attributes:
+        kind, answer: the kind of fact, and the answer as the judge gives it.
+        planted: clips of which it is true; `n`: those of which the judge gave an answer to the claim that it is;
+            `right`: those of which it took that for true.
+        kappa: Cohen's kappa over claims that it is the answer, true and false; None where none was answered; with its
+            95 % interval over prompts.
+        claims: as many were answered.
+    """
+
+    kind: str
+    answer: str
+    planted: int
+    n: int
+    right: int
+    kappa: float | None
+    kappa_low: float = -1.0
+    kappa_high: float = 1.0
+    claims: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +141,8 @@ class Audit:
         clips: what was audited: source, number, their content in one hash.
         table: one row for each metric and fault.
         fingerprints: of each metric, as its result has it.
-        agreement: by set of clips (`world`, `generated`, `yours`) and kind of fact.
+        agreement: by set of clips (`world`, `melted`, `generated`, `yours`) and kind of fact.
+        answers: by set of clips, every answer of every closed list that was claimed of some.
         noticed: which faults the judge sees in the facts they break.
         stability: flip rates of repeats, wordings and orders, refusals; numbers by name (`v2t_eval.audit.stability`).
         failures: clips that could not be read and metrics that could not run: `id`, `code`, `message`.
@@ -101,6 +154,7 @@ class Audit:
     table: tuple[Seen, ...] = ()
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     agreement: dict[str, tuple[Agreement, ...]] = field(default_factory=dict)
+    answers: dict[str, tuple[ByAnswer, ...]] = field(default_factory=dict)
     noticed: tuple[Noticed, ...] = ()
     stability: dict[str, float] = field(default_factory=dict)
     failures: tuple[dict[str, str], ...] = ()
@@ -109,13 +163,13 @@ class Audit:
 
     def blind_to(self, metric: str) -> list[str]:
         """Faults that the metric was measured not to see or to like, in words; empty where it was not audited."""
-        told = {"=": "does not change under", "~": "was not shown to see"}
-        found = []
-        for row in self.table:
-            if row.metric == metric and (row.mark in told or row.mark.endswith("!")):
-                how = "likes" if row.mark.endswith("!") else told[row.mark]
-                found.append(f"{how} {row.fault} (AUROC {row.cell.auroc:.2f})")
-        return found
+        how = {
+            "blind": "does not change under",
+            "chance": "was not shown to see",
+            "fooled": "likes",
+            "untold": "was audited on too few prompts to tell whether it sees",
+        }
+        return [f"{how[row.word]} {row.told}" for row in self.table if row.metric == metric and row.word in how]
 
     def unseen_by_judge(self) -> list[str]:
         """Faults that the judge was measured not to see in the facts they break, in words."""
@@ -164,6 +218,9 @@ def read_audit(path: Path) -> Audit:
                 "table": tuple(Seen(**{**row, "cell": Cell(**row["cell"])}) for row in tree["table"]),
                 "agreement": {
                     name: tuple(Agreement(**row) for row in rows) for name, rows in tree["agreement"].items()
+                },
+                "answers": {
+                    name: tuple(ByAnswer(**row) for row in told) for name, told in tree.get("answers", {}).items()
                 },
                 "noticed": tuple(Noticed(**row) for row in tree.get("noticed", ())),
                 "failures": tuple(tree.get("failures", ())),

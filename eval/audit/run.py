@@ -16,10 +16,11 @@ from v2t.base.errors import NothingMatchedError
 from v2t.base.log import Progress, logger
 from v2t.judge.question import Question
 from v2t_eval.audit.asking import Asking, JudgeLike
-from v2t_eval.audit.clips import AuditClip, Filmed, solo_clips, story_clips
+from v2t_eval.audit.clips import AuditClip, Filmed, drawn, solo_clips, story_clips
 from v2t_eval.audit.judging import BREAKS, Found, agree, asked_of, notice, others, truth_values
 from v2t_eval.audit.material import Material, content_of, is_known, known, referee
-from v2t_eval.audit.record import Agreement, Audit, Noticed, Seen
+from v2t_eval.audit.planting import planted
+from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Noticed, Seen
 from v2t_eval.audit.stability import stability
 from v2t_eval.audit.table import Case, cases, rows, scored
 from v2t_eval.audit.truth import Truth
@@ -34,7 +35,8 @@ class AuditConfig:
 
     Attributes:
         num: clips in which faults are planted; of the user's as many are picked evenly.
-        judge_clips: of the world, for the judge; a third as many have several figures.
+        planted_clips: of the world, for the judge; every answer of every closed list is true of some of them.
+        judge_clips: of one figure, melted and with faults; a third as many have several figures.
         stable_clips: of these, for the swing of answers.
         codec: repeat the faults through mp4.
         seed: of the world's clips.
@@ -45,6 +47,7 @@ class AuditConfig:
     """
 
     num: int = 40
+    planted_clips: int = 600
     judge_clips: int = 120
     stable_clips: int = 24
     codec: bool = False
@@ -53,7 +56,7 @@ class AuditConfig:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        if min(self.num, self.judge_clips, self.stable_clips) < 2:
+        if min(self.num, self.planted_clips, self.judge_clips, self.stable_clips) < 2:
             raise ValueError("an audit needs two clips or more")
 
 
@@ -82,8 +85,10 @@ def audit(
     clips = table_clips(material, config)
     sources = {"faults planted in": "your clips" if material.yours else _told(clips, config), **material.sources}
     if judge is not None:
-        told = f"{config.judge_clips} clips of one figure and {config.judge_clips // 3} of several, seed {config.seed}"
-        sources["judge held to"] = f"{told}, clean and melted"
+        sources["judge held to"] = (
+            f"{config.planted_clips} clips in which every answer is planted, {config.judge_clips} of one figure and "
+            f"{config.judge_clips // 3} of several that are melted, seed {config.seed}"
+        )
     found = Audit(clips=sources, notes=material.notes, failures=material.failures, environment=environment())
     if metrics:
         found = _with_table(found, clips, metrics, config, stop, show_progress)
@@ -128,10 +133,13 @@ def _with_judge(
     show_progress: bool,
 ) -> Audit:  # fmt: skip
     num = config.judge_clips
-    solo, stories = solo_clips(num, config.seed), story_clips(num // 3, config.seed)
-    worn = [*solo_clips(num, config.seed, is_melted=True), *story_clips(num // 3, config.seed, is_melted=True)]
+    clips = [drawn(each) for each in planted("unseen", config.seed, config.planted_clips)]
+    solo, stories = solo_clips(num, config.seed, every_motion=True), story_clips(num // 3, config.seed)
+    worn = [*solo_clips(num, config.seed, every_motion=True, is_melted=True),
+            *story_clips(num // 3, config.seed, is_melted=True)]  # fmt: skip
     yours = [clip for clip in material.yours if is_known(clip)]
-    total = (2 + len(BREAKS)) * num + 3 * (num // 3) + len(material.generated) + len(yours) + config.stable_clips
+    faults = (1 + len(BREAKS)) * num + 2 * (num // 3) + config.stable_clips
+    total = faults + len(clips) + len(material.generated) + len(yours)
     with EvidenceCache(config.cache) as cache, Progress(total, "judge", enabled=show_progress) as bar:
         asking = Asking(judge, cache)
 
@@ -149,7 +157,7 @@ def _with_judge(
         def later(clip: AuditClip) -> Sequence[Question]:
             return asked_of(clip, wrong.get(clip.id, {}), closed=closed)
 
-        sets["world"] = agree(asking, [*solo, *stories], _facts, advance, later)
+        sets["world"] = agree(asking, clips, _facts, advance, later)
         sets["melted"] = agree(asking, worn, _facts, advance)
         if material.generated:
             sets["generated"] = agree(asking, material.generated, lambda clip: referee(clip, cache), advance)
@@ -164,12 +172,13 @@ def _judged(
     found: Audit, judge: JudgeLike, sets: dict[str, Found], noticed: tuple[Noticed, ...], steady: dict[str, float]
 ) -> Audit:
     agreement: dict[str, tuple[Agreement, ...]] = {}
+    answers: dict[str, tuple[ByAnswer, ...]] = {}
     notes, failures, codes = [], [], Counter[str]()
     for name, told in sets.items():
         codes.update(told.codes)
         failures += told.failures
         if told.claims:
-            agreement[name] = told.agreement()
+            agreement[name], answers[name] = told.agreement(), told.answers()
         else:
             notes.append(f"{name}: nothing that the judge could be held to")
         if told.unread:
@@ -178,9 +187,10 @@ def _judged(
         if told.num_open:
             notes.append(f"{name}: {told.num_open} questions with open answers are left out")
     asked = sum(codes.values())
-    steady = steady | {name: codes[name] / asked for name in ("refused", "unparsable", "failed") if asked}
+    shares = ("refused", "unparsable", "failed", "unaudited")
+    steady = steady | {name: codes[name] / asked for name in shares if asked}
     return _more(
-        found, judge=judge.fingerprint(), agreement=agreement, noticed=noticed,
+        found, judge=judge.fingerprint(), agreement=agreement, answers=answers, noticed=noticed,
         stability=steady | {"asked_n": float(asked)}, notes=tuple(notes), failures=tuple(failures),
     )  # fmt: skip
 

@@ -6,12 +6,16 @@ a cell is `equal` only when every score is the same to the bit. Letters: n clips
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.stats import Interval, bootstrap_sums, mean_interval
+from v2t_eval.significance import sign_flip
+from v2t_eval.stats import FEW, Interval, bootstrap_sums, jackknife_interval, mean_interval, wilson
+
+ALPHA = 0.05
+LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test of pairs can fall below .05: 2 of 2^5 is .06
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,12 @@ class Cell:
             always, 0 where the score never changes.
         change: mean of score minus clean score at the greatest severity; `low`, `high` its 95 % interval.
         auroc: share of pairs (a clean clip, a spoiled clip) in which the clean one scores higher, ties one half;
-            `auroc_low`, `auroc_high` its interval. 0.5 tells nothing, 0 means that spoiled clips score higher.
-        n: clips.
+            `auroc_low`, `auroc_high` its interval. 0.5 tells nothing, 0 means that spoiled clips score higher. It is
+            what a threshold on single clips could tell.
+        n: clips; `clusters`: prompts they come from.
+        wins: share of clips that score higher clean than spoiled, ties one half, with its interval: what a comparison
+            of pairs, such as the gate's, sees.
+        p: of the sign-flip test of the changes, one difference for each prompt.
     """
 
     equal: bool
@@ -37,13 +45,20 @@ class Cell:
     auroc_low: float
     auroc_high: float
     n: int
+    clusters: int = 0
+    wins: float | None = None
+    wins_low: float = 0.0
+    wins_high: float = 1.0
+    p: float | None = None
 
     def mark(self, higher_is_better: bool | None) -> str:
-        """= exactly equal · ~ nothing that a threshold could tell: the interval of the change holds 0, or that of the
-        AUROC one half · else the way it moves, with "!" where a worse clip scores better: the metric is fooled."""
+        """= exactly equal · ? too few prompts for any test to tell · ~ no change beyond chance, by the sign-flip test
+        of the pairs · else the way it moves, with "!" where a worse clip scores better: the metric is fooled."""
         if self.equal:
             return "="
-        if self.low <= 0 <= self.high or self.auroc_low <= 0.5 <= self.auroc_high:
+        if self.clusters < LEAST_CLUSTERS:
+            return "?"
+        if self.p is None or self.p >= ALPHA:
             return "~"
         rises = self.change > 0
         fooled = higher_is_better is not None and rises == higher_is_better
@@ -67,7 +82,11 @@ def cell(
     if rest.ndim != 2 or not first.size or not rest.size or rest.shape[1:] != first.shape:
         raise ValueError(f"expected {first.size} scores for each of some severities, got an array of {rest.shape}")
     changes = rest[-1] - first  # (n,)
+    groups = _groups(len(first), clusters)  # (G, n)
     low, high = mean_interval(list(changes), clusters)
+    won, won_ends = _share(
+        np.stack([groups @ ((changes < 0) + 0.5 * (changes == 0)), groups.sum(1)], 1), lambda s: s[:, 0] / s[:, 1]
+    )
     taus = [kendall_tau(range(len(rest) + 1), column) for column in np.vstack([first, rest]).T]
     area, ends = auroc(first, rest[-1], clusters)
     return Cell(
@@ -80,6 +99,11 @@ def cell(
         auroc_low=ends.low,
         auroc_high=ends.high,
         n=len(first),
+        clusters=len(groups),
+        wins=won,
+        wins_low=won_ends.low,
+        wins_high=won_ends.high,
+        p=sign_flip(groups @ changes),
     )
 
 
@@ -96,7 +120,6 @@ def auroc(
     higher: Sequence[float] | np.ndarray,
     lower: Sequence[float] | np.ndarray,
     clusters: Sequence[Hashable] | None = None,
-    seed: int = 0,
 ) -> tuple[float, Interval]:
     """Area under the ROC curve of scores that ought to be higher against scores that ought to be lower, with its 95 %
     interval. The two lists are of the same clips in the same order: a clip is drawn with both its scores.
@@ -108,11 +131,44 @@ def auroc(
     if not above.size or above.shape != below.shape:
         raise ValueError(f"expected two lists of equal length, got {above.shape} and {below.shape}")
     wins = (above[:, None] > below[None]) + 0.5 * (above[:, None] == below[None])  # (n, n)
-    num = len(above)
-    # Resampled counts c of the clips give the area c'Wc / (sum c)^2.
-    interval = bootstrap_sums(
-        np.eye(num), lambda times: np.einsum("ri,ij,rj->r", times, wins, times, optimize=True) / times.sum(1) ** 2,
-        clusters=clusters, seed=seed,
-    )  # fmt: skip
-    area = float(wins.mean())
-    return area, Interval(min(interval.low, area), max(interval.high, area))
+    groups = _groups(len(above), clusters)
+    wins, sizes = groups @ wins @ groups.T, groups.sum(1)  # (G, G), (G,)
+
+    def area(times: np.ndarray) -> np.ndarray:  # of clusters that are drawn so many times, (R, G)
+        return np.einsum("ri,ij,rj->r", times, wins, times, optimize=True) / (times @ sizes) ** 2
+
+    return _share(np.eye(len(groups)), area)
+
+
+def _share(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, Interval]:
+    """`over_clusters` of a share; that none is lost, or won, is no proof that none ever is."""
+    value, found = over_clusters(sums, statistic, 0.0, 1.0)
+    if value not in (0.0, 1.0):
+        return value, found
+    ends = wilson(round(value * len(sums)), len(sums))
+    return value, Interval(min(found.low, ends.low), max(found.high, ends.high))
+
+
+def over_clusters(
+    sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], least: float, most: float
+) -> tuple[float, Interval]:
+    """A statistic of sums over clusters (G, k), and its interval within `least` and `most`: the bootstrap, below `FEW`
+    clusters the jackknife; of a single cluster nothing is known."""
+    total = sums.sum(0)
+    value = float(statistic(total[None])[0])
+    if len(sums) == 1:
+        return value, Interval(least, most)
+    if len(sums) >= FEW:
+        found = bootstrap_sums(sums, statistic)
+    else:
+        found = jackknife_interval(value, statistic(total - sums).tolist())
+    return value, Interval(max(least, min(found.low, value)), min(most, max(found.high, value)))
+
+
+def _groups(num: int, clusters: Sequence[Hashable] | None) -> np.ndarray:
+    """Which of the clusters each of `num` clips is in, 0 or 1 (G, n)."""
+    names = list(range(num)) if clusters is None else list(clusters)
+    where = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    found = np.zeros((len(where), num))
+    found[[where[name] for name in names], np.arange(num)] = 1
+    return found

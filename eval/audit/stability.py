@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from v2t.judge.plain_wording import LISTS
 from v2t.judge.question import Question
-from v2t.world.plain_questions import PLAIN
 from v2t_eval.audit.asking import Asking, Reply
 from v2t_eval.audit.claims import question
 from v2t_eval.audit.clips import AuditClip
@@ -57,10 +57,10 @@ def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], Non
 
 def _reworded(cases: dict[str, list[bool]], asking: Asking, clip: AuditClip, values: dict[str, str]) -> None:
     """Each two wordings of a question, asked one by one."""
-    ways = range(max(len(PLAIN[factor].wordings) for factor in values) if values else 0)
+    ways = range(max(len(LISTS[factor].wordings) for factor in values) if values else 0)
     told: list[list[Reply]] = []
     for way in ways:
-        made = [question(factor, value, closed=True, wording=way % len(PLAIN[factor].wordings))
+        made = [question(factor, value, closed=True, wording=way % len(LISTS[factor].wordings))
                 for factor, value in values.items()]  # fmt: skip
         told.append(asking.ask(clip.sample(), [each for each in made if each is not None]))
     for other in told[1:]:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from v2t.judge.plain_wording import listed_values
 from v2t.video.frames import Frames
-from v2t.world.plain_questions import MOTIONS, NONE, PLAIN, values
+from v2t.world.plain_questions import MOTIONS, NONE, PLAIN
 from v2t.world.read_back import ReadBack, read_back
 
 _OF_FIGURE = ("kind", "color", "size", "motion")
@@ -29,7 +30,7 @@ class Truth:
 
 def of_facts(facts: Mapping[str, Any]) -> Truth:
     """What the world's facts say; what they leave open is not asked."""
-    return Truth(values=values(dict(facts)))
+    return Truth(values=listed_values(facts))
 
 
 def of_frames(frames: Frames) -> Truth:

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--judge", default="v2t", metavar="JUDGE", help="v2t (default, the starter), v2t:MODEL, or none")
     add("--generated", type=Path, metavar="DIR", help="run folder of `t2v generate`, which the judge is held to")
     add("--generate", type=int, metavar="N", help="make N clips for that with the bundled generator, in the folder -o")
-    add("--num", type=int, default=40, metavar="N", help="clips in which faults are planted (40); the judge gets 3 N")
+    add("--num", type=int, default=40, metavar="N", help="clips in which faults are planted (40); the judge gets 19 N")
     add("--codec", action="store_true", help="repeat the faults through an mp4 file")
     add("--seed", type=int, default=2026, help="of the world's clips (2026)")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help=f"folder for {', '.join(NAMES)}")
@@ -171,9 +171,15 @@ def _config(args: argparse.Namespace) -> AuditConfig:
         raise UsageError("generated clips are for a judge to be held to", hint="--judge v2t")
     try:
         return AuditConfig(
-            num=args.num, judge_clips=3 * args.num, stable_clips=max(2, 3 * args.num // 5), codec=args.codec,
-            seed=args.seed, workers=args.workers, cache=args.output / STATE,
-        )  # fmt: skip
+            num=args.num,
+            planted_clips=15 * args.num,
+            judge_clips=3 * args.num,
+            stable_clips=max(2, 3 * args.num // 5),
+            codec=args.codec,
+            seed=args.seed,
+            workers=args.workers,
+            cache=args.output / STATE,
+        )
     except ValueError as error:
         raise UsageError(f"--num {args.num}: {error}") from error
 

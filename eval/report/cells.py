@@ -11,7 +11,7 @@ from numbers import Integral
 from typing import Any
 
 from v2t.base.log import printable
-from v2t_eval.report.sections import Cell, Interval, Table
+from v2t_eval.report.sections import Cell, Heat, Interval, Table
 from v2t_eval.report.summary import decimals, number
 
 SORTED_FROM = 8  # rows
@@ -63,7 +63,11 @@ def _cell(cell: Cell, numeric: bool) -> dict[str, Any]:
     tone = "plain"
     if isinstance(cell, tuple):
         cell, tone = cell
-    found = {"tone": tone, "text": "", "drawn": None, "numeric": numeric, "key": ""}
+    found = {"tone": tone, "text": "", "drawn": None, "numeric": numeric, "key": "", "hint": "", "level": None}
+    if isinstance(cell, Heat):
+        value = _value(cell.text)
+        return {**found, "text": inert(cell.text), "level": cell.level, "hint": inert(cell.hint),
+                "key": "" if value is None else _key(value)}  # fmt: skip
     if isinstance(cell, Interval):
         return {**found, "drawn": _drawn(cell), "text": _interval_text(cell), "key": _key(cell.value)}
     value = _value(cell)
@@ -86,6 +90,8 @@ def _value(cell: Cell) -> float | None:
         cell = cell[0]
     if isinstance(cell, Interval):
         return cell.value
+    if isinstance(cell, Heat):
+        cell = cell.text
     if cell is None or isinstance(cell, str):
         begun = _LEADING.match(cell or "")
         return float(begun.group(1).replace(",", "")) if begun else None
@@ -100,6 +106,8 @@ def _is_numeric(column: tuple[Cell, ...]) -> bool:
 
 def _text_of(cell: Cell) -> str:
     inner = cell[0] if isinstance(cell, tuple) else cell
+    if isinstance(inner, Heat):
+        return inner.text
     return "drawn" if isinstance(inner, Interval) else _text(inner)
 
 

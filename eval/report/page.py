@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from v2t_eval.report.sections import Banner, Card, Cell, Interval, Section, Table, Tone
+from v2t_eval.report.sections import Banner, Card, Cell, Heat, Interval, Section, Table, Tone
 
-__all__ = ["Banner", "Card", "Cell", "Interval", "Section", "Table", "Tone", "render"]
+__all__ = ["Banner", "Card", "Cell", "Heat", "Interval", "Section", "Table", "Tone", "render"]
 
 
 def render(title: str, banner: Banner | None, sections: Sequence[Section], folder: Path) -> bytes:

@@ -48,7 +48,17 @@ class Interval:
     mirrored: bool = False
 
 
-Cell = str | float | int | None | tuple[str | float, Tone] | Interval
+@dataclass(frozen=True, kw_only=True)
+class Heat:
+    """A cell of a heat map: a short text on a ground from 0 (bad) over 2 (neither) to 4 (good); `hint`, one line, is
+    shown on hover and read aloud."""
+
+    text: str
+    level: Literal[0, 1, 2, 3, 4]
+    hint: str = ""
+
+
+Cell = str | float | int | None | tuple[str | float, Tone] | Interval | Heat
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,7 @@ class CaptionerLike(Protocol):
         abilities: what the model can do beside answering, as declared.
         concurrency: calls of `answer` that may run at once, from threads; 1 for a model in this process.
         about (optional): what the model is and where it is at home, in a few words.
+        reply_tokens (optional): longest answer to a judge's question, with the thoughts of a model that thinks.
     """
 
     name: str

@@ -45,6 +45,8 @@ class Captioner:
         PolicyError: REMOTE_CODE, it needs its own code. UsageError: a wrong option, or no model of this kind.
     """
 
+    reply_tokens = 1024  # longest answer to a judge's question: the model may think before it
+
     def __init__(
         self,
         model: str,

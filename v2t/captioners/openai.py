@@ -76,6 +76,8 @@ class Captioner:
         UsageError: an address or a value that cannot be. MissingDependencyError: the named variable is not set.
     """
 
+    reply_tokens = 1024  # longest answer to a judge's question: the served model may think before it
+
     def __init__(
         self,
         model: str,

@@ -11,7 +11,7 @@ from typing import Literal
 from v2t.judge.question import Question
 from v2t.judge.replies import normalise
 
-Status = Literal["answered", "refused", "unparsable", "failed"]
+Status = Literal["answered", "refused", "unparsable", "failed", "unaudited"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,8 @@ class Answer:
 
     Attributes:
         question: as it was put.
-        status: answered; refused or unparsable: no wording got an answer that can be read; failed: the captioner broke.
+        status: answered; refused or unparsable: no wording got an answer that can be read; failed: the captioner broke;
+            unaudited: not asked, since the judge was not shown to know the wanted answer when it sees it.
         said: the answer in words: yes or no, one of the choices, a number, free text; None without one.
         chance: calibrated probability that the wanted answer (`question.answer`) is true, 0 to 1; None without an
             answer, and for open questions. Its calibration is the judge's, see `v2t.judge.calibration`.
@@ -29,6 +30,7 @@ class Answer:
         spread: standard deviation of `raw` over wordings and orders; 0 where there was one.
         asked: how often it was put; `lost`: how many of these gave no answer that can be read.
         code, message: why these, or all, gave none.
+        rule: why no model was asked, where a rule gave the answer; "" where the judge did.
     """
 
     question: Question
@@ -42,6 +44,7 @@ class Answer:
     lost: int = 0
     code: str = ""
     message: str = ""
+    rule: str = ""
 
     @property
     def right(self) -> bool | None:

@@ -12,14 +12,16 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from v2t.base.errors import ItemError, UsageError
-from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, asked, in_halves
+from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding, asked, in_halves
 from v2t.judge.ballots import FORMS, ballots, read
 from v2t.judge.heard import Heard, unreadable
 from v2t.judge.question import Question
+from v2t.judge.replies import without_thoughts
 from v2t.judge.subject import Subject
 from v2t.video.frames import Frames
 from v2t.video.sample import choose, motion_energy
@@ -27,7 +29,8 @@ from v2t.world.words import PROMPTS
 
 YES, NO = ("yes", "Yes"), ("no", "No")
 VOTES = 3
-_REPLY, _CAPTION = Decoding(max_new_tokens=16), Decoding(max_new_tokens=64)
+REPLY_TOKENS = 16  # of a model that declares no `reply_tokens`: a few words
+_CAPTION = Decoding(max_new_tokens=64)
 _LOCK = threading.RLock()
 
 
@@ -38,15 +41,19 @@ class Asker:
         captioner: loaded when there is something to ask.
         votes: how often a question is put, in other wordings and orders, at most; None for all wordings where the
             captioner tells likelihoods, and for three votes where it replies in words.
+        reply_tokens: longest reply in words, thoughts included; None for what the captioner declares.
 
     Raises:
-        UsageError: votes below 1.
+        UsageError: votes or reply_tokens below 1.
     """
 
-    def __init__(self, captioner: CaptionerLike, *, votes: int | None = None) -> None:
+    def __init__(self, captioner: CaptionerLike, *, votes: int | None = None, reply_tokens: int | None = None) -> None:
         if votes is not None and votes < 1:
             raise UsageError(f"a judge is asked once or more, got votes={votes}")
+        if reply_tokens is not None and reply_tokens < 1:
+            raise UsageError(f"a reply has one token or more, got reply_tokens={reply_tokens}")
         self.captioner, self.votes = captioner, votes
+        self.reply_tokens = reply_tokens or int(getattr(captioner, "reply_tokens", REPLY_TOKENS))
         self.name = captioner.name
         self.tells_likelihoods = bool(getattr(captioner, "tells_likelihoods", hasattr(captioner, "likelihoods")))
         self._loaded = False
@@ -73,7 +80,7 @@ class Asker:
             how = f"likelihood of {'/'.join(YES)} against {'/'.join(NO)}, or of all choices, "
             how += f"over {'all' if self.votes is None else self.votes} wordings"
         else:
-            how = f"votes in {self.votes or VOTES} wordings and orders: {FORMS}"
+            how = f"votes in {self.votes or VOTES} wordings and orders of {self.reply_tokens} tokens at most: {FORMS}"
         dtype = str(getattr(self.captioner, "dtype", ""))
         return {"judge": self.identity, "answers": how, "frames": str(self.captioner.spec), "dtype": dtype}
 
@@ -185,20 +192,14 @@ class Asker:
         put = [(number, ballot) for number, q in enumerate(questions) for ballot in ballots(q, self.votes or VOTES)]
         view = self.view(subject)
         self.load()
-        conversations = [asked(ballot.text, view) for _, ballot in put]
-        replies: list[CaptionOutput | ItemError] = []
-        most = max(1, self.captioner.concurrency)
-        for start in range(0, len(put), most):
-            replies += in_halves(
-                lambda batch: self.captioner.answer(batch, _REPLY), conversations[start : start + most]
-            )
+        replies = self._replies([asked(ballot.text, view) for _, ballot in put])
         heard = [Heard() for _ in questions]
         for (number, ballot), reply in zip(put, replies, strict=True):
             if isinstance(reply, ItemError):
                 heard[number] = heard[number].with_loss(reply)
                 continue
             self.warnings(subject).update(reply.warnings)
-            text = reply.text.strip()
+            text = without_thoughts(reply.text)
             vote = read(ballot, questions[number], text)
             heard[number] = (
                 heard[number].with_loss(unreadable(text, ballot.text, self.name))
@@ -206,6 +207,16 @@ class Asker:
                 else heard[number].with_vote({vote: 1.0})
             )
         return heard
+
+    def _replies(self, conversations: Sequence[Conversation]) -> list[CaptionOutput | ItemError]:
+        """The reply to each conversation, or why there is none; every request is sent once, whatever befalls others."""
+        decoding = Decoding(max_new_tokens=self.reply_tokens)
+
+        def ask(conversation: Conversation) -> CaptionOutput | ItemError:
+            return in_halves(lambda batch: self.captioner.answer(batch, decoding), [conversation])[0]
+
+        with ThreadPoolExecutor(max(1, self.captioner.concurrency)) as threads:
+            return list(threads.map(ask, conversations))
 
 
 def _shares(answers: Sequence[str], logs: Sequence[float]) -> dict[str, float] | None:

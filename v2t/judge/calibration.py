@@ -4,7 +4,9 @@ In: for claims true and false, the probability a judge gave the wanted answer. O
 fact a slope and an offset of the log-odds (Platt 1999), by penalised maximum likelihood; kinds with few claims stay
 near the fit over all. Claims of yes and no have maps of their own: a model says yes more readily than it picks from a
 list. Fitted on as many true claims as false ones, a chance of one half leans neither to yes nor to no.
-`judge.json`, beside the weights, holds it; it names the model and the wording that it was fitted with.
+`judge.json`, beside the weights, holds it; it names the model and the wording that it was fitted with. It also lists
+the answers the judge was audited for, each planted as a truth, with the agreement that was measured on clips held out
+of the fit (`scripts/calibrate_judge.py`); an answer below `LEAST_KAPPA` is not offered.
 Letters: n claims; x log-odds, y truth, a slope, b offset.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,14 @@ import numpy as np
 from v2t.base.documents import read_json
 from v2t.base.errors import UsageError
 from v2t.base.files import text_key, write_atomic
+from v2t.judge.plain_wording import LISTS
 from v2t.judge.question import Question
 from v2t.judge.replies import normalise
-from v2t.world.plain_questions import PLAIN
 
 FILE_NAME = "judge.json"
-SCHEMA = 1
+SCHEMA = 2
 ALL = "all"
+LEAST_KAPPA, LEAST_CASES = 0.6, 10  # of an answer that is offered: its agreement, and clips it was planted in
 _LEAST = 1e-6  # probabilities nearer to 0 or 1 say no more
 _WIDE, _NARROW = (2.0, 4.0), (0.5, 1.0)  # standard deviations of slope and offset: over all, of a kind around that
 _STEPS = 100
@@ -47,6 +50,30 @@ class Platt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """How far one answer of a closed list, or one claim, was right on held-out clips.
+
+    Attributes:
+        n: clips of which it is true; `right`: those of which the judge held it to be true.
+        kappa: Cohen's kappa over claims of this answer, true and false, -1 to 1, with its 95 % interval over clips.
+    """
+
+    n: int = 0
+    right: int = 0
+    kappa: float = 0.0
+    low: float = -1.0
+    high: float = 1.0
+
+    @property
+    def passes(self) -> bool:
+        """Whether a judge may be asked about it."""
+        return self.n >= LEAST_CASES and self.kappa >= LEAST_KAPPA
+
+    def __str__(self) -> str:
+        return f"kappa {self.kappa:.2f} [{self.low:.2f}, {self.high:.2f}], right on {self.right} of {self.n} clips"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """Maps by kind of fact (see `kind_of`); `all` and `yes_no all` stand in for kinds that have none.
 
@@ -54,12 +81,30 @@ class Calibration:
         judge: name@revision of the model it was fitted with.
         maps: see there.
         clips, note: how many clips it was fitted on, and which.
+        answers: by kind of fact, and by answer (by the claim's text where the kind is one of yes and no), how far the
+            judge was right; a kind that is not there was never audited, and all its answers are offered.
     """
 
     judge: str
     maps: dict[str, Platt]
     clips: int = 0
     note: str = ""
+    answers: dict[str, dict[str, Reliability]] = field(default_factory=dict)
+
+    def audited(self, question: Question) -> Question | Reliability:
+        """The question with the answers that may be offered; the wanted answer's reliability where that may not.
+
+        A list of other answers than the audited ones, or a claim in other words, is asked as it is.
+        """
+        known = self.answers.get(kind_of(question), {})
+        wanted = question.question if question.form == "yes_no" else question.answer
+        listed = known.keys() >= set(question.choices or [wanted])
+        if question.form not in ("choice", "yes_no") or question.begins or not listed:
+            return question
+        kept = tuple(choice for choice in question.choices if known[choice].passes)
+        if not known[wanted].passes or len(kept) == 1:
+            return known[wanted]
+        return replace(question, choices=kept)
 
     def chance(self, question: Question, raw: float) -> float:
         """How likely the wanted answer of `question` is, when the judge holds it to be `raw`."""
@@ -78,13 +123,16 @@ class Calibration:
     @property
     def key(self) -> str:
         """Short hash of what it does."""
-        return text_key(json.dumps({kind: asdict(self.maps[kind]) for kind in sorted(self.maps)}).encode())[:12]
+        offered = {kind: sorted(a for a, each in told.items() if each.passes) for kind, told in self.answers.items()}
+        told = {"maps": {kind: asdict(each) for kind, each in self.maps.items()}, "offered": offered}
+        return text_key(json.dumps(told, sort_keys=True).encode())[:12]
 
     def save(self, path: Path) -> None:
         """Write it to a file (`FILE_NAME` when a folder is named)."""
         told = {
             "schema": SCHEMA, "judge": self.judge, "wordings": wordings_key(), "clips": self.clips, "note": self.note,
             "maps": {kind: asdict(self.maps[kind]) for kind in sorted(self.maps)},
+            "answers": {kind: {a: asdict(r) for a, r in self.answers[kind].items()} for kind in sorted(self.answers)},
         }  # fmt: skip
         write_atomic(path / FILE_NAME if path.is_dir() else path, (json.dumps(told, indent=1) + "\n").encode())
 
@@ -102,7 +150,10 @@ def load(path: Path) -> Calibration:
         maps = {str(kind): Platt(**each) for kind, each in told["maps"].items()}
         if not all(math.isfinite(v) for m in maps.values() for v in (m.slope, m.offset)):
             raise ValueError("a slope or offset that is no number")
-        found = Calibration(judge=told["judge"], maps=maps, clips=int(told["clips"]), note=str(told["note"]))
+        answers = {str(k): {str(a): Reliability(**r) for a, r in table.items()} for k, table in told["answers"].items()}
+        found = Calibration(
+            judge=told["judge"], maps=maps, clips=int(told["clips"]), note=str(told["note"]), answers=answers
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is no calibration of a judge: {error}", code="CALIBRATION") from error
     if told.get("wordings") != wordings_key():
@@ -115,7 +166,7 @@ def load(path: Path) -> Calibration:
 
 def wordings_key() -> str:
     """Short hash of the questions' wordings, answers and claims."""
-    told = {name: [plain.wordings, dict(plain.answers), dict(plain.claims)] for name, plain in PLAIN.items()}
+    told = {name: [plain.wordings, dict(plain.answers), dict(plain.claims)] for name, plain in LISTS.items()}
     return text_key(json.dumps(told, sort_keys=True).encode())[:12]
 
 

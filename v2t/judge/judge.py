@@ -2,8 +2,10 @@
 
 In: a clip and questions. Out: `Answer`s. What is heard (`asker`) in several wordings is meant over these and mapped to
 a chance (`calibration`), where a calibration lies beside the model's weights or is given. A reply that cannot be read
-is counted; where none is left the question has no answer: a status of its own, never a no. What was heard is kept with
-the clip while it is in memory, and in a file (`cache`) where one is named.
+is counted; where none is left the question has no answer: a status of its own, never a no. So has a question whose
+wanted answer the judge was not shown to know (`Calibration.audited`), and such answers are offered to no question. A
+clip in which nothing moves answers by itself (`stillness`). What was heard is kept with the clip while it is in memory,
+and in a file (`cache`) where one is named.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from v2t.judge.cache import AnswerCache
 from v2t.judge.calibration import Calibration
 from v2t.judge.heard import Heard, answer_of, asking
 from v2t.judge.question import Question
+from v2t.judge.stillness import of_still_clip
 from v2t.judge.subject import Subject
+from v2t.video.still import frozen
 
 _OPEN: dict[tuple[str, Path | None, Path | None], Judge] = {}
 _LOCK = threading.RLock()
@@ -34,7 +38,7 @@ class Judge(Asker):
     """A captioner that answers questions.
 
     Args:
-        captioner, votes: see `Asker`.
+        captioner, votes, reply_tokens: see `Asker`.
         calibration: maps what it holds to chances; None takes the one beside the model's weights, if it fits them.
         cache: keeps what was heard.
 
@@ -48,9 +52,10 @@ class Judge(Asker):
         *,
         calibration: Calibration | None = None,
         votes: int | None = None,
+        reply_tokens: int | None = None,
         cache: AnswerCache | None = None,
     ) -> None:
-        super().__init__(captioner, votes=votes)
+        super().__init__(captioner, votes=votes, reply_tokens=reply_tokens)
         self.cache = cache
         if calibration is not None and not calibration.fits(self.identity):
             raise UsageError(
@@ -62,14 +67,37 @@ class Judge(Asker):
     def fingerprint(self) -> dict[str, str]:
         """What decides the answers: model, revision, how answers are told, frames, calibration."""
         calibration = "none" if self.calibration is None else self.calibration.key
-        return {**self.about(), "calibration": calibration}
+        return {**self.about(), "calibration": calibration, "stillness": "frozen rule 1"}
 
     def answer(self, subject: Subject, questions: Sequence[Question]) -> list[Answer]:
-        """What the captioner answers to each question, in their order; nothing is raised for a question without one.
+        """The answer to each question, in their order; nothing is raised for a question without one.
 
         Raises:
             ItemError: the clip cannot be read.
         """
+        settled = [self._settled(subject, question) for question in questions]
+        asked = [each for each in settled if isinstance(each, Question)]
+        heard = iter(self._heard(subject, asked))
+        return [
+            each if isinstance(each, Answer) else answer_of(question, next(heard), self.calibration)
+            for question, each in zip(questions, settled, strict=True)
+        ]
+
+    def _settled(self, subject: Subject, question: Question) -> Answer | Question:
+        """The answer, where no model is needed or may be asked; else the question with the answers to offer."""
+        ruled = of_still_clip(question)
+        if ruled is not None and subject.shared("frozen", lambda: frozen(subject.frames.pixels)):
+            return ruled
+        found = question if self.calibration is None else self.calibration.audited(question)
+        if isinstance(found, Question):
+            return found
+        return Answer(
+            question=question, status="unaudited", asked=0, code="UNAUDITED",
+            message=f"not asked {question.question!r}: the judge was not shown to know {question.answer!r} ({found})",
+        )  # fmt: skip
+
+    def _heard(self, subject: Subject, questions: Sequence[Question]) -> list[Heard]:
+        """What is heard of each question, in their order; what was heard before is not asked again."""
         known: dict[Hashable, Heard] = subject.shared(("heard", self._stamp), dict)
         wanted = {asking(question): question for question in questions}
         missing = {key: question for key, question in wanted.items() if key not in known}
@@ -81,7 +109,7 @@ class Judge(Asker):
                 fresh = self.ask(subject, list(asked_now.values()))
                 known |= dict(zip(asked_now, fresh, strict=True))
                 self._keep(subject, {kept[key]: known[key] for key in asked_now if kept})
-        return [answer_of(question, known[asking(question)], self.calibration) for question in questions]
+        return [known[asking(question)] for question in questions]
 
     def is_outside(self, subject: Subject) -> bool:
         """Whether the captioner warned, when it looked, that the clip is unlike those it was trained on."""

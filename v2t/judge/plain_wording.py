@@ -1,4 +1,5 @@
-"""Questions to a clip of one figure that does one thing, which presuppose nothing, in the words of the cartoon world.
+"""Questions to a clip of one figure that does one thing, which presuppose nothing, in the words of the cartoon world,
+and every closed list of answers that a judge is offered.
 
 In: a factor and a value, or what a prompt states. Out: `Question`s with all answers of the world to choose from, in
 both wordings of `v2t.world.plain_questions`, or claims to be answered yes or no. None hangs on another: of a cat, too,
@@ -7,9 +8,37 @@ it can be said which way the figure goes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from v2t.judge.question import Question
-from v2t.world.plain_questions import PLAIN, motion_of
+from v2t.world import lexicon as lex
+from v2t.world.grammar import article, inflect
+from v2t.world.plain_questions import PLAIN, Plain, motion_of, values
 from v2t.world.stated import Stated
+
+# Every closed list a judge is offered: the plain ones, and those of the whole clip (`v2t.judge.wording` asks them).
+LISTS: dict[str, Plain] = {
+    **PLAIN,
+    "camera": Plain(
+        wordings=("What does the camera do?",),
+        answers={camera: f"it {inflect(verbs[0], 's')}" for camera, verbs in lex.CAMERA_VERBS.items()},
+        claims={camera: f"Does the camera {verbs[0]}?" for camera, verbs in lex.CAMERA_VERBS.items()},
+    ),
+    "style": Plain(
+        wordings=("What style is the video?",),
+        answers={style: nouns[0] for style, nouns in lex.STYLE_NOUNS.items()},
+        claims={style: f"Is this {article(nouns[0])}?" for style, nouns in lex.STYLE_NOUNS.items()},
+    ),
+}
+
+
+def listed_values(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What is true of a clip of the world (`Scene.facts()`), for every factor of `LISTS` that has a value."""
+    found: dict[str, Any] = values(dict(facts))
+    if len(facts["shots"]) == 1:
+        found |= {"camera": facts["shots"][0].get("camera"), "style": facts.get("style")}
+    return {factor: value for factor, value in found.items() if value in LISTS[factor].answers}
 
 
 def plain_question(factor: str, value: str, id: str = "") -> Question:
@@ -18,7 +47,7 @@ def plain_question(factor: str, value: str, id: str = "") -> Question:
     Raises:
         KeyError: no such factor or value.
     """
-    plain = PLAIN[factor]
+    plain = LISTS[factor]
     first, *others = plain.wordings
     return Question(
         id=id or factor, question=first, wordings=tuple(others), about=factor,
@@ -32,7 +61,7 @@ def plain_claim(factor: str, value: str, id: str = "") -> Question:
     Raises:
         KeyError: no such factor, or a value of which nothing is claimed.
     """
-    return Question(id=id or factor, question=PLAIN[factor].claims[value], about=factor)
+    return Question(id=id or factor, question=LISTS[factor].claims[value], about=factor)
 
 
 def plain_values(stated: Stated) -> dict[str, str]:

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_VERDICT = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
+_THOUGHT = re.compile(r"<think>.*?</think>|^.*</think>|<think>.*$", re.DOTALL | re.IGNORECASE)
+_OPENS = re.compile(r"\W*(?P<verdict>yes|no)\b(?!\W*(?:or\b|and\b)?\W*(?:yes|no)\b)", re.IGNORECASE)
+_SAYS = re.compile(  # "the answer is yes", and a line or sentence that is the verdict alone
+    r"\b(?:answer|verdict|conclusion)\b(?:\s+(?:is|would be|should be|must be))?\W*(?P<verdict>yes|no)\b"
+    r"|\\boxed\{\W*(?:\\text\{)?\s*(?P<boxed>yes|no)\b|(?:^|[\n.!?]\s)\W*(?P<alone>yes|no)\W*(?:$|(?<=[.!])\s|\n)",
+    re.IGNORECASE,
+)
 _REFUSAL = re.compile(
     r"\b(?:i['’]?m sorry|i am sorry|i apologi[sz]e|as an ai|i (?:can(?:no|['’])?t|am unable|am not able|do not know|"
     r"don['’]?t know)|(?:cannot|can['’]t|not possible to|unable to) (?:be )?(?:determine|answer|tell|say|identif)\w*)",
@@ -44,16 +50,27 @@ def normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
+def without_thoughts(reply: str) -> str:
+    """A reply without what a model wrote between <think> and </think>; nothing where it was cut within that."""
+    return _THOUGHT.sub("", reply).strip()
+
+
 def yes_or_no(reply: str) -> bool | None:
-    """What a reply begins with; None where that is neither yes nor no."""
-    found = _VERDICT.match(reply)
-    return None if found is None else found[1].lower() == "yes"
+    """The verdict a reply states last ("the answer is yes", a sentence that is only "No."), or else begins with; None
+    where there is none, as in "yes or no"."""
+    text = without_thoughts(reply)
+    stated = [next(filter(None, found.groups())) for found in _SAYS.finditer(text)]
+    opens = _OPENS.match(text)
+    if not stated and opens is None:
+        return None
+    verdict = stated[-1] if stated else opens["verdict"] if opens else ""
+    return verdict.lower() == "yes"
 
 
 def read_choice(reply: str, choices: Sequence[str]) -> int | None:
     """Index of the choice that a reply picks; None where none, or more than one, can be read from it."""
     named = [plain(choice) for choice in choices]
-    text = reply.strip().rpartition("</think>")[2]
+    text = without_thoughts(reply)
     if plain(text) and named.count(plain(text)) == 1:
         return named.index(plain(text))
     stated = [_stated(found, choices) for found in _STATED.finditer(text)]
@@ -75,6 +92,7 @@ def read_number(reply: str, *, alone: bool = False) -> int | None:
     Args:
         alone: the reply must be the number and no more; "no" and "none" are then none.
     """
+    reply = without_thoughts(reply)
     text = normalise(reply)
     if alone:
         return int(text) if text.isdecimal() else _NUMBER_WORDS.get(text) if text not in ("no", "none") else None
@@ -85,7 +103,7 @@ def read_number(reply: str, *, alone: bool = False) -> int | None:
 
 def is_refusal(reply: str) -> bool:
     """Whether a reply declines to answer."""
-    return _REFUSAL.search(reply) is not None
+    return _REFUSAL.search(without_thoughts(reply)) is not None
 
 
 def plain(text: str) -> str:

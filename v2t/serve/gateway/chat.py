@@ -157,7 +157,7 @@ def _turn(message: Any, where: str, is_first: bool) -> Turn:
     _check_neutral(given, _NEUTRAL_IN_MESSAGE, f"{where}.")
     if "name" in given:
         _text(given["name"], f"{where}.name")
-    role = "system" if given.get("role") == "developer" else given.get("role")
+    role: Any = "system" if given.get("role") == "developer" else given.get("role")
     if role not in ("system", "user", "assistant"):
         raise _wrong(f"{where}.role", "system, developer, user or assistant is expected", role)
     if role == "system" and not is_first:

@@ -1,0 +1,149 @@
+"""Fit a judge's calibration, and measure on held-out clips which answers of its closed lists can be trusted.
+
+In: `Trial`s: questions put to a judge about clips whose truth is known, with what was heard. Out: a `Calibration` with
+maps and, for every answer and every claim, its `Reliability`. Of an open question the true answer is one claim; another
+one that is offered, drawn so that each is claimed as often falsely as truly (`Balance`), is a false one. Claims are
+decided by maps that were fitted on the other folds of clips. Answers that fail are taken off their list and the rest is
+measured again, since what is offered decides how the likelihood is shared out, until all that are left pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum
+
+from v2t.judge.calibration import Calibration, Reliability, fit, kind_of
+from v2t.judge.heard import Heard
+from v2t.judge.question import Question
+from v2t_eval.audit.agreement import Claim, agreement_of
+from v2t_eval.audit.claims import Balance
+
+FOLDS = 3
+Lists = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A question put to a judge: with a list of answers, the wanted one being true; or a claim, `true` or not."""
+
+    clip: int
+    question: Question
+    heard: Heard
+    true: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A claim, how likely the judge held it before calibration, and what it claims (an answer, or a claim's text)."""
+
+    clip: int
+    question: Question
+    answer: str
+    true: bool
+    raw: float
+
+    @property
+    def kind(self) -> str:
+        """See `kind_of`."""
+        return kind_of(self.question)
+
+
+def fit_audited(trials: Sequence[Trial], *, judge: str, note: str) -> Calibration:
+    """The calibration over all trials, and the reliability of every answer.
+
+    Raises:
+        UsageError: no trial got an answer.
+    """
+    whole: Lists = {kind_of(t.question): t.question.choices for t in trials if t.question.choices}
+    answers = _never_tried(trials, whole)
+    offered, before = dict(whole), None
+    while offered != before:
+        for kind, told in reliabilities(cross_fitted(held(trials, offered))).items():
+            answers[kind] |= {answer: each for answer, each in told.items() if answer in offered.get(kind, told)}
+        before = offered
+        offered = {kind: tuple(a for a in offered[kind] if answers[kind][a].passes) for kind in whole}
+    # A kind of which nothing can be offered keeps a map all the same, over its whole list.
+    claims = held(trials, {kind: offered[kind] if len(offered[kind]) > 1 else whole[kind] for kind in whole})
+    return Calibration(
+        judge=judge, maps=_fit(claims, judge).maps, clips=len({t.clip for t in trials}), note=note, answers=answers
+    )
+
+
+def held(trials: Sequence[Trial], lists: Mapping[str, tuple[str, ...]]) -> list[Held]:
+    """The claims of trials; of an open question two, the true answer and a false one, as far as they are offered."""
+    found: list[Held] = []
+    balance = Balance()
+    for trial in trials:
+        question, kind = trial.question, kind_of(trial.question)
+        if not question.choices:
+            raw = _mean(trial.heard, "yes", None)
+            claims = [(question.question, trial.true, raw)]
+        else:
+            offered = lists[kind]
+            others = [each for each in offered if each != question.answer]
+            told = []
+            if len(offered) > 1:  # of one answer there is nothing to choose
+                told = [question.answer] * (question.answer in offered)
+                told.append(balance.false(kind, question.answer, others, str(trial.clip)))
+            claims = [(each, each == question.answer, _mean(trial.heard, each, offered)) for each in told]
+        for answer, true, raw in claims:
+            if raw is not None:
+                found.append(Held(clip=trial.clip, question=question, answer=answer, true=true, raw=raw))
+    return found
+
+
+def cross_fitted(claims: Sequence[Held]) -> list[Claim]:
+    """Each claim with the chance by maps that were fitted on the clips of the other folds."""
+    found = []
+    for fold in range(FOLDS):
+        rest = [each for each in claims if each.clip % FOLDS != fold]
+        maps = _fit(rest, "") if rest else None
+        found += [decided(each, maps) for each in claims if each.clip % FOLDS == fold]
+    return found
+
+
+def decided(claim: Held, calibration: Calibration | None) -> Claim:
+    """The claim as the judge decides it; by what it holds alone where there is no calibration."""
+    chance = claim.raw if calibration is None else calibration.chance(claim.question, claim.raw)
+    return Claim(
+        clip=str(claim.clip), kind=claim.kind, answer=claim.answer, true=claim.true, chance=chance, yes=chance >= 0.5
+    )
+
+
+def reliabilities(claims: Sequence[Claim]) -> dict[str, dict[str, Reliability]]:
+    """By kind of fact and answer."""
+    found: dict[str, dict[str, Reliability]] = {}
+    for kind, answer in dict.fromkeys((each.kind, each.answer) for each in claims):
+        own = [each for each in claims if (each.kind, each.answer) == (kind, answer)]
+        value, ends = agreement_of(own)
+        true = [each for each in own if each.true]
+        found.setdefault(kind, {})[answer] = Reliability(
+            n=len({each.clip for each in true}), right=sum(each.yes for each in true),
+            kappa=round(value, 4), low=round(ends.low, 4), high=round(ends.high, 4),
+        )  # fmt: skip
+    return found
+
+
+def _never_tried(trials: Sequence[Trial], lists: Lists) -> dict[str, dict[str, Reliability]]:
+    """Every answer and claim there is, as one that was planted in no clip."""
+    found = {kind: dict.fromkeys(choices, Reliability()) for kind, choices in lists.items()}
+    for trial in trials:
+        if not trial.question.choices:
+            found.setdefault(kind_of(trial.question), {})[trial.question.question] = Reliability()
+    return found
+
+
+def _mean(heard: Heard, answer: str, offered: Sequence[str] | None) -> float | None:
+    """The mean over votes of the answer's share among those offered; None where no vote has any of these."""
+    shares = []
+    for vote in heard.votes:
+        total = 1.0 if offered is None else fsum(vote.get(each, 0.0) for each in offered)
+        if total > 0:
+            shares.append(vote.get(answer, 0.0) / total)
+    return min(1.0, fsum(shares) / len(shares)) if shares else None
+
+
+def _fit(claims: Sequence[Held], judge: str) -> Calibration:
+    kinds, raws, truths = [c.kind for c in claims], [c.raw for c in claims], [c.true for c in claims]
+    return fit(kinds, raws, truths, judge=judge)

@@ -1,0 +1,148 @@
+"""A judge offers only answers that its calibration was audited for, and still clips answer by the frozen rule."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from v2t.judge import calibration
+from v2t.judge.calibration import Calibration, Reliability
+from v2t.judge.evaluation import evaluate
+from v2t.judge.heard import Heard
+from v2t.judge.judge import Judge
+from v2t.judge.plain_wording import LISTS, listed_values, plain_claim, plain_question
+from v2t.judge.subject import Shown
+from v2t.video.frames import Frames
+from v2t.video.sample import SampleSpec
+from v2t.world.plain_questions import PLAIN
+from v2t_eval.audit.calibrating import Trial, fit_audited
+from v2t_eval.audit.planting import planted
+
+GOOD, BAD, FEW = (
+    Reliability(n=40, right=40, kappa=1.0),
+    Reliability(n=40, right=3, kappa=0.05),
+    Reliability(n=3, right=3),
+)
+
+
+class Favours:
+    """A captioner that finds one answer likelier than all others, and remembers what it was offered."""
+
+    name, revision, spec, frame_size, concurrency = "favours", "1", SampleSpec(num_frames=4), None, 1
+
+    def __init__(self, *favourites: str) -> None:
+        self.favourites, self.offered = favourites, []
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def watch(self, frames):
+        return frames
+
+    def likelihoods(self, watched, question, answers, *, whole=False):
+        self.offered.append(tuple(answers))
+        return [math.log(0.9 if answer in self.favourites else 0.01) for answer in answers]
+
+
+def clip(*, frozen: bool) -> Shown:
+    pixels = np.zeros((8, 32, 32, 3), np.uint8)
+    if not frozen:
+        pixels[4:, 8:24, 8:24] = 255
+    return Shown(frames=Frames.from_pixels(pixels, fps=8))
+
+
+def audited(**motions: Reliability) -> Calibration:
+    """A calibration by which all motions but the named ones are good, as closed answers and as claims."""
+    answers, claims = PLAIN["motion"].answers, PLAIN["motion"].claims
+    table = {answers[m]: motions.get(m, GOOD) for m in answers}
+    return Calibration(
+        judge="favours@1",
+        maps={},
+        answers={"motion": table, "yes_no motion": {claims[m]: motions.get(m, GOOD) for m in claims}},
+    )
+
+
+def test_an_answer_below_kappa_is_neither_offered_nor_asked_about_and_never_a_no():
+    captioner = Favours("it moves along")
+    judge = Judge(captioner, calibration=audited(shake=BAD, fall=FEW))
+    asked = [plain_question("motion", m, m) for m in ("travel", "shake", "fall")]
+    travel, shake, fall = judge.answer(clip(frozen=False), asked)
+    assert travel.right and travel.said == "it moves along"
+    assert {len(each) for each in captioner.offered} == {len(PLAIN["motion"].answers) - 2}
+    assert not {"it shakes", "it falls down"} & set(captioner.offered[0])
+    for answer in (shake, fall):
+        assert (answer.status, answer.code, answer.right, answer.chance) == ("unaudited", "UNAUDITED", None, None)
+    assert "kappa 0.05" in shake.message and "3 clips" in fall.message
+    found = evaluate(judge, clip(frozen=False), asked)
+    assert found.accuracy == 1.0 and found.right == {"travel": True}, "not asked: neither right nor wrong"
+    (claim,) = judge.answer(clip(frozen=False), [plain_claim("motion", "shake")])
+    assert claim.status == "unaudited"
+    (other,) = Judge(captioner).answer(clip(frozen=False), [plain_question("motion", "shake")])
+    assert other.status == "answered", "a judge without an audit is asked everything"
+
+
+def test_a_clip_that_the_frozen_rule_calls_still_says_so_by_itself():
+    captioner = Favours("it changes color", "yes", "to the left")
+    judge = Judge(captioner, calibration=audited(still=BAD))
+    asked = [plain_question("motion", "still", "a"), plain_question("motion", "spin", "b"),
+             plain_claim("motion", "still", "c"), plain_claim("motion", "spin", "d"),
+             plain_question("direction", "left", "e"), plain_question("speed", "none", "f"),
+             plain_question("color", "red", "g")]  # fmt: skip
+    found = {a.question.id: a for a in judge.answer(clip(frozen=True), asked)}
+    assert {id: found[id].right for id in "abcdef"} == {"a": True, "b": False, "c": True, "d": False, "e": False,
+                                                          "f": True}  # fmt: skip
+    assert {id: found[id].said for id in "abcde"} == {
+        "a": "it stands still", "b": "it stands still", "c": "yes", "d": "no", "e": "nowhere"}  # fmt: skip
+    assert all("every frame is the first one" in found[id].rule for id in "abcdef") and not found["g"].rule
+    assert len(captioner.offered) == len(plain_question("color", "red").texts), "only the color was asked"
+    (moves,) = judge.answer(clip(frozen=False), [plain_question("motion", "still")])
+    assert moves.status == "unaudited" and not moves.rule
+    assert judge.fingerprint()["stillness"]
+
+
+def test_the_file_keeps_the_list_and_the_key_follows_it(tmp_path):
+    made = audited(shake=BAD)
+    made.save(tmp_path)
+    assert calibration.load(tmp_path / calibration.FILE_NAME) == made
+    assert made.key != audited().key
+    assert not made.answers["motion"]["it shakes"].passes and not FEW.passes and GOOD.passes
+    assert not Reliability(n=40, right=30, kappa=0.59).passes and Reliability(n=40, right=30, kappa=0.6).passes
+
+
+def heard_of(number: int, truth: str, said: str) -> Trial:
+    answers = tuple(PLAIN["motion"].answers.values())
+    sure = {answer: 0.9 if answer == said else 0.1 / (len(answers) - 1) for answer in answers}
+    question = plain_question("motion", next(k for k, v in PLAIN["motion"].answers.items() if v == truth))
+    return Trial(clip=number, question=question, heard=Heard(votes=(sure,)))
+
+
+def test_the_fit_lists_every_answer_and_drops_those_it_confuses():
+    says = {m: a for m, a in PLAIN["motion"].answers.items()} | {"fall": "it moves along", "still": "it hops"}
+    found = [heard_of(100 * n + k, PLAIN["motion"].answers[m], says[m])
+             for n, m in enumerate(PLAIN["motion"].answers) for k in range(30)]  # fmt: skip
+    table = fit_audited(found, judge="j@1", note="").answers["motion"]
+    assert set(table) == set(PLAIN["motion"].answers.values())
+    failed = {answer for answer, each in table.items() if not each.passes}
+    assert {"it falls down", "it stands still"} <= failed and not failed & {"it grows", "it disappears", "it spins"}
+    falls = table["it falls down"]
+    assert (falls.n, falls.right) == (30, 0) and falls.low <= falls.kappa <= falls.high < 0.6
+
+
+def test_an_answer_that_no_clip_shows_is_listed_as_never_tried():
+    found = [heard_of(k, "it grows" if k % 2 else "it hops", "it grows" if k % 2 else "it hops") for k in range(60)]
+    table = fit_audited(found, judge="j@1", note="").answers["motion"]
+    assert table["it spins"].n == 0 and not table["it spins"].passes and table["it grows"].passes
+
+
+@pytest.mark.parametrize("split", ["seen", "unseen"])
+def test_every_answer_of_every_list_is_planted_as_a_truth(split):
+    found = planted(split, 3, 160)
+    told = Counter((f, v) for each in found for f, v in listed_values(each.scene().facts()).items())
+    for factor, plain in LISTS.items():
+        for value in plain.answers:
+            assert told[factor, value] >= 4, (factor, value)
+    assert len({each.content for each in found}) == len(found) == 160
+    assert planted(split, 3, 40) == found[:40]
