@@ -34,7 +34,7 @@ from v2t_eval.roundtrip.trip import Trip
 
 REFEREE = "referee"
 READS = ("place", "kind", "color", "size", "motion", "direction", "speed", "to_color")  # what the referee tells
-_REFEREE_VERSION = "1"
+_REFEREE_VERSION = "2"
 _ALL = 1 << 30
 _ASK = (
     "This is all that is known of a video: {caption}\n{question} Answer from that text alone with yes or no; answer "
