@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from t2v.generators import GenerateSettings, Request
+from t2v.generators.world import Generator
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.video.frames import Frames
 from v2t.world.render import render
@@ -117,6 +119,71 @@ def test_a_clip_that_is_not_of_the_world_is_a_failure_and_no_zero():
         assert [f["code"] for f in result.failures] == ["OUT_OF_DOMAIN"] and result.coverage == 0
     short = Clip.from_frames(Frames.from_pixels(np.zeros((2, 16, 16, 3), np.uint8), fps=8))
     assert score("object_class", short, "a dog").failures[0]["code"] == "TOO_SHORT"
+
+
+def exact(prompt: str, seed: int = 0) -> Clip:
+    """The world's own clip of a prompt."""
+    frames = Generator().generate([Request(prompt=prompt, seed=seed)], GenerateSettings())[0]
+    return Clip.from_frames(frames)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("object_class", "Two red balls roll to the right on the beach."),
+        ("multiple_objects", "Two red balls roll to the right on the beach."),
+        ("object_class", "Three red balls bounce in the room."),
+        ("human_action", "A red ball falls down on the beach."),
+        ("human_action", "A red star spins in space."),
+        ("human_action", "A red dog and a blue car. The dog jumps."),
+        ("color", "Two red balls roll to the right on the beach."),
+        ("spatial_relationship", "A red dog is to the left of a blue cat. The dog jumps in the snow."),
+    ],
+)
+def test_a_perfect_clip_is_never_given_a_zero(name, prompt):
+    for seed in range(3):
+        result = score(name, exact(prompt, seed), prompt)
+        assert [item["value"] for item in result.items] == [1.0] or result.failures[0]["code"] == "UNREAD"
+
+
+class Unsure:
+    """A detector that finds one dog and something else, and does not know what either does."""
+
+    name, classes = "unsure", None
+
+    def regions(self, sample, nouns, colors=()):
+        return [[Region(label="dog", box=(0, 0, 1, 1), caption="a red dog"),
+                 Region(label="something", box=(2, 0, 3, 1), caption="a blue something")]] * 16  # fmt: skip
+
+    def actions(self, sample):
+        return [("jumping", 1.0), ("something", 0.0)]
+
+    def fingerprint(self):
+        return {"detector": self.name}
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "outcome"),
+    [
+        ("object_class", "a dog", 1.0), ("object_class", "a cat", "UNREAD"), ("object_class", "two dogs", "UNREAD"),
+        ("object_class", "three dogs", 0.0), ("multiple_objects", "a dog and a cat", "UNREAD"),
+        ("multiple_objects", "a cat and a car", 0.0), ("spatial_relationship", "a dog to the left of a cat", "UNREAD"),
+        ("human_action", "A dog jumps.", 1.0), ("human_action", "A dog spins.", "UNREAD"),
+        ("color", "a blue cat", 1.0), ("color", "a red dog", 1.0), ("color", "a red cat", 0.0),
+    ],
+)  # fmt: skip
+def test_what_the_detector_has_not_read_is_unread_and_no_zero(name, prompt, outcome):
+    metric = load_metric(name)()
+    metric.detector = Unsure()
+    result = score(name, pair(), prompt, metric=metric)
+    found = [item["value"] for item in result.items] + [failure["code"] for failure in result.failures]
+    assert found == [outcome]
+
+
+def test_colour_is_judged_of_the_figure_that_is_there():
+    box = world(("box", "red", 0.5, 0.7))
+    assert values(score("object_class", box, "a red dog")) == [0]
+    assert values(score("color", box, "a red dog", "a blue dog")) == [1, 0]
 
 
 def test_every_number_says_who_looked():

@@ -70,7 +70,10 @@ CAR = Thing(noun="car", color="red")
         ([region("car", 0, 0, "a blue car"), region("sky", 9, 9, "a red sky")], (1, 0), (1, 1)),  # D3b
         ([region("sky", 9, 9, "a blue sky"), region("car", 0, 0, "a red car")], (1, 1), (0, 0)),  # D3b: best is no car
         ([region("car", 0, 0, "a car")], (1, 0), (0, 0)),  # D4: leaves the denominator
-        ([region("dog", 0, 0, "a red dog")], (0, 0), (0, 0)),
+        ([region("dog", 0, 0, "a red dog")], (1, 1), (0, 0)),  # the only thing there: its kind is another dimension's
+        ([region("something", 0, 0, "a red something"), region("dog", 9, 9, "a blue dog")], (1, 1), (0, 0)),
+        ([region("dog", 0, 0, "a red dog"), region("cat", 9, 9, "a red cat")], (0, 0), (0, 0)),
+        ([region("more", 0, 0)], (0, 0), (0, 0)),
         ([], (0, 0), (0, 0)),
     ],
 )

@@ -207,10 +207,32 @@ def test_another_style_is_left_unread():
         assert read.place in (None, "meadow")
 
 
-def test_a_figure_that_comes_later_is_neither_read_nor_counted():
-    later = Event(actor=0, action="appear", start_s=0.6, end_s=1.2)
-    read = read_back(clip(replace(CAR, events=(later,))), TIMES_S)
-    assert (read.figures, read.num_figures) == ((), None) and "first frame" in read.unread["figure"]
+@pytest.mark.parametrize("action", ["appear", "fall"])
+def test_a_figure_that_comes_later_is_read_backwards(action):
+    later = Event(actor=0, action=action, start_s=0.2, end_s=1.2)
+    figure = read_back(clip(replace(CAR, events=(later,))), TIMES_S).figures[0]
+    assert (figure.kind, figure.color, figure.action, figure.motion) == ("car", "red", action, action)
+    assert figure.path[0] is None and figure.path[-1] is not None
+    assert 0.0 <= (figure.start_s or -1) <= (figure.end_s or -1) <= 1.3
+
+
+@pytest.mark.parametrize("action", ["spin", "shake", "stand"])
+@pytest.mark.parametrize("kind", ["dog", "car", "star", "box"])
+def test_what_a_figure_does_on_the_spot(kind, action):
+    event = Event(actor=0, action=action, start_s=0.1, end_s=2.0, speed="slow" if action == "spin" else None)
+    assert read_back(clip(scene_of(kind, "red", event)), TIMES_S).figures[0].action == action
+
+
+def test_groups_of_equal_figures_are_counted_or_left_unread():
+    read = {}
+    for kind in ("ball", "cat", "boat", "dog"):
+        for count in (2, 3, 4):
+            found = read_back(clip(scene_of(kind, "red", STAND, count=count, size="small")), TIMES_S)
+            kinds = {figure.kind for figure in found.figures}
+            sure = found.num_figures is not None and None not in kinds
+            assert not sure or (found.num_figures, kinds) == (count, {kind})
+            read[kind, count] = sure
+    assert sum(read.values()) >= 6, read
 
 
 def two(a: dict, b: dict, events: tuple[Event, ...]) -> Scene:

@@ -3,8 +3,10 @@
 In: frames and a prompt (or `asked: {color, object}`). Out: of 16 frames in which a detector sees the thing, the share
 in which it has the colour; or a judge's probability of yes. `compat`: the best region must be the thing and any
 region's caption may hold the colour, also inside another word ("red" in "colored"); clips without any colour word leave
-the denominator. `fixed`: a region of the thing itself must be said to have the colour, in a word of its own; a clip
-that never shows the thing has the value 0 and is counted (`not_shown`), for it does not show what was asked for.
+the denominator. `fixed`: a region of the thing itself must be said to have the colour, in a word of its own. What
+stands there in the thing's place (of another kind, or of a kind the detector does not know) is judged by its colour
+too: whether it is the thing asked for is `object_class`. A clip with nothing in its place, or with several other things
+and no saying which, has the value 0 and is counted (`not_shown`).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class Metric(SemanticDimension):
     sees = "the colour of the thing asked for"
     blind = "what it does, what else is there; in compat whose colour it is"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
-    version = 2
+    version = 3
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -4,7 +4,7 @@ In: frames and a prompt (or `asked: {action}`, "riding a bike"). Out: 1 when the
 with a score of .85 or more, else 0; or a judge's probability of yes. `compat` reads the action where the reference
 does: after "person is ", cut at "-" and "_" (D11: "roller-skating" is "roller"; the reference's file names are the
 prompts). `fixed` takes it whole, and refuses an action that is none of the classifier's classes. The cartoon world's
-referee tells what the first figure does, person or not.
+referee tells what the figures do, persons or not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
-from v2t_eval.semantics.formulas import action_hit, compat_action
+from v2t_eval.semantics.formulas import SOMETHING, TOP, action_hit, compat_action
 from v2t_eval.vbench.long import LONG_PIECE_S
 
 
@@ -27,11 +27,11 @@ class Metric(SemanticDimension):
     higher_is_better = True
     value_range = (0.0, 1.0)
     sees = "what is done"
-    blind = "who does it, where, in which direction; with the world's referee also what a second figure does"
+    blind = "who does it, where, in which direction"
     wants = (
         "nothing for the cartoon world; for other clips detector=action:ID_OR_FOLDER (a model of Kinetics) or v2t:MODEL"
     )
-    version = 2
+    version = 3
     able = "actions"
     reference = "UMT-L/16 of Kinetics-400"
     piece_s = LONG_PIECE_S
@@ -51,5 +51,9 @@ class Metric(SemanticDimension):
                 hint="name one of them under `asked: {action: ...}`, or ask a judge: detector=v2t:MODEL",
             )
         ranked = self.detector.actions(sample)
-        value = float(action_hit(action, ranked))
+        named = [name for name, _ in ranked]
+        if action not in named and SOMETHING in named:
+            raise ItemError(f"{sample.id}: {self.detector.name} has not read what every figure does", code="UNREAD")
+        # A classifier ranks what the clip may show; the referee lists what its figures do, in several words each.
+        value = float(action_hit(action, ranked, TOP if classes is not None else len(ranked)))
         return {"value": value, "best": ranked[0][0] if ranked else "", "score": ranked[0][1] if ranked else 0.0}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from v2t.judge.free_text import Thing
 from v2t.judge.wording import exactly, exists
 from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
@@ -27,7 +28,7 @@ class Metric(SemanticDimension):
     sees = "whether all things asked for are there together"
     blind = "how they stand to each other, colours, what they do, order of frames"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
-    version = 1
+    version = 2
 
     def look(self, sample: Sample) -> Evidence:
         """See `SemanticDimension.look`."""
@@ -35,7 +36,9 @@ class Metric(SemanticDimension):
         if self.judge is not None:
             bare = [replace(thing, color=None) for thing in things]
             return self.ask(sample, *(exists(thing) if thing.count == 1 else exactly(thing) for thing in bare))
-        frames = self.detector.regions(sample, tuple(dict.fromkeys(thing.noun for thing in things)))
+        nouns = tuple(dict.fromkeys(thing.noun for thing in things))
+        wanted = [Thing(noun=noun) for noun in nouns] if self.compat else things
+        frames = self.found(sample, self.detector.regions(sample, nouns), *wanted)
         there = shown_compat if self.compat else shown
         hits = sum(there(frame, things) for frame in frames)
         return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

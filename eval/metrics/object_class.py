@@ -26,7 +26,7 @@ class Metric(SemanticDimension):
     sees = "whether the kind of thing asked for is there"
     blind = "its colour, what it does, what else is there, order of frames"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
-    version = 2
+    version = 3
 
     def look(self, sample: Sample) -> Evidence:
         """See `SemanticDimension.look`."""
@@ -35,7 +35,8 @@ class Metric(SemanticDimension):
             bare = replace(thing, color=None)
             plain = exists(bare) if thing.count == 1 else exactly(thing)
             return self.ask(sample, *(self.starter_question(sample, "kind") or [plain]))
-        frames = self.detector.regions(sample, (thing.noun,))
+        wanted = replace(thing, count=1) if self.compat else thing
+        frames = self.found(sample, self.detector.regions(sample, (thing.noun,)), wanted)
         there = shown_compat if self.compat else shown
         hits = sum(there(frame, [thing]) for frame in frames)
         return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

@@ -29,7 +29,7 @@ class Metric(SemanticDimension):
     sees = "left from right and above from below (fixed), two things beside each other (compat)"
     blind = "what the things do, colours; behind and inside, unless a judge is asked; in compat a mirrored clip"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
-    version = 1
+    version = 2
 
     def look(self, sample: Sample) -> Evidence:
         """See `SemanticDimension.look`; of cartoon clips with one figure or more than two nothing can be said."""
@@ -40,7 +40,7 @@ class Metric(SemanticDimension):
             side(how)
         except ValueError as problem:
             raise ItemError(f"{sample.id}: {problem}", code="NOT_BY_BOXES", hint="ask a judge: detector=v2t") from None
-        frames = self.detector.regions(sample, tuple(dict.fromkeys((a.noun, b.noun))))
+        frames = self.found(sample, self.detector.regions(sample, tuple(dict.fromkeys((a.noun, b.noun)))), a, b)
         score = spatial_score_compat if self.compat else spatial_score
         scores = [score(frame, a.noun, how, b.noun) for frame in frames]
         return {"value": fsum(scores) / len(scores), "hits": sum(each > 0 for each in scores), "frames": len(scores)}

@@ -36,7 +36,7 @@ from v2t_eval.roundtrip.trip import Trip
 
 REFEREE = "referee"
 READS = ("place", "kind", "color", "size", "motion", "direction", "speed", "to_color")  # what the referee tells
-_REFEREE_VERSION = "1"
+_REFEREE_VERSION = "2"
 _NO_ANSWER = ("REFUSED", "UNPARSABLE")  # replies of a model that was reached: it would say the same again
 _ALL = 1 << 30
 _ASK = (

@@ -17,6 +17,7 @@ from math import fsum, prod
 from typing import Any, ClassVar, Literal
 
 from v2t.base.errors import ItemError, UsageError
+from v2t.judge.free_text import Thing
 from v2t.judge.judge import Judge, open_judge
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
@@ -24,6 +25,7 @@ from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION
 from v2t_eval.semantics.detectors import Detector, open_detector
+from v2t_eval.semantics.formulas import Frame, undecided
 from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
 
 
@@ -103,6 +105,20 @@ class SemanticDimension(BaseMetric):
         Raises:
             ItemError: NOTHING_ASKED, the prompt asks for nothing of the kind; or the clip cannot be read.
         """
+
+    def found(self, sample: Sample, frames: Sequence[Frame], *things: Thing) -> Sequence[Frame]:
+        """The frames, if the detector knows whether they show the things.
+
+        Raises:
+            ItemError: UNREAD, what it has not read may be those things.
+        """
+        if any(undecided(frame, things) for frame in frames):
+            raise ItemError(
+                f"{sample.id}: {self.detector.name} has not read what or how many things there are, so it cannot say "
+                f"whether they are {' and '.join(thing.told for thing in things)}",
+                code="UNREAD",
+            )
+        return frames
 
     def ask(self, sample: Sample, *questions: str | Question) -> Evidence:
         """The judge's probability that all are answered with yes, or as they want, taken as independent."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from v2t.judge.free_text import Thing, plain_color
 
+SOMETHING = "something"  # label of a thing whose kind the detector does not know
+MORE = "more"  # label that stands for any number of further things: the detector does not know how many there are
 Box = tuple[float, float, float, float]  # left, top, right, bottom; y grows downwards
 OVERLAP = 0.1  # intersection over union above which two things are not plainly apart
 TOP, SURE = 5, 0.85  # an action counts among so many best ones, from this score on
@@ -47,6 +49,16 @@ def shown(frame: Frame, things: Sequence[Thing]) -> bool:
     return all(sum(region.label == noun for region in frame) >= count for noun, count in wanted.items())
 
 
+def undecided(frame: Frame, things: Sequence[Thing]) -> bool:
+    """Whether not all things are found, and what the detector has not read may be those that are missing."""
+    labels = [region.label for region in frame]
+    wanted: dict[str, int] = {}
+    for thing in things:
+        wanted[thing.noun] = wanted.get(thing.noun, 0) + thing.count
+    missing = sum(max(0, count - labels.count(noun)) for noun, count in wanted.items())
+    return missing > 0 and (MORE in labels or missing <= labels.count(SOMETHING))
+
+
 def shown_compat(frame: Frame, things: Sequence[Thing]) -> bool:
     """Whether every noun is among the labels; how many of it does not matter."""
     labels = {region.label for region in frame}
@@ -54,11 +66,22 @@ def shown_compat(frame: Frame, things: Sequence[Thing]) -> bool:
 
 
 def color_counts(frames: Sequence[Frame], thing: Thing) -> tuple[int, int]:
-    """Frames with the thing, and those of them where a region that is the thing is said to have its colour."""
-    there = [[region for region in frame if region.label == thing.noun] for frame in frames]
+    """Frames with the thing, and those of them where a region that is the thing is said to have its colour.
+
+    In frames without it the colour is that of what stands in its place: things of an unknown kind, or the only thing
+    there is. So a red box for a red dog has the right colour, and `object_class` says that it is no dog.
+    """
+    there = [_in_place_of(thing, frame) for frame in frames]
     color = plain_color(thing.color or "")
     right = sum(any(color in _colors(region.caption) for region in found) for found in there)
     return sum(map(bool, there)), right
+
+
+def _in_place_of(thing: Thing, frame: Frame) -> Frame:
+    for label in (thing.noun, SOMETHING):
+        if found := [region for region in frame if region.label == label]:
+            return found
+    return frame if len(frame) == 1 and frame[0].label != MORE else ()
 
 
 def color_counts_compat(frames: Sequence[Frame], thing: Thing) -> tuple[int, int]:
@@ -139,9 +162,9 @@ def scene_shown_compat(caption: str, scene: str) -> bool:
     return all(word in caption for word in scene.split(" "))
 
 
-def action_hit(label: str, ranked: Sequence[tuple[str, float]]) -> bool:
-    """Whether the action is among the `TOP` best with a score of `SURE` or more."""
-    return any(name == label and score >= SURE for name, score in ranked[:TOP])
+def action_hit(label: str, ranked: Sequence[tuple[str, float]], top: int = TOP) -> bool:
+    """Whether the action is among the `top` best with a score of `SURE` or more."""
+    return any(name == label and score >= SURE for name, score in ranked[:top])
 
 
 def compat_action(prompt: str) -> str:

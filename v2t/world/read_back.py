@@ -3,31 +3,36 @@
 In: frames uint8 (T, H, W, 3) and their seconds. Out: `ReadBack`: place, figures, what they do, each with a certainty
 and None where it cannot be read, with a reason. Works by analysis by synthesis with the painter's own palettes and the
 renderer's own figures: the place (`read_back_place`), the figures of the first frame (`read_back_figure`), what they do
-(`read_back_motion`), how sure that is (`read_back_kind`). Made for the flat style, a still camera and up to
-`MOST_FIGURES` figures that do not overlap; other clips are told apart and left unread.
+(`read_back_motion`), how sure that is (`read_back_kind`). A figure that comes later (it appears, it falls down) is read
+in the clip played backwards. Made for the flat style, a still camera and up to `MOST_FIGURES` figures that hardly
+overlap; other clips are told apart and left unread.
 Letters: T frames, H W pixels, K colours, C channels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from v2t.world import vocabulary as words
 from v2t.world.read_back_figure import KINDS, Look, Match, coarse, refine, robust
+from v2t.world.read_back_group import group, hypotheses, joint_gain
 from v2t.world.read_back_kind import DETAIL_BAR, MARGIN_BAR, SHARE_BAR, Verdict, muddiness, settle
-from v2t.world.read_back_motion import SPEED_EDGE, Motion, Path, covered, hop_name, motion, paths, without
+from v2t.world.read_back_motion import SPEED_EDGE, Motion, Path, alone, covered, hop_name, motion, paths, without
 from v2t.world.read_back_place import costs, explain, still_picture
 
 ROWS = 64  # frames are read at this height
-MOST_FIGURES = 2
+MOST_FIGURES = 4
 MIN_GAIN = 12.0  # pixels a figure must explain
 PLACE_COST, PLACE_SHARE, PLACE_MARGIN = 3.5, 0.55, 0.2  # nats a pixel at most; of pixels explained; nats of lead
+LONE = 0.75  # a figure that explains more of what is in and around it stands alone
+CLEAR = 0.6  # of what is in and around each of several figures, that it must explain for their number to be sure
 ODD = 0.15  # of `robust`: a pixel differs, and not by noise
 UNREST = 0.016  # share of pixels that may differ from the still picture outside the figures
 APART_S = 0.4  # seconds between the starts of two events that make one the first
+CAME = 0.1  # of the frame's height: a figure that came down by more has fallen
 GONE = 0.04  # share of what a figure shows at most, below which it is not to be seen
 MUDDY = 0.04  # 99 of 100 rendered clips are less muddy
 COLOR_NAMES = tuple(words.COLORS)
@@ -41,7 +46,7 @@ class FigureRead:
     color: str | None = None
     size: str | None = None
     action: str | None = None
-    motion: str | None = None  # travel, hop, grow, shrink, vanish, recolor, still
+    motion: str | None = None  # travel, hop, grow, shrink, vanish, recolor, spin, shake, fall, appear, still
     direction: str | None = None
     speed: str | None = None
     to_color: str | None = None
@@ -49,9 +54,9 @@ class FigureRead:
     start_s: float | None = None  # of what it does
     end_s: float | None = None
     persists: bool | None = None  # there all along, neither lost nor torn; None where its size is meant to change
-    x: float = 0.5  # centre in the first frame, fractions of the frame
+    x: float = 0.5  # centre in the first frame (of one that comes later, in the last), fractions of the frame
     y: float = 0.5
-    height: float = 0.0  # of the figure's unit box in the first frame, fraction of the frame's height
+    height: float = 0.0  # of the figure's unit box there, fraction of the frame's height
     path: tuple[tuple[float, float] | None, ...] = ()  # its centre in every frame, None where it is not to be seen
     certainty: dict[str, float] = field(default_factory=dict)
 
@@ -60,7 +65,8 @@ class FigureRead:
 class ReadBack:
     """Facts of one clip; `unread` names what could not be read and why.
 
-    `figures` stand by how much of the picture they explain. `relation` is (a, "left of" or "above", b) between two
+    `figures` stand by how much of the picture they explain. `num_figures` is None where it is not sure: something
+    stands there that is like no figure, or more than are read. `relation` is (a, "left of" or "above", b) between two
     figures at the start; `order` the numbers of the two by who acts first, empty where that is together. `muddiness` is
     the share of pixels that neither the place nor the figures can paint: above `MUDDY` hardly any renderer made them.
     """
@@ -86,6 +92,38 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
         ValueError: when shapes or types do not fit.
     """
     frames, times_s = _checked(frames, times_s)
+    read = _read(frames, times_s)
+    if read.place is None or read.num_figures == 0 or any(_is_plain(figure) for figure in read.figures):
+        return read
+    turned = _read(frames[::-1], (times_s[0] + times_s[-1] - times_s)[::-1])
+    late = [_played_forwards(figure, times_s) for figure in turned.figures if _is_plain(figure)]
+    came = [figure for figure in late if figure is not None]
+    if turned.place is None or not came or len(came) < len(turned.figures):
+        return read
+    return replace(turned, figures=tuple(came), relation=None, order=_order(tuple(came)))
+
+
+def _is_plain(figure: FigureRead) -> bool:
+    """Whether it looks like a figure at all."""
+    return figure.certainty["share"] >= SHARE_BAR
+
+
+def _played_forwards(figure: FigureRead, times_s: np.ndarray) -> FigureRead | None:
+    """A figure of the clip played backwards as it is forwards; None where it was there at first, too."""
+    if figure.motion not in ("vanish", "travel"):
+        return None
+    ends = [None if s is None else float(times_s[0] + times_s[-1] - s) for s in (figure.end_s, figure.start_s)]
+    path = figure.path[::-1]
+    told = replace(figure, path=path, start_s=ends[0], end_s=ends[1])
+    if figure.motion == "travel":
+        back = {"left": "right", "right": "left", "up": "down", "down": "up"}
+        return replace(told, direction=back[figure.direction or "up"])
+    heights = [at[1] for at in path if at is not None]
+    motion = "fall" if heights[-1] - min(heights) > CAME else "appear"
+    return replace(told, motion=motion, action=motion)
+
+
+def _read(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     num = len(frames)
     cost, share = explain(frames[[0, num // 2, num - 1]])
     order = np.argsort(cost)
@@ -97,7 +135,7 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     place, sure = words.PLACES[number], {"place": min(1.0, margin / 2.0)}
     place_cost = costs(frames, number)  # (T, H, W)
     exact = frames.astype(np.float32)
-    picture, matches = _matches(exact, still_picture(exact, place_cost))
+    picture, matches, is_all = _matches(exact, still_picture(exact, place_cost))
     if not matches:
         smooth = np.stack([cv2.blur(frame, (3, 3)) for frame in exact])
         late = float((robust(smooth - smooth[0]) > ODD).sum(axis=(1, 2)).max()) > MIN_GAIN
@@ -110,20 +148,22 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     if unrest > UNREST:
         why = {"figure": f"{unrest:.0%} of the picture changes: a moving camera, a cut, or more figures than are read"}
         return ReadBack(place=place, muddiness=muddiness(exact, place_cost, [], 0), certainty=sure, unread=why)
-    read = [_figure(exact, picture, different, m, p, times_s) for m, p in zip(matches, found, strict=True)]
+    shown = alone(exact, picture, [m[0] for m in matches], found)
+    read = [_figure(f, picture, different, m, p, times_s) for f, m, p in zip(shown, matches, found, strict=True)]
     figures = tuple(each for each, _ in read)
+    is_all &= len(figures) == 1 or all(figure.certainty["share"] >= CLEAR for figure in figures)
     colors = [
         c for (verdict, done) in (r[1] for r in read) for c in (verdict.match.color, done.to_color) if c is not None
     ]
     return ReadBack(
         place=place,
         figures=figures[:MOST_FIGURES],
-        num_figures=len(figures),
+        num_figures=len(figures) if is_all else None,
         relation=_relation(figures),
         order=_order(figures),
         muddiness=muddiness(exact, place_cost, colors, 0),
         certainty=sure,
-        unread={} if len(figures) <= MOST_FIGURES else {"figures": f"only {MOST_FIGURES} of {len(figures)} are read"},
+        unread={} if is_all else {"figures": f"how many there are is not sure: {len(figures[:MOST_FIGURES])} are read"},
     )
 
 
@@ -148,8 +188,9 @@ def _different(frames: np.ndarray, picture: np.ndarray) -> np.ndarray:
     return np.maximum(different - max(0.01, 3.0 * float(np.median(different))), 0.0)
 
 
-def _matches(frames: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, list[list[Match]]]:
-    """Per figure its hypotheses in the first frame, best first, and a better picture; none where nothing stands out.
+def _matches(frames: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, list[list[Match]], bool]:
+    """A better picture, per figure its hypotheses in the first frame, best first, none where nothing stands out, and
+    whether these are surely all.
 
     A figure that looks like the place at first and only later like itself has been taken for the place: it is found in
     the frame where most stands out, and the picture filled in there.
@@ -159,23 +200,35 @@ def _matches(frames: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, list[
         key = int(robust(frames - picture).sum(axis=(1, 2)).argmax())
         later = _hypotheses(frames[key], picture)
         if not later:
-            return picture, []
+            return picture, [], True
         picture = without(picture, later[0])
         matches = _hypotheses(frames[0], picture)
         if not matches:
-            return picture, []
-    found, rest = [matches], frames[0].copy()
-    while len(found) <= MOST_FIGURES:
+            return picture, [], True
+    found, rest, is_all = [matches], frames[0].copy(), True
+    while True:
         _erase(rest, picture, found[-1][0])
         if _different(rest[None], picture).sum() < MIN_GAIN:
             break
         matches = refine(Look(rest, picture), coarse(rest, picture))
-        if matches[0].gain < MIN_GAIN or matches[0].share < SHARE_BAR:
+        if matches[0].gain < MIN_GAIN:
+            break
+        is_all = matches[0].share >= SHARE_BAR and len(found) < MOST_FIGURES
+        if not is_all:
             break
         found.append(matches)
+    if len(found) > 1 or found[0][0].share < LONE:
+        members = group(frames[0], picture)
+        apart = [each[0] for each in found]
+        if len(members) > 1 and joint_gain(frames[0], picture, members) > joint_gain(frames[0], picture, apart):
+            found, rest = hypotheses(frames[0], picture, members), frames[0].copy()
+            for each in found:
+                _erase(rest, picture, each[0])
+            left = refine(Look(rest, picture), coarse(rest, picture))[0]
+            is_all = left.gain < MIN_GAIN or left.share < SHARE_BAR and is_all
     # What differs in the first frame and belongs to no figure is the place after all: a star, the edge of a roof.
     odd = robust(rest - picture) > ODD
-    return np.where(odd[..., None], rest, picture), found
+    return np.where(odd[..., None], rest, picture), found, is_all
 
 
 def _hypotheses(frame: np.ndarray, picture: np.ndarray) -> list[Match]:

@@ -97,7 +97,7 @@ def _by_color_closer(look: Look, match: Match, by_color: list[float]) -> list[fl
 
 def _later(found: Path, done: Motion, num: int) -> list[int]:
     """Two later frames in which the figure looks as it did at first."""
-    if done.kind in ("grow", "shrink", "vanish", "recolor"):
+    if done.kind in ("grow", "shrink", "vanish", "recolor", "spin"):
         return []
     return [t for t in (num // 3, 2 * num // 3) if found.area[t] > 0.3 * found.area[0]]
 

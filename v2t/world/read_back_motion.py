@@ -23,6 +23,10 @@ _UNSURE = (0.155, 0.285)  # speeds between slow and fast are measured again
 _HOP = 0.09  # of the frame's height: less is no hop
 _HOP_KINDS = 0.23  # between a jump's height and a bounce's
 _GONE = 0.07  # of the figure's area: less has vanished
+_SHAKEN = 0.008  # of the frame's width: how far a figure that shakes is off its mean, as a standard deviation
+_TURNED = 1.15  # by which a figure must fit better turned than upright, in half of the frames looked at
+_LEAN = 0.16  # radians
+_ANGLES = np.arange(12) * np.pi / 6  # radians
 _LAGS = {False: (0.0,), True: (0.0, 0.6, -0.6)}  # of the step, for what is never quite still
 _SCALES = (0.45, 0.7, 1.0, 1.35, 1.75)
 
@@ -40,7 +44,7 @@ class Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """What happens. `kind`: travel, hop, grow, shrink, vanish, recolor or still.
+    """What happens. `kind`: travel, hop, grow, shrink, vanish, recolor, spin, shake or still.
 
     `pace` in frame widths (heights for up and down) a second while it travels, `rise` of a hop in frame heights,
     `scale` at the end relative to the start; `start_s` and `end_s` of it; `certainty` how far the decision lies from
@@ -98,6 +102,25 @@ def _nearest(centres: np.ndarray, scales: list[float], ys: np.ndarray, xs: np.nd
     """Number of the figure nearest to each pixel, by its own scale: (H, W)."""
     far = [np.hypot(ys[:, None] - y, xs[None] - x) / s for (x, y), s in zip(centres, scales, strict=True)]
     return np.argmin(np.stack(far), axis=0)
+
+
+def alone(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found: list[Path]) -> list[np.ndarray]:
+    """For each figure the frames (T, H, W, C) with the picture where another figure is nearer."""
+    if len(matches) < 2:
+        return [frames]
+    ys, xs = (np.arange(size, dtype=np.float32) for size in frames.shape[1:3])
+    scales = [match.scale for match in matches]
+    owner = np.stack(
+        [_nearest(np.array([[path.x[t], path.y[t]] for path in found]), scales, ys, xs) for t in range(len(frames))]
+    )  # (T, H, W)
+    return [np.where((owner == i)[..., None], frames, picture) for i in range(len(matches))]
+
+
+def alone_in(frame: np.ndarray, picture: np.ndarray, matches: list[Match]) -> list[np.ndarray]:
+    """The same of one frame (H, W, C) in which the figures stand where they were matched."""
+    ys, xs = (np.arange(size, dtype=np.float32) for size in frame.shape[:2])
+    owner = _nearest(np.array([[m.x, m.y] for m in matches]), [m.scale for m in matches], ys, xs)  # (H, W)
+    return [np.where((owner == i)[..., None], frame, picture) for i in range(len(matches))]
 
 
 def overlap(match: Match, size: tuple[int, int], step: float = 0.0) -> tuple[Template, tuple, tuple]:
@@ -172,6 +195,13 @@ def motion(
         up = np.flatnonzero(y < y[0] - 0.3 * rise)
         first, stop = float(times_s[up[0]]), float(times_s[up[-1]])
         return Motion(kind="hop", certainty=min(1.0, rise / _HOP - 1.0), rise=rise, start_s=first, end_s=stop)
+    turned = turned_share(frames, picture, found, match)
+    if turned >= 0.5:
+        return Motion(kind="spin", certainty=2.0 * turned - 1.0)
+    swing = np.diff(x)
+    shaken = float(x.std()) * ((swing[1:] * swing[:-1] < 0).mean() > 0.4)
+    if shaken > _SHAKEN:
+        return Motion(kind="shake", certainty=min(1.0, shaken / _SHAKEN - 1.0))
     scale = end_scale(frames[-1], picture, found, match)
     if scale > GROWN or scale < SHRUNK:
         kind, sure = ("grow", (scale - GROWN) / 0.3) if scale > GROWN else ("shrink", (SHRUNK - scale) / 0.2)
@@ -250,6 +280,22 @@ def end_scale(frame: np.ndarray, picture: np.ndarray, found: Path, match: Match)
     guesses = {float(np.clip(round(guess, 1), 0.4, 2.0)) for guess in (by_area, by_spread)}
     scales = tuple(sorted({*_SCALES, *guesses}))
     return scale_at(Look(frame, picture), match, float(found.x[-1]), float(found.y[-1]), scales)[1]
+
+
+def turned_share(frames: np.ndarray, picture: np.ndarray, found: Path, match: Match) -> float:
+    """Share of six later frames in which the figure fits clearly better turned than upright, in its best pose."""
+    which = np.unique(np.linspace(1, len(frames) - 1, 6).astype(int))
+    turned = 0
+    for t in which:
+        look, x, y = Look(frames[t], picture), float(found.x[t]), float(found.y[t])
+        color = COLORS[match.color]
+        scales = (1.0,) if abs(found.area[t] / max(found.area[0], 1e-6) - 1.0) < 0.25 else _SCALES
+        poses = [match.drawn(z, step) for step in phases(match.kind) for z in scales]
+        poses += [match.drawn(angle=lean) for lean in (-_LEAN, _LEAN)]  # as far as a figure that shakes
+        upright = max(look.fit(pose, color, x, y)[0] for pose in poses)
+        gains = [look.fit(match.drawn(angle=float(angle)), color, x, y)[0] for angle in _ANGLES[1:]]
+        turned += max(gains) > _TURNED * max(upright, 1.0)
+    return turned / len(which)
 
 
 def scale_at(look: Look, match: Match, x: float, y: float, scales: tuple[float, ...]) -> tuple[float, float]:

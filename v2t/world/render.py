@@ -20,6 +20,7 @@ from v2t.world.motion import Track, camera, track
 from v2t.world.scene import Actor, Scene
 
 _FRAMES_AT_ONCE = 256
+GROUP_STEP = 0.85  # between the figures of a group, in sizes of one
 PIXEL_ROWS = 40  # rows of the pixel style's coarse picture
 
 
@@ -147,7 +148,7 @@ def _figure(
     scale = words.SIZES[actor.size] * height * state.scale * zoom  # (T,)
     x = (0.5 + (state.x - 0.5) * zoom + dx) * width  # (T,)
     y = (0.5 + (state.y - 0.5) * zoom + dy) * height
-    spread = (np.arange(actor.count) - (actor.count - 1) / 2) * 0.85 * words.SIZES[actor.size] * height  # (C,)
+    spread = (np.arange(actor.count) - (actor.count - 1) / 2) * GROUP_STEP * words.SIZES[actor.size] * height  # (C,)
     sway = np.array([0.0, 0.06, -0.03, 0.03])[: actor.count] * words.SIZES[actor.size] * height
     cx = x[:, None] + spread[None] * zoom[:, None]  # (T, C)
     cy = y[:, None] + sway[None] * zoom[:, None]

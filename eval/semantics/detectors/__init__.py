@@ -27,7 +27,8 @@ class Detector(Protocol):
     """What a file of this folder defines as `class Detector`, made of what stands after the colon.
 
     Besides, where it can: `regions(sample, nouns, colors) -> list[Frame]`, for each of `NUM_FRAMES` frames the things
-    found, best first, labelled by the noun that names them; `captions(sample) -> list[str]`, what each frame shows as a
+    found, best first, labelled by the noun that names them, by `SOMETHING` where the detector does not know what it is,
+    by `MORE` where it does not know how many there are; `captions(sample) -> list[str]`, what each frame shows as a
     whole; `actions(sample) -> list[tuple[str, float]]`, names as they were asked for or as the model has them, each
     with 0 to 1 for how sure that is, best first. They raise ItemError where the clip cannot be read.
     """

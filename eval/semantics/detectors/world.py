@@ -1,9 +1,10 @@
-"""`world`: the cartoon world's referee. It reads its own world's clips (flat style, a still camera, one or two figures)
+"""`world`: the cartoon world's referee. It reads its own world's clips (flat style, a still camera, up to four figures)
 and says of others that it cannot.
 
-In: samples. Out: the figures with their boxes frame by frame, the place in all its names, what the first figure does.
-A box is as wide and high as the figure's unit box in the first frame. A figure whose kind is not plain has the label
-"something". A figure that changes colour has the old one until it is done.
+In: samples. Out: the figures with their boxes frame by frame, the place in all its names, what the figures do. A box is
+as wide and high as the figure's unit box in the first frame. A figure whose kind is not plain has the label
+`SOMETHING`; where the number of figures is not sure each frame holds `MORE`; a figure whose action is not read does
+`SOMETHING`. A figure that changes colour has the old one until it is done.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from v2t.judge.free_text import singular
 from v2t.world import lexicon as lex
 from v2t.world import vocabulary as words
 from v2t.world.grammar import inflect
-from v2t.world.read_back import FigureRead, ReadBack, read_back
+from v2t.world.read_back import CLEAR, FigureRead, ReadBack, read_back
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.detectors import NUM_FRAMES
-from v2t_eval.semantics.formulas import Frame, Region
+from v2t_eval.semantics.formulas import MORE, SOMETHING, Frame, Region
 from v2t_eval.vbench.picks import middle_indices
 
-VERSION = 1  # raised whenever `v2t.world.read_back` may read something else from the same clip
+VERSION = 2  # raised whenever `v2t.world.read_back` may read something else from the same clip
 
 
 class Detector:
@@ -42,10 +43,13 @@ class Detector:
         read, frames = self._figures(sample), sample.frames
         labels = {kind_of(noun): noun for noun in nouns}
         wide = frames.size[0] / frames.size[1]
+        is_sure = read.num_figures is not None and all(f.certainty["share"] >= CLEAR for f in read.figures)
+        more = [] if is_sure else [Region(label=MORE, box=(0.0, 0.0, 0.0, 0.0), score=0.0)]
         found: list[Frame] = []
         for index in middle_indices(NUM_FRAMES, len(frames)):
-            found.append([_region(f, index, float(frames.times_s[index]), labels, wide) for f in read.figures
-                          if f.path[index] is not None])  # fmt: skip
+            at_s = float(frames.times_s[index])
+            there = [figure for figure in read.figures if figure.path[index] is not None]
+            found.append([*(_region(figure, index, at_s, labels, wide) for figure in there), *more])
         return found
 
     def captions(self, sample: Sample) -> list[str]:
@@ -55,14 +59,16 @@ class Detector:
         return [" ".join([lex.PLACE_NAMES[place], *names])] * NUM_FRAMES
 
     def actions(self, sample: Sample) -> list[tuple[str, float]]:
-        """See `Detector`: what the first figure does, as a gerund in each of its wordings, none where it does nothing
-        that is known."""
-        figures = self._figures(sample).figures
-        action = figures[0].action if figures else None
-        if action is None:
-            return []
-        told = [f"turn {figures[0].to_color}"] if action == "recolor" else lex.VERBS[action]
-        return [(inflect(each, "ing"), 1.0) for each in told]
+        """See `Detector`: what the figures do, as gerunds in every wording."""
+        read = self._figures(sample)
+        told: dict[str, float] = {}
+        for figure in read.figures:
+            if figure.action is not None:
+                verbs = [f"turn {figure.to_color}"] if figure.action == "recolor" else lex.VERBS[figure.action]
+                told |= {inflect(each, "ing"): 1.0 for each in verbs}
+        if read.num_figures is None or any(figure.action is None for figure in read.figures):
+            told[SOMETHING] = 0.0
+        return list(told.items())
 
     def _figures(self, sample: Sample) -> ReadBack:
         """As it was read, where it is known which figures there are."""
@@ -81,7 +87,7 @@ def kind_of(noun: str) -> str:
 def _region(figure: FigureRead, index: int, at_s: float, labels: dict[str, str], wide: float) -> Region:
     x, y = figure.path[index] or (figure.x, figure.y)
     high = figure.height / 2
-    kind = figure.kind or "something"
+    kind = figure.kind or SOMETHING
     turned = figure.to_color and figure.end_s is not None and at_s >= figure.end_s
     color = figure.to_color if turned else figure.color
     label = labels.get(kind, kind)
