@@ -284,6 +284,55 @@ def test_a_kill_loses_nothing_and_leaves_no_half_file(tmp_path):
     assert what(killed) == what(whole) and len(rows_of(killed)) == 16
 
 
+class Neighbourly(Fake):
+    """A generator whose clips show who they were made with, as those of a network do in their last bits."""
+
+    batch_size = 4
+
+    def generate(self, requests, settings, on_step=None):
+        clips = super().generate(requests, settings, on_step)
+        shade = sum(9 ** (place % 3) * request.seed for place, request in enumerate(requests)) % 50 + len(requests)
+        return [Frames.from_pixels(clip.pixels + np.uint8(shade), 8.0) for clip in clips]
+
+
+@pytest.mark.parametrize("saved", range(10))
+def test_a_resumed_run_makes_the_bytes_of_an_uninterrupted_one(tmp_path, monkeypatch, saved):
+    """Killed after any number of clips: clips and contact sheet are those of a run that was left alone."""
+    monkeypatch.setattr(run_module, "open_generator", lambda *args, **options: Neighbourly())
+    prompts, config = [BALL, BOX, "A dog jumps."], GenerateConfig(num_videos=3)
+
+    def kill(row):
+        left.pop()
+        if not left:
+            raise RuntimeError("killed")
+
+    def what(folder):
+        clips = {path.name: path.read_bytes() for path in (folder / "clips").iterdir()}
+        return clips, (folder / "contact_sheet.png").read_bytes(), [row["id"] for row in rows_of(folder)]
+
+    run(prompts, [], tmp_path / "whole", config)
+    left = [None] * saved
+    if saved:
+        with pytest.raises(RuntimeError, match="killed"):
+            run(prompts, [], tmp_path / "killed", config, emit=kill)
+    summary = run(prompts, [], tmp_path / "killed", config)
+    assert (summary.made, summary.skipped) == (9 - saved, saved)
+    assert what(tmp_path / "killed") == what(tmp_path / "whole")
+    rows = rows_of(tmp_path / "whole")
+    (tmp_path / "killed" / rows[5]["path"]).unlink()  # one that is lost comes back as it was
+    assert run(prompts, [], tmp_path / "killed", config).made == 1
+    assert what(tmp_path / "killed") == what(tmp_path / "whole")
+
+
+def test_clips_get_new_batches_where_the_old_ones_cannot_be_had(fake, tmp_path):
+    run([BALL, BOX], [], tmp_path, GenerateConfig())
+    for row in rows_of(tmp_path):
+        (tmp_path / row["path"]).unlink()
+    assert run([BOX], [], tmp_path, GenerateConfig()).made == 1  # without its neighbour
+    run(["A dog jumps.", BALL, BOX], [], tmp_path, GenerateConfig(batch_size=1))  # smaller, as after OUT_OF_MEMORY
+    assert fake.batches == [[BALL, BOX], [BOX], ["A dog jumps."], [BALL]]
+
+
 def test_two_runs_do_not_share_a_folder(fake, tmp_path):
     plain = Fake.generate
 
