@@ -27,6 +27,7 @@ from t2v.shape import Shape
 from v2t.base.errors import ItemError, NothingMatchedError, UsageError
 from v2t.base.manifest import read_manifest
 from v2t.video.frames import Frames
+from v2t_eval.inputs import read_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 BALL, BOX = "A red ball rolls to the left on the beach.", "A blue box slides to the right in the snow."
@@ -99,12 +100,41 @@ def test_prompts_come_from_arguments_files_manifests_and_stdin(tmp_path, monkeyp
     assert [c.id for c in clips[4:6]] == ["x", "y"] and clips[4].facts == {"a": 1}
 
 
-def test_ids_and_names_stay_and_tell_nothing():
+def test_ids_and_names_stay_and_names_begin_with_the_words_and_the_seed():
     alone = plan([BALL], [], GenerateConfig(num_videos=2))
     among = plan([BOX, BALL], [], GenerateConfig(num_videos=2))
     assert alone == among[2:] and [clip.request.seed for clip in alone] == [0, 1]
     assert len({clip.name for clip in among}) == 4
-    assert all(re.fullmatch(r"[0-9a-f]{12}", clip.name) for clip in among)
+    assert alone[1].name == f"a-red-ball-rolls-to-the-left-on-the-s1-{alone[1].id[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "begins"),
+    [
+        ("../../etc/passwd; rm -rf *", "etc-passwd-rm-rf-s0-"),
+        ("Ein Ü-Boot taucht auf", "ein-ü-boot-taucht-auf-s0-"),
+        ("红球 滚动", "红球-滚动-s0-"),
+        ("… !? \u202e\x00", "s0-"),
+        ("x" * 500, "s0-"),
+        ("CON", "con-s0-"),
+    ],
+)
+def test_a_prompt_of_any_kind_names_a_file(fake, tmp_path, prompt, begins):
+    summary = run([prompt], [], tmp_path, GenerateConfig())
+    (row,) = rows_of(tmp_path)
+    name = Path(row["path"]).name
+    assert summary.made == 1 and name == f"{begins}{row['id'][:8]}.mp4" and len(name.encode()) < 80
+    assert (tmp_path / "clips" / name).is_file() and row["prompt"] == prompt.strip()
+    assert len(read_inputs(tmp_path).samples) == 1  # what scores reads it
+
+
+def test_a_clip_of_an_earlier_version_that_is_made_anew_leaves_no_second_file(fake, tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr("t2v.generate.prompts._words", lambda text: "")
+        run([BALL], [], tmp_path, GenerateConfig())
+    assert run([BALL], [], tmp_path, GenerateConfig()).skipped == 1
+    run([BALL], [], tmp_path, GenerateConfig(overwrite=True))
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == [Path(rows_of(tmp_path)[0]["path"]).name]
 
 
 def test_a_given_id_is_kept_and_its_file_is_named_neutrally(tmp_path):
