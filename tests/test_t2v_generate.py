@@ -393,6 +393,25 @@ def test_the_gallery_escapes_everything_and_stands_alone(tmp_path):
     assert "<script" not in (tmp_path / "index.html").read_text()
 
 
+def test_the_gallery_says_what_made_the_clips_and_shows_them_large(tmp_path):
+    row = {**ROW, "model": "starter", "generator": "dit", "prompt": BALL, "shape": SHAPE}
+    command = ["t2v", "generate", "It's <b>", "-o", "made"]
+    write_gallery([row], [], tmp_path / "index.html", command)
+    page = (tmp_path / "index.html").read_text()
+    assert "<title>1 clip by the bundled generator</title>" in page and "<h1>1 clip by the bundled generator</h1>" in page
+    assert "<code>t2v generate &#x27;It&#x27;&quot;&#x27;&quot;&#x27;s &lt;b&gt;&#x27; -o made</code>" in page
+    # A height in the tag without `height:auto` puts clips of 64 pixels into bars.
+    assert "video{display:block;width:100%;height:auto" in page
+    assert '<video class="small"' in page and "image-rendering:pixelated" in page
+    assert f"{BALL}<br><small>seed 0 · 1 frame · 8×8</small>" in page
+    assert "prefers-color-scheme:dark" in page and "width=device-width" in page
+    large = {**row, "model": "Wan", "generator": "diffusers", "shape": {**SHAPE, "width": 832}}
+    write_gallery([row, large], [], tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text()
+    assert "<title>2 clips</title>" in page and page.count('<video class="small"') == 1
+    assert "· the bundled generator</small>" in page and "· Wan</small>" in page and "<code>" not in page
+
+
 def test_the_contact_sheet_shows_frames_of_each_clip_in_order(fake, tmp_path):
     from PIL import Image
 

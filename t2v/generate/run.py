@@ -70,7 +70,7 @@ def run(
                 Job(folder, generator, config, emit, summary).work(clips, todo, stop, show_progress)
         folder.write_tables()
         rows = folder.rows()
-        write_gallery(rows, folder.failures(), out / "index.html")
+        write_gallery(rows, folder.failures(), out / "index.html", _command())
         wanted = {clip.id for clip in clips}
         write_sheet([row for row in rows if row["id"] in wanted], out, out / "contact_sheet.png")
     return summary
@@ -122,8 +122,12 @@ def _write_papers(out: Path, generator: GeneratorLike, config: GenerateConfig) -
         "seed": config.seed,
         "source_commit": runtime.source_commit(),
         "versions": versions,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": _command(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     runtime.write_json(out / "run.json", papers)
     write_atomic(out / "config.yaml", layers.dump(config).encode())
+
+
+def _command() -> list[str]:
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
