@@ -1,6 +1,7 @@
 """How much the generator's steps cost: our transformer against diffusers' Wan of equal shape, caching, sampling.
 
     python scripts/bench_t2v.py [--model t2v/starter] [--batch 128] [--clips 8] [--rounds 7] [--threads 1] [--json]
+    python scripts/bench_t2v.py --load 8 [--rounds 3] [--json]
 
 Three comparisons on random latents of the model's own size, everything under bfloat16 autocast. First a training step
 (forward and backward) and a denoising step (two clips, no gradient) of both transformers, ours with the text mask and
@@ -10,6 +11,10 @@ numbers of steps, and decoding. All take turns, round after round, so that a bus
 alike; figures are medians, ratios medians over rounds (denoising has eight times `--rounds`). On a CPU the clock counts
 the process's own CPU seconds (of all its threads), on a GPU seconds. FLOPs are counted by torch on our model and stand
 for both.
+
+With `--load N` only the bundled generator beside N programs that never sleep: seconds for two clips at two steps, as
+`t2v generate` sets its threads, against the baseline `spinning` (threads that spin while they wait, which is what
+libgomp does by itself) and against one thread. Each has a process of its own; they take turns under the same load.
 """
 
 from __future__ import annotations
@@ -17,10 +22,13 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +37,27 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from t2v.pipeline import STARTER, CineloopPipeline  # noqa: E402
+from v2t.base.threads import usable_cpus  # noqa: E402
 
 SAMPLER_STEPS = (4, 8, 16, 24, 48)
 PROMPT = "a small red ball bounces to the right on a beach"
 PEAK_SIDE = 1024
 Run = Callable[[], Any]
+_BUSY = "import time; end = time.monotonic() + 120\nwhile time.monotonic() < end: pass"  # not for ever, come what may
+_PAINTER = """
+import json, sys, time
+from v2t.base import threads
+threads.prepare()
+from t2v.generators import GenerateSettings, Request, open_generator
+generator, steps = open_generator("dit"), GenerateSettings(steps=2)
+requests = [Request(prompt="A red ball rolls to the right on the beach.", seed=seed) for seed in (0, 1)]
+generator.generate(requests, steps)
+print("ready", flush=True)
+for _ in sys.stdin:
+    began, cpu = time.perf_counter(), time.process_time()
+    generator.generate(requests, steps)
+    print(json.dumps([time.perf_counter() - began, time.process_time() - cpu]), flush=True)
+"""
 
 
 def wan_like(transformer: Any) -> Any:
@@ -178,6 +202,60 @@ def bench_sampler(pipeline: Any, rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in measure(runs, rounds, device).items()}
 
 
+def bench_load(num_busy: int, rounds: int) -> dict[str, Any]:
+    """Seconds and CPU seconds of generating beside `num_busy` busy processes, by how the threads are set."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    ways = {"ours": {}, "spinning": {"GOMP_SPINCOUNT": "300000"}, "one thread": {"OMP_NUM_THREADS": "1"}}
+    root = Path(__file__).resolve().parents[1]
+    taken: dict[str, list[list[float]]] = {way: [] for way in ways}
+    with ExitStack() as stack:
+
+        def start(*words: str, **more: Any) -> subprocess.Popen[str]:
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", *words], text=True, cwd=root, **more))
+            stack.callback(process.kill)
+            return process
+
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        painters = {way: start(_PAINTER, env=plain | env, **pipes) for way, env in ways.items()}
+        for painter in painters.values():
+            painter.stdout.readline()  # loaded and warm
+        for _ in range(num_busy):
+            start(_BUSY)
+        for _ in range(rounds):
+            for way, painter in painters.items():
+                painter.stdin.write("go\n")
+                painter.stdin.flush()
+                taken[way].append(json.loads(painter.stdout.readline()))
+    ours = taken["ours"]
+    return {
+        "busy": num_busy,
+        "cpus": usable_cpus(),
+        "rounds": rounds,
+        **{
+            way: {
+                "seconds": statistics.median(wall for wall, _ in each),
+                "cpu_seconds": statistics.median(cpu for _, cpu in each),
+                "ours_over_it": statistics.median(a[0] / b[0] for a, b in zip(ours, each, strict=True)),
+            }
+            for way, each in taken.items()
+        },
+    }
+
+
+def show_load(row: dict[str, Any]) -> None:
+    """Print the figures of `bench_load` as text."""
+    print(
+        f"two clips at two steps beside {row['busy']} busy programs on {row['cpus']} CPUs, "
+        f"medians of {row['rounds']} rounds"
+    )
+    for way in ("ours", "spinning", "one thread"):
+        each = row[way]
+        print(
+            f"  {way:<10} {each['seconds']:6.2f} s {each['cpu_seconds']:6.2f} CPU s   "
+            f"ours over it {each['ours_over_it']:.2f}"
+        )
+
+
 def show(results: dict[str, Any]) -> None:
     """Print the figures as text."""
     for name, row in results["transformer"].items():
@@ -204,8 +282,13 @@ def main() -> None:
     parser.add_argument("--text", type=int, default=12, help="text tokens of a clip")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--load", type=int, default=0, metavar="N", help="only the generator, beside N busy programs")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.load:
+        row = bench_load(arguments.load, arguments.rounds)
+        print(json.dumps(row)) if arguments.json else show_load(row)
+        return
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     pipeline = CineloopPipeline.from_pretrained(arguments.model, local_files_only=True).to(arguments.device)

@@ -27,6 +27,7 @@ from t2v.shape import Shape
 from v2t.base.errors import ItemError, NothingMatchedError, UsageError
 from v2t.base.manifest import read_manifest
 from v2t.video.frames import Frames
+from v2t_eval.inputs import read_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 BALL, BOX = "A red ball rolls to the left on the beach.", "A blue box slides to the right in the snow."
@@ -99,12 +100,41 @@ def test_prompts_come_from_arguments_files_manifests_and_stdin(tmp_path, monkeyp
     assert [c.id for c in clips[4:6]] == ["x", "y"] and clips[4].facts == {"a": 1}
 
 
-def test_ids_and_names_stay_and_tell_nothing():
+def test_ids_and_names_stay_and_names_begin_with_the_words_and_the_seed():
     alone = plan([BALL], [], GenerateConfig(num_videos=2))
     among = plan([BOX, BALL], [], GenerateConfig(num_videos=2))
     assert alone == among[2:] and [clip.request.seed for clip in alone] == [0, 1]
     assert len({clip.name for clip in among}) == 4
-    assert all(re.fullmatch(r"[0-9a-f]{12}", clip.name) for clip in among)
+    assert alone[1].name == f"a-red-ball-rolls-to-the-left-on-the-s1-{alone[1].id[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "begins"),
+    [
+        ("../../etc/passwd; rm -rf *", "etc-passwd-rm-rf-s0-"),
+        ("Ein Ü-Boot taucht auf", "ein-ü-boot-taucht-auf-s0-"),
+        ("红球 滚动", "红球-滚动-s0-"),
+        ("… !? \u202e\x00", "s0-"),
+        ("x" * 500, "s0-"),
+        ("CON", "con-s0-"),
+    ],
+)
+def test_a_prompt_of_any_kind_names_a_file(fake, tmp_path, prompt, begins):
+    summary = run([prompt], [], tmp_path, GenerateConfig())
+    (row,) = rows_of(tmp_path)
+    name = Path(row["path"]).name
+    assert summary.made == 1 and name == f"{begins}{row['id'][:8]}.mp4" and len(name.encode()) < 80
+    assert (tmp_path / "clips" / name).is_file() and row["prompt"] == prompt.strip()
+    assert len(read_inputs(tmp_path).samples) == 1  # what scores reads it
+
+
+def test_a_clip_of_an_earlier_version_that_is_made_anew_leaves_no_second_file(fake, tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr("t2v.generate.prompts._words", lambda text: "")
+        run([BALL], [], tmp_path, GenerateConfig())
+    assert run([BALL], [], tmp_path, GenerateConfig()).skipped == 1
+    run([BALL], [], tmp_path, GenerateConfig(overwrite=True))
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == [Path(rows_of(tmp_path)[0]["path"]).name]
 
 
 def test_a_given_id_is_kept_and_its_file_is_named_neutrally(tmp_path):
@@ -284,6 +314,55 @@ def test_a_kill_loses_nothing_and_leaves_no_half_file(tmp_path):
     assert what(killed) == what(whole) and len(rows_of(killed)) == 16
 
 
+class Neighbourly(Fake):
+    """A generator whose clips show who they were made with, as those of a network do in their last bits."""
+
+    batch_size = 4
+
+    def generate(self, requests, settings, on_step=None):
+        clips = super().generate(requests, settings, on_step)
+        shade = sum(9 ** (place % 3) * request.seed for place, request in enumerate(requests)) % 50 + len(requests)
+        return [Frames.from_pixels(clip.pixels + np.uint8(shade), 8.0) for clip in clips]
+
+
+@pytest.mark.parametrize("saved", range(10))
+def test_a_resumed_run_makes_the_bytes_of_an_uninterrupted_one(tmp_path, monkeypatch, saved):
+    """Killed after any number of clips: clips and contact sheet are those of a run that was left alone."""
+    monkeypatch.setattr(run_module, "open_generator", lambda *args, **options: Neighbourly())
+    prompts, config = [BALL, BOX, "A dog jumps."], GenerateConfig(num_videos=3)
+
+    def kill(row):
+        left.pop()
+        if not left:
+            raise RuntimeError("killed")
+
+    def what(folder):
+        clips = {path.name: path.read_bytes() for path in (folder / "clips").iterdir()}
+        return clips, (folder / "contact_sheet.png").read_bytes(), [row["id"] for row in rows_of(folder)]
+
+    run(prompts, [], tmp_path / "whole", config)
+    left = [None] * saved
+    if saved:
+        with pytest.raises(RuntimeError, match="killed"):
+            run(prompts, [], tmp_path / "killed", config, emit=kill)
+    summary = run(prompts, [], tmp_path / "killed", config)
+    assert (summary.made, summary.skipped) == (9 - saved, saved)
+    assert what(tmp_path / "killed") == what(tmp_path / "whole")
+    rows = rows_of(tmp_path / "whole")
+    (tmp_path / "killed" / rows[5]["path"]).unlink()  # one that is lost comes back as it was
+    assert run(prompts, [], tmp_path / "killed", config).made == 1
+    assert what(tmp_path / "killed") == what(tmp_path / "whole")
+
+
+def test_clips_get_new_batches_where_the_old_ones_cannot_be_had(fake, tmp_path):
+    run([BALL, BOX], [], tmp_path, GenerateConfig())
+    for row in rows_of(tmp_path):
+        (tmp_path / row["path"]).unlink()
+    assert run([BOX], [], tmp_path, GenerateConfig()).made == 1  # without its neighbour
+    run(["A dog jumps.", BALL, BOX], [], tmp_path, GenerateConfig(batch_size=1))  # smaller, as after OUT_OF_MEMORY
+    assert fake.batches == [[BALL, BOX], [BOX], ["A dog jumps."], [BALL]]
+
+
 def test_two_runs_do_not_share_a_folder(fake, tmp_path):
     plain = Fake.generate
 
@@ -312,6 +391,25 @@ def test_the_gallery_escapes_everything_and_stands_alone(tmp_path):
     assert not re.search(r"(?:src|href)\s*=\s*[\"']?(?:https?:|//|/|file:)", page) and "url(" not in page
     write_gallery([{**row, "path": '"><script>x</script>.mp4'}], [], tmp_path / "index.html")
     assert "<script" not in (tmp_path / "index.html").read_text()
+
+
+def test_the_gallery_says_what_made_the_clips_and_shows_them_large(tmp_path):
+    row = {**ROW, "model": "starter", "generator": "dit", "prompt": BALL, "shape": SHAPE}
+    command = ["t2v", "generate", "It's <b>", "-o", "made"]
+    write_gallery([row], [], tmp_path / "index.html", command)
+    page = (tmp_path / "index.html").read_text()
+    assert "<title>1 clip by the bundled generator</title>" in page and "<h1>1 clip by the bundled generator</h1>" in page
+    assert "<code>t2v generate &#x27;It&#x27;&quot;&#x27;&quot;&#x27;s &lt;b&gt;&#x27; -o made</code>" in page
+    # A height in the tag without `height:auto` puts clips of 64 pixels into bars.
+    assert "video{display:block;width:100%;height:auto" in page
+    assert '<video class="small"' in page and "image-rendering:pixelated" in page
+    assert f"{BALL}<br><small>seed 0 · 1 frame · 8×8</small>" in page
+    assert "prefers-color-scheme:dark" in page and "width=device-width" in page
+    large = {**row, "model": "Wan", "generator": "diffusers", "shape": {**SHAPE, "width": 832}}
+    write_gallery([row, large], [], tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text()
+    assert "<title>2 clips</title>" in page and page.count('<video class="small"') == 1
+    assert "· the bundled generator</small>" in page and "· Wan</small>" in page and "<code>" not in page
 
 
 def test_the_contact_sheet_shows_frames_of_each_clip_in_order(fake, tmp_path):

@@ -3,13 +3,14 @@
 In: finished clips and failures. Out: `clips/NAME.mp4`, `manifest.jsonl` (one row a clip, added as it is finished),
 `failures.jsonl`, `run.json`, `config.yaml`. A clip counts once its file is in place and its row is in the journal
 (`.cineloop/generate.jsonl`, flushed to disk), so a killed run loses at most the clips in hand. Its entries: `plan`
-(ids in the order they were asked for), `clip` (row, key of all that decides over it, size of the file), `failed`.
+(ids in the order they were asked for), `batches` (which clips are made together, of at most how many), `clip` (row, key
+of all that decides over it, size of the file), `failed`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +19,7 @@ from typing import Any
 
 from t2v.generate.prompts import Clip
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.files import sweep, write_atomic
+from v2t.base.files import sweep, unescape_name, write_atomic
 from v2t.base.journal import Entry, Journal
 from v2t.base.lock import FolderLock
 from v2t.base.manifest import dump_line, write_manifest
@@ -53,6 +54,7 @@ class RunFolder:
         self._done: dict[str, _Done] = {}
         self._failed: dict[str, Row] = {}
         self._order: dict[str, None] = {}
+        self._batches: dict[str, tuple[int, tuple[str, ...]]] = {}  # id: batch size, ids that are made together
 
     def __enter__(self) -> RunFolder:
         journal = self.path / STATE / "generate.jsonl"
@@ -78,6 +80,9 @@ class RunFolder:
     def _learn(self, entry: Entry) -> None:
         if entry["kind"] == "plan":
             self._order |= dict.fromkeys(entry["ids"])
+        elif entry["kind"] == "batches":
+            for ids in entry["batches"]:
+                self._batches |= dict.fromkeys(ids, (entry["size"], tuple(ids)))
         elif entry["kind"] == "clip":
             row = entry["row"]
             self._done[row["id"]] = _Done(key=entry["key"], decides=entry["decides"], size=entry["size"], row=row)
@@ -96,6 +101,38 @@ class RunFolder:
         if new:
             self._append({"kind": "plan", "ids": new})
         self.write_tables()
+
+    def batches(self, clips: Sequence[Clip], todo: Container[str], size: int) -> list[list[Clip]]:
+        """Batches of at most `size` that hold every clip whose id is in `todo`.
+
+        A clip comes in the batch that it was first planned in, finished neighbours included: its last bits depend on
+        them, and so a run that was stopped and goes on makes the clips that it would have made. Clips get a new batch
+        where they have none, or `size` is another, or a neighbour is not among `clips` any more.
+        """
+        asked = {clip.id: clip for clip in clips}
+        made: dict[str, list[Clip]] = {}  # by the first clip of the batch that is to do
+        new: list[Clip] = []
+        seen: set[str] = set()
+        for clip in clips:
+            if clip.id not in todo or clip.id in seen:
+                continue
+            planned_size, ids = self._batches.get(clip.id, (0, ()))
+            batch = [asked[id] for id in ids if id in asked]
+            if planned_size == size and len(batch) == len(ids) and _fit(batch):
+                made[clip.id] = batch
+                seen.update(ids)
+                continue
+            if new and not (len(new) < size and _fit([*new, clip])):
+                made[new[0].id], new = new, []
+            new.append(clip)
+        if new:
+            made[new[0].id] = new
+        order = {clip.id: place for place, clip in enumerate(clips)}
+        batches = [made[id] for id in sorted(made, key=order.__getitem__)]
+        planned = [[clip.id for clip in batch] for batch in batches]
+        if any(self._batches.get(ids[0]) != (size, tuple(ids)) for ids in planned):
+            self._append({"kind": "batches", "size": size, "batches": planned})
+        return batches
 
     def is_finished(self, clip: Clip, key: str) -> bool:
         """Whether the clip was made, with these settings, and its file is there, whole."""
@@ -138,12 +175,14 @@ class RunFolder:
                 ) from error
             raise
         row = {"id": clip.id, "path": f"{CLIPS}/{path.name}", **row}
-        is_new = clip.id not in self._done
+        before = self._done.get(clip.id)
         self._append({"kind": "clip", "key": key, "decides": decides, "size": path.stat().st_size, "row": row})
-        if is_new:  # one write of one line; the order is put right at the end
+        if before is None:  # one write of one line; the order is put right at the end
             with open(self.path / MANIFEST, "ab", buffering=0) as manifest:
                 manifest.write(dump_line(row))
         else:
+            if before.row["path"] != row["path"]:  # an earlier version named files otherwise
+                (self.path / unescape_name(before.row["path"])).unlink(missing_ok=True)
             self.write_tables()
         return row
 
@@ -163,3 +202,8 @@ class RunFolder:
             write_atomic(path, b"".join(dump_line(row) for row in rows))
         else:
             path.unlink(missing_ok=True)
+
+
+def _fit(batch: Sequence[Clip]) -> bool:
+    """Whether clips can be made together: all with the same first frame, or none."""
+    return len({clip.request.image for clip in batch}) == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
 from t2v.generate.folder import RunFolder
@@ -55,17 +55,21 @@ class Job:
         self.settings: Row = {}
         self.remarks: dict[str, tuple[str, ...]] = {}
 
-    def work(self, todo: Sequence[tuple[Clip, Row]], stop: Callable[[], bool], show_progress: bool) -> None:
-        """Make all, in batches; `stop` is asked between them."""
+    def work(
+        self, clips: Sequence[Clip], todo: Mapping[str, Row], stop: Callable[[], bool], show_progress: bool
+    ) -> None:
+        """Make the clips whose ids `todo` names, with what decides over each; `stop` is asked between batches."""
         self.settings = self.generator.effective(self.config.clips)
-        self._remark([clip.request.prompt for clip, _ in todo])
+        self._remark([clip.request.prompt for clip in clips if clip.id in todo])
         steps = self.settings.get("steps") or 1
-        with Progress(len(todo) * steps, "steps", enabled=show_progress) as bar:
-            for batch in _batches(todo, self.config.batch_size or self.generator.batch_size):
+        batches = self.folder.batches(clips, todo, self.config.batch_size or self.generator.batch_size)
+        with Progress(sum(map(len, batches)) * steps, "steps", enabled=show_progress) as bar:
+            for batch in batches:
                 if stop():
                     self.summary.interrupted = True
                     return
-                self._make(batch, _Steps(bar, len(batch), steps, f"{self.summary.made} of {len(todo)} clips"))
+                note = f"{self.summary.made} of {len(todo)} clips"
+                self._make(batch, todo, _Steps(bar, len(batch), steps, note))
 
     def _remark(self, prompts: Sequence[str]) -> None:
         """Warn of prompts that the generator has something to say about."""
@@ -76,25 +80,28 @@ class Job:
         if len(told) > _NAMED:
             logger.warning("and %d more warnings like these; they stand in the manifest", len(told) - _NAMED)
 
-    def _make(self, batch: Sequence[tuple[Clip, Row]], on_step: _Steps) -> None:
+    def _make(self, batch: Sequence[Clip], todo: Mapping[str, Row], on_step: _Steps) -> None:
         started = time.perf_counter()
         try:
-            made = self.generator.generate([clip.request for clip, _ in batch], self.config.clips, on_step)
+            made = self.generator.generate([clip.request for clip in batch], self.config.clips, on_step)
         except ItemError as problem:
             if len(batch) > 1:  # one of them is at fault, or they are too many at once
                 logger.debug("a batch of %d failed, now one by one: %s", len(batch), problem)
-                for each in batch:
-                    self._make([each], on_step.alone())
+                for clip in batch:
+                    if clip.id in todo:
+                        self._make([clip], todo, on_step.alone())
                 return
-            self._fail(batch[0][0], problem)
+            self._fail(batch[0], problem)
             on_step.finish()
             return
         seconds = (time.perf_counter() - started) / len(batch)
         self.summary.seconds += seconds * len(batch)
         on_step.finish()
-        for (clip, decisive), frames in zip(batch, made, strict=True):
+        for clip, frames in zip(batch, made, strict=True):
+            if clip.id not in todo:  # finished before; it is here so that the others have the neighbours they had
+                continue
             try:
-                self._save(clip, decisive, frames, seconds)
+                self._save(clip, todo[clip.id], frames, seconds)
             except ItemError as problem:
                 self._fail(clip, problem)
 
@@ -152,15 +159,3 @@ class _Steps:
         if count > self._told:
             self.bar.advance(count - self._told, self.note)
             self._told = count
-
-
-def _batches(todo: Sequence[tuple[Clip, Row]], size: int) -> Iterator[list[tuple[Clip, Row]]]:
-    """Clips in order, at most `size` together, all of one batch with the same first frame."""
-    batch: list[tuple[Clip, Row]] = []
-    for each in todo:
-        if batch and (len(batch) == size or batch[0][0].request.image != each[0].request.image):
-            yield batch
-            batch = []
-        batch.append(each)
-    if batch:
-        yield batch

@@ -1,15 +1,18 @@
 """Which clips to make: prompts from arguments, files, manifests and stdin, times seeds.
 
 In: the arguments a user gave. Out: `Clip`s in the order of the prompts, each with an id that stays the same when other
-prompts come or go, and a file name that tells nothing of the prompt (who judges a clip must not read it there). A text
-file holds one prompt a line; a `.jsonl` file (a manifest, too) one object a line with `prompt` (or `captions`, as
+prompts come or go, and a file name: words of the prompt and the seed for people to find their clips by, but nothing of
+the prompt where it came with an id of its own (the round trip's do, whose captioner must not read prompts there). A
+text file holds one prompt a line; a `.jsonl` file (a manifest, too) one object a line with `prompt` (or `captions`, as
 `v2t world` writes them: the first short one), and, where given, `id`, `seed`, `negative_prompt`, `image`, `facts`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -24,6 +27,7 @@ from v2t.base.files import read_bytes, unescape_name
 from v2t.base.log import logger, printable
 
 _KEY_CHARS = 12
+_NAME_BYTES, _NAME_KEY_CHARS = 40, 8  # of a file name: words of the prompt, and what keeps it from being another's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +91,23 @@ def _clips(prompt: Prompt, config: GenerateConfig) -> Iterator[Clip]:
     for seed in range(first, first + config.num_videos):
         if prompt.id is None:
             said = json.dumps([prompt.text, negative, None if image is None else str(image), seed])
-            name = id = sha256(said.encode()).hexdigest()[:_KEY_CHARS]
+            id = sha256(said.encode()).hexdigest()[:_KEY_CHARS]
+            name = f"{_words(prompt.text)}s{seed}-{id[:_NAME_KEY_CHARS]}"
         else:
             id = prompt.id if config.num_videos == 1 else f"{prompt.id}-seed{seed}"
             name = sha256(id.encode()).hexdigest()[:_KEY_CHARS]
         request = Request(prompt=prompt.text, seed=seed, negative_prompt=negative, image=image)
         yield Clip(id=id, name=name, request=request, facts=prompt.facts)
+
+
+def _words(text: str) -> str:
+    """The first words of a prompt as a file name begins: "a-red-ball-rolls-to-the-left-on-the-"; "" for none."""
+    words = ""
+    for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower()):
+        if len(f"{words}{word}-".encode()) > _NAME_BYTES:
+            break
+        words += f"{word}-"
+    return words
 
 
 def _given(arguments: Iterable[str]) -> Iterator[Prompt]:

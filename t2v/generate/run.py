@@ -67,10 +67,10 @@ def run(
         _write_papers(out, generator, config)
         if todo:
             with Stopping() as stop:
-                Job(folder, generator, config, emit, summary).work(todo, stop, show_progress)
+                Job(folder, generator, config, emit, summary).work(clips, todo, stop, show_progress)
         folder.write_tables()
         rows = folder.rows()
-        write_gallery(rows, folder.failures(), out / "index.html")
+        write_gallery(rows, folder.failures(), out / "index.html", _command())
         wanted = {clip.id for clip in clips}
         write_sheet([row for row in rows if row["id"] in wanted], out, out / "contact_sheet.png")
     return summary
@@ -83,9 +83,9 @@ def _todo(
     config: GenerateConfig,
     emit: Emit,
     summary: Summary,
-) -> list[tuple[Clip, Row]]:
-    """The clips to make, each with what decides over it."""
-    todo, conflicts = [], []
+) -> dict[str, Row]:
+    """What decides over each clip that is to be made, by id."""
+    todo, conflicts = {}, []
     for clip in clips:
         decisive = decides(clip, generator, config)
         key = key_of(decisive)
@@ -97,7 +97,7 @@ def _todo(
             if before is not None and not config.overwrite:
                 conflicts.append((clip, layers.changes(before, decisive)))
             action = "make" if before is None else "replace" if config.overwrite else "refuse"
-            todo.append((clip, decisive))
+            todo[clip.id] = decisive
         if config.dry_run:
             emit({"action": action, "id": clip.id, "prompt": clip.request.prompt, "seed": clip.request.seed})
     if conflicts and not config.dry_run:
@@ -122,8 +122,12 @@ def _write_papers(out: Path, generator: GeneratorLike, config: GenerateConfig) -
         "seed": config.seed,
         "source_commit": runtime.source_commit(),
         "versions": versions,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": _command(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     runtime.write_json(out / "run.json", papers)
     write_atomic(out / "config.yaml", layers.dump(config).encode())
+
+
+def _command() -> list[str]:
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
