@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
+from v2t.cli import main
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 
@@ -402,3 +404,43 @@ def test_clips_that_do_not_fit_into_memory_fail_alone_however_many_come_in_a_row
     rows = rows_of(out)
     assert summary.exit_code == 3 and rows["d.mp4"]["caption"] == "A clip of dogs."
     assert {row["error"]["code"] for row in rows.values() if row["error"]} == {"OUT_OF_MEMORY"}
+
+
+class Warned(Captioner):
+    """Knows no clip that says ODD."""
+
+    def answer(self, conversations, decoding):
+        found = super().answer(conversations, decoding)
+        odd = ("OUT_OF_DOMAIN: unlike cartoons (distance 9.0, limit 1.0)",)
+        return [replace(one, warnings=odd) if "ODD" in one.text else one for one in found]
+
+
+def test_a_clip_outside_the_models_world_has_no_caption_unless_asked_for(tmp_path):
+    source = clips_in(tmp_path / "clips", a="dogs", **{f"odd{i}": "ODD" for i in range(7)})
+    out = tmp_path / "out"
+    summary, _, _ = go(source, out, Warned(), format=("txt", "jsonl", "srt", "csv"))
+    assert summary.exit_code == 3 and summary.num_captioned == 1
+    assert (out / "a.txt").exists() and not list(out.glob("odd*"))
+    row = rows_of(out)["odd0.mp4"]
+    assert (row["status"], row["caption"], row["error"]["code"]) == ("failed", None, "OUT_OF_DOMAIN")
+    assert "unlike cartoons" in row["error"]["message"] and "--on-outside warn" in row["error"]["hint"]
+    first, second = summary.lines()[:2]
+    assert first.startswith("8 clips: 1 captioned, 7 failed")
+    assert second.startswith("7 clips lie outside what fake@r1 knows and have no caption: odd0.mp4, ")
+    assert "and 2 more" in second and sum("odd0.mp4" in line for line in summary.lines()) == 1
+    summary, _, _ = go(source, out, Warned(), on_outside="warn", retry_failed=True)
+    row = rows_of(out)["odd0.mp4"]
+    assert summary.exit_code == 0 and (row["status"], row["caption"]) == ("ok", "A clip of ODD.")
+    assert (out / "odd0.txt").exists() and row["warnings"][0].startswith("OUT_OF_DOMAIN")
+    assert summary.lines()[1].startswith("7 clips lie outside what fake@r1 knows; do not trust their captions: odd0")
+    with pytest.raises(UsageError, match="on_outside"):
+        CaptionConfig(on_outside="skip")
+
+
+def test_quiet_still_says_which_clips_have_no_caption(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(caption, "open_captioner", lambda *args, **options: Warned())
+    source = clips_in(tmp_path / "clips", a="dogs", b="BROKEN", c="ODD")
+    assert main(["caption", str(source), "-o", str(tmp_path / "out"), "-q"]) == 3
+    told = capsys.readouterr()
+    assert told.out == "" and "b.mp4: cannot be decoded" in told.err and "have no caption: c.mp4" in told.err
+    assert "videos/s" not in told.err and "captioned" not in told.err
