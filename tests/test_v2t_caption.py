@@ -19,6 +19,7 @@ from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedErr
 from v2t.caption import job, outputs
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
+from v2t.caption.summary import plural, rate
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
 from v2t.cli import main
@@ -444,3 +445,23 @@ def test_quiet_still_says_which_clips_have_no_caption(tmp_path, monkeypatch, cap
     told = capsys.readouterr()
     assert told.out == "" and "b.mp4: cannot be decoded" in told.err and "have no caption: c.mp4" in told.err
     assert "videos/s" not in told.err and "captioned" not in told.err
+
+
+def test_a_caption_of_several_lines_keeps_them_on_a_terminal_and_is_one_line_in_a_pipe(tmp_path, monkeypatch, capsys):
+    class Lines(Captioner):
+        def answer(self, conversations, decoding):
+            return [CaptionOutput(text="Subject: a dog\nAction: \x1b[31mruns", tokens=5) for _ in conversations]
+
+    monkeypatch.setattr(caption, "open_captioner", lambda *args, **options: Lines())
+    source = clips_in(tmp_path / "clips", a="dogs")
+    assert main(["caption", str(source)]) == 0
+    assert capsys.readouterr().out == "a.mp4\tSubject: a dog\\nAction: \\u001b[31mruns\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["caption", str(source)]) == 0
+    assert capsys.readouterr().out == "a.mp4\n    Subject: a dog\n    Action: \\u001b[31mruns\n"
+
+
+def test_counts_and_speeds_read_as_sentences():
+    assert (plural(1, "clip"), plural(0, "clip")) == ("1 clip", "0 clips")
+    assert (rate(0, 3.0, "video"), rate(3, 6.0, "video")) == ("no video yet", "2.0 s a video")
+    assert rate(6, 3.0, "video") == "2.0 videos/s"

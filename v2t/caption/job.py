@@ -87,6 +87,7 @@ class Job:
                 self._threads = stack.enter_context(ThreadPoolExecutor(self._concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
             self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.load or self.captioner.load)
+            self._progress.advance(0, self._speed())
             ahead = Ahead(
                 pool,
                 self.question.spec,
