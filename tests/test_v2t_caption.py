@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import weakref
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
-from v2t.caption import job, outputs
+from v2t.caption import ahead, job, outputs
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.summary import plural, rate
@@ -341,6 +341,32 @@ def test_decoding_stays_within_a_bounded_distance_of_the_model(tmp_path, monkeyp
     summary, captioner, _ = go(source, tmp_path / "out", Consuming(), batch_size=4, workers=2)
     assert summary.num_captioned == 100 and captioner.batches == [4] * 25
     assert most[0] <= 2 * (2 * 4 + 2) + 4
+
+
+def test_one_huge_clip_narrows_decoding_ahead_only_while_it_is_recent(tmp_path, monkeypatch):
+    source = clips_in(tmp_path / "clips", a="HUGE", **{f"c{i:03}": "dog" for i in range(150)})
+    futures, pending = [], []
+
+    class Slow(Pool):
+        """One file at a time, in a thread, so that what is asked for in advance piles up."""
+
+        def __enter__(self):
+            self.thread = ThreadPoolExecutor(1)
+            return self
+
+        def __exit__(self, *exc):
+            self.thread.shutdown()
+
+        def submit(self, path, spec, size):
+            size = (64, 64) if path.endswith("a.mp4") else size
+            futures.append(self.thread.submit(lambda: time.sleep(0.003) or Pool().submit(path, spec, size).result()))
+            pending.append(sum(not future.done() for future in futures))
+            return futures[-1]
+
+    monkeypatch.setattr(job, "DecoderPool", Slow)
+    monkeypatch.setattr(ahead, "MAX_AHEAD_BYTES", 2 * 4 * 64 * 64 * 3)
+    go(source, None, batch_size=8, workers=2)
+    assert max(pending[20:50]) <= 3 and max(pending[100:]) > 10
 
 
 def test_selection_is_repeatable_and_nothing_found_is_an_error(tmp_path):
