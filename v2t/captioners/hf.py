@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.log import printable
 from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, asked
-from v2t.captioners.abilities import Abilities
+from v2t.captioners.abilities import Abilities, read
 from v2t.captioners.hf_prompt import Prompter, noise_clip
 from v2t.captioners.hf_source import Source
-from v2t.captioners.local import picking, pieces
+from v2t.captioners.local import STARTER, STARTER_NAME, picking, pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class Captioner:
     """A captioner of any video or image language model (see `v2t.captioners.CaptionerLike`).
 
     Args:
-        model: a hub id, or a folder made by `save_pretrained` of model and processor.
+        model: a hub id, "starter", or a folder made by `save_pretrained` of model and processor.
         device: "auto" (CUDA when it is there), "cpu", "cuda", "cuda:1" …
         dtype: "auto" (float32 on CPU, bfloat16 on CUDA), "float32", "bfloat16", "float16".
         revision: branch, tag or commit of a hub id; records name the commit it stands for.
@@ -66,12 +66,14 @@ class Captioner:
             raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
         if device_map is not None and device != "auto":
             raise UsageError(f"device_map={device_map!r} already says where the model goes; got device={device!r} too")
-        self.source = Source.find(model, revision, trust_remote_code)
+        self.source = Source.find(str(STARTER) if model == "starter" else model, revision, trust_remote_code)
         self.name = self.source.folder.resolve().name if self.source.local else model
+        self.name = STARTER_NAME if model == "starter" else self.name
         self.revision = self.source.revision
         self.device, self.dtype, self.quantize, self.device_map = device, dtype, quantize, device_map
-        self.concurrency, self.abilities = 1, Abilities()
+        self.concurrency = 1
         self._config = self.source.config()
+        self.abilities = read(self.source.folder) if self._config.model_type == "cineloop" else Abilities()
         self.source.model_class(self._config)
         text = self._config.get_text_config(decoder=True)
         self._has_decoder_start = bool(self._config.is_encoder_decoder or text.is_encoder_decoder)

@@ -24,6 +24,7 @@ from v2t.video.sample import SampleSpec
 
 _ANSWER = 512  # tokens of a prompt's room that are left for question and answer when frames are counted out
 _PROBE = (360, 640)
+_STILL_S = 1.0  # what v2t.video says a picture lasts
 _FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that do not say what they want
 
 
@@ -163,7 +164,7 @@ class Prompter:
         """Warnings for videos with more frames than the model takes."""
         most = self.fixed_frames
         if most == 1:
-            if all(_is_still(video) for message in conversation for video in message.videos):
+            if all(len(v) == 1 and v.duration_s <= _STILL_S for message in conversation for v in message.videos):
                 return ()
             return ("ONE_PICTURE: this model sees the middle frame of a video and nothing that moves",)
         return tuple(
