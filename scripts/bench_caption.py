@@ -102,7 +102,9 @@ class Bench:
         begin = (time.perf_counter(), cpu_s())
         plain = plain_loop(paths, self.model, self.processor, importlib.import_module(f"v2t.styles.{style}"))
         middle = (time.perf_counter(), cpu_s())
-        config = caption.CaptionConfig(style=style, batch_size=self.args.batch_size, workers=self.args.workers)
+        config = caption.CaptionConfig(
+            style=style, batch_size=self.args.batch_size, workers=self.args.workers, on_outside="warn"
+        )
         rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory(dir=self.place) as out:
             summary = caption.run(list(map(str, paths)), Path(out), config, captioner=self.ours, emit=rows.append)

@@ -124,7 +124,7 @@ class Loaded:
 def caption_folder(clips: Path, captioner: Any) -> dict[str, str]:
     """Captions by clip from the job of `v2t caption`."""
     rows: list[dict[str, Any]] = []
-    config = CaptionConfig(prompt=PROMPT, max_new_tokens=MAX_TOKENS)
+    config = CaptionConfig(prompt=PROMPT, max_new_tokens=MAX_TOKENS, on_outside="warn")
     with tempfile.TemporaryDirectory() as out:
         caption.run([str(clips)], Path(out), config, captioner=captioner, emit=rows.append)
     failed = [row["id"] for row in rows if row["status"] != "ok"]

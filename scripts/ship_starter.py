@@ -35,6 +35,41 @@ STAGES = (
 )
 # Trained on clips of about eight seconds, and on the prompts of these styles beside questions.
 ABILITIES = Abilities(window_s=8.0, can_summarise=False, styles=("short", "detailed", "timed", "notes"))
+HEAD = """\
+---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: video-text-to-text
+tags: [video-captioning, video-question-answering, cineloop]
+---
+
+# The starter captioner
+"""
+USAGE = """\
+## Use
+
+`v2t caption clips/ -o captions/` and `v2t ask clip.mp4 "What happens?"` take it by default. With transformers alone:
+
+```python
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import v2t.model  # registers its classes
+
+folder = "v2t/starter"
+processor = AutoProcessor.from_pretrained(folder)
+model = AutoModelForImageTextToText.from_pretrained(folder, dtype="float32").eval()
+question = {"type": "text", "text": "Describe the video in one sentence."}
+chat = [{"role": "user", "content": [{"type": "video", "path": "clip.mp4"}, question]}]
+inputs = processor.apply_chat_template(
+    chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+)
+answer = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]
+print(processor.decode(answer, skip_special_tokens=True))
+```
+
+Frames that are decoded already: `processor(text=..., videos=[array], frame_times_s=[seconds])`, uint8 (T, H, W, 3).
+"""
 DESCRIPTION = "the cartoon world this small model was trained on"
 
 
@@ -129,14 +164,14 @@ def card(
     arguments = scores["arguments"]
     return "\n".join(
         [
-            "# The starter captioner",
-            "",
+            HEAD,
             f"Trained by this project from nothing, on its own cartoon world (`v2t/world`): {parameters / 1e6:.1f} M "
             f"parameters, {size_mb:.1f} MB. It knows that world and nothing else. Clips that lie outside are told by a "
             f"calibrated distance (Mahalanobis on pooled vision features, limit {fitted.threshold:.2f}, which "
             f"{100 * (1 - fitted.quantile):.1f} % of {fitted.num_held_out} held-out clips of the world exceed) and "
             "carry a warning. Captions of real footage need a real model: `--model`.",
             "",
+            USAGE,
             "## Training",
             "",
             *training,

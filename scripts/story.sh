@@ -77,7 +77,7 @@ step caption-tiny "0 3" v2t caption "$out/world" -o "$out/captions-tiny" --model
 
 # 9. The starters at the same work. From here on the figures mean something.
 step generate 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" -o "$out/made" --overwrite
-step caption 0 v2t caption "$out/world" -o "$out/captions" --overwrite
+step caption "0 3" v2t caption "$out/world" -o "$out/captions" --overwrite
 
 # 10. Scores: the facts in both captioners' words against the truth, the generator's clips against their prompts.
 step score-tiny "0 3" v2t-eval score --captions "$out/captions-tiny/captions.jsonl" \

@@ -167,7 +167,7 @@ def test_flags_reach_wording_and_captioner(folder, tmp_path, monkeypatch, capsys
         return Captioner(("A dog.",) * 3)
 
     monkeypatch.setattr(caption, "open_captioner", opened)
-    flags = "--model some/model --revision abc --quantize 4bit --concurrency 3 --trust-remote-code --prefix P: --resume"
+    flags = "--model some/model --revision abc --quantize 4bit --concurrency 3 --trust-remote-code --prefix P:"
     assert (
         main(["caption", str(folder), "-o", str(tmp_path / "out"), "--json", "--parts", "whole", *flags.split()]) == 0
     )

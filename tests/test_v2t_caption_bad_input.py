@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError
+from v2t.base.errors import ItemError, NothingMatchedError
 from v2t.base.files import unescape_name
 from v2t.caption import run as caption
 from v2t.caption.inputs import check, discover
@@ -260,3 +260,13 @@ def test_arguments_become_clips_by_stable_rules(tmp_path, monkeypatch):
     [clip] = discover(["m.jsonl"])
     assert (clip.id, clip.path, clip.start_s, clip.end_s) == ("first", "x/a.mp4", 1, 2.5)
     shutil.rmtree(tmp_path / "y")
+
+
+def test_a_folder_of_pictures_says_that_they_are_there(tmp_path):
+    for name in ("a.png", "deep/b.JPG", "c.txt"):
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pictures" / name).write_bytes(b"x")
+    with pytest.raises(NothingMatchedError) as caught:
+        discover([str(tmp_path / "pictures")])
+    assert "2 pictures are there" in caught.value.hint and "pictures/**/*.png" in caught.value.hint
+    assert len(discover([str(tmp_path / "pictures/**/*.png")])) == 1

@@ -193,3 +193,21 @@ def test_the_network_is_asked_only_for_what_is_not_cached(tiny, tmp_path, monkey
     monkeypatch.setattr(huggingface_hub, "snapshot_download", _fail(OSError("401 gated")))
     with pytest.raises(MissingDependencyError, match="cache: .*hub: .*401 gated"):
         Captioner("org/tiny")
+
+
+def test_the_starter_is_the_bundled_folder_whichever_captioner_runs_it():
+    captioner = open_captioner("starter", captioner="hf", device="cpu")
+    ours = open_captioner("starter")
+    assert captioner.source.folder == ours.folder and captioner.abilities == ours.abilities
+    assert (captioner.name, captioner.revision) == (ours.name, ours.revision)
+
+
+def test_a_hub_id_that_is_not_in_the_cache_is_said_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingDependencyError) as caught:
+        open_captioner("some/model")
+    assert caught.value.message == (
+        "no model 'some/model': there is no such folder; it is not in the cache; the hub was not asked, because "
+        "HF_HUB_OFFLINE is set"
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,6 +37,28 @@ def test_wrong_settings_are_refused_before_anything_starts(monkeypatch):
             open_captioner("starter", captioner="vllm", options=wrong)
     with pytest.raises(UsageError):
         open_captioner("starter", captioner="vllm", dtype="int3")
+
+
+def test_what_vllm_reads_from_the_environment_is_there_while_it_loads_and_gone_after(monkeypatch):
+    seen: dict[str, str] = {}
+
+    class Engine:
+        def __init__(self, **options) -> None:
+            seen.update(os.environ)
+            raise RuntimeError("no weights")
+
+    platforms = SimpleNamespace(current_platform=SimpleNamespace(device_type="cpu"))
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(__version__="0.32.0", LLM=Engine, platforms=platforms))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
+    monkeypatch.setattr("v2t.serve.plugin.register", lambda: None)
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
+    before = {name: value for name, value in os.environ.items() if name.startswith("VLLM")}
+    with pytest.raises(MissingDependencyError, match="no weights"):
+        open_captioner("starter", captioner="vllm", options={"kv_cache_gb": 3}).load()
+    assert {name: value for name, value in os.environ.items() if name.startswith("VLLM")} == before
+    assert seen["VLLM_CPU_KVCACHE_SPACE"] == "3" and seen["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert seen["VLLM_LOGGING_LEVEL"] == "DEBUG"  # what the user set stays
 
 
 def clip(index: int, num: int = 16, start_s: float = 0.0) -> Frames:

@@ -142,7 +142,7 @@ def test_marks_and_clips_must_match_in_number(processor):
         processor(text="hi", audio=[np.zeros(9)])
 
 
-def test_arrays_tell_their_times_or_are_refused(processor):
+def test_arrays_tell_their_times_or_a_rate_is_assumed(processor):
     pixels = clip(4).pixels
     videos = processor.video_processor
 
@@ -155,8 +155,8 @@ def test_arrays_tell_their_times_or_are_refused(processor):
     assert times(video_metadata={"fps": 2.0}) == [0, 0.5, 1, 1.5]
     sample = VideoMetadata(total_num_frames=100, fps=10.0, frames_indices=[0, 30, 60, 99])
     assert times(video_metadata=[[sample]]) == pytest.approx([0, 3, 6, 9.9])
-    with pytest.raises(UsageError, match="needs its times"):
-        videos(pixels)
+    with pytest.warns(UserWarning, match="24 frames a second are assumed"):
+        assert times() == pytest.approx([0, 1 / 24, 2 / 24, 3 / 24])
     with pytest.raises(UsageError, match="one entry per clip, 1; got 2"):
         videos(pixels, video_metadata=[sample, sample])
     with pytest.raises(UsageError, match="uint8"):

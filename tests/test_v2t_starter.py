@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import runpy
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import v2t.model
@@ -100,3 +106,21 @@ def test_it_warns_of_what_lies_outside_its_world_and_not_of_what_lies_inside(cli
         [asked(PROMPTS["short"], type(frames[0]).from_pixels(noise, 8, "noise"))], Decoding(max_new_tokens=4)
     )[0]
     assert any(w.startswith("OUT_OF_DOMAIN") for w in outside.warnings)
+
+
+def test_the_card_says_what_it_is_and_its_example_runs(clips, tmp_path, monkeypatch, capsys):
+    card = (STARTER / "README.md").read_text("utf-8")
+    _, head, _ = card.split("---\n", 2)
+    meta = yaml.safe_load(head)
+    assert meta["license"] == "apache-2.0" and meta["pipeline_tag"] == "video-text-to-text" and meta["tags"]
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(clips[0], "clip.mp4")
+    Path("example.py").write_text(code.replace("v2t/starter", str(STARTER)))
+    runpy.run_path("example.py")
+    captioner = Captioner()
+    captioner.load()
+    with DecoderPool(1) as pool:
+        frames = pool.decode(clips[0], captioner.spec, captioner.frame_size)
+    (output,) = captioner.answer([asked(PROMPTS["short"], frames)], Decoding(max_new_tokens=64))
+    assert capsys.readouterr().out.strip() == output.text.strip()

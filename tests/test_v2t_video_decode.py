@@ -208,7 +208,7 @@ def test_torchcodec_is_asked_by_time_and_checked(tmp_path, kind, monkeypatch):
     assert frames.decoder == "torchcodec" and codes(frames.pixels) == list(range(len(KINDS[kind]["pts"])))
     monkeypatch.setattr(FakeTorchcodec, "late", 1)
     frames = decode(path, Request(spec=EVERY, decoders=("torchcodec", "pyav")))
-    assert frames.decoder == "pyav" and frames.warnings[0].startswith("FALLBACK: torchcodec failed")
+    assert frames.decoder == "pyav" and frames.warnings[0].startswith("FALLBACK: torchcodec failed (torchcodec gives")
 
 
 def test_resizing_averages_areas_and_keeps_times(tmp_path):

@@ -14,6 +14,16 @@ SIZES = {"patch_size": 4, "size": {"shortest_edge": 64, "longest_edge": 1024}}
 ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
 TOWER = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "patch_size": 4, "out_hidden_size": 32}
 CROP = {"size": {"shortest_edge": 16}, "crop_size": SQUARE}
+OPT = {
+    "model_type": "opt",
+    "hidden_size": 32,
+    "word_embed_proj_dim": 32,
+    "ffn_dim": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 300,
+    "max_position_embeddings": 256,
+}
 # fmt: off
 
 
@@ -143,10 +153,8 @@ def instructblipvideo() -> tuple[Any, Any]:
     tokenizer, second = tokenizer_of(), tokenizer_of()
     video = t.InstructBlipVideoVideoProcessor(size=SQUARE)
     processor = t.InstructBlipVideoProcessor(video, tokenizer, second, num_query_tokens=2)
-    opt = {"model_type": "opt", "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 32, "num_hidden_layers": 1,
-           "num_attention_heads": 2, "vocab_size": 300, "max_position_embeddings": 256}
     config = t.InstructBlipVideoConfig(
-        vision_config={**VISION, "image_size": 16, "patch_size": 4}, num_query_tokens=2, text_config=opt,
+        vision_config={**VISION, "image_size": 16, "patch_size": 4}, num_query_tokens=2, text_config=OPT,
         qformer_config={**VISION, "vocab_size": 300, "max_position_embeddings": 256},
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"))
     return t.InstructBlipVideoForConditionalGeneration(config), processor
@@ -163,6 +171,74 @@ def llava() -> tuple[Any, Any]:
         t.CLIPImageProcessor(**CROP), tokenizer, patch_size=8, vision_feature_select_strategy="default",
         num_additional_image_tokens=1, chat_template=tokenizer.chat_template)
     return t.LlavaForConditionalGeneration(config), processor
+
+
+def bert_tokenizer() -> Any:
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] describe the video in one sentence what happens ? . a dog runs".split()
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return t.BertTokenizer(vocab={word: i for i, word in enumerate(
+        dict.fromkeys([*words, *letters, *("##" + letter for letter in letters)]))})
+
+
+def blip() -> tuple[Any, Any]:
+    tokenizer = bert_tokenizer()
+    text = {**VISION, "vocab_size": len(tokenizer), "max_position_embeddings": 128, "encoder_hidden_size": 32,
+            "bos_token_id": 2, "sep_token_id": 3, "pad_token_id": 0, "eos_token_id": 3, "projection_dim": 32}
+    config = t.BlipConfig(text_config=text, vision_config={**VISION, "image_size": 16, "patch_size": 4},
+                          projection_dim=32, image_text_hidden_size=32)
+    return t.BlipForConditionalGeneration(config), t.BlipProcessor(t.BlipImageProcessor(size=SQUARE), tokenizer)
+
+
+def git(num_frames: int | None = None) -> tuple[Any, Any]:
+    tokenizer = bert_tokenizer()
+    config = t.GitConfig(
+        vision_config={**VISION, "image_size": 16, "patch_size": 8}, **VISION, vocab_size=len(tokenizer),
+        max_position_embeddings=128, num_image_with_embedding=num_frames, bos_token_id=2, eos_token_id=3,
+        pad_token_id=0)
+    return t.GitForCausalLM(config), t.GitProcessor(t.CLIPImageProcessor(**CROP), tokenizer)
+
+
+def git_video() -> tuple[Any, Any]:
+    return git(6)
+
+
+def kosmos2() -> tuple[Any, Any]:
+    names = ("image", "/image", "phrase", "/phrase", "object", "/object", "/delimiter_of_multi_objects/", "grounding")
+    tokenizer = tokenizer_of(None, **{f"token_{i}": f"<{name}>" for i, name in enumerate(names)})
+    processor = t.Kosmos2Processor(t.CLIPImageProcessor(**CROP), tokenizer, num_patch_index_tokens=4)
+    text = {"vocab_size": len(processor.tokenizer), "embed_dim": 32, "layers": 1, "ffn_dim": 32, "attention_heads": 2,
+            "max_position_embeddings": 256, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = t.Kosmos2Config(text_config=text, vision_config={**VISION, "image_size": 16, "patch_size": 8},
+                             latent_query_num=64)
+    return t.Kosmos2ForConditionalGeneration(config), processor
+
+
+def instructblip() -> tuple[Any, Any]:
+    tokenizer = tokenizer_of()
+    processor = t.InstructBlipProcessor(t.BlipImageProcessor(size=SQUARE), tokenizer, tokenizer_of(),
+                                        num_query_tokens=2)
+    config = t.InstructBlipConfig(
+        vision_config={**VISION, "image_size": 16, "patch_size": 4}, num_query_tokens=2, text_config=OPT,
+        qformer_config={**VISION, "vocab_size": 300, "max_position_embeddings": 256},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"))
+    return t.InstructBlipForConditionalGeneration(config), processor
+
+
+def florence2() -> tuple[Any, Any]:
+    """Its processor writes the placeholders itself, for one picture."""
+    tokenizer = tokenizer_of(None, image_token="<image>")
+    image = t.CLIPImageProcessor(**CROP, image_seq_length=17)
+    image.image_seq_length = 17
+    sides = {f"{side}_{name}": size for side in ("encoder", "decoder")
+             for name, size in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 32))}
+    text = {"model_type": "bart", "vocab_size": 300, "d_model": 32, "max_position_embeddings": 256, "pad_token_id": 0,
+            "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2, "is_encoder_decoder": True, **sides}
+    vision = {"embed_dim": [16], "num_heads": [2], "num_groups": [2], "depths": [1], "patch_size": [4],
+              "patch_stride": [4], "patch_padding": [0], "patch_prenorm": [False], "window_size": 4,
+              "projection_dim": 32, "max_temporal_embeddings": 8, "max_position_embeddings": 8, "drop_path_rate": 0.0}
+    config = t.Florence2Config(text_config=text, vision_config=vision, image_token_id=tokenizer.image_token_id)
+    return t.Florence2ForConditionalGeneration(config), t.Florence2Processor(image, tokenizer,
+                                                                             num_additional_image_tokens=1)
 
 
 # fmt: on

@@ -45,6 +45,7 @@ def add_captions(
     settings = CaptionConfig(
         model=config.captioner, style=config.style, format=("jsonl",), device=config.device,
         overwrite=config.overwrite, retry_failed=config.retry_failed,
+        on_outside="warn",  # what a generator made of a prompt counts as it is; the report counts these
     )  # fmt: skip
     summary = caption(
         [str(out / SHOWN)], out / "captions", settings, captioner=captioner, show_progress=show_progress

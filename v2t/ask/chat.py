@@ -137,7 +137,7 @@ class Chat:
         times = [parse_clock(part) for part in re.split(r"\s*(?:-|–|\bto\b)\s*", text, maxsplit=1)]
         if times[-1] < times[0]:
             raise UsageError(f"the stretch {text!r} ends before it starts", code="TIME")
-        check_within(times[0], times[-1], film.duration_s)
+        check_within(times[0], times[-1], film.duration_s, printable(text))
         if len(times) == 2 and times[1] > times[0]:
             self._turn_to((times[0], min(times[1], film.duration_s)))
         else:

@@ -67,8 +67,8 @@ def within(question: str, moment: Moment, start_s: float) -> str:
     return f"{before.rstrip()} {after.lstrip()}".replace(" ?", "?").replace(" .", ".").strip(" ,").strip()
 
 
-def check_within(start_s: float, end_s: float, duration_s: float) -> None:
-    """Refuse seconds the film does not have.
+def check_within(start_s: float, end_s: float, duration_s: float, said: str = "") -> None:
+    """Refuse seconds the film does not have; `said` is how the user wrote them.
 
     Raises:
         UsageError: code BEYOND_END.
@@ -78,7 +78,7 @@ def check_within(start_s: float, end_s: float, duration_s: float) -> None:
         tenths = duration_s < 60
         raise UsageError(
             f"the video is {format_clock(duration_s, tenths=tenths)} long, so there is nothing at "
-            f"{format_clock(late, tenths=tenths)}",
+            f"{said or format_clock(late, tenths=tenths)}",
             code="BEYOND_END",
             hint="times are minutes:seconds, or seconds from the start",
         )

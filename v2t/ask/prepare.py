@@ -66,7 +66,7 @@ def prepare(viewer: Viewer, film: Film, question: str, view: Window | None = Non
     whole, look = (0.0, film.duration_s), viewer.config.look
     moment = moments.find(question)
     if moment is not None:
-        moments.check_within(moment.start_s, moment.end_s, film.duration_s)
+        moments.check_within(moment.start_s, moment.end_s, film.duration_s, question[slice(*moment.words)].strip())
     if look == "whole":
         return by_frames(film, question, question, whole, history)
     if moment is None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from v2t.video.sample import SampleSpec
 
 MAX_AHEAD_BYTES = 1 << 30
+_RECENT = 64  # pieces whose size says how large the next ones may be
 _POLL_S = 0.5  # how soon a Ctrl-C is noticed while a slow file decodes
 
 
@@ -84,7 +85,7 @@ class Ahead:
     _plans: dict[Future[tuple[list[Part], list[float] | None]], Clip] = field(default_factory=dict)
     _pending: dict[Future[Frames], Piece] = field(default_factory=dict)
     _groups: dict[tuple[int, ...], list[tuple[Piece, Frames]]] = field(default_factory=dict)
-    _bytes_each: float = 1.0  # the largest decoded piece so far
+    _sizes: deque[int] = field(default_factory=lambda: deque([1], maxlen=_RECENT))  # bytes of pieces decoded of late
 
     def batches(self, clips: Iterable[Clip]) -> Iterator[Batch]:
         """Batches until all clips are through or `stopped` says so. Order within the folder is kept where it can be."""
@@ -183,7 +184,7 @@ class Ahead:
             except ItemError as error:
                 yield Batch(failed=(piece, error))
                 continue
-            self._bytes_each = max(self._bytes_each, frames.pixels.nbytes)
+            self._sizes.append(frames.pixels.nbytes)
             group = self._groups.setdefault(frames.pixels.shape, [])
             group.append((piece, frames))
             if len(group) >= self.batch_size:
@@ -198,11 +199,11 @@ class Ahead:
 
     def _held(self) -> int:
         """Decoded pieces that may wait in groups."""
-        return int(min(4 * self.batch_size, MAX_AHEAD_BYTES / self._bytes_each))
+        return int(min(4 * self.batch_size, MAX_AHEAD_BYTES / max(self._sizes)))
 
     def _room(self) -> int:
         """Pieces that may be on their way: a batch beyond the workers, as memory allows, but never an idle worker."""
-        by_bytes = int(MAX_AHEAD_BYTES / self._bytes_each)
+        by_bytes = int(MAX_AHEAD_BYTES / max(self._sizes))
         return max(self.num_workers, min(2 * self.batch_size + self.num_workers, by_bytes))
 
     def _spec_of(self, piece: Piece) -> SampleSpec:

@@ -33,6 +33,7 @@ from v2t.writers.media import MARK
 
 __all__ = ["Clip", "check", "check_unchanged", "choose", "discover"]
 
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .wmv .asf .flv .f4v .ogv .3gp .3g2 .vob .gif .mxf"
     .split()
@@ -93,11 +94,23 @@ def discover(
         clips = [_rebase(clip, root) if clip.id == clip.path else clip for clip in clips]
     clips = _unique(clip for clip in clips if _wanted(clip.path, include, exclude))
     if not clips:
+        hint = "look at the paths, --include and --exclude; known endings: " + " ".join(sorted(VIDEO_SUFFIXES))
         raise NothingMatchedError(
             f"no video found in {', '.join(printable(p) for p in [*paths, *lists]) or 'nothing'}",
-            hint="look at the paths, --include and --exclude; known endings: " + " ".join(sorted(VIDEO_SUFFIXES)),
+            hint=next(filter(None, map(_pictures, paths)), hint),
         )
     return clips
+
+
+def _pictures(folder: str) -> str:
+    """What to do with the pictures in a folder without videos; empty where there are none."""
+    names = [name for _, _, files in os.walk(folder) for name in files]
+    endings = sorted(ending for name in names if (ending := os.path.splitext(name)[1]).lower() in _PICTURE_SUFFIXES)
+    if not endings:
+        return ""
+    what = "1 picture is" if len(endings) == 1 else f"{len(endings)} pictures are"
+    pattern = printable(os.path.join(folder, "**", f"*{endings[-1]}"))
+    return f"{what} there, which are captioned when they are named: '{pattern}'"
 
 
 def choose(clips: list[Clip], *, limit: int | None, sample: int | None, seed: int) -> list[Clip]:

@@ -32,8 +32,8 @@ from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import Part
 from v2t.caption.record import Question
 from v2t.caption.sum_up import join, sum_up
-from v2t.caption.summary import Summary
-from v2t.captioners import CaptionerLike, CaptionOutput, Decoding
+from v2t.caption.summary import Summary, plural, rate
+from v2t.captioners import OUT_OF_DOMAIN, CaptionerLike, CaptionOutput, Decoding, outside
 from v2t.captioners.batching import Answer
 from v2t.data.notes import Note
 from v2t.video.worker import DecoderPool
@@ -87,6 +87,7 @@ class Job:
                 self._threads = stack.enter_context(ThreadPoolExecutor(self._concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
             self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.load or self.captioner.load)
+            self._progress.advance(0, self._speed())
             ahead = Ahead(
                 pool,
                 self.question.spec,
@@ -179,6 +180,8 @@ class Job:
             try:
                 if isinstance(answer, ItemError):
                     raise answer
+                if self.config.on_outside == "fail":
+                    _refuse_outside(answer)
                 if piece.film is None:
                     self._add(piece.clip, record.captioned(piece.clip, frames, answer, self.question, seconds))
                     self._steps += 1
@@ -289,10 +292,22 @@ class Job:
             self.emit(row)
 
     def _speed(self) -> str:
+        if not self._loading.done():
+            return "loading the model"
         seconds = max(self.summary.since_start_s, 1e-6)
         if self.question.parts.kind != "whole":
-            return f"{self.summary.num_parts} parts, {self.summary.num_parts / seconds:.1f} a second"
-        return f"{self.summary.num_captioned / seconds:.1f} videos/s"
+            return f"{plural(self.summary.num_parts, 'part')}, {rate(self.summary.num_parts, seconds, 'part')}"
+        return rate(self.summary.num_captioned, seconds, "video")
+
+
+def _refuse_outside(answer: CaptionOutput) -> None:
+    """Raises ItemError for an answer about what its model does not know: its words would be read as true."""
+    if warning := outside(answer.warnings):
+        raise ItemError(
+            warning.partition(":")[2].strip(),
+            code=OUT_OF_DOMAIN,
+            hint="name a --model for such clips; --on-outside warn --retry-failed writes the captions all the same",
+        )
 
 
 def _wrong_with(film: Film) -> ItemError | None:

@@ -41,6 +41,8 @@ class CaptionConfig:
         decoders: which decoders to try, in order; a single one switches the fallbacks off.
         limits: what one file may cost (seconds, memory, pixels, length).
         root, lists, include, exclude, allow_remote: see `v2t.caption.inputs.discover`.
+        on_outside: what is done with a clip that lies outside what the model knows, where it can tell: "fail" makes it
+            a failed row with OUT_OF_DOMAIN and writes no caption, "warn" writes the caption with a warning.
         remote_cache_gb: disk space for files fetched from elsewhere, > 0.
         limit, sample: only the first so many clips; only so many at random (by `seed`).
         overwrite: caption again what was captioned with other settings or already. Never touches an edited caption.
@@ -75,6 +77,7 @@ class CaptionConfig:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     allow_remote: tuple[str, ...] = ()
+    on_outside: Literal["fail", "warn"] = "fail"
     remote_cache_gb: float = CACHE_GB
     limit: int | None = None
     sample: int | None = None
@@ -94,6 +97,8 @@ class CaptionConfig:
         for name in ("remote_cache_gb", "lease_s"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.on_outside not in ("fail", "warn"):
+            raise UsageError(f"on_outside must be fail or warn, got {self.on_outside!r}")
         if self.shard is not None:
             self._check_shard(Share.parse(self.shard))
         PartSpec.parse(self.parts)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from logging import INFO, WARNING
 from typing import Any
 
 from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
 from v2t.base.log import printable
+from v2t.captioners import OUT_OF_DOMAIN, outside
 
 _TIMES = {"model": "model", "decode": "waiting for frames", "write": "writing", "load": "loading the model"}
 _NAMED_FAILURES = 5
@@ -37,6 +39,8 @@ class Summary:
     times: dict[str, float] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
     warnings: Counter[str] = field(default_factory=Counter)
+    _outside_failed: list[str] = field(default_factory=list)
+    _outside_captioned: list[str] = field(default_factory=list)
     _examples: dict[str, str] = field(default_factory=dict)
     _started: float = field(default_factory=time.perf_counter)
 
@@ -54,6 +58,10 @@ class Summary:
 
     def add(self, row: dict[str, Any]) -> None:
         """Count one finished record."""
+        if row["status"] != "ok" and row["error"]["code"] == OUT_OF_DOMAIN:
+            self._outside_failed.append(row["id"])
+        elif outside(row["warnings"]):
+            self._outside_captioned.append(row["id"])
         for warning in row["warnings"]:
             code = warning.split(":", 1)[0]
             self.warnings[code] += 1
@@ -96,33 +104,68 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """The summary for a person."""
+        """The summary for a person, most important first."""
+        return [line for _, line in self.report()]
+
+    def report(self) -> list[tuple[int, str]]:
+        """The lines of the summary with their levels of `logging`: what went wrong is a warning."""
+        head = f"{plural(self.found, 'clip')}: "
         if self.dry_run:
-            return [f"{self.found} clips: {self.planned} would be captioned, " + self._others()]
-        lines = [f"{self.found} clips: {self.num_captioned} captioned, {len(self.failures)} failed, " + self._others()]
+            return [(INFO, f"{head}{self.planned} would be captioned, " + self._others())]
+        head += f"{self.num_captioned} captioned, {len(self.failures)} failed, " + self._others()
         if self.num_parts:
-            lines[0] += f"; {self.num_parts} parts captioned now"
-        if self.num_captioned:
-            values = self.to_dict()
-            spent = ", ".join(f"{text} {self.times[name]:.1f}" for name, text in _TIMES.items() if name in self.times)
-            lines.append(f"{self.seconds:.1f} s: {spent}")
-            lines.append(
-                f"{values['videos_per_s']:.2f} videos/s, {values['video_seconds_per_s']:.1f} video-seconds/s, "
-                f"{values['tokens_per_s']:.0f} tokens/s with {self.model}"
-            )
-        for code, count in self.warnings.most_common():
-            more = f" (and {count - 1} more clips)" if count > 1 else ""
-            lines.append(f"warning {printable(self._examples[code])}{more}")
-        for failure in self.failures[:_NAMED_FAILURES]:
+            head += f"; {plural(self.num_parts, 'part')} captioned now"
+        after = ["--retry-failed tries failed clips again"] if self.failures or self.failed_before else []
+        after += ["stopped; the same command goes on from here"] if self.interrupted else []
+        return [
+            (INFO, head),
+            *((WARNING, line) for line in (*self._outside(), *self._failed(), *self._warned())),
+            *((INFO, line) for line in (*self._speed(), *after)),
+        ]
+
+    def _outside(self) -> list[str]:
+        """Clips that the model does not know, by name: a caption of one would be, or is, made up."""
+        lines = []
+        for ids, what in (
+            (self._outside_failed, " and have no caption: {}; name a --model for them, or --on-outside warn"),
+            (self._outside_captioned, "; do not trust their captions: {}; name a --model for them"),
+        ):
+            if ids:
+                more = f" and {len(ids) - _NAMED_FAILURES} more" if len(ids) > _NAMED_FAILURES else ""
+                names = ", ".join(printable(name) for name in ids[:_NAMED_FAILURES]) + more
+                verb = "lies" if len(ids) == 1 else "lie"
+                lines.append(f"{plural(len(ids), 'clip')} {verb} outside what {self.model} knows{what.format(names)}")
+        return lines
+
+    def _failed(self) -> list[str]:
+        failures = [failure for failure in self.failures if failure["code"] != OUT_OF_DOMAIN]
+        lines = []
+        for failure in failures[:_NAMED_FAILURES]:
             hint = f" ({failure['hint']})" if failure["hint"] else ""
             lines.append(f"failed {failure['code']}: {printable(failure['id'])}: {printable(failure['message'])}{hint}")
-        if len(self.failures) > _NAMED_FAILURES:
-            lines.append(f"and {len(self.failures) - _NAMED_FAILURES} more; all are rows with status failed")
-        if self.failures or self.failed_before:
-            lines.append("--retry-failed tries failed clips again")
-        if self.interrupted:
-            lines.append("stopped; the same command goes on from here")
+        if len(failures) > _NAMED_FAILURES:
+            lines.append(f"and {len(failures) - _NAMED_FAILURES} more; all are rows with status failed")
         return lines
+
+    def _warned(self) -> list[str]:
+        lines = []
+        for code, count in self.warnings.most_common():
+            if code != OUT_OF_DOMAIN:
+                more = f" (and {plural(count - 1, 'more clip')})" if count > 1 else ""
+                lines.append(f"warning {printable(self._examples[code])}{more}")
+        return lines
+
+    def _speed(self) -> list[str]:
+        if not self.num_captioned:
+            return []
+        values = self.to_dict()
+        spent = ", ".join(f"{text} {self.times[name]:.1f}" for name, text in _TIMES.items() if name in self.times)
+        busy_s = self.seconds - self.times.get("load", 0.0)
+        return [
+            f"{self.seconds:.1f} s: {spent}",
+            f"{rate(self.num_captioned, busy_s, 'video')}, {values['video_seconds_per_s']:.1f} video-seconds/s, "
+            f"{values['tokens_per_s']:.0f} tokens/s with {self.model}",
+        ]
 
     def _others(self) -> str:
         parts = [f"{self.done_before} done before"]
@@ -131,3 +174,16 @@ class Summary:
         if self.failed_before:
             parts.append(f"{self.failed_before} failed before")
         return ", ".join(parts)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 clip`, `2 clips`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def rate(count: int, seconds: float, noun: str) -> str:
+    """How fast: `2.5 videos/s`, or where that is less than one, `4.0 s a video`."""
+    if not count:
+        return f"no {noun} yet"
+    per_s = count / max(seconds, 1e-6)
+    return f"{per_s:.1f} {noun}s/s" if per_s >= 1 else f"{1 / per_s:.1f} s a {noun}"

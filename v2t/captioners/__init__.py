@@ -142,6 +142,14 @@ class CaptionerLike(Protocol):
         `answer` gives; the pieces joined are its text, but for spaces at the ends. Closing it ends the answer."""
 
 
+OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
+
+
+def outside(warnings: Sequence[str]) -> str:
+    """The warning that a clip lies outside what the model knows; empty where there is none."""
+    return next((warning for warning in warnings if warning.partition(":")[0] == OUT_OF_DOMAIN), "")
+
+
 def in_halves(
     ask: Callable[[Sequence[Conversation]], list[CaptionOutput]], batch: Sequence[Conversation]
 ) -> list[CaptionOutput | ItemError]:

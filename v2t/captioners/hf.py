@@ -9,15 +9,17 @@ Letters: B conversations, L tokens of the padded prompt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.base.log import printable
 from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, asked
-from v2t.captioners.abilities import Abilities
-from v2t.captioners.hf_prompt import Prompter
+from v2t.captioners.abilities import Abilities, read
+from v2t.captioners.hf_prompt import Prompter, noise_clip
 from v2t.captioners.hf_source import Source
-from v2t.captioners.local import picking, pieces
+from v2t.captioners.local import STARTER, STARTER_NAME, picking, pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +34,7 @@ class Captioner:
     """A captioner of any video or image language model (see `v2t.captioners.CaptionerLike`).
 
     Args:
-        model: a hub id, or a folder made by `save_pretrained` of model and processor.
+        model: a hub id, "starter", or a folder made by `save_pretrained` of model and processor.
         device: "auto" (CUDA when it is there), "cpu", "cuda", "cuda:1" …
         dtype: "auto" (float32 on CPU, bfloat16 on CUDA), "float32", "bfloat16", "float16".
         revision: branch, tag or commit of a hub id; records name the commit it stands for.
@@ -66,20 +68,28 @@ class Captioner:
             raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
         if device_map is not None and device != "auto":
             raise UsageError(f"device_map={device_map!r} already says where the model goes; got device={device!r} too")
-        self.source = Source.find(model, revision, trust_remote_code)
+        self.source = Source.find(str(STARTER) if model == "starter" else model, revision, trust_remote_code)
         self.name = self.source.folder.resolve().name if self.source.local else model
+        self.name = STARTER_NAME if model == "starter" else self.name
         self.revision = self.source.revision
         self.device, self.dtype, self.quantize, self.device_map = device, dtype, quantize, device_map
-        self.concurrency, self.abilities = 1, Abilities()
+        self.concurrency = 1
         self._config = self.source.config()
+        self.abilities = read(self.source.folder) if self._config.model_type == "cineloop" else Abilities()
         self.source.model_class(self._config)
         text = self._config.get_text_config(decoder=True)
         self._has_decoder_start = bool(self._config.is_encoder_decoder or text.is_encoder_decoder)
         video_token = getattr(self._config, "video_token_id", getattr(self._config, "video_token_index", None))
-        self.prompter = Prompter(self.source.processor(), getattr(text, "max_position_embeddings", None), video_token)
+        self.prompter = Prompter(
+            self.source.processor(),
+            getattr(text, "max_position_embeddings", None),
+            video_token,
+            getattr(self._config, "num_image_with_embedding", None),  # GIT for videos
+        )
         self.spec = self.prompter.spec()
         self.frame_size = self.prompter.frame_size()
         self._model: Any = None
+        self._set_by_model: set[str] = set()  # settings that its `generate` passes on by itself
 
     def load(self) -> None:
         """Bring the weights into memory, on the device.
@@ -104,6 +114,28 @@ class Captioner:
         self._model = self.source.weights(self._config, **options)
         if "device_map" not in options:
             self._model.to(device)
+        if not self.prompter.takes_video and self.prompter.fixed_frames is None:
+            self._find_number()
+
+    def _find_number(self) -> None:
+        """Ask the model once whether it takes several pictures; one that takes a single one gets the middle frame.
+
+        Raises:
+            MissingDependencyError: MODEL, it answers about none.
+        """
+        problem = None
+        for self.prompter.fixed_frames in (None, 1):
+            try:
+                self._answer([asked("what", noise_clip(0, 1, 2, size=(64, 64)))], Decoding(max_new_tokens=1))
+            except Exception as error:  # whatever it raises now it would raise at every clip
+                problem = problem or f"{type(error).__name__}: {error}"
+            else:
+                return
+        raise MissingDependencyError(
+            f"{self.name} answers neither about several pictures nor about one: {printable(str(problem), 300)}",
+            code="MODEL",
+            hint="another --model; a captioner of its own is one file of v2t/captioners",
+        )
 
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
         """See `CaptionerLike.answer`."""
@@ -122,8 +154,7 @@ class Captioner:
 
         def write(streamer: Any) -> Tensor:
             with torch.inference_mode():
-                generated: Tensor = self._model.generate(**inputs, **settings, streamer=streamer)
-            return generated
+                return self._generate(inputs, settings, streamer=streamer)
 
         generated = yield from pieces(write, self.prompter.processor.tokenizer)
         yield self._output(conversation, self._new_tokens(inputs, generated)[0])
@@ -204,9 +235,23 @@ class Captioner:
             # The longest prompt of a batch must not cut the answers to others.
             return [self._answer([one], decoding)[0] for one in conversations]
         with torch.inference_mode():
-            generated = self._model.generate(**inputs, **settings)
+            generated = self._generate(inputs, settings)
         rows = zip(conversations, self._new_tokens(inputs, generated), strict=True)
         return [self._output(conversation, ids) for conversation, ids in rows]
+
+    def _generate(self, inputs: dict[str, Any], settings: dict[str, Any], **more: Any) -> Tensor:
+        """What `generate` gives. Some models hand settings of their own, such as the end of an answer, to the
+        `generate` of a part of theirs, and so take them from nobody: BLIP in transformers 5."""
+        while True:
+            given = {name: value for name, value in settings.items() if name not in self._set_by_model}
+            try:
+                generated: Tensor = self._model.generate(**inputs, **given, **more)
+                return generated
+            except TypeError as error:
+                clash = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
+                if clash is None or clash[1] not in given:
+                    raise
+                self._set_by_model.add(clash[1])
 
     def _new_tokens(self, inputs: dict[str, Any], generated: Tensor) -> list[list[int]]:
         """The answers in what `generate` gave: some models give the prompt back before it, some the answer alone."""
@@ -216,6 +261,8 @@ class Captioner:
         length = prompt.shape[1]
         if generated.shape[1] >= length and torch.equal(generated[:, :length], prompt):
             generated = generated[:, length:]  # (B, L_new)
+        elif generated.shape[1] >= length - 1 > 1 and torch.equal(generated[:, 1 : length - 1], prompt[:, 1:-1]):
+            generated = generated[:, length - 1 :]  # begun with another token, and the prompt's last one taken off
         elif self._has_decoder_start:
             generated = generated[:, 1:]  # without the decoder's start token
         ids: list[list[int]] = generated.tolist()
@@ -259,7 +306,9 @@ class Captioner:
     def _ends(self) -> list[int]:
         """Tokens that end an answer."""
         ends = self._model.generation_config.eos_token_id
-        found = {*(ends if isinstance(ends, list) else [ends]), self.prompter.processor.tokenizer.eos_token_id}
+        tokenizer = self.prompter.processor.tokenizer
+        last = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        found = {*(ends if isinstance(ends, list) else [ends]), last}
         return sorted(found - {None})
 
     def _output(self, conversation: Conversation, ids: list[int]) -> CaptionOutput:

@@ -24,6 +24,7 @@ from v2t.video.sample import SampleSpec
 
 _ANSWER = 512  # tokens of a prompt's room that are left for question and answer when frames are counted out
 _PROBE = (360, 640)
+_STILL_S = 1.0  # what v2t.video says a picture lasts
 _FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that do not say what they want
 
 
@@ -35,15 +36,22 @@ class Prompter:
         processor: of transformers; its tokenizer is set to pad on the left.
         positions: longest prompt of the model in tokens, or None.
         video_token_id: as the model's configuration says, or None.
+        stacked: pictures that the model takes as one clip (B, T, C, H, W), or None.
+
+    Attributes:
+        fixed_frames: frames of every clip, where the model takes no other number; None for any number.
+        adds_token: the processor writes the placeholders of pictures itself.
     """
 
     processor: Any
     positions: int | None = None
     video_token_id: int | None = None
+    stacked: int | None = None
     form: str = field(init=False, default="plain")
     takes_video: bool = field(init=False, default=False)
     says_times: bool = field(init=False, default=False)
     fixed_frames: int | None = field(init=False, default=None)
+    adds_token: bool = field(init=False, default=False)
     tokens_per_frame: float = field(init=False, default=1.0)
 
     def __post_init__(self) -> None:
@@ -51,7 +59,11 @@ class Prompter:
         tokenizer = getattr(processor, "tokenizer", None)
         self._video = getattr(processor, "video_processor", None)
         if tokenizer is None or (self._video is None and getattr(processor, "image_processor", None) is None):
-            raise UsageError(f"a {type(processor).__name__} takes neither videos nor images", code="NOT_A_CAPTIONER")
+            raise UsageError(
+                f"a {type(processor).__name__} takes neither videos nor images",
+                code="NOT_A_CAPTIONER",
+                hint="a model whose processor takes text and pictures together is needed",
+            )
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -64,8 +76,12 @@ class Prompter:
             processor.chat_template = getattr(tokenizer, "chat_template", None)
         self._by_name = "videos" in inspect.signature(type(processor).__call__).parameters
         self.form, self.takes_video = self._read_template()
+        self.fixed_frames = self.stacked
         try:
-            self._probe()
+            if not self.takes_video:
+                self._find_form()
+            if self.fixed_frames is None:
+                self._probe()
         except Exception as error:  # whatever a processor does with a plain clip, it would do with every clip
             raise UsageError(
                 f"a {type(processor).__name__} cannot take a plain clip: {type(error).__name__}: {error}",
@@ -108,6 +124,8 @@ class Prompter:
                 code="PROMPT_TOO_LONG",
                 hint="fewer --frames, a shorter part of the video, or a model with a longer context",
             )
+        if any(shown) and self.stacked is not None:
+            encoded["pixel_values"] = encoded["pixel_values"].unflatten(0, (-1, self.stacked))  # (B, T, C, H, W)
         return encoded
 
     def text(self, conversation: Conversation) -> str:
@@ -145,6 +163,10 @@ class Prompter:
     def left_out(self, conversation: Conversation) -> tuple[str, ...]:
         """Warnings for videos with more frames than the model takes."""
         most = self.fixed_frames
+        if most == 1:
+            if all(len(v) == 1 and v.duration_s <= _STILL_S for message in conversation for v in message.videos):
+                return ()
+            return ("ONE_PICTURE: this model sees the middle frame of a video and nothing that moves",)
         return tuple(
             f"FRAMES_LEFT_OUT: this model takes {most} frames; {len(video) - most} of {len(video)} were not looked at"
             for message in conversation
@@ -166,11 +188,11 @@ class Prompter:
         parts: list[dict[str, str]] = []
         for video in message.videos:
             shown = self._fit(video)
-            is_still = len(video) == 1 and not video.duration_s
+            is_still = _is_still(video)
             if not self.takes_video:
                 for time in shown.times_s:
-                    parts += [] if is_still else [{"type": "text", "text": f"{time:.2f} s: "}]
-                    parts.append({"type": "image"})
+                    parts += [] if is_still or self.fixed_frames == 1 else [{"type": "text", "text": f"{time:.2f} s: "}]
+                    parts += [] if self.adds_token else [{"type": "image"}]
                 continue
             parts.append({"type": "video"})
             if not self.says_times and not is_still:
@@ -233,12 +255,21 @@ class Prompter:
                 return form, kind == "video"
         return "plain", can_video
 
+    def _find_form(self) -> None:
+        """The first way in which the processor takes pictures: several, or one; with placeholders, or without."""
+        ways = [(number, adds) for number in (self.stacked, 1) for adds in (False, True)]
+        problems = []
+        for self.fixed_frames, self.adds_token in ways:
+            try:
+                self.encode([asked("what", noise_clip(0, 10, 20, 60))])
+                return
+            except Exception as error:  # some raise what Python raises
+                problems.append(error)
+        raise problems[0]
+
     def _probe(self) -> None:
         """Ask the processor with noise: does the prompt change with the times, and does it grow with the frames?"""
-        noise = np.random.default_rng(0).integers(0, 256, (8, *_PROBE, 3), dtype=np.uint8)
-
-        def clip(*times: float) -> Frames:
-            return Frames(noise[: len(times)], np.array(times), duration_s=100.0, fps=1.0)
+        clip = noise_clip
 
         def ids(*times: float) -> list[int]:
             return list(self.encode([asked("what", clip(*times))])["input_ids"][0].tolist())
@@ -261,7 +292,19 @@ class Prompter:
         have = len(frames)
         least = getattr(self._video, "temporal_patch_size", None) or 1
         if self.fixed_frames is not None:
+            if self.fixed_frames == 1:
+                return Shown.of(frames, np.array([have // 2]))
             return Shown.of(frames, np.round(np.linspace(0, have - 1, self.fixed_frames)).astype(int))
         if self.takes_video and have < least:
             return Shown.of(frames, np.minimum(np.arange(least), have - 1))
         return Shown.of(frames)
+
+
+def noise_clip(*times_s: float, size: tuple[int, int] = _PROBE) -> Frames:
+    """A clip of noise with frames at some seconds, to ask processors and models what they take."""
+    pixels = np.random.default_rng(0).integers(0, 256, (len(times_s), *size, 3), dtype=np.uint8)
+    return Frames(pixels, np.array(times_s), duration_s=100.0, fps=1.0)
+
+
+def _is_still(frames: Frames) -> bool:
+    return len(frames) == 1 and not frames.duration_s

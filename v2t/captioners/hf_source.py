@@ -19,6 +19,7 @@ from v2t.captioners.local import _read_json, revision_of
 _PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_KIND = {True: "cache", False: "hub"}
 _AUTO = ("AutoModelForImageTextToText", "AutoModelForMultimodalLM")
 
 
@@ -176,7 +177,7 @@ class Source:
 def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole: Callable[[Path], bool]) -> Path:
     """Folder of one commit of a hub id, holding the files of `patterns`: cached ones first, then the network."""
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     wanted: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns)}
     reasons = []
@@ -187,11 +188,12 @@ def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole
         try:
             folder = Path(snapshot_download(model, local_files_only=cached, **wanted))
         except (OSError, ValueError, HfHubHTTPError) as error:
-            reasons.append(f"{'cache' if cached else 'hub'}: {_first(error)}")
+            is_absent = cached and isinstance(error, LocalEntryNotFoundError)
+            reasons.append("it is not in the cache" if is_absent else f"{_KIND[cached]}: {_first(error)}")
             continue
         if whole(folder) or not cached:
             return folder
-        reasons.append("cache: not all of its files are there")
+        reasons.append(f"{_KIND[cached]}: not all of its files are there")
     raise MissingDependencyError(
         f"no model {model!r}{f' at revision {revision}' if revision else ''}: there is no such folder; "
         + "; ".join(reasons),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from v2t.video.frames import Frames
 
 STARTER = Path(__file__).resolve().parents[1] / "starter"
+STARTER_NAME = "cineloop-starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
 # What leaves a distribution as it is, for each of transformers' filters (`GenerationMixin._get_logits_processor`).
 _NO_FILTER = {
@@ -68,7 +69,7 @@ class Captioner:
         if dtype not in _DTYPES:
             raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
         self.folder = STARTER if model == "starter" else Path(model)
-        self.name = "cineloop-starter" if model == "starter" else self.folder.resolve().name
+        self.name = STARTER_NAME if model == "starter" else self.folder.resolve().name
         self.about = ABOUT_STARTER if model == "starter" else ""
         self.device, self.dtype = device, dtype
         self.concurrency = 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,7 +83,16 @@ class Captioner:
             MissingDependencyError: a vLLM outside the plug-in's window, a device it is not built for, weights that do
                 not load.
         """
-        self._settle_environment()
+        with self._environment():
+            self._start()
+        config = self._engine.llm_engine.model_config.try_get_generation_config()
+        ends = config.get("eos_token_id") or []
+        self._ends = set(ends if isinstance(ends, list) else [ends])
+        if (self.folder / domain.FILE_NAME).exists():
+            self._domain = domain.load(self.folder)
+            self._local.load()
+
+    def _start(self) -> None:
         import vllm
         from vllm.platforms import current_platform
 
@@ -109,12 +119,6 @@ class Captioner:
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise MissingDependencyError(f"vLLM cannot load {self.folder}: {error}", code="MODEL") from error
-        config = self._engine.llm_engine.model_config.try_get_generation_config()
-        ends = config.get("eos_token_id") or []
-        self._ends = set(ends if isinstance(ends, list) else [ends])
-        if (self.folder / domain.FILE_NAME).exists():
-            self._domain = domain.load(self.folder)
-            self._local.load()
 
     def close(self) -> None:
         """End the engine and free its memory."""
@@ -157,16 +161,23 @@ class Captioner:
             engine.abort_request([request])
         yield self._output(text, ids, self._warnings([conversation])[0])
 
-    def _settle_environment(self) -> None:
-        """What vLLM reads from the environment when it is imported; what the user set stays."""
-        for name, value in {
+    @contextmanager
+    def _environment(self) -> Iterator[None]:
+        """What vLLM reads from the environment while it is imported and started; what the user set stays."""
+        settings = {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_LEVEL": "WARNING",
             "VLLM_CPU_KVCACHE_SPACE": str(self._kv_cache_gb),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        }.items():
-            os.environ.setdefault(name, value)
+        }
+        added = {name: value for name, value in settings.items() if name not in os.environ}
+        os.environ.update(added)
+        try:
+            yield
+        finally:
+            for name in added:
+                os.environ.pop(name, None)
 
     def _prompt(self, conversation: Conversation) -> dict[str, Any]:
         if self._engine is None:

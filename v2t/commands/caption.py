@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ EXAMPLES = (
 FLAGS = (
     "model captioner style prompt max_new_tokens parts summary sampler frames fps format batch_size device dtype "
     "workers decoders root lists include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run "
-    "shard lease_s allow_remote"
+    "shard lease_s allow_remote on_outside"
 ).split()
 NESTED = {
     **{name: f"options.{name}" for name in ("revision", "quantize", "trust_remote_code", "concurrency")},
@@ -81,10 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_choice(parser.add_argument_group("which clips"))
     add("--seed", type=int, help="for --sample and models that draw (default: 0)")
-    add("--resume", action="store_true", help="go on where an earlier run stopped, which is always done")
     add("--overwrite", action="store_const", const=True, help="caption again what is done; edited captions stay")
     add("--overwrite-edited", action="store_const", const=True, help="caption again even what a person edited")
     add("--retry-failed", action="store_const", const=True, help="try again what failed before")
+    add("--on-outside", metavar="HOW", help="clips unlike what the model knows: fail (default), or warn and caption")
     add("--dry-run", action="store_const", const=True, help="say what would be done; write nothing")
     add("--json", action="store_true", help="records and, last, the summary as JSON lines on stdout")
     add_layers(parser)
@@ -131,11 +132,21 @@ def run(args: argparse.Namespace) -> int:
         elif "action" in row:
             print(f"{row['action']}\t{log.printable(row['id'])}")
         elif row["status"] == "ok" and not args.quiet:
-            print(f"{log.printable(row['id'])}\t{log.printable(row['caption'])}", flush=True)
+            print(_shown(row, on_terminal=sys.stdout.isatty()), flush=True)
 
     summary = caption.run(args.paths, args.output, settings, emit=emit, show_progress=not args.quiet)
     if args.json:
         print(json.dumps({"type": "summary", **summary.to_dict()}, ensure_ascii=False, allow_nan=False), flush=True)
-    for line in summary.lines():
-        logger.info("%s", line)
+    for level, line in summary.report():
+        logger.log(level, "%s", line)
     return summary.exit_code
+
+
+def _shown(row: dict[str, Any], *, on_terminal: bool) -> str:
+    """A caption as it is printed: one line for programs; for a person its own lines, indented."""
+    from v2t.base.log import printable
+
+    name, lines = printable(row["id"]), row["caption"].splitlines()
+    if on_terminal and len(lines) > 1:
+        return "\n".join([name, *(f"    {printable(line)}" for line in lines)])
+    return f"{name}\t{printable(row['caption'])}"

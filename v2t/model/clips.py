@@ -6,6 +6,7 @@ Pure functions, without torch. Letters: T frames of a clip, S segments, F frames
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from v2t.video.frames import Frames
 
 FITS = ("stretch", "letterbox")
 LETTERBOX_GREY = 127
+ASSUMED_FPS = 24.0  # of arrays that come without times; the rate that transformers' processors fall back to
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,7 @@ def cut_segments(pixels: np.ndarray, times_s: np.ndarray, length: int) -> tuple[
 def timed(pixels: np.ndarray, metadata: Mapping | None, times: Any) -> Frames:
     """Frames of an array (T, H, W, 3), its seconds from `times` (T,) or from metadata with `fps`.
 
-    Raises:
-        UsageError: more than one frame and neither times nor fps: guessed times would be wrong times.
+    Where neither says, `ASSUMED_FPS` is taken with a warning, as other processors of transformers do.
     """
     fps = None if metadata is None else metadata.get("fps")
     if times is None and fps:
@@ -96,10 +97,13 @@ def timed(pixels: np.ndarray, metadata: Mapping | None, times: Any) -> Frames:
     if times is None and len(pixels) == 1:
         times = [0.0]
     if times is None:
-        raise UsageError(
-            f"an array of {len(pixels)} frames needs its times",
-            hint="give frame_times_s=[...] seconds, or video_metadata with fps, or a path or Frames",
+        fps = ASSUMED_FPS
+        warnings.warn(
+            f"an array of {len(pixels)} frames came without its times: {fps:g} frames a second are assumed, and "
+            "times in the answer may be wrong; give frame_times_s=[...] seconds, or video_metadata with fps, or a path",
+            stacklevel=2,
         )
+        times = np.arange(len(pixels)) / fps
     times = np.asarray(times, dtype=np.float64)
     gap = float(np.diff(times).mean()) if len(times) > 1 else 1.0
     duration = (metadata or {}).get("duration") or float(times[-1] - times[0]) + gap

@@ -112,7 +112,7 @@ class CineloopVideoProcessor(BaseVideoProcessor):
             num_segments (V,).
 
         Raises:
-            UsageError: a clip of unknown form, an array without times, an unknown setting.
+            UsageError: a clip of unknown form, an unknown setting.
             ItemError: a file that cannot be decoded.
         """
         unknown = sorted(set(changes) - set(self.valid_kwargs.__annotations__))

@@ -160,7 +160,8 @@ def _decode_video(opened: Opened, request: Request, allocate: Allocate, started:
         except ItemError:
             raise
         except Exception as error:  # decoders raise classes of their own; each becomes a reason in the record
-            failed[name] = f"{type(error).__name__}: {_first_line(error)}"
+            what = "" if isinstance(error, _Unfit) else f"{type(error).__name__}: "
+            failed[name] = f"{what}{_first_line(error)}"
             continue
         if canvas.there.any():
             return _frames(canvas, table, positions, request.spec, name, [*notes, *_fallbacks(failed, name)])
