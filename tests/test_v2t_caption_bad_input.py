@@ -21,6 +21,7 @@ from v2t.caption import run as caption
 from v2t.caption.inputs import check, discover
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
+from v2t.cli import main
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
 from v2t.video.worker import Limits
@@ -144,7 +145,7 @@ def test_each_bad_file_has_its_code_and_the_rest_is_captioned(folder, tmp_path):
         assert (out / name).with_suffix(".txt").exists()
     assert len(rows) == len(os.listdir(folder)) - 1  # all but the symlinked folder, which is not followed
     assert summary.exit_code == 3 and len(summary.failures) == len(EXPECTED)
-    assert all(text.isprintable() for text in summary.lines())
+    assert all(text.isprintable() for text in [*summary.lines(), *summary.problems()])
     start = time.monotonic()
     again = caption.run([str(folder)], out, CaptionConfig(), captioner=Captioner())
     assert (again.done_before, again.failed_before, again.num_captioned) == (len(captions) + 1, len(EXPECTED), 0)
@@ -258,3 +259,21 @@ def test_arguments_become_clips_by_stable_rules(tmp_path, monkeypatch):
     [clip] = discover(["m.jsonl"])
     assert (clip.id, clip.path, clip.start_s, clip.end_s) == ("first", "x/a.mp4", 1, 2.5)
     shutil.rmtree(tmp_path / "y")
+
+
+@pytest.mark.parametrize("noise", [[], ["-q"]])
+def test_failures_and_warnings_are_told_also_when_nothing_else_is(tmp_path, monkeypatch, capsys, noise):
+    class Doubtful(Captioner):
+        def answer(self, conversations, decoding):
+            return [CaptionOutput(text="A cat.", tokens=2, warnings=("OUT_OF_DOMAIN: unlike the training clips",))]
+
+    monkeypatch.setattr("v2t.caption.run.open_captioner", lambda *args, **options: Doubtful())
+    source = tmp_path / "clips"
+    source.mkdir()
+    written(source / "good.mp4", (16, 16), "mpeg4", pix_fmt="yuv420p")
+    (source / "bad.mp4").write_text("<html>")
+    assert main(["caption", str(source), "-o", str(tmp_path / "out"), *noise]) == 3
+    out, err = capsys.readouterr()
+    assert "warning: OUT_OF_DOMAIN: unlike the training clips" in err
+    assert "failed NOT_MEDIA: bad.mp4" in err
+    assert ("2 clips: 1 captioned" in err, "A cat." in out) == (not noise, not noise)

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy", "av")
+
+
+def check_device(name: str) -> None:
+    """Raise UsageError for a device that torch has no name for; whether it is there is asked when a model loads."""
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?", name):
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,9 +110,16 @@ class Summary:
                 f"{values['videos_per_s']:.2f} videos/s, {values['video_seconds_per_s']:.1f} video-seconds/s, "
                 f"{values['tokens_per_s']:.0f} tokens/s with {self.model}"
             )
+        if self.interrupted:
+            lines.append("stopped; the same command goes on from here")
+        return lines
+
+    def problems(self) -> list[str]:
+        """Warnings and failures for a person, also one which asked for nothing else (-q)."""
+        lines = []
         for code, count in self.warnings.most_common():
             more = f" (and {count - 1} more clips)" if count > 1 else ""
-            lines.append(f"warning {printable(self._examples[code])}{more}")
+            lines.append(f"{printable(self._examples[code])}{more}")
         for failure in self.failures[:_NAMED_FAILURES]:
             hint = f" ({failure['hint']})" if failure["hint"] else ""
             lines.append(f"failed {failure['code']}: {printable(failure['id'])}: {printable(failure['message'])}{hint}")
@@ -120,8 +127,6 @@ class Summary:
             lines.append(f"and {len(self.failures) - _NAMED_FAILURES} more; all are rows with status failed")
         if self.failures or self.failed_before:
             lines.append("--retry-failed tries failed clips again")
-        if self.interrupted:
-            lines.append("stopped; the same command goes on from here")
         return lines
 
     def _others(self) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from v2t.base import plugin
 from v2t.base.documents import read_json
 from v2t.base.errors import ItemError, UsageError
+from v2t.base.runtime import check_device
 
 if TYPE_CHECKING:
     from v2t.video.frames import Frames
@@ -141,6 +142,7 @@ def open_captioner(
     Raises:
         UsageError: no such captioner, or an option it does not know. MissingDependencyError: no such model.
     """
+    check_device(device)
     name = choose(model) if captioner == "auto" else captioner
     maker = plugin.load("v2t.captioners", name, "Captioner").Captioner
     known = [key for key in inspect.signature(maker).parameters if key not in ("model", "device", "dtype")]

@@ -135,4 +135,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"type": "summary", **summary.to_dict()}, ensure_ascii=False, allow_nan=False), flush=True)
     for line in summary.lines():
         logger.info("%s", line)
+    for line in summary.problems():
+        logger.warning("%s", line)
     return summary.exit_code
