@@ -164,7 +164,7 @@ def choose(model: str) -> str:
     if model.startswith("openai:"):
         return "openai"
     try:
-        config = read_json(Path(model) / "config.json")
+        config = read_json(Path(model) / "config.json", finite=False)
     except (OSError, ValueError):
         return "hf"
     return "local" if isinstance(config, dict) and config.get("model_type") == "cineloop" else "hf"
