@@ -165,7 +165,7 @@ def test_a_failed_clip_is_a_row_and_the_run_goes_on(tmp_path):
     }
     assert all(row["caption"] is None and row["error"]["hint"] for row in rows_of(out).values() if row["error"])
     assert not (out / "b.txt").exists() and (out / "e.txt").exists()
-    assert any("--retry-failed" in line for line in summary.problems())
+    assert any("--retry-failed" in line for line in summary.lines())
 
 
 def test_failures_are_remembered_until_retried_or_changed(tmp_path):

@@ -36,6 +36,7 @@ from v2t.caption.summary import Summary
 from v2t.captioners import CaptionerLike, CaptionOutput, Decoding
 from v2t.data.notes import Note
 from v2t.video.worker import DecoderPool
+from v2t.writers import EVERY, strips
 
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
@@ -178,6 +179,7 @@ class Job:
             try:
                 if isinstance(answer, ItemError):
                     raise answer
+                self._keep_strip(piece, frames)
                 if piece.film is None:
                     self._add(piece.clip, record.captioned(piece.clip, frames, answer, self.question, seconds))
                     self._steps += 1
@@ -185,6 +187,13 @@ class Job:
                     self._add_part(piece.film, piece.film.captioned(piece.number, frames, answer, seconds))
             except ItemError as problem:
                 self._fail(piece, problem)
+
+    def _keep_strip(self, piece: Piece, frames: Frames) -> None:
+        """Keep what the model saw for the page of the run, while it is at hand: nothing is decoded twice."""
+        if "html" in self.config.format or EVERY in self.config.format:
+            part = None if piece.film is None or len(piece.film.parts) == 1 else piece.film.parts[piece.number].start_s
+            with stopwatch(self.summary.times, "write"):
+                strips.save(self.folder.folder, frames.pixels, piece.clip.id, part)
 
     def _fail(self, piece: Piece, problem: ItemError) -> None:
         if piece.film is None:

@@ -110,6 +110,8 @@ class Summary:
                 f"{values['videos_per_s']:.2f} videos/s, {values['video_seconds_per_s']:.1f} video-seconds/s, "
                 f"{values['tokens_per_s']:.0f} tokens/s with {self.model}"
             )
+        if self.failures or self.failed_before:
+            lines.append("--retry-failed tries failed clips again")
         if self.interrupted:
             lines.append("stopped; the same command goes on from here")
         return lines
@@ -125,8 +127,6 @@ class Summary:
             lines.append(f"failed {failure['code']}: {printable(failure['id'])}: {printable(failure['message'])}{hint}")
         if len(self.failures) > _NAMED_FAILURES:
             lines.append(f"and {len(self.failures) - _NAMED_FAILURES} more; all are rows with status failed")
-        if self.failures or self.failed_before:
-            lines.append("--retry-failed tries failed clips again")
         return lines
 
     def _others(self) -> str:
