@@ -101,7 +101,7 @@ def test_a_run_of_thousands_keeps_the_page_small_and_says_so(tmp_path, monkeypat
     rows = [record(f"{n:03}") for n in range(9)] + [failed("z"), record("zz", warnings=["CUT: x"])]
     found = page(rows, tmp_path / "out")
     assert [card["class"] for card in found.all("article")] == ["failed", "warned", "plain"]
-    assert "8 more clips are in the other files" in " ".join(found.texts)
+    assert "3 are shown here; 8 more clips are in captions.jsonl" in " ".join(found.texts)
 
 
 @pytest.mark.parametrize(("num", "shown"), [(1, 1), (2, 2), (6, 6), (100, 6)])

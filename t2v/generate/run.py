@@ -6,12 +6,7 @@ In: prompts and a `GenerateConfig`. Out: the run folder (see `t2v.generate.folde
 
 from __future__ import annotations
 
-import contextlib
-import platform
-import sys
-import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 from t2v.generate.folder import RunFolder
@@ -112,18 +107,11 @@ def _todo(
 
 def _write_papers(out: Path, generator: GeneratorLike, config: GenerateConfig) -> None:
     """`config.yaml` and `run.json`: what is needed to repeat the run."""
-    versions = {"python": platform.python_version()}
-    for name in (*runtime.PACKAGES, "diffusers", "opencv-python-headless"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
     papers = {
         "verb": "generate",
         **generator.fingerprint(),
         "seed": config.seed,
-        "source_commit": runtime.source_commit(),
-        "versions": versions,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **runtime.papers("diffusers", "opencv-python-headless"),
     }
     runtime.write_json(out / "run.json", papers)
     write_atomic(out / "config.yaml", layers.dump(config).encode())

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from v2t.base.address import shown
 from v2t.base.errors import UsageError
 from v2t.base.files import write_atomic
+from v2t.base.log import printable
 
 if TYPE_CHECKING:
     import torch
@@ -211,27 +213,28 @@ def leave() -> None:
         group.destroy_process_group()
 
 
-def provenance(config: RuntimeConfig, **more: Any) -> dict[str, Any]:
-    """What `run.json` holds: versions, seed, device, precision, source commit, command, start time (UTC)."""
+def papers(*packages: str) -> dict[str, Any]:
+    """What the `run.json` of every run holds: command, start (UTC), source commit, versions of `PACKAGES` and more."""
     from importlib import metadata
 
     versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *packages):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    device, precision = resolve(config)
     return {
-        "seed": config.seed,
-        "device": device_name(device),
-        "precision": precision,
+        "command": [printable(shown(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "source_commit": source_commit(),
         "versions": versions,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **more,
     }
+
+
+def provenance(config: RuntimeConfig, **more: Any) -> dict[str, Any]:
+    """The `run.json` of a training: its `papers` with seed, device and precision."""
+    device, precision = resolve(config)
+    return {"seed": config.seed, "device": device_name(device), "precision": precision, **papers(), **more}
 
 
 def write_json(path: Path, tree: Any) -> None:

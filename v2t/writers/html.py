@@ -24,7 +24,7 @@ from v2t.base.log import printable
 from v2t.writers import Record, Rows, strips
 
 NAME = "index.html"
-MAX_CARDS = 3000
+MAX_CARDS = 2000
 _MAX_PARTS = 24  # of one clip, shown with their frames
 _KINDS = ("failed", "warned", "plain")
 
@@ -87,9 +87,6 @@ def write(rows: Rows, target: Path, place: Path) -> None:
         for card in _cards(rows, place):
             file.write(card)
         file.write("</main>\n")
-        if num > MAX_CARDS:
-            text = f"{num - MAX_CARDS} more clips are in the other files of this folder, such as captions.jsonl."
-            file.write(f"<p>{text}</p>\n")
         file.write(f"<script>{_SCRIPT}</script></body></html>\n")
 
 
@@ -99,7 +96,13 @@ def _head(num: int, counts: Counter[str], models: Counter[str], codes: Counter[s
     if codes:
         told = ", ".join(f"{code} ({count})" for code, count in codes.most_common())
         about += f'\n<p class="warn">Warnings: {_text(told)}</p>'
-    labels = {"": f"all {num}", "failed": f"failed {counts['failed']}", "warned": f"with warnings {counts['warned']}"}
+    if num > MAX_CARDS:
+        about += f"\n<p>{MAX_CARDS} are shown here; {num - MAX_CARDS} more clips are in captions.jsonl.</p>"
+    labels = {
+        "": f"all {min(num, MAX_CARDS)}",
+        "failed": f"failed {counts['failed']}",
+        "warned": f"with warnings {counts['warned']}",
+    }
     buttons = "".join(
         f'<button type="button" value="{value}" aria-pressed="{"false" if value else "true"}">{label}</button>\n'
         for value, label in labels.items()
