@@ -14,6 +14,7 @@ import pytest
 
 from v2t.base.errors import ItemError
 from v2t.caption import run as caption
+from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.video.encode import encode
@@ -166,6 +167,15 @@ def test_a_video_in_parts_shows_each_part_with_its_frames(clips, tmp_path):
     found = Page((out / "index.html").read_text())
     assert len(found.all("img")) == len(found.all("li")) == 3
     assert brightness(found) == pytest.approx([60] * 3, abs=4)
+
+
+def test_merged_folders_bring_their_pictures(clips, tmp_path):
+    for name in ("60", "200"):
+        caption.run(
+            [str(clips / f"{name}.mp4")], tmp_path / name, CaptionConfig(root=str(clips)), captioner=Captioner()
+        )
+    merge([tmp_path / "60", tmp_path / "200"], tmp_path / "both")
+    assert brightness(Page((tmp_path / "both/index.html").read_text())) == pytest.approx([200, 60], abs=4)
 
 
 def test_no_strips_without_the_page(clips, tmp_path):

@@ -30,6 +30,13 @@ def save(output: Path, pixels: np.ndarray, clip_id: str, start_s: float | None =
     write_atomic(path_of(output, clip_id, start_s), encode(pixels), durable=False)
 
 
+def copy(folder: Path, output: Path) -> None:
+    """Take over the strips of another output folder; what `output` has stays."""
+    for path in sorted((folder / FOLDER).glob("*.jpg")):
+        if not (output / FOLDER / path.name).exists():
+            write_atomic(output / FOLDER / path.name, path.read_bytes(), durable=False)
+
+
 def encode(pixels: np.ndarray) -> bytes:
     """The JPEG of up to `NUM_FRAMES` of the frames, first and last among them."""
     import cv2
