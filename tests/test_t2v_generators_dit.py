@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,3 +144,22 @@ def test_what_is_no_pipeline_of_ours_is_refused(tmp_path, monkeypatch):
     DDPMPipeline(unet, DDIMScheduler()).save_pretrained(tmp_path / "other")
     with pytest.raises(UsageError, match="DDPMPipeline"):
         open_generator("dit", model=str(tmp_path / "other"), device="cpu").pipeline  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("transformer/config.json", "num_layers", 1_000_000),
+        ("transformer/config.json", "num_attention_heads", 0),
+        ("transformer/config.json", "num_attention_heads", [2]),
+        ("text_encoder/config.json", "dtype", "os.system"),
+    ],
+)
+def test_a_folder_with_a_wrong_value_is_an_environment_error_with_its_key(folder, tmp_path, name, key, value):
+    place = Path(shutil.copytree(folder, tmp_path / "model"))
+    tree = json.loads((place / name).read_text()) | {key: value}
+    (place / name).write_text(json.dumps(tree))
+    with pytest.raises(MissingDependencyError) as caught:
+        open_generator("dit", model=str(place), device="cpu").pipeline  # noqa: B018
+    assert caught.value.code == "MODEL"
+    assert not isinstance(value, (int, str)) or key in str(caught.value)

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from t2v.cli import main as t2v
+from t2v.generators import open_generator
 from v2t.base import errors
 from v2t.base.command import guarded
 from v2t.base.errors import UsageError
+from v2t.captioners import open_captioner
+from v2t.cli import main
 from v2t.cli import main as v2t
 from v2t_eval.cli import main as v2t_eval
 from v2t_eval.cli import overview
@@ -123,3 +126,22 @@ def test_an_error_is_a_line_and_a_traceback_only_with_v(error, code, says, capsy
     full = capsys.readouterr().err
     assert says in full
     assert ("Traceback" in full and "in work" in full) == (code != 2)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "CPU", ""])
+@pytest.mark.parametrize(
+    "opened",
+    [
+        lambda device: open_captioner("starter", device=device),
+        lambda device: open_generator("world", device=device),
+    ],
+)
+def test_an_unknown_device_is_refused_with_the_choices(opened, device):
+    with pytest.raises(UsageError, match=f"auto, cpu, cuda or cuda:N, got '{device}'"):
+        opened(device)
+
+
+@pytest.mark.parametrize("name", ["--output", "--out", "-o"])
+def test_the_folder_for_results_has_one_name(name, tmp_path):
+    assert main(["world", "--num", "0", name, str(tmp_path / "w")]) in (0, 2)
+    assert main(["train", str(tmp_path / "none.yaml"), name, str(tmp_path)]) == 2

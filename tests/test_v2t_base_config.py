@@ -86,6 +86,11 @@ def test_a_number_is_finite(setting):
         configs.load(Outer, sets=["out=x", setting])
 
 
+def test_a_constant_of_a_python_file_is_found_in_small_letters():
+    with pytest.raises(UsageError, match="did you mean 'flag'"):
+        configs.load(Outer, sets=["out=x", "FLAG=true"])
+
+
 def test_dump_reads_back_equal(tmp_path):
     made = Outer(out=Path("x"), maybe=Inner(names=("p", "q")), lr={"a": 1.0}, free={"deep": {"list": [1, 2]}})
     (tmp_path / "c.yaml").write_text(configs.dump(made))

@@ -22,6 +22,7 @@ from v2t.caption.inputs import check, discover
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
+from v2t.cli import main
 from v2t.video.encode import encode
 from v2t.video.sample import SampleSpec
 from v2t.video.worker import Limits
@@ -146,7 +147,7 @@ def test_each_bad_file_has_its_code_and_the_rest_is_captioned(folder, tmp_path):
         assert (out / name).with_suffix(".txt").exists()
     assert len(rows) == len(os.listdir(folder)) - 1  # all but the symlinked folder, which is not followed
     assert summary.exit_code == 3 and len(summary.failures) == len(EXPECTED)
-    assert all(text.isprintable() for text in summary.lines())
+    assert all(text.isprintable() for text in [*summary.lines(), *summary.problems()])
     start = time.monotonic()
     again = caption.run([str(folder)], out, CaptionConfig(), captioner=Captioner())
     assert (again.done_before, again.failed_before, again.num_captioned) == (len(captions) + 1, len(EXPECTED), 0)
@@ -270,3 +271,21 @@ def test_a_folder_of_pictures_says_that_they_are_there(tmp_path):
         discover([str(tmp_path / "pictures")])
     assert "2 pictures are there" in caught.value.hint and "pictures/**/*.png" in caught.value.hint
     assert len(discover([str(tmp_path / "pictures/**/*.png")])) == 1
+
+
+@pytest.mark.parametrize("noise", [[], ["-q"]])
+def test_failures_and_warnings_are_told_also_when_nothing_else_is(tmp_path, monkeypatch, capsys, noise):
+    class Doubtful(Captioner):
+        def answer(self, conversations, decoding):
+            return [CaptionOutput(text="A cat.", tokens=2, warnings=("LOOPED: it repeats itself",))]
+
+    monkeypatch.setattr("v2t.caption.run.open_captioner", lambda *args, **options: Doubtful())
+    source = tmp_path / "clips"
+    source.mkdir()
+    written(source / "good.mp4", (16, 16), "mpeg4", pix_fmt="yuv420p")
+    (source / "bad.mp4").write_text("<html>")
+    assert main(["caption", str(source), "-o", str(tmp_path / "out"), *noise]) == 3
+    out, err = capsys.readouterr()
+    assert "LOOPED: it repeats itself" in err
+    assert "failed NOT_MEDIA: bad.mp4" in err
+    assert ("2 clips: 1 captioned" in err, "A cat." in out) == (not noise, not noise)

@@ -113,7 +113,7 @@ def without_breaks(text: str) -> list[str]:
 
 def test_all_means_every_format():
     known = set(writers.names())
-    assert known == set("coco csv jsonl parquet srt two_file txt videofolder vtt webdataset".split())
+    assert known == set("coco csv html jsonl parquet srt two_file txt videofolder vtt webdataset".split())
     assert set(writers.load(("txt", "all", "txt"))) == known
     with pytest.raises(UsageError, match="choices: coco, csv") as caught:
         writers.load(("parket",))

@@ -124,7 +124,7 @@ def side_of(size: Any, default: int) -> int | tuple[int, int]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = read_json(path)
+        found = read_json(path, finite=False)
     except (OSError, ValueError) as error:
         raise MissingDependencyError(f"cannot read {path}: {error}", code="MODEL") from error
     if not isinstance(found, dict):

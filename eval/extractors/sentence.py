@@ -172,7 +172,7 @@ class Extractor(BaseExtractor):
 def _read(path: Path) -> Any:
     """A JSON file; an empty mapping where there is none."""
     try:
-        return read_json(path)
+        return read_json(path, finite=False)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -6,12 +6,7 @@ In: prompts and a `GenerateConfig`. Out: the run folder (see `t2v.generate.folde
 
 from __future__ import annotations
 
-import contextlib
-import platform
-import sys
-import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 from t2v.generate.folder import RunFolder
@@ -70,7 +65,7 @@ def run(
                 Job(folder, generator, config, emit, summary).work(clips, todo, stop, show_progress)
         folder.write_tables()
         rows = folder.rows()
-        write_gallery(rows, folder.failures(), out / "index.html", _command())
+        write_gallery(rows, folder.failures(), out / "index.html", runtime.command_line())
         wanted = {clip.id for clip in clips}
         write_sheet([row for row in rows if row["id"] in wanted], out, out / "contact_sheet.png")
     return summary
@@ -112,22 +107,11 @@ def _todo(
 
 def _write_papers(out: Path, generator: GeneratorLike, config: GenerateConfig) -> None:
     """`config.yaml` and `run.json`: what is needed to repeat the run."""
-    versions = {"python": platform.python_version()}
-    for name in (*runtime.PACKAGES, "diffusers", "opencv-python-headless"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
     papers = {
         "verb": "generate",
         **generator.fingerprint(),
         "seed": config.seed,
-        "source_commit": runtime.source_commit(),
-        "versions": versions,
-        "command": _command(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **runtime.papers("diffusers", "opencv-python-headless"),
     }
     runtime.write_json(out / "run.json", papers)
     write_atomic(out / "config.yaml", layers.dump(config).encode())
-
-
-def _command() -> list[str]:
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from t2v.shape import Shape
 from v2t.base import plugin
 from v2t.base.errors import UsageError
+from v2t.base.runtime import check_device
 from v2t.video.frames import Frames
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all) of the batch in hand
@@ -126,6 +127,7 @@ def open_generator(
     Raises:
         UsageError: no such generator, or an option it does not know. MissingDependencyError: no such model.
     """
+    check_device(device)
     maker = plugin.load("t2v.generators", name, "Generator").Generator
     known = [key for key in inspect.signature(maker).parameters if key not in ("model", "device", "dtype")]
     for key in options:

@@ -20,6 +20,7 @@ from t2v.generators import GenerateSettings, OnStep, Request
 from t2v.generators.pictures import first_line, read_picture, to_frames
 from t2v.generators.weights import lora_of, sha256_of
 from t2v.shape import Shape
+from v2t.base import model_folder
 from v2t.base.errors import CineloopError, ItemError, MissingDependencyError, UsageError
 from v2t.base.log import logger
 from v2t.video.frames import Frames
@@ -155,6 +156,8 @@ class PipelineGenerator(ABC):
 
         import t2v.pipeline  # noqa: F401  a folder may be one of ours
 
+        for folder in (self.folder, *(part for part in self.folder.iterdir() if part.is_dir())):
+            model_folder.check(folder)
         for library in (diffusers, transformers):  # their bars would stand beside ours
             library.utils.logging.disable_progress_bar()
         try:
@@ -163,8 +166,9 @@ class PipelineGenerator(ABC):
                 return diffusers.DiffusionPipeline.from_pretrained(
                     self.folder, torch_dtype=getattr(torch, self.dtype), use_safetensors=True, local_files_only=True
                 )
-        except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
-            raise MissingDependencyError(f"cannot load the pipeline {self.model}: {first_line(error)}") from error
+        except Exception as error:  # a folder can be wrong in as many ways as diffusers has lines
+            text = f"cannot load the pipeline {self.model}: {type(error).__name__}: {first_line(error)}"
+            raise MissingDependencyError(text, code="MODEL") from error
 
     def _load_loras(self, pipe: Any) -> None:
         """Put the adapters into the network, and make all of them act; keys that fit nowhere are an error."""

@@ -299,4 +299,4 @@ def read_json(name: str, file: str) -> dict[str, Any]:
             path = Path(hf_hub_download(name, file))
         except (OSError, ValueError) as error:
             raise MissingDependencyError(f"no folder {name}, and the hub does not give {file}: {error}") from error
-    return documents.read_json(path) if path.is_file() else {}
+    return documents.read_json(path, finite=False) if path.is_file() else {}

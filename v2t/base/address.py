@@ -57,7 +57,8 @@ def check_allowed(url: str, allow: Sequence[str], *, by_user: bool) -> None:
         raise PolicyError(f"{shown(url)}: an address must not step upwards")
     if not (by_user and scheme not in WEB) and not any(_covers(entry, url) for entry in allow):
         raise PolicyError(
-            f"{shown(url)} was not allowed; addresses {'of the web' if by_user else 'in lists and manifests'} must be",
+            f"{shown(url)} is not allowed: addresses {'of the web' if by_user else 'in lists and manifests'} are read "
+            "only where they are allowed by name",
             hint=f"--allow-remote {scheme}://{place}/ allows it",
         )
 

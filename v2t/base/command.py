@@ -115,7 +115,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "config", type=Path, metavar="RECIPE", help="a YAML file, or a shipped one by its name (see the verb recipes)"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
-    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="run folder, instead of the recipe's")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="run folder, instead of the recipe's")
     parser.add_argument("--plan", action="store_true", help="print parameters, memory, FLOPs and time; train nothing")
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a run")
@@ -130,7 +130,7 @@ def run_training(run: Callable[..., int], args: argparse.Namespace) -> int:
     return run(
         args.config,
         sets=args.set,
-        out=args.out,
+        out=args.output,
         plan=args.plan,
         resume=args.resume,
         overwrite=args.overwrite,

@@ -182,11 +182,11 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 def _nearest(key: str, cls: type, path: str) -> str:
     """A hint that names the nearest key: same level first, then the same last word anywhere below."""
     here = list(_field_types(cls))
-    match = difflib.get_close_matches(key, here, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(key.lower(), here, n=1, cutoff=0.5)  # constants of Python files are upper case
     if match:
         return f"did you mean {path + match[0]!r}?"
     below = {name.rsplit(".", 1)[-1]: name for name in reversed(keys(cls))}  # the first of a name wins
-    match = difflib.get_close_matches(key, list(below), n=1, cutoff=0.6)
+    match = difflib.get_close_matches(key.lower(), list(below), n=1, cutoff=0.6)
     if match:
         return f"did you mean {path + below[match[0]]!r}?"
     return f"known here: {', '.join(here)}"

@@ -29,22 +29,28 @@ def read_text(path: str | Path) -> str:
     return decoded(read_bytes(path)).replace("\r\n", "\n")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, *, finite: bool = True) -> Any:
     """The JSON value in a file. Raises OSError; ValueError, see `parse_json`."""
-    return parse_json(read_bytes(path))
+    return parse_json(read_bytes(path), finite=finite)
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
     """The JSON value in `text`.
+
+    Args:
+        text: the document.
+        finite: refuse NaN and infinity, which some models' configurations hold and no contract of ours.
 
     Raises:
         ValueError: it is not JSON, not UTF-8, nested deeper than `MAX_DEPTH`, or holds a number that is not finite
             or a lone surrogate; the message says where.
     """
     text = decoded(text) if isinstance(text, bytes) else text.removeprefix("\ufeff")
-    numbers: dict[str, Any] = {"parse_float": _finite, "parse_int": _whole} if _LONG_NUMBER.search(text) else {}
+    numbers: dict[str, Any] = (
+        {"parse_float": _finite, "parse_int": _whole} if finite and _LONG_NUMBER.search(text) else {}
+    )
     try:
-        value = json.loads(text, parse_constant=_refuse, **numbers)
+        value = json.loads(text, parse_constant=_refuse if finite else None, **numbers)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text.strip() else ""
         raise ValueError(f"{error.msg} at {line}column {error.colno}") from error

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
 import time
@@ -19,14 +20,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from v2t.base.address import shown
 from v2t.base.errors import UsageError
 from v2t.base.files import write_atomic
+from v2t.base.log import printable
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy", "av")
+
+
+def check_device(name: str) -> None:
+    """Raise UsageError for a device that torch has no name for; whether it is there is asked when a model loads."""
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?", name):
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,27 +225,33 @@ def leave() -> None:
         group.destroy_process_group()
 
 
-def provenance(config: RuntimeConfig, **more: Any) -> dict[str, Any]:
-    """What `run.json` holds: versions, seed, device, precision, source commit, command, start time (UTC)."""
+def command_line() -> list[str]:
+    """The words this process was started with, printable and without secrets."""
+    return [printable(shown(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])]
+
+
+def papers(*packages: str) -> dict[str, Any]:
+    """What the `run.json` of every run holds: command, start (UTC), source commit, versions of `PACKAGES` and more."""
     from importlib import metadata
 
     versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *packages):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    device, precision = resolve(config)
     return {
-        "seed": config.seed,
-        "device": device_name(device),
-        "precision": precision,
+        "command": command_line(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "source_commit": source_commit(),
         "versions": versions,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **more,
     }
+
+
+def provenance(config: RuntimeConfig, **more: Any) -> dict[str, Any]:
+    """The `run.json` of a training: its `papers` with seed, device and precision."""
+    device, precision = resolve(config)
+    return {"seed": config.seed, "device": device_name(device), "precision": precision, **papers(), **more}
 
 
 def write_json(path: Path, tree: Any) -> None:

@@ -37,6 +37,7 @@ from v2t.captioners import OUT_OF_DOMAIN, CaptionerLike, CaptionOutput, Decoding
 from v2t.captioners.batching import Answer
 from v2t.data.notes import Note
 from v2t.video.worker import DecoderPool
+from v2t.writers import EVERY, strips
 
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
@@ -180,6 +181,7 @@ class Job:
             try:
                 if isinstance(answer, ItemError):
                     raise answer
+                self._keep_strip(piece, frames)
                 if self.config.on_outside == "fail":
                     _refuse_outside(answer)
                 if piece.film is None:
@@ -189,6 +191,13 @@ class Job:
                     self._add_part(piece.film, piece.film.captioned(piece.number, frames, answer, seconds))
             except ItemError as problem:
                 self._fail(piece, problem)
+
+    def _keep_strip(self, piece: Piece, frames: Frames) -> None:
+        """Keep what the model saw for the page of the run, while it is at hand: nothing is decoded twice."""
+        if "html" in self.config.format or EVERY in self.config.format:
+            part = None if piece.film is None or len(piece.film.parts) == 1 else piece.film.parts[piece.number].start_s
+            with stopwatch(self.summary.times, "write"):
+                strips.save(self.folder.folder, frames.pixels, piece.clip.id, part)
 
     def _fail(self, piece: Piece, problem: ItemError) -> None:
         if piece.film is None:

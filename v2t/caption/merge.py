@@ -23,6 +23,7 @@ from v2t.base.log import logger, printable
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry
 from v2t.caption.outputs import CaptionFolder
+from v2t.writers import strips
 
 _ENTRIES_AT_ONCE = 1000
 _FORMATS = ("txt", "jsonl")
@@ -104,6 +105,7 @@ def merge(
     if not dry_run:
         for folder in others:
             _join(folder, [], _formats_of([folder]), allow_mixed, dry_run=False)
+            strips.copy(folder, output)
     merged = _join(output, others, formats, allow_mixed, dry_run)
     _completeness(merged, [*others, output])
     return merged

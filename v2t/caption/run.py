@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 from v2t.base import config as layers
-from v2t.base.address import shown
 from v2t.base.errors import CineloopError, UsageError
 from v2t.base.files import write_atomic
 from v2t.base.lease import LeaseLostError
 from v2t.base.log import logger, printable, stopwatch
-from v2t.base.runtime import PACKAGES, source_commit
+from v2t.base.runtime import papers
 from v2t.base.stopping import Stopping
 from v2t.caption import shards
 from v2t.caption.inputs import Clip, choose, discover
@@ -177,19 +174,6 @@ def _introduction(captioner: CaptionerLike) -> str:
 
 def _write_papers(state: Path, config: CaptionConfig, question: Question) -> None:
     """`config.yaml` and `run.json`: what is needed to repeat the run."""
-    versions = {"python": sys.version.split()[0]}
-    for name in (*PACKAGES, "decord"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    papers = {
-        "command": [printable(shown(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "settings": question.settings,
-        "seed": config.seed,
-        "source_commit": source_commit(),
-        "versions": versions,
-    }
+    about = {**papers("decord"), "settings": question.settings, "seed": config.seed}
     write_atomic(state / "config.yaml", layers.dump(config).encode("utf-8", "surrogateescape"), durable=False)
-    write_atomic(state / "run.json", json.dumps(papers, indent=2).encode() + b"\n", durable=False)
+    write_atomic(state / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)

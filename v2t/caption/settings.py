@@ -65,7 +65,7 @@ class CaptionConfig:
     sampler: str | None = None
     frames: int | None = None
     fps: float | None = None
-    format: tuple[str, ...] = ("txt", "jsonl")
+    format: tuple[str, ...] = ("txt", "jsonl", "html")
     batch_size: int = 16
     device: str = "auto"
     dtype: str = "auto"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_type_hints
 from v2t.base import plugin
 from v2t.base.documents import read_json
 from v2t.base.errors import ItemError, UsageError
+from v2t.base.runtime import check_device
 from v2t.captioners.abilities import Abilities
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def open_captioner(
     Raises:
         UsageError: no such captioner, or an option it does not know. MissingDependencyError: no such model.
     """
+    check_device(device)
     name = choose(model) if captioner == "auto" else captioner
     maker = plugin.load("v2t.captioners", name, "Captioner").Captioner
     known = list(effects(maker))
@@ -198,7 +200,7 @@ def choose(model: str) -> str:
     if model.startswith("openai:"):
         return "openai"
     try:
-        config = read_json(Path(model) / "config.json")
+        config = read_json(Path(model) / "config.json", finite=False)
     except (OSError, ValueError):
         return "hf"
     return "local" if isinstance(config, dict) and config.get("model_type") == "cineloop" else "hf"

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.errors import ItemError, UsageError
+from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t.base.model_folder import template_deadline
 from v2t.captioners import Conversation, Message, asked
 from v2t.captioners.hf_times import Shown
 from v2t.video.frames import Frames
@@ -82,6 +83,8 @@ class Prompter:
                 self._find_form()
             if self.fixed_frames is None:
                 self._probe()
+        except MissingDependencyError:
+            raise
         except Exception as error:  # whatever a processor does with a plain clip, it would do with every clip
             raise UsageError(
                 f"a {type(processor).__name__} cannot take a plain clip: {type(error).__name__}: {error}",
@@ -231,7 +234,8 @@ class Prompter:
         from jinja2 import TemplateError
 
         try:
-            return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+            with template_deadline():
+                return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             raise ItemError(
                 f"the model's chat template refuses the conversation: {error}", code="PROMPT_REFUSED"

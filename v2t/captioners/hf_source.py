@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from v2t.base.model_folder import check, check_whole, loading
 from v2t.captioners.local import _read_json, revision_of
 
 _PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
@@ -57,10 +58,12 @@ class Source:
             if revision is not None:
                 raise UsageError(f"revision={revision!r} pins a hub id, and {model} is a folder")
             _read_json(folder / "config.json")
+            check(folder)
             _refuse_pickles(folder)
             return cls(model=model, folder=folder, revision=revision_of(folder), local=True, trust=trust)
         patterns = (*_PAPERS, "*.py") if trust else _PAPERS
         folder = _download(model, revision, patterns, _has_text_papers if only_text else _has_papers)
+        check(folder)
         return cls(model=model, folder=folder, revision=folder.name, local=False, trust=trust)
 
     @property
@@ -91,7 +94,7 @@ class Source:
             )
         try:
             return AutoConfig.from_pretrained(self.folder, **self.loading)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # a configuration can be wrong in as many ways as there are classes for it
             raise MissingDependencyError(
                 f"transformers {version} cannot read the configuration of {self.model}: {_first(error)}",
                 code="MODEL",
@@ -108,7 +111,7 @@ class Source:
             from transformers import AutoProcessor
 
             return AutoProcessor.from_pretrained(self.folder, **self.loading)
-        except (ImportError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        except Exception as error:  # as above
             if "torchvision" in str(error).lower():
                 raise MissingDependencyError(
                     f"the processor of {self.model} needs torchvision, built for this torch: {_first(error, 160)}",
@@ -155,22 +158,14 @@ class Source:
         Raises:
             MissingDependencyError: MODEL, weights that are absent, torn or of another model; UNSAFE_WEIGHTS.
         """
-        from safetensors import SafetensorError
-
         if not self.local:
             _download(self.model, self.revision, _WEIGHTS, _has_weights)
         _refuse_pickles(self.folder)
-        try:
+        with loading(self.folder):
             model, info = self.model_class(config).from_pretrained(
                 self.folder, config=config, use_safetensors=True, output_loading_info=True, **self.loading, **options
             )
-        except (OSError, ValueError, ImportError, SafetensorError, KeyError) as error:
-            raise MissingDependencyError(f"cannot load {self.model}: {_first(error)}", code="MODEL") from error
-        lost = sorted(info["missing_keys"])
-        if lost:
-            raise MissingDependencyError(
-                f"the weights of {self.model} lack {len(lost)} tensors, such as {lost[0]}", code="MODEL"
-            )
+        check_whole(self.folder, info)
         return model.eval()
 
 

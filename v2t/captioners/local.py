@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from v2t.base import model_folder
 from v2t.base.documents import read_json
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.base.files import content_key, text_key
@@ -79,12 +80,14 @@ class Captioner:
                 f"{self.folder} holds a model of type {config.get('model_type')!r}, not 'cineloop'",
                 hint="choose another --captioner for it",
             )
+        model_folder.check(self.folder)
         settings = _read_json(self.folder / "processor_config.json").get("video_processor", {})
         names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
-        self.spec = SampleSpec(**{name: settings[name] for name in names if settings.get(name) is not None})
-        # Scaled in the decoder's process, less has to cross over to this one. Grey bars are the processor's business.
-        stretches = settings.get("fit", "stretch") == "stretch"
-        self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
+        with model_folder.loading(self.folder):
+            self.spec = SampleSpec(**{name: settings[name] for name in names if settings.get(name) is not None})
+            # Scaled in the decoder's process, less has to cross over to this one. Grey bars are the processor's job.
+            stretches = settings.get("fit", "stretch") == "stretch"
+            self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
         self.revision = revision_of(self.folder)
         self.abilities = abilities.read(self.folder)
         self._model: Any = None
@@ -99,7 +102,6 @@ class Captioner:
             MissingDependencyError: weights that do not load, or a device that is not there.
         """
         import torch
-        from safetensors import SafetensorError
         from transformers.utils import logging as transformers_logging
 
         from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
@@ -111,13 +113,16 @@ class Captioner:
             raise MissingDependencyError(f"--device {device}: torch sees no CUDA device", hint="--device cpu")
         dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
         transformers_logging.disable_progress_bar()
-        try:
+        with model_folder.loading(self.folder):
             self._processor = CineloopProcessor.from_pretrained(str(self.folder), local_files_only=True)
-            model = CineloopForConditionalGeneration.from_pretrained(
-                str(self.folder), local_files_only=True, use_safetensors=True, dtype=getattr(torch, dtype)
+            model, info = CineloopForConditionalGeneration.from_pretrained(
+                str(self.folder),
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=getattr(torch, dtype),
+                output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise MissingDependencyError(f"cannot load the model in {self.folder}: {error}", code="MODEL") from error
+        model_folder.check_whole(self.folder, info)
         self._model = model.to(device).eval()
         # On a CPU the tower's activations should stay in its caches: 16 frames at a time took 40 ms a clip, 256 took
         # 59. A clip's numbers then also do not depend on the batch it is in.
@@ -197,7 +202,8 @@ class Captioner:
 
     def _prompt(self, watched: Watched, question: str) -> list[int]:
         chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
-        text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        with model_folder.template_deadline():
+            text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         text = text.replace(self._processor.video_token, watched.text, 1)
         ids: list[int] = self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
@@ -213,21 +219,22 @@ class Captioner:
     def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         if self._model is None:
             raise RuntimeError("load() the captioner first")
-        texts = [
-            self._processor.apply_chat_template(
-                [
-                    {
-                        "role": message.role,
-                        "content": [{"type": "video"} for _ in message.videos]
-                        + [{"type": "text", "text": message.text}],
-                    }
-                    for message in conversation
-                ],
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-            for conversation in conversations
-        ]
+        with model_folder.template_deadline():
+            texts = [
+                self._processor.apply_chat_template(
+                    [
+                        {
+                            "role": message.role,
+                            "content": [{"type": "video"} for _ in message.videos]
+                            + [{"type": "text", "text": message.text}],
+                        }
+                        for message in conversation
+                    ],
+                    tokenize=False,
+                    add_generation_prompt=True,
+                )
+                for conversation in conversations
+            ]
         videos = [frames for conversation in conversations for message in conversation for frames in message.videos]
         # Segments of each conversation's videos, so that their features can be told apart.
         length = self._processor.video_processor.segment_frames
@@ -353,7 +360,7 @@ class _Unwanted(Exception):
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = read_json(path)
+        value = read_json(path, finite=False)
     except (OSError, ValueError) as error:
         raise MissingDependencyError(
             f"no usable model in {path.parent}: cannot read {path.name} ({error})",

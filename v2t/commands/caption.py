@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sampler", help="uniform, fps, segment, keyframe or motion (default: the model's)")
     add("--frames", type=int, metavar="N", help="frames to look at (default: the model's)")
     add("--fps", type=float, help="frames to look at per second of video")
-    add("--format", type=words, metavar="A,B", help="files to write, or all (default: txt,jsonl)")
+    add("--format", type=words, metavar="A,B", help="files to write, or all (default: txt,jsonl,html)")
     add("--batch-size", type=int, metavar="N", help="clips the model sees at once (default: 16)")
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")

@@ -30,7 +30,7 @@ def _seconds(text: str) -> tuple[float, float]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     add = parser.add_argument
-    add("-o", "--out", type=Path, required=True, metavar="DIR", help="folder for the clips and manifest.jsonl")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the clips and manifest.jsonl")
     add("--num", type=int, default=10, metavar="N", help="how many clips (default: 10)")
     add("--seed", type=int, default=0, help="which clips (default: 0)")
     add("--split", default="train", help="train (default), seen, or unseen: combinations never trained on")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             args.size,
             args.fps,
             args.seconds,
-            args.out,
+            args.output,
             overwrite=args.overwrite,
             workers=args.workers,
             advance=progress.advance,

@@ -12,11 +12,13 @@ import copy
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from v2t.base import model_folder
 from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
 from v2t.model.modeling import CineloopForConditionalGeneration
 from v2t.model.processing import CineloopProcessor
@@ -206,10 +208,17 @@ def quantization(kind: str) -> Any:
 def load_model(
     folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None, quantize: str | None = None, **options: Any
 ) -> CineloopForConditionalGeneration:
-    """A whole captioner from a folder or hub id, its LLM packed where `quantize` says so."""
+    """A whole captioner from a folder or hub id, its LLM packed where `quantize` says so.
+
+    Raises:
+        MissingDependencyError: code MODEL, the folder is not fit to be loaded (see `v2t.base.model_folder`).
+    """
+    if Path(folder).is_dir():
+        model_folder.check(Path(folder))
     if quantize is not None:
         options["quantization_config"] = quantization(quantize)
-    return CineloopForConditionalGeneration.from_pretrained(os.fspath(folder), dtype=dtype or "auto", **options)
+    with model_folder.loading(Path(folder)):
+        return CineloopForConditionalGeneration.from_pretrained(os.fspath(folder), dtype=dtype or "auto", **options)
 
 
 def save_model(

@@ -1,0 +1,183 @@
+"""The page of a run: what it shows and in which order, what stays text, and where its pictures come from."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from v2t.base.errors import ItemError
+from v2t.caption import run as caption
+from v2t.caption.merge import merge
+from v2t.caption.settings import CaptionConfig
+from v2t.captioners import CaptionOutput
+from v2t.video.encode import encode
+from v2t.video.sample import SampleSpec
+from v2t.writers import Rows, html, strips
+
+EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e{digest}\x1b&amp;'
+
+
+class Page(HTMLParser):
+    """Elements and texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+def record(id: str, **more) -> dict:
+    plain = {"id": id, "path": id, "status": "ok", "caption": f"caption of {id}", "segments": [], "warnings": [],
+             "model": "m", "style": "short", "error": None, "duration_s": 2.0, "frame_times_s": [0.0, 1.0],
+             "tokens": 3, "decoder": "pyav"}  # fmt: skip
+    return plain | more
+
+
+def failed(id: str, message: str = "the file holds no bytes") -> dict:
+    error = {"code": "EMPTY_FILE", "message": message, "hint": "copy it again"}
+    return record(id, status="failed", caption=None, error=error)
+
+
+def page(records: list[dict], out: Path) -> Page:
+    def find(row):
+        if row["status"] != "ok":
+            raise ItemError("gone", code="NOT_FOUND")
+        return out.parent / "clips" / row["id"]
+
+    out.mkdir(exist_ok=True)
+    html.write(Rows(lambda: iter(records), find), out / "made.html", out / html.NAME)
+    return Page((out / "made.html").read_text(encoding="utf-8"))
+
+
+def test_failures_stand_first_then_warnings_and_all_are_counted(tmp_path):
+    rows = [record("a"), record("b", warnings=["OUT_OF_DOMAIN: far"]), failed("c"), record("d")]
+    found = page(rows, tmp_path / "out")
+    assert [card["class"] for card in found.all("article")] == ["failed", "warned", "plain", "plain"]
+    text = " ".join(found.texts)
+    assert text.index("EMPTY_FILE") < text.index("caption of b") < text.index("caption of a")
+    assert "4 clips: 3 captioned, 1 failed" in text and "OUT_OF_DOMAIN (1)" in text
+    assert [button["value"] for button in found.all("button")] == ["", "failed", "warned"]
+    assert found.all("a")[0]["href"] == "../clips/b"
+
+
+def test_texts_of_others_stay_text_and_only_our_script_may_run(tmp_path):
+    rows = [
+        record(EVIL, caption=EVIL, warnings=[EVIL], model=EVIL, style=EVIL, decoder=EVIL,
+               segments=[{"start_s": 0.0, "end_s": 1.0, "caption": EVIL}]),
+        failed("javascript:alert(1)//" + EVIL, EVIL),
+    ]  # fmt: skip
+    found = page(rows, tmp_path / "out")
+    assert len(found.all("script")) == 1 and found.all("img") == []
+    names = {name for _, attrs in found.elements for name in attrs}
+    assert not {name for name in names if name.startswith("on")}
+    assert all(not link["href"].startswith(("javascript", "data")) for link in found.all("a"))
+    text = (tmp_path / "out" / "made.html").read_text(encoding="utf-8")
+    assert "\u202e" not in text and "\x1b" not in text
+    [script] = re.findall(r"<script>(.*?)</script>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    [policy] = [m["content"] for m in found.all("meta") if m.get("http-equiv")]
+    assert f"script-src 'sha256-{digest}'" in policy and policy.startswith("default-src 'none'")
+    assert "http" not in text.replace("http-equiv", "")  # nothing from elsewhere
+
+
+def test_a_run_of_thousands_keeps_the_page_small_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "MAX_CARDS", 3)
+    rows = [record(f"{n:03}") for n in range(9)] + [failed("z"), record("zz", warnings=["CUT: x"])]
+    found = page(rows, tmp_path / "out")
+    assert [card["class"] for card in found.all("article")] == ["failed", "warned", "plain"]
+    assert "3 are shown here; 8 more clips are in captions.jsonl" in " ".join(found.texts)
+
+
+@pytest.mark.parametrize(("num", "shown"), [(1, 1), (2, 2), (6, 6), (100, 6)])
+def test_a_strip_holds_first_and_last_frame(num, shown):
+    pixels = np.zeros((num, 40, 60, 3), np.uint8)
+    pixels[0, :, :, 0], pixels[-1, :, :, 2] = 255, 255
+    strip = cv2.imdecode(np.frombuffer(strips.encode(pixels), np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    width = 120
+    assert strip.shape == (80, shown * width + (shown - 1) * 3, 3)
+    assert strip[40, 60, 0] > 200 and strip[40, -60, 2] > 200
+    assert html._size(strips.encode(pixels)) == strip.shape[:2]
+    assert strips.encode(np.zeros((2, 4000, 1, 3), np.uint8))  # a line
+
+
+class Captioner:
+    """Counts what it was shown."""
+
+    name, revision, spec, frame_size = "count", "1", SampleSpec(num_frames=4), (16, 16)
+
+    def load(self) -> None:
+        pass
+
+    def answer(self, conversations, decoding):
+        batch = [conversation[0].videos[0] for conversation in conversations]
+        return [CaptionOutput(text=f"{int(frames.pixels.mean())} bright.", tokens=2) for frames in batch]
+
+
+@pytest.fixture
+def clips(tmp_path) -> Path:
+    for value in (60, 200):
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        encode(np.full((24, 32, 32, 3), value, np.uint8), tmp_path / "clips" / f"{value}.mp4", fps=8)
+    return tmp_path / "clips"
+
+
+def brightness(found: Page) -> list[float]:
+    data = [base64.b64decode(image["src"].partition(",")[2]) for image in found.all("img")]
+    return [float(cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR)[:, :60].mean()) for each in data]
+
+
+def test_a_run_leaves_the_page_with_the_frames_that_were_shown(clips, tmp_path):
+    out = tmp_path / "out"
+    caption.run([str(clips)], out, CaptionConfig(), captioner=Captioner())
+    found = Page((out / "index.html").read_text())
+    assert brightness(found) == pytest.approx([200, 60], abs=4)
+    assert [image["loading"] for image in found.all("img")] == ["lazy", "lazy"]
+
+
+def test_a_resumed_run_has_the_pictures_of_the_first(clips, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    caption.run([str(clips)], out, CaptionConfig(), captioner=Captioner())
+    first = (out / "index.html").read_bytes()
+    (out / "index.html").unlink()
+    monkeypatch.setattr(strips, "save", None)  # nothing is captioned, so nothing is kept
+    assert caption.run([str(clips)], out, CaptionConfig(), captioner=Captioner()).done_before == 2
+    assert (out / "index.html").read_bytes() == first
+
+
+def test_a_video_in_parts_shows_each_part_with_its_frames(clips, tmp_path):
+    out = tmp_path / "out"
+    caption.run([str(clips / "60.mp4")], out, CaptionConfig(parts="window:1"), captioner=Captioner())
+    found = Page((out / "index.html").read_text())
+    assert len(found.all("img")) == len(found.all("li")) == 3
+    assert brightness(found) == pytest.approx([60] * 3, abs=4)
+
+
+def test_merged_folders_bring_their_pictures(clips, tmp_path):
+    for name in ("60", "200"):
+        caption.run(
+            [str(clips / f"{name}.mp4")], tmp_path / name, CaptionConfig(root=str(clips)), captioner=Captioner()
+        )
+    merge([tmp_path / "60", tmp_path / "200"], tmp_path / "both")
+    assert brightness(Page((tmp_path / "both/index.html").read_text())) == pytest.approx([200, 60], abs=4)
+
+
+def test_no_strips_without_the_page(clips, tmp_path):
+    caption.run([str(clips)], tmp_path / "out", CaptionConfig(format=("txt",)), captioner=Captioner())
+    assert not (tmp_path / "out" / strips.FOLDER).exists() and not (tmp_path / "out" / html.NAME).exists()

@@ -1,0 +1,216 @@
+"""`index.html`: one page to look through a run, each clip's frames beside its caption, failures and warnings first.
+
+The page holds all it shows: strips of the very frames that the model saw (`v2t.writers.strips`), texts, a filter. It
+asks nothing of the network and may be sent to somebody else; a click on a strip opens the video where it lies on this
+machine. Every text is escaped and control characters are spelled out, and a policy in the page lets no script run but
+its own filter. A browser takes some thousand clips: beyond `MAX_CARDS` those without remarks are left to the other
+formats, and the page says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from v2t.base.errors import ItemError
+from v2t.base.log import printable
+from v2t.writers import Record, Rows, strips
+
+NAME = "index.html"
+MAX_CARDS = 2000
+_MAX_PARTS = 24  # of one clip, shown with their frames
+_KINDS = ("failed", "warned", "plain")
+
+_STYLE = """
+:root{color-scheme:light dark;--line:#ddd;--soft:#666;--card:#fff;--page:#f6f6f4;--bad:#b3261e;--warn:#8a5300}
+@media(prefers-color-scheme:dark){:root{--line:#3a3a3a;--soft:#a5a5a5;--card:#222;--page:#181818;--bad:#ff8a80;
+--warn:#ffb74d}}
+*{box-sizing:border-box}body{margin:0 auto;max-width:1500px;padding:1rem;font:15px/1.45 system-ui,sans-serif;
+background:var(--page)}
+h1{font-size:1.3rem;margin:.2rem 0}p{margin:.3rem 0}small,.soft{color:var(--soft);font-size:13px}
+nav{position:sticky;top:0;display:flex;flex-wrap:wrap;gap:.5rem;padding:.6rem 0;background:var(--page);z-index:1}
+input[type=search]{flex:1 1 12rem;font:inherit;padding:.35rem .6rem;border:1px solid var(--line);border-radius:6px}
+button{font:inherit;padding:.35rem .8rem;border:1px solid var(--line);border-radius:6px;background:var(--card);
+cursor:pointer}button[aria-pressed=true]{border-color:currentColor;font-weight:600}
+main{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:.9rem}
+article{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.7rem;overflow-wrap:anywhere;
+content-visibility:auto;contain-intrinsic-size:auto 220px}
+article.failed{border-left:4px solid var(--bad)}article.warned{border-left:4px solid var(--warn)}
+article[hidden]{display:none}img{display:block;max-width:100%;height:auto;border-radius:4px;background:var(--line)}
+h2{font-size:13px;font-weight:600;margin:.45rem 0 .15rem;color:var(--soft)}
+.caption{white-space:pre-wrap;margin:.2rem 0}.bad{color:var(--bad)}.warn{color:var(--warn);font-size:13px}
+ol{list-style:none;margin:.4rem 0;padding:0;font-size:14px}li{margin:.35rem 0}
+""".strip()
+# Cards are looked up by their kind and their words; nothing else is done by script.
+_SCRIPT = """
+const cards=[...document.querySelectorAll('article')],words=cards.map(c=>c.textContent.toLowerCase()),
+box=document.querySelector('input'),buttons=[...document.querySelectorAll('button')],shown=document.querySelector('output');
+let kind='';
+function filter(){const wanted=box.value.toLowerCase();let n=0;
+cards.forEach((c,i)=>{c.hidden=!((!kind||c.className===kind)&&words[i].includes(wanted));n+=!c.hidden});
+shown.textContent=n===cards.length?'':n+' shown'}
+box.addEventListener('input',filter);
+buttons.forEach(b=>b.addEventListener('click',()=>{kind=b.value;
+buttons.forEach(o=>o.setAttribute('aria-pressed',o===b));filter()}));
+""".strip()
+_HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
+script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'">
+<meta name="referrer" content="no-referrer">
+<title>{title}</title><style>{style}</style></head>
+<body><h1>{title}</h1>
+{about}
+<nav><input type="search" placeholder="words of a name, a caption or a warning" aria-label="filter">
+{buttons}<output class="soft"></output></nav>
+<main>
+"""
+
+
+def write(rows: Rows, target: Path, place: Path) -> None:
+    """The page of all records."""
+    counts, models, codes = Counter[str](), Counter[str](), Counter[str]()
+    for record in rows.records():
+        counts[_kind(record)] += 1
+        models[f"{record.get('model') or 'unknown'} ({record.get('style') or 'own prompt'})"] += 1
+        codes.update(_code(warning) for warning in record.get("warnings") or ())
+    num = sum(counts.values())
+    with open(target, "w", encoding="utf-8", newline="\n") as file:
+        file.write(_head(num, counts, models, codes))
+        for card in _cards(rows, place):
+            file.write(card)
+        file.write("</main>\n")
+        file.write(f"<script>{_SCRIPT}</script></body></html>\n")
+
+
+def _head(num: int, counts: Counter[str], models: Counter[str], codes: Counter[str]) -> str:
+    title = f"{num} clip{'' if num == 1 else 's'}: {num - counts['failed']} captioned, {counts['failed']} failed"
+    about = f"<p>By {_text(', '.join(name for name, _ in models.most_common(3)))}</p>" if models else ""
+    if codes:
+        told = ", ".join(f"{code} ({count})" for code, count in codes.most_common())
+        about += f'\n<p class="warn">Warnings: {_text(told)}</p>'
+    if num > MAX_CARDS:
+        about += f"\n<p>{MAX_CARDS} are shown here; {num - MAX_CARDS} more clips are in captions.jsonl.</p>"
+    labels = {
+        "": f"all {min(num, MAX_CARDS)}",
+        "failed": f"failed {counts['failed']}",
+        "warned": f"with warnings {counts['warned']}",
+    }
+    buttons = "".join(
+        f'<button type="button" value="{value}" aria-pressed="{"false" if value else "true"}">{label}</button>\n'
+        for value, label in labels.items()
+        if not value or counts[value]
+    )
+    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    return _HEAD.format(title=_text(title), style=_STYLE, about=about, buttons=buttons, digest=digest)
+
+
+def _cards(rows: Rows, place: Path) -> Iterator[str]:
+    """Cards, failures first, then those with warnings, each kind in the order of ids."""
+    left = MAX_CARDS
+    for kind in _KINDS:
+        for record in rows.records():
+            if left and _kind(record) == kind:
+                left -= 1
+                yield _card(record, kind, rows, place)
+
+
+def _card(record: Record, kind: str, rows: Rows, place: Path) -> str:
+    parts = [f'<article class="{kind}">']
+    image = _image(strips.path_of(place.parent, record["id"]), f"frames of {record['id']}")
+    if image:
+        parts.append(_linked(image, record, rows, place))
+    parts.append(f"<h2>{_linked(_text(record['id']), record, rows, place)}</h2>")
+    if kind == "failed":
+        error = record.get("error") or {}
+        hint = f"<br><small>{_text(error['hint'])}</small>" if error.get("hint") else ""
+        parts.append(f'<p class="bad">{_text(error.get("code"))}: {_text(error.get("message"))}{hint}</p>')
+    else:
+        parts.append(f'<p class="caption" dir="auto">{_lines(record["caption"])}</p>')
+    parts += [f'<p class="warn">{_text(_told(warning))}</p>' for warning in record.get("warnings") or ()]
+    if record.get("segments"):
+        parts.append(_segments(record, place))
+    parts.append(f"<small>{_text(', '.join(_about(record)))}</small></article>\n")
+    return "\n".join(parts)
+
+
+def _segments(record: Record, place: Path) -> str:
+    items = []
+    for number, segment in enumerate(record["segments"]):
+        time = f"{segment['start_s']:.1f} to {segment['end_s']:.1f} s"
+        image = ""
+        if number < _MAX_PARTS:
+            image = _image(strips.path_of(place.parent, record["id"], segment["start_s"]), f"frames of {time}")
+        items.append(f'<li>{image}<small>{time}</small> <span dir="auto">{_lines(segment["caption"])}</span></li>')
+    return f"<ol>{''.join(items)}</ol>"
+
+
+def _about(record: Record) -> Iterator[str]:
+    if record.get("edited"):
+        yield "edited by hand"
+    if record.get("duration_s"):
+        yield f"{record['duration_s']:.1f} s"
+    if record.get("frame_times_s"):
+        yield f"{len(record['frame_times_s'])} frames"
+    if record.get("tokens"):
+        yield f"{record['tokens']} tokens"
+    if record.get("decoder"):
+        yield str(record["decoder"])
+
+
+def _image(path: Path, words: str) -> str:
+    """The strip as part of the page; "" when none was kept."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return ""
+    height, width = _size(data)
+    return (
+        f'<img loading="lazy" decoding="async" width="{width}" height="{height}" alt="{_text(words)}" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+    )
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """(height, width) of a JPEG, by its frame header; (1, 1) when it is damaged."""
+    at = 2
+    while at + 9 < len(data) and data[at] == 0xFF:
+        if 0xC0 <= data[at + 1] <= 0xC2:
+            return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return 1, 1
+
+
+def _linked(inner: str, record: Record, rows: Rows, place: Path) -> str:
+    try:
+        path = os.path.relpath(os.path.abspath(rows.find_video(record)), os.path.abspath(place.parent))
+    except ItemError:  # gone, changed, elsewhere, or a part of a file
+        return inner
+    return f'<a href="{escape(quote(os.fsencode(path)))}" target="_blank" rel="noopener">{inner}</a>'
+
+
+def _kind(record: Record) -> str:
+    return "failed" if record["status"] != "ok" else "warned" if record.get("warnings") else "plain"
+
+
+def _told(warning: Any) -> str:
+    return f"{warning['code']}: {warning['message']}" if isinstance(warning, dict) else str(warning)
+
+
+def _code(warning: Any) -> str:
+    return _told(warning).split(":", 1)[0]
+
+
+def _text(text: object) -> str:
+    return escape(printable(str(text)))
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(_text, text.split("\n")))
