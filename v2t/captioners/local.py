@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from v2t import STARTER
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.base.files import content_key, text_key
 from v2t.captioners import CaptionOutput, Conversation, Decoding, asked, domain
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from v2t.video.frames import Frames
 
-STARTER = Path(__file__).resolve().parents[1] / "starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
