@@ -250,8 +250,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _is_ours(metafunc: pytest.Metafunc) -> bool:
     """Whether the test's fixture `clip` is the one above: a project may have a fixture and a mark of that name."""
-    known = metafunc.definition._fixtureinfo.name2fixturedefs.get("clip")  # pytest has no public name for it
-    return bool(known) and known[-1].func.__module__ == __name__
+    known = metafunc.definition._fixtureinfo.name2fixturedefs.get("clip", ())  # pytest has no public name for it
+    return any(each.func.__module__ == __name__ for each in known[-1:])  # the last one is the one in use
 
 
 def _rows(found: Path, keywords: Mapping[str, Any]) -> list[tuple[str, Path, dict[str, Any]]] | None:

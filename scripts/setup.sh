@@ -6,6 +6,7 @@
 # Repeatable: versions come from requirements.lock; its hash, and the place of the checkout, stand in a stamp file.
 #
 # CINELOOP_PYTHON names the Python (>= 3.11) to build with; without it the first one found is taken.
+# UV_TORCH_BACKEND=cpu, which uv reads, takes torch's CPU builds where their index can be reached.
 # CINELOOP_NO_SETUP=1 sets nothing up: the commands on PATH are used as they are.
 
 cineloop_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

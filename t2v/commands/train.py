@@ -8,9 +8,9 @@ from v2t.base.command import add_training_arguments, run_training
 
 SUMMARY = "Train one stage of the generator from a recipe."
 EXAMPLES = (
-    "  t2v train configs/t2v/vae.yaml --plan\n"
-    "  t2v train configs/t2v/vae.yaml --set loop.steps=100 -o runs/vae\n"
-    "  t2v train configs/t2v/vae.yaml -o runs/vae --resume"
+    "  t2v train t2v/vae --plan\n"
+    "  t2v train t2v/vae --set loop.steps=100 -o runs/vae\n"
+    "  t2v train t2v/vae -o runs/vae --resume"
 )
 
 add_arguments = add_training_arguments

@@ -152,7 +152,7 @@ class DitStage:
             if folder is not None and not (folder / file).is_file():
                 raise UsageError(
                     f"{name}: {folder} has no {file}",
-                    hint="train it first (configs/t2v), or begin from the starter: "
+                    hint="train it first (t2v recipes), or begin from the starter: "
                     "--set vae=t2v/starter/vae --set init=t2v/starter",
                 )
         self.vae = AutoencoderKLCineloop.from_pretrained(config.vae).eval()

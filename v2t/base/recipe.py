@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -77,7 +77,18 @@ def read_recipe(
             f"{name} is a stage of {right}, not of {package.partition('.')[0]}", hint=f"{right} train {asked}"
         )
     module = plugin.load(package, name, "build_stage")
-    return module, configs.load(module.Config, file=config, sets=sets, flags={"out": out})
+    return module, _with_starters(configs.load(module.Config, file=config, sets=sets, flags={"out": out}))
+
+
+def _with_starters(config: Any) -> Any:
+    """The recipe with `v2t/starter` and `t2v/starter` found where the packages lie, for there may be no checkout."""
+    packages, found = Path(__file__).resolve().parents[2], {}
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if each.name != "out" and isinstance(value, (str, Path)) and not Path(value).exists():
+            if Path(value).parts[:2] in (("v2t", "starter"), ("t2v", "starter")):
+                found[each.name] = str(packages / value) if isinstance(value, str) else packages / value
+    return replace(config, **found)
 
 
 def pick_average(package: str, run_folder: Path, sigma_rels: Iterable[float]) -> dict[float, float]:

@@ -1,7 +1,7 @@
 """Files that come with the packages and are asked for by name: recipes, suites, workflows.
 
 In: a name or a path, and the files by their names. Out: the file; or a list of the names, or a copy on stdout, for the
-verbs that show what is shipped. A path of one's own is never a name: `./gate` is the file beside the suite `gate`.
+verbs that show what is shipped. A name comes before a file in the current folder that is called so, without a suffix.
 """
 
 from __future__ import annotations

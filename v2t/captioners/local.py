@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from v2t import STARTER
 from v2t.base import model_folder
 from v2t.base.documents import read_json
 from v2t.base.errors import MissingDependencyError, UsageError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from v2t.video.frames import Frames
 
-STARTER = Path(__file__).resolve().parents[1] / "starter"
 STARTER_NAME = "cineloop-starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
 # What leaves a distribution as it is, for each of transformers' filters (`GenerationMixin._get_logits_processor`).

@@ -7,7 +7,7 @@ import argparse
 from v2t.base.command import add_training_arguments, run_training
 
 SUMMARY = "Train one stage of the captioner from a recipe."
-EXAMPLES = "  v2t train configs/starter/tower.yaml --plan\n  v2t train configs/starter/tower.yaml --set loop.steps=100"
+EXAMPLES = "  v2t train starter/tower --plan\n  v2t train mine.yaml --set loop.steps=100"
 
 add_arguments = add_training_arguments
 

@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from v2t import STARTER
+
 GB = 1e9
 # Distribution names, in the order of the report; decord2 is a fork that fills the same module name.
 PACKAGES = (
@@ -36,7 +38,6 @@ FLOORS: dict[str, tuple[tuple[int, ...], str]] = {
     "torch": ((2, 10), "CVE-2026-24747: a weights file runs code"),
     "python-multipart": ((0, 0, 18), "CVE-2024-53981: a form stops the server"),
 }
-STARTER = Path(__file__).resolve().parent.parent / "starter"
 GENERATOR = Path(__file__).resolve().parents[2] / "t2v" / "starter"
 
 
