@@ -29,7 +29,7 @@ from v2t_eval.workers import measured_by
 # What a metric finds to be so of a sample and will find again; any other failure is tried anew in the next scoring.
 LASTING = frozenset(
     f"{NOTHING_ASKED} TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT "
-    "BAD_FACTS BAD_QUESTIONS BAD_REFERENCE BAD_ROW NOT_FINITE".split()
+    "BAD_FACTS BAD_QUESTIONS BAD_REFERENCE BAD_ROW NOT_FINITE UNAUDITED".split()
 )
 _ABOUT = "about/2"
 
