@@ -148,8 +148,8 @@ def markdown(audit: Audit) -> bytes:
     from v2t.base.log import printable
     from v2t_eval.report.markdown import plain
 
-    head = banner(audit)
-    parts = [f"# {TITLE}", f"**{plain(head.word, 1000)}.** {plain(head.sentence, 1000)}"]
+    told = banner(audit)
+    parts = [f"# {TITLE}", f"**{plain(told.word, 1000)}.** {plain(told.sentence, 1000)}"]
     for section in sections(audit):
         parts.append(f"## {plain(section.title)}")
         parts += [plain(section.text[0], 2000)] if len(section.text) == 1 else []
