@@ -26,6 +26,50 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path, caps
     assert not out.exists()
 
 
+def test_a_dry_run_is_told_in_words(tmp_path: Path, capsys) -> None:
+    asked = [
+        "audit",
+        "--metrics",
+        "sharpness,frechet[feature=pixels]",
+        "--num",
+        "5",
+        "--dry-run",
+        "-o",
+        str(tmp_path / "a"),
+    ]
+    assert main(asked) == 0
+    told = capsys.readouterr().out
+    assert not set("[]{}'") & set(told.replace("frechet[feature=pixels]", "")), told
+    assert "blur at 1, 2, 3, 4 and 5" in told and "left out: frechet[feature=pixels]" in told
+
+
+def test_an_audit_of_nothing_but_left_out_metrics_ends_with_4(tmp_path: Path, capsys) -> None:
+    asked = [
+        "audit",
+        "--metrics",
+        "frechet[feature=pixels]",
+        "--judge",
+        "none",
+        "--num",
+        "2",
+        "-o",
+        str(tmp_path / "a"),
+    ]
+    assert main(asked) == 4
+    told = capsys.readouterr()
+    assert "frechet[feature=pixels] is left out: it scores a set" in told.out
+    assert "nothing could be measured" in (told.out + told.err).lower()
+
+
+def test_spoiled_clips_have_plain_names() -> None:
+    clip = solo_clips(1, 5)[0]
+    assert clip.sample().id == "solo-5-0"
+    assert clip.sample("blur", 1).id == "solo-5-0 with blur 1"
+    assert clip.sample("blur", 2, codec=True).id == "solo-5-0 with blur 2 through mp4"
+    assert clip.sample(prompt="A cat").id == "solo-5-0 with another prompt"
+    assert clip.sample(codec=True).id == "solo-5-0 through mp4"
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from v2t.judge import calibration
-from v2t.judge.calibration import Calibration, Reliability
+from v2t.judge.calibration import Calibration, Platt, Reliability
 from v2t.judge.evaluation import evaluate
 from v2t.judge.heard import Heard
 from v2t.judge.judge import Judge
@@ -20,6 +20,9 @@ from v2t.video.sample import SampleSpec
 from v2t.world.plain_questions import PLAIN
 from v2t_eval.audit.calibrating import Trial, fit_audited
 from v2t_eval.audit.planting import planted
+from v2t_eval.metric import load_metric
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.testing.verdict import reasons_of
 
 GOOD, BAD, FEW = (
     Reliability(n=40, right=40, kappa=1.0),
@@ -146,3 +149,54 @@ def test_every_answer_of_every_list_is_planted_as_a_truth(split):
             assert told[factor, value] >= 4, (factor, value)
     assert len({each.content for each in found}) == len(found) == 160
     assert planted(split, 3, 40) == found[:40]
+
+
+def scored(name: str, captioner, calibration_: Calibration | None, prompt: str, *, frozen: bool = False):
+    metric = load_metric(name)()
+    metric.judge = Judge(captioner, calibration=calibration_)
+    frames = clip(frozen=frozen).frames
+    metric.update([Sample(id="s", clip=Clip.from_frames(frames), prompt=prompt)])
+    return metric.compute()
+
+
+@pytest.mark.parametrize("name", ["question_score", "vqascore"])
+def test_metrics_leave_out_and_count_what_the_judge_may_not_be_asked(name):
+    captioner = Favours("on the beach", "a dog", "blue")
+    known = scored(name, captioner, audited(), "A blue dog spins on the beach.")
+    assert not known.counts.get("unaudited") and known.value < 0.9, "the spin is not seen"
+    part = scored(name, captioner, audited(spin=BAD), "A blue dog spins on the beach.")
+    assert part.counts["unaudited"] == 1 and part.value > known.value and part.coverage == 1
+    none = audited(spin=BAD)
+    table = {kind: dict.fromkeys(told, BAD) for kind, told in none.answers.items()}
+    for factor in ("place", "kind", "color"):
+        table[factor] = dict.fromkeys(PLAIN[factor].answers.values(), BAD)
+    lost = scored(
+        name, captioner, Calibration(judge="favours@1", maps={}, answers=table), "A blue dog spins on the beach."
+    )
+    assert lost.coverage == 0 and lost.failures[0]["code"] == "UNAUDITED" and not lost.figures
+
+
+def test_the_decision_and_what_was_said_are_never_shown_as_a_contradiction():
+    lifts = Calibration(judge="favours@1", maps={"all": Platt(offset=6.0), "yes_no all": Platt(offset=-6.0)})
+    judge = Judge(Favours("a plane", "yes"), calibration=lifts)
+    bus, plane, claim = judge.answer(
+        clip(frozen=False), [plain_question("kind", "bus"), plain_question("kind", "plane"), plain_claim("kind", "bus")]
+    )
+    assert bus.right and bus.said == "a plane"
+    told = f"likeliest 'a plane', yet 'a bus' is held true: its calibrated chance is {bus.chance:.2f}, 0.5 decides"
+    assert bus.told() == told
+    assert claim.said == "yes" and claim.right is False
+    assert "'yes' is not held true: its calibrated chance is" in claim.told()
+    assert plane.told() == f"a plane (chance of 'a plane' {plane.chance:.2f})"
+    result = scored("question_score", Favours("a plane", "red"), lifts, "A red bus moves to the left in the city.")
+    (row,) = [each for each in result.items[0]["questions"] if each["wanted"] == "a bus"]
+    assert row["right"] and "held true" in row["told"]
+
+
+def test_a_test_of_a_clip_does_not_fail_by_what_was_not_asked():
+    row = {"question": "A?", "wanted": "yes", "parents": []}
+    rows = [{**row, "id": "a", "right": None, "status": "unaudited"},
+            {**row, "id": "b", "right": True, "status": "answered", "parents": ["a"]}]  # fmt: skip
+    assert reasons_of(rows, "j") == []
+    refused = [{**rows[0], "status": "refused", "message": "no", "said": None, "chance": None}]
+    assert reasons_of(refused, "j")

@@ -138,9 +138,8 @@ class AuditClip:
 
     def sample(self, fault: str = "", severity: int = 0, *, codec: bool = False, prompt: str | None = None) -> Sample:
         """The clip with a fault ("" for none), through an mp4 file where `codec`, told to be of another prompt."""
-        name = f"{self.id}|{fault}|{severity}{'|mp4' if codec else ''}"
-        if prompt is not None:
-            name = f"{self.id}|prompt|{severity}{'|mp4' if codec else ''}"
+        spoiled = " with another prompt" if prompt is not None else f" with {fault} {severity}" if fault else ""
+        name = f"{self.id}{spoiled}{' through mp4' if codec else ''}"
         told = prompt or self.prompt
         row = self.row if self.facts is None else {**self.row, "facts": self.facts}
         clip = Planted(self.source, fault, severity if fault else 0, codec=codec)

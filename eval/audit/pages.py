@@ -7,23 +7,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from v2t_eval.audit.record import Agreement, Audit, Seen
+from v2t.judge.calibration import LEAST_KAPPA
+from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Seen
 from v2t_eval.audit.table import MP4, SAYS
-from v2t_eval.report.page import Banner, Section, Table, Tone, render
+from v2t_eval.report.page import Banner, Heat, Section, Table, Tone, render
 
 TITLE = "Audit: how far metrics and judge can be trusted"
 _LEGEND = (
-    "In a cell: how the score moves at the greatest severity, the AUROC of clean above spoiled clips there with its "
-    "95 % interval (1 sees it, 0.5 tells nothing, 0 takes spoiled for better), and the median Kendall tau of severity "
-    "and score. = is equal to the bit for every clip and severity, ~ no more than chance, ! marks a metric that is "
-    "fooled: the worse clip scores better."
+    "In a cell: of how many clips in a hundred the clean one scores above the same clip at the greatest severity (100 "
+    "or, for a score that ought to rise, 0: it sees the fault; 50: chance). = is equal to the bit for every clip and "
+    "severity, ~ no more than chance by the sign-flip test of the pairs, ? too few prompts for that test, ! marks a "
+    "metric that is fooled: the worse clip scores better. Intervals stand below, under every cell."
 )
+_SHARES = "In brackets: of how many clips the clean one scores above the same clip spoiled."
 _SETS = {
     "world": "the cartoon world's clips, by exact truth",
     "melted": "the same with figures as a weak generator draws them, by exact truth",
     "generated": "generated clips, by the referee that reads them",
     "yours": "your clips, by their facts, questions with answers, or the referee",
+}
+UNKNOWN = (
+    "Agreement on the claims that were answered, about clips whose truth is known. What was not asked, what got no "
+    "answer, and clips the referee cannot read stand beside it: they may well be the harder ones."
+)
+_WORDS: dict[str, tuple[str, str, Literal[0, 1, 2, 3, 4]]] = {  # of a cell: what it tells, of many, its ground
+    "sees": ("sees it", "seen", 4),
+    "in part": ("sees it in part", "seen in part", 3),
+    "blind": ("equal to the bit", "equal to the bit", 2),
+    "chance": ("no more than chance", "no more than chance", 2),
+    "untold": ("too few prompts to tell", "with too few prompts to tell", 2),
+    "fooled": ("fooled: the worse clip scores better", "fooled", 0),
 }
 _STEADY = {
     "right": "answers that are right, clean clips of one figure",
@@ -45,10 +60,15 @@ def sections(audit: Audit) -> list[Section]:
         found.append(
             Section(title="What each metric sees of each fault", text=(_LEGEND,), tables=tuple(_seen(audit.table)))
         )
-        found.append(Section(title="What each metric cannot see", text=tuple(blindness(audit))))
+        found.append(Section(title="What each metric cannot see", text=(_SHARES, *blindness(audit))))
         found.append(Section(title="The faults", text=tuple(severe)))
+        found.append(Section(title="Every cell with its intervals", tables=(_details(audit.table),), folded=True))
     for name, rows in audit.agreement.items():
-        found.append(Section(title=f"Judge: {_SETS.get(name, name)}", tables=(_agreement(rows),)))
+        found.append(Section(title=f"Judge: {_SETS.get(name, name)}", text=(UNKNOWN,), tables=(_agreement(rows),)))
+    for name, told in audit.answers.items():
+        if told:
+            title = f"Judge, answer by answer: {_SETS.get(name, name)}"
+            found.append(Section(title=title, text=(failing(told),), tables=(_answers(told),), folded=name != "world"))
     if audit.noticed:
         title = "Faults that the judge sees in the facts they break"
         found.append(Section(title=title, text=tuple(_judge_blind(audit)), tables=(_noticed(audit),)))
@@ -64,31 +84,58 @@ def sections(audit: Audit) -> list[Section]:
 
 
 def blindness(audit: Audit) -> list[str]:
-    """Of each metric in words what it cannot see and what it is fooled by."""
+    """Of each metric in words what it sees, what it cannot see, and what it is fooled by."""
     found = []
     for metric in dict.fromkeys(row.metric for row in audit.table):
         rows = [row for row in audit.table if row.metric == metric]
-        exact = [row.fault for row in rows if row.mark == "="]
-        told = [f"{row.fault} (AUROC {row.cell.auroc:.2f})" for row in rows if row.mark == "~"]
-        fooled = [f"{row.fault} (AUROC {row.cell.auroc:.2f})" for row in rows if row.mark.endswith("!")]
-        parts = [f"cannot see {_and(exact)}: equal to the bit"] if exact else []
-        parts += [f"tells no more than chance of {_and(told)}"] if told else []
-        parts += [f"is fooled by {_and(fooled)}"] if fooled else []
-        found.append(f"{metric} {'; '.join(parts) or 'sees all of these'}.")
+        named = {word: [row for row in rows if row.word == word] for word in dict.fromkeys(row.word for row in rows)}
+        if named.keys() == {"sees"}:
+            found.append(f"{metric} sees all of these.")
+            continue
+        parts = [
+            f"{says} {_and([row.fault if plain else f'{row.fault} ({row.share:.0%})' for row in named[word]])}{end}"
+            for word, says, end, plain in (
+                ("sees", "sees", "", True),
+                ("in part", "sees in part", "", False),
+                ("blind", "cannot see", ": equal to the bit", True),
+                ("chance", "tells no more than chance of", "", False),
+                ("untold", "has too few prompts to tell of", "", False),
+                ("fooled", "is fooled by", "", False),
+            )
+            if word in named
+        ]
+        found.append(f"{metric} {'; '.join(parts)}.")
     return found
 
 
+def failing(rows: Sequence[ByAnswer]) -> str:
+    """Which answers a judge cannot be trusted with, in a sentence."""
+    bad = [row for row in rows if not _passes(row)]
+    if not bad:
+        return f"All {len(rows)} answers reach kappa {LEAST_KAPPA:g}."
+    named = [f"{row.answer} ({row.kind}{', not offered' if row.kappa is None or not row.n else ''})" for row in bad]
+    return f"{len(bad)} of {len(rows)} answers are not offered or stay below kappa {LEAST_KAPPA:g}: {_and(named)}."
+
+
 def banner(audit: Audit) -> Banner:
-    """What was found, in a sentence."""
-    told = []
+    """What was found: a sentence, and the figures behind it."""
+    head, told = [], []
     if audit.table:
-        metrics = len({row.metric for row in audit.table})
-        blind = sum(row.mark in ("=", "~") or row.mark.endswith("!") for row in audit.table)
-        cells = f"{blind} of {len(audit.table)} cells blind or fooled"
-        told.append(f"{metrics} metrics by {len(_faults(audit.table))} faults: {cells}")
+        words = [row.word for row in audit.table]
+        metrics = list(dict.fromkeys(row.metric for row in audit.table))
+        subject = f"{len(metrics)} metrics see" if len(metrics) > 1 else f"{metrics[0]} sees"
+        head.append(f"{subject} {words.count('sees')} of {len(words)} planted faults")
+        told.append(", ".join(f"{words.count(w)} {of_many}" for w, (_, of_many, _) in _WORDS.items() if w in words))
     for name, rows in audit.agreement.items():
-        told.append(f"judge on {name}: kappa {rows[0].kappa:.2f} [{rows[0].kappa_low:.2f}, {rows[0].kappa_high:.2f}]")
-    return Banner(word="audited", sentence="; ".join(told) or "nothing could be measured")
+        said = f"kappa {rows[0].kappa:.2f} [{rows[0].kappa_low:.2f}, {rows[0].kappa_high:.2f}]"
+        known = f", truth not known of {rows[0].unread_share:.0%}" if rows[0].unread_share else ""
+        told.append(f"judge on {name}: {said}{known}")
+    if "world" in audit.answers:
+        rows_of = audit.answers["world"]
+        head.append(f"the judge can be trusted with {sum(map(_passes, rows_of))} of its {len(rows_of)} answers")
+    sentence = "; ".join(told) or "nothing could be measured"
+    headline = "; ".join(head) or "Nothing could be measured"
+    return Banner(word=headline[0].upper() + headline[1:], sentence=sentence)
 
 
 def html(audit: Audit, folder: Path) -> bytes:
@@ -101,7 +148,8 @@ def markdown(audit: Audit) -> bytes:
     from v2t.base.log import printable
     from v2t_eval.report.markdown import plain
 
-    parts = [f"# {TITLE}", f"**{plain(banner(audit).sentence, 1000)}**"]
+    told = banner(audit)
+    parts = [f"# {TITLE}", f"**{plain(told.word, 1000)}.** {plain(told.sentence, 1000)}"]
     for section in sections(audit):
         parts.append(f"## {plain(section.title)}")
         parts += [plain(section.text[0], 2000)] if len(section.text) == 1 else []
@@ -119,6 +167,8 @@ def markdown(audit: Audit) -> bytes:
 def _text(cell: object) -> str:
     if isinstance(cell, tuple):
         cell = cell[0]
+    if isinstance(cell, Heat):
+        cell = cell.text
     return "" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
@@ -145,15 +195,49 @@ def _seen(table: Sequence[Seen]) -> list[Table]:
     return found
 
 
-def _cell(row: Seen | None) -> str | tuple[str, Tone]:
+def _cell(row: Seen | None) -> str | Heat:
     if row is None:
         return "n/a"
-    if row.mark == "=":
-        return "=", "bad"
-    tone: Tone = "bad" if row.mark.endswith("!") else "unsure" if row.mark == "~" else "good"
+    says, _, level = _WORDS[row.word]
+    hint = f"{row.metric}, {row.fault}: {says}"
+    if row.word == "blind":
+        return Heat(text="=", level=level, hint=hint)
+    mark = {"chance": " ~", "untold": " ?", "fooled": " !"}.get(row.word, "")
     cell = row.cell
-    tau = f", {cell.tau:+.2f}" if abs(cell.tau) not in (0.0, 1.0) or row.mark != "~" else ""
-    return f"{row.mark} {cell.auroc:.2f} [{cell.auroc_low:.2f}, {cell.auroc_high:.2f}]{tau}", tone
+    low, high = (cell.auroc_low, cell.auroc_high) if cell.wins is None else (cell.wins_low, cell.wins_high)
+    hint += f"; clean above spoiled in {row.share:.0%} [{low:.0%}, {high:.0%}] of {row.cell.n} clips"
+    return Heat(text=f"{100 * row.share:.0f}{mark}", level=level, hint=hint)
+
+
+def _details(table: Sequence[Seen]) -> Table:
+    lines = []
+    for row in table:
+        cell, pairs = row.cell, "–"
+        if cell.wins is not None:
+            pairs = _span(cell.wins, cell.wins_low, cell.wins_high)
+        change = f"{cell.change:+.3g} [{cell.low:+.3g}, {cell.high:+.3g}]"
+        pooled = _span(cell.auroc, cell.auroc_low, cell.auroc_high)
+        says = _WORDS[row.word][0]
+        lines.append((row.metric, row.fault, says, pairs, pooled, change, f"{cell.tau:+.2f}", cell.n))
+    columns = ("metric", "fault", "what it tells", "clean above its spoiled self", "AUROC over all pairs", "change",
+               "Kendall tau", "clips")  # fmt: skip
+    return Table(columns=columns, rows=tuple(lines), caption="at the greatest severity; 95 % intervals over prompts")
+
+
+def _passes(row: ByAnswer) -> bool:
+    return row.n > 0 and row.kappa is not None and row.kappa >= LEAST_KAPPA
+
+
+def _answers(rows: Sequence[ByAnswer]) -> Table:
+    lines = []
+    for row in rows:
+        kappa: str | tuple[str, Tone] = ("not offered", "unsure")
+        if row.kappa is not None and row.n:
+            kappa = (_span(row.kappa, row.kappa_low, row.kappa_high), "good" if _passes(row) else "bad")
+        right = f"{row.right} of {row.n}" if row.n else "–"
+        lines.append((row.kind, row.answer, row.planted, right, kappa, row.claims))
+    columns = ("kind of fact", "answer", "clips it is true of", "right, of those asked", "kappa", "claims")
+    return Table(columns=columns, rows=tuple(lines), caption="kappa over claims that it is the answer, true and false")
 
 
 def _agreement(rows: Sequence[Agreement]) -> Table:
@@ -165,12 +249,12 @@ def _agreement(rows: Sequence[Agreement]) -> Table:
             _span(row.yes_bias, row.yes_bias_low, row.yes_bias_high, sign=True),
             _span(row.expected_calibration_error, row.expected_calibration_error_low,
                   row.expected_calibration_error_high),
-            row.n, row.clips, row.unanswered, row.unread,
+            row.n, row.clips, _part(row.unanswered, row.n + row.unanswered), _part(row.unread, row.unread + row.facts),
         )
         for row in rows
     )  # fmt: skip
-    columns = ("kind of fact", "kappa", "AUROC", "bias to yes", "calibration error", "claims", "prompts", "unanswered",
-               "not known")  # fmt: skip
+    columns = ("kind of fact", "kappa", "AUROC", "bias to yes", "calibration error", "claims", "prompts",
+               "claims without an answer", "clips of unknown truth")  # fmt: skip
     return Table(columns=columns, rows=lines, caption="95 % intervals over prompts: clips of one prompt are one case")
 
 
@@ -198,7 +282,8 @@ def _judge_blind(audit: Audit) -> list[str]:
 def _steady(found: dict[str, float]) -> Table:
     rows = [(says, found[name], int(found.get(f"{name}_n", 0))) for name, says in _STEADY.items() if name in found]
     for name, says in (("refused", "refusals"), ("unparsable", "replies that cannot be read"),
-                       ("failed", "questions the model broke on")):  # fmt: skip
+                       ("failed", "questions the model broke on"),
+                       ("unaudited", "questions that are not asked: their answer is not offered")):  # fmt: skip
         if name in found:
             rows.append((says, found[name], int(found.get("asked_n", 0))))
     return Table(columns=("share of", "value", "cases"), rows=tuple(rows))
@@ -206,6 +291,11 @@ def _steady(found: dict[str, float]) -> Table:
 
 def _span(value: float, low: float, high: float, *, sign: bool = False) -> str:
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" if sign else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _part(num: int, whole: int) -> str:
+    """A number and its share of the whole."""
+    return f"{num} of {whole} ({num / whole:.0%})" if num else "0"
 
 
 def _and(names: Sequence[str]) -> str:

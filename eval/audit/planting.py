@@ -21,7 +21,7 @@ _WORLDS: tuple[Literal["every", "story", "crowd"], ...] = ("every", "story", "cr
 
 def planted(split: str, seed: int, num: int) -> list[Drawn]:
     """The first `num` clips; fewer clips are a part of more."""
-    found = []
+    found: list[Drawn] = []
     for each in _levelled(split, seed):
         if len(found) == num:
             break

@@ -85,7 +85,7 @@ class Agreement:
     @property
     def unread_share(self) -> float:
         """Share of the clips of which the truth is not known, 0 to 1."""
-        return self.unread / (self.unread + self.facts) if self.unread else 0.0
+        return self.unread / (self.unread + self.facts) if self.unread and self.facts else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

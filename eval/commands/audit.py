@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, ItemError, UsageError
+from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_NOTHING_MATCHED, EXIT_OK, ItemError, UsageError
 
 if TYPE_CHECKING:
     from v2t_eval.audit.record import Audit
@@ -104,9 +105,11 @@ def command(args: argparse.Namespace) -> str:
 
 
 def exit_code(found: Audit) -> int:
-    """5 when a metric could not run here, 3 when a clip could not be read, else 0."""
+    """5 when a metric could not run here, 4 when nothing could be measured, 3 when a clip could not be read, else 0."""
     if any(each["code"] == "ENVIRONMENT" for each in found.failures):
         return EXIT_ENVIRONMENT
+    if not found.table and not found.agreement:
+        return EXIT_NOTHING_MATCHED
     return EXIT_FAILED_ITEMS if found.failures else EXIT_OK
 
 
@@ -137,6 +140,8 @@ def text(found: Audit) -> str:
     lines += (
         ["", ", ".join(f"{name} {value:.3f}" for name, value in found.stability.items())] if found.stability else []
     )
+    if not found.table and not found.agreement:
+        lines.append("Nothing could be measured.")
     lines += [f"note: {note}" for note in found.notes]
     return "\n".join(lines).strip()
 
@@ -262,9 +267,28 @@ def _dry_run(args: argparse.Namespace, metrics: list[BaseMetric], config: AuditC
         "faults": {name: list(severities) for name, severities in faults.items()},
         "scorings": num * (1 + sum(map(len, faults.values()))) * (2 if args.codec else 1) if metrics else 0,
         "judge": args.judge,
+        "planted_clips": 0 if args.judge == NONE else config.planted_clips,
         "judge_clips": 0 if args.judge == NONE else config.judge_clips,
         "generate": args.generate or 0,
     }
-    print(json.dumps(plan, ensure_ascii=False) if args.json else
-          "\n".join(f"{name}\t{value}" for name, value in plan.items()))  # fmt: skip
+    print(json.dumps(plan, ensure_ascii=False) if args.json else _plan_text(plan))
     return EXIT_OK
+
+
+def _plan_text(plan: dict[str, Any]) -> str:
+    """What a dry run tells, a line each."""
+    faults = "; ".join(f"{name} at {_listed(map(str, severities))}" for name, severities in plan["faults"].items())
+    metrics = f"metrics: {', '.join(plan['metrics']) or 'none'}"
+    lines = [f"{metrics}, {plan['scorings']} scorings of {plan['clips']} clips, clean and with every fault"]
+    lines += [f"left out: {', '.join(plan['left_out'])} (they score no single clips)"] if plan["left_out"] else []
+    lines += [f"faults: {faults}"] if plan["metrics"] else []
+    if plan["judge"] != NONE:
+        told = f"{plan['planted_clips']} clips in which every answer is planted, and {plan['judge_clips']} with faults"
+        lines.append(f"judge: {plan['judge']}, held to {told}")
+    lines += [f"generator: {plan['generate']} clips are made first"] if plan["generate"] else []
+    return "\n".join(lines)
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

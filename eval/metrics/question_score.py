@@ -5,7 +5,8 @@ of which questions are made. Out: two figures. `accuracy`: the share of answers 
 arXiv:2303.11897). `dsg`: the same after every question whose parent is wrong was set to wrong too, in topological
 order; those stay in the denominator (DSG, arXiv:2310.18235). An answer is the wanted one when the judge's calibrated
 chance of it reaches the threshold; an open answer when it is that in SQuAD's spelling. A question without an answer is
-counted (`refused`, `unparsable`) and leaves the denominator; `answered` is the share of questions that have one.
+counted (`refused`, `unparsable`; `unaudited`: the judge was not shown to know that answer, so it is not asked) and
+leaves the denominator; `answered` is the share of questions that have one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
 
-_NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED")
+_NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED", "UNAUDITED")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Metric(JudgedMetric):
     sees = "which facts of the prompt the clip shows, one by one"
     blind = "what nobody asked about; whatever the judge does not see"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 2
+    version = 3
     Settings = Settings
 
     def describe(self) -> dict[str, str]:
@@ -73,7 +74,7 @@ class Metric(JudgedMetric):
         """`accuracy` and `dsg` of the answered questions, and what came of each one."""
         judge, questions = self.ready(), self.questions(sample)
         found = evaluate(judge, sample, questions, threshold=self.settings.threshold)
-        told = [_told(answer, found) for answer in found.answers]
+        told = [_told(answer, found, self.settings.threshold) for answer in found.answers]
         broken = next((answer for answer in found.answers if answer.status == "failed"), None)
         if broken is not None or not found.right:
             first = broken or found.answers[0]
@@ -126,13 +127,14 @@ class Metric(JudgedMetric):
         )
 
 
-def _told(answer: Answer, found: Evaluation) -> dict[str, Any]:
-    """What a reader is told of one question; `said` is the answer, or why there is none."""
+def _told(answer: Answer, found: Evaluation, threshold: float) -> dict[str, Any]:
+    """What a reader is told of one question; `said` is the likeliest answer, or why there is none, `told` the decision
+    in words."""
     id = answer.question.id
     return {
         "id": id, "question": answer.question.question, "wanted": answer.question.answer,
         "said": answer.said if answer.status == "answered" else answer.code.lower(),
-        "chance": answer.chance, "spread": answer.spread, "lost": answer.lost,
+        "told": answer.told(threshold), "chance": answer.chance, "spread": answer.spread, "lost": answer.lost,
         "right": found.right.get(id), "counts": found.counts.get(id),
     }  # fmt: skip
 

@@ -4,7 +4,8 @@ In: frames and a prompt; any captioner of `v2t`. Out: 0 to 1. Lin et al. 2024 (a
 to `Does this figure show "{text}"? Please answer yes or no.`; the wording is part of the fingerprint. A captioner that
 does not tell likelihoods gives the share of yes among three wordings. The starter was never taught that question, so
 for cartoon prompts it is asked the world's own ones, one for each fact of the prompt, and the value is the geometric
-mean of the calibrated chances of the wanted answers: yes against no, to the left among all ways to go.
+mean of the calibrated chances of the wanted answers: yes against no, to the left among all ways to go. Answers it was
+not shown to know are not asked for, and counted.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Metric(JudgedMetric):
     sees = "whether the clip shows what the prompt says, as far as the model understands both"
     blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 2
+    version = 3
     Settings = Settings
 
     @property
@@ -72,23 +73,36 @@ class Metric(JudgedMetric):
             else:
                 (value,) = chances(judge, sample, [Question(id="figure", question=question)], raw=True)
             return {"value": min(value, 1.0), "questions": {}, "outside": judge.is_outside(sample)}
-        asked = of_text(prompt, closed=judge.tells_likelihoods)
-        if not asked:
+        wanted = of_text(prompt, closed=judge.tells_likelihoods)
+        if not wanted:
             raise ItemError(f"{sample.id}: the prompt {prompt!r} asks for nothing that is read", code="NOTHING_ASKED")
+        asked = [question for question in wanted if judge.may_ask(sample, question)]
+        if not asked:
+            why = f"{sample.id}: the judge was not shown to know any answer that the prompt {prompt!r} asks for"
+            raise ItemError(why, code="UNAUDITED")
         values = chances(judge, sample, asked)
         found = {question.question: value for question, value in zip(asked, values, strict=True)}
         value = math.exp(math.fsum(math.log(max(p, _LEAST)) for p in found.values()) / len(found))
-        return {"value": value, "questions": found, "outside": judge.is_outside(sample)}
+        return {
+            "value": value,
+            "questions": found,
+            "unaudited": len(wanted) - len(asked),
+            "outside": judge.is_outside(sample),
+        }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """The mean over clips."""
         about = self.describe()
         notes = [f"judge {about['judge']}, {about['answers']}; wording: {about['wording']}"]
+        left_out = sum(row.evidence.get("unaudited", 0) for row in rows)
+        not_asked = {"unaudited": left_out} if left_out else {}
+        if left_out:
+            notes.append(f"{left_out} questions were not asked: the judge was not shown to know their answer")
         return Summary(
             headline=self.name,
             figures={self.name: self.mean(rows)},
             items=[{"id": row.id, "value": row.evidence["value"], **_shown(row)} for row in rows],
-            counts=unanswered(self._failures) | {"outside": num_outside(rows)},
+            counts=unanswered(self._failures) | not_asked | {"outside": num_outside(rows)},
             notes=(*notes, *outside_notes(rows)),
         )
 

@@ -33,6 +33,15 @@
     table.append(...rows.map((row) => row.body));
   }
 
+  // What a table hides to its right is said above it, wherever there is such a rest.
+  function tell(box) {
+    box.previousElementSibling.hidden = box.scrollWidth <= box.clientWidth + 1;
+  }
+
+  const boxes = [...document.querySelectorAll(".swipe + .scroll")];
+  addEventListener("resize", () => boxes.forEach(tell));
+  boxes.forEach(tell);
+
   // ---- clips
 
   // Sizes of a strip in its own pixels, however large it is shown: the whole, one frame, from one frame to the next.

@@ -23,6 +23,7 @@ from v2t.base.log import Progress
 from v2t.base.stopping import Stopping
 from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner
 from v2t.judge.answer import Answer
+from v2t.judge.asker import REPLY_TOKENS
 from v2t.judge.judge import Judge
 from v2t.judge.question import Question
 from v2t.judge.replies import is_refusal, yes_or_no
@@ -47,8 +48,8 @@ _ASK = (
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """Whether the wanted answer was given, None without an answer; what was said or why nothing was; and how likely the
-    wanted answer is held, where that is told."""
+    """Whether the wanted answer was given, None without an answer; what was said, with the chance that decided, or why
+    nothing was; and that chance."""
 
     right: bool | None
     said: str = ""
@@ -58,8 +59,7 @@ class Reply:
     def told(self) -> str:
         """In words."""
         mark = {True: " ✓", False: " ✗", None: ""}[self.right]
-        sure = "" if self.chance is None or self.right else f" (chance of the wanted answer {self.chance:.2f})"
-        return f"{self.said}{mark}{sure}"
+        return f"{self.said}{mark}"
 
 
 class Answers:
@@ -194,7 +194,7 @@ class Answers:
                     answers = self.judge.answer(Shown(frames=frames), [one.question for one in todo.values()])
                 for key, answer in zip(todo, answers, strict=True):
                     right = answer.right
-                    told = {"right": right, "said": answer.said or _said(answer)}
+                    told = {"right": right, "said": _said(answer)}
                     made.append(self._keep(key, told | ({} if answer.chance is None else {"chance": answer.chance})))
             return made
         except ItemError as error:
@@ -204,8 +204,9 @@ class Answers:
         if self.reader is None:
             return {"right": None, "said": "nobody was asked"}
         text = _ASK.format(caption=caption, question=one.question.question)
+        tokens = int(getattr(self.reader, "reply_tokens", REPLY_TOKENS))
         try:
-            said = self.reader.answer([asked(text)], Decoding(max_new_tokens=16))[0].text.strip()
+            said = self.reader.answer([asked(text)], Decoding(max_new_tokens=tokens))[0].text.strip()
         except ItemError as error:
             return {"right": None, "said": error.code}
         verdict = yes_or_no(said)
@@ -237,7 +238,9 @@ def _lasting(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _said(answer: Answer) -> str:
-    """In place of an answer: what a model that was asked said instead, or why it could not be asked."""
+    """The answer with its chance; else what a model that was asked said instead, or why it could not be asked."""
+    if answer.status == "answered":
+        return answer.told()
     return {"refused": "REFUSED", "unparsable": "UNPARSABLE"}.get(answer.status, answer.code or answer.status)
 
 

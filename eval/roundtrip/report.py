@@ -183,7 +183,7 @@ def _drawn(family: Family) -> list[Cell]:
 
 # --- cells
 def _cell_row(cells: Cells, first: str) -> list[str]:
-    return [first, *(interval(cells.shares.get(name)) for name in CELLS), str(cells.n), str(cells.unanswered)]
+    return [first, *(interval(cells.shares.get(name)) for name in CELLS), str(cells.n), _of_all(cells)]
 
 
 def _cell_parts(found: Found) -> list[tuple[str, tuple[str, ...], list[list[str]]]]:
@@ -200,6 +200,12 @@ def _cell_parts(found: Found) -> list[tuple[str, tuple[str, ...], list[list[str]
         if rows:
             parts.append((f"The generator's clips by kind of fact, clip by the {who}", ("kind", *rest), rows))
     return parts
+
+
+def _of_all(cells: Cells) -> str:
+    """How many questions a side left unanswered, and the share that is."""
+    whole = cells.n + cells.unanswered
+    return f"{cells.unanswered} of {whole} ({cells.unanswered / whole:.0%})" if cells.unanswered else "0"
 
 
 def _cell_tables(found: Found) -> list[Table]:

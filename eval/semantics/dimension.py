@@ -240,7 +240,7 @@ def outside_notes(rows: Sequence[Measured]) -> list[str]:
 def unanswered(failures: Sequence[dict[str, str]]) -> dict[str, int]:
     """How many samples failed because a question got no answer, by the reason."""
     codes = Counter(failure["code"] for failure in failures)
-    return {code.lower(): codes[code] for code in ("REFUSED", "UNPARSABLE") if codes[code]}
+    return {code.lower(): codes[code] for code in ("REFUSED", "UNPARSABLE", "UNAUDITED") if codes[code]}
 
 
 def chances(judge: Judge, sample: Sample, questions: Sequence[Question], *, raw: bool = False) -> list[float]:

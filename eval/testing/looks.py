@@ -207,6 +207,8 @@ class Looks:
             if found["outside"]
             else ""
         )
+        if rows and all(row["status"] == "unaudited" for row in rows):
+            outside = f"the judge {who} was not shown to know any answer that is asked for here"
         bounded = any(bound.metric.partition("[")[0] in ("question_score", "vqascore") for bound in bounds)
         return rows, [] if bounded else reasons_of(rows, who), outside, who
 

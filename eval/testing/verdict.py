@@ -98,8 +98,8 @@ class Verdict:
 
 def reasons_of(answers: Sequence[Row], judge: str) -> list[str]:
     """What the answers have against the clip: those that are not as wanted, by themselves and not for want of what they
-    presuppose, and those without an answer. Empty where all are as wanted."""
-    wrong = {row["id"] for row in answers if not row["right"]}
+    presuppose, and those without an answer. Empty where all are as wanted, or were not asked for want of an audit."""
+    wrong = {row["id"] for row in answers if not row["right"] and row["status"] != "unaudited"}
     if not wrong:
         return []
     lines = [f"{len(wrong)} of {len(answers)} questions are not answered as asked for (judge {judge}):"]

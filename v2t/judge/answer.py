@@ -58,3 +58,19 @@ class Answer:
         if self.chance is None:
             return normalise(self.said or "") == normalise(self.question.answer)
         return self.chance >= threshold
+
+    def told(self, threshold: float = 0.5) -> str:
+        """The decision in words with the chance it rests on; where that goes against the likeliest answer, both."""
+        if self.status != "answered" or self.said is None:
+            return self.code.lower() or self.status
+        if self.rule:
+            return f"{self.said} ({self.rule})"
+        if self.chance is None:
+            return self.said
+        wanted, is_right = self.question.answer, self.is_right(threshold)
+        if is_right == (normalise(self.said) == normalise(wanted)):
+            return f"{self.said} (chance of {wanted!r} {self.chance:.2f})"
+        return (
+            f"likeliest {self.said!r}, yet {wanted!r} is {'' if is_right else 'not '}held true: "
+            f"its calibrated chance is {self.chance:.2f}, {threshold:g} decides"
+        )

@@ -111,6 +111,11 @@ class Judge(Asker):
                 self._keep(subject, {kept[key]: known[key] for key in asked_now if kept})
         return [known[asking(question)] for question in questions]
 
+    def may_ask(self, subject: Subject, question: Question) -> bool:
+        """Whether the question gets an answer other than that the judge was not audited for it."""
+        settled = self._settled(subject, question)
+        return isinstance(settled, Question) or settled.status != "unaudited"
+
     def is_outside(self, subject: Subject) -> bool:
         """Whether the captioner warned, when it looked, that the clip is unlike those it was trained on."""
         return any(warning.startswith("OUT_OF_DOMAIN") for warning in self.warnings(subject))
