@@ -5,7 +5,9 @@ of which questions are made. Out: two figures. `accuracy`: the share of answers 
 arXiv:2303.11897). `dsg`: the same after every question whose parent is wrong was set to wrong too, in topological
 order; those stay in the denominator (DSG, arXiv:2310.18235). An answer is the wanted one when the judge's calibrated
 chance of it reaches the threshold; an open answer when it is that in SQuAD's spelling. A question without an answer is
-counted (`refused`, `unparsable`) and leaves the denominator; `answered` is the share of questions that have one.
+counted (`refused`, `unparsable`) and leaves the denominator; `answered` is the share of questions that have one. Of
+what the grammar of prompts does not know nothing is asked: `asked` is the share of a prompt's telling words that some
+question is about, and each clip lists the parts left out (`nothing_asked`).
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from v2t.base.errors import ItemError
+from v2t.base.log import printable
 from v2t.judge.answer import Answer
 from v2t.judge.evaluation import Evaluation, evaluate
 from v2t.judge.question import Question, from_row
-from v2t.judge.wording import of_text
-from v2t_eval.metric import Evidence, Measured, Summary
+from v2t.judge.wording import nothing_asked, of_text, share_asked
+from v2t_eval.metric import NOTHING_ASKED, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import ASKS
 from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
@@ -57,7 +60,7 @@ class Metric(JudgedMetric):
     sees = "which facts of the prompt the clip shows, one by one"
     blind = "what nobody asked about; whatever the judge does not see"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 2
+    version = 3
     modules = (*ASKS, "v2t_eval.semantics.dimension", "v2t.judge.evaluation")
     Settings = Settings
 
@@ -85,9 +88,15 @@ class Metric(JudgedMetric):
             "accuracy": found.accuracy,
             "dsg": found.dsg,
             "answered": len(found.right) / len(questions),
+            "asked": None if self.is_given(sample) else share_asked(sample.prompt or ""),
+            "nothing_asked": [] if self.is_given(sample) else list(nothing_asked(sample.prompt or "")),
             "questions": told,
             "outside": judge.is_outside(sample),
         }
+
+    def is_given(self, sample: Sample) -> bool:
+        """Whether the questions are not those that the grammar makes of the prompt."""
+        return sample.row.get("questions") is not None
 
     def questions(self, sample: Sample) -> list[Question]:
         """The row's questions, or those of the prompt, parents first.
@@ -119,9 +128,20 @@ class Metric(JudgedMetric):
             counts["lost_votes"] = lost  # replies that could not be read, of questions that other replies answered too
         about = self.describe()
         notes = [f"judge {about['judge']}, {about['answers']}"]
+        figures = {key: self.mean(rows, key) for key in ("dsg", "accuracy", "answered")}
+        read = [row for row in rows if row.evidence["asked"] is not None]
+        left = [part for row in read for part in row.evidence["nothing_asked"]]
+        if read:
+            figures["asked"] = self.mean(read, "asked")
+        if left:
+            counts["nothing_asked_parts"] = len(left)
+            notes.append(
+                f"{NOTHING_ASKED}: nothing is asked of {len(left)} parts of prompts, {some_of(left)}: the "
+                "grammar does not know them; a language model makes questions with questions=openai:URL"
+            )
         return Summary(
             headline="dsg",
-            figures={key: self.mean(rows, key) for key in ("dsg", "accuracy", "answered")},
+            figures=figures,
             items=[{"id": row.id, "value": row.evidence["dsg"], **_rest(row)} for row in rows],
             counts=counts | {"outside": num_outside(rows)},
             notes=(*notes, *outside_notes(rows)),
@@ -140,4 +160,10 @@ def _told(answer: Answer, found: Evaluation) -> dict[str, Any]:
 
 
 def _rest(row: Measured) -> dict[str, Any]:
-    return {key: row.evidence[key] for key in ("accuracy", "answered", "questions")}
+    return {key: row.evidence[key] for key in ("accuracy", "answered", "asked", "nothing_asked", "questions")}
+
+
+def some_of(parts: Sequence[str], most: int = 3) -> str:
+    """The first few, in quotes."""
+    told = ", ".join(f'"{printable(part, 60)}"' for part in parts[:most])
+    return f"{told}, ..." if len(parts) > most else told

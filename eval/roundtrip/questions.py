@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from v2t.judge.free_text import singular
+from v2t.judge.noun_phrases import singular
 from v2t.judge.plain_wording import plain_question
 from v2t.judge.prompt import of_world
 from v2t.judge.question import Question
