@@ -150,6 +150,20 @@ def test_a15_the_score_of_a_graph_does_not_depend_on_the_order_it_is_listed_in()
         assert sum(counted.values()) / len(counted) == pytest.approx(0.4, abs=1e-6)
 
 
+def test_a15_in_compat_a_parent_counts_by_its_own_answer_as_in_the_published_package():
+    right = {"q1": True, "q2": False, "q3": True, "q4": True, "q5": True}
+    counted = dsg(from_row(TOY, "s"), right, "compat")
+    assert counted == {"q1": True, "q2": False, "q3": False, "q4": True, "q5": True}
+    assert sum(counted.values()) / len(counted) == pytest.approx(0.6)
+
+
+def test_parent_0_is_the_root_of_dsgs_data_unless_a_question_has_that_id():
+    (root,) = from_row([{"id": 1, "question": "Is there a dog?", "parents": [0]}], "s")
+    assert root.parents == ()
+    numbered = from_row([{"id": 0, "question": "A?"}, {"id": 1, "question": "B?", "parents": [0]}], "s")
+    assert numbered[1].parents == ("0",)
+
+
 def test_a_question_without_an_answer_leaves_the_denominator_and_passes_on_what_is_above_it():
     questions = from_row(TOY, "s")
     assert dsg(questions, {"q1": True, "q2": True, "q4": True, "q5": True}) == {

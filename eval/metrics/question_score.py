@@ -2,12 +2,13 @@
 
 In: frames, and `questions` of the row ([{id, question, answer, parents, choices}], answer yes by default) or a prompt,
 of which questions are made. Out: two figures. `accuracy`: the share of answers that are the wanted ones (TIFA,
-arXiv:2303.11897). `dsg`: the same after every question whose parent is wrong was set to wrong too, in topological
-order; those stay in the denominator (DSG, arXiv:2310.18235). An answer is the wanted one when the judge's calibrated
-chance of it reaches the threshold; an open answer when it is that in SQuAD's spelling. A question without an answer is
-counted (`refused`, `unparsable`) and leaves the denominator; `answered` is the share of questions that have one. Of
-what the grammar of prompts does not know nothing is asked: `asked` is the share of a prompt's telling words that some
-question is about, and each clip lists the parts left out (`nothing_asked`).
+arXiv:2303.11897). `dsg`: the same after every question whose parent is wrong was set to wrong too; those stay in the
+denominator (DSG, arXiv:2310.18235; `mode=compat` as its package does it, the usual mode down the whole graph). An
+answer is the wanted one when the judge's calibrated chance of it reaches the threshold; an open answer when it is that
+in SQuAD's spelling. A question without an answer is counted (`refused`, `unparsable`) and leaves the denominator;
+`answered` is the share of questions that have one. Of what the grammar of prompts does not know nothing is asked:
+`asked` is the share of a prompt's telling words that some question is about, and each clip lists the parts left out
+(`nothing_asked`).
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ class Settings:
     wording: of questions made from a prompt: "yes_no" asks for yes or no; "world" asks of cartoon prompts where, which
         way, how big ..., with all answers of that world to choose from; "auto" is world for the starter alone.
     threshold: chance of the wanted answer from which it is right, within 0 and 1.
+    mode: what `dsg` takes from a parent: "compat" its own answer, as the published package does; "transitive" what it
+        counts as, so that a wrong answer reaches all that hangs on it.
     """
 
     judge: str = "v2t"
     wording: Literal["auto", "yes_no", "world"] = "auto"
     threshold: float = 0.5
+    mode: Literal["transitive", "compat"] = "transitive"
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
@@ -77,7 +81,7 @@ class Metric(JudgedMetric):
     def measure(self, sample: Sample) -> Evidence:
         """`accuracy` and `dsg` of the answered questions, and what came of each one."""
         judge, questions = self.ready(), self.questions(sample)
-        found = evaluate(judge, sample, questions, threshold=self.settings.threshold)
+        found = evaluate(judge, sample, questions, threshold=self.settings.threshold, mode=self.settings.mode)
         told = [_told(answer, found) for answer in found.answers]
         broken = next((answer for answer in found.answers if answer.status == "failed"), None)
         if broken is not None or not found.right:

@@ -1,7 +1,8 @@
 """VQAScore: how likely is "Yes" when a model is asked whether the clip shows the text?
 
 In: frames and a prompt; any captioner of `v2t`. Out: 0 to 1. Lin et al. 2024 (arXiv:2404.01291): P("Yes") as the reply
-to `Does this figure show "{text}"? Please answer yes or no.`; the wording is part of the fingerprint. A captioner that
+to `Does this figure show "{text}"? Please answer yes or no.`; the wording is part of the fingerprint. `mode=compat` is
+that and nothing else; otherwise "yes" in small letters counts too, and a captioner that
 does not tell likelihoods gives the share of yes among three wordings. The starter was never taught that question, so
 for cartoon prompts it is asked the world's own ones, one for each fact of the prompt, and the value is the geometric
 mean of the calibrated chances of the wanted answers: yes against no, to the left among all ways to go.
@@ -14,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from v2t.base.errors import ItemError
+from v2t.base.errors import ItemError, UsageError
 from v2t.judge.asker import YES
+from v2t.judge.judge import Judge
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
 from v2t_eval.metric import Evidence, Measured, Summary
@@ -32,10 +34,16 @@ class Settings:
     """Attributes:
     judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
     wording: "figure" is VQAScore's question, "world" the cartoon world's; "auto" is world for the starter alone.
+    mode: "compat" is the published form, P("Yes") under VQAScore's question; "fixed" see the module's head.
     """
 
     judge: str = "v2t"
     wording: Literal["auto", "figure", "world"] = "auto"
+    mode: Literal["fixed", "compat"] = "fixed"
+
+    def __post_init__(self) -> None:
+        if self.mode == "compat" and self.wording == "world":
+            raise ValueError("mode=compat asks VQAScore's own question: wording=figure or auto, not world")
 
 
 class Metric(JudgedMetric):
@@ -49,14 +57,35 @@ class Metric(JudgedMetric):
     sees = "whether the clip shows what the prompt says, as far as the model understands both"
     blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 2
+    version = 3
     modules = (*ASKS, "v2t_eval.semantics.dimension")
     Settings = Settings
+
+    @property
+    def compat(self) -> bool:
+        """The published form."""
+        return bool(self.settings.mode == "compat")
+
+    def ready(self) -> Judge:
+        """See `JudgedMetric.ready`.
+
+        Raises:
+            UsageError: compat with a judge that does not tell likelihoods.
+        """
+        judge = super().ready()
+        if self.compat and not judge.tells_likelihoods:
+            raise UsageError(
+                f"vqascore in mode=compat is a likelihood, and the judge {self.settings.judge} tells none",
+                hint="a local model, or mode=fixed",
+            )
+        return judge
 
     @property
     def wording(self) -> str:
         """Figure or world."""
         asked = self.settings.wording
+        if self.compat:
+            return "figure"
         return ("world" if self.settings.judge == "v2t" else "figure") if asked == "auto" else str(asked)
 
     def describe(self) -> dict[str, str]:
@@ -70,7 +99,9 @@ class Metric(JudgedMetric):
         if self.wording == "figure":
             question = FIGURE.format(prompt)
             if judge.tells_likelihoods:  # P(Yes) as it is: neither set against no nor calibrated
-                value = math.fsum(map(math.exp, judge.log_likelihoods(sample, question, YES)))
+                value = math.fsum(
+                    map(math.exp, judge.log_likelihoods(sample, question, YES[1:] if self.compat else YES))
+                )
             else:
                 (value,) = chances(judge, sample, [Question(id="figure", question=question)], raw=True)
             return {"value": min(value, 1.0), "questions": {}, "outside": judge.is_outside(sample)}
