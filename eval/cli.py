@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from v2t.base import command
 
-VERBS = ("score", "roundtrip", "gate", "audit", "compare", "list")
+VERBS = ("score", "roundtrip", "gate", "audit", "compare", "questions", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,13 +21,14 @@ from v2t.base.errors import ItemError
 from v2t.base.log import printable
 from v2t.judge.answer import Answer
 from v2t.judge.evaluation import Evaluation, evaluate
-from v2t.judge.question import Question, from_row
-from v2t.judge.wording import nothing_asked, of_text, share_asked
+from v2t.judge.question import from_row
 from v2t_eval.metric import NOTHING_ASKED, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import ASKS
 from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
+from v2t_eval.semantics.sources import Made
 
+_SHOWN = ("accuracy", "answered", "asked", "nothing_asked", "dropped", "questions")  # of a clip
 _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED")
 
 
@@ -35,6 +36,8 @@ _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED")
 class Settings:
     """Attributes:
     judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
+    questions: who makes the questions of a prompt: "grammar", a language model (openai:URL[#model], a folder or hub
+        id), or a FILE.jsonl of questions as `v2t-eval questions` writes it (see `v2t_eval.semantics.sources`).
     wording: of questions made from a prompt: "yes_no" asks for yes or no; "world" asks of cartoon prompts where, which
         way, how big ..., with all answers of that world to choose from; "auto" is world for the starter alone.
     threshold: chance of the wanted answer from which it is right, within 0 and 1.
@@ -43,6 +46,7 @@ class Settings:
     """
 
     judge: str = "v2t"
+    questions: str = "grammar"
     wording: Literal["auto", "yes_no", "world"] = "auto"
     threshold: float = 0.5
     mode: Literal["transitive", "compat"] = "transitive"
@@ -80,7 +84,8 @@ class Metric(JudgedMetric):
 
     def measure(self, sample: Sample) -> Evidence:
         """`accuracy` and `dsg` of the answered questions, and what came of each one."""
-        judge, questions = self.ready(), self.questions(sample)
+        judge, made = self.ready(), self.made(sample)
+        questions = list(made.questions)
         found = evaluate(judge, sample, questions, threshold=self.settings.threshold, mode=self.settings.mode)
         told = [_told(answer, found) for answer in found.answers]
         broken = next((answer for answer in found.answers if answer.status == "failed"), None)
@@ -92,33 +97,24 @@ class Metric(JudgedMetric):
             "accuracy": found.accuracy,
             "dsg": found.dsg,
             "answered": len(found.right) / len(questions),
-            "asked": None if self.is_given(sample) else share_asked(sample.prompt or ""),
-            "nothing_asked": [] if self.is_given(sample) else list(nothing_asked(sample.prompt or "")),
+            "asked": made.share_asked,
+            "nothing_asked": list(made.left),
+            "dropped": [[each.question, each.why] for each in made.dropped],
             "questions": told,
             "outside": judge.is_outside(sample),
         }
 
-    def is_given(self, sample: Sample) -> bool:
-        """Whether the questions are not those that the grammar makes of the prompt."""
-        return sample.row.get("questions") is not None
-
-    def questions(self, sample: Sample) -> list[Question]:
-        """The row's questions, or those of the prompt, parents first.
+    def made(self, sample: Sample) -> Made:
+        """The row's questions, or those made of the prompt, parents first.
 
         Raises:
-            ItemError: BAD_QUESTIONS, as `from_row`; NOTHING_ASKED, the prompt gives none.
+            ItemError: BAD_QUESTIONS, as `from_row`; what `Source.made` raises.
         """
         given = sample.row.get("questions")
         if given is not None:
-            return from_row(given, sample.id)
-        made = of_text(sample.prompt or "", closed=self.wording == "world" and self.ready().tells_likelihoods)
-        if not made:
-            raise ItemError(
-                f"{sample.id}: no questions, and the prompt {sample.prompt!r} asks for nothing that is read",
-                code="NOTHING_ASKED",
-                hint="give `questions`: [{id, question, answer, parents}, ...]",
-            )
-        return made
+            return Made(questions=tuple(from_row(given, sample.id)))
+        closed = self.by_grammar and self.wording == "world" and self.ready().tells_likelihoods
+        return self.source.made(sample.prompt or "", closed=closed)
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Both scores, the share of questions that were answered, and why others were not."""
@@ -137,6 +133,8 @@ class Metric(JudgedMetric):
         left = [part for row in read for part in row.evidence["nothing_asked"]]
         if read:
             figures["asked"] = self.mean(read, "asked")
+        for _, why in (each for row in rows for each in row.evidence["dropped"]):
+            counts[f"dropped: {why}"] = counts.get(f"dropped: {why}", 0) + 1
         if left:
             counts["nothing_asked_parts"] = len(left)
             notes.append(
@@ -164,7 +162,7 @@ def _told(answer: Answer, found: Evaluation) -> dict[str, Any]:
 
 
 def _rest(row: Measured) -> dict[str, Any]:
-    return {key: row.evidence[key] for key in ("accuracy", "answered", "asked", "nothing_asked", "questions")}
+    return {key: row.evidence[key] for key in _SHOWN}
 
 
 def some_of(parts: Sequence[str], most: int = 3) -> str:

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from v2t.base.errors import ItemError, UsageError
+from v2t.base.errors import UsageError
 from v2t.judge.asker import YES
 from v2t.judge.judge import Judge
 from v2t.judge.question import Question
-from v2t.judge.wording import of_text
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import ASKS
@@ -33,17 +32,22 @@ _LEAST = 1e-12  # probability below which a logarithm says no more
 class Settings:
     """Attributes:
     judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
+    questions: who takes a prompt apart where it is not asked as one: "grammar" for the cartoon world's prompts, a
+        language model (openai:URL[#model], a folder or hub id) or a FILE.jsonl, see `v2t_eval.semantics.sources`.
     wording: "figure" is VQAScore's question, "world" the cartoon world's; "auto" is world for the starter alone.
     mode: "compat" is the published form, P("Yes") under VQAScore's question; "fixed" see the module's head.
     """
 
     judge: str = "v2t"
+    questions: str = "grammar"
     wording: Literal["auto", "figure", "world"] = "auto"
     mode: Literal["fixed", "compat"] = "fixed"
 
     def __post_init__(self) -> None:
         if self.mode == "compat" and self.wording == "world":
             raise ValueError("mode=compat asks VQAScore's own question: wording=figure or auto, not world")
+        if self.questions != "grammar" and (self.mode == "compat" or self.wording == "figure"):
+            raise ValueError(f"questions={self.questions} has no effect on VQAScore's one question: leave it out")
 
 
 class Metric(JudgedMetric):
@@ -86,11 +90,13 @@ class Metric(JudgedMetric):
         asked = self.settings.wording
         if self.compat:
             return "figure"
+        if not self.by_grammar:
+            return "world"
         return ("world" if self.settings.judge == "v2t" else "figure") if asked == "auto" else str(asked)
 
     def describe(self) -> dict[str, str]:
         """The judge and the wording."""
-        stated = repr(FIGURE) if self.wording == "figure" else "geometric mean over the cartoon world's questions"
+        stated = repr(FIGURE) if self.wording == "figure" else "geometric mean over the prompt's questions"
         return super().describe() | {"wording": stated}
 
     def measure(self, sample: Sample) -> Evidence:
@@ -105,9 +111,7 @@ class Metric(JudgedMetric):
             else:
                 (value,) = chances(judge, sample, [Question(id="figure", question=question)], raw=True)
             return {"value": min(value, 1.0), "questions": {}, "outside": judge.is_outside(sample)}
-        asked = of_text(prompt, closed=judge.tells_likelihoods)
-        if not asked:
-            raise ItemError(f"{sample.id}: the prompt {prompt!r} asks for nothing that is read", code="NOTHING_ASKED")
+        asked = self.source.made(prompt, closed=judge.tells_likelihoods).questions
         values = chances(judge, sample, asked)
         found = {question.question: value for question, value in zip(asked, values, strict=True)}
         value = math.exp(math.fsum(math.log(max(p, _LEAST)) for p in found.values()) / len(found))
