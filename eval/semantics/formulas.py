@@ -128,7 +128,10 @@ def side(relation: str) -> tuple[int, int]:
     Raises:
         ValueError: a relation that boxes cannot tell, such as "behind".
     """
-    for word in re.findall(r"[a-z]+", relation.lower()):
+    told = re.sub(
+        r"\bright (?=(?:next|above|over|below|under\w*|beneath|on|at|in|beside|by|behind)\b)", "", relation.lower()
+    )
+    for word in re.findall(r"[a-z]+", told):
         if word in _AXES:
             return _AXES[word]
     raise ValueError(f"boxes cannot tell {relation!r}; what they can: {', '.join(_AXES)}")

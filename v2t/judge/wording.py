@@ -8,6 +8,7 @@ nothing and so hang on nothing: "which way does the figure go" has an answer wha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,9 @@ _PLURALS = {one: many for many, one in IRREGULAR.items()} | dict.fromkeys(
     (*english.PLURAL_ONLY, *english.INVARIANT), ""
 )
 _PLURALS = {one: many or one for one, many in _PLURALS.items()}
+_EMPHASIS = re.compile(
+    r"\bright (?=(?:next|above|over|below|under\w*|beneath|on|at|in|beside|by|behind|before|near)\b)"
+)
 _SIDES = {"left": "to the left of", "right": "to the right of", "top": "above", "bottom": "below"}
 
 
@@ -111,11 +115,16 @@ def is_colored(thing: Thing) -> str:
     return f"{_be(thing)} {thing.color}?"
 
 
+def without_emphasis(relation: str) -> str:
+    """A relation in small letters without a "right" that names no side: right next to, right behind."""
+    return _EMPHASIS.sub("", relation.lower())
+
+
 def stands(a: Thing, how: str, b: Thing) -> str:
     """Is the dog to the left of the cat? `how` is one of the world's relations, or any phrase ("on the left of")."""
     phrase = lex.RELATION_WORDS.get(how, (how,))[0]
     if how not in lex.RELATION_WORDS:
-        phrase = next((plain for word, plain in _SIDES.items() if word in how.split()), phrase)
+        phrase = next((plain for word, plain in _SIDES.items() if word in without_emphasis(how).split()), phrase)
     return f"{_be(a)} {phrase} the {b.noun if b.count == 1 or b.is_mass else _plural(b.noun)}?"
 
 
