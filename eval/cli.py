@@ -14,7 +14,7 @@ from v2t.base.errors import EXIT_OK, EXIT_USAGE
 from v2t.base.parser import no_verb
 
 ABOUT = "Score captions and generated videos."
-VERBS = ("score", "roundtrip", "gate", "audit", "calibrate", "compare", "list", "suites", "ci")
+VERBS = ("score", "roundtrip", "gate", "audit", "calibrate", "compare", "questions", "list", "suites", "ci")
 
 
 def overview(argv: Sequence[str] | None = None) -> int:

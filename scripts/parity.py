@@ -208,6 +208,8 @@ def arithmetic() -> Iterator[Row]:
     asked = [Question(id=id, question=f"{id}?", answer="yes", parents=above) for id, above in parents.items()]
     right = dsg(parents_first(asked[::-1]), {"q1": True, "q2": False, "q3": True, "q4": True, "q5": True})
     yield "A15", "DSG, children listed first", 0.4, sum(right.values()) / len(right), EXACT
+    right = dsg(parents_first(asked), {"q1": True, "q2": False, "q3": True, "q4": True, "q5": True}, "compat")
+    yield "A15", "DSG as its package counts", 0.6, sum(right.values()) / len(right), EXACT
 
 
 def vbench() -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -301,6 +302,21 @@ def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch)
     asked = reader.asked
     run(given, tmp_path / "o", captioner=Planted(PLAIN))
     assert reader.asked == asked
+
+
+def test_questions_of_a_file_are_asked_instead_of_the_grammars_and_those_that_lack_are_told(tmp_path, monkeypatch):
+    reader = Reader([])
+    monkeypatch.setattr("v2t_eval.roundtrip.run.open_reader", lambda name, device: reader)
+    monkeypatch.setattr("v2t_eval.roundtrip.similarity._settings", lambda *args: ({}, []))
+    file = tmp_path / "questions.jsonl"
+    rows = [{"prompt": p, "questions": [{"question": f"Is it {p.rstrip('.').split()[-1]}?"}]} for p in PLAIN[1:]]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = clips_of(tmp_path / "clips", PLAIN)
+    given = config(folder, reader="planted", questions=str(file))
+    found = run(given, tmp_path / "o", captioner=Planted(PLAIN))
+    assert family(found, "questions").generator.value == 1
+    assert any("1 of" in note and "have no questions" in note for note in found.notes)
+    assert any(f"made by {file}" in note for note in found.notes)
 
 
 def test_two_prompts_have_no_floor_and_say_so(tmp_path):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
 from v2t.base.errors import ItemError
-from v2t.judge.free_text import Thing, read, singular
+from v2t.judge.free_text import Thing, read
+from v2t.judge.noun_phrases import singular
 from v2t.judge.prompt import of_prompt, of_world
 from v2t.judge.question import dsg, from_row, parents_first
-from v2t.judge.wording import DESCRIBE, of_text
+from v2t.judge.wording import DESCRIBE, nothing_asked, of_text, share_asked
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
+
+SHEET = Path(__file__).parent / "data" / "question_prompts.txt"
 
 
 def sample(prompt: str | None = None, **row) -> Sample:
@@ -33,7 +37,7 @@ def sample(prompt: str | None = None, **row) -> Sample:
         ("a black and white dog", ["black dog"]),
         ("a pair of scissors", ["scissors"]),
         ("a cute happy Corgi playing in park, sunset", ["corgi", "sunset"]),
-        ("a green box with a colored ribbon", ["green box", "colored ribbon"]),
+        ("a green box with a colored ribbon", ["green box", "ribbon"]),
         ("a cat in a park", ["cat"]),
         ("", []),
     ],
@@ -144,6 +148,20 @@ def test_a15_the_score_of_a_graph_does_not_depend_on_the_order_it_is_listed_in()
         counted = dsg(from_row(listed, "s"), right)
         assert counted == {"q1": True, "q2": False, "q3": False, "q4": True, "q5": False}
         assert sum(counted.values()) / len(counted) == pytest.approx(0.4, abs=1e-6)
+
+
+def test_a15_in_compat_a_parent_counts_by_its_own_answer_as_in_the_published_package():
+    right = {"q1": True, "q2": False, "q3": True, "q4": True, "q5": True}
+    counted = dsg(from_row(TOY, "s"), right, "compat")
+    assert counted == {"q1": True, "q2": False, "q3": False, "q4": True, "q5": True}
+    assert sum(counted.values()) / len(counted) == pytest.approx(0.6)
+
+
+def test_parent_0_is_the_root_of_dsgs_data_unless_a_question_has_that_id():
+    (root,) = from_row([{"id": 1, "question": "Is there a dog?", "parents": [0]}], "s")
+    assert root.parents == ()
+    numbered = from_row([{"id": 0, "question": "A?"}, {"id": 1, "question": "B?", "parents": [0]}], "s")
+    assert numbered[1].parents == ("0",)
 
 
 def test_a_question_without_an_answer_leaves_the_denominator_and_passes_on_what_is_above_it():
@@ -269,3 +287,59 @@ def test_open_questions_of_the_world_come_with_all_its_answers():
     assert len(first.choices) == 22 and {"Two red cats", "Two red buses"} <= set(first.choices)
     camera = of_text("A dog jumps in a room. The camera pans left. A pencil drawing.", closed=True)
     assert {"it pans left", "pencil drawing"} <= {q.answer for q in camera}
+
+
+# --- what the grammar does not know asks nothing
+@pytest.mark.parametrize(
+    ("prompt", "wanted", "left"),
+    [
+        ("A blue balloon rises in the beach scene.",
+         {"Is there a balloon?", "Is the balloon blue?", "Is the balloon rising in the beach scene?"}, ()),
+        ("A brown dog trots leftward across the meadow.",
+         {"Is there a dog?", "Is the dog brown?", "Is the dog trotting leftward?", "Does this happen in the meadow?"},
+         ()),
+        ("A girl dressed in yellow waves at the camera.", {"Is there a girl?"},
+         ("dressed in yellow waves at the camera",)),
+        ("Two samurai face each other.",
+         {"Are there any samurai?", "Are there exactly two samurai?", "Are the samurai facing each other?"}, ()),
+        ("A dog watches a bird while birds watch it.",
+         {"Is there a dog?", "Is there a bird?", "Are there any birds?", "Is the dog watching a bird?"},
+         ()),
+        ("A balloon vendor laughs.", {"Is there a balloon vendor?", "Is the balloon vendor laughing?"}, ()),
+        ("A balloon frobnicator laughs.", set(), ("a balloon frobnicator laughs",)),
+        ("The man not wearing a hat picks up a guitar.", {"Is there a man?"},
+         ("not wearing a hat picks up a guitar",)),
+        ("A fox, no people's faces visible, shallow depth of field.", {"Is there a fox?"},
+         ("no people's faces visible", "shallow depth of field")),
+        ("Somewhere in Paris, this run is blue.", set(), ("somewhere in paris", "this run is blue")),
+        ("A queen sits on a golden throne.",
+         {"Is there a queen?", "Is there a throne?", "Is the throne gold?", "Is the queen sitting on a golden throne?"},
+         ()),
+        ("Snow falling on a flock of sheep.",
+         {"Is there any snow?", "Are there any sheep?", "Is the snow falling on a flock of sheep?"}, ()),
+    ],
+)  # fmt: skip
+def test_a_clause_that_the_grammar_does_not_know_asks_nothing_and_is_told(prompt, wanted, left):
+    assert {question.question for question in of_text(prompt, closed=False)} == wanted
+    assert nothing_asked(prompt) == left
+    assert (share_asked(prompt) == 1) == (not left)
+
+
+def test_questions_about_the_sheet_of_prompts_name_only_things_and_verbs_that_are_known():
+    sheet = [line for line in SHEET.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    assert len(sheet) == 60
+    asked_of = {prompt: of_text(prompt) for prompt in sheet}
+    assert sum(map(len, asked_of.values())) == 242 and all(asked_of.values())
+    for questions in asked_of.values():
+        ids = {question.id for question in questions}
+        assert all(set(question.parents) <= ids for question in questions)
+    told = " ".join(question.question for questions in asked_of.values() for question in questions)
+    for nonsense in ("a somewhere", "hour gold", "no people", "dressed", "a paris", "an us", "balloon rise?"):
+        assert nonsense not in told
+
+
+@pytest.mark.parametrize("action", ["push up", "tai chi", "squat", "archery", "rock scissors paper",
+                                    "canoeing or kayaking", "clay pottery making", "baby waking up"])  # fmt: skip
+def test_actions_that_are_no_gerunds_are_read_whole(action):
+    assert asked.action(sample(f"A person is {action}")) == action
+    assert f"Is the person {action}?" in texts(f"A person is {action}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from v2t.judge.free_text import Thing
+from v2t.judge.wording import stands
 from v2t_eval.semantics import formulas as vbench
 from v2t_eval.semantics.formulas import Region
 
@@ -53,9 +54,16 @@ def test_the_best_pair_counts_and_one_box_is_no_pair():
 
 
 def test_relations_that_boxes_cannot_tell():
-    for relation in ("behind", "inside", ""):
+    for relation in ("behind", "inside", "", "right next to", "right behind"):
         with pytest.raises(ValueError, match="cannot tell"):
             vbench.spatial_score([A, B], "a", relation, "b")
+
+
+def test_right_is_a_side_only_where_it_names_one():
+    assert vbench.side("right above") == (1, -1) and vbench.side("on the right of") == (0, 1) == vbench.side("right of")
+    dog, cat = Thing(noun="dog"), Thing(noun="cat")
+    assert stands(dog, "right next to", cat) == "Is the dog right next to the cat?"
+    assert stands(dog, "on the right of", cat) == "Is the dog to the right of the cat?"
 
 
 CAR = Thing(noun="car", color="red")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, NothingMatchedError
+from v2t.base.errors import ItemError, NothingMatchedError, UsageError
 from v2t.captioners import CaptionOutput
 from v2t.judge.judge import Judge
 from v2t.judge.wording import DESCRIBE
@@ -120,6 +120,21 @@ def test_vqascore_is_the_likelihood_of_yes():
     assert values(votes) == [pytest.approx(1 / 3)] and "wordings" in votes.fingerprint["answers"]
 
 
+def test_vqascore_in_compat_is_the_likelihood_of_yes_in_capitals_alone():
+    class Both(Likely):
+        def likelihoods(self, watched, question, answers, *, whole=False):
+            self.asked.append(question)
+            return [math.log({"yes": 0.2, "Yes": 0.6}[answer]) for answer in answers]
+
+    result = judged("vqascore", Both({}), "a red dog", mode="compat")
+    assert values(result) == [pytest.approx(0.6)] and "Please answer yes or no" in result.fingerprint["wording"]
+    assert values(judged("vqascore", Both({}), "a red dog", wording="figure")) == [pytest.approx(0.8)]
+    with pytest.raises(UsageError, match="tells none"):
+        judged("vqascore", Table({"": "yes"}), "a red dog", mode="compat")
+    with pytest.raises(UsageError, match="wording=figure or auto"):
+        load_metric("vqascore")(mode="compat", wording="world")
+
+
 def test_vqascore_in_the_worlds_own_words_is_a_geometric_mean():
     chances = {DESCRIBE: 0.9, "Is the dog red?": 0.4, "Where does this happen?": 0.5}
     result = judged("vqascore", Likely(chances), "a red dog in the forest")
@@ -136,6 +151,8 @@ def test_question_score_gives_tifa_and_dsg():
     rows = [{"id": q, "question": q, "parents": parents.get(q, [])} for q in sorted(chances, reverse=True)]
     result = judged("question_score", Likely(chances), "x", row={"questions": rows})
     assert result.headline == "dsg" and result.value == pytest.approx(0.4, abs=1e-6)
+    compat = judged("question_score", Likely(chances), "x", row={"questions": rows}, mode="compat")
+    assert compat.value == pytest.approx(0.6, abs=1e-6) and compat.name == "question_score[mode=compat]"
     assert result.figures["accuracy"].value == pytest.approx(0.8, abs=1e-6)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from v2t.base.errors import UsageError
@@ -101,6 +103,20 @@ def test_intervals_are_those_of_the_parts():
     assert "backbone: toy of scene" in " ".join(result.notes)
     assert vbench_total(one).fingerprint != vbench_total(one | {"scene": MetricResult(
         **{**vars(one["scene"]), "fingerprint": {"definition": "other"}})}).fingerprint  # fmt: skip
+
+
+def test_two_dimensions_that_are_one_number_are_counted_once():
+    raw = {name: x / 100 for name, x in LAVIE.items()} | {"temporal_style": 0.3, "overall_consistency": 0.3}
+    apart, same = measured(raw), measured(raw)
+    for name, shift in (("temporal_style", 0.0), ("overall_consistency", 0.1)):
+        apart[name] = replace(apart[name], items=[{"id": "a", "value": 0.3 - shift}, {"id": "b", "value": 0.3 + shift}])
+        same[name] = replace(same[name], items=[{"id": "a", "value": 0.2}, {"id": "b", "value": 0.4}])
+    normalised = {n: vbench_total(same).figures[f"normalised.{n}"].value for n in SEMANTIC}
+    assert vbench_total(apart).figures["semantic"].value == pytest.approx(sum(normalised.values()) / 9)
+    del normalised["temporal_style"]
+    assert vbench_total(same).figures["semantic"].value == pytest.approx(sum(normalised.values()) / 8)
+    assert any("counted once" in note for note in vbench_total(same).notes)
+    assert vbench_total(same, "compat").value == vbench_total(apart, "compat").value, "as the reference does"
 
 
 def test_image_to_video():

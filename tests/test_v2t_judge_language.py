@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sys
+from pathlib import Path
 
 import pytest
 
 from v2t.base.errors import ItemError, MissingDependencyError
+from v2t.judge.answerable import DUPLICATE, MALFORMED, NOT_ENTAILED, well_formed
 from v2t.judge.cache import AnswerCache
 from v2t.judge.language import TEMPLATE, Questioner, open_writer, read_questions
+from v2t.judge.question import from_row
+
+sys.path.insert(0, str(Path(__file__).parent))
+from writer_server import serving  # noqa: E402
 
 ROWS = [
     {"id": "2", "question": "Is the dog red?", "parents": ["1"], "about": "color"},
@@ -18,58 +23,13 @@ ROWS = [
     {"id": "3", "question": "Is it raining?", "about": "weather"},
 ]
 WHOLE = json.dumps({"questions": ROWS})
-
-
-class Server(ThreadingHTTPServer):
-    """An OpenAI-compatible server that replies from a list."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.replies: list[str | int] = []
-        self.seen: list[dict] = []
-
-    @property
-    def address(self) -> str:
-        return f"openai:http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def log_message(self, *args) -> None:
-        pass
-
-    def send(self, status: int, body: object) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_GET(self) -> None:
-        self.send(200, {"object": "list", "data": [{"id": "writer", "root": "org/writer"}]})
-
-    def do_POST(self) -> None:
-        server = self.server
-        server.seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        reply = server.replies[min(len(server.seen), len(server.replies)) - 1]
-        if isinstance(reply, int):
-            return self.send(reply, {"error": {"message": "no"}})
-        message = {"role": "assistant", "content": reply}
-        self.send(200, {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+VERDICTS = json.dumps({"answers": {"1": "yes", "2": "Yes", "3": "yes"}})
 
 
 @pytest.fixture
 def server():
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    with serving() as made:
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -110,28 +70,69 @@ def test_what_is_no_list_of_questions_is_an_error_with_a_code(reply, code):
 
 
 def test_a_server_is_asked_with_the_prompt_once_more_after_garbage_and_never_again(server, tmp_path):
-    server.replies = ["I would rather not.", WHOLE]
+    server.replies = ["I would rather not.", WHOLE, VERDICTS, WHOLE, VERDICTS]
     cache = AnswerCache(tmp_path / "questions.sqlite")
     asks = Questioner(open_writer(server.address), cache=cache)
-    found = asks.questions("A red dog in the rain, {braces} and all")
-    assert {q.id for q in found} == {"1", "2", "3"} and len(server.seen) == 2
-    assert "{braces} and all" in json.dumps(server.seen[0]["messages"])
+    found, dropped = asks.made("A red dog in the rain, {braces} and all")
+    assert {q.id for q in found} == {"1", "2", "3"} and not dropped and len(server.seen) == 3
+    assert all("{braces} and all" in json.dumps(seen["messages"]) for seen in server.seen)
+    assert "Is it raining?" in json.dumps(server.seen[2]["messages"]), "the check shows the questions"
     assert server.seen[0]["temperature"] == 0 < server.seen[1]["temperature"]
     again = Questioner(open_writer(server.address), cache=AnswerCache(tmp_path / "questions.sqlite"))
-    assert again.questions("A red dog in the rain, {braces} and all") == found and len(server.seen) == 2
-    again.questions("Another prompt")
-    assert len(server.seen) == 3 and again.fingerprint()["questions"].startswith("writer@")
+    assert again.made("A red dog in the rain, {braces} and all") == (found, []) and len(server.seen) == 3
+    again.made("Another prompt")
+    assert len(server.seen) == 5 and again.fingerprint()["questions"].startswith("writer@")
+
+
+def test_a_question_that_the_prompt_does_not_answer_with_yes_is_dropped_and_its_children_move_up(server):
+    rows = [
+        {"id": 1, "question": "Is there a dog?"},
+        {"id": 2, "question": "Is the dog large?", "parents": [1]},
+        {"id": 3, "question": "Is the large dog red?", "parents": [2]},
+        {"id": 4, "question": "is there a DOG?"},
+        {"id": 5, "question": "Does the dog run?", "parents": [4]},
+        {"id": 6, "question": "What does the dog do?", "parents": [1]},
+    ]
+    server.replies = [json.dumps(rows), json.dumps({"1": "yes", "2": "unknown", "3": "yes", "5": "yes"})]
+    found, dropped = Questioner(open_writer(server.address)).made("A red dog runs.")
+    assert {q.id: q.parents for q in found} == {"1": (), "3": ("1",), "5": ("1",)}
+    assert {(each.question, each.why) for each in dropped} == {
+        ("is there a DOG?", DUPLICATE), ("What does the dog do?", MALFORMED), ("Is the dog large?", NOT_ENTAILED),
+    }  # fmt: skip
+
+
+def test_dropping_keeps_the_graph_whole():
+    chain = [
+        {"id": n, "question": f"Is it {n}?" if n % 2 else f"{n}?", "parents": [n - 1] if n else []} for n in range(7)
+    ]
+    kept, dropped = well_formed(from_row(chain, "x"))
+    assert {q.id: q.parents for q in kept} == {"1": (), "3": ("1",), "5": ("3",)} and len(dropped) == 4
+
+
+def test_a_prompt_of_which_no_question_is_left_is_an_error(server):
+    server.replies = [WHOLE, json.dumps({"1": "no", "2": "unknown", "3": "no"})]
+    with pytest.raises(ItemError, match="none of the 3 questions") as problem:
+        Questioner(open_writer(server.address)).made("A cat.")
+    assert problem.value.code == "QUESTIONS_DROPPED"
+
+
+@pytest.mark.parametrize("verdicts", ["yes, all of them", '{"1": "yes"}', "[]"])
+def test_a_check_that_cannot_be_read_is_an_error(server, verdicts):
+    server.replies = [WHOLE, verdicts]
+    with pytest.raises(ItemError, match="2 replies") as problem:
+        Questioner(open_writer(server.address)).made("A dog.")
+    assert problem.value.code == "QUESTIONS_UNREADABLE" and len(server.seen) == 3
 
 
 def test_a_server_that_writes_garbage_or_refuses_is_an_error_of_that_prompt(server, tmp_path):
     server.replies = ["no"]
     cache = AnswerCache(tmp_path / "questions.sqlite")
     with pytest.raises(ItemError, match="2 replies") as problem:
-        Questioner(open_writer(server.address), cache=cache).questions("A dog.")
+        Questioner(open_writer(server.address), cache=cache).made("A dog.")
     assert problem.value.code == "QUESTIONS_UNREADABLE" and len(server.seen) == 2
     server.replies = [400]
     with pytest.raises(ItemError) as problem:
-        Questioner(open_writer(server.address)).questions("A dog.")
+        Questioner(open_writer(server.address)).made("A dog.")
     assert problem.value.code == "BAD_REQUEST"
 
 
@@ -155,10 +156,10 @@ def test_a_local_model_that_writes_garbage_fails_cleanly(tmp_path):
     asks = Questioner(open_writer(str(tmp_path / "tiny")))
     assert asks.fingerprint()["questions"].startswith("tiny@")
     with pytest.raises(ItemError) as problem:
-        asks.questions("A dog.")
+        asks.made("A dog.")
     assert problem.value.code == "QUESTIONS_UNREADABLE"
     with pytest.raises(ItemError) as problem:
-        asks.questions("A dog." * 99)
+        asks.made("A dog." * 99)
     assert problem.value.code == "PROMPT_TOO_LONG"
     with pytest.raises(MissingDependencyError):
         open_writer(str(tmp_path / "nothing"))

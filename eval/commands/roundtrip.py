@@ -15,7 +15,8 @@ EXAMPLES = (
     "      --judge v2t:Qwen/Qwen3-VL-4B-Instruct --reader openai:http://localhost:8000/v1 --reference-clips real/"
 )
 _FLAGS = (
-    "world split seed clips generator model steps num_videos captioner style reference_clips judge reader sentence "
+    "world split seed clips generator model steps num_videos captioner style reference_clips judge questions reader "
+    "sentence "
     "corpus limit device overwrite retry_failed"
 ).split()
 
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--captioner", default="starter", metavar="MODEL", help="any model of `v2t caption --model`")
     who.add_argument("--style", default="detailed", help="caption style (detailed)")
     who.add_argument("--judge", default="auto", help="answers from the clip: v2t (the starter), v2t:MODEL, none")
+    who.add_argument("--questions", default="grammar", metavar="SOURCE", help="who makes them: openai:URL, FILE.jsonl")
     who.add_argument("--reader", metavar="MODEL", help="language model that answers from captions in plain English")
     who.add_argument("--sentence", default="auto", metavar="MODEL", help="sentence encoder: folder, hub id, none")
     who.add_argument("--corpus", type=Path, metavar="FILE", help="captions whose document frequencies CIDEr takes")

@@ -9,6 +9,8 @@ referee tells what the figures do, persons or not.
 
 from __future__ import annotations
 
+import re
+
 from v2t.base.errors import ItemError
 from v2t.judge.wording import does
 from v2t_eval.metric import Evidence
@@ -44,6 +46,8 @@ class Metric(SemanticDimension):
             plain = does(sample.prompt or "", action)
             return self.ask(sample, *(self.starter_question(sample, "motion") or [plain]))
         classes = getattr(self.detector, "classes", None)
+        if classes is not None and not self.compat:  # "petting animal (not cat)" is asked for without its bracket
+            action = next((name for name in classes if re.sub(r" ?\([^)]*\)", "", name) == action), action)
         if classes is not None and action not in classes and not self.compat:
             raise ItemError(
                 f"{sample.id}: {action!r} is none of the {len(classes)} classes of {self.detector.name}",

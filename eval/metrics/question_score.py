@@ -2,11 +2,13 @@
 
 In: frames, and `questions` of the row ([{id, question, answer, parents, choices}], answer yes by default) or a prompt,
 of which questions are made. Out: two figures. `accuracy`: the share of answers that are the wanted ones (TIFA,
-arXiv:2303.11897). `dsg`: the same after every question whose parent is wrong was set to wrong too, in topological
-order; those stay in the denominator (DSG, arXiv:2310.18235). An answer is the wanted one when the judge's calibrated
-chance of it reaches the threshold; an open answer when it is that in SQuAD's spelling. A question without an answer is
-counted (`refused`, `unparsable`; `unaudited`: the judge was not shown to know that answer, so it is not asked) and
-leaves the denominator; `answered` is the share of questions that have one.
+arXiv:2303.11897). `dsg`: the same after every question whose parent is wrong was set to wrong too; those stay in the
+denominator (DSG, arXiv:2310.18235; `mode=compat` as its package does it, the usual mode down the whole graph). An
+answer is the wanted one when the judge's calibrated chance of it reaches the threshold; an open answer when it is that
+in SQuAD's spelling. A question without an answer is counted (`refused`, `unparsable`; `unaudited`: the judge was not
+shown to know that answer, so it is not asked) and leaves the denominator; `answered` is the share of questions that
+have one. Of what the grammar of prompts does not know nothing is asked: `asked` is the share of a prompt's telling
+words that some question is about, and each clip lists the parts left out (`nothing_asked`).
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from v2t.base.errors import ItemError
+from v2t.base.log import printable
 from v2t.judge.answer import Answer
 from v2t.judge.evaluation import Evaluation, evaluate
-from v2t.judge.question import Question, from_row
-from v2t.judge.wording import of_text
-from v2t_eval.metric import Evidence, Measured, Summary
+from v2t.judge.question import from_row
+from v2t_eval.metric import NOTHING_ASKED, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
+from v2t_eval.semantics.sources import Made
 
+_SHOWN = ("accuracy", "answered", "asked", "nothing_asked", "dropped", "questions")  # of a clip
 _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED", "UNAUDITED")
 
 
@@ -31,14 +35,20 @@ _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED", "UNAUDITED")
 class Settings:
     """Attributes:
     judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
+    questions: who makes the questions of a prompt: "grammar", a language model (openai:URL[#model], a folder or hub
+        id), or a FILE.jsonl of questions as `v2t-eval questions` writes it (see `v2t_eval.semantics.sources`).
     wording: of questions made from a prompt: "yes_no" asks for yes or no; "world" asks of cartoon prompts where, which
         way, how big ..., with all answers of that world to choose from; "auto" is world for the starter alone.
     threshold: chance of the wanted answer from which it is right, within 0 and 1.
+    mode: what `dsg` takes from a parent: "compat" its own answer, as the published package does; "transitive" what it
+        counts as, so that a wrong answer reaches all that hangs on it.
     """
 
     judge: str = "v2t"
+    questions: str = "grammar"
     wording: Literal["auto", "yes_no", "world"] = "auto"
     threshold: float = 0.5
+    mode: Literal["transitive", "compat"] = "transitive"
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
@@ -72,8 +82,9 @@ class Metric(JudgedMetric):
 
     def measure(self, sample: Sample) -> Evidence:
         """`accuracy` and `dsg` of the answered questions, and what came of each one."""
-        judge, questions = self.ready(), self.questions(sample)
-        found = evaluate(judge, sample, questions, threshold=self.settings.threshold)
+        judge, made = self.ready(), self.made(sample)
+        questions = list(made.questions)
+        found = evaluate(judge, sample, questions, threshold=self.settings.threshold, mode=self.settings.mode)
         told = [_told(answer, found, self.settings.threshold) for answer in found.answers]
         broken = next((answer for answer in found.answers if answer.status == "failed"), None)
         if broken is not None or not found.right:
@@ -84,27 +95,24 @@ class Metric(JudgedMetric):
             "accuracy": found.accuracy,
             "dsg": found.dsg,
             "answered": len(found.right) / len(questions),
+            "asked": made.share_asked,
+            "nothing_asked": list(made.left),
+            "dropped": [[each.question, each.why] for each in made.dropped],
             "questions": told,
             "outside": judge.is_outside(sample),
         }
 
-    def questions(self, sample: Sample) -> list[Question]:
-        """The row's questions, or those of the prompt, parents first.
+    def made(self, sample: Sample) -> Made:
+        """The row's questions, or those made of the prompt, parents first.
 
         Raises:
-            ItemError: BAD_QUESTIONS, as `from_row`; NOTHING_ASKED, the prompt gives none.
+            ItemError: BAD_QUESTIONS, as `from_row`; what `Source.made` raises.
         """
         given = sample.row.get("questions")
         if given is not None:
-            return from_row(given, sample.id)
-        made = of_text(sample.prompt or "", closed=self.wording == "world" and self.ready().tells_likelihoods)
-        if not made:
-            raise ItemError(
-                f"{sample.id}: no questions, and the prompt {sample.prompt!r} asks for nothing that is read",
-                code="NOTHING_ASKED",
-                hint="give `questions`: [{id, question, answer, parents}, ...]",
-            )
-        return made
+            return Made(questions=tuple(from_row(given, sample.id)))
+        closed = self.by_grammar and self.wording == "world" and self.ready().tells_likelihoods
+        return self.source.made(sample.prompt or "", closed=closed)
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Both scores, the share of questions that were answered, and why others were not."""
@@ -118,9 +126,22 @@ class Metric(JudgedMetric):
             counts["lost_votes"] = lost  # replies that could not be read, of questions that other replies answered too
         about = self.describe()
         notes = [f"judge {about['judge']}, {about['answers']}"]
+        figures = {key: self.mean(rows, key) for key in ("dsg", "accuracy", "answered")}
+        read = [row for row in rows if row.evidence["asked"] is not None]
+        left = [part for row in read for part in row.evidence["nothing_asked"]]
+        if read:
+            figures["asked"] = self.mean(read, "asked")
+        for _, why in (each for row in rows for each in row.evidence["dropped"]):
+            counts[f"dropped: {why}"] = counts.get(f"dropped: {why}", 0) + 1
+        if left:
+            counts["nothing_asked_parts"] = len(left)
+            notes.append(
+                f"{NOTHING_ASKED}: nothing is asked of {len(left)} parts of prompts, {some_of(left)}: the "
+                "grammar does not know them; a language model makes questions with questions=openai:URL"
+            )
         return Summary(
             headline="dsg",
-            figures={key: self.mean(rows, key) for key in ("dsg", "accuracy", "answered")},
+            figures=figures,
             items=[{"id": row.id, "value": row.evidence["dsg"], **_rest(row)} for row in rows],
             counts=counts | {"outside": num_outside(rows)},
             notes=(*notes, *outside_notes(rows)),
@@ -140,4 +161,10 @@ def _told(answer: Answer, found: Evaluation, threshold: float) -> dict[str, Any]
 
 
 def _rest(row: Measured) -> dict[str, Any]:
-    return {key: row.evidence[key] for key in ("accuracy", "answered", "questions")}
+    return {key: row.evidence[key] for key in _SHOWN}
+
+
+def some_of(parts: Sequence[str], most: int = 3) -> str:
+    """The first few, in quotes."""
+    told = ", ".join(f'"{printable(part, 60)}"' for part in parts[:most])
+    return f"{told}, ..." if len(parts) > most else told

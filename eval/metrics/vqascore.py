@@ -1,7 +1,8 @@
 """VQAScore: how likely is "Yes" when a model is asked whether the clip shows the text?
 
 In: frames and a prompt; any captioner of `v2t`. Out: 0 to 1. Lin et al. 2024 (arXiv:2404.01291): P("Yes") as the reply
-to `Does this figure show "{text}"? Please answer yes or no.`; the wording is part of the fingerprint. A captioner that
+to `Does this figure show "{text}"? Please answer yes or no.`; the wording is part of the fingerprint. `mode=compat` is
+that and nothing else; otherwise "yes" in small letters counts too, and a captioner that
 does not tell likelihoods gives the share of yes among three wordings. The starter was never taught that question, so
 for cartoon prompts it is asked the world's own ones, one for each fact of the prompt, and the value is the geometric
 mean of the calibrated chances of the wanted answers: yes against no, to the left among all ways to go. Answers it was
@@ -15,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from v2t.base.errors import ItemError
+from v2t.base.errors import ItemError, UsageError
 from v2t.judge.asker import YES
+from v2t.judge.judge import Judge
 from v2t.judge.question import Question
-from v2t.judge.wording import of_text
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, chances, num_outside, outside_notes, unanswered
@@ -31,11 +32,22 @@ _LEAST = 1e-12  # probability below which a logarithm says no more
 class Settings:
     """Attributes:
     judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
+    questions: who takes a prompt apart where it is not asked as one: "grammar" for the cartoon world's prompts, a
+        language model (openai:URL[#model], a folder or hub id) or a FILE.jsonl, see `v2t_eval.semantics.sources`.
     wording: "figure" is VQAScore's question, "world" the cartoon world's; "auto" is world for the starter alone.
+    mode: "compat" is the published form, P("Yes") under VQAScore's question; "fixed" see the module's head.
     """
 
     judge: str = "v2t"
+    questions: str = "grammar"
     wording: Literal["auto", "figure", "world"] = "auto"
+    mode: Literal["fixed", "compat"] = "fixed"
+
+    def __post_init__(self) -> None:
+        if self.mode == "compat" and self.wording == "world":
+            raise ValueError("mode=compat asks VQAScore's own question: wording=figure or auto, not world")
+        if self.questions != "grammar" and (self.mode == "compat" or self.wording == "figure"):
+            raise ValueError(f"questions={self.questions} has no effect on VQAScore's one question: leave it out")
 
 
 class Metric(JudgedMetric):
@@ -53,14 +65,37 @@ class Metric(JudgedMetric):
     Settings = Settings
 
     @property
+    def compat(self) -> bool:
+        """The published form."""
+        return bool(self.settings.mode == "compat")
+
+    def ready(self) -> Judge:
+        """See `JudgedMetric.ready`.
+
+        Raises:
+            UsageError: compat with a judge that does not tell likelihoods.
+        """
+        judge = super().ready()
+        if self.compat and not judge.tells_likelihoods:
+            raise UsageError(
+                f"vqascore in mode=compat is a likelihood, and the judge {self.settings.judge} tells none",
+                hint="a local model, or mode=fixed",
+            )
+        return judge
+
+    @property
     def wording(self) -> str:
         """Figure or world."""
         asked = self.settings.wording
+        if self.compat:
+            return "figure"
+        if not self.by_grammar:
+            return "world"
         return ("world" if self.settings.judge == "v2t" else "figure") if asked == "auto" else str(asked)
 
     def describe(self) -> dict[str, str]:
         """The judge and the wording."""
-        stated = repr(FIGURE) if self.wording == "figure" else "geometric mean over the cartoon world's questions"
+        stated = repr(FIGURE) if self.wording == "figure" else "geometric mean over the prompt's questions"
         return super().describe() | {"wording": stated}
 
     def measure(self, sample: Sample) -> Evidence:
@@ -69,13 +104,13 @@ class Metric(JudgedMetric):
         if self.wording == "figure":
             question = FIGURE.format(prompt)
             if judge.tells_likelihoods:  # P(Yes) as it is: neither set against no nor calibrated
-                value = math.fsum(map(math.exp, judge.log_likelihoods(sample, question, YES)))
+                value = math.fsum(
+                    map(math.exp, judge.log_likelihoods(sample, question, YES[1:] if self.compat else YES))
+                )
             else:
                 (value,) = chances(judge, sample, [Question(id="figure", question=question)], raw=True)
             return {"value": min(value, 1.0), "questions": {}, "outside": judge.is_outside(sample)}
-        wanted = of_text(prompt, closed=judge.tells_likelihoods)
-        if not wanted:
-            raise ItemError(f"{sample.id}: the prompt {prompt!r} asks for nothing that is read", code="NOTHING_ASKED")
+        wanted = self.source.made(prompt, closed=judge.tells_likelihoods).questions
         asked = [question for question in wanted if judge.may_ask(sample, question)]
         if not asked:
             why = f"{sample.id}: the judge was not shown to know any answer that the prompt {prompt!r} asks for"

@@ -32,8 +32,9 @@ from v2t.video.frames import Frames
 from v2t.video.worker import DecoderPool, SampleSpec
 from v2t.world.read_back import FigureRead, read_back
 from v2t_eval.measure import ClipLimits, one_thread
-from v2t_eval.roundtrip.questions import Asked
+from v2t_eval.roundtrip.questions import Asked, questions
 from v2t_eval.roundtrip.trip import Trip
+from v2t_eval.semantics.sources import GRAMMAR
 
 REFEREE = "referee"
 READS = ("place", "kind", "color", "size", "motion", "direction", "speed", "to_color")  # what the referee tells
@@ -68,13 +69,20 @@ class Answers:
     Args:
         folder: where `answers.jsonl` lies.
         judge, reader: None for nobody.
+        source: where the questions come from, see `v2t_eval.semantics.sources`.
         show_progress: on stderr.
     """
 
     def __init__(
-        self, folder: Path, judge: Judge | None, reader: CaptionerLike | None, *, show_progress: bool = False
+        self,
+        folder: Path,
+        judge: Judge | None,
+        reader: CaptionerLike | None,
+        *,
+        source: str = GRAMMAR,
+        show_progress: bool = False,
     ) -> None:
-        self.judge, self.reader, self.show_progress = judge, reader, show_progress
+        self.judge, self.reader, self.source, self.show_progress = judge, reader, source, show_progress
         self._journal = Journal(folder / "answers.jsonl")
         self._known: dict[str, dict[str, Any]] = {}
         self._content: dict[Path, str] = {}
@@ -134,6 +142,10 @@ class Answers:
                     raise KeyboardInterrupt
                 self._journal.append(_lasting([self._keep(key, self._read(caption, one))]))
                 bar.advance(1, "read")
+
+    def questions(self, prompt: str) -> tuple[Asked, ...]:
+        """The questions of a prompt, parents first."""
+        return questions(prompt, self.source)
 
     def from_clip(self, trip: Trip, one: Asked) -> Reply:
         """What the judge answered."""

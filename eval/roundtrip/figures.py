@@ -15,7 +15,7 @@ from v2t_eval.roundtrip import cells as four
 from v2t_eval.roundtrip.answers import Answers, Reply
 from v2t_eval.roundtrip.calibration import calibrate
 from v2t_eval.roundtrip.found import Family, Found, Row
-from v2t_eval.roundtrip.questions import Asked, questions
+from v2t_eval.roundtrip.questions import Asked
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.similarity import FAMILIES, OF_CLIPS, Pairs, Similarity, measured, prompts_of
 from v2t_eval.roundtrip.trip import Side, Trip
@@ -161,7 +161,7 @@ def _cells(side: Side, ceiling: Side | None, scores: Similarity) -> list[four.Ce
 
 def _replies(trip: Trip, scores: Similarity) -> list[tuple[Asked, Reply | None]]:
     """Each question of a trip's prompt with what its caption answers; None where there is no caption."""
-    asked = questions(trip.prompt)
+    asked = scores.answers.questions(trip.prompt)
     said = [] if trip.caption is None else scores.from_caption(trip.prompt, trip.caption)
     return [(one, said[at] if said else None) for at, one in enumerate(asked)]
 

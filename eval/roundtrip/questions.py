@@ -10,16 +10,21 @@ read the caption (`v2t_eval.roundtrip.answers`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from v2t.judge.free_text import singular
+from v2t.base.errors import ItemError
+from v2t.base.log import logger, printable
+from v2t.judge.noun_phrases import singular
 from v2t.judge.plain_wording import plain_question
 from v2t.judge.prompt import of_world
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
 from v2t.world.plain_questions import PLAIN, motion_of
+from v2t_eval.metric import NOTHING_ASKED
 from v2t_eval.roundtrip.facts import hold
+from v2t_eval.semantics.sources import GRAMMAR, Made, open_source
 
 OTHER = "other"  # kind of a question that does not say what it is about
 _EMPTY = frozenset("is are do does a an any the there".split())
@@ -36,10 +41,39 @@ class Asked:
 
 
 @lru_cache(maxsize=65536)
-def questions(prompt: str) -> tuple[Asked, ...]:
-    """The questions of a prompt, parents first; none where it asks for nothing that can be read."""
-    plain = _plain(prompt)
-    return plain or tuple(Asked(question=one, kind=one.about or OTHER) for one in of_text(prompt))
+def questions(prompt: str, source: str = GRAMMAR) -> tuple[Asked, ...]:
+    """The questions of a prompt, parents first, by a source of `v2t_eval.semantics.sources`; none where it asks for
+    nothing that can be read, or the source has none (see `remarks`)."""
+    plain = _plain(prompt) if source == GRAMMAR else ()
+    made = _made(prompt, source)
+    return plain or tuple(Asked(question=one, kind=one.about or OTHER) for one in (made.questions if made else ()))
+
+
+@lru_cache(maxsize=65536)
+def _made(prompt: str, source: str) -> Made | None:
+    try:
+        return open_source(source).made(prompt)
+    except ItemError as problem:
+        if problem.code != NOTHING_ASKED:
+            logger.warning("no questions for %s: %s", printable(prompt, 60), problem)
+        return None
+
+
+def remarks(prompts: Iterable[str], source: str) -> list[str]:
+    """What a reader must know of the questions: prompts without one, those dropped, parts nothing is asked of."""
+    made = {prompt: _made(prompt, source) for prompt in prompts}
+    without = [prompt for prompt, each in made.items() if each is None]
+    dropped = [each for one in made.values() if one for each in one.dropped]
+    left = [part for one in made.values() if one for part in one.left]
+    lines = [] if source == GRAMMAR else [f"Questions were made by {printable(source)}."]
+    for what, found in (
+        (f"of {len(made)} prompts have no questions", without),
+        ("questions were dropped (malformed, double or not entailed by the prompt)", [d.question for d in dropped]),
+        ("parts of prompts are asked nothing of, since the grammar does not know them (NOTHING_ASKED)", left),
+    ):
+        if found:
+            lines.append(f"{len(found)} {what}, for example {printable(found[0], 80)!r}.")
+    return lines
 
 
 def is_plain(asked: tuple[Asked, ...]) -> bool:
@@ -47,9 +81,9 @@ def is_plain(asked: tuple[Asked, ...]) -> bool:
     return bool(asked) and all(one.value for one in asked)
 
 
-def needs_reader(prompt: str) -> bool:
+def needs_reader(prompt: str, source: str = GRAMMAR) -> bool:
     """Whether only a language model can answer the prompt's questions from a caption."""
-    return of_world(prompt) is None
+    return source != GRAMMAR or of_world(prompt) is None
 
 
 @lru_cache(maxsize=1 << 18)

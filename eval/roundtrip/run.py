@@ -25,7 +25,7 @@ from v2t_eval.roundtrip.answers import Answers, open_reader
 from v2t_eval.roundtrip.calibration import others
 from v2t_eval.roundtrip.captions import add_captions
 from v2t_eval.roundtrip.found import Found
-from v2t_eval.roundtrip.questions import Asked, needs_reader, questions
+from v2t_eval.roundtrip.questions import Asked, needs_reader, remarks
 from v2t_eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
 from v2t_eval.roundtrip.similarity import Pairs, means_same, pairs_of, prompts_of
 from v2t_eval.roundtrip.trip import Side, Trip
@@ -62,14 +62,20 @@ def run(
         who = _judge(config, side, judge)
         prompts = prompts_of(side)
         held = others(len(prompts), NUM_OTHERS, lambda a, b: means_same(prompts[a], prompts[b]), config.seed)
-        pairs = [pairs_of(each, prompts, held) for each in (side, ceiling) if each is not None]
+        pairs = [pairs_of(each, prompts, held, config.questions) for each in (side, ceiling) if each is not None]
         with ExitStack() as stack:
             reader = open_reader(config.reader, config.device)
-            answers = stack.enter_context(Answers(out / "answers", who, reader, show_progress=show_progress))
+            answers = stack.enter_context(
+                Answers(out / "answers", who, reader, source=config.questions, show_progress=show_progress)
+            )
             _ask(answers, pairs)
             with Stopping() as stop:
                 found = figures.found(config, out, side, ceiling, pairs, answers, stop, out / STATE)
-        found = replace(found, notes=(*notes, *found.notes), guards=tuple(_guards(config, side, who)))
+        found = replace(
+            found,
+            notes=(*notes, *remarks(prompts, config.questions), *found.notes),
+            guards=tuple(_guards(config, side, who)),
+        )
         _write(found, out)
     return found
 
@@ -127,7 +133,7 @@ def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> Judge | 
     """Who answers from clips; nobody for prompts that the default judge does not know."""
     if judge is not None or config.judge == "none":
         return judge
-    if config.judge == "auto" and any(needs_reader(prompt) for prompt in prompts_of(side)):
+    if config.judge == "auto" and any(needs_reader(prompt, config.questions) for prompt in prompts_of(side)):
         return None
     return open_judge("v2t" if config.judge == "auto" else config.judge)
 
@@ -139,10 +145,11 @@ def _ask(answers: Answers, pairs: Sequence[Pairs]) -> None:
         for against in (*each.clips, *each.other_clips):
             if against.of.path is not None:
                 known = wanted.setdefault(against.of.path, (against.of, {}))
-                known[1].update(dict.fromkeys(questions(against.trip.prompt)))
+                known[1].update(dict.fromkeys(answers.questions(against.trip.prompt)))
     answers.watch([(trip, list(asked)) for trip, asked in wanted.values()])
-    plain = [each for side in pairs for each in (*side.matched, *side.mismatched) if needs_reader(each.trip.prompt)]
-    answers.read((each.of.caption or "", questions(each.trip.prompt)) for each in plain)
+    captioned = [each for side in pairs for each in (*side.matched, *side.mismatched)]
+    plain = [each for each in captioned if needs_reader(each.trip.prompt, answers.source)]
+    answers.read((each.of.caption or "", answers.questions(each.trip.prompt)) for each in plain)
 
 
 def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[str]:

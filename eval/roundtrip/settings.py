@@ -27,6 +27,8 @@ class RoundtripConfig:
         reference_clips: clips that truly show what the prompts ask for, instead of that.
         judge: who answers questions from the clip: v2t[:MODEL]; "none" for nobody; "auto" is the starter for prompts
             of the cartoon world, else nobody.
+        questions: who makes the questions: grammar, openai:URL[#model], a folder, hub id or FILE.jsonl, see
+            `v2t_eval.semantics.sources`; what a language model asks only a `reader` can answer from captions.
         reader: who answers questions of plain English from the caption alone: a language model, as `v2t --model`.
         sentence: sentence encoder (see `v2t_eval.metrics.sentence_similarity`); "auto" is the starter's dual encoder
         for
@@ -51,6 +53,7 @@ class RoundtripConfig:
     ceiling: bool = True
     reference_clips: Path | None = None
     judge: str = "auto"
+    questions: str = "grammar"
     reader: str | None = None
     sentence: str = "auto"
     corpus: Path | None = None

@@ -30,6 +30,7 @@ from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.sample import Sample
 from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Skipped
+from v2t_eval.semantics.sources import GRAMMAR
 
 FAMILIES: dict[str, str] = {
     "facts": "facts of the prompt that the caption states rightly",
@@ -81,7 +82,7 @@ def means_same(prompt: str, other: str) -> bool:
     return held is not None and held.recall == 1
 
 
-def pairs_of(side: Side, prompts: Sequence[str], others: Sequence[Sequence[int]]) -> Pairs:
+def pairs_of(side: Side, prompts: Sequence[str], others: Sequence[Sequence[int]], source: str = GRAMMAR) -> Pairs:
     """All pairs of a side. Of several clips of another prompt they take turns."""
     number = {prompt: at for at, prompt in enumerate(prompts)}
 
@@ -101,7 +102,7 @@ def pairs_of(side: Side, prompts: Sequence[str], others: Sequence[Sequence[int]]
         return own, wrong
 
     matched, mismatched = made(lambda trip: trip.caption is not None, None)
-    most = None if all(is_plain(questions(prompt)) for prompt in prompts) else NUM_ASKED
+    most = None if all(is_plain(questions(prompt, source)) for prompt in prompts) else NUM_ASKED
     clips, other_clips = made(lambda trip: trip.path is not None, most)
     return Pairs(matched=matched, mismatched=mismatched, clips=clips, other_clips=other_clips)
 
@@ -130,20 +131,21 @@ class Similarity:
         """The score of one pair, None where there is none."""
         if family in OF_CLIPS:
             ask = self.answers.from_clip if family == "clip_judge" else self.answers.by_referee
-            return share(questions(prompt), [ask(of, one).right for one in questions(prompt)])
+            asked = self.answers.questions(prompt)
+            return share(asked, [ask(of, one).right for one in asked])
         if of.caption is None:
             return None
         if family in ("facts", "facts_f1"):
             held = hold(prompt, of.caption)
             return None if held is None else held.recall if family == "facts" else held.f1
         if family == "questions":
-            return share(questions(prompt), [one.right for one in self.from_caption(prompt, of.caption)])
+            return share(self.answers.questions(prompt), [one.right for one in self.from_caption(prompt, of.caption)])
         return self.by_metric.get(family, {}).get((prompt, of.caption))
 
     def from_caption(self, prompt: str, caption: str) -> list[Reply]:
         """What the caption alone answers to each question of the prompt."""
-        asked = questions(prompt)
-        if needs_reader(prompt):
+        asked = self.answers.questions(prompt)
+        if needs_reader(prompt, self.answers.source):
             return [self.answers.by_reader(caption, one) for one in asked]
         said = from_caption(prompt, caption)
         return [Reply(right=told == wanted(one), said=told or "nothing") for told, one in zip(said, asked, strict=True)]

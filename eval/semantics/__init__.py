@@ -7,4 +7,4 @@ formulas of VBench, TIFA and DSG over these (`formulas`, `questions`): pure func
 from __future__ import annotations
 
 # Raised whenever a prompt may ask for something else, or in other words: part of the definition of every metric here.
-VERSION = 0
+VERSION = 1

@@ -26,6 +26,7 @@ from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION
 from v2t_eval.semantics.detectors import Detector, open_detector
 from v2t_eval.semantics.formulas import Frame, undecided
+from v2t_eval.semantics.sources import GRAMMAR, Source, open_source
 from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
 
 
@@ -199,18 +200,32 @@ class SemanticDimension(BaseMetric):
 
 
 class JudgedMetric(BaseMetric):
-    """A metric whose evidence is a judge's answers, and which tells of each clip whether it lies `outside` the judge's
-    world. Its `Settings` have `judge`, a name of `open_judge`."""
+    """A metric whose evidence is a judge's answers to questions, and which tells of each clip whether it lies `outside`
+    the judge's world. Its `Settings` have `judge`, a name of `open_judge`, and `questions`, a name of `open_source`."""
 
     shared_version = VERSION
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.judge: Judge | None = None
+        self._source: Source | None = None
 
     def prepare(self) -> None:
         """See `BaseMetric.prepare`."""
         self.ready()
+        _ = self.source
+
+    @property
+    def source(self) -> Source:
+        """Where questions of prompts come from."""
+        if self._source is None:
+            self._source = open_source(self.settings.questions)
+        return self._source
+
+    @property
+    def by_grammar(self) -> bool:
+        """Whether the grammar makes the questions of prompts."""
+        return bool(self.settings.questions == GRAMMAR)
 
     def ready(self) -> Judge:
         """The judge, loaded at its first use."""
@@ -221,8 +236,9 @@ class JudgedMetric(BaseMetric):
         return self.judge
 
     def describe(self) -> dict[str, str]:
-        """The judge."""
-        return (self.judge or open_judge(self.settings.judge)).fingerprint()
+        """The judge, and what makes the questions."""
+        about = (self.judge or open_judge(self.settings.judge)).fingerprint()
+        return about if self.by_grammar else about | self.source.fingerprint()
 
 
 def num_outside(rows: Sequence[Measured]) -> int:

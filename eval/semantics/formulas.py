@@ -14,7 +14,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from v2t.judge.free_text import Thing, plain_color
+from v2t.judge.free_text import Thing
+from v2t.judge.noun_phrases import plain_color
+from v2t.judge.wording import without_emphasis
 
 SOMETHING = "something"  # label of a thing whose kind the detector does not know
 MORE = "more"  # label that stands for any number of further things: the detector does not know how many there are
@@ -127,7 +129,7 @@ def side(relation: str) -> tuple[int, int]:
     Raises:
         ValueError: a relation that boxes cannot tell, such as "behind".
     """
-    for word in re.findall(r"[a-z]+", relation.lower()):
+    for word in re.findall(r"[a-z]+", without_emphasis(relation)):
         if word in _AXES:
             return _AXES[word]
     raise ValueError(f"boxes cannot tell {relation!r}; what they can: {', '.join(_AXES)}")

@@ -4,7 +4,9 @@ In: the value of each dimension, 0 to 1 as the reference's own table has them (i
 n = (x - least) / (most - least) for each; quality, the mean of seven (dynamic_degree weighs one half); semantic, the
 mean of nine; total, (4 quality + semantic) / 5. `compat` takes a missing dimension as raw 0 and lets n leave 0 to 1, as
 the reference does (defect D10); `fixed` refuses a missing one and clips n. The least and greatest values belong to the
-reference's backbones: with others a total is no leaderboard number. For image-to-video the weights are those of
+reference's backbones: with others a total is no leaderboard number. VBench measures temporal_style and
+overall_consistency alike, on other prompts each; where both were measured on the same clips they are one number, which
+`fixed` counts once. For image-to-video the weights are those of
 VBench-I2V.
 """
 
@@ -48,6 +50,8 @@ SEMANTIC: dict[str, Scale] = {
     "temporal_style": Scale(0.0, 0.364, 1.0),
     "overall_consistency": Scale(0.0, 0.364, 1.0),
 }
+ALIKE = ("temporal_style", "overall_consistency")
+_ONCE = f"{' and '.join(ALIKE)} were measured on the same clips and prompts: one number, counted once"
 QUALITY_SHARE, SEMANTIC_SHARE = 0.8, 0.2  # 4 : 1
 I2V: dict[str, Scale] = {
     "camera_motion": Scale(0.0, 1.0, 0.1),
@@ -99,13 +103,18 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
     """
     scales = {**QUALITY, **SEMANTIC}
     measured = {name: results[name] for name in scales if name in results and results[name].figures}
-    found = total({name: result.value for name, result in measured.items()}, mode)
     clipped = mode == "fixed"
-    share = {name: part for half in _shares() for name, part in half.items()}
+    once = clipped and _is_one_measurement(measured)
+    half = {
+        name: scale._replace(weight=0.5 if once and name in ALIKE else scale.weight) for name, scale in SEMANTIC.items()
+    }
+    raw = {name: result.value for name, result in measured.items()}
+    found = _total(raw, mode, QUALITY, half, (QUALITY_SHARE, SEMANTIC_SHARE))
+    share = {name: part for part_of in _shares(half) for name, part in part_of.items()}
     normal = {name: _normal_figure(name, measured.get(name), scale, clipped) for name, scale in scales.items()}
     quality, semantic = (
         _combined(value, half, normal)
-        for value, half in zip((found.quality, found.other), _shares(within=True), strict=True)
+        for value, half in zip((found.quality, found.other), _shares(half, within=True), strict=True)
     )
     figures = {"total": _combined(found.total, share, normal), "quality": quality, "semantic": semantic}
     figures |= {f"normalised.{name}": figure for name, figure in normal.items()}
@@ -122,9 +131,12 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
         figures=figures,
         n=len(scales),
         coverage=len(measured) / len(scales),
-        fingerprint={"definition": "vbench_total/1", "mode": mode, "dimensions": digest},
+        fingerprint={"definition": "vbench_total/2", "mode": mode, "dimensions": digest},
         counts={"missing_dimensions": len(missing)},
-        notes=_notes(measured, missing, clipped),
+        notes=(
+            *_notes(measured, missing, clipped),
+            *((f"{' and '.join(ALIKE)} are one number here, counted once",) * once),
+        ),
         value_range=(0.0, 1.0) if clipped else (-float("inf"), float("inf")),
     )
 
@@ -161,10 +173,16 @@ def normal(value: float, scale: Scale, clipped: bool) -> float:
     return min(1.0, max(0.0, found)) if clipped else found
 
 
-def _shares(*, within: bool = False) -> tuple[dict[str, float], dict[str, float]]:
+def _is_one_measurement(measured: Mapping[str, MetricResult]) -> bool:
+    """Whether the dimensions that are measured alike looked at the same clips and prompts."""
+    first, second = ([(i["id"], i["value"]) for i in measured[n].items] if n in measured else [] for n in ALIKE)
+    return bool(first) and first == second
+
+
+def _shares(semantic: Mapping[str, Scale], *, within: bool = False) -> tuple[dict[str, float], dict[str, float]]:
     """Weight of each dimension in the total, or `within` its half."""
     halves = []
-    for half, whole in ((QUALITY, QUALITY_SHARE), (SEMANTIC, SEMANTIC_SHARE)):
+    for half, whole in ((QUALITY, QUALITY_SHARE), (semantic, SEMANTIC_SHARE)):
         weight = sum(scale.weight for scale in half.values())
         halves.append({name: scale.weight / weight * (1.0 if within else whole) for name, scale in half.items()})
     return halves[0], halves[1]

@@ -15,6 +15,7 @@ from t2v.generators.pipelines import PipelineGenerator
 from t2v.shape import Shape
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.world import vocabulary as words
+from v2t.world.phrases import vocabulary
 from v2t.world.read_text import parse
 from v2t.world.solo import ON_THE_SPOT
 from v2t.world.stated import Stated
@@ -83,8 +84,12 @@ class Generator(PipelineGenerator):
         if not self.is_starter:
             return ()
         stated = parse(prompt)
-        strange = list(dict.fromkeys([*stated.unread, *self._unknown(prompt)]))
+        unknown = [word for word in stated.unread if word not in vocabulary()]
+        strange = list(dict.fromkeys([*unknown, *self._unknown(prompt)]))
+        loose = list(dict.fromkeys(word for word in stated.unread if word not in strange))
         said = []
+        if loose:
+            said.append(f"OUT_OF_DOMAIN: it knows the words {', '.join(map(repr, loose))}, and not as they stand here")
         if strange:
             said.append(f"OUT_OF_DOMAIN: {_WORLD} and not the words {', '.join(map(repr, strange))}")
         if not stated.actors:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from v2t.judge.answer import Answer
 from v2t.judge.judge import Judge
-from v2t.judge.question import Question, dsg, parents_first
+from v2t.judge.question import Mode, Question, dsg, parents_first
 from v2t.judge.subject import Subject
 
 
@@ -42,7 +42,13 @@ class Evaluation:
 
 
 def evaluate(
-    judge: Judge, subject: Subject, questions: Sequence[Question], *, ask_all: bool = True, threshold: float = 0.5
+    judge: Judge,
+    subject: Subject,
+    questions: Sequence[Question],
+    *,
+    ask_all: bool = True,
+    threshold: float = 0.5,
+    mode: Mode = "transitive",
 ) -> Evaluation:
     """Ask, parents first, and count.
 
@@ -51,10 +57,14 @@ def evaluate(
         ask_all: ask also what hangs on a wrong answer: all questions go to the judge at once. Off, they go in as many
             rounds as they hang deep, and `accuracy` knows fewer of them; `dsg` is the same.
         threshold: chance of the wanted answer from which it is right.
+        mode: see `v2t.judge.question.dsg`; compat counts the answers of all questions.
 
     Raises:
-        ItemError: the clip cannot be read. CycleError: questions hang on each other in a circle.
+        ItemError: the clip cannot be read. CycleError: questions hang on each other in a circle. ValueError: compat
+            without `ask_all`.
     """
+    if mode == "compat" and not ask_all:
+        raise ValueError("mode='compat' counts every question's own answer, so all must be asked: ask_all=True")
     ordered = parents_first(questions)
     answers: dict[str, Answer] = {}
     right: dict[str, bool] = {}
@@ -71,5 +81,5 @@ def evaluate(
             if (verdict := answer.is_right(threshold)) is not None:
                 right[question.id] = verdict
         waiting = [q for q in waiting if q.id not in answers and q.id not in spared]
-    counts = dsg(ordered, right | dict.fromkeys(spared, False))
+    counts = dsg(ordered, right | dict.fromkeys(spared, False), mode)
     return Evaluation(answers=[answers[q.id] for q in questions if q.id in answers], right=right, counts=counts)

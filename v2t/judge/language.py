@@ -2,25 +2,28 @@
 
 In: prompts, and a model that writes: a folder or hub id of transformers, or "openai:URL[#model]". Out: `Question`s that
 hang on each other, as DSG asks for them (Cho et al. 2024, arXiv:2310.18235): each about one fact alone, answered with
-yes where the clip shows the prompt. A reply is read strictly: JSON, alone, in a fence or followed by words, of the form
-that `from_row` takes. One that cannot be read is asked for once more; a prompt for which none can be read is an error
-with a code, never an empty list.
+yes where the clip shows the prompt. In a second turn the model says what the prompt alone answers to each, and only
+those answered with yes are kept (`v2t.judge.answerable`). A reply is read strictly: JSON, alone, in a fence or followed
+by words, of the form that `from_row` takes. One that cannot be read is asked for once more; a prompt for which none can
+be read is an error with a code, never an empty list.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from v2t.base.errors import ItemError, MissingDependencyError
 from v2t.base.files import text_key
 from v2t.base.log import printable
 from v2t.captioners import Decoding, asked, open_captioner
+from v2t.judge.answerable import CHECK, Dropped, check_text, entailed, of_json, to_json, well_formed
 from v2t.judge.cache import AnswerCache
 from v2t.judge.question import Question, from_row
 
+T = TypeVar("T")
 TRIES = 2
 MAX_NEW_TOKENS = 1024
 MAX_QUESTIONS = 24
@@ -52,52 +55,83 @@ class Writer(Protocol):
 
 
 class Questioner:
-    """Makes questions of prompts.
+    """Makes questions of prompts, and checks them.
 
     Args:
         writer: see `open_writer`.
-        cache: keeps the questions of a prompt, by prompt, model and template.
+        cache: keeps the questions of a prompt, by prompt, model and templates.
     """
 
     def __init__(self, writer: Writer, *, cache: AnswerCache | None = None) -> None:
         self.writer, self.cache = writer, cache
 
     def fingerprint(self) -> dict[str, str]:
-        """What decides the questions: model, revision, template."""
-        return {"questions": f"{self.writer.name}@{self.writer.revision}", "template": text_key(TEMPLATE.encode())[:12]}
+        """What decides the questions: model, revision, templates."""
+        template = text_key(f"{TEMPLATE}|{CHECK}".encode())[:12]
+        return {"questions": f"{self.writer.name}@{self.writer.revision}", "template": template}
 
-    def questions(self, prompt: str) -> list[Question]:
-        """The questions of a prompt, parents first; one or more.
+    def made(self, prompt: str) -> tuple[list[Question], list[Dropped]]:
+        """The questions of a prompt, parents first, one or more, and those that were dropped.
 
         Raises:
-            ItemError: QUESTIONS_UNREADABLE, no reply could be read; what the model raises (REFUSED, PROMPT_TOO_LONG,
-                SERVER_ERROR).
+            ItemError: QUESTIONS_UNREADABLE, no reply could be read; QUESTIONS_DROPPED, none is left; what the model
+                raises (REFUSED, PROMPT_TOO_LONG, SERVER_ERROR).
         """
         key = text_key(f"{sorted(self.fingerprint().items())}|{prompt}".encode("utf-8", "surrogatepass"))
-        kept = self.cache.get([key]).get(key, "") if self.cache else ""
-        if kept:
+        known = self.cache.get([key]).get(key, "") if self.cache else ""
+        if known:
             try:
-                return read_questions(kept)
-            except ItemError:
+                return of_json(known)
+            except (ItemError, ValueError, KeyError, TypeError):
                 pass  # written by an older version: asked again
-        reply = ""
+        written = self._read(TEMPLATE.format(prompt=prompt.strip(), kinds=", ".join(KINDS)), read_questions)
+        questions, dropped = well_formed(written)
+        if questions:
+            verdicts = self._read(check_text(prompt, questions), lambda reply: read_verdicts(reply, questions))
+            questions, more = entailed(questions, verdicts)
+            dropped += more
+        if not questions:
+            why = "; ".join(f"{printable(each.question, 60)!r} is {each.why}" for each in dropped[:3])
+            raise ItemError(
+                f"none of the {len(dropped)} questions that {self.writer.name} wrote can be asked: {why}",
+                code="QUESTIONS_DROPPED", hint="another model, or give `questions` in the manifest",
+            )  # fmt: skip
+        if self.cache:
+            self.cache.put({key: to_json(questions, dropped)})
+        return questions, dropped
+
+    def _read(self, text: str, read: Callable[[str], T]) -> T:
+        """What is read in the model's reply, or in one more where the first cannot be read.
+
+        Raises:
+            ItemError: QUESTIONS_UNREADABLE; what the model raises.
+        """
+        why = reply = ""
         for number in range(TRIES):
-            text = TEMPLATE.format(prompt=prompt.strip(), kinds=", ".join(KINDS))
             reply = self.writer.write(text, temperature=0.7 * bool(number), seed=number)
             try:
-                found = read_questions(reply)
+                return read(reply)
             except ItemError as problem:
                 why = problem.message
-                continue
-            if self.cache:
-                self.cache.put({key: reply})
-            return found
         raise ItemError(
-            f"{self.writer.name} wrote no questions that can be read in {TRIES} replies ({why}), the last "
+            f"{self.writer.name} wrote nothing that can be read in {TRIES} replies ({why}), the last "
             f"{printable(reply, 80)!r}",
             code="QUESTIONS_UNREADABLE",
             hint="another model, or give `questions` in the manifest",
         )
+
+
+def read_verdicts(reply: str, questions: Sequence[Question]) -> dict[str, str]:
+    """What a model says to each question from the prompt alone: yes, no or unknown by id.
+
+    Raises:
+        ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or a question has no verdict.
+    """
+    for value in _json_in(reply.rpartition("</think>")[2]):
+        told = value.get("answers", value) if isinstance(value, dict) else None
+        if isinstance(told, dict) and {question.id for question in questions} <= set(told):
+            return {id: str(verdict).strip().lower() for id, verdict in told.items()}
+    raise ItemError("no JSON with an answer to every question", code="QUESTIONS_UNREADABLE")
 
 
 def read_questions(reply: str) -> list[Question]:

@@ -15,7 +15,8 @@ COLORS = (
     "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray", "silver", "gold",
     "beige",
 )  # fmt: skip
-NUMBERS = {"a": 1, "an": 1, "the": 1, "one": 1, "another": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+NUMBERS = {"a": 1, "an": 1, "the": 1, "one": 1, "another": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6,
+           "seven": 7, "eight": 8, "nine": 9, "ten": 10}  # fmt: skip
 PLACES = _listed("""
     airport, alley, amusement park, aquarium, arch, arena, art gallery, attic, backyard, bakery, ballroom, bank,
     bar, barn, basement, bathroom, bay, beach, bedroom, boat deck, botanical garden, bridge, building,
@@ -33,7 +34,8 @@ PLACES = _listed("""
 """)
 # Say how a thing looks, not what it is.
 PLAIN = _listed("""
-    ancient, beautiful, big, bright, busy, crowded, cute, dark, empty, fluffy, grassy, happy, huge, large,
+    aerial, ancient, beautiful, big, bright, busy, crowded, cute, dark, elderly, empty, fluffy, giant, grassy, happy,
+    huge, large,
     light, little, lone, long, medium, medium-sized, modern, new, old, open, quiet, sad, sandy, shiny, short,
     single, small, snowy, sunny, tall, tiny, wide, wild, young
 """)
@@ -49,7 +51,8 @@ THINGS_ON_ING = _listed("""
 """)
 # No word of a name: a noun phrase ends before them. The marks `,.;:` end it too.
 STOPS = _listed("""
-    above, across, against, along, and, are, around, as, at, behind, below, beside, between, by, for, from, has,
+    above, across, after, against, along, amid, among, before, beyond, during, like, off, past, toward, towards, upon,
+    within, without, and, are, around, as, at, behind, below, beside, between, by, for, from, has,
     have, her, his, in, inside, into, is, its, near, next, of, on, onto, or, over, that, their, then, through,
     to, under, was, were, which, while, who, with
 """)

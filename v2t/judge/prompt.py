@@ -37,7 +37,7 @@ def _of_world(stated: Stated) -> Asked:
         things=tuple(Thing(noun=a.kind, color=a.color, count=a.count or 1) for a in stated.actors),
         relation=(relation.a, relation.relation, relation.b) if relation else None,
         scene=next((shot.place for shot in stated.shots if shot.place), None),
-        action=_gerund(event.action, event.to_color) if event else None,
+        actions=((event.actor, _gerund(event.action, event.to_color)),) if event else (),
         style=STYLE_NOUNS[stated.style][0] if stated.style else None,
     )
 

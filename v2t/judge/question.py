@@ -2,19 +2,22 @@
 
 In: questions of a row. Out: `Question`s in an order in which parents come first, and scores. TIFA (arXiv:2303.11897):
 the share of questions answered as wanted. DSG (arXiv:2310.18235): a question whose parent is answered wrongly counts as
-wrong, whatever its own answer, and stays in the denominator.
+wrong, whatever its own answer, and stays in the denominator; `compat` looks at the parents' own answers, as the
+published package does, `transitive` at what the parents count as, so that a wrong answer reaches all that hangs on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
 from v2t.base.errors import ItemError
 from v2t.judge.replies import normalise, read_number
 
+Mode = Literal["transitive", "compat"]
+ROOT = "0"  # the parent that questions without one have in DSG's data
 Form = Literal["choice", "yes_no", "number", "open"]
 
 
@@ -53,9 +56,9 @@ def from_row(given: Any, name: str) -> list[Question]:
     """The questions a row brings, parents first.
 
     Args:
-        given: list of mappings with `question` and maybe `id`, `answer` (yes by default), `parents` (ids), `choices`
-            (the answers there are, the wanted one among them), `wordings` (the same in other words), `about` (kind of
-            fact).
+        given: list of mappings with `question` and maybe `id`, `answer` (yes by default), `parents` (ids; 0 where no
+            question has that id stands for none, as in DSG's data), `choices` (the answers there are, the wanted one
+            among them), `wordings` (the same in other words), `about` (kind of fact).
         name: of the sample, for messages.
 
     Raises:
@@ -76,6 +79,8 @@ def from_row(given: Any, name: str) -> list[Question]:
         if found[-1].choices and found[-1].answer not in found[-1].choices:
             raise wrong(f"the answer {found[-1].answer!r} to question {found[-1].id} is none of its choices")
     ids = {question.id for question in found}
+    if ROOT not in ids:
+        found = [replace(q, parents=tuple(id for id in q.parents if id != ROOT)) for q in found]
     if len(ids) < len(found):
         raise wrong("an id comes twice among its questions")
     for question in found:
@@ -116,8 +121,8 @@ def parents_first(questions: Sequence[Question]) -> list[Question]:
     return [by_id[id] for id in sorter.static_order()]
 
 
-def dsg(questions: Sequence[Question], right: Mapping[str, bool]) -> dict[str, bool]:
-    """What each answered question counts as: right, and every parent counts as right.
+def dsg(questions: Sequence[Question], right: Mapping[str, bool], mode: Mode = "transitive") -> dict[str, bool]:
+    """What each answered question counts as: right, and every parent counts as right (`compat`: is right by itself).
 
     Args:
         questions: parents first.
@@ -126,6 +131,7 @@ def dsg(questions: Sequence[Question], right: Mapping[str, bool]) -> dict[str, b
     """
     upheld: dict[str, bool] = {}
     for question in questions:
-        above = all(upheld[parent] for parent in question.parents)
+        held = upheld if mode == "transitive" else right
+        above = all(held.get(parent, True) for parent in question.parents)
         upheld[question.id] = above and right.get(question.id, True)
     return {question.id: upheld[question.id] for question in questions if question.id in right}

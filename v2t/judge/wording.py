@@ -8,11 +8,14 @@ nothing and so hang on nothing: "which way does the figure go" has an answer wha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from v2t.judge import english
 from v2t.judge.free_text import Asked, Thing
 from v2t.judge.plain_wording import plain_questions
+from v2t.judge.plain_words import IRREGULAR
 from v2t.judge.prompt import of_prompt, of_world
 from v2t.judge.question import Question
 from v2t.world import lexicon as lex
@@ -24,6 +27,13 @@ from v2t.world.words import PROMPTS
 
 DESCRIBE = PROMPTS["short"]
 WHERE = "Where does this happen?"
+_PLURALS = {one: many for many, one in IRREGULAR.items()} | dict.fromkeys(
+    (*english.PLURAL_ONLY, *english.INVARIANT), ""
+)
+_PLURALS = {one: many or one for one, many in _PLURALS.items()}
+_EMPHASIS = re.compile(
+    r"\bright (?=(?:next|above|over|below|under\w*|beneath|on|at|in|beside|by|behind|before|near)\b)"
+)
 _SIDES = {"left": "to the left of", "right": "to the right of", "top": "above", "bottom": "below"}
 
 
@@ -65,27 +75,57 @@ class _List:
             self.add(claim, *parents, about=about)
 
 
+def nothing_asked(prompt: str) -> tuple[str, ...]:
+    """The parts of a prompt that `of_text` asks nothing of, since the grammar does not know them, in its own words."""
+    return () if of_world(prompt) is not None else of_prompt(prompt).left
+
+
+def share_asked(prompt: str) -> float:
+    """Share of a prompt's words that say something of which `of_text` asks; 1 for a prompt without such words."""
+    return 1.0 if of_world(prompt) is not None else of_prompt(prompt).share_read
+
+
 def exists(thing: Thing) -> str:
-    """Is there a dog? Are there any red dogs?"""
-    return f"Is there {article(thing.told)}?" if thing.count == 1 else f"Are there any {_plural(thing.told)}?"
+    """Is there a dog? Are there any red dogs? Is there any snow?"""
+    if thing.is_mass:
+        return f"Is there any {thing.told}?"
+    is_one = thing.count == 1 and not _is_plural(thing)
+    return f"Is there {article(thing.told)}?" if is_one else f"Are there any {_plural(thing.told)}?"
 
 
 def exactly(thing: Thing) -> str:
-    """Are there exactly two dogs?"""
+    """Are there exactly two dogs? Where the number is not told, whether there are any."""
+    if thing.count < 2 or thing.is_mass:
+        return exists(thing)
     return f"Are there exactly {lex.NUMBERS.get(thing.count, thing.count)} {_plural(thing.noun)}?"
+
+
+def _be(thing: Thing) -> str:
+    """Is the dog; are the dogs."""
+    is_one = thing.is_mass or (thing.count == 1 and not _is_plural(thing))
+    return f"Is the {thing.noun}" if is_one else f"Are the {_plural(thing.noun)}"
+
+
+def _is_plural(thing: Thing) -> bool:
+    return thing.noun.split()[-1] in english.PLURAL_ONLY
 
 
 def is_colored(thing: Thing) -> str:
     """Is the car red?"""
-    return f"Is the {thing.noun} {thing.color}?"
+    return f"{_be(thing)} {thing.color}?"
+
+
+def without_emphasis(relation: str) -> str:
+    """A relation in small letters without a "right" that names no side: right next to, right behind."""
+    return _EMPHASIS.sub("", relation.lower())
 
 
 def stands(a: Thing, how: str, b: Thing) -> str:
     """Is the dog to the left of the cat? `how` is one of the world's relations, or any phrase ("on the left of")."""
     phrase = lex.RELATION_WORDS.get(how, (how,))[0]
     if how not in lex.RELATION_WORDS:
-        phrase = next((plain for word, plain in _SIDES.items() if word in how.split()), phrase)
-    return f"Is the {a.noun} {phrase} the {b.noun}?"
+        phrase = next((plain for word, plain in _SIDES.items() if word in without_emphasis(how).split()), phrase)
+    return f"{_be(a)} {phrase} the {b.noun if b.count == 1 or b.is_mass else _plural(b.noun)}?"
 
 
 def happens(scene: str) -> str:
@@ -103,8 +143,9 @@ def does(prompt: str, action: str) -> str:
         told = [q.question for q in _of_world(stated) if q.question.startswith(("Does the ", "Do the ")) and q.parents]
         if told:
             return told[0]
-    things = of_prompt(prompt).things
-    return f"Is the {things[0].noun if things else 'person'} {action}?"
+    wanted = of_prompt(prompt)
+    who = next((number for number, deed in wanted.actions if deed == action), 0 if wanted.things else None)
+    return f"Is the person {action}?" if who is None else f"{_be(wanted.things[who])} {action}?"
 
 
 def _of_asked(asked: Asked) -> list[Question]:
@@ -117,15 +158,12 @@ def _of_asked(asked: Asked) -> list[Question]:
         if thing.color and nouns.count(thing.noun) > 1:  # "is the car red" would not say which
             roots[-1] = made.add(exists(thing), roots[-1], about="color")
         elif thing.color:
-            made.add(
-                is_colored(thing) if thing.count == 1 else f"Are the {_plural(thing.noun)} {thing.color}?",
-                roots[-1],
-                about="color",
-            )
+            made.add(is_colored(thing), roots[-1], about="color")
         if thing.count > 1:
             made.add(exactly(thing), roots[-1], about="count")
-    if asked.action and asked.things:
-        made.add(f"Is the {asked.things[0].noun} {asked.action}?", roots[0], about="action")
+    for who, action in asked.actions:
+        if who is not None and nouns.count(asked.things[who].noun) == 1:
+            made.add(f"{_be(asked.things[who])} {action}?", roots[who], about="action")
     if asked.relation:
         a, how, b = asked.relation
         made.add(stands(asked.things[a], how, asked.things[b]), roots[a], roots[b], about="relation")
@@ -135,7 +173,10 @@ def _of_asked(asked: Asked) -> list[Question]:
 
 
 def _plural(noun_: str) -> str:
-    if noun_.endswith(("s", "sh", "ch", "x")):
+    *first, last = noun_.split()
+    if last in _PLURALS:
+        return " ".join([*first, _PLURALS[last]])
+    if last.endswith(("s", "sh", "ch", "x")):
         return noun_ + "es"
     return noun_[:-1] + "ies" if noun_.endswith("y") and noun_[-2:-1] not in "aeiou" else noun_ + "s"
 

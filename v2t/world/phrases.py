@@ -149,6 +149,14 @@ _RECOLOR_FILL = {"its", "their", "his", "her", "color", "colors", "from", "to", 
 _TOKEN = re.compile(r"[a-z]+|\d+|[.,;:!?]")
 
 
+@lru_cache(maxsize=1)
+def vocabulary() -> frozenset[str]:
+    """Every word that some phrase of the world holds; a text may put it where it states nothing ("blue things")."""
+    listed = {word for keys in _TABLE.values() for key, _ in keys for word in key}
+    names = {*_NUMBERS, *_SIZES, *words.COLORS, *_NOUNS, *lex.PLACE_NOUNS, *_ARTICLES, *_PRONOUNS}
+    return frozenset(listed | names | _RECOLOR_VERBS | _RECOLOR_FILL | _IGNORED | _PLACE_LEAD | _PLACE_MIDDLE)
+
+
 def phrases(sentence: str) -> list[Phrase]:
     """The phrases of one sentence, in order."""
     return list(_cut(sentence.lower().strip()))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from v2t.base.errors import ItemError, UsageError
-from v2t.judge.free_text import singular
+from v2t.judge.noun_phrases import singular
 from v2t.world import lexicon as lex
 from v2t.world import vocabulary as words
 from v2t.world.grammar import inflect

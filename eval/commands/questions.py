@@ -1,0 +1,98 @@
+"""The verb `v2t-eval questions`: prompts in, the questions that clips of them will be asked out, to read and edit."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from v2t_eval.semantics.sources import Source
+
+SUMMARY = "Make the questions of prompts, show them for approval, write them to a file that metrics take."
+EXAMPLES = (
+    "  v2t-eval questions prompts.txt\n"
+    "  v2t-eval questions prompts.txt --questions openai:http://localhost:8000/v1 -o questions.jsonl\n"
+    "  v2t-eval score made/ --metrics 'question_score[questions=questions.jsonl,judge=v2t:MODEL]'   # once edited"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    add("prompts", nargs="+", metavar="PROMPTS", help="files of prompts (.txt, one a line; .jsonl), or prompts")
+    add(
+        "--questions", default="grammar", metavar="SOURCE", help="grammar (default), openai:URL[#model], folder, hub id"
+    )
+    add("-o", "--output", type=Path, metavar="FILE", help="write questions.jsonl: a row of prompt and questions a line")
+    add("--overwrite", action="store_true", help="replace the file of -o")
+    add("--json", action="store_true", help="the rows on stdout, as -o writes them")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from v2t.base import log
+    from v2t.base.errors import NothingMatchedError, UsageError
+    from v2t.base.files import write_atomic
+    from v2t.base.manifest import dump_line
+    from v2t_eval.roundtrip.clips import prompt_rows
+    from v2t_eval.roundtrip.settings import RoundtripConfig
+    from v2t_eval.semantics.sources import open_source
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    if args.output is not None and args.output.exists() and not args.overwrite:
+        raise UsageError(f"{args.output} exists", code="EXISTS", hint="another file, or --overwrite")
+    source = open_source(args.questions)
+    prompts = dict.fromkeys(row["prompt"] for row in prompt_rows(RoundtripConfig(prompts=tuple(args.prompts))))
+    rows = [row_of(prompt, source) for prompt in prompts]
+    written = b"".join(map(dump_line, rows))
+    if args.output is not None:
+        write_atomic(args.output, written)
+    print(written.decode().rstrip("\n") if args.json else table(rows))
+    failed = sum("error" in row for row in rows)
+    if failed == len(rows):
+        raise NothingMatchedError(f"none of {failed} prompts has a question", hint=rows[0]["error"]["message"])
+    return 3 if failed else 0
+
+
+def row_of(prompt: str, source: Source) -> dict[str, Any]:
+    """A row of the file: the prompt, its questions, what was dropped and why, and what nothing is asked of; or why
+    there are no questions."""
+    from v2t.base.errors import ItemError
+
+    try:
+        made = source.made(prompt)
+    except ItemError as problem:
+        return {"prompt": prompt, "questions": [], "error": {"code": problem.code, "message": problem.message}}
+    asked = [
+        {"id": q.id, "question": q.question, "answer": q.answer, "parents": list(q.parents), "about": q.about}
+        for q in made.questions
+    ]
+    dropped = [{"question": each.question, "why": each.why} for each in made.dropped]
+    more = {"dropped": dropped, "nothing_asked": list(made.left)}
+    return {"prompt": prompt, "questions": asked} | {key: value for key, value in more.items() if value}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as text: prompts with their questions, children below parents, and what is not asked."""
+    from v2t.base.log import printable
+
+    lines = []
+    for row in rows:
+        lines.append(printable(row["prompt"]))
+        for q in row["questions"]:
+            hangs = f"  (if {', '.join(q['parents'])})" if q["parents"] else ""
+            lines.append(f"  {q['id']:>4}  {printable(q['question'])}{hangs}")
+        lines += [f"     -  {printable(each['question'])}  dropped: {each['why']}" for each in row.get("dropped", ())]
+        lines += [f"     -  nothing is asked of: {printable(part)}" for part in row.get("nothing_asked", ())]
+        if "error" in row:
+            lines.append(f"     -  {row['error']['code']}: {printable(row['error']['message'])}")
+    num = sum(len(row["questions"]) for row in rows)
+    dropped = sum(len(row.get("dropped", ())) for row in rows)
+    left = sum(len(row.get("nothing_asked", ())) for row in rows)
+    without = sum("error" in row for row in rows)
+    lines.append(
+        f"{len(rows)} prompts, {num} questions, {dropped} dropped, {left} parts of prompts that nothing is asked of, "
+        f"{without} prompts without a question"
+    )
+    return "\n".join(lines)

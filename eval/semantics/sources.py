@@ -1,0 +1,150 @@
+"""Where the questions of a prompt come from: the grammar, a language model, or a file that was read and approved.
+
+    grammar                     `v2t.judge.wording`, no model
+    openai:URL[#model]          a language model behind an OpenAI-compatible address
+    FOLDER or hub id            a language model of transformers on this machine
+    FILE.jsonl                  rows of `prompt` and `questions`, as `v2t-eval questions` writes them
+
+In: a name and a prompt. Out: `Made`: questions, what was dropped, and what nothing is asked of.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from v2t.base.errors import ItemError, UsageError
+from v2t.base.files import content_key
+from v2t.base.log import printable
+from v2t.judge.answerable import Dropped
+from v2t.judge.cache import AnswerCache
+from v2t.judge.language import Questioner, open_writer
+from v2t.judge.question import Question, from_row
+from v2t.judge.wording import nothing_asked, of_text, share_asked
+from v2t_eval.tables import read_rows
+
+GRAMMAR = "grammar"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """Questions of a prompt, parents first.
+
+    Attributes:
+        dropped: questions that were made and are not asked.
+        left: the parts of the prompt that nothing is asked of, and `share_asked` the share of its telling words outside
+            them; None where only the grammar could tell.
+    """
+
+    questions: tuple[Question, ...]
+    dropped: tuple[Dropped, ...] = ()
+    left: tuple[str, ...] = ()
+    share_asked: float | None = None
+
+
+class Source(Protocol):
+    """A way to make questions."""
+
+    def made(self, prompt: str, *, closed: bool = False) -> Made:
+        """The questions of a prompt; `closed` as in `v2t.judge.wording.of_text`, which the grammar alone knows.
+
+        Raises:
+            ItemError: there are none, with a code that says why.
+        """
+
+    def fingerprint(self) -> dict[str, str]:
+        """What decides the questions."""
+
+
+class Grammar:
+    """`v2t.judge.wording`."""
+
+    def made(self, prompt: str, *, closed: bool = False) -> Made:
+        """See `Source.made`. Raises ItemError: NOTHING_ASKED."""
+        questions = of_text(prompt, closed=closed)
+        if not questions:
+            raise ItemError(
+                f"the prompt {printable(prompt, 80)!r} asks for nothing that the grammar reads", code="NOTHING_ASKED",
+                hint="give `questions`: [{id, question, answer, parents}, ...], or questions=openai:URL",
+            )  # fmt: skip
+        return Made(questions=tuple(questions), left=nothing_asked(prompt), share_asked=share_asked(prompt))
+
+    def fingerprint(self) -> dict[str, str]:
+        """See `Source.fingerprint`."""
+        return {"questions": GRAMMAR}
+
+
+class Model:
+    """A language model; see `v2t.judge.language.Questioner`."""
+
+    def __init__(self, name: str) -> None:
+        self._questioner = Questioner(open_writer(name), cache=AnswerCache(cache_path()))
+
+    def made(self, prompt: str, *, closed: bool = False) -> Made:
+        """See `Source.made`."""
+        questions, dropped = self._questioner.made(prompt)
+        return Made(questions=tuple(questions), dropped=tuple(dropped))
+
+    def fingerprint(self) -> dict[str, str]:
+        """See `Source.fingerprint`."""
+        return self._questioner.fingerprint()
+
+
+class Approved:
+    """Questions of a file.
+
+    Raises:
+        UsageError: a row that is not of that form, or a prompt that comes twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._key = path, content_key(path)
+        self._of: dict[str, tuple[Question, ...]] = {}
+        for number, row in enumerate(read_rows(path), 1):
+            where = f"{printable(str(path))}, row {number}"
+            prompt = row.get("prompt")
+            if not isinstance(prompt, str) or prompt in self._of:
+                twice = "comes twice" if isinstance(prompt, str) else "is missing or no text"
+                raise UsageError(f"{where}: its `prompt` {twice}", hint='{"prompt": ..., "questions": [...]}')
+            try:
+                self._of[prompt] = tuple(from_row(row["questions"], where)) if row.get("questions") else ()
+            except ItemError as problem:
+                raise UsageError(problem.message, hint=problem.hint) from None
+
+    def made(self, prompt: str, *, closed: bool = False) -> Made:
+        """See `Source.made`. Raises ItemError: NO_QUESTIONS, the file has none for this prompt."""
+        if not self._of.get(prompt):
+            raise ItemError(
+                f"{printable(str(self._path))} has no questions for the prompt {printable(prompt, 80)!r}",
+                code="NO_QUESTIONS", hint="`v2t-eval questions` writes such a file",
+            )  # fmt: skip
+        return Made(questions=self._of[prompt])
+
+    def fingerprint(self) -> dict[str, str]:
+        """See `Source.fingerprint`."""
+        return {"questions": f"file {self._key}"}
+
+
+def cache_path() -> Path:
+    """Where questions of language models are kept: in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "cineloop" / "questions.sqlite"
+
+
+def open_source(name: str) -> Source:
+    """The source of that name; a model is opened once in a process.
+
+    Raises:
+        UsageError: a file that cannot be read, an address that is none. MissingDependencyError: no such model.
+    """
+    if name == GRAMMAR:
+        return Grammar()
+    return Approved(Path(name)) if name.endswith((".jsonl", ".json")) else _model(name)
+
+
+@lru_cache(maxsize=8)
+def _model(name: str) -> Model:
+    return Model(name)
