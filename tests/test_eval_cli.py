@@ -90,7 +90,8 @@ def test_exit_codes(command, clips, tmp_path, capsys) -> None:
     assert run(str(clips), "--metrics", "bright", "-o", str(tmp_path / "report.json")) == 2
     assert run(str(clips), "--metrics", "bright", "--limit", "0") == 2
     assert run(str(clips), "--metrics", "bright", "--max-clip-mb", "0") == 2
-    assert run(str(clips), "--metrics", "bright", "--device", "tpu") == 2
+    with pytest.raises(SystemExit, match="2"):
+        run(str(clips), "--metrics", "bright", "--device", "tpu")
     assert run(str(empty), "--metrics", "bright") == 4
     assert run(str(clips), "--metrics", "absent,bright") == 5
     (tmp_path / "s.yaml").write_text("metrics: [bright, words]")

@@ -68,12 +68,20 @@ class Answers:
     Args:
         folder: where `answers.jsonl` lies.
         judge, reader: None for nobody.
+        limits: what one clip may cost.
         show_progress: on stderr.
     """
 
     def __init__(
-        self, folder: Path, judge: Judge | None, reader: CaptionerLike | None, *, show_progress: bool = False
+        self,
+        folder: Path,
+        judge: Judge | None,
+        reader: CaptionerLike | None,
+        limits: ClipLimits | None = None,
+        *,
+        show_progress: bool = False,
     ) -> None:
+        self.limits = limits or ClipLimits()
         self.judge, self.reader, self.show_progress = judge, reader, show_progress
         self._journal = Journal(folder / "answers.jsonl")
         self._known: dict[str, dict[str, Any]] = {}
@@ -102,7 +110,7 @@ class Answers:
             return
         with (
             Stopping() as stop,
-            DecoderPool(1, ClipLimits().of_decoder()) as pool,
+            DecoderPool(1, self.limits.of_decoder()) as pool,
             Progress(len(todo), "clips", enabled=self.show_progress) as bar,
         ):
             for trip, questions in todo:

@@ -20,6 +20,8 @@ from v2t.base.log import logger, printable
 from v2t.base.stopping import Stopping
 from v2t.captioners import CaptionerLike
 from v2t.judge.judge import Judge, open_judge
+from v2t_eval.measure import ClipLimits
+from v2t_eval.models import on_device
 from v2t_eval.roundtrip import clips, figures, kinship, leaks, report
 from v2t_eval.roundtrip.answers import Answers, open_reader
 from v2t_eval.roundtrip.calibration import others
@@ -54,7 +56,7 @@ def run(
         KeyboardInterrupt: stopped; every stage keeps what it finished.
     """
     (out / STATE).mkdir(parents=True, exist_ok=True)
-    with FolderLock(out / STATE / "lock"):
+    with FolderLock(out / STATE / "lock"), on_device(config.device):
         side, ceiling, notes = _clips(config, out, show_progress)
         for each, folder in ((side, out), (ceiling, out / "ceiling")):
             if each is not None:
@@ -65,7 +67,8 @@ def run(
         pairs = [pairs_of(each, prompts, held) for each in (side, ceiling) if each is not None]
         with ExitStack() as stack:
             reader = open_reader(config.reader, config.device)
-            answers = stack.enter_context(Answers(out / "answers", who, reader, show_progress=show_progress))
+            limits = ClipLimits(max_clip_mb=config.max_clip_mb)
+            answers = stack.enter_context(Answers(out / "answers", who, reader, limits, show_progress=show_progress))
             _ask(answers, pairs)
             with Stopping() as stop:
                 found = figures.found(config, out, side, ceiling, pairs, answers, stop, out / STATE)
@@ -129,7 +132,7 @@ def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> Judge | 
         return judge
     if config.judge == "auto" and any(needs_reader(prompt) for prompt in prompts_of(side)):
         return None
-    return open_judge("v2t" if config.judge == "auto" else config.judge)
+    return open_judge("v2t" if config.judge == "auto" else config.judge, device=config.device)
 
 
 def _ask(answers: Answers, pairs: Sequence[Pairs]) -> None:

@@ -20,6 +20,7 @@ from v2t.base.errors import ItemError, UsageError
 from v2t.judge.judge import Judge, open_judge
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
+from v2t_eval import models
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION
@@ -87,7 +88,7 @@ class SemanticDimension(BaseMetric):
         """See `BaseMetric.prepare`."""
         if self.judge is None and self.detector is None:
             if self.is_judged:
-                judge = open_judge(self.settings.detector)
+                judge = open_judge(self.settings.detector, device=models.chosen_device())
                 judge.load()
                 self.judge = judge
             else:
@@ -176,7 +177,7 @@ class SemanticDimension(BaseMetric):
     def describe(self) -> dict[str, str]:
         """Detector or judge, with weights and preprocessing."""
         if self.is_judged:
-            return (self.judge or open_judge(self.settings.detector)).fingerprint()
+            return (self.judge or open_judge(self.settings.detector, device=models.chosen_device())).fingerprint()
         self.prepare()
         found: dict[str, str] = self.detector.fingerprint()
         return found
@@ -199,14 +200,14 @@ class JudgedMetric(BaseMetric):
     def ready(self) -> Judge:
         """The judge, loaded at its first use."""
         if self.judge is None:
-            judge = open_judge(self.settings.judge)
+            judge = open_judge(self.settings.judge, device=models.chosen_device())
             judge.load()
             self.judge = judge
         return self.judge
 
     def describe(self) -> dict[str, str]:
         """The judge."""
-        return (self.judge or open_judge(self.settings.judge)).fingerprint()
+        return (self.judge or open_judge(self.settings.judge, device=models.chosen_device())).fingerprint()
 
 
 def num_outside(rows: Sequence[Measured]) -> int:
