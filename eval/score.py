@@ -22,12 +22,13 @@ from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageEr
 from v2t.base.log import logger, printable
 from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
-from v2t_eval.evidence import Gathering
+from v2t_eval.evidence import Gathering, named_dimensions
 from v2t_eval.inputs import Inputs
 from v2t_eval.measure import ClipLimits, Failure
 from v2t_eval.metric import NOTHING_ASKED, BaseMetric, MetricResult
 from v2t_eval.sample import HINTS, Sample
 from v2t_eval.scores import Scores, Skipped
+from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
 
 _GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references"}
 _MOST_WORKERS = 8
@@ -123,7 +124,12 @@ def fitting_metrics(
         UsageError: a metric fits no sample, and it was asked for by name.
     """
     fitting, skipped = [], []
+    dimensions = named_dimensions(inputs)
     for metric in metrics:
+        if dimensions and metric.name in {*QUALITY, *SEMANTIC} - dimensions:
+            reason = f"no prompt names this dimension; those named: {', '.join(sorted(dimensions))}"
+            skipped.append(Skipped(metric=metric.title, reason=reason, code="NO_DIMENSION"))
+            continue
         lacking = [name for name in metric.needs if not _brings(inputs, name)]
         said = {"caption", "answer"} & set(metric.uses) if metric.level == "text" else set()
         if said and not any(_brings(inputs, name) for name in said):  # it takes a missing one for wrong: all would be
@@ -205,8 +211,6 @@ def _vbench_total(
     metrics: Sequence[BaseMetric], results: Sequence[MetricResult]
 ) -> tuple[list[MetricResult], list[Skipped]]:
     """VBench's totals where all its dimensions were asked for, or why there are none."""
-    from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
-
     dimensions = {metric.name: metric for metric in metrics if metric.name in {*QUALITY, *SEMANTIC}}
     if len(dimensions) < len(QUALITY) + len(SEMANTIC):
         return [], []

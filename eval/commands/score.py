@@ -148,7 +148,7 @@ def table(scores: Scores) -> str:
         if wrong:
             lines.append("  counted as wrong: " + ", ".join(f"{result.counts[name]} {name}" for name in wrong))
         if codes:
-            lines.append("  not scored: " + ", ".join(f"{count} {code}" for code, count in sorted(codes.items())))
+            lines.append("  not scored: " + ", ".join(map(_lost, sorted(codes.items()))))
     for one in scores.skipped:
         if not one.found_nothing:
             lines.append(f"{one.metric}: skipped: {one.reason}{f' ({one.hint})' if one.hint else ''}")
@@ -156,6 +156,15 @@ def table(scores: Scores) -> str:
         lines.append(f"found nothing to look at (the report says what they need): {', '.join(idle)}")
     lines.append(", ".join(f"{name}: {count}" for name, count in scores.counts.items()))
     return "\n".join(lines)
+
+
+def _lost(counted: tuple[str, int]) -> str:
+    """How many samples failed by a code, and what they lack."""
+    from v2t_eval.sample import HINTS
+
+    code, count = counted
+    hint = HINTS.get(code.removeprefix("NO_").lower(), "") if code.startswith("NO_") else ""
+    return f"{count} {code}{f' ({hint})' if hint else ''}"
 
 
 def config_of(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
