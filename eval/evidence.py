@@ -51,7 +51,7 @@ class Gathering:
         self.reads = [
             tuple(sorted({*metric.needs, *metric.uses} - {"reference_clips"})) or ("id",) for metric in metrics
         ]
-        self.dimensions = {name for sample in inputs.samples for name in _dimensions(sample)}
+        self.dimensions = named_dimensions(inputs)
         self.jobs: dict[int, _Job] = {}
         self.abouts: dict[str, dict[str, Any]] = {}
         self.broken: dict[str, Failure] = {}
@@ -240,6 +240,11 @@ class Gathering:
             frozen=found.get("frozen"),
             error=error,
         )
+
+
+def named_dimensions(inputs: Inputs) -> set[str]:
+    """Dimensions of VBench that the prompts name; a prompt list that names them says which clip is for which."""
+    return {name for sample in inputs.samples for name in _dimensions(sample)}
 
 
 def _failure_key(key: str, sample: Sample) -> str:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ import numpy as np
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.plugin import load
 from v2t.video.frames import Frames
+from v2t_eval import models
 from v2t_eval.sample import Sample
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["BaseExtractor", "clip_features", "file_sha256", "frame_features", "mean_features", "open_extractor",
            "text_features", "unit", "versions"]  # fmt: skip
 FRAMES_AT_ONCE = 16  # the activations of more fall out of a CPU's caches
-_OPEN: dict[tuple[str, str, str], BaseExtractor] = {}
-_LOCK = threading.RLock()
 
 
 class BaseExtractor(ABC):
@@ -192,11 +190,11 @@ class BaseExtractor(ABC):
 
 
 def open_extractor(name: str, device: str = "auto", preprocess: str = "") -> BaseExtractor:
-    """The extractor called `name`, loaded at its first use in this process and then the same object.
+    """The extractor called `name`, loaded at its first use and then the same object, see `v2t_eval.models`.
 
     Args:
         name: see the module's head.
-        device: "auto" (CUDA where there is one), "cpu", "cuda:1" ...
+        device: "auto" (the run's, else CUDA where there is one), "cpu", "cuda:1" ...
         preprocess: one of the family's `preprocesses`; "" for its usual one.
 
     Raises:
@@ -208,12 +206,8 @@ def open_extractor(name: str, device: str = "auto", preprocess: str = "") -> Bas
     preprocess = preprocess or made.preprocesses[0]
     if preprocess not in made.preprocesses:
         raise UsageError(f"{family} prepares pixels as {' or '.join(made.preprocesses)}, not as {preprocess!r}")
-    device = _device(device)
-    with _LOCK:
-        key = (name, device, preprocess)
-        if key not in _OPEN:
-            _OPEN[key] = made(name, device=device, preprocess=preprocess)
-        return _OPEN[key]
+    device = models.device(device)
+    return models.opened((name, device, preprocess), lambda: made(name, device=device, preprocess=preprocess))
 
 
 def frame_features(sample: Sample, extractor: BaseExtractor) -> np.ndarray:
@@ -256,6 +250,9 @@ def _text_features(extractor: BaseExtractor, text: str) -> np.ndarray:
     found = extractor.embed_texts([text])[0]
     found.flags.writeable = False
     return found
+
+
+models.on_release(_text_features.cache_clear)
 
 
 def mean_features(features: np.ndarray) -> np.ndarray:
@@ -301,16 +298,6 @@ def versions(*packages: str) -> str:
     from importlib.metadata import version
 
     return ", ".join(f"{package} {version(package).partition('+')[0]}" for package in (*packages, "torch"))
-
-
-def _device(asked: str) -> str:
-    import torch
-
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
-        raise MissingDependencyError(f"device {asked}: torch sees no CUDA device", hint="use the device cpu")
-    return asked
 
 
 @contextlib.contextmanager

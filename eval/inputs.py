@@ -239,13 +239,14 @@ def _add_prompts(samples: list[Sample], path: Path | None, names: str, counts: C
             sample.prompt = row["prompt"]
         counts["with_prompts"] = len(samples)
         return
+    rows = [{**row, "prompt": prompt_of(row, path, number)} for number, row in enumerate(rows, 1)]
     if names == "vbench":
-        by_prompt = {prompt_of(row, path): row for row in rows}
+        by_prompt = {row["prompt"]: row for row in rows}
         rows = [{**by_prompt[s.prompt], "id": s.id} for s in samples if s.prompt in by_prompt]
     joined = Joined(samples, rows, path, "prompts")
     said: dict[str, str] = {}
     for sample, row in joined.pairs:
-        prompt = prompt_of(row, path)
+        prompt = row["prompt"]
         if said.setdefault(sample.id, prompt) != prompt:
             raise UsageError(f"{printable(str(path))}: two prompts for {printable(sample.id)}", code="AMBIGUOUS")
         sample.prompt = prompt

@@ -15,7 +15,7 @@ from v2t.base.errors import NothingMatchedError, UsageError
 from v2t.base.log import logger, printable
 from v2t.caption.inputs import VIDEO_SUFFIXES
 from v2t_eval.sample import Sample
-from v2t_eval.tables import Row, names_of
+from v2t_eval.tables import NAMES, Row, names_of
 
 _SHOWN = 3  # examples in a message
 
@@ -49,10 +49,11 @@ class Joined:
                 self.pairs.append((found, row))
         if not self.pairs:
             ours, theirs = examples(s.id for s in self.samples), examples(map(called, rows))
-            raise NothingMatchedError(
-                f"no row of {printable(str(file))} belongs to what is to be scored",
-                hint=f"ids here look like {ours}, there like {theirs}",
-            )
+            hint = f"ids here look like {ours}, there like {theirs}"
+            if rows and not any(map(names_of, rows)):
+                columns = ", ".join(printable(str(key)) for key in rows[0])
+                hint = f"its columns {columns} name no clip; a row is joined by one of {', '.join(NAMES)}"
+            raise NothingMatchedError(f"no row of {printable(str(file))} belongs to what is to be scored", hint=hint)
 
     def _find(self, row: Row, by_stem: dict[str, str]) -> Sample | None:
         names = names_of(row)

@@ -20,13 +20,15 @@ from pathlib import Path
 
 from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
 from v2t.base.log import logger, printable
+from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
-from v2t_eval.evidence import Gathering
+from v2t_eval.evidence import Gathering, named_dimensions
 from v2t_eval.inputs import Inputs
 from v2t_eval.measure import ClipLimits, Failure
 from v2t_eval.metric import NOTHING_ASKED, BaseMetric, MetricResult
 from v2t_eval.sample import HINTS, Sample
 from v2t_eval.scores import Scores, Skipped
+from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
 
 _GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references"}
 _MOST_WORKERS = 8
@@ -43,19 +45,22 @@ class ScoreConfig:
         cache: folder for evidence; None keeps none.
         limits: what one clip may cost.
         is_suite: leave out metrics that no sample brings the inputs for, instead of refusing.
+        device: where models compute: auto, cpu, cuda or cuda:N; auto shares the GPUs out among workers.
 
     Raises:
-        ValueError: fewer than one worker.
+        ValueError: fewer than one worker. UsageError: no such device.
     """
 
     workers: int | None = 1
     cache: Path | None = None
     limits: ClipLimits = field(default_factory=ClipLimits)
     is_suite: bool = False
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
+        models.check_device(self.device)
 
 
 def score(
@@ -77,9 +82,17 @@ def score(
     Raises:
         NothingMatchedError: there is no sample.
         UsageError: two samples have one id, or no sample brings what a metric needs (see `ScoreConfig.is_suite`).
+        MissingDependencyError: the device is not there.
         KeyboardInterrupt: `stop` said yes before all was measured.
     """
     config = config or ScoreConfig()
+    with models.on_device(config.device):
+        return _scored(inputs, metrics, config, stop, show_progress)
+
+
+def _scored(
+    inputs: Inputs, metrics: Sequence[BaseMetric], config: ScoreConfig, stop: Callable[[], bool], show_progress: bool
+) -> Scores:
     for samples in (inputs.samples, inputs.references):
         _refuse_twice(samples)
     if not inputs.samples:
@@ -111,7 +124,12 @@ def fitting_metrics(
         UsageError: a metric fits no sample, and it was asked for by name.
     """
     fitting, skipped = [], []
+    dimensions = named_dimensions(inputs)
     for metric in metrics:
+        if dimensions and metric.name in {*QUALITY, *SEMANTIC} - dimensions:
+            reason = f"no prompt names this dimension; those named: {', '.join(sorted(dimensions))}"
+            skipped.append(Skipped(metric=metric.title, reason=reason, code="NO_DIMENSION"))
+            continue
         lacking = [name for name in metric.needs if not _brings(inputs, name)]
         said = {"caption", "answer"} & set(metric.uses) if metric.level == "text" else set()
         if said and not any(_brings(inputs, name) for name in said):  # it takes a missing one for wrong: all would be
@@ -193,8 +211,6 @@ def _vbench_total(
     metrics: Sequence[BaseMetric], results: Sequence[MetricResult]
 ) -> tuple[list[MetricResult], list[Skipped]]:
     """VBench's totals where all its dimensions were asked for, or why there are none."""
-    from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
-
     dimensions = {metric.name: metric for metric in metrics if metric.name in {*QUALITY, *SEMANTIC}}
     if len(dimensions) < len(QUALITY) + len(SEMANTIC):
         return [], []
@@ -210,9 +226,8 @@ def _vbench_total(
 
 def _usual_workers(num_clips: int) -> int:
     """As many as there are GPUs; without one, half the cores, and no more than have enough clips to do."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return max(1, min(torch.cuda.device_count(), num_clips))
+    if gpus := models.shared_gpus():
+        return max(1, min(len(gpus), num_clips))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores // 2, _MOST_WORKERS, num_clips // _CLIPS_EACH))
 
@@ -226,6 +241,6 @@ def environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     torch = sys.modules.get("torch")
-    gpu = torch is not None and torch.cuda.is_available()
-    found["device"] = torch.cuda.get_device_name(0) if torch is not None and gpu else "cpu"
+    device = "cpu" if torch is None else models.device()
+    found["device"] = device if torch is None or device == "cpu" else torch.cuda.get_device_name(device)
     return found | {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}

@@ -51,17 +51,24 @@ def names_of(row: Row) -> list[str]:
     return [str(row[name]) for name in NAMES if isinstance(row.get(name), (str, int)) and str(row[name])]
 
 
-def prompt_of(row: Row, where: Path) -> str:
-    """The prompt of a row; of captions the first short one.
+def prompt_of(row: Row, where: Path, number: int) -> str:
+    """The prompt of row `number` of the file `where`; of captions the first short one.
 
     Raises:
-        UsageError: the row has none.
+        UsageError: the row has none, or an empty one.
     """
     for name in _PROMPTS:
         texts = texts_of(row.get(name), "short")
         if texts:
             return texts[0]
-    raise UsageError(f"{where}: a row needs a 'prompt', got the keys {', '.join(map(str, row)) or 'none'}")
+    called = f" ({printable(names[0])!r})" if (names := names_of(row)) else ""
+    empty = next((name for name in _PROMPTS if name in row), None)
+    said = (
+        f"its {empty!r} is empty"
+        if empty
+        else f"expected a 'prompt', got the keys {', '.join(map(str, row)) or 'none'}"
+    )
+    raise UsageError(f"{printable(str(where))}, row {number}{called}: {said}", hint="give it a prompt, or take it out")
 
 
 def references_of(row: Row, style: str = "short") -> list[str]:

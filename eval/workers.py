@@ -7,13 +7,11 @@ GPU contexts do not survive a fork; Ctrl-C is for the parent alone, and they end
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 from v2t.base.config import to_dict
 from v2t.base.errors import CineloopError, MissingDependencyError
 from v2t.base.log import logger
+from v2t_eval import models
 from v2t_eval.measure import AHEAD, Begun, ClipLimits, Failure, Measurer, Outcome, Task
 from v2t_eval.metric import BaseMetric
 
@@ -31,7 +30,7 @@ _POLL_S = 0.2
 class Worker:
     """One process, the pipe to it, and the tasks it has in hand, the first one being measured."""
 
-    def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits, device: str | None) -> None:
+    def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits, device: str) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         made = [(type(metric), to_dict(metric.settings)) for metric in metrics]
@@ -98,7 +97,7 @@ class _Pool:
     def __init__(self, num: int, metrics: Sequence[BaseMetric], limits: ClipLimits) -> None:
         self.num, self.metrics, self.limits = num, metrics, limits
         self.workers: list[Worker] = []
-        self.devices = _devices()
+        self.devices = models.shared_gpus() or [models.chosen_device()]
         self.false_starts = 0
 
     @property
@@ -109,7 +108,7 @@ class _Pool:
         """The process with least in hand, a new one where that is not none and more may be started."""
         least = min(self.workers, key=lambda worker: len(worker.tasks), default=None)
         if (least is None or least.tasks) and len(self.workers) < self.num:
-            device = self.devices[len(self.workers) % len(self.devices)] if self.devices else None
+            device = self.devices[len(self.workers) % len(self.devices)]
             least = Worker(self.metrics, self.limits, device)
             self.workers.append(least)
         return least if least is not None and len(least.tasks) < AHEAD else None
@@ -158,15 +157,15 @@ class _Pool:
             worker.end()
 
 
-def _work(pipe: Connection, made: list[tuple[type[BaseMetric], dict[str, Any]]], limits: ClipLimits,
-          device: str | None) -> None:  # fmt: skip
+def _work(
+    pipe: Connection, made: list[tuple[type[BaseMetric], dict[str, Any]]], limits: ClipLimits, device: str
+) -> None:
     """The process: load the metrics, then answer every task, reading one clip ahead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
     begun: deque[Begun] = deque()
-    with suppress(EOFError, BrokenPipeError):
+    with ExitStack() as stack, suppress(EOFError, BrokenPipeError):
         try:
+            stack.enter_context(models.on_device(device))
             metrics = [kind(**settings) for kind, settings in made]
             for metric in metrics:
                 metric.prepare()
@@ -195,12 +194,3 @@ class _no_interrupt:
     def __exit__(self, *exc: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
-
-
-def _devices() -> list[str]:
-    """Names of the GPUs to share out; [] where torch was not needed or sees none."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return []
-    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return named or [str(number) for number in range(torch.cuda.device_count())]

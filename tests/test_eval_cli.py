@@ -13,6 +13,7 @@ from v2t.base.manifest import write_manifest
 from v2t.world.corpus import WorldConfig, manifest_row
 from v2t_eval.cache import FILE
 from v2t_eval.cli import main
+from v2t_eval.metric import metric_names
 from v2t_eval.scores import read_scores
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -90,7 +91,8 @@ def test_exit_codes(command, clips, tmp_path, capsys) -> None:
     assert run(str(clips), "--metrics", "bright", "-o", str(tmp_path / "report.json")) == 2
     assert run(str(clips), "--metrics", "bright", "--limit", "0") == 2
     assert run(str(clips), "--metrics", "bright", "--max-clip-mb", "0") == 2
-    assert run(str(clips), "--metrics", "bright", "--device", "tpu") == 2
+    with pytest.raises(SystemExit, match="2"):
+        run(str(clips), "--metrics", "bright", "--device", "tpu")
     assert run(str(empty), "--metrics", "bright") == 4
     assert run(str(clips), "--metrics", "absent,bright") == 5
     (tmp_path / "s.yaml").write_text("metrics: [bright, words]")
@@ -154,8 +156,11 @@ def test_captions_and_answers_against_the_truth(tmp_path, capsys) -> None:
 
 def test_the_list_of_metrics(capsys) -> None:
     assert main(["list"]) == 0
-    shown = capsys.readouterr().out
-    assert "temporal_flickering" in shown and "wants" in shown
+    shown = capsys.readouterr().out.splitlines()
+    metrics = [line.strip() for line in shown if line.startswith("  ") and line.split()[0] in metric_names()]
+    assert len(metrics) == len(metric_names()) and max(map(len, shown)) <= 120 and len(shown) < len(metrics) + 10
+    (line,) = [line for line in metrics if line.startswith("temporal_flickering ")]
+    assert "frames" in line and "higher" in line and "v2t-eval list NAME" in shown[-1]
     assert main(["list", "temporal_flickering"]) == 0
     shown = capsys.readouterr().out
     assert "cannot see" in shown and "runs here   yes" in shown and "mode=fixed" in shown
@@ -165,4 +170,40 @@ def test_the_list_of_metrics(capsys) -> None:
     assert main(["list", "fvd", "--json"]) == 0
     fvd = json.loads(capsys.readouterr().out)
     assert fvd["runs"] is False and fvd["why_not"]
+    capsys.readouterr()
     assert main(["list", "sharpnes"]) == 2
+    assert "no metric is called 'sharpnes': did you mean 'sharpness'?" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_a_file_of_prompts_is_said(clips, tmp_path, capsys) -> None:
+    def told(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert main(["score", str(clips), "--prompts", str(tmp_path / name), "--metrics", "clipsim"]) in (2, 4)
+        return capsys.readouterr().err
+
+    rows = [{"path": f"{n} übung.mp4", "prompt": "a ball"} for n in range(4)]
+    rows[2]["prompt"] = " "
+    said = told("p.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert "p.jsonl, row 3 ('2 übung.mp4'): its 'prompt' is empty" in said
+    said = told("k.jsonl", json.dumps({"path": "1 übung.mp4", "says": "a ball"}) + "\n")
+    assert "row 1 ('1 übung.mp4'): expected a 'prompt', got the keys path, says" in said
+    said = told("p.csv", "file,text\n0 übung.mp4,a ball\n")
+    assert "columns file, text" in said and "id, path" in said
+
+
+def test_a_metric_that_reads_prompts_says_how_to_give_them(clips, capsys) -> None:
+    assert main(["score", str(clips), "--metrics", "clipsim"]) == 3
+    assert "not scored: 4 NO_PROMPT (give --prompts, or a manifest with prompts)" in capsys.readouterr().out
+
+
+def test_a_dimension_that_no_prompt_names_is_measured_on_no_clip(clips, tmp_path, capsys) -> None:
+    """A part of VBench's list: prompts for motion alone say nothing of flicker, for which VBench has others."""
+    rows = [{"path": f"{n} übung.mp4", "prompt_en": "a ball", "dimension": ["motion_smoothness"]} for n in range(4)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    metrics = "motion_smoothness,temporal_flickering,sharpness"
+    call = ["score", str(clips), "--prompts", str(tmp_path / "p.jsonl"), "--metrics", metrics]
+    main([*call, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert [(one["name"], one["n"]) for one in told["results"]] == [("motion_smoothness", 4), ("sharpness", 4)]
+    (skipped,) = told["skipped"]
+    assert skipped["metric"] == "temporal_flickering" and "no prompt names this dimension" in skipped["reason"]

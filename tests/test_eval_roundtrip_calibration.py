@@ -120,3 +120,15 @@ def test_the_interval_is_that_of_drawing_prompts():
         floor = sum(w * v for w, v in kept) / sum(w for w, _ in kept)
         means.append((times @ values / 50 - floor) / (1 - floor))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, (0.025, 0.975))), abs=0.004)
+
+
+@pytest.mark.parametrize("num", [4, 40])
+def test_an_undefined_resample_is_never_left_out_in_silence(num):
+    """One prompt alone makes the room between floor and ceiling: without it nothing can be told."""
+    own = [Pair(prompt=i, other=i, value=0.5 + 0.25 * (i == 0)) for i in range(num)]
+    ceiling = [Pair(prompt=i, other=i, value=0.5 + 0.5 * (i == 0)) for i in range(num)]
+    wrong = [Pair(prompt=i, other=(i + 1) % num, value=0.5, half=h) for i in range(num) for h in (0, 1)]
+    found = calibrate(own, wrong, ceiling, wrong)
+    assert found.corrected is None and found.generator is not None
+    (note,) = [note for note in found.notes if note.startswith("corrected")]
+    assert ("1 of 4 prompts" if num == 4 else "% of the resamples") in note

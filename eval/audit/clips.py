@@ -27,6 +27,7 @@ from v2t.world.sampler import sample_scene
 from v2t.world.scene import Event, Scene
 from v2t.world.solo import FPS, NUM_FRAMES, sample_solo
 from v2t.world.wear import melted
+from v2t_eval import models
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
 from v2t_eval.sample import Clip, Sample
 
@@ -170,6 +171,7 @@ class Planted(Clip):
 
 
 _MADE: OrderedDict[Any, Frames | ItemError] = OrderedDict()
+models.on_release(_MADE.clear)
 
 
 def _frames(source: Source, fault: str, severity: int, codec: bool) -> Frames:

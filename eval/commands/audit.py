@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_NOTHING_MATCHED, EXIT_OK, ItemError, UsageError
+from v2t_eval.commands.score import add_machine
 
 if TYPE_CHECKING:
     from v2t_eval.audit.record import Audit
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="the audit as one JSON object on stdout")
     add("--dry-run", action="store_true", help="say what would be measured and asked; do nothing")
     add("--workers", type=int, metavar="N", help="processes that measure (default: by cores and clips); same result")
-    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    add_machine(add, limits=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,10 +63,9 @@ def run(args: argparse.Namespace) -> int:
     from v2t.base.lock import FolderLock
     from v2t.base.stopping import Stopping
     from v2t_eval.audit.run import audit
-    from v2t_eval.commands.score import _choose_device
+    from v2t_eval.models import on_device
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    _choose_device(args.device)
     metrics, config = _metrics(args), _config(args)
     _refuse(args)
     if args.dry_run:
@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         (args.output / STATE).mkdir(parents=True, exist_ok=True)
         stack.enter_context(FolderLock(args.output / STATE / "lock"))
-        judge = _judge(args.judge)
+        stack.enter_context(on_device(args.device))
+        judge = _judge(args.judge, args.device)
         material = _material(args, config)
         found = audit(metrics, judge, material, config, stop=stack.enter_context(Stopping()),
                       show_progress=not args.quiet)  # fmt: skip
@@ -200,10 +201,10 @@ def _refuse(args: argparse.Namespace) -> None:
         raise UsageError(f"{args.output / there[0]} exists", code="EXISTS", hint="another folder, or --overwrite")
 
 
-def _judge(name: str) -> Any:
+def _judge(name: str, device: str) -> Any:
     from v2t.judge.judge import open_judge
 
-    return None if name == NONE else open_judge(name)
+    return None if name == NONE else open_judge(name, device=device)
 
 
 def _material(args: argparse.Namespace, config: AuditConfig) -> Any:

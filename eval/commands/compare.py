@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2t.base.errors import EXIT_NOT_COMPARABLE, EXIT_OK
+from v2t_eval.commands.score import add_machine, config_of
 
 if TYPE_CHECKING:
     from v2t_eval.gate.verdict import ClipChange, MetricVerdict
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
     add("--cache", type=Path, metavar="DIR", help="evidence of clips, shared by runs")
+    add_machine(add)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     sides = [named(args.before), named(args.after)]
     with ExitStack() as stack:
         stop = stack.enter_context(Stopping())
-        config = ScoreConfig(workers=args.workers, cache=args.cache, is_suite=True)
+        config = config_of(ScoreConfig, args, args.cache)
         before, after = (
             results_of(side) if metrics is None else side.scored(metrics, config, stop, show_progress=not args.quiet)
             for side in sides

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from v2t.base.errors import UsageError
 from v2t_eval.commands.gate_asked import FORMS, cache_of, planned, policy_of, scored, suite_of
-from v2t_eval.commands.score import STATE
+from v2t_eval.commands.score import STATE, add_machine
 
 if TYPE_CHECKING:
     from v2t_eval.audit.record import Audit
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="read everything, say what would be measured; measure and write nothing")
     add("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
     add("--cache", type=Path, metavar="DIR", help="evidence shared by runs (default: inside of -o)")
+    add_machine(add)
 
 
 def run(args: argparse.Namespace) -> int:

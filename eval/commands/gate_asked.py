@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2t.base.errors import UsageError
-from v2t_eval.commands.score import STATE, dry_run
+from v2t_eval.commands.score import STATE, config_of, dry_run
 
 if TYPE_CHECKING:
     from v2t_eval.gate.baseline import Baseline
@@ -63,7 +63,7 @@ def scored(found: Named, suite: Suite | None, args: argparse.Namespace, stack: E
 
     if suite is None:
         return results_of(found)
-    config = ScoreConfig(workers=args.workers, cache=cache_of(args), is_suite=True)
+    config = config_of(ScoreConfig, args, cache_of(args))
     stop = stack.enter_context(Stopping())
     return found.scored(suite.metrics, config, stop, show_progress=not args.quiet)
 

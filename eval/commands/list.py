@@ -16,6 +16,7 @@ SUMMARY = "Show the metrics: what each needs, sees and cannot see, and whether i
 EXAMPLES = "  v2t-eval list\n  v2t-eval list clipsim\n  v2t-eval list --json --check"
 
 LEVELS = {"text": "of words", "clip": "of a clip", "set": "of a set of clips or texts"}
+_WIDEST = 116
 _DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is good"}
 
 
@@ -37,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows[0] if args.name else rows, ensure_ascii=False, allow_nan=False))
     else:
-        print("\n\n".join(map(_page, sorted(rows, key=lambda row: (list(LEVELS).index(row["level"]), row["name"])))))
+        rows.sort(key=lambda row: (list(LEVELS).index(row["level"]), row["name"]))
+        print(_page(rows[0]) if args.name else _table(rows))
     return 0
 
 
@@ -92,6 +94,19 @@ def _why_not(kind: type[BaseMetric]) -> str:
     except Exception as error:  # whatever it is, it does not run here
         return str(error) or type(error).__name__
     return ""
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """One line a metric, by level."""
+    width = max(len(row["name"]) for row in rows)
+    lines = []
+    for level, says in LEVELS.items():
+        lines += [f"{says}:"]
+        for row in (row for row in rows if row["level"] == level):
+            runs = {None: "", True: "  runs here", False: "  cannot run here"}[row["runs"]]
+            facts = f"{row['direction']:<20}  needs {', '.join(row['needs']) or 'nothing'}{runs}"
+            lines.append(f"  {row['name']:<{width}}  {facts}"[:_WIDEST])
+    return "\n".join([*lines, "settings, range, what a metric sees and cannot see: v2t-eval list NAME"])
 
 
 def _page(row: dict[str, Any]) -> str:

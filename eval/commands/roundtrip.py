@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from v2t_eval.commands.score import add_machine
+
 SUMMARY = "Prompts to clips to captions and back: what a generator shows, between chance and a perfect clip."
 EXAMPLES = (
     "  v2t-eval roundtrip --world 24 -o trip/\n"
@@ -16,8 +18,7 @@ EXAMPLES = (
 )
 _FLAGS = (
     "world split seed clips generator model steps num_videos captioner style reference_clips judge questions reader "
-    "sentence "
-    "corpus limit device overwrite retry_failed"
+    "sentence corpus limit device max_clip_mb overwrite retry_failed"
 ).split()
 
 
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--reader", metavar="MODEL", help="language model that answers from captions in plain English")
     who.add_argument("--sentence", default="auto", metavar="MODEL", help="sentence encoder: folder, hub id, none")
     who.add_argument("--corpus", type=Path, metavar="FILE", help="captions whose document frequencies CIDEr takes")
-    who.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    add_machine(who.add_argument)
     add("--limit", type=int, metavar="N", help="only the first N prompts or clips")
     add("--overwrite", action="store_true", help="make again what was made with other settings")
     add("--retry-failed", action="store_true", help="try again to caption what failed")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import MissingDependencyError, UsageError
+from v2t.base.errors import UsageError
 
 if TYPE_CHECKING:
     from v2t_eval.inputs import Inputs
@@ -62,15 +62,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
     machine.add_argument("--cache", type=Path, metavar="DIR", help="evidence shared by runs (default: inside of -o)")
-    machine.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
-    machine.add_argument(
-        "--max-clip-mb", type=int, default=1024, metavar="MB", help="decoded frames of one clip (1024)"
-    )
+    add_machine(machine.add_argument)
+
+
+def add_machine(add: Callable[..., object], *, limits: bool = True) -> None:
+    """The flags of the machine that every verb has which measures: `--device`, and with `limits` `--max-clip-mb`."""
+    add("--device", type=device, default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:1")
+    if limits:
+        add("--max-clip-mb", type=int, default=1024, metavar="MB", help="decoded frames of one clip (1024)")
+
+
+def device(name: str) -> str:
+    """A device by its name, checked before anything is read.
+
+    Raises:
+        ArgumentTypeError: there is no such device.
+    """
+    from v2t_eval.models import check_device
+
+    try:
+        return check_device(name)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.message) from error
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    _choose_device(args.device)
     from v2t.base import log
     from v2t.base.files import write_atomic
     from v2t.base.lock import FolderLock
@@ -97,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
             stack.enter_context(FolderLock(args.output / STATE / "lock"))
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         scores = score(
-            inputs, metrics, _config(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
+            inputs, metrics, config_of(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
             show_progress=not args.quiet,
         )  # fmt: skip
         written = write(scores, args.output, inputs.clips_root, formats, cache) if args.output else []
@@ -131,7 +148,7 @@ def table(scores: Scores) -> str:
         if wrong:
             lines.append("  counted as wrong: " + ", ".join(f"{result.counts[name]} {name}" for name in wrong))
         if codes:
-            lines.append("  not scored: " + ", ".join(f"{count} {code}" for code, count in sorted(codes.items())))
+            lines.append("  not scored: " + ", ".join(map(_lost, sorted(codes.items()))))
     for one in scores.skipped:
         if not one.found_nothing:
             lines.append(f"{one.metric}: skipped: {one.reason}{f' ({one.hint})' if one.hint else ''}")
@@ -141,12 +158,28 @@ def table(scores: Scores) -> str:
     return "\n".join(lines)
 
 
-def _config(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
+def _lost(counted: tuple[str, int]) -> str:
+    """How many samples failed by a code, and what they lack."""
+    from v2t_eval.sample import HINTS
+
+    code, count = counted
+    hint = HINTS.get(code.removeprefix("NO_").lower(), "") if code.startswith("NO_") else ""
+    return f"{count} {code}{f' ({hint})' if hint else ''}"
+
+
+def config_of(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
+    """The `ScoreConfig` (`kind`) of the flags of `add_machine`, `--workers` and `--suite`.
+
+    Raises:
+        UsageError: a value that cannot be.
+    """
     from v2t_eval.measure import ClipLimits
 
     try:
         limits = ClipLimits(max_clip_mb=args.max_clip_mb)
-        return kind(workers=args.workers, cache=cache, limits=limits, is_suite=args.suite is not None)
+        return kind(
+            workers=args.workers, cache=cache, limits=limits, is_suite=args.suite is not None, device=args.device
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -232,22 +265,3 @@ def dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace)
     for one in skipped:
         print(f"{one.metric}\tskipped\t{one.reason}")
     return 0
-
-
-def _choose_device(name: str) -> None:
-    """Decide before torch looks which GPUs there are."""
-    kind, _, number = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {name!r}")
-    if kind == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    if number:
-        known = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-        if known and int(number) >= len(known):
-            raise MissingDependencyError(f"--device {name}: there are {len(known)} devices")
-        os.environ["CUDA_VISIBLE_DEVICES"] = known[int(number)] if known else number
-    if kind == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise MissingDependencyError(f"--device {name}: torch sees no CUDA device", hint="use --device cpu")

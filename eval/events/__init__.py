@@ -7,8 +7,9 @@ server), or by the folder or hub id of a language model of transformers.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Protocol
+
+from v2t_eval import models
 
 VERDICTS = ("entailment", "neutral", "contradiction")
 
@@ -34,13 +35,16 @@ class EventJudge(Protocol):
         """
 
 
-@lru_cache(maxsize=8)
 def open_judge(name: str) -> EventJudge:
-    """The judge of that name, loaded at its first use in this process.
+    """The judge of that name, loaded at its first use, see `v2t_eval.models`.
 
     Raises:
         UsageError: an address that is none. MissingDependencyError: no such model or server.
     """
+    return models.opened(("events", name), lambda: _opened(name))
+
+
+def _opened(name: str) -> EventJudge:
     if name == "world":
         from v2t_eval.events.world import WorldJudge
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from v2t.base.errors import MissingDependencyError
 from v2t.judge.language import written
+from v2t_eval import models
 from v2t_eval.extractors import hub
 
 
@@ -17,7 +18,6 @@ class Causal:
     """See `v2t_eval.events.language.Model`."""
 
     def __init__(self, where: str) -> None:
-        import torch
         import transformers
 
         self._folder = hub.model_folder(where, "judge")
@@ -27,7 +27,7 @@ class Causal:
             )
         except (OSError, ValueError, KeyError) as error:
             raise MissingDependencyError(f"no tokenizer in {self._folder}: {error}", code="MODEL") from error
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = models.device()
         self._model: Any = hub.load_model("AutoModelForCausalLM", self._folder, device)
         self._about = {"judge": where, "judge_weights": hub.weights_sha256(self._folder)}
 

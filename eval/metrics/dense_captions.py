@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from v2t.base.errors import ItemError
+from v2t_eval import models
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.metrics.cider import cider
 from v2t_eval.metrics.spans import is_valid, tiou
@@ -39,6 +40,7 @@ _METEOR = "meteor/meteor-1.5.jar"
 _NAMES = {"meteor": "METEOR", "token_f1": "token F1"}
 Pair = tuple[str, str]  # tokens of a hypothesis and of its reference
 _known: dict[Pair, np.ndarray] = {}  # METEOR's statistics, so that its program starts once for what is asked twice
+models.on_release(_known.clear)
 _MOST_KNOWN = 100_000
 
 

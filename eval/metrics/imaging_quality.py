@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t_eval import models
 from v2t_eval.extractors.pixels import resize_tensor, to_floats
 from v2t_eval.extractors.torchscript import load_script
 from v2t_eval.sample import Sample
@@ -58,7 +59,7 @@ class Metric(Dimension):
         """Load the judge of pictures."""
         import torch
 
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = models.device()
         family, _, where = self.settings.model.partition(":")
         if family == "torchscript":
             self._model, self._about = load_script(where, family, self._device, GET)

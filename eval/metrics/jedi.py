@@ -44,8 +44,9 @@ class Metric(FeatureMetric):
             raise MissingDependencyError(
                 "jedi needs V-JEPA features, and none were named",
                 code="MODEL",
-                hint="get them with `hf download facebook/vjepa2-vitl-fpc16-256-ssv2` and give "
-                "feature=vjepa:facebook/vjepa2-vitl-fpc16-256-ssv2; the title names what is used",
+                hint="the published numbers are of the first V-JEPA (ViT-H/16 with its SSv2 pooler), which "
+                "transformers does not have; V-JEPA 2 gives other numbers, under its own title: `hf download "
+                "facebook/vjepa2-vitl-fpc16-256-ssv2` and feature=vjepa:facebook/vjepa2-vitl-fpc16-256-ssv2",
             )
         return super().open()
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from v2t.base.errors import MissingDependencyError
+from v2t_eval import models
 from v2t_eval.metric import Evidence, Figure, Measured, Summary
 from v2t_eval.stats import resampled_sums
 from v2t_eval.text.captions import CaptionMetric, Tokens
@@ -96,6 +97,7 @@ def statistics(samples: Sequence[Tokens]) -> np.ndarray:
 
 
 _known: dict[Tokens, np.ndarray] = {}
+models.on_release(_known.clear)
 _MOST_KEPT = 100_000
 
 

@@ -70,6 +70,7 @@ class Answers:
         folder: where `answers.jsonl` lies.
         judge, reader: None for nobody.
         source: where the questions come from, see `v2t_eval.semantics.sources`.
+        limits: what one clip may cost.
         show_progress: on stderr.
     """
 
@@ -80,8 +81,10 @@ class Answers:
         reader: CaptionerLike | None,
         *,
         source: str = GRAMMAR,
+        limits: ClipLimits | None = None,
         show_progress: bool = False,
     ) -> None:
+        self.limits = limits or ClipLimits()
         self.judge, self.reader, self.source, self.show_progress = judge, reader, source, show_progress
         self._journal = Journal(folder / "answers.jsonl")
         self._known: dict[str, dict[str, Any]] = {}
@@ -110,7 +113,7 @@ class Answers:
             return
         with (
             Stopping() as stop,
-            DecoderPool(1, ClipLimits().of_decoder()) as pool,
+            DecoderPool(1, self.limits.of_decoder()) as pool,
             Progress(len(todo), "clips", enabled=self.show_progress) as bar,
         ):
             for trip, questions in todo:

@@ -5,7 +5,9 @@ ceiling. Out: `Calibrated`: chance-corrected scores (s - floor) / (ceiling - flo
 prompts (it must hold 0), and AUROC of matched against mismatched pairs, each with a 95 % interval. Prompts are what is
 drawn: all clips of one, and all pairs it stands in on either side (a pair of two prompts as often as the product of how
 often each was drawn), the same draw for floor, generator and ceiling. Fewer than 30 prompts get a jackknife with
-Student's t instead. Letters: R resamples, G prompts, n scores.
+Student's t instead. A resample in which a figure is undefined (no room between floor and ceiling) counts as lying
+beyond both ends of its interval; a figure that is undefined too often, or without one of few prompts, has no interval
+and is not given. Letters: R resamples, G prompts, n scores.
 """
 
 from __future__ import annotations
@@ -113,10 +115,18 @@ def calibrate(
     top_floor = _Scores([pair for pair in ceiling_mismatched if pair.half == 0], number)
     top_wrong = _Scores(ceiling_mismatched, number)
 
-    def told(statistic: Callable[[np.ndarray], np.ndarray], *needs: _Scores, ends: Interval = _SCORES) -> Told | None:
+    notes: list[str] = []
+
+    def told(
+        name: str, statistic: Callable[[np.ndarray], np.ndarray], *needs: _Scores, ends: Interval = _SCORES
+    ) -> Told | None:
         if any(not len(scores) for scores in needs):
             return None
-        return _told(statistic, len(prompts), sum(map(len, needs)), seed, ends)
+        try:
+            return _told(statistic, len(prompts), sum(map(len, needs)), seed, ends)
+        except _NoIntervalError as error:
+            notes.append(f"{name} cannot be given: {error}")
+            return None
 
     def top_mean(weights: np.ndarray) -> np.ndarray:
         return top.mean(weights) if len(top) else np.ones(len(weights))
@@ -125,18 +135,26 @@ def calibrate(
         return lambda w: _ratio(scores.mean(w) - halves[0].mean(w), top_mean(w) - halves[0].mean(w))
 
     return Calibrated(
-        floor=told(halves[0].mean, halves[0]),
-        generator=told(own.mean, own),
-        ceiling=told(top.mean, top),
-        corrected=told(between(own), own, halves[0], ends=_ANY),
-        deranged=told(between(halves[1]), halves[1], halves[0], ends=_ANY),
+        floor=told("floor", halves[0].mean, halves[0]),
+        generator=told("generator", own.mean, own),
+        ceiling=told("ceiling", top.mean, top),
+        corrected=told("corrected", between(own), own, halves[0], ends=_ANY),
+        deranged=told("deranged", between(halves[1]), halves[1], halves[0], ends=_ANY),
         ceiling_corrected=told(
-            lambda w: _ratio(top.mean(w) - top_floor.mean(w), 1 - top_floor.mean(w)), top, top_floor
+            "ceiling_corrected",
+            lambda w: _ratio(top.mean(w) - top_floor.mean(w), 1 - top_floor.mean(w)),
+            top,
+            top_floor,
         ),
-        auroc=told(lambda w: _auroc(own, wrong, w), own, wrong, ends=_SHARES),
-        ceiling_auroc=told(lambda w: _auroc(top, top_wrong, w), top, top_wrong, ends=_SHARES),
+        auroc=told("auroc", lambda w: _auroc(own, wrong, w), own, wrong, ends=_SHARES),
+        ceiling_auroc=told("ceiling_auroc", lambda w: _auroc(top, top_wrong, w), top, top_wrong, ends=_SHARES),
         prompts=len(prompts),
+        notes=tuple(notes),
     )
+
+
+class _NoIntervalError(ValueError):
+    """A figure is undefined for too many of the sets of prompts that might have been drawn."""
 
 
 class _Scores:
@@ -182,28 +200,37 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 def _told(
     statistic: Callable[[np.ndarray], np.ndarray], num: int, width: int, seed: int, ends: Interval
 ) -> Told | None:
-    """The statistic with its interval, which ends where the statistic can end."""
+    """The statistic with its interval, which ends where the statistic can end; None where it is undefined.
+
+    Raises:
+        _NoIntervalError: it is undefined for too many other draws of prompts.
+    """
     value = float(statistic(np.ones((1, num)))[0])
     if not math.isfinite(value):
         return None
     found = Interval(value, value)
     if num >= FEW:
         drawn = _resampled(statistic, num, width, seed)
-        if len(drawn):
-            low, high = np.quantile(drawn, (0.025, 0.975))
-            found = Interval(min(value, float(low)), max(value, float(high)))
+        known = drawn[np.isfinite(drawn)]
+        lost = 1 - len(known) / len(drawn)
+        tail = (0.025 - lost) / (1 - lost) if lost < 0.025 else 0.0  # the lost ones lie beyond both ends
+        if lost >= 0.025:
+            raise _NoIntervalError(f"it is undefined in {lost:.0%} of the resamples")
+        low, high = np.quantile(known, (tail, 1 - tail))
+        found = Interval(min(value, float(low)), max(value, float(high)))
     elif num > 1:
         left = statistic(np.ones((num, num)) - np.eye(num))
-        left = left[np.isfinite(left)]
-        if len(left) > 1:
-            found = jackknife_interval(value, left.tolist())
+        if lost := int((~np.isfinite(left)).sum()):
+            raise _NoIntervalError(f"it is undefined without one of {lost} of {num} prompts")
+        found = jackknife_interval(value, left.tolist())
     if found.high - found.low < 1e-9 and 0 <= value <= 1:  # without spread there is no proof that there is none
         found = wilson(value * num, num)
     return Told(value=value, low=max(ends.low, found.low), high=min(ends.high, found.high), n=num)
 
 
 def _resampled(statistic: Callable[[np.ndarray], np.ndarray], num: int, width: int, seed: int) -> np.ndarray:
-    """The statistic in each of `NUM_RESAMPLES` draws of prompts, the same draws for every statistic."""
+    """(R,): the statistic in each of `NUM_RESAMPLES` draws of prompts, the same draws for every statistic; not a number
+    where it is undefined."""
     draws = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // max(num, width))
     found = []
@@ -211,5 +238,4 @@ def _resampled(statistic: Callable[[np.ndarray], np.ndarray], num: int, width: i
         rows = min(step, NUM_RESAMPLES - start)
         times = np.stack([np.bincount(draws.integers(0, num, num), minlength=num) for _ in range(rows)])
         found.append(statistic(times.astype(np.float64)))
-    drawn = np.concatenate(found)
-    return drawn[np.isfinite(drawn)]
+    return np.concatenate(found)

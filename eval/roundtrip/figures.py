@@ -76,7 +76,7 @@ def found(
         skipped=tuple(skipped),
         cells=tuple(_cells(side, ceiling, scores)),
         clips=tuple(rows),
-        notes=tuple(notes),
+        notes=(*notes, *(f"{family.name}: {note}." for family in families for note in family.figures.notes)),
         command=_command(),
         environment=environment,
     )

@@ -20,6 +20,7 @@ MAX_BYTES = 500_000  # GitHub drops a summary beyond 1 MiB whole
 _NUM_WORST = 12
 _CALIBRATED = ("family", "floor", "generator", "ceiling", "chance-corrected", "other prompts", "ceiling of the best",
                "AUROC", "AUROC of the ceiling")  # fmt: skip
+_NARROW = ("family", "floor", "generator", "ceiling", "chance-corrected", "AUROC")
 _DRAWN = (_CALIBRATED[0], " · ".join(_CALIBRATED[1:4]), *_CALIBRATED[4:])
 _HOW = (
     "Floor: captions of other prompts, none its own and none that means the same. Ceiling: captions of the ceiling's "
@@ -44,7 +45,7 @@ def headline(found: Found) -> tuple[str, str]:
     top = "a perfect clip" if figures.ceiling is not None else "a perfect caption"
     word = f"{figures.corrected.value:.2f}"
     sentence = (
-        f"of what the captions of {top} give back comes back from the generator's, chance taken out "
+        f"on a scale where captions of other prompts have 0 and captions of {top} have 1 "
         f"({interval(figures.corrected)}, {figures.corrected.n} prompts): {first.about}."
     )
     return word, sentence
@@ -131,8 +132,8 @@ def table(found: Found) -> str:
     """The figures for a terminal."""
     word, sentence = headline(found)
     lines = [f"{word} {sentence}", ""]
-    rows = [list(_CALIBRATED), *map(_texts, found.families)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_CALIBRATED))]
+    rows = [list(_NARROW), *([family.name, *_narrow(family)] for family in found.families)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(_NARROW))]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for cells in found.cells:
         if cells.kind == "all" and cells.n:
@@ -144,6 +145,12 @@ def table(found: Found) -> str:
 
 
 # --- families
+def _narrow(family: Family) -> list[str]:
+    """What fits a terminal; the report has all of it."""
+    f = family.figures
+    return [short(f.floor), short(f.generator), short(f.ceiling), interval(f.corrected), short(f.auroc)]
+
+
 def _texts(family: Family) -> list[str]:
     f = family.figures
     return [family.name, short(f.floor), interval(f.generator), interval(f.ceiling), interval(f.corrected),

@@ -20,6 +20,8 @@ from v2t.base.log import logger, printable
 from v2t.base.stopping import Stopping
 from v2t.captioners import CaptionerLike
 from v2t.judge.judge import Judge, open_judge
+from v2t_eval.measure import ClipLimits
+from v2t_eval.models import on_device
 from v2t_eval.roundtrip import clips, figures, kinship, leaks, report
 from v2t_eval.roundtrip.answers import Answers, open_reader
 from v2t_eval.roundtrip.calibration import others
@@ -54,7 +56,7 @@ def run(
         KeyboardInterrupt: stopped; every stage keeps what it finished.
     """
     (out / STATE).mkdir(parents=True, exist_ok=True)
-    with FolderLock(out / STATE / "lock"):
+    with FolderLock(out / STATE / "lock"), on_device(config.device):
         side, ceiling, notes = _clips(config, out, show_progress)
         for each, folder in ((side, out), (ceiling, out / "ceiling")):
             if each is not None:
@@ -65,9 +67,9 @@ def run(
         pairs = [pairs_of(each, prompts, held, config.questions) for each in (side, ceiling) if each is not None]
         with ExitStack() as stack:
             reader = open_reader(config.reader, config.device)
-            answers = stack.enter_context(
-                Answers(out / "answers", who, reader, source=config.questions, show_progress=show_progress)
-            )
+            limits = ClipLimits(max_clip_mb=config.max_clip_mb)
+            told = {"source": config.questions, "limits": limits, "show_progress": show_progress}
+            answers = stack.enter_context(Answers(out / "answers", who, reader, **told))
             _ask(answers, pairs)
             with Stopping() as stop:
                 found = figures.found(config, out, side, ceiling, pairs, answers, stop, out / STATE)
@@ -135,7 +137,7 @@ def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> Judge | 
         return judge
     if config.judge == "auto" and any(needs_reader(prompt, config.questions) for prompt in prompts_of(side)):
         return None
-    return open_judge("v2t" if config.judge == "auto" else config.judge)
+    return open_judge("v2t" if config.judge == "auto" else config.judge, device=config.device)
 
 
 def _ask(answers: Answers, pairs: Sequence[Pairs]) -> None:

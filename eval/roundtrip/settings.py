@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2t.base.errors import UsageError
+from v2t_eval.models import check_device
 
 NUM_OTHERS = 8  # captions of other prompts that each prompt is held against; half are the floor, half its test
 
@@ -35,7 +36,7 @@ class RoundtripConfig:
             prompts of the cartoon world, else none; "none" for none.
         corpus: captions whose document frequencies CIDEr weighs with; None for the world's own, else none.
         limit: only the first so many prompts or clips.
-        device: "auto" or what torch calls it.
+        device: auto, cpu, cuda or cuda:N. max_clip_mb: MiB that the decoded frames of one clip may take.
         overwrite: make again what was made with other settings. retry_failed: caption again what failed.
     """
 
@@ -59,14 +60,16 @@ class RoundtripConfig:
     corpus: Path | None = None
     limit: int | None = None
     device: str = "auto"
+    max_clip_mb: int = 1024
     overwrite: bool = False
     retry_failed: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("world", "limit", "num_videos", "steps"):
+        for name in ("world", "limit", "num_videos", "steps", "max_clip_mb"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
+        check_device(self.device)
         if self.split not in ("train", "seen", "unseen"):
             raise UsageError(f"split must be train, seen or unseen, not {self.split!r}")
         if self.world is not None and (self.prompts or self.clips):

@@ -21,6 +21,7 @@ from v2t.judge.free_text import Thing
 from v2t.judge.judge import Judge, open_judge
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
+from v2t_eval import models
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION
@@ -90,7 +91,7 @@ class SemanticDimension(BaseMetric):
         """See `BaseMetric.prepare`."""
         if self.judge is None and self.detector is None:
             if self.is_judged:
-                judge = open_judge(self.settings.detector)
+                judge = open_judge(self.settings.detector, device=models.chosen_device())
                 judge.load()
                 self.judge = judge
             else:
@@ -193,7 +194,7 @@ class SemanticDimension(BaseMetric):
     def describe(self) -> dict[str, str]:
         """Detector or judge, with weights and preprocessing."""
         if self.is_judged:
-            return (self.judge or open_judge(self.settings.detector)).fingerprint()
+            return (self.judge or open_judge(self.settings.detector, device=models.chosen_device())).fingerprint()
         self.prepare()
         found: dict[str, str] = self.detector.fingerprint()
         return found
@@ -230,15 +231,15 @@ class JudgedMetric(BaseMetric):
     def ready(self) -> Judge:
         """The judge, loaded at its first use."""
         if self.judge is None:
-            judge = open_judge(self.settings.judge)
+            judge = open_judge(self.settings.judge, device=models.chosen_device())
             judge.load()
             self.judge = judge
         return self.judge
 
     def describe(self) -> dict[str, str]:
         """The judge, and what makes the questions."""
-        about = (self.judge or open_judge(self.settings.judge)).fingerprint()
-        return about if self.by_grammar else about | self.source.fingerprint()
+        judge = self.judge or open_judge(self.settings.judge, device=models.chosen_device())
+        return judge.fingerprint() if self.by_grammar else judge.fingerprint() | self.source.fingerprint()
 
 
 def num_outside(rows: Sequence[Measured]) -> int:

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from v2t_eval import models
 from v2t_eval.metric import BaseMetric, Evidence, Measured
 from v2t_eval.sample import Sample
 from v2t_eval.text.java import TOKENIZER, jar_hash, java_missing, java_tokenize, need_java
@@ -19,6 +20,7 @@ from v2t_eval.text.ptb import flatten, read
 
 EXACT = "PTB tokens of Stanford CoreNLP 3.4.1, punctuation removed as in pycocoevalcap"
 _by_java: dict[str, str] = {}  # what Java said in this process; the metrics of one pass ask for the same texts
+models.on_release(_by_java.clear)
 _MOST_KEPT = 100_000
 
 

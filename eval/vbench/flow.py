@@ -14,13 +14,13 @@ Letters: H W pixels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import lru_cache
 from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from v2t_eval import models
 from v2t_eval.features import file_sha256
 from v2t_eval.sample import Sample
 
@@ -96,7 +96,6 @@ class _Raft(Flow):
             from torchvision.models.optical_flow import raft_large  # type: ignore[import-untyped]
         except (ImportError, RuntimeError, OSError) as error:  # RuntimeError: a torchvision of another torch
             raise MissingDependencyError(f"RAFT needs torchvision: {error}", hint="pip install torchvision") from error
-        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -110,7 +109,7 @@ class _Raft(Flow):
             raise MissingDependencyError(
                 f"cannot load RAFT from {path}: {error}", code="MODEL", hint=GET_RAFT
             ) from error
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = models.device()
         self.model = model.to(self.device).eval()
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -136,18 +135,17 @@ class _Raft(Flow):
         }
 
 
-@lru_cache(maxsize=8)
 def open_flow(name: str) -> Flow:
-    """The estimator called `name`, see the module's head; opened once in a process.
+    """The estimator called `name`, see the module's head; opened once, see `v2t_eval.models`.
 
     Raises:
         UsageError: there is no such estimator.
         MissingDependencyError: torchvision or the weights are not at hand; the hint says how to get them.
     """
     if name in _Classical.titles:
-        return _Classical(name)
+        return models.opened(("flow", name), lambda: _Classical(name))
     if name.partition(":")[0] == "raft":
-        return _Raft(name)
+        return models.opened(("flow", name), lambda: _Raft(name))
     raise UsageError(f"no optical flow is called {name!r}; choices: dis, farneback, raft:FILE.safetensors")
 
 

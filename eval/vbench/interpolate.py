@@ -14,11 +14,11 @@ Letters: H W pixels; F flow from the first to the second frame, B from the secon
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import lru_cache
 
 import numpy as np
 
 from v2t.base.errors import ItemError, UsageError
+from v2t_eval import models
 from v2t_eval.extractors.torchscript import load_script
 from v2t_eval.vbench.flow import Flow, open_flow
 
@@ -73,10 +73,9 @@ class _Warp(Interpolator):
 
 class _TorchScript(Interpolator):
     def __init__(self, name: str) -> None:
-        import torch
 
         self.name = self.says = name
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = models.device()
         self.module, self.weights = load_script(name.partition(":")[2], "torchscript", self.device, GET_SCRIPT)
 
     def draw(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -97,17 +96,16 @@ class _TorchScript(Interpolator):
         return {"interpolator": "torchscript", "interpolator weights": self.weights}
 
 
-@lru_cache(maxsize=8)
 def open_interpolator(name: str) -> Interpolator:
-    """The interpolator called `name`, see the module's head; opened once in a process.
+    """The interpolator called `name`, see the module's head; opened once, see `v2t_eval.models`.
 
     Raises:
         UsageError: there is no such one. MissingDependencyError: its weights are not at hand.
     """
     if name.startswith("torchscript:"):
-        return _TorchScript(name)
+        return models.opened(("interpolator", name), lambda: _TorchScript(name))
     try:
-        return _Warp(open_flow(name))
+        return models.opened(("interpolator", name), lambda: _Warp(open_flow(name)))
     except UsageError as error:
         raise UsageError(
             f"no interpolator is called {name!r}; choices: dis, farneback, raft:FILE, torchscript:FILE"

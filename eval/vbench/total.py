@@ -53,39 +53,41 @@ SEMANTIC: dict[str, Scale] = {
 ALIKE = ("temporal_style", "overall_consistency")
 _ONCE = f"{' and '.join(ALIKE)} were measured on the same clips and prompts: one number, counted once"
 QUALITY_SHARE, SEMANTIC_SHARE = 0.8, 0.2  # 4 : 1
-I2V: dict[str, Scale] = {
-    "camera_motion": Scale(0.0, 1.0, 0.1),
-    "i2v_subject": Scale(0.1462, 1.0, 1.0),
-    "i2v_background": Scale(0.2615, 1.0, 1.0),
-}
-I2V_QUALITY: dict[str, Scale] = {name: scale for name, scale in QUALITY.items() if name != "temporal_flickering"}
 
 
 class Total(NamedTuple):
-    """Normalised values by dimension; the two halves (quality; semantic, or image-to-video) and what they come to."""
+    """Normalised values by dimension; the two halves and what they come to."""
 
     normalised: dict[str, float]
     quality: float
-    other: float
+    semantic: float
     total: float
 
 
-def total(raw: Mapping[str, float], mode: str = "fixed") -> Total:
-    """Quality, semantic and total of the sixteen raw values, 0 to 1.
+def total(raw: Mapping[str, float], mode: str = "fixed", semantic: Mapping[str, Scale] | None = None) -> Total:
+    """Quality, semantic and total of the sixteen raw values, 0 to 1; `semantic` are other weights than `SEMANTIC`.
 
     Raises:
         UsageError: `fixed` and a dimension is missing; a name that is no dimension; an unknown mode.
     """
-    return _total(raw, mode, QUALITY, SEMANTIC, (QUALITY_SHARE, SEMANTIC_SHARE))
-
-
-def i2v_total(raw: Mapping[str, float], mode: str = "fixed") -> Total:
-    """Quality, image-to-video score and total (1:1) of the nine raw values of VBench-I2V.
-
-    Raises:
-        UsageError: as `total`.
-    """
-    return _total(raw, mode, I2V_QUALITY, I2V, (0.5, 0.5))
+    if mode not in ("fixed", "compat"):
+        raise UsageError(f"mode must be fixed or compat, not {mode!r}")
+    semantic = semantic or SEMANTIC
+    scales = {**QUALITY, **semantic}
+    if unknown := sorted(set(raw) - set(scales)):
+        raise UsageError(f"no dimension is called {', '.join(unknown)}", hint=f"the dimensions: {', '.join(scales)}")
+    missing = [name for name in scales if name not in raw]
+    if missing and mode == "fixed":
+        raise UsageError(
+            f"a total needs all {len(scales)} dimensions; missing: {', '.join(missing)}",
+            hint="measure them too, or mode=compat, which takes a missing dimension as 0 as VBench does",
+        )
+    normalised = {name: normal(float(raw.get(name, 0.0)), scale, mode == "fixed") for name, scale in scales.items()}
+    halves = [
+        sum(normalised[name] * scale.weight for name, scale in half.items()) / sum(s.weight for s in half.values())
+        for half in (QUALITY, semantic)
+    ]
+    return Total(normalised, halves[0], halves[1], QUALITY_SHARE * halves[0] + SEMANTIC_SHARE * halves[1])
 
 
 def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> MetricResult:
@@ -109,12 +111,12 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
         name: scale._replace(weight=0.5 if once and name in ALIKE else scale.weight) for name, scale in SEMANTIC.items()
     }
     raw = {name: result.value for name, result in measured.items()}
-    found = _total(raw, mode, QUALITY, half, (QUALITY_SHARE, SEMANTIC_SHARE))
+    found = total(raw, mode, half)
     share = {name: part for part_of in _shares(half) for name, part in part_of.items()}
     normal = {name: _normal_figure(name, measured.get(name), scale, clipped) for name, scale in scales.items()}
     quality, semantic = (
         _combined(value, half, normal)
-        for value, half in zip((found.quality, found.other), _shares(half, within=True), strict=True)
+        for value, half in zip((found.quality, found.semantic), _shares(half, within=True), strict=True)
     )
     figures = {"total": _combined(found.total, share, normal), "quality": quality, "semantic": semantic}
     figures |= {f"normalised.{name}": figure for name, figure in normal.items()}
@@ -139,32 +141,6 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
         ),
         value_range=(0.0, 1.0) if clipped else (-float("inf"), float("inf")),
     )
-
-
-def _total(
-    raw: Mapping[str, float],
-    mode: str,
-    quality: Mapping[str, Scale],
-    other: Mapping[str, Scale],
-    shares: tuple[float, float],
-) -> Total:
-    if mode not in ("fixed", "compat"):
-        raise UsageError(f"mode must be fixed or compat, not {mode!r}")
-    scales = {**quality, **other}
-    if unknown := sorted(set(raw) - set(scales)):
-        raise UsageError(f"no dimension is called {', '.join(unknown)}", hint=f"the dimensions: {', '.join(scales)}")
-    missing = [name for name in scales if name not in raw]
-    if missing and mode == "fixed":
-        raise UsageError(
-            f"a total needs all {len(scales)} dimensions; missing: {', '.join(missing)}",
-            hint="measure them too, or mode=compat, which takes a missing dimension as 0 as VBench does",
-        )
-    normalised = {name: normal(float(raw.get(name, 0.0)), scale, mode == "fixed") for name, scale in scales.items()}
-    halves = [
-        sum(normalised[name] * scale.weight for name, scale in half.items()) / sum(s.weight for s in half.values())
-        for half in (quality, other)
-    ]
-    return Total(normalised, halves[0], halves[1], shares[0] * halves[0] + shares[1] * halves[1])
 
 
 def normal(value: float, scale: Scale, clipped: bool) -> float:

@@ -46,9 +46,10 @@ def load(package: str, name: str, symbol: str) -> ModuleType:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         kind = package.rsplit(".", 1)[-1].rstrip("s")
+        nearest = f": did you mean {near[0]!r}?" if near else ""
         raise UsageError(
-            f"no {kind} is called {name!r}; choices: {', '.join(known) or 'none'}",
+            f"no {kind} is called {name!r}{nearest}",
             code="UNKNOWN_PLUGIN",
-            hint=f"did you mean {near[0]!r}?" if near else f"a new one is a file {package.replace('.', '/')}/NAME.py",
+            hint=f"choices: {', '.join(known) or 'none'}; a new one is a file {package.replace('.', '/')}/NAME.py",
         )
     return importlib.import_module(f"{package}.{name}")

@@ -30,7 +30,7 @@ from v2t.judge.stillness import of_still_clip
 from v2t.judge.subject import Subject
 from v2t.video.still import frozen
 
-_OPEN: dict[tuple[str, Path | None, Path | None], Judge] = {}
+_OPEN: dict[tuple[str, Path | None, Path | None, str], Judge] = {}
 _LOCK = threading.RLock()
 
 
@@ -175,13 +175,14 @@ class Judge(Asker):
         return found
 
 
-def open_judge(name: str, *, calibration: Path | None = None, cache: Path | None = None) -> Judge:
+def open_judge(name: str, *, calibration: Path | None = None, cache: Path | None = None, device: str = "auto") -> Judge:
     """The judge called `v2t` (the starter) or `v2t:MODEL`, any model of `v2t --model`; the same object each time.
 
     Args:
         name: see there.
         calibration: a file of `v2t-eval calibrate`, instead of the one beside the model's weights.
         cache: a file that keeps what was heard.
+        device: "auto" or what torch calls it.
 
     Raises:
         UsageError: another name, or no calibration of that model. MissingDependencyError: no such model.
@@ -190,11 +191,17 @@ def open_judge(name: str, *, calibration: Path | None = None, cache: Path | None
     if family != "v2t":
         raise UsageError(f"a judge is called v2t or v2t:MODEL, got {name!r}")
     with _LOCK:
-        key = (name, calibration, cache)
+        key = (name, calibration, cache, device)
         if key not in _OPEN:
             _OPEN[key] = Judge(
-                open_captioner(model or "starter"),
+                open_captioner(model or "starter", device=device),
                 calibration=calibrations.load(calibration) if calibration else None,
                 cache=AnswerCache(cache) if cache else None,
             )
         return _OPEN[key]
+
+
+def release() -> None:
+    """Forget the judges that were opened, so that their memory is free once nobody holds them."""
+    with _LOCK:
+        _OPEN.clear()

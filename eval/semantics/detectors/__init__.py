@@ -10,17 +10,15 @@ actions; a detector has the methods of what it can tell. A model is loaded once 
 
 from __future__ import annotations
 
-import threading
 from typing import Protocol
 
 from v2t.base.errors import UsageError
 from v2t.base.plugin import choices, load
+from v2t_eval import models
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.formulas import Frame
 
 NUM_FRAMES = 16  # as VBench takes
-_OPEN: dict[str, Detector] = {}
-_LOCK = threading.RLock()
 
 
 class Detector(Protocol):
@@ -61,10 +59,8 @@ def open_detector(name: str, able: str) -> Detector:
     if not hasattr(made, able):
         known = [n for n in choices("v2t_eval.semantics.detectors", "Detector") if _has(n, able)]
         raise UsageError(f"the detector {name!r} does not tell {able}; those that do: {', '.join(known)}")
-    with _LOCK:
-        if name not in _OPEN:
-            _OPEN[name] = made(where)
-        return _OPEN[name]
+    found: Detector = models.opened(("detector", name), lambda: made(where))
+    return found
 
 
 def _has(name: str, able: str) -> bool:

@@ -7,6 +7,7 @@ side, centre crop, the mean and deviation of the model's processor.
 
 from __future__ import annotations
 
+from v2t_eval import models
 from v2t_eval.extractors import hub
 from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square
 from v2t_eval.sample import Sample
@@ -25,11 +26,10 @@ class Detector:
     """
 
     def __init__(self, where: str) -> None:
-        import torch
 
         self.name = f"action:{where}"
         self._folder = hub.model_folder(where, "action")
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = models.device()
         self._model = hub.load_model("AutoModelForVideoClassification", self._folder, self._device)
         self._settings = hub.processor_settings(self._folder)
         config = self._model.config

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from v2t.base.errors import MissingDependencyError
+from v2t_eval import models
 from v2t_eval.extractors import hub
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.detectors import NUM_FRAMES
@@ -37,7 +38,6 @@ class Detector:
     """
 
     def __init__(self, where: str) -> None:
-        import torch
         from transformers import AutoProcessor
 
         self.name = f"hf:{where}"
@@ -48,7 +48,7 @@ class Detector:
                 f"{where} holds a model of type {kind!r}; one of {', '.join(_THRESHOLDS)} is expected", code="MODEL"
             )
         self._threshold, self._takes_many = _THRESHOLDS[kind], kind.startswith("owl")
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = models.device()
         self._model = hub.load_model("AutoModelForZeroShotObjectDetection", self._folder, device)
         try:
             self._processor: Any = AutoProcessor.from_pretrained(
