@@ -77,7 +77,7 @@ def changes(before: Scores, after: Scores) -> list[dict[str, Any]]:
     if not shared:
         return []
     # Every metric in turn is asked about; what a rule would say of it is not told.
-    policy = Policy(primary=tuple(Rule(metric=name, margin=1.0) for name in shared))
+    policy = Policy(primary=tuple(Rule(metric=name, margin=1.0, accepted=0.0) for name in shared))
     worst, best = worst_clips(new, old, policy, limit=NUM_CLIPS), worst_clips(old, new, policy, limit=NUM_CLIPS)
     return [
         _told(one, [clip for clip in worst if clip.metric == one.metric], [c for c in best if c.metric == one.metric])

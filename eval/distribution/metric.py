@@ -85,6 +85,7 @@ class DistributionMetric(BaseMetric):
     needs = ("frames", "reference_clips")
     higher_is_better = False
     value_range = (0.0, math.inf)
+    reduction = "set"
     modules = tuple(f"v2t_eval.distribution.{name}" for name in (
         "metric", "estimators", "frechet", "kernels", "moments", "resampling"))  # fmt: skip
     of_set = ("estimator", "minimum", "floor_splits", "seed", "divisor", "degree", "gamma", "coef", "unbiased", "form",

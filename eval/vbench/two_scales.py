@@ -52,6 +52,7 @@ class Consistency(Dimension):
     """
 
     pooled = "frames"
+    reduction = "mean_of_clips"
     modules = (*MODULES, "v2t_eval.vbench.two_scales", "v2t_eval.vbench.consistency", "v2t_eval.vbench.backbone")
     Settings = ConsistencySettings
     usual_model: ClassVar[str] = ""
