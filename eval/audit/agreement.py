@@ -1,10 +1,9 @@
 """How far the answers of a judge agree with the truth: pure functions of claims.
 
 In: claims, each true or false, with the chance a judge gave it. Out: `Agreement`: Cohen's kappa (1960), AUROC, bias to
-yes, expected calibration error (Naeini et al. 2015, over bins of equal number), each with a 95 % interval that draws
-whole clips. Fewer than `FEW` clips: the jackknife. A judge without any error is no proof that it makes none: the ends
-then are those of Wilson's interval for a share of that many clips.
-Letters: n claims, G clips, R resamples, B bins.
+yes, expected calibration error (Naeini et al. 2015, over bins of equal number), each with a 95 % interval by the
+jackknife over clips. A judge without any error is no proof that it makes none: the ends then are those of Wilson's
+interval for a share of that many clips. Letters: n claims, G clips, R sets of weights, B bins.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v2t_eval.audit.record import Agreement
-from v2t_eval.stats import FEW, Interval, bootstrap_sums, jackknife_interval, wilson
+from v2t_eval.stats import Interval, jackknife_interval, wilson
 
 ALL = "all"
 NUM_BINS = 10
@@ -146,8 +145,5 @@ def _value(
     value = float(statistic(total[None])[0])
     if len(sums) == 1:
         return value, Interval(least, most)
-    if len(sums) >= FEW:
-        found = bootstrap_sums(sums, statistic)
-    else:
-        found = jackknife_interval(value, statistic(total - sums).tolist())
+    found = jackknife_interval(value, statistic(total - sums))
     return value, Interval(max(least, min(found.low, value)), min(most, max(found.high, value)))

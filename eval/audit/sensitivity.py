@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.stats import Interval, bootstrap_sums, mean_interval
+from v2t_eval.stats import Interval, interval_of_sums, mean_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,6 @@ def auroc(
     higher: Sequence[float] | np.ndarray,
     lower: Sequence[float] | np.ndarray,
     clusters: Sequence[Hashable] | None = None,
-    seed: int = 0,
 ) -> tuple[float, Interval]:
     """Area under the ROC curve of scores that ought to be higher against scores that ought to be lower, with its 95 %
     interval. The two lists are of the same clips in the same order: a clip is drawn with both its scores.
@@ -109,10 +108,11 @@ def auroc(
         raise ValueError(f"expected two lists of equal length, got {above.shape} and {below.shape}")
     wins = (above[:, None] > below[None]) + 0.5 * (above[:, None] == below[None])  # (n, n)
     num = len(above)
-    # Resampled counts c of the clips give the area c'Wc / (sum c)^2.
-    interval = bootstrap_sums(
-        np.eye(num), lambda times: np.einsum("ri,ij,rj->r", times, wins, times, optimize=True) / times.sum(1) ** 2,
-        clusters=clusters, seed=seed,
-    )  # fmt: skip
+    # Counts c of the clips give the area c'Wc / (sum c)^2.
+    interval = interval_of_sums(
+        np.eye(num),
+        lambda times: np.einsum("ri,ij,rj->r", times, wins, times, optimize=True) / times.sum(1) ** 2,
+        range(num) if clusters is None else clusters,
+    )
     area = float(wins.mean())
     return area, Interval(min(interval.low, area), max(interval.high, area))
