@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from v2t_eval.gate import baseline as file
 from v2t_eval.gate.decide import Side, decide_metrics
 from v2t_eval.gate.policy import Policy, Rule
-from v2t_eval.gate.run import gate
+from v2t_eval.gate.run import gate, plain_policy
+from v2t_eval.gate.statistics import lower_bounds, p_values
 from v2t_eval.gate.verdict import MetricVerdict
 from v2t_eval.metric import Figure, MetricResult
 
 sys.path.insert(0, str(Path(__file__).parent))
+from planted_scores import scores, with_motion  # noqa: E402
 
 NUM = 60
 
@@ -117,14 +120,76 @@ def test_flat_agreement_needs_prompts_and_copies_need_none() -> None:
 @pytest.mark.parametrize("still", [False, True])
 def test_a_candidate_that_hardly_moves_does_not_pass_on_its_smoothness(still: bool) -> None:
     """A still picture with a small drifting square is not frozen, and smoother than any clip that moves."""
-    from planted_scores import scores, with_motion
-
-    from v2t_eval.gate import baseline as file
-    from v2t_eval.gate.run import plain_policy
-
     policy = Policy(primary=(Rule(metric="temporal_flickering", margin=0.3),))
     before = file.made_of(with_motion(scores(), 0.5), "two", plain_policy(policy))
     verdict = gate(with_motion(scores(seed=2), 0.01 if still else 0.5), policy, baseline=before)
     assert verdict.outcome == ("fail" if still else "pass")
     blind = gate(scores(seed=2), policy, baseline=replace(before, scores=scores()))
     assert any("motion" in note for note in blind.notes)
+
+
+# --- errors that are promised, on a fixed seed
+
+
+@pytest.mark.parametrize("shape", ["normal", "few much worse", "few carry all"])
+def test_no_more_passes_in_error_and_false_fails_than_promised(shape: str) -> None:
+    """At most alpha pass at a harm of the margin, and fail where nothing changed or at half the margin."""
+    rng, runs, num, margin, fall = np.random.default_rng(5), 400, 60, 0.06, 0.8
+
+    def drawn(harm: float) -> np.ndarray:
+        if shape == "few carry all":  # share * fall is the harm
+            noise = rng.normal(0, 0.02, (runs, num))
+            return np.where(rng.random((runs, num)) < harm / fall, -fall, noise)
+        skewed = 0.1 * (rng.lognormal(0, 1, (runs, num)) - np.exp(0.5)) / 2.16
+        return np.maximum((-skewed if shape == "few much worse" else rng.normal(0, 0.1, (runs, num))) - harm, -fall)
+
+    def decide(values: np.ndarray) -> tuple[float, float]:
+        sums = np.stack([values, np.ones_like(values)], axis=2)
+        passes = lower_bounds(sums, fall, 0.05) > -margin
+        fails = ~passes & (p_values(sums, np.maximum(0.2, values.max(1)), margin / 2) < 0.05)
+        return float(passes.mean()), float(fails.mean())
+
+    assert decide(drawn(margin))[0] <= 0.05, "today's rule: 13 % where few prompts carry all"
+    assert decide(drawn(0.0))[1] <= 0.05 and decide(drawn(margin / 2))[1] <= 0.05
+    assert decide(drawn(0.0))[0] >= 0.7, "an unchanged candidate passes"
+    assert decide(drawn(3 * margin))[1] >= 0.95
+
+
+def test_init_says_which_margins_its_prompts_can_hold() -> None:
+    from v2t_eval.gate.advice import advise
+
+    made = scores(prompts=60, noise=0.01)
+    wide, narrow, close = (
+        Policy(primary=(Rule(metric="sharpness", margin=margin, worst=worst),))
+        for margin, worst in ((0.2, None), (0.02, None), (0.02, 0.45))
+    )
+    assert [one.is_enough for one in advise(made, wide)] == [True]
+    one = advise(made, narrow)[0]
+    assert not one.is_enough and "It takes about" in one.text and "worst value 0" in one.text
+    assert advise(made, close)[0].text != one.text
+    single = scores(prompts=60, seeds=1)
+    assert "the spread of one clip a prompt is not known" in advise(single, wide)[0].text
+    assert advise(single, wide)[0].is_enough
+
+
+def test_guards_share_alpha_and_need_more_than_chance() -> None:
+    """One frozen clip of 12 is 8 %, which 2 % on both sides give in every fifth run."""
+    from v2t_eval.gate.guards import guards
+
+    policy = Policy(primary=(Rule(metric="sharpness", margin=0.3),))
+    sides = [scores(prompts=12, seeds=1, change=lambda c: replace(c, frozen=c.id < "p01")), scores(prompts=12, seeds=1)]
+    found = next(one for one in guards(*sides, policy) if one.name == "frozen clips")
+    assert found.outcome == "inconclusive" and found.p is not None and found.p > 0.2
+    all_still = scores(prompts=12, seeds=1, change=lambda c: replace(c, frozen=True))
+    assert next(o for o in guards(all_still, sides[1], policy) if o.name == "frozen clips").outcome == "fail"
+
+
+def test_compare_says_where_there_is_but_one_value() -> None:
+    from v2t_eval.commands.compare import changes
+
+    flat = scores(prompts=3, seeds=1)
+    for result in flat.results:
+        for item in result.items:
+            item["value"] = 0.0
+    told = changes(flat, flat)
+    assert all("every value is 0 on both sides" in one["notes"] for one in told)

@@ -211,7 +211,7 @@ def _of_pairs(
             differences, clusters, fall=abs(mean - worst), rise=abs(best - mean), alpha=policy.alpha,
             higher_is_better=mine.higher_is_better, accepted=rule.accepts if rule else 0.0,
         )  # fmt: skip
-    notes = []
+    notes = [f"every value is {first[0]:g} on both sides"] if len({*first, *second}) == 1 else []
     if len(ids) < len(new) or len(ids) < len(old):
         notes.append(reasons.left_out(len(ids), len(new), len(old)))
     if spread := reasons.spread(differences, second, clusters):
