@@ -113,7 +113,9 @@ def copies(candidate: Scores, baseline: Scores | None) -> Guard | None:
 def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | None:
     """Clips that move less than `least` of what the baseline's move, on average: a still picture with a small part that
     moves is not frozen, and smoother than any clip that moves. None without a baseline or a metric of `MOTION`."""
-    for name in MOTION if baseline is not None and least > 0 else ():
+    if baseline is None or least <= 0:
+        return None
+    for name in MOTION:
         ours, theirs = _result(candidate, name), _result(baseline, name)
         if ours is None or theirs is None:
             continue

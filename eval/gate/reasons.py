@@ -83,8 +83,8 @@ def _advice(change: Change, margin: float, policy: Policy, unit: str) -> str:
     if not change.num_pairs:
         return f"; more {unit} show more"
     if not change.se:
-        least = prompts_for(margin, 0.0, 2, change.fall, alpha=policy.alpha, power=policy.power)
-        return f"; {change.num_clusters} {unit} of at least {least} that this margin takes"
+        needed = prompts_for(margin, 0.0, 2, change.fall, alpha=policy.alpha, power=policy.power)
+        return f"; {change.num_clusters} {unit} of at least {needed} that this margin takes"
     num, both = change.num_clusters, {"alpha": policy.alpha, "power": policy.power}
     least = least_margin(change.se, num, change.fall, **both)
     more = prompts_for(margin, change.se, num, change.fall, **both)
