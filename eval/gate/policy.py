@@ -11,7 +11,7 @@ others of the suite are told as exploratory.
       power: 0.8
       max_lost: 0.02
       max_frozen: 0.05
-      min_motion: 0.5
+      min_motion: 0.7
       audit: audit/audit.json
 """
 
@@ -88,7 +88,7 @@ class Policy:
     power: float = 0.8
     max_lost: float = 0.02
     max_frozen: float = 0.05
-    min_motion: float = 0.5
+    min_motion: float = 0.7
     audit: Path | None = None
 
     def __post_init__(self) -> None:
