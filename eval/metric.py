@@ -64,7 +64,7 @@ class MetricResult:
             one of the whole set), and the metric's further values.
         failures: `id`, `code`, `message` of each sample that could not be scored.
         notes: plain sentences a reader must know, such as the floor of a distance or the tokenizer.
-        higher_is_better, value_range: as the metric declares them.
+        higher_is_better, value_range, reduction: as the metric declares them.
     """
 
     name: str
@@ -79,6 +79,7 @@ class MetricResult:
     notes: tuple[str, ...] = ()
     higher_is_better: bool | None = True
     value_range: tuple[float, float] = (-math.inf, math.inf)
+    reduction: str = "set"
 
     @property
     def value(self) -> float:
@@ -140,6 +141,8 @@ class BaseMetric(ABC):
         uses: what it looks at besides, where a sample has it.
         higher_is_better: None where neither end is good (how much moves).
         value_range: least and greatest possible value.
+        reduction: what the values of the items are to the score: "mean", it is their mean; "mean_of_clips", the figure
+            of that name is; "set", it is a figure of the whole set and no mean. Only means are compared in pairs.
         sees, blind: plain words for what moves it, and what it can never see.
         wants: what must be at hand to run, in plain words, "" for nothing.
         version: raised whenever the same sample may get another value (`tests/test_eval_metric_versions.py` holds known
@@ -154,6 +157,7 @@ class BaseMetric(ABC):
     uses: ClassVar[tuple[str, ...]] = ()
     higher_is_better: ClassVar[bool | None] = True
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    reduction: ClassVar[str] = "mean"
     sees: ClassVar[str] = ""
     blind: ClassVar[str] = ""
     wants: ClassVar[str] = ""
@@ -298,6 +302,7 @@ class BaseMetric(ABC):
             notes=summary.notes,
             higher_is_better=self.higher_is_better,
             value_range=self.value_range,
+            reduction=self.reduction,
         )
 
     def mean(self, rows: Sequence[Measured], key: str = "value") -> Figure:

@@ -1,16 +1,16 @@
 """Intervals: pure functions of numbers.
 
 In: counts or values, and the clusters they come in (five seeds of one prompt are one cluster, never five cases). Out:
-intervals and standard errors. Wilson (1927) for shares; percentile bootstrap over clusters (Efron 1979);
-Student's t where clusters are few, since a bootstrap of n has a standard error too small by sqrt((n-1)/n); the
-square-root rule of Zou and Donner (2008) for a mean of independent shares. Tests are in `v2t_eval.significance`.
-Letters: n values, G clusters, R resamples, k sums.
+intervals and standard errors. Wilson (1927) for shares, with the design effect of Kish (1965). For means and all other
+statistics of sums one rule, `interval_of_pulls`: how far each cluster pulls the value (exact for a mean, by the
+jackknife of Tukey 1958 for the rest), Student's t, and Hall's (1992) correction for skew; the wider end counts. How
+often they hold: docs/gate-statistics.md. Letters: n values, G clusters, k sums.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from math import fsum, sqrt
 from statistics import fmean
@@ -19,13 +19,21 @@ import numpy as np
 
 from v2t.base.shares import Interval, normal_quantile, wilson
 
-__all__ = ["Interval", "bootstrap", "bootstrap_sums", "clustered_se", "interval_of_sums", "jackknife_interval",
-           "mean_interval", "mean_of_shares", "resampled_sums", "student_interval", "unless_flat", "weighted_shares",
-           "wilson"]  # fmt: skip
-FEW = 30  # clusters below which a bootstrap's interval is too narrow to be trusted
+__all__ = [
+    "Interval",
+    "bootstrap",
+    "clustered_se",
+    "interval_of_pulls",
+    "interval_of_sums",
+    "jackknife_interval",
+    "mean_interval",
+    "mean_of_shares",
+    "student_interval",
+    "unless_flat",
+    "weighted_shares",
+    "wilson",
+]
 NUM_RESAMPLES = 2000
-_IN_CACHE = 1 << 17  # draws that stay near the processor
-_KEPT = 1 << 21  # draws that are kept for the next metric
 
 
 def mean_of_shares(parts: Sequence[tuple[int, int]], confidence: float = 0.95) -> tuple[float, Interval]:
@@ -83,12 +91,41 @@ def weighted_shares(
     return value, Interval(max(0.0, value - below), min(1.0, value + above))
 
 
-def mean_interval(
-    values: Sequence[float], clusters: Sequence[Hashable] | None = None, confidence: float = 0.95, seed: int = 0
-) -> Interval:
-    """Interval of the mean of `values`: bootstrap over clusters, or Student's t where there are fewer than `FEW`.
+def interval_of_pulls(value: float, pulls: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
+    """Interval of a value that is a mean, or close to one, over clusters: Student's t and its transformation by
+    Hall (1992), which corrects for skew to the first order; of either end the one farther out.
 
-    A single cluster tells nothing of the spread: the ends are then the least and the greatest value.
+    Args:
+        pulls: (G,), how far each cluster pulls the value, of sum zero; (cluster's mean - value) / G
+            for a plain mean.
+
+    Raises:
+        ValueError: fewer than two clusters.
+    """
+    pull = np.asarray(pulls, dtype=np.float64)
+    num = len(pull)
+    if num < 2:
+        raise ValueError(f"an interval needs at least two clusters, got {num}")
+    pull = pull - pull.mean()
+    squares = float((pull**2).sum())
+    se, quantile = sqrt(num / (num - 1) * squares), _student(num - 1, (1 + confidence) / 2)
+    low, high = value - quantile * se, value + quantile * se
+    if num < 3 or squares <= 0:
+        return Interval(low, high)
+    skew = float((pull**3).mean()) / (squares / num) ** 1.5 * sqrt(num * (num - 1)) / (num - 2)
+    a = skew / sqrt(num)
+    if abs(a) < 1e-6:
+        return Interval(low, high)
+    ends = [3 / a * (float(np.cbrt(1 + a * (x - a / 6))) - 1) for x in (quantile, -quantile)]
+    return Interval(min(low, value - ends[0] * se), max(high, value - ends[1] * se))
+
+
+def mean_interval(
+    values: Sequence[float], clusters: Sequence[Hashable] | None = None, confidence: float = 0.95
+) -> Interval:
+    """Interval of the mean of `values`, see `interval_of_pulls`.
+
+    A single cluster shows nothing of the spread: the ends are then the least and the greatest value.
 
     Raises:
         ValueError: no value, or lengths that differ.
@@ -96,10 +133,15 @@ def mean_interval(
     groups = _grouped(values, clusters)
     if len(groups) == 1:
         return Interval(min(values), max(values))
-    if len(groups) < FEW:
-        return student_interval(values, clusters, confidence)
-    sums = np.array([[fsum(group), len(group)] for group in groups])  # (G, 2)
-    return bootstrap_sums(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], confidence=confidence, seed=seed)
+    mean, num = fmean(values), len(values)
+    return interval_of_pulls(mean, [(fsum(group) - mean * len(group)) / num for group in groups], confidence)
+
+
+@lru_cache(maxsize=256)
+def _student(degrees: int, below: float) -> float:
+    from scipy.stats import t  # type: ignore[import-untyped]
+
+    return float(t.ppf(below, degrees))
 
 
 def student_interval(
@@ -110,20 +152,17 @@ def student_interval(
     Raises:
         ValueError: fewer than two clusters.
     """
-    from scipy.stats import t  # type: ignore[import-untyped]
-
     num = len(_grouped(values, clusters))
     if num < 2:
         raise ValueError("Student's interval needs at least two clusters")
     few = 1.0 if num == len(values) else sqrt(num / (num - 1))
-    half = float(t.ppf((1 + confidence) / 2, num - 1)) * clustered_se(values, clusters) * few
+    half = _student(num - 1, (1 + confidence) / 2) * clustered_se(values, clusters) * few
     mean = fmean(values)
     return Interval(mean - half, mean + half)
 
 
-def jackknife_interval(value: float, left_out: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Interval of a statistic of a set that a bootstrap would spoil, such as a number of different things: `value` plus
-    and minus t times the standard error by the jackknife (Tukey 1958).
+def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
+    """Interval of any smooth statistic of clusters, see `interval_of_pulls`.
 
     Args:
         value: of the whole set.
@@ -132,39 +171,39 @@ def jackknife_interval(value: float, left_out: Sequence[float], confidence: floa
     Raises:
         ValueError: fewer than two clusters.
     """
-    from scipy.stats import t
-
-    num = len(left_out)
-    if num < 2:
-        raise ValueError("a jackknife needs at least two clusters")
-    mean = fmean(left_out)
-    se = sqrt((num - 1) / num * fsum((one - mean) ** 2 for one in left_out))
-    half = float(t.ppf((1 + confidence) / 2, num - 1)) * se
-    return Interval(value - half, value + half)
+    left = np.asarray(left_out, dtype=np.float64)
+    return interval_of_pulls(value, (len(left) - 1) / max(len(left), 1) * (left.mean() - left), confidence)
 
 
 def interval_of_sums(
-    sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], clusters: Sequence[Hashable]
+    sums: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    clusters: Sequence[Hashable],
+    value_range: tuple[float, float] = (0.0, 1.0),
 ) -> Interval:
-    """95 % interval of a statistic of sums that lies within 0 and 1: `bootstrap_sums`, or the jackknife where clusters
-    are fewer than `FEW`; where these say that nothing is uncertain, see `unless_flat`.
+    """95 % interval of a statistic of sums, such as a corpus BLEU of its n-gram counts or a ratio of two sums, by the
+    jackknife over clusters; where that says that nothing is uncertain, see `unless_flat`.
 
     Args:
         sums: float (n, k), what each sample adds.
         statistic: from sums of several sets, float (R, k), to their values, float (R,).
         clusters: n.
+
+    Raises:
+        ValueError: no row, or lengths that differ.
     """
     sums = np.asarray(sums, dtype=np.float64)
+    if not len(sums) or len(sums) != len(clusters):
+        raise ValueError(f"{len(sums)} rows of sums, {len(clusters)} clusters")
     where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
     merged = np.zeros((len(where), sums.shape[1]))
     np.add.at(merged, [where[cluster] for cluster in clusters], sums)
-    value = min(max(float(statistic(merged.sum(0)[None])[0]), 0.0), 1.0)
+    least, most = value_range
+    value = min(max(float(statistic(merged.sum(0)[None])[0]), least), most)
     found = Interval(value, value)
-    if len(where) >= FEW:
-        found = bootstrap_sums(merged, statistic)
-    elif len(where) > 1:
-        found = jackknife_interval(value, statistic(merged.sum(0) - merged).tolist())
-    return unless_flat(found, value, len(where))
+    if len(where) > 1:
+        found = jackknife_interval(value, statistic(merged.sum(0) - merged))
+    return unless_flat(found, value, len(where), value_range)
 
 
 def unless_flat(
@@ -201,73 +240,6 @@ def clustered_se(values: Sequence[float], clusters: Sequence[Hashable] | None = 
     return sqrt(max(0.0, alone / (num - 1) / num + shared / num**2))
 
 
-def bootstrap_sums(
-    sums: np.ndarray,
-    statistic: Callable[[np.ndarray], np.ndarray],
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    num_resamples: int = NUM_RESAMPLES,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Percentile interval of a statistic of sums, such as a corpus BLEU of its n-gram counts or a ratio of two sums.
-
-    Args:
-        sums: float (n, k), what each sample adds.
-        statistic: from sums of resamples, float (R, k), to values, float (R,).
-        clusters: samples that are drawn together; each its own when None.
-
-    Raises:
-        ValueError: no row, or lengths that differ.
-    """
-    found = statistic(resampled_sums(sums, clusters=clusters, num_resamples=num_resamples, seed=seed))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(found, (tail, 1 - tail))
-    return Interval(float(low), float(high))
-
-
-def resampled_sums(
-    sums: np.ndarray,
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-) -> np.ndarray:
-    """The total of `sums`, float (n, k), in each of `num_resamples` draws of clusters with replacement, float (R, k).
-
-    Raises:
-        ValueError: no row, or lengths that differ.
-    """
-    sums = np.asarray(sums, dtype=np.float64)
-    if clusters is not None:
-        if len(clusters) != len(sums):
-            raise ValueError(f"{len(sums)} rows but {len(clusters)} clusters")
-        where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-        merged = np.zeros((len(where), sums.shape[1]))
-        np.add.at(merged, [where[cluster] for cluster in clusters], sums)
-        sums = merged  # (G, k)
-    if not len(sums):
-        raise ValueError("a bootstrap needs at least one value")
-    if len(sums) * num_resamples <= _KEPT:
-        return _kept_times(len(sums), num_resamples, seed) @ sums
-    return np.concatenate([times @ sums for times in _times(len(sums), num_resamples, seed)])
-
-
-def _times(num: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of G is in each of R draws with replacement, (R, G), in parts."""
-    draws = np.random.default_rng(seed)
-    step = max(1, _IN_CACHE // num)
-    for start in range(0, num_resamples, step):
-        picked = draws.integers(0, num, (min(step, num_resamples - start), num))  # (R, G)
-        yield np.array([np.bincount(row, minlength=num) for row in picked], dtype=np.float64)
-
-
-@lru_cache(maxsize=1)
-def _kept_times(num: int, num_resamples: int, seed: int) -> np.ndarray:
-    """As `_times`: a gate asks for the same ones with each of its metrics."""
-    return np.concatenate(list(_times(num, num_resamples, seed)))  # (R, G)
-
-
 def bootstrap(
     values: Sequence[float],
     *,
@@ -277,7 +249,8 @@ def bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of any `statistic`, drawing whole clusters with replacement (each value its own by default).
+    """Percentile interval of a statistic that no jackknife fits, such as a median, drawing whole clusters with
+    replacement (each value its own by default).
 
     Raises:
         ValueError: no value, lengths that differ, or a confidence not within 0 and 1.

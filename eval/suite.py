@@ -104,7 +104,11 @@ def _title(rule: Rule, metrics: list[BaseMetric], path: Path) -> str:
     if rule.margin is not None and known[title].higher_is_better is None:
         hint = "give at_least or at_most"
         raise UsageError(f"{path}: of {title} neither end is good, so a margin has no direction", hint=hint)
-    if not all(math.isfinite(bound) for bound in (rule.margin, rule.at_least, rule.at_most) if bound is not None):
+    if not all(
+        math.isfinite(bound)
+        for bound in (rule.margin, rule.accepted, rule.worst, rule.at_least, rule.at_most)
+        if bound is not None
+    ):
         raise UsageError(f"{path}: the bounds of {title} must be numbers")
     return title
 

@@ -1,348 +1,392 @@
 #!/usr/bin/env python
-"""How often the gate errs, simulated on real scores of clips with several seeds for each prompt.
+"""How often the gate errs, and how often published intervals hold, simulated over shapes of data.
 
-    python scripts/measure_gate.py --make 40 -o runs/gate             # 40 prompts x 5 seeds of the bundled generator
-    python scripts/measure_gate.py scores/scores.json -o runs/gate    # any `v2t-eval score` with seeds of a prompt
+    python scripts/measure_gate.py -o runs/gate              # every cell; one that is in gate.json is not run again
 
-Draws prompts with replacement and for each of them, anew, the seeds of a candidate and of a baseline: two sides of one
-generator. Each run is decided by the gate's own functions. Then a harm of a known size is planted in one metric of the
-candidate, and at last the seeds of a prompt are taken for independent, which they are not. Writes gate.md and
-gate.json; same scores and seed, same tables. Shares come with Wilson's interval of 95 %.
+Every cell asks the gate's own functions; the rule it replaced is restated here (`old_rule`) and stands beside it. The
+metric that is simulated lies within 0 and 1, the baseline's mean is 0.8, and its worst value is 0. Writes gate.json
+after each cell, and gate.md, which docs/gate-statistics.md quotes; the same seed gives the same tables.
+Letters: R runs, G prompts.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import random
+import math
 import sys
 import time
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from v2t.base.files import write_atomic
-from v2t.base.shares import wilson
-from v2t_eval.gate.policy import Policy, Rule
-from v2t_eval.gate.reasons import of_margin
+from v2t_eval.distribution.frechet import frechet
+from v2t_eval.distribution.resampling import jackknife_half
 from v2t_eval.gate.statistics import (
-    NUM_RESAMPLES,
-    SEED,
     Change,
-    finite_values,
     least_change,
-    paired_change,
-    parts_of_variance,
-    step_of,
+    least_margin,
+    lower_bounds,
+    p_values,
+    student,
 )
-from v2t_eval.metric import MetricResult
-from v2t_eval.scores import Scores, read_scores
-from v2t_eval.significance import holm, sign_flip
+from v2t_eval.metrics.bleu import bleu
+from v2t_eval.stats import interval_of_sums, mean_interval, student_interval, unless_flat, weighted_shares
 
-METRICS = "temporal_flickering,motion_smoothness,sharpness,clipsim,question_score,vqascore"
-STEPS, SEEDS = 12, 5  # of the clips that --make makes
 ALPHA, POWER = 0.05, 0.8
-FACTORS = (1.0, 1.25, 1.5)  # margins, in least detectable changes
-HARM = 2.0  # planted, in least detectable changes
+MEAN, WORST = 0.8, 0.0  # of the baseline
+FALL, RISE = MEAN - WORST, 1 - MEAN
+SIZES = (20, 60, 200)
+CLUSTERS = (5, 10, 30, 100)
+LOOKS = 6  # times as many runs for two looks
+HARMS = ("0", "half", "margin", "two margins", "two least")
+Draw = Callable[[np.random.Generator, int, int, float], np.ndarray]  # R, G, harm -> sums (R, G, 2)
 
 
-@dataclass(frozen=True)
-class Data:
-    """Real values: by metric float (P, S), prompts and seeds; what the metric declares."""
-
-    values: dict[str, np.ndarray]
-    declared: dict[str, MetricResult]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Prompts and seeds."""
-        prompts, seeds = next(iter(self.values.values())).shape
-        return prompts, seeds
+# --- shapes of the changes: mean -harm, candidate minus baseline
 
 
-@dataclass
-class Tally:
-    """Yes and no of several questions, one for each run."""
+def plain(values: np.ndarray) -> np.ndarray:
+    """One clip a prompt: (R, G) -> (R, G, 2)."""
+    return np.stack([np.clip(values, -FALL, RISE + FALL), np.ones_like(values)], axis=2)
 
-    counts: dict[str, list[int]] = field(default_factory=dict)
 
-    def add(self, name: str, yes: bool) -> None:
-        """One run more."""
-        count = self.counts.setdefault(name, [0, 0])
-        count[0] += yes
-        count[1] += 1
+def seeds(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Several clips a prompt: values and whether they are there, (R, G, S) -> (R, G, 2)."""
+    there[..., 0] |= ~there.any(2)
+    return np.stack([(values * there).sum(2), there.sum(2)], axis=2)
 
-    def share(self, name: str) -> str:
-        """Share with its interval, in per cent."""
-        if name not in self.counts:
-            return "–"
-        yes, num = self.counts[name]
-        low, high = wilson(yes, num)
-        return f"{100 * yes / num:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+def skewed(rng: np.random.Generator, runs: int, num: int) -> np.ndarray:
+    """Lognormal, mean 0, standard deviation 0.1: most a little below, few far above."""
+    return 0.1 * (rng.lognormal(0, 1, (runs, num)) - math.exp(0.5)) / math.sqrt((math.e - 1) * math.e)
+
+
+def right_wrong(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
+    """Right or wrong on both sides: 3 % of the prompts change for the better, 3 % + harm for the worse."""
+    draws = rng.random((runs, num))
+    return plain(np.where(draws < 0.03 + harm, -1.0, np.where(draws > 0.97, 1.0, 0.0)))
+
+
+def carried(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
+    """All harm in 3 % of the prompts, or in as few as can carry it; the others hardly change."""
+    share = max(0.03, harm / FALL)
+    values = rng.normal(0, 0.02, (runs, num))
+    return plain(np.where(rng.random((runs, num)) < share, -harm / share if harm else values, values))
+
+
+def both(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
+    """Half of the harm in every prompt, half in as few as can carry it."""
+    values = rng.normal(-harm / 2, 0.05, (runs, num))
+    return plain(np.where(rng.random((runs, num)) < harm / 2 / FALL, -FALL, values))
+
+
+SHAPES: dict[str, tuple[Draw, float]] = {  # with the standard deviation of a prompt's change where nothing changed
+    "normal": (lambda r, runs, n, h: plain(r.normal(-h, 0.1, (runs, n))), 0.1),
+    "heavy tails (t, 3)": (lambda r, runs, n, h: plain(0.1 * r.standard_t(3, (runs, n)) / math.sqrt(3) - h), 0.1),
+    "few much worse": (lambda r, runs, n, h: plain(-skewed(r, runs, n) - h), 0.1),
+    "few much better": (lambda r, runs, n, h: plain(skewed(r, runs, n) - h), 0.1),
+    "right or wrong": (right_wrong, math.sqrt(0.06)),
+    "80 % ties": (
+        lambda r, runs, n, h: plain(np.where(r.random((runs, n)) < 0.2, r.normal(-h / 0.2, 0.22, (runs, n)), 0)), 0.1
+    ),
+    "few prompts carry all": (carried, 0.02),
+    "half carried by few": (both, 0.05),
+    "4 seeds, prompts differ": (
+        lambda r, runs, n, h: seeds(
+            r.normal(-h, 0.08, (runs, n, 1)) + r.normal(0, 0.12, (runs, n, 4)), np.ones((runs, n, 4), dtype=bool)
+        ),
+        0.1,
+    ),
+    "4 seeds, a fifth missing": (
+        lambda r, runs, n, h: seeds(
+            r.normal(-h, 0.08, (runs, n, 1)) + r.normal(0, 0.12, (runs, n, 4)), r.random((runs, n, 4)) < 0.8
+        ),
+        0.1,
+    ),
+}  # fmt: skip
+
+
+# --- the rules
+
+
+def new_rule(sums: np.ndarray, margin: float, alpha: float = ALPHA) -> tuple[np.ndarray, np.ndarray]:
+    """Which of R runs pass and which fail, as `v2t_eval.gate.reasons.of_margin` decides one metric."""
+    means = sums[..., 0] / sums[..., 1]
+    low = lower_bounds(sums, np.maximum(FALL, -means.min(1)), alpha)
+    passes = low > -margin
+    return passes, ~passes & (p_values(sums, np.maximum(RISE, means.max(1)), margin / 2) < alpha)
+
+
+def old_rule(sums: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rule before: pass when the two-sided 95 % interval is above the margin and the margin not below the least
+    detectable change of the run; fail when the estimate is beyond the margin and a sign flip is significant."""
+    num, total = sums.shape[1], sums[..., 1].sum(1)
+    value = sums[..., 0].sum(1) / total
+    pull = (sums[..., 0] - value[:, None] * sums[..., 1]) / total[:, None]
+    se = np.sqrt(num / (num - 1) * (pull**2).sum(1))
+    rng = np.random.default_rng(6)
+    low = value - student(num - 1, ALPHA / 2) * se
+    if num >= 30:
+        times = rng.multinomial(num, np.full(num, 1 / num), 2000).astype(float)  # (draws, G)
+        drawn = (times @ sums[..., 0].T) / (times @ sums[..., 1].T)
+        wider = student(num - 1, ALPHA / 2) / 1.959964 * math.sqrt(num / (num - 1))
+        low = value + wider * (np.quantile(drawn, ALPHA / 2, axis=0) - value)
+    signs = rng.integers(0, 2, (4000, num)) * 2.0 - 1
+    p = ((signs @ -sums[..., 0].T >= -sums[..., 0].sum(1) - 1e-12).sum(0) + 1) / 4001
+    least = (student(num - 1, ALPHA) + student(num - 1, 1 - POWER)) * se
+    fails = (value <= -margin) & (p < ALPHA)
+    return ~fails & (low > -margin) & ((margin >= least) | (se == 0)), fails
+
+
+# --- cells
+
+
+class Cells:
+    """Results by name, kept in a file after each: one that is there is not run again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self.begun = time.perf_counter()
+
+    def run(self, name: str, measure: Callable[[np.random.Generator], Any]) -> Any:
+        """The cell's result; its seed is made from its name."""
+        if name not in self.found:
+            self.found[name] = measure(np.random.default_rng(zlib.crc32(name.encode())))
+            write_atomic(self.path, (json.dumps(self.found, indent=1) + "\n").encode())
+            print(f"{time.perf_counter() - self.begun:6.0f} s  {name}: {self.found[name]}", file=sys.stderr)
+        return self.found[name]
+
+
+def limits(num: int, spread: float) -> tuple[float, float]:
+    """The margin that the gate advises for G prompts, and the least change that it then detects."""
+    se = spread / math.sqrt(num)
+    margin = least_margin(se, num, FALL, alpha=ALPHA, power=POWER)
+    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, fall=FALL, rise=RISE)
+    return margin, least_change(model, accepted=margin / 2, alpha=ALPHA, power=POWER, num_tests=1) or 0.0
+
+
+def of_gate(draw: Draw, num: int, harm: float, margin: float, runs: int) -> Callable[[np.random.Generator], Any]:
+    """Shares of R runs that pass and fail, by both rules, in per cent."""
+
+    def measure(rng: np.random.Generator) -> dict[str, float]:
+        sums = draw(rng, runs, num, harm)
+        found = {}
+        for name, rule in (("new", new_rule), ("old", old_rule)):
+            passes, fails = rule(sums, margin)
+            found |= {f"{name} pass": 100 * float(passes.mean()), f"{name} fail": 100 * float(fails.mean())}
+        return found
+
+    return measure
+
+
+def of_looks(alpha: float, runs: int) -> Callable[[np.random.Generator], Any]:
+    """60 prompts, and where these are inconclusive the same and 60 more: passes in error at a harm of the margin."""
+
+    def measure(rng: np.random.Generator) -> dict[str, float]:
+        margin, passed = limits(120, 0.1)[0], np.zeros(2)
+        for _ in range(LOOKS):  # in parts, for the memory
+            sums = SHAPES["normal"][0](rng, runs, 120, margin)
+            first, failed = new_rule(sums[:, :60], margin, alpha)
+            second, _ = new_rule(sums, margin, alpha)
+            passed += first.mean(), (first | (~failed & second)).mean()
+        return dict(zip(("first", "either"), (100 * passed / LOOKS).tolist(), strict=True))
+
+    return measure
+
+
+# --- intervals: share of runs whose interval holds the truth, in per cent
+
+
+def old_mean(values: list[float], clusters: list[int]) -> tuple[float, float]:
+    """The interval before: Student's t, from 30 clusters on a bare bootstrap."""
+    num = len(set(clusters))
+    if num < 30:
+        return student_interval(values, clusters)
+    rows = np.zeros((num, 2))
+    np.add.at(rows, clusters, np.stack([values, np.ones(len(values))], axis=1))
+    times = np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), 2000)
+    drawn = times @ rows
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _mean_of(kind: str, rng: np.random.Generator, num: int) -> tuple[np.ndarray, float]:
+    """Values (G, S) and the mean they are drawn from."""
+    if kind == "normal":
+        return rng.normal(0.5, 0.1, (num, 1)), 0.5
+    if kind == "normal, 4 seeds":
+        return rng.normal(0.5, 0.1, (num, 1)) + rng.normal(0, 0.1, (num, 4)), 0.5
+    if kind == "lognormal":
+        return rng.lognormal(0, 1, (num, 1)), math.exp(0.5)
+    if kind == "near 1, Beta(9, .6)":
+        return rng.beta(9, 0.6, (num, 1)), 9 / 9.6
+    return rng.binomial(1, rng.beta(3.5, 1.5, (num, 1)), (num, 4)).astype(float), 0.7
+
+
+MEANS = ("normal", "normal, 4 seeds", "lognormal", "near 1, Beta(9, .6)", "right or wrong, 4 seeds")
+
+
+def of_means(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
+    """The interval of a mean, now and before."""
+
+    def measure(rng: np.random.Generator) -> dict[str, float]:
+        hits, before = 0, 0
+        ends = (0.0, math.inf if kind == "lognormal" else 1.0)
+        for _ in range(runs):
+            values, truth = _mean_of(kind, rng, num)
+            listed, clusters = values.ravel().tolist(), np.repeat(np.arange(num), values.shape[1]).tolist()
+            mean = float(values.mean())
+            low, high = unless_flat(mean_interval(listed, clusters), mean, num, ends)
+            hits += low <= truth <= high
+            low, high = old_mean(listed, clusters)
+            before += low <= truth <= high
+        return {"now": 100 * hits / runs, "before": 100 * before / runs}
+
+    return measure
+
+
+def of_shares(chance: float, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
+    """Wilson's interval with the design effect, 4 cases a cluster whose chance varies."""
+
+    def measure(rng: np.random.Generator) -> dict[str, float]:
+        hits = 0
+        for _ in range(runs):
+            own = rng.beta(4 * chance, 4 * (1 - chance), (num, 1))
+            right = rng.binomial(1, own, (num, 4)).reshape(-1, 1)
+            clusters = np.repeat(np.arange(num), 4).tolist()
+            _, (low, high) = weighted_shares(right, np.ones_like(right), (1,), clusters)
+            hits += low <= chance <= high
+        return {"now": 100 * hits / runs}
+
+    return measure
+
+
+def of_bleu(num: int, runs: int) -> Callable[[np.random.Generator], Any]:
+    """BLEU-4 of captions of 8 to 16 words, each n-gram of which is matched with a chance of the caption's own; the
+    truth is the BLEU of 200,000 of them."""
+
+    def drawn(rng: np.random.Generator, num: int) -> np.ndarray:
+        words, own = rng.integers(8, 17, num), rng.beta(6, 3, num)
+        grams = [np.maximum(words - n, 0) for n in range(4)]
+        matches = [rng.binomial(count, own ** (1 + 0.3 * n)) for n, count in enumerate(grams)]
+        return np.stack([*matches, *grams, words, words], axis=1).astype(float)
+
+    def measure(rng: np.random.Generator) -> dict[str, float]:
+        truth, hits, before = float(bleu(drawn(rng, 200_000).sum(0))[0, 3]), 0, 0
+        for _ in range(runs):
+            sums = drawn(rng, num)
+            low, high = interval_of_sums(sums, lambda parts: bleu(parts)[:, 3], range(num))
+            hits += low <= truth <= high
+            times = rng.multinomial(num, np.full(num, 1 / num), 1000)
+            low, high = np.quantile(bleu(times @ sums)[:, 3], (0.025, 0.975))
+            before += low <= truth <= high
+        return {"now": 100 * hits / runs, "before": 100 * before / runs}
+
+    return measure
+
+
+def of_frechet(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
+    """The jackknife interval of a Frechet distance of G against G vectors, d = 8; the truth is its mean at that G."""
+
+    def drawn(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        first, second = rng.normal(0, 1, (2, num, 8))
+        return (np.exp(first / 2), np.exp(second / 2 + 0.3)) if kind == "lognormal" else (first, second + 0.5)
+
+    def measure(rng: np.random.Generator) -> dict[str, float]:
+        truth, hits = float(np.mean([frechet(*drawn(rng)) for _ in range(2000)])), 0
+        for _ in range(runs):
+            first, second = drawn(rng)
+
+            def without(groups: np.ndarray, other: np.ndarray, a: np.ndarray = first, b: np.ndarray = second) -> Any:
+                return np.array([frechet(a[groups != g], b[other != g]) for g in range(int(groups.max()) + 1)])
+
+            half = jackknife_half(without, range(num), range(num), seed=0) or 0.0
+            hits += abs(frechet(first, second) - truth) <= half
+        return {"now": 100 * hits / runs}
+
+    return measure
+
+
+# --- the whole
 
 
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("scores", type=Path, nargs="?", help="scores.json of clips with several seeds for each prompt")
-    parser.add_argument("--make", type=int, metavar="N", help="instead: make and score clips of N prompts in -o")
-    parser.add_argument("--metrics", default=METRICS, help="primary metrics, all with a margin")
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
-    if (args.scores is None) == (args.make is None):
-        parser.error("give scores.json, or --make with a number of prompts")
     args.output.mkdir(parents=True, exist_ok=True)
-    begun = time.perf_counter()
-    data = load(read_scores(args.scores or made(args.output, args.make, args.metrics)), args.metrics.split(","))
-    least = usual_least(data, args.seed)
-    print(f"{data.shape[0]} prompts, {data.shape[1]} seeds; least changes: {least}", file=sys.stderr)
-    unchanged = no_change(data, {"halves": usual_least(data, args.seed, "halves"), "same": least}, args.runs, args.seed)
-    print(f"unchanged: {time.perf_counter() - begun:.0f} s, {unchanged.counts}", file=sys.stderr)
-    planted = with_harm(data, least, args.runs, args.seed)
-    for name, tally in planted.items():
-        print(f"harm in {name}: {time.perf_counter() - begun:.0f} s, {tally.counts}", file=sys.stderr)
-    wrong = wrong_clusters(data, args.runs, args.seed)
-    text = page(data, least, unchanged, planted, wrong, args.runs, time.perf_counter() - begun)
-    tallies = {"no change": unchanged, **{f"harm in {name}": tally for name, tally in planted.items()}}
-    tallies |= {f"clusters, {case}": tally for case, (_, tally) in wrong.items()}
-    found = {name: tally.counts for name, tally in tallies.items()}
-    write_atomic(args.output / "gate.json", (json.dumps({"least": least, "counts": found}, indent=1) + "\n").encode())
+    cells = Cells(args.output / "gate.json")
+    text = "\n".join([*gate_tables(cells, args.runs), *interval_table(cells, args.runs)]) + "\n"
     write_atomic(args.output / "gate.md", text.encode())
     print(text)
     return 0
 
 
-def made(folder: Path, num_prompts: int, metrics: str) -> Path:
-    """Scores of clips that the bundled generator makes of the prompts of its world, `SEEDS` for each."""
-    from t2v.cli import main as generate
-    from v2t.world.solo import prompt, sample_solo
-    from v2t_eval.cli import main as score
-
-    scenes = [sample_solo("seen", 0, index) for index in range(4 * num_prompts)]
-    told = dict.fromkeys(prompt(scene.facts(), random.Random(place)) for place, scene in enumerate(scenes))
-    prompts = list(told)[:num_prompts]
-    write_atomic(folder / "prompts.txt", ("\n".join(prompts) + "\n").encode())
-    clips = ["--prompts", str(folder / "prompts.txt"), "-o", str(folder / "clips")]
-    if code := generate(["generate", *clips, "--num-videos", str(SEEDS), "--steps", str(STEPS)]):
-        raise SystemExit(code)
-    if code := score(["score", str(folder / "clips"), "--metrics", metrics, "-o", str(folder / "scores")]):
-        raise SystemExit(code)
-    return folder / "scores" / "scores.json"
-
-
-def load(scores: Scores, metrics: list[str]) -> Data:
-    """Values of the prompts that have the most usual number of clips with a value in every metric."""
-    declared = {name: scores.result(name) for name in metrics}
-    known = {name: finite_values(result.items) for name, result in declared.items()}
-    clips: dict[str, list[str]] = {}
-    for clip in scores.clips:
-        if all(clip.id in values for values in known.values()):
-            clips.setdefault(clip.cluster, []).append(clip.id)
-    sizes = [len(ids) for ids in clips.values()]
-    if not sizes or max(sizes) < 4:
-        raise SystemExit("every prompt has fewer than 4 scored clips: two seeds for each side are the least")
-    usual = max(set(sizes), key=lambda size: (sizes.count(size), size))
-    rows = [ids[:usual] for ids in clips.values() if len(ids) >= usual]
-    return Data({name: np.array([[known[name][id] for id in ids] for ids in rows]) for name in metrics}, declared)
-
-
-def drawn(data: Data, rng: np.random.Generator, case: str = "same") -> tuple[dict[str, Any], dict[str, Any]]:
-    """Values of candidate and baseline by metric, float (P, s), between which nothing has changed.
-
-    halves: two seeds for each side, none of them in both. same: S seeds, drawn with replacement. effect: as same, and
-    each prompt of the candidate is moved, for all its seeds, by as much as seeds differ; the mean of that is zero.
-    others: the baseline's prompts are others, so that the prompts' own differences are in the changes.
-    """
-    num, seeds = data.shape
-    prompts = rng.integers(0, num, num)[:, None]
-    others = rng.integers(0, num, num)[:, None] if case == "others" else prompts
-    if case == "halves":
-        order = np.argsort(rng.random((num, seeds)), axis=1)
-        ours, theirs = order[:, : seeds // 2], order[:, seeds // 2 : 2 * (seeds // 2)]
-    else:
-        ours, theirs = rng.integers(0, seeds, (2, num, seeds))
-    moved = rng.normal(0, 1, (num, 1)) if case == "effect" else np.zeros((num, 1))
-    candidate, baseline = {}, {}
-    for name, values in data.values.items():
-        size = np.sqrt(2 * values.var(axis=1, ddof=1).mean())
-        candidate[name], baseline[name] = values[prompts, ours] + moved * size, values[others, theirs]
-    return candidate, baseline
-
-
-def changes(data: Data, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Change]:
-    """Of each metric that `ours` has, as the gate finds them."""
-    found = {}
-    for name, values in ours.items():
-        declared, (num, seeds) = data.declared[name], values.shape
-        first, second = values.ravel().tolist(), theirs[name].ravel().tolist()
-        span = declared.value_range[1] - declared.value_range[0]
-        found[name] = paired_change(
-            [a - b for a, b in zip(first, second, strict=True)],
-            np.repeat(np.arange(num), seeds).tolist(),
-            higher_is_better=declared.higher_is_better,
-            alpha=ALPHA,
-            step=step_of(first, second, span, same_bytes=False),
-        )
-    return found
-
-
-def adjusted(found: dict[str, Change]) -> dict[str, float]:
-    """Holm's p of each."""
-    return dict(zip(found, holm([one.p for one in found.values()]), strict=True))
-
-
-def least_of(change: Change, data: Data) -> float:
-    """Its least detectable change."""
-    return least_change(change, alpha=ALPHA, power=POWER, num_tests=len(data.values)) or 0.0
-
-
-def outcome(change: Change, p: float, margin: float, name: str, data: Data, *, refuses: bool = True) -> str:
-    """What the gate says with this margin; `refuses`: margins below the least detectable change, as it does."""
-    policy = Policy(primary=(Rule(metric=name, margin=margin),), alpha=ALPHA, power=POWER)
-    better, num = data.declared[name].higher_is_better, len(data.values)
-    least = least_of(change, data) if refuses else min(least_of(change, data), margin)
-    return of_margin(change, margin, p, least, better, policy, num, "prompts")[0]
-
-
-def usual_least(data: Data, seed: int, case: str = "same", num: int = 20) -> dict[str, float]:
-    """The least detectable change of each metric, mean of some runs: what a team learns from its first gates."""
-    rng = np.random.default_rng([seed, 1])
-    found = [changes(data, *drawn(data, rng, case)) for _ in range(num)]
-    return {name: fmean(least_of(run[name], data) for run in found) for name in data.values}
-
-
-def textbook(change: Change, margin: float, higher_is_better: bool | None) -> bool:
-    """Fails by the rule of the textbook: the whole interval beyond the margin."""
-    good = (change.high or 0.0) if higher_is_better else -(change.low or 0.0)
-    return good < -margin
-
-
-def no_change(data: Data, least: dict[str, dict[str, float]], runs: int, seed: int) -> Tally:
-    """What all metrics together say where nothing has changed; `least`: detectable changes by case."""
-    tally, rng = Tally(), np.random.default_rng([seed, 2])
-    for _ in range(runs):
-        for case in ("halves", "same"):
-            found = changes(data, *drawn(data, rng, case))
-            ps = adjusted(found)
-            for factor in (0.0, *FACTORS):
-                margins = {name: factor * least[case][name] or 1e-12 for name in found}
-                said = [outcome(one, ps[name], margins[name], name, data) for name, one in found.items()]
-                total = next(one for one in ("fail", "inconclusive", "pass") if one in said)
-                for name in ("fail", "inconclusive", "pass"):
-                    tally.add(f"{case}, {factor}: {name}", total == name)
-                bare = (outcome(one, ps[name], margins[name], name, data, refuses=False) for name, one in found.items())
-                tally.add(f"{case}, {factor}: bare pass", all(one == "pass" for one in bare))
-    return tally
-
-
-def harmed(values: np.ndarray, all_values: np.ndarray, harm: float, how: str, declared: MetricResult,
-           rng: np.random.Generator) -> np.ndarray | None:  # fmt: skip
-    """Values that are worse by `harm` on average and stay within what was seen or is possible; None where there is no
-    room. `every`: each clip is drawn nearer to the bad end of the range; values of two levels, and `some`: a share of
-    the clips gets the worst value there is."""
-    sign = 1.0 if declared.higher_is_better else -1.0
-    end = declared.value_range[0 if sign > 0 else 1]
-    if how == "some" or len(np.unique(all_values)) == 2:
-        end = float(all_values.min() if sign > 0 else all_values.max())
-        share = harm / max(abs(float(values.mean()) - end), 1e-12)
-        return None if share > 0.9 else np.where(rng.random(values.shape) < share, end, values)
-    if not np.isfinite(end):
-        return values - sign * harm
-    room = abs(float(values.mean()) - end)
-    return None if harm > room else end + (values - end) * (1 - harm / room)
-
-
-def with_harm(data: Data, least: dict[str, float], runs: int, seed: int) -> dict[str, Tally]:
-    """By metric: how often a harm of `HARM` least changes in it fails it, while the others have not changed."""
-    tallies, rng = {name: Tally() for name in data.values}, np.random.default_rng([seed, 3])
-    for _ in range(runs):
-        ours, theirs = drawn(data, rng)
-        sound = changes(data, ours, theirs)
-        for name, how in itertools.product(tallies, ("every", "some")):
-            declared = data.declared[name]
-            bad = harmed(ours[name], data.values[name], HARM * least[name], how, declared, rng)
-            if bad is None:
-                continue
-            found = sound | changes(data, {name: bad}, theirs)
-            one, p = found[name], adjusted(found)[name]
-            for factor in FACTORS:
-                margin = factor * least[name]
-                fails = outcome(one, p, margin, name, data) == "fail"
-                tallies[name].add(f"{how}, {factor}", fails)
-                tallies[name].add(f"{how}, {factor}, refused first", fails and margin >= least_of(one, data))
-                tallies[name].add(f"{how}, {factor}, textbook", textbook(one, margin, declared.higher_is_better))
-    return tallies
-
-
-def wrong_clusters(data: Data, runs: int, seed: int) -> dict[str, tuple[float, Tally]]:
-    """False alarms when clusters are prompts, and when every clip is taken for a case of its own; with the mean share
-    of the changes' variance that lies between prompts."""
-    found = {}
-    for case in ("same", "effect", "others"):
-        tally, rng, parts = Tally(), np.random.default_rng([seed, 4]), []
-        for _ in range(runs):
-            ours, theirs = drawn(data, rng, case)
-            ps: dict[str, list[float]] = {"prompts": [], "clips": []}
-            for name, declared in data.declared.items():
-                worse = (theirs[name] - ours[name]) * (1 if declared.higher_is_better else -1)  # (P, s)
-                for way, totals in (("prompts", worse.sum(1)), ("clips", worse.ravel())):
-                    ps[way].append(sign_flip(totals.tolist(), NUM_RESAMPLES, SEED, one_sided=True))
-                clusters = np.repeat(np.arange(len(worse)), worse.shape[1]).tolist()
-                between, within = parts_of_variance(worse.ravel().tolist(), clusters) or (0.0, 1.0)
-                parts.append(between / (between + within) if between + within > 0 else 0.0)
-            for way, raw in ps.items():
-                tally.add(way, min(holm(raw)) < ALPHA)
-        found[case] = fmean(parts), tally
-    return found
-
-
-def page(data: Data, least: dict[str, float], unchanged: Tally, planted: dict[str, Tally],
-         wrong: dict[str, tuple[float, Tally]], runs: int, seconds: float) -> str:  # fmt: skip
-    """The tables, as Markdown."""
-    num, seeds = data.shape
+def gate_tables(cells: Cells, runs: int) -> list[str]:
+    """Errors and power of the rule, at the margin that the gate advises."""
+    head = ["no change", "harm of half the margin", "harm of the margin", "of two margins", "of two least changes"]
     lines = [
-        f"{runs} runs each, {num} prompts x {seeds} seeds, {len(least)} primary metrics, alpha 0.05; {seconds:.0f} s.",
-        f"MDE: least change that {num} prompts detect with power 0.8 at the first step of Holm.\n",
-        "### No true change\n",
-        "| seeds a side | margin | fail | inconclusive | pass | pass if no margin were refused |",
-        "|---|---|---|---|---|---|",
+        f"{runs} runs a cell; in per cent, old rule in brackets.\n",
+        "| changes | prompts | margin | least change | fails: " + " | fails: ".join(head[:2])
+        + " | passes: " + head[2] + " | passes: no change | fails: " + " | fails: ".join(head[3:]) + " |",
+        "|" + "---|" * 10,
+    ]  # fmt: skip
+    for shape, (draw, spread) in SHAPES.items():
+        for num in SIZES:
+            margin, least = limits(num, spread)
+            harms = dict(zip(HARMS, (0, margin / 2, margin, 2 * margin, 2 * least), strict=True))
+            row = {
+                name: cells.run(f"gate, {shape}, {num}, {name}, {runs}", of_gate(draw, num, harm, margin, runs))
+                for name, harm in harms.items()
+                if harm < FALL
+            }
+            shown = [
+                _both(row, name, verdict)
+                for name, verdict in (("0", "fail"), ("half", "fail"), ("margin", "pass"), ("0", "pass"),
+                                      ("two margins", "fail"), ("two least", "fail"))
+            ]  # fmt: skip
+            lines.append(f"| {shape} | {num} | {margin:.3f} | {least:.3f} | {' | '.join(shown)} |")
+    lines += ["\n| two looks, 60 and 120 prompts | passes at a harm of the margin: first | either |", "|---|---|---|"]
+    for alpha in (ALPHA, ALPHA / 2):
+        found = cells.run(f"looks, {alpha}, {LOOKS * runs}", of_looks(alpha, runs))
+        lines.append(f"| alpha {alpha:g} at each | {found['first']:.1f} | {found['either']:.1f} |")
+    return lines
+
+
+def _both(row: dict[str, Any], name: str, verdict: str) -> str:
+    found = row.get(name)
+    return "–" if found is None else f"{found[f'new {verdict}']:.1f} ({found[f'old {verdict}']:.1f})"
+
+
+def interval_table(cells: Cells, runs: int) -> list[str]:
+    """How often published intervals of 95 % hold the truth."""
+    few = max(runs // 2, 1)
+    rows = {f"mean, {kind}": (of_means, kind, runs) for kind in MEANS}
+    rows |= {f"share of {chance:g}, 4 cases a cluster": (of_shares, chance, runs) for chance in (0.5, 0.9)}
+    lines = [
+        "\nIntervals of 95 %: how often they hold the truth, in per cent, the rule before in brackets.\n",
+        f"| figure | {' | '.join(f'{num} clusters' for num in CLUSTERS)} |",
+        "|" + "---|" * (1 + len(CLUSTERS)),
     ]
-    for case, size in (("halves", seeds // 2), ("same", seeds)):
-        for factor in (0.0, *FACTORS):
-            shares = [
-                unchanged.share(f"{case}, {factor}: {name}") for name in ("fail", "inconclusive", "pass", "bare pass")
-            ]
-            lines.append(f"| {size} | {f'{factor:g} MDE' if factor else 'as good as none'} | {' | '.join(shares)} |")
-    told = "every clip a little worse", "some clips as bad as any"
-    for how, words in zip(("every", "some"), told, strict=True):
-        lines += [
-            f"\n### Twice the least detectable change planted: {words}\n",
-            "| metric | MDE | fails, margin 1 MDE | 1.25 MDE | 1.5 MDE | 1 MDE, refusal first | 1 MDE, textbook |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for name, tally in planted.items():
-            names = [*(f"{how}, {factor}" for factor in FACTORS), f"{how}, 1.0, refused first", f"{how}, 1.0, textbook"]
-            lines.append(f"| {name} | {least[name]:.3g} | {' | '.join(tally.share(one) for one in names)} |")
-    lines += [
-        "\n### False alarms when seeds of a prompt are taken for independent cases\n",
-        "| changes | of their variance between prompts | prompts as clusters | every clip a case (wrong) |",
-        "|---|---|---|---|",
-    ]
-    cases = {
-        "same": "seeds alone differ",
-        "effect": "each prompt moved by as much as its seeds differ",
-        "others": "other prompts in the baseline",
-    }
-    for case, words in cases.items():
-        part, tally = wrong[case]
-        lines.append(f"| {words} | {100 * part:.0f} % | {tally.share('prompts')} | {tally.share('clips')} |")
-    return "\n".join(lines) + "\n"
+    named: dict[str, list[dict[str, float]]] = {}
+    for name, (made, kind, times) in rows.items():
+        named[name] = [cells.run(f"{name}, {num}, {times}", made(kind, num, times)) for num in CLUSTERS]
+    named["BLEU-4"] = [cells.run(f"bleu, {num}, {runs}", of_bleu(num, runs)) for num in CLUSTERS]
+    for kind in ("normal", "lognormal"):
+        name = f"Frechet distance, d = 8, {kind}"
+        named[name] = [cells.run(f"{name}, {num}, {few}", of_frechet(kind, num, few)) for num in CLUSTERS]
+    for name, found in named.items():
+        cellular = [f"{one['now']:.1f}" + (f" ({one['before']:.1f})" if "before" in one else "") for one in found]
+        lines.append(f"| {name} | {' | '.join(cellular)} |")
+    return lines
 
 
 if __name__ == "__main__":

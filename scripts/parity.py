@@ -29,7 +29,6 @@ from v2t_eval.metrics.spans import tiou
 from v2t_eval.metrics.squad import f1, normalise
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.formulas import Region, spatial_score_compat
-from v2t_eval.significance import paired_t, sign_flip
 from v2t_eval.stats import clustered_se, student_interval, wilson
 from v2t_eval.vbench import dynamic
 from v2t_eval.vbench.consistency import consistency
@@ -262,14 +261,8 @@ def statistics() -> Iterator[Row]:
     a = [0.71, 0.64, 0.80, 0.55, 0.62, 0.77, 0.69, 0.58, 0.73, 0.66]
     b = [0.68, 0.66, 0.75, 0.50, 0.60, 0.78, 0.63, 0.57, 0.70, 0.61]
     differences = [x - y for x, y in zip(a, b, strict=True)]
-    test = paired_t(a, b)
     low, high = student_interval(differences)
-    yield "A13", "paired difference", 0.027, test.difference, EXACT
-    yield "A13", "its standard error", 0.00856997, test.se, EXACT
-    yield "A13", "t", 3.150535, test.statistic, EXACT
-    yield "A13", "p", 0.0117275, test.p, EXACT
     yield "A13", "half width of the 95 % interval", 0.0193866, (high - low) / 2, EXACT
-    yield "A13", "exact sign-flip p", 0.0234375, sign_flip(differences), EXACT
     scores, clusters = [1, 1, 0, 1, 0, 0, 1, 1, 1, 0, 0, 1], [n // 3 for n in range(12)]
     yield "A13", "standard error, plain", 0.1486471, clustered_se(scores), EXACT
     yield "A13", "standard error, clustered", 0.1447016, clustered_se(scores, clusters), EXACT

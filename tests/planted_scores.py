@@ -34,6 +34,7 @@ def result(name, values, clips, fingerprint=None, counts=None, higher=True):
     return MetricResult(
         name=name, headline=name, figures=figures, n=len(clips), coverage=len(known) / len(clips),
         fingerprint=usual | (fingerprint or {}), counts=counts or {}, higher_is_better=higher, value_range=(0.0, 1.0),
+        reduction="mean",
         items=[{"id": id, "value": value} for id, value in values.items()],
     )  # fmt: skip
 
@@ -64,6 +65,13 @@ def scores(worse=0.0, *, prompts=20, seeds=2, noise=0.01, seed=1, change=None, *
     environment = {"python": "3.11.1", "torch": "2.1", "device": "cpu", "date": DATE}
     return Scores(sources={"clips": "clips"}, clips=clips, results=left, skipped=list(more.get("skipped", ())),
                   environment=environment)  # fmt: skip
+
+
+def with_motion(made, amount):
+    """The scores with a metric of how much the clips move, about `amount` heights a second."""
+    own = random.Random(3)
+    values = {clip.id: amount * (0.5 + own.random()) for clip in made.clips}
+    return replace(made, results=[*made.results, result("motion", values, made.clips, higher=None)])
 
 
 def write_scores(folder, made):

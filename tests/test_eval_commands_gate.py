@@ -57,7 +57,7 @@ def judged(tmp_path: Path, suite: str, baseline: str):
 def test_every_outcome_has_its_exit_code(judged, capsys, tmp_path) -> None:
     assert judged(scores()) == 0 and "PASS" in capsys.readouterr().out
     assert judged(scores(worse=0.2, seed=2)) == 6 and "FAIL" in capsys.readouterr().out
-    assert judged(scores(noise=0.9, seed=2)) == 8 and "INCONCLUSIVE" in capsys.readouterr().out
+    assert judged(scores(worse=0.4, noise=0.9, seed=2)) == 8 and "INCONCLUSIVE" in capsys.readouterr().out
     assert judged(scores(fingerprint={"weights": "w2"})) == 9
     assert "weights: candidate w2, baseline w1" in " ".join(capsys.readouterr().out.split())
     assert judged(scores(skipped=[absent("sharpness")])) == 5 and "could not run" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def result(values: dict[str, float | None], **other: Any) -> MetricResult:
     figure = Figure(value=mean, low=mean - 0.02, high=mean + 0.02, n=len(known))
     made: dict[str, Any] = {
         "name": "score", "headline": "score", "figures": {"score": figure} if known else {}, "n": len(values),
-        "coverage": len(known) / max(len(values), 1), "fingerprint": {}, "value_range": (0.0, 1.0),
+        "coverage": len(known) / max(len(values), 1), "fingerprint": {}, "value_range": (0.0, 1.0), "reduction": "mean",
         "items": [{"id": id, "value": value} for id, value in values.items()],
     }  # fmt: skip
     return MetricResult(**{**made, **other})
@@ -62,36 +63,38 @@ def only(candidate: Side, baseline: Side | None, *rules: Rule) -> MetricVerdict:
 def test_pass_fail_and_too_early() -> None:
     before = side(result(drawn(1)))
     same = only(side(result(drawn(2))), before)
-    assert same.outcome == "pass" and same.mde is not None and 0.02 < same.mde < 0.08
+    assert same.outcome == "pass" and same.mde is not None and 0.04 < same.mde < 0.1
     assert same.low is not None and same.low > -0.08 and same.num_pairs == 80 and same.num_clusters == 40
-    assert "not worse than the baseline" in same.reasons[0] and "stays above -0.08" in same.reasons[0]
+    assert "not worse than the margin allows" in same.reasons[0] and "stays above -0.08" in same.reasons[0]
     worse = only(side(result(drawn(2, -0.15))), before)
     assert worse.outcome == "fail" and worse.p_adjusted is not None and worse.p_adjusted < 0.001
-    assert "is at or beyond -0.08" in worse.reasons[0] and "after Holm" in worse.reasons[0]
-    near = only(side(result(drawn(2, -0.07))), before)
-    assert near.outcome == "inconclusive" and "worse, and perhaps by more than the margin" in near.reasons[0]
-    wide = [side(result(drawn(seed, shift, spread=0.13))) for seed, shift in ((2, -0.04), (1, 0))]
+    assert "worse than the accepted 0.04" in worse.reasons[0] and "after Holm" in worse.reasons[0]
+    near = only(side(result(drawn(2, -0.05))), before)
+    assert near.outcome == "inconclusive" and "too early to say" in near.reasons[0]
+    wide = [side(result(drawn(seed, shift, spread=0.5))) for seed, shift in ((2, -0.2), (1, 0))]
     early = only(wide[0], wide[1], Rule(metric="score", margin=0.06))
-    assert early.outcome == "inconclusive" and "too early to say" in early.reasons[0]
+    assert early.outcome == "inconclusive" and "worse by the margin or more, but it may be chance" in early.reasons[0]
     better = only(side(result(drawn(2, 0.3))), before)
     assert better.outcome == "pass" and better.p is not None and better.p > 0.99
 
 
-def test_a_margin_below_the_least_change_is_refused_with_what_it_would_take() -> None:
+def test_a_margin_that_so_few_prompts_cannot_show_says_what_it_would_take() -> None:
     before = side(result(drawn(1)))
-    found = only(side(result(drawn(2, 0.05))), before, Rule(metric="score", margin=0.01))
-    assert found.outcome == "inconclusive" and found.mde is not None
-    needed = math.ceil(40 * (found.mde / 0.01) ** 2)
-    assert f"margin 0.01 is below the least change 40 prompts can detect ({found.mde:.3g})" in found.reasons[0]
-    assert f"about {needed}" in found.reasons[0]
+    found = only(side(result(drawn(2))), before, Rule(metric="score", margin=0.01))
+    assert found.outcome == "inconclusive" and found.least_margin is not None
+    assert f"40 prompts suffice for a margin of {found.least_margin:.2g}" in found.reasons[0]
+    needed = int(re.search(r"takes about (\d+)", found.reasons[0]).group(1))  # type: ignore[union-attr]
+    assert 300 < needed < 1000 and "gated twice" in found.reasons[0]
+    enough = only(side(result(drawn(2))), before, Rule(metric="score", margin=found.least_margin))
+    assert enough.outcome == "pass"
     broken = only(side(result(drawn(2, -0.3))), before, Rule(metric="score", margin=0.01))
-    assert broken.outcome == "fail", "proven harm is told, however small the margin"
+    assert broken.outcome == "fail", "proven harm fails, however small the margin"
 
 
 def test_lower_is_better_is_the_mirror() -> None:
     before, after = drawn(1), drawn(2, 0.15)
     one = only(side(result(after, higher_is_better=False)), side(result(before, higher_is_better=False)))
-    assert one.outcome == "fail" and one.change is not None and one.change > 0 and "beyond +0.08" in one.reasons[0]
+    assert one.outcome == "fail" and one.change is not None and one.change > 0
     turned = [side(result({id: 1 - value for id, value in values.items()})) for values in (after, before)]
     other = only(*turned)
     assert (other.outcome, other.p, other.p_adjusted) == (one.outcome, one.p, one.p_adjusted)
@@ -103,7 +106,7 @@ def test_lower_is_better_is_the_mirror() -> None:
 def test_equal_clips_pass_with_no_change() -> None:
     values = drawn(1)
     found = only(side(result(values)), side(result(values)), Rule(metric="score", margin=1e-6))
-    assert (found.outcome, found.change, found.low, found.high, found.mde, found.p) == ("pass", 0, 0, 0, 0, 1)
+    assert (found.outcome, found.change, found.low, found.high, found.p) == ("pass", 0, 0, 0, 1)
     assert found.reasons[0] == "equal to the baseline for 80 clips"
 
 
@@ -111,7 +114,7 @@ def test_two_levels_that_agree_are_no_proof_unless_the_bytes_are_the_same() -> N
     right = {f"p{number:02}-0": 1.0 for number in range(NUM)}
     one = side(result(right), seeds=1)
     found = only(one, one, Rule(metric="score", margin=0.01))
-    assert found.outcome == "inconclusive" and found.change == 0 and found.mde is not None and found.mde > 0.05
+    assert found.outcome == "inconclusive" and found.change == 0 and "at least 294" in found.reasons[0]
     assert found.low is not None and found.low < -0.05
     named = side(result(right), seeds=1, contents={id: f"sha-{id}" for id in right})
     assert only(named, named, Rule(metric="score", margin=0.01)).outcome == "pass"
@@ -192,7 +195,7 @@ def test_exploratory_metrics_are_told() -> None:
 def test_a_margin_needs_a_better_end() -> None:
     one = side(result(drawn(1), higher_is_better=None))
     found = only(side(result(drawn(2, -0.4), higher_is_better=None)), one)
-    assert found.outcome == "inconclusive" and "neither end" in found.reasons[0]
+    assert found.outcome == "inconclusive" and "no preferred direction" in found.reasons[0]
     bounded = only(side(result(drawn(2), higher_is_better=None)), one, Rule(metric="score", at_least=0.2, at_most=0.8))
     assert bounded.outcome == "pass"
 
@@ -218,11 +221,16 @@ def test_figures_of_whole_sets_are_compared_unpaired() -> None:
 def test_a_corpus_figure_is_not_the_mean_of_its_clips() -> None:
     """BLEU of a corpus with the BLEU of each clip beside it: the clips' values must not be averaged."""
     corpus = {"score": Figure(value=0.7, low=0.6, high=0.8, n=80)}
-    found = only(side(result(drawn(2), figures=corpus)), side(result(drawn(1), figures=corpus)))
+    found = only(*(side(result(drawn(seed), figures=corpus, reduction="set")) for seed in (2, 1)))
     assert found.num_pairs == 0 and found.change == 0
     values = {"score": corpus["score"], "mean_of_clips": result(drawn(1)).figures["score"]}
     other = {**values, "mean_of_clips": result(drawn(2)).figures["score"]}
-    pooled = only(side(result(drawn(2), figures=other)), side(result(drawn(1), figures=values)))
+    pooled = only(
+        *(
+            side(result(drawn(seed), figures=made, reduction="mean_of_clips"))
+            for seed, made in ((2, other), (1, values))
+        )
+    )
     assert pooled.num_pairs == 80 and any("compared by mean_of_clips" in why for why in pooled.reasons)
 
 
@@ -249,11 +257,11 @@ def test_clips_without_a_partner_are_left_out_and_counted() -> None:
         (result(drawn(1)), result(drawn(1), headline="f1", figures={"f1": Figure(value=1, low=1, high=1, n=1)}),
          "not_comparable", "headline is score here and f1"),
         (result(drawn(1)), result(drawn(1), higher_is_better=False), "not_comparable", "higher_is_better"),
-        (result({"p00-0": 0.4}), result({"p00-0": 0.5}), "inconclusive", "one prompt tells nothing"),
+        (result({"p00-0": 0.4}), result({"p00-0": 0.5}), "inconclusive", "may be chance"),
         (result({"p00-0": 0.4, "p01-0": 0.3, "p02-0": 0.2}), result({"p00-0": 0.5, "p01-0": 0.5, "p02-0": 0.6}),
-         "inconclusive", "3 prompts can show no change at all: at least 5"),
+         "inconclusive", "may be chance"),
         (result(drawn(1), items=[]), result(drawn(1), items=[]), "pass", "equal to the baseline"),
-        (result(drawn(1), items=[{"id": "p00-0"}, {}]), result(drawn(2)), "not_comparable", "on one side"),
+        (result(drawn(1), items=[{"id": "p00-0"}, {}]), result(drawn(2)), "not_comparable", "no clip has a value"),
     ],
 )  # fmt: skip
 def test_odd_results_are_told_and_never_raise(

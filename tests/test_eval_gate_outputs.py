@@ -96,7 +96,7 @@ def test_junit_holds_the_figures_as_properties_and_as_output():
     assert case["change"] == "-0.110 [-0.140, -0.080]" and case["p_adjusted"] == "< 0.001"
     assert float(case["margin"]) == 0.05 and float(case["mde"]) == 0.032 and float(case["change_low"]) == -0.14
     assert float(case["p_value"]) == 0.0001 and float(case["value"]) == 0.71
-    for said in ("-0.110 [-0.140, -0.080]", "at most 0.05 worse, at least 0.6", "likes freeze", "worse: clip-000"):
+    for said in ("-0.110 [-0.140, -0.080]", "less than 0.05 worse, at least 0.6", "likes freeze", "worse: clip-000"):
         assert said in case["out"]
     assert case["message"] == "worse by more than the margin"
     inconclusive = _consumed(junit.render(planted.verdict("inconclusive")))["gate.primary", "question_score"]
@@ -281,7 +281,7 @@ def test_numbers_have_the_digits_that_their_interval_supports():
         "0.050",
         "1.000",
     ]
-    assert wording.asked(replace(metric, margin=0.05, at_most=3.0)) == "at most 0.05 worse, at most 3"
+    assert wording.asked(replace(metric, margin=0.05, at_most=3.0)) == "less than 0.05 worse, at most 3"
 
 
 def test_a_clip_is_told_once_with_all_its_metrics():

@@ -279,6 +279,19 @@ def test_better_is_better_and_stays_in_the_range(metric: str) -> None:
 
 
 @every_ready
+def test_the_reduction_it_declares_is_what_it_does(metric: str) -> None:
+    """Of clips of different worth, so that no corpus figure is the mean of its clips by coincidence."""
+    good, bad = sets(metric)
+    for mixed in ([*good[:3], *bad[3:]], good, bad):
+        result = run(metric, mixed)
+        assert result.reduction in ("mean", "mean_of_clips", "set")
+        if result.reduction != "set":
+            values = [item["value"] for item in result.items if item["value"] is not None]
+            name = result.headline if result.reduction == "mean" else result.reduction
+            assert result.figures[name].value == pytest.approx(sum(values) / len(values), rel=1e-6, abs=1e-9)
+
+
+@every_ready
 def test_neither_order_nor_batches_matter(metric: str) -> None:
     good, _ = sets(metric)
     once = plain(run(metric, good))

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from v2t.base.shares import wilson
-from v2t_eval.significance import paired_t, sign_flip
 from v2t_eval.stats import (
     bootstrap,
-    bootstrap_sums,
     clustered_se,
     interval_of_sums,
     jackknife_interval,
@@ -93,12 +91,22 @@ def test_weighted_shares_cover() -> None:
     assert 0.92 <= inside / 400 <= 0.985
 
 
-def test_the_jackknife_of_a_mean_is_students_interval() -> None:
+def test_the_jackknife_of_a_mean_is_the_interval_of_a_mean() -> None:
     values = [0.3, 0.7, 0.1, 0.9, 0.4]
     left_out = [fmean(values[:i] + values[i + 1 :]) for i in range(5)]
-    assert jackknife_interval(fmean(values), left_out) == pytest.approx(student_interval(values))
+    assert jackknife_interval(fmean(values), left_out) == pytest.approx(mean_interval(values))
     with pytest.raises(ValueError, match="at least two"):
         jackknife_interval(0.5, [0.5])
+
+
+def test_without_skew_an_interval_is_students_and_with_it_longer_on_the_long_side() -> None:
+    even = [-2.0, -1.0, 0.0, 1.0, 2.0]
+    assert mean_interval(even) == pytest.approx(student_interval(even))
+    few_high = [0.0] * 18 + [1.0, 3.0]
+    found, plain = mean_interval(few_high), student_interval(few_high)
+    assert found.low == pytest.approx(plain.low) and found.high > plain.high + 0.1
+    turned = mean_interval([-value for value in few_high])
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
 
 
 def test_the_interval_of_a_ratio_of_sums() -> None:
@@ -109,8 +117,8 @@ def test_the_interval_of_a_ratio_of_sums() -> None:
 
     few, many = np.ones((12, 2)), np.ones((200, 2))
     few[:, 0], many[:, 0] = draw.random(12), draw.random(200)
-    assert interval_of_sums(few, ratio, range(12)) == pytest.approx(student_interval(list(few[:, 0])))
-    assert interval_of_sums(many, ratio, range(200)) == bootstrap_sums(many, ratio)
+    assert interval_of_sums(few, ratio, range(12)) == pytest.approx(mean_interval(list(few[:, 0])))
+    assert interval_of_sums(many, ratio, range(200)) == pytest.approx(mean_interval(list(many[:, 0])))
     copies = np.repeat(few, 3, axis=0)
     clusters = [number // 3 for number in range(36)]
     assert interval_of_sums(copies, ratio, clusters) == pytest.approx(interval_of_sums(few, ratio, range(12)))
@@ -159,20 +167,9 @@ B = [0.68, 0.66, 0.75, 0.50, 0.60, 0.78, 0.63, 0.57, 0.70, 0.61]
 DIFFERENCES = [a - b for a, b in zip(A, B, strict=True)]
 
 
-def test_paired_tests_as_published() -> None:
-    found = paired_t(A, B)
-    assert found == pytest.approx((0.027, 0.00856997, 3.150535, 0.0117275), rel=1e-5)
+def test_students_interval_as_published() -> None:
     low, high = student_interval(DIFFERENCES)
     assert (high - low) / 2 == pytest.approx(0.0193866, abs=1e-7)
-    assert sign_flip(DIFFERENCES) == 24 / 1024
-    assert paired_t(A, A).p == 1.0 and sign_flip([0.0, 0.0]) == 1.0
-
-
-def test_drawn_flips_agree_with_all_flips() -> None:
-    draw = random.Random(1)
-    many = [draw.gauss(0.3, 1) for _ in range(40)]
-    shifted = paired_t(many, [0.0] * 40).p
-    assert sign_flip(many) == pytest.approx(shifted, abs=0.03)
 
 
 def test_clustered_standard_error_as_published() -> None:
@@ -191,22 +188,26 @@ def test_seeds_of_one_prompt_are_one_case() -> None:
     assert mean_interval([0.2, 0.9, 0.4], ["a", "a", "a"]) == (0.2, 0.9)
 
 
-def test_interval_of_a_mean_covers() -> None:
-    draw = random.Random(3)
-    for num in (8, 60):  # Student's t, and the bootstrap
-        hits = 0
-        for _ in range(200):
-            low, high = mean_interval([draw.expovariate(1) for _ in range(num)])
-            hits += low <= 1 <= high
-        assert 0.85 <= hits / 200 <= 0.99
+@pytest.mark.parametrize(
+    ("num", "shape", "least"),
+    [(5, "normal", 0.94), (10, "normal", 0.94), (40, "normal", 0.94), (100, "normal", 0.94),
+     (10, "skewed", 0.90), (30, "skewed", 0.925), (100, "skewed", 0.94)],
+)  # fmt: skip
+def test_intervals_hold_their_level(num: int, shape: str, least: float) -> None:
+    """A bare bootstrap holds 93 % of normal values at 40; t and the bootstrap 85 to 89 % of skewed ones at 30."""
+    rng, hits = np.random.default_rng(num), 0
+    for _ in range(1000):
+        values = rng.normal(1, 1, num) if shape == "normal" else rng.lognormal(0, 1, num) / np.exp(0.5)
+        low, high = mean_interval(values.tolist())
+        hits += low <= 1 <= high
+    assert hits / 1000 >= least
 
 
-def test_bootstrap_of_sums_is_that_of_the_ratio() -> None:
+def test_interval_of_a_ratio_is_that_of_a_slow_bootstrap() -> None:
     draw = random.Random(4)
     rows = [(draw.random(), 1.0 + draw.random()) for _ in range(80)]
-    low, high = bootstrap_sums(rows, lambda drawn: drawn[:, 0] / drawn[:, 1])
+    found = interval_of_sums(rows, lambda sums: sums[:, 0] / sums[:, 1], range(80))
     slow = bootstrap(rows, statistic=lambda sample: sum(a for a, _ in sample) / sum(b for _, b in sample))
-    assert (low, high) == pytest.approx(slow, abs=0.01)
-    assert bootstrap_sums(rows, lambda d: d[:, 0], clusters=[0] * 80) == pytest.approx([sum(a for a, _ in rows)] * 2)
+    assert found == pytest.approx(slow, abs=0.01)
     with pytest.raises(ValueError, match="clusters"):
-        bootstrap_sums(rows, lambda d: d[:, 0], clusters=[1])
+        interval_of_sums(rows, lambda d: d[:, 0], [1])

@@ -1,10 +1,9 @@
 """How far the answers of a judge agree with the truth: pure functions of claims.
 
 In: claims, each true or false, with the chance a judge gave it. Out: `Agreement`: Cohen's kappa (1960), AUROC, bias to
-yes, expected calibration error (Naeini et al. 2015, over bins of equal number), each with a 95 % interval that draws
-whole clips. Fewer than `FEW` clips: the jackknife. A judge without any error is no proof that it makes none: the ends
-then are those of Wilson's interval for a share of that many clips.
-Letters: n claims, G clips, R resamples, B bins.
+yes, expected calibration error (Naeini et al. 2015, over bins of equal number), each with a 95 % interval by the
+jackknife over clips. A judge without any error is no proof that it makes none: the ends then are those of Wilson's
+interval for a share of that many clips. Letters: n claims, G clips, R sets of weights, B bins.
 """
 
 from __future__ import annotations

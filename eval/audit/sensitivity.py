@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v2t_eval.significance import sign_flip
-from v2t_eval.stats import FEW, Interval, bootstrap_sums, jackknife_interval, mean_interval, wilson
+from v2t_eval.stats import Interval, jackknife_interval, mean_interval, wilson
 
 ALPHA = 0.05
 LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test of pairs can fall below .05: 2 of 2^5 is .06
@@ -152,16 +152,13 @@ def _share(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> t
 def over_clusters(
     sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], least: float, most: float
 ) -> tuple[float, Interval]:
-    """A statistic of sums over clusters (G, k), and its interval within `least` and `most`: the bootstrap, below `FEW`
-    clusters the jackknife; of a single cluster nothing is known."""
+    """A statistic of sums over clusters (G, k), and its jackknife interval within `least` and `most`; of a single
+    cluster nothing is known."""
     total = sums.sum(0)
     value = float(statistic(total[None])[0])
     if len(sums) == 1:
         return value, Interval(least, most)
-    if len(sums) >= FEW:
-        found = bootstrap_sums(sums, statistic)
-    else:
-        found = jackknife_interval(value, statistic(total - sums).tolist())
+    found = jackknife_interval(value, statistic(total - sums))
     return value, Interval(max(least, min(found.low, value)), min(most, max(found.high, value)))
 
 

@@ -79,7 +79,7 @@ def changes(before: Scores, after: Scores) -> list[dict[str, Any]]:
     if not shared:
         return []
     # Every metric in turn is asked about; what a rule would say of it is not told.
-    policy = Policy(primary=tuple(Rule(metric=name, margin=1.0) for name in shared))
+    policy = Policy(primary=tuple(Rule(metric=name, margin=1.0, accepted=0.0) for name in shared))
     worst, best = worst_clips(new, old, policy, limit=NUM_CLIPS), worst_clips(old, new, policy, limit=NUM_CLIPS)
     return [
         _told(one, [clip for clip in worst if clip.metric == one.metric], [c for c in best if c.metric == one.metric])
@@ -96,7 +96,8 @@ def _told(one: MetricVerdict, worst: list[ClipChange], best: list[ClipChange]) -
         "best": [{"id": c.id, "prompt": c.prompt, "a": c.candidate, "b": c.baseline} for c in best],  # sides turned
     }
     why = one.reasons[0] if one.change is None and one.reasons else None
-    return {name: getattr(one, name) for name in names} | figures | {"why_not": why} | clips
+    beside = {"why_not": why, "notes": list(one.reasons[1:])}
+    return {name: getattr(one, name) for name in names} | figures | beside | clips
 
 
 def _text(told: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple[str, ...]) -> str:
@@ -106,7 +107,7 @@ def _text(told: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple
     lines = ["not comparable:"] if differences else []
     lines += [f"  {printable(line)}" for line in differences]
     for one in told:
-        arrow = {True: "higher is better", False: "lower is better", None: "neither end is good"}
+        arrow = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
         lines.append(f"{one['metric']} ({arrow[one['higher_is_better']]})")
         if one["change"] is None:
             lines.append(f"  {printable(str(one['why_not']))}")
@@ -115,6 +116,7 @@ def _text(told: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple
         behind = f"{one['num_pairs']} pairs in {one['num_clusters']} clusters"
         figures = f"{one['a']['value']:.4g} → {one['b']['value']:.4g}"
         lines.append(f"  {figures}  change {one['change']:+.4g}{span}  p {one['p']:.3g}  {behind}")
+        lines += [f"    {printable(note)}" for note in one["notes"] if note.startswith("every value")]
         for word in ("worst", "best"):
             for clip in one[word]:
                 prompt = f"  {printable(clip['prompt'], 60)}" if clip["prompt"] else ""

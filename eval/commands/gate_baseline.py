@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from v2t.base.errors import UsageError
 from v2t_eval.commands.gate_asked import planned, policy_of, scored, suite_of
 
 if TYPE_CHECKING:
+    from v2t_eval.gate.advice import Advice
     from v2t_eval.gate.baseline import Baseline
     from v2t_eval.gate.policy import Policy
     from v2t_eval.scores import Scores
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 def init(place: Path, args: argparse.Namespace) -> int:
     """Make a baseline; returns the exit code."""
     from v2t_eval.gate import baseline as file
+    from v2t_eval.gate.advice import advise
     from v2t_eval.gate.run import plain_policy, require
     from v2t_eval.gate.sides import named
 
@@ -44,7 +48,7 @@ def init(place: Path, args: argparse.Namespace) -> int:
         _refuse_baseline(path, args)  # another run may have been faster
         file.write(made, path)
     _warn(scores, policy)
-    _tell_baseline(made, path, as_json=args.json)
+    _tell_baseline(made, path, advise(scores, policy), as_json=args.json)
     return 0
 
 
@@ -66,6 +70,7 @@ def _look_for_audit(policy: Policy) -> None:
 def update(place: Path, args: argparse.Namespace) -> int:
     """Replace a baseline, with a reason; returns the exit code."""
     from v2t_eval.gate import baseline as file
+    from v2t_eval.gate.advice import advise
     from v2t_eval.gate.comparable import compared
     from v2t_eval.gate.run import plain_policy, require
     from v2t_eval.gate.sides import named
@@ -95,7 +100,8 @@ def update(place: Path, args: argparse.Namespace) -> int:
         file.write(made, args.baseline)
     if policy is not None:
         _warn(scores, policy)
-    _tell_baseline(made, args.baseline, as_json=args.json)
+    advice = [] if policy is None else advise(scores, policy)
+    _tell_baseline(made, args.baseline, advice, as_json=args.json)
     return 0
 
 
@@ -112,18 +118,21 @@ def _warn(scores: Scores, policy: Policy) -> None:
         logger.warning("the baseline lacks %s: %s", one.metric, one.reason)
 
 
-def _tell_baseline(made: Baseline, path: Path, *, as_json: bool) -> None:
+def _tell_baseline(made: Baseline, path: Path, advice: Sequence[Advice], *, as_json: bool) -> None:
     from v2t.base.log import printable
 
     last = made.history[-1]
     if as_json:
         told = {"file": printable(str(path)), "clips": last.num_clips, "reason": last.reason, "figures": last.figures,
-                "differences": list(last.differences), "history": len(made.history)}  # fmt: skip
+                "differences": list(last.differences), "history": len(made.history),
+                "advice": [asdict(one) for one in advice]}  # fmt: skip
         print(json.dumps(told, allow_nan=False))
         return
     print(f"{printable(str(path))}: {last.num_clips} clips, {printable(last.reason, 200)}")
     for name, (old, new) in last.figures.items():
         now = "gone" if new is None else f"{new:.4g}"
         print(f"  {name}: {now}" + ("" if old is None else f" (was {old:.4g})"))
+    for one in advice:
+        print(f"  {one.metric}: {one.text}")
     for line in last.differences:
         print(f"  not comparable with what was before: {printable(line)}")

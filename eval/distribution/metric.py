@@ -85,6 +85,7 @@ class DistributionMetric(BaseMetric):
     needs = ("frames", "reference_clips")
     higher_is_better = False
     value_range = (0.0, math.inf)
+    reduction = "set"
     of_set = ("estimator", "minimum", "floor_splits", "seed", "divisor", "degree", "gamma", "coef", "unbiased", "form",
               "num_subsets", "subset_size")  # fmt: skip
     Settings: ClassVar[type[Any]] = DistributionSettings
@@ -213,12 +214,17 @@ class DistributionMetric(BaseMetric):
         if not size:
             notes.append("No floor: the reference is too small to be halved.")
             return 0
+        dimension = own.features.shape[1]
+        if estimator.limited and size <= dimension:  # its bias falls as 1/N from there on
+            notes.append(f"No floor: halves of the reference have {size} vectors, not more than d = {dimension}.")
+            return 0
+        # Halves of `size` differ by 2/size, the two sides by 1/N + 1/M: bias and null spread are proportional to that.
+        values = values * size / 2 * (1 / len(own) + 1 / len(reference))
         low, high = np.quantile(values, (0.025, 0.975))
         figures["floor"] = Figure(value=float(values.mean()), low=float(low), high=float(high), n=size)
-        smaller = "" if size >= len(own) else f"; the comparison has {len(own)}, so its own floor is lower"
         notes.append(
-            f"floor: two random halves of the reference, {size} vectors each{smaller}; mean and 95 % range of "
-            f"{len(values)} halvings. A value near it tells no difference."
+            f"floor: what two sets without any difference would give at these N, from {len(values)} random halvings of "
+            f"the reference ({size} vectors each); mean and 95 % range. A value near it shows no difference."
         )
         return size
 

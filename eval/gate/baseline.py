@@ -29,7 +29,7 @@ SCHEMA = 1
 STATE = ".cineloop"  # folder of the lock
 _CLIP = ("id", "cluster", "prompt", "content", "path", "status", "num_frames", "fps", "size", "duration_s", "decoder",
          "frozen")  # fmt: skip
-_METRIC = ("name", "headline", "n", "coverage", "higher_is_better", "counts", "fingerprint")
+_METRIC = ("name", "headline", "n", "coverage", "higher_is_better", "reduction", "counts", "fingerprint")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +255,7 @@ def _result(tree: dict[str, Any], clips: list[dict[str, Any]]) -> MetricResult:
         {"id": row["id"], "code": row["failed"][name], "message": ""} for row in clips if name in row.get("failed", {})
     ]
     return MetricResult(
-        **{key: tree[key] for key in _METRIC},
+        **{key: tree[key] for key in _METRIC if key != "reduction" or key in tree},  # older files lack it
         figures={key: Figure(**figure) for key, figure in tree["figures"].items()},
         items=items,
         failures=failures,

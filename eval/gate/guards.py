@@ -1,37 +1,67 @@
 """Guards: what no metric can outweigh.
 
 In: the scores of a candidate, those of a baseline where there is one, a policy. Out: a `Guard` each for clips that are
-lost, that stand still, that are copies of each other, and that lie outside the judge's world. What is so in the
-baseline too is not held against the candidate: a share may exceed the baseline's own by so much, and where the baseline
-has such clips it must exceed it by more than chance (Fisher's exact test, one-sided), since other seeds give others.
+lost, that stand still, that move much less than the baseline's, that are copies of each other, and that lie outside the
+judge's world. What is so in the baseline too is not held against the candidate: a share may exceed the baseline's own
+by so much. Lost clips are a fact of the set. The others are samples of what the generator does: each has a p-value over
+prompts, and a share in alpha by Holm's correction together with the primary metrics (`settled`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
 from typing import NamedTuple
 
+import numpy as np
+
 from v2t_eval.gate.policy import Policy
+from v2t_eval.gate.statistics import p_values, sums_of
 from v2t_eval.gate.verdict import Guard, Outcome
 from v2t_eval.metric import MetricResult
 from v2t_eval.scores import Scored, Scores
+from v2t_eval.significance import holm
 
 MAX_COPIES = 0.05  # share of clips that may be the very bytes of another one
 MAX_OUTSIDE = 0.05  # share of clips that may lie outside the judge's world beyond the baseline's own
+_CHANCE = 0.05  # p of a share outside that is no cause for doubt
+MOTION = ("motion", "dynamic_degree")  # metrics that say how much a clip moves, the finer one first
 MOST_OUTSIDE = 0.5  # from here on the judge says nothing of a set, be the baseline like it or unknown
 
 
 def guards(candidate: Scores, baseline: Scores | None, policy: Policy) -> tuple[Guard, ...]:
-    """The guards that can be told; without a metric that looks at frames nobody knows whether clips stand still."""
+    """The guards that the scores allow; frozen clips need a metric that decodes frames, motion one of `MOTION`. Their
+    outcomes are those of single tests, see `settled`."""
     primary = [rule.metric for rule in policy.primary]
     found = [
         lost(candidate, baseline, primary, policy.max_lost),
-        frozen(candidate, baseline, policy.max_frozen, policy.alpha),
-        copies(candidate, baseline, policy.alpha),
-        outside(candidate, baseline, policy.alpha),
+        frozen(candidate, baseline, policy.max_frozen),
+        motion(candidate, baseline, policy.min_motion),
+        copies(candidate, baseline),
+        outside(candidate, baseline),
     ]
-    return tuple(guard for guard in found if guard is not None)
+    return settled([guard for guard in found if guard is not None], (), policy.alpha)
+
+
+def settled(found: Iterable[Guard], ps: Sequence[float], alpha: float) -> tuple[Guard, ...]:
+    """The guards with the outcomes that Holm's correction gives them among each other and `ps` of the metrics: a share
+    beyond its limit that may be chance fails nothing, and neither is it a pass."""
+    guards = tuple(found)
+    own = [guard.p for guard in guards if guard.p is not None]
+    adjusted = iter(holm([*own, *ps])[: len(own)])
+    return tuple(guard if guard.p is None else _decided(guard, next(adjusted), alpha) for guard in guards)
+
+
+def _decided(guard: Guard, p: float, alpha: float) -> Guard:
+    if guard.outcome == "pass":
+        return replace(guard, p_adjusted=p)
+    chance = f"; this may be chance (p = {p:.2g} after Holm)"
+    message = guard.message.split("; this may be chance")[0]
+    if p < alpha:
+        return replace(guard, outcome="fail", p_adjusted=p, message=message)
+    return replace(guard, outcome="inconclusive", p_adjusted=p, message=message + chance)
 
 
 def lost(candidate: Scores, baseline: Scores | None, primary: Sequence[str], most: float) -> Guard:
@@ -68,30 +98,45 @@ def lost(candidate: Scores, baseline: Scores | None, primary: Sequence[str], mos
     )  # fmt: skip
 
 
-def frozen(candidate: Scores, baseline: Scores | None, most: float, alpha: float) -> Guard | None:
-    """Clips that stand still; None where nobody looked."""
-    known = [clip for clip in candidate.clips if clip.frozen is not None]
-    if not known:
-        return None
-    ids = {clip.id for clip in known if clip.frozen}
-    own = [clip for clip in baseline.clips if clip.frozen is not None] if baseline is not None else []
-    before = {clip.id for clip in own if clip.frozen}
-    counts = _Counts(len(ids), len(known), len(before), len(own))
-    return _grown("frozen clips", "stand still", ids - before, counts, most, alpha)
+def frozen(candidate: Scores, baseline: Scores | None, most: float) -> Guard | None:
+    """Clips that stand still; None where no metric looked."""
+    flags, own = ({c.id: c.frozen for c in _clips(side) if c.frozen is not None} for side in (candidate, baseline))
+    return _grown("frozen clips", "stand still", candidate, flags, own, most) if flags else None
 
 
-def copies(candidate: Scores, baseline: Scores | None, alpha: float) -> Guard | None:
+def copies(candidate: Scores, baseline: Scores | None) -> Guard | None:
     """Clips whose bytes are those of another clip of the set; None where the bytes are not known."""
-    known = [clip for clip in candidate.clips if clip.content]
-    if not known:
+    flags, own = (_copied(clip for clip in _clips(side) if clip.content) for side in (candidate, baseline))
+    return _grown("copies", "are copies of another clip", candidate, flags, own, MAX_COPIES) if flags else None
+
+
+def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | None:
+    """Clips that move less than `least` of what the baseline's move, on average: a still picture with a small part that
+    moves is not frozen, and smoother than any clip that moves. None without a baseline or a metric of `MOTION`."""
+    if baseline is None or least <= 0:
         return None
-    ids, own = _copied(known), [] if baseline is None else [clip for clip in baseline.clips if clip.content]
-    before = _copied(own)
-    counts = _Counts(len(ids), len(known), len(before), len(own))
-    return _grown("copies", "are copies of another clip", ids - before, counts, MAX_COPIES, alpha)
+    for name in MOTION:
+        ours, theirs = _result(candidate, name), _result(baseline, name)
+        if ours is None or theirs is None:
+            continue
+        new, old = _values(ours), _values(theirs)
+        shared = [clip for clip in candidate.clips if clip.id in new and clip.id in old]
+        if not shared or not any(old[clip.id] for clip in shared):
+            continue
+        share = sum(new[clip.id] for clip in shared) / sum(old[clip.id] for clip in shared)
+        spare = [new[clip.id] - least * old[clip.id] for clip in shared]
+        sums = sums_of(spare, [clip.cluster for clip in shared])
+        most = max(max(old.values()), max(new.values()))
+        return Guard(
+            name="motion", outcome=_outcome(share >= least), p=_p(sums, most, 0.0),
+            message=f"clips have {_percent(share)} of the baseline's {name}, at least {_percent(least)} is expected",
+            clips=tuple(sorted(clip.id for clip in shared if new[clip.id] < least * old[clip.id])) if share < least
+            else (),
+        )  # fmt: skip
+    return None
 
 
-def outside(candidate: Scores, baseline: Scores | None, alpha: float) -> Guard | None:
+def outside(candidate: Scores, baseline: Scores | None) -> Guard | None:
     """Clips that the judge warned of as unlike those it was trained on; None where no judge looks at clips."""
     told = [result for result in candidate.results if "outside" in result.counts and result.n]
     if not told:
@@ -101,15 +146,17 @@ def outside(candidate: Scores, baseline: Scores | None, alpha: float) -> Guard |
     own = (before.counts.get("outside", 0), before.n) if before is not None else (0, 0)
     counts = _Counts(worst.counts["outside"], worst.n, *own)
     name, what = "outside the judge's world", f"are unlike what the judge of {worst.name} was trained on"
+    message = f"{counts.found} of {counts.num} clips {what}"
     if counts.share > MOST_OUTSIDE and (not counts.num_before or counts.own > MOST_OUTSIDE):
-        message = (
-            f"{counts.found} of {counts.num} clips {what}: its answers mean nothing here; name a judge that knows such "
-            "clips (judge=v2t:MODEL)"
-        )
+        message += ": its answers mean nothing here; name a judge that knows such clips (judge=v2t:MODEL)"
         return Guard(name=name, outcome="fail", message=message)
     if not counts.num_before:  # some of any set are: what is usual here nobody knows yet
-        return Guard(name=name, outcome="pass", message=f"{counts.found} of {counts.num} clips {what}")
-    return _grown(name, what, set(), counts, MAX_OUTSIDE, alpha, always_by_chance=True)
+        return Guard(name=name, outcome="pass", message=message)
+    message += f", {_percent(MAX_OUTSIDE)} may beyond the baseline's {_percent(counts.own)}"
+    p, is_fine = counts.p(), counts.share - counts.own <= MAX_OUTSIDE
+    if not is_fine and p >= _CHANCE:  # other seeds give other clips, and some of any set are
+        is_fine, message = True, f"{message}; this may be chance (p = {p:.2g})"
+    return Guard(name=name, outcome=_outcome(is_fine), message=message, p=p)
 
 
 class _Counts(NamedTuple):
@@ -130,7 +177,7 @@ class _Counts(NamedTuple):
         return self.before / self.num_before if self.num_before else 0.0
 
     def p(self) -> float:
-        """Of so many or more if the baseline's clips were no better."""
+        """Of so many or more if the baseline's clips were no better (Fisher's exact test)."""
         from scipy.stats import fisher_exact  # type: ignore[import-untyped]
 
         table = [[self.found, self.num - self.found], [self.before, self.num_before - self.before]]
@@ -138,26 +185,40 @@ class _Counts(NamedTuple):
 
 
 def _grown(
-    name: str, what: str, new: set[str], counts: _Counts, most: float, alpha: float, *, always_by_chance: bool = False
+    name: str, what: str, candidate: Scores, flags: Mapping[str, bool], own: Mapping[str, bool], most: float
 ) -> Guard:
-    """A guard over the share by which the candidate exceeds the baseline; `new` are the clips to name."""
-    message = f"{counts.found} of {counts.num} clips {what}, {_percent(most)} may"
-    if counts.before:
-        message += f" beyond the baseline's {_percent(counts.own)}"
-    too_many = counts.share - counts.own > most
-    if too_many and (counts.before or always_by_chance) and (p := counts.p()) >= alpha:
-        too_many, message = False, f"{message}; this may be chance (p = {p:.2g})"
-    return Guard(name=name, outcome=_outcome(not too_many), message=message, clips=tuple(sorted(new)))
+    """A guard over the share of flagged clips by which the candidate exceeds the baseline, tested over prompts: paired
+    by clip where both sides know a clip."""
+    found, before = sum(flags.values()), fmean(own.values()) if own else 0.0
+    message = f"{found} of {len(flags)} clips {what}, {_percent(most)} may"
+    if before:
+        message += f" beyond the baseline's {_percent(before)}"
+    clusters = {clip.id: clip.cluster for clip in candidate.clips}
+    fewer = [float(own.get(id, before)) - flag for id, flag in flags.items()]
+    p = _p(sums_of(fewer, [clusters[id] for id in flags]), before, most)
+    new = sorted(id for id, flag in flags.items() if flag and not own.get(id))
+    return Guard(
+        name=name, outcome=_outcome(found / len(flags) - before <= most), message=message, clips=tuple(new), p=p
+    )
 
 
-def _copied(clips: Iterable[Scored]) -> set[str]:
-    """All but the first clip of each content."""
-    seen: set[str] = set()
-    found = set()
+def _p(sums: np.ndarray, rise: float, accepted: float) -> float:
+    """One-sided p of "not below -accepted" for one set of clusters, see `p_values`."""
+    rise = max(rise, float((sums[:, 0] / sums[:, 1]).max()))
+    return float(p_values(sums[None], rise, accepted)[0])
+
+
+def _clips(scores: Scores | None) -> list[Scored]:
+    return [] if scores is None else scores.clips
+
+
+def _copied(clips: Iterable[Scored]) -> dict[str, bool]:
+    """Whether a clip's bytes were there before it, by id."""
+    seen: set[str | None] = set()
+    found = {}
     for clip in sorted(clips, key=lambda clip: clip.id):
-        if clip.content and clip.content in seen:
-            found.add(clip.id)
-        seen.add(clip.content or "")
+        found[clip.id] = clip.content in seen
+        seen.add(clip.content)
     return found
 
 

@@ -36,8 +36,8 @@ def render(
     primary, exploratory = wording.parted(verdict)
     share = f"{100 * (1 - float(verdict.policy.get('alpha', 0.05))):g} %"
     drawn = (
-        f"The change is candidate minus baseline, paired by clip, with its {share} interval over prompts. In the "
-        "drawing worse lies left, the dashed line is no change, and what is shaded lies beyond the margin."
+        f"The change is candidate minus baseline, paired by clip, between bounds over prompts that hold with {share} "
+        "each. In the drawing worse lies left, the dashed line is no change, and what is shaded lies beyond the margin."
     )
     apart = "They decide nothing; their outcomes are what they would have been."
     sections = [

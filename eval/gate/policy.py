@@ -6,11 +6,12 @@ others of the suite are told as exploratory.
     gate:
       primary:
         - {metric: question_score, margin: 0.05, at_least: 0.6}
-        - {metric: temporal_flickering, margin: 0.01}
+        - {metric: temporal_flickering, margin: 0.01, worst: 0.8}
       alpha: 0.05
       power: 0.8
       max_lost: 0.02
       max_frozen: 0.05
+      min_motion: 0.7
       audit: audit/audit.json
 """
 
@@ -26,16 +27,22 @@ class Rule:
 
     Attributes:
         metric: its title in the suite, `frechet[feature=clip]`.
-        margin: how much worse than the baseline is still accepted, in the metric's own units, above zero; None: it is
-            not held to the baseline.
+        margin: the harm that must not pass, in the metric's own units, above zero; None: it is not held to the
+            baseline.
+        accepted: the harm that must not fail, from zero to the margin (default: half the margin).
+        worst: the value of a clip that is lost completely (default: the bad end of the metric's range). It limits what
+            prompts that the sample lacks can lose.
         at_least, at_most: absolute bounds, tested on the bound of the 95 % interval and not on the mean.
 
     Raises:
-        ValueError: nothing is asked for, a margin that is not above zero, or bounds that exclude each other.
+        ValueError: nothing is asked for, a margin that is not above zero, an accepted harm outside of it, `accepted` or
+            `worst` without a margin, or bounds that exclude each other.
     """
 
     metric: str
     margin: float | None = None
+    accepted: float | None = None
+    worst: float | None = None
     at_least: float | None = None
     at_most: float | None = None
 
@@ -44,8 +51,18 @@ class Rule:
             raise ValueError(f"{self.metric}: give a margin (against the baseline), at_least or at_most")
         if self.margin is not None and not self.margin > 0:
             raise ValueError(f"{self.metric}: margin must be above zero, got {self.margin}")
+        for name in ("accepted", "worst"):
+            if self.margin is None and getattr(self, name) is not None:
+                raise ValueError(f"{self.metric}: {name} belongs to a margin, and there is none")
+        if self.margin is not None and not 0 <= self.accepts <= self.margin:
+            raise ValueError(f"{self.metric}: accepted must be from 0 to the margin {self.margin}, got {self.accepted}")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise ValueError(f"{self.metric}: at_least {self.at_least} is above at_most {self.at_most}")
+
+    @property
+    def accepts(self) -> float:
+        """The accepted harm: as given, or half the margin; 0 without a margin."""
+        return self.accepted if self.accepted is not None else (self.margin or 0.0) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +70,13 @@ class Policy:
     """Everything that decides beside the numbers.
 
     Attributes:
-        primary: the rules; Holm's correction is over these.
-        alpha: chance of a false alarm over all primary metrics together.
-        power: with which chance the minimum detectable effect is detected; a margin below that effect is refused.
+        primary: the rules; Holm's correction is over these and the guards that are tests.
+        alpha: chance of a false alarm over all of these together where no harm is above the accepted one, and chance
+            of a pass where the harm of a metric is its margin or more.
+        power: chance with which the printed least change fails, and an unchanged candidate passes the printed margin.
         max_lost: share of the baseline's clips that the candidate may lack or that may have no score.
         max_frozen: share of clips that may stand still before no smoothness counts.
+        min_motion: share of the baseline's motion that the candidate must have where the suite measures it; 0 for none.
         audit: audit file whose blind spots are shown beside each metric, relative to the suite's folder; or `starter`,
             that of the bundled models, which comes with the package.
 
@@ -70,6 +89,7 @@ class Policy:
     power: float = 0.8
     max_lost: float = 0.02
     max_frozen: float = 0.05
+    min_motion: float = 0.7
     audit: Path | None = None
 
     def __post_init__(self) -> None:
@@ -78,5 +98,5 @@ class Policy:
             raise ValueError(f"primary must name each metric once, and at least one; got {', '.join(names) or 'none'}")
         if not (0 < self.alpha < 0.5 and 0.5 <= self.power < 1):
             raise ValueError(f"alpha must be in (0, 0.5) and power in [0.5, 1), got {self.alpha} and {self.power}")
-        if not (0 <= self.max_lost <= 1 and 0 <= self.max_frozen <= 1):
+        if not all(0 <= share <= 1 for share in (self.max_lost, self.max_frozen, self.min_motion)):
             raise ValueError(f"shares must be within 0 and 1, got {self.max_lost} and {self.max_frozen}")

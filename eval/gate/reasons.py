@@ -1,4 +1,4 @@
-"""What decides a metric, and the sentence that says so.
+"""Decision rule of each metric, with its reason in a sentence.
 
 In: a `Change`, a margin or a bound, and what the policy says. Out: an outcome with one plain sentence. Numbers have
 three significant digits; the rules are those of docs/gate-statistics.md.
@@ -6,66 +6,94 @@ three significant digits; the rules are those of docs/gate-statistics.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 
-from v2t_eval.gate.policy import Policy
-from v2t_eval.gate.statistics import Change, least_clusters, parts_of_variance
+from v2t_eval.gate.policy import Policy, Rule
+from v2t_eval.gate.statistics import Change, least_margin, parts_of_variance, prompts_for
 from v2t_eval.gate.verdict import MetricVerdict, Outcome
-from v2t_eval.metric import Figure
+from v2t_eval.metric import Figure, MetricResult
 
 
 def of_margin(
     change: Change,
-    margin: float | None,
+    rule: Rule,
     p_adjusted: float | None,
-    mde: float | None,
     higher_is_better: bool | None,
     policy: Policy,
-    num_tests: int,
     unit: str,
 ) -> tuple[Outcome, str]:
-    """Held to the baseline.
+    """Compared with the baseline under a margin.
 
     Args:
-        margin: None for an exploratory metric, which is held to the least change that can be detected.
+        rule: one with a margin.
         unit: what a cluster is called, "prompts" or "clips".
     """
-    told = f"change {_interval(change)}"
-    p = 1.0 if p_adjusted is None else p_adjusted
-    by = f"p = {p:.2g} after {'Benjamini-Hochberg' if margin is None else 'Holm'}"
     if higher_is_better is None:
-        if margin is not None:
-            return "inconclusive", "neither end of it is better, so a margin says nothing: give at_least or at_most"
-        return ("inconclusive" if p < policy.alpha else "pass"), f"neither end is better; {told}, {by}"
-    if change.se == 0:
+        return "inconclusive", "no preferred direction, so a margin says nothing: give at_least or at_most"
+    margin, p = rule.margin or 0.0, 1.0 if p_adjusted is None else p_adjusted
+    if change.value == 0 and change.se == 0 and change.low == change.high:
         return "pass", f"equal to the baseline for {change.num_pairs or 'all'} clips"
-    if change.low is None or change.high is None:
-        return "inconclusive", f"one {unit[:-1]} tells nothing of the spread: change {change.value:+.3g}"
     sign = 1.0 if higher_is_better else -1.0
-    estimate, worst = sign * change.value, sign * (change.low if higher_is_better else change.high)
-    limit = margin if margin is not None else mde or 0.0
-    edge = f"{-sign * limit:+.3g}"
-    beyond = estimate < 0 if margin is None else estimate <= -margin
-    if beyond and p < policy.alpha:
-        past = "" if margin is None else f" is at or beyond {edge}"
-        return "fail", f"worse than the baseline: {told}{past}, {by}"
-    if mde is None:
-        least = least_clusters(policy.alpha, num_tests)
-        return "inconclusive", f"{change.num_clusters} {unit} can show no change at all: at least {least} are needed"
-    if margin is not None and margin < mde:
-        more = math.ceil(change.num_clusters * (mde / margin) ** 2)
-        return "inconclusive", (
-            f"margin {margin:.3g} is below the least change {change.num_clusters} {unit} can detect ({mde:.3g}): "
-            f"more {unit} (about {more}) or a wider margin; {told}"
-        )
-    if worst > -limit:
-        return "pass", f"not worse than the baseline: {told} stays {'above' if higher_is_better else 'below'} {edge}"
-    if beyond:
-        return "inconclusive", f"worse, but it may be chance: {told}, {by}"
+    estimate, bound = sign * change.value, sign * (change.low if higher_is_better else change.high)
+    change_text, by = f"change {_interval(change)}", f"p = {p:.2g} after Holm"
+    edge, side = f"{-sign * margin:+.3g}", "above" if higher_is_better else "below"
+    if bound > -margin:
+        return "pass", f"not worse than the margin allows: {change_text} stays {side} {edge}"
     if p < policy.alpha:
-        return "inconclusive", f"worse, and perhaps by more than the margin: {told} reaches {edge}, {by}"
-    return "inconclusive", f"too early to say: {told} reaches {edge}, {by}"
+        return "fail", f"worse than the accepted {rule.accepts:.3g}: {change_text}, {by}"
+    advice = _advice(change, margin, policy, unit)
+    if estimate <= -margin:
+        return "inconclusive", f"worse by the margin or more, but it may be chance: {change_text}, {by}{advice}"
+    return "inconclusive", f"too early to say: {change_text} reaches {edge}, {by}{advice}"
+
+
+def of_exploratory(
+    change: Change, p_adjusted: float | None, higher_is_better: bool | None, policy: Policy
+) -> tuple[Outcome, str]:
+    """Compared with the baseline without a margin: only a proven change is named."""
+    p = 1.0 if p_adjusted is None else p_adjusted
+    text = f"change {_interval(change)}, p = {p:.2g} after Benjamini-Hochberg"
+    if higher_is_better is None:
+        return ("inconclusive" if p < policy.alpha else "pass"), f"no preferred direction; {text}"
+    if p < policy.alpha:
+        return "fail", f"worse than the baseline: {text}"
+    return "pass", f"no loss is proven: {text}"
+
+
+def below_minimum(*results: MetricResult) -> str:
+    """Why a metric decides nothing where a side has fewer samples than the metric itself asks for; else ""."""
+    for where, result in zip(("here", "in the baseline"), results, strict=False):
+        if result.counts.get("below_minimum"):
+            least, num = result.counts.get("minimum"), result.counts.get("vectors", result.n)
+            wanted = f", of {least} it asks for" if least else ""
+            return f"too few samples for any verdict: {num} {where}{wanted}"
+    return ""
+
+
+def unseen(num: int, share: float, worst: float, alpha: float) -> str:
+    """What no sample of so many prompts shows."""
+    return (
+        f"with {num} prompts a share of {100 * share:.2g} % broken ones is invisible with a chance of {alpha:g}; the "
+        f"bound allows for them at the value {worst:.3g}"
+    )
+
+
+def _advice(change: Change, margin: float, policy: Policy, unit: str) -> str:
+    """How many prompts, or which margin, an unchanged candidate would pass with; a look again is a second chance."""
+    if not change.num_pairs:
+        return f"; more {unit} show more"
+    if not change.se:
+        needed = prompts_for(margin, 0.0, 2, change.fall, alpha=policy.alpha, power=policy.power)
+        return f"; {change.num_clusters} {unit} of at least {needed} that this margin takes"
+    num, both = change.num_clusters, {"alpha": policy.alpha, "power": policy.power}
+    least = least_margin(change.se, num, change.fall, **both)
+    more = prompts_for(margin, change.se, num, change.fall, **both)
+    if more is None or more <= num:
+        return ""
+    return (
+        f"; {num} {unit} suffice for a margin of {least:.2g}, this one takes about {more} (a new set alone decides: "
+        "the same candidate gated twice at this alpha passes in error more often)"
+    )
 
 
 def of_bound(figure: Figure, bound: float, sign: float) -> tuple[Outcome, str]:
@@ -113,8 +141,6 @@ def spread(differences: Sequence[float], values: Sequence[float], clusters: Sequ
 
 
 def _interval(change: Change) -> str:
-    if change.low is None or change.high is None:
-        return f"{change.value:+.3g}"
     return f"{change.value:+.3g} [{change.low:+.3g}, {change.high:+.3g}]"
 
 

@@ -17,7 +17,7 @@ from v2t_eval.audit.record import Audit
 from v2t_eval.gate.baseline import Baseline
 from v2t_eval.gate.comparable import Comparison, compared, fingerprint_changes
 from v2t_eval.gate.decide import Side, decide_metrics, overall, worst_clips
-from v2t_eval.gate.guards import guards
+from v2t_eval.gate.guards import MOTION, guards, settled
 from v2t_eval.gate.policy import Policy
 from v2t_eval.gate.verdict import Guard, MetricVerdict, Verdict
 from v2t_eval.scores import Scores
@@ -66,13 +66,15 @@ def gate(
         outcome, reason = overall(metrics, (), found.differences)
         return Verdict(outcome=outcome, reason=reason, metrics=metrics, notes=tuple(notes), **common)
     ours, theirs = side_of(scores), None if baseline is None else side_of(baseline.scores, leave_out=found.unlike)
-    metrics = tuple(decide_metrics(ours, theirs, policy))
+    checks = guards(scores, None if baseline is None else baseline.scores, policy)
+    metrics = tuple(decide_metrics(ours, theirs, policy, [check.p for check in checks if check.p is not None]))
+    held = [one for one in metrics if one.role == "primary" and one.margin is not None]
+    checks = settled(checks, [1.0 if one.p is None else one.p for one in held], policy.alpha)
     if baseline is None:
         metrics = tuple(map(_without_baseline, metrics))
-    checks = guards(scores, None if baseline is None else baseline.scores, policy)
     if audit is not None:
         metrics = tuple(replace(metric, blind=_blind(metric.metric, audit, ours)) for metric in metrics)
-    notes += _audit_notes(scores, audit, metrics, checks, policy)
+    notes += [*_motion_notes(scores, policy), *_audit_notes(scores, audit, metrics, checks, policy)]
     outcome, reason = overall(metrics, checks, ())
     return Verdict(
         outcome=outcome, reason=reason, metrics=metrics, guards=checks, notes=tuple(notes),
@@ -195,6 +197,15 @@ def _same_notes(scores: Scores, baseline: Baseline | None) -> list[str]:
 
 def _skip_notes(scores: Scores) -> list[str]:
     return [f"{one.metric} could not run: {one.reason}" for one in scores.skipped if not one.found_nothing]
+
+
+def _motion_notes(scores: Scores, policy: Policy) -> list[str]:
+    """That nothing in the suite sees motion, without which a still picture with a small moving part passes."""
+    measured = {result.name.partition("[")[0] for result in scores.results}
+    looks = any(clip.frozen is not None for clip in scores.clips)
+    if not looks or not policy.min_motion or measured & set(MOTION):
+        return []
+    return ["no metric of the suite measures motion, so clips that hardly move pass: add `motion` to its metrics"]
 
 
 def _audit_notes(

@@ -1,30 +1,34 @@
 """How much a metric changed from the baseline, how sure that is, and what could have been seen.
 
-In: paired differences and the clusters they come in, or the figures of two whole sets. Out: a `Change` (value,
-interval, standard error, p). All seeds of one prompt are one cluster: an interval resamples clusters (Efron 1979;
-Student's t below 30 of them), a p-value flips the signs of whole clusters (Fisher 1935). Where values have two levels,
-or no spread, two made-up clusters, one for each side, keep the interval from having no width (Bonett and Price 2012).
-The rules made from this are in `v2t_eval.gate.decide`, measured error rates in docs/gate-statistics.md.
-Letters: n pairs, G clusters, d difference, k tests in one Holm correction.
+In: paired differences and the clusters they come in, or the figures of two whole sets. Out: a `Change`: value, a bound
+on either side, a p-value. All seeds of one prompt are one cluster.
+
+No test of a mean is valid for every distribution of the differences (Bahadur and Savage 1956): a sample may lack the
+few prompts that carry all the harm. It takes a statement of how much one prompt can lose. With it, the bound of Gaffke
+(2005; Learned-Miller and Thomas 2020) holds: the quantile of the mean under Dirichlet weights (the Bayesian bootstrap
+of Rubin 1981) of the prompts and one more that is as bad as can be. It allows for skew, ties, right-or-wrong values and
+differences without spread; of n prompts without any change it is Clopper and Pearson's. Student's bound stands beside
+it, and the more careful of the two counts. Error rates: docs/gate-statistics.md.
+Letters: n pairs, G clusters, d difference, k tests in one Holm correction, R draws.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from v2t.base.shares import normal_quantile
 from v2t_eval.metric import Figure
-from v2t_eval.significance import least_detectable, sign_flip
-from v2t_eval.stats import FEW, bootstrap_sums
 
-SEED = 6  # of every resample and flip: the same scores give the same verdict
-NUM_RESAMPLES = 10_000
+SEED = 6  # of every draw: the same scores give the same verdict
+NUM_DRAWS = 10_000
+_AT_ONCE = 1 << 21  # weights in memory at a time
 _GREATEST = 1e100  # a value beyond, or one that is no number, is none
-_SAME = 1e-12  # differences of this share of their size are rounding
+_ROUNDING = 1e-12  # of the greatest difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +37,22 @@ class Change:
 
     Attributes:
         value: mean over clips, or difference of two figures.
-        low, high: two-sided 1 - alpha interval; None where one cluster tells nothing of the spread.
-        se: standard error, None as above.
-        p: of "not worse than the baseline", one-sided; where neither end is better, of "equal", two-sided.
+        low, high: bounds that each hold with 1 - alpha.
+        se: standard error; None where one cluster shows no spread.
+        p: of "not worse than accepted", one-sided; where neither end is better, of "equal", two-sided.
         num_pairs, num_clusters: behind it; 0 pairs for figures of whole sets.
+        fall, rise: how much worse or better a prompt that the sample lacks can be than the baseline's mean.
     """
 
     value: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     se: float | None
     p: float
     num_pairs: int
     num_clusters: int
+    fall: float = 0.0
+    rise: float = 0.0
 
     @property
     def paired(self) -> bool:
@@ -57,52 +64,43 @@ def paired_change(
     differences: Sequence[float],
     clusters: Sequence[Hashable],
     *,
+    fall: float,
+    rise: float,
     higher_is_better: bool | None = True,
+    accepted: float = 0.0,
     alpha: float = 0.05,
-    step: float = 0.0,
 ) -> Change:
     """The change of clips that both sides have.
 
     Args:
         differences: n, candidate minus baseline, in an order that does not depend on how the clips were listed.
         clusters: n, of each clip.
-        step: the least change a single clip can make, see `step_of`; above zero two made-up clusters are added, of as
-            many clips as one cluster is worth. Differences without spread, unless all are zero, always get them.
+        fall, rise: how much a prompt that the sample lacks can get worse and better (where neither end is better:
+            lower and higher), at or above zero; never less than what the differences show.
+        accepted: the harm that `p` allows, at or above zero.
 
     Raises:
         ValueError: no difference, or lengths that differ.
     """
     if not len(differences) or len(differences) != len(clusters):
         raise ValueError(f"{len(differences)} differences, {len(clusters)} clusters")
-    where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-    sums = np.zeros((len(where), 3))  # sum, number and sum of squares of a cluster's differences
-    for cluster, d in zip(clusters, differences, strict=True):
-        sums[where[cluster]] += d, 1, d * d
-    value, num = float(sums[:, 0].sum() / len(differences)), len(where)
-    p = _p_of(sums[:, 0], higher_is_better)
-    if not step and max(differences) - min(differences) <= _SAME * abs(value):
-        step = abs(value)
-    low: float | None
-    high: float | None
-    if num == 1:
-        still = value == 0 and not step
-        low = high = se = 0.0 if still else None
-    elif step:
-        low, high, se = _with_made_up(sums, step, alpha)
-    else:
-        se = _clustered(sums)
-        half = student(num - 1, alpha / 2) * se
-        low, high = value - half, value + half
-        if num >= FEW and se > 0:
-            drawn = bootstrap_sums(
-                sums[:, :2], lambda s: s[:, 0] / s[:, 1], num_resamples=NUM_RESAMPLES, confidence=1 - alpha, seed=SEED
-            )
-            # Of 40 clusters it holds 93 % and not 95: too small by sqrt((G-1)/G), and without Student's tails.
-            wider = half / se / normal_quantile(1 - alpha) * math.sqrt(num / (num - 1))
-            low, high = (value + wider * (end - value) for end in drawn)
-    if low is not None and high is not None:
-        low, high = min(low, value), max(high, value)
-    return Change(value=value, low=low, high=high, se=se, p=p, num_pairs=len(differences), num_clusters=num)
+    sign = -1.0 if higher_is_better is False else 1.0
+    sums = sums_of([sign * d for d in differences], clusters)
+    num, means = len(sums), sums[:, 0] / sums[:, 1]
+    fall, rise = max(fall, -float(means.min())), max(rise, float(means.max()))
+    value, se = float(sums[:, 0].sum() / sums[:, 1].sum()), clustered_error(sums)
+    ends = float(lower_bounds(sums[None], fall, alpha)[0]), float(-lower_bounds(_turned(sums)[None], rise, alpha)[0])
+    p = float(p_values(sums[None], rise, accepted)[0])
+    if higher_is_better is None:
+        p = min(1.0, 2 * min(p, float(p_values(_turned(sums)[None], fall, 0.0)[0])))
+    low, high = sorted(sign * end + 0.0 for end in ends)  # no -0
+    return Change(value=sign * value, low=low, high=high, se=se, p=p, num_pairs=len(differences), num_clusters=num,
+                  fall=fall, rise=rise)  # fmt: skip
+
+
+def no_change(num_pairs: int, num_clusters: int) -> Change:
+    """Of clips with the same bytes on both sides: a fact, not an estimate."""
+    return Change(value=0.0, low=0.0, high=0.0, se=0.0, p=1.0, num_pairs=num_pairs, num_clusters=num_clusters)
 
 
 def unpaired_change(
@@ -111,6 +109,7 @@ def unpaired_change(
     num_clusters: int,
     *,
     higher_is_better: bool | None = True,
+    accepted: float = 0.0,
     alpha: float = 0.05,
 ) -> Change:
     """The change of a figure of whole sets: both standard errors are taken from the wider half of the 95 % intervals
@@ -119,45 +118,173 @@ def unpaired_change(
     Raises:
         ValueError: a figure whose interval has no width says nothing of its spread, unless both are equal to the bit.
     """
+    from scipy.stats import t  # type: ignore[import-untyped]
+
     value = candidate.value - baseline.value
-    halves = [max(one.high - one.value, one.value - one.low) for one in (candidate, baseline)]
     if candidate == baseline:
-        return Change(value=0.0, low=0.0, high=0.0, se=0.0, p=1.0, num_pairs=0, num_clusters=num_clusters)
+        return no_change(0, num_clusters)
+    halves = [max(one.high - one.value, one.value - one.low) for one in (candidate, baseline)]
     if min(halves) <= 0 or num_clusters < 2:
         raise ValueError("a figure without an interval")
-    se = math.hypot(*halves) / normal_quantile(0.95)
-    half = student(num_clusters - 1, alpha / 2) * se
-    p = _tail(num_clusters - 1, value / se, higher_is_better)
+    se, sign = math.hypot(*halves) / normal_quantile(0.95), -1.0 if higher_is_better is False else 1.0
+    half = student(num_clusters - 1, alpha) * se
+    if higher_is_better is None:
+        p = float(2 * t.sf(abs(value / se), num_clusters - 1))
+    else:
+        p = float(t.cdf((sign * value + accepted) / se, num_clusters - 1))
     return Change(value=value, low=value - half, high=value + half, se=se, p=p, num_pairs=0, num_clusters=num_clusters)
 
 
-def step_of(candidate: Sequence[float], baseline: Sequence[float], span: float, *, same_bytes: bool) -> float:
-    """What one clip changes at least, for values whose spread cannot be trusted; 0 where it can.
+# --- bounds and p-values of many sets at once, so that a simulation asks what the gate asks
 
-    Two levels, right and wrong: their distance. One level: `span`, the width of the metric's range, if it is finite.
-    All differences zero over more levels, or clips of the same bytes: 0, since then no change is a fact.
+
+def sums_of(values: Sequence[float], clusters: Sequence[Hashable]) -> np.ndarray:
+    """Sum and number of the values of each cluster, float (G, 2), clusters in the order they first appear."""
+    where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
+    sums = np.zeros((len(where), 2))
+    for cluster, value in zip(clusters, values, strict=True):
+        sums[where[cluster]] += value, 1
+    return sums
+
+
+def lower_bounds(sums: np.ndarray, fall: float | np.ndarray, alpha: float) -> np.ndarray:
+    """Lower bounds (R,) of the mean over clips that each hold with 1 - alpha.
+
+    Args:
+        sums: (R, G, 2), see `sums_of`: R sets of G clusters.
+        fall: how far below zero a cluster that the sample lacks can lie, or (R,).
     """
-    levels = sorted({*candidate, *baseline})
-    if same_bytes or len(levels) > 2:
-        return 0.0
-    if len(levels) == 2:
-        return levels[1] - levels[0]
-    return span if math.isfinite(span) else 0.0
+    found = np.quantile(_weighted(sums, -np.asarray(fall)), alpha, axis=0)  # (R,)
+    num = sums.shape[1]
+    if num < 2:
+        return np.asarray(found)
+    value, se = _ratio_and_error(sums)
+    return np.minimum(found, value - student(num - 1, alpha) * se)
 
 
-def least_change(change: Change, *, alpha: float, power: float, num_tests: int) -> float | None:
-    """The least change for the worse that is found with a chance of `power` at alpha/k, the first step of Holm; None
-    where not even the greatest could be, since G clusters cannot give a p below 2^-G."""
-    if change.se == 0:
-        return 0.0
-    if change.se is None or change.num_clusters < least_clusters(alpha, num_tests):
+def p_values(sums: np.ndarray, rise: float | np.ndarray, accepted: float) -> np.ndarray:
+    """P (R,) of "the mean over clips is not below -accepted": the share of the weighted means that are not, and
+    Student's p, whichever is greater; arguments as of `lower_bounds`."""
+    from scipy.stats import t
+
+    weighted = _weighted(sums, np.asarray(rise))  # (draws, R)
+    near = _ROUNDING * np.abs(sums[..., 0] / sums[..., 1]).max(1)
+    p = ((weighted >= -accepted - near).sum(0) + 1) / (len(weighted) + 1)
+    num = sums.shape[1]
+    if num < 2:
+        return np.asarray(p)
+    value, se = _ratio_and_error(sums)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = np.where(se > 0, (value + accepted) / se, np.copysign(np.inf, value + accepted))
+    return np.maximum(p, t.cdf(np.where(np.isnan(statistic), 0.0, statistic), num - 1))
+
+
+def clustered_error(sums: np.ndarray) -> float | None:
+    """Standard error of the mean over clips, from (G, 2) sums and numbers: that of a ratio (Cochran 1977)."""
+    return float(_ratio_and_error(sums[None])[1][0]) if len(sums) > 1 else None
+
+
+def _ratio_and_error(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over clips (R,) and their standard errors (R,)."""
+    num, total = sums.shape[1], sums[..., 1].sum(1)  # (R,)
+    value = sums[..., 0].sum(1) / total
+    pull = (sums[..., 0] - value[:, None] * sums[..., 1]) / total[:, None]  # (R, G)
+    size = np.abs(sums[..., 0] / sums[..., 1]).max(1)
+    se = np.sqrt(num / (num - 1) * (pull**2).sum(1))
+    return value, np.where(se <= _ROUNDING * size, 0.0, se)
+
+
+def _turned(sums: np.ndarray) -> np.ndarray:
+    """The same with the other sign."""
+    return sums * (-1.0, 1.0)
+
+
+def _weighted(sums: np.ndarray, extreme: np.ndarray) -> np.ndarray:
+    """Means over clips (draws, R) under Dirichlet weights of the clusters and of one more at `extreme`, which has as
+    many clips as clusters have on average."""
+    num = sums.shape[1]
+    size = sums[..., 1].mean(1)  # (R,)
+    more = np.stack([extreme * size, size], axis=1)  # (R, 2)
+    all_sums = np.concatenate([sums, more[:, None]], axis=1)  # (R, G + 1, 2)
+    parts = [_kept_weights(num)] if num * NUM_DRAWS <= _AT_ONCE else _weights(num)
+    means = []
+    for weights in parts:
+        above, below = (weights @ all_sums[..., column].T for column in (0, 1))  # (draws, R)
+        means.append(above / below)
+    return np.concatenate(means)
+
+
+def _weights(num: int) -> Iterator[np.ndarray]:
+    """Weights (draws, G + 1) up to a factor, in parts."""
+    rng, step = np.random.default_rng(SEED), max(1, _AT_ONCE // (num + 1))
+    for start in range(0, NUM_DRAWS, step):
+        yield rng.standard_exponential((min(step, NUM_DRAWS - start), num + 1))
+
+
+@lru_cache(maxsize=2)
+def _kept_weights(num: int) -> np.ndarray:
+    """As `_weights`: a gate asks for the same ones with each of its metrics."""
+    return np.concatenate(list(_weights(num)))
+
+
+# --- what could have been seen
+
+
+def reach(se: float, num: int, extreme: float, tail: float) -> float:
+    """How far from the mean of G clusters a bound lies that holds with 1 - tail, for differences near to normal: the
+    quantile of a normal error and of the weight of one cluster more, at `extreme`."""
+    uniform, normal = _standard_draws()
+    share = 1 - uniform ** (1 / num)  # Beta(1, G)
+    found = float(np.quantile(share * extreme + (1 - share) * se * normal, 1 - tail))
+    return max(found, student(num - 1, tail) * se) if num > 1 else found
+
+
+def least_change(change: Change, *, accepted: float, alpha: float, power: float, num_tests: int) -> float | None:
+    """The least harm that fails with a chance of `power`, at alpha/k, the first step of Holm; None where one cluster
+    shows no spread."""
+    if change.se is None or change.num_clusters < 2:
         return None
-    return least_detectable(change.se, change.num_clusters, alpha=alpha / num_tests, power=power)
+    far = change.rise + accepted
+    return accepted + _to_see(change.se, change.num_clusters, far, alpha / num_tests, power)
 
 
-def least_clusters(alpha: float, num_tests: int) -> int:
-    """Clusters from which a sign flip can fall below alpha/k at all."""
-    return math.floor(math.log2(num_tests / alpha)) + 1
+def least_margin(se: float, num: int, fall: float, *, alpha: float, power: float) -> float:
+    """The least margin at which G clusters let an unchanged candidate pass with a chance of `power`."""
+    return _to_see(se, num, fall, alpha, power)
+
+
+def prompts_for(margin: float, se: float, num: int, fall: float, *, alpha: float, power: float) -> int | None:
+    """The least number of clusters at which an unchanged candidate passes with a chance of `power`, from the standard
+    error at `num` clusters; None beyond a million."""
+
+    def passes(count: int) -> bool:
+        return least_margin(se * math.sqrt(num / count), count, fall, alpha=alpha, power=power) <= margin
+
+    high = 2
+    while not passes(high):
+        high *= 2
+        if high > 1 << 20:
+            return None
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if passes(middle) else (middle, high)
+    return high
+
+
+def _to_see(se: float, num: int, extreme: float, tail: float, power: float) -> float:
+    return reach(se, num, extreme, tail) + student(num - 1, 1 - power) * se
+
+
+@lru_cache(maxsize=1)
+def _standard_draws() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(SEED)
+    return rng.random(NUM_DRAWS), rng.standard_normal(NUM_DRAWS)
+
+
+def invisible_share(num: int, alpha: float) -> float:
+    """The share of prompts, one in so many broken, of which G prompts hold none with a chance of alpha: about 3/G."""
+    return float(1 - alpha ** (1 / num))
 
 
 def parts_of_variance(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[float, float] | None:
@@ -187,45 +314,9 @@ def finite_values(items: Sequence[Mapping[str, object]]) -> dict[str, float]:
     return found
 
 
+@lru_cache(maxsize=64)
 def student(degrees: int, tail: float) -> float:
     """Student's quantile that leaves `tail` above."""
-    from scipy.stats import t  # type: ignore[import-untyped]
-
-    return float(t.isf(tail, degrees))
-
-
-def _tail(degrees: int, statistic: float, higher_is_better: bool | None) -> float:
     from scipy.stats import t
 
-    if higher_is_better is None:
-        return float(2 * t.sf(abs(statistic), degrees))
-    return float(t.sf(-statistic if higher_is_better else statistic, degrees))
-
-
-def _p_of(totals: np.ndarray, higher_is_better: bool | None) -> float:
-    if higher_is_better is None:
-        return sign_flip(totals.tolist(), NUM_RESAMPLES, SEED)
-    worse = -totals if higher_is_better else totals
-    return sign_flip(worse.tolist(), NUM_RESAMPLES, SEED, one_sided=True)
-
-
-def _clustered(sums: np.ndarray) -> float:
-    """Standard error of the mean over clips, from (G, 2 or more) sums and numbers: that of a ratio (Cochran 1977)."""
-    num, total = len(sums), sums[:, 1].sum()
-    pull = (sums[:, 0] - sums[:, 0].sum() / total * sums[:, 1]) / total  # (G,)
-    return math.sqrt(num / (num - 1) * float((pull**2).sum()))
-
-
-def _with_made_up(sums: np.ndarray, step: float, alpha: float) -> tuple[float, float, float]:
-    """Low, high, standard error with a cluster that got better and one that got worse by `step`. Each has as many clips
-    as the design effect says (Kish 1965); without any spread as many as a cluster has."""
-    num, total = len(sums), float(sums[:, 1].sum())
-    alone = float(sums[:, 2].sum()) / total - (float(sums[:, 0].sum()) / total) ** 2
-    size = total / num
-    if alone > _SAME * step**2:
-        size = min(size, max(1.0, _clustered(sums) ** 2 * total / alone))
-    made_up = np.array([[step * size, size], [-step * size, size]])
-    both = np.concatenate([sums[:, :2], made_up])  # (G + 2, 2)
-    middle, se = float(both[:, 0].sum() / both[:, 1].sum()), _clustered(both)
-    half = student(num - 1, alpha / 2) * se
-    return middle - half, middle + half, se
+    return float(t.isf(tail, degrees))

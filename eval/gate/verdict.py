@@ -42,11 +42,13 @@ class MetricVerdict:
         outcome: of an exploratory metric what it would have been; it decides nothing.
         higher_is_better: as the metric declares it.
         candidate, baseline: the figures of the whole sets.
-        change: candidate minus baseline, paired by clip; `low`, `high` its two-sided 1 - alpha interval over clusters.
-        margin, at_least, at_most: what was asked for.
-        p, p_adjusted: of "not worse than the baseline" (one-sided, sign-flip over clusters); adjusted by Holm among the
-            primary, by Benjamini-Hochberg among the exploratory.
-        mde: least change for the worse that this many clusters detect with the policy's power.
+        change: candidate minus baseline, paired by clip; `low`, `high`: bounds that each hold with 1 - alpha.
+        margin, accepted, at_least, at_most: what was asked for.
+        p, p_adjusted: of "the harm is not above the accepted one", one-sided; adjusted by Holm among the primary and
+            the guards, by Benjamini-Hochberg among the exploratory.
+        mde: least harm that fails with the policy's power at this spread and number of clusters.
+        least_margin: least margin at which an unchanged candidate passes with that power.
+        worst: the value that a prompt which the sample lacks is allowed to have.
         num_pairs, num_clusters: behind `change`.
         reasons: plain sentences, the deciding one first.
         blind: what the metric was measured not to see, from the audit file.
@@ -62,11 +64,14 @@ class MetricVerdict:
     low: float | None = None
     high: float | None = None
     margin: float | None = None
+    accepted: float | None = None
     at_least: float | None = None
     at_most: float | None = None
     p: float | None = None
     p_adjusted: float | None = None
     mde: float | None = None
+    least_margin: float | None = None
+    worst: float | None = None
     num_pairs: int = 0
     num_clusters: int = 0
     reasons: tuple[str, ...] = ()
@@ -76,12 +81,15 @@ class MetricVerdict:
 @dataclass(frozen=True, kw_only=True)
 class Guard:
     """A check that no metric can outweigh: clips that are missing, clips that stand still, clips outside the judge's
-    world. `outcome` pass or fail; `message` says what was found against what is allowed."""
+    world. `outcome` pass or fail; `message` says what was found against what is allowed; `p` where it is a test, of the
+    candidate being within what is allowed, and `p_adjusted` by Holm among the primary metrics and guards."""
 
     name: str
     outcome: Outcome
     message: str
     clips: tuple[str, ...] = ()
+    p: float | None = None
+    p_adjusted: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

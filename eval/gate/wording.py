@@ -46,13 +46,13 @@ def change(metric: MetricVerdict) -> str:
 
 def better(metric: MetricVerdict) -> str:
     """Which end is good: "higher is better"."""
-    return {True: "higher is better", False: "lower is better", None: "neither end is good"}[metric.higher_is_better]
+    return {True: "higher is better", False: "lower is better", None: "no preferred direction"}[metric.higher_is_better]
 
 
 def asked(metric: MetricVerdict) -> str:
-    """What was asked for: "at most 0.05 worse, at least 0.6"."""
+    """What was asked for: "less than 0.05 worse, at least 0.6"."""
     parts = [
-        (metric.margin, "at most {:g} worse"),
+        (metric.margin, "less than {:g} worse"),
         (metric.at_least, "at least {:g}"),
         (metric.at_most, "at most {:g}"),
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace as changed
 from math import fsum
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from v2t_eval.metric import Figure, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.style import TextDimension
-from v2t_eval.stats import bootstrap_sums
+from v2t_eval.stats import interval_of_sums
 from v2t_eval.vbench.long import PIECE_S
 
 
@@ -36,6 +37,10 @@ class Metric(TextDimension):
     version = 1
     reference = "CLIP ViT-B/32"
     piece_s = PIECE_S
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.reduction = "set" if self.compat else "mean"  # type: ignore[misc]  # compat weighs clips by their frames
 
     def said(self, sample: Sample) -> str:
         """The style phrase."""
@@ -56,6 +61,7 @@ class Metric(TextDimension):
             return summary
         sums = np.array([[row.evidence["sum"], row.evidence["count"]] for row in rows], dtype=np.float64)  # (n, 2)
         value = fsum(sums[:, 0]) / float(sums[:, 1].sum())
-        low, high = bootstrap_sums(sums, lambda d: d[:, 0] / d[:, 1], clusters=[row.cluster for row in rows])
+        clusters = [row.cluster for row in rows]
+        low, high = interval_of_sums(sums, lambda d: d[:, 0] / d[:, 1], clusters, self.value_range)
         figure = Figure(value=value, low=min(low, value), high=max(high, value), n=len(rows))
         return changed(summary, figures={self.name: figure})

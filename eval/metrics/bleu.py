@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from v2t_eval.metric import Evidence, Figure, Measured, Summary
-from v2t_eval.stats import resampled_sums
+from v2t_eval.stats import interval_of_sums
 from v2t_eval.text.captions import CaptionMetric, Tokens
 from v2t_eval.text.ngrams import MAX_N, clipped_matches
 
@@ -39,6 +39,7 @@ class Metric(CaptionMetric):
     uses = ()
     higher_is_better = True
     value_range = (0.0, 1.0)
+    reduction = "set"
     blind = "paraphrase and synonyms; what no reference says; the value of one caption is nearly always close to 0"
     wants = ""
     version = 1
@@ -55,17 +56,12 @@ class Metric(CaptionMetric):
         settled, told = self.settle(rows)
         sums = np.stack([evidence["sums"] for evidence in settled])  # (n, 10)
         value = bleu(sums.sum(axis=0))[0]
-        drawn = bleu(resampled_sums(sums, clusters=[row.cluster for row in rows]))  # (R, 4)
-        ends = np.quantile(drawn, (0.025, 0.975), axis=0)  # (2, 4)
-        figures = {
-            f"bleu_{n + 1}": Figure(
-                value=float(value[n]),
-                low=float(min(ends[0, n], value[n])),
-                high=float(max(ends[1, n], value[n])),
-                n=len(rows),
-            )
-            for n in range(MAX_N)
-        }
+        clusters = [row.cluster for row in rows]
+        figures = {}
+        for n in range(MAX_N):
+            low, high = interval_of_sums(sums, lambda parts, n=n: bleu(parts)[:, n], clusters)  # type: ignore[misc]
+            own = float(value[n])
+            figures[f"bleu_{n + 1}"] = Figure(value=own, low=min(low, own), high=max(high, own), n=len(rows))
         items: list[dict[str, Any]] = [
             {
                 "id": row.id,

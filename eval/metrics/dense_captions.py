@@ -82,6 +82,7 @@ class Metric(BaseMetric):
     uses = ("duration_s",)
     higher_is_better = True
     value_range = (0.0, 1.0)
+    reduction = "set"
     sees = "when events are said to happen, in which order, and in which words"
     blind = (
         "paraphrase that METEOR does not know; an event told twice at other times; CIDEr and METEOR over IoU: the order"

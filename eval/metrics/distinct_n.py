@@ -95,6 +95,7 @@ class Metric(BaseMetric):
     needs = ("caption",)
     higher_is_better = True
     value_range = (0.0, 1.0)
+    reduction = "set"
     sees = "captions that say the same in the same words, and a caption that repeats itself"
     blind = "whether a caption is true of its clip: varied nonsense scores best; languages written without spaces"
     wants = ""

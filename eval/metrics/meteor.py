@@ -20,7 +20,7 @@ import numpy as np
 from v2t.base.errors import MissingDependencyError
 from v2t_eval import models
 from v2t_eval.metric import Evidence, Figure, Measured, Summary
-from v2t_eval.stats import resampled_sums
+from v2t_eval.stats import interval_of_sums
 from v2t_eval.text.captions import CaptionMetric, Tokens
 from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 
@@ -37,6 +37,7 @@ class Metric(CaptionMetric):
     uses = ()
     higher_is_better = True
     value_range = (0.0, 1.0)
+    reduction = "set"
     blind = "what no reference says; meaning beyond English stems, synonyms and paraphrases"
     wants = "a Java runtime and the package pycocoevalcap"
     version = 1
@@ -54,8 +55,7 @@ class Metric(CaptionMetric):
         settled, told = self.settle(rows)
         found = statistics([Tokens(own["caption"], tuple(own["references"])) for own in settled])  # (n, 23)
         value = float(meteor(found.sum(axis=0))[0])
-        drawn = meteor(resampled_sums(found, clusters=[row.cluster for row in rows]))
-        low, high = np.quantile(drawn, (0.025, 0.975))
+        low, high = interval_of_sums(found, meteor, [row.cluster for row in rows])
         figure = Figure(value=value, low=float(min(low, value)), high=float(max(high, value)), n=len(rows))
         items = [{"id": row.id, "value": float(own)} for row, own in zip(rows, meteor(found), strict=True)]
         return Summary(headline="meteor", figures={"meteor": figure}, items=items, **told.as_arguments())

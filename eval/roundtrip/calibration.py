@@ -2,12 +2,10 @@
 
 In: scores of one family: of each caption with its own prompt, and with other prompts, for the generator and for the
 ceiling. Out: `Calibrated`: chance-corrected scores (s - floor) / (ceiling - floor), the same of captions of other
-prompts (it must hold 0), and AUROC of matched against mismatched pairs, each with a 95 % interval. Prompts are what is
-drawn: all clips of one, and all pairs it stands in on either side (a pair of two prompts as often as the product of how
-often each was drawn), the same draw for floor, generator and ceiling. Fewer than 30 prompts get a jackknife with
-Student's t instead. A resample in which a figure is undefined (no room between floor and ceiling) counts as lying
-beyond both ends of its interval; a figure that is undefined too often, or without one of few prompts, has no interval
-and is not given. Letters: R resamples, G prompts, n scores.
+prompts (it must hold 0), and AUROC of matched against mismatched pairs, each with a 95 % interval by the jackknife over
+prompts: without a prompt go all its clips, and all pairs it stands in on either side, from floor, generator and ceiling
+at once. A figure that is undefined without one of the prompts (no room between floor and ceiling) hangs on that prompt;
+it has no interval and is not given. Letters: R sets of weights, G prompts, n scores.
 """
 
 from __future__ import annotations
@@ -19,9 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from v2t_eval.stats import FEW, NUM_RESAMPLES, Interval, jackknife_interval, wilson
+from v2t_eval.stats import Interval, jackknife_interval, wilson
 
-_AT_ONCE = 1 << 23  # numbers of a batch of resamples
 _SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(-math.inf, math.inf)
 _LEAST_ROOM = 1e-6  # between floor and top, below which nothing can be told
 
@@ -94,8 +91,6 @@ def calibrate(
     mismatched: Sequence[Pair],
     ceiling_matched: Sequence[Pair] = (),
     ceiling_mismatched: Sequence[Pair] = (),
-    *,
-    seed: int = 0,
 ) -> Calibrated:
     """The figures of one family; scores lie within 0 (or below) and 1, the best there can be.
 
@@ -123,7 +118,7 @@ def calibrate(
         if any(not len(scores) for scores in needs):
             return None
         try:
-            return _told(statistic, len(prompts), sum(map(len, needs)), seed, ends)
+            return _told(statistic, len(prompts), ends)
         except _NoIntervalError as error:
             notes.append(f"{name} cannot be given: {error}")
             return None
@@ -197,45 +192,21 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(len(above), np.nan), where=np.abs(below) > _LEAST_ROOM)
 
 
-def _told(
-    statistic: Callable[[np.ndarray], np.ndarray], num: int, width: int, seed: int, ends: Interval
-) -> Told | None:
+def _told(statistic: Callable[[np.ndarray], np.ndarray], num: int, ends: Interval) -> Told | None:
     """The statistic with its interval, which ends where the statistic can end; None where it is undefined.
 
     Raises:
-        _NoIntervalError: it is undefined for too many other draws of prompts.
+        _NoIntervalError: it is undefined without one of the prompts.
     """
     value = float(statistic(np.ones((1, num)))[0])
     if not math.isfinite(value):
         return None
     found = Interval(value, value)
-    if num >= FEW:
-        drawn = _resampled(statistic, num, width, seed)
-        known = drawn[np.isfinite(drawn)]
-        lost = 1 - len(known) / len(drawn)
-        tail = (0.025 - lost) / (1 - lost) if lost < 0.025 else 0.0  # the lost ones lie beyond both ends
-        if lost >= 0.025:
-            raise _NoIntervalError(f"it is undefined in {lost:.0%} of the resamples")
-        low, high = np.quantile(known, (tail, 1 - tail))
-        found = Interval(min(value, float(low)), max(value, float(high)))
-    elif num > 1:
+    if num > 1:
         left = statistic(np.ones((num, num)) - np.eye(num))
         if lost := int((~np.isfinite(left)).sum()):
             raise _NoIntervalError(f"it is undefined without one of {lost} of {num} prompts")
-        found = jackknife_interval(value, left.tolist())
+        found = jackknife_interval(value, left)
     if found.high - found.low < 1e-9 and 0 <= value <= 1:  # without spread there is no proof that there is none
         found = wilson(value * num, num)
     return Told(value=value, low=max(ends.low, found.low), high=min(ends.high, found.high), n=num)
-
-
-def _resampled(statistic: Callable[[np.ndarray], np.ndarray], num: int, width: int, seed: int) -> np.ndarray:
-    """(R,): the statistic in each of `NUM_RESAMPLES` draws of prompts, the same draws for every statistic; not a number
-    where it is undefined."""
-    draws = np.random.default_rng(seed)
-    step = max(1, _AT_ONCE // max(num, width))
-    found = []
-    for start in range(0, NUM_RESAMPLES, step):
-        rows = min(step, NUM_RESAMPLES - start)
-        times = np.stack([np.bincount(draws.integers(0, num, num), minlength=num) for _ in range(rows)])
-        found.append(statistic(times.astype(np.float64)))
-    return np.concatenate(found)

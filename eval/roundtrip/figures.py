@@ -112,7 +112,7 @@ def _families(
             Family(
                 name=name,
                 about=about,
-                figures=calibrate(listed[0], listed[1], *top, seed=config.seed),
+                figures=calibrate(listed[0], listed[1], *top),
                 scored=len(listed[0]),
                 expected=len(side.trips),
                 ceiling_scored=len(top[0]),

@@ -20,7 +20,7 @@ import numpy as np
 from v2t.base.errors import ItemError
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.stats import FEW, bootstrap_sums, mean_interval
+from v2t_eval.stats import interval_of_sums
 from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
 from v2t_eval.vbench.still import is_frozen
 
@@ -151,13 +151,7 @@ class Dimension(BaseMetric):
         sums = np.array([[row.evidence["sum"], row.evidence["count"]] for row in rows], dtype=np.float64)  # (n, 2)
         clusters = [row.cluster for row in rows]
         value = fsum(sums[:, 0]) / float(sums[:, 1].sum())
-        if len(set(clusters)) >= FEW:
-            low, high = bootstrap_sums(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], clusters=clusters)
-        else:  # Student's interval of the ratio, linearised: few clusters make a bootstrap too narrow
-            spread = (sums[:, 0] - value * sums[:, 1]) / sums[:, 1].mean()
-            low, high = (value + end for end in mean_interval(spread.tolist(), clusters))
-        least, most = self.value_range
-        low, high = (min(max(end, least), most) for end in (low, high))
+        low, high = interval_of_sums(sums, lambda d: d[:, 0] / d[:, 1], clusters, self.value_range)
         return Figure(value=value, low=min(low, value), high=max(high, value), n=len(rows))
 
     def item(self, row: Measured) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Consistency(Dimension):
     """
 
     pooled = "frames"
+    reduction = "mean_of_clips"
     Settings = ConsistencySettings
     usual_model: ClassVar[str] = ""
     own_models: ClassVar[tuple[str, ...]] = ()
