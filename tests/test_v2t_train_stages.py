@@ -51,7 +51,7 @@ def test_recipe_errors_name_the_nearest(tmp_path):
     path = recipe(tmp_path, stage="tower", vision=TOWER)
     with pytest.raises(UsageError, match=r"unknown configuration key 'loop.step'.*'loop.steps'"):
         train.run(path, sets=["loop.step=3"])
-    with pytest.raises(UsageError, match="no train is called 'towr'.*tower.*did you mean 'tower'"):
+    with pytest.raises(UsageError, match="no train is called 'towr': did you mean 'tower'.*choices: .*tower"):
         train.run(path, sets=["stage=towr"])
     with pytest.raises(UsageError, match="does not name its stage"):
         (tmp_path / "empty.yaml").write_text("out: x\n")

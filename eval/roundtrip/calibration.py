@@ -135,12 +135,7 @@ def calibrate(
         ceiling=told("ceiling", top.mean, top),
         corrected=told("corrected", between(own), own, halves[0], ends=_ANY),
         deranged=told("deranged", between(halves[1]), halves[1], halves[0], ends=_ANY),
-        ceiling_corrected=told(
-            "ceiling_corrected",
-            lambda w: _ratio(top.mean(w) - top_floor.mean(w), 1 - top_floor.mean(w)),
-            top,
-            top_floor,
-        ),
+        ceiling_corrected=told("ceiling_corrected", _above(top, top_floor), top, top_floor),
         auroc=told("auroc", lambda w: _auroc(own, wrong, w), own, wrong, ends=_SHARES),
         ceiling_auroc=told("ceiling_auroc", lambda w: _auroc(top, top_wrong, w), top, top_wrong, ends=_SHARES),
         prompts=len(prompts),
@@ -185,6 +180,11 @@ def _auroc(own: _Scores, wrong: _Scores, drawn: np.ndarray) -> np.ndarray:
     wins = (sums[:, below] + sums[:, upto]) / 2  # (R, n)
     times = own.weights(drawn)
     return _ratio((times * wins).sum(1), times.sum(1) * sums[:, -1])
+
+
+def _above(scores: _Scores, floor: _Scores) -> Callable[[np.ndarray], np.ndarray]:
+    """How far scores are above their floor, of the way to 1."""
+    return lambda w: _ratio(scores.mean(w) - floor.mean(w), 1 - floor.mean(w))
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
