@@ -398,7 +398,9 @@ def test_the_gallery_says_what_made_the_clips_and_shows_them_large(tmp_path):
     command = ["t2v", "generate", "It's <b>", "-o", "made"]
     write_gallery([row], [], tmp_path / "index.html", command)
     page = (tmp_path / "index.html").read_text()
-    assert "<title>1 clip by the bundled generator</title>" in page and "<h1>1 clip by the bundled generator</h1>" in page
+    assert (
+        "<title>1 clip by the bundled generator</title>" in page and "<h1>1 clip by the bundled generator</h1>" in page
+    )
     assert "<code>t2v generate &#x27;It&#x27;&quot;&#x27;&quot;&#x27;s &lt;b&gt;&#x27; -o made</code>" in page
     # A height in the tag without `height:auto` puts clips of 64 pixels into bars.
     assert "video{display:block;width:100%;height:auto" in page
