@@ -141,14 +141,6 @@ def loss_weights(sigma: Tensor, config: FlowConfig = RECTIFIED_FLOW) -> Tensor:
     return diffusion.min_snr_weights(left, config.prediction, config.min_snr_gamma).float()
 
 
-def loss_by_bin(losses: Tensor, sigmas: Tensor, bins: int = 8) -> list[float | None]:
-    """The mean loss in each of `bins` equal parts of σ's range, from (B,) losses and σ; None where no clip fell."""
-    places = (sigmas.detach().cpu().double() * bins).long().clamp(0, bins - 1)
-    sums = torch.zeros(bins, dtype=torch.float64).index_add_(0, places, losses.detach().cpu().double())
-    counts = torch.bincount(places, minlength=bins)
-    return [float(total / n) if n else None for total, n in zip(sums, counts, strict=True)]
-
-
 # --- guidance
 @dataclass(frozen=True, kw_only=True)
 class GuidanceConfig:

@@ -37,6 +37,7 @@ class PipelineInputs:
     _execution_device: torch.device
     _callback_tensor_inputs: list[str]
     _prompt_encoder: PromptEncoder | None = None
+    warns_of_unknown_words: bool = True  # False where the caller names them itself
 
     def check_inputs(
         self,
@@ -203,5 +204,7 @@ class PipelineInputs:
             )
         encoder = self._prompt_encoder
         if encoder is None or encoder.text_encoder is not self.text_encoder or encoder.tokenizer is not self.tokenizer:
-            encoder = self._prompt_encoder = PromptEncoder(self.tokenizer, self.text_encoder)
+            encoder = self._prompt_encoder = PromptEncoder(
+                self.tokenizer, self.text_encoder, warns_of_unknown_words=self.warns_of_unknown_words
+            )
         return encoder.encode(words, max_length)

@@ -15,7 +15,6 @@ from t2v.flow import (
     clean_estimate,
     guided,
     inference_sigmas,
-    loss_by_bin,
     loss_weights,
     sample_sigmas,
     shifted,
@@ -251,23 +250,6 @@ def test_weights_are_ones_without_min_snr_and_finite_with_it(config):
     assert torch.equal(loss_weights(sigma, config), torch.ones(11))
     weights = loss_weights(sigma, replace(config, min_snr_gamma=5.0))
     assert torch.isfinite(weights).all() and (weights >= 0).all() and weights.dtype == torch.float32
-
-
-def test_loss_by_bin_is_the_mean_of_each_part():
-    sigmas = torch.tensor([0.0, 0.1, 0.26, 1.0, 0.99])
-    losses = torch.tensor([1.0, 3.0, 5.0, 7.0, 9.0])
-    assert loss_by_bin(losses, sigmas, bins=4) == [2.0, 5.0, None, 8.0]
-    assert loss_by_bin(losses[:0], sigmas[:0]) == [None] * 8
-
-
-@given(st.lists(st.tuples(unit, st.floats(0, 10)), min_size=1, max_size=40), st.integers(1, 12))
-def test_loss_by_bin_loses_nothing(pairs, bins):
-    sigmas, losses = (torch.tensor(values) for values in zip(*pairs, strict=True))
-    counts = torch.bincount((sigmas.double() * bins).long().clamp(max=bins - 1), minlength=bins).tolist()
-    found = loss_by_bin(losses, sigmas, bins)
-    total = sum(mean * n for mean, n in zip(found, counts, strict=True) if mean is not None)
-    assert total == pytest.approx(float(losses.double().sum()), abs=1e-6)
-    assert [mean is None for mean in found] == [not n for n in counts]
 
 
 # --- guidance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import shutil
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_the_command_makes_clips_and_warns_of_strange_words(starter, tmp_path, c
     assert main([*command, "--num-frames", "8"]) == 0
     said = capsys.readouterr()
     assert "making 9 frames of 48x32" in said.err and said.err.count("making") == 1
-    assert "knows only its cartoon world and not the words 'dragon', 'eats'" in said.err
+    assert "knows only its cartoon world: not the words 'dragon', 'eats'" in said.err
     lines = [json.loads(line) for line in said.out.splitlines()]
     assert [line["type"] for line in lines] == ["clip", "clip", "summary"] and lines[2]["made"] == 2
     assert "warnings" not in lines[0] and "dragon" in lines[1]["warnings"][0]
@@ -109,6 +110,16 @@ def test_the_first_frame_is_kept(starter, tmp_path):
         kept = starter.pipeline.vae.decode_normalized(starter.pipeline.vae.encode_normalized(pixels))[0, :, 0]
     kept = ((kept.permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).numpy()
     assert max(np.abs(clip.pixels[0] - kept).max() for clip in clips) < 3
+
+
+def test_words_it_does_not_know_are_warned_of_once(starter, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("v2t.base.log.setup", lambda **options: logging.getLogger("cineloop"))
+    with caplog.at_level(logging.WARNING, logger="cineloop"):
+        prompt = "Two astronauts dance the tango on the moon."
+        assert main(["generate", prompt, "-o", str(tmp_path), "--steps", "1", "-q"]) == 0
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.count("OUT_OF_DOMAIN") == 1 and said.count("astronauts") == 2  # the prompt, and the word
+    assert "names no figure" in said
 
 
 def test_remarks_are_for_the_starter_alone(starter, folder):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.significance import sign_flip
 from v2t_eval.stats import Interval, jackknife_interval, mean_interval, wilson
 
 ALPHA = 0.05
@@ -103,7 +102,7 @@ def cell(
         wins=won,
         wins_low=won_ends.low,
         wins_high=won_ends.high,
-        p=sign_flip(groups @ changes),
+        p=_sign_flip(groups @ changes),
     )
 
 
@@ -138,6 +137,16 @@ def auroc(
         return np.einsum("ri,ij,rj->r", times, wins, times, optimize=True) / (times @ sizes) ** 2
 
     return _share(np.eye(len(groups)), area)
+
+
+def _sign_flip(sums: np.ndarray) -> float:
+    """P of changes summed by cluster (G,) under sign changes of whole clusters, two-sided; exact for few clusters."""
+    from scipy.stats import permutation_test  # type: ignore[import-untyped]
+
+    if not sums.any():
+        return 1.0
+    found = permutation_test((sums,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True, rng=0)
+    return float(found.pvalue)
 
 
 def _share(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, Interval]:

@@ -68,8 +68,10 @@ def run(
         with ExitStack() as stack:
             reader = open_reader(config.reader, config.device)
             limits = ClipLimits(max_clip_mb=config.max_clip_mb)
-            told = {"source": config.questions, "limits": limits, "show_progress": show_progress}
-            answers = stack.enter_context(Answers(out / "answers", who, reader, **told))
+            answers = Answers(
+                out / "answers", who, reader, source=config.questions, limits=limits, show_progress=show_progress
+            )
+            stack.enter_context(answers)
             _ask(answers, pairs)
             with Stopping() as stop:
                 found = figures.found(config, out, side, ceiling, pairs, answers, stop, out / STATE)

@@ -67,6 +67,7 @@ class Generator(PipelineGenerator):
         pipe = super().load()
         if not isinstance(pipe, CineloopPipeline):
             raise UsageError(f"{self.model} is a {type(pipe).__name__}", hint="--generator diffusers runs it")
+        pipe.warns_of_unknown_words = not self.is_starter  # `remarks` names them
         return pipe
 
     @property
@@ -87,16 +88,14 @@ class Generator(PipelineGenerator):
         unknown = [word for word in stated.unread if word not in vocabulary()]
         strange = list(dict.fromkeys([*unknown, *self._unknown(prompt)]))
         loose = list(dict.fromkeys(word for word in stated.unread if word not in strange))
-        said = []
+        said = [f"not the words {', '.join(map(repr, strange))}"] if strange else []
         if loose:
-            said.append(f"OUT_OF_DOMAIN: it knows the words {', '.join(map(repr, loose))}, and not as they stand here")
-        if strange:
-            said.append(f"OUT_OF_DOMAIN: {_WORLD} and not the words {', '.join(map(repr, strange))}")
+            said.append(f"the words {', '.join(map(repr, loose))}, but not as they stand here")
         if not stated.actors:
-            said.append(f"OUT_OF_DOMAIN: {_WORLD}, and the prompt names no figure of it")
+            said.append("the prompt names no figure of it")
         elif told := _more_than_taught(stated):
-            said.append(f"OUT_OF_DOMAIN: the bundled generator was taught one figure doing one thing, not {told}")
-        return tuple(said)
+            said.append(f"it was taught one figure doing one thing, not {told}")
+        return (f"OUT_OF_DOMAIN: {_WORLD}: {'; '.join(said)}",) if said else ()
 
     def _unknown(self, prompt: str) -> list[str]:
         """Words that the tokenizer has no token for."""

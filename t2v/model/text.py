@@ -95,6 +95,7 @@ class PromptEncoder:
     Args:
         tokenizer, text_encoder: that belong together; both as transformers loads them.
         hidden_state: of a causal LLM, which hidden state counts, from the end.
+        warns_of_unknown_words: False where the caller names them itself.
 
     Raises:
         UsageError: an encoder that cannot be used for prompts.
@@ -106,10 +107,12 @@ class PromptEncoder:
         text_encoder: PreTrainedModel,
         *,
         hidden_state: int = LLM_HIDDEN_STATE,
+        warns_of_unknown_words: bool = True,
     ) -> None:
         self.tokenizer: Any = tokenizer
         self.text_encoder: Any = text_encoder
         self.hidden_state = hidden_state
+        self.warns_of_unknown_words = warns_of_unknown_words
         self.is_llm = not _encoder_class(text_encoder.config)
         self._said: set[str] = set()
 
@@ -165,7 +168,7 @@ class PromptEncoder:
                 row = self.tokenizer(text, truncation=True, max_length=most)
                 lost = self._lost(text, whole, row.input_ids)
                 self._say(f"the prompt has {len(whole)} tokens, {most} are read; lost: {lost}")
-            if unknown := self._unknown(text, row.input_ids):
+            if self.warns_of_unknown_words and (unknown := self._unknown(text, row.input_ids)):
                 self._say(f"words the text encoder does not know: {', '.join(unknown)}")
             # An LLM's tokenizer may make nothing of an empty prompt; attention wants one token at least.
             rows.append(list(row.input_ids) or [self._filler()])
