@@ -149,7 +149,8 @@ class Captioner:
             engine.add_request(request, prompt, self._sampling(decoding, in_pieces=True))
         except self._refusals as problem:
             raise self._refusal(problem) from problem
-        text, ids = "", []
+        text = ""
+        ids: list[int] = []
         try:
             while engine.has_unfinished_requests():
                 for result in engine.step():
