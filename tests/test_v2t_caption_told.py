@@ -101,7 +101,9 @@ def test_a_clip_outside_the_models_world_has_no_caption_unless_asked_for(tmp_pat
     row = rows_of(out)["odd0.mp4"]
     assert summary.exit_code == 0 and (row["status"], row["caption"]) == ("ok", "A clip of ODD.")
     assert (out / "odd0.txt").exists() and row["warnings"][0].startswith("OUT_OF_DOMAIN")
-    assert summary.lines()[1].startswith("7 clips lie outside what fake@r1 knows; do not trust their captions: odd0")
+    assert summary.lines()[1].startswith(
+        "7 clips lie outside what fake@r1 knows and got captions not to be trusted: odd0"
+    )
     with pytest.raises(UsageError, match="on_outside"):
         CaptionConfig(on_outside="skip")
 
@@ -131,5 +133,5 @@ def test_a_caption_of_several_lines_keeps_them_on_a_terminal_and_is_one_line_in_
 
 def test_counts_and_speeds_read_as_sentences():
     assert (plural(1, "clip"), plural(0, "clip")) == ("1 clip", "0 clips")
-    assert (rate(0, 3.0, "video"), rate(3, 6.0, "video")) == ("no video yet", "2.0 s a video")
+    assert (rate(0, 3.0, "video"), rate(3, 6.0, "video")) == ("no video captioned yet", "2.0 s a video")
     assert rate(6, 3.0, "video") == "2.0 videos/s"
