@@ -303,7 +303,7 @@ class Job:
     def _speed(self) -> str:
         if not self._loading.done():
             return "loading the model"
-        seconds = max(self.summary.since_start_s, 1e-6)
+        seconds = self.summary.since_start_s - self.summary.times.get("load", 0.0)
         if self.question.parts.kind != "whole":
             return f"{plural(self.summary.num_parts, 'part')}, {rate(self.summary.num_parts, seconds, 'part')}"
         return rate(self.summary.num_captioned, seconds, "video")

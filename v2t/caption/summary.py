@@ -128,7 +128,7 @@ class Summary:
         lines = []
         for ids, what in (
             (self._outside_failed, " and have no caption: {}; name a --model for them, or --on-outside warn"),
-            (self._outside_captioned, "; do not trust their captions: {}; name a --model for them"),
+            (self._outside_captioned, " and got captions not to be trusted: {}; name a --model for them"),
         ):
             if ids:
                 more = f" and {len(ids) - _NAMED_FAILURES} more" if len(ids) > _NAMED_FAILURES else ""
@@ -184,6 +184,6 @@ def plural(count: int, noun: str) -> str:
 def rate(count: int, seconds: float, noun: str) -> str:
     """How fast: `2.5 videos/s`, or where that is less than one, `4.0 s a video`."""
     if not count:
-        return f"no {noun} yet"
+        return f"no {noun} captioned yet"
     per_s = count / max(seconds, 1e-6)
     return f"{per_s:.1f} {noun}s/s" if per_s >= 1 else f"{1 / per_s:.1f} s a {noun}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from v2t.base import plugin
 from v2t.base.documents import read_json
@@ -77,9 +77,11 @@ TEXT, COST = Effect.TEXT, Effect.COST
 
 def effects(captioner: type) -> dict[str, Effect]:
     """What each option of a captioner's class changes, as declared; one that declares nothing changes the text."""
-    hints = get_type_hints(captioner.__init__, include_extras=True)
-    options = [name for name in inspect.signature(captioner).parameters if name not in ("model", "device", "dtype")]
-    return {name: next(iter(getattr(hints.get(name), "__metadata__", ())), TEXT) for name in options}
+    return {
+        name: next(iter(getattr(parameter.annotation, "__metadata__", ())), TEXT)
+        for name, parameter in inspect.signature(captioner, eval_str=True).parameters.items()
+        if name not in ("model", "device", "dtype")
+    }
 
 
 def asked(text: str, *videos: Frames) -> Conversation:

@@ -24,21 +24,12 @@ from urllib.parse import urlsplit
 from v2t.base.errors import ItemError, MissingDependencyError, UsageError
 from v2t.base.files import text_key
 from v2t.base.log import logger
-from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, cards
+from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, cards, payload
 from v2t.captioners.abilities import Abilities
 from v2t.captioners.cards import find, wanted_frames
 from v2t.captioners.endpoint import Endpoint, Refusal
 from v2t.captioners.patience import Patience, TryAgain
-from v2t.captioners.payload import (
-    Beside,
-    Form,
-    content,
-    num_tokens,
-    text_of,
-    tiny_jpeg,
-    video_metadata,
-    without_reasoning,
-)
+from v2t.captioners.payload import Beside, Form, content, num_tokens, text_of, tiny_jpeg, video_metadata
 from v2t.video.sample import SampleSpec
 
 T = TypeVar("T")
@@ -249,7 +240,9 @@ class Captioner:
         first, rest = self._asked(begin, conversation, decoding, stream=True)
         text, last = "", Beside()
         with closing(rest):  # type: ignore[type-var]
-            for piece in without_reasoning(filter(None, (self._piece(event, last) for event in chain([first], rest)))):
+            for piece in payload.without_reasoning(
+                filter(None, (self._piece(event, last) for event in chain([first], rest)))
+            ):
                 text += piece
                 yield piece
         yield CaptionOutput(text=text, tokens=last.tokens, finish=last.finish, warnings=tuple(last.warnings))
@@ -331,7 +324,7 @@ class Captioner:
         if "</think>" in text and "<think>" not in text:  # the server's template has written the first tag
             text = text.rpartition("</think>")[2].lstrip()
         return CaptionOutput(
-            text="".join(without_reasoning([text])),
+            text="".join(payload.without_reasoning([text])),
             tokens=num_tokens(reply) or 0,
             finish="length" if choice.get("finish_reason") == "length" else "stop",
             warnings=self._warnings(reply),

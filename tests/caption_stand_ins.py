@@ -1,0 +1,94 @@
+"""A small true captioner and a decoder in this process, for tests of the captioning job."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+
+from v2t.base.errors import ItemError
+from v2t.caption import run as caption
+from v2t.caption.settings import CaptionConfig
+from v2t.captioners import CaptionOutput
+from v2t.captioners.abilities import Abilities
+from v2t.video.frames import Frames
+from v2t.video.sample import SampleSpec
+
+
+class Captioner:
+    """Says what the decoder below found in the file. Counts batches; fails on clips that say BAD."""
+
+    name, revision = "fake", "r1"
+    spec = SampleSpec(num_frames=4)
+    frame_size, concurrency = (8, 8), 1
+    abilities = Abilities()
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.prompts: set[str] = set()
+        self.loads = 0
+
+    def load(self) -> None:
+        self.loads += 1
+
+    def answer(self, conversations, decoding):
+        batch = [conversation[0].videos[0] for conversation in conversations]
+        self.batches.append(len(batch))
+        self.prompts |= {conversation[0].text for conversation in conversations}
+        assert len({frames.pixels.shape for frames in batch}) == 1
+        texts = [frames.decoder for frames in batch]
+        if any("BAD" in text for text in texts):
+            raise RuntimeError("index out of range")
+        return [CaptionOutput(text="" if "EMPTY" in text else f"A clip of {text}.", tokens=len(text)) for text in texts]
+
+
+class Pool:
+    """Decodes a text file as a clip: its words become `decoder`, its length the number of frames."""
+
+    def __init__(self, num_workers=1, limits=None, decoders=()) -> None:
+        self.num_decoded = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc) -> None:
+        pass
+
+    def submit(self, path, spec, size):
+        future: Future = Future()
+        text = Path(path).read_text()
+        if "BROKEN" in text:
+            future.set_exception(ItemError("cannot be decoded", code="DECODE_ERROR", hint="make it again"))
+        else:
+            pixels = np.zeros((2 if "SHORT" in text else 4, *size, 3), np.uint8)
+            future.set_result(Frames.from_pixels(pixels, 2.0, decoder=text))
+        return future
+
+
+def clips_in(folder: Path, **texts: str) -> Path:
+    for name, text in texts.items():
+        path = folder / (name.replace("__", "/") + ".mp4")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def go(source: Path, out: Path | None, captioner=None, **settings):
+    rows = []
+    captioner = captioner or Captioner()
+    summary = caption.run([str(source)], out, CaptionConfig(**settings), captioner=captioner, emit=rows.append)
+    return summary, captioner, rows
+
+
+def rows_of(out: Path) -> dict[str, dict]:
+    lines = (out / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    assert len({row["id"] for row in rows}) == len(rows)
+    return {row["id"]: row for row in rows}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
