@@ -267,7 +267,7 @@ def _agreement(rows: Sequence[Agreement], answers: Sequence[ByAnswer]) -> Table:
     for kind in dict.fromkeys(row.kind for row in answers):
         if kind not in {row.kind for row in rows}:
             num = 2 * sum(row.planted for row in answers if row.kind == kind)
-            lines.append((kind, "not asked", "–", "–", "–", 0, 0, _part(num, num), "–"))
+            lines.append((kind, "–", "–", "–", "–", 0, 0, _part(num, num), "–"))
     columns = ("kind of fact", "kappa", "AUROC", "bias to yes", "calibration error", "claims", "prompts", "no answer",
                "truth unknown")  # fmt: skip
     return Table(
