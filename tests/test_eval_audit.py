@@ -120,6 +120,16 @@ def test_one_confused_answer_and_one_that_is_not_offered_are_seen_in_the_audit()
     assert "| motion | it falls down | " in told and "not offered" in told
 
 
+def test_a_kind_of_which_nothing_may_be_asked_keeps_its_row() -> None:
+    styles = tuple(LISTS["style"].answers.values())
+    found = judged(Planted(unaudited=styles, name="no style"))
+    assert "style" not in {row.kind for row in found.agreement["world"]}
+    rows = [line for line in markdown(found).decode().splitlines() if line.startswith("| style | – |")]
+    row = rows[0]  # of the world's clips; the melted ones have such a row too
+    assert "(100%)" in row
+    assert {each.kappa for each in found.answers["world"] if each.kind == "style"} == {None}
+
+
 def test_a_judge_that_always_says_yes_is_worth_nothing() -> None:
     found = judged(Planted(always=1.0, name="yes"))
     for rows in found.agreement.values():

@@ -122,7 +122,8 @@ def by_answer(claims: Sequence[Claim], planted: Mapping[tuple[str, str], int]) -
     found = []
     for (kind, answer), told in own.items():
         true = [claim for claim in told if claim.true]
-        value, ends = agreement_of(told) if told else (None, Interval(-1.0, 1.0))
+        both = 0 < len(true) < len(told)  # true claims alone, or false ones, agree with nothing
+        value, ends = agreement_of(told) if both else (None, Interval(-1.0, 1.0))
         found.append(
             ByAnswer(
                 kind=kind, answer=answer, planted=planted.get((kind, answer), 0), n=len(true), claims=len(told),

@@ -56,10 +56,10 @@ class Found:
         return by_kind(self.claims, self.unanswered, self.unread, self.facts)
 
     def answers(self) -> tuple[ByAnswer, ...]:
-        """By answer, in the order of the lists, see `by_answer`."""
+        """By answer, in the order of the lists, of those that are true of some clip; see `by_answer`."""
         found = {(row.kind, row.answer): row for row in by_answer(self.claims, self.planted)}
         order = [(factor, answer) for factor, plain in LISTS.items() for answer in plain.answers.values()]
-        return tuple(found[key] for key in order if key in found)
+        return tuple(found[key] for key in order if self.planted[key])
 
 
 def agree(

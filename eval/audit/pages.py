@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from v2t.judge.calibration import LEAST_KAPPA
+from v2t.world.plain_questions import PLAIN
 from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Seen
 from v2t_eval.audit.table import MP4, SAYS
 from v2t_eval.report.page import Banner, Heat, Section, Table, Tone, render
@@ -28,6 +29,7 @@ _SETS = {
     "generated": "generated clips, by the referee that reads them",
     "yours": "your clips, by their facts, questions with answers, or the referee",
 }
+_STILL = PLAIN["motion"].answers["still"]
 UNKNOWN = (
     "Agreement on the claims that were answered, about clips whose truth is known. What was not asked, what got no "
     "answer, and clips the referee cannot read stand beside it: they may well be the harder ones."
@@ -64,7 +66,13 @@ def sections(audit: Audit) -> list[Section]:
         found.append(Section(title="The faults", text=tuple(severe)))
         found.append(Section(title="Every cell with its intervals", tables=(_details(audit.table),), folded=True))
     for name, rows in audit.agreement.items():
-        found.append(Section(title=f"Judge: {_SETS.get(name, name)}", text=(UNKNOWN,), tables=(_agreement(rows),)))
+        found.append(
+            Section(
+                title=f"Judge: {_SETS.get(name, name)}",
+                text=(UNKNOWN,),
+                tables=(_agreement(rows, audit.answers.get(name, ())),),
+            )
+        )
     for name, told in audit.answers.items():
         if told:
             title = f"Judge, answer by answer: {_SETS.get(name, name)}"
@@ -113,7 +121,7 @@ def failing(rows: Sequence[ByAnswer]) -> str:
     bad = [row for row in rows if not _passes(row)]
     if not bad:
         return f"All {len(rows)} answers reach kappa {LEAST_KAPPA:g}."
-    named = [f"{row.answer} ({row.kind}{', not offered' if row.kappa is None or not row.n else ''})" for row in bad]
+    named = [f"{row.answer} ({row.kind}{', not offered' if not row.n else ''})" for row in bad]
     return f"{len(bad)} of {len(rows)} answers are not offered or stay below kappa {LEAST_KAPPA:g}: {_and(named)}."
 
 
@@ -234,14 +242,17 @@ def _answers(rows: Sequence[ByAnswer]) -> Table:
         kappa: str | tuple[str, Tone] = ("not offered", "unsure")
         if row.kappa is not None and row.n:
             kappa = (_span(row.kappa, row.kappa_low, row.kappa_high), "good" if _passes(row) else "bad")
+        elif row.n:
+            kappa = ("by the frozen rule alone" if row.answer == _STILL else "–", "unsure")
         right = f"{row.right} of {row.n}" if row.n else "–"
         lines.append((row.kind, row.answer, row.planted, right, kappa, row.claims))
     columns = ("kind of fact", "answer", "clips it is true of", "right, of those asked", "kappa", "claims")
     return Table(columns=columns, rows=tuple(lines), caption="kappa over claims that it is the answer, true and false")
 
 
-def _agreement(rows: Sequence[Agreement]) -> Table:
-    lines = tuple(
+def _agreement(rows: Sequence[Agreement], answers: Sequence[ByAnswer]) -> Table:
+    """A row for each kind of fact; a kind of which no claim was answered has one too."""
+    lines = [
         (
             row.kind,
             _span(row.kappa, row.kappa_low, row.kappa_high),
@@ -252,10 +263,16 @@ def _agreement(rows: Sequence[Agreement]) -> Table:
             row.n, row.clips, _part(row.unanswered, row.n + row.unanswered), _part(row.unread, row.unread + row.facts),
         )
         for row in rows
-    )  # fmt: skip
-    columns = ("kind of fact", "kappa", "AUROC", "bias to yes", "calibration error", "claims", "prompts",
-               "claims without an answer", "clips of unknown truth")  # fmt: skip
-    return Table(columns=columns, rows=lines, caption="95 % intervals over prompts: clips of one prompt are one case")
+    ]  # fmt: skip
+    for kind in dict.fromkeys(row.kind for row in answers):
+        if kind not in {row.kind for row in rows}:
+            num = 2 * sum(row.planted for row in answers if row.kind == kind)
+            lines.append((kind, "–", "–", "–", "–", 0, 0, _part(num, num), "–"))
+    columns = ("kind of fact", "kappa", "AUROC", "bias to yes", "calibration error", "claims", "prompts", "no answer",
+               "truth unknown")  # fmt: skip
+    return Table(
+        columns=columns, rows=tuple(lines), caption="95 % intervals over prompts: clips of one prompt are one case"
+    )
 
 
 def _noticed(audit: Audit) -> Table:

@@ -96,8 +96,8 @@ class ByAnswer:
         kind, answer: the kind of fact, and the answer as the judge gives it.
         planted: clips of which it is true; `n`: those of which the judge gave an answer to the claim that it is;
             `right`: those of which it took that for true.
-        kappa: Cohen's kappa over claims that it is the answer, true and false; None where none was answered; with its
-            95 % interval over prompts.
+        kappa: Cohen's kappa over claims that it is the answer, true and false; None where not both were answered; with
+            its 95 % interval over prompts.
         claims: as many were answered.
     """
 
