@@ -12,8 +12,8 @@ import os
 import re
 import stat
 import tempfile
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from v2t.base.errors import MissingDependencyError
 
@@ -40,7 +40,7 @@ def unescape_name(text: str) -> str:
     return re.sub(r"\\(?:\\|x([0-9a-f]{2}))", lambda m: chr(0xDC00 + int(m.group(1), 16)) if m.group(1) else "\\", text)
 
 
-def open_file(path: str | Path) -> BinaryIO:
+def open_file(path: str | Path) -> BufferedReader:
     """A regular file, open for reading; never waits for a writer.
 
     Raises:

@@ -9,7 +9,6 @@ What is wrong in another way, transformers finds while loading: `loading` makes 
 from __future__ import annotations
 
 import ctypes
-import math
 import re
 import struct
 import threading
@@ -156,7 +155,7 @@ def _num_tensors(folder: Path, path: Path) -> int:
     try:
         with open_file(path) as file:
             start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else math.inf
+            length: int = struct.unpack("<Q", start)[0] if len(start) == 8 else _MAX_HEADER + 1
             if length > _MAX_HEADER:
                 raise ValueError("it is not a safetensors file")
             return file.read(length).count(b'"data_offsets"')
