@@ -1,6 +1,6 @@
 """The README's picture: frames of clips the starter has never seen, its caption and the truth under each row.
 
-v2t world --num 6 --seed 7 --split unseen --out runs/picture
+v2t world --num 6 --seed 7 --split unseen -o runs/picture
 v2t caption runs/picture -o runs/picture-captions
 python scripts/picture.py runs/picture runs/picture-captions/captions.jsonl docs/demo.png
 """

@@ -46,7 +46,7 @@ step() {
 again() { if [ -d "$1/checkpoints" ] && [ ! -e "$1/final" ]; then echo --resume; else echo --overwrite; fi; }
 
 # 1. Clips whose truth is known: drawn, with captions, questions and facts as data.                            v2t/world
-step world 0 v2t world --num "$clips" --seed 2026 --split unseen --size 128x128 --out "$out/world"
+step world 0 v2t world --num "$clips" --seed 2026 --split unseen --size 128x128 -o "$out/world"
 
 # 2. A captioner from nothing. First it learns to see: single frames, and what lies on each of their patches.
 step tower 0 v2t train configs/story/tower.yaml -o "$out/tower" --set loop.steps="$tower" "$(again "$out/tower")"

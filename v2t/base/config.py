@@ -97,8 +97,8 @@ def _parse_yaml(text: str) -> Any:
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     check_depth(value, max_nodes=_MAX_YAML_VALUES)
-    if (where := half_char(value)) is not None:
-        raise ValueError(f"{where} holds half a character, a lone surrogate such as \\ud800")
+    if (field := half_char(value)) is not None:
+        raise ValueError(f"{field} holds half a character, a lone surrogate such as \\ud800")
     return value
 
 
