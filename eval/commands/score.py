@@ -132,7 +132,9 @@ def table(scores: Scores) -> str:
     lines = []
     for result in scores.results:
         arrow = {True: "higher is better", False: "lower is better", None: "no good end"}[result.higher_is_better]
-        lines.append(f"{result.name}: {result.n} samples, coverage {result.coverage:.3f}, {arrow}")
+        lines.append(
+            f"{result.name}: {result.n} sample{'s' * (result.n != 1)}, coverage {result.coverage:.3f}, {arrow}"
+        )
         width = max(map(len, result.figures), default=0)
         for name, figure in result.figures.items():
             rest = ", ".join(f"{count} {what}" for what, count in figure.detail.items() if what != "right" and count)

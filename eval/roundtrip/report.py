@@ -159,7 +159,7 @@ def _texts(family: Family) -> list[str]:
 
 
 def _scored(family: Family) -> str:
-    told = f"scored {family.scored} of {family.expected} clips"
+    told = f"scored {family.scored} of {family.expected} clip{'s' * (family.expected != 1)}"
     if family.ceiling_expected:
         told += f", at the ceiling {family.ceiling_scored} of {family.ceiling_expected}"
     return f"{told}; {family.figures.prompts} prompts compared"
