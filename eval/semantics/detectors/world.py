@@ -23,6 +23,7 @@ from v2t_eval.semantics.detectors import NUM_FRAMES
 from v2t_eval.semantics.formulas import MORE, SOMETHING, Frame, Region
 from v2t_eval.vbench.picks import middle_indices
 
+VERSION = "2"  # raised whenever it reads a clip in another way: the ceilings are measured again then
 _SOURCE = tuple(f"v2t.world.read_back{part}" for part in ("", "_figure", "_group", "_kind", "_motion", "_place"))
 
 
