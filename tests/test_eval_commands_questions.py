@@ -91,8 +91,9 @@ def test_metrics_ask_what_the_model_wrote_and_ask_it_once(server):
     assert result.fingerprint["questions"].startswith("writer@") and "asked" not in result.figures
     vqa = score("vqascore", Speaker("Is there a woman?", "Is the woman stylish?"), PROMPT, questions=server.address)
     assert vqa.value == pytest.approx(1.0) and set(vqa.items[0]["questions"]) == {
-        "Is there a woman?", "Is the woman stylish?",
-    }  # fmt: skip
+        "Is there a woman?",
+        "Is the woman stylish?",
+    }
     assert len(server.seen) == 2, "cached by prompt, model and template"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,9 @@ from v2t.world.render import render
 from v2t.world.scene import Actor, Event, Scene, Shot
 from v2t_eval.metric import MetricResult, load_metric
 from v2t_eval.sample import Clip, Sample
+from v2t_eval.semantics.ceilings import ceilings
+from v2t_eval.semantics.detectors import world as world_detector
+from v2t_eval.semantics.dimension import CEILING
 from v2t_eval.semantics.formulas import Region
 
 TIMES_S = np.arange(17) / 8
@@ -184,6 +188,28 @@ def test_colour_is_judged_of_the_figure_that_is_there():
     box = world(("box", "red", 0.5, 0.7))
     assert values(score("object_class", box, "a red dog")) == [0]
     assert values(score("color", box, "a red dog", "a blue dog")) == [1, 0]
+
+
+def test_the_ceiling_on_exact_clips_stands_beside_the_figure():
+    told = ceilings()
+    assert told["referee"] == world_detector.VERSION, "run scripts/measure_ceilings.py again"
+    result = score("object_class", pair(), "a dog")
+    top = result.figures[CEILING]
+    assert (top.value, top.n) == (told["dimensions"]["object_class"]["value"], told["dimensions"]["object_class"]["n"])
+    assert top.n >= 100 and top.low <= top.value <= top.high
+    assert any(note.startswith(CEILING) for note in result.notes) and result.headline == "object_class"
+    assert CEILING not in score("object_class", pair(), "a dog", long=True).figures
+    metric = load_metric("object_class")(detector="v2t")
+    assert metric.ceiling() is None, "a judge has another one"
+
+
+def test_the_command_writes_the_ceilings_in_the_stored_form(tmp_path, monkeypatch):
+    script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "measure_ceilings.py"))
+    monkeypatch.setattr("sys.argv", ["measure", "--num", "3", "--seed", "7", "-o", str(tmp_path / "c.json")])
+    script["main"]()
+    made = json.loads((tmp_path / "c.json").read_text())
+    assert made["dimensions"].keys() == ceilings()["dimensions"].keys() and made["referee"] == world_detector.VERSION
+    assert made["dimensions"]["object_class"]["n"] + made["dimensions"]["object_class"]["unread"] == 3
 
 
 def test_every_number_says_who_looked():

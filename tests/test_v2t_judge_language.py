@@ -45,8 +45,10 @@ def server():
 def test_questions_are_read_from_json_with_whatever_stands_around_it(reply):
     found = sorted(read_questions(reply), key=lambda question: question.id)
     assert [(q.id, q.parents, q.about, q.answer) for q in found] == [
-        ("1", (), "kind", "yes"), ("2", ("1",), "color", "yes"), ("3", (), "", "yes"),
-    ]  # fmt: skip
+        ("1", (), "kind", "yes"),
+        ("2", ("1",), "color", "yes"),
+        ("3", (), "", "yes"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -97,8 +99,10 @@ def test_a_question_that_the_prompt_does_not_answer_with_yes_is_dropped_and_its_
     found, dropped = Questioner(open_writer(server.address)).made("A red dog runs.")
     assert {q.id: q.parents for q in found} == {"1": (), "3": ("1",), "5": ("1",)}
     assert {(each.question, each.why) for each in dropped} == {
-        ("is there a DOG?", DUPLICATE), ("What does the dog do?", MALFORMED), ("Is the dog large?", NOT_ENTAILED),
-    }  # fmt: skip
+        ("is there a DOG?", DUPLICATE),
+        ("What does the dog do?", MALFORMED),
+        ("Is the dog large?", NOT_ENTAILED),
+    }
 
 
 def test_dropping_keeps_the_graph_whole():
@@ -147,10 +151,17 @@ def test_a_local_model_that_writes_garbage_fails_cleanly(tmp_path):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<end>", pad_token="<end>")
     torch.manual_seed(0)
     config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=len(TEMPLATE) + 200, eos_token_id=len(alphabet),
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=len(TEMPLATE) + 200,
+        eos_token_id=len(alphabet),
         bos_token_id=None,
-    )  # fmt: skip
+    )
     Qwen3ForCausalLM(config).save_pretrained(tmp_path / "tiny")
     tokenizer.save_pretrained(tmp_path / "tiny")
     asks = Questioner(open_writer(str(tmp_path / "tiny")))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v2t.world.phrases import _TABLE
+from v2t.world.phrases import _TABLE, why_unread
 from v2t.world.read_text import parse
 
 
@@ -101,3 +101,8 @@ def test_any_order_of_words_is_read_without_an_error(chosen: list[str]) -> None:
 @given(st.text(max_size=80))
 def test_any_text_is_read_without_an_error(text: str) -> None:
     assert parse(text).shots
+
+
+def test_words_of_the_world_are_not_called_unknown():
+    assert why_unread(parse("A blue frobnicator spins.").unread) == "does not know 'frobnicator'"
+    assert why_unread(parse("One of the dogs jumps.").unread).startswith("knows the words 'one', and not as")

@@ -22,13 +22,16 @@ from v2t.judge.judge import Judge, open_judge
 from v2t.judge.question import Question
 from v2t.judge.wording import of_text
 from v2t_eval import models
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION
-from v2t_eval.semantics.detectors import Detector, open_detector
+from v2t_eval.semantics.ceilings import ceiling
+from v2t_eval.semantics.detectors import Detector, open_detector, world
 from v2t_eval.semantics.formulas import Frame, undecided
 from v2t_eval.semantics.sources import GRAMMAR, Source, open_source
 from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
+
+CEILING = "ceiling on exact clips"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +158,22 @@ class SemanticDimension(BaseMetric):
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """The mean over clips; clips the reference drops are counted, and lower the coverage."""
         kept = [row for row in rows if row.evidence["value"] is not None]
+        top = self.ceiling()
+        figures = {self.name: self.mean(kept)} if kept else {}
         return Summary(
             headline=self.name,
-            figures={self.name: self.mean(kept)} if kept else {},
+            figures=figures | ({CEILING: top} if kept and top else {}),
             items=[self.item(row) for row in rows],
             counts=self.counts(rows) | {"dropped": len(rows) - len(kept)},
             notes=self.notes(rows),
             scored=len(kept),
         )
+
+    def ceiling(self) -> Figure | None:
+        """What exact clips of the cartoon world get with its referee; None with any other detector, or `long`."""
+        if self.settings.detector != "world" or self.settings.long:
+            return None
+        return ceiling(self.title, world.VERSION)
 
     def item(self, row: Measured) -> dict[str, Any]:
         """What is told of one clip."""
@@ -185,6 +196,12 @@ class SemanticDimension(BaseMetric):
         if long_ones and not self.settings.long:
             notes.append(
                 f"{long_ones} of {len(rows)} clips last {LONG_FROM_S:g} s or more: VBench-Long cuts them (long=true)"
+            )
+        if top := self.ceiling():
+            notes.append(
+                f"{CEILING}: {top.value:.3f} [{top.low:.3f}, {top.high:.3f}], n={top.n}, and "
+                f"{top.detail.get('unread', 0)} left unread: a generator that draws every prompt exactly gets no more "
+                "(scripts/measure_ceilings.py)"
             )
         dropped = sum(row.evidence["value"] is None for row in rows)
         if dropped:

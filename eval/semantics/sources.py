@@ -67,9 +67,10 @@ class Grammar:
         questions = of_text(prompt, closed=closed)
         if not questions:
             raise ItemError(
-                f"the prompt {printable(prompt, 80)!r} asks for nothing that the grammar reads", code="NOTHING_ASKED",
+                f"the prompt {printable(prompt, 80)!r} asks for nothing that the grammar reads",
+                code="NOTHING_ASKED",
                 hint="give `questions`: [{id, question, answer, parents}, ...], or questions=openai:URL",
-            )  # fmt: skip
+            )
         return Made(questions=tuple(questions), left=nothing_asked(prompt), share_asked=share_asked(prompt))
 
     def fingerprint(self) -> dict[str, str]:
@@ -119,8 +120,9 @@ class Approved:
         if not self._of.get(prompt):
             raise ItemError(
                 f"{printable(str(self._path))} has no questions for the prompt {printable(prompt, 80)!r}",
-                code="NO_QUESTIONS", hint="`v2t-eval questions` writes such a file",
-            )  # fmt: skip
+                code="NO_QUESTIONS",
+                hint="`v2t-eval questions` writes such a file",
+            )
         return Made(questions=self._of[prompt])
 
     def fingerprint(self) -> dict[str, str]:

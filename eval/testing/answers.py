@@ -21,7 +21,7 @@ class Answers(question_score.Metric):
     """Every question of the prompt, or of the row, with the judge's answer; asked as `question_score` asks."""
 
     name = "answers_in_words"
-    version = 1
+    version = 2
 
     def measure(self, sample: Sample) -> Evidence:
         """`answers`, one row a question; `judge`; whether the clip lies `outside` the judge's world.
@@ -33,7 +33,7 @@ class Answers(question_score.Metric):
         if not isinstance(judge, Judge):
             raise ItemError(f"{judge!r} gives no answers in words", code="BAD_QUESTIONS")
         rows: list[dict[str, Any]] = []
-        for found in judge.answer(sample, list(self.made(sample).questions)):
+        for found in judge.answer(sample, self.made(sample).questions):
             asked = found.question
             rows.append({
                 "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),

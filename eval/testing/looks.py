@@ -19,6 +19,7 @@ from v2t.judge.prompt import of_world
 from v2t.video.frames import Frames
 from v2t.video.sample import SampleSpec
 from v2t.video.worker import DecoderPool
+from v2t.world.phrases import why_unread
 from v2t.world.read_text import parse
 from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
 from v2t_eval.measure import ClipLimits, one_thread
@@ -234,10 +235,10 @@ def prompt_outside(sample: Sample, judge: str) -> str:
     """Why the starter cannot be asked about this prompt, "" where it can, or another judge is asked."""
     if judge != STARTER or sample.get("questions") is not None or of_world(sample.prompt or "") is not None:
         return ""
-    unread = ", ".join(map(repr, parse(sample.prompt or "").unread)) or "nothing the prompt says"
-    known = "knows" if unread.startswith("nothing") else "does not know"
+    unread = parse(sample.prompt or "").unread
+    known = why_unread(unread) if unread else "knows nothing the prompt says"
     return (
-        f"the judge {judge} knows a cartoon world alone and {known} {unread}; give questions=[...], or a judge of "
+        f"the judge {judge} knows a cartoon world alone and {known}; give questions=[...], or a judge of "
         f'other footage: judge="v2t:MODEL"'
     )
 

@@ -15,7 +15,7 @@ from t2v.generators.pipelines import PipelineGenerator
 from t2v.shape import Shape
 from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.world import vocabulary as words
-from v2t.world.phrases import vocabulary
+from v2t.world.phrases import vocabulary, why_unread
 from v2t.world.read_text import parse
 from v2t.world.solo import ON_THE_SPOT
 from v2t.world.stated import Stated
@@ -90,7 +90,7 @@ class Generator(PipelineGenerator):
         loose = list(dict.fromkeys(word for word in stated.unread if word not in strange))
         said = [f"not the words {', '.join(map(repr, strange))}"] if strange else []
         if loose:
-            said.append(f"the words {', '.join(map(repr, loose))}, but not as they stand here")
+            said.append(why_unread(loose))
         if not stated.actors:
             said.append("the prompt names no figure of it")
         elif told := _more_than_taught(stated):

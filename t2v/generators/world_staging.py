@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from v2t.base.errors import ItemError
 from v2t.world import vocabulary as words
 from v2t.world.draw import Draw
+from v2t.world.phrases import why_unread
 from v2t.world.scene import Actor, Event, Relation, Scene, Shot
 from v2t.world.solo import ON_THE_SPOT, SECONDS, TRAVEL_SHARE
 from v2t.world.stated import Stated, StatedActor, StatedEvent
@@ -61,7 +62,7 @@ def stage(stated: Stated, draw: Draw, seconds: float | None = None) -> Scene:
         ItemError: code PROMPT_REFUSED, the prompt states something the world does not have, or too much of it.
     """
     if stated.unread:
-        raise refuse(f"it does not know {', '.join(map(repr, dict.fromkeys(stated.unread)))}")
+        raise refuse(f"it {why_unread(stated.unread)}")
     if any(event.start_s is not None for event in stated.events):
         raise refuse("it gives times, and the world takes its own")
     if not stated.actors:

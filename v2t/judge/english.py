@@ -118,23 +118,65 @@ COMPOUNDS = frozenset(tuple(name.split()) for name in _COMPOUNDS.replace("\n", "
 MASS = _words(_MASS)
 PLURAL_ONLY = _words("goggles jeans scissors skis stairs sunglasses binoculars glasses pants shorts headphones")
 NOUNS = (
-    _words(_PERSONS) | _words(_ANIMALS) | _words(_VEHICLES) | _words(_OBJECTS) | MASS | PLURAL_ONLY
+    _words(_PERSONS)
+    | _words(_ANIMALS)
+    | _words(_VEHICLES)
+    | _words(_OBJECTS)
+    | MASS
+    | PLURAL_ONLY
     | frozenset(vocabulary.KINDS)
-)  # fmt: skip
+)
 VERBS = _words(_VERBS)
 # Words after which nothing more of a clause is said to be there.
 NEGATIONS = _words("no not without never none neither nor cannot barely hardly don't doesn't isn't aren't can't won't")
 # Kinetics classes, and so prompts of VBench, that are no gerunds: "a person is push up".
-ACTIVITIES = frozenset({
-    "archery", "capoeira", "cartwheel", "clean and jerk", "front raises", "high jump", "high kick", "javelin throw",
-    "long jump", "lunge", "parkour", "pole vault", "pull ups", "push up", "push ups", "rock scissors paper",
-    "shot put", "side kick", "sit ups", "situp", "squat", "squats", "tai chi", "triple jump", "yoga", "zumba",
-})  # fmt: skip
+ACTIVITIES = frozenset(
+    {
+        "archery",
+        "capoeira",
+        "cartwheel",
+        "clean and jerk",
+        "front raises",
+        "high jump",
+        "high kick",
+        "javelin throw",
+        "long jump",
+        "lunge",
+        "parkour",
+        "pole vault",
+        "pull ups",
+        "push up",
+        "push ups",
+        "rock scissors paper",
+        "shot put",
+        "side kick",
+        "sit ups",
+        "situp",
+        "squat",
+        "squats",
+        "tai chi",
+        "triple jump",
+        "yoga",
+        "zumba",
+    }
+)
 GROUPS = _words(
     "group flock herd pack swarm bunch crowd pair number handful dozens hundreds thousands school family row"
 )
 INVARIANT = _words("fish sheep deer bison moose samurai salmon shrimp squid elk geisha ninja")  # one and many
 # Phrases that stand for one word, so that no name is read out of them.
-PHRASES = ("depth of field", "lens flare", "hand in hand", "side by side", "golden hour", "point of view", "bird's eye",
-           "hand in paw", "face to face", "back and forth", "from left to right", "from right to left")  # fmt: skip
+PHRASES = (
+    "depth of field",
+    "lens flare",
+    "hand in hand",
+    "side by side",
+    "golden hour",
+    "point of view",
+    "bird's eye",
+    "hand in paw",
+    "face to face",
+    "back and forth",
+    "from left to right",
+    "from right to left",
+)
 MANY = _words("several many some few various multiple numerous countless these those all")

@@ -27,7 +27,7 @@ from v2t.judge.noun_phrases import (
     is_gerund,
     is_unknown,
     noun_phrase,
-)  # fmt: skip
+)
 from v2t.judge.plain_words import NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS
 
 _RELATIONS = (  # wording, relation, whether the two are told the other way round
@@ -51,8 +51,10 @@ _PLACE_LEADS = frozenset("in on at inside through across along around down withi
 _NO_COUNT = frozenset("country downtown sky space".split())  # places that are not one thing among others
 _SPLIT = {phrase.replace(" ", "-"): phrase for phrase in english.PHRASES}
 _VIEWS = frozenset("view shot tableau picture photo video clip footage image scene close-up painting".split())
-_STATIC = BE | frozenset("that which standing sitting lying located placed hanging parked stands sits lies right just "
-                          "directly perched on at the".split())  # fmt: skip
+_STATIC = BE | frozenset(
+    "that which standing sitting lying located placed hanging parked stands sits lies right just "
+    "directly perched on at the".split()
+)
 _FUNCTION = STOPS | DETERMINERS | POSSESSIVES | PRONOUNS | ADVERBS | NO_THINGS | frozenset(NUMBERS)
 _CLAUSES = frozenset("while as when then because but until".split())
 

@@ -94,8 +94,9 @@ class Questioner:
             why = "; ".join(f"{printable(each.question, 60)!r} is {each.why}" for each in dropped[:3])
             raise ItemError(
                 f"none of the {len(dropped)} questions that {self.writer.name} wrote can be asked: {why}",
-                code="QUESTIONS_DROPPED", hint="another model, or give `questions` in the manifest",
-            )  # fmt: skip
+                code="QUESTIONS_DROPPED",
+                hint="another model, or give `questions` in the manifest",
+            )
         if self.cache:
             self.cache.put({key: to_json(questions, dropped)})
         return questions, dropped

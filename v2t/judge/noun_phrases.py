@@ -139,18 +139,28 @@ def _past_group(words: list[str], at: int, end: int) -> int:
 
 
 def _is_modifier_or_name(word: str) -> bool:
-    return word not in MARKS and word not in STOPS and word not in BE and word not in english.NEGATIONS and (
-        word not in DETERMINERS and word not in NUMBERS and word not in PRONOUNS and word not in POSSESSIVES
-    )  # fmt: skip
+    return (
+        word not in MARKS
+        and word not in STOPS
+        and word not in BE
+        and word not in english.NEGATIONS
+        and (word not in DETERMINERS and word not in NUMBERS and word not in PRONOUNS and word not in POSSESSIVES)
+    )
 
 
 def is_unknown(word: str) -> bool:
     """Whether nothing is known of a word."""
     return not (
-        not _is_modifier_or_name(word) or word in PLAIN or plain_color(word) in COLORS or is_adverb(word)
-        or singular(word) in english.NOUNS or singular(word) in PLACES or is_gerund(word) or word in NO_THINGS
+        not _is_modifier_or_name(word)
+        or word in PLAIN
+        or plain_color(word) in COLORS
+        or is_adverb(word)
+        or singular(word) in english.NOUNS
+        or singular(word) in PLACES
+        or is_gerund(word)
+        or word in NO_THINGS
         or word in english.NOUNS
-    )  # fmt: skip
+    )
 
 
 def _joins_colors(words: list[str], at: int) -> bool:

@@ -15,8 +15,8 @@ COLORS = (
     "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray", "silver", "gold",
     "beige",
 )  # fmt: skip
-NUMBERS = {"a": 1, "an": 1, "the": 1, "one": 1, "another": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6,
-           "seven": 7, "eight": 8, "nine": 9, "ten": 10}  # fmt: skip
+NUMBERS = {"a": 1, "an": 1, "the": 1, "another": 1}
+NUMBERS |= {word: n for n, word in enumerate("one two three four five six seven eight nine ten".split(), 1)}
 PLACES = _listed("""
     airport, alley, amusement park, aquarium, arch, arena, art gallery, attic, backyard, bakery, ballroom, bank,
     bar, barn, basement, bathroom, bay, beach, bedroom, boat deck, botanical garden, bridge, building,

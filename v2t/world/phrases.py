@@ -7,6 +7,7 @@ In: a sentence. Out: a list of `Phrase`; words that state nothing are dropped, w
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -155,6 +156,15 @@ def vocabulary() -> frozenset[str]:
     listed = {word for keys in _TABLE.values() for key, _ in keys for word in key}
     names = {*_NUMBERS, *_SIZES, *words.COLORS, *_NOUNS, *lex.PLACE_NOUNS, *_ARTICLES, *_PRONOUNS}
     return frozenset(listed | names | _RECOLOR_VERBS | _RECOLOR_FILL | _IGNORED | _PLACE_LEAD | _PLACE_MIDDLE)
+
+
+def why_unread(unread: Sequence[str]) -> str:
+    """What is wrong with words that were not understood, to follow the reader's name: "does not know 'castle'"; words
+    of the world are named only where there are no others."""
+    unknown = [word for word in dict.fromkeys(unread) if word not in vocabulary()]
+    if unknown:
+        return f"does not know {', '.join(map(repr, unknown))}"
+    return f"knows the words {', '.join(map(repr, dict.fromkeys(unread)))}, and not as they stand here"
 
 
 def phrases(sentence: str) -> list[Phrase]:

@@ -22,7 +22,7 @@ from v2t_eval.semantics.detectors import NUM_FRAMES
 from v2t_eval.semantics.formulas import MORE, SOMETHING, Frame, Region
 from v2t_eval.vbench.picks import middle_indices
 
-VERSION = 2  # raised whenever `v2t.world.read_back` may read something else from the same clip
+VERSION = 2  # raised whenever `v2t.world.read_back` may read a clip in another way: then measure the ceilings again
 
 
 class Detector:
