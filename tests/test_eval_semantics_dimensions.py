@@ -184,6 +184,13 @@ def test_what_the_detector_has_not_read_is_unread_and_no_zero(name, prompt, outc
     assert found == [outcome]
 
 
+def test_a_figure_that_comes_later_beside_another_leaves_the_clip_unread():
+    prompt = "A red rabbit is above a pink elephant. The rabbit appears in the snow."
+    for name in ("color", "multiple_objects", "human_action"):
+        result = score(name, exact(prompt), prompt)
+        assert [failure["code"] for failure in result.failures] == ["UNREAD"] or result.value > 0
+
+
 def test_colour_is_judged_of_the_figure_that_is_there():
     box = world(("box", "red", 0.5, 0.7))
     assert values(score("object_class", box, "a red dog")) == [0]

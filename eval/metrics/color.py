@@ -12,6 +12,7 @@ and no saying which, has the value 0 and is counted (`not_shown`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from v2t.judge.plain_words import COLORS
@@ -48,6 +49,8 @@ class Metric(SemanticDimension):
             return self.ask(sample, *(self.starter_question(sample, "color") or [plain]))
         frames = self.detector.regions(sample, (thing.noun,), COLORS)
         there, right = (color_counts_compat if self.compat else color_counts)(frames, thing)
+        if not there:
+            self.found(sample, frames, replace(thing, count=1))
         value = right / there if there else None if self.compat else 0.0
         return {"value": value, "there": there, "right": right}
 

@@ -144,7 +144,9 @@ def _read(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
         return ReadBack(place=place, num_figures=None if late else 0, muddiness=mud, certainty=sure, unread=why)
     different = _different(exact, picture)
     found = paths(different, [m[0] for m in matches])
-    unrest = _unrest(different, found, matches)
+    outside = _outside(different, found, matches)  # (T, H, W)
+    is_all &= float(np.where(outside, different, 0.0).sum(axis=(1, 2)).max()) < 2 * MIN_GAIN  # another comes later
+    unrest = float((different[outside] > ODD).mean()) if outside.any() else 0.0
     if unrest > UNREST:
         why = {"figure": f"{unrest:.0%} of the picture changes: a moving camera, a cut, or more figures than are read"}
         return ReadBack(place=place, muddiness=muddiness(exact, place_cost, [], 0), certainty=sure, unread=why)
@@ -248,8 +250,8 @@ def _erase(frame: np.ndarray, picture: np.ndarray, match: Match) -> None:
     frame[mask > 0] = picture[mask > 0]
 
 
-def _unrest(different: np.ndarray, found: list[Path], matches: list[list[Match]]) -> float:
-    """Share of pixels outside all figures that differ from the still picture, over all frames."""
+def _outside(different: np.ndarray, found: list[Path], matches: list[list[Match]]) -> np.ndarray:
+    """The pixels (T, H, W) that lie near no figure, in every frame."""
     num, height, width = different.shape
     ys, xs = np.arange(height)[None, :, None], np.arange(width)[None, None]
     outside = np.ones(different.shape, bool)
@@ -257,7 +259,7 @@ def _unrest(different: np.ndarray, found: list[Path], matches: list[list[Match]]
         reach = 1.1 * match.scale + 3.0
         near = (np.abs(ys - path.y[:, None, None]) < reach) & (np.abs(xs - path.x[:, None, None]) < reach)
         outside &= ~near
-    return float((different[outside] > ODD).mean()) if outside.any() else 0.0
+    return outside
 
 
 def _figure(
