@@ -27,14 +27,7 @@ import numpy as np
 from v2t.base.files import write_atomic
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.resampling import jackknife_half
-from v2t_eval.gate.statistics import (
-    Change,
-    least_change,
-    least_margin,
-    lower_bounds,
-    p_values,
-    student,
-)
+from v2t_eval.gate.statistics import Change, least_change, least_margin, lower_bounds, p_values, student
 from v2t_eval.metrics.bleu import bleu
 from v2t_eval.stats import interval_of_sums, mean_interval, student_interval, unless_flat, weighted_shares
 
