@@ -81,7 +81,10 @@ def weighted_shares(
     pull = np.zeros(len(where))  # how far each cluster pulls the value
     np.add.at(pull, [where[cluster] for cluster in clusters], ((right - share * num) * weight / all_num).sum(1))
     alone = float((weight**2 * share * (1 - share) / all_num).sum())
-    effect = max(1.0, float((pull**2).sum()) / alone if alone > 0 else all_num.sum() / len(where))
+    effect, groups = max(1.0, float((pull**2).sum()) / alone if alone > 0 else all_num.sum() / len(where)), len(where)
+    if alone > 0 and 1 < groups < all_num.sum():  # the effect is an estimate: Student's quantile (Korn, Graubard 1998)
+        spread = _student(groups - 1, (1 + confidence) / 2) / normal_quantile(confidence)
+        effect = max(1.0, groups / (groups - 1) * effect) * spread**2
     ends = [
         wilson(r / effect, n / effect, confidence) for r, n in zip(all_right.tolist(), all_num.tolist(), strict=True)
     ]

@@ -18,6 +18,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,7 @@ import numpy as np
 from v2t.base.files import write_atomic
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.resampling import jackknife_half
-from v2t_eval.gate.statistics import (
-    Change,
-    least_change,
-    least_margin,
-    lower_bounds,
-    p_values,
-    student,
-)
+from v2t_eval.gate.statistics import Change, least_change, least_margin, lower_bounds, p_values, student
 from v2t_eval.metrics.bleu import bleu
 from v2t_eval.stats import interval_of_sums, mean_interval, student_interval, unless_flat, weighted_shares
 
@@ -69,7 +63,14 @@ def skewed(rng: np.random.Generator, runs: int, num: int) -> np.ndarray:
 def right_wrong(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
     """Right or wrong on both sides: 3 % of the prompts change for the better, 3 % + harm for the worse."""
     draws = rng.random((runs, num))
-    return plain(np.where(draws < 0.03 + harm, -1.0, np.where(draws > 0.97, 1.0, 0.0)))
+    values = np.where(draws < 0.03 + harm, -1.0, np.where(draws > 0.97, 1.0, 0.0))
+    return np.stack([values, np.ones_like(values)], axis=2)
+
+
+def ties(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
+    """Most prompts do not change at all: 80 %, or fewer where a fifth could not carry the harm."""
+    share = max(0.2, harm / 0.3)
+    return plain(np.where(rng.random((runs, num)) < share, rng.normal(-harm / share, 0.22, (runs, num)), 0.0))
 
 
 def carried(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
@@ -91,9 +92,7 @@ SHAPES: dict[str, tuple[Draw, float]] = {  # with the standard deviation of a pr
     "few much worse": (lambda r, runs, n, h: plain(-skewed(r, runs, n) - h), 0.1),
     "few much better": (lambda r, runs, n, h: plain(skewed(r, runs, n) - h), 0.1),
     "right or wrong": (right_wrong, math.sqrt(0.06)),
-    "80 % ties": (
-        lambda r, runs, n, h: plain(np.where(r.random((runs, n)) < 0.2, r.normal(-h / 0.2, 0.22, (runs, n)), 0)), 0.1
-    ),
+    "80 % ties": (ties, 0.1),
     "few prompts carry all": (carried, 0.02),
     "half carried by few": (both, 0.05),
     "4 seeds, prompts differ": (
@@ -203,6 +202,12 @@ def of_looks(alpha: float, runs: int) -> Callable[[np.random.Generator], Any]:
 # --- intervals: share of runs whose interval holds the truth, in per cent
 
 
+@lru_cache(maxsize=8)
+def resampled(num: int) -> np.ndarray:
+    """How often each of G clusters is in each of 2,000 bootstrap samples."""
+    return np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), 2000).astype(float)
+
+
 def old_mean(values: list[float], clusters: list[int]) -> tuple[float, float]:
     """The interval before: Student's t, from 30 clusters on a bare bootstrap."""
     num = len(set(clusters))
@@ -210,8 +215,7 @@ def old_mean(values: list[float], clusters: list[int]) -> tuple[float, float]:
         return student_interval(values, clusters)
     rows = np.zeros((num, 2))
     np.add.at(rows, clusters, np.stack([values, np.ones(len(values))], axis=1))
-    times = np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), 2000)
-    drawn = times @ rows
+    drawn = resampled(num) @ rows
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (0.025, 0.975))
     return float(low), float(high)
 
@@ -283,8 +287,7 @@ def of_bleu(num: int, runs: int) -> Callable[[np.random.Generator], Any]:
             sums = drawn(rng, num)
             low, high = interval_of_sums(sums, lambda parts: bleu(parts)[:, 3], range(num))
             hits += low <= truth <= high
-            times = rng.multinomial(num, np.full(num, 1 / num), 1000)
-            low, high = np.quantile(bleu(times @ sums)[:, 3], (0.025, 0.975))
+            low, high = np.quantile(bleu(resampled(num) @ sums)[:, 3], (0.025, 0.975))
             before += low <= truth <= high
         return {"now": 100 * hits / runs, "before": 100 * before / runs}
 
