@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from v2t.base.errors import ItemError, MissingDependencyError
+from cineloop.errors import ItemError, MissingDependencyError
 from v2t_eval.features import BaseExtractor, frame_features, open_extractor, text_features, unit
 from v2t_eval.metric import BaseMetric, Measured
 from v2t_eval.sample import Sample

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.documents import parse_json
-from v2t.base.files import escape_name
-from v2t.base.log import logger, printable
+from cineloop.documents import parse_json
+from cineloop.files import escape_name
+from cineloop.log import logger, printable
 from v2t_eval.metric import Evidence
 
 FILE = "evidence.sqlite"

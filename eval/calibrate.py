@@ -5,7 +5,7 @@ seed of its own), every second one worn as a weak generator draws, and sends the
 every fact is asked in its closed question, and as one true and one false claim. Each claim is decided by maps that were
 fitted on the other two thirds of the clips; then all are fitted. Out: the calibration (maps, and the answers with how
 far they can be trusted) and two tables, by kind of fact and by answer. `judge.json` beside a model's weights is where
-`v2t.judge` finds it. A judge is not offered answers below kappa .6, or planted in fewer than ten clips.
+`v2t_eval.judge` finds it. A judge is not offered answers below kappa .6, or planted in fewer than ten clips.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from v2t.base.log import logger
-from v2t.judge.calibration import Calibration, kind_of
-from v2t.judge.judge import Judge
-from v2t.judge.plain_wording import LISTS, plain_claim, plain_question
-from v2t.judge.question import Question
-from v2t.judge.subject import Shown
-from v2t.video.encode import encode
-from v2t.video.worker import DecoderPool, SampleSpec
-from v2t.world.solo import FPS
+from cineloop.log import logger
+from cineloop.video.encode import encode
+from cineloop.video.worker import DecoderPool, SampleSpec
+from cineloop.world.scenes.solo import FPS
 from v2t_eval.audit.agreement import Claim, by_kind
 from v2t_eval.audit.calibrating import Trial, cross_fitted, decided, fit_audited, held
 from v2t_eval.audit.claims import Balance
 from v2t_eval.audit.planting import answers_of, planted
 from v2t_eval.audit.record import Agreement
+from v2t_eval.judge.calibration import Calibration, kind_of
+from v2t_eval.judge.judge import Judge
+from v2t_eval.judge.plain_wording import LISTS, plain_claim, plain_question
+from v2t_eval.judge.question import Question
+from v2t_eval.judge.subject import Shown
 
 
 def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibration, str]:

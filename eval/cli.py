@@ -1,6 +1,6 @@
 """The command `v2t-eval`: reads arguments, calls the verb, turns errors into exit codes.
 
-In: the command line. Out: an exit code (see `v2t.base.errors`); results on stdout, everything else on stderr.
+In: the command line. Out: an exit code (see `cineloop.errors`); results on stdout, everything else on stderr.
 To add a verb: a file in `eval/commands`, and its name in `VERBS`.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from v2t.base import command
-from v2t.base.errors import EXIT_OK, EXIT_USAGE
-from v2t.base.parser import no_verb
+from cineloop import cli as command
+from cineloop.errors import EXIT_OK, EXIT_USAGE
+from cineloop.parser import no_verb
 
 ABOUT = "Score captions and generated videos."
 VERBS = ("score", "roundtrip", "gate", "audit", "calibrate", "compare", "questions", "list", "suites", "ci")

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from v2t.base.errors import ItemError
-from v2t.base.log import Progress, logger
+from cineloop.errors import ItemError
+from cineloop.log import Progress, logger
+from cineloop.video.decode import DECODERS, installed
 from v2t.caption.clip import not_a_file, problem_of
-from v2t.video.decode import DECODERS, installed
 from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
 from v2t_eval.inputs import Inputs
 from v2t_eval.measure import ClipLimits, Failure, Measurer, Outcome, Task, measured, uses_frames

@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.plugin import load
-from v2t.video.frames import Frames
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.plugin import load
+from cineloop.video.frames import Frames
 from v2t_eval import models
 from v2t_eval.sample import Sample
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.log import printable
-from v2t.base.manifest import clip_path, read_manifest
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.log import printable
+from cineloop.manifest import clip_path, read_manifest
 from v2t.caption.inputs import discover
 from v2t.styles.timed import segments
 from v2t_eval.joining import Joined

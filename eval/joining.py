@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.log import logger, printable
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.log import logger, printable
 from v2t.caption.inputs import VIDEO_SUFFIXES
 from v2t_eval.sample import Sample
 from v2t_eval.tables import NAMES, Row, names_of

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from v2t.base.errors import CineloopError, ItemError
-from v2t.base.log import logger
-from v2t.video.frames import Frames
-from v2t.video.worker import DecoderPool, Limits, SampleSpec
+from cineloop.errors import CineloopError, ItemError
+from cineloop.log import logger
+from cineloop.video.frames import Frames
+from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.cache import NotFiniteError, encode
 from v2t_eval.metric import BaseMetric
 from v2t_eval.sample import Sample
@@ -186,7 +186,7 @@ def measured(measurer: Measurer, tasks: Iterable[Task], stop: Callable[[], bool]
 
 def about(frames: Frames) -> dict[str, Any]:
     """What a clip is like, as JSON values; of a single frame nobody can tell whether it would have moved."""
-    from v2t.video.still import frozen
+    from cineloop.video.still import frozen
 
     return {
         "duration_s": round(float(frames.duration_s), 6),

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-from v2t.base.config import from_dict, to_dict
-from v2t.base.errors import ItemError, NothingMatchedError
-from v2t.base.plugin import choices, load
+from cineloop.config import from_dict, to_dict
+from cineloop.errors import ItemError, NothingMatchedError
+from cineloop.plugin import choices, load
 from v2t_eval.places import identified, shown, without_places
 from v2t_eval.sample import Sample
 from v2t_eval.stats import mean_interval, unless_flat

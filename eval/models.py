@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from v2t.base.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError
 
 Opened = TypeVar("Opened")
 DEVICES = "auto, cpu, cuda or cuda:N"
@@ -105,8 +105,8 @@ def release() -> None:
         _OPEN.clear()
         for forget in _ON_RELEASE:
             forget()
-    if "v2t.judge.judge" in sys.modules:
-        sys.modules["v2t.judge.judge"].release()
+    if "v2t_eval.judge.judge" in sys.modules:
+        sys.modules["v2t_eval.judge.judge"].release()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from v2t.video.frames import Frames
+    from cineloop.video.frames import Frames
     from v2t_eval.gate.verdict import Verdict as GateVerdict
     from v2t_eval.sample import Sample
     from v2t_eval.testing.room import Room
@@ -123,7 +123,7 @@ def _guarded(work: Callable[[Room], Any], name: str) -> Any:
     """`work(room)`, its errors and imports that fail as `ClipError`."""
     __tracebackhide__ = True
     try:
-        from v2t.base.errors import CineloopError
+        from cineloop.errors import CineloopError
 
         room = _room()
     except ImportError as error:
@@ -259,7 +259,7 @@ def _rows(found: Path, keywords: Mapping[str, Any]) -> list[tuple[str, Path, dic
     manifest = found / "manifest.jsonl" if found.is_dir() else found
     if manifest.suffix != ".jsonl":
         return None
-    from v2t.base.manifest import clip_path, read_manifest
+    from cineloop.manifest import clip_path, read_manifest
 
     return [
         (row["id"], clip_path(manifest, row), {**keywords, "prompt": keywords["prompt"] or row.get("prompt")})

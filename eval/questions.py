@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.log import printable
-from v2t.base.manifest import read_manifest
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.log import printable
+from cineloop.manifest import read_manifest
 from v2t_eval.sample import Sample
 from v2t_eval.tables import Row, read_rows
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from v2t.base.errors import ItemError
-from v2t.video.frames import Frames
+from cineloop.errors import ItemError
+from cineloop.video.frames import Frames
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
-from v2t.base.log import logger, printable
+from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.log import logger, printable
 from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.evidence import Gathering, named_dimensions

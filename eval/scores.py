@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import read_json
-from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, UsageError
+from cineloop.documents import read_json
+from cineloop.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from v2t_eval.metric import ABSTENTIONS, Figure, MetricResult
 
 SCHEMA = 1

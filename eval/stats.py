@@ -17,7 +17,7 @@ from statistics import fmean
 
 import numpy as np
 
-from v2t.base.shares import Interval, normal_quantile, wilson
+from cineloop.intervals import Interval, normal_quantile, wilson
 
 __all__ = [
     "Interval",

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from v2t.base import shipped
-from v2t.base.config import from_dict, parse_set, read_yaml, to_dict
-from v2t.base.errors import UsageError
+from cineloop import shipped
+from cineloop.config import from_dict, parse_set, read_yaml, to_dict
+from cineloop.errors import UsageError
 from v2t_eval.audit.record import audit_path
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.metric import BaseMetric, load_metric

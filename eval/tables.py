@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import json_lines, parse_json, read_text
-from v2t.base.errors import UsageError
-from v2t.base.log import printable
+from cineloop.documents import json_lines, parse_json, read_text
+from cineloop.errors import UsageError
+from cineloop.log import printable
 from v2t.writers import csv as captions_csv
 
 Row = dict[str, Any]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.video.frames import Frames
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.video.frames import Frames
 from v2t_eval.cache import decode, encode
 from v2t_eval.measure import Failure
 from v2t_eval.metric import BaseMetric, Measured, MetricResult

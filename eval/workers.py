@@ -16,9 +16,9 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from v2t.base.config import to_dict
-from v2t.base.errors import CineloopError, MissingDependencyError
-from v2t.base.log import logger
+from cineloop.config import to_dict
+from cineloop.errors import CineloopError, MissingDependencyError
+from cineloop.log import logger
 from v2t_eval import models
 from v2t_eval.measure import AHEAD, Begun, ClipLimits, Failure, Measurer, Outcome, Task
 from v2t_eval.metric import BaseMetric

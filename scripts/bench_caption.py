@@ -58,7 +58,7 @@ def plain_loop(paths: list[Path], model: Any, processor: Any, style: ModuleType)
     import numpy as np
     import torch
 
-    from v2t.video.sample import choose  # the same frames as the other side, so that captions can be compared
+    from cineloop.video.sample import choose  # the same frames as the other side, so that captions can be compared
 
     chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": style.PROMPT}]}]
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
@@ -83,8 +83,8 @@ class Bench:
     """Both sides, loaded and warmed up, and the clips."""
 
     def __init__(self, args: argparse.Namespace, place: Path) -> None:
+        from cineloop.world.scenes.corpus import write_world
         from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
-        from v2t.world.corpus import write_world
 
         self.args, self.place = args, place
         captioner = Captioner(args.model, device=args.device, dtype="float32")

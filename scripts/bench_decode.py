@@ -24,9 +24,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from v2t.video.encode import encode  # noqa: E402
-from v2t.video.sample import SampleSpec  # noqa: E402
-from v2t.video.worker import DecoderPool  # noqa: E402
+from cineloop.video.encode import encode  # noqa: E402
+from cineloop.video.sample import SampleSpec  # noqa: E402
+from cineloop.video.worker import DecoderPool  # noqa: E402
 
 NUM_FRAMES = 16
 SIZES = {"320x240": (240, 320), "1280x720": (720, 1280)}

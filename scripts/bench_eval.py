@@ -34,8 +34,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from v2t.base.manifest import read_manifest  # noqa: E402
-from v2t.world.corpus import write_world  # noqa: E402
+from cineloop.manifest import read_manifest  # noqa: E402
+from cineloop.world.scenes.corpus import write_world  # noqa: E402
 from v2t_eval.distribution.frechet import frechet  # noqa: E402
 from v2t_eval.inputs import read_inputs  # noqa: E402
 from v2t_eval.metric import load_metric  # noqa: E402

@@ -32,8 +32,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from v2t.base.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK  # noqa: E402
-from v2t.base.manifest import write_manifest  # noqa: E402
+from cineloop.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK  # noqa: E402
+from cineloop.manifest import write_manifest  # noqa: E402
 from v2t_eval.inputs import read_inputs  # noqa: E402
 from v2t_eval.suite import read_suite  # noqa: E402
 
@@ -61,9 +61,9 @@ def main() -> None:
 
 def drawn(folder: Path, num: int) -> Path:
     """A folder of so many clips of the world, each with the prompt it shows."""
-    from v2t.video.encode import encode
-    from v2t.world.render import render
-    from v2t.world.solo import FPS, prompt, sample_solo
+    from cineloop.video.encode import encode
+    from cineloop.world.scenes.render import render
+    from cineloop.world.scenes.solo import FPS, prompt, sample_solo
 
     rows = []
     folder.mkdir()

@@ -23,9 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from v2t.video.encode import encode  # noqa: E402
-from v2t.world.render import render_film  # noqa: E402
-from v2t.world.sampler import sample_scene  # noqa: E402
+from cineloop.video.encode import encode  # noqa: E402
+from cineloop.world.scenes.render import render_film  # noqa: E402
+from cineloop.world.scenes.sampler import sample_scene  # noqa: E402
 
 FPS = 12
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -24,8 +24,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cineloop.video.frames import Frames  # noqa: E402
 from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner  # noqa: E402
-from v2t.video.frames import Frames  # noqa: E402
 
 SERIAL = 1
 WIDTHS = (SERIAL, 4, 16, 32)

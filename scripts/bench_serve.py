@@ -35,6 +35,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import httpx  # noqa: E402
 
+from cineloop.video.packed import MEDIA_TYPE, pack  # noqa: E402
+from cineloop.video.worker import DecoderPool  # noqa: E402
 from v2t.caption import run as caption  # noqa: E402
 from v2t.caption.settings import CaptionConfig  # noqa: E402
 from v2t.captioners import open_captioner  # noqa: E402
@@ -42,8 +44,6 @@ from v2t.serve import served  # noqa: E402
 from v2t.serve.engines import command  # noqa: E402
 from v2t.serve.settings import ServeConfig  # noqa: E402
 from v2t.serve.supervision.supervisor import Engine  # noqa: E402
-from v2t.video.packed import MEDIA_TYPE, pack  # noqa: E402
-from v2t.video.worker import DecoderPool  # noqa: E402
 
 PROMPT = "Describe the video in one sentence."
 MAX_TOKENS = 64

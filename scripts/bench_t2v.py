@@ -36,8 +36,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cineloop.threads import usable_cpus  # noqa: E402
 from t2v.pipeline import STARTER, CineloopPipeline  # noqa: E402
-from v2t.base.threads import usable_cpus  # noqa: E402
 
 SAMPLER_STEPS = (4, 8, 16, 24, 48)
 PROMPT = "a small red ball bounces to the right on a beach"
@@ -46,7 +46,7 @@ Run = Callable[[], Any]
 _BUSY = "import time; end = time.monotonic() + 120\nwhile time.monotonic() < end: pass"  # not for ever, come what may
 _PAINTER = """
 import json, sys, time
-from v2t.base import threads
+from cineloop import threads
 threads.prepare()
 from t2v.generators import GenerateSettings, Request, open_generator
 generator, steps = open_generator("dit"), GenerateSettings(steps=2)

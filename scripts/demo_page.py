@@ -16,8 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from v2t.base.files import write_atomic  # noqa: E402
-from v2t.world.plain_questions import PLAIN  # noqa: E402
+from cineloop.files import write_atomic  # noqa: E402
+from cineloop.world.language.plain_questions import PLAIN  # noqa: E402
 from v2t_eval.report.page import Card, Section, render  # noqa: E402
 
 MARKS = ("right", "missed", "wrong")

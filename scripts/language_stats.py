@@ -15,13 +15,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from v2t.world import lexicon as lex
-from v2t.world import vocabulary as words
-from v2t.world.grammar import inflect
-from v2t.world.questions import questions
-from v2t.world.sampler import sample_scene
-from v2t.world.stated import STYLES
-from v2t.world.words import caption
+from cineloop.world import vocabulary as words
+from cineloop.world.language import lexicon as lex
+from cineloop.world.language.grammar import inflect
+from cineloop.world.language.questions import questions
+from cineloop.world.language.stated import STYLES
+from cineloop.world.language.words import caption
+from cineloop.world.scenes.sampler import sample_scene
 
 _TOKEN = re.compile(r"[a-z]+(?:-[a-z]+)?|\d+|[^\w\s]")
 

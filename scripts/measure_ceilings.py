@@ -15,13 +15,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+from cineloop.errors import ItemError
+from cineloop.files import write_atomic
+from cineloop.world import vocabulary as words
+from cineloop.world.language import lexicon as lex
+from cineloop.world.language.grammar import article, inflect, noun, pick
 from t2v.generators import GenerateSettings, Request
 from t2v.generators.world import Generator
-from v2t.base.errors import ItemError
-from v2t.base.files import write_atomic
-from v2t.world import lexicon as lex
-from v2t.world import vocabulary as words
-from v2t.world.grammar import article, inflect, noun, pick
 from v2t_eval.metric import load_metric
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics.detectors.world import VERSION

@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.files import write_atomic
-from v2t.base.shares import wilson
+from cineloop.files import write_atomic
+from cineloop.intervals import wilson
+from cineloop.video.encode import encode
+from cineloop.video.worker import DecoderPool, SampleSpec
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.solo import FPS, sample_solo
 from v2t.data.near_miss import pair
-from v2t.video.encode import encode
-from v2t.video.worker import DecoderPool, SampleSpec
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
-from v2t.world.solo import FPS, sample_solo
 from v2t_eval.features import mean_features, open_extractor, unit
 
 FACTS = ("color", "kind", "count", "place", "direction")

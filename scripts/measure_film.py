@@ -23,18 +23,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cineloop.clock import format_clock
+from cineloop.intervals import wilson
+from cineloop.manifest import read_manifest
+from cineloop.world.language.notes import FILM_KINDS, film_question, notes
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.stated import truth
+from cineloop.world.scenes.corpus import write_world
 from v2t.ask.answer import answer
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.base.clock import format_clock
-from v2t.base.manifest import read_manifest
-from v2t.base.shares import wilson
 from v2t.captioners import asked
 from v2t.data.notes import Note, notes_prompt
-from v2t.world.corpus import write_world
-from v2t.world.notes import FILM_KINDS, film_question, notes
-from v2t.world.read_text import parse
-from v2t.world.stated import truth
 from v2t_eval.metrics.answers import normalise
 
 Facts = dict[str, Any]

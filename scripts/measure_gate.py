@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.files import write_atomic
+from cineloop.files import write_atomic
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.resampling import jackknife_half
 from v2t_eval.gate.statistics import Change, least_change, least_margin, lower_bounds, p_values, student

@@ -30,14 +30,14 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cineloop.world import vocabulary as words
+from cineloop.world.referee.read import MUDDY, ReadBack, read_back
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.scene import Scene
+from cineloop.world.scenes.solo import FPS, sample_solo
+from cineloop.world.scenes.stories import PACE
 from t2v.data.world import TIMES_S, prompt_of, to_video
 from t2v.obedience import Asked, asked, chance, compare, motion_of, table
-from v2t.world import vocabulary as words
-from v2t.world.read_back import MUDDY, ReadBack, read_back
-from v2t.world.render import render
-from v2t.world.scene import Scene
-from v2t.world.solo import FPS, sample_solo
-from v2t.world.stories import PACE
 
 SPLITS = ("seen", "unseen", "wording")
 SIZE = (64, 64)
@@ -124,9 +124,9 @@ def open_pipeline(folder: Path | None, device: str, steps: int, guidance: float)
 
 def through_mp4(frames: np.ndarray) -> np.ndarray:
     """What is left of a clip (T, H, W, 3) after the project's own encoding."""
-    from v2t.video.decode import Request, decode
-    from v2t.video.encode import encode
-    from v2t.video.sample import SampleSpec
+    from cineloop.video.decode import Request, decode
+    from cineloop.video.encode import encode
+    from cineloop.video.sample import SampleSpec
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"

@@ -24,16 +24,16 @@ from typing import Any
 
 import numpy as np
 
+from cineloop.manifest import read_manifest
+from cineloop.video.frames import Frames
+from cineloop.video.worker import DecoderPool
+from cineloop.world.language.questions import ABOUT_TIME
+from cineloop.world.language.stated import STYLES
+from cineloop.world.language.words import PROMPTS
+from cineloop.world.scenes.corpus import write_world
 from v2t.ask.spans import read_spans
-from v2t.base.manifest import read_manifest
 from v2t.captioners import Decoding, asked
 from v2t.captioners.local import Captioner
-from v2t.video.frames import Frames
-from v2t.video.worker import DecoderPool
-from v2t.world.corpus import write_world
-from v2t.world.questions import ABOUT_TIME
-from v2t.world.stated import STYLES
-from v2t.world.words import PROMPTS
 from v2t_eval.metric import MetricResult, load_metric
 from v2t_eval.sample import Sample
 

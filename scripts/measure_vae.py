@@ -30,10 +30,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from cineloop.world.scenes.render import label_masks
 from t2v.data.world import TIMES_S, solo_clips, to_video
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.train.vae import psnr
-from v2t.world.render import label_masks
 from v2t_eval.stats import bootstrap
 
 GOAL_DB, GOAL_ABOVE_PCA_DB = 33.0, 5.0

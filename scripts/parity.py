@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError
-from v2t.judge.question import Question, dsg, parents_first
+from cineloop.errors import MissingDependencyError
 from v2t_eval.audit.sensitivity import kendall_tau
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.kernels import Kernel, mmd
+from v2t_eval.judge.question import Question, dsg, parents_first
 from v2t_eval.metric import BaseMetric, MetricResult, load_metric
 from v2t_eval.metrics.refclipscore import Settings, harmonic
 from v2t_eval.metrics.spans import tiou

@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from v2t.base.manifest import read_manifest
-from v2t.video.decode import Request, decode
-from v2t.video.sample import SampleSpec
+from cineloop.manifest import read_manifest
+from cineloop.video.decode import Request, decode
+from cineloop.video.sample import SampleSpec
 
 FRAMES, SIDE, BAR = 7, 120, 44
 

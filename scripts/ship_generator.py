@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
+from cineloop.files import write_atomic
 from t2v.pipeline import STARTER, CineloopPipeline
-from v2t.base.files import write_atomic
 
 LIMIT_MB = 28.0
 
@@ -68,7 +68,7 @@ def card(size_mb: float, parameters: int, table: str, vae: str, runs: Path, stag
         [
             "# The starter generator",
             "",
-            "Trained by this project from nothing, on its own cartoon world (`v2t/world/solo.py`): "
+            "Trained by this project from nothing, on its own cartoon world (`cineloop/world/scenes/solo.py`): "
             f"{parameters / 1e6:.1f} M parameters, {size_mb:.1f} MB. It makes clips of 17 frames of 64×64 at 8 frames "
             "a second in which one of 22 figures in one of 10 colours does one of 7 kinds of thing in one of 8 places, "
             "flat style, still camera. It knows no other words: what it does not know is named in a warning, and what "
@@ -85,7 +85,8 @@ def card(size_mb: float, parameters: int, table: str, vae: str, runs: Path, stag
             "",
             "## Does it do what the prompt asks?",
             "",
-            "Read back from the clips by the referee (`v2t/world/read_back.py`), which is not learned. Share right "
+            "Read back from the clips by the referee (`cineloop/world/referee/read.py`), which is not learned. "
+            "Share right "
             "with 95 % Wilson intervals; what cannot be read counts as wrong; chance is what the prompts of other "
             "clips would get.",
             "",

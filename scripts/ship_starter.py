@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from v2t.base.files import write_atomic
+from cineloop.files import write_atomic
+from cineloop.video.frames import Frames
+from cineloop.video.sample import choose
+from cineloop.world.scenes.render import frame_times
+from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.wear import worn
 from v2t.captioners import abilities, domain
 from v2t.captioners.abilities import Abilities
 from v2t.captioners.local import STARTER, Captioner
 from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
-from v2t.video.frames import Frames
-from v2t.video.sample import choose
-from v2t.world.render import frame_times
-from v2t.world.sampler import sample_scene
-from v2t.world.wear import worn
 
 STAGES = (
     *("tower", "language", "align-heads", "align", "instruct"),
@@ -165,8 +165,9 @@ def card(
     return "\n".join(
         [
             HEAD,
-            f"Trained by this project from nothing, on its own cartoon world (`v2t/world`): {parameters / 1e6:.1f} M "
-            f"parameters, {size_mb:.1f} MB. It knows that world and nothing else. Clips that lie outside are told by a "
+            "Trained by this project from nothing, on its own cartoon world (`cineloop/world`): "
+            f"{parameters / 1e6:.1f} M parameters, {size_mb:.1f} MB. It knows that world and nothing else. "
+            "Clips that lie outside are told by a "
             f"calibrated distance (Mahalanobis on pooled vision features, limit {fitted.threshold:.2f}, which "
             f"{100 * (1 - fitted.quantile):.1f} % of {fitted.num_held_out} held-out clips of the world exceed) and "
             "carry a warning. Captions of real footage need a real model: `--model`.",

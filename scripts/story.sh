@@ -45,7 +45,7 @@ step() {
 # A training that was cut short goes on from its last checkpoint.
 again() { if [ -d "$1/checkpoints" ] && [ ! -e "$1/final" ]; then echo --resume; else echo --overwrite; fi; }
 
-# 1. Clips whose truth is known: drawn, with captions, questions and facts as data.                            v2t/world
+# 1. Clips whose truth is known: drawn, with captions, questions and facts as data.                            cineloop/world
 step world 0 v2t world --num "$clips" --seed 2026 --split unseen --size 128x128 -o "$out/world"
 
 # 2. A captioner from nothing. First it learns to see: single frames, and what lies on each of their patches.

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from v2t.base.files import write_atomic  # noqa: E402
+from cineloop.files import write_atomic  # noqa: E402
 from v2t_eval.report.page import Banner, Card, Interval, Section, Table, render  # noqa: E402
 
 NUM_SHOWN = 4

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cineloop.errors import UsageError
 from t2v import diffusion
-from v2t.base.errors import UsageError
 
 SIGMA_SAMPLINGS = ("logit_normal", "uniform")
 PREDICTIONS = ("flow", "epsilon", "v_prediction")

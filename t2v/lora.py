@@ -20,10 +20,10 @@ import torch
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY, LORA_WEIGHT_NAME_SAFE, LoraBaseMixin
 from diffusers.utils import is_peft_available
 
+from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.files import write_atomic
+from cineloop.log import logger
 from t2v.lora_keys import adapter_config, layer_names, match_keys, read_lora
-from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
-from v2t.base.files import write_atomic
-from v2t.base.log import logger
 
 # Of an adapter's configuration what others need to rebuild it, whatever version of peft they have.
 SAVED_KEYS = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "use_rslora", "lora_bias")

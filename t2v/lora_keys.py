@@ -21,8 +21,8 @@ from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY, LORA_WEIGHT_N
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from v2t.base.documents import parse_json, read_text
-from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.documents import parse_json, read_text
+from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 
 PREFIXES = ("base_model.model.", "transformer.", "diffusion_model.", "lora_unet_")
 # How the two matrices, the alpha and the bias are called, after the name of the module.

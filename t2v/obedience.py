@@ -4,7 +4,8 @@ In: frames uint8 (T, H, W, 3) with their seconds, and what was asked: a prompt, 
 True, False or None (not asked); over many clips a table of shares with Wilson intervals of 95 % and, beside each, the
 share that prompts of other clips would have got (chance).
 
-Which factors a prompt asks for is what `v2t.world.read_text.parse` understands in it; facts alone ask for all.
+Which factors a prompt asks for is what `cineloop.world.language.read_text.parse` understands in it; facts alone ask
+for all.
 Rules: `place`, `color`, `kind`, `size`, `direction`, `to_color` must be read as asked. `action` is the class of motion
 (travel, hop, grow, shrink, vanish, recolor); for those on legs, walk is slow and run is fast. `speed` is slow or fast,
 the border between the two lying in the gap the world leaves (0.14 to 0.30 frame widths a second). What the referee
@@ -20,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.shares import wilson
-from v2t.world import vocabulary as words
-from v2t.world.read_back import FigureRead, ReadBack, read_back
-from v2t.world.read_text import parse
+from cineloop.intervals import wilson
+from cineloop.world import vocabulary as words
+from cineloop.world.language.read_text import parse
+from cineloop.world.referee.read import FigureRead, ReadBack, read_back
 
 CHANCE_PROMPTS = 8  # of others that each clip is held to
 FACTORS: tuple[str, ...] = ("place", "color", "kind", "size", "action", "direction", "speed", "to_color")

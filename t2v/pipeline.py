@@ -28,6 +28,7 @@ from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from cineloop.errors import MissingDependencyError, UsageError
 from t2v import STARTER
 from t2v.flow import GuidanceConfig, guided, inference_sigmas
 from t2v.lora import LoraLoader
@@ -36,7 +37,6 @@ from t2v.model.text import PromptEmbeds, join
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.pipeline_inputs import PipelineInputs
 from t2v.sampling import set_sigmas, sigma_at
-from v2t.base.errors import MissingDependencyError, UsageError
 
 
 @dataclass

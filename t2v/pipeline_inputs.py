@@ -16,9 +16,9 @@ import torch
 from diffusers.image_processor import PipelineImageInput
 from diffusers.utils.torch_utils import randn_tensor
 
+from cineloop.errors import UsageError
 from t2v.model.text import PromptEmbeds, PromptEncoder
 from t2v.shape import Shape, valid_shape
-from v2t.base.errors import UsageError
 
 OUTPUT_TYPES = ("np", "pil", "pt", "latent")
 

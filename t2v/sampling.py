@@ -15,9 +15,9 @@ import diffusers
 import torch
 from torch import Tensor
 
+from cineloop.errors import UsageError
 from t2v import diffusion
 from t2v.flow import RECTIFIED_FLOW, FlowConfig
-from v2t.base.errors import UsageError
 
 SAMPLERS = ("euler", "heun", "ddim")
 NUM_TIMESTEPS = 1000

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from v2t.base.errors import UsageError
-from v2t.base.log import logger
+from cineloop.errors import UsageError
+from cineloop.log import logger
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
 
 
 class Captioner:

@@ -10,10 +10,10 @@ import threading
 import httpx
 import numpy as np
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
+from cineloop.video.frames import Frames
+from cineloop.video.packed import MEDIA_TYPE, pack
 from v2t.captioners import CaptionOutput
-from v2t.video.frames import Frames
-from v2t.video.packed import MEDIA_TYPE, pack
 
 LONG_S = 90.0
 NAME, PROMPT = "starter", "Describe the video in one sentence."

@@ -136,7 +136,7 @@ def coloured_clips(tmp_path_factory):
     """`make(num, folders)`: a folder of so many tiny clips, red, green and blue by turns, spread over some folders."""
     import numpy as np
 
-    from v2t.video.encode import encode
+    from cineloop.video.encode import encode
 
     def make(num: int, folders: int) -> Path:
         folder = tmp_path_factory.mktemp("clips")
@@ -166,7 +166,7 @@ def shared_decoders():
 @pytest.fixture
 def decodes(shared_decoders, monkeypatch):
     """The names of the files that are decoded to be measured in this process; the decoders are shared."""
-    from v2t.video.worker import DecoderPool
+    from cineloop.video.worker import DecoderPool
     from v2t_eval import measure
 
     asked: list[str] = []

@@ -8,12 +8,12 @@ import base64
 import numpy as np
 import pytest
 
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.serve.faults import Fault
 from v2t.serve.media import Media
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig, ServeLimits
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
 
 OURS = Served(name="tiny", source="x", is_ours=True, spec=SampleSpec(num_frames=8), frame_size=(32, 32))
 FOREIGN = Served(name="big", source="x", is_ours=False, spec=SampleSpec(sampler="fps", fps=2.0, max_frames=64))

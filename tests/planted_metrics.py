@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 
-from v2t.base.errors import ItemError, MissingDependencyError
-from v2t.video.encode import encode
+from cineloop.errors import ItemError, MissingDependencyError
+from cineloop.video.encode import encode
 from v2t_eval.metric import BaseMetric, Figure, Summary, items_of
 
 

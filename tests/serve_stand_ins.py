@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import numpy as np
 
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.captioners.abilities import Abilities
 from v2t.serve.faults import Fault
 from v2t.serve.media import Memory, UploadStore
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
 
 CHAT = "/v1/chat/completions"
 WORDS = {"messages": [{"role": "user", "content": "What?"}]}

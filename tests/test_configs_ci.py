@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from v2t.base import command
+from cineloop import cli as command
 from v2t_eval.commands import gate
 
 FOLDER = Path(__file__).resolve().parent.parent / "eval" / "workflows"

@@ -10,12 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import NothingMatchedError
-from v2t.judge.answer import Answer
-from v2t.judge.plain_wording import LISTS, listed_values
-from v2t.judge.question import Question
-from v2t.video.encode import encode
-from v2t.world.read_back import FigureRead, ReadBack
+from cineloop.errors import NothingMatchedError
+from cineloop.video.encode import encode
+from cineloop.world.referee.read import FigureRead, ReadBack
 from v2t_eval.audit.clips import Filmed, solo_clips, story_clips
 from v2t_eval.audit.material import gather
 from v2t_eval.audit.pages import blindness, html, markdown
@@ -24,6 +21,9 @@ from v2t_eval.audit.run import AuditConfig, Material, audit
 from v2t_eval.audit.table import cases, faults_of, others_prompt
 from v2t_eval.audit.truth import of_facts, of_reading
 from v2t_eval.inputs import read_inputs
+from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.plain_wording import LISTS, listed_values
+from v2t_eval.judge.question import Question
 from v2t_eval.suite import parse_metrics
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.video.encode import encode
+from cineloop.video.encode import encode
 from v2t_eval.audit.clips import Planted, solo_clips
 from v2t_eval.audit.record import read_audit
 from v2t_eval.cli import main

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from v2t.base.errors import UsageError
-from v2t.video.frames import Frames
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
-from v2t.world.solo import FPS, sample_solo
+from cineloop.errors import UsageError
+from cineloop.video.frames import Frames
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.solo import FPS, sample_solo
 from v2t_eval.audit.faults import FAULTS, plant, swapped_color, without_last_figure
 from v2t_eval.audit.sensitivity import auroc, cell, kendall_tau
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.manifest import write_manifest
-from v2t.world.corpus import WorldConfig, manifest_row
+from cineloop.manifest import write_manifest
+from cineloop.world.scenes.corpus import WorldConfig, manifest_row
 from v2t_eval.cache import FILE
 from v2t_eval.cli import main
 from v2t_eval.metric import metric_names
@@ -116,7 +116,7 @@ def test_ctrl_c_finishes_what_is_in_hand(command, clips, tmp_path, capsys, decod
 
 
 def test_a_folder_is_scored_by_one_at_a_time(command, clips, tmp_path, capsys) -> None:
-    from v2t.base.lock import FolderLock
+    from cineloop.lock import FolderLock
 
     state = tmp_path / "out/.cineloop"
     state.mkdir(parents=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import v2t
+from cineloop.video.sample import SampleSpec
 from v2t import captioners
-from v2t.judge import calibration
-from v2t.judge.plain_wording import plain_claim, plain_question
-from v2t.video.sample import SampleSpec
 from v2t_eval.cli import main
+from v2t_eval.judge import calibration
+from v2t_eval.judge.plain_wording import plain_claim, plain_question
 
 STARTER = Path(v2t.__path__[0]) / "starter"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.manifest import write_manifest
-from v2t.video.encode import encode
+from cineloop.manifest import write_manifest
+from cineloop.video.encode import encode
 from v2t_eval.cli import main
 from v2t_eval.gate import baseline as file
 

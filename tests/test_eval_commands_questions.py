@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.captioners import CaptionOutput
-from v2t.judge.judge import Judge
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
 from v2t_eval.cli import main
+from v2t_eval.judge.judge import Judge
 from v2t_eval.metric import load_metric
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics.sources import open_source

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.video.frames import Frames
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.video.frames import Frames
 from v2t_eval.extractors.pixels import crop_start, resize_pil, resize_tensor, shortest_to, tensor_square, to_floats
 from v2t_eval.features import file_sha256, open_extractor
 

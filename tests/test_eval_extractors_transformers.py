@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from v2t.base.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.video.frames import Frames
 from v2t.model.tiny import tiny_tokenizer
-from v2t.video.frames import Frames
 from v2t_eval.features import open_extractor
 
 SIZES = ((45, 61), (61, 45), (32, 32))

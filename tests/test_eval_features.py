@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.video.frames import Frames
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.video.frames import Frames
 from v2t_eval import features
 from v2t_eval.features import (
     BaseExtractor,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.gate import baseline as file
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import planted_verdicts as planted  # noqa: E402
 
-from v2t.video.encode import encode  # noqa: E402
+from cineloop.video.encode import encode  # noqa: E402
 from v2t_eval.gate import page as gate_page  # noqa: E402
 from v2t_eval.report import page as report_page  # noqa: E402
 from v2t_eval.report.page import Section, Table  # noqa: E402

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from v2t_eval.audit.record import Audit, Noticed, Seen
 from v2t_eval.audit.sensitivity import Cell
 from v2t_eval.gate import baseline as file
@@ -290,8 +290,8 @@ def test_what_the_audited_judge_does_not_see_stands_beside_the_metrics_that_ask_
 
 @pytest.mark.usefixtures("decodes")
 def test_the_decoder_of_each_clip_is_kept_and_another_one_refused(tmp_path, monkeypatch) -> None:
-    from v2t.video.encode import encode
-    from v2t.video.worker import DecoderPool
+    from cineloop.video.encode import encode
+    from cineloop.video.worker import DecoderPool
     from v2t_eval import measure
     from v2t_eval.inputs import read_inputs
     from v2t_eval.metric import load_metric

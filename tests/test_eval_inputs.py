@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.manifest import write_manifest
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.manifest import write_manifest
 from v2t_eval.inputs import read_inputs
 
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from v2t.judge.wording import of_text
-from v2t.video.frames import Frames
-from v2t.world.read_back import read_back
+from cineloop.video.frames import Frames
+from cineloop.world.referee.read import read_back
 from v2t_eval.audit.clips import PLANTED_VERSION, Drawn, Planted
 from v2t_eval.features import BaseExtractor
 from v2t_eval.gate.comparable import fingerprint_changes
+from v2t_eval.judge.wording import of_text
 from v2t_eval.metric import BaseMetric, load_metric, metric_names
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION as PROMPTS_VERSION

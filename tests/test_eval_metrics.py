@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from v2t.base.errors import CineloopError, MissingDependencyError, NothingMatchedError
-from v2t.video.frames import Frames
-from v2t.world.questions import questions
-from v2t.world.render import render
-from v2t.world.scene import Actor
-from v2t.world.solo import FPS, prompt, sample_solo
-from v2t.world.words import caption
+from cineloop.errors import CineloopError, MissingDependencyError, NothingMatchedError
+from cineloop.video.frames import Frames
+from cineloop.world.language.questions import questions
+from cineloop.world.language.words import caption
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.scene import Actor
+from cineloop.world.scenes.solo import FPS, prompt, sample_solo
 from v2t_eval.audit.faults import plant
 from v2t_eval.metric import LEVELS, BaseMetric, Measured, MetricResult, load_metric, metric_names
 from v2t_eval.sample import Clip, Sample

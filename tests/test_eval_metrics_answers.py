@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from v2t.base.shares import wilson
+from cineloop.intervals import wilson
 from v2t_eval.metrics.answers import Metric, judge
 from v2t_eval.sample import Sample
 from v2t_eval.stats import mean_of_shares

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
-from v2t.video.frames import Frames
+from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.video.frames import Frames
 from v2t_eval.distribution import detectors
 from v2t_eval.distribution.detectors import picked
 from v2t_eval.distribution.frechet import frechet

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import v2t_eval.metrics.event_f1 as event_f1
-from v2t.base.errors import ItemError, MissingDependencyError
-from v2t.base.shares import wilson
-from v2t.world.corpus import WorldConfig, manifest_row
+from cineloop.errors import ItemError, MissingDependencyError
+from cineloop.intervals import wilson
+from cineloop.world.scenes.corpus import WorldConfig, manifest_row
 from v2t_eval.events import open_judge
 from v2t_eval.events.language import LanguageJudge, read_events, read_verdicts
 from v2t_eval.metrics.event_f1 import Metric, f1
@@ -262,8 +262,8 @@ def test_a_language_model_of_this_machine(tmp_path: Path, monkeypatch) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from v2t.judge import language
     from v2t_eval.events import causal
+    from v2t_eval.judge import language
 
     monkeypatch.setattr(language, "MAX_NEW_TOKENS", 12)
     tokens = Tokenizer(models.WordLevel({word: n for n, word in enumerate(["[UNK]", "a", "dog", "runs"])}, "[UNK]"))

@@ -6,9 +6,9 @@ from functools import cache
 
 import pytest
 
-from v2t.base.errors import UsageError
-from v2t.base.shares import wilson
-from v2t.world.corpus import WorldConfig, manifest_row
+from cineloop.errors import UsageError
+from cineloop.intervals import wilson
+from cineloop.world.scenes.corpus import WorldConfig, manifest_row
 from v2t_eval.metrics.facts import Metric
 from v2t_eval.sample import Sample
 

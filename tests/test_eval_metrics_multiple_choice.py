@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from v2t.judge.replies import is_refusal, read_choice
+from v2t_eval.judge.replies import is_refusal, read_choice
 from v2t_eval.metrics.multiple_choice import ALL, READ, Metric
 from v2t_eval.sample import Sample
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.metric import load_metric
 from v2t_eval.metrics import meteor
 from v2t_eval.metrics.cider import cider

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t_eval.features import open_extractor
 from v2t_eval.metrics.sentence_similarity import Metric
 from v2t_eval.sample import Sample

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.judge.judge import open_judge
-from v2t.video.frames import Frames
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.video.frames import Frames
 from v2t_eval import models
 from v2t_eval.cli import main
 from v2t_eval.features import open_extractor, text_features
 from v2t_eval.inputs import Inputs
+from v2t_eval.judge.judge import open_judge
 from v2t_eval.metric import load_metric
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, score

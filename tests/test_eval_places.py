@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError
 from v2t_eval.cli import main
 from v2t_eval.metric import load_metric
 from v2t_eval.places import identified, shown, without_places

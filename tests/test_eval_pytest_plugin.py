@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.manifest import write_manifest
-from v2t.judge.answer import Answer
-from v2t.world import vocabulary as words
+from cineloop.manifest import write_manifest
+from cineloop.world import vocabulary as words
 from v2t_eval import pytest_plugin
 from v2t_eval.cli import main as v2t_eval
 from v2t_eval.gate.verdict import MetricVerdict, Verdict
+from v2t_eval.judge.answer import Answer
 from v2t_eval.testing import looks as looking
 from v2t_eval.testing import sets
 from v2t_eval.testing.verdict import Bound, reasons_of
@@ -38,9 +38,9 @@ COLORS = json.dumps(list(words.COLORS))
 def clips(tmp_path_factory) -> Path:
     """ball.mp4 (red, on the beach), frozen.mp4, broken.mp4, empty.mp4, and a manifest of the first two; everything
     heavy is imported and the judge loaded here, for pytester forgets what is imported in its runs."""
+    from cineloop.video.encode import encode
     from t2v.generators import GenerateSettings, Request
     from t2v.generators.world import Generator
-    from v2t.video.encode import encode
 
     folder = tmp_path_factory.mktemp("clips")
     (frames,) = Generator().generate([Request(prompt=PROMPT, seed=0)], GenerateSettings())
@@ -159,7 +159,7 @@ def test_a_second_run_decodes_nothing_and_asks_nobody(project, monkeypatch):
         raise RuntimeError("looked again")
 
     monkeypatch.setattr(looking, "DecoderPool", refuse)
-    monkeypatch.setattr("v2t.judge.judge.Judge.answer", refuse)
+    monkeypatch.setattr("v2t_eval.judge.judge.Judge.answer", refuse)
     project(source).assert_outcomes(passed=1)
     project(source.replace("On the beach", "In the snow")).assert_outcomes(failed=1)  # another prompt is asked anew
     project(source, "-p", "no:cacheprovider").assert_outcomes(failed=1)
@@ -287,7 +287,7 @@ def test_what_the_documentation_shows_runs(pytester, clips, monkeypatch):
     def agree(self, subject, questions):
         return [Answer(question=each, said=each.answer, chance=0.9, chances={each.answer: 0.9}) for each in questions]
 
-    monkeypatch.setattr("v2t.judge.judge.Judge.answer", agree)
+    monkeypatch.setattr("v2t_eval.judge.judge.Judge.answer", agree)
     monkeypatch.setattr("v2t_eval.metrics.question_score.Metric.measure", lambda self, sample: AGREED)
     for name, text in blocks:
         (pytester.path / name).write_text(text, encoding="utf-8")

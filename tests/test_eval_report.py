@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.video.encode import encode
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.video.encode import encode
 from v2t_eval import report
 from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.report import clips as page_clips

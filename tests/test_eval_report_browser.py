@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from v2t.video.encode import encode
+from cineloop.video.encode import encode
 from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.report import html, thumbnails
 from v2t_eval.scores import Scored, Scores, Skipped

@@ -19,9 +19,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 import planted_verdicts as planted  # noqa: E402
 
-from v2t.base.errors import ItemError  # noqa: E402
-from v2t.video import worker  # noqa: E402
-from v2t.video.encode import encode  # noqa: E402
+from cineloop.errors import ItemError  # noqa: E402
+from cineloop.video import worker  # noqa: E402
+from cineloop.video.encode import encode  # noqa: E402
 from v2t_eval.gate import page as gate_page  # noqa: E402
 from v2t_eval.report import cards, cells, page, thumbnails  # noqa: E402
 from v2t_eval.report.page import Banner, Card, Interval, Section, Table  # noqa: E402

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, NothingMatchedError, UsageError
-from v2t.base.manifest import write_manifest
+from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.manifest import write_manifest
+from cineloop.video.encode import encode
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
-from v2t.judge.answer import Answer
-from v2t.video.encode import encode
-from v2t.video.sample import SampleSpec
-from v2t.video.worker import DecoderPool
+from v2t_eval.judge.answer import Answer
 from v2t_eval.roundtrip.run import plan, run
 from v2t_eval.roundtrip.settings import RoundtripConfig
 

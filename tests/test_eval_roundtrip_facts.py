@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from v2t.world.sampler import sample_scene
-from v2t.world.solo import prompt, sample_solo
-from v2t.world.words import caption
+from cineloop.world.language.words import caption
+from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.solo import prompt, sample_solo
 from v2t_eval.roundtrip.cells import Case, count
 from v2t_eval.roundtrip.facts import hold
 from v2t_eval.roundtrip.questions import from_caption, is_plain, needs_reader, questions, wanted

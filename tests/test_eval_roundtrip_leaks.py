@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from v2t.video.encode import encode
-from v2t.video.probe import probe
+from cineloop.video.encode import encode
+from cineloop.video.probe import probe
 from v2t_eval.roundtrip import kinship, leaks
 
 PROMPT = "A red ball rolls slowly to the right on the beach."

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.manifest import write_manifest
-from v2t.video.encode import encode
-from v2t.video.frames import Frames
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.manifest import write_manifest
+from cineloop.video.encode import encode
+from cineloop.video.frames import Frames
 from v2t_eval.cache import FILE
 from v2t_eval.inputs import Inputs, read_inputs
 from v2t_eval.measure import ClipLimits

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import ItemError
-from v2t.judge.free_text import Thing, read
-from v2t.judge.noun_phrases import singular
-from v2t.judge.prompt import of_prompt, of_world
-from v2t.judge.question import dsg, from_row, parents_first
-from v2t.judge.wording import DESCRIBE, nothing_asked, of_text, share_asked
+from cineloop.errors import ItemError
+from v2t_eval.judge.free_text import Thing, read
+from v2t_eval.judge.noun_phrases import singular
+from v2t_eval.judge.prompt import of_prompt, of_world
+from v2t_eval.judge.question import dsg, from_row, parents_first
+from v2t_eval.judge.wording import DESCRIBE, nothing_asked, of_text, share_asked
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
 
@@ -234,8 +234,8 @@ def test_questions_of_any_other_prompt():
 def test_every_question_of_the_worlds_wording_is_one_the_world_itself_asks():
     import random
 
-    from v2t.world.questions import questions
-    from v2t.world.solo import prompt, sample_solo
+    from cineloop.world.language.questions import questions
+    from cineloop.world.scenes.solo import prompt, sample_solo
 
     for index in range(12):
         facts = sample_solo("seen", 3, index).facts()

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.video.frames import Frames
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
 from t2v.generators import GenerateSettings, Request
 from t2v.generators.world import Generator
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.video.frames import Frames
-from v2t.world.render import render
-from v2t.world.scene import Actor, Event, Scene, Shot
 from v2t_eval.metric import MetricResult, load_metric
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics.ceilings import ceilings

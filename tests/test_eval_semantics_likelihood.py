@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
+from cineloop.video.frames import Frames
 from v2t.captioners.local import Captioner
-from v2t.video.frames import Frames
 
 QUESTION = "Is there a dog?"
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.captioners import CaptionOutput
-from v2t.judge.judge import Judge
-from v2t.judge.wording import DESCRIBE
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
+from v2t_eval.judge.judge import Judge
+from v2t_eval.judge.wording import DESCRIBE
 from v2t_eval.metric import MetricResult, load_metric
 from v2t_eval.sample import Clip, Sample
 

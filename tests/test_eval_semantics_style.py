@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from v2t.base.errors import NothingMatchedError
-from v2t.video.frames import Frames
+from cineloop.errors import NothingMatchedError
+from cineloop.video.frames import Frames
 from v2t_eval.metric import MetricResult, load_metric
 from v2t_eval.sample import Clip, Sample
 

@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from v2t.base.shares import wilson
+from cineloop.intervals import wilson
 from v2t_eval.stats import (
     bootstrap,
     clustered_se,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.metric import load_metric
 from v2t_eval.suite import parse_metrics, read_suite, suites
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t_eval.metrics import bleu, cider, rouge_l, spice
 from v2t_eval.sample import Sample
 from v2t_eval.text import captions, java

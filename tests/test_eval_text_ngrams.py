@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.text.frequencies import file_hash, frequencies
 from v2t_eval.text.ngrams import clipped_matches, common_subsequence, count_ngrams, ngrams
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torchmetrics import Metric, MetricCollection
 
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.video.frames import Frames
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.video.frames import Frames
 from v2t_eval.metric import load_metric
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.torchmetrics import as_torchmetric

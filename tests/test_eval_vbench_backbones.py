@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.video.frames import Frames
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.video.frames import Frames
 from v2t_eval.audit.faults import plant
 from v2t_eval.features import file_sha256
 from v2t_eval.metric import load_metric

@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.video.frames import Frames
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.video.frames import Frames
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
 from v2t_eval.audit.faults import plant
 from v2t_eval.audit.sensitivity import cell
 from v2t_eval.metric import MetricResult, load_metric

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.video.frames import Frames
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.frames import Frames
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.vbench import dynamic
 from v2t_eval.vbench.change import difference, likeness
@@ -190,7 +190,7 @@ def test_static_filter():
 def test_frozen_through_a_codec_but_not_with_a_small_thing_that_moves(tmp_path):
     import av
 
-    from v2t.video.encode import encode
+    from cineloop.video.encode import encode
 
     still = np.repeat(texture(64, 96)[None], 9, 0)
     moving = still.copy()

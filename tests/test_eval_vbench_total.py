@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.vbench.total import QUALITY, SEMANTIC, total, vbench_total
 

@@ -16,8 +16,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from v2t.base.command import _parser
-from v2t.base.recipe import read_recipe
+from cineloop.cli import _parser
+from cineloop.training.recipe import read_recipe
 from v2t_eval.suite import read_suite
 
 ROOT = Path(__file__).resolve().parent.parent

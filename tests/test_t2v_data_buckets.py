@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cineloop.errors import UsageError
+from cineloop.training.loader import spans
 from t2v.data.buckets import Bucket, BucketBatches, BucketConfig, Extent, assign
-from v2t.base.errors import UsageError
-from v2t.base.stream import spans
 
 CONFIG = BucketConfig(
     sizes=((480, 832), (832, 480), (720, 1280)), lengths=(1, 17, 33), max_upscale=1.2, max_dropped=0.5

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cineloop.errors import CineloopError, ItemError, UsageError
 from t2v.data.cache import TensorCache, cache_key, folder_key
-from v2t.base.errors import CineloopError, ItemError, UsageError
 
 
 def tensors(number: int) -> dict[str, torch.Tensor]:

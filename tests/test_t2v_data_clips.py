@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cineloop.errors import UsageError
+from cineloop.video.encode import encode
+from cineloop.video.worker import DecoderPool
 from t2v.data.buckets import Bucket, BucketConfig, Extent
 from t2v.data.clips import prepare, read_pixels
 from t2v.data.layouts import Item
-from v2t.base.errors import UsageError
-from v2t.video.encode import encode
-from v2t.video.worker import DecoderPool
 
 
 def numbered(path, num_frames: int, fps: float, size=(48, 64)):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from cineloop.errors import NothingMatchedError, UsageError
 from t2v.data.layouts import read_items
-from v2t.base.errors import NothingMatchedError, UsageError
 
 
 @pytest.fixture

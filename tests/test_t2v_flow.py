@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cineloop.errors import UsageError
 from t2v import diffusion
 from t2v.flow import (
     PREDICTIONS,
@@ -20,7 +21,6 @@ from t2v.flow import (
     shifted,
     target,
 )
-from v2t.base.errors import UsageError
 
 DDPM = [FlowConfig(prediction=p, schedule=s) for p in PREDICTIONS[1:] for s in diffusion.SCHEDULES]
 ALL = [FlowConfig(), *DDPM]

@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.manifest import read_manifest
+from cineloop.video.frames import Frames
 from t2v.cli import main
 from t2v.generate import run as run_module
 from t2v.generate.prompts import plan
@@ -22,9 +25,6 @@ from t2v.generate.settings import GenerateConfig
 from t2v.generate.sheet import write_sheet
 from t2v.generators import GenerateSettings, Request
 from t2v.shape import Shape
-from v2t.base.errors import ItemError, NothingMatchedError, UsageError
-from v2t.base.manifest import read_manifest
-from v2t.video.frames import Frames
 from v2t_eval.inputs import read_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -387,7 +387,7 @@ def test_the_contact_sheet_shows_frames_of_each_clip_in_order(fake, tmp_path):
         pixels = np.zeros((6, 16, 16, 3), np.uint8)
         pixels[:] = colour
         pixels[3:] = 255 - pixels[3:]
-        from v2t.video.encode import encode
+        from cineloop.video.encode import encode
 
         encode(pixels, tmp_path / f"{i}.mp4", fps=6)
         colours.append({**ROW, "path": f"{i}.mp4", "shape": SHAPE})

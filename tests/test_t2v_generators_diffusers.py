@@ -44,11 +44,11 @@ from transformers import (
     T5EncoderModel,
 )
 
+from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.video.decode import decode
 from t2v.cli import main
 from t2v.generators import GenerateSettings, Request, open_generator
 from t2v.generators.pictures import to_frames
-from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
-from v2t.video.decode import decode
 
 PROMPTS = ["a red ball", "a blue box"]
 

@@ -14,15 +14,15 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline, FlowMatchEulerDiscreteScheduler, UNet2DModel
 from PIL import Image
 
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.video.decode import decode
+from cineloop.world.scenes.solo import prompt, sample_solo
 from t2v.cli import main
 from t2v.generators import GenerateSettings, Request, dit, open_generator
 from t2v.model.dit import CineloopTransformer3DModel
 from t2v.model.text import CineloopTextConfig, CineloopTextModel, build_tokenizer, world_words
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.pipeline import CineloopPipeline
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.video.decode import decode
-from v2t.world.solo import prompt, sample_solo
 
 BALL = "A red ball rolls to the left on the beach."
 STEPS = GenerateSettings(steps=2)
@@ -113,7 +113,7 @@ def test_the_first_frame_is_kept(starter, tmp_path):
 
 
 def test_words_it_does_not_know_are_warned_of_once(starter, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("v2t.base.log.setup", lambda **options: logging.getLogger("cineloop"))
+    monkeypatch.setattr("cineloop.log.setup", lambda **options: logging.getLogger("cineloop"))
     with caplog.at_level(logging.WARNING, logger="cineloop"):
         prompt = "Two astronauts dance the tango on the moon."
         assert main(["generate", prompt, "-o", str(tmp_path), "--steps", "1", "-q"]) == 0

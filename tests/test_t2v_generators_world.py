@@ -7,14 +7,14 @@ import random
 import numpy as np
 import pytest
 
+from cineloop.errors import ItemError, UsageError
+from cineloop.world.language.comparison import compare
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.words import caption
+from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.solo import NUM_FRAMES, SECONDS, prompt, sample_solo
 from t2v.generators import GenerateSettings, Request, open_generator
 from t2v.obedience import judge
-from v2t.base.errors import ItemError, UsageError
-from v2t.world.comparison import compare
-from v2t.world.read_text import parse
-from v2t.world.sampler import sample_scene
-from v2t.world.solo import NUM_FRAMES, SECONDS, prompt, sample_solo
-from v2t.world.words import caption
 
 WORLD = open_generator("world")
 PLAIN = GenerateSettings()
@@ -75,7 +75,7 @@ def test_what_is_told_is_true_and_stays_in_the_frame(text):
         assert not untrue(text, scene)
         pixels = WORLD.generate([Request(prompt=text, seed=seed)], GenerateSettings(height=48, width=48))[0].pixels
         assert pixels.shape[1:] == (48, 48, 3) and pixels.std() > 5
-        from v2t.world.motion import track
+        from cineloop.world.scenes.motion import track
 
         for index in range(len(scene.actors)):
             x = track(scene, index, np.linspace(0, scene.duration_s, 9)).x

@@ -10,9 +10,9 @@ from diffusers import WanTransformer3DModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from cineloop.errors import MissingDependencyError, NothingMatchedError, PolicyError, UsageError
 from t2v.lora import load_lora, save_lora
 from t2v.model.dit import CineloopTransformer3DModel
-from v2t.base.errors import MissingDependencyError, NothingMatchedError, PolicyError, UsageError
 
 SIZES = {
     "num_attention_heads": 2,

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from cineloop.errors import MissingDependencyError, UsageError
 from t2v.model.text import (
     CineloopTextConfig,
     CineloopTextModel,
@@ -18,7 +19,6 @@ from t2v.model.text import (
     world_words,
 )
 from t2v.model.text_starter import BOS, EOS, MAX_TOKENS, PAD, UNK
-from v2t.base.errors import MissingDependencyError, UsageError
 
 WORDS = "a ball bird blue moves red rolls small the , .".split()
 PROMPTS = ["a red ball rolls.", "", "the small blue bird moves, the red ball rolls."]
@@ -83,9 +83,9 @@ def test_tokenizer_survives_saving(tmp_path):
 
 
 def test_no_word_of_the_world_is_unknown():
-    from v2t.world.sampler import sample_scene
-    from v2t.world.solo import prompt, sample_solo
-    from v2t.world.words import caption
+    from cineloop.world.language.words import caption
+    from cineloop.world.scenes.sampler import sample_scene
+    from cineloop.world.scenes.solo import prompt, sample_solo
 
     words = world_words()
     assert words == sorted(set(words)) and world_words(50) == world_words(50)

@@ -9,12 +9,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from cineloop.intervals import wilson
+from cineloop.world.referee.read import FigureRead, ReadBack, read_back
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
+from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
 from t2v.obedience import FACTORS, Asked, Row, Verdict, asked, chance, compare, judge, table
-from v2t.base.shares import wilson
-from v2t.world.read_back import FigureRead, ReadBack, read_back
-from v2t.world.render import render
-from v2t.world.scene import Actor, Event, Scene, Shot
-from v2t.world.solo import FPS, NUM_FRAMES, prompt, sample_solo
 
 TIMES_S = np.arange(NUM_FRAMES) / FPS
 PROMPT = "A big blue dog is running to the left in a forest."

@@ -11,12 +11,12 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 
 import t2v.pipeline
+from cineloop.errors import MissingDependencyError, UsageError
 from t2v.flow import GuidanceConfig, guided
 from t2v.model.dit import CineloopTransformer3DModel
 from t2v.model.text import CineloopTextConfig, CineloopTextModel, PromptEncoder, build_tokenizer
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.pipeline import CineloopPipeline, load_starter
-from v2t.base.errors import MissingDependencyError, UsageError
 
 PROMPTS = ["a red ball", "a large blue cube rolls to the left"]
 WORDS = "a red large blue ball cube rolls to the left".split()

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cineloop.errors import UsageError
 from t2v import diffusion
 from t2v.flow import FlowConfig, inference_sigmas
 from t2v.sampling import EPSILON_CLIP, make_scheduler, sample, set_sigmas, sigma_at
-from v2t.base.errors import UsageError
 
 DDPM = [FlowConfig(prediction=p, schedule=s) for p in ("epsilon", "v_prediction") for s in diffusion.SCHEDULES]
 MEAN, SPREAD = 0.7, 0.4

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cineloop.errors import UsageError
 from t2v.shape import Shape, valid_shape
-from v2t.base.errors import UsageError
 
 NUMBERS = st.integers(1, 2000)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from cineloop.world.scenes.solo import sample_solo
 from t2v.data.world import TIMES_S, prompt_of
 from t2v.obedience import judge
 from t2v.pipeline import STARTER, load_starter
-from v2t.world.solo import sample_solo
 
 STEPS = 12
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cineloop.errors import NothingMatchedError
 from t2v.flow import FlowConfig
 from t2v.train.held_out import flow_loss_grid, frozen_noise
-from v2t.base.errors import NothingMatchedError
 
 CLIPS = torch.randn(6, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 FLOW = FlowConfig()

@@ -20,6 +20,10 @@ from diffusers import (
 from PIL import Image
 from transformers import UMT5Config, UMT5EncoderModel
 
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.training import ema
+from cineloop.training.recipe import read_recipe
+from cineloop.video.encode import encode
 from t2v import train
 from t2v.data.buckets import Bucket
 from t2v.lora import load_lora
@@ -28,10 +32,6 @@ from t2v.model.text import CineloopTextConfig, CineloopTextModel, build_tokenize
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.pipeline import CineloopPipeline
 from t2v.train.families import open_family
-from v2t.base import ema
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.recipe import read_recipe
-from v2t.video.encode import encode
 
 WORDS = "a red ball rolls blue box jumps".split()
 RECIPE = Path(__file__).parent.parent / "configs/full/t2v-lora.yaml"

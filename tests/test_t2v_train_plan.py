@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cineloop.errors import MissingDependencyError
 from t2v import train
 from t2v.train.plan import make_plan
-from v2t.base.errors import MissingDependencyError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 WAN_1_3B = {  # diffusers' configuration of Wan 2.1 T2V 1.3 B

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from cineloop.errors import UsageError
 from t2v import train
 from t2v.pipeline import CineloopPipeline
-from v2t.base.errors import UsageError
 
 LOOP = {"steps": 2, "batch_size": 2, "workers": 0, "tensorboard": False, "log_every": 1}
 RUNTIME = {"precision": "fp32", "threads": 1}

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.journal import Journal
+from cineloop.video.encode import encode
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
 from v2t.ask.answer import ask, when
 from v2t.ask.memory import Memory, default_path
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.base.errors import ItemError, NothingMatchedError, UsageError
-from v2t.base.journal import Journal
 from v2t.captioners import CaptionOutput, Decoding, Message
 from v2t.captioners.abilities import Abilities
 from v2t.cli import main
-from v2t.video.encode import encode
-from v2t.video.sample import SampleSpec
-from v2t.video.worker import DecoderPool
 
 SCENE_S, FPS = 5, 8
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 50, 220), "white": (235, 235, 235)}

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cineloop.errors import ItemError, MissingDependencyError
+from cineloop.video.encode import encode
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
 from v2t.ask.chat import Chat
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.base.errors import ItemError, MissingDependencyError
 from v2t.captioners import CaptionOutput, Decoding, Message
 from v2t.captioners.abilities import Abilities
 from v2t.cli import main
-from v2t.video.encode import encode
-from v2t.video.sample import SampleSpec
-from v2t.video.worker import DecoderPool
 
 
 class Fake:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from cineloop.video.encode import encode
+from cineloop.video.worker import DecoderPool
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
 from v2t.ask.answer import ask, when
 from v2t.ask.settings import AskConfig, window_s
 from v2t.ask.spans import read_spans
 from v2t.captioners import Decoding, asked, open_captioner
 from v2t.cli import main
 from v2t.data.notes import Note, notes_prompt
-from v2t.video.encode import encode
-from v2t.video.worker import DecoderPool
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cineloop.errors import UsageError
 from v2t.ask import moments, spans
 from v2t.ask.film import scenes, window_at, windows
 from v2t.ask.note_lines import joined, read_notes
 from v2t.ask.recall import Placed, clauses, content, num_tokens, ranked, recall
 from v2t.ask.when import NEVER, QUESTION
-from v2t.base.errors import UsageError
 from v2t.data.notes import Note, notes_prompt
 from v2t.styles import load
 
@@ -67,7 +67,7 @@ def test_refusals(text):
 
 
 def test_the_words_are_those_the_starter_learns():
-    from v2t.world import times
+    from cineloop.world.language import times
 
     assert NEVER == times.NEVER
     assert QUESTION.format("the dog jumps") == "When does this happen: the dog jumps?"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t.base.clock import format_clock, parse_clock
-from v2t.base.errors import UsageError
+from cineloop.clock import format_clock, parse_clock
+from cineloop.errors import UsageError
 
 SECONDS = st.floats(0, 4e5)
 

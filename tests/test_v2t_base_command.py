@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cineloop import errors
+from cineloop.cli import guarded
+from cineloop.errors import UsageError
 from t2v.cli import main as t2v
 from t2v.generators import open_generator
-from v2t.base import errors
-from v2t.base.command import guarded
-from v2t.base.errors import UsageError
 from v2t.captioners import open_captioner
 from v2t.cli import main
 from v2t.cli import main as v2t

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from v2t.base import config as configs
-from v2t.base.errors import UsageError
+from cineloop import config as configs
+from cineloop.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from v2t.base import checkpoint
+from cineloop.training import checkpoint
 
 SCRIPT = textwrap.dedent("""
     import sys
     sys.path.insert(0, sys.argv[2])
     from test_v2t_base_loop import Path, make
-    from v2t.base import runtime
+    from cineloop.training import runtime
     steps, resume = int(sys.argv[3]), sys.argv[4] == "resume"
     make(Path(sys.argv[1]), micro_batch=2, steps=6, resume=resume, max_seconds=None if steps == 6 else 0.0).run()
     runtime.leave()
@@ -33,7 +33,7 @@ NOISY = textwrap.dedent("""
     import torch
     from test_v2t_base_loop import Path, Task, Toy, make
     from t2v import flow
-    from v2t.base import runtime
+    from cineloop.training import runtime
 
     out, steps, resume = Path(sys.argv[1]), int(sys.argv[3]), sys.argv[4] == "resume"
 

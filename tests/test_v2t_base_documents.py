@@ -8,24 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from cineloop import config
+from cineloop.documents import MAX_DEPTH, json_lines, open_file, parse_json, read_text
+from cineloop.errors import CineloopError, UsageError
+from cineloop.manifest import read_manifest
 from t2v.data.layouts import read_items
 from t2v.generate.prompts import plan
 from t2v.generate.settings import GenerateConfig
-from v2t.base import config
-from v2t.base.documents import MAX_DEPTH, json_lines, open_file, parse_json, read_text
-from v2t.base.errors import CineloopError, UsageError
-from v2t.base.manifest import read_manifest
 from v2t.caption.inputs import discover
 from v2t.captioners import choose
 from v2t.captioners.local import _read_json as model_file
 from v2t.doctor.sizing import sizing
-from v2t.judge import calibration
 from v2t.serve import adapters
 from v2t.writers import jsonl
 from v2t_eval.audit.record import read_audit
 from v2t_eval.extractors.hub import _read as hub_file
 from v2t_eval.gate import baseline
 from v2t_eval.gate.sides import read_results
+from v2t_eval.judge import calibration
 from v2t_eval.scores import read_scores
 from v2t_eval.tables import read_rows
 from v2t_eval.text.frequencies import frequencies

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from v2t.base import ema
-from v2t.base.errors import CineloopError, UsageError
+from cineloop.errors import CineloopError, UsageError
+from cineloop.training import ema
 
 STEPS, EVERY = 400, 20
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t.base import files, plugin
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.base.files import content_key, escape_name, unescape_name, write_atomic
-from v2t.base.journal import Journal, decode_entry, encode_entry
-from v2t.base.lock import FolderLock
-from v2t.base.log import printable
-from v2t.base.manifest import clip_path, read_manifest, write_manifest
+from cineloop import files, plugin
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.files import content_key, escape_name, unescape_name, write_atomic
+from cineloop.journal import Journal, decode_entry, encode_entry
+from cineloop.lock import FolderLock
+from cineloop.log import printable
+from cineloop.manifest import clip_path, read_manifest, write_manifest
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -153,7 +153,7 @@ def test_a_second_run_is_refused_by_name_and_a_killed_one_leaves_no_lock(tmp_pat
     lock = tmp_path / ".v2t" / "lock"
     lock.parent.mkdir()
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom v2t.base.lock import FolderLock\n"
+        "import sys, time\nfrom pathlib import Path\nfrom cineloop.lock import FolderLock\n"
         "with FolderLock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE, text=True) as holder:

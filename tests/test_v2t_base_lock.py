@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from v2t.base.errors import UsageError
-from v2t.base.lock import FolderLock, me
+from cineloop.errors import UsageError
+from cineloop.lock import FolderLock, me
 
 
 def test_a_killed_run_whose_number_another_process_has_now_holds_nothing(tmp_path):

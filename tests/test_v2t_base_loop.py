@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from v2t.base import checkpoint, optim
-from v2t.base.errors import CineloopError, UsageError
-from v2t.base.loop import Loop
-from v2t.base.optim import OptimConfig, WeightAverage, build_optimizers, lr_factor
-from v2t.base.runtime import RuntimeConfig
-from v2t.base.stage import LoopConfig
-from v2t.base.stream import spans
+from cineloop.errors import CineloopError, UsageError
+from cineloop.training import checkpoint, optim
+from cineloop.training.loader import spans
+from cineloop.training.loop import Loop
+from cineloop.training.optim import OptimConfig, WeightAverage, build_optimizers, lr_factor
+from cineloop.training.runtime import RuntimeConfig
+from cineloop.training.stage import LoopConfig
 
 
 def numbers(start: int, count: int) -> dict[str, torch.Tensor]:
@@ -198,7 +198,7 @@ def test_budget_ends_saved_and_exported_and_goes_on_later(tmp_path):
 
 def test_first_signal_saves_stops_and_says_how_to_go_on(tmp_path, monkeypatch):
     said: list[str] = []
-    monkeypatch.setattr("v2t.base.loop.say", said.append)
+    monkeypatch.setattr("cineloop.training.loop.say", said.append)
 
     class Interrupted(Toy):
         def counts(self, batch):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
+from cineloop.video.frames import Frames
 from v2t.captioners import Decoding, asked, open_captioner
 from v2t.captioners.local import STARTER
-from v2t.video.frames import Frames
 
 pytestmark = pytest.mark.timeout(120)
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
@@ -117,7 +117,7 @@ def test_more_tensors_than_any_model_has_are_refused_by_the_header(folder, capti
 
 @pytest.mark.parametrize("captioner", ["local", "hf"])
 def test_a_chat_template_that_loops_is_stopped(folder, captioner, monkeypatch):
-    monkeypatch.setattr("v2t.base.model_folder.DEADLINE_S", 2.0)
+    monkeypatch.setattr("cineloop.model_folder.DEADLINE_S", 2.0)
     (folder / "chat_template.jinja").write_text(LOOP)
     with pytest.raises(MissingDependencyError, match="chat template") as caught:
         loaded(folder, captioner)
@@ -138,6 +138,6 @@ def test_what_is_right_loads(folder, captioner):
 
 
 def test_the_starter_is_a_sound_folder():
-    from v2t.base import model_folder
+    from cineloop import model_folder
 
     model_folder.check(STARTER)

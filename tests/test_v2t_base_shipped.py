@@ -10,9 +10,9 @@ import t2v
 import t2v.train
 import v2t
 import v2t.train
-from v2t.base import shipped
-from v2t.base.errors import UsageError
-from v2t.base.recipe import recipes, stages
+from cineloop import shipped
+from cineloop.errors import UsageError
+from cineloop.training.recipe import recipes, stages
 from v2t_eval.suite import suites
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,10 +3,10 @@ import sys
 
 import pytest
 
-from v2t.base.stream import stream
+from cineloop.training.loader import stream
 
 PROGRAM = """
-from v2t.base.stream import stream
+from cineloop.training.loader import stream
 
 def source(start, count):
     if start == 4:

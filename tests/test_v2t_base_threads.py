@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base import threads
+from cineloop import threads
 
 VARIABLES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
 

@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of, tree  # noqa: E402
 
-from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from v2t.caption import job, outputs
 from v2t.caption.settings import CaptionConfig
 

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t.base import plugin
-from v2t.base.errors import ItemError, UsageError
+from cineloop import plugin
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.answers import Answers
@@ -23,8 +25,6 @@ from v2t.caption.sum_up import GROUP_CHARS, join, sum_up
 from v2t.captioners import COST, TEXT, CaptionOutput, Decoding, effects
 from v2t.captioners.abilities import Abilities
 from v2t.data.notes import Note
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
 
 LOOP = "the dog runs and " * 30
 

@@ -15,17 +15,17 @@ import av
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, NothingMatchedError
-from v2t.base.files import unescape_name
+from cineloop.errors import ItemError, NothingMatchedError
+from cineloop.files import unescape_name
+from cineloop.video.encode import encode
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import Limits
 from v2t.caption import run as caption
 from v2t.caption.inputs import check, discover
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
 from v2t.cli import main
-from v2t.video.encode import encode
-from v2t.video.sample import SampleSpec
-from v2t.video.worker import Limits
 
 NAMES = ["new\nline.mp4", "quo'te\"s`$(id).mp4", "🎬 film.mp4", "-o.mp4", "--help.mp4", "ca\udce9.mp4", "back\\xe9.mp4"]
 

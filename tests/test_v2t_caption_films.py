@@ -16,15 +16,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.journal import decode_entry
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.journal import decode_entry
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,16 +13,16 @@ import fsspec
 import numpy as np
 import pytest
 
-from v2t.base import remote
-from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
+from cineloop import remote
+from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
+from cineloop.video.encode import encode
+from cineloop.video.sample import SampleSpec
 from v2t.caption import run as caption
 from v2t.caption.fetching import Cache, Fetching
 from v2t.caption.inputs import check, check_unchanged, discover
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
-from v2t.video.encode import encode
-from v2t.video.sample import SampleSpec
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.journal import decode_entry
+from cineloop.journal import decode_entry
 
 NUM_CLIPS, NUM_KILLS = 300, 50
 COLOURS = ("red", "green", "blue")
@@ -28,8 +28,8 @@ from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
-from v2t.video.sample import SampleSpec
-from v2t.video.decode import Request, decode
+from cineloop.video.sample import SampleSpec
+from cineloop.video.decode import Request, decode
 
 class Captioner:
     name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base import lease as leases
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.lease import LeaseLostError
+from cineloop import lease as leases
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.lease import LeaseLostError
 from v2t.caption.inputs import discover
 from v2t.caption.merge import merge
 from v2t.caption.outputs import CaptionFolder

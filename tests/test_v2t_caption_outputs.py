@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from v2t.caption.inputs import discover
 from v2t.caption.outputs import CaptionFolder
 

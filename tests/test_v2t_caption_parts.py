@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.caption.parts import PartSpec, plan_parts
 
 lengths = st.floats(0.04, 11_000)

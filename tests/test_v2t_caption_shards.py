@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t.base import lease as leases
-from v2t.base.errors import UsageError
-from v2t.base.lease import Lease, LeaseLostError, holder
+from cineloop import lease as leases
+from cineloop.errors import UsageError
+from cineloop.lease import Lease, LeaseLostError, holder
 from v2t.caption.inputs import discover
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
@@ -35,13 +35,13 @@ DRIVER = """
 import json, os, sys, time
 from concurrent.futures import Future
 from pathlib import Path
-from v2t.base import lock
+from cineloop import lock
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
-from v2t.video.decode import Request, decode
-from v2t.video.sample import SampleSpec
+from cineloop.video.decode import Request, decode
+from cineloop.video.sample import SampleSpec
 
 class Captioner:
     name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1
@@ -273,7 +273,7 @@ def test_a_lease_lives_by_its_heartbeat_and_by_the_clock_of_the_files(tmp_path, 
 
 def test_a_killed_process_of_this_machine_frees_its_place_at_once(tmp_path):
     script = (
-        "import os, sys\nfrom pathlib import Path\nfrom v2t.base.lease import Lease\n"
+        "import os, sys\nfrom pathlib import Path\nfrom cineloop.lease import Lease\n"
         "Lease(Path(sys.argv[1]), 1000).__enter__()\nos.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "place")], check=False)

@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of  # noqa: E402
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.caption import ahead, job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig

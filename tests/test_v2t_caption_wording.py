@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.world.language.stated import STYLES
+from cineloop.world.language.words import caption
+from cineloop.world.scenes.sampler import sample_scene
 from v2t.caption import template
 from v2t.caption.wording import LIMITS, Wording, clip_values, count_tokens, loop, strip_preamble
-from v2t.world.sampler import sample_scene
-from v2t.world.stated import STYLES
-from v2t.world.words import caption
 
 RECORD = {
     "id": "a/b/dog 1.v2.mp4",

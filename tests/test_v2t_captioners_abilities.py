@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from cineloop.errors import MissingDependencyError, UsageError
 from v2t.ask.settings import AskConfig, window_s
-from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.caption.plan import ask
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import abilities, open_captioner

@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
+from cineloop.video.frames import Frames
+from cineloop.video.packed import unpack
+from cineloop.video.sample import SampleSpec
 from v2t.captioners import Decoding, asked, cards, open_captioner
-from v2t.video.frames import Frames
-from v2t.video.packed import unpack
-from v2t.video.sample import SampleSpec
 
 SPEC = SampleSpec(sampler="segment", num_frames=8, segment_s=2.0, max_frames=64)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from v2t.base.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError
 from v2t.captioners import domain
 from v2t.styles import timed
 
@@ -79,8 +79,8 @@ def test_timed_captions_are_read_into_segments():
 
 
 def test_the_styles_ask_in_the_words_the_world_teaches():
-    from v2t.base import plugin
-    from v2t.world.words import PROMPTS
+    from cineloop import plugin
+    from cineloop.world.language.words import PROMPTS
 
     styles = {name: plugin.load("v2t.styles", name, "PROMPT").PROMPT for name in PROMPTS}
     assert styles == PROMPTS
@@ -89,8 +89,8 @@ def test_the_styles_ask_in_the_words_the_world_teaches():
 def test_timed_captions_of_the_world_are_read_whole():
     import random
 
-    from v2t.world.sampler import sample_scene
-    from v2t.world.words import caption
+    from cineloop.world.language.words import caption
+    from cineloop.world.scenes.sampler import sample_scene
 
     for index in range(20):
         facts = sample_scene("train", 3, index).facts()

@@ -32,11 +32,11 @@ from tiny_video_models import (  # noqa: E402
     video_llava,
 )
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.captioners import Decoding, Message, asked
 from v2t.captioners.hf import Captioner
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
 
 
 def of_pairs(times: list[float]) -> list[str]:
@@ -231,11 +231,11 @@ def test_a_template_without_videos_gets_pictures(tiny, tmp_path):
 
 @pytest.mark.parametrize("builder", [qwen3_vl, llava_onevision], ids=lambda builder: builder.__name__)
 def test_a_folder_of_videos_is_captioned(tiny, tmp_path, builder):
+    from cineloop.video.encode import encode
+    from cineloop.world.scenes.render import render
+    from cineloop.world.scenes.sampler import sample_scene
     from v2t.caption.run import run
     from v2t.caption.settings import CaptionConfig
-    from v2t.video.encode import encode
-    from v2t.world.render import render
-    from v2t.world.sampler import sample_scene
 
     (tmp_path / "clips").mkdir()
     for i in range(4):

@@ -12,10 +12,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_video_models import PROMPT, internvl, llava, llava_onevision, qwen2_5_vl  # noqa: E402
 
-from v2t.base.errors import UsageError  # noqa: E402
+from cineloop.errors import UsageError  # noqa: E402
+from cineloop.video.frames import Frames  # noqa: E402
 from v2t.captioners import asked  # noqa: E402
 from v2t.captioners.hf import Captioner  # noqa: E402
-from v2t.video.frames import Frames  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -20,12 +20,12 @@ from tiny_video_models import (  # noqa: E402
     llava,
 )
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
+from cineloop.video.encode import encode
+from cineloop.video.frames import Frames
 from v2t.captioners import Decoding, asked
 from v2t.captioners.hf import Captioner
 from v2t.cli import main
-from v2t.video.encode import encode
-from v2t.video.frames import Frames
 
 ONE_PICTURE = [blip, git, kosmos2, instructblip, florence2]
 WORDS, SHORT = "what happens in the video ?", Decoding(max_new_tokens=6)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.video.frames import Frames
 from v2t.captioners import Decoding, asked, open_captioner
 from v2t.captioners.hf import Captioner
-from v2t.video.frames import Frames
 
 PROMPT = "What happens?"
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.video.encode import encode
+from cineloop.video.frames import Frames
 from v2t import cli
-from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.captioners import Decoding, asked, choose, domain
 from v2t.captioners.local import Captioner, pieces
-from v2t.video.encode import encode
-from v2t.video.frames import Frames
 
 PROMPT = "Describe the video in one sentence."
 

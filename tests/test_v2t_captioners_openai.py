@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, MissingDependencyError
+from cineloop.errors import ItemError, MissingDependencyError
+from cineloop.video.frames import Frames
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import Decoding, asked, open_captioner
-from v2t.video.frames import Frames
 
 QUICK = dict(backoff_s=0.005, read_s=0.4, connect_s=2.0)
 FAULTS = "429 429-after 500 503 hang close half chunks garbage no-json no-object wrong-id no-choice drip-429".split()

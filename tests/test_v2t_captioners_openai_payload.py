@@ -13,12 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.video.decode import Request, decode
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.captioners import Decoding, Message, asked, open_captioner
 from v2t.captioners.payload import video_metadata
-from v2t.video.decode import Request, decode
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
 
 KEY = "secret-0123456789"  # looks like no key, so that only knowing it can hide it
 HTTP = "http://127.0.0.1"

@@ -9,7 +9,7 @@ from http.client import HTTPMessage
 
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.captioners import open_captioner
 from v2t.captioners.patience import Gate, Patience, TryAgain, reset_s, retry_after_s
 

@@ -13,12 +13,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from vllm_engine import ENVIRONMENT  # noqa: E402
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.video.frames import Frames
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
 from v2t.captioners import Decoding, Message, asked, open_captioner
 from v2t.captioners import vllm as module
-from v2t.video.frames import Frames
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
 
 GREEDY = Decoding(max_new_tokens=48)
 

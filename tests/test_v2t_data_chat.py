@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.data.chat import IGNORE, Encoded, Turn, check_labels, encode, from_llava, pieces
 from v2t.data.collate import ClipSample, clip_batch, num_targets
 from v2t.model.tiny import tiny_captioner

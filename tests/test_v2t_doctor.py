@@ -8,8 +8,8 @@ import json
 
 import pytest
 
+from cineloop.errors import ItemError, UsageError
 from v2t import doctor
-from v2t.base.errors import ItemError, UsageError
 from v2t.doctor import commands, decoders, machine, report
 
 FACTS = {

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
+from cineloop.errors import MissingDependencyError, UsageError
 from v2t import cli
-from v2t.base.errors import MissingDependencyError, UsageError
 from v2t.captioners.local import STARTER
 from v2t.doctor import machine
 from v2t.doctor.sizing import cache_bytes, cache_tokens, num_parameters, sizing

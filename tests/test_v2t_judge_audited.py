@@ -8,18 +8,18 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from v2t.judge import calibration
-from v2t.judge.calibration import Calibration, Platt, Reliability
-from v2t.judge.evaluation import evaluate
-from v2t.judge.heard import Heard
-from v2t.judge.judge import Judge
-from v2t.judge.plain_wording import LISTS, listed_values, plain_claim, plain_question
-from v2t.judge.subject import Shown
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
-from v2t.world.plain_questions import PLAIN
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
+from cineloop.world.language.plain_questions import PLAIN
 from v2t_eval.audit.calibrating import Trial, fit_audited
 from v2t_eval.audit.planting import planted
+from v2t_eval.judge import calibration
+from v2t_eval.judge.calibration import Calibration, Platt, Reliability
+from v2t_eval.judge.evaluation import evaluate
+from v2t_eval.judge.heard import Heard
+from v2t_eval.judge.judge import Judge
+from v2t_eval.judge.plain_wording import LISTS, listed_values, plain_claim, plain_question
+from v2t_eval.judge.subject import Shown
 from v2t_eval.metric import load_metric
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.testing.verdict import reasons_of

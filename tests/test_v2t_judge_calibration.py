@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from v2t.base.errors import UsageError
-from v2t.judge import calibration
-from v2t.judge.calibration import Calibration, Platt, calibration_error, fit, kind_of, log_odds
-from v2t.judge.plain_wording import plain_claim, plain_question
-from v2t.judge.question import Question
+from cineloop.errors import UsageError
+from v2t_eval.judge import calibration
+from v2t_eval.judge.calibration import Calibration, Platt, calibration_error, fit, kind_of, log_odds
+from v2t_eval.judge.plain_wording import plain_claim, plain_question
+from v2t_eval.judge.question import Question
 
 
 def claims(slope: float, offset: float, num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -87,8 +87,8 @@ def test_a_file_gives_back_what_was_saved_or_says_why_not(tmp_path):
 
 
 def test_the_one_beside_the_weights_is_taken_when_it_fits(tmp_path, caplog):
-    from v2t.judge.judge import Judge
-    from v2t.video.sample import SampleSpec
+    from cineloop.video.sample import SampleSpec
+    from v2t_eval.judge.judge import Judge
 
     class Folder:
         name, revision, spec, frame_size, concurrency, folder = "m", "1", SampleSpec(), None, 1, tmp_path
@@ -119,9 +119,9 @@ def test_it_is_no_part_of_the_captioners_revision(tmp_path):
 
 
 def test_the_starter_comes_with_a_calibration_of_its_own_weights_and_of_these_wordings():
+    from cineloop.world.language.plain_questions import PLAIN
     from v2t.captioners.local import Captioner
-    from v2t.judge.judge import Judge
-    from v2t.world.plain_questions import PLAIN
+    from v2t_eval.judge.judge import Judge
 
     found = Judge(Captioner("starter")).calibration
     assert found is not None, "v2t-eval calibrate starter -o judge.json, then move it to v2t/starter"

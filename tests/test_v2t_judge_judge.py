@@ -8,19 +8,19 @@ import sqlite3
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, UsageError
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.captioners import CaptionOutput
-from v2t.judge.asker import NO, YES
-from v2t.judge.ballots import ballots
-from v2t.judge.cache import AnswerCache
-from v2t.judge.calibration import Calibration, Platt
-from v2t.judge.evaluation import evaluate
-from v2t.judge.judge import Judge
-from v2t.judge.question import Question, from_row
-from v2t.judge.replies import read_choice, read_number, yes_or_no
-from v2t.judge.subject import Shown
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
+from v2t_eval.judge.asker import NO, YES
+from v2t_eval.judge.ballots import ballots
+from v2t_eval.judge.cache import AnswerCache
+from v2t_eval.judge.calibration import Calibration, Platt
+from v2t_eval.judge.evaluation import evaluate
+from v2t_eval.judge.judge import Judge
+from v2t_eval.judge.question import Question, from_row
+from v2t_eval.judge.replies import read_choice, read_number, yes_or_no
+from v2t_eval.judge.subject import Shown
 from v2t_eval.sample import Clip, Sample
 
 WHICH = Question(id="w", question="Which way?", answer="left", choices=("left", "right"))

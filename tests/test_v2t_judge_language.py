@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import ItemError, MissingDependencyError
-from v2t.judge.answerable import DUPLICATE, MALFORMED, NOT_ENTAILED, well_formed
-from v2t.judge.cache import AnswerCache
-from v2t.judge.language import TEMPLATE, Questioner, open_writer, read_questions
-from v2t.judge.question import from_row
+from cineloop.errors import ItemError, MissingDependencyError
+from v2t_eval.judge.answerable import DUPLICATE, MALFORMED, NOT_ENTAILED, well_formed
+from v2t_eval.judge.cache import AnswerCache
+from v2t_eval.judge.language import TEMPLATE, Questioner, open_writer, read_questions
+from v2t_eval.judge.question import from_row
 
 sys.path.insert(0, str(Path(__file__).parent))
 from writer_server import serving  # noqa: E402

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, GPT2Config, LlamaConfig
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.model import CineloopConfig, CineloopForConditionalGeneration, CineloopModel
 from v2t.model.tiny import tiny_captioner
 

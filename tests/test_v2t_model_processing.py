@@ -15,11 +15,11 @@ from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 from transformers.processing_utils import ProcessorMixin
 from transformers.video_utils import VideoMetadata
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
+from cineloop.video.frames import Frames
 from v2t.model import CineloopProcessor, CineloopVideoProcessor
 from v2t.model.clips import cut_segments, fit_frames, flat_clips
 from v2t.model.tiny import tiny_captioner
-from v2t.video.frames import Frames
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,7 +40,7 @@ def user(*parts) -> list[dict]:
 
 def movie(path: Path, frames: int = 12, fps: float = 6.0) -> Path:
     """A bright square that moves to the right."""
-    from v2t.video.encode import encode
+    from cineloop.video.encode import encode
 
     pixels = np.full((frames, 48, 64, 3), 40, dtype=np.uint8)
     for index in range(frames):
@@ -255,7 +255,7 @@ def test_a_tokenizer_without_the_placeholder_is_refused(processor):
 
 
 def test_a_file_is_read_like_its_frames(processor, tmp_path):
-    from v2t.video.decode import Request, decode
+    from cineloop.video.decode import Request, decode
 
     path = movie(tmp_path / "a.mp4")
     frames = decode(path, Request(spec=processor.video_processor.sample_spec()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.model.configuration import CineloopConfig, CineloopResamplerConfig
 from v2t.model.resampler import CineloopResampler, spatial_features, time_features
 

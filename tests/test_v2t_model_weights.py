@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from v2t.base.errors import NothingMatchedError, UsageError
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.video.frames import Frames
 from v2t.model import CineloopResamplerConfig
 from v2t.model.parts import PARTS, format_sizes, from_parts, part_of, part_sizes, train_only
 from v2t.model.tiny import save_tiny_parts, tiny_captioner, tiny_tokenizer
@@ -24,7 +25,6 @@ from v2t.model.weights import (
     save_model,
     trained_state,
 )
-from v2t.video.frames import Frames
 
 RESAMPLER = CineloopResamplerConfig(segment_frames=4, num_queries=8, hidden_size=32, num_layers=2, num_heads=2)
 

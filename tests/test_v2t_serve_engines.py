@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from v2t.serve import engines, served
 from v2t.serve.adapters import Adapter
 from v2t.serve.engines import vllm

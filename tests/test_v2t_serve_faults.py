@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t.serve.faults import fault_of
 
 

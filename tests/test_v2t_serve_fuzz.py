@@ -22,11 +22,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from serve_stand_ins import SERVED, client_of, listening  # noqa: E402
 
+from cineloop.video.encode import encode  # noqa: E402
+from cineloop.video.frames import Frames  # noqa: E402
+from cineloop.video.packed import pack  # noqa: E402
 from v2t.serve.media import Media  # noqa: E402
 from v2t.serve.settings import ServeConfig, ServeLimits  # noqa: E402
-from v2t.video.encode import encode  # noqa: E402
-from v2t.video.frames import Frames  # noqa: E402
-from v2t.video.packed import pack  # noqa: E402
 
 NUM_ASGI, NUM_SOCKET = 700, 300
 CHAT = "/v1/chat/completions"

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cineloop.video.sample import SampleSpec
 from v2t.serve.faults import Fault
 from v2t.serve.gateway.bodies import parse_json
 from v2t.serve.gateway.chat import read, video_of
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeLimits
-from v2t.video.sample import SampleSpec
 
 SERVED = Served(name="base", source="x", is_ours=True, spec=SampleSpec(), adapters=("shop",))
 LIMITS = ServeLimits(messages=5, text_chars=100, videos=2, max_tokens=64)

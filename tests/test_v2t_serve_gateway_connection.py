@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from serve_stand_ins import listening  # noqa: E402
 
-from v2t.base.errors import MissingDependencyError  # noqa: E402
+from cineloop.errors import MissingDependencyError  # noqa: E402
 from v2t.serve.gateway import connection  # noqa: E402
 from v2t.serve.run import listening as socket_of  # noqa: E402
 from v2t.serve.run import url_of  # noqa: E402

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cineloop.video.encode import encode
+from cineloop.video.sample import SampleSpec
 from v2t.serve.faults import Fault
 from v2t.serve.media import Media
 from v2t.serve.media.sniff import container
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig, ServeLimits
-from v2t.video.encode import encode
-from v2t.video.sample import SampleSpec
 
 sys.path.insert(0, str(Path(__file__).parent))
 from hostile_media import disguises, lists, outer_data  # noqa: E402

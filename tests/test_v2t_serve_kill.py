@@ -14,12 +14,12 @@ import httpx
 import numpy as np
 import pytest
 
+from cineloop.video.frames import Frames
+from cineloop.video.packed import MEDIA_TYPE, pack
 from v2t.serve import engines, served
 from v2t.serve.settings import ServeConfig, ServeLimits
 from v2t.serve.supervision import group as process_group
 from v2t.serve.supervision.supervisor import Engine, Pace
-from v2t.video.frames import Frames
-from v2t.video.packed import MEDIA_TYPE, pack
 
 LONG_S = 120.0
 NUM = 8

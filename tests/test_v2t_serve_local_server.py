@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cineloop.video.frames import Frames
+from cineloop.video.packed import MEDIA_TYPE, pack
 from v2t.captioners import Decoding, Message, asked
 from v2t.captioners.local import STARTER
 from v2t.serve.local.questions import Cut, Prompts
 from v2t.serve.local.server import create_app
 from v2t.serve.local.turns import ServedCaptioner, Turns
-from v2t.video.frames import Frames
-from v2t.video.packed import MEDIA_TYPE, pack
 
 sys.path.insert(0, str(Path(__file__).parent))
 

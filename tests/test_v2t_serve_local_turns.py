@@ -13,11 +13,11 @@ import httpx
 import numpy as np
 import pytest
 
+from cineloop.video.frames import Frames
 from v2t.captioners.local import STARTER
 from v2t.serve.local.questions import Prompts
 from v2t.serve.local.server import create_app
 from v2t.serve.local.turns import Turns
-from v2t.video.frames import Frames
 
 sys.path.insert(0, str(Path(__file__).parent))
 

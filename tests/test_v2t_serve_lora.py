@@ -14,14 +14,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from serve_process import serving  # noqa: E402
 
+from cineloop.video.encode import encode  # noqa: E402
+from cineloop.video.worker import DecoderPool  # noqa: E402
+from cineloop.world.language.words import PROMPTS  # noqa: E402
+from cineloop.world.scenes.render import render  # noqa: E402
+from cineloop.world.scenes.sampler import sample_scene  # noqa: E402
 from v2t import train  # noqa: E402
 from v2t.captioners import Decoding, asked, open_captioner  # noqa: E402
 from v2t.captioners.local import STARTER  # noqa: E402
-from v2t.video.encode import encode  # noqa: E402
-from v2t.video.worker import DecoderPool  # noqa: E402
-from v2t.world.render import render  # noqa: E402
-from v2t.world.sampler import sample_scene  # noqa: E402
-from v2t.world.words import PROMPTS  # noqa: E402
 
 pytestmark = pytest.mark.vllm
 TOKENS = 32

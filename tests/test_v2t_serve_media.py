@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, UsageError
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.encode import encode
+from cineloop.video.frames import Frames
+from cineloop.video.packed import pack
+from cineloop.video.worker import DecoderPool, Limits
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
 from v2t.serve.media.decoding import child_environment
-from v2t.video.encode import encode
-from v2t.video.frames import Frames
-from v2t.video.packed import pack
-from v2t.video.worker import DecoderPool, Limits
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
 
 sys.path.insert(0, str(Path(__file__).parent))
 from media_server import FOREIGN, LIMITS, OURS, Server, data_url, sampled  # noqa: E402

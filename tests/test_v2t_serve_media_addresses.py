@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.serve.faults import Fault
 from v2t.serve.media.addresses import Address, check_host, follow, parse
 from v2t.serve.media.networks import allowed_host, is_public

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
+from cineloop.video.sample import SampleSpec
 from v2t.serve.faults import Fault
 from v2t.serve.media.decoding import Memory, Turns, limited
-from v2t.video.sample import SampleSpec
 
 sys.path.insert(0, str(Path(__file__).parent))
 from media_server import FOREIGN, LIMITS, OURS, Server, sampled  # noqa: E402
@@ -165,10 +165,10 @@ def test_a_fixed_number_of_frames_is_not_cut_short():
 def test_rare_codecs_are_not_opened(tmp_path, codec, read):
     import av
 
+    from cineloop.video.canvas import Limits
+    from cineloop.video.decode import Request, decode
+    from cineloop.video.open_file import LastFile
     from v2t.serve.media.decoding import _CODECS
-    from v2t.video.canvas import Limits
-    from v2t.video.decode import Request, decode
-    from v2t.video.opened import LastFile
 
     with av.open(tmp_path / "a.mkv", "w") as made:
         stream = made.add_stream(codec, rate=8, width=64, height=64, pix_fmt="yuv420p")

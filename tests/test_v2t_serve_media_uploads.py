@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.serve.faults import Fault
 from v2t.serve.media import uploads
 from v2t.serve.media.uploads import UploadStore

@@ -21,13 +21,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from serve_process import members_of, serving  # noqa: E402
 
+from cineloop.video.encode import encode  # noqa: E402
+from cineloop.video.sample import SampleSpec  # noqa: E402
+from cineloop.video.worker import DecoderPool  # noqa: E402
+from cineloop.world.language.words import PROMPTS  # noqa: E402
+from cineloop.world.scenes.render import render  # noqa: E402
+from cineloop.world.scenes.sampler import sample_scene  # noqa: E402
 from v2t.captioners import Decoding, Message, asked, open_captioner  # noqa: E402
-from v2t.video.encode import encode  # noqa: E402
-from v2t.video.sample import SampleSpec  # noqa: E402
-from v2t.video.worker import DecoderPool  # noqa: E402
-from v2t.world.render import render  # noqa: E402
-from v2t.world.sampler import sample_scene  # noqa: E402
-from v2t.world.words import PROMPTS  # noqa: E402
 
 NUM, TOKENS = 32, 40
 SHORT = PROMPTS["short"]

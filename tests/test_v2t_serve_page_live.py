@@ -18,8 +18,8 @@ import stand_in_gateway as stand_in  # noqa: E402
 from page_driving import WAIT_MS, add, ask, mark  # noqa: E402
 from serve_process import serving  # noqa: E402
 
-from v2t.world.render import render  # noqa: E402
-from v2t.world.sampler import sample_scene  # noqa: E402
+from cineloop.world.scenes.render import render  # noqa: E402
+from cineloop.world.scenes.sampler import sample_scene  # noqa: E402
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
 pytest.importorskip("fastapi", reason="the extra serve is not installed")

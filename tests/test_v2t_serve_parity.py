@@ -16,14 +16,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from vllm_engine import engine, packed_url, video_url, write_variable  # noqa: E402
 
+from cineloop.video.decode import Request, decode
+from cineloop.video.encode import encode
+from cineloop.video.frames import Frames
+from cineloop.video.packed import pack
+from cineloop.video.sample import SampleSpec
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
 from v2t.captioners.local import STARTER
-from v2t.video.decode import Request, decode
-from v2t.video.encode import encode
-from v2t.video.frames import Frames
-from v2t.video.packed import pack
-from v2t.video.sample import SampleSpec
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 QUESTION = "Describe the video."

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t.serve import plugin
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from v2t.base import config
-from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop import config
+from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from v2t.captioners.local import STARTER, revision_of
 from v2t.serve import adapters, served
 from v2t.serve.settings import ServeConfig

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 sys.path.insert(0, str(Path(__file__).parent))
 from vllm_engine import engine, packed_url, video_url  # noqa: E402
 
-from v2t.video.encode import encode
-from v2t.video.frames import Frames
+from cineloop.video.encode import encode
+from cineloop.video.frames import Frames
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 CHAT = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What?"}]}]

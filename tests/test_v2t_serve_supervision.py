@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t.serve.engines import EngineCommand, private_folder
 from v2t.serve.supervision import group as process_group
 from v2t.serve.supervision import supervisor

@@ -13,15 +13,15 @@ import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import v2t.model
+from cineloop.video.encode import encode
+from cineloop.video.worker import DecoderPool
+from cineloop.world.language.comparison import compare
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.words import PROMPTS
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
 from v2t.captioners import Decoding, asked
 from v2t.captioners.local import STARTER, Captioner
-from v2t.video.encode import encode
-from v2t.video.worker import DecoderPool
-from v2t.world.comparison import compare
-from v2t.world.read_text import parse
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
-from v2t.world.words import PROMPTS
 
 assert v2t.model  # the one extra line a plain script needs
 NUM = 24

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cineloop.errors import UsageError
 from v2t import styles
-from v2t.base.errors import UsageError
 from v2t.styles import structured, tags, timed
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 import yaml
 
+from cineloop.world.language.read_text import parse
+from cineloop.world.scenes.sampler import sample_scene
 from v2t import train
 from v2t.data.near_miss import KINDS, change_one, pair
 from v2t.data.pixels import normalise
 from v2t.model.tiny import save_tiny_parts
-from v2t.world.read_text import parse
-from v2t.world.sampler import sample_scene
 
 open_clip = pytest.importorskip("open_clip", reason="the contrastive stage needs open_clip (cineloop[eval])")
 
@@ -116,8 +116,8 @@ def test_equal_captions_are_never_negatives(trained):
 def test_a_share_of_the_clips_is_of_one_figure_under_a_prompt(trained):
     from transformers import AutoTokenizer
 
+    from cineloop.world.scenes.solo import sample_solo
     from v2t.train.contrastive import PairSource
-    from v2t.world.solo import sample_solo
 
     tokenizer = AutoTokenizer.from_pretrained(trained / "run" / "final")
     texts = {}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from cineloop.errors import MissingDependencyError
 from v2t import train
-from v2t.base.errors import MissingDependencyError
 from v2t.model.tiny import save_tiny_parts
 from v2t.train.plan import make_plan
 

@@ -13,11 +13,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from cineloop.errors import ItemError, UsageError
+from cineloop.manifest import write_manifest
+from cineloop.training.loader import stream
+from cineloop.training.recipe import read_recipe
+from cineloop.video.encode import encode as encode_video
 from v2t import train
-from v2t.base.errors import ItemError, UsageError
-from v2t.base.manifest import write_manifest
-from v2t.base.recipe import read_recipe
-from v2t.base.stream import stream
 from v2t.captioners.local import revision_of
 from v2t.data import manifest_clips
 from v2t.data.collate import num_targets
@@ -25,7 +26,6 @@ from v2t.data.manifest_clips import ManifestSource, permutation, read_clips
 from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 from v2t.model.tiny import save_tiny_parts, tiny_captioner
 from v2t.model.weights import save_model
-from v2t.video.encode import encode as encode_video
 
 LOOP = {"steps": 2, "batch_size": 4, "save_every": 1, "log_every": 1, "workers": 0, "tensorboard": False}
 RUNTIME = {"device": "cpu", "precision": "fp32", "threads": 1}
@@ -221,7 +221,7 @@ def test_adapters_are_not_saved_alone_where_other_parts_learned_too(tmp_path, fo
 
 
 def test_lora_that_matches_nothing_is_an_error(tmp_path, parts, footage):
-    from v2t.base.errors import NothingMatchedError
+    from cineloop.errors import NothingMatchedError
 
     path = recipe(tmp_path, stage="instruct", manifests=[str(footage)], lora={"targets": ["qqq_proj"]},
                   video={"num_frames": 4}, **parts)  # fmt: skip

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.video.canvas import Limits
-from v2t.video.decode import DECODERS, Request, decode, installed
-from v2t.video.probe import probe
-from v2t.video.sample import SampleSpec
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.canvas import Limits
+from cineloop.video.decode import DECODERS, Request, decode, installed
+from cineloop.video.probe import probe
+from cineloop.video.sample import SampleSpec
 
 av = pytest.importorskip("av")
 

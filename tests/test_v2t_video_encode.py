@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.video.encode import encode
-from v2t.video.frames import Frames
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.encode import encode
+from cineloop.video.frames import Frames
 
 av = pytest.importorskip("av")
 
@@ -120,8 +120,8 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
     # A limit on file size stands for the disk: writing beyond it fails just so (the signal is ignored by Python).
     code = """if True:
         import resource, sys, numpy as np
-        from v2t.base.errors import ItemError
-        from v2t.video.encode import encode
+        from cineloop.errors import ItemError
+        from cineloop.video.encode import encode
         resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
         noise = np.random.default_rng(0).integers(0, 256, (30, 128, 128, 3), dtype=np.uint8)
         try:

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError
-from v2t.video import opened as opened_module
-from v2t.video.cuts import find_cuts
-from v2t.video.decode import Request, decode
-from v2t.video.encode import encode
-from v2t.video.opened import LastFile
-from v2t.video.sample import SampleSpec
-from v2t.video.table import read_table
-from v2t.video.worker import DecoderPool, Limits
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
+from cineloop.errors import ItemError
+from cineloop.video import open_file as opened_module
+from cineloop.video.cuts import find_cuts
+from cineloop.video.decode import Request, decode
+from cineloop.video.encode import encode
+from cineloop.video.frame_index import read_table
+from cineloop.video.open_file import LastFile
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool, Limits
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
 
 FPS = 12
 

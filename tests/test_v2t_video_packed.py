@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from v2t.base.errors import ItemError
-from v2t.video.frames import Frames
-from v2t.video.packed import is_packed, pack, unpack
+from cineloop.errors import ItemError
+from cineloop.video.frames import Frames
+from cineloop.video.packed import is_packed, pack, unpack
 
 
 def frames(count=3, height=4, width=6):

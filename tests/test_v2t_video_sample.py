@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.video.sample import SAMPLERS, SampleSpec, choose, motion_energy, shown_at
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.sample import SAMPLERS, SampleSpec, choose, motion_energy, shown_at
 
 HOUR = 3600.0
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.video.container import open_source
-from v2t.video.decode import Request, decode, installed
-from v2t.video.encode import encode
-from v2t.video.sample import SampleSpec
-from v2t.video.worker import DecoderPool, Limits
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.container import open_source
+from cineloop.video.decode import Request, decode, installed
+from cineloop.video.encode import encode
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool, Limits
 
 av = pytest.importorskip("av")
 needs_decord = pytest.mark.skipif(not installed("decord"), reason="decord is not installed")
@@ -125,7 +125,7 @@ def test_unreadable_names_the_reason(tmp_path, monkeypatch):
         def refused(*_):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("v2t.video.container.os.open", refused)
+        monkeypatch.setattr("cineloop.video.container.os.open", refused)
     with pytest.raises(ItemError, match="Permission denied") as caught:
         open_source(path)
     assert caught.value.code == "UNREADABLE"
@@ -372,7 +372,7 @@ def test_closing_ends_everything_at_once(tmp_path, monkeypatch):
 def test_children_end_with_a_parent_that_is_killed(tmp_path):
     path = clip(tmp_path / "a.mp4", 3)
     code = (
-        "import sys, time; from v2t.video.worker import DecoderPool; pool = DecoderPool();"
+        "import sys, time; from cineloop.video.worker import DecoderPool; pool = DecoderPool();"
         "pool.decode(sys.argv[1]); print(pool.pids()[0], flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen(

@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
-from v2t.base.errors import UsageError
-from v2t.base.manifest import read_manifest
-from v2t.video.probe import probe
-from v2t.world.corpus import WorldConfig, write_world
-from v2t.world.sampler import sample_scene
+from cineloop.errors import UsageError
+from cineloop.manifest import read_manifest
+from cineloop.video.probe import probe
+from cineloop.world.scenes.corpus import WorldConfig, write_world
+from cineloop.world.scenes.sampler import sample_scene
 
 
 def write(out: Path, num: int = 3, **changes):

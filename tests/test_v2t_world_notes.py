@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+from cineloop.world.language import lexicon as lex
+from cineloop.world.language.grammar import inflect
+from cineloop.world.language.notes import COUNTS, FILM_KINDS, film_question, notes, write
+from cineloop.world.language.read_text import parse
+from cineloop.world.scenes.sampler import sample_scene
 from v2t.data.film import film_turns
-from v2t.world import lexicon as lex
-from v2t.world.grammar import inflect
-from v2t.world.notes import COUNTS, FILM_KINDS, film_question, notes, write
-from v2t.world.read_text import parse
-from v2t.world.sampler import sample_scene
 
 
 def facts_of(index: int, seconds: tuple[float, float] | None = None) -> dict:

@@ -2,10 +2,10 @@ import random
 
 import pytest
 
-from v2t.world.plain_questions import MOTIONS, NONE, PLAIN, claim_turns, motion_of, open_turns, values
-from v2t.world.sampler import sample_scene
-from v2t.world.solo import sample_solo
-from v2t.world.vocabulary import IN_PLACE, MOMENTS, TRAVEL
+from cineloop.world.language.plain_questions import MOTIONS, NONE, PLAIN, claim_turns, motion_of, open_turns, values
+from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.solo import sample_solo
+from cineloop.world.vocabulary import IN_PLACE, MOMENTS, TRAVEL
 
 SOLOS = [sample_solo("train", 3, index).facts() for index in range(80)]
 

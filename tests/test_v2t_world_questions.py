@@ -6,11 +6,11 @@ import random
 import re
 from collections import Counter, defaultdict
 
-from v2t.world import lexicon as lex
-from v2t.world import vocabulary as words
-from v2t.world.claims import CLAIMS
-from v2t.world.questions import OPEN, conversations, questions
-from v2t.world.sampler import sample_scene
+from cineloop.world import vocabulary as words
+from cineloop.world.language import lexicon as lex
+from cineloop.world.language.claims import CLAIMS
+from cineloop.world.language.questions import OPEN, conversations, questions
+from cineloop.world.scenes.sampler import sample_scene
 
 KINDS = set(words.KINDS) | set(lex.PLURALS.values())
 

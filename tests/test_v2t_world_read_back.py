@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from v2t.world import vocabulary as words
-from v2t.world.read_back import MUDDY, ReadBack, read_back
-from v2t.world.read_back_figure import KINDS, Look, template
-from v2t.world.read_back_place import explain
-from v2t.world.render import label_masks, render
-from v2t.world.scene import Actor, Event, Scene, Shot
-from v2t.world.solo import FPS, NUM_FRAMES, sample_solo
+from cineloop.world import vocabulary as words
+from cineloop.world.referee.figure import KINDS, Look, template
+from cineloop.world.referee.place import explain
+from cineloop.world.referee.read import MUDDY, ReadBack, read_back
+from cineloop.world.scenes.render import label_masks, render
+from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
+from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
 
 TIMES_S = np.arange(NUM_FRAMES) / FPS
 FACTORS = ("place", "kind", "color", "size", "action", "direction", "speed", "to_color")

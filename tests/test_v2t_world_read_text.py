@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v2t.world.phrases import _TABLE, why_unread
-from v2t.world.read_text import parse
+from cineloop.world.language.phrases import _TABLE, why_unread
+from cineloop.world.language.read_text import parse
 
 
 def events(text: str) -> list[list[tuple]]:

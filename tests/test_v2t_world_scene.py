@@ -8,14 +8,14 @@ import json
 import numpy as np
 import pytest
 
-from v2t.world import vocabulary as words
-from v2t.world.dense import IGNORE, TARGETS, frame_batch
-from v2t.world.motion import track
-from v2t.world.render import label_masks, render
-from v2t.world.sampler import sample_crowd, sample_scene
-from v2t.world.scene import is_held_out
-from v2t.world.targets import TARGETS as FACTS
-from v2t.world.targets import fact_targets
+from cineloop.world import vocabulary as words
+from cineloop.world.scenes.dense import IGNORE, TARGETS, frame_batch
+from cineloop.world.scenes.motion import track
+from cineloop.world.scenes.render import label_masks, render
+from cineloop.world.scenes.sampler import sample_crowd, sample_scene
+from cineloop.world.scenes.scene import is_held_out
+from cineloop.world.scenes.targets import TARGETS as FACTS
+from cineloop.world.scenes.targets import fact_targets
 
 N = 400
 FACTS_DIGEST = "bde7a7d8c1fb3503"
@@ -145,7 +145,7 @@ def test_fact_targets_are_in_range(scenes):
 
 
 def test_a_film_drawn_bit_by_bit_is_the_film_drawn_at_once(monkeypatch):
-    from v2t.world import render as module
+    from cineloop.world.scenes import render as module
 
     scene = sample_scene("train", 3, 4, seconds=(9.0, 9.0))
     monkeypatch.setattr(module, "_FRAMES_AT_ONCE", 7)

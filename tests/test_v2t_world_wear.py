@@ -1,10 +1,10 @@
 import numpy as np
 
+from cineloop.world.referee.read import read_back
+from cineloop.world.scenes.render import frame_times, render
+from cineloop.world.scenes.solo import sample_solo
+from cineloop.world.scenes.wear import melted, worn
 from v2t.data.world import ClipsConfig, ClipSource
-from v2t.world.read_back import read_back
-from v2t.world.render import frame_times, render
-from v2t.world.solo import sample_solo
-from v2t.world.wear import melted, worn
 
 
 def test_melting_spoils_the_figure_and_leaves_the_place_as_it_was():

@@ -8,14 +8,14 @@ import re
 
 import pytest
 
-from v2t.world import lexicon as lex
-from v2t.world import vocabulary as words
-from v2t.world.comparison import compare
-from v2t.world.grammar import inflect
-from v2t.world.read_text import parse
-from v2t.world.sampler import sample_scene
-from v2t.world.stated import STYLES, required, steps_of
-from v2t.world.words import caption, captions
+from cineloop.world import vocabulary as words
+from cineloop.world.language import lexicon as lex
+from cineloop.world.language.comparison import compare
+from cineloop.world.language.grammar import inflect
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.stated import STYLES, required, steps_of
+from cineloop.world.language.words import caption, captions
+from cineloop.world.scenes.sampler import sample_scene
 
 NUM = 700
 

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
+from cineloop.video.encode import encode
+from cineloop.video.sample import SampleSpec
 from v2t.caption import run as caption
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
-from v2t.video.encode import encode
-from v2t.video.sample import SampleSpec
 from v2t.writers import Rows, html, strips
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e{digest}\x1b&amp;'

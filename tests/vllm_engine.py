@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from v2t.video.frames import Frames
-from v2t.video.packed import pack
+from cineloop.video.frames import Frames
+from cineloop.video.packed import pack
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

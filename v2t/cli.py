@@ -1,6 +1,6 @@
 """The command `v2t`: reads arguments, calls the verb, turns errors into exit codes.
 
-In: the command line. Out: an exit code (see `v2t.base.errors`); results on stdout, everything else on stderr.
+In: the command line. Out: an exit code (see `cineloop.errors`); results on stdout, everything else on stderr.
 To add a verb: a file in `v2t/commands`, and its name in `VERBS`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from v2t.base import command
+from cineloop import cli as command
 
 ABOUT = "Watch videos and write what happens in them."
 VERBS = ("caption", "ask", "chat", "serve", "merge", "train", "recipes", "world", "doctor")

@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from v2t.judge.answer import Answer
-from v2t.judge.question import Question
-from v2t.judge.subject import Subject
 from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.question import Question
+from v2t_eval.judge.subject import Subject
 from v2t_eval.measure import one_thread
 from v2t_eval.sample import Sample
 
 
 class JudgeLike(Protocol):
-    """What an audit wants of a judge; `v2t.judge.judge.Judge` is one."""
+    """What an audit wants of a judge; `v2t_eval.judge.judge.Judge` is one."""
 
     tells_likelihoods: bool
 

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
 
-from v2t.judge.calibration import Calibration, Reliability, fit, kind_of
-from v2t.judge.heard import Heard
-from v2t.judge.question import Question
 from v2t_eval.audit.agreement import Claim, agreement_of
 from v2t_eval.audit.claims import Balance
+from v2t_eval.judge.calibration import Calibration, Reliability, fit, kind_of
+from v2t_eval.judge.heard import Heard
+from v2t_eval.judge.question import Question
 
 FOLDS = 3
 Lists = dict[str, tuple[str, ...]]

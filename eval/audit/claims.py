@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from v2t.base.errors import ItemError
-from v2t.judge.plain_wording import LISTS, plain_claim, plain_question
-from v2t.judge.question import Question, from_row
+from cineloop.errors import ItemError
+from v2t_eval.judge.plain_wording import LISTS, plain_claim, plain_question
+from v2t_eval.judge.question import Question, from_row
 
 FROM_ROW = "question"  # kind of a row's question that names no kind
 

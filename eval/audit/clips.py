@@ -18,15 +18,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from v2t.base.errors import ItemError
-from v2t.video.encode import encode
-from v2t.video.frames import Frames
-from v2t.video.worker import DecoderPool, Limits, SampleSpec
-from v2t.world.render import render
-from v2t.world.sampler import sample_scene
-from v2t.world.scene import Event, Scene
-from v2t.world.solo import FPS, NUM_FRAMES, sample_solo
-from v2t.world.wear import melted
+from cineloop.errors import ItemError
+from cineloop.video.encode import encode
+from cineloop.video.frames import Frames
+from cineloop.video.worker import DecoderPool, Limits, SampleSpec
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.scene import Event, Scene
+from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
+from cineloop.world.scenes.wear import melted
 from v2t_eval import models
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
 from v2t_eval.sample import Clip, Sample
@@ -249,8 +249,8 @@ def drawn(source: Drawn) -> AuditClip:
     """The clip of a scene of the world, with a prompt for it."""
     import random
 
-    from v2t.world.solo import prompt
-    from v2t.world.words import caption
+    from cineloop.world.language.words import caption
+    from cineloop.world.scenes.solo import prompt
 
     facts, rng = source.scene().facts(), random.Random(f"audit|{source.content}")
     told = prompt(facts, rng) if source.world in ("solo", "every") else caption(facts, "short", rng)

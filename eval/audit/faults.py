@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from v2t.base.errors import UsageError
-from v2t.video.frames import Frames
-from v2t.world import vocabulary as words
-from v2t.world.scene import Scene
+from cineloop.errors import UsageError
+from cineloop.video.frames import Frames
+from cineloop.world import vocabulary as words
+from cineloop.world.scenes.scene import Scene
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

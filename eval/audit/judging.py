@@ -11,10 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from v2t.base.errors import ItemError
-from v2t.judge.plain_wording import LISTS
-from v2t.judge.question import Question
-from v2t.world.plain_questions import NONE
+from cineloop.errors import ItemError
+from cineloop.world.language.plain_questions import NONE
 from v2t_eval.audit.agreement import Claim, by_answer, by_kind
 from v2t_eval.audit.asking import Asking, Reply
 from v2t_eval.audit.claims import Balance, Put, of_row, of_values, question
@@ -22,6 +20,8 @@ from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.record import Agreement, ByAnswer, Noticed
 from v2t_eval.audit.sensitivity import auroc
 from v2t_eval.audit.truth import Truth, of_facts
+from v2t_eval.judge.plain_wording import LISTS
+from v2t_eval.judge.question import Question
 
 Step = Callable[[], None]
 PROMPT, WHOLE = "prompt", "all of them together"

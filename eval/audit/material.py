@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from v2t.base.errors import ItemError, NothingMatchedError
-from v2t.base.log import logger, printable
+from cineloop.errors import ItemError, NothingMatchedError
+from cineloop.log import logger, printable
 from v2t_eval.audit.clips import AuditClip, check, filmed
 from v2t_eval.audit.truth import Truth, of_facts, of_frames
 from v2t_eval.cache import EvidenceCache, decode, encode, is_whole

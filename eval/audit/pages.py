@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from v2t.judge.calibration import LEAST_KAPPA
-from v2t.world.plain_questions import PLAIN
+from cineloop.world.language.plain_questions import PLAIN
 from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Seen
 from v2t_eval.audit.table import MP4, SAYS
+from v2t_eval.judge.calibration import LEAST_KAPPA
 from v2t_eval.report.page import Banner, Heat, Section, Table, Tone, render
 
 TITLE = "Audit: how far metrics and judge can be trusted"
@@ -153,7 +153,7 @@ def html(audit: Audit, folder: Path) -> bytes:
 
 def markdown(audit: Audit) -> bytes:
     """The same as Markdown."""
-    from v2t.base.log import printable
+    from cineloop.log import printable
     from v2t_eval.report.markdown import plain
 
     told = banner(audit)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Literal
 
-from v2t.judge.plain_wording import LISTS, listed_values
 from v2t_eval.audit.clips import Drawn
+from v2t_eval.judge.plain_wording import LISTS, listed_values
 
 _STORY_S = 5.0
 _WORLDS: tuple[Literal["every", "story", "crowd"], ...] = ("every", "story", "crowd")
@@ -30,7 +30,7 @@ def planted(split: str, seed: int, num: int) -> list[Drawn]:
 
 
 def answers_of(clip: Drawn) -> dict[str, str]:
-    """What is true of a clip, by factor of `v2t.judge.plain_wording.LISTS`."""
+    """What is true of a clip, by factor of `v2t_eval.judge.plain_wording.LISTS`."""
     return listed_values(clip.scene().facts())
 
 

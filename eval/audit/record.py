@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import read_json
-from v2t.base.errors import UsageError
+from cineloop.documents import read_json
+from cineloop.errors import UsageError
 from v2t_eval.audit.sensitivity import Cell
 
 SCHEMA = 1

@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from v2t.base.errors import NothingMatchedError
-from v2t.base.log import Progress, logger
-from v2t.judge.question import Question
+from cineloop.errors import NothingMatchedError
+from cineloop.log import Progress, logger
 from v2t_eval.audit.asking import Asking, JudgeLike
 from v2t_eval.audit.clips import AuditClip, Filmed, drawn, solo_clips, story_clips
 from v2t_eval.audit.judging import BREAKS, Found, agree, asked_of, notice, others, truth_values
@@ -25,6 +24,7 @@ from v2t_eval.audit.stability import stability
 from v2t_eval.audit.table import Case, cases, rows, scored
 from v2t_eval.audit.truth import Truth
 from v2t_eval.cache import EvidenceCache
+from v2t_eval.judge.question import Question
 from v2t_eval.metric import BaseMetric
 from v2t_eval.score import ScoreConfig, environment
 

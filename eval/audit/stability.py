@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from v2t.judge.plain_wording import LISTS
-from v2t.judge.question import Question
 from v2t_eval.audit.asking import Asking, Reply
 from v2t_eval.audit.claims import question
 from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.judging import BREAKS, asked_of, truth_values
+from v2t_eval.judge.plain_wording import LISTS
+from v2t_eval.judge.question import Question
 
 SLIGHT = (("blur", 1), ("noise", 2))  # what no answer should mind
 ORDER = ("reverse", "shuffle")

@@ -1,8 +1,8 @@
 """What is true of a clip, factor by factor: from its facts, or as the cartoon world's referee reads it.
 
 In: facts of the world, or frames. Out: `Truth`: the values that are known (in the words of
-`v2t.world.plain_questions`), and the factors that ought to have one and could not be read. A referee that abstains is
-held against nobody.
+`cineloop.world.language.plain_questions`), and the factors that ought to have one and could not be read. A referee
+that abstains is held against nobody.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from v2t.judge.plain_wording import listed_values
-from v2t.video.frames import Frames
-from v2t.world.plain_questions import MOTIONS, NONE, PLAIN
-from v2t.world.read_back import ReadBack, read_back
+from cineloop.video.frames import Frames
+from cineloop.world.language.plain_questions import MOTIONS, NONE, PLAIN
+from cineloop.world.referee.read import ReadBack, read_back
+from v2t_eval.judge.plain_wording import listed_values
 
 _OF_FIGURE = ("kind", "color", "size", "motion")
 _GOES = ("direction", "speed")

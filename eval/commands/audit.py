@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_NOTHING_MATCHED, EXIT_OK, ItemError, UsageError
+from cineloop.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_NOTHING_MATCHED, EXIT_OK, ItemError, UsageError
 from v2t_eval.commands.score import add_machine
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
-    from v2t.base.lock import FolderLock
-    from v2t.base.stopping import Stopping
+    from cineloop import log
+    from cineloop.interrupt import Stopping
+    from cineloop.lock import FolderLock
     from v2t_eval.audit.run import audit
     from v2t_eval.models import on_device
 
@@ -148,7 +148,7 @@ def text(found: Audit) -> str:
 
 
 def _write(found: Audit, folder: Path) -> None:
-    from v2t.base.files import write_atomic
+    from cineloop.files import write_atomic
     from v2t_eval.audit.pages import html, markdown
 
     whole = json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
@@ -202,7 +202,7 @@ def _refuse(args: argparse.Namespace) -> None:
 
 
 def _judge(name: str, device: str) -> Any:
-    from v2t.judge.judge import open_judge
+    from v2t_eval.judge.judge import open_judge
 
     return None if name == NONE else open_judge(name, device=device)
 
@@ -222,10 +222,10 @@ def _material(args: argparse.Namespace, config: AuditConfig) -> Any:
 
 def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
     """Clips of the bundled generator for prompts that the world draws; those that are there are not made again."""
+    from cineloop.config import load
+    from cineloop.manifest import dump_line
     from t2v.generate.run import run as generate
     from t2v.generate.settings import GenerateConfig
-    from v2t.base.config import load
-    from v2t.base.manifest import dump_line
     from v2t_eval.audit.clips import solo_clips
 
     prompts = args.output / STATE / "prompts.jsonl"

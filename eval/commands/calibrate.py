@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from v2t.base.errors import PolicyError, UsageError
+from cineloop.errors import PolicyError, UsageError
 
 SUMMARY = "Fit a judge's chances on drawn clips of known truth, and say how far it can be trusted before and after."
 EXAMPLES = (
@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
+    from cineloop import log
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     _check(args)
     from v2t.captioners import open_captioner
-    from v2t.judge.judge import Judge
     from v2t_eval.calibrate import calibrated
+    from v2t_eval.judge.judge import Judge
 
     fitted, told = calibrated(Judge(open_captioner(args.model)), num=args.num, seed=args.seed, size=args.size)
     print(told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from v2t.base import shipped
+from cineloop import shipped
 
 SUMMARY = "Print a ready workflow that gates every pull request; its head says what the repository holds."
 EXAMPLES = "  v2t-eval ci github > .github/workflows/gate.yml\n  v2t-eval ci gitlab > .gitlab-ci.yml"

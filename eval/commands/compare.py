@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import EXIT_NOT_COMPARABLE, EXIT_OK
+from cineloop.errors import EXIT_NOT_COMPARABLE, EXIT_OK
 from v2t_eval.commands.score import add_machine, config_of
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
-    from v2t.base.stopping import Stopping
+    from cineloop import log
+    from cineloop.interrupt import Stopping
     from v2t_eval.gate.comparable import compared
     from v2t_eval.gate.sides import named, results_of
     from v2t_eval.score import ScoreConfig
@@ -102,7 +102,7 @@ def _told(one: MetricVerdict, worst: list[ClipChange], best: list[ClipChange]) -
 
 def _text(told: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple[str, ...]) -> str:
     """For a terminal."""
-    from v2t.base.log import printable
+    from cineloop.log import printable
 
     lines = ["not comparable:"] if differences else []
     lines += [f"  {printable(line)}" for line in differences]

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.commands.gate_asked import FORMS, cache_of, planned, policy_of, scored, suite_of
 from v2t_eval.commands.score import STATE, add_machine
 
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
+    from cineloop import log
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     form, place = _asked(args.words)
@@ -113,7 +113,7 @@ def _refuse_misfits(form: str, args: argparse.Namespace) -> None:
 
 
 def _verdict(place: Path, args: argparse.Namespace) -> int:
-    from v2t.base.log import printable
+    from cineloop.log import printable
     from v2t_eval.gate import baseline as file
     from v2t_eval.gate.run import gate
     from v2t_eval.gate.sides import named
@@ -141,7 +141,7 @@ def _verdict(place: Path, args: argparse.Namespace) -> int:
 
 
 def _told(args: argparse.Namespace) -> dict[str, str]:
-    from v2t.base.log import printable
+    from cineloop.log import printable
 
     told = {"file": args.baseline, "folder": args.baseline_clips}
     return {key: printable(str(path)) for key, path in told.items() if path is not None}
@@ -174,7 +174,7 @@ def _refuse_old(args: argparse.Namespace) -> None:
 
 def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
     """Take the folder, and take the verdict of an earlier run away: should this one break off, it must not be read."""
-    from v2t.base.lock import FolderLock
+    from cineloop.lock import FolderLock
 
     if args.output:
         (args.output / STATE).mkdir(parents=True, exist_ok=True)
@@ -192,8 +192,8 @@ def _write_scores(scores: Scores, args: argparse.Namespace, found: Named) -> Non
 
 
 def _write(verdict: Verdict, found: Named, args: argparse.Namespace) -> None:
-    from v2t.base.files import write_atomic
-    from v2t.base.log import logger, printable
+    from cineloop.files import write_atomic
+    from cineloop.log import logger, printable
     from v2t_eval.gate import junit, markdown, page
 
     if args.junit:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.commands.score import STATE, config_of, dry_run
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def scored(found: Named, suite: Suite | None, args: argparse.Namespace, stack: E
     Raises:
         UsageError: clips without a suite; else as `v2t_eval.score.score`.
     """
-    from v2t.base.stopping import Stopping
+    from cineloop.interrupt import Stopping
     from v2t_eval.gate.sides import results_of
     from v2t_eval.score import ScoreConfig
 
@@ -78,7 +78,7 @@ def cache_of(args: argparse.Namespace) -> Path | None:
 
 def planned(found: Named, suite: Suite | None, args: argparse.Namespace, before: Baseline | None) -> int:
     """Say what would be done; returns the exit code."""
-    from v2t.base.log import logger
+    from cineloop.log import logger
 
     if before is not None:
         logger.info("baseline: %d clips, %d metrics", len(before.scores.clips), len(before.scores.results))

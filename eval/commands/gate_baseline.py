@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.commands.gate_asked import planned, policy_of, scored, suite_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _refuse_baseline(path: Path, args: argparse.Namespace) -> None:
 
 def _look_for_audit(policy: Policy) -> None:
     """Before hours of scoring: an audit that later verdicts cannot read is an error now, a missing one a warning."""
-    from v2t.base.log import logger
+    from cineloop.log import logger
     from v2t_eval.audit.record import audit_of
 
     if audit_of(policy.audit) is None and policy.audit is not None:
@@ -107,7 +107,7 @@ def update(place: Path, args: argparse.Namespace) -> int:
 
 def _warn(scores: Scores, policy: Policy) -> None:
     """What a baseline would let pass from now on."""
-    from v2t.base.log import logger
+    from cineloop.log import logger
     from v2t_eval.gate.guards import guards
 
     for guard in guards(scores, None, policy):
@@ -119,7 +119,7 @@ def _warn(scores: Scores, policy: Policy) -> None:
 
 
 def _tell_baseline(made: Baseline, path: Path, advice: Sequence[Advice], *, as_json: bool) -> None:
-    from v2t.base.log import printable
+    from cineloop.log import printable
 
     last = made.history[-1]
     if as_json:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
+    from cineloop import log
     from v2t_eval.metric import metric_names
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -75,7 +75,7 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
 
 def _settings(kind: type[Any]) -> dict[str, Any]:
     """The settings with their usual values; "required" where there is none."""
-    from v2t.base.config import to_dict
+    from cineloop.config import to_dict
 
     found: dict[str, Any] = {}
     for field in dataclasses.fields(kind):

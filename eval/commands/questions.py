@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
-    from v2t.base.errors import NothingMatchedError, UsageError
-    from v2t.base.files import write_atomic
-    from v2t.base.manifest import dump_line
+    from cineloop import log
+    from cineloop.errors import NothingMatchedError, UsageError
+    from cineloop.files import write_atomic
+    from cineloop.manifest import dump_line
     from v2t_eval.roundtrip.clips import prompt_rows
     from v2t_eval.roundtrip.settings import RoundtripConfig
     from v2t_eval.semantics.sources import open_source
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 def row_of(prompt: str, source: Source) -> dict[str, Any]:
     """A row of the file: the prompt, its questions, what was dropped and why, and what nothing is asked of; or why
     there are no questions."""
-    from v2t.base.errors import ItemError
+    from cineloop.errors import ItemError
 
     try:
         made = source.made(prompt)
@@ -75,7 +75,7 @@ def row_of(prompt: str, source: Source) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as text: prompts with their questions, children below parents, and what is not asked."""
-    from v2t.base.log import printable
+    from cineloop.log import printable
 
     lines = []
     for row in rows:

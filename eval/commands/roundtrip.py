@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
+    from cineloop import log
     from v2t_eval.roundtrip import run as roundtrip
     from v2t_eval.roundtrip.report import table
     from v2t_eval.roundtrip.settings import RoundtripConfig

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 if TYPE_CHECKING:
     from v2t_eval.inputs import Inputs
@@ -88,10 +88,10 @@ def device(name: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
-    from v2t.base.files import write_atomic
-    from v2t.base.lock import FolderLock
-    from v2t.base.stopping import Stopping
+    from cineloop import log
+    from cineloop.files import write_atomic
+    from cineloop.interrupt import Stopping
+    from cineloop.lock import FolderLock
     from v2t_eval.inputs import read_inputs
     from v2t_eval.report import check, write
     from v2t_eval.score import ScoreConfig, score
@@ -206,7 +206,7 @@ def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
 
 def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, str]:
     """What decides the scores, by name, each as a text; not what measuring costs."""
-    from v2t.base.config import to_dict
+    from cineloop.config import to_dict
 
     places = {name: getattr(args, name) for name in ("clips", *(name for name, _ in _FILES), "reference_clips")}
     found = {name: str(path.absolute()) for name, path in places.items() if path is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from v2t.base import shipped
+from cineloop import shipped
 
 SUMMARY = "List the shipped suites of metrics, or print one, to score by or to copy."
 EXAMPLES = (

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError
-from v2t.video.frames import Frames
-from v2t.video.sample import shown_at
+from cineloop.errors import MissingDependencyError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import shown_at
 from v2t_eval.distribution.metric import DistributionMetric, DistributionSettings
 from v2t_eval.features import BaseExtractor, clip_features, open_extractor
 from v2t_eval.sample import Sample

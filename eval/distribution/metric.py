@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from v2t.base.config import to_dict
-from v2t.base.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.config import to_dict
+from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from v2t_eval.distribution.estimators import Estimator
 from v2t_eval.distribution.resampling import NUM_GROUPS, floor_values, half_width, jackknife_half, limit
 from v2t_eval.features import BaseExtractor

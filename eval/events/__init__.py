@@ -1,7 +1,7 @@
 """What happens in a text, event by event, and which events another text says too: one file for each way to judge.
 
 In: texts. Out: events as short sentences, and for each whether a text entails it, contradicts it, or is silent on it. A
-judge is named `world` (captions of the cartoon world, read by `v2t.world`), `openai:URL[#model]` (any compatible
+judge is named `world` (captions of the cartoon world, read by `cineloop.world`), `openai:URL[#model]` (any compatible
 server), or by the folder or hub id of a language model of transformers.
 """
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from v2t.base.errors import MissingDependencyError
-from v2t.judge.language import written
+from cineloop.errors import MissingDependencyError
 from v2t_eval import models
 from v2t_eval.extractors import hub
+from v2t_eval.judge.language import written
 
 
 class Causal:

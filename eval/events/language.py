@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval.events import VERDICTS
 
 T = TypeVar("T")

@@ -1,11 +1,11 @@
-"""A judge behind an OpenAI-compatible address, through the client of `v2t.judge.language`.
+"""A judge behind an OpenAI-compatible address, through the client of `v2t_eval.judge.language`.
 
 In: "openai:URL[#model]" and prompts. Out: answers. Retries, keys and proxies are that client's.
 """
 
 from __future__ import annotations
 
-from v2t.judge import language
+from v2t_eval.judge import language
 
 
 class Served(language.Served):

@@ -1,4 +1,4 @@
-"""Events of captions of the cartoon world, read by `v2t.world.read_text`: exact, and without any model.
+"""Events of captions of the cartoon world, read by `cineloop.world.language.read_text`: exact, and without any model.
 
 In: captions. Out: events such as "actor=bus; color=yellow; action=drive; direction=right". An event is who (kind and
 colour), does what, which way, to whom, into which colour; size, number, speed and place are no part of it. A text
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 
-from v2t.base.errors import ItemError
-from v2t.world.read_text import parse
-from v2t.world.stated import StatedActor
+from cineloop.errors import ItemError
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.stated import StatedActor
 
 MOST_UNREAD = 1 / 3  # share of a text's words; above it the text is not about the cartoon world
 _WORD = re.compile(r"[^\W_]+")
@@ -23,7 +23,7 @@ class WorldJudge:
 
     def describe(self) -> dict[str, str]:
         """It has no model; its source is in the fingerprint already."""
-        return {"judge": "v2t.world.read_text"}
+        return {"judge": "cineloop.world.language.read_text"}
 
     def events(self, text: str) -> list[str]:
         """Each event once, in the order of mention.

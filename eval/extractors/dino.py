@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t_eval.extractors import hub
 from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square, tensor_square
 from v2t_eval.features import BaseExtractor

@@ -10,8 +10,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import read_json
-from v2t.base.errors import MissingDependencyError, UsageError
+from cineloop.documents import read_json
+from cineloop.errors import MissingDependencyError, UsageError
 from v2t_eval.features import file_sha256, versions
 
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from v2t.base.errors import MissingDependencyError
-from v2t.video.frames import Frames
+from cineloop.errors import MissingDependencyError
+from cineloop.video.frames import Frames
 from v2t_eval.extractors.pixels import resize_tensor, shortest_to, to_floats
 from v2t_eval.extractors.torchscript import load_script
 from v2t_eval.features import BaseExtractor, versions

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError
 from v2t_eval.extractors.pixels import normalise, pil_square, tensor_square
 from v2t_eval.features import BaseExtractor, file_sha256, versions
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.documents import read_json
-from v2t.base.errors import ItemError, MissingDependencyError
+from cineloop.documents import read_json
+from cineloop.errors import ItemError, MissingDependencyError
 from v2t_eval.extractors import hub
 from v2t_eval.features import BaseExtractor, file_sha256
 

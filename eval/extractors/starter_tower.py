@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from v2t.base.documents import read_json
-from v2t.base.errors import MissingDependencyError
+from cineloop.documents import read_json
+from cineloop.errors import MissingDependencyError
 from v2t_eval.features import BaseExtractor, file_sha256, versions
 
 if TYPE_CHECKING:

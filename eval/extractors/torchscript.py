@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError
 from v2t_eval.features import file_sha256
 
 _HEX = set("0123456789abcdef")

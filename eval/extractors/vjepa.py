@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError
-from v2t.video.frames import Frames
+from cineloop.errors import MissingDependencyError
+from cineloop.video.frames import Frames
 from v2t_eval.extractors import hub
 from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square
 from v2t_eval.extractors.videomae import even_frames

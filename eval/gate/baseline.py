@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import read_json
-from v2t.base.errors import UsageError
-from v2t.base.files import write_atomic
-from v2t.base.lock import FolderLock
-from v2t.base.log import printable
+from cineloop.documents import read_json
+from cineloop.errors import UsageError
+from cineloop.files import write_atomic
+from cineloop.lock import FolderLock
+from cineloop.log import printable
 from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.report.json import escaped
 from v2t_eval.scores import Scored, Scores

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from v2t.base.documents import parse_json
+from cineloop.documents import parse_json
 from v2t_eval.metric import MetricResult
 from v2t_eval.scores import Scored, Scores
 

@@ -9,7 +9,7 @@ warnings and ten notices of a step; both limits are kept. Outside of GitHub noth
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from v2t.base.log import logger, printable
+from cineloop.log import logger, printable
 from v2t_eval.gate import markdown, wording
 from v2t_eval.gate.verdict import Verdict
 

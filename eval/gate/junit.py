@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from v2t.base.log import printable
+from cineloop.log import printable
 from v2t_eval.gate import wording
 from v2t_eval.gate.verdict import Guard, MetricVerdict, Outcome, Verdict
 

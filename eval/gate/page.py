@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from v2t.base.files import unescape_name
+from cineloop.files import unescape_name
 from v2t_eval.gate import wording
 from v2t_eval.gate.verdict import MetricVerdict, Outcome, Verdict
 from v2t_eval.report.page import Banner, Card, Cell, Interval, Section, Table, Tone

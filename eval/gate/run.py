@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from v2t.base.config import changes, to_dict
-from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.config import changes, to_dict
+from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from v2t_eval.audit.record import Audit
 from v2t_eval.gate.baseline import Baseline
 from v2t_eval.gate.comparable import Comparison, compared, fingerprint_changes

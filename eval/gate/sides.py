@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from v2t.base.documents import read_json
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.log import printable
+from cineloop.documents import read_json
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.log import printable
 from v2t_eval.gate import baseline
 from v2t_eval.inputs import Inputs, read_inputs
 from v2t_eval.metric import BaseMetric

@@ -21,7 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from v2t.base.shares import normal_quantile
+from cineloop.intervals import normal_quantile
 from v2t_eval.metric import Figure
 
 SEED = 6  # of every draw: the same scores give the same verdict

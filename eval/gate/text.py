@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from v2t.base.log import printable
+from cineloop.log import printable
 from v2t_eval.gate import wording
 from v2t_eval.gate.verdict import MetricVerdict, Verdict
 from v2t_eval.report.summary import counted

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from v2t.base.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_NOT_COMPARABLE, EXIT_OK
+from cineloop.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_NOT_COMPARABLE, EXIT_OK
 from v2t_eval.metric import Figure
 
 SCHEMA = 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t_eval.features import file_sha256, frame_features, unit
 from v2t_eval.metric import Measured
 from v2t_eval.sample import Sample

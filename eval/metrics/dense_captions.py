@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval import models
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.metrics.cider import cider

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval.metric import Figure, Measured
 from v2t_eval.sample import Sample
 from v2t_eval.stats import weighted_shares

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t_eval import alignment
 from v2t_eval.alignment import cosine, exact_mean
 from v2t_eval.features import frame_features, mean_features, text_features, unit

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval.events import EventJudge, open_judge
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Sample

@@ -3,8 +3,8 @@
 In: captions and the clips' facts. Out: per kind the share of facts stated rightly, and `joint`, the share of captions
 in which every fact that had to be stated is right and nothing is made up; with Wilson intervals that count the facts of
 one clip as belonging together. A clip without a caption misses all its facts: it is never left out, and is counted as
-`failed` where its row says why (`error`), else as `missing`. Reader: `v2t.world.read_text`; rules:
-`v2t.world.comparison`.
+`failed` where its row says why (`error`), else as `missing`. Reader: `cineloop.world.language.read_text`; rules:
+`cineloop.world.language.comparison`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Literal
 
 import numpy as np
 
-from v2t.base.errors import ItemError
-from v2t.world.comparison import KINDS, compare
-from v2t.world.read_text import parse
-from v2t.world.stated import STYLES
+from cineloop.errors import ItemError
+from cineloop.world.language.comparison import KINDS, compare
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.stated import STYLES
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.stats import weighted_shares

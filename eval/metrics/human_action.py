@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 
-from v2t.base.errors import ItemError
-from v2t.judge.wording import does
+from cineloop.errors import ItemError
+from v2t_eval.judge.wording import does
 from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from v2t_eval import models
 from v2t_eval.extractors.pixels import resize_tensor, to_floats
 from v2t_eval.extractors.torchscript import load_script

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from v2t.base.errors import NothingMatchedError
+from cineloop.errors import NothingMatchedError
 from v2t_eval.distribution.detectors import USUAL_FRAMES, check_rule, open_inception, picked
 from v2t_eval.distribution.inception import inception_score
 from v2t_eval.distribution.metric import INTERVAL, FeatureSet, around, finite, told

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t_eval.distribution.detectors import FeatureMetric
 from v2t_eval.distribution.estimators import Estimator, KernelEstimator
 from v2t_eval.distribution.kernels import QUADRATIC

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t_eval import models
 from v2t_eval.metric import Evidence, Figure, Measured, Summary
 from v2t_eval.stats import interval_of_sums

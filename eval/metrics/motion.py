@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.flow import open_flow, pair_motion

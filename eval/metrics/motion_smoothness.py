@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.change import difference, likeness
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part

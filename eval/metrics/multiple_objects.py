@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from v2t.judge.free_text import Thing
-from v2t.judge.wording import exactly, exists
+from v2t_eval.judge.free_text import Thing
+from v2t_eval.judge.wording import exactly, exists
 from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked

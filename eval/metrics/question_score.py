@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from v2t.base.errors import ItemError
-from v2t.base.log import printable
-from v2t.judge.answer import Answer
-from v2t.judge.evaluation import Evaluation, evaluate
-from v2t.judge.question import from_row
+from cineloop.errors import ItemError
+from cineloop.log import printable
+from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.evaluation import Evaluation, evaluate
+from v2t_eval.judge.question import from_row
 from v2t_eval.metric import NOTHING_ASKED, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval.alignment import cosine
 from v2t_eval.features import text_features
 from v2t_eval.metric import Evidence, Measured, Summary

@@ -8,7 +8,7 @@ reference has Tag2Text.
 
 from __future__ import annotations
 
-from v2t.judge.wording import happens
+from v2t_eval.judge.wording import happens
 from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked

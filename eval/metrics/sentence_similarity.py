@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t_eval.alignment import cosine
 from v2t_eval.features import BaseExtractor, open_extractor, text_features
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary

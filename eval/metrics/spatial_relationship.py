@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from math import fsum
 
-from v2t.base.errors import ItemError
-from v2t.judge.wording import stands
+from cineloop.errors import ItemError
+from v2t_eval.judge.wording import stands
 from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import read_json
-from v2t.base.errors import MissingDependencyError
+from cineloop.documents import read_json
+from cineloop.errors import MissingDependencyError
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.text.captions import CaptionMetric, Tokens
 from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from v2t.base.errors import ItemError
-from v2t.judge.replies import normalise
+from cineloop.errors import ItemError
+from v2t_eval.judge.replies import normalise
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.stats import weighted_shares

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import fsum
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval.metric import Measured
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, Part

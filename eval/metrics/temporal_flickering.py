@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.change import frame_difference, likeness

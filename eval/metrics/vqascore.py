@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.judge.asker import YES
-from v2t.judge.judge import Judge
-from v2t.judge.question import Question
+from cineloop.errors import ItemError, UsageError
+from v2t_eval.judge.asker import YES
+from v2t_eval.judge.judge import Judge
+from v2t_eval.judge.question import Question
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, chances, num_outside, outside_notes, unanswered

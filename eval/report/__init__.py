@@ -9,9 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.base.files import write_atomic
-from v2t.base.log import logger
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.files import write_atomic
+from cineloop.log import logger
 from v2t_eval.scores import Scores
 
 FORMATS = ("json", "markdown", "html", "parquet")

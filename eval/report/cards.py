@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import MissingDependencyError
-from v2t.base.log import logger
+from cineloop.errors import MissingDependencyError
+from cineloop.log import logger
 from v2t_eval.report import thumbnails
 from v2t_eval.report.cells import inert
 from v2t_eval.report.inert import address

@@ -10,7 +10,7 @@ import re
 from numbers import Integral
 from typing import Any
 
-from v2t.base.log import printable
+from cineloop.log import printable
 from v2t_eval.report.sections import Cell, Heat, Interval, Table
 from v2t_eval.report.summary import decimals, number
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from v2t.base.errors import EXIT_OK
-from v2t.base.files import unescape_name
+from cineloop.errors import EXIT_OK
+from cineloop.files import unescape_name
 from v2t_eval.metric import Figure
 from v2t_eval.report.clips import Drawn, clip_entries
 from v2t_eval.report.inert import address, fill, inert_json

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from v2t.base.log import printable
+from cineloop.log import printable
 from v2t_eval.report.summary import (
     Row,
     chosen,

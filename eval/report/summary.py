@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.metric import Figure, MetricResult, load_metric
 from v2t_eval.scores import Scores
 

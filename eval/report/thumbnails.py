@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from v2t.base.errors import ItemError
-from v2t.base.files import content_key, text_key, unescape_name
+from cineloop.errors import ItemError
+from cineloop.files import content_key, text_key, unescape_name
 from v2t_eval.scores import Scored
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from v2t.video.sample import SampleSpec
-    from v2t.video.worker import DecoderPool
+    from cineloop.video.sample import SampleSpec
+    from cineloop.video.worker import DecoderPool
 
 NUM_FRAMES = 4
 BOX = (96, 128)  # greatest H and W of one frame
@@ -71,7 +71,7 @@ def make(clips: Sequence[Scored], root: Path, max_bytes: int, cache: Path | None
     Raises:
         MissingDependencyError: no video decoder is installed.
     """
-    from v2t.video.sample import SampleSpec
+    from cineloop.video.sample import SampleSpec
 
     wanted = []
     for clip in clips:
@@ -87,7 +87,7 @@ def make(clips: Sequence[Scored], root: Path, max_bytes: int, cache: Path | None
 
 def of_files(paths: Sequence[Path], max_bytes: int, num_frames: int, cache: Path | None = None) -> dict[Path, Strip]:
     """Strips of whole files by their paths; files that cannot be shown are left out. Otherwise as `make`."""
-    from v2t.video.sample import SampleSpec
+    from cineloop.video.sample import SampleSpec
 
     spec = SampleSpec(num_frames=num_frames)
     wanted = []
@@ -109,7 +109,7 @@ def _key(content: str, spec: SampleSpec, max_bytes: int) -> str:
 
 def _made(wanted: Sequence[_Wanted], cache: Path | None) -> Strips:
     """The strips, kept ones first; only what is missing is decoded."""
-    from v2t.video.worker import DecoderPool
+    from cineloop.video.worker import DecoderPool
     from v2t_eval.cache import EvidenceCache
 
     with EvidenceCache(cache) as kept:

@@ -15,22 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cineloop.errors import ItemError
+from cineloop.files import content_key, text_key
+from cineloop.interrupt import Stopping
+from cineloop.journal import Journal
+from cineloop.log import Progress
+from cineloop.video.frames import Frames
+from cineloop.video.worker import DecoderPool, SampleSpec
+from cineloop.world.referee.read import FigureRead, read_back
 from t2v.obedience import motion_of
-from v2t.base.errors import ItemError
-from v2t.base.files import content_key, text_key
-from v2t.base.journal import Journal
-from v2t.base.log import Progress
-from v2t.base.stopping import Stopping
 from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner
-from v2t.judge.answer import Answer
-from v2t.judge.asker import REPLY_TOKENS
-from v2t.judge.judge import Judge
-from v2t.judge.question import Question
-from v2t.judge.replies import is_refusal, yes_or_no
-from v2t.judge.subject import Shown
-from v2t.video.frames import Frames
-from v2t.video.worker import DecoderPool, SampleSpec
-from v2t.world.read_back import FigureRead, read_back
+from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.asker import REPLY_TOKENS
+from v2t_eval.judge.judge import Judge
+from v2t_eval.judge.question import Question
+from v2t_eval.judge.replies import is_refusal, yes_or_no
+from v2t_eval.judge.subject import Shown
 from v2t_eval.measure import ClipLimits, one_thread
 from v2t_eval.roundtrip.questions import Asked, questions
 from v2t_eval.roundtrip.trip import Trip

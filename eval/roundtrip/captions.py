@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from v2t.base.manifest import write_manifest
+from cineloop.manifest import write_manifest
 from v2t.caption.run import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionerLike

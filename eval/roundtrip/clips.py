@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cineloop.documents import json_lines
+from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.files import write_atomic
+from cineloop.log import logger, printable
+from cineloop.manifest import dump_line
 from t2v.generate.prompts import plan
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
-from v2t.base.documents import json_lines
-from v2t.base.errors import ItemError, NothingMatchedError, UsageError
-from v2t.base.files import write_atomic
-from v2t.base.log import logger, printable
-from v2t.base.manifest import dump_line
-from v2t.judge.prompt import of_world
 from v2t_eval.inputs import read_inputs
+from v2t_eval.judge.prompt import of_world
 from v2t_eval.roundtrip import leaks
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.trip import Side, Trip
@@ -217,7 +217,7 @@ def _about(rows: Sequence[Row]) -> dict[str, str]:
 
 def _size(side: Side) -> tuple[int | None, int | None]:
     """(height, width) of the generator's clips, the shorter side at most `_LARGEST`; (None, None) if unknown."""
-    from v2t.video.worker import DecoderPool
+    from cineloop.video.worker import DecoderPool
 
     with DecoderPool(1) as pool:
         for trip in side.trips:
@@ -232,7 +232,7 @@ def _size(side: Side) -> tuple[int | None, int | None]:
 
 
 def _of_world(config: RoundtripConfig) -> list[Row]:
-    from v2t.world.solo import prompt, sample_solo
+    from cineloop.world.scenes.solo import prompt, sample_solo
 
     rows = []
     for index in range(config.world or 0):

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from v2t.judge.prompt import of_world
-from v2t.world.comparison import match
-from v2t.world.phrases import phrases
-from v2t.world.read_text import parse
-from v2t.world.stated import Stated, StatedEvent
+from cineloop.world.language.comparison import match
+from cineloop.world.language.phrases import phrases
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.stated import Stated, StatedEvent
+from v2t_eval.judge.prompt import of_world
 
 KINDS: tuple[str, ...] = (
     "place", "camera", "style", "kind", "color", "size", "count", "action", "direction", "speed", "to_color", "target",

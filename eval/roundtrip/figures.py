@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from v2t.base.log import printable
+from cineloop.log import printable
 from v2t_eval.roundtrip import cells as four
 from v2t_eval.roundtrip.answers import Answers, Reply
 from v2t_eval.roundtrip.calibration import calibrate

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_OK
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK
 from v2t_eval.roundtrip.calibration import Calibrated
 from v2t_eval.roundtrip.cells import Cells
 from v2t_eval.scores import Skipped

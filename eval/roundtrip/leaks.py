@@ -15,7 +15,7 @@ import uuid
 from hashlib import sha256
 from pathlib import Path
 
-from v2t.base.files import raise_if_full
+from cineloop.files import raise_if_full
 
 _TAGS = frozenset("major_brand minor_version compatible_brands encoder language creation_time duration vendor_id "
                   "handler_name".split())  # fmt: skip

@@ -1,10 +1,10 @@
 """The questions of a prompt, and what its caption alone answers to them.
 
 In: a prompt; a caption. Out: `Asked` questions with the kind of fact each is about, and what the caption says. Of
-prompts of the cartoon world with one figure the questions presuppose nothing (`v2t.world.plain_questions`) and the
-caption is read by that world's grammar. Of its other prompts they are those of `v2t.judge.wording`, and a caption says
-yes to those that it gives rise to itself. Of plain English they are of the same form, and only a language model can
-read the caption (`v2t_eval.roundtrip.answers`).
+prompts of the cartoon world with one figure the questions presuppose nothing
+(`cineloop.world.language.plain_questions`) and the caption is read by that world's grammar. Of its other prompts they
+are those of `v2t_eval.judge.wording`, and a caption says yes to those that it gives rise to itself. Of plain English
+they are of the same form, and only a language model can read the caption (`v2t_eval.roundtrip.answers`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from v2t.base.errors import ItemError
-from v2t.base.log import logger, printable
-from v2t.judge.noun_phrases import singular
-from v2t.judge.plain_wording import plain_question
-from v2t.judge.prompt import of_world
-from v2t.judge.question import Question
-from v2t.judge.wording import of_text
-from v2t.world.plain_questions import PLAIN, motion_of
+from cineloop.errors import ItemError
+from cineloop.log import logger, printable
+from cineloop.world.language.plain_questions import PLAIN, motion_of
+from v2t_eval.judge.noun_phrases import singular
+from v2t_eval.judge.plain_wording import plain_question
+from v2t_eval.judge.prompt import of_world
+from v2t_eval.judge.question import Question
+from v2t_eval.judge.wording import of_text
 from v2t_eval.metric import NOTHING_ASKED
 from v2t_eval.roundtrip.facts import hold
 from v2t_eval.semantics.sources import GRAMMAR, Made, open_source

@@ -14,12 +14,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from v2t.base.files import write_atomic
-from v2t.base.lock import FolderLock
-from v2t.base.log import logger, printable
-from v2t.base.stopping import Stopping
+from cineloop.files import write_atomic
+from cineloop.interrupt import Stopping
+from cineloop.lock import FolderLock
+from cineloop.log import logger, printable
 from v2t.captioners import CaptionerLike
-from v2t.judge.judge import Judge, open_judge
+from v2t_eval.judge.judge import Judge, open_judge
 from v2t_eval.measure import ClipLimits
 from v2t_eval.models import on_device
 from v2t_eval.roundtrip import clips, figures, kinship, leaks, report

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.models import check_device
 
 NUM_OTHERS = 8  # captions of other prompts that each prompt is held against; half are the floor, half its test

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from v2t.base.files import write_atomic
-from v2t.judge.prompt import of_world
-from v2t.judge.question import dsg
+from cineloop.files import write_atomic
 from v2t_eval.inputs import Inputs
+from v2t_eval.judge.prompt import of_world
+from v2t_eval.judge.question import dsg
 from v2t_eval.metric import load_metric
 from v2t_eval.metrics.event_f1 import f1
 from v2t_eval.roundtrip.answers import Answers, Reply
@@ -243,9 +243,9 @@ def _skip(family: str, reason: str, hint: str) -> Skipped:
 def world_corpus(state: Path) -> Path:
     """Captions and prompts of clips of the world's training split, one clip a line, as CIDEr's corpus: the same on
     every machine, so that scores of two sets can be compared. Written once."""
-    from v2t.world.sampler import sample_scene
-    from v2t.world.solo import prompt, sample_solo
-    from v2t.world.words import caption
+    from cineloop.world.language.words import caption
+    from cineloop.world.scenes.sampler import sample_scene
+    from cineloop.world.scenes.solo import prompt, sample_solo
 
     path = state / "world-captions.txt"
     if path.exists():

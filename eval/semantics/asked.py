@@ -2,7 +2,7 @@
 
 In: samples. Out: things, a relation, a scene, an action, a style. What stands under `asked` in the sample's row, in the
 form of VBench's `auxiliary_info` (flat, or under the dimension's name), goes before the prompt. Prompts are read by
-`v2t.judge.prompt`.
+`v2t_eval.judge.prompt`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from v2t.base.errors import ItemError
-from v2t.judge.free_text import Asked, Thing
-from v2t.judge.prompt import of_prompt
+from cineloop.errors import ItemError
+from v2t_eval.judge.free_text import Asked, Thing
+from v2t_eval.judge.prompt import of_prompt
 from v2t_eval.sample import Sample
 
 
@@ -59,7 +59,7 @@ def colored(sample: Sample) -> Thing:
 
 def relation(sample: Sample) -> tuple[Thing, str, Thing]:
     """Two things and how they stand: the row's `object_a`, `relationship`, `object_b`, or the prompt's. The relation is
-    as it was told in the row, or one of `v2t.world.vocabulary.RELATIONS`.
+    as it was told in the row, or one of `cineloop.world.vocabulary.RELATIONS`.
 
     Raises:
         ItemError: NOTHING_ASKED.

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from math import fsum, prod
 from typing import Any, ClassVar, Literal
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.judge.free_text import Thing
-from v2t.judge.judge import Judge, open_judge
-from v2t.judge.question import Question
-from v2t.judge.wording import of_text
+from cineloop.errors import ItemError, UsageError
 from v2t_eval import models
+from v2t_eval.judge.free_text import Thing
+from v2t_eval.judge.judge import Judge, open_judge
+from v2t_eval.judge.question import Question
+from v2t_eval.judge.wording import of_text
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION

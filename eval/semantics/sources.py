@@ -1,6 +1,6 @@
 """Where the questions of a prompt come from: the grammar, a language model, or a file that was read and approved.
 
-    grammar                     `v2t.judge.wording`, no model
+    grammar                     `v2t_eval.judge.wording`, no model
     openai:URL[#model]          a language model behind an OpenAI-compatible address
     FOLDER or hub id            a language model of transformers on this machine
     FILE.jsonl                  rows of `prompt` and `questions`, as `v2t-eval questions` writes them
@@ -16,14 +16,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.base.files import content_key
-from v2t.base.log import printable
-from v2t.judge.answerable import Dropped
-from v2t.judge.cache import AnswerCache
-from v2t.judge.language import Questioner, open_writer
-from v2t.judge.question import Question, from_row
-from v2t.judge.wording import nothing_asked, of_text, share_asked
+from cineloop.errors import ItemError, UsageError
+from cineloop.files import content_key
+from cineloop.log import printable
+from v2t_eval.judge.answerable import Dropped
+from v2t_eval.judge.cache import AnswerCache
+from v2t_eval.judge.language import Questioner, open_writer
+from v2t_eval.judge.question import Question, from_row
+from v2t_eval.judge.wording import nothing_asked, of_text, share_asked
 from v2t_eval.tables import read_rows
 
 GRAMMAR = "grammar"
@@ -49,7 +49,7 @@ class Source(Protocol):
     """A way to make questions."""
 
     def made(self, prompt: str, *, closed: bool = False) -> Made:
-        """The questions of a prompt; `closed` as in `v2t.judge.wording.of_text`, which the grammar alone knows.
+        """The questions of a prompt; `closed` as in `v2t_eval.judge.wording.of_text`, which the grammar alone knows.
 
         Raises:
             ItemError: there are none, with a code that says why.
@@ -60,7 +60,7 @@ class Source(Protocol):
 
 
 class Grammar:
-    """`v2t.judge.wording`."""
+    """`v2t_eval.judge.wording`."""
 
     def made(self, prompt: str, *, closed: bool = False) -> Made:
         """See `Source.made`. Raises ItemError: NOTHING_ASKED."""
@@ -79,7 +79,7 @@ class Grammar:
 
 
 class Model:
-    """A language model; see `v2t.judge.language.Questioner`."""
+    """A language model; see `v2t_eval.judge.language.Questioner`."""
 
     def __init__(self, name: str) -> None:
         self._questioner = Questioner(open_writer(name), cache=AnswerCache(cache_path()))

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError
-from v2t.base.plugin import load
+from cineloop.errors import MissingDependencyError
+from cineloop.plugin import load
 from v2t_eval.alignment import cosine
 from v2t_eval.features import BaseExtractor, frame_features, mean_features, open_extractor, text_features, unit
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from v2t.base.errors import ItemError
-from v2t.judge.judge import Judge
+from cineloop.errors import ItemError
+from v2t_eval.judge.judge import Judge
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.metrics import question_score
 from v2t_eval.sample import Sample

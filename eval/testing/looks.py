@@ -13,15 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import ItemError, UsageError
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
+from cineloop.world.language.phrases import why_unread
+from cineloop.world.language.read_text import parse
 from v2t.caption.clip import not_a_file, problem_of
-from v2t.judge.prompt import of_world
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
-from v2t.video.worker import DecoderPool
-from v2t.world.phrases import why_unread
-from v2t.world.read_text import parse
 from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.judge.prompt import of_world
 from v2t_eval.measure import ClipLimits, one_thread
 from v2t_eval.metric import BaseMetric, Evidence, Measured
 from v2t_eval.report import thumbnails
@@ -245,7 +245,7 @@ def prompt_outside(sample: Sample, judge: str) -> str:
 
 def with_strip(verdict: Verdict, data: bytes, path: Path) -> Verdict:
     """The verdict, with its picture written to `path`."""
-    from v2t.base.files import write_atomic
+    from cineloop.files import write_atomic
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, data)

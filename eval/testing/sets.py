@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 if TYPE_CHECKING:
     from v2t_eval.gate.verdict import Verdict

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import parse_json, read_text
-from v2t.base.errors import UsageError
-from v2t.base.files import open_file
+from cineloop.documents import parse_json, read_text
+from cineloop.errors import UsageError
+from cineloop.files import open_file
 from v2t_eval.text.ngrams import MAX_N, ngrams
 from v2t_eval.text.ptb import read
 

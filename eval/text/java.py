@@ -18,7 +18,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t_eval.text.ptb import flatten
 
 TOKENIZER = "tokenizer/stanford-corenlp-3.4.1.jar"

@@ -6,8 +6,8 @@ tensor without antialias), where the family knows it.
 
 from __future__ import annotations
 
-from v2t.base.errors import UsageError
-from v2t.base.plugin import load
+from cineloop.errors import UsageError
+from cineloop.plugin import load
 from v2t_eval.features import BaseExtractor, open_extractor
 
 

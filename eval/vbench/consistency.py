@@ -12,7 +12,7 @@ from math import fsum
 
 import numpy as np
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 
 
 def consistency(features: np.ndarray, pairs: Sequence[tuple[int, int]] | None = None) -> tuple[float, int]:

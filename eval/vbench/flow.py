@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from v2t_eval import models
 from v2t_eval.features import file_sha256
 from v2t_eval.sample import Sample

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from v2t.base.errors import ItemError, UsageError
+from cineloop.errors import ItemError, UsageError
 from v2t_eval import models
 from v2t_eval.extractors.torchscript import load_script
 from v2t_eval.vbench.flow import Flow, open_flow

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from v2t.base.config import read_yaml
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.video.frames import Frames
+from cineloop.config import read_yaml
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.video.frames import Frames
 from v2t_eval.sample import Sample
 
 PIECE_S, LONG_PIECE_S = 2.0, 10.0

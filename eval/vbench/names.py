@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 _NAME = re.compile(r"(?P<prompt>.+?)(?:-(?P<index>\d+)(?:-Scene-\d+)?|-Scene-\d+)(?:_\d+)?")
 

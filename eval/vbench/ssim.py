@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t_eval.sample import Sample
 
 SIDE, SIGMA = 11, 1.5

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import NamedTuple
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t_eval.metric import Figure, MetricResult
 
 

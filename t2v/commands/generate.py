@@ -67,9 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
+    from cineloop import config, log
     from t2v.generate.run import run as generate
     from t2v.generate.settings import GenerateConfig
-    from v2t.base import config, log
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
     flags = {name: getattr(args, name) for name in FLAGS}

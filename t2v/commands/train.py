@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from v2t.base.command import add_training_arguments, run_training
+from cineloop.cli import add_training_arguments, run_training
 
 SUMMARY = "Train one stage of the generator from a recipe."
 EXAMPLES = (

@@ -2,7 +2,7 @@
 
 In: what each clip holds (frames at the training rate, height, width), the buckets a user wants. Out: the bucket of each
 clip, a table of how full each is and what was left out for which reason, and batches of one bucket as a pure function
-of the sample number (`v2t.base.stream`), so that a resumed run meets the same clips.
+of the sample number (`cineloop.training.loader`), so that a resumed run meets the same clips.
 A clip goes to the size that shows most of its picture, of sizes alike in that to the largest, but to none that would
 blow it up too far; and to the longest length it fills. Letters: T frames, H W pixels.
 """
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 _ALIKE = 0.05  # sizes whose share of the picture differs by less are of one aspect ratio: 480×832 and 720×1280
 

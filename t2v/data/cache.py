@@ -18,11 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import CineloopError, ItemError, UsageError
-from v2t.base.files import sweep, text_key, write_atomic
-from v2t.base.journal import Journal
-from v2t.base.lock import FolderLock
-from v2t.base.log import logger
+from cineloop.errors import CineloopError, ItemError, UsageError
+from cineloop.files import sweep, text_key, write_atomic
+from cineloop.journal import Journal
+from cineloop.lock import FolderLock
+from cineloop.log import logger
 
 if TYPE_CHECKING:
     import torch

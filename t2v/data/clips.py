@@ -1,9 +1,9 @@
 """Clips of a training set as pixels: measured, put into buckets, decoded at one rate, cut to their bucket's shape.
 
 In: items of `t2v.data.layouts`. Out: `Sample`s (which window of which item in which bucket), a table of the buckets,
-and pixels. Decoding happens in killable children (`v2t.video.worker`), rotation and pixel aspect are applied. Frame i
-of a sample is what is on screen i / fps seconds behind its start. A clip is made to cover its bucket, keeping its
-shape, and the overhang is cut equally on both sides. Letters: T frames, H W pixels.
+and pixels. Decoding happens in killable children (`cineloop.video.worker`), rotation and pixel aspect are applied.
+Frame i of a sample is what is on screen i / fps seconds behind its start. A clip is made to cover its bucket, keeping
+its shape, and the overhang is cut equally on both sides. Letters: T frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Literal
 
 import numpy as np
 
+from cineloop.errors import ItemError, UsageError
+from cineloop.log import logger, printable
+from cineloop.video.probe import VideoInfo
+from cineloop.video.sample import SampleSpec, shown_at
+from cineloop.video.worker import DecoderPool
 from t2v.data.buckets import Assignment, Bucket, BucketConfig, Extent, assign, cover_scale
 from t2v.data.layouts import Item
-from v2t.base.errors import ItemError, UsageError
-from v2t.base.log import logger, printable
-from v2t.video.probe import VideoInfo
-from v2t.video.sample import SampleSpec, shown_at
-from v2t.video.worker import DecoderPool
 
 READING = 1  # counts up when the pixels of a sample change, so that caches know
 _TICK = 1e-6  # seconds; container times are rounded

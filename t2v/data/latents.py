@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
+from cineloop.files import write_atomic
+from cineloop.world.draw import Draw
+from cineloop.world.scenes.render import label_masks
+from cineloop.world.scenes.scene import Scene
+from cineloop.world.scenes.solo import FPS, sample_solo
 from t2v.data.world import prompt_of, solo_clips, to_video
-from v2t.base.files import write_atomic
-from v2t.world.draw import Draw
-from v2t.world.render import label_masks
-from v2t.world.scene import Scene
-from v2t.world.solo import FPS, sample_solo
 
 SHARD = 512  # clips of one file
 _PER_PASS = 32

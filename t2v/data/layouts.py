@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from v2t.base.documents import json_lines, read_text
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.files import escape_name
-from v2t.base.log import logger, printable
-from v2t.base.manifest import clip_path, read_manifest
+from cineloop.documents import json_lines, read_text
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.files import escape_name
+from cineloop.log import logger, printable
+from cineloop.manifest import clip_path, read_manifest
 
 IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .webp .bmp".split())
 VIDEO_SUFFIXES = frozenset(

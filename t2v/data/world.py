@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from v2t.world.draw import Draw
-from v2t.world.render import label_masks, render
-from v2t.world.sampler import sample_crowd
-from v2t.world.scene import Scene
-from v2t.world.solo import FPS, NUM_FRAMES, prompt, sample_solo
+from cineloop.world.draw import Draw
+from cineloop.world.scenes.render import label_masks, render
+from cineloop.world.scenes.sampler import sample_crowd
+from cineloop.world.scenes.scene import Scene
+from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
 
 TIMES_S = np.arange(NUM_FRAMES) / FPS
 

@@ -17,14 +17,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.files import sweep, unescape_name, write_atomic
+from cineloop.journal import Entry, Journal
+from cineloop.lock import FolderLock
+from cineloop.manifest import dump_line, write_manifest
+from cineloop.video.encode import encode
+from cineloop.video.frames import Frames
 from t2v.generate.prompts import Clip
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.files import sweep, unescape_name, write_atomic
-from v2t.base.journal import Entry, Journal
-from v2t.base.lock import FolderLock
-from v2t.base.manifest import dump_line, write_manifest
-from v2t.video.encode import encode
-from v2t.video.frames import Frames
 
 STATE = ".cineloop"
 CLIPS = "clips"

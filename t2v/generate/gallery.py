@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from v2t.base.files import write_atomic
-from v2t.base.log import printable
+from cineloop.files import write_atomic
+from cineloop.log import printable
 
 _EAGER = 120  # up to so many clips play at once; beyond that a click starts one
 _SMALL = 160  # pixels: narrower clips are shown larger, with their pixels as they are

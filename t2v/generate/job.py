@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
+from cineloop import config as layers
+from cineloop.errors import ItemError
+from cineloop.files import text_key
+from cineloop.log import Progress, logger, printable
+from cineloop.video.frames import Frames
 from t2v.generate.folder import RunFolder
 from t2v.generate.prompts import Clip
 from t2v.generate.settings import GenerateConfig
 from t2v.generate.summary import Row, Summary
 from t2v.generators import GeneratorLike
-from v2t.base import config as layers
-from v2t.base.errors import ItemError
-from v2t.base.files import text_key
-from v2t.base.log import Progress, logger, printable
-from v2t.video.frames import Frames
 
 Emit = Callable[[Row], None]
 _NAMED = 10  # so many failures and warnings are told one by one

@@ -19,12 +19,12 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cineloop.documents import decoded, json_lines
+from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.files import read_bytes, unescape_name
+from cineloop.log import logger, printable
 from t2v.generate.settings import MAX_SEED, GenerateConfig
 from t2v.generators import Request
-from v2t.base.documents import decoded, json_lines
-from v2t.base.errors import NothingMatchedError, UsageError
-from v2t.base.files import read_bytes, unescape_name
-from v2t.base.log import logger, printable
 
 _KEY_CHARS = 12
 _NAME_BYTES, _NAME_KEY_CHARS = 40, 8  # of a file name: words of the prompt, and what keeps it from being another's

@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cineloop import config as layers
+from cineloop.errors import UsageError
+from cineloop.files import write_atomic
+from cineloop.interrupt import Stopping
+from cineloop.training import runtime
 from t2v.generate.folder import RunFolder
 from t2v.generate.gallery import write_gallery
 from t2v.generate.job import Emit, Job, decides, key_of
@@ -17,11 +22,6 @@ from t2v.generate.settings import GenerateConfig
 from t2v.generate.sheet import write_sheet
 from t2v.generate.summary import Row, Summary
 from t2v.generators import GeneratorLike, open_generator
-from v2t.base import config as layers
-from v2t.base import runtime
-from v2t.base.errors import UsageError
-from v2t.base.files import write_atomic
-from v2t.base.stopping import Stopping
 
 _NAMED = 10  # so many differences are told one by one
 

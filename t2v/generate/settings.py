@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cineloop.errors import UsageError
 from t2v.generators import GenerateSettings
-from v2t.base.errors import UsageError
 
 MAX_SEED = 2**63 - 1
 

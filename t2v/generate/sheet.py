@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.files import unescape_name, write_atomic
-from v2t.base.log import logger, printable
+from cineloop.files import unescape_name, write_atomic
+from cineloop.log import logger, printable
 
 MOST = 96  # clips on a sheet
 _FRAMES, _HEIGHT, _GAP, _LINE, _LINES, _COLUMNS = 6, 96, 4, 18, 2, 2
@@ -55,9 +55,9 @@ def strip(path: Path) -> np.ndarray:
     Raises:
         ItemError: the file cannot be read.
     """
-    from v2t.video.decode import Request, decode
-    from v2t.video.probe import probe
-    from v2t.video.sample import SampleSpec
+    from cineloop.video.decode import Request, decode
+    from cineloop.video.probe import probe
+    from cineloop.video.sample import SampleSpec
 
     info = probe(path)
     width = max(1, round(info.width * _HEIGHT / info.height))

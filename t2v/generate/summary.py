@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
-from v2t.base.log import printable
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
+from cineloop.log import printable
 
 Row = dict[str, Any]
 

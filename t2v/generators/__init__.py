@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from cineloop import plugin
+from cineloop.errors import UsageError
+from cineloop.training.runtime import check_device
+from cineloop.video.frames import Frames
 from t2v.shape import Shape
-from v2t.base import plugin
-from v2t.base.errors import UsageError
-from v2t.base.runtime import check_device
-from v2t.video.frames import Frames
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all) of the batch in hand
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from cineloop.errors import UsageError
+from cineloop.log import logger
 from t2v.generators.pipelines import RATES, PipelineGenerator
 from t2v.shape import Shape, valid_shape
-from v2t.base.errors import UsageError
-from v2t.base.log import logger
 
 _USUAL_FPS = 16.0
 

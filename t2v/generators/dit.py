@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.world import vocabulary as words
+from cineloop.world.language.phrases import vocabulary, why_unread
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.stated import Stated
+from cineloop.world.scenes.solo import ON_THE_SPOT
 from t2v import STARTER
 from t2v.generators.pipelines import PipelineGenerator
 from t2v.shape import Shape
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.world import vocabulary as words
-from v2t.world.phrases import vocabulary, why_unread
-from v2t.world.read_text import parse
-from v2t.world.solo import ON_THE_SPOT
-from v2t.world.stated import Stated
 
 _WORLD = "the bundled generator knows only its cartoon world"
 

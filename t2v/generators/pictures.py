@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.errors import ItemError
-from v2t.video.frames import Frames
+from cineloop.errors import ItemError
+from cineloop.video.frames import Frames
 
 
 def read_picture(path: Path) -> Any:

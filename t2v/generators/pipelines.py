@@ -16,14 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cineloop import model_folder
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
+from cineloop.log import logger
+from cineloop.video.frames import Frames
 from t2v.generators import GenerateSettings, OnStep, Request
 from t2v.generators.pictures import first_line, read_picture, to_frames
 from t2v.generators.weights import lora_of, sha256_of
 from t2v.shape import Shape
-from v2t.base import model_folder
-from v2t.base.errors import CineloopError, ItemError, MissingDependencyError, UsageError
-from v2t.base.log import logger
-from v2t.video.frames import Frames
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 _IGNORED = {".md", ".txt", ".png", ".jpg", ".gif", ".mp4", ".lock", ".metadata"}  # cards and pictures decide nothing
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cineloop.errors import UsageError
+from cineloop.video.frames import Frames
+from cineloop.world.draw import Draw
+from cineloop.world.language.read_text import parse
+from cineloop.world.scenes.scene import Scene
+from cineloop.world.scenes.solo import FPS, NUM_FRAMES
 from t2v.generators import GenerateSettings, OnStep, Request
 from t2v.generators.world_staging import refuse, stage
 from t2v.shape import Shape, valid_shape
-from v2t.base.errors import UsageError
-from v2t.video.frames import Frames
-from v2t.world.draw import Draw
-from v2t.world.read_text import parse
-from v2t.world.scene import Scene
-from v2t.world.solo import FPS, NUM_FRAMES
 
 SIZE = (64, 64)
 FORMAT = 1  # raised whenever the same request would give another clip
@@ -89,7 +89,7 @@ class Generator:
         self, requests: Sequence[Request], settings: GenerateSettings, on_step: OnStep | None = None
     ) -> list[Frames]:
         """Rendered clips."""
-        from v2t.world.render import render
+        from cineloop.world.scenes.render import render
 
         shape = self.valid_shape(settings.num_frames, settings.height, settings.width)
         made = []

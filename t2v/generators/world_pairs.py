@@ -1,6 +1,7 @@
 """Two figures that have to do with each other: interactions and relations of a prompt, put on the stage.
 
-In: what is told of the two and of what happens. Out: `Staged`. The layouts are those of `v2t.world.stories`.
+In: what is told of the two and of what happens. Out: `Staged`. The layouts are those of
+`cineloop.world.scenes.stories`.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cineloop.world import vocabulary as words
+from cineloop.world.draw import Draw
+from cineloop.world.language.stated import StatedActor, StatedEvent
+from cineloop.world.scenes.scene import Actor, Event, Relation
+from cineloop.world.scenes.solo import SECONDS
+from cineloop.world.scenes.stories import PACE
 from t2v.generators.world_staging import Staged, cast, in_place, refuse
-from v2t.world import vocabulary as words
-from v2t.world.draw import Draw
-from v2t.world.scene import Actor, Event, Relation
-from v2t.world.solo import SECONDS
-from v2t.world.stated import StatedActor, StatedEvent
-from v2t.world.stories import PACE
 
 _GROUND = 0.88
 

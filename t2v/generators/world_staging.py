@@ -1,9 +1,10 @@
 """From what a prompt states to a scene that shows it: the untold is drawn, the told is kept, the rest is refused.
 
-In: `Stated` (from `v2t.world.read_text.parse`), a `Draw`, the seconds asked for. Out: a `Scene`. A shot holds one group
+In: `Stated` (from `cineloop.world.language.read_text.parse`), a `Draw`, the seconds asked for. Out: a `Scene`. A shot
+holds one group
 of figures with any events, or two groups: each with its own events, or one interaction, or one relation in which they
-keep their places. Paces, places in the frame and sizes are those of `v2t.world.solo` and `v2t.world.stories`, so that
-whoever reads the world's clips reads these.
+keep their places. Paces, places in the frame and sizes are those of `cineloop.world.scenes.solo` and
+`cineloop.world.scenes.stories`, so that whoever reads the world's clips reads these.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from v2t.base.errors import ItemError
-from v2t.world import vocabulary as words
-from v2t.world.draw import Draw
-from v2t.world.phrases import why_unread
-from v2t.world.scene import Actor, Event, Relation, Scene, Shot
-from v2t.world.solo import ON_THE_SPOT, SECONDS, TRAVEL_SHARE
-from v2t.world.stated import Stated, StatedActor, StatedEvent
-from v2t.world.stories import PACE, group_width
+from cineloop.errors import ItemError
+from cineloop.world import vocabulary as words
+from cineloop.world.draw import Draw
+from cineloop.world.language.phrases import why_unread
+from cineloop.world.language.stated import Stated, StatedActor, StatedEvent
+from cineloop.world.scenes.scene import Actor, Event, Relation, Scene, Shot
+from cineloop.world.scenes.solo import ON_THE_SPOT, SECONDS, TRAVEL_SHARE
+from cineloop.world.scenes.stories import PACE, group_width
 
 HALF_TURN = {"left": "right", "right": "left"}
 _LEAD = {"vanish": (0.4, 0.9), "recolor": (0.4, 0.9), "appear": (0.3, 0.6), "grow": (0.1, 0.5), "shrink": (0.1, 0.5)}

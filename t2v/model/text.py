@@ -23,9 +23,9 @@ from torch.nn import functional as nnf
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.log import logger, printable
 from t2v.model.text_starter import CineloopTextConfig, CineloopTextModel, build_tokenizer, world_words
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.base.log import logger, printable
 
 __all__ = [
     "CineloopTextConfig",

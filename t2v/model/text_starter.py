@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[BOS]", "[EOS]")
 PAD, UNK, BOS, EOS = range(4)
@@ -243,11 +243,11 @@ def world_words(num_scenes: int = 3000) -> list[str]:
     Verbs come from the lexicon in all their forms; the rest from `num_scenes` scenes of one figure and as many of the
     full world, told in all the wordings a prompt may have, those held out from training included.
     """
-    from v2t.world import lexicon
-    from v2t.world.grammar import inflect
-    from v2t.world.sampler import sample_scene
-    from v2t.world.solo import prompt, sample_solo
-    from v2t.world.words import caption
+    from cineloop.world.language import lexicon
+    from cineloop.world.language.grammar import inflect
+    from cineloop.world.language.words import caption
+    from cineloop.world.scenes.sampler import sample_scene
+    from cineloop.world.scenes.solo import prompt, sample_solo
 
     rng = random.Random("words of the world")
     texts = [inflect(verb, ending) for ending in ("bare", "s", "ing") for v in lexicon.VERBS.values() for verb in v]

@@ -18,6 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cineloop.errors import UsageError
+from cineloop.training.recipe import StageConfig
+from cineloop.training.runtime import to_device
 from t2v import flow
 from t2v.data import latents as data
 from t2v.model.dit import CineloopTransformer3DModel
@@ -25,9 +28,6 @@ from t2v.model.text import CineloopTextConfig, CineloopTextModel, build_tokenize
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.train.held_out import flow_loss_grid
 from t2v.train.watch import obedience
-from v2t.base.errors import UsageError
-from v2t.base.recipe import StageConfig
-from v2t.base.runtime import to_device
 
 # Below this noise level the noisy latents themselves show where the figure is, so a weight by place is known to the
 # network and does not move what it should predict; above it, it would call for figures in every likely place.

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from cineloop import documents
+from cineloop.errors import MissingDependencyError, UsageError
 from t2v.data.buckets import Bucket, BucketConfig
 from t2v.model.text import PromptEmbeds, open_text_encoder
-from v2t.base import documents
-from v2t.base.errors import MissingDependencyError, UsageError
 
 Tensors = dict[str, torch.Tensor]
 

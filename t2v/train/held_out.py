@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from cineloop.errors import NothingMatchedError
 from t2v import flow
-from v2t.base.errors import NothingMatchedError
 
 Predict = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from cineloop.errors import UsageError
+from cineloop.training.recipe import StageConfig
+from cineloop.training.runtime import resolve, to_device
 from t2v import flow
 from t2v.data.buckets import BucketConfig
 from t2v.train.families import Family, open_family
 from t2v.train.held_out import flow_loss_grid
 from t2v.train.lora_data import LoraData, prepare_data
 from t2v.train.samples import draw_samples
-from v2t.base.errors import UsageError
-from v2t.base.recipe import StageConfig
-from v2t.base.runtime import resolve, to_device
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -201,7 +201,7 @@ def add_adapter(transformer: Any, config: Config) -> list[str]:
         UsageError: it names none.
         MissingDependencyError: peft is not installed.
     """
-    from v2t.base.errors import MissingDependencyError
+    from cineloop.errors import MissingDependencyError
 
     try:
         from peft import LoraConfig

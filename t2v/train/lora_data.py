@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from cineloop.errors import ItemError, UsageError
+from cineloop.files import content_key
+from cineloop.log import logger, printable
+from cineloop.training.run_log import say
+from cineloop.video.worker import DecoderPool
 from t2v.data.buckets import Bucket, BucketBatches
 from t2v.data.cache import TensorCache, cache_key, folder_key
 from t2v.data.clips import READING, Sample, prepare, read_pixels, tell_bad
 from t2v.data.encoded import EncodedClip, EncodedSource
 from t2v.data.layouts import Item, read_items
 from t2v.train.families import Family
-from v2t.base.errors import ItemError, UsageError
-from v2t.base.files import content_key
-from v2t.base.log import logger, printable
-from v2t.base.progress import say
-from v2t.video.worker import DecoderPool
 
 if TYPE_CHECKING:
     from t2v.train.lora import Config

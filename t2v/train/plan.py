@@ -1,4 +1,4 @@
-"""What a run of the generator's training would cost: the parts of each stage, for `v2t.base.plan`.
+"""What a run of the generator's training would cost: the parts of each stage, for `cineloop.training.plan`.
 
 In: a stage's recipe. Out: the plan, with the true classes on the meta device; of models that are named, only their
 configuration is read. A sample is the largest clip the recipe trains on.
@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 
+from cineloop.documents import read_json
+from cineloop.errors import MissingDependencyError
+from cineloop.training import plan
+from cineloop.training.plan import Piece, Pieces, Plan
 from t2v.data.buckets import Bucket
-from v2t.base import plan
-from v2t.base.documents import read_json
-from v2t.base.errors import MissingDependencyError
-from v2t.base.plan import Piece, Pieces, Plan
 
 WORDS = 24  # tokens of a prompt where nothing says more; an estimate
 
 
 def make_plan(stage: Any, config: Any) -> Plan:
-    """Count; see `v2t.base.plan.make_plan`."""
+    """Count; see `cineloop.training.plan.make_plan`."""
     return plan.make_plan(config, PIECES)
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from v2t.base.errors import CineloopError
-from v2t.video.encode import encode
+from cineloop.errors import CineloopError
+from cineloop.video.encode import encode
 
 Draw = Callable[[str, int, Callable[[], None]], np.ndarray]
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from cineloop.training.recipe import StageConfig
 from t2v.data.world import PictureSource, solo_clips, to_video
 from t2v.model.vae import AutoencoderKLCineloop
-from v2t.base.recipe import StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from cineloop.world.scenes.solo import sample_solo
 from t2v.data.world import TIMES_S, prompt_of
-from v2t.world.solo import sample_solo
 
 
 def obedience(pipeline: Any, config: Any, device: torch.device) -> dict[str, float]:

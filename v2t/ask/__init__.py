@@ -7,5 +7,5 @@ Start here:
   its frames or notes, `when` finds spans, `result` is what comes out.
 - Long videos: `memory` takes notes window by window and keeps them on disk, `note_lines` reads them, `recall` picks
   those that a question is about. `v2t.data.notes` is how they are put to the captioner.
-- Words about time: `moments` in questions, `spans` in answers, `v2t.base.clock` for both.
+- Words about time: `moments` in questions, `spans` in answers, `cineloop.clock` for both.
 """

@@ -13,6 +13,10 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cineloop.clock import format_clock, parse_clock
+from cineloop.errors import CineloopError, ItemError, UsageError
+from cineloop.files import write_atomic
+from cineloop.log import logger, printable
 from v2t.ask.answer import answer, finish
 from v2t.ask.film import Film, Window
 from v2t.ask.moments import check_within
@@ -22,10 +26,6 @@ from v2t.ask.result import Answer
 from v2t.ask.spans import format_span, shifted
 from v2t.ask.viewer import Viewer
 from v2t.ask.when import is_about_when
-from v2t.base.clock import format_clock, parse_clock
-from v2t.base.errors import CineloopError, ItemError, UsageError
-from v2t.base.files import write_atomic
-from v2t.base.log import logger, printable
 from v2t.captioners import CaptionOutput
 
 HELP = """\

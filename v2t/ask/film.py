@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from v2t.base.errors import ItemError, MissingDependencyError, NothingMatchedError
-from v2t.base.files import content_key
-from v2t.base.log import printable
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
-from v2t.video.worker import DecoderPool
+from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError
+from cineloop.files import content_key
+from cineloop.log import printable
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
 
 Window = tuple[float, float]
 _MARGIN_S = 2.0  # the detector of cuts compares a frame with those around it

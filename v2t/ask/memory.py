@@ -1,7 +1,7 @@
 """Notes on a film: taken once, window by window, kept in a file, summed up scene by scene when they are many.
 
 In: a `Film` and a captioner. Out: notes with the film's seconds, found again on disk by the video's content, the
-model's revision and the settings. The file is a journal (`v2t.base.journal`): every batch of windows is appended and
+model's revision and the settings. The file is a journal (`cineloop.journal`): every batch of windows is appended and
 flushed, so a run that was killed goes on where it stopped, inside the film. Its entries:
 
     {"kind": "memory", "settings": {...}}                          first, what the notes depend on
@@ -22,16 +22,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from cineloop.config import changes
+from cineloop.errors import ItemError, UsageError
+from cineloop.files import text_key
+from cineloop.journal import Entry, Journal, decode_entry
+from cineloop.lock import FolderLock
+from cineloop.log import printable
 from v2t.ask.film import Film, Window
 from v2t.ask.note_lines import joined, read_notes
 from v2t.ask.recall import Placed, num_tokens
 from v2t.ask.settings import AskConfig
-from v2t.base.config import changes
-from v2t.base.errors import ItemError, UsageError
-from v2t.base.files import text_key
-from v2t.base.journal import Entry, Journal, decode_entry
-from v2t.base.lock import FolderLock
-from v2t.base.log import printable
 from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, asked
 from v2t.captioners.batching import Batching
 from v2t.data.notes import Note, notes_prompt

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from v2t.base.clock import CLOCK, format_clock, parse_clock
-from v2t.base.errors import UsageError
+from cineloop.clock import CLOCK, format_clock, parse_clock
+from cineloop.errors import UsageError
 
 _SECONDS = r"\d{1,6}(?:\.\d+)?\s*-?\s*(?:seconds?|secs?|s)\b"
 _TIME = rf"(?<![\w:.])(?:{CLOCK}|{_SECONDS}|seconds?\s+\d{{1,6}}(?:\.\d+)?)(?![\w:])"

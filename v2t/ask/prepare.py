@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cineloop.errors import UsageError
 from v2t.ask import moments
 from v2t.ask.film import Film, Window
 from v2t.ask.recall import recall
 from v2t.ask.viewer import Viewer
-from v2t.base.errors import UsageError
 from v2t.captioners import Conversation, Message
 from v2t.data.notes import Note, notes_prompt
 

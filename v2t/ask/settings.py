@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from v2t.base.errors import UsageError
-from v2t.video.decode import DECODERS
-from v2t.video.worker import Limits
+from cineloop.errors import UsageError
+from cineloop.video.decode import DECODERS
+from cineloop.video.worker import Limits
 
 if TYPE_CHECKING:
     from v2t.captioners import CaptionerLike
@@ -36,7 +36,7 @@ class AskConfig:
         temperature, seed: how answers are drawn; 0 takes the likeliest.
         batch_size: windows the model sees at once while notes are taken.
         frames: frames of each look; None leaves it to the captioner.
-        workers: decoder processes. decoders, limits: see `v2t.video.worker.DecoderPool`.
+        workers: decoder processes. decoders, limits: see `cineloop.video.worker.DecoderPool`.
     """
 
     model: str = "starter"

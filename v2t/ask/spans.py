@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from v2t.base.clock import CLOCK, format_clock, parse_clock
+from cineloop.clock import CLOCK, format_clock, parse_clock
 
 Span = tuple[float, float]
 

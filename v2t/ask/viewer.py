@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from cineloop.video.worker import DecoderPool
 from v2t.ask.film import Film, Window
 from v2t.ask.memory import Memory
 from v2t.ask.recall import Placed
 from v2t.ask.settings import AskConfig, window_s
 from v2t.captioners import CaptionerLike, Decoding, open_captioner
 from v2t.captioners.batching import Batching
-from v2t.video.worker import DecoderPool
 
 Advance = Callable[[int, int], None]  # called with (windows done, windows to do) while notes are taken
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.frames import Frames
 from v2t.ask import moments
 from v2t.ask.film import Film, Window
 from v2t.ask.recall import is_match, ranked
@@ -18,12 +20,10 @@ from v2t.ask.result import Answer, Found, condensed
 from v2t.ask.settings import AskConfig
 from v2t.ask.spans import format_span, merged, read_spans
 from v2t.ask.viewer import Viewer
-from v2t.base.errors import ItemError, UsageError
 from v2t.captioners import asked
 from v2t.data.notes import Note
-from v2t.video.frames import Frames
 
-# The words the starter was trained on (v2t.world.times).
+# The words the starter was trained on (cineloop.world.language.times).
 QUESTION = "When does this happen: {}?"
 NEVER = "it does not happen"
 _WHEN = re.compile(r"^\W*(?:and\s+)?(?:when|at (?:what|which) (?:time|second|moment|point))\b", re.IGNORECASE)

@@ -14,15 +14,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t.caption.clip import Clip, check, check_unchanged
 from v2t.caption.films import Film, Piece
 from v2t.caption.parts import Part, PartSpec, plan_parts
 
 if TYPE_CHECKING:
-    from v2t.video.frames import Frames
-    from v2t.video.probe import VideoInfo
-    from v2t.video.sample import SampleSpec
+    from cineloop.video.frames import Frames
+    from cineloop.video.probe import VideoInfo
+    from cineloop.video.sample import SampleSpec
 
 MAX_AHEAD_BYTES = 1 << 30
 _RECENT = 64  # pieces whose size says how large the next ones may be
@@ -30,7 +30,7 @@ _POLL_S = 0.5  # how soon a Ctrl-C is noticed while a slow file decodes
 
 
 class Pool(Protocol):
-    """What this module needs of `v2t.video.worker.DecoderPool`; all from any thread."""
+    """What this module needs of `cineloop.video.worker.DecoderPool`; all from any thread."""
 
     def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
         """Begin to decode."""

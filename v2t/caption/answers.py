@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t.caption.repetition import loop
 from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding, asked
 from v2t.captioners.batching import Answer, Batching
 
 if TYPE_CHECKING:
-    from v2t.video.frames import Frames
+    from cineloop.video.frames import Frames
 
 # What to try on an answer that runs in a loop, in order (Keskar et al. 2019, arXiv 1909.05858, section 4.1).
 _RETRIES: tuple[dict[str, Any], ...] = ({"repetition_penalty": 1.3}, {"temperature": 0.7})

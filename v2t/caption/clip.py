@@ -10,8 +10,8 @@ import os
 import stat
 from dataclasses import dataclass
 
-from v2t.base.address import is_url
-from v2t.base.errors import ItemError
+from cineloop.address import is_url
+from cineloop.errors import ItemError
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from v2t.base.address import check_allowed, is_url, is_web, shown, url_path
-from v2t.base.errors import UsageError
-from v2t.base.files import escape_name, unescape_name
-from v2t.base.log import printable
-from v2t.base.manifest import read_manifest
-from v2t.base.remote import RemoteFile, find, named, read_bytes
+from cineloop.address import check_allowed, is_url, is_web, shown, url_path
+from cineloop.errors import UsageError
+from cineloop.files import escape_name, unescape_name
+from cineloop.log import printable
+from cineloop.manifest import read_manifest
+from cineloop.remote import RemoteFile, find, named, read_bytes
 from v2t.caption.clip import Clip
 
 

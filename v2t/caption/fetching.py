@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2t.base.address import is_url, shown, url_path
-from v2t.base.errors import ItemError
-from v2t.base.remote import fetch, size_of
+from cineloop.address import is_url, shown, url_path
+from cineloop.errors import ItemError
+from cineloop.remote import fetch, size_of
 
 CACHE_GB = 8.0
 _PREFIX = "v2t-remote-"

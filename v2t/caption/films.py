@@ -12,14 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import ItemError
-from v2t.base.journal import Entry
+from cineloop.errors import ItemError
+from cineloop.journal import Entry
 from v2t.caption.clip import Clip
 from v2t.caption.parts import Part
 
 if TYPE_CHECKING:
+    from cineloop.video.frames import Frames
     from v2t.captioners import CaptionOutput
-    from v2t.video.frames import Frames
 
 _HOPELESS = 5  # parts that cost a decoder its life, one after another
 

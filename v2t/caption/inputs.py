@@ -5,7 +5,7 @@ the same ones; see `v2t.caption.elsewhere`):
 - A folder is searched through and through; hidden names and symlinked folders inside it are passed by.
 - A clip's `path` is relative to the folder it was found in (loose files: to their common parent, or `root`), and
   mirrors under the output folder. Its id is that path, or the manifest's id.
-- Ids are valid UTF-8: see `v2t.base.files.escape_name`.
+- Ids are valid UTF-8: see `cineloop.files.escape_name`.
 - What looks like a clip and is none (a folder named x.mp4, a broken link) becomes a clip with a `problem`, so that
   it ends as a row with a code and never silently.
 """
@@ -21,12 +21,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from v2t.base.address import is_url, shown
-from v2t.base.errors import ItemError, NothingMatchedError, UsageError
-from v2t.base.files import escape_name, read_bytes, unescape_name
-from v2t.base.log import logger, printable
-from v2t.base.manifest import read_manifest
-from v2t.base.remote import RemoteFile
+from cineloop.address import is_url, shown
+from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.files import escape_name, read_bytes, unescape_name
+from cineloop.log import logger, printable
+from cineloop.manifest import read_manifest
+from cineloop.remote import RemoteFile
 from v2t.caption import elsewhere
 from v2t.caption.clip import Clip, check, check_unchanged, not_a_file, problem_of
 from v2t.writers.media import MARK

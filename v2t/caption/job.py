@@ -16,11 +16,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.address import is_url
-from v2t.base.errors import ItemError
-from v2t.base.journal import Entry
-from v2t.base.log import Progress, logger, printable, stopwatch
-from v2t.base.stopping import Stopping
+from cineloop.address import is_url
+from cineloop.errors import ItemError
+from cineloop.interrupt import Stopping
+from cineloop.journal import Entry
+from cineloop.log import Progress, logger, printable, stopwatch
+from cineloop.video.worker import DecoderPool
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.answers import Answers
@@ -36,12 +37,11 @@ from v2t.caption.summary import Summary, plural, rate
 from v2t.captioners import OUT_OF_DOMAIN, CaptionerLike, CaptionOutput, Decoding, outside
 from v2t.captioners.batching import Answer
 from v2t.data.notes import Note
-from v2t.video.worker import DecoderPool
 from v2t.writers import EVERY, strips
 
 if TYPE_CHECKING:
+    from cineloop.video.frames import Frames
     from v2t.caption.settings import CaptionConfig
-    from v2t.video.frames import Frames
 
 _SETS_EVERY_S = 15.0
 _POLL_S = 0.5

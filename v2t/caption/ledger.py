@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from v2t.base.files import content_key
-from v2t.base.journal import Entry, Journal, Place
+from cineloop.files import content_key
+from cineloop.journal import Entry, Journal, Place
 from v2t.caption.inputs import Clip
 
 Record = dict[str, Any]

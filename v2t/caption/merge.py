@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from v2t.base import config as layers
-from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, UsageError
-from v2t.base.journal import Entry, Journal
-from v2t.base.lease import turns
-from v2t.base.log import logger, printable
+from cineloop import config as layers
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, UsageError
+from cineloop.journal import Entry, Journal
+from cineloop.lease import turns
+from cineloop.log import logger, printable
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry
 from v2t.caption.outputs import CaptionFolder

@@ -16,14 +16,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cineloop.address import is_url, shown
+from cineloop.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.files import escape_name, sweep, text_key, unescape_name, write_atomic
+from cineloop.journal import Journal
+from cineloop.lease import Lease
+from cineloop.lock import FolderLock
+from cineloop.log import logger, printable
 from v2t import writers
-from v2t.base.address import is_url, shown
-from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
-from v2t.base.files import escape_name, sweep, text_key, unescape_name, write_atomic
-from v2t.base.journal import Journal
-from v2t.base.lease import Lease
-from v2t.base.lock import FolderLock
-from v2t.base.log import logger, printable
 from v2t.caption import shards
 from v2t.caption.inputs import Clip
 from v2t.caption.ledger import BY_HAND, Known, Ledger, Record, clip_entry, source_of

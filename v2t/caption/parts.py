@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 KINDS = ("whole", "segment", "scene", "window")
 _FORMS = "whole, segment[:SECONDS], scene[:SECONDS], window:SECONDS[/STRIDE]"

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from cineloop import config as layers
+from cineloop import plugin
+from cineloop.errors import UsageError
+from cineloop.log import printable
 from v2t import styles
-from v2t.base import config as layers
-from v2t.base import plugin
-from v2t.base.errors import UsageError
-from v2t.base.log import printable
 from v2t.caption.inputs import Clip
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import PartSpec

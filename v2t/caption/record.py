@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import ItemError
-from v2t.base.files import text_key
-from v2t.base.journal import Entry
-from v2t.base.log import printable
+from cineloop.errors import ItemError
+from cineloop.files import text_key
+from cineloop.journal import Entry
+from cineloop.log import printable
 from v2t.caption.clip import Clip
 from v2t.caption.films import Film, cut_warning, empty_caption, utf8
 from v2t.caption.ledger import PART_FAILED
@@ -24,8 +24,8 @@ from v2t.caption.wording import Wording, clip_values, strip_preamble
 from v2t.captioners import CaptionerLike, CaptionOutput
 
 if TYPE_CHECKING:
-    from v2t.video.frames import Frames
-    from v2t.video.sample import SampleSpec
+    from cineloop.video.frames import Frames
+    from cineloop.video.sample import SampleSpec
 
 _NO_TEXT = ("encoder", "tokenizer", "max_tokens")  # of Wording: these only warn
 _WARNINGS_EACH = 3  # parts whose warning of one kind is told in the clip's record

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from v2t.base.log import printable
+from cineloop.log import printable
 
 _TAIL_WORDS = 4000  # a loop goes on to the end, so the end is where to look
 _LONGEST_PERIOD = 80

@@ -17,13 +17,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from v2t.base import config as layers
-from v2t.base.errors import CineloopError, UsageError
-from v2t.base.files import write_atomic
-from v2t.base.lease import LeaseLostError
-from v2t.base.log import logger, printable, stopwatch
-from v2t.base.runtime import papers
-from v2t.base.stopping import Stopping
+from cineloop import config as layers
+from cineloop.errors import CineloopError, UsageError
+from cineloop.files import write_atomic
+from cineloop.interrupt import Stopping
+from cineloop.lease import LeaseLostError
+from cineloop.log import logger, printable, stopwatch
+from cineloop.training.runtime import papers
 from v2t.caption import shards
 from v2t.caption.inputs import Clip, choose, discover
 from v2t.caption.job import Job

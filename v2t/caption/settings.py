@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from v2t.base.errors import UsageError
-from v2t.base.lease import LEASE_S
+from cineloop.errors import UsageError
+from cineloop.lease import LEASE_S
+from cineloop.video.decode import DECODERS
+from cineloop.video.worker import Limits
 from v2t.caption.fetching import CACHE_GB
 from v2t.caption.parts import PartSpec
 from v2t.caption.shards import Share
 from v2t.caption.wording import Wording
-from v2t.video.decode import DECODERS
-from v2t.video.worker import Limits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import read_json
-from v2t.base.errors import UsageError
-from v2t.base.files import text_key, write_atomic
-from v2t.base.lease import Lease, holder, turns
-from v2t.base.lock import FolderLock, describe
-from v2t.base.log import logger, printable
+from cineloop.documents import read_json
+from cineloop.errors import UsageError
+from cineloop.files import text_key, write_atomic
+from cineloop.lease import Lease, holder, turns
+from cineloop.lock import FolderLock, describe
+from cineloop.log import logger, printable
 from v2t.caption.clip import Clip
 
 STATE_FOLDER = ".v2t"
@@ -252,7 +252,7 @@ def refuse_other_counts(output: Path, of: int) -> None:
     others = [count for count in places(output) if count != of]
     if not others:
         return
-    from v2t.base.journal import Journal
+    from cineloop.journal import Journal
     from v2t.caption.ledger import Ledger
 
     with Journal(output / STATE_FOLDER / JOURNAL, writable=False) as journal:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from logging import INFO, WARNING
 from typing import Any
 
-from v2t.base.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
-from v2t.base.log import printable
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
+from cineloop.log import printable
 from v2t.captioners import OUT_OF_DOMAIN, outside
 
 _TIMES = {"model": "model", "decode": "waiting for frames", "write": "writing", "load": "loading the model"}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from v2t.base.errors import ItemError, UsageError
+from cineloop.errors import ItemError, UsageError
 
 VARIABLES = ("caption", "id", "path", "name", "folder", "duration_s", "style", "model", "segments")
 MAX_TEMPLATE_CHARS = 8_000

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.base.log import printable
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.log import printable
 
 LIMITS = {"clip": 77, "cogvideox": 226, "hunyuan": 256, "wan": 512}
 _PIECE = re.compile(r"[A-Za-z]+|[0-9]|[^\W\d_]|[^\w\s]|_")

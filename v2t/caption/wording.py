@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from v2t.base.errors import ItemError, UsageError
+from cineloop.errors import ItemError, UsageError
 from v2t.caption import template as templates
 from v2t.caption.repetition import loop
 from v2t.caption.token_count import LIMITS, TokenCount, count_tokens, limit_of

@@ -13,15 +13,15 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from v2t.base import plugin
-from v2t.base.documents import read_json
-from v2t.base.errors import ItemError, UsageError
-from v2t.base.runtime import check_device
+from cineloop import plugin
+from cineloop.documents import read_json
+from cineloop.errors import ItemError, UsageError
+from cineloop.training.runtime import check_device
 from v2t.captioners.abilities import Abilities
 
 if TYPE_CHECKING:
-    from v2t.video.frames import Frames
-    from v2t.video.sample import SampleSpec
+    from cineloop.video.frames import Frames
+    from cineloop.video.sample import SampleSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 
 FILE_NAME = "abilities.json"
 

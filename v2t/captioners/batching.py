@@ -11,8 +11,8 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from v2t.base.errors import CineloopError, ItemError, MissingDependencyError
-from v2t.base.log import logger, printable
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError
+from cineloop.log import logger, printable
 from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding, in_halves
 
 _MODEL_ERRORS_IN_A_ROW = 16  # with nothing answered in between, the model is broken and not the clips

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.video.sample import SampleSpec
 from v2t.captioners.abilities import Abilities
 from v2t.captioners.endpoint import Endpoint
-from v2t.video.sample import SampleSpec
 
 
 def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.base.files import write_atomic
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.files import write_atomic
 
 FILE_NAME = "domain.safetensors"
 

@@ -25,9 +25,9 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from v2t.base.documents import parse_json
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.log import logger, printable
+from cineloop.documents import parse_json
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.log import logger, printable
 from v2t.captioners.patience import Gate, Patience, TryAgain, reset_s, retry_after_s
 
 T = TypeVar("T")

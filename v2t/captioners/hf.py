@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.log import printable
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.log import printable
 from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, asked
 from v2t.captioners.abilities import Abilities, read
 from v2t.captioners.hf_prompt import Prompter, noise_clip
@@ -24,7 +24,7 @@ from v2t.captioners.local import STARTER, STARTER_NAME, picking, pieces
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from v2t.video.frames import Frames
+    from cineloop.video.frames import Frames
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _QUANTIZE = {"4bit": "nf4", "8bit": "int8"}

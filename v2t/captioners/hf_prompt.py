@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.model_folder import template_deadline
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.model_folder import template_deadline
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from v2t.captioners import Conversation, Message, asked
 from v2t.captioners.hf_times import Shown
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
 
 _ANSWER = 512  # tokens of a prompt's room that are left for question and answer when frames are counted out
 _PROBE = (360, 640)
-_STILL_S = 1.0  # what v2t.video says a picture lasts
+_STILL_S = 1.0  # what cineloop.video says a picture lasts
 _FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that do not say what they want
 
 

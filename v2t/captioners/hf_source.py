@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import MissingDependencyError, PolicyError, UsageError
-from v2t.base.model_folder import check, check_whole, loading
+from cineloop.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.model_folder import check, check_whole, loading
 from v2t.captioners.local import _read_json, revision_of
 
 _PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")

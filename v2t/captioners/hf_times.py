@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from v2t.video.frames import Frames
+from cineloop.video.frames import Frames
 
 if TYPE_CHECKING:
     from PIL.Image import Image

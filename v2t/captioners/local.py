@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cineloop import model_folder
+from cineloop.documents import read_json
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.files import content_key, text_key
+from cineloop.video.sample import SampleSpec
 from v2t import STARTER
-from v2t.base import model_folder
-from v2t.base.documents import read_json
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.base.files import content_key, text_key
 from v2t.captioners import CaptionOutput, Conversation, Decoding, abilities, asked, domain
 from v2t.captioners.trie import weigh
-from v2t.video.sample import SampleSpec
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from v2t.video.frames import Frames
+    from cineloop.video.frames import Frames
 
 STARTER_NAME = "cineloop-starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"

@@ -21,16 +21,16 @@ from itertools import chain
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.files import text_key
-from v2t.base.log import logger
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.files import text_key
+from cineloop.log import logger
+from cineloop.video.sample import SampleSpec
 from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, cards, payload
 from v2t.captioners.abilities import Abilities
 from v2t.captioners.cards import find, wanted_frames
 from v2t.captioners.endpoint import Endpoint, Refusal
 from v2t.captioners.patience import Patience, TryAgain
 from v2t.captioners.payload import Beside, Form, content, num_tokens, text_of, tiny_jpeg, video_metadata
-from v2t.video.sample import SampleSpec
 
 T = TypeVar("T")
 _FORMS = ("auto", "video", "images")

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPMessage
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 _LONGEST_BACKOFF_S = 30.0
 _SPAN = re.compile(r"([\d.]+)(ms|s|m|h|d)")

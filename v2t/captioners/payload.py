@@ -2,7 +2,7 @@
 
 In: messages with `Frames`. Out: their content as JPEGs in base64, and the numbers that tell vLLM (0.32,
 `VideoMediaIO.load_base64`) when each frame is shown, or for a `v2t serve` the very pixels and times
-(`v2t.video.packed`); from an answer its text, without reasoning. Times of JPEGs
+(`cineloop.video.packed`); from an answer its text, without reasoning. Times of JPEGs
 count from the start of the window: to the model a part of a video is a clip of its own.
 """
 
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
+from cineloop.video.packed import MEDIA_TYPE, pack
 from v2t.captioners.patience import TryAgain
-from v2t.video.packed import MEDIA_TYPE, pack
 
 if TYPE_CHECKING:
+    from cineloop.video.frames import Frames
     from v2t.captioners import Message
-    from v2t.video.frames import Frames
 
 _THINK, _THOUGHT = "<think>", "</think>"
 _MS = 1000.0  # the rate at which whole numbers are milliseconds

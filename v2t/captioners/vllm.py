@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from v2t.captioners import COST, CaptionOutput, Conversation, Decoding, domain, local
 
 if TYPE_CHECKING:
-    from v2t.video.frames import Frames
+    from cineloop.video.frames import Frames
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 

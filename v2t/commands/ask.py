@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
+    from cineloop import config, log
+    from cineloop.errors import EXIT_NOTHING_MATCHED, EXIT_OK, UsageError
     from v2t.ask.answer import ask, when
     from v2t.ask.settings import AskConfig
-    from v2t.base import config, log
-    from v2t.base.errors import EXIT_NOTHING_MATCHED, EXIT_OK, UsageError
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
     if (args.question is None) == (args.when is None):
@@ -94,7 +94,7 @@ class NoteProgress:
 
     def __call__(self, done: int, total: int) -> None:
         """`done` of `total` windows have been noted; 0 begins."""
-        from v2t.base.log import Progress
+        from cineloop.log import Progress
 
         if not done:
             self._bar = self._stack.enter_context(Progress(total, "taking notes", enabled=self._enabled))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.commands import add_layers, words
 
 SUMMARY = "Caption videos: a folder in, captions beside mirrored paths and captions.jsonl out."
@@ -115,7 +115,7 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import config, log
+    from cineloop import config, log
     from v2t.caption import run as caption
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _shown(row: dict[str, Any], *, on_terminal: bool) -> str:
     """A caption as it is printed: one line for programs; for a person its own lines, indented."""
-    from v2t.base.log import printable
+    from cineloop.log import printable
 
     name, lines = printable(row["id"]), row["caption"].splitlines()
     if on_terminal and len(lines) > 1:

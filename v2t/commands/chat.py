@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
+    from cineloop import config, log
     from v2t.ask.chat import Chat
     from v2t.ask.settings import AskConfig
     from v2t.ask.viewer import Viewer
-    from v2t.base import config, log
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
     settings = config.load(

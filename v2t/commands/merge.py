@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
+    from cineloop import log
     from v2t.caption.merge import merge
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)

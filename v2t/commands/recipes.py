@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from v2t.base import shipped
+from cineloop import shipped
 
 SUMMARY = "List the shipped training recipes, or print one, to train from or to copy."
 EXAMPLES = "  v2t recipes\n  v2t recipes starter/tower > tower.yaml\n  v2t train starter/tower --plan"
@@ -17,6 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base.recipe import recipes
+    from cineloop.training.recipe import recipes
 
     return shipped.run(args, recipes("v2t.train"), "recipe of v2t")

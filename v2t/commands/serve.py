@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import config, log
+    from cineloop import config, log
     from v2t.serve.settings import ServeConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(settings: Any, as_json: bool) -> int:
-    from v2t.base import config
+    from cineloop import config
     from v2t.serve.engines import command
     from v2t.serve.served import read
 
@@ -77,7 +77,7 @@ def _show(settings: Any, as_json: bool) -> int:
 
 def _pairs(flag: str, texts: Sequence[str] | None) -> dict[str, Path] | None:
     """NAME=DIR, once or more, as name → folder."""
-    from v2t.base.errors import UsageError
+    from cineloop.errors import UsageError
 
     if texts is None:
         return None

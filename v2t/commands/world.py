@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from v2t.base.errors import EXIT_OK
+from cineloop.errors import EXIT_OK
 
 SUMMARY = "Draw clips of the cartoon world, with captions, questions and facts that are true of them."
 EXAMPLES = "  v2t world -o clips --num 20\n  v2t world -o held_out --num 100 --seed 7 --split unseen --size 320x240"
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t.base import log
-    from v2t.world.corpus import write_world
+    from cineloop import log
+    from cineloop.world.scenes.corpus import write_world
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
     with log.Progress(args.num, "drawing", enabled=not args.quiet) as progress:

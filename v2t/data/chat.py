@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 IGNORE = -100
 START, END = "<|im_start|>", "<|im_end|>"

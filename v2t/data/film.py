@@ -12,11 +12,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cineloop.world.language.notes import FILM_KINDS, Note, film_claims, film_question, notes
+from cineloop.world.scenes.sampler import sample_scene
 from v2t.data.chat import Turn
 from v2t.data.notes import Note as Line
 from v2t.data.notes import notes_prompt
-from v2t.world.notes import FILM_KINDS, Note, film_claims, film_question, notes
-from v2t.world.sampler import sample_scene
 
 _STRETCH_S = (20.0, 60.0)
 _SHORT_S = (6.0, 30.0)

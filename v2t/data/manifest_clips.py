@@ -17,15 +17,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.base.manifest import Row, clip_path, read_manifest
-from v2t.base.threads import usable_cpus
+from cineloop.errors import ItemError, UsageError
+from cineloop.manifest import Row, clip_path, read_manifest
+from cineloop.threads import usable_cpus
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
 from v2t.data.chat import IGNORE, Encoded, Turn, check_labels, encode, from_llava
 from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.model.clips import cut_segments, fit_frames
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
-from v2t.video.worker import DecoderPool
 
 DEFAULT_PROMPT = "Describe the video."
 

@@ -11,8 +11,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from v2t.world import vocabulary as words
-from v2t.world.words import caption
+from cineloop.world import vocabulary as words
+from cineloop.world.language.words import caption
 
 KINDS = ("color", "kind", "count", "place", "direction")
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}

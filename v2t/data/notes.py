@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from v2t.base.clock import format_clock
+from cineloop.clock import format_clock
 
 HEADING = "Notes:"
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from v2t.base.stream import Source
+from cineloop.training.loader import Source
 from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.data.pixels import normalise
 from v2t.data.world import ClipSource

@@ -1,7 +1,7 @@
 """Clips of the cartoon world as training samples, drawn and told on the fly.
 
 In: a split, a seed, the numbers of samples. Out: batches of clips with their conversations and facts, a pure function
-of the numbers. Frames are chosen the way a file's frames are (`v2t.video.sample` on the frame grid of a frame rate
+of the numbers. Frames are chosen the way a file's frames are (`cineloop.video.sample` on the frame grid of a frame rate
 drawn per clip), so training sees the times that captioning sees.
 Letters: S segments, F frames of a segment.
 """
@@ -14,20 +14,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cineloop.video.sample import SampleSpec, choose
+from cineloop.world.language.plain_questions import claim_turns, open_turns
+from cineloop.world.language.questions import ABOUT_TIME, ALL_KINDS, YES_NO, questions
+from cineloop.world.language.words import PROMPTS, caption
+from cineloop.world.scenes.render import frame_times, render
+from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.scene import Scene
+from cineloop.world.scenes.solo import sample_solo
+from cineloop.world.scenes.wear import melted, worn
 from v2t.data.chat import Encoded, Turn, encode
 from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.data.film import film_turns
 from v2t.model.clips import cut_segments
 from v2t.model.processing import segment_text
-from v2t.video.sample import SampleSpec, choose
-from v2t.world.plain_questions import claim_turns, open_turns
-from v2t.world.questions import ABOUT_TIME, ALL_KINDS, YES_NO, questions
-from v2t.world.render import frame_times, render
-from v2t.world.sampler import sample_scene
-from v2t.world.scene import Scene
-from v2t.world.solo import sample_solo
-from v2t.world.wear import melted, worn
-from v2t.world.words import PROMPTS, caption
 
 Text = Literal["short", "detailed", "timed", "notes", "any", "questions", "film", "plain", "claims"]
 FRAME_RATES = (8.0, 10.0, 12.0, 15.0, 24.0, 25.0, 30.0)
@@ -151,7 +151,7 @@ class ClipSource:
         """Its facts as class numbers."""
         if not self.with_facts:
             return {}
-        from v2t.world.targets import fact_targets
+        from cineloop.world.scenes.targets import fact_targets
 
         return fact_targets(self.scene(index))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from v2t.base.errors import EXIT_ENVIRONMENT, EXIT_OK
+from cineloop.errors import EXIT_ENVIRONMENT, EXIT_OK
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

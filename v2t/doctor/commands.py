@@ -10,7 +10,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 NETS = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 GENERATING = (*NETS, "diffusers", "an H.264 encoder", "a generator")

@@ -1,4 +1,4 @@
-"""What each decoder of the product really decodes: tiny clips are written here and read back through `v2t.video`.
+"""What each decoder of the product really decodes: tiny clips are written here and read back through `cineloop.video`.
 
 In: nothing. Out: per decoder, its version and one verdict per kind of file: "ok", or what went wrong in a few words.
 A clip is eight plain grey frames of known brightness at known times, so a decoder that repeats, drops, reorders or
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t.doctor.machine import version
 
 SIDE = 64  # pixels; the smallest size that all encoders below accept
@@ -108,7 +108,7 @@ def written(kind: Kind, folder: Path) -> Path | None:
 
 
 def _verdicts(decoder: str, clips: dict[str, Path | None]) -> dict[str, str]:
-    from v2t.video.worker import DecoderPool, Limits
+    from cineloop.video.worker import DecoderPool, Limits
 
     verdicts = {}
     with DecoderPool(1, Limits(timeout_s=20), decoders=(decoder,)) as pool:
@@ -119,7 +119,7 @@ def _verdicts(decoder: str, clips: dict[str, Path | None]) -> dict[str, str]:
 
 
 def _verdict(pool: Any, path: Path, kind: Kind) -> str:
-    from v2t.video.sample import SampleSpec
+    from cineloop.video.sample import SampleSpec
 
     try:
         frames = pool.decode(path, SampleSpec(num_frames=len(LEVELS)))

@@ -14,9 +14,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import parse_json, read_json
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.base.files import open_file
+from cineloop.documents import parse_json, read_json
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.files import open_file
 
 GIB = 1 << 30
 # Name → (memory in GiB, share vLLM may use, tokens of a cache block). A CPU is given its cache in so many GiB.

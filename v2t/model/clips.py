@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.errors import UsageError
-from v2t.video.frames import Frames
+from cineloop.errors import UsageError
+from cineloop.video.frames import Frames
 
 FITS = ("stretch", "letterbox")
 LETTERBOX_GREY = 127
@@ -57,8 +57,8 @@ def rgb_frames(video: Any) -> np.ndarray:
 
 
 def fit_frames(pixels: np.ndarray, size: tuple[int, int], fit: str = "stretch") -> np.ndarray:
-    """(T, H, W, 3) uint8 to (T, *size, 3), pixel for pixel as `v2t.video` resizes while it decodes."""
-    from v2t.video.canvas import resized
+    """(T, H, W, 3) uint8 to (T, *size, 3), pixel for pixel as `cineloop.video` resizes while it decodes."""
+    from cineloop.video.canvas import resized
 
     height, width = pixels.shape[1:3]
     if (height, width) == tuple(size):

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 RESAMPLER_KINDS = ("qformer", "pool")
 QUERY_FORMS = ("per_frame", "free")

@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.model.configuration import CineloopConfig
 from v2t.model.projector import CineloopProjector
 from v2t.model.resampler import CineloopResampler

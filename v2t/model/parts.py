@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.model.configuration import CineloopConfig, CineloopResamplerConfig
 from v2t.model.modeling import CineloopForConditionalGeneration
 from v2t.model.processing import VIDEO_TOKEN, CineloopProcessor

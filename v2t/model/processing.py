@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.model.clips import flat_clips
 from v2t.model.video_processing import CineloopVideoProcessor
 

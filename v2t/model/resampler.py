@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.model.configuration import CineloopResamplerConfig
 
 SECONDS_PERIODS = (0.5, 512.0)

@@ -19,10 +19,10 @@ from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec, choose
 from v2t.model.clips import FITS, Still, cut_segments, fit_frames, flat_clips, rgb_frames, timed
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec, choose
 
 # Settings beyond those every video processor of transformers has. In this form the types are real objects, which
 # transformers needs, and not the strings that annotations are in this file.
@@ -48,7 +48,7 @@ class CineloopVideoProcessor(BaseVideoProcessor):
         size: {"height", "width"} of the vision tower's pixels.
         fit: `stretch` (aspect ratio is lost) or `letterbox` (grey bars).
         image_mean, image_std: per channel, of pixels in [0, 1].
-        sampler, num_frames, fps, segment_s, max_frames: see `v2t.video.sample.SampleSpec`.
+        sampler, num_frames, fps, segment_s, max_frames: see `cineloop.video.sample.SampleSpec`.
         segment_frames: F; longer clips have more segments, the last one filled up with masked frames.
         do_sample_frames: sample arrays too, unless their times or indices say that they are a sample already.
         do_resize, do_rescale, rescale_factor, do_normalize: as in every processor of transformers.
@@ -151,7 +151,7 @@ class CineloopVideoProcessor(BaseVideoProcessor):
     def _clip(self, video: Any, metadata: Mapping | None, times: Any, changes: dict[str, Any]) -> Frames:
         spec = self.sample_spec(**changes)
         if isinstance(video, str | os.PathLike):
-            from v2t.video.decode import Request, decode
+            from cineloop.video.decode import Request, decode
 
             size = changes.get("size") or self.size
             stretched = _setting(changes, self, "do_resize") and (changes.get("fit") or self.fit) == "stretch"
@@ -203,7 +203,7 @@ def _whole_grid(frames: Frames, spec: SampleSpec) -> dict[str, np.ndarray]:
     if spec.sampler == "keyframe":
         return {"keyframe_times_s": np.zeros(0)}
     if spec.sampler == "motion":
-        from v2t.video.sample import motion_energy
+        from cineloop.video.sample import motion_energy
 
         return {"motion_times_s": frames.times_s, "motion_energy": motion_energy(frames.pixels[..., 1])}
     return {}

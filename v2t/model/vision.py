@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

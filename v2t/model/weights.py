@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from v2t.base import model_folder
-from v2t.base.errors import MissingDependencyError, NothingMatchedError, UsageError
+from cineloop import model_folder
+from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from v2t.model.modeling import CineloopForConditionalGeneration
 from v2t.model.processing import CineloopProcessor
 
@@ -211,7 +211,7 @@ def load_model(
     """A whole captioner from a folder or hub id, its LLM packed where `quantize` says so.
 
     Raises:
-        MissingDependencyError: code MODEL, the folder is not fit to be loaded (see `v2t.base.model_folder`).
+        MissingDependencyError: code MODEL, the folder is not fit to be loaded (see `cineloop.model_folder`).
     """
     if Path(folder).is_dir():
         model_folder.check(Path(folder))

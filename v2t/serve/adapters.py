@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import read_json
-from v2t.base.errors import MissingDependencyError, UsageError
+from cineloop.documents import read_json
+from cineloop.errors import MissingDependencyError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from v2t.base.errors import CineloopError, ItemError, PolicyError, UsageError
+from cineloop.errors import CineloopError, ItemError, PolicyError, UsageError
 
 # A path as our errors write it, by repr() in either kind of quotes; else whatever begins like an absolute path.
 _QUOTED = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*[/\\](?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*[/\\](?:[^"\\]|\\.)*")"""

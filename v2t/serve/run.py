@@ -17,8 +17,8 @@ from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from v2t.base.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
-from v2t.base.log import logger
+from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
+from cineloop.log import logger
 from v2t.doctor import machine
 from v2t.serve.served import Served, read
 from v2t.serve.settings import ServeConfig

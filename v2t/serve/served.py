@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
+from cineloop.video.sample import SampleSpec
 from v2t.captioners import choose
 from v2t.captioners.abilities import Abilities
 from v2t.serve import adapters
 from v2t.serve.adapters import Adapter
 from v2t.serve.settings import ServeConfig
-from v2t.video.sample import SampleSpec
 
 _FOREIGN = SampleSpec(sampler="fps", fps=2.0, max_frames=64)  # as v2t.captioners.openai samples for a served model
 

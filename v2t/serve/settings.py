@@ -1,6 +1,6 @@
 """What `v2t serve` can be told.
 
-In: values from flags, YAML or a caller (`v2t.base.config`). Out: a checked `ServeConfig`. Limits are ceilings that hold
+In: values from flags, YAML or a caller (`cineloop.config`). Out: a checked `ServeConfig`. Limits are ceilings that hold
 before anything is read or decoded; a client can ask for less, never for more.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from v2t.base.errors import PolicyError, UsageError
+from cineloop.errors import PolicyError, UsageError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _LEAST_KEY = 16  # letters

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2t.base import config, plugin
-from v2t.base.errors import UsageError
-from v2t.base.log import printable
+from cineloop import config, plugin
+from cineloop.errors import UsageError
+from cineloop.log import printable
 
 _ENDINGS = (".yaml", ".yml")
 _MAX_BYTES = 64 << 10

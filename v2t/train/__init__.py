@@ -1,14 +1,14 @@
 """Training of the captioner: `run` takes a recipe (a YAML file that names its stage) and runs that stage.
 
-In: a recipe, settings, a run folder. Out: what `v2t.base.recipe.run` gives. One file per stage: tower, language, align,
-instruct, contrastive.
+In: a recipe, settings, a run folder. Out: what `cineloop.training.recipe.run` gives. One file per stage: tower,
+language, align, instruct, contrastive.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from v2t.base import recipe
+from cineloop.training import recipe
 
 run = partial(recipe.run, __name__)
 read_recipe = partial(recipe.read_recipe, __name__)

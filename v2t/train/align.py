@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from v2t.base.errors import UsageError
-from v2t.base.recipe import StageConfig
-from v2t.base.stream import Source, stream
+from cineloop.errors import UsageError
+from cineloop.training.loader import Source, stream
+from cineloop.training.recipe import StageConfig
 from v2t.data.collate import Batch
 from v2t.data.watched import check_rounds, watched
 from v2t.data.world import ClipsConfig, ClipSource
@@ -177,7 +177,7 @@ class AlignStage:
 
 def _load_heads(config: Config, resampler: Any) -> FactHeads:
     """Fresh heads, or those of the earlier phase."""
-    from v2t.world.targets import TARGETS
+    from cineloop.world.scenes.targets import TARGETS
 
     highest = max(query for query, _ in TARGETS.values())
     if resampler.tokens_per_segment <= highest:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from v2t.base.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError
 
 
 def check_parts(config: Any) -> None:

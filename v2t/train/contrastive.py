@@ -21,16 +21,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from v2t.base.errors import MissingDependencyError, UsageError
-from v2t.base.recipe import StageConfig
-from v2t.base.runtime import to_device
-from v2t.base.stream import stream
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.training.loader import stream
+from cineloop.training.recipe import StageConfig
+from cineloop.training.runtime import to_device
+from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.solo import sample_solo
+from cineloop.world.scenes.wear import worn
 from v2t.data.near_miss import KINDS, pair
 from v2t.data.pixels import normalise
 from v2t.train.fusion import Fusion
-from v2t.world.sampler import sample_scene
-from v2t.world.solo import sample_solo
-from v2t.world.wear import worn
 
 Batch = dict[str, torch.Tensor]
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from v2t.base.runtime import to_device
+from cineloop.training.runtime import to_device
+from cineloop.world.language.comparison import compare
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.words import PROMPTS
 from v2t.data.chat import IGNORE, Turn, pieces
 from v2t.data.collate import Batch
 from v2t.train.caption_task import CaptionTask
-from v2t.world.comparison import compare
-from v2t.world.read_text import parse
-from v2t.world.words import PROMPTS
 
 
 def head_figures(task: CaptionTask, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from v2t.base.errors import UsageError
-from v2t.base.log import logger
-from v2t.base.optim import freeze
-from v2t.base.recipe import StageConfig
-from v2t.base.stream import Source, stream
+from cineloop.errors import UsageError
+from cineloop.log import logger
+from cineloop.training.loader import Source, stream
+from cineloop.training.optim import freeze
+from cineloop.training.recipe import StageConfig
 from v2t.data.collate import Batch, num_targets
 from v2t.data.manifest_clips import Clip, ManifestSource, read_clips
 from v2t.data.watched import check_rounds, watched

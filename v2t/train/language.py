@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from v2t.base.recipe import StageConfig
-from v2t.base.runtime import to_device
-from v2t.base.stream import stream
+from cineloop.training.loader import stream
+from cineloop.training.recipe import StageConfig
+from cineloop.training.runtime import to_device
+from cineloop.world.language.questions import questions
+from cineloop.world.language.words import PROMPTS, caption
+from cineloop.world.scenes.sampler import sample_scene
 from v2t.data.chat import END, IGNORE, START, Encoded, Turn, encode
 from v2t.data.film import film_turns
 from v2t.train.answers import answer_loss
-from v2t.world.questions import questions
-from v2t.world.sampler import sample_scene
-from v2t.world.words import PROMPTS, caption
 
 VIDEO, END_OF_TEXT = "<video>", "<|endoftext|>"
 

@@ -1,4 +1,4 @@
-"""What a run of the captioner's training would cost: the parts of each stage, for `v2t.base.plan`.
+"""What a run of the captioner's training would cost: the parts of each stage, for `cineloop.training.plan`.
 
 In: a stage's recipe. Out: the plan, with the true classes on the meta device; hub ids are asked for their configuration
 and tokenizer only.
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from v2t.base import plan
-from v2t.base.plan import Piece, Pieces, Plan
+from cineloop.training import plan
+from cineloop.training.plan import Piece, Pieces, Plan
 from v2t.data.chat import MARKS
 from v2t.model.vision import patch_grid
 
@@ -19,7 +19,7 @@ ANSWER_TOKENS = 60  # of one conversation about a clip, beside its visual tokens
 
 
 def make_plan(stage: Any, config: Any) -> Plan:
-    """Count; see `v2t.base.plan.make_plan`."""
+    """Count; see `cineloop.training.plan.make_plan`."""
     return plan.make_plan(config, PIECES)
 
 

@@ -1,8 +1,8 @@
 """Stage `tower`: the starter's vision tower learns single frames from the world's dense truth.
 
-In: frames of the cartoon world with a label for every patch (`v2t.world.dense`). Out: `final/`, a SigLIP vision
-tower (`SiglipVisionModel.save_pretrained`) whose patch tokens say linearly what lies on each patch; the heads that
-taught it are dropped. A frame costs a sixteenth of a clip, so the tower learns cheapest before it ever sees one.
+In: frames of the cartoon world with a label for every patch (`cineloop.world.scenes.dense`). Out: `final/`, a SigLIP
+vision tower (`SiglipVisionModel.save_pretrained`) whose patch tokens say linearly what lies on each patch; the heads
+that taught it are dropped. A frame costs a sixteenth of a clip, so the tower learns cheapest before it ever sees one.
 Letters: n frames, P patches of a frame, D width of the tower, K classes.
 """
 
@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from v2t.base.recipe import StageConfig
-from v2t.base.runtime import to_device
-from v2t.base.stream import stream
+from cineloop.training.loader import stream
+from cineloop.training.recipe import StageConfig
+from cineloop.training.runtime import to_device
+from cineloop.world.scenes.dense import IGNORE, TARGETS, frame_batch
 from v2t.data.pixels import normalise
-from v2t.world.dense import IGNORE, TARGETS, frame_batch
 
 
 def siglip_config(fields: dict[str, Any]) -> Any:
@@ -36,8 +36,8 @@ class Config(StageConfig):
     """The tower and what it learns.
 
     `vision` holds the differences to `SiglipVisionConfig`. `weights` scales the loss terms (targets of
-    `v2t.world.dense.TARGETS`; absent is 1). `background_weight` is what a background patch counts in the term
-    "kind", where background would otherwise be most of the loss. `init` continues from a saved tower.
+    `cineloop.world.scenes.dense.TARGETS`; absent is 1). `background_weight` is what a background patch counts in the
+    term "kind", where background would otherwise be most of the loss. `init` continues from a saved tower.
     """
 
     vision: dict[str, Any]

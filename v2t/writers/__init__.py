@@ -21,8 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from v2t.base import plugin
-from v2t.base.errors import ItemError
+from cineloop import plugin
+from cineloop.errors import ItemError
 
 Record = dict[str, Any]
 EVERY = "all"

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t.writers import Rows
 
 NAME = "coco"

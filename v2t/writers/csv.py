@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from v2t.base.errors import UsageError
-from v2t.base.files import open_file
-from v2t.base.log import printable
+from cineloop.errors import UsageError
+from cineloop.files import open_file
+from cineloop.log import printable
 from v2t.writers import Rows
 from v2t.writers.columns import COLUMNS, flat
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from v2t.base.errors import ItemError
-from v2t.base.log import printable
+from cineloop.errors import ItemError
+from cineloop.log import printable
 from v2t.writers import Record, Rows, strips
 
 NAME = "index.html"

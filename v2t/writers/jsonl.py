@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from v2t.base.documents import json_lines
-from v2t.base.errors import UsageError
-from v2t.base.log import printable
-from v2t.base.manifest import dump_line
+from cineloop.documents import json_lines
+from cineloop.errors import UsageError
+from cineloop.log import printable
+from cineloop.manifest import dump_line
 from v2t.writers import Rows
 
 NAME = "captions.jsonl"

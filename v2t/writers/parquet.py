@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 from v2t.writers import Rows
 from v2t.writers.columns import COLUMNS, flat
 

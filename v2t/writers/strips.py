@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from v2t.base.files import text_key, write_atomic
+from cineloop.files import text_key, write_atomic
 
 FOLDER = ".v2t/strips"
 NUM_FRAMES = 6

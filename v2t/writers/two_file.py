@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t.writers import Rows
 
 NAME = "two_file"

@@ -12,9 +12,9 @@ import os
 import shutil
 from pathlib import Path
 
-from v2t.base.errors import ItemError
-from v2t.base.files import raise_if_full
-from v2t.base.manifest import dump_line
+from cineloop.errors import ItemError
+from cineloop.files import raise_if_full
+from cineloop.manifest import dump_line
 from v2t.writers import Rows, media
 
 NAME = "videofolder"

@@ -13,8 +13,8 @@ import tarfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from v2t.base.errors import ItemError
-from v2t.base.manifest import dump_line
+from cineloop.errors import ItemError
+from cineloop.manifest import dump_line
 from v2t.writers import Rows, media
 
 NAME = "webdataset"

@@ -1,6 +1,6 @@
 """Who finds things, places and actions in a clip: one file per way, loaded by name.
 
-    world                  the cartoon world's referee, `v2t.world.read_back`: things, place, action
+    world                  the cartoon world's referee, `cineloop.world.referee.read`: things, place, action
     hf:ID_OR_FOLDER        zero-shot object detection of transformers (OWL-ViT, OWLv2, Grounding DINO): things
     action:ID_OR_FOLDER    video classification of transformers, such as a model of Kinetics: actions
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from v2t.base.errors import UsageError
-from v2t.base.plugin import choices, load
+from cineloop.errors import UsageError
+from cineloop.plugin import choices, load
 from v2t_eval import models
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.formulas import Frame

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from v2t.base.errors import ItemError, UsageError
-from v2t.judge.noun_phrases import singular
-from v2t.world import lexicon as lex
-from v2t.world import vocabulary as words
-from v2t.world.grammar import inflect
-from v2t.world.read_back import CLEAR, FigureRead, ReadBack, read_back
+from cineloop.errors import ItemError, UsageError
+from cineloop.world import vocabulary as words
+from cineloop.world.language import lexicon as lex
+from cineloop.world.language.grammar import inflect
+from cineloop.world.referee.read import CLEAR, FigureRead, ReadBack, read_back
+from v2t_eval.judge.noun_phrases import singular
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.detectors import NUM_FRAMES
 from v2t_eval.semantics.formulas import MORE, SOMETHING, Frame, Region
 from v2t_eval.vbench.picks import middle_indices
 
-VERSION = 2  # raised whenever `v2t.world.read_back` may read a clip in another way: then measure the ceilings again
+VERSION = (
+    2  # raised whenever `cineloop.world.referee.read` may read a clip in another way: then measure the ceilings again
+)
 
 
 class Detector:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from v2t.base import plugin
-from v2t.base.errors import MissingDependencyError
+from cineloop import plugin
+from cineloop.errors import MissingDependencyError
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.serve.engines import EngineCommand, child_environment, hub_environment
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from v2t.base.errors import PolicyError, UsageError
+from cineloop.errors import PolicyError, UsageError
 from v2t.serve.engines import EngineCommand, child_environment, hub_environment
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig

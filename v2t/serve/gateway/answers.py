@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from v2t.base.log import logger, printable
+from cineloop.log import logger, printable
 from v2t.captioners import Message
 from v2t.captioners.payload import content, video_metadata
 from v2t.serve.faults import Fault
@@ -30,9 +30,9 @@ from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
+    from cineloop.video.frames import Frames
     from v2t.serve.media import Media
     from v2t.serve.supervision.supervisor import Engine
-    from v2t.video.frames import Frames
 
 Emit = Callable[[bytes], Awaitable[None]]
 _PATH = "/v1/chat/completions"

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from v2t.base.errors import CineloopError
+from cineloop.errors import CineloopError
 from v2t.captioners.cards import wishes
 from v2t.captioners.payload import encode
 from v2t.serve.faults import Fault, fault_of

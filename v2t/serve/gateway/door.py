@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
-from v2t.base.log import logger
+from cineloop.log import logger
 from v2t.serve.faults import Fault
 from v2t.serve.gateway.access import Owners, Rate
 from v2t.serve.gateway.bodies import ClientGone, Receive

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from v2t.base.errors import CineloopError, ItemError
+from cineloop.errors import CineloopError, ItemError
+from cineloop.video.frames import Frames
+from cineloop.video.packed import MEDIA_TYPE, unpack
 from v2t.captioners import Conversation, Decoding, Message
 from v2t.serve.faults import Fault, fault_of
-from v2t.video.frames import Frames
-from v2t.video.packed import MEDIA_TYPE, unpack
 
 _PREFIX = f"data:{MEDIA_TYPE};base64,"
 _LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case

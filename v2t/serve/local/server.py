@@ -25,7 +25,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from v2t.base.errors import CineloopError, ItemError
+from cineloop.errors import CineloopError, ItemError
 from v2t.captioners import CaptionOutput
 from v2t.serve.faults import Fault, fault_of
 from v2t.serve.local import questions as local_questions
@@ -231,7 +231,7 @@ def _event(value: dict[str, Any]) -> bytes:
 
 def main(argv: list[str]) -> int:
     """Load the model, then serve until a signal ends it; returns the exit code."""
-    from v2t.base import log
+    from cineloop import log
 
     log.setup()
     args = _arguments().parse_args(argv)

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t.captioners import CaptionOutput, Conversation, Decoding, in_halves
 from v2t.captioners.local import Captioner, pieces
 from v2t.serve.local.questions import Question

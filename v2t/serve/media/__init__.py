@@ -12,6 +12,7 @@ import asyncio
 import os
 from contextlib import ExitStack, suppress
 
+from cineloop.video.frames import Frames
 from v2t.serve.faults import Fault
 from v2t.serve.media import data_urls
 from v2t.serve.media.addresses import Address, bad, check_host, parse
@@ -23,7 +24,6 @@ from v2t.serve.media.sniff import HEAD_BYTES, check
 from v2t.serve.media.uploads import Upload, UploadStore
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
-from v2t.video.frames import Frames
 
 __all__ = ["Media", "Memory", "Upload", "UploadStore"]
 _SWEEP_S = 30.0

@@ -14,12 +14,12 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
+from cineloop.video.frames import Frames
+from cineloop.video.packed import MEDIA_TYPE, is_packed, unpack
 from v2t.serve.faults import Fault, fault_of
 from v2t.serve.media.addresses import bad
 from v2t.serve.media.incoming import too_large
-from v2t.video.frames import Frames
-from v2t.video.packed import MEDIA_TYPE, is_packed, unpack
 
 _HEAD = re.compile(
     r"data:(?P<type>(?:video|image)/[a-z0-9][a-z0-9.+\-]{0,60})(?:;[a-z0-9\-]{1,30}=[\w.,+\- \"]{0,80}){0,4};base64",
@@ -79,7 +79,7 @@ class FrameLimits:
 
 
 def frames(data: bytes, limits: FrameLimits) -> Frames:
-    """Frames that a client sampled (`v2t.video.packed`), checked by their header before any are made.
+    """Frames that a client sampled (`cineloop.video.packed`), checked by their header before any are made.
 
     Raises:
         Fault: 422 NOT_MEDIA, 413 TOO_MANY_FRAMES, TOO_LARGE or TOO_LONG.
@@ -99,7 +99,7 @@ def frames(data: bytes, limits: FrameLimits) -> Frames:
     try:
         made = unpack(data)
     except ItemError as error:
-        raise _damaged("they are not what v2t.video.packed makes") from error
+        raise _damaged("they are not what cineloop.video.packed makes") from error
     times_s, start_s = made.times_s, made.start_s
     if not (math.isfinite(start_s) and start_s >= 0 and times_s[0] >= 0):
         raise _damaged("their times must be seconds from 0 on")

@@ -1,9 +1,9 @@
 """Decoding for many clients: fair turns, bounded memory, strangers' files kept away from what the server knows.
 
 In: an open file, which frames, whose. Out: `Frames`, or a `Fault` in words of ours: what decoders say of hostile files
-goes to the log alone. Children decode (`v2t.video.worker`), with PyAV only, whose FFmpeg is kept up to date; decord's
-is of 2020. A child gets no secret of this process's environment, and the file by its descriptor, so it reads the very
-file that was checked.
+goes to the log alone. Children decode (`cineloop.video.worker`), with PyAV only, whose FFmpeg is kept up to date;
+decord's is of 2020. A child gets no secret of this process's environment, and the file by its descriptor, so it reads
+the very file that was checked.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from v2t.base.errors import CineloopError, ItemError, MissingDependencyError
-from v2t.base.files import TEMPORARY
-from v2t.base.log import logger, printable
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError
+from cineloop.files import TEMPORARY
+from cineloop.log import logger, printable
+from cineloop.video.canvas import Limits
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
 from v2t.serve.faults import Fault, fault_of
 from v2t.serve.media.data_urls import too_long, too_many
 from v2t.serve.settings import ServeLimits
-from v2t.video.canvas import Limits
-from v2t.video.frames import Frames
-from v2t.video.sample import SampleSpec
-from v2t.video.worker import DecoderPool
 
 _CHILD_MB = 2048
-_SHARE = 0.6  # of a child's memory that `v2t.video.canvas` gives to the result
+_SHARE = 0.6  # of a child's memory that `cineloop.video.canvas` gives to the result
 _RECYCLE_AFTER = 200  # files
 # What cameras, phones, browsers and generators write. Rare decoders are where FFmpeg's holes mostly are (JPEG 2000,
 # FLIC, VVC in an mp4); sound is never decoded.

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import h11
 
-from v2t.base.errors import ItemError
-from v2t.base.log import logger
+from cineloop.errors import ItemError
+from cineloop.log import logger
 from v2t.serve.faults import Fault, fault_of
 from v2t.serve.media.addresses import Address, check_host, follow, forbidden
 from v2t.serve.media.networks import AllowedHost, is_public

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from v2t.base.errors import ItemError
-from v2t.base.files import TEMPORARY
+from cineloop.errors import ItemError
+from cineloop.files import TEMPORARY
 from v2t.serve.faults import Fault, fault_of
 from v2t.serve.media.sniff import HEAD_BYTES, check
 

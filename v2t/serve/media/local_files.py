@@ -13,7 +13,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t.serve.faults import Fault, fault_of
 from v2t.serve.media.addresses import Address, forbidden
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
 from v2t.serve.faults import fault_of
 
 HEAD_BYTES = 4096  # enough for any decision

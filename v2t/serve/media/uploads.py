@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from v2t.base.documents import read_json
-from v2t.base.errors import ItemError, MissingDependencyError, UsageError
-from v2t.base.files import TEMPORARY, write_atomic
-from v2t.base.lock import FolderLock
+from cineloop.documents import read_json
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.files import TEMPORARY, write_atomic
+from cineloop.lock import FolderLock
 from v2t.serve.faults import Fault, fault_of
 from v2t.serve.media.incoming import Scratch, Writer, full, too_large
 

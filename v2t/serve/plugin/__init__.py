@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from v2t.base.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError
 
 ARCHITECTURE = "CineloopForConditionalGeneration"
 MODEL_TYPE = "cineloop"

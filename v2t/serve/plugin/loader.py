@@ -1,9 +1,9 @@
 """From the bytes of a video to the frames that training and local inference would have chosen.
 
-Packed frames (`v2t.video.packed`) are taken exactly as they are. Of other files vLLM wants frames before it knows which
-checkpoint they are for, so the loader only passes their bytes on; the processor, which does know, has them read here
-with the checkpoint's own sampler, in a decoder process that can be killed. What a request says about frames or rates is
-ignored.
+Packed frames (`cineloop.video.packed`) are taken exactly as they are. Of other files vLLM wants frames before it
+knows which checkpoint they are for, so the loader only passes their bytes on; the processor, which does know, has
+them read here with the checkpoint's own sampler, in a decoder process that can be killed. What a request says about
+frames or rates is ignored.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, VideoLoader
 
-from v2t.base.errors import ItemError
-from v2t.video.packed import is_packed, unpack
-from v2t.video.worker import DecoderPool
+from cineloop.errors import ItemError
+from cineloop.video.packed import is_packed, unpack
+from cineloop.video.worker import DecoderPool
 
 if TYPE_CHECKING:
+    from cineloop.video.frames import Frames
     from v2t.model import CineloopVideoProcessor
-    from v2t.video.frames import Frames
 
 NAME = "cineloop"
 

@@ -28,7 +28,7 @@ from vllm.model_executor.models.utils import (
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.sequence import IntermediateTensors
 
-from v2t.base.errors import UsageError
+from cineloop.errors import UsageError
 from v2t.model import CineloopConfig, CineloopProjector, CineloopResampler
 from v2t.model.processing import VIDEO_TOKEN
 from v2t.model.vision import encode_frames, patch_grid

@@ -26,10 +26,10 @@ from vllm.multimodal.processing import (
     PromptUpdateDetails,
 )
 
-from v2t.base.errors import ItemError
+from cineloop.errors import ItemError
+from cineloop.video.frames import Frames
 from v2t.model import CineloopConfig, CineloopProcessor
 from v2t.serve.plugin.loader import read
-from v2t.video.frames import Frames
 
 _STAMP_TOKENS = 24  # of one timestamp at most, for the greatest clip that is planned for
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from v2t.base.errors import MissingDependencyError
-from v2t.base.log import printable
+from cineloop.errors import MissingDependencyError
+from cineloop.log import printable
 from v2t.serve.engines import PREFIX, EngineCommand
 from v2t.serve.supervision import group as process_group
 

@@ -1,0 +1,159 @@
+"""Files that are whole or absent: atomic writes, reads that never wait, content keys, and names that fit into JSON.
+
+In: paths, bytes. Out: files written to a temporary name, flushed to disk and renamed, so a reader or a crash never
+meets half a file; a short content key; and a reversible spelling of any POSIX file name as valid UTF-8.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from io import BufferedReader
+from pathlib import Path
+
+from cineloop.errors import MissingDependencyError
+
+TEMPORARY = ".cineloop-tmp-"  # how names of unfinished files begin; a crash leaves some, `sweep` removes them
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_WHOLE_BYTES = 4 << 20  # files up to here are hashed whole
+_BLOCK_BYTES = 64 << 10
+_NUM_BLOCKS = 16
+_INHERITED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # pipes opened by whoever called, as by a shell's <(...)
+
+
+def escape_name(name: str) -> str:
+    r"""Any file name as valid UTF-8 text: bytes that are no UTF-8 become ``\xNN``, a backslash is doubled.
+
+    Python spells such bytes as lone surrogates (PEP 383), which JSON and terminals refuse. `unescape_name` undoes it.
+    """
+    return "".join(
+        "\\\\" if c == "\\" else f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in name
+    )
+
+
+def unescape_name(text: str) -> str:
+    """The file name that `escape_name` spelled as `text`."""
+    return re.sub(r"\\(?:\\|x([0-9a-f]{2}))", lambda m: chr(0xDC00 + int(m.group(1), 16)) if m.group(1) else "\\", text)
+
+
+def open_file(path: str | Path) -> BufferedReader:
+    """A regular file, open for reading; never waits for a writer.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, a named pipe or a device.
+    """
+    name = os.fspath(path)
+    if name.startswith(_INHERITED):
+        return open(name, "rb")
+    handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, "not a regular file", name)
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a regular file. Raises OSError."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write `data` so that `path` holds either its old content or all of the new one, whatever happens.
+
+    Args:
+        path: target; its folder is made when absent.
+        data: the whole content.
+        durable: wait until the content is on disk (fsync of file and folder). Turn off for what can be made again
+            from a journal that was flushed first.
+
+    Raises:
+        MissingDependencyError: code DISK_FULL, the file system has no room left; no part of the file remains.
+        OSError: any other failure.
+    """
+    handle, temporary = -1, None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp makes 0600; a result is an ordinary file
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = None
+        if durable:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise_if_full(error, path)
+        raise
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what crashes left of `write_atomic` in a folder that nobody else writes to now."""
+    for path in folder.glob(TEMPORARY + "*"):
+        path.unlink(missing_ok=True)
+
+
+def raise_if_full(error: OSError, path: Path) -> None:
+    """Turn "no space left" into the environment error (exit 5) that names the path; return on anything else."""
+    if error.errno in _FULL:
+        raise MissingDependencyError(
+            f"no space left while writing {escape_name(str(path))}: {error.strerror}",
+            code="DISK_FULL",
+            hint="free some space, then run the same command again; it goes on where it stopped",
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def content_key(path: Path) -> str:
+    """Short hash of a file's content: all of it up to 4 MiB, else its size and 16 blocks spread over it.
+
+    Enough to tell a touched or copied file from a changed one without reading terabytes of video; not a checksum.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        digest.update(size.to_bytes(8, "little"))
+        if size <= _WHOLE_BYTES:
+            digest.update(file.read())
+        else:
+            for i in range(_NUM_BLOCKS):
+                file.seek((size - _BLOCK_BYTES) * i // (_NUM_BLOCKS - 1))
+                digest.update(file.read(_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def text_key(data: bytes) -> str:
+    """Short hash of bytes at hand (a prompt, a written caption)."""
+    return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+
+_UMASK: list[int] = []
+
+
+def _umask() -> int:
+    # The umask can only be read by setting it; once, at the first write, keeps that race out of the worker threads.
+    if not _UMASK:
+        mask = os.umask(0o022)
+        os.umask(mask)
+        _UMASK.append(mask)
+    return _UMASK[0]

@@ -1,0 +1,167 @@
+"""An append-only journal: what a run has finished, safe against kill -9, power cuts and torn lines.
+
+In: a file path and entries (plain dicts). Out: the entries of earlier runs, then new ones appended.
+Every line is a JSON object whose last key `crc` is the CRC-32 of the rest, so a torn, cut or hand-changed line is
+known and left out rather than believed; the work it stood for is done again. `append` writes all lines of a batch in
+one call and waits for the disk once (`fsync`), so a crash loses at most the batch in flight. A tail without a newline
+is what a crash in the middle of a write leaves; it is cut off before the next append (the habit of SQLite and etcd).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cineloop.documents import parse_json
+from cineloop.files import raise_if_full, sync_folder
+from cineloop.log import logger, printable
+
+Entry = dict[str, Any]
+Place = tuple[int, int]  # byte offset and length of a line
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """One entry as a line with its checksum.
+
+    Raises:
+        ValueError: the entry holds NaN or infinity.
+    """
+    body = json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+    if body == b"{}":
+        raise ValueError("an empty journal entry says nothing")
+    return b'%s,"crc":"%08x"}\n' % (body[:-1], zlib.crc32(body))
+
+
+def decode_entry(line: bytes) -> Entry:
+    """The entry of one line.
+
+    Raises:
+        ValueError: the line is torn, changed, or no entry.
+    """
+    body, mark, tail = line.rstrip(b"\n").rpartition(b',"crc":"')
+    if not mark or len(tail) != 10 or tail[8:] != b'"}':
+        raise ValueError("no checksum")
+    body += b"}"
+    if tail[:8] != b"%08x" % zlib.crc32(body):
+        raise ValueError("wrong checksum")
+    return parse_json(body)
+
+
+class Journal:
+    """An open journal file. Use as a context manager; `append` from one thread.
+
+    Args:
+        path: the file; made when absent.
+        durable: wait for the disk at each `append`. A kill -9 loses nothing either way; a power cut may without it.
+        writable: False only reads; an absent file is an empty journal then.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True, writable: bool = True) -> None:
+        self.path = path
+        self.durable = durable
+        self.writable = writable
+        self.num_damaged = 0
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Journal:
+        is_new = not self.path.exists()
+        if not self.writable:
+            self._file = io.BytesIO() if is_new else open(self.path, "rb")
+            return self
+        self._file = open(self.path, "a+b")
+        if is_new and self.durable:
+            sync_folder(self.path.parent)
+        self._cut_torn_tail()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def replay(self) -> Iterator[tuple[Entry, Place]]:
+        """Every sound entry in order, with the place to read it again from. Damaged lines are counted and told."""
+        file = self._opened()
+        file.seek(0)
+        offset = 0
+        for number, line in enumerate(iter(file.readline, b""), 1):
+            if not line.endswith(b"\n"):
+                return  # another process is writing it, or was killed while it did
+            place = (offset, len(line))
+            offset += len(line)
+            try:
+                entry = decode_entry(line)
+            except ValueError as error:
+                self.num_damaged += 1
+                path = printable(str(self.path))
+                logger.warning("%s, line %d: %s; left out, its work is done again", path, number, error)
+                continue
+            yield entry, place
+
+    def read(self, place: Place) -> Entry:
+        """The entry at a place that `replay` or `append` gave."""
+        file = self._opened()
+        file.seek(place[0])
+        return decode_entry(file.read(place[1]))
+
+    def append(self, entries: Iterable[Entry]) -> list[Place]:
+        """Write entries at the end, all or none, and wait for the disk; returns their places.
+
+        Raises:
+            MissingDependencyError: code DISK_FULL; the journal is as it was before.
+        """
+        file = self._opened()
+        lines = [encode_entry(entry) for entry in entries]
+        offset = file.seek(0, os.SEEK_END)
+        try:
+            file.write(b"".join(lines))
+            file.flush()
+            if self.durable:
+                os.fsync(file.fileno())
+        except OSError as error:
+            self._undo(offset)
+            raise_if_full(error, self.path)
+            raise
+        places = []
+        for line in lines:
+            places.append((offset, len(line)))
+            offset += len(line)
+        return places
+
+    def _undo(self, size: int) -> None:
+        # The buffer of a failed write must not reach the file later: reopen, then cut what did reach it.
+        raw = self._opened()
+        try:
+            raw.close()
+        except OSError:
+            logger.debug("closing the journal after a failed write failed too")
+        self._file = open(self.path, "a+b")
+        self._file.truncate(size)
+
+    def _cut_torn_tail(self) -> None:
+        file = self._opened()
+        size = file.seek(0, os.SEEK_END)
+        keep = size
+        while keep > 0:
+            start = max(0, keep - 65536)
+            file.seek(start)
+            newline = file.read(keep - start).rfind(b"\n")
+            if newline >= 0:
+                keep = start + newline + 1
+                break
+            keep = start
+        if keep < size:
+            logger.debug("journal %s: cut %d bytes of a torn last line", printable(str(self.path)), size - keep)
+            file.truncate(keep)
+            if self.durable:
+                os.fsync(file.fileno())
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise RuntimeError("the journal is not open; use it as a context manager")
+        return self._file

@@ -1,0 +1,195 @@
+"""One run at a time in a folder: a lock that names its owner and does not outlive it.
+
+In: a lock file path. Out: the lock held inside a `with` block, or an error that says who holds it.
+The lock is the kernel's (`flock`), so a run that is killed leaves none behind. The file holds the owner (process,
+machine, command, start) for the message. A shared file system may not carry the kernel's lock to other machines:
+there an owner from another machine counts as alive while its heartbeat (the file's mtime) is fresh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from cineloop.address import shown
+from cineloop.documents import parse_json
+from cineloop.errors import UsageError
+from cineloop.files import TEMPORARY
+from cineloop.log import logger, printable
+
+HEARTBEAT_STALE_S = 600.0
+_LINGER_S = 5.0
+_LOOK_S = 0.5
+_TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
+
+
+class FolderLock:
+    """Exclusive use of a folder for the length of a `with` block.
+
+    Raises (on entering):
+        UsageError: code LOCKED; another run holds the folder, named in the message.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle = -1
+
+    def __enter__(self) -> FolderLock:
+        import fcntl
+
+        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        start = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                owner = self._owner()
+                # A run killed in the moment it starts a child leaves the lock with that child until it has begun;
+                # `holder` has it for the moment of a look.
+                waited_s = time.monotonic() - start
+                if error.errno in _TAKEN and waited_s < (_LINGER_S if is_dead(owner) else _LOOK_S):
+                    time.sleep(0.01)
+                    continue
+                os.close(self._handle)
+                if error.errno not in _TAKEN:
+                    raise
+                raise self._refusal(owner) from error
+        owner = self._owner()
+        if owner and owner.get("host") != socket.gethostname() and self._age_s() < HEARTBEAT_STALE_S:
+            os.close(self._handle)
+            raise self._refusal(owner)
+        if owner:
+            logger.info("the earlier run (process %s) ended without tidying up; going on from there", owner.get("pid"))
+        self._write_owner()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # The file stays: removing it would let a third run lock a new file of the same name beside ours.
+        os.ftruncate(self._handle, 0)
+        os.close(self._handle)
+        self._handle = -1
+
+    def beat(self) -> None:
+        """Tell other machines that this run is alive."""
+        os.utime(self._handle)
+
+    def holder(self) -> dict[str, Any]:
+        """Who holds the lock now; {} when nobody does. Waits for nobody.
+
+        On this machine the kernel is asked: the process number in the file may be another process's by now.
+        """
+        import fcntl
+
+        try:
+            self._handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return {}
+        try:
+            owner = self._owner()
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                return owner or {"pid": "unknown"}
+            # Free here. A share may not carry the lock of another machine, whose heartbeat then decides.
+            is_away = owner and not _is_here(owner) and self._age_s() < HEARTBEAT_STALE_S
+            return owner if is_away else {}
+        finally:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _age_s(self) -> float:
+        return file_system_time(self.path.parent) - os.fstat(self._handle).st_mtime
+
+    def _owner(self) -> dict[str, Any]:
+        return parse_owner(os.pread(self._handle, 4096, 0))
+
+    def _write_owner(self) -> None:
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, json.dumps(me()).encode(), 0)
+
+    def _refusal(self, owner: dict[str, Any]) -> UsageError:
+        return UsageError(
+            f"another run holds {printable(str(self.path.parent.parent))}: {describe(owner)}",
+            code="LOCKED",
+            hint="wait for it, or give this run another -o",
+        )
+
+
+def describe(owner: dict[str, Any]) -> str:
+    """An owner in words."""
+    who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'an unknown machine')}"
+    return f"{who}, started {owner.get('started', '?')}"
+
+
+def file_system_time(folder: Path) -> float:
+    """The clock that dates the files of a folder, in seconds since 1970: on a share that is the server's."""
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
+    try:
+        os.utime(handle)
+        return os.fstat(handle).st_mtime
+    finally:
+        os.close(handle)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def me() -> dict[str, Any]:
+    """What this process is, for a lock or a lease."""
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": printable(" ".join(map(shown, sys.argv)), 500),
+    }
+
+
+def parse_owner(text: bytes) -> dict[str, Any]:
+    """The owner that a file holds; {} when it is empty."""
+    try:
+        owner = parse_json(text) if text else {}
+    except ValueError:
+        owner = None  # a crash while the owner was being written
+    return owner if isinstance(owner, dict) else {"pid": "unknown"}
+
+
+@functools.cache
+def _machine() -> str:
+    """What tells this machine and its table of processes from all others: containers may share a host's name."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _is_here(owner: dict[str, Any]) -> bool:
+    if "machine" in owner:
+        return owner["machine"] == _machine()
+    return owner.get("host") == socket.gethostname()
+
+
+def is_dead(owner: dict[str, Any]) -> bool:
+    """Whether the owner was a process of this machine that is gone; False when that cannot be said."""
+    pid = owner.get("pid")
+    if not isinstance(pid, int) or not _is_here(owner):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,63 @@
+"""The command line's parser: a wrong word ends in one line that names the nearest right one.
+
+In: argv and the verbs of a program. Out: parsed arguments, or exit 2. argparse alone prints the whole usage and leaves
+out which option was meant; and it takes a wrong option of a verb for one of the program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from cineloop import plugin
+from cineloop.errors import EXIT_USAGE
+
+PROGRAMS = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval"}  # and their packages
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of one program or verb."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line and end with exit 2."""
+        from cineloop.log import printable
+
+        verb = self.prog.split()
+        print(printable(f"error USAGE: {message} ({' '.join(verb[:2])} --help)"), file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, with the nearest option of the verb for one that it does not know."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            verb = self._verb(getattr(parsed, "command", None))
+            verb.error(_unknown(unknown, [flag for action in verb._actions for flag in action.option_strings]))
+        return parsed
+
+    def _verb(self, name: str | None) -> Parser:
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and name in action.choices:
+                return action.choices[name]  # type: ignore[index,no-any-return]
+        return self
+
+
+def _unknown(words: Sequence[str], known: Iterable[str]) -> str:
+    """The message for words that a parser does not know; of options the first alone, what follows may be its value."""
+    options = [word.split("=")[0] for word in words if word.startswith("-")]
+    if not options:
+        return f"too many arguments: {' '.join(words)}"
+    near = difflib.get_close_matches(options[0].replace("_", "-"), known, n=1)
+    return f"unknown option {options[0]}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def no_verb(prog: str, word: str, verbs: Sequence[str]) -> str:
+    """The message for a word that is no verb of `prog`: one of another program, or the nearest."""
+    for other, package in PROGRAMS.items():
+        if other != prog and word in plugin.choices(f"{package}.commands", "SUMMARY"):
+            return f"{prog} has no command {word!r}; did you mean {other} {word}?"
+    near = difflib.get_close_matches(word, verbs, n=1)
+    known = f"did you mean {near[0]}?" if near else f"there are {', '.join(verbs)}"
+    return f"{prog} has no command {word!r}; {known}"

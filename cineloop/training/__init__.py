@@ -1,0 +1,1 @@
+"""The training loop on Accelerate, and what a recipe, a stage and a run folder are."""

@@ -1,0 +1,232 @@
+"""Optimisers, schedule and weight averaging: pure arithmetic on named parameters.
+
+In: a model split in named parts with a learning rate each. Out: AdamW (or Muon on hidden matrices and AdamW on
+the rest), the learning-rate factor of a step, and an exponential moving average of the weights.
+Follows: Loshchilov & Hutter 2019 (AdamW); Jordan et al. 2024 and Liu et al. 2025, arXiv:2502.16982 (Muon, with
+its update scaled to AdamW's so that one learning rate serves both).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import nn
+
+from cineloop.errors import UsageError
+from cineloop.training.runtime import has_fast_bf16
+
+_OUTER = ("head", "embed", "classifier", "conv_in", "conv_out", "proj_out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """How weights move.
+
+    `lr` gives a part's peak learning rate by its name; 0 freezes the part; a part without an entry takes `base_lr`.
+    `optimizer` muon orthogonalises the update of hidden matrices and gives AdamW the rest (embeddings, heads,
+    vectors). `warmup_steps` rise linearly from 0; then `cosine` falls to `min_lr_ratio` of the peak at the last
+    step, `constant` stays. `clip` bounds the gradient's global norm. `ema` is the decay of averaged weights (0 off).
+    `tracks` are relative widths of averages kept for a choice after the run, in so many `snapshots`
+    (`cineloop.training.ema`).
+    """
+
+    base_lr: float = 1e-3
+    lr: dict[str, float] = field(default_factory=dict)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = 200
+    min_lr_ratio: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.0
+    tracks: tuple[float, ...] = ()
+    snapshots: int = 20
+
+    def __post_init__(self) -> None:
+        for name, rate in {"base_lr": self.base_lr, **self.lr}.items():
+            if not 0 <= rate < 10:
+                raise ValueError(f"learning rate of {name} must be in [0, 10), got {rate}")
+        if self.warmup_steps < 0 or not 0 <= self.min_lr_ratio <= 1:
+            raise ValueError("warmup_steps must be ≥ 0 and min_lr_ratio in [0, 1]")
+        if self.clip <= 0 or not 0 <= self.ema < 1:
+            raise ValueError("clip must be > 0 and ema in [0, 1)")
+        if self.snapshots < 1 or not all(0 < width < 0.288 for width in self.tracks):
+            raise ValueError("snapshots must be at least 1, and tracks relative widths in (0, 0.288)")
+
+
+def lr_factor(step: int, steps: int, config: OptimConfig) -> float:
+    """The share of the peak learning rate at `step` (0-based) of `steps`: a pure function, so resume needs no state."""
+    if step < config.warmup_steps:
+        return (step + 1) / (config.warmup_steps + 1)
+    if config.schedule == "constant":
+        return 1.0
+    done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    return config.min_lr_ratio + (1 - config.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def freeze(parts: Mapping[str, Sequence[nn.Module]], config: OptimConfig) -> list[nn.Module]:
+    """Stop gradients in every part whose learning rate is 0; returns the frozen modules.
+
+    Raises:
+        UsageError: `config.lr` names a part the model does not have.
+    """
+    unknown = sorted(config.lr.keys() - parts.keys())
+    if unknown:
+        raise UsageError(f"lr names unknown part {unknown[0]!r}", hint=f"parts of this stage: {', '.join(parts)}")
+    frozen = [
+        module for name, modules in parts.items() if config.lr.get(name, config.base_lr) == 0 for module in modules
+    ]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
+
+
+def build_optimizers(
+    model: nn.Module, parts: Mapping[str, Sequence[nn.Module]], config: OptimConfig
+) -> list[torch.optim.Optimizer]:
+    """Optimisers over every trainable parameter, each group carrying its `peak_lr`.
+
+    Matrices decay, vectors do not.
+
+    Raises:
+        UsageError: nothing is trainable, or a trainable parameter belongs to no part.
+    """
+    rates: dict[nn.Parameter, float] = {}
+    for name, modules in parts.items():
+        for module in modules:
+            rates |= {weight: config.lr.get(name, config.base_lr) for weight in module.parameters()}
+    hidden = _hidden_matrices(model) if config.optimizer == "muon" else set()
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad:
+            continue
+        if weight not in rates:
+            raise UsageError(f"trainable parameter {name!r} belongs to no part of the stage")
+        groups.setdefault((weight in hidden, rates[weight], weight.ndim >= 2), []).append(weight)
+    if not groups:
+        raise UsageError("nothing is trainable", hint="give at least one part a learning rate above 0")
+    as_groups = {
+        use_muon: [
+            {"params": weights, "lr": rate, "peak_lr": rate, "weight_decay": config.weight_decay if decays else 0.0}
+            for (is_muon, rate, decays), weights in groups.items()
+            if is_muon == use_muon
+        ]
+        for use_muon in (False, True)
+    }
+    optimizers: list[torch.optim.Optimizer] = []
+    if as_groups[False]:
+        optimizers.append(torch.optim.AdamW(as_groups[False], betas=config.betas, eps=config.eps))
+    if as_groups[True]:
+        optimizers.append(Muon(as_groups[True], momentum=0.95))
+    return optimizers
+
+
+class Muon(torch.optim.Muon):
+    """PyTorch's Muon, for convolutions too: a kernel counts as the matrix (outputs, inputs × places) it is.
+
+    PyTorch orthogonalises in bfloat16 everywhere; on a CPU without instructions for it a step then takes ten times as
+    long as all the rest of the training. There it is done in float32 (`orthogonalised`), else as PyTorch does, bit for
+    bit.
+    """
+
+    def __init__(self, groups: Sequence[dict], *, momentum: float) -> None:
+        weights = [weight for group in groups for weight in group["params"]]
+        # The parent refuses anything but matrices at birth and in its step, so it is born with stand-ins.
+        super().__init__([torch.empty(1, 1)], momentum=momentum, adjust_lr_fn="match_rms_adamw")
+        self.param_groups.clear()
+        for group in groups:
+            self.add_param_group(group)
+        if any(weight.ndim < 2 for weight in weights):
+            raise ValueError("Muon moves matrices and kernels, not vectors")
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step; every kernel is seen as a matrix, its momentum keeps the kernel's shape."""
+        for group in self.param_groups:
+            lr, momentum = group["lr"], group["momentum"]
+            found: tuple[list, list, list] = ([], [], [])
+            self._init_group(group, *found)
+            is_fast = has_fast_bf16(group["params"][0].device.type)
+            for tensors in zip(*found, strict=True):
+                weight, grad, mean = (each.view(len(each), -1) for each in tensors)
+                mean.lerp_(grad, 1 - momentum)
+                update = orthogonalised(
+                    grad.lerp(mean, momentum),
+                    group["ns_coefficients"],
+                    group["ns_steps"],
+                    torch.bfloat16 if is_fast else torch.float32,
+                )
+                weight.mul_(1 - lr * group["weight_decay"])
+                weight.add_(update, alpha=-lr * 0.2 * math.sqrt(max(weight.shape)))  # as large as AdamW's
+
+
+def orthogonalised(
+    matrix: torch.Tensor, coefficients: tuple[float, float, float], steps: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """A matrix (A, B) with its singular values brought near to 1, by Newton and Schulz's iteration in `dtype`.
+
+    Follows: Jordan et al. 2024, as torch.optim.Muon.
+    """
+    a, b, c = coefficients
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.to(dtype, copy=True)
+    x = x.T if is_tall else x
+    x.div_(x.norm().clamp(min=1e-7))
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if is_tall else x
+
+
+def _hidden_matrices(model: nn.Module) -> set[torch.Tensor]:
+    """Weights of inner linear and convolution layers: not what maps from pixels or words or to them, not thin maps."""
+    found = set()
+    for name, module in model.named_modules():
+        outer = any(word in name for word in _OUTER)
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d) and not outer and min(module.weight.shape[:2]) >= 16:
+            found.add(module.weight)
+    return found
+
+
+class WeightAverage:
+    """Exponential moving average of a model's trainable weights, kept in fp32 beside them.
+
+    The decay grows from 0.1 towards `decay` so that the first steps are forgotten: min(decay, (1 + n) / (10 + n)).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.model = model
+        self.tensors = {name: weight.detach().float().clone() for name, weight in self._trainable()}
+
+    def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the weights after 0-based `step`."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, weight in self._trainable():
+            self.tensors[name].lerp_(weight.detach().float(), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block the model carries the averaged weights."""
+        kept = {name: weight.detach().clone() for name, weight in self._trainable()}
+        self._copy(self.tensors)
+        try:
+            yield
+        finally:
+            self._copy(kept)
+
+    @torch.no_grad()
+    def _copy(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        for name, weight in self._trainable():
+            weight.copy_(tensors[name])

@@ -1,0 +1,216 @@
+"""What a run would cost, before anything is allocated: the counting, for the stages of both packages.
+
+In: the parts of a stage, on the meta device, and one sample through each. Out: parameters of each part, trained or
+frozen; memory; tokens and FLOPs of a step; time on named hardware. The true classes stand on the meta device: shapes
+without memory. FLOPs of the forward pass are counted by torch as the matrix products run on shapes; a backward pass
+costs one forward for gradients that go through a part and one for those of its trained weights. Activations are the
+tensors autograd would keep, by the same shapes; fused attention keeps its inputs and output, no matrix of scores.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from cineloop.errors import UsageError
+from cineloop.training.optim import OptimConfig, freeze
+from cineloop.training.runtime import resolve
+
+# Dense bf16 peak in FLOP/s, and the share of it that training of this kind reaches.
+HARDWARE = {
+    "2 CPU cores": (0.25e12, 0.8),
+    "RTX 4090": (165e12, 0.35),
+    "A100 80 GB": (312e12, 0.4),
+    "H100 80 GB": (989e12, 0.35),
+    "H200 141 GB": (989e12, 0.35),
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One part in the order data flows: its modules, one sample through it, and how many tokens that is.
+
+    `main` tokens are those of the whole step's count; `packed` is how its frozen matrices are held (nf4, int8);
+    `kept_bytes` is what is kept of a sample beside what autograd shows (inputs of checkpointed blocks).
+    """
+
+    part: str
+    modules: list[nn.Module]
+    call: Callable[[], torch.Tensor]
+    tokens: int
+    main: bool = False
+    packed: str | None = None
+    kept_bytes: int = 0
+
+
+Pieces = Callable[[Any], tuple[list[Piece], str]]
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """Figures of one part; FLOPs are of one optimiser step."""
+
+    part: str
+    parameters: int
+    trained: int
+    weight_bytes: int
+    tokens: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Figures of one run on one device; bytes, FLOPs of a step, seconds."""
+
+    stage: str
+    steps: int
+    batch_size: int
+    parts: list[PartPlan]
+    memory: dict[str, int]
+    tokens_per_step: int
+    flops_per_step: float
+    seconds_per_step: dict[str, float]
+    assumes: str
+
+
+def make_plan(config: Any, known: dict[str, Pieces]) -> Plan:
+    """Count.
+
+    Args:
+        config: a stage's recipe.
+        known: stage → what gives its parts and a sentence on what is assumed, called with the recipe.
+
+    Raises:
+        UsageError: the stage is not among them.
+        MissingDependencyError: a folder or hub id of the recipe is not there (yet).
+    """
+    if config.stage not in known:
+        raise UsageError(f"there is no plan for stage {config.stage!r}", hint=f"there is one for {', '.join(known)}")
+    with torch.device("meta"):
+        pieces, assumes = known[config.stage](config)
+        optim, loop = config.loop.optim, config.loop
+        freeze({piece.part: piece.modules for piece in pieces}, _known(optim, pieces))
+        micro = loop.micro_batch or loop.batch_size
+        rows, upstream, kept_bytes = [], False, 0
+        for piece in pieces:
+            row, piece_bytes = _part(piece, config, upstream)
+            rows.append(row)
+            kept_bytes += piece_bytes * micro
+            upstream = upstream or row.trained > 0
+    trained = sum(row.trained for row in rows)
+    averages = (1 if optim.ema else 0) + len(optim.tracks)
+    memory = {
+        "weights": sum(row.weight_bytes for row in rows),
+        "gradients": 4 * trained,
+        "optimiser": 8 * trained + 4 * averages * trained,
+        "activations": kept_bytes,
+    }
+    flops = sum(row.flops for row in rows)
+    seconds = {name: flops / (peak * share) for name, (peak, share) in HARDWARE.items()}
+    tokens = sum(row.tokens for row, piece in zip(rows, pieces, strict=True) if piece.main)
+    return Plan(
+        config.stage, loop.steps, loop.batch_size, rows, memory | {"sum": sum(memory.values())}, tokens, flops, seconds,
+        assumes,
+    )  # fmt: skip
+
+
+def print_plan(plan: Plan, *, as_json: bool = False) -> None:
+    """The plan on stdout."""
+    if as_json:
+        print(json.dumps(asdict(plan)))
+        return
+    print(f"stage {plan.stage}: {plan.steps} steps of {plan.batch_size} samples; {plan.assumes}")
+    print(f"{'part':<16}{'parameters':>16}{'trained':>16}{'tokens a step':>16}{'GFLOP a step':>16}")
+    for row in plan.parts:
+        trained = f"{row.trained:,}" if row.trained else "frozen"
+        print(f"{row.part:<16}{row.parameters:>16,}{trained:>16}{row.tokens:>16,}{row.flops / 1e9:>16,.0f}")
+    print(f"{'sum':<16}{sum(r.parameters for r in plan.parts):>16,}{sum(r.trained for r in plan.parts):>16,}"
+          f"{plan.tokens_per_step:>16,}{plan.flops_per_step / 1e9:>16,.0f}")  # fmt: skip
+    print("memory, about: " + ", ".join(f"{name} {size / 2**30:.2f} GiB" for name, size in plan.memory.items()))
+    for name, seconds in plan.seconds_per_step.items():
+        peak, share = HARDWARE[name]
+        print(f"on {name} (at {share:.0%} of {peak / 1e12:g} TFLOP/s): {seconds:.3g} s a step, "
+              f"{seconds * plan.steps / 3600:.3g} h in all, if data keeps up")  # fmt: skip
+
+
+def _known(optim: OptimConfig, pieces: list[Piece]) -> OptimConfig:
+    """The optimiser's settings without the rates of parts that cost nothing to speak of (heads)."""
+    names = {piece.part for piece in pieces}
+    return OptimConfig(base_lr=optim.base_lr, lr={name: rate for name, rate in optim.lr.items() if name in names})
+
+
+def _part(piece: Piece, config: Any, upstream: bool) -> tuple[PartPlan, int]:
+    """Figures of one part, and the bytes autograd keeps of one sample in it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    weights = {weight for module in piece.modules for weight in module.parameters()}
+    total = sum(weight.numel() for weight in weights)
+    trained = sum(weight.numel() for weight in weights if weight.requires_grad)
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.set_grad_enabled(upstream or trained > 0),
+        _FusedAttention(),
+    ):
+        piece.call()
+    forward = counter.get_total_flops()
+    # Through the layers, as soon as anything in or before the part learns, and into its own weights (of adapters, and
+    # of a part that is trained in part, only their share).
+    backward = forward * ((1.0 if upstream or trained else 0.0) + trained / max(1, total))
+    again = forward if getattr(config, "gradient_checkpointing", False) and backward else 0.0
+    halved = 2 if resolve(config.runtime)[1] == "bf16" else 1
+    kept_bytes = (sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) + piece.kept_bytes) // halved
+    samples = config.loop.batch_size
+    row = PartPlan(
+        piece.part, total, trained, _weight_bytes(piece, weights, config), piece.tokens * samples,
+        samples * (forward + backward + again),
+    )  # fmt: skip
+    return row, kept_bytes
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention as fused kernels do it; on the meta device torch would take the plain one."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        given = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
+        return _Attention.apply(given["query"], given["key"], given["value"])
+
+
+class _Attention(torch.autograd.Function):
+    """The shapes and matrix products of attention over (…, heads, tokens, width); keys may have fewer heads."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        groups = query.shape[-3] // key.shape[-3]
+        keys, values = (x.repeat_interleave(groups, -3) if groups > 1 else x for x in (key, value))
+        out = (query @ keys.transpose(-1, -2)) @ values
+        ctx.save_for_backward(query, key, value, out)
+        return out
+
+
+def _weight_bytes(piece: Piece, weights: set[nn.Parameter], config: Any) -> int:
+    packed = {"nf4": 0.5, "int8": 1.0}.get(piece.packed or "")
+    frozen_bytes = 2 if getattr(config, "dtype", "float32") == "bfloat16" else 4
+    size = 0.0
+    for weight in weights:
+        each: float = 4 if weight.requires_grad else frozen_bytes
+        if packed is not None and weight.ndim == 2 and not weight.requires_grad:
+            each = packed
+        size += weight.numel() * each
+    return round(size)

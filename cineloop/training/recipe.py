@@ -1,0 +1,187 @@
+"""Recipes: a YAML file names a stage of a package and what differs from its defaults; `run` runs that stage.
+
+In: a package with one file per stage (`v2t.train`, `t2v.train`), a recipe (a file, or the name of a shipped one such as
+`starter/tower`), settings, a run folder. Out: the run folder
+(see `cineloop.training.loop`), or with `plan` an account of what the run would cost. A stage's file holds `Config` (a
+`StageConfig`) and `build_stage(config) -> Stage`; the package's file `plan` holds `print_plan`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cineloop import config as configs
+from cineloop import log, plugin, shipped
+from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+from cineloop.training.optim import freeze
+from cineloop.training.runtime import RuntimeConfig
+from cineloop.training.stage import LoopConfig
+
+_OTHER = {"v2t.train": "t2v.train", "t2v.train": "v2t.train"}  # whose recipes are easily taken for one's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """A recipe: which stage, where the run lies, on what it runs, how long.
+
+    `runtime.seed` seeds weights and dropout; `data_seed` the order or stream of the data.
+    """
+
+    stage: str
+    out: Path
+    loop: LoopConfig
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    data_seed: int = 1
+
+
+def stages(package: str) -> list[str]:
+    """The stages there are in `package`."""
+    return plugin.choices(package, "build_stage")
+
+
+def recipes(package: str) -> dict[str, Path]:
+    """The recipes that come with Cineloop for the stages of `package`, by name: `starter/tower`."""
+    folder, known = Path(__file__).resolve().parents[1] / "recipes", stages(package)
+    found = {}
+    for path in sorted(folder.glob("*/*.yaml")):
+        named = re.search(r"^stage: *([\w-]+)", path.read_text("utf-8"), re.MULTILINE)
+        if named and named[1] in known:
+            found[path.relative_to(folder).with_suffix("").as_posix()] = path
+    return found
+
+
+def read_recipe(
+    package: str, config: Path, *, sets: Iterable[str] = (), out: Path | None = None
+) -> tuple[ModuleType, Any]:
+    """The stage's module and its validated configuration; `config` is a file or the name of a shipped recipe.
+
+    Raises:
+        UsageError: unknown recipe, stage or key, wrong value; the message names the nearest.
+    """
+    sets = list(sets)
+    other = _OTHER.get(package, package)
+    asked, config = config, shipped.find(config, recipes(package) | recipes(other), "recipe")
+    name = configs.read_yaml(config).get("stage")
+    name = dict(map(configs.parse_set, sets)).get("stage", name)
+    if not isinstance(name, str):
+        raise UsageError(f"{config} does not name its stage", hint=f"stage: {' | '.join(stages(package))}")
+    if name not in stages(package) and name in stages(other):
+        right = other.partition(".")[0]
+        raise UsageError(
+            f"{name} is a stage of {right}, not of {package.partition('.')[0]}", hint=f"{right} train {asked}"
+        )
+    module = plugin.load(package, name, "build_stage")
+    return module, _with_starters(configs.load(module.Config, file=config, sets=sets, flags={"out": out}))
+
+
+def _with_starters(config: Any) -> Any:
+    """The recipe with `v2t/starter` and `t2v/starter` found where the packages lie, for there may be no checkout."""
+    packages, found = Path(__file__).resolve().parents[2], {}
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if each.name != "out" and isinstance(value, (str, Path)) and not Path(value).exists():
+            if Path(value).parts[:2] in (("v2t", "starter"), ("t2v", "starter")):
+                found[each.name] = str(packages / value) if isinstance(value, str) else packages / value
+    return replace(config, **found)
+
+
+def pick_average(package: str, run_folder: Path, sigma_rels: Iterable[float]) -> dict[float, float]:
+    """Score averages of several relative widths of a finished run, and export the best as its `final/`.
+
+    Args:
+        package: where the stages are.
+        run_folder: of a run trained with `optim.tracks`.
+        sigma_rels: widths to try.
+
+    Returns:
+        Score by width, as the stage judges on its held-out data.
+
+    Raises:
+        CineloopError: no run, no snapshots, or weights of another shape.
+    """
+    import torch
+
+    from cineloop.training import ema, runtime
+
+    module, resolved = read_recipe(package, run_folder / "config.yaml")
+    accelerator = runtime.start(resolved.runtime)
+    stage = module.build_stage(resolved)
+    task: Any = stage.build()
+    freeze(stage.parts(task), resolved.loop.optim)
+    task.to(accelerator.device).eval()
+    figures: list[dict[str, float]] = []
+
+    def score(weights: dict[str, torch.Tensor]) -> float:
+        ema.load(task, weights)
+        with runtime.kept_rng(), torch.no_grad(), accelerator.autocast():
+            figures.append(stage.evaluate(task, accelerator.device))
+        return figures[-1]["score"]
+
+    stage.step = (ema.snapshots(run_folder) or [0])[-1]
+    best, scores = ema.choose(run_folder, list(sigma_rels), score)
+    ema.load(task, ema.reconstruct(run_folder, best))
+    stage.export(task, run_folder / "final")
+    told = {"step": stage.step, "average": best, **figures[list(scores).index(best)]}
+    runtime.write_json(run_folder / "final" / "scores.json", told)
+    return scores
+
+
+def run(
+    package: str,
+    config: Path,
+    *,
+    sets: Iterable[str] = (),
+    out: Path | None = None,
+    plan: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Train one stage, or say what it would cost.
+
+    Args:
+        package: where the stages are, for example "t2v.train".
+        config: the recipe.
+        sets: settings `a.b=c` over the recipe.
+        out: run folder, over the recipe's.
+        plan: print parameters, memory, FLOPs and time per step; allocate nothing.
+        resume: go on from the last checkpoint of the run folder.
+        overwrite: restart in a folder that already holds a run.
+        as_json: with `plan`, print JSON.
+
+    Returns:
+        Exit code: 0 done or out of its seconds, 130 interrupted (saved).
+
+    Raises:
+        CineloopError: recipe, environment or numbers went wrong.
+    """
+    if not log.logger.handlers:
+        log.setup()
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    module, resolved = read_recipe(package, config, sets=sets, out=out)
+    if plan:
+        import_module(f"{package}.plan").print_plan(module.build_stage(resolved), resolved, as_json=as_json)
+        return EXIT_OK
+    from cineloop.training import runtime
+    from cineloop.training.loop import Loop
+
+    loop = Loop(
+        module.build_stage(resolved),
+        resolved.loop,
+        resolved.out,
+        runtime_config=resolved.runtime,
+        resolved=configs.to_dict(resolved),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    outcome = loop.run()
+    runtime.leave()
+    return EXIT_INTERRUPTED if outcome.status == "interrupted" else EXIT_OK

@@ -1,0 +1,150 @@
+"""What a training run writes down while it runs: log.jsonl, TensorBoard, plain lines with speed and time left.
+
+In: each step's sums. Out: one JSON row a line in `log.jsonl` (`{"step", "seconds", "loss", terms…, metrics…,
+"grad_norm", "lr_factor", "<unit>_per_s"}` or `{"step", "eval": {…}}`), the same figures in `tensorboard/`, and
+lines on stderr. A resumed run drops the rows beyond its checkpoint, so no step stands twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from cineloop.log import logger
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from cineloop.training.loop import Loop
+
+
+class RunLog:
+    """log.jsonl, TensorBoard and plain progress lines; only the main process writes."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self.evaluating = loop, 0.0
+        self.window: dict[str, Any] = {}
+        self.steps, self.since = 0, time.monotonic()
+        self.board, self.file = None, None
+        if loop.main:
+            self.file = _reopen(loop.out / "log.jsonl", loop.step)
+            self.board = _tensorboard(loop.out / "tensorboard", loop.step) if loop.config.tensorboard else None
+
+    def add(self, figures: dict[str, Any]) -> None:
+        """Take in one step."""
+        self.steps += 1
+        accumulate(self.window, figures)
+        for name, value in figures["counts"].items():
+            self.window.setdefault("counts", {})
+            self.window["counts"][name] = self.window["counts"].get(name, 0.0) + value
+        self.window |= {"grad_norm": figures["grad_norm"], "lr_factor": figures["lr_factor"]}
+
+    def train(self) -> None:
+        """Write the means since the last line."""
+        loop, window = self.loop, self.window
+        terms = {
+            name: total(loop.accelerator, value) / max(1.0, window["counts"][name])
+            for name, value in window["terms"].items()
+        }
+        metrics = {
+            name: total(loop.accelerator, figure) / max(1.0, total(loop.accelerator, count))
+            for name, (figure, count) in window["metrics"].items()
+        }
+        loss = sum(loop.stage.terms.get(name, 1.0) * value for name, value in terms.items())
+        seconds = max(1e-9, time.monotonic() - self.since - self.evaluating)
+        speed = self.steps * loop.config.batch_size / seconds
+        row = {"step": loop.step, "seconds": round(loop.seconds, 2), "loss": loss, **terms, **metrics}
+        row |= {"grad_norm": window["grad_norm"], "lr_factor": window["lr_factor"], f"{loop.stage.unit}_per_s": speed}
+        left = (loop.config.steps - loop.step) * seconds / self.steps
+        shown = " ".join(f"{name} {value:.3f}" for name, value in {**terms, **metrics}.items())
+        self._write("train", row)
+        self._say(f"step {loop.step}/{loop.config.steps} loss {loss:.4f} | {shown} | {speed:.1f} {loop.stage.unit}/s, "
+                  f"{_clock(left)} left")  # fmt: skip
+        self.window, self.steps, self.since, self.evaluating = {}, 0, time.monotonic(), 0.0
+
+    def evaluation(self, figures: dict[str, float], seconds: float) -> None:
+        """Write held-out figures."""
+        self.evaluating += seconds
+        row = {"step": self.loop.step, "seconds": round(self.loop.seconds, 2), "eval": figures}
+        self._write("eval", row | {"eval_seconds": round(seconds, 2)})
+        shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        self._say(f"eval {self.loop.step}/{self.loop.config.steps} {shown} | {_clock(seconds)}")
+
+    def close(self) -> None:
+        """Flush and close."""
+        for each in (self.file, self.board):
+            if each is not None:
+                each.close()
+
+    def _write(self, kind: str, row: dict[str, Any]) -> None:
+        if self.file is not None:
+            self.file.write(json.dumps(_finite(row)) + "\n")
+            self.file.flush()
+        if self.board is not None:
+            for name, value in (row.get("eval") or row).items():
+                if isinstance(value, (int, float)) and name != "step":
+                    self.board.add_scalar(f"{kind}/{name}", value, row["step"])
+
+    def _say(self, text: str) -> None:
+        if self.loop.main:
+            say(text)
+
+
+def say(text: str) -> None:
+    """A plain message with the time of day."""
+    logger.info("%s %s", time.strftime("%H:%M:%S"), text)
+
+
+def accumulate(sums: dict[str, Any], output: Mapping[str, Any]) -> None:
+    """Add an output's detached sums to running ones, without waiting for the device."""
+    terms, metrics = sums.setdefault("terms", {}), sums.setdefault("metrics", {})
+    for name, value in output["terms"].items():
+        terms[name] = terms.get(name, 0.0) + value.detach()
+    for name, (total, count) in output["metrics"].items():
+        old_total, old_count = metrics.get(name, (0.0, 0.0))
+        metrics[name] = (old_total + torch.as_tensor(total).detach(), old_count + torch.as_tensor(count).detach())
+
+
+def total(accelerator: Accelerator, value: Any) -> float:
+    """The sum of a scalar over all processes."""
+    if accelerator.num_processes == 1:
+        return float(value)
+    tensor = torch.as_tensor(value, dtype=torch.float64, device=accelerator.device)
+    return float(accelerator.reduce(tensor, "sum"))
+
+
+def _finite(tree: Any) -> Any:
+    """JSON has no NaN: such figures become null."""
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _reopen(path: Path, step: int) -> Any:
+    """The log open for appending, without the rows beyond `step` that a resumed run will write again."""
+    if path.exists():
+        rows = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        kept = [row for row in rows if json.loads(row)["step"] <= step]
+        path.write_text("".join(kept), encoding="utf-8")
+    return path.open("a", encoding="utf-8")
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        say("TensorBoard is not installed: log.jsonl only (pip install 'cineloop[train]')")
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

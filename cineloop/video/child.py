@@ -1,0 +1,198 @@
+"""The decoding child: `python -m cineloop.video.child FD`, started and killed by `cineloop.video.worker` and by
+nobody else.
+
+In: over the socket FD, requests as JSON with a length in front. Out: replies likewise, pixels through an anonymous
+shared memory file whose descriptor goes over once and is then reused (fresh pages cost more than copying does). No
+pickle: what a decoder that was taken over could send is plain numbers and text. The child ends when its parent does,
+and an alarm ends it when the decoder hangs and the parent is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+import tempfile
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from cineloop.errors import CineloopError
+from cineloop.video.cuts import find_cuts
+from cineloop.video.decode import Limits, Request, SampleSpec, decode, warm_up
+from cineloop.video.open_file import LastFile
+
+_ROUND = 1 << 20
+_GRACE_S = 30
+
+
+class Arena:
+    """Shared memory for one clip at a time; grows, never shrinks."""
+
+    def __init__(self) -> None:
+        self.capacity = 0
+        self.unsent: int | None = None
+        self._map: mmap.mmap | None = None
+
+    def allocate(self, shape: tuple[int, ...]) -> np.ndarray:
+        """A uint8 array of `shape` at the start of the shared memory; the one before is given up."""
+        need = math.prod(shape)
+        if need > self.capacity:
+            self._grow(need)
+        return np.frombuffer(self._map, dtype=np.uint8, count=need).reshape(shape)  # type: ignore[arg-type]
+
+    def _grow(self, need: int) -> None:
+        if self.unsent is not None:
+            os.close(self.unsent)
+        if hasattr(os, "memfd_create"):
+            self.unsent = os.memfd_create("cineloop")
+        else:
+            with tempfile.TemporaryFile() as handle:
+                self.unsent = os.dup(handle.fileno())
+        self.capacity = -(-need // _ROUND) * _ROUND
+        os.ftruncate(self.unsent, self.capacity)
+        self._map = mmap.mmap(self.unsent, self.capacity)
+
+    def holds(self, pixels: np.ndarray) -> bool:
+        """Whether `pixels` starts where the shared memory does."""
+        start = np.frombuffer(self._map, dtype=np.uint8, count=1) if self._map is not None else None
+        return start is not None and pixels.ctypes.data == start.ctypes.data
+
+
+class _Link:
+    """The child's end of the socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+
+    def receive(self) -> dict[str, Any] | None:
+        head = self._exactly(4)
+        if head is None:
+            return None
+        body = self._exactly(struct.unpack(">I", head)[0])
+        return None if body is None else json.loads(body)
+
+    def _exactly(self, size: int) -> bytes | None:
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            if not more:
+                return None
+            data += more
+        return data
+
+    def send(self, message: dict[str, Any], descriptor: int | None = None) -> None:
+        body = json.dumps(message).encode()
+        data = struct.pack(">I", len(body)) + body
+        if descriptor is not None:
+            sent = socket.send_fds(self.socket, [data], [descriptor])
+            data = data[sent:]
+        self.socket.sendall(data)
+
+
+def _serve(link: _Link, limits: Limits, threads: int) -> None:
+    arena, last = Arena(), LastFile(limits.codecs)
+    while True:
+        message = link.receive()
+        if message is None:
+            return
+        _set_alarm(limits)
+        try:
+            reply, descriptor = _answer(link, arena, last, message, limits, threads)
+        except CineloopError as error:
+            reply, descriptor = {"error": {"kind": type(error).__name__, **error.record()}}, None
+        except MemoryError:
+            text = f"the decoder needed more than {limits.memory_mb} MiB"
+            record = {"kind": "ItemError", "code": "OUT_OF_MEMORY", "message": text, "hint": "raise memory_mb"}
+            reply, descriptor = {"error": record}, None
+        except Exception as error:  # a fault of ours or of a library: the file fails, the batch goes on
+            text = f"{type(error).__name__}: {error}"
+            record = {"kind": "ItemError", "code": "DECODE_ERROR", "message": text, "hint": ""}
+            reply, descriptor = {"error": record}, None
+        signal.alarm(0)
+        link.send(reply, descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
+            arena.unsent = None
+
+
+def _set_alarm(limits: Limits) -> None:
+    signal.alarm(math.ceil(limits.timeout_s * 4) + _GRACE_S)  # default action: the kernel ends this process
+
+
+def _answer(
+    link: _Link, arena: Arena, last: LastFile, message: dict[str, Any], limits: Limits, threads: int
+) -> tuple[dict[str, Any], int | None]:
+    path = message["path"].encode("latin-1")
+
+    def started(name: str) -> None:
+        """Tell the parent what works now; its clock and ours begin anew."""
+        _set_alarm(limits)
+        link.send({"started": name})
+
+    if message["op"] == "probe":
+        with last.open(path) as opened:
+            info = asdict(opened.info(limits, lambda: started("")))
+        return {"info": {**info, "path": ""}}, None
+    if message["op"] == "cuts":
+        with last.open(path) as opened:
+            window = {"start_s": message["start_s"], "end_s": message["end_s"]}
+            found = find_cuts(opened, limits, **window, threads=threads, beat=lambda: started("pyav"))
+        return {"cuts": found}, None
+    request = Request(
+        spec=SampleSpec(**message["spec"]),
+        size=tuple(message["size"]) if message["size"] else None,
+        limits=limits,
+        decoders=tuple(message["decoders"]),
+        threads=threads,
+    )
+    frames = decode(path, request, allocate=arena.allocate, started=started, last=last)
+    if not arena.holds(frames.pixels):  # frames were left out, so the rest was moved elsewhere
+        arena.allocate(frames.pixels.shape)[...] = frames.pixels
+    reply = {
+        "shape": frames.pixels.shape,
+        "times_s": frames.times_s.tolist(),
+        "duration_s": frames.duration_s,
+        "fps": frames.fps,
+        "decoder": frames.decoder,
+        "warnings": frames.warnings,
+        "start_s": frames.start_s,
+    }
+    return reply, arena.unsent
+
+
+def _limit_memory(limits: Limits) -> None:
+    """A hard stop far above the watched limit, for one allocation too sudden to be watched; no core files."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        with open("/proc/self/statm") as handle:
+            now = int(handle.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        most = now + (2 * limits.memory_mb << 20) + (2 << 30)
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    except (OSError, ValueError):  # not Linux, or a lower limit is already set
+        return
+
+
+def main() -> None:
+    """Read requests until the parent closes the socket."""
+    link = _Link(int(sys.argv[1]))
+    settings = json.loads(sys.argv[2])
+    limits = Limits(**settings["limits"])
+    warm_up(settings["threads"])
+    _limit_memory(limits)
+    link.send({"ready": True})
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 2)  # libraries chatter about damaged files; what matters is in the replies
+    _serve(link, limits, settings["threads"])
+
+
+if __name__ == "__main__":
+    main()

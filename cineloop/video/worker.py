@@ -1,0 +1,204 @@
+"""Decoding in child processes that can be killed: wall clock, memory, frame size and length are limited.
+
+In: paths and a `SampleSpec`. Out: `Frames`, or an `ItemError` with a stable code. A decoder may hang in native code
+with Python's lock held, or crash (decord issue #373 and many kin): only another process survives that. Each worker is a
+thread here and a child process of its own (`cineloop.video.child`), started again after a death or after
+`recycle_after` files. When a decoder dies, the next installed one is tried once, and the frames say so in their
+warnings.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from cineloop.errors import ItemError, UsageError
+from cineloop.threads import usable_cpus
+from cineloop.video.decode import DECODERS, Limits, Request, installed
+from cineloop.video.frames import Frames
+from cineloop.video.probe import VideoInfo
+from cineloop.video.process import DecoderProcess, Died
+from cineloop.video.sample import SampleSpec
+
+__all__ = ["DecoderPool", "Limits", "SampleSpec"]
+T = TypeVar("T")
+
+
+class DecoderPool:
+    """Children that decode; a context manager; its methods may be called from any thread.
+
+    Args:
+        num_workers: child processes, >= 1; each is started when its first file comes.
+        limits: what one file may cost.
+        recycle_after: files after which a child is replaced, >= 1, so that leaks of native code stay small.
+        decoders: order of preference; a single name switches the fallbacks off.
+        environment: environment variables of the children; None gives them this process's. A server that reads
+            strangers' files keeps its secrets out of it.
+        threads: decoder threads of each child, >= 1; None shares the CPUs out among the children, and leaves a single
+            child the decoder's own choice (all CPUs).
+
+    Raises:
+        UsageError: on a value outside these ranges.
+    """
+
+    def __init__(
+        self,
+        num_workers: int = 1,
+        limits: Limits | None = None,
+        recycle_after: int = 1000,
+        decoders: tuple[str, ...] = DECODERS,
+        environment: Mapping[str, str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        ranges = {"num_workers": num_workers, "recycle_after": recycle_after, "threads": threads}
+        for name, value in ranges.items():
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be >= 1, got {value}")
+        if threads is None:
+            threads = 0 if num_workers == 1 else max(1, usable_cpus() // num_workers)
+        self._request = Request(limits=limits or Limits(), decoders=tuple(decoders), threads=threads)
+        self._recycle_after = recycle_after
+        self._environment = None if environment is None else dict(environment)
+        self._mine = threading.local()
+        self._children: set[DecoderProcess] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._executor = ThreadPoolExecutor(num_workers, thread_name_prefix="decoder")
+
+    def decode(
+        self, path: str | bytes | os.PathLike[str], spec: SampleSpec | None = None, size: tuple[int, int] | None = None
+    ) -> Frames:
+        """Frames of the file at `path`; blocks.
+
+        Args:
+            path: a video or image file.
+            spec: which frames; 16 uniform ones when None.
+            size: (H, W) to resize to in the child, so that fewer bytes cross; None keeps the stored size.
+
+        Raises:
+            ItemError: NOT_FOUND, NOT_A_FILE, UNREADABLE, EMPTY_FILE, NOT_MEDIA, NO_INDEX, NO_VIDEO_STREAM, NO_FRAMES,
+                TRUNCATED, TOO_LARGE, TOO_LONG, CODEC_UNAVAILABLE, CHANGED, DECODE_ERROR, DECODE_TIMEOUT,
+                DECODER_CRASH, OUT_OF_MEMORY.
+            MissingDependencyError: no decoder is installed, or the child cannot start.
+            UsageError: a wrong size.
+        """
+        return self.submit(path, spec, size).result()
+
+    def submit(
+        self, path: str | bytes | os.PathLike[str], spec: SampleSpec | None = None, size: tuple[int, int] | None = None
+    ) -> Future[Frames]:
+        """As `decode`, at once: a future of the frames. Files are begun in the order they are given."""
+        request = replace(self._request, spec=spec or SampleSpec(), size=size)
+        return self._executor.submit(self._decode, os.path.abspath(os.fsencode(path)), request)
+
+    def probe(self, path: str | bytes | os.PathLike[str]) -> VideoInfo:
+        """`cineloop.video.probe.probe` within the limits of this pool; blocks, raises as `decode` does."""
+        return self.submit_probe(path).result()
+
+    def submit_probe(self, path: str | bytes | os.PathLike[str]) -> Future[VideoInfo]:
+        """As `probe`, at once: a future of the info."""
+        name = os.path.abspath(os.fsencode(path))
+        return self._executor.submit(self._asked, name, lambda child: child.probe(name))
+
+    def cuts(
+        self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
+    ) -> list[float]:
+        """Seconds of the file at which a new shot begins, in order; [] for a video without cuts. Blocks.
+
+        The whole window is decoded; the time limit holds for each minute of film. Raises as `decode` does, and
+        MissingDependencyError without PySceneDetect. See `cineloop.video.cuts`.
+        """
+        return self.submit_cuts(path, start_s, end_s).result()
+
+    def submit_cuts(
+        self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
+    ) -> Future[list[float]]:
+        """As `cuts`, at once: a future of the seconds."""
+        name = os.path.abspath(os.fsencode(path))
+        return self._executor.submit(self._asked, name, lambda child: child.cuts(name, start_s, end_s))
+
+    def pids(self) -> list[int]:
+        """Process ids of the living children."""
+        with self._lock:
+            return sorted(child.process.pid for child in self._children)
+
+    def close(self) -> None:
+        """Kill the children; futures that are not done raise CancelledError."""
+        self._closed = True
+        with self._lock:
+            children = list(self._children)
+        for child in children:
+            child.process.kill()  # its thread sees the end and clears up
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            children = list(self._children)
+        for child in children:
+            self._drop(child)
+
+    def __enter__(self) -> DecoderPool:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _child(self) -> DecoderProcess:
+        """This thread's child, started or replaced when needed."""
+        child: DecoderProcess | None = getattr(self._mine, "child", None)
+        if child is not None and (child.served >= self._recycle_after or child.process.poll() is not None):
+            self._drop(child)
+            child = None
+        if self._closed:
+            raise CancelledError("the decoder pool is closed")
+        if child is None:
+            child = DecoderProcess(self._request.limits, self._request.threads, self._environment)
+            with self._lock:
+                self._children.add(child)
+            self._mine.child = child
+        return child
+
+    def _drop(self, child: DecoderProcess) -> None:
+        with self._lock:
+            self._children.discard(child)
+        if getattr(self._mine, "child", None) is child:
+            self._mine.child = None
+        child.kill()
+
+    def _asked(self, path: bytes, question: Callable[[DecoderProcess], T]) -> T:
+        """The answer of this thread's child."""
+        child = self._child()
+        try:
+            return question(child)
+        except Died as death:
+            self._drop(child)
+            raise self._item_error(path, death) from death
+
+    def _decode(self, path: bytes, request: Request) -> Frames:
+        notes: list[str] = []
+        again = False
+        while True:
+            child = self._child()
+            try:
+                frames = child.decode(path, request)
+            except Died as death:
+                self._drop(child)
+                if death.code == "DECODER_CRASH" and not death.decoder and not again:
+                    again = True  # it may have been dead before it saw this file
+                    continue
+                rest = tuple(name for name in request.decoders if name != death.decoder)
+                if death.decoder not in request.decoders or not any(installed(name) for name in rest):
+                    raise self._item_error(path, death) from death
+                notes.append(f"{death.code}: {death.message}")
+                request = replace(request, decoders=rest)
+                continue
+            return frames.with_warnings(*(f"{note}; read by {frames.decoder}" for note in notes))
+
+    def _item_error(self, path: bytes, death: Died) -> Exception:
+        if self._closed:
+            return CancelledError("the decoder pool was closed")
+        hints = {"DECODE_TIMEOUT": "raise timeout_s if the file is only long", "OUT_OF_MEMORY": "raise memory_mb"}
+        hint = hints.get(death.code, "the file may be damaged or hostile")
+        return ItemError(f"{os.fsdecode(path)!r}: {death.message}", code=death.code, hint=hint)

@@ -1,0 +1,1 @@
+"""The cartoon world: clips whose truth is known exactly."""

@@ -1,0 +1,1 @@
+"""Captions, questions and claims about a clip, and reading them back."""

@@ -1,0 +1,232 @@
+"""A captioner as one who is asked about a clip: by the likelihood of answers, or by votes.
+
+In: a clip and questions. Out: what was heard. Of a model that tells how likely an answer is (`likelihoods`, see
+`v2t.captioners.local`) yes is P(yes) / (P(yes) + P(no)), both in small and in capital letters, and each of a closed
+list of answers its likelihood against that of all, in every wording of the question. Any other model is asked several
+times, in other words and with its choices in another order, and each reply is a vote (`ballots`); so is what nobody
+can list, numbers and open answers, of every model.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from cineloop.errors import ItemError, UsageError
+from cineloop.video.frames import Frames
+from cineloop.video.sample import choose, motion_energy
+from cineloop.world.language.words import PROMPTS
+from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding, asked, in_halves
+from v2t_eval.judge.ballots import FORMS, ballots, read
+from v2t_eval.judge.heard import Heard, unreadable
+from v2t_eval.judge.question import Question
+from v2t_eval.judge.replies import without_thoughts
+from v2t_eval.judge.subject import Subject
+
+YES, NO = ("yes", "Yes"), ("no", "No")
+VOTES = 3
+REPLY_TOKENS = 16  # of a model that declares no `reply_tokens`: a few words
+_CAPTION = Decoding(max_new_tokens=64)
+_LOCK = threading.RLock()
+
+
+class Asker:
+    """Puts questions to a captioner.
+
+    Args:
+        captioner: loaded when there is something to ask.
+        votes: how often a question is put, in other wordings and orders, at most; None for all wordings where the
+            captioner tells likelihoods, and for three votes where it replies in words.
+        reply_tokens: longest reply in words, thoughts included; None for what the captioner declares.
+
+    Raises:
+        UsageError: votes or reply_tokens below 1.
+    """
+
+    def __init__(self, captioner: CaptionerLike, *, votes: int | None = None, reply_tokens: int | None = None) -> None:
+        if votes is not None and votes < 1:
+            raise UsageError(f"a judge is asked once or more, got votes={votes}")
+        if reply_tokens is not None and reply_tokens < 1:
+            raise UsageError(f"a reply has one token or more, got reply_tokens={reply_tokens}")
+        self.captioner, self.votes = captioner, votes
+        self.reply_tokens = reply_tokens or int(getattr(captioner, "reply_tokens", REPLY_TOKENS))
+        self.name = captioner.name
+        self.tells_likelihoods = bool(getattr(captioner, "tells_likelihoods", hasattr(captioner, "likelihoods")))
+        self._loaded = False
+
+    @property
+    def identity(self) -> str:
+        """name@revision."""
+        return f"{self.name}@{self.captioner.revision}"
+
+    def load(self) -> None:
+        """Bring the captioner into memory.
+
+        Raises:
+            MissingDependencyError: its model or server is not at hand.
+        """
+        with _LOCK:
+            if not self._loaded:
+                self.captioner.load()
+                self._loaded = True
+
+    def about(self) -> dict[str, str]:
+        """What decides what is heard: model, revision, how answers are told, frames."""
+        if self.tells_likelihoods:
+            how = f"likelihood of {'/'.join(YES)} against {'/'.join(NO)}, or of all choices, "
+            how += f"over {'all' if self.votes is None else self.votes} wordings"
+        else:
+            how = f"votes in {self.votes or VOTES} wordings and orders of {self.reply_tokens} tokens at most: {FORMS}"
+        dtype = str(getattr(self.captioner, "dtype", ""))
+        return {"judge": self.identity, "answers": how, "frames": str(self.captioner.spec), "dtype": dtype}
+
+    def ask(self, subject: Subject, questions: Sequence[Question]) -> list[Heard]:
+        """What is heard of each question, in their order.
+
+        Raises:
+            ItemError: the clip cannot be read.
+        """
+        by_weight = [self.tells_likelihoods and question.form in ("choice", "yes_no") for question in questions]
+        weighed = iter(self._by_weight(subject, [q for q, is_so in zip(questions, by_weight, strict=True) if is_so]))
+        voted = iter(self._by_vote(subject, [q for q, is_so in zip(questions, by_weight, strict=True) if not is_so]))
+        return [next(weighed if is_so else voted) for is_so in by_weight]
+
+    def log_likelihoods(
+        self, subject: Subject, question: str, answers: Sequence[str], *, whole: bool = False
+    ) -> list[float]:
+        """For each answer the log-probability that a reply begins with it, or is it and no more (`whole`).
+
+        Raises:
+            UsageError: a captioner that does not tell.
+        """
+        if not self.tells_likelihoods:
+            raise UsageError(f"{self.name} does not tell how likely an answer is")
+        found = self._weigh(self._watched(subject), [(question, tuple(answers), whole)])[0]
+        if isinstance(found, ItemError):
+            raise found
+        return found
+
+    def captions_of(self, subject: Subject, indices: Sequence[int]) -> list[str]:
+        """What the captioner says of each frame of `indices`, shown one by one, in small letters."""
+        self.load()
+        frames = subject.frames
+        pictures = {i: replace(frames, pixels=frames.pixels[i : i + 1], times_s=frames.times_s[:1]) for i in indices}
+        told = {
+            i: self.captioner.answer([asked(PROMPTS["short"], picture)], _CAPTION)[0] for i, picture in pictures.items()
+        }
+        return [told[i].text.lower() for i in indices]
+
+    def view(self, subject: Subject) -> Frames:
+        """The frames the captioner wants to see."""
+
+        def make() -> Frames:
+            frames, spec = subject.frames, self.captioner.spec
+            given: dict[str, Any] = {}
+            if spec.sampler == "keyframe":
+                given = {"keyframe_times_s": frames.times_s[:0]}  # which are intra frames is not known any more
+            elif spec.sampler == "motion":
+                gray = frames.pixels.mean(axis=-1)  # (T, H, W)
+                given = {"motion_times_s": frames.times_s, "motion_energy": motion_energy(gray)}
+            picked = choose(spec, frames.times_s, frames.duration_s, **given)
+            return replace(frames, pixels=frames.pixels[picked], times_s=frames.times_s[picked])
+
+        return subject.shared(("view", str(self.captioner.spec)), make)
+
+    def warnings(self, subject: Subject) -> set[str]:
+        """What the captioner has warned of while it looked at a clip; whoever asks may add to it."""
+        return subject.shared(("warnings", self.identity), set)
+
+    def _watched(self, subject: Subject) -> Any:
+        """The clip as the captioner keeps it for all questions."""
+        view = self.view(subject)
+        self.load()
+        captioner: Any = self.captioner
+        watched = subject.shared(("watched", self.identity), lambda: captioner.watch(view))
+        self.warnings(subject).update(getattr(watched, "warnings", ()))
+        return watched
+
+    def _by_weight(self, subject: Subject, questions: list[Question]) -> list[Heard]:
+        if not questions:
+            return []
+        asks, owners = [], []
+        for number, question in enumerate(questions):
+            answers = question.choices or (*YES, *NO)
+            for text in question.texts[: self.votes]:
+                asks.append((text, answers, bool(question.choices) and not question.begins))
+                owners.append(number)
+        heard = [Heard() for _ in questions]
+        for owner, (text, answers, _), logs in zip(
+            owners, asks, self._weigh(self._watched(subject), asks), strict=True
+        ):
+            vote = None if isinstance(logs, ItemError) else _shares(answers, logs)
+            if vote is not None:
+                heard[owner] = heard[owner].with_vote(vote)
+                continue
+            none = ItemError(f"{self.name} finds no answer possible: {text!r}", code="UNPARSABLE")
+            heard[owner] = heard[owner].with_loss(logs if isinstance(logs, ItemError) else none)
+        return heard
+
+    def _weigh(self, watched: Any, asks: list[tuple[str, tuple[str, ...], bool]]) -> list[list[float] | ItemError]:
+        """Log-likelihoods for each ask, all at once where the captioner can; an error is that of its ask alone."""
+        captioner: Any = self.captioner
+        if hasattr(captioner, "weigh") and len(asks) > 1:
+            try:
+                return list(captioner.weigh(watched, asks))
+            except ItemError:
+                pass  # of one of them: each is asked alone
+        found: list[list[float] | ItemError] = []
+        for text, answers, whole in asks:
+            try:
+                found.append([float(each) for each in captioner.likelihoods(watched, text, answers, whole=whole)])
+            except ItemError as problem:
+                found.append(problem)
+        return found
+
+    def _by_vote(self, subject: Subject, questions: list[Question]) -> list[Heard]:
+        if not questions:
+            return []
+        put = [(number, ballot) for number, q in enumerate(questions) for ballot in ballots(q, self.votes or VOTES)]
+        view = self.view(subject)
+        self.load()
+        replies = self._replies([asked(ballot.text, view) for _, ballot in put])
+        heard = [Heard() for _ in questions]
+        for (number, ballot), reply in zip(put, replies, strict=True):
+            if isinstance(reply, ItemError):
+                heard[number] = heard[number].with_loss(reply)
+                continue
+            self.warnings(subject).update(reply.warnings)
+            text = without_thoughts(reply.text)
+            vote = read(ballot, questions[number], text)
+            heard[number] = (
+                heard[number].with_loss(unreadable(text, ballot.text, self.name))
+                if vote is None
+                else heard[number].with_vote({vote: 1.0})
+            )
+        return heard
+
+    def _replies(self, conversations: Sequence[Conversation]) -> list[CaptionOutput | ItemError]:
+        """The reply to each conversation, or why there is none; every request is sent once, whatever befalls others."""
+        decoding = Decoding(max_new_tokens=self.reply_tokens)
+
+        def ask(conversation: Conversation) -> CaptionOutput | ItemError:
+            return in_halves(lambda batch: self.captioner.answer(batch, decoding), [conversation])[0]
+
+        with ThreadPoolExecutor(max(1, self.captioner.concurrency)) as threads:
+            return list(threads.map(ask, conversations))
+
+
+def _shares(answers: Sequence[str], logs: Sequence[float]) -> dict[str, float] | None:
+    """The share of each answer, summing to 1, yes and no in any spelling as one; None where none is possible."""
+    top = max(logs)
+    if top == -math.inf:
+        return None
+    found: dict[str, float] = {}
+    for answer, log in zip(answers, logs, strict=True):
+        name = answer.lower() if tuple(answers) == (*YES, *NO) else answer
+        found[name] = found.get(name, 0.0) + math.exp(log - top)
+    total = math.fsum(found.values())
+    return {name: share / total for name, share in found.items()}

@@ -1,0 +1,252 @@
+"""From what a judge holds to what can be trusted: its log-odds, mapped so that they are chances.
+
+In: for claims true and false, the probability a judge gave the wanted answer. Out: a `Calibration`: for each kind of
+fact a slope and an offset of the log-odds (Platt 1999), by penalised maximum likelihood; kinds with few claims stay
+near the fit over all. Claims of yes and no have maps of their own: a model says yes more readily than it picks from a
+list. Fitted on as many true claims as false ones, a chance of one half leans neither to yes nor to no.
+`judge.json`, beside the weights, holds it; it names the model and the wording that it was fitted with. It also lists
+the answers the judge was audited for, each planted as a truth, with the agreement that was measured on clips held out
+of the fit (`scripts/calibrate_judge.py`); an answer below `LEAST_KAPPA` is not offered.
+Letters: n claims; x log-odds, y truth, a slope, b offset.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from cineloop.documents import read_json
+from cineloop.errors import UsageError
+from cineloop.files import text_key, write_atomic
+from v2t_eval.judge.plain_wording import LISTS
+from v2t_eval.judge.question import Question
+from v2t_eval.judge.replies import normalise
+
+FILE_NAME = "judge.json"
+SCHEMA = 2
+ALL = "all"
+LEAST_KAPPA, LEAST_CASES = 0.6, 10  # of an answer that is offered: its agreement, and clips it was planted in
+_LEAST = 1e-6  # probabilities nearer to 0 or 1 say no more
+_WIDE, _NARROW = (2.0, 4.0), (0.5, 1.0)  # standard deviations of slope and offset: over all, of a kind around that
+_STEPS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platt:
+    """chance = 1 / (1 + exp(-(slope * log-odds + offset))), fitted on `count` claims."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+    count: int = 0
+
+    def chance(self, raw: float) -> float:
+        """0 to 1; rises with `raw` or stays."""
+        return 0.5 * (1 + math.tanh((self.slope * log_odds(raw) + self.offset) / 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """How far one answer of a closed list, or one claim, was right on held-out clips.
+
+    Attributes:
+        n: clips of which it is true; `right`: those of which the judge held it to be true.
+        kappa: Cohen's kappa over claims of this answer, true and false, -1 to 1, with its 95 % interval over clips.
+    """
+
+    n: int = 0
+    right: int = 0
+    kappa: float = 0.0
+    low: float = -1.0
+    high: float = 1.0
+
+    @property
+    def passes(self) -> bool:
+        """Whether a judge may be asked about it."""
+        return self.n >= LEAST_CASES and self.kappa >= LEAST_KAPPA
+
+    def __str__(self) -> str:
+        return f"kappa {self.kappa:.2f} [{self.low:.2f}, {self.high:.2f}], right on {self.right} of {self.n} clips"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Maps by kind of fact (see `kind_of`); `all` and `yes_no all` stand in for kinds that have none.
+
+    Attributes:
+        judge: name@revision of the model it was fitted with.
+        maps: see there.
+        clips, note: how many clips it was fitted on, and which.
+        answers: by kind of fact, and by answer (by the claim's text where the kind is one of yes and no), how far the
+            judge was right; a kind that is not there was never audited, and all its answers are offered.
+    """
+
+    judge: str
+    maps: dict[str, Platt]
+    clips: int = 0
+    note: str = ""
+    answers: dict[str, dict[str, Reliability]] = field(default_factory=dict)
+
+    def audited(self, question: Question) -> Question | Reliability:
+        """The question with the answers that may be offered; the wanted answer's reliability where that may not.
+
+        A list of other answers than the audited ones, or a claim in other words, is asked as it is.
+        """
+        known = self.answers.get(kind_of(question), {})
+        wanted = question.question if question.form == "yes_no" else question.answer
+        listed = known.keys() >= set(question.choices or [wanted])
+        if question.form not in ("choice", "yes_no") or question.begins or not listed:
+            return question
+        kept = tuple(choice for choice in question.choices if known[choice].passes)
+        if not known[wanted].passes or len(kept) == 1:
+            return known[wanted]
+        return replace(question, choices=kept)
+
+    def chance(self, question: Question, raw: float) -> float:
+        """How likely the wanted answer of `question` is, when the judge holds it to be `raw`."""
+        kind = kind_of(question)
+        found = self.maps.get(kind) or self.maps.get(_whole(kind)) or Platt()
+        if question.form == "yes_no" and normalise(question.answer) == "no":
+            return 1 - found.chance(1 - raw)  # its map is one of yes
+        return found.chance(raw)
+
+    def fits(self, judge: str) -> bool:
+        """Whether it is one of this judge (name@revision): of the same weights, whatever their folder is called."""
+        revision = judge.rpartition("@")[2]
+        same = self.judge if revision in ("", "unknown") else self.judge.rpartition("@")[2]
+        return same == (judge if revision in ("", "unknown") else revision)
+
+    @property
+    def key(self) -> str:
+        """Short hash of what it does."""
+        offered = {kind: sorted(a for a, each in told.items() if each.passes) for kind, told in self.answers.items()}
+        told = {"maps": {kind: asdict(each) for kind, each in self.maps.items()}, "offered": offered}
+        return text_key(json.dumps(told, sort_keys=True).encode())[:12]
+
+    def save(self, path: Path) -> None:
+        """Write it to a file (`FILE_NAME` when a folder is named)."""
+        told = {
+            "schema": SCHEMA, "judge": self.judge, "wordings": wordings_key(), "clips": self.clips, "note": self.note,
+            "maps": {kind: asdict(self.maps[kind]) for kind in sorted(self.maps)},
+            "answers": {kind: {a: asdict(r) for a, r in self.answers[kind].items()} for kind in sorted(self.answers)},
+        }  # fmt: skip
+        write_atomic(path / FILE_NAME if path.is_dir() else path, (json.dumps(told, indent=1) + "\n").encode())
+
+
+def load(path: Path) -> Calibration:
+    """The calibration in a file.
+
+    Raises:
+        UsageError: no such file, not a calibration, or fitted with other wordings of the questions.
+    """
+    try:
+        told = read_json(path)
+        if told["schema"] != SCHEMA:
+            raise ValueError(f"schema {told['schema']}, this version reads {SCHEMA}")
+        maps = {str(kind): Platt(**each) for kind, each in told["maps"].items()}
+        if not all(math.isfinite(v) for m in maps.values() for v in (m.slope, m.offset)):
+            raise ValueError("a slope or offset that is no number")
+        answers = {str(k): {str(a): Reliability(**r) for a, r in table.items()} for k, table in told["answers"].items()}
+        found = Calibration(
+            judge=told["judge"], maps=maps, clips=int(told["clips"]), note=str(told["note"]), answers=answers
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no calibration of a judge: {error}", code="CALIBRATION") from error
+    if told.get("wordings") != wordings_key():
+        raise UsageError(
+            f"{path} was fitted with other wordings of the questions", code="CALIBRATION",
+            hint="run `v2t-eval calibrate` again",
+        )  # fmt: skip
+    return found
+
+
+def wordings_key() -> str:
+    """Short hash of the questions' wordings, answers and claims."""
+    told = {name: [plain.wordings, dict(plain.answers), dict(plain.claims)] for name, plain in LISTS.items()}
+    return text_key(json.dumps(told, sort_keys=True).encode())[:12]
+
+
+def kind_of(question: Question) -> str:
+    """Which map a question goes by: its kind of fact, told apart where it is asked with yes and no."""
+    kind = question.about or ALL
+    return f"yes_no {kind}" if question.form == "yes_no" else kind
+
+
+def _whole(kind: str) -> str:
+    return f"yes_no {ALL}" if kind.startswith("yes_no ") else ALL
+
+
+def log_odds(probability: float) -> float:
+    """log(p / (1 - p)), within those of 1e-6 and 1 - 1e-6."""
+    kept = min(max(probability, _LEAST), 1 - _LEAST)
+    return math.log(kept / (1 - kept))
+
+
+def fit(
+    kinds: Sequence[str], raws: Sequence[float], truths: Sequence[bool], *, judge: str, clips: int = 0, note: str = ""
+) -> Calibration:
+    """A map for every kind, and one for all of a form.
+
+    Args:
+        kinds: (n,) by `kind_of`.
+        raws: (n,) how likely the judge holds the wanted answer, 0 to 1; of claims of yes and no always that of yes.
+        truths: (n,) whether it is true.
+
+    Raises:
+        UsageError: no claims, or lists of different lengths.
+    """
+    if not kinds or not len(kinds) == len(raws) == len(truths):
+        raise UsageError(f"expected as many kinds as chances and truths, got {len(kinds)}, {len(raws)}, {len(truths)}")
+    x = np.array([log_odds(raw) for raw in raws])  # (n,)
+    y = np.array(truths, dtype=np.float64)  # (n,)
+    forms = np.array([_whole(kind) for kind in kinds])
+    each = np.array(kinds)
+    maps: dict[str, Platt] = {}
+    for form in sorted(set(forms.tolist())):
+        of = forms == form
+        maps[form] = _fitted(x[of], y[of], Platt(), _WIDE)
+        for kind in sorted(set(each[of].tolist()) - {form}):
+            of = each == kind
+            maps[kind] = _fitted(x[of], y[of], maps[form], _NARROW)
+    return Calibration(judge=judge, maps=maps, clips=clips, note=note)
+
+
+def _fitted(x: np.ndarray, y: np.ndarray, around: Platt, spread: tuple[float, float]) -> Platt:
+    """Newton's method on the penalised likelihood; a slope below 0 is none: the judge is blind there."""
+    count, centre = len(y), np.array([around.slope, around.offset])
+    weights = 1 / np.square(spread)
+    at = centre.copy()
+    design = np.stack([x, np.ones_like(x)], axis=1)  # (n, 2)
+
+    def loss(point: np.ndarray) -> float:
+        z = design @ point
+        return float(np.sum(np.logaddexp(0, z) - y * z) + 0.5 * np.sum(weights * np.square(point - centre)))
+
+    free = np.array([True, True])
+    for _ in range(_STEPS):
+        p = 0.5 * (1 + np.tanh(design @ at / 2))  # (n,)
+        slope_of = (design.T @ (p - y) + weights * (at - centre)) * free
+        bend = (design * (p * (1 - p))[:, None]).T @ design + np.diag(weights)
+        bend[~free] = bend[:, ~free] = 0
+        bend[np.diag_indices(2)] += ~free
+        step = np.linalg.solve(bend, slope_of)
+        while loss(at - step) > loss(at) and np.abs(step).max() > 1e-12:
+            step /= 2
+        at = at - step
+        if at[0] < 0 and free[0]:
+            at, free = np.array([0.0, at[1]]), np.array([False, True])
+        elif np.abs(step).max() < 1e-9:
+            break
+    return Platt(slope=float(at[0]), offset=float(at[1]), count=count)
+
+
+def calibration_error(chances: Sequence[float], truths: Sequence[bool], bins: int = 10) -> float:
+    """Expected calibration error (Naeini et al. 2015): mean over claims of |chance - share true| of its bin, 0 to 1."""
+    p, y = np.array(chances), np.array(truths, dtype=np.float64)
+    which = np.minimum((p * bins).astype(int), bins - 1)
+    gaps = [abs(float((p[which == b] - y[which == b]).sum())) for b in range(bins)]
+    return math.fsum(gaps) / len(p)

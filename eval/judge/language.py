@@ -1,0 +1,270 @@
+"""Questions about a prompt in free text, made by a language model.
+
+In: prompts, and a model that writes: a folder or hub id of transformers, or "openai:URL[#model]". Out: `Question`s that
+hang on each other, as DSG asks for them (Cho et al. 2024, arXiv:2310.18235): each about one fact alone, answered with
+yes where the clip shows the prompt. In a second turn the model says what the prompt alone answers to each, and only
+those answered with yes are kept (`v2t_eval.judge.answerable`). A reply is read strictly: JSON, alone, in a fence or
+followed by words, of the form that `from_row` takes. One that cannot be read is asked for once more; a prompt for
+which none can be read is an error with a code, never an empty list.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from cineloop.errors import ItemError, MissingDependencyError
+from cineloop.files import text_key
+from cineloop.log import printable
+from v2t.captioners import Decoding, asked, open_captioner
+from v2t_eval.judge.answerable import CHECK, Dropped, check_text, entailed, of_json, to_json, well_formed
+from v2t_eval.judge.cache import AnswerCache
+from v2t_eval.judge.question import Question, from_row
+
+T = TypeVar("T")
+TRIES = 2
+MAX_NEW_TOKENS = 1024
+MAX_QUESTIONS = 24
+_MAX_OPENINGS = 64  # brackets at which JSON is looked for: a reply of nothing but brackets must not take minutes
+KINDS = ("place", "kind", "color", "size", "count", "action", "direction", "speed", "relation", "style", "other")
+TEMPLATE = """A video was made for this prompt:
+{prompt}
+
+Write questions that find out whether the video shows what the prompt asks for.
+- Each question is about one fact alone and is answered with yes if the video shows the prompt.
+- First ask whether each thing is there ("Is there a dog?"), then about its number, color, size and action, then how \
+things stand to each other, where it happens, and the style if one is named.
+- "parents" lists the ids of the questions that must be answered with yes for this one to make sense.
+- "about" is one of: {kinds}.
+- Ask for nothing that the prompt does not say.
+Answer with JSON and nothing else:
+{{"questions": [{{"id": "1", "question": "Is there a dog?", "parents": [], "about": "kind"}}, \
+{{"id": "2", "question": "Is the dog red?", "parents": ["1"], "about": "color"}}]}}"""
+
+
+class Writer(Protocol):
+    """A language model."""
+
+    name: str
+    revision: str
+
+    def write(self, prompt: str, *, temperature: float, seed: int) -> str:
+        """Its answer. Raises ItemError where there is none."""
+
+
+class Questioner:
+    """Makes questions of prompts, and checks them.
+
+    Args:
+        writer: see `open_writer`.
+        cache: keeps the questions of a prompt, by prompt, model and templates.
+    """
+
+    def __init__(self, writer: Writer, *, cache: AnswerCache | None = None) -> None:
+        self.writer, self.cache = writer, cache
+
+    def fingerprint(self) -> dict[str, str]:
+        """What decides the questions: model, revision, templates."""
+        template = text_key(f"{TEMPLATE}|{CHECK}".encode())[:12]
+        return {"questions": f"{self.writer.name}@{self.writer.revision}", "template": template}
+
+    def made(self, prompt: str) -> tuple[list[Question], list[Dropped]]:
+        """The questions of a prompt, parents first, one or more, and those that were dropped.
+
+        Raises:
+            ItemError: QUESTIONS_UNREADABLE, no reply could be read; QUESTIONS_DROPPED, none is left; what the model
+                raises (REFUSED, PROMPT_TOO_LONG, SERVER_ERROR).
+        """
+        key = text_key(f"{sorted(self.fingerprint().items())}|{prompt}".encode("utf-8", "surrogatepass"))
+        known = self.cache.get([key]).get(key, "") if self.cache else ""
+        if known:
+            try:
+                return of_json(known)
+            except (ItemError, ValueError, KeyError, TypeError):
+                pass  # written by an older version: asked again
+        written = self._read(TEMPLATE.format(prompt=prompt.strip(), kinds=", ".join(KINDS)), read_questions)
+        questions, dropped = well_formed(written)
+        if questions:
+            verdicts = self._read(check_text(prompt, questions), lambda reply: read_verdicts(reply, questions))
+            questions, more = entailed(questions, verdicts)
+            dropped += more
+        if not questions:
+            why = "; ".join(f"{printable(each.question, 60)!r} is {each.why}" for each in dropped[:3])
+            raise ItemError(
+                f"none of the {len(dropped)} questions that {self.writer.name} wrote can be asked: {why}",
+                code="QUESTIONS_DROPPED",
+                hint="another model, or give `questions` in the manifest",
+            )
+        if self.cache:
+            self.cache.put({key: to_json(questions, dropped)})
+        return questions, dropped
+
+    def _read(self, text: str, read: Callable[[str], T]) -> T:
+        """What is read in the model's reply, or in one more where the first cannot be read.
+
+        Raises:
+            ItemError: QUESTIONS_UNREADABLE; what the model raises.
+        """
+        why = reply = ""
+        for number in range(TRIES):
+            reply = self.writer.write(text, temperature=0.7 * bool(number), seed=number)
+            try:
+                return read(reply)
+            except ItemError as problem:
+                why = problem.message
+        raise ItemError(
+            f"{self.writer.name} wrote nothing that can be read in {TRIES} replies ({why}), the last "
+            f"{printable(reply, 80)!r}",
+            code="QUESTIONS_UNREADABLE",
+            hint="another model, or give `questions` in the manifest",
+        )
+
+
+def read_verdicts(reply: str, questions: Sequence[Question]) -> dict[str, str]:
+    """What a model says to each question from the prompt alone: yes, no or unknown by id.
+
+    Raises:
+        ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or a question has no verdict.
+    """
+    for value in _json_in(reply.rpartition("</think>")[2]):
+        told = value.get("answers", value) if isinstance(value, dict) else None
+        if isinstance(told, dict) and {question.id for question in questions} <= set(told):
+            return {id: str(verdict).strip().lower() for id, verdict in told.items()}
+    raise ItemError("no JSON with an answer to every question", code="QUESTIONS_UNREADABLE")
+
+
+def read_questions(reply: str) -> list[Question]:
+    """The questions in a model's reply, parents first.
+
+    Raises:
+        ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or there are more than `MAX_QUESTIONS`;
+            BAD_QUESTIONS, as `from_row`.
+    """
+    for value in _json_in(reply.rpartition("</think>")[2]):
+        listed = value.get("questions") if isinstance(value, dict) else value
+        if isinstance(listed, list) and listed and all(isinstance(each, dict) for each in listed):
+            break
+    else:
+        raise ItemError("no JSON list of questions", code="QUESTIONS_UNREADABLE")
+    if len(listed) > MAX_QUESTIONS:
+        raise ItemError(f"{len(listed)} questions, {MAX_QUESTIONS} at most", code="QUESTIONS_UNREADABLE")
+    rows = []
+    for each in listed:
+        about = each.get("about")
+        rows.append({**each, "answer": "yes", "choices": (), "about": about if about in KINDS[:-1] else ""})
+    try:
+        return from_row(rows, "the reply")
+    except (TypeError, ValueError) as error:
+        raise ItemError(f"questions of another form: {error}", code="QUESTIONS_UNREADABLE") from error
+
+
+def _json_in(text: str) -> Iterator[Any]:
+    """JSON values in a text: in its fences, else the outermost lists and objects, whatever stands around them."""
+    fenced = re.findall(r"```(?:json|JSON)?\s*\n(.*?)```", text, re.DOTALL)
+    decoder, opens = json.JSONDecoder(), re.compile(r"[\[{]")
+    for part in (*fenced, text):
+        at = 0
+        for _ in range(_MAX_OPENINGS):
+            opening = opens.search(part, at)
+            if opening is None:
+                break
+            try:
+                value, at = decoder.raw_decode(part, opening.start())
+            except (ValueError, RecursionError):
+                at = opening.end()
+                continue
+            yield value
+
+
+class Served:
+    """A model behind an OpenAI-compatible address, with the patience and the keys of `v2t.captioners.openai`."""
+
+    def __init__(self, address: str) -> None:
+        # Nothing is shown to it, so the server need not be asked how it takes frames.
+        self._model = open_captioner(address, options={"frames_as": "images"})
+        self._model.load()
+        self.name, self.revision = self._model.name, self._model.revision
+
+    def write(self, prompt: str, *, temperature: float, seed: int) -> str:
+        """See `Writer.write`."""
+        decoding = Decoding(max_new_tokens=MAX_NEW_TOKENS, temperature=temperature, seed=seed)
+        return self._model.answer([asked(prompt)], decoding)[0].text
+
+
+class Local:
+    """A causal language model of transformers on this machine: safetensors only, no code from elsewhere.
+
+    Raises:
+        MissingDependencyError: no such model, or no tokenizer with it.
+    """
+
+    def __init__(self, where: str) -> None:
+        import torch
+        import transformers
+
+        from v2t.captioners.hf_source import Source
+
+        source = Source.find(where, None, False, only_text=True)
+        self.name = source.folder.resolve().name if source.local else where
+        self.revision = source.revision
+        try:
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(source.folder), **source.loading)
+        except (OSError, ValueError, KeyError) as error:
+            raise MissingDependencyError(f"no tokenizer in {source.folder}: {error}", code="MODEL") from error
+        has_cuda = torch.cuda.is_available()
+        dtype = torch.bfloat16 if has_cuda else torch.float32
+        self._model: Any = source.weights(source.config(), dtype=dtype).to("cuda" if has_cuda else "cpu").eval()
+
+    def write(self, prompt: str, *, temperature: float, seed: int) -> str:
+        """See `Writer.write`.
+
+        Raises:
+            ItemError: PROMPT_TOO_LONG, the model cannot take the prompt and an answer.
+        """
+        return written(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name=self.name)
+
+
+def written(model: Any, tokenizer: Any, prompt: str, *, temperature: float, seed: int, name: str) -> str:
+    """What a causal language model of transformers writes after a prompt, in its chat template where it has one:
+    at most `MAX_NEW_TOKENS`, greedy at temperature 0, else drawn by `seed` alone. Letters: L tokens.
+
+    Raises:
+        ItemError: PROMPT_TOO_LONG, the model, called `name`, cannot take the prompt and an answer.
+    """
+    import torch
+
+    ids = _encoded(tokenizer, prompt).to(model.device)  # (1, L)
+    length = ids.shape[1]
+    positions = getattr(model.config, "max_position_embeddings", None)
+    room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
+    if room < 1:
+        raise ItemError(f"a prompt of {length} tokens, {name} takes {positions}", code="PROMPT_TOO_LONG")
+    drawn: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if temperature > 0:
+        drawn = {"do_sample": True, "temperature": temperature}
+    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(seed)
+        found = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=room, pad_token_id=padding or 0, **drawn
+        )
+    return str(tokenizer.decode(found[0, length:], skip_special_tokens=True))
+
+
+def _encoded(tokenizer: Any, prompt: str) -> Any:
+    if not tokenizer.chat_template:
+        return tokenizer(prompt, return_tensors="pt").input_ids
+    talk: Sequence[dict[str, str]] = [{"role": "user", "content": prompt}]
+    text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    return tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
+
+
+def open_writer(name: str) -> Writer:
+    """The language model of that name, ready to write.
+
+    Raises:
+        UsageError: an address that is none. MissingDependencyError: no such model or server.
+    """
+    return Served(name) if name.startswith("openai:") else Local(name)

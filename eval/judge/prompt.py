@@ -1,0 +1,46 @@
+"""What a prompt asks for: read by the cartoon world's grammar where every word is of that world, else by that of plain
+English.
+
+In: a prompt. Out: `Asked`, or what the world's reader states of it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from cineloop.world.language.grammar import inflect
+from cineloop.world.language.lexicon import STYLE_NOUNS, VERBS
+from cineloop.world.language.read_text import parse
+from cineloop.world.language.stated import Stated
+from v2t_eval.judge.free_text import Asked, Thing, read
+
+
+@lru_cache(maxsize=4096)
+def of_prompt(prompt: str) -> Asked:
+    """What a prompt asks for."""
+    stated = of_world(prompt)
+    return read(prompt) if stated is None else _of_world(stated)
+
+
+@lru_cache(maxsize=4096)
+def of_world(prompt: str) -> Stated | None:
+    """The prompt as the cartoon world's reader has it; None where it holds a word that is none of that world's."""
+    stated = parse(prompt)
+    states = stated.actors or any(shot.place for shot in stated.shots)
+    return stated if states and not stated.unread else None
+
+
+def _of_world(stated: Stated) -> Asked:
+    event = next((e for e in stated.events if e.actor is not None), None)
+    relation = next(iter(stated.relations), None)
+    return Asked(
+        things=tuple(Thing(noun=a.kind, color=a.color, count=a.count or 1) for a in stated.actors),
+        relation=(relation.a, relation.relation, relation.b) if relation else None,
+        scene=next((shot.place for shot in stated.shots if shot.place), None),
+        actions=((event.actor, _gerund(event.action, event.to_color)),) if event else (),
+        style=STYLE_NOUNS[stated.style][0] if stated.style else None,
+    )
+
+
+def _gerund(action: str, to_color: str | None) -> str:
+    return inflect(f"turn {to_color}" if to_color else VERBS[action][0], "ing")
