@@ -71,7 +71,8 @@ def test_questions_of_one_clip_belong_together() -> None:
     copies = [Sample(id=f"{one.id}/{copy}", row=one.row, cluster=one.id) for one in some() for copy in range(4)]
     for name, figure in score(*copies).figures.items():
         expected = alone.figures[name]
-        assert (figure.value, figure.low, figure.high) == pytest.approx((expected.value, expected.low, expected.high))
+        assert figure.value == pytest.approx(expected.value)  # and copies tell no more than the clips they are of
+        assert figure.low <= expected.low + 1e-9 and figure.high >= expected.high - 1e-9
 
 
 def test_rows_that_cannot_be_judged() -> None:
