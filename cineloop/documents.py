@@ -29,18 +29,17 @@ def read_text(path: str | Path) -> str:
     return decoded(read_bytes(path)).replace("\r\n", "\n")
 
 
-def read_json(path: str | Path, *, finite: bool = True, half_chars: bool = False) -> Any:
+def read_json(path: str | Path, *, finite: bool = True) -> Any:
     """The JSON value in a file. Raises OSError; ValueError, see `parse_json`."""
-    return parse_json(read_bytes(path), finite=finite, half_chars=half_chars)
+    return parse_json(read_bytes(path), finite=finite)
 
 
-def parse_json(text: str | bytes, *, finite: bool = True, half_chars: bool = False) -> Any:
+def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
     """The JSON value in `text`.
 
     Args:
         text: the document.
         finite: refuse NaN and infinity, which some models' configurations hold and no contract of ours.
-        half_chars: allow lone surrogates, as which file names that are not UTF-8 stand in what we wrote ourselves.
 
     Raises:
         ValueError: it is not JSON, not UTF-8, nested deeper than `MAX_DEPTH`, or holds a number that is not finite
@@ -59,7 +58,7 @@ def parse_json(text: str | bytes, *, finite: bool = True, half_chars: bool = Fal
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     if text.count("[") + text.count("{") > MAX_DEPTH:
         check_depth(value)
-    if not half_chars and _HALF_CHAR.search(text) and (place := half_char(value)) is not None:
+    if _HALF_CHAR.search(text) and (place := half_char(value)) is not None:
         raise ValueError(f"{place} holds half a character, a lone surrogate such as \\ud800")
     return value
 

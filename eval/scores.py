@@ -128,7 +128,7 @@ def read_scores(path: Path) -> Scores:
         UsageError: the file cannot be read, is no such document, or of another schema version.
     """
     try:
-        tree = read_json(path, half_chars=True)
+        tree = read_json(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
