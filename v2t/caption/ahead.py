@@ -21,7 +21,7 @@ from v2t.caption.parts import Part, PartSpec, plan_parts
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
-    from cineloop.video.probe import VideoInfo
+    from cineloop.video.info import VideoInfo
     from cineloop.video.sample import SampleSpec
 
 MAX_AHEAD_BYTES = 1 << 30
