@@ -228,6 +228,7 @@ def test_layers_hold():
         ("t2v/flow.py", "from v2t.model import vision"),
         ("v2t/cli.py", "import t2v"),
         ("v2t/cli.py", "import decord"),
+        ("v2t_eval/inputs.py", "import v2t.styles"),
     ],
 )
 def test_contracts_see_a_planted_import(tmp_path, module, line):

@@ -14,8 +14,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cineloop.clip import Clip, check, check_unchanged
 from cineloop.errors import ItemError
-from v2t.caption.clip import Clip, check, check_unchanged
 from v2t.caption.films import Film, Piece
 from v2t.caption.parts import Part, PartSpec, plan_parts
 
