@@ -228,6 +228,7 @@ def test_layers_hold():
         ("t2v/flow.py", "from v2t.model import vision"),
         ("v2t/cli.py", "import t2v"),
         ("v2t/cli.py", "import decord"),
+        ("v2t_eval/inputs.py", "import v2t.styles"),
     ],
 )
 def test_contracts_see_a_planted_import(tmp_path, module, line):
@@ -289,7 +290,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else():
     assert starter <= set(included)
     # What commands find by name: suites, workflows, the audit, every recipe of configs/.
     recipes = {p.relative_to("configs") for p in tracked() if p.parts[0] == "configs" and p.suffix == ".yaml"}
-    named = {Path("v2t/recipes") / p for p in recipes if p.parts[0] != "serve"}
+    named = {Path("cineloop/recipes") / p for p in recipes if p.parts[0] != "serve"}
     named |= {Path(f"v2t_eval/suites/{name}.yaml") for name in ("starter", "gate", "vbench")}
     named |= {Path("v2t_eval/workflows/github.yml"), Path("v2t_eval/audit/starter.json")}
     assert named <= set(included), named - set(included)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cineloop import lease as leases
+from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.lease import LeaseLostError
-from v2t.caption.inputs import discover
 from v2t.caption.merge import merge
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.shards import Block, Share, held, places, shard_of, split

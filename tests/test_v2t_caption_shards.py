@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cineloop import lease as leases
+from cineloop.discovery import discover
 from cineloop.errors import UsageError
 from cineloop.lease import Lease, LeaseLostError, holder
-from v2t.caption.inputs import discover
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import Share, are_done, shard_of

@@ -77,7 +77,7 @@ class Loop:
         num_micros = config.batch_size // self.world // self.micro
         wanted = spans(self.step, config.steps, config.batch_size, self.micro, accelerator.process_index, self.world)
         batches = stream(self.stage.source(), wanted, workers=config.workers, pin=accelerator.device.type == "cuda")
-        log = RunLog(self)
+        log = RunLog(self.out, self.stage, config, accelerator, self.step)
         status: Literal["done", "budget", "interrupted"] = "done"
         started, before = time.monotonic(), self.seconds
         with _stop_on_signals(self._ask_stop):
@@ -90,7 +90,7 @@ class Loop:
                 if self.tracks is not None and (last or self.step % -(-config.steps // config.optim.snapshots) == 0):
                     self.tracks.snapshot(self.out, self.step, main=self.main)
                 if last or self.step % config.log_every == 0:
-                    log.train()
+                    log.train(self.step, self.seconds)
                 if last or (config.eval_every and self.step % config.eval_every == 0):
                     self._evaluate(log)
                 out_of_time = config.max_seconds is not None and self.seconds >= config.max_seconds
@@ -276,7 +276,7 @@ class Loop:
         self.task.train()
         for module in self.frozen:
             module.eval()
-        log.evaluation(figures, time.monotonic() - started)
+        log.evaluation(self.step, self.seconds, figures, time.monotonic() - started)
 
     def _finish(self, log: RunLog) -> None:
         """Export the best weights by the held-out score."""

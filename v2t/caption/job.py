@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cineloop.address import is_url
+from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
@@ -25,7 +26,6 @@ from cineloop.video.worker import DecoderPool
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.answers import Answers
-from v2t.caption.clip import Clip
 from v2t.caption.fetching import Cache, Fetching
 from v2t.caption.films import Film, Piece
 from v2t.caption.ledger import Record, cuts_entry, source_of

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cineloop.clip import Clip
 from cineloop.files import content_key
 from cineloop.journal import Entry, Journal, Place
-from v2t.caption.inputs import Clip
 
 Record = dict[str, Any]
 PART_FAILED = "PART_FAILED"  # how the warning begins that says so

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from cineloop.address import is_url, shown
+from cineloop.clip import Clip
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.files import escape_name, sweep, text_key, unescape_name, write_atomic
 from cineloop.journal import Journal
@@ -25,7 +26,6 @@ from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from v2t import writers
 from v2t.caption import shards
-from v2t.caption.inputs import Clip
 from v2t.caption.ledger import BY_HAND, Known, Ledger, Record, clip_entry, source_of
 from v2t.caption.sets import SetFiles
 

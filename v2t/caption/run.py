@@ -1,7 +1,7 @@
 """Folder of videos → captions: the job behind `v2t caption`.
 
 In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, a `Summary`.
-Read `run` from top to bottom: find the clips (`v2t.caption.inputs`), open the output folder and ask it what is done
+Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the output folder and ask it what is done
 (`v2t.caption.outputs`, `v2t.caption.plan`), do the rest (`v2t.caption.job`), write what is written once a run. With
 `config.shard` that is done for one part of the folder, or for one after the other (`v2t.caption.shards`).
 """
@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cineloop import config as layers
+from cineloop.clip import Clip
+from cineloop.discovery import choose, discover
 from cineloop.errors import CineloopError, UsageError
 from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
@@ -25,7 +27,6 @@ from cineloop.lease import LeaseLostError
 from cineloop.log import logger, printable, stopwatch
 from cineloop.training.runtime import papers
 from v2t.caption import shards
-from v2t.caption.inputs import Clip, choose, discover
 from v2t.caption.job import Job
 from v2t.caption.ledger import Record
 from v2t.caption.outputs import CaptionFolder
@@ -48,7 +49,7 @@ def run(
     """Caption everything that `paths` name.
 
     Args:
-        paths: folders, files, globs, lists, manifests (see `v2t.caption.inputs.discover`).
+        paths: folders, files, globs, lists, manifests (see `cineloop.discovery.discover`).
         output: folder for captions and journal; None keeps nothing, records only go to `emit`.
         config: the settings.
         captioner: an instance to use instead of the one that `config.model` names.
@@ -85,6 +86,16 @@ def run(
         summary.interrupted = stop.asked
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def read_records(output: Path) -> list[Record]:
+    """The newest record of every clip in a folder of captions, by id; those that a person changed with their words.
+
+    Raises:
+        UsageError: the folder holds shards that were not joined yet.
+    """
+    with CaptionFolder(output, (), writable=False) as folder:
+        return [folder.ledger.record(clip_id) for clip_id in sorted(folder.ledger.known)]
 
 
 @dataclass

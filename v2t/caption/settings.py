@@ -40,7 +40,7 @@ class CaptionConfig:
         workers: decoder processes; None takes half the cores.
         decoders: which decoders to try, in order; a single one switches the fallbacks off.
         limits: what one file may cost (seconds, memory, pixels, length).
-        root, lists, include, exclude, allow_remote: see `v2t.caption.inputs.discover`.
+        root, lists, include, exclude, allow_remote: see `cineloop.discovery.discover`.
         on_outside: what is done with a clip that lies outside what the model knows, where it can tell: "fail" makes it
             a failed row with OUT_OF_DOMAIN and writes no caption, "warn" writes the caption with a warning.
         remote_cache_gb: disk space for files fetched from elsewhere, > 0.

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cineloop.clip import Clip
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.files import text_key, write_atomic
 from cineloop.lease import Lease, holder, turns
 from cineloop.lock import FolderLock, describe
 from cineloop.log import logger, printable
-from v2t.caption.clip import Clip
 
 STATE_FOLDER = ".v2t"
 JOURNAL = "journal.jsonl"
