@@ -59,7 +59,6 @@ class Job:
     summary: Summary
     emit: Callable[[Record], None]
     stop: Stopping
-    load: Callable[[], None] | None = None  # instead of the captioner's own, when several jobs share it
     _threads: ThreadPoolExecutor | None = None
     _flying: dict[Future, Items | Film] = field(default_factory=dict)
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
@@ -87,7 +86,7 @@ class Job:
             if self._concurrency > 1:
                 self._threads = stack.enter_context(ThreadPoolExecutor(self._concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
-            self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.load or self.captioner.load)
+            self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.captioner.load)
             self._progress.advance(0, self._speed())
             ahead = Ahead(
                 pool,
