@@ -208,10 +208,13 @@ def decodes(shared_decoders, monkeypatch):
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium, for tests marked `browser`."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # 5 s by default, which a machine at a load of 20 needs for one change of a page
     found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu"], timeout=120_000
+        )
         yield browser
         browser.close()
