@@ -286,6 +286,7 @@ def test_the_first_interrupt_finishes_the_clips_in_hand(fake, tmp_path):
     assert run([f"prompt {i}" for i in range(6)], [], tmp_path, GenerateConfig()).made == 4
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing_and_leaves_no_half_file(tmp_path):
     (tmp_path / "p.txt").write_text(BALL + "\n" + BOX + "\n")
     tail = ["--prompts", str(tmp_path / "p.txt"), "--generator", "world", "--num-videos", "8", "-q"]
@@ -326,6 +327,7 @@ class Neighbourly(Fake):
         return [Frames.from_pixels(clip.pixels + np.uint8(shade), 8.0) for clip in clips]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", range(10))
 def test_a_resumed_run_makes_the_bytes_of_an_uninterrupted_one(tmp_path, monkeypatch, saved):
     """Killed after any number of clips: clips and contact sheet are those of a run that was left alone."""

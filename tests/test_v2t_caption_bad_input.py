@@ -169,6 +169,7 @@ decord.VideoReader = reader
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fallback", [True, False])
 def test_a_decoder_that_crashes_or_hangs_costs_one_clip(tmp_path, monkeypatch, fallback):
     pytest.importorskip("decord")

@@ -177,6 +177,7 @@ def test_four_shards_in_four_processes_one_killed_and_restarted_equal_the_single
     assert (out / ".v2t/journal.jsonl").read_bytes() == before and whole(out) == whole(single)
 
 
+@pytest.mark.slow
 def test_a_worker_takes_over_the_block_of_one_that_died_on_another_machine(driver, single, tmp_path):
     out = tmp_path / "out"
     killed = driver.begin(out, "auto/4", lease_s=1.5, batch_s=0.3, elsewhere="another machine")

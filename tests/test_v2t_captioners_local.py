@@ -263,6 +263,7 @@ def test_prompts_hold_no_mark_that_training_did_not(tmp_path):
     assert captioner._prompt(captioner.watch(frames), PROMPT) == trained_on
 
 
+@pytest.mark.slow
 def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(model_folder):
     made = Captioner(str(model_folder), device="cpu")
     made.load()

@@ -25,6 +25,8 @@ from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import Decoding, asked, open_captioner
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 QUICK = dict(backoff_s=0.005, read_s=0.4, connect_s=2.0)
 FAULTS = "429 429-after 500 503 hang close half chunks garbage no-json no-object wrong-id no-choice drip-429".split()
 
