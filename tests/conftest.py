@@ -118,8 +118,9 @@ _REASONS = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run, with the reason."""
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, with the reason; browsers go with the tests that share no machine."""
     reasons: dict[str, str] = {}
     for item in items:
         for mark, reason_of in _REASONS.items():
@@ -129,6 +130,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 reasons[mark] = reason_of()
             if reasons[mark]:
                 item.add_marker(pytest.mark.skip(reason=reasons[mark]))
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("machine"))
+    if hasattr(config, "workerinput"):  # the longest scopes first, so that no worker ends long after the other
+        items.sort(key=lambda item: (not item.get_closest_marker("xdist_group"), not item.get_closest_marker("slow")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """`--dist loadgroup`, with the tests of no group kept together by file: its fixtures are built once."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByGroupOrFile(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return super()._split_scope(nodeid).split("::")[0]
+
+    return ByGroupOrFile(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session")
@@ -191,10 +208,13 @@ def decodes(shared_decoders, monkeypatch):
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium, for tests marked `browser`."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # 5 s by default, which a machine at a load of 20 needs for one change of a page
     found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu"], timeout=120_000
+        )
         yield browser
         browser.close()

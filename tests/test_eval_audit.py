@@ -163,6 +163,7 @@ def test_what_was_asked_is_not_asked_again(tmp_path: Path) -> None:
     assert judge.num_asked == asked
 
 
+@pytest.mark.slow
 def test_a_stopped_audit_goes_on_where_it_was(tmp_path: Path) -> None:
     config = AuditConfig(num=2, judge_clips=6, stable_clips=2, cache=tmp_path)
     whole = Planted()
@@ -176,6 +177,7 @@ def test_a_stopped_audit_goes_on_where_it_was(tmp_path: Path) -> None:
     assert judge.num_asked == whole.num_asked
 
 
+@pytest.mark.slow
 def test_the_table_names_what_is_equal_to_the_bit(tmp_path: Path, monkeypatch) -> None:
     names = "temporal_flickering,sharpness"
     config = AuditConfig(num=6, cache=tmp_path)
@@ -224,6 +226,7 @@ def mine(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_clips_of_the_users_without_truth(mine: Path, tmp_path: Path) -> None:
     material = gather(read_inputs(mine), None, 10, tmp_path / "kept")
     assert [clip.id for clip in material.yours] == ["a.mp4", "b.mp4", "c.mp4"]

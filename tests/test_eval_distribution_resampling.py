@@ -54,6 +54,7 @@ def covered(shift: float, truth: float, num: int = 50, rounds: int = 100) -> flo
     return hits / rounds
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth() -> None:
     draws = np.random.default_rng(2)
     shifted = kernel_mmd(draws.normal(size=(5000, 6)), draws.normal(size=(5000, 6)) + 0.6)

@@ -131,6 +131,7 @@ def test_a_candidate_that_hardly_moves_does_not_pass_on_its_smoothness(still: bo
 # --- errors that are promised, on a fixed seed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["normal", "few much worse", "few carry all"])
 def test_no_more_passes_in_error_and_false_fails_than_promised(shape: str) -> None:
     """At most alpha pass at a harm of the margin, and fail where nothing changed or at half the margin."""

@@ -232,7 +232,8 @@ def metric(request: pytest.FixtureRequest) -> str:
 
 
 every = pytest.mark.parametrize("name", metric_names())
-every_ready = pytest.mark.parametrize("metric", metric_names(), indirect=True)
+_NAMES = [pytest.param(n, marks=[pytest.mark.slow] * (n in ("meteor", "dense_captions"))) for n in metric_names()]
+every_ready = pytest.mark.parametrize("metric", _NAMES, indirect=True)
 
 
 @every

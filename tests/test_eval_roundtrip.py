@@ -109,6 +109,7 @@ def gray(tmp_path_factory):
     return clips_of(tmp_path_factory.mktemp("gray") / "clips", PROMPTS)
 
 
+@pytest.mark.slow
 def test_perfect_captions_are_at_the_ceiling(gray, tmp_path):
     found = run(config(gray, ceiling=True, reference_clips=gray), tmp_path / "o", captioner=Planted(PROMPTS))
     for name in ("facts", "facts_f1", "questions", "events", "cider"):
@@ -181,6 +182,7 @@ class Hiccups(PlantedJudge):
         return failed if self.down else found
 
 
+@pytest.mark.slow
 def test_what_failed_for_now_is_asked_again(gray, tmp_path, monkeypatch):
     """A server that was down and a decoder that was slow once say nothing about the clip; a refusal does."""
     judge = Hiccups([{"color": "red"}] * 12)

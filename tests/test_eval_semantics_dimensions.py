@@ -131,6 +131,7 @@ def exact(prompt: str, seed: int = 0) -> Clip:
     return Clip.from_frames(frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "prompt"),
     [

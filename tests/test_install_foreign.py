@@ -34,6 +34,7 @@ def repository(tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["", "."], ids=["as it is", "PYTHONPATH=."])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_their_tests_run(installed, repository, layout, path):

@@ -308,8 +308,7 @@ def test_a_kill_loses_nothing_and_leaves_no_half_file(tmp_path):
     assert all((killed / path).stat().st_mtime_ns == time_ns for path, time_ns in times.items())
 
     def what(folder):
-        drop = {"seconds"}
-        rows = [{key: value for key, value in row.items() if key not in drop} for row in rows_of(folder)]
+        rows = [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(folder)]
         return rows, {path.name: path.read_bytes() for path in (folder / "clips").iterdir()}
 
     assert what(killed) == what(whole) and len(rows_of(killed)) == 16
@@ -326,6 +325,7 @@ class Neighbourly(Fake):
         return [Frames.from_pixels(clip.pixels + np.uint8(shade), 8.0) for clip in clips]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", range(10))
 def test_a_resumed_run_makes_the_bytes_of_an_uninterrupted_one(tmp_path, monkeypatch, saved):
     """Killed after any number of clips: clips and contact sheet are those of a run that was left alone."""

@@ -208,6 +208,7 @@ def rows_of(folder):
     return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maker", KINDS, ids=lambda maker: maker.__name__)
 def test_a_pipeline_generates_through_the_command(saved, tmp_path, capsys, maker):
     (frames, side), (num_made, side_made), fps = KINDS[maker]

@@ -82,6 +82,7 @@ def test_tokenizer_survives_saving(tmp_path):
     assert loaded(PROMPTS, padding=True).input_ids == tokenizer(PROMPTS, padding=True).input_ids
 
 
+@pytest.mark.slow
 def test_no_word_of_the_world_is_unknown():
     from cineloop.world.language.words import caption
     from cineloop.world.scenes.sampler import sample_scene

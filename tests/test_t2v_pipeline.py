@@ -300,6 +300,7 @@ def test_other_samplers(pipe, latents_of, scheduler, calls):
     close(latents_of(PROMPTS, num_inference_steps=4, generator=seeds(2, 3))[1], alone[0])
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_by_a_plain_diffusers_script_it_makes_the_same_clip(pipe, tmp_path):
     wanted = pipe(PROMPTS, num_inference_steps=2, generator=seeds(1, 2)).frames
     pipe.save_pretrained(tmp_path / "model")

@@ -131,6 +131,7 @@ def test_resume_equals_uninterrupted_to_the_bit(tmp_path, optimizer):
     ]
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_weights(tmp_path):
     """Kill -9 in the middle of a step, in a process of its own, with a loader process ahead of it."""
     script = textwrap.dedent("""

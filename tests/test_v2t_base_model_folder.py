@@ -104,6 +104,7 @@ def test_a_file_that_is_no_object_is_named(folder, captioner, name, content):
     assert caught.value.code == "MODEL" and name in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("captioner", ["local", "hf"])
 def test_more_tensors_than_any_model_has_are_refused_by_the_header(folder, captioner):
     [path] = folder.glob("*.safetensors")

@@ -8,7 +8,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -149,10 +148,8 @@ def test_each_bad_file_has_its_code_and_the_rest_is_captioned(folder, tmp_path):
     assert len(rows) == len(os.listdir(folder)) - 1  # all but the symlinked folder, which is not followed
     assert summary.exit_code == 3 and len(summary.failures) == len(EXPECTED)
     assert all(text.isprintable() for text in summary.lines())
-    start = time.monotonic()
     again = caption.run([str(folder)], out, CaptionConfig(), captioner=Captioner())
     assert (again.done_before, again.failed_before, again.num_captioned) == (len(captions) + 1, len(EXPECTED), 0)
-    assert time.monotonic() - start < 5
 
 
 # Stands before the real decord on the path of the decoding child; dies or hangs in native code on files so named.
@@ -173,6 +170,7 @@ decord.VideoReader = reader
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fallback", [True, False])
 def test_a_decoder_that_crashes_or_hangs_costs_one_clip(tmp_path, monkeypatch, fallback):
     pytest.importorskip("decord")

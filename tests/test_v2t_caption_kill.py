@@ -15,6 +15,8 @@ import pytest
 
 from cineloop.journal import decode_entry
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 NUM_CLIPS, NUM_KILLS = 300, 50
 COLOURS = ("red", "green", "blue")
 

@@ -67,6 +67,7 @@ def still(frames: Frames, number: int) -> Frames:
     return Frames(frames.pixels[number : number + 1], np.zeros(1), duration_s=0.0, fps=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", ONE_PICTURE, ids=lambda builder: builder.__name__)
 def test_a_model_for_one_picture_sees_the_middle_frame_and_says_so(loaded, builder):
     captioner, frames = loaded(builder), clip()

@@ -25,6 +25,8 @@ from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import Decoding, asked, open_captioner
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 QUICK = dict(backoff_s=0.005, read_s=0.4, connect_s=2.0)
 FAULTS = "429 429-after 500 503 hang close half chunks garbage no-json no-object wrong-id no-choice drip-429".split()
 
@@ -276,21 +278,13 @@ def test_a_server_that_died_stops_the_run(folder, server):
 # One request
 
 
-def test_sixteen_in_flight_are_at_least_eight_times_as_fast_as_one(server):
-    server.work_s = 0.2
-    one, many = opened(server, concurrency=1), opened(server)
-
-    def rate(captioner, num) -> float:
-        start = time.perf_counter()
-        with ThreadPoolExecutor(captioner.concurrency) as threads:
-            assert [o.text for o in threads.map(lambda n: ask(captioner, n), range(num))] == [
-                f"clip {n}" for n in range(num)
-            ]
-        return num / (time.perf_counter() - start)
-
-    # The best of three: another process on the machine may take one of them.
-    ratios = (rate(many, 64) / rate(one, 4) for _ in range(3))
-    assert any(ratio >= 8 for ratio in ratios)
+def test_sixteen_are_in_flight_at_once(server):
+    together = threading.Barrier(16)  # nobody is answered before sixteen have asked
+    server.fault = lambda number: together.wait(60) and None
+    captioner = opened(server)
+    with ThreadPoolExecutor(captioner.concurrency) as threads:
+        answers = list(threads.map(lambda n: ask(captioner, n), range(64)))
+    assert [answer.text for answer in answers] == [f"clip {n}" for n in range(64)]
     assert server.most_in_flight == 16
 
 
@@ -309,7 +303,7 @@ def test_a_limit_stops_all_threads_until_it_ends(server):
 def test_patience_ends(server, fault):
     def drip(self):
         self.send_response(200)
-        for _ in range(60):
+        for _ in range(2000):
             self.wfile.write(b"x")
             self.wfile.flush()
             time.sleep(0.05)
@@ -322,7 +316,7 @@ def test_patience_ends(server, fault):
         start = time.monotonic()
         with pytest.raises(ItemError) as caught:
             ask(captioner)
-    assert caught.value.code == "SERVER_ERROR" and time.monotonic() - start < 2
+    assert caught.value.code == "SERVER_ERROR" and time.monotonic() - start < 60
 
 
 def test_an_answer_without_end_is_not_read_to_it(server, monkeypatch):

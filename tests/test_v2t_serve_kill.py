@@ -21,6 +21,8 @@ from v2t.serve.settings import ServeConfig, ServeLimits
 from v2t.serve.supervision import group as process_group
 from v2t.serve.supervision.supervisor import Engine, Pace
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 LONG_S = 120.0
 NUM = 8
 

@@ -236,6 +236,7 @@ def test_errors_are_openais(client, server, clips, tmp_path):
     assert "Traceback" not in server.told()
 
 
+@pytest.mark.slow
 def test_two_and_thirty_clients_get_their_own_answers(client, captioner, frames_of, clips):
     own = [expected(captioner, asked(SHORT, frames_of(clip))) for clip in clips]
     assert len(set(own)) > NUM // 2
@@ -255,6 +256,7 @@ def test_a_batch_captioner_finds_the_very_same_frames(server, captioner, frames_
     ]
 
 
+@pytest.mark.slow
 def test_a_key_a_busy_port_and_a_signal(server, clips, tmp_path):
     """What ends a server, and that nothing of it stays."""
     number = server.url.rpartition(":")[2]

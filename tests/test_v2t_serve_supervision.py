@@ -19,6 +19,8 @@ from v2t.serve.supervision import group as process_group
 from v2t.serve.supervision import supervisor
 from v2t.serve.supervision.supervisor import Engine, Pace
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 LONG_S = 90.0
 SHARED = Path("/dev/shm")
 PACE = Pace(poll_s=0.02, health_s=0.1, hang_s=3.0, first_s=0.05, most_s=0.1)
@@ -211,6 +213,7 @@ def test_a_hang_is_noticed_and_it_is_started_again(tmp_path):
     run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["stuck", "serve"])
 def test_one_that_answers_but_works_on_nothing_is_started_again(tmp_path, what):
     def steps(metrics: str) -> float:

@@ -123,6 +123,7 @@ def test_packed_conversations_do_not_see_each_other(language_run):
     assert batch["labels"][0, second] == -100 and first == 0
 
 
+@pytest.mark.slow
 def test_align_in_two_phases_then_resume_to_the_bit(tmp_path, parts):
     clips, frozen = {"num_frames": 4, "size": 32}, {"optim": {"lr": {"vision_tower": 0}}}
     heads = recipe(tmp_path, stage="align", speaks=False, eval_clips=4, out=str(tmp_path / "heads"), clips=clips,
@@ -161,6 +162,7 @@ def footage(tmp_path_factory):
     return folder / "manifest.jsonl"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["lora", "dora", "qlora"])
 def test_instruct_with_adapters_on_a_manifest(tmp_path, parts, footage, how):
     """The full-size recipe, its tower and LLM replaced by tiny ones: adapters learn, merge, and the whole is saved."""

@@ -24,6 +24,8 @@ from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool, Limits
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 av = pytest.importorskip("av")
 needs_decord = pytest.mark.skipif(not installed("decord"), reason="decord is not installed")
 ROOT = Path(__file__).resolve().parents[1]
@@ -277,6 +279,7 @@ BAD_DECODERS = {
 }
 
 
+@pytest.mark.slow
 @needs_decord
 @pytest.mark.parametrize("code", BAD_DECODERS)
 def test_a_decoder_that_misbehaves_costs_itself_alone(tmp_path, monkeypatch, code):

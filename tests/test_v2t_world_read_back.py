@@ -69,6 +69,7 @@ CAR = scene_of("car", "red", DRIVE, x=0.23)
 
 
 # --- what was rendered is read
+@pytest.mark.slow
 def test_every_fact_of_real_clips_is_read():
     scenes = [sample_solo(split, 3, index) for split in ("seen", "unseen") for index in range(25)]
     missed = [(index, wrong(scene, clip(scene))) for index, scene in enumerate(scenes)]

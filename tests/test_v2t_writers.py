@@ -319,6 +319,7 @@ def test_a_missing_package_is_named_before_any_work(monkeypatch):
         writers.load(["parquet"])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_records(tmp_path):
     def peak(num: int, name: str) -> int:
         records = (
