@@ -289,7 +289,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else():
     assert starter <= set(included)
     # What commands find by name: suites, workflows, the audit, every recipe of configs/.
     recipes = {p.relative_to("configs") for p in tracked() if p.parts[0] == "configs" and p.suffix == ".yaml"}
-    named = {Path("v2t/recipes") / p for p in recipes if p.parts[0] != "serve"}
+    named = {Path("cineloop/recipes") / p for p in recipes if p.parts[0] != "serve"}
     named |= {Path(f"v2t_eval/suites/{name}.yaml") for name in ("starter", "gate", "vbench")}
     named |= {Path("v2t_eval/workflows/github.yml"), Path("v2t_eval/audit/starter.json")}
     assert named <= set(included), named - set(included)
