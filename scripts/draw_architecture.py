@@ -71,7 +71,7 @@ def edges() -> set[tuple[str, str]]:
 
 
 def _node(package: str, room: str) -> str:
-    return f"{package}.{room or 'modules'}"
+    return f"{package}_{room or 'modules'}"  # Mermaid's names: letters, digits, underscores
 
 
 def picture() -> str:
