@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop import errors, plugin
-from cineloop.cli import EXIT_CODES, _parser
+from cineloop.cli import EXIT_CODES, build_parser
 from cineloop.training.recipe import recipes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,7 +88,7 @@ def commands() -> str:
     for program, package in PROGRAMS.items():
         module = importlib.import_module(f"{package}.cli")
         lines += [f"## {program}", "", module.ABOUT, ""]
-        parser = _parser(program, module.ABOUT, module.VERBS, package)
+        parser = build_parser(program, module.ABOUT, module.VERBS, package)
         verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
         for name, verb in verbs.items():
             lines += [f"### {program} {name}", "", str(verb.description), "", "```", examples(verb), "```", ""]
