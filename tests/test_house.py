@@ -343,44 +343,6 @@ def test_help_is_light(line):
     assert result.stdout.splitlines()[-1:] == ["HEAVY []"], result.stdout[-500:] + result.stderr[-2000:]
 
 
-def readme_commands() -> list[str]:
-    text = (ROOT / "README.md").read_text("utf-8")
-    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, flags=re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split("  #")[0].strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-
-
-def _help(command: str, *words: str) -> str:
-    package = "v2t_eval" if command == "v2t-eval" else command
-    code = f"import sys; sys.argv = {[command, *words, '--help']!r}; from {package}.cli import main; sys.exit(main())"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, f"{command} {' '.join(words)}: {result.stderr}"
-    return result.stdout
-
-
-def test_readme_names_only_what_exists():
-    commands = readme_commands()
-    assert any(line.startswith("scripts/demo") for line in commands)
-    for line in commands:
-        words = line.split()
-        command = re.sub(r"^\.venv(-serve)?/bin/", "", words[0])
-        if "/" in command:
-            assert (ROOT / command).is_file(), f"README: {line}"
-        if command in {"v2t", "t2v", "v2t-eval"}:
-            known = _help(command, words[1])
-            for flag in (word.split("=")[0] for word in words if word.startswith("--")):
-                assert re.search(rf"(?<![\w-]){flag}(?![\w-])", known), f"README: {line}: no option {flag}"
-        for word in words:
-            if word.startswith("configs/"):
-                assert (ROOT / word).exists(), f"README: {line}"
-
-
-def test_documents_point_at_what_exists():
-    for name in ("README.md", "CHANGELOG.md"):
-        links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", (ROOT / name).read_text("utf-8"))
-        assert [link for link in links if not (ROOT / link).exists()] == [], name
-
-
 def test_tests_cannot_reach_the_network():
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as out, pytest.raises(RuntimeError, match="network"):
         out.settimeout(0.2)
