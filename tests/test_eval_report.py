@@ -141,11 +141,9 @@ def test_json_is_read_back_equal(tmp_path):
     for scores in (_scores(), _scores(len(HOSTILE), HOSTILE)):
         data = report_json.render(scores)
         (tmp_path / "scores.json").write_bytes(data)
-        read = read_scores(tmp_path / "scores.json")
-        assert report_json.render(read) == data
+        assert report_json.render(read := read_scores(tmp_path / "scores.json")) == data
         assert read == scores or "\ufffd" in data.decode()
-        assert json.loads(data)["schema"] == 1
-        assert b"NaN" not in data and b"Infinity" not in data
+        assert json.loads(data)["schema"] == 1 and b"NaN" not in data and b"Infinity" not in data
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])

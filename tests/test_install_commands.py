@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 pytest_plugins = ["installed_wheel"]
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
+DOCS = "\n".join(p.read_text("utf-8") for p in sorted((Path(__file__).resolve().parents[1] / "docs").glob("*.md")))
 MADE = "t2v generate 'A red ball rolls to the right on the beach.' -o made/ --generator world"
 
 
@@ -40,13 +40,13 @@ def test_every_shipped_suite_and_recipe_is_found_by_name(shell):
 
 
 def test_the_starter_is_trained_on_without_a_checkout(shell):
-    (line,) = re.findall(r"^(t2v train t2v/dit --set .*?)(?:  +#.*)?$", README, re.MULTILINE)
+    (line,) = re.findall(r"^(t2v train t2v/dit --set .*?)(?:  +#.*)?$", DOCS, re.MULTILINE)
     code, said = shell(f"{line} --plan")
     assert code == 0, said
 
 
-def test_the_python_of_the_readme(installed, tmp_path):
-    blocks = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "from_pretrained" in block]
+def test_the_python_of_the_guides(installed, tmp_path):
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL) if "from_pretrained" in block]
     assert len(blocks) == 2
     for block in blocks:
         ran = installed.run("python", "-c", block, cwd=tmp_path)
