@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.gate_asked import FORMS, cache_of, planned, policy_of, scored, suite_of
+from v2t_eval.commands.gate_asked import FORMS, cache_of, planned, scored, suite_of
 from v2t_eval.commands.score import STATE, add_machine
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _verdict(place: Path, args: argparse.Namespace) -> int:
     from v2t_eval.gate.sides import named
 
     suite = suite_of(args)
-    policy = policy_of(suite, args)
+    policy = suite.rules
     _refuse_old(args)
     before = file.read(args.baseline) if args.baseline else None
     audit = _audit(args, suite)

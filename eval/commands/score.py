@@ -95,11 +95,13 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.inputs import read_inputs
     from v2t_eval.report import check, write
     from v2t_eval.score import ScoreConfig, score
+    from v2t_eval.suite import metrics_of
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit must be at least 1, got {args.limit}")
-    metrics = _metrics(args)
+    facts = args.captions is not None and args.truth is not None
+    metrics = metrics_of(args.metrics, args.suite, answers=args.answers is not None, facts=facts)
     settings = _settings(args, metrics)
     _refuse_other(args.output, settings, overwrite=args.overwrite)
     given = {name: getattr(args, name) for name, _ in _FILES}
@@ -184,24 +186,6 @@ def config_of(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
-    from v2t_eval.suite import each_once, parse_metrics, read_suite
-
-    metrics = read_suite(args.suite).metrics if args.suite else []
-    named = args.metrics
-    if not metrics and named is None:
-        if args.answers is not None:
-            named = "answers"
-        elif args.captions is not None and args.truth is not None:
-            named = "facts"
-        else:
-            raise UsageError(
-                "what is to be measured?", hint="--metrics A,B or --suite FILE; `v2t-eval list` shows them"
-            )
-    more = parse_metrics(named) if named is not None else []
-    return each_once([*metrics, *more])
 
 
 def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, str]:
