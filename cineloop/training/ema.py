@@ -123,7 +123,8 @@ def reconstruct(run: Path, sigma_rel: float, step: int | None = None) -> Tensors
 def weights_of(snapshots: Sequence[tuple[int, float]], wanted: tuple[int, float]) -> list[float]:
     """What each snapshot (step, γ) counts in the average nearest to `wanted` (step, γ)."""
     gram = np.array([[_overlap(one, other) for other in snapshots] for one in snapshots])
-    return np.linalg.solve(gram, np.array([_overlap(one, wanted) for one in snapshots])).tolist()
+    shares = np.linalg.solve(gram, np.array([_overlap(one, wanted) for one in snapshots]))
+    return [float(share) for share in shares]
 
 
 def choose(
@@ -154,7 +155,7 @@ def load(model: nn.Module, tensors: Tensors) -> None:
 def _overlap(one: tuple[int, float], other: tuple[int, float]) -> float:
     """∫ p_one p_other: both profiles are (γ + 1) t^γ / T^(γ + 1) up to their own step T."""
     (t_one, power_one), (t_other, power_other) = one, other
-    ratio = (t_one / t_other) ** (power_other if t_one < t_other else -power_one)
+    ratio: float = (t_one / t_other) ** (power_other if t_one < t_other else -power_one)
     return (power_one + 1) * (power_other + 1) * ratio / ((power_one + power_other + 1) * max(t_one, t_other))
 
 
