@@ -62,7 +62,7 @@ def main(
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"] or not words:
         words = [*words[1:2], "--help"]
-    parser = _parser(prog, description, verbs, package)
+    parser = build_parser(prog, description, verbs, package)
     if not words[0].startswith("-") and words[0] not in verbs:
         parser.error(no_verb(prog, words[0], verbs))
     args = parser.parse_args(words)
@@ -72,7 +72,8 @@ def main(
     return guarded(lambda: int(verb.run(args)), traceback=bool(getattr(args, "verbose", 0)))
 
 
-def _parser(prog: str, description: str, verbs: Sequence[str], package: str) -> argparse.ArgumentParser:
+def build_parser(prog: str, description: str, verbs: Sequence[str], package: str) -> argparse.ArgumentParser:
+    """The parser of the command `prog`, with one subparser for each verb, a file of `PACKAGE.commands`."""
     of_gates = package == "v2t_eval"
     codes = ", ".join(f"{code} {means}" for code, means in EXIT_CODES.items() if of_gates or code not in _OF_GATES)
     parser = Parser(prog=prog, description=description, epilog=f"Exit codes: {codes}.")

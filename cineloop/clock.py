@@ -1,11 +1,13 @@
-"""Seconds as people write them: "34:22", "1:02:03", "12.5", "90s".
+"""Seconds as people write them: "34:22", "1:02:03", "12.5", "90s"; and events with their seconds.
 
-In: text, or seconds. Out: seconds, or text. `parse_clock(format_clock(s))` is `s` to the nearest second, or tenth.
+In: text, or seconds. Out: seconds, events, or text. `parse_clock(format_clock(s))` is `s` to the nearest second, or
+tenth.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from cineloop.errors import UsageError
 
@@ -13,6 +15,7 @@ from cineloop.errors import UsageError
 CLOCK = r"\d+(?::[0-5]?\d)?:[0-5]\d(?:\.\d+)?"
 _CLOCK = re.compile(CLOCK, re.ASCII)
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:s|sec|secs|second|seconds)?", re.ASCII | re.IGNORECASE)
+_EVENT = re.compile(r"^\W*(\d+(?:\.\d+)?)\s*s?\s*(?:-|–|to)\s*(\d+(?:\.\d+)?)\s*s?\W+(\S.*)$")
 
 
 def parse_clock(text: str) -> float:
@@ -47,3 +50,19 @@ def format_clock(seconds: float, *, tenths: bool = False) -> str:
     hours, minute = divmod(minutes, 60)
     text = f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
     return f"{text}.{rest}" if tenths else text
+
+
+def timed_lines(text: str, duration_s: float) -> list[dict[str, Any]]:
+    """The events of a text with one a line ("0.2-1.7s: a cat runs") as `{start_s, end_s, caption}`, in its order.
+
+    Args:
+        text: lines without times are left out.
+        duration_s: length of the clip in seconds; times beyond it are drawn back to it.
+    """
+    found = []
+    for line in text.splitlines():
+        match = _EVENT.match(line.strip())
+        if match:
+            start_s, end_s = (min(float(second), duration_s) for second in match.group(1, 2))
+            found.append({"start_s": start_s, "end_s": max(start_s, end_s), "caption": match.group(3).strip()})
+    return found

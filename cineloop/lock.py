@@ -57,7 +57,7 @@ class FolderLock:
                 # A run killed in the moment it starts a child leaves the lock with that child until it has begun;
                 # `holder` has it for the moment of a look.
                 waited_s = time.monotonic() - start
-                if error.errno in _TAKEN and waited_s < (_LINGER_S if is_dead(owner) else _LOOK_S):
+                if error.errno in _TAKEN and waited_s < (_LINGER_S if _is_dead(owner) else _LOOK_S):
                     time.sleep(0.01)
                     continue
                 os.close(self._handle)
@@ -110,18 +110,20 @@ class FolderLock:
             self._handle = -1
 
     def _age_s(self) -> float:
-        return file_system_time(self.path.parent) - os.fstat(self._handle).st_mtime
+        return _file_system_time(self.path.parent) - os.fstat(self._handle).st_mtime
 
     def _owner(self) -> dict[str, Any]:
-        return parse_owner(os.pread(self._handle, 4096, 0))
+        return _parse_owner(os.pread(self._handle, 4096, 0))
 
     def _write_owner(self) -> None:
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, json.dumps(me()).encode(), 0)
 
     def _refusal(self, owner: dict[str, Any]) -> UsageError:
+        folder = self.path.parent
+        folder = folder.parent if folder.name.startswith(".") else folder  # of OUT/.v2t a person knows OUT
         return UsageError(
-            f"another run holds {printable(str(self.path.parent.parent))}: {describe(owner)}",
+            f"another run holds {printable(str(folder))}: {describe(owner)}",
             code="LOCKED",
             hint="wait for it, or give this run another -o",
         )
@@ -133,7 +135,7 @@ def describe(owner: dict[str, Any]) -> str:
     return f"{who}, started {owner.get('started', '?')}"
 
 
-def file_system_time(folder: Path) -> float:
+def _file_system_time(folder: Path) -> float:
     """The clock that dates the files of a folder, in seconds since 1970: on a share that is the server's."""
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=folder)
     try:
@@ -146,7 +148,7 @@ def file_system_time(folder: Path) -> float:
 
 
 def me() -> dict[str, Any]:
-    """What this process is, for a lock or a lease."""
+    """What this process is, for a lock."""
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -156,7 +158,7 @@ def me() -> dict[str, Any]:
     }
 
 
-def parse_owner(text: bytes) -> dict[str, Any]:
+def _parse_owner(text: bytes) -> dict[str, Any]:
     """The owner that a file holds; {} when it is empty."""
     try:
         owner = parse_json(text) if text else {}
@@ -181,7 +183,7 @@ def _is_here(owner: dict[str, Any]) -> bool:
     return owner.get("host") == socket.gethostname()
 
 
-def is_dead(owner: dict[str, Any]) -> bool:
+def _is_dead(owner: dict[str, Any]) -> bool:
     """Whether the owner was a process of this machine that is gone; False when that cannot be said."""
     pid = owner.get("pid")
     if not isinstance(pid, int) or not _is_here(owner):

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cineloop.clip import reading
 from cineloop.errors import ItemError
 from cineloop.log import Progress, logger
 from cineloop.video.decode import DECODERS, installed
-from v2t.caption.clip import not_a_file, problem_of
 from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
 from v2t_eval.inputs import Inputs
 from v2t_eval.measure import ClipLimits, Failure, Measurer, Outcome, Task, measured, uses_frames
@@ -147,14 +147,9 @@ class Gathering:
     def _sha256(self, clip: Clip) -> str:
         if clip.path is None:
             raise ItemError("the clip is neither a file nor frames", code="NO_FRAMES")
-        try:
-            if clip.path.exists() and not clip.path.is_file():
-                raise not_a_file()
-            if clip.path.stat().st_size == 0:
-                raise ItemError("the file holds no bytes", code="EMPTY_FILE", hint="copy or download it again")
-            return self.cache.file_sha256(clip.path)
-        except OSError as error:
-            raise problem_of(error) from error
+        with reading(clip.path):
+            digest = self.cache.file_sha256(clip.path)
+        return digest
 
     def _recall(self, job: _Job, outcome: Outcome) -> None:
         """Fill in what is kept of the sample."""

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cineloop.clock import timed_lines
+from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import printable
 from cineloop.manifest import clip_path, read_manifest
-from v2t.caption.inputs import discover
-from v2t.styles.timed import segments
 from v2t_eval.joining import Joined
 from v2t_eval.questions import read_questions
 from v2t_eval.sample import Clip, Sample
@@ -222,7 +222,7 @@ def _reference_events(row: Mapping[str, Any]) -> Row:
     """The events that the timed caption of a manifest of `v2t world` tells."""
     named = row.get("captions")
     told = texts_of(named.get("timed"), "timed") if isinstance(named, dict) else []
-    return {"reference_events": segments(told[0], math.inf)} if told else {}
+    return {"reference_events": timed_lines(told[0], math.inf)} if told else {}
 
 
 def _add_prompts(samples: list[Sample], path: Path | None, names: str, counts: Counter[str]) -> None:

@@ -27,29 +27,12 @@ __all__ = [
     "interval_of_sums",
     "jackknife_interval",
     "mean_interval",
-    "mean_of_shares",
     "student_interval",
     "unless_flat",
     "weighted_shares",
     "wilson",
 ]
 NUM_RESAMPLES = 2000
-
-
-def mean_of_shares(parts: Sequence[tuple[int, int]], confidence: float = 0.95) -> tuple[float, Interval]:
-    """Plain mean of independent shares (right, num), with its interval (balanced accuracy: two shares).
-
-    Raises:
-        ValueError: when there is no share, or one of nothing.
-    """
-    if not parts or any(num == 0 for _, num in parts):
-        raise ValueError("every share needs at least one case")
-    shares = [right / num for right, num in parts]
-    ends = [wilson(right, num, confidence) for right, num in parts]
-    mean = fmean(shares)
-    below = sqrt(sum((share - end.low) ** 2 for share, end in zip(shares, ends, strict=True))) / len(parts)
-    above = sqrt(sum((end.high - share) ** 2 for share, end in zip(shares, ends, strict=True))) / len(parts)
-    return mean, Interval(max(0.0, mean - below), min(1.0, mean + above))
 
 
 def weighted_shares(
@@ -59,7 +42,7 @@ def weighted_shares(
 
     Wilson's interval of each share with its number of cases divided by the design effect (Kish 1965: the clustered
     variance over that of independent cases, at least 1; where no share varies, the mean number of cases a cluster),
-    put together by the square-root rule. For clusters of one case it is that of `mean_of_shares`.
+    put together by the square-root rule. For clusters of one case it is Wilson's alone.
 
     Args:
         right, num: (n, k), how many cases each sample adds to each share, and how many of them are right.

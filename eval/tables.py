@@ -15,12 +15,13 @@ from typing import Any
 from cineloop.documents import json_lines, parse_json, read_text
 from cineloop.errors import UsageError
 from cineloop.log import printable
-from v2t.writers import csv as captions_csv
+from cineloop.spreadsheet import unquoted
 
 Row = dict[str, Any]
 NAMES = ("id", "path", "clip", "file_name", "video", "video_id", "image_id", "name")  # what may say which clip is meant
 _PROMPTS = ("prompt", "prompt_en", "caption", "captions", "text")
 _TEXTS = ("references", "captions", "reference", "caption", "text")
+_RECORD = ("id", "status", "caption")  # columns by which the file of `v2t caption --format csv` is known
 _LONGEST_CELL = 1 << 30
 
 
@@ -128,13 +129,14 @@ def _from_csv(text: str, path: Path) -> Iterator[Row]:
     before = csv.field_size_limit(_LONGEST_CELL)
     try:
         table = csv.DictReader(_lines(text), strict=True)
-        if {"id", "status", "caption"} <= set(table.fieldnames or ()):  # as `v2t caption` writes it, with its quoting
-            yield from captions_csv.read(path)
-            return
+        is_record = set(_RECORD) <= set(table.fieldnames or ())  # other columns are JSON, or empty for null
         for row in table:
             if None in row or None in row.values():
                 raise UsageError(f"{printable(str(path))}, line {table.line_num}: more or fewer cells than the header")
-            yield {str(key).strip(): value for key, value in row.items()}
+            if is_record:
+                yield {name: unquoted(row[name]) for name in _RECORD}
+            else:
+                yield {str(key).strip(): value for key, value in row.items()}
     except csv.Error as error:
         raise UsageError(f"{printable(str(path))}: {error}") from error
     finally:

@@ -8,6 +8,7 @@ on stdout, `index.html` in the folder. Every figure is read from what the comman
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections import Counter
@@ -142,4 +143,8 @@ def main(folder: Path, first_s: float, captions_s: float, made_s: float) -> None
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(float, sys.argv[2:5]))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="of scripts/demo")
+    for name in ("first_s", "captions_s", "made_s"):
+        parser.add_argument(name, type=float, help="seconds to the first caption, to all, for the generated clips")
+    main(**vars(parser.parse_args()))

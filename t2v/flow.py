@@ -4,7 +4,7 @@ In: latents, noise, noise levels σ in [0, 1] (0 the clip, 1 pure noise; the net
 noisy latents, targets, weights; lists of σ for sampling; guided predictions. Rectified flow is the default:
 x_σ = (1 - σ) x_0 + σ ε and the velocity ε - x_0 (arXiv:2209.03003), σ logit-normal and shifted (SD3, arXiv:2403.03206).
 ε- and v-prediction are of the DDPM family (`t2v.diffusion`), whose time σ is too. Training draws σ here and never reads
-a scheduler's table; the loop over sampling steps is in `t2v.sampling`. Letters: B batch.
+a scheduler's table; the loop over sampling steps is in `t2v.pipeline`. Letters: B batch.
 """
 
 from __future__ import annotations
@@ -105,16 +105,6 @@ def target(clean: Tensor, noise: Tensor, sigma: Tensor, config: FlowConfig = REC
         return noise
     signal, spread = _scales(sigma, config, clean)
     return signal * noise - spread * clean
-
-
-def clean_estimate(prediction: Tensor, noisy: Tensor, sigma: Tensor, config: FlowConfig = RECTIFIED_FLOW) -> Tensor:
-    """The clean latents that a prediction implies: (B, ...); of ε near σ = 1 this divides by almost nothing."""
-    signal, spread = _scales(sigma, config, noisy)
-    if config.prediction == "flow":
-        return noisy - spread * prediction
-    if config.prediction == "epsilon":
-        return (noisy - spread * prediction) / signal
-    return signal * noisy - spread * prediction
 
 
 def _scales(sigma: Tensor, config: FlowConfig, like: Tensor) -> tuple[Tensor, Tensor]:

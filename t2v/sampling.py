@@ -1,14 +1,14 @@
-"""From noise to latents, step by step, through a diffusers scheduler whose table of noise levels is given and checked.
+"""Diffusers schedulers whose table of noise levels is given and checked.
 
-In: noise (B, ...), a function that predicts, a scheduler, the list of σ. Out: latents (B, ...). Schedulers of diffusers
-shift, stretch or round the levels they are asked for, each in its own way (`FlowMatchEulerDiscreteScheduler` shifts
-twice when it makes its own list, `FlowMatchHeunDiscreteScheduler` takes no list at all, `DDIMScheduler` steps by a
-rounded stride); `set_sigmas` makes the table exactly the list, or refuses. Letters: B batch.
+In: a sampler's name, the list of σ. Out: a scheduler with exactly that table. Schedulers of diffusers shift, stretch or
+round the levels they are asked for, each in its own way (`FlowMatchEulerDiscreteScheduler` shifts twice when it makes
+its own list, `FlowMatchHeunDiscreteScheduler` takes no list at all, `DDIMScheduler` steps by a rounded stride);
+`set_sigmas` makes the table exactly the list, or refuses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import diffusers
@@ -25,11 +25,6 @@ NUM_TIMESTEPS = 1000
 # So the estimate of the clip is held within as many standard deviations of normalised latents.
 EPSILON_CLIP = 8.0
 _TABLE_TOLERANCE = 1e-5
-
-# (latents (B, ...), σ) -> what the network predicts, (B, ...); σ is the same for all clips.
-Predict = Callable[[Tensor, float], Tensor]
-# (number of the call from 0, timestep, latents after the step) -> other latents to go on with, or None.
-OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
 
 
 def make_scheduler(sampler: str, config: FlowConfig = RECTIFIED_FLOW, *, shift: float | None = None) -> Any:
@@ -133,39 +128,3 @@ def sigma_at(scheduler: Any, timestep: Tensor) -> float:
     """σ of one of the scheduler's timesteps; DDIM counts the noising steps from 0, σ from 1 / 1000."""
     first = 1 if isinstance(scheduler, diffusers.DDIMScheduler) else 0
     return (float(timestep) + first) / scheduler.config.num_train_timesteps
-
-
-@torch.no_grad()
-def sample(
-    predict: Predict,
-    noise: Tensor,
-    scheduler: Any,
-    sigmas: Sequence[float],
-    callback: OnStep | None = None,
-    **step_options: Any,
-) -> Tensor:
-    """Follow the prediction from noise at `sigmas[0]` down to 0.
-
-    Args:
-        predict: called with latents (B, ...) and σ once a step, with Heun twice but for the last.
-        noise: (B, ...); its dtype is kept for the latents throughout, float32 is advised.
-        scheduler: of diffusers, see `make_scheduler`; its `timesteps` and `sigmas` are set here.
-        sigmas: see `t2v.flow.inference_sigmas`.
-        callback: called after every call of `predict`; what it returns, if anything, takes the latents' place.
-        step_options: passed on to `scheduler.step`, such as `eta` and `generator` of DDIM.
-
-    Returns:
-        Latents, like `noise`.
-
-    Raises:
-        UsageError: σ that the scheduler cannot keep, see `set_sigmas`.
-    """
-    set_sigmas(scheduler, sigmas, noise.device)
-    latents = noise
-    for number, timestep in enumerate(scheduler.timesteps):
-        prediction = predict(latents, sigma_at(scheduler, timestep)).to(latents.dtype)
-        latents = scheduler.step(prediction, timestep, latents, return_dict=False, **step_options)[0]
-        if callback is not None:
-            changed = callback(number, timestep, latents)
-            latents = latents if changed is None else changed
-    return latents

@@ -109,7 +109,7 @@ def test_a_wrong_line_is_refused_in_words(tmp_path, suite, baseline, capsys, wor
         ("{primary: []}", "at least one"),
         ("{primary: [{metric: sharpness}]}", "give a margin"),
         ("{primary: [{metric: sharpness, margin: 0}]}", "above zero"),
-        ("{primary: [{metric: sharpness, margin: .inf}]}", "must be numbers"),
+        ("{primary: [{metric: sharpness, margin: .inf}]}", "must be a number"),
         ("{primary: [{metric: sharpnes, margin: 1}]}", "did you mean 'sharpness'"),
         ("{primary: [{metric: clipsim, margin: 1}]}", "not among the suite's metrics"),
         ("{primary: [{metric: motion, margin: 1}]}", "neither end is good"),

@@ -137,10 +137,10 @@ def test_tokens_of_open_clip_end_in_the_feature_of_the_text(dual):
 
 
 def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_it(dual, monkeypatch, tmp_path):
-    from v2t_eval import features
+    from v2t_eval import models
     from v2t_eval.extractors import starter
 
-    monkeypatch.setattr(features, "_OPEN", {})
+    models.release()
     monkeypatch.setattr(starter.Extractor, "folder", tmp_path / "dual")
     with pytest.raises(MissingDependencyError, match="v2t train configs/starter/contrastive.yaml"):
         open_extractor("starter", device="cpu")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cineloop.errors import CineloopError, MissingDependencyError, NothingMatchedError
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, NothingMatchedError
 from cineloop.video.frames import Frames
 from cineloop.world.language.questions import questions
 from cineloop.world.language.words import caption
@@ -26,7 +26,7 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor
 from cineloop.world.scenes.solo import FPS, prompt, sample_solo
 from v2t_eval.audit.faults import plant
-from v2t_eval.metric import LEVELS, BaseMetric, Measured, MetricResult, load_metric, metric_names
+from v2t_eval.metric import ABSTENTIONS, LEVELS, BaseMetric, Measured, MetricResult, load_metric, metric_names
 from v2t_eval.sample import Clip, Sample
 
 NUM = 6
@@ -241,8 +241,7 @@ def test_says_what_it_is(name: str) -> None:
     made = load_metric(name)
     assert issubclass(made, BaseMetric) and made.name == name and made.level in LEVELS
     assert made.needs or made.uses
-    least, most = made.value_range
-    assert least < most and made.higher_is_better in (True, False, None)
+    assert made.value_range[0] < made.value_range[1] and made.higher_is_better in (True, False, None)
     assert len(made.sees) > 5 and len(made.blind) > 5
     assert (made.__doc__ or "").strip()
     fingerprint = made().fingerprint() if not ready(name) else {"definition": f"{name}/"}
@@ -261,11 +260,9 @@ def test_nothing_is_an_error(name: str) -> None:
 def test_better_is_better_and_stays_in_the_range(metric: str) -> None:
     good, bad = sets(metric)
     best, worst = run(metric, good), run(metric, bad)
-    assert best.coverage == 1.0 and not best.failures, best.failures[:2]
-    if best.higher_is_better is None or best.higher_is_better:
-        assert best.value > worst.value, (best.value, worst.value)
-    else:
-        assert best.value < worst.value, (best.value, worst.value)
+    # A metric may decline a sound clip for a reason it documents, such as a referee that is not sure.
+    assert best.coverage > 0.8 and {each["code"] for each in best.failures} <= ABSTENTIONS, best.failures[:2]
+    assert (best.value < worst.value) if best.higher_is_better is False else (best.value > worst.value)
     least, most = best.value_range
     for result in (best, worst, run(metric, [*good[:3], *bad[3:]])):
         assert result.headline in result.figures and result.n == NUM
@@ -347,7 +344,11 @@ def test_evidence_survives_being_kept(metric: str) -> None:
     again.prepare()
     for reference, some in ((False, good), (True, others() if NEEDS_TWO_SETS in made.needs else [])):
         for one in some:
-            row = Measured(id=one.id, cluster=one.cluster, evidence=made.measure(one))
+            try:
+                row = Measured(id=one.id, cluster=one.cluster, evidence=made.measure(one))
+            except ItemError as declined:
+                assert declined.code in ABSTENTIONS
+                continue
             made.add(row, reference=reference)
             kept = Measured(id=one.id, cluster=one.cluster, evidence=decode(encode(row.evidence)))
             again.add(kept, reference=reference)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from cineloop.intervals import wilson
 from v2t_eval.metrics.answers import Metric, judge
 from v2t_eval.sample import Sample
-from v2t_eval.stats import mean_of_shares
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,9 @@ def test_balanced_accuracy() -> None:
     assert list(figures) == ["color", "count", "yesno-color", "yesno-place", "open", "yesno", "all"]
     assert figures["yesno-color"].value == 0.5 and figures["yesno"].value == 0.75  # yes 6 of 6, no 2 of 4
     assert figures["open"].value == 0.5 and result.value == pytest.approx((0.5 + 0.75) / 2)
-    mean, ends = mean_of_shares([(6, 6), (2, 4)])
-    assert (figures["yesno"].value, figures["yesno"].low, figures["yesno"].high) == pytest.approx((mean, *ends))
+    yes, no = wilson(6, 6), wilson(2, 4)
+    low, high = 0.75 - math.hypot(1 - yes.low, 0.5 - no.low) / 2, 0.75 + math.hypot(1 - yes.high, no.high - 0.5) / 2
+    assert (figures["yesno"].low, figures["yesno"].high) == pytest.approx((low, high))
     assert (figures["color"].low, figures["color"].high) == pytest.approx(wilson(3, 5))
     assert result.counts == {"right": 11, "wrong": 4, "unreadable": 0, "missing": 1} and result.coverage == 1
     assert figures["count"].detail == {"right": 0, "wrong": 0, "unreadable": 0, "missing": 1}
@@ -71,7 +73,8 @@ def test_questions_of_one_clip_belong_together() -> None:
     copies = [Sample(id=f"{one.id}/{copy}", row=one.row, cluster=one.id) for one in some() for copy in range(4)]
     for name, figure in score(*copies).figures.items():
         expected = alone.figures[name]
-        assert (figure.value, figure.low, figure.high) == pytest.approx((expected.value, expected.low, expected.high))
+        assert figure.value == pytest.approx(expected.value)  # and copies tell no more than the clips they are of
+        assert figure.low <= expected.low + 1e-9 and figure.high >= expected.high - 1e-9
 
 
 def test_rows_that_cannot_be_judged() -> None:

@@ -103,4 +103,4 @@ def test_shuffled_choices_and_samples_score_the_same() -> None:
     turned = [Sample(id=one.id, row={**one.row, "choices": list(COLORS[2:] + COLORS[:2])}) for one in samples]
     assert score(*turned).figures == score(*reversed(samples)).figures == whole.figures
     copies = [Sample(id=f"{one.id}{k}", row=one.row, cluster=one.id) for one in samples for k in "abcd"]
-    assert score(*copies).figures[ALL].low == pytest.approx(whole.figures[ALL].low)
+    assert score(*copies).figures[ALL].low <= whole.figures[ALL].low + 1e-9  # copies tell no more

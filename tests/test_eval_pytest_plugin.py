@@ -30,7 +30,11 @@ INSTALLED = any(entry.name == "cineloop" for entry in entry_points(group="pytest
 PLUGIN = [] if INSTALLED else ["-p", "v2t_eval.pytest_plugin"]  # an environment older than the entry point
 HEAVY = {"torch", "transformers", "numpy", "cv2", "PIL", "scipy", "yaml", "av"}
 PROMPT = "A red ball rolls to the left on the beach."
-AGREED = {"accuracy": 1.0, "dsg": 1.0, "answered": 1.0, "questions": [], "outside": False}
+AGREED = {"accuracy": 1.0, "dsg": 1.0, "answered": 1.0, "questions": [], "outside": False} | {
+    "asked": 1.0,
+    "nothing_asked": [],
+    "dropped": [],
+}
 COLORS = json.dumps(list(words.COLORS))
 
 

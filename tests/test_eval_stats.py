@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from statistics import fmean
 
@@ -15,7 +16,6 @@ from v2t_eval.stats import (
     interval_of_sums,
     jackknife_interval,
     mean_interval,
-    mean_of_shares,
     student_interval,
     unless_flat,
     weighted_shares,
@@ -48,19 +48,15 @@ def test_wilson_covers() -> None:
     assert 0.92 <= inside / 1000 <= 0.98
 
 
-def test_mean_of_shares() -> None:
-    mean, (low, high) = mean_of_shares([(100, 100), (0, 100)])
-    assert mean == 0.5 and low < 0.5 < high and low == pytest.approx(1 - high)
-    with pytest.raises(ValueError, match="at least one case"):
-        mean_of_shares([(0, 0)])
-
-
 def test_weighted_shares_of_single_cases_are_those_of_wilson() -> None:
     right = np.array([[1, 0], [0, 0], [1, 0], [0, 1], [0, 0]])
     num = np.array([[1, 0], [1, 0], [1, 0], [0, 1], [0, 1]])
     value, ends = weighted_shares(right, num, (0.5, 0.5), range(5))
-    mean, expected = mean_of_shares([(2, 3), (1, 2)])
-    assert value == pytest.approx(mean) and ends == pytest.approx(expected)
+    shares, each = (2 / 3, 1 / 2), (wilson(2, 3), wilson(1, 2))
+    below = math.hypot(*(share - end.low for share, end in zip(shares, each, strict=True))) / 2
+    above = math.hypot(*(end.high - share for share, end in zip(shares, each, strict=True))) / 2
+    mean = sum(shares) / 2
+    assert value == pytest.approx(mean) and ends == pytest.approx((mean - below, mean + above))
     value, ends = weighted_shares(right[:3, :1], num[:3, :1], (1,), range(3))
     assert value == 2 / 3 and ends == pytest.approx(wilson(2, 3))
     with pytest.raises(ValueError, match="at least one case"):

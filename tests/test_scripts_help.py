@@ -24,7 +24,7 @@ def test_help_of_a_script(script, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("words", "code", "says"),
-    [(["--help"], 0, "scripts/demo [--num N]"), (["--nmu", "3"], 2, "--nmu"), (["--num"], 2, "--num wants"),
+    [(["--help"], 0, "scripts/demo [--num N]"), (["--nmu", "3"], 2, "--nmu"), (["--num"], 2, "--num expects"),
      (["--num", "three"], 2, "whole number")],
 )  # fmt: skip
 def test_the_demo_names_the_word_it_does_not_know(words, code, says):

@@ -58,7 +58,7 @@ def test_every_command_parses(size):
         args = _parser(words[0], "", verbs, package).parse_args(words[1:])  # exits when it cannot
         assert (codes == str(FAIL)) == (name == "gate-fail"), name
         if args.command == "train":
-            _, config = read_recipe(f"{package}.train", ROOT / args.config, sets=args.set, out=args.out)
+            _, config = read_recipe(f"{package}.train", ROOT / args.config, sets=args.set, out=args.output)
             assert str(config.out).startswith("DIR/"), name
             _, alone = read_recipe(f"{package}.train", ROOT / args.config)
             assert (config.loop.steps == alone.loop.steps) == (size == "full"), f"{name}: steps of the recipe"

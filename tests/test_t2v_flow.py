@@ -13,7 +13,6 @@ from t2v.flow import (
     FlowConfig,
     GuidanceConfig,
     add_noise,
-    clean_estimate,
     guided,
     inference_sigmas,
     loss_weights,
@@ -34,6 +33,18 @@ def _name(config):
 def _pair(seed=0, shape=(4, 3, 2, 5, 5), dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(2, *shape, generator=generator, dtype=dtype).unbind(0)
+
+
+def clean_estimate(prediction, noisy, sigma, config):
+    """The clean latents (B, ...) that a prediction implies: x_σ = a x_0 + b ε solved for x_0."""
+    sigma = sigma.double().reshape(-1, *[1] * (noisy.ndim - 1))
+    if config.prediction == "flow":
+        return noisy - sigma * prediction
+    left = diffusion.alpha_bar(sigma, config.schedule)
+    signal, spread = left.sqrt(), (1 - left).sqrt()
+    if config.prediction == "epsilon":
+        return (noisy - spread * prediction) / signal
+    return signal * noisy - spread * prediction
 
 
 # --- the schedules of the DDPM family

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from cineloop import config
+from cineloop.discovery import discover
 from cineloop.documents import MAX_DEPTH, json_lines, open_file, parse_json, read_text
 from cineloop.errors import CineloopError, UsageError
 from cineloop.manifest import read_manifest
 from t2v.data.layouts import read_items
 from t2v.generate.prompts import plan
 from t2v.generate.settings import GenerateConfig
-from v2t.caption.inputs import discover
 from v2t.captioners import choose
 from v2t.captioners.local import _read_json as model_file
 from v2t.doctor.sizing import sizing

@@ -14,13 +14,14 @@ import av
 import numpy as np
 import pytest
 
+from cineloop.clip import check
+from cineloop.discovery import discover
 from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.files import unescape_name
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import Limits
 from v2t.caption import run as caption
-from v2t.caption.inputs import check, discover
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities
@@ -224,7 +225,7 @@ def test_lists_may_hold_any_name_and_missing_files_become_rows(folder, tmp_path,
     command = [
         sys.executable,
         "-c",
-        "from v2t.caption.inputs import discover\nfor c in discover(['-']): print(ascii(c.id))",
+        "from cineloop.discovery import discover\nfor c in discover(['-']): print(ascii(c.id))",
     ]
     listed = b"\n".join(os.fsencode(folder / name) for name in names if "\n" not in name) + b"\n"
     shown = subprocess.run(command, input=listed, capture_output=True, check=True).stdout.decode().split("\n")

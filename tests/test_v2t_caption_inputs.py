@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from cineloop import remote
+from cineloop.clip import check, check_unchanged
+from cineloop.discovery import discover
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from v2t.caption import run as caption
 from v2t.caption.fetching import Cache, Fetching
-from v2t.caption.inputs import check, check_unchanged, discover
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
 from v2t.captioners.abilities import Abilities

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cineloop import lease as leases
+from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
-from cineloop.lease import LeaseLostError
-from v2t.caption.inputs import discover
 from v2t.caption.merge import merge
 from v2t.caption.outputs import CaptionFolder
-from v2t.caption.shards import Block, Share, held, places, shard_of, split
+from v2t.caption.shards import Shard, places, shard_of
 from v2t.cli import main
 
 
@@ -32,27 +30,20 @@ def row(clip, text: str | None, **more) -> dict:
     return {"id": clip.id, "path": clip.path, **(good if text is not None else bad), **more}
 
 
-def work(source: Path, out: Path, shard: str | None, text="A clip.", *, settings="k", redo=False, finish=True) -> None:
+def work(source: Path, out: Path, shard: str | None, text="A clip.", *, settings="k", redo=False) -> None:
     """Caption what is new in a shard, or everything in it."""
     listing = discover([str(source)])
 
-    def one(block: Block | None) -> None:
-        with CaptionFolder(out, ("txt", "jsonl"), block=block) as folder:
-            folder.sidecar_paths(listing)
-            folder.ledger.name_settings(settings, {"model": settings})
-            for clip in block.clips if block else listing:
-                if redo or folder.state(clip, settings) in ("new", "changed"):
-                    folder.save([(clip, row(clip, text))], settings)
-            folder.write_sets()
-
-    if shard is None:
-        one(None)
-        return
-    share = Share.parse(shard)
-    for block in held(split(out, share, listing, 60), share, settings, lambda: False):
-        one(block)
-        if finish:
-            block.finish(settings)
+    mine = Shard(out, shard, listing) if shard else None
+    with CaptionFolder(out, ("txt", "jsonl"), shard=mine) as folder:
+        folder.sidecar_paths(listing)
+        folder.ledger.name_settings(settings, {"model": settings})
+        for clip in mine.clips if mine else listing:
+            if redo or folder.state(clip, settings) in ("new", "changed"):
+                folder.save([(clip, row(clip, text))], settings)
+        folder.write_sets()
+        if mine:
+            mine.finish()
 
 
 def captions(out: Path) -> dict[str, str | None]:
@@ -63,57 +54,6 @@ def captions(out: Path) -> dict[str, str | None]:
 
 NAMES = [f"{i}.mp4" for i in range(8)]
 FIRST = next(name for name in NAMES if shard_of(name, 2) == 1)
-
-
-def test_a_holder_who_comes_back_late_spoils_nothing(tmp_path, monkeypatch):
-    source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
-    listing, share = discover([str(source)]), Share(of=1, index=1)
-    [late], [next_one] = split(out, share, listing, 60), split(out, share, listing, 60)
-    a, b = listing[0], listing[1]
-    with late, CaptionFolder(out, ("txt",), block=late) as folder:
-        folder.sidecar_paths(listing)
-        folder.save([(a, row(a, "By the late one."))], "k")
-        os.utime(late.state / "lease", (0, 0))
-        monkeypatch.setattr(leases, "is_dead", lambda owner: owner.get("turn") is None)
-        with next_one, CaptionFolder(out, ("txt",), block=next_one) as other:
-            monkeypatch.setattr(type(late.lease), "beat", lambda self: None)  # it has not noticed yet
-            folder.save([(b, row(b, "Late, again."))], "k")
-            other.sidecar_paths(listing)
-            assert other.state(a, "k") == "done"
-            assert other.state(b, "k") == "by_hand"  # what it must take it for
-            for clip in listing[2:]:
-                other.save([(clip, row(clip, "By the next."))], "k")
-            next_one.finish("k")
-    assert merge([out], formats=["txt", "jsonl"]).by_hand == 0
-    assert captions(out) == {
-        **dict.fromkeys(NAMES, "By the next."),
-        a.id: "By the late one.",
-        b.id: "Late, again.",
-    }
-    assert (out / "1.txt").read_text() == "Late, again.\n"
-
-
-def test_what_a_late_holder_and_the_next_both_captioned_stands_once_and_the_newer_counts(tmp_path, monkeypatch):
-    source, out = clips_in(tmp_path / "clips", "a.mp4"), tmp_path / "out"
-    listing = discover([str(source)])
-    [late], [next_one] = (split(out, Share(of=1, index=1), listing, 60) for _ in range(2))
-    with late, CaptionFolder(out, ("txt",), block=late) as folder:
-        folder.sidecar_paths(listing)
-        monkeypatch.setattr(leases, "holder", lambda place: {})
-        with next_one, CaptionFolder(out, ("txt",), block=next_one) as other:
-            other.sidecar_paths(listing)
-            assert other.state(listing[0], "k") == "new"
-            with pytest.raises(LeaseLostError):
-                folder.save([(listing[0], row(listing[0], "Too late."))], "k")
-            with monkeypatch.context() as patch:
-                patch.setattr(type(late.lease), "beat", lambda self: None)
-                folder.save([(listing[0], row(listing[0], "Older."))], "k")
-            time.sleep(0.01)
-            assert other.save([(listing[0], row(listing[0], "Newer."))], "k") == ["a.mp4"]
-            next_one.finish("k")
-    monkeypatch.undo()
-    assert merge([out], formats=["txt", "jsonl"]).by_hand == 0
-    assert captions(out) == {"a.mp4": "Newer."} and (out / "a.txt").read_text() == "Newer.\n"
 
 
 def test_captions_by_hand_win_wherever_they_were_written(tmp_path):
@@ -215,18 +155,47 @@ def test_a_folder_with_shards_that_were_not_joined_is_not_taken_for_another_one(
 
 def test_while_a_shard_is_worked_on_nobody_joins_and_the_other_way_round(tmp_path):
     source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
-    [block] = split(out, Share(of=2, index=1), discover([str(source)]), 60)
-    with block:
+    with CaptionFolder(out, ("txt",), shard=Shard(out, "1/2", discover([str(source)]))):
         for call in (lambda: merge([out]), lambda: work(source, out, None), lambda: work(source, out, "1/2")):
             with pytest.raises(UsageError, match=f"process {os.getpid()}") as caught:
                 call()
             assert caught.value.code == "LOCKED"
+        assert "shard-1-of-2" in str(caught.value)
         work(source, out, "2/2")
+    assert merge([out]).missing == ["1/2 (not finished)"]
     with CaptionFolder(tmp_path / "whole", ("txt",)), pytest.raises(UsageError) as caught:
         work(source, tmp_path / "whole", "1/2")
     assert caught.value.code == "LOCKED"
     work(source, out, "1/2")
     assert merge([out]).exit_code == 0
+
+
+def test_what_was_edited_after_the_merge_stays_when_its_shard_runs_again(tmp_path):
+    source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
+    work(source, out, "1/2", "Old.")
+    work(source, out, "2/2", "Old.")
+    merge([out])
+    (out / FIRST).with_suffix(".txt").write_text("Mine.\n")
+    assert merge([out]).by_hand == 1
+    clips_in(source, "new.mp4", "newer.mp4")
+    for shard in ("1/2", "2/2"):
+        work(source, out, shard, "New.")
+    assert (out / FIRST).with_suffix(".txt").read_text() == "Mine.\n"
+    merged = merge([out])
+    assert (merged.taken, merged.by_hand, merged.exit_code) == (2, 1, 0)
+    old = dict.fromkeys(NAMES, "Old.") | {FIRST: "Mine."}
+    assert captions(out) == {**old, "new.mp4": "New.", "newer.mp4": "New."}
+
+
+def test_the_torn_last_line_of_a_killed_shard_does_not_keep_the_folder_unmerged(tmp_path):
+    source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
+    work(source, out, "1/1")
+    with open(out / ".v2t/shard-1-of-1/journal.jsonl", "ab") as journal:
+        journal.write(b'{"kind":"clip","re')
+    merge([out])
+    work(source, out, "1/1")  # its journal is cut back to the last whole line
+    work(source, out, None)
+    assert merge([out]).taken == 0
 
 
 def test_shards_made_from_different_lists_are_told_apart(tmp_path):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cineloop.discovery import discover
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
-from v2t.caption.inputs import discover
 from v2t.caption.outputs import CaptionFolder
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from cineloop.discovery import discover
 from cineloop.errors import MissingDependencyError, UsageError
-from v2t.caption.inputs import discover
 from v2t.caption.outputs import CaptionFolder
 
 SETS = ("jsonl", "csv", "parquet", "two_file", "coco", "videofolder", "webdataset")

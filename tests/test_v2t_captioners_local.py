@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from v2t import cli
 from v2t.captioners import Decoding, asked, choose, domain
-from v2t.captioners.local import Captioner, pieces
+from v2t.captioners.local import AnswerPenalties, Captioner, pieces
 
 PROMPT = "Describe the video in one sentence."
 
@@ -284,3 +285,29 @@ def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(
     for wrong in (0.0, 1.1, float("nan")):
         with pytest.raises(UsageError, match="top_p"):
             Decoding(top_p=wrong)
+
+
+@pytest.mark.parametrize(("presence", "frequency"), [(0.5, 0.0), (0.0, 0.25), (1.5, -0.75)])
+def test_penalties_count_the_tokens_of_the_answer_and_not_the_prompt(presence, frequency):
+    penalties = AnswerPenalties(presence, frequency)
+    logits = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))  # (B, vocabulary)
+    prompt = torch.tensor([[1, 1, 2], [0, 3, 3]])
+    assert torch.equal(penalties(prompt, logits), logits)
+    counts = torch.tensor([[0, 1, 0, 0, 2, 0], [1, 0, 0, 0, 0, 2]])
+    after = penalties(torch.cat([prompt, torch.tensor([[4, 1, 4], [5, 5, 0]])], dim=1), logits)
+    torch.testing.assert_close(after, logits - presence * counts.clamp(max=1) - frequency * counts)
+
+
+@pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
+def test_penalties_change_the_answer_alike_alone_in_a_batch_and_in_pieces(model_folder, name):
+    made = Captioner(str(model_folder), device="cpu")
+    made.load()
+    conversations = [asked(PROMPT, clip(seed)) for seed in range(3)]
+    plain, most = Decoding(max_new_tokens=24), Decoding(max_new_tokens=24, **{name: 2.0})
+    batch = made.answer(conversations, most)
+    assert [output.text for output in batch] != [output.text for output in made.answer(conversations, plain)]
+    assert batch == [made.answer([one], most)[0] for one in conversations]
+    assert list(made.stream(conversations[0], most))[-1] == batch[0]
+    for wrong in (-2.1, 2.1, float("nan")):
+        with pytest.raises(UsageError, match=name):
+            Decoding(**{name: wrong})

@@ -230,6 +230,10 @@ def test_a_conversation_keeps_its_order_and_two_videos_go_as_images(server):
     assert wanted.items() <= request.items()
     captioner.answer([turns], Decoding(temperature=0.7))
     assert server.asked.pop()["top_p"] == 1.0  # else a server takes what its checkpoint prefers
+    captioner.answer([turns], Decoding(presence_penalty=0.5, frequency_penalty=-1.0))
+    assert {"presence_penalty": 0.5, "frequency_penalty": -1.0}.items() <= server.asked[-1].items()
+    assert not {"presence_penalty", "frequency_penalty"} & request.keys()
+    server.asked.pop()
     ask(captioner)
     assert server.asked[1]["messages"] == [{"role": "user", "content": [{"type": "text", "text": "what?"}]}] or (
         server.asked[1]["messages"] == [{"role": "user", "content": "what?"}]

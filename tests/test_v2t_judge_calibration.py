@@ -9,7 +9,7 @@ import pytest
 
 from cineloop.errors import UsageError
 from v2t_eval.judge import calibration
-from v2t_eval.judge.calibration import Calibration, Platt, calibration_error, fit, kind_of, log_odds
+from v2t_eval.judge.calibration import Calibration, Platt, fit, kind_of, log_odds
 from v2t_eval.judge.plain_wording import plain_claim, plain_question
 from v2t_eval.judge.question import Question
 
@@ -25,6 +25,13 @@ def raws(x: np.ndarray) -> list[float]:
     return (1 / (1 + np.exp(-x))).tolist()
 
 
+def calibration_error(chances: list[float], truths: np.ndarray) -> float:
+    """Expected calibration error (Naeini et al. 2015) over ten bins."""
+    p = np.array(chances)
+    bins = np.minimum((p * 10).astype(int), 9)
+    return sum(abs(float((p[bins == b] - truths[bins == b]).sum())) for b in range(10)) / len(p)
+
+
 def test_planted_slope_and_offset_come_back():
     x, y = claims(0.5, -1.5, 4000)
     found = fit(["place"] * 4000, raws(x), y.tolist(), judge="j@1")
@@ -33,7 +40,7 @@ def test_planted_slope_and_offset_come_back():
         assert found.maps[kind].offset == pytest.approx(-1.5, abs=0.15)
         assert found.maps[kind].count == 4000
     chances = [found.maps["place"].chance(raw) for raw in raws(x)]
-    assert calibration_error(chances, y.tolist()) < 0.02 < calibration_error(raws(x), y.tolist())
+    assert calibration_error(chances, y) < 0.02 < calibration_error(raws(x), y)
     assert np.mean(chances) == pytest.approx(y.mean(), abs=0.01), "a chance leans neither way"
 
 

@@ -170,8 +170,8 @@ def url(data: bytes) -> dict:
         ({"seed": 1.5}, 400, "BAD_REQUEST"),
         ({"stop": [""]}, 400, "BAD_REQUEST"),
         ({"tools": []}, 400, "UNKNOWN_FIELD"),
-        ({"presence_penalty": 0.5}, 400, "UNSUPPORTED"),
-        ({"temperature": 1, "top_p": 0.5}, 400, "UNSUPPORTED"),
+        ({"presence_penalty": 2.5}, 400, "BAD_REQUEST"),
+        ({"temperature": 1, "top_p": 0}, 400, "BAD_REQUEST"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])

@@ -186,6 +186,25 @@ def test_stop_strings_and_limits(client, clips):
     assert whole.startswith(text_of(short).rstrip())
 
 
+def test_sampling_is_openais(client, server, captioner, frames_of, clips):
+    """The local engine draws as the captioner in this process does, token for token."""
+    question, video = asked(SHORT, frames_of(clips[0])), turn(SHORT, data_url(clips[0]))
+    for settings in (
+        {"temperature": 1.3, "top_p": 0.9, "seed": 7},
+        {"temperature": 0.8, "top_p": 0.5, "seed": 8, "presence_penalty": 0.6, "frequency_penalty": -0.3},
+        {"presence_penalty": 2.0},
+        {"frequency_penalty": 2.0},
+    ):
+        reply = ask(client, video, **settings)
+        assert reply.choices[0].finish_reason in ("stop", "length") and text_of(reply)
+        if "(engine local)" in server.told():  # draws of another engine come from another generator
+            assert text_of(reply) == captioner.answer([question], Decoding(max_new_tokens=TOKENS, **settings))[0].text
+    plain = text_of(ask(client, video))
+    assert any(
+        text_of(ask(client, video, **{name: 2.0})) != plain for name in ("presence_penalty", "frequency_penalty")
+    )
+
+
 def test_a_reader_who_stops_midway_frees_the_engine(client, server, clips):
     stream = ask(client, turn(SHORT, data_url(clips[0])), stream=True, max_tokens=2000, presence_penalty=0)
     for chunk in stream:

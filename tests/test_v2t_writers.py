@@ -15,9 +15,9 @@ import pytest
 import srt
 import webvtt
 
+from cineloop.discovery import discover
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from v2t import writers
-from v2t.caption.inputs import discover
 from v2t.caption.outputs import CaptionFolder
 from v2t.writers import cues, two_file
 

@@ -9,7 +9,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from v2t.caption.inputs import discover
+from cineloop.discovery import discover
 from v2t.caption.outputs import CaptionFolder
 from v2t.writers import media
 from v2t.writers import webdataset as shards

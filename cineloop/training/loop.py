@@ -26,7 +26,7 @@ import torch
 
 from cineloop import config as configs
 from cineloop.errors import CineloopError, UsageError
-from cineloop.training import checkpoint, ema, runtime
+from cineloop.training import checkpoint, runtime
 from cineloop.training.loader import spans, stream
 from cineloop.training.optim import WeightAverage, build_optimizers, freeze, lr_factor
 from cineloop.training.run_log import RunLog, accumulate, say
@@ -77,7 +77,7 @@ class Loop:
         num_micros = config.batch_size // self.world // self.micro
         wanted = spans(self.step, config.steps, config.batch_size, self.micro, accelerator.process_index, self.world)
         batches = stream(self.stage.source(), wanted, workers=config.workers, pin=accelerator.device.type == "cuda")
-        log = RunLog(self)
+        log = RunLog(self.out, self.stage, config, accelerator, self.step)
         status: Literal["done", "budget", "interrupted"] = "done"
         started, before = time.monotonic(), self.seconds
         with _stop_on_signals(self._ask_stop):
@@ -87,10 +87,8 @@ class Loop:
                 self.seconds = before + time.monotonic() - started
                 log.add(figures)
                 last = self.step == config.steps
-                if self.tracks is not None and (last or self.step % -(-config.steps // config.optim.snapshots) == 0):
-                    self.tracks.snapshot(self.out, self.step, main=self.main)
                 if last or self.step % config.log_every == 0:
-                    log.train()
+                    log.train(self.step, self.seconds)
                 if last or (config.eval_every and self.step % config.eval_every == 0):
                     self._evaluate(log)
                 out_of_time = config.max_seconds is not None and self.seconds >= config.max_seconds
@@ -134,9 +132,8 @@ class Loop:
                 group["lr"] = group["peak_lr"] * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        for average in (self.average, self.tracks):
-            if average is not None:
-                average.update(self.step)
+        if self.average is not None:
+            self.average.update(self.step)
         return {"counts": counts, "grad_norm": float(norm), "lr_factor": factor, **sums}
 
     def _sum_counts(self, micros: list[Any]) -> dict[str, float]:
@@ -174,7 +171,7 @@ class Loop:
         if not self.main:
             return
         if not resume:
-            for name in ("checkpoints", "ema", "tensorboard", "final"):
+            for name in ("checkpoints", "tensorboard", "final"):
                 shutil.rmtree(self.out / name, ignore_errors=True)
             (self.out / "log.jsonl").unlink(missing_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -201,8 +198,6 @@ class Loop:
         self.names = {weight: name for name, weight in self.task.named_parameters()}
         decay = self.config.optim.ema
         self.average = WeightAverage(self.task, decay) if decay else None
-        tracks = self.config.optim.tracks
-        self.tracks = ema.PowerTracks(self.task, tracks) if tracks else None
         if self.main:
             total = sum(weight.numel() for weight in self.task.parameters())
             trained = sum(weight.numel() for weight in self._trainable)
@@ -220,8 +215,6 @@ class Loop:
         }
         if self.average is not None:
             groups["ema"] = checkpoint.gather(self.average.tensors)
-        if self.tracks is not None:
-            groups["tracks"] = checkpoint.gather(self.tracks.tensors)
         groups |= {f"rng-{rank}": tensors for rank, (_, tensors) in enumerate(everyone)}
         folder = checkpoint.step_folder(self.out, self.step)
         if self.main and not folder.exists():
@@ -242,8 +235,6 @@ class Loop:
         checkpoint.load_optimizer_tensors(self.optimizers, self.names, groups["optimizer"])
         if self.average is not None:
             self.average.tensors = runtime.to_device(groups["ema"], self.accelerator.device)
-        if self.tracks is not None:
-            self.tracks.tensors = runtime.to_device(groups["tracks"], self.accelerator.device)
         rank = self.accelerator.process_index
         if rank < len(state["rng"]):
             runtime.set_rng_state(state["rng"][rank], groups[f"rng-{rank}"])
@@ -255,7 +246,6 @@ class Loop:
         self.accelerator.wait_for_everyone()
         if self.main:
             checkpoint.forget_after(self.out, step)
-            ema.forget_after(self.out, step)
             say(f"resumed at step {step}")
 
     # judging
@@ -276,7 +266,7 @@ class Loop:
         self.task.train()
         for module in self.frozen:
             module.eval()
-        log.evaluation(figures, time.monotonic() - started)
+        log.evaluation(self.step, self.seconds, figures, time.monotonic() - started)
 
     def _finish(self, log: RunLog) -> None:
         """Export the best weights by the held-out score."""

@@ -31,8 +31,6 @@ class OptimConfig:
     `optimizer` muon orthogonalises the update of hidden matrices and gives AdamW the rest (embeddings, heads,
     vectors). `warmup_steps` rise linearly from 0; then `cosine` falls to `min_lr_ratio` of the peak at the last
     step, `constant` stays. `clip` bounds the gradient's global norm. `ema` is the decay of averaged weights (0 off).
-    `tracks` are relative widths of averages kept for a choice after the run, in so many `snapshots`
-    (`cineloop.training.ema`).
     """
 
     base_lr: float = 1e-3
@@ -46,8 +44,6 @@ class OptimConfig:
     min_lr_ratio: float = 0.0
     clip: float = 1.0
     ema: float = 0.0
-    tracks: tuple[float, ...] = ()
-    snapshots: int = 20
 
     def __post_init__(self) -> None:
         for name, rate in {"base_lr": self.base_lr, **self.lr}.items():
@@ -57,8 +53,6 @@ class OptimConfig:
             raise ValueError("warmup_steps must be ≥ 0 and min_lr_ratio in [0, 1]")
         if self.clip <= 0 or not 0 <= self.ema < 1:
             raise ValueError("clip must be > 0 and ema in [0, 1)")
-        if self.snapshots < 1 or not all(0 < width < 0.288 for width in self.tracks):
-            raise ValueError("snapshots must be at least 1, and tracks relative widths in (0, 0.288)")
 
 
 def lr_factor(step: int, steps: int, config: OptimConfig) -> float:

@@ -105,7 +105,7 @@ def make_plan(config: Any, known: dict[str, Pieces]) -> Plan:
             kept_bytes += piece_bytes * micro
             upstream = upstream or row.trained > 0
     trained = sum(row.trained for row in rows)
-    averages = (1 if optim.ema else 0) + len(optim.tracks)
+    averages = 1 if optim.ema else 0
     memory = {
         "weights": sum(row.weight_bytes for row in rows),
         "gradients": 4 * trained,

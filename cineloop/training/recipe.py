@@ -19,7 +19,6 @@ from typing import Any
 from cineloop import config as configs
 from cineloop import log, plugin, shipped
 from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
-from cineloop.training.optim import freeze
 from cineloop.training.runtime import RuntimeConfig
 from cineloop.training.stage import LoopConfig
 
@@ -89,47 +88,6 @@ def _with_starters(config: Any) -> Any:
             if Path(value).parts[:2] in (("v2t", "starter"), ("t2v", "starter")):
                 found[each.name] = str(packages / value) if isinstance(value, str) else packages / value
     return replace(config, **found)
-
-
-def pick_average(package: str, run_folder: Path, sigma_rels: Iterable[float]) -> dict[float, float]:
-    """Score averages of several relative widths of a finished run, and export the best as its `final/`.
-
-    Args:
-        package: where the stages are.
-        run_folder: of a run trained with `optim.tracks`.
-        sigma_rels: widths to try.
-
-    Returns:
-        Score by width, as the stage judges on its held-out data.
-
-    Raises:
-        CineloopError: no run, no snapshots, or weights of another shape.
-    """
-    import torch
-
-    from cineloop.training import ema, runtime
-
-    module, resolved = read_recipe(package, run_folder / "config.yaml")
-    accelerator = runtime.start(resolved.runtime)
-    stage = module.build_stage(resolved)
-    task: Any = stage.build()
-    freeze(stage.parts(task), resolved.loop.optim)
-    task.to(accelerator.device).eval()
-    figures: list[dict[str, float]] = []
-
-    def score(weights: dict[str, torch.Tensor]) -> float:
-        ema.load(task, weights)
-        with runtime.kept_rng(), torch.no_grad(), accelerator.autocast():
-            figures.append(stage.evaluate(task, accelerator.device))
-        return figures[-1]["score"]
-
-    stage.step = (ema.snapshots(run_folder) or [0])[-1]
-    best, scores = ema.choose(run_folder, list(sigma_rels), score)
-    ema.load(task, ema.reconstruct(run_folder, best))
-    stage.export(task, run_folder / "final")
-    told = {"step": stage.step, "average": best, **figures[list(scores).index(best)]}
-    runtime.write_json(run_folder / "final" / "scores.json", told)
-    return scores
 
 
 def run(

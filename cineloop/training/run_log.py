@@ -21,20 +21,24 @@ from cineloop.log import logger
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from cineloop.training.loop import Loop
+    from cineloop.training.stage import LoopConfig, Stage
 
 
 class RunLog:
-    """log.jsonl, TensorBoard and plain progress lines; only the main process writes."""
+    """log.jsonl, TensorBoard and plain progress lines of the run in folder `out`; only the main process writes.
 
-    def __init__(self, loop: Loop) -> None:
-        self.loop, self.evaluating = loop, 0.0
+    `step` is the step of the checkpoint that the run resumed from, 0 at the start.
+    """
+
+    def __init__(self, out: Path, stage: Stage, config: LoopConfig, accelerator: Accelerator, step: int) -> None:
+        self.stage, self.config, self.accelerator = stage, config, accelerator
+        self.main, self.evaluating = accelerator.is_main_process, 0.0
         self.window: dict[str, Any] = {}
         self.steps, self.since = 0, time.monotonic()
         self.board, self.file = None, None
-        if loop.main:
-            self.file = _reopen(loop.out / "log.jsonl", loop.step)
-            self.board = _tensorboard(loop.out / "tensorboard", loop.step) if loop.config.tensorboard else None
+        if self.main:
+            self.file = _reopen(out / "log.jsonl", step)
+            self.board = _tensorboard(out / "tensorboard", step) if config.tensorboard else None
 
     def add(self, figures: dict[str, Any]) -> None:
         """Take in one step."""
@@ -45,36 +49,36 @@ class RunLog:
             self.window["counts"][name] = self.window["counts"].get(name, 0.0) + value
         self.window |= {"grad_norm": figures["grad_norm"], "lr_factor": figures["lr_factor"]}
 
-    def train(self) -> None:
-        """Write the means since the last line."""
-        loop, window = self.loop, self.window
+    def train(self, step: int, seconds: float) -> None:
+        """Write the means since the last line; `seconds` is how long the run has taken up to `step`."""
+        accelerator, config, window = self.accelerator, self.config, self.window
         terms = {
-            name: total(loop.accelerator, value) / max(1.0, window["counts"][name])
+            name: total(accelerator, value) / max(1.0, window["counts"][name])
             for name, value in window["terms"].items()
         }
         metrics = {
-            name: total(loop.accelerator, figure) / max(1.0, total(loop.accelerator, count))
+            name: total(accelerator, figure) / max(1.0, total(accelerator, count))
             for name, (figure, count) in window["metrics"].items()
         }
-        loss = sum(loop.stage.terms.get(name, 1.0) * value for name, value in terms.items())
-        seconds = max(1e-9, time.monotonic() - self.since - self.evaluating)
-        speed = self.steps * loop.config.batch_size / seconds
-        row = {"step": loop.step, "seconds": round(loop.seconds, 2), "loss": loss, **terms, **metrics}
-        row |= {"grad_norm": window["grad_norm"], "lr_factor": window["lr_factor"], f"{loop.stage.unit}_per_s": speed}
-        left = (loop.config.steps - loop.step) * seconds / self.steps
+        loss = sum(self.stage.terms.get(name, 1.0) * value for name, value in terms.items())
+        passed = max(1e-9, time.monotonic() - self.since - self.evaluating)
+        speed = self.steps * config.batch_size / passed
+        row = {"step": step, "seconds": round(seconds, 2), "loss": loss, **terms, **metrics}
+        row |= {"grad_norm": window["grad_norm"], "lr_factor": window["lr_factor"], f"{self.stage.unit}_per_s": speed}
+        left = (config.steps - step) * passed / self.steps
         shown = " ".join(f"{name} {value:.3f}" for name, value in {**terms, **metrics}.items())
         self._write("train", row)
-        self._say(f"step {loop.step}/{loop.config.steps} loss {loss:.4f} | {shown} | {speed:.1f} {loop.stage.unit}/s, "
+        self._say(f"step {step}/{config.steps} loss {loss:.4f} | {shown} | {speed:.1f} {self.stage.unit}/s, "
                   f"{_clock(left)} left")  # fmt: skip
         self.window, self.steps, self.since, self.evaluating = {}, 0, time.monotonic(), 0.0
 
-    def evaluation(self, figures: dict[str, float], seconds: float) -> None:
-        """Write held-out figures."""
-        self.evaluating += seconds
-        row = {"step": self.loop.step, "seconds": round(self.loop.seconds, 2), "eval": figures}
-        self._write("eval", row | {"eval_seconds": round(seconds, 2)})
+    def evaluation(self, step: int, seconds: float, figures: dict[str, float], took_s: float) -> None:
+        """Write held-out figures, which took `took_s` seconds to compute."""
+        self.evaluating += took_s
+        row = {"step": step, "seconds": round(seconds, 2), "eval": figures}
+        self._write("eval", row | {"eval_seconds": round(took_s, 2)})
         shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        self._say(f"eval {self.loop.step}/{self.loop.config.steps} {shown} | {_clock(seconds)}")
+        self._say(f"eval {step}/{self.config.steps} {shown} | {_clock(took_s)}")
 
     def close(self) -> None:
         """Flush and close."""
@@ -92,7 +96,7 @@ class RunLog:
                     self.board.add_scalar(f"{kind}/{name}", value, row["step"])
 
     def _say(self, text: str) -> None:
-        if self.loop.main:
+        if self.main:
             say(text)
 
 

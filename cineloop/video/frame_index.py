@@ -16,7 +16,7 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.video.container import Layout, Source, as_path
-from cineloop.video.probe import VideoInfo
+from cineloop.video.info import VideoInfo
 from cineloop.video.stream import check_pixels, default_stream, demuxed, open_container
 
 _LONGEST_LAST_FRAME_S = 3600.0

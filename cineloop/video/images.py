@@ -15,7 +15,7 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.video.container import Source, as_path
-from cineloop.video.probe import VideoInfo
+from cineloop.video.info import VideoInfo
 from cineloop.video.stream import check_pixels
 
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")

@@ -14,8 +14,8 @@ from cineloop.video.canvas import Limits
 from cineloop.video.container import Layout, Source, open_source, read_layout
 from cineloop.video.frame_index import Table, read_table
 from cineloop.video.images import read_times
-from cineloop.video.probe import VideoInfo
-from cineloop.video.pyav_reader import Walk
+from cineloop.video.info import VideoInfo
+from cineloop.video.pyav_walk import Walk
 from cineloop.video.stream import open_container
 
 

@@ -29,7 +29,7 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.canvas import Limits
 from cineloop.video.decode import Request
 from cineloop.video.frames import Frames
-from cineloop.video.probe import VideoInfo
+from cineloop.video.info import VideoInfo
 
 _START_S = 120.0  # a starved machine may take this long to import
 _TICK_S = 0.1

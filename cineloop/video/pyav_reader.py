@@ -1,4 +1,4 @@
-"""Reading frames with PyAV, by presentation time: seek to an intra frame, decode forward, match each frame's time.
+"""Reading frames with PyAV, by presentation time.
 
 In: an `Opened` file, its `Table` and positions. Out: upright RGB frames on a `Canvas`; the motion sampler's energies.
 Letters: M grid points.
@@ -6,99 +6,20 @@ Letters: M grid points.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cineloop.video.canvas import Canvas, resized
-from cineloop.video.container import Layout
 from cineloop.video.frame_index import Table
+from cineloop.video.open_file import Opened
+from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import SampleSpec, motion_energy, window
-from cineloop.video.stream import check_pixels, demuxed, open_container
-
-if TYPE_CHECKING:
-    from cineloop.video.open_file import Opened
+from cineloop.video.stream import check_pixels, open_container
 
 _NEAR = 16  # frames; decoding on is cheaper than seeking this little
 _FAR = 2000  # frames; from the start of all but long films, where it would cost more the later the damage is
 _MOTION_FPS, _MOTION_POINTS, _MOTION_SIZE = 8.0, 4096, (36, 64)
-
-
-class Walk:
-    """Decode one stream forward from any frame, saying which frame of the table each one is."""
-
-    def __init__(self, container: Any, layout: Layout, table: Table, threads: int) -> None:
-        self.container, self.table, self.threads = container, table, threads
-        self.stream = container.streams[table.stream]
-        self.stream.thread_type = "AUTO"
-        self.stream.codec_context.thread_count = threads
-        self.keys = np.flatnonzero(table.is_key).tolist()
-        self.fresh = True
-        self.errors = 0
-        self.is_cut = layout.missing_bytes > 0
-
-    def key_before(self, position: int) -> int:
-        """The last intra frame at or before a frame; 0 where there is none or frames have no times to seek by."""
-        found = bisect_right(self.keys, position) - 1
-        return self.keys[found] if found >= 0 and self.table.pts is not None else 0
-
-    def from_position(self, position: int) -> Iterator[tuple[int, Any]]:
-        """(position, frame) in the order of showing, from the intra frame at or before `position`."""
-        key = self.key_before(position)
-        if self.fresh and key == 0:
-            self.fresh = False
-            yield from self._placed()
-            return
-        self.fresh = False
-        for place in self._places(key):
-            self.container.seek(place, stream=self.stream)
-            frames = self._placed()
-            first = next(frames, None)
-            if first is not None and first[0] <= position:
-                break
-        if first is not None:
-            yield first
-            yield from frames
-
-    def _placed(self) -> Iterator[tuple[int, Any]]:
-        """(position, frame) from where the container stands; frames the table does not know are left out."""
-        pts = self.table.pts
-        for count, frame in enumerate(self._decoded()):
-            if pts is None:
-                if count < len(self.table.times_s):
-                    yield count, frame
-            elif frame.pts is not None:
-                at = int(np.searchsorted(pts, frame.pts))
-                if at < len(pts) and pts[at] == frame.pts:
-                    yield at, frame
-
-    def _decoded(self) -> Iterator[Any]:
-        """Frames as they come out, those the decoder still holds at the end (or the cut) included."""
-        import av.error
-
-        for packet in demuxed(self.container, self.stream):
-            if packet.size == 0 or (self.is_cut and packet.is_corrupt):
-                continue
-            try:
-                yield from packet.decode()
-            except av.error.FFmpegError:
-                self.errors += 1
-        try:
-            yield from self.stream.codec_context.decode(None)
-        except av.error.FFmpegError:  # nothing was held
-            return
-
-    def _places(self, key: int) -> list[int]:
-        """Where to seek to for an intra frame, best first: landing behind it would lose frames.
-
-        Most containers, mp4 in newer FFmpeg among them, are indexed by presentation time; mp4 in older ones is indexed
-        by decoding time, which where it is not lands one intra frame too early.
-        """
-        table = self.table
-        shown = [] if table.pts is None else [int(table.pts[key])]
-        return list(dict.fromkeys([*shown, int(table.dts[key]), int(table.dts[0])]))
 
 
 def read_pyav(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[str]:

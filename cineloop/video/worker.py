@@ -20,7 +20,7 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.threads import usable_cpus
 from cineloop.video.decode import DECODERS, Limits, Request, installed
 from cineloop.video.frames import Frames
-from cineloop.video.probe import VideoInfo
+from cineloop.video.info import VideoInfo
 from cineloop.video.process import DecoderProcess, Died
 from cineloop.video.sample import SampleSpec
 

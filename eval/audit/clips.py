@@ -263,18 +263,13 @@ def filmed(sample: Sample) -> AuditClip:
     Raises:
         ItemError: its file cannot be read.
     """
-    from v2t.caption.clip import not_a_file, problem_of
+    from cineloop.clip import reading
 
     clip = sample.clip
     if clip is None or clip.path is None:
         raise ItemError(f"{sample.id} has no file", code="NO_FRAMES")
-    try:
-        if clip.path.exists() and not clip.path.is_file():
-            raise not_a_file()
-        with open(clip.path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise problem_of(error) from error
+    with reading(clip.path), open(clip.path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     source = Filmed(path=clip.path, sha256=digest, start_s=clip.start_s, end_s=clip.end_s)
     row = dict(sample.row)
     facts = row.pop("facts", None)

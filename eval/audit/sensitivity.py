@@ -143,7 +143,7 @@ def _sign_flip(sums: np.ndarray) -> float:
     """P of changes summed by cluster (G,) under sign changes of whole clusters, two-sided; exact for few clusters."""
     from scipy.stats import permutation_test  # type: ignore[import-untyped]
 
-    if not sums.any():
+    if len(sums) < 2 or not sums.any():
         return 1.0
     found = permutation_test((sums,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True, rng=0)
     return float(found.pvalue)

@@ -7,7 +7,6 @@ the mean, never E[x^2] - E[x]^2, which loses all digits where the mean is large.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,21 +41,6 @@ class Moments:
         mean_error = centred.mean(axis=0)  # (d,) what rounding left in the mean
         centred -= mean_error
         return cls(len(features), mean + mean_error, centred.T @ centred)
-
-    @classmethod
-    def of_batches(cls, batches: Iterable[np.ndarray]) -> Moments:
-        """Moments of many batches, one in memory at a time.
-
-        Raises:
-            ValueError: no batch, or one that `of` refuses.
-        """
-        total: Moments | None = None
-        for batch in batches:
-            made = cls.of(batch)
-            total = made if total is None else total.merge(made)
-        if total is None:
-            raise ValueError("moments need at least one batch of features, got none")
-        return total
 
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets together.

@@ -11,8 +11,6 @@ from typing import Protocol
 
 from v2t_eval import models
 
-VERDICTS = ("entailment", "neutral", "contradiction")
-
 
 class EventJudge(Protocol):
     """A judge of events."""
@@ -28,7 +26,7 @@ class EventJudge(Protocol):
         """
 
     def entails(self, events: list[str], text: str) -> list[str]:
-        """For each event one of `VERDICTS`.
+        """For each event "entailment", "neutral" or "contradiction".
 
         Raises:
             ItemError: as `events`.

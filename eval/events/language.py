@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from cineloop.errors import ItemError
-from v2t_eval.events import VERDICTS
 
 T = TypeVar("T")
 TRIES = 3
+VERDICTS = ("entailment", "neutral", "contradiction")
 _EVENTS = """This text describes a video:
 {text}
 
@@ -107,7 +107,7 @@ def read_verdicts(reply: str, num: int) -> list[str]:
     """The verdicts on `num` events in a reply, in order.
 
     Raises:
-        ValueError: there are none, too few, too many, or others than `v2t_eval.events.VERDICTS`.
+        ValueError: there are none, too few, too many, or others than `VERDICTS`.
     """
     for found in _structures(reply):
         listed = found.get("events") if isinstance(found, dict) else found

@@ -242,11 +242,3 @@ def _fitted(x: np.ndarray, y: np.ndarray, around: Platt, spread: tuple[float, fl
         elif np.abs(step).max() < 1e-9:
             break
     return Platt(slope=float(at[0]), offset=float(at[1]), count=count)
-
-
-def calibration_error(chances: Sequence[float], truths: Sequence[bool], bins: int = 10) -> float:
-    """Expected calibration error (Naeini et al. 2015): mean over claims of |chance - share true| of its bin, 0 to 1."""
-    p, y = np.array(chances), np.array(truths, dtype=np.float64)
-    which = np.minimum((p * bins).astype(int), bins - 1)
-    gaps = [abs(float((p[which == b] - y[which == b]).sum())) for b in range(bins)]
-    return math.fsum(gaps) / len(p)

@@ -67,7 +67,7 @@ class Metric(JudgedMetric):
     sees = "which facts of the prompt the clip shows, one by one"
     blind = "what nobody asked about; whatever the judge does not see"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 3
+    version = 4
     Settings = Settings
 
     def describe(self) -> dict[str, str]:

@@ -61,7 +61,7 @@ class Metric(JudgedMetric):
     sees = "whether the clip shows what the prompt says, as far as the model understands both"
     blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 3
+    version = 4
     Settings = Settings
 
     @property

@@ -1,6 +1,6 @@
 """`scores.json`: the whole of a scoring, for programs; `v2t_eval.scores.read_scores` gives it back equal.
 
-In: `Scores`. Out: UTF-8 JSON with a schema version, without NaN or infinity.
+In: `Scores`. Out: UTF-8 JSON with a schema version, without NaN or infinity; half characters are replaced.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from v2t_eval.scores import Scores
 
-_LONE = re.compile("[\ud800-\udfff]")  # file names that are no UTF-8 reach Python as lone surrogates
+_LONE = re.compile("[\ud800-\udfff]")  # names of files that are not UTF-8 reach Python so; no reader of ours takes them
 
 
 def render(scores: Scores) -> bytes:
@@ -30,8 +30,8 @@ def render(scores: Scores) -> bytes:
 
 
 def escaped(text: str) -> bytes:
-    """JSON text as UTF-8."""
-    return _LONE.sub(lambda found: f"\\u{ord(found.group()):04x}", text).encode("utf-8")
+    """JSON text as UTF-8, half characters replaced."""
+    return _LONE.sub("\ufffd", text).encode("utf-8")
 
 
 def _where(tree: Any, path: str = "") -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cineloop.manifest import write_manifest
+from v2t.caption.run import read_records
 from v2t.caption.run import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionerLike
-from v2t.writers.jsonl import read
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.trip import Side
 
@@ -52,7 +52,7 @@ def add_captions(
     )  # fmt: skip
     if summary.interrupted:
         raise KeyboardInterrupt
-    records = {row["id"]: row for row in read(out / "captions" / "captions.jsonl")}
+    records = {row["id"]: row for row in read_records(out / "captions")}
     for trip in there:
         record = records.get(trip.name, {"status": "failed"})
         trip.warnings = tuple(record.get("warnings") or ())

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cineloop.clip import reading
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from cineloop.world.language.phrases import why_unread
 from cineloop.world.language.read_text import parse
-from v2t.caption.clip import not_a_file, problem_of
 from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.measure import ClipLimits, one_thread
@@ -97,14 +97,8 @@ class Looks:
         Raises:
             ItemError: there is no such file, or nothing in it.
         """
-        try:
-            if path.exists() and not path.is_file():
-                raise not_a_file()
+        with reading(path):
             content = f"file:{self._cache.file_sha256(path)}"
-            if path.stat().st_size == 0:
-                raise ItemError("the file holds no bytes", code="EMPTY_FILE", hint="copy or download it again")
-        except OSError as error:
-            raise problem_of(error) from error
         row = {} if questions is None else {"questions": [_row(each) for each in questions]}
         return Sample(id=path.name, clip=Clip(content=content, path=path), prompt=prompt, row=row)
 

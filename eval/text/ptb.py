@@ -1,7 +1,7 @@
 """Penn Treebank tokens of a caption, as pycocoevalcap makes them.
 
 In: a caption. Out: its tokens, lower-case, punctuation removed, joined by single spaces: what pycocoevalcap gets from
-Stanford's PTBTokenizer 3.4.1 with `-preserveLines -lowerCase` after it has removed its list of punctuation. `covers`
+Stanford's PTBTokenizer 3.4.1 with `-preserveLines -lowerCase` after it has removed its list of punctuation. `read`
 says whether a caption lies in the class for which the two are equal; rules and class were found by comparing with the
 program on millions of strings (tests/test_eval_text_ptb.py repeats a part of it). Rules: a caption is cut into the
 longest match of the patterns below, from left to right (Marcus et al. 1993, "Building a large annotated corpus").
@@ -165,11 +165,6 @@ def read(text: str) -> tuple[str, bool]:
 def tokenize(text: str) -> str:
     """Tokens of a caption, lower-case and without punctuation, joined by spaces; "" when none is left."""
     return read(text)[0]
-
-
-def covers(text: str) -> bool:
-    """Whether `tokenize` gives for `text` exactly what the Java program gives."""
-    return read(text)[1]
 
 
 @lru_cache(maxsize=_KEPT)

@@ -17,7 +17,7 @@ import numpy as np
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.log import logger, printable
-from cineloop.video.probe import VideoInfo
+from cineloop.video.info import VideoInfo
 from cineloop.video.sample import SampleSpec, shown_at
 from cineloop.video.worker import DecoderPool
 from t2v.data.buckets import Assignment, Bucket, BucketConfig, Extent, assign, cover_scale

@@ -13,10 +13,11 @@ from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from cineloop.world.draw import Draw
 from cineloop.world.language.read_text import parse
+from cineloop.world.scenes.casting import refuse
 from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES
+from cineloop.world.scenes.staging import stage
 from t2v.generators import GenerateSettings, OnStep, Request
-from t2v.generators.world_staging import refuse, stage
 from t2v.shape import Shape, valid_shape
 
 SIZE = (64, 64)

@@ -13,4 +13,3 @@ from cineloop.training import recipe
 run = partial(recipe.run, __name__)
 read_recipe = partial(recipe.read_recipe, __name__)
 stages = partial(recipe.stages, __name__)
-pick_average = partial(recipe.pick_average, __name__)

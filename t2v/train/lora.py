@@ -10,85 +10,23 @@ Letters: B batch, c t h w latents.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from cineloop.errors import UsageError
-from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import resolve, to_device
 from t2v import flow
-from t2v.data.buckets import BucketConfig
 from t2v.train.families import Family, open_family
 from t2v.train.held_out import flow_loss_grid
+from t2v.train.lora_config import Config
 from t2v.train.lora_data import LoraData, prepare_data
 from t2v.train.samples import draw_samples
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleConfig:
-    """Clips drawn at every evaluation: for which prompts, in how many steps, how strongly guided, in what time."""
-
-    prompts: tuple[str, ...] = ()
-    steps: int = 16
-    guidance: float = 3.0
-    seconds: float = 300.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
-    """The model, the adapter, and the clips.
-
-    Args:
-        model: pipeline folder or hub id.
-        data: folders and files of clips with words; `layout`, `root` and `on_bad` as in `t2v.data.layouts`.
-        buckets: sizes and lengths of training clips; `fps` their rate (None: the model's own); `window` what is taken
-            of longer clips.
-        held_out: files kept out of training to judge by; 0 judges by training clips.
-        cache: folder for latents and encoded prompts; `encode_dtype` computes them.
-        rank, alpha, dropout: of the adapter; its update is scaled by alpha / rank. alpha None is the rank, and the
-            best choice: there are loaders that do not read it.
-        target: which layers: a regular expression for whole names, or a list of names' ends.
-        dtype: of the frozen weights.
-        flow: objective and noise levels; only the prediction `flow` goes with these models.
-        text_dropout: share of samples under the empty prompt, so that guidance keeps working.
-        samples: clips to draw while training.
-    """
-
-    model: str
-    data: tuple[Path, ...]
-    layout: Literal["auto", "two_file", "sidecar", "manifest", "metadata"] = "auto"
-    root: Path | None = None
-    on_bad: Literal["stop", "skip"] = "stop"
-    buckets: BucketConfig = field(default_factory=BucketConfig)
-    fps: float | None = None
-    window: Literal["first", "middle", "all"] = "first"
-    held_out: int = 4
-    cache: Path
-    encode_dtype: Literal["float32", "bfloat16"] = "float32"
-    rank: int = 16
-    alpha: float | None = None
-    dropout: float = 0.0
-    target: str | tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    gradient_checkpointing: bool = False
-    flow: flow.FlowConfig = field(default_factory=flow.FlowConfig)
-    text_dropout: float = 0.1
-    samples: SampleConfig = field(default_factory=SampleConfig)
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or (self.alpha or 1) <= 0 or not 0 <= self.dropout < 1 or not 0 <= self.text_dropout < 1:
-            raise ValueError("rank must be at least 1, alpha above 0, dropout and text_dropout in [0, 1)")
-        if not self.data or self.held_out < 0:
-            raise ValueError("data must name a folder or file, and held_out be at least 0")
-        if self.flow.prediction != "flow":
-            raise ValueError(f"these models predict flow, not {self.flow.prediction}")
 
 
 class LoraTask(nn.Module):

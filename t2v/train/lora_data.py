@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,9 +23,7 @@ from t2v.data.clips import READING, Sample, prepare, read_pixels, tell_bad
 from t2v.data.encoded import EncodedClip, EncodedSource
 from t2v.data.layouts import Item, read_items
 from t2v.train.families import Family
-
-if TYPE_CHECKING:
-    from t2v.train.lora import Config
+from t2v.train.lora_config import Config
 
 _DECODERS = 2
 

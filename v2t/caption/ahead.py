@@ -14,14 +14,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cineloop.clip import Clip, check, check_unchanged
 from cineloop.errors import ItemError
-from v2t.caption.clip import Clip, check, check_unchanged
 from v2t.caption.films import Film, Piece
 from v2t.caption.parts import Part, PartSpec, plan_parts
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
-    from cineloop.video.probe import VideoInfo
+    from cineloop.video.info import VideoInfo
     from cineloop.video.sample import SampleSpec
 
 MAX_AHEAD_BYTES = 1 << 30

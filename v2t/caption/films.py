@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.journal import Entry
-from v2t.caption.clip import Clip
 from v2t.caption.parts import Part
 
 if TYPE_CHECKING:

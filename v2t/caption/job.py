@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cineloop.address import is_url
+from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
@@ -25,7 +26,6 @@ from cineloop.video.worker import DecoderPool
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.answers import Answers
-from v2t.caption.clip import Clip
 from v2t.caption.fetching import Cache, Fetching
 from v2t.caption.films import Film, Piece
 from v2t.caption.ledger import Record, cuts_entry, source_of
@@ -59,7 +59,6 @@ class Job:
     summary: Summary
     emit: Callable[[Record], None]
     stop: Stopping
-    load: Callable[[], None] | None = None  # instead of the captioner's own, when several jobs share it
     _threads: ThreadPoolExecutor | None = None
     _flying: dict[Future, Items | Film] = field(default_factory=dict)
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
@@ -87,7 +86,7 @@ class Job:
             if self._concurrency > 1:
                 self._threads = stack.enter_context(ThreadPoolExecutor(self._concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
-            self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.load or self.captioner.load)
+            self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.captioner.load)
             self._progress.advance(0, self._speed())
             ahead = Ahead(
                 pool,

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cineloop.clip import Clip
 from cineloop.files import content_key
 from cineloop.journal import Entry, Journal, Place
-from v2t.caption.inputs import Clip
 
 Record = dict[str, Any]
 PART_FAILED = "PART_FAILED"  # how the warning begins that says so
@@ -46,6 +46,11 @@ class Known:
         return self.settings == BY_HAND
 
     @property
+    def is_complete(self) -> bool:
+        """The caption covers all of the clip's parts."""
+        return self.status == "ok" and not self.has_failed_parts
+
+    @property
     def rank(self) -> tuple[bool, bool, float]:
         """Which of two journals' records of one clip counts: a person's before a good one, then the newer."""
         return self.by_hand, self.status == "ok", self.at
@@ -56,12 +61,12 @@ class Ledger:
 
     Args:
         journal: the one to go on with.
-        before: what other journals add up to, to start from.
-        holds: which clips to know from `before`; of the others only the names of their sidecars are kept.
+        whole: for the journal of a shard, what that of the whole folder adds up to.
+        holds: which clips to know from `whole`; of the others only the names of their sidecars are kept.
     """
 
     def __init__(
-        self, journal: Journal, before: Iterable[Ledger] = (), holds: Callable[[str], bool] = lambda clip_id: True
+        self, journal: Journal, whole: Ledger | None = None, holds: Callable[[str], bool] = lambda clip_id: True
     ) -> None:
         self.journal = journal
         self.known: dict[str, Known] = {}
@@ -71,10 +76,10 @@ class Ledger:
         self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
         self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
         self.merged: dict[str, int] = {}  # journal -> bytes of it that were taken over
-        for other in before:
-            self._start_from(other, holds)
         for entry, place in journal.replay():
             self._learn(entry, place)
+        if whole is not None:
+            self._join(whole, holds)
 
     def append(self, entries: list[Entry]) -> None:
         """Write entries, all or none, then take them into account."""
@@ -124,23 +129,26 @@ class Ledger:
         """Relative paths of the folders that hold sidecars."""
         return {os.path.dirname(path) for known in self.known.values() for path in known.files.values()}
 
-    def _start_from(self, other: Ledger, holds: Callable[[str], bool]) -> None:
-        self.settings |= other.settings
-        for clip_id, known in other.known.items():
-            for path in known.files.values():
-                self.owners.setdefault(path, clip_id)
-            if not holds(clip_id):
+    def _join(self, whole: Ledger, holds: Callable[[str], bool]) -> None:
+        self.settings = whole.settings | self.settings
+        self.owners = whole.owners | self.owners
+        for clip_id in filter(holds, whole.known):
+            theirs, mine = whole.known[clip_id], self.known.get(clip_id)
+            if mine and mine.rank >= theirs.rank:
+                mine.keys |= theirs.keys
                 continue
-            mine = self.known.get(clip_id)
-            keys = known.keys | (mine.keys if mine else set())
-            best = mine if mine and mine.rank >= known.rank else known
-            self.known[clip_id] = replace(best, keys=keys, journal=best.journal or other.journal)
-            if known.status == "ok" and not known.has_failed_parts:
+            self.known[clip_id] = replace(
+                theirs, keys=theirs.keys | (mine.keys if mine else set()), journal=whole.journal
+            )
+            if theirs.is_complete:
                 self.parts.pop(clip_id, None)
-        for clip_id, parts in other.parts.items():
-            if holds(clip_id):
-                self.parts.setdefault(clip_id, {}).update(parts)
-        self.cuts |= {clip_id: entry for clip_id, entry in other.cuts.items() if holds(clip_id)}
+                self.cuts.pop(clip_id, None)
+        for clip_id in filter(holds, whole.parts.keys() | whole.cuts.keys()):
+            if clip_id in self.known and self.known[clip_id].is_complete:
+                continue
+            self.parts[clip_id] = whole.parts.get(clip_id, {}) | self.parts.get(clip_id, {})
+            if clip_id in whole.cuts:
+                self.cuts.setdefault(clip_id, whole.cuts[clip_id])
 
     def _learn(self, entry: Entry, place: Place) -> None:
         kind = entry["kind"]
@@ -160,7 +168,7 @@ class Ledger:
                 entry.get("at", 0.0),
                 has_failed_parts=is_partial,
             )
-            if record["status"] == "ok" and not is_partial:
+            if self.known[record["id"]].is_complete:
                 self.cuts.pop(record["id"], None)
                 self.parts.pop(record["id"], None)  # of the others what is done is wanted when they are tried again
             for path in files.values():

@@ -18,7 +18,6 @@ from typing import Any
 from cineloop import config as layers
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, UsageError
 from cineloop.journal import Entry, Journal
-from cineloop.lease import turns
 from cineloop.log import logger, printable
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry
@@ -115,10 +114,10 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
     merged = Merged(output=folder, dry_run=dry_run)
 
     def absorb(whole: Ledger) -> None:
-        sizes = {shards.merge_name(folder, path): path.stat().st_size for path in shards.unmerged(folder, whole.merged)}
+        fresh = shards.unmerged(folder, whole.merged)
         with ExitStack() as stack:
-            state = folder / shards.STATE_FOLDER
-            here = [Ledger(stack.enter_context(Journal(state / name, writable=False))) for name in sizes]
+            # Opened to write, a journal loses the torn line of a killed run, so that its size is that of what was read.
+            here = [Ledger(stack.enter_context(Journal(path, writable=not dry_run))) for path in fresh]
             paths = [path for other in others for path in _journals_of(other, dry_run)]
             there = [Ledger(stack.enter_context(Journal(path, writable=False))) for path in paths]
             winners = _winners(whole, here, there)
@@ -132,6 +131,7 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
                     continue
                 whole.append(batch)
             if not dry_run:
+                sizes = {shards.merge_name(folder, path): path.stat().st_size for path in fresh}
                 whole.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
             _count(merged, winners)
 
@@ -147,29 +147,13 @@ Winners = dict[str, tuple[Ledger, Known]]
 
 def _winners(whole: Ledger, here: list[Ledger], there: list[Ledger]) -> Winners:
     """For each clip the record that counts and the ledger it is from; the whole's own where nothing is better."""
-    ledgers = [whole, *here, *there]
     winners: Winners = {}
-    for number, ledger in enumerate(ledgers):
-        is_here = 0 < number <= len(here)
+    for ledger in (whole, *here, *there):
         for clip_id, known in ledger.known.items():
-            if known.by_hand and is_here and _is_mistaken(clip_id, known, ledgers):
-                continue
             best = winners.get(clip_id)
             if best is None or known.rank > best[1].rank:
                 winners[clip_id] = (ledger, known)
     return winners
-
-
-def _is_mistaken(clip_id: str, known: Known, ledgers: list[Ledger]) -> bool:
-    """Whether a caption "by hand" is what another holder of the shard wrote to the sidecar, unseen by this one.
-
-    That can happen in the moment in which a holder who was late wakes up after his shard was taken over.
-    """
-    by_hand = set(known.latest.values())
-    for other in (ledger.known.get(clip_id) for ledger in ledgers):
-        if other is not None and not other.by_hand and by_hand & other.keys:
-            return True
-    return False
 
 
 def _entries(
@@ -229,7 +213,7 @@ def _completeness(merged: Merged, folders: Sequence[Path]) -> None:
                 facts = shards.facts_of(place)
                 found.setdefault(of, {}).setdefault(index, facts)
                 found[of][index] = found[of][index] or facts
-                newest[of] = max([newest.get(of, 0.0), *(turn.stat().st_mtime for turn in turns(place)[-1:])])
+                newest[of] = max(newest.get(of, 0.0), place.stat().st_mtime)
     if not found:
         return
     merged.shards = max(newest, key=lambda of: newest[of])

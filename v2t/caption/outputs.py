@@ -17,15 +17,14 @@ from types import ModuleType
 from typing import Any
 
 from cineloop.address import is_url, shown
+from cineloop.clip import Clip
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.files import escape_name, sweep, text_key, unescape_name, write_atomic
 from cineloop.journal import Journal
-from cineloop.lease import Lease
 from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from v2t import writers
 from v2t.caption import shards
-from v2t.caption.inputs import Clip
 from v2t.caption.ledger import BY_HAND, Known, Ledger, Record, clip_entry, source_of
 from v2t.caption.sets import SetFiles
 
@@ -39,13 +38,13 @@ class CaptionFolder:
         folder: made when absent (not when `writable` is False).
         formats: names of writers; "all" is every one.
         writable: False looks without locking or touching anything (`--dry-run`).
-        block: the shard to work on, held by this process; None for the whole folder. Others write beside it then, so
-            what is made from all of them (new formats, files of the whole) waits for the merge.
+        shard: the shard to work on; None for the whole folder. Others write beside it then, so what is made from all
+            of them (new formats, files of the whole) waits for the merge.
         absorb: called with the ledger of the whole before anything is compared with it (by the merge).
 
     Raises:
-        UsageError: an unknown format; another run holds the folder; shards in it were not merged; a hand-edited file
-            cannot be read.
+        UsageError: an unknown format; another run holds the folder or the shard; shards in it were not merged; a
+            hand-edited file cannot be read.
         MissingDependencyError: the folder cannot be written, the disk is full, or a format needs a package.
     """
 
@@ -55,17 +54,17 @@ class CaptionFolder:
         formats: Sequence[str],
         *,
         writable: bool = True,
-        block: shards.Block | None = None,
+        shard: shards.Shard | None = None,
         absorb: Callable[[Ledger], None] | None = None,
     ) -> None:
         loaded = writers.load(formats)
         self.folder = folder
         self.writable = writable
-        self.block = block
-        self.state_folder = block.state if block else folder / STATE_FOLDER
+        self.shard = shard
+        self.state_folder = shard.state if shard else folder / STATE_FOLDER
         self._absorb = absorb
         self.clip_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "SUFFIX")}
-        self._set_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "NAME") and not block}
+        self._set_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "NAME") and not shard}
         self._safe: set[Path] = set()
         self._stack = contextlib.ExitStack()
 
@@ -82,7 +81,7 @@ class CaptionFolder:
             self.sets = SetFiles(self.folder, self.state_folder, self._set_writers, self.ledger)
             if self._absorb:
                 self._absorb(self.ledger)
-            elif not self.block and shards.unmerged(self.folder, self.ledger.merged):
+            elif not self.shard and shards.unmerged(self.folder, self.ledger.merged):
                 raise UsageError(
                     f"{printable(str(self.folder))} holds shards that were not joined yet",
                     code="UNMERGED",
@@ -90,7 +89,7 @@ class CaptionFolder:
                 )
             if self.writable:
                 self.sets.beat = self.lock.beat
-                if not self.block:
+                if not self.shard:
                     folders = {self.folder / unescape_name(path) for path in self.ledger.folders()}
                     for place in {self.state_folder, self.folder, *folders}:
                         sweep(place)
@@ -103,18 +102,21 @@ class CaptionFolder:
         self._stack.close()
 
     def _open(self, stack: contextlib.ExitStack) -> Ledger:
-        """The lock, if it is not the block's, and what the journals say."""
-        self.lock: FolderLock | Lease
-        if self.block:
-            self.lock = self.block.lease
-        elif self.writable:
+        """Takes the lock; what the journals say."""
+        if self.shard:
+            self.shard.refuse_other_counts()
+        if self.writable:
             self.state_folder.mkdir(parents=True, exist_ok=True)
-            self.lock = stack.enter_context(FolderLock(self.state_folder / "lock"))
-            shards.refuse_living(self.folder)
-        before = self.block.before if self.block else []
-        earlier = [Ledger(stack.enter_context(Journal(path, writable=False))) for path in before]
+            self.lock = stack.enter_context(FolderLock(self.state_folder / shards.LOCK))
+            if self.shard:
+                self.shard.begin()
+            else:
+                shards.refuse_living(self.folder)
         journal = stack.enter_context(Journal(self.state_folder / shards.JOURNAL, writable=self.writable))
-        return Ledger(journal, earlier, self.block.holds) if self.block else Ledger(journal)
+        if self.shard is None:
+            return Ledger(journal)
+        whole = stack.enter_context(Journal(self.folder / STATE_FOLDER / shards.JOURNAL, writable=False))
+        return Ledger(journal, Ledger(whole), self.shard.holds)
 
     # ---- what is done already
 
@@ -221,7 +223,7 @@ class CaptionFolder:
         for clip_id, known in self.ledger.known.items():
             if known.status != "ok":
                 continue
-            names = () if self.block else [name for name in self.clip_writers if name not in known.files]
+            names = () if self.shard else [name for name in self.clip_writers if name not in known.files]
             missing = {name: self._new_path(clip_id, name) for name in names}
             keys, record = dict(known.latest), self.ledger.record(clip_id) if missing else {}
             for name, writer in self.clip_writers.items():

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from cineloop import config as layers
 from cineloop import plugin
+from cineloop.clip import Clip
 from cineloop.errors import UsageError
 from cineloop.log import printable
 from v2t import styles
-from v2t.caption.inputs import Clip
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import PartSpec
 from v2t.caption.record import Question

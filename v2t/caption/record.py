@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.files import text_key
 from cineloop.journal import Entry
 from cineloop.log import printable
-from v2t.caption.clip import Clip
 from v2t.caption.films import Film, cut_warning, empty_caption, utf8
 from v2t.caption.ledger import PART_FAILED
 from v2t.caption.parts import PartSpec

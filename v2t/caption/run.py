@@ -1,37 +1,36 @@
 """Folder of videos → captions: the job behind `v2t caption`.
 
 In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, a `Summary`.
-Read `run` from top to bottom: find the clips (`v2t.caption.inputs`), open the output folder and ask it what is done
+Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the output folder and ask it what is done
 (`v2t.caption.outputs`, `v2t.caption.plan`), do the rest (`v2t.caption.job`), write what is written once a run. With
-`config.shard` that is done for one part of the folder, or for one after the other (`v2t.caption.shards`).
+`config.shard` that is done for one part of the folder (`v2t.caption.shards`).
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from cineloop import config as layers
+from cineloop.clip import Clip
+from cineloop.discovery import choose, discover
 from cineloop.errors import CineloopError, UsageError
 from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
-from cineloop.lease import LeaseLostError
 from cineloop.log import logger, printable, stopwatch
 from cineloop.training.runtime import papers
-from v2t.caption import shards
-from v2t.caption.inputs import Clip, choose, discover
 from v2t.caption.job import Job
 from v2t.caption.ledger import Record
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.plan import ask, make_plan
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
+from v2t.caption.shards import Shard, are_done
 from v2t.caption.summary import Summary
 from v2t.captioners import CaptionerLike, open_captioner
 
@@ -48,7 +47,7 @@ def run(
     """Caption everything that `paths` name.
 
     Args:
-        paths: folders, files, globs, lists, manifests (see `v2t.caption.inputs.discover`).
+        paths: folders, files, globs, lists, manifests (see `cineloop.discovery.discover`).
         output: folder for captions and journal; None keeps nothing, records only go to `emit`.
         config: the settings.
         captioner: an instance to use instead of the one that `config.model` names.
@@ -81,80 +80,60 @@ def run(
             output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="v2t-")))
             config = replace(config, format=())
         stop = stack.enter_context(Stopping())
-        _Run(output, config, clips, captioner, question, summary, emit, stop, show_progress).all_parts()
+        _caption(output, config, clips, captioner, question, summary, emit, stop, show_progress)
         summary.interrupted = stop.asked
     summary.seconds = time.perf_counter() - started
     return summary
 
 
-@dataclass
-class _Run:
-    """What every part of one run shares."""
+def read_records(output: Path) -> list[Record]:
+    """The newest record of every clip in a folder of captions, by id; those that a person changed with their words.
 
-    output: Path
-    config: CaptionConfig
-    clips: list[Clip]
-    captioner: CaptionerLike
-    question: Question
-    summary: Summary
-    emit: Callable[[Record], None]
-    stop: Stopping
-    show_progress: bool
+    Raises:
+        UsageError: the folder holds shards that were not joined yet.
+    """
+    with CaptionFolder(output, (), writable=False) as folder:
+        return [folder.ledger.record(clip_id) for clip_id in sorted(folder.ledger.known)]
 
-    def __post_init__(self) -> None:
-        self.load = functools.cache(self.captioner.load)  # the weights come once, however many parts there are
 
-    def all_parts(self) -> None:
-        """Do the whole folder, or the shards that this process can get."""
-        if self.config.shard is None:
-            self.part(None)
+def _caption(
+    output: Path,
+    config: CaptionConfig,
+    clips: list[Clip],
+    captioner: CaptionerLike,
+    question: Question,
+    summary: Summary,
+    emit: Callable[[Record], None],
+    stop: Stopping,
+    show_progress: bool,
+) -> None:
+    """Caption what is not done of the whole folder, or of one shard."""
+    shard = Shard(output, config.shard, clips) if config.shard else None
+    mine = shard.clips if shard else clips
+    with CaptionFolder(output, config.format, writable=not config.dry_run, shard=shard) as folder:
+        folder.sidecar_paths(clips)
+        plan = make_plan(mine, folder, question, config)
+        summary.found = len(mine)
+        summary.done_before = plan.count("done")
+        summary.kept = plan.count("kept")
+        summary.failed_before = plan.count("failed")
+        if config.dry_run:
+            for clip_id, action in plan.actions.items():
+                emit({"id": clip_id, "action": action})
+            summary.planned = len(plan.todo)
             return
-        share, key = shards.Share.parse(self.config.shard), self.question.settings_key
-        blocks = shards.split(self.output, share, self.clips, self.config.lease_s)
-        if self.config.dry_run:
-            for block in blocks:
-                self.part(block)
-            return
-        with closing(shards.held(blocks, share, key, self.stop)) as each:
-            for block in each:
-                try:
-                    self.part(block)
-                except LeaseLostError as error:
-                    if share.index is not None:
-                        raise
-                    logger.warning("%s", error)
-                    continue
-                if not self.stop.asked:
-                    block.finish(key)
-        if shards.are_done(self.output, share.of):
-            logger.info("all %d shards are done; v2t merge %s joins them", share.of, printable(str(self.output)))
-
-    def part(self, block: shards.Block | None) -> None:
-        """Caption what is not done of the whole folder, or of one shard."""
-        config, question, summary = self.config, self.question, self.summary
-        mine = self.clips if block is None else block.clips
-        with CaptionFolder(self.output, config.format, writable=not config.dry_run, block=block) as folder:
-            folder.sidecar_paths(self.clips)
-            plan = make_plan(mine, folder, question, config)
-            summary.found += len(mine)
-            summary.done_before += plan.count("done")
-            summary.kept += plan.count("kept")
-            summary.failed_before += plan.count("failed")
-            if config.dry_run:
-                for clip_id, action in plan.actions.items():
-                    self.emit({"id": clip_id, "action": action})
-                summary.planned += len(plan.todo)
-                return
-            if plan.todo:
-                folder.ledger.name_settings(question.settings_key, question.settings)
-                _write_papers(folder.state_folder, config, question)
-                logger.info(
-                    "captioning %d of %d clips with %s", len(plan.todo), len(mine), _introduction(self.captioner)
-                )
-                job = Job(folder, self.captioner, question, config, summary, self.emit, self.stop, self.load)
-                _work(job, plan.todo, self.show_progress)
-            with stopwatch(summary.times, "write"):
-                folder.write_sets()
+        if plan.todo:
+            folder.ledger.name_settings(question.settings_key, question.settings)
+            _write_papers(folder.state_folder, config, question)
+            logger.info("captioning %d of %d clips with %s", len(plan.todo), len(mine), _introduction(captioner))
+            job = Job(folder, captioner, question, config, summary, emit, stop)
+            _work(job, plan.todo, show_progress)
+        with stopwatch(summary.times, "write"):
+            folder.write_sets()
+        if shard and not stop.asked:
+            shard.finish()
+            if are_done(output, shard.of):
+                logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
 
 
 def _work(job: Job, todo: list[Clip], show_progress: bool) -> None:
@@ -162,7 +141,7 @@ def _work(job: Job, todo: list[Clip], show_progress: bool) -> None:
     try:
         job.work(todo, show_progress)
     except CineloopError as error:
-        if error.code not in ("DISK_FULL", "LEASE_LOST"):
+        if error.code != "DISK_FULL":
             job.folder.write_sets()
         raise
 

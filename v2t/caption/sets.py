@@ -20,11 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cineloop.clip import Clip
 from cineloop.documents import read_json
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.files import content_key, open_file, raise_if_full, sync_folder, unescape_name, write_atomic
 from cineloop.log import logger, printable
-from v2t.caption.inputs import Clip
 from v2t.caption.ledger import BY_HAND, Ledger, Record, clip_entry
 from v2t.writers import Rows
 

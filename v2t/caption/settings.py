@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cineloop.errors import UsageError
-from cineloop.lease import LEASE_S
 from cineloop.video.decode import DECODERS
 from cineloop.video.worker import Limits
 from v2t.caption.fetching import CACHE_GB
 from v2t.caption.parts import PartSpec
-from v2t.caption.shards import Share
+from v2t.caption.shards import parse
 from v2t.caption.wording import Wording
 
 
@@ -40,7 +39,7 @@ class CaptionConfig:
         workers: decoder processes; None takes half the cores.
         decoders: which decoders to try, in order; a single one switches the fallbacks off.
         limits: what one file may cost (seconds, memory, pixels, length).
-        root, lists, include, exclude, allow_remote: see `v2t.caption.inputs.discover`.
+        root, lists, include, exclude, allow_remote: see `cineloop.discovery.discover`.
         on_outside: what is done with a clip that lies outside what the model knows, where it can tell: "fail" makes it
             a failed row with OUT_OF_DOMAIN and writes no caption, "warn" writes the caption with a warning.
         remote_cache_gb: disk space for files fetched from elsewhere, > 0.
@@ -49,8 +48,7 @@ class CaptionConfig:
         overwrite_edited: caption again even what a person wrote or changed.
         retry_failed: try again what failed in an earlier run.
         dry_run: say what would be done; touch nothing.
-        shard: "2/4" for the second of four parts, "auto/64" for any of 64 that is free (see `v2t.caption.shards`).
-        lease_s: seconds without a sign of life after which another process may take over a shard, > 0.
+        shard: "2/4" for the second of four parts (see `v2t.caption.shards`).
     """
 
     model: str = "starter"
@@ -87,29 +85,20 @@ class CaptionConfig:
     retry_failed: bool = False
     dry_run: bool = False
     shard: str | None = None
-    lease_s: float = LEASE_S
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "workers", "max_new_tokens", "limit", "sample", "frames"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
-        for name in ("remote_cache_gb", "lease_s"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not self.remote_cache_gb > 0:
+            raise UsageError(f"remote_cache_gb must be above 0, got {self.remote_cache_gb}")
         if self.on_outside not in ("fail", "warn"):
             raise UsageError(f"on_outside must be fail or warn, got {self.on_outside!r}")
         if self.shard is not None:
-            self._check_shard(Share.parse(self.shard))
+            parse(self.shard)
+            if self.overwrite_edited:
+                raise UsageError("--overwrite-edited does not go with --shard", hint="join with v2t merge first")
         PartSpec.parse(self.parts)
         if self.prompt is not None and not self.prompt.strip():
             raise UsageError("prompt must say something")
-
-    def _check_shard(self, share: Share) -> None:
-        if self.overwrite_edited:
-            raise UsageError("--overwrite-edited does not go with --shard", hint="join with v2t merge first")
-        if share.index is None and (self.overwrite or self.retry_failed):
-            raise UsageError(
-                "--overwrite and --retry-failed do not go with --shard auto, which cannot tell what was done again",
-                hint="use --shard 1/4 and so on, or v2t merge and no --shard",
-            )

@@ -33,7 +33,9 @@ class Decoding:
         temperature: 0 takes the likeliest token each time; above 0 draws, by `seed`.
         top_p: draws are among the likeliest tokens that have this share of the probability together; 1 for all of them.
             No backend narrows draws further, whatever its checkpoint prefers.
-        repetition_penalty: above 1 makes tokens that were written already less likely.
+        repetition_penalty: above 1 makes tokens of prompt and answer less likely to come again.
+        presence_penalty, frequency_penalty: -2 to 2, as OpenAI defines them: the logit of a token that the answer holds
+            n times falls by presence_penalty + n * frequency_penalty; the prompt does not count.
         seed: of the draws.
     """
 
@@ -41,6 +43,8 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,6 +55,9 @@ class Decoding:
             )
         if not 0 < self.top_p <= 1:
             raise UsageError(f"expected top_p above 0 and at most 1, got {self.top_p}")
+        for name in ("presence_penalty", "frequency_penalty"):
+            if not -2 <= getattr(self, name) <= 2:
+                raise UsageError(f"expected {name} from -2 to 2, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)

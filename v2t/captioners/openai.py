@@ -40,6 +40,8 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _STAND_INS: dict[str, str | None] = {
     "max_tokens": "max_completion_tokens",
     "repetition_penalty": None,
+    "presence_penalty": None,
+    "frequency_penalty": None,
     "temperature": None,
     "top_p": None,
     "top_k": None,
@@ -306,8 +308,10 @@ class Captioner:
             request["top_p"] = decoding.top_p
             if self._card.get("owned_by") == "vllm":  # which else takes what the checkpoint prefers
                 request["top_k"] = -1
-        if decoding.repetition_penalty != 1.0:
-            request["repetition_penalty"] = decoding.repetition_penalty
+        penalties = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+        for name, neutral in penalties.items():
+            if getattr(decoding, name) != neutral:
+                request[name] = getattr(decoding, name)
         if form == "video" and videos:
             request["media_io_kwargs"] = {"video": video_metadata(videos[0])}
         return request

@@ -206,6 +206,8 @@ class Captioner:
             temperature=decoding.temperature,
             top_p=decoding.top_p if decoding.temperature > 0 else 1.0,
             repetition_penalty=decoding.repetition_penalty,
+            presence_penalty=decoding.presence_penalty,
+            frequency_penalty=decoding.frequency_penalty,
             seed=decoding.seed if decoding.temperature > 0 else None,
             output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         )

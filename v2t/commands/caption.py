@@ -20,14 +20,13 @@ EXAMPLES = (
     "several GPUs or machines, one process each, then one merge:\n"
     "  CUDA_VISIBLE_DEVICES=0 v2t caption clips/ -o captions/ --shard 1/2 &\n"
     "  CUDA_VISIBLE_DEVICES=1 v2t caption clips/ -o captions/ --shard 2/2 & wait; v2t merge captions/\n"
-    "  v2t caption clips/ -o /share/captions --shard auto    (on any number of machines; more may join)\n"
     "  v2t caption s3://bucket/clips -o captions/            (pip install 'cineloop[remote]')"
 )
 
 FLAGS = (
     "model captioner style prompt max_new_tokens parts summary sampler frames fps format batch_size device dtype "
     "workers decoders root lists include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run "
-    "shard lease_s allow_remote on_outside"
+    "shard allow_remote on_outside"
 ).split()
 NESTED = {
     **{name: f"options.{name}" for name in ("revision", "quantize", "trust_remote_code", "concurrency")},
@@ -103,12 +102,7 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
         metavar="ADDRESS",
         help="addresses that lists may name, and any of the web: a protocol, or how they begin (https://example.org/)",
     )
-    add(
-        "--shard",
-        metavar="I/N",
-        help="only part I of N, chosen by SHA-256 of the clip's id; auto/N: any parts that are free; then v2t merge",
-    )
-    add("--lease", type=float, dest="lease_s", metavar="SECONDS", help="a silent process loses its part (default: 300)")
+    add("--shard", metavar="I/N", help="only part I of N, chosen by SHA-256 of the clip's id; then v2t merge")
     add("--limit", type=int, metavar="N", help="only the first N clips")
     add("--sample", type=int, metavar="N", help="only N clips at random (by --seed)")
 

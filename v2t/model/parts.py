@@ -1,14 +1,13 @@
-"""The captioner's parts: putting it together from a tower and an LLM that exist, freezing, counting.
+"""The captioner from its parts: a vision tower and an LLM that exist.
 
 In: a vision tower and an LLM from a hub id, a folder or memory. Out: the captioner with a fresh resampler and
-projector, and its processor; tables of what is trained.
+projector, and its processor.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,72 +24,9 @@ from v2t.model.video_processing import CineloopVideoProcessor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PARTS = ("vision_tower", "resampler", "projector", "language_model")
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", VIDEO_TOKEN)
 # Causal LLMs whose class changes the logits after the head; the captioner's plain head would be wrong for them.
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
-
-
-@dataclass(frozen=True)
-class PartSize:
-    """Parameters of one part, all and trained."""
-
-    part: str
-    parameters: int
-    trainable: int
-
-
-def part_of(parameter_name: str) -> str:
-    """Which of `PARTS` a parameter of `CineloopForConditionalGeneration` belongs to; the head counts as the LLM's."""
-    if parameter_name.startswith("lm_head."):
-        return "language_model"
-    for part in PARTS:
-        if parameter_name.startswith(f"model.{part}."):
-            return part
-    raise UsageError(f"parameter {parameter_name!r} belongs to none of {', '.join(PARTS)}")
-
-
-def part_sizes(model: CineloopForConditionalGeneration) -> list[PartSize]:
-    """One row per part. Parameters packed by quantisation count as they are stored."""
-    totals = {part: [0, 0] for part in PARTS}
-    for name, parameter in model.named_parameters():
-        row = totals[part_of(name)]
-        row[0] += parameter.numel()
-        row[1] += parameter.numel() if parameter.requires_grad else 0
-    return [PartSize(part, *row) for part, row in totals.items()]
-
-
-def format_sizes(rows: Iterable[PartSize]) -> str:
-    """The rows as an aligned table with a sum."""
-    rows = list(rows)
-    rows.append(PartSize("sum", sum(r.parameters for r in rows), sum(r.trainable for r in rows)))
-    lines = [f"{'part':<16}{'parameters':>16}{'trained':>16}"]
-    return "\n".join(lines + [f"{r.part:<16}{r.parameters:>16,}{r.trainable:>16,}" for r in rows])
-
-
-def train_only(model: CineloopForConditionalGeneration, names: Iterable[str]) -> list[PartSize]:
-    """Trains the named parts and freezes everything else.
-
-    Args:
-        model: the captioner.
-        names: of `PARTS`, or dotted paths below one, such as `vision_tower.encoder.layers.26`.
-
-    Raises:
-        UsageError: a name that is no part.
-    """
-    names = list(names)
-    model.requires_grad_(False)
-    for name in names:
-        try:
-            module = model.model.get_submodule(name) if name.split(".")[0] in PARTS else None
-        except AttributeError:
-            module = None
-        if module is None:
-            raise UsageError(f"no part {name!r}; parts are {', '.join(PARTS)}, or a dotted path below one")
-        module.requires_grad_(True)
-        if name == "language_model":
-            model.lm_head.requires_grad_(True)
-    return part_sizes(model)
 
 
 def from_parts(

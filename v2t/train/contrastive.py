@@ -4,8 +4,7 @@ In: clips of the world, each with a true caption and one that is wrong in a sing
 model with its tokenizer (`open_clip.create_model_and_transforms("local-dir:<folder>")`), which the scores use for text
 against frames. A clip's embedding is the mean of its frames' normalised embeddings, as CLIPSIM averages frames; so it
 knows what is there and where, and nothing of motion.
-Loss: the sigmoid loss of SigLIP (arXiv:2303.15343) over all pairs of a micro-batch, wrong captions among the texts;
-matching and captioning of BLIP-2 (arXiv:2301.12597) as options.
+Loss: the sigmoid loss of SigLIP (arXiv:2303.15343) over all pairs of a micro-batch, wrong captions among the texts.
 Letters: n clips, T frames, C context length, E embedding width.
 """
 
@@ -30,7 +29,6 @@ from cineloop.world.scenes.solo import sample_solo
 from cineloop.world.scenes.wear import worn
 from v2t.data.near_miss import KINDS, pair
 from v2t.data.pixels import normalise
-from v2t.train.fusion import Fusion
 
 Batch = dict[str, torch.Tensor]
 
@@ -42,7 +40,7 @@ class Config(StageConfig):
     `embed_dim`, `vision_cfg` and `text_cfg` are those of open_clip's JSON. `tokenizer` is a folder of a tokenizer with
     a padding token, `tower` a `SiglipVisionModel` of the same shape to start from. `negatives` names the facts that
     wrong captions change. `solo_share` of the clips show one figure that does one thing, under a prompt, as the
-    bundled generator is asked. `matching_weight` and `captioning_weight` switch BLIP-2's losses on.
+    bundled generator is asked.
     """
 
     tokenizer: str
@@ -54,9 +52,6 @@ class Config(StageConfig):
     style: str = "short"
     solo_share: float = 0.0
     negatives: tuple[str, ...] = ("color", "kind", "count", "place")
-    matching_weight: float = 0.0
-    captioning_weight: float = 0.0
-    fusion_layers: int = 2
     eval_clips: int = 256
     eval_seed: int = 9
 
@@ -64,8 +59,8 @@ class Config(StageConfig):
         unknown = set(self.negatives) - set(KINDS)
         if unknown or not self.negatives:
             raise ValueError(f"negatives must be some of {', '.join(KINDS)}; got {list(self.negatives)}")
-        if self.num_frames < 1 or min(self.matching_weight, self.captioning_weight) < 0:
-            raise ValueError("num_frames must be at least 1, weights at least 0")
+        if self.num_frames < 1:
+            raise ValueError("num_frames must be at least 1")
         if not 0 <= self.solo_share <= 1:
             raise ValueError(f"solo_share must be within 0 and 1, not {self.solo_share}")
 
@@ -109,19 +104,17 @@ class PairSource:
 
 
 class DualTask(nn.Module):
-    """An open_clip model with the losses on it."""
+    """An open_clip model with the loss on it."""
 
-    def __init__(self, clip: Any, fusion: Fusion | None, matching: bool, captioning: bool) -> None:
+    def __init__(self, clip: Any) -> None:
         super().__init__()
         self.clip: Any = clip
-        self.fusion, self.matching, self.captioning = fusion, matching, captioning
 
-    def embed_clips(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(n, E) mean of the frames' normalised embeddings, normalised; (n, T*N, D) patch tokens."""
-        count, frames = pixels.shape[:2]
-        pooled, tokens = self.clip.visual(normalise(pixels.flatten(0, 1)))  # (n*T, E), (n*T, N, D)
-        each = F.normalize(pooled.float(), dim=-1).unflatten(0, (count, frames))  # (n, T, E)
-        return F.normalize(each.mean(1), dim=-1), tokens.unflatten(0, (count, frames)).flatten(1, 2)
+    def embed_clips(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(n, E) mean of the frames' normalised embeddings, normalised."""
+        pooled = self.clip.visual(normalise(pixels.flatten(0, 1)))  # (n*T, E)
+        each = F.normalize(pooled.float(), dim=-1).unflatten(0, pixels.shape[:2])  # (n, T, E)
+        return F.normalize(each.mean(1), dim=-1)
 
     def embed_texts(self, ids: torch.Tensor) -> torch.Tensor:
         """(n, E) normalised."""
@@ -129,28 +122,17 @@ class DualTask(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Any]:
         """Loss sums, and how often the true caption beats the nearly true one."""
-        clips, tokens = self.embed_clips(batch["pixels"])
+        clips = self.embed_clips(batch["pixels"])
         texts = torch.cat([batch["texts"], batch["wrong"]])  # (2n, C)
         logits = self.clip.logit_scale.exp() * clips @ self.embed_texts(texts).T + self.clip.logit_bias  # (n, 2n)
         # Two clips may have the same caption: what says the same is never a negative.
         same = (batch["texts"][:, None] == texts[None]).all(-1)  # (n, 2n)
         signs = torch.where(same, 1.0, -1.0)
-        terms = {"contrast": -F.logsigmoid(signs * logits).sum()}
         known = batch["changed"] >= 0
         count = len(clips)
         beats = logits[:, :count].diagonal() > logits[:, count:].diagonal()
-        if self.fusion is not None and self.matching:
-            terms["matching"] = _matching(self.fusion, batch, tokens, known)
-        if self.fusion is not None and self.captioning:
-            terms["captioning"] = self.fusion.next_word_loss(batch["texts"], tokens)
-        return {"terms": terms, "metrics": {"near_right": ((beats & known).sum(), known.sum())}}
-
-
-def _matching(fusion: Fusion, batch: Batch, tokens: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Loss sum of telling the true caption from the one wrong in a fact."""
-    right = F.softplus(-fusion.match(batch["texts"], tokens))
-    wrong = F.softplus(fusion.match(batch["wrong"], tokens))
-    return ((right + wrong) * known).sum()
+        loss = -F.logsigmoid(signs * logits).sum()
+        return {"terms": {"contrast": loss}, "metrics": {"near_right": ((beats & known).sum(), known.sum())}}
 
 
 class ContrastiveStage:
@@ -160,8 +142,7 @@ class ContrastiveStage:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        weights = {"contrast": 1.0, "matching": config.matching_weight, "captioning": config.captioning_weight}
-        self.terms = {name: weight for name, weight in weights.items() if weight}
+        self.terms = {"contrast": 1.0}
         self._tokenizer: Any = None
         self._held_out: list[Batch] = []
 
@@ -190,15 +171,7 @@ class ContrastiveStage:
         )
         if self.config.tower is not None:
             copy_siglip(self.config.tower, clip.visual)
-        clip.visual.output_tokens = True  # only while training: pooled and patch tokens in one pass
-        fusion = None
-        if self.config.matching_weight or self.config.captioning_weight:
-            width = self.config.vision_cfg["width"]
-            fusion = Fusion(
-                len(self.tokenizer), self._length, width, width // 64 or 1, self.config.fusion_layers,
-                self.tokenizer.pad_token_id,
-            )  # fmt: skip
-        return DualTask(clip, fusion, self.config.matching_weight > 0, self.config.captioning_weight > 0)
+        return DualTask(clip)
 
     def model_config(self) -> dict[str, Any]:
         """`model_cfg` of open_clip's JSON, complete. A text is pooled at its last position, as SigLIP does."""
@@ -216,7 +189,7 @@ class ContrastiveStage:
         }
 
     def parts(self, task: DualTask) -> dict[str, list[nn.Module]]:
-        """`visual`, `text` (with the logit's scale and bias), and `fusion` where there is one."""
+        """`visual`, and `text` with the logit's scale and bias."""
         clip = task.clip
         scale = nn.ParameterDict({"scale": clip.logit_scale, "bias": clip.logit_bias})
         text = nn.ParameterDict({"positions": clip.positional_embedding})
@@ -225,18 +198,15 @@ class ContrastiveStage:
             modules.append(clip.text_projection)
         elif clip.text_projection is not None:
             modules.append(nn.ParameterDict({"projection": clip.text_projection}))
-        parts = {"visual": [clip.visual], "text": modules}
-        return parts if task.fusion is None else parts | {"fusion": [task.fusion]}
+        return {"visual": [clip.visual], "text": modules}
 
     def source(self) -> PairSource:
         """Training pairs."""
         return self._pairs("train", self.config.data_seed)
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Clips, pairs that differ, caption words."""
-        words = float((batch["texts"][:, 1:] != self.tokenizer.pad_token_id).sum())
-        known = float((batch["changed"] >= 0).sum())
-        return {"contrast": float(len(batch["texts"])), "matching": 2 * known, "captioning": words}
+        """Clips."""
+        return {"contrast": float(len(batch["texts"]))}
 
     def evaluate(self, task: DualTask, device: torch.device) -> dict[str, float]:
         """How often the true caption beats the one wrong in a fact, by fact; recall at 1 of the caption among all held
@@ -244,9 +214,8 @@ class ContrastiveStage:
         clips, texts, right = [], [], {name: [0.0, 0.0] for name in self.config.negatives}
         for batch in self._batches():
             batch = to_device(batch, device)
-            seen, true, wrong = task.embed_clips(batch["pixels"])[0], *map(
-                task.embed_texts, (batch["texts"], batch["wrong"])
-            )  # fmt: skip
+            seen = task.embed_clips(batch["pixels"])
+            true, wrong = task.embed_texts(batch["texts"]), task.embed_texts(batch["wrong"])
             better = (seen * true).sum(-1) > (seen * wrong).sum(-1)
             for number, name in enumerate(self.config.negatives):
                 asked = batch["changed"] == number

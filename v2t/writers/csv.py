@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,11 @@ from typing import Any
 from cineloop.errors import UsageError
 from cineloop.files import open_file
 from cineloop.log import printable
+from cineloop.spreadsheet import quoted, unquoted
 from v2t.writers import Rows
 from v2t.writers.columns import COLUMNS, flat
 
 NAME = "captions.csv"
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _LONGEST_CELL = 1 << 30
 
 
@@ -57,7 +56,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
             for row in table:
                 if row["caption"] is None:
                     raise _not_ours(path, f"line {table.line_num} is too short")
-                yield {name: _text(row[name]) for name in ("id", "status", "caption")}
+                yield {name: unquoted(row[name]) for name in ("id", "status", "caption")}
     except csv.Error as error:
         raise _not_ours(path, str(error)) from error
     finally:
@@ -69,12 +68,7 @@ def _cell(value: Any) -> Any:
         return ""
     if not isinstance(value, str):
         return str(value).lower() if isinstance(value, bool) else value
-    value = value.replace("\0", "\ufffd")
-    return "'" + value if _FORMULA.match(value) else value
-
-
-def _text(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return quoted(value.replace("\0", "\ufffd"))
 
 
 def _json(value: Any) -> str:

@@ -10,8 +10,7 @@ import os
 import re
 from pathlib import Path
 
-MARK = ".v2t-set"  # lies in a folder of copies, so that a search for videos can pass by it
-MARK_TEXT = b"Made by v2t caption from the videos it captioned, and made again when captions change.\n"
+SKIP_TEXT = b"Made by v2t caption from the videos it captioned, and made again when captions change.\n"
 
 
 def stem(number: int) -> str:

@@ -12,20 +12,21 @@ import os
 import shutil
 from pathlib import Path
 
+from cineloop.discovery import SKIP_FILE
 from cineloop.errors import ItemError
 from cineloop.files import raise_if_full
 from cineloop.manifest import dump_line
 from v2t.writers import Rows, media
 
 NAME = "videofolder"
-OWN = r"metadata\.jsonl|videos|" + media.MARK.replace(".", r"\.")
+OWN = r"metadata\.jsonl|videos|" + SKIP_FILE.replace(".", r"\.")
 COPIES_VIDEOS = True
 
 
 def write(rows: Rows, target: Path, place: Path) -> None:
     """The videos, and their rows in the order of their ids."""
     (target / "videos").mkdir(parents=True)
-    (target / media.MARK).write_bytes(media.MARK_TEXT)
+    (target / SKIP_FILE).write_bytes(media.SKIP_TEXT)
     number = 0
     with open(target / "metadata.jsonl", "wb") as file:
         for record, video in rows.with_videos():

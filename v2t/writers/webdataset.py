@@ -13,12 +13,13 @@ import tarfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from cineloop.discovery import SKIP_FILE
 from cineloop.errors import ItemError
 from cineloop.manifest import dump_line
 from v2t.writers import Rows, media
 
 NAME = "webdataset"
-OWN = r"\d{6,}\.tar|" + media.MARK.replace(".", r"\.")
+OWN = r"\d{6,}\.tar|" + SKIP_FILE.replace(".", r"\.")
 COPIES_VIDEOS = True
 SHARD_BYTES = 1_000_000_000
 SHARD_CLIPS = 10_000
@@ -27,7 +28,7 @@ SHARD_CLIPS = 10_000
 def write(rows: Rows, target: Path, place: Path) -> None:
     """All shards."""
     target.mkdir()
-    (target / media.MARK).write_bytes(media.MARK_TEXT)
+    (target / SKIP_FILE).write_bytes(media.SKIP_TEXT)
     number = shard = in_shard = 0
     with ExitStack() as stack:
         tar: tarfile.TarFile | None = None

@@ -15,8 +15,6 @@ from typing import Protocol
 from cineloop.errors import UsageError
 from cineloop.plugin import choices, load
 from v2t_eval import models
-from v2t_eval.sample import Sample
-from v2t_eval.semantics.formulas import Frame
 
 NUM_FRAMES = 16  # as VBench takes
 
@@ -35,13 +33,6 @@ class Detector(Protocol):
 
     def fingerprint(self) -> dict[str, str]:
         """What decides its findings: model, weights, preprocessing, thresholds."""
-
-
-class FindsThings(Detector, Protocol):
-    """A detector of things."""
-
-    def regions(self, sample: Sample, nouns: tuple[str, ...], colors: tuple[str, ...] = ()) -> list[Frame]:
-        """See `Detector`."""
 
 
 def open_detector(name: str, able: str) -> Detector:

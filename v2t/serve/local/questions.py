@@ -26,6 +26,13 @@ from v2t.serve.faults import Fault, fault_of
 
 _PREFIX = f"data:{MEDIA_TYPE};base64,"
 _LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case
+_NUMBERS = {
+    "temperature": 0.0,
+    "top_p": 1.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
 _ROLES = ("system", "user", "assistant")
 _FIELDS = frozenset(  # cache_salt is for engines that keep prompts; this one keeps none
     "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed stop "
@@ -109,7 +116,7 @@ def read(body: Any, prompts: Prompts, name: str) -> Question:
     """The question in a request's body, for the model called `name`.
 
     Raises:
-        Fault: BAD_REQUEST, UNKNOWN_FIELD, UNKNOWN_MODEL, UNSUPPORTED, PROMPT_TOO_LONG, NOT_MEDIA.
+        Fault: BAD_REQUEST, UNKNOWN_FIELD, UNKNOWN_MODEL, PROMPT_TOO_LONG, NOT_MEDIA.
     """
     if not isinstance(body, dict):
         raise _wrong(None, "a JSON object is expected")
@@ -120,7 +127,6 @@ def read(body: Any, prompts: Prompts, name: str) -> Question:
         raise Fault(404, "UNKNOWN_MODEL", f"the model here is {name}", param="model")
     if given.get("n", 1) != 1:
         raise _wrong("n", "1 answer is given to a request")
-    _check_unsupported(given)
     messages = given.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _wrong("messages", "a list of one message or more is expected")
@@ -147,26 +153,17 @@ def read(body: Any, prompts: Prompts, name: str) -> Question:
     )
 
 
-def _check_unsupported(given: dict[str, Any]) -> None:
-    """What would change the answer and cannot be done here is refused, not passed over."""
-    draws = given.get("temperature", 0) != 0
-    for name, neutral in (("top_p", 1), ("presence_penalty", 0), ("frequency_penalty", 0)):
-        if given.get(name, neutral) != neutral and (draws or name != "top_p"):
-            message = f"{name}: the local engine knows temperature, seed and repetition_penalty alone; leave it out"
-            raise Fault(400, "UNSUPPORTED", message, param=name)
-
-
 def _decoding(given: dict[str, Any], room: int) -> Decoding:
     wanted = given.get("max_completion_tokens", given.get("max_tokens", room))
     seed = given.get("seed", secrets.randbits(63))  # no seed, no repetition
-    numbers = {name: given.get(name, default) for name, default in (("temperature", 0.0), ("repetition_penalty", 1.0))}
+    numbers = {name: given.get(name, default) for name, default in _NUMBERS.items()}
     for name, value in (("max_tokens", wanted), ("seed", seed)):
         if not isinstance(value, int) or isinstance(value, bool):
             raise _wrong(name, "a whole number is expected")
     for name, value in numbers.items():
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e6:
-            raise _wrong(name, "a number >= 0 is expected")
-    if numbers["temperature"] < _LEAST_TEMPERATURE:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e6:
+            raise _wrong(name, "a number is expected")
+    if 0 <= numbers["temperature"] < _LEAST_TEMPERATURE:
         numbers["temperature"] = 0.0
     try:
         return Decoding(

@@ -12,10 +12,10 @@ from dataclasses import replace
 from cineloop.world import vocabulary as words
 from cineloop.world.draw import Draw
 from cineloop.world.language.stated import StatedActor, StatedEvent
+from cineloop.world.scenes.casting import Staged, cast, in_place, refuse
 from cineloop.world.scenes.scene import Actor, Event, Relation
 from cineloop.world.scenes.solo import SECONDS
 from cineloop.world.scenes.stories import PACE
-from t2v.generators.world_staging import Staged, cast, in_place, refuse
 
 _GROUND = 0.88
 

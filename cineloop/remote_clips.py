@@ -1,7 +1,7 @@
 """Clips that lie elsewhere: folders, files, patterns and manifests at addresses such as `s3://bucket/clips`.
 
 In: addresses, typed by the user or out of lists and manifests. Out: clips whose `file` is an address; their ids follow
-the rules of `v2t.caption.inputs`. What the user did not type and did not allow is refused (exit 7).
+the rules of `cineloop.discovery`. What the user did not type and did not allow is refused (exit 7).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import quote
 
 from cineloop.address import check_allowed, is_url, is_web, shown, url_path
+from cineloop.clip import Clip
 from cineloop.errors import UsageError
 from cineloop.files import escape_name, unescape_name
 from cineloop.log import printable
 from cineloop.manifest import read_manifest
 from cineloop.remote import RemoteFile, find, named, read_bytes
-from v2t.caption.clip import Clip
 
 
 def from_argument(url: str, suffixes: Sequence[str], allow: Sequence[str]) -> tuple[list[Clip], list[RemoteFile]]:

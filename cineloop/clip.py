@@ -1,4 +1,4 @@
-"""One clip to caption, and whether it can be: what every part of the captioning run passes on.
+"""One clip of a job, and whether its file can be read.
 
 In: names and dates of files. Out: `Clip`s; the errors that make one impossible before any decoder sees it.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cineloop.address import is_url
@@ -16,7 +18,7 @@ from cineloop.errors import ItemError
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One thing to caption.
+    """One video, or a part of one.
 
     `file` is the operating system's name; `id` and `path` are its escaped, portable spelling. `size` in bytes and
     `mtime_ns` tell a changed file from the one that was captioned; where `file` is an address both come from its
@@ -41,9 +43,20 @@ def check(clip: Clip) -> None:
         if clip.size == 0:
             raise _no_bytes()
         return  # the rest is found out when it is fetched
+    status = check_file(clip.file)
+    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
+        raise _changed()
+
+
+def check_file(file: str | os.PathLike[str]) -> os.stat_result:
+    """What the system knows of a file that can be read.
+
+    Raises:
+        ItemError: NOT_FOUND, UNREADABLE, NOT_A_FILE, EMPTY_FILE.
+    """
     try:
         # Not blocking: opening a pipe that nobody writes to would wait for ever.
-        handle = os.open(clip.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise problem_of(error) from error
     try:
@@ -54,8 +67,17 @@ def check(clip: Clip) -> None:
         raise not_a_file()
     if status.st_size == 0:
         raise _no_bytes()
-    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
-        raise _changed()
+    return status
+
+
+@contextmanager
+def reading(file: str | os.PathLike[str]) -> Iterator[None]:
+    """For a block that reads all of a file: what prevents it, before or meanwhile, is raised as `check_file` does."""
+    check_file(file)
+    try:
+        yield
+    except OSError as error:
+        raise problem_of(error) from error
 
 
 def check_unchanged(clip: Clip) -> None:

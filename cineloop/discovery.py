@@ -1,7 +1,7 @@
-"""What to caption: folders, files, globs, lists and manifests → clips with stable ids.
+"""Discovery of clips: folders, files, globs, lists and manifests → clips with stable ids.
 
 In: the arguments a user gave. Out: a list of `Clip`, sorted by id. Rules (addresses such as `s3://bucket/clips` go by
-the same ones; see `v2t.caption.elsewhere`):
+the same ones; see `cineloop.remote_clips`):
 - A folder is searched through and through; hidden names and symlinked folders inside it are passed by.
 - A clip's `path` is relative to the folder it was found in (loose files: to their common parent, or `root`), and
   mirrors under the output folder. Its id is that path, or the manifest's id.
@@ -21,18 +21,16 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from cineloop import remote_clips
 from cineloop.address import is_url, shown
+from cineloop.clip import Clip, not_a_file, problem_of
 from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from cineloop.files import escape_name, read_bytes, unescape_name
 from cineloop.log import logger, printable
 from cineloop.manifest import read_manifest
 from cineloop.remote import RemoteFile
-from v2t.caption import elsewhere
-from v2t.caption.clip import Clip, check, check_unchanged, not_a_file, problem_of
-from v2t.writers.media import MARK
 
-__all__ = ["Clip", "check", "check_unchanged", "choose", "discover"]
-
+SKIP_FILE = ".v2t-set"  # in a folder of copies that an output format made of videos; a search passes by the folder
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .wmv .asf .flv .f4v .ogv .3gp .3g2 .vob .gif .mxf"
@@ -71,7 +69,7 @@ def discover(
         if argument == "-":
             loose += _split_list(sys.stdin.buffer.read())
         elif is_url(argument.removeprefix("@")):
-            found, single = elsewhere.from_argument(argument, tuple(VIDEO_SUFFIXES), allow_remote)
+            found, single = remote_clips.from_argument(argument, tuple(VIDEO_SUFFIXES), allow_remote)
             clips += found
             away += single
         elif os.path.isdir(argument):
@@ -87,9 +85,9 @@ def discover(
             loose += files
             for folder in folders:
                 clips += _from_folder(folder)
-    away += [elsewhere.from_list(name, allow_remote) for name in loose if is_url(name)]
+    away += [remote_clips.from_list(name, allow_remote) for name in loose if is_url(name)]
     clips += _from_loose([name for name in loose if not is_url(name)], root)
-    clips += elsewhere.from_loose(away)
+    clips += remote_clips.from_loose(away)
     if root is not None:
         clips = [_rebase(clip, root) if clip.id == clip.path else clip for clip in clips]
     clips = _unique(clip for clip in clips if _wanted(clip.path, include, exclude))
@@ -129,8 +127,8 @@ def _from_folder(folder: str) -> Iterator[Clip]:
         try:
             with os.scandir(place) as entries:
                 ordered = sorted(entries, key=lambda entry: entry.name)
-            if any(entry.name == MARK for entry in ordered):
-                continue  # copies that a format of ours made of videos
+            if any(entry.name == SKIP_FILE for entry in ordered):
+                continue
         except OSError as error:
             yield _clip(prefix.rstrip("/") or ".", place, problem_of(error))
             continue
@@ -159,7 +157,7 @@ def _from_manifest(path: str, allow_remote: Sequence[str]) -> Iterator[Clip]:
     base = os.path.dirname(path)
     for row in read_manifest(path):
         if is_url(row["path"]):
-            yield elsewhere.from_row(row, allow_remote)
+            yield remote_clips.from_row(row, allow_remote)
             continue
         clip = _clip(unescape_name(row["path"]), os.path.join(base, unescape_name(row["path"])))
         yield replace(clip, id=row["id"], start_s=row.get("start_s"), end_s=row.get("end_s"))
@@ -216,7 +214,7 @@ def _clip(relative: str, file: str, problem: ItemError | None = None) -> Clip:
 
 def _rebase(clip: Clip, root: str) -> Clip:
     if is_url(clip.file):
-        return elsewhere.rebase(clip, root) if is_url(root) else clip
+        return remote_clips.rebase(clip, root) if is_url(root) else clip
     relative = escape_name(os.path.relpath(os.path.abspath(clip.file), os.path.abspath(root)))
     if relative.split("/")[0] == "..":
         raise UsageError(f"{printable(clip.file)} lies outside --root {printable(root)}")

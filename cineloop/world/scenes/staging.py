@@ -1,53 +1,31 @@
 """From what a prompt states to a scene that shows it: the untold is drawn, the told is kept, the rest is refused.
 
 In: `Stated` (from `cineloop.world.language.read_text.parse`), a `Draw`, the seconds asked for. Out: a `Scene`. A shot
-holds one group
-of figures with any events, or two groups: each with its own events, or one interaction, or one relation in which they
-keep their places. Paces, places in the frame and sizes are those of `cineloop.world.scenes.solo` and
-`cineloop.world.scenes.stories`, so that whoever reads the world's clips reads these.
+holds one group of figures with any events, or two groups: each with its own events, or one interaction, or one relation
+in which they keep their places (`cineloop.world.scenes.pairs`). Paces, places in the frame and sizes are those of
+`cineloop.world.scenes.solo` and `cineloop.world.scenes.stories`, so that whoever reads the world's clips reads these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from cineloop.errors import ItemError
 from cineloop.world import vocabulary as words
 from cineloop.world.draw import Draw
 from cineloop.world.language.phrases import why_unread
 from cineloop.world.language.stated import Stated, StatedActor, StatedEvent
+from cineloop.world.scenes.casting import Staged, cast, in_place, refuse
+from cineloop.world.scenes.pairs import interaction, relation
 from cineloop.world.scenes.scene import Actor, Event, Relation, Scene, Shot
 from cineloop.world.scenes.solo import ON_THE_SPOT, SECONDS, TRAVEL_SHARE
 from cineloop.world.scenes.stories import PACE, group_width
 
 HALF_TURN = {"left": "right", "right": "left"}
 _LEAD = {"vanish": (0.4, 0.9), "recolor": (0.4, 0.9), "appear": (0.3, 0.6), "grow": (0.1, 0.5), "shrink": (0.1, 0.5)}
-_SPAN = {"vanish": (0.5, 0.8), "recolor": (0.5, 0.8), "appear": (0.5, 0.8), "grow": (1.2, 1.5), "shrink": (1.2, 1.5)}
-_SPAN |= {"fall": (0.8, 1.1), "spin": (1.4, 1.7), "shake": (1.2, 1.6), "stop": (1.1, 1.4), "stand": (1.0, 1.4)}
-_HOP_S = 0.8
 _MOST_S = 2.0  # longest single travel, as in solo scenes
 _GAP_S, _TAIL_S, _LONG_TAIL_S = 0.1, 0.1, 0.4
 _IDLE_WAYS = {("jump", "up"), ("bounce", "up"), ("fall", "down"), ("grow", "up"), ("shrink", "down")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Staged:
-    """One shot from its own start: actors, events, relations, and how many seconds it takes."""
-
-    seconds: float
-    actors: tuple[Actor, ...]
-    events: tuple[Event, ...]
-    relations: tuple[Relation, ...] = ()
-
-
-def refuse(why: str) -> ItemError:
-    """The error of a prompt that the world cannot show."""
-    return ItemError(
-        f"the cartoon world cannot show this prompt: {why}",
-        code="PROMPT_REFUSED",
-        hint="a prompt it knows: 'A red ball rolls to the left on the beach.'",
-    )
 
 
 def stage(stated: Stated, draw: Draw, seconds: float | None = None) -> Scene:
@@ -109,8 +87,6 @@ def _moved(event: Event, start_s: float, factor: float, first: int, shot: int) -
 
 
 def _shot(stated: Stated, draw: Draw, number: int) -> Staged:
-    from t2v.generators.world_pairs import interaction, relation
-
     here = [i for i, actor in enumerate(stated.actors) if actor.shot == number]
     steps = [step for step in stated.steps() if step[0].shot == number]
     if not here:
@@ -160,34 +136,6 @@ def check(actor: StatedActor, event: StatedEvent) -> None:
             raise refuse(f"{event.action!r} goes left or right, not {way}")
     elif (event.action, way) not in _IDLE_WAYS:
         raise refuse(f"{event.action!r} goes nowhere, so not {way}")
-
-
-def cast(draw: Draw, told: StatedActor, *, sizes: Sequence[str] = ()) -> Actor:
-    """The figure with what was not told drawn; `sizes` are those that fit best."""
-    count = told.count or 2  # "the cars" says that they are several
-    fits = sizes or (("small", "medium", "large"), ("small", "medium"), ("small",))[min(count, 3) - 1]
-    size = told.size or draw.pick(fits)
-    half = words.SIZES[size] / 2
-    y = draw.uniform(max(0.2, half + 0.03), 0.5) if told.kind in words.FLYERS else draw.uniform(0.80, 0.93) - half
-    color = told.color or draw.pick(list(words.COLORS))
-    return Actor(kind=told.kind, color=color, size=size, count=count, y=y, facing=draw.pick((1, -1)))
-
-
-def in_place(draw: Draw, actor: Actor, told: StatedEvent) -> Event:
-    """An event that goes nowhere, from 0 s."""
-    action = told.action
-    if action in ("jump", "bounce"):
-        span = _HOP_S * draw.pick((1, 2))
-    else:
-        span = draw.uniform(*_SPAN[action]) * {"slow": 1.3, "fast": 0.6}.get(told.speed or "", 1.0)
-    speed = told.speed or (draw.pick(words.SPEEDS) if action == "spin" else None)
-    event = Event(actor=told.actor or 0, action=action, start_s=0.0, end_s=span, speed=speed)
-    if action == "recolor":
-        new = told.to_color or draw.pick([c for c in words.COLORS if c != actor.color])
-        if new == actor.color:
-            raise refuse(f"the {actor.kind} is {new} already")
-        event = replace(event, to_color=new)
-    return event
 
 
 def _travel(draw: Draw, actor: Actor, told: StatedEvent, room: float) -> Event:

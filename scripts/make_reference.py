@@ -1,0 +1,376 @@
+"""Make the pages of docs/reference from the code: commands, metrics, formats, recipes, codes, records.
+
+    python scripts/make_reference.py           # write the pages
+    python scripts/make_reference.py --check   # exit 1 when a page is not up to date
+
+In: the parsers of the commands, the metrics' classes, plug-in files, recipes, and the sources (read with `ast`) for
+error codes and record fields. Out: one Markdown page each. Nothing in the pages depends on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cineloop import errors, plugin
+from cineloop.cli import EXIT_CODES, build_parser
+from cineloop.training.recipe import recipes
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference"
+MADE = "Made by `python scripts/make_reference.py`; not edited by hand.\n"
+PROGRAMS = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval"}
+SOURCES = ("cineloop", "v2t", "t2v", "eval")
+# What a file of each kind must define (see docs/extending.md).
+PLUGINS = {
+    "v2t.captioners": ("Captioner", "What runs a captioner (`v2t caption --captioner`)"),
+    "t2v.generators": ("Generator", "Generators (`t2v generate --generator`)"),
+    "v2t_eval.extractors": ("Extractor", "Feature extractors (the part of a metric's `model` or `feature` before `:`)"),
+    "v2t.train": ("build_stage", "Stages of `v2t train` (`stage:` of a recipe)"),
+    "t2v.train": ("build_stage", "Stages of `t2v train`"),
+}
+# The fields of a manifest's row and of a caption record; a field that comes or goes stops this script.
+MANIFEST = {
+    "id": "text, unique in the file",
+    "path": "text, relative to the manifest's folder, inside it",
+    "start_s": "seconds of the file, at least 0; where the clip begins (default 0)",
+    "end_s": "seconds of the file, after `start_s`; where the clip ends (default: the file's end)",
+    "captions": "list of texts: captions or references of the clip",
+    "conversations": "turns in LLaVA's form, for training",
+    "facts": "what is true of the clip, as data",
+    "prompt": "text that the clip was made from",
+}
+RECORD = {
+    "id": "text: the clip",
+    "path": "text: the video's path in the input folder",
+    "status": '"ok" or "failed"',
+    "start_s": "seconds of the file, where the clip is a part of it",
+    "end_s": "the same for its end",
+    "caption": "text as written to the formats; null in a failed record",
+    "segments": "list of `{start_s, end_s, caption}` (and `error` of a part that failed): parts or timed events",
+    "model": "text: the model's name",
+    "revision": "text: its revision, or a hash of its weights",
+    "style": "text: the style's name",
+    "prompt_sha": "hash of the prompt the model was given",
+    "fields": "what a style with fields (structured) reads from the answer",
+    "decoder": "what decoded the video; null in a failed record",
+    "frame_times_s": "seconds of the file of each frame that the model saw",
+    "duration_s": "seconds of the file; null in a failed record",
+    "tokens": "tokens written by the model",
+    "seconds": "the clip's share of the model's time",
+    "warnings": 'texts that begin with a code: `"OUT_OF_DOMAIN: ..."`',
+    "error": "`{code, message, hint}` of a failed record, else null",
+}
+
+
+def pages() -> dict[str, str]:
+    """Text of each page by file name."""
+    return {
+        "commands.md": commands(),
+        "metrics.md": metrics(),
+        "formats.md": formats(),
+        "recipes.md": shipped(),
+        "codes.md": codes(),
+        "records.md": records(),
+    }
+
+
+def commands() -> str:
+    """Every verb with its options."""
+    lines = ["# Commands", "", MADE, "Every verb also takes `-h`, `-v` (more messages, tracebacks) and `-q` (warnings"]
+    lines += ["and failures only). Exit codes: [codes.md](codes.md).", ""]
+    for program, package in PROGRAMS.items():
+        module = importlib.import_module(f"{package}.cli")
+        lines += [f"## {program}", "", module.ABOUT, ""]
+        parser = build_parser(program, module.ABOUT, module.VERBS, package)
+        verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
+        for name, verb in verbs.items():
+            lines += [f"### {program} {name}", "", str(verb.description), "", "```", examples(verb), "```", ""]
+            lines += table(("option", "what it does"), options(verb))
+    return "\n".join(lines)
+
+
+def examples(verb: argparse.ArgumentParser) -> str:
+    """The examples of a verb's help."""
+    text = str(verb.epilog).removeprefix("examples:\n")
+    return re.sub(r"^  ", "", text, flags=re.MULTILINE).strip("\n")
+
+
+def options(verb: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """Option and help of a verb's arguments."""
+    for action in verb._actions:
+        if action.dest in ("help", "verbose", "quiet") or action.help == argparse.SUPPRESS:
+            continue
+        value = action.metavar or ("" if action.nargs == 0 else action.dest.upper())
+        value = " ".join(value) if isinstance(value, tuple) else str(value)
+        name = ", ".join(action.option_strings)
+        yield f"`{f'{name} {value}'.strip()}`", str(action.help or "") % vars(action)
+
+
+def metrics() -> str:
+    """Every metric by level."""
+    from v2t_eval.commands.list import LEVELS, about
+    from v2t_eval.metric import metric_names
+
+    rows = [about(name, check=False) for name in metric_names()]
+    lines = ["# Metrics", "", MADE, "`v2t-eval list NAME` shows the same of one metric, and whether it runs on this"]
+    lines += ["machine. Settings stand in brackets behind a name: `clipsim[model=open_clip:ViT-B-32/openai]`.", ""]
+    for level, title in LEVELS.items():
+        lines += [f"## Metrics {title}", ""]
+        found = []
+        for row in (row for row in rows if row["level"] == level):
+            low, high = row["range"]
+            ends = f"{'−∞' if low is None else f'{low:g}'} to {'∞' if high is None else f'{high:g}'}"
+            settings = ", ".join(f"`{key}={value}`" for key, value in row["settings"].items())
+            needs = ", ".join(row["needs"])
+            found.append(
+                (f"`{row['name']}`", needs, f"{ends}; {row['direction']}", row["sees"], row["blind"], settings)
+            )
+        lines += table(("name", "needs", "range", "sees", "cannot see", "settings"), found)
+    return "\n".join(lines)
+
+
+def formats() -> str:
+    """Caption formats, styles, and the other plug-ins."""
+    from v2t import styles, writers
+
+    lines = ["# Formats, styles, plug-ins", "", MADE, "## Formats (`v2t caption --format`)", ""]
+    found = []
+    for name in writers.names():
+        module = importlib.import_module(f"v2t.writers.{name}")
+        place = f"`NAME{module.SUFFIX}` for each clip" if hasattr(module, "SUFFIX") else f"`{module.NAME}`"
+        found.append((f"`{name}`", place, head(f"v2t.writers.{name}")))
+    lines += table(("name", "what it writes", "what it is"), found)
+    lines += ["## Styles (`v2t caption --style`)", ""]
+    names = plugin.choices(styles.__name__, "PROMPT")
+    found = [(f"`{n}`", importlib.import_module(f"v2t.styles.{n}").PROMPT, head(f"v2t.styles.{n}")) for n in names]
+    lines += table(("name", "prompt", "what it is"), found)
+    for package, (symbol, title) in PLUGINS.items():
+        lines += [f"## {title}", ""]
+        rows = [(f"`{name}`", head(f"{package}.{name}")) for name in plugin.choices(package, symbol)]
+        lines += table(("name", "what it is"), rows)
+    return "\n".join(lines)
+
+
+def head(module: str) -> str:
+    """The first paragraph of a module's docstring."""
+    path = ROOT / f"{module.replace('v2t_eval', 'eval').replace('.', '/')}.py"
+    text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def shipped() -> str:
+    """Recipes and suites by name."""
+    from v2t_eval.suite import suites
+
+    lines = [
+        "# Recipes and suites",
+        "",
+        MADE,
+        "`v2t recipes NAME`, `t2v recipes NAME` and `v2t-eval suites NAME` print",
+    ]
+    lines += ["the file, to read or to copy. Its head names hardware, time and the scores to expect.", ""]
+    for program, package in (("v2t", "v2t.train"), ("t2v", "t2v.train")):
+        lines += [f"## {program} train", ""]
+        lines += table(("name", "what it trains"), ((f"`{n}`", comment(p)) for n, p in recipes(package).items()))
+    lines += ["## v2t-eval score, gate (`--suite`)", ""]
+    lines += table(("name", "what it measures"), ((f"`{n}`", comment(p)) for n, p in suites().items()))
+    return "\n".join(lines)
+
+
+def comment(path: Path) -> str:
+    """The first sentence of a file's leading comment."""
+    lines = []
+    for line in path.read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    return " ".join(lines).split(". ")[0].rstrip(".")
+
+
+def codes() -> str:
+    """Exit codes, error codes, warnings and the server's codes."""
+    lines = ["# Exit codes, error codes, warnings", "", MADE, "## Exit codes", ""]
+    lines += table(("code", "meaning"), ((str(code), meaning) for code, meaning in EXIT_CODES.items()))
+    found = [(f"`{c}`", ", ".join(sorted(e)), ", ".join(sorted(w)), said) for c, (e, w, said) in raised().items()]
+    lines += [
+        "## Error codes",
+        "",
+        "`error CODE: message` on stderr, `error.code` of a caption record, the reasons in a",
+    ]
+    lines += ["report. Exit 3 belongs to one failed item of many. The message is one example; … stands for values.", ""]
+    lines += table(("code", "exit code", "raised in", "message"), found)
+    lines += ["## Warnings", "", "`warnings` of a caption record and of a manifest's rows.", ""]
+    lines += table(("code", "message"), ((f"`{code}`", said) for code, said in warnings().items()))
+    lines += ["## The server's codes", "", "Of `v2t serve`, in `error.code` of a response.", ""]
+    lines += table(("code", "status", "message"), ((f"`{c}`", str(s), said) for (c, s), said in faults().items()))
+    return "\n".join(lines)
+
+
+def raised() -> dict[str, tuple[set[str], set[str], str]]:
+    """Exit codes, rooms and one message of each error code, sorted by code."""
+    found: dict[str, tuple[set[str], set[str], str]] = {}
+    kinds = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
+    for kind in kinds.values():
+        said = f"(without another code) {(kind.__doc__ or '').splitlines()[0]}"
+        found[kind.default_code] = ({str(kind.exit_code)}, {"cineloop"}, said)
+    # Codes that a decoder's child process hands over are named in the docstring of ItemError.
+    for code in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b|\bTRUNCATED\b|\bCHANGED\b", str(errors.ItemError.__doc__)):
+        found.setdefault(code, ({str(errors.EXIT_FAILED_ITEMS)}, set(), ""))
+    for room, node in nodes(ast.Call):
+        for code in constants(next((k.value for k in node.keywords if k.arg == "code"), None)):
+            kind = kinds.get(called(node))
+            exits, rooms, said = found.get(code, (set(), set(), ""))
+            exits |= {str(kind.exit_code)} if kind else set()
+            found[code] = (exits, rooms | {room}, said or (template(node.args[0]) if node.args else ""))
+    return dict(sorted(found.items()))
+
+
+def constants(node: ast.AST | None) -> Iterator[str]:
+    """The codes an expression may be; one made of a prefix and a name ends in an ellipsis."""
+    if isinstance(node, ast.JoinedStr):
+        yield template(node)
+    elif isinstance(node, ast.IfExp):
+        yield from (*constants(node.body), *constants(node.orelse))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value:
+        yield node.value
+
+
+def warnings() -> dict[str, str]:
+    """One message of each warning code, sorted by code."""
+    found = {}
+    for room, node in nodes(ast.Constant, ast.JoinedStr):
+        match = re.match(r"([A-Z]{2,}(?:_[A-Z]+)+|[A-Z]{3,}): (.+)", template(node))
+        if match and not room.startswith("eval"):  # a scoring's remarks are no warnings of a clip
+            found[match[1]] = max(found.get(match[1], ""), match[2], key=len)
+    return dict(sorted(found.items()))
+
+
+def faults() -> dict[tuple[str, int], str]:
+    """One message of each code and status of the server, sorted."""
+    found = {}
+    for _, node in nodes(ast.Call):
+        if called(node) == "Fault" and len(node.args) > 2:
+            status, code, said = node.args[:3]
+            if isinstance(status, ast.Constant) and isinstance(code, ast.Constant):
+                found.setdefault((code.value, status.value), template(said))
+    return dict(sorted(found.items()))
+
+
+def called(call: ast.Call) -> str:
+    """The last name of what is called."""
+    return getattr(call.func, "attr", None) or getattr(call.func, "id", "")
+
+
+def template(node: ast.AST) -> str:
+    """A message with its values as ellipses; "" of what is no text."""
+    if isinstance(node, ast.JoinedStr):
+        values = [p.value if isinstance(p, ast.FormattedValue) else p for p in node.values]
+        return "".join(v.value if isinstance(v, ast.Constant) and isinstance(v.value, str) else "…" for v in values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+class Named(ast.NodeTransformer):
+    """Puts a text in the place of the name that a module gives it at its top level: `CODE = "CODE"`."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, ast.Constant] = {}
+
+    def visit_Module(self, module: ast.Module) -> ast.AST:
+        """Learn the module's names, then replace them; imported names are those of the modules read before."""
+        for node in module.body:
+            if isinstance(node, ast.Assign):
+                target, value = node.targets[0], node.value
+                tuples = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+                for name, text in zip(target.elts, value.elts, strict=False) if tuples else [(target, value)]:
+                    if isinstance(name, ast.Name) and isinstance(text, ast.Constant) and isinstance(text.value, str):
+                        self.texts[name.id] = text
+        return self.generic_visit(module)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """The text, where the name is of one and in capitals."""
+        known = isinstance(node.ctx, ast.Load) and node.id.isupper() and node.id in self.texts
+        return self.texts[node.id] if known else node
+
+
+def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[str, Any]]:
+    """Nodes of all sources, each with its room."""
+    named = Named()
+    for top in SOURCES:
+        for path in sorted((ROOT / top).rglob("*.py")):
+            parts = path.relative_to(ROOT).parts
+            room = "/".join(parts[:2] if len(parts) > 2 else parts[:1])
+            for node in ast.walk(named.visit(ast.parse(path.read_text("utf-8")))):
+                if isinstance(node, kinds):
+                    yield room, node
+
+
+def records() -> str:
+    """Fields of a manifest's row and of a caption record.
+
+    Raises:
+        ValueError: the code has a field that is not described here, or the other way round.
+    """
+    doc = str(importlib.import_module("cineloop.manifest").__doc__)
+    known = re.findall(r"\w+", re.search(r"A row holds `([^`]+)`", doc)[1])  # type: ignore[index]
+    agree("manifest", known, MANIFEST)
+    tree = ast.parse((ROOT / "v2t/caption/record.py").read_text("utf-8"))
+    made = {
+        key.value
+        for function in tree.body
+        if isinstance(function, ast.FunctionDef)
+        and function.name in ("captioned", "failed", "_head", "_provenance", "_fields")
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    agree("caption record", made, RECORD)
+    lines = ["# Manifest and caption record", "", MADE, "JSON, one object a line, UTF-8, no NaN and no infinity.", ""]
+    lines += ["## Manifest (`manifest.jsonl`)", "", "`id` and `path` are required; keys that are not listed pass"]
+    lines += ["through.", "", *table(("field", "what it holds"), ((f"`{k}`", v) for k, v in MANIFEST.items()))]
+    lines += ["## Caption record (`captions.jsonl`)", "", "`start_s`, `end_s` and `fields` are there where they apply."]
+    lines += ["", *table(("field", "what it holds"), ((f"`{k}`", v) for k, v in RECORD.items()))]
+    return "\n".join(lines)
+
+
+def agree(what: str, known: Iterable[str], described: dict[str, str]) -> None:
+    """Raise where the fields of the code are not those described above."""
+    if odd := set(known) ^ set(described):
+        raise ValueError(f"{what}: the code and scripts/make_reference.py differ in {', '.join(sorted(odd))}")
+
+
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """A Markdown table and an empty line."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        cells = (" ".join(cell.split()).replace("|", "\\|") for cell in row)
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def main() -> int:
+    """Write the pages, or with --check compare them; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is not up to date")
+    check = parser.parse_args().check
+    made = {name: text.rstrip("\n") + "\n" for name, text in pages().items()}
+    stale = [n for n, text in made.items() if not (FOLDER / n).is_file() or (FOLDER / n).read_text("utf-8") != text]
+    if check:
+        for name in stale:
+            print(f"docs/reference/{name} is not up to date: python scripts/make_reference.py", file=sys.stderr)
+        return int(bool(stale))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in stale:
+        (FOLDER / name).write_text(made[name], "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
