@@ -40,7 +40,7 @@ class CineloopError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders; keyword-only arguments need to be named to survive pickling there.
         return (_rebuild, (type(self), self.message, self.code, self.hint))
 

@@ -49,7 +49,8 @@ def decode_entry(line: bytes) -> Entry:
     body += b"}"
     if tail[:8] != b"%08x" % zlib.crc32(body):
         raise ValueError("wrong checksum")
-    return parse_json(body)
+    entry: Entry = parse_json(body)
+    return entry
 
 
 class Journal:

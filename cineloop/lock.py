@@ -179,7 +179,7 @@ def _machine() -> str:
 
 def _is_here(owner: dict[str, Any]) -> bool:
     if "machine" in owner:
-        return owner["machine"] == _machine()
+        return bool(owner["machine"] == _machine())
     return owner.get("host") == socket.gethostname()
 
 

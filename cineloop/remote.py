@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cineloop.address import is_web, shown, url_path
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.files import raise_if_full
 from cineloop.log import logger, printable
 
+T = TypeVar("T")
 _CHUNK_BYTES = 4 << 20
 _SMALL_BYTES = 256 << 20  # a manifest or list larger than this is none
 _TRIES = 4
@@ -158,7 +159,7 @@ def fetch(url: str, target: Path, *, size: int, max_bytes: int, stopped: Callabl
         partial.unlink(missing_ok=True)
 
 
-def _again(url: str, work: Callable[[], Any], stopped: Callable[[], bool]) -> Any:
+def _again(url: str, work: Callable[[], T], stopped: Callable[[], bool]) -> T:
     for number in range(1, _TRIES):
         try:
             return work()

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def read_layout(source: Source) -> Layout:
     return Layout("other")
 
 
-def _boxes(source: Source, start: int, end: int):
+def _boxes(source: Source, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield (type, body start, box end) of the ISO boxes within [start, end); a box's end may lie beyond the file."""
     while start + 8 <= end:
         header = os.pread(source.descriptor, 16, start)

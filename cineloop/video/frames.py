@@ -55,7 +55,7 @@ class Frames:
         object.__setattr__(self, "warnings", tuple(self.warnings))
 
     def __len__(self) -> int:
-        return self.pixels.shape[0]
+        return len(self.pixels)
 
     @property
     def size(self) -> tuple[int, int]:

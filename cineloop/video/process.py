@@ -144,6 +144,7 @@ class DecoderProcess:
         Raises:
             Died: DECODE_TIMEOUT, OUT_OF_MEMORY or DECODER_CRASH.
         """
+        message: dict[str, Any]
         data, decoder = b"", ""
         began = time.monotonic()
         last = began + (self.limits.total_s or math.inf) if watch else math.inf

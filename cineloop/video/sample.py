@@ -198,7 +198,8 @@ def _at_keyframes(times_s: np.ndarray, num: int, keyframe_times_s: np.ndarray) -
         at = times_s[candidates]  # (C,)
         middles = (at[1:] + at[:-1]) / 2
         nearest = np.searchsorted(middles, _even_targets(times_s, num))
-        return candidates[_distinct(nearest, len(candidates))]
+        chosen: np.ndarray = candidates[_distinct(nearest, len(candidates))]
+        return chosen
     return _fill_gaps(times_s, candidates.tolist(), num)
 
 

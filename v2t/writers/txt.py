@@ -12,7 +12,8 @@ SUFFIX = ".txt"
 
 def render(record: dict[str, Any]) -> bytes:
     """The caption of an `ok` record as the content of its sidecar; a prefix's or suffix's spaces are kept."""
-    return record["caption"].encode("utf-8") + b"\n"
+    caption: str = record["caption"]
+    return caption.encode("utf-8") + b"\n"
 
 
 def read(data: bytes) -> str:
