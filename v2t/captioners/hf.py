@@ -19,7 +19,8 @@ from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, as
 from v2t.captioners.abilities import Abilities, read
 from v2t.captioners.hf_prompt import Prompter, noise_clip
 from v2t.captioners.hf_source import Source
-from v2t.captioners.local import STARTER, STARTER_NAME, picking, pieces
+from v2t.captioners.local import STARTER, STARTER_NAME, pieces
+from v2t.captioners.sampling import picking
 
 if TYPE_CHECKING:
     from torch import Tensor

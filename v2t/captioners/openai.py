@@ -281,8 +281,7 @@ class Captioner:
             try:
                 return send(known)
             except Refusal as refusal:
-                missing = _unknown_to_server(refusal, known)
-                if missing is None:
+                if (missing := _unknown_to_server(refusal, known)) is None:
                     raise
                 with self._lock:
                     if missing not in self._stand_ins:
