@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import logger, printable
-from v2t.caption.inputs import VIDEO_SUFFIXES
+from cineloop.video.suffixes import VIDEO_SUFFIXES
 from v2t_eval.sample import Sample
 from v2t_eval.tables import NAMES, Row, names_of
 
