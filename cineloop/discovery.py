@@ -29,13 +29,9 @@ from cineloop.files import escape_name, read_bytes, unescape_name
 from cineloop.log import logger, printable
 from cineloop.manifest import read_manifest
 from cineloop.remote import RemoteFile
+from cineloop.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 SKIP_FILE = ".v2t-set"  # in a folder of copies that an output format made of videos; a search passes by the folder
-_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .wmv .asf .flv .f4v .ogv .3gp .3g2 .vob .gif .mxf"
-    .split()
-)  # fmt: skip
 
 
 def discover(
@@ -103,7 +99,7 @@ def discover(
 def _pictures(folder: str) -> str:
     """What to do with the pictures in a folder without videos; empty where there are none."""
     names = [name for _, _, files in os.walk(folder) for name in files]
-    endings = sorted(ending for name in names if (ending := os.path.splitext(name)[1]).lower() in _PICTURE_SUFFIXES)
+    endings = sorted(ending for name in names if (ending := os.path.splitext(name)[1]).lower() in IMAGE_SUFFIXES)
     if not endings:
         return ""
     what = "1 picture is" if len(endings) == 1 else f"{len(endings)} pictures are"

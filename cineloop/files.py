@@ -90,7 +90,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         os.replace(temporary, path)
         temporary = None
         if durable:
-            sync_folder(path.parent)
+            sync(path.parent)
     except OSError as error:
         raise_if_full(error, path)
         raise
@@ -115,9 +115,9 @@ def raise_if_full(error: OSError, path: Path) -> None:
         ) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file's content to disk, or a folder's entries, so that a rename in it survives a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cineloop.documents import parse_json
-from cineloop.files import raise_if_full, sync_folder
+from cineloop.files import raise_if_full, sync
 from cineloop.log import logger, printable
 
 Entry = dict[str, Any]
@@ -76,7 +76,7 @@ class Journal:
             return self
         self._file = open(self.path, "a+b")
         if is_new and self.durable:
-            sync_folder(self.path.parent)
+            sync(self.path.parent)
         self._cut_torn_tail()
         return self
 

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from cineloop.discovery import VIDEO_SUFFIXES
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import logger, printable
+from cineloop.suffixes import VIDEO_SUFFIXES
 from v2t_eval.sample import Sample
 from v2t_eval.tables import NAMES, Row, names_of
 

@@ -26,7 +26,6 @@ from v2t_eval.sample import Sample
 
 AHEAD = 2  # clips decoded or being decoded beside the one that is measured
 _AHEAD_BYTES = 256 << 20  # from here on only one is
-_ALL = 1 << 30
 _LEAST_MB = 512  # a decoder's own needs
 
 
@@ -116,7 +115,7 @@ class Measurer:
             return Begun(task, None)
         if self._pool is None:
             self._pool = DecoderPool(1, self.limits.of_decoder())
-        spec = SampleSpec(num_frames=_ALL, max_frames=_ALL, start_s=clip.start_s, end_s=clip.end_s)
+        spec = SampleSpec.every_frame(clip.start_s, clip.end_s)
         return Begun(task, self._pool.submit(clip.path, spec))
 
     def finish(self, begun: Begun) -> Outcome:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cineloop.documents import read_json
 from cineloop.errors import CineloopError
+from cineloop.files import sync
 
 if TYPE_CHECKING:
     import torch
@@ -57,9 +58,9 @@ def write(folder: Path, groups: Mapping[str, Tensors], state: Mapping[str, Any])
     text = json.dumps(state, ensure_ascii=False, allow_nan=False)
     (partial / "state.json").write_text(text, encoding="utf-8")
     for path in partial.iterdir():
-        _sync(path)
+        sync(path)
     os.replace(partial, folder)
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
 def read(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
@@ -195,11 +196,3 @@ def _compare_names(what: str, own: Iterable[str], saved: Iterable[str]) -> None:
         code="CHECKPOINT_MISMATCH",
         hint="resume with the configuration the run was started with",
     )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -70,6 +70,11 @@ class SampleSpec:
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise UsageError(f"end_s must be greater than start_s, got {self.start_s!r} to {self.end_s!r}")
 
+    @classmethod
+    def every_frame(cls, start_s: float | None = None, end_s: float | None = None) -> SampleSpec:
+        """All frames of the window."""
+        return cls(num_frames=1 << 30, max_frames=1 << 30, start_s=start_s, end_s=end_s)
+
 
 def shown_at(times_s: np.ndarray, targets_s: np.ndarray) -> np.ndarray:
     """Positions int64 (n,) of the frames on screen at `targets_s` (n,), given frame times (N,); clamped to the clip."""

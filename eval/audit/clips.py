@@ -34,7 +34,6 @@ from v2t_eval.sample import Clip, Sample
 SIZE = (64, 64)  # pixels, as the bundled generator makes them
 MOST_MB = 512  # of decoded frames of one clip
 PLANTED_VERSION = 1  # raised whenever the world or a fault may draw other pixels from the same seed
-_ALL = 1 << 30
 _KEPT = 2  # sets of frames in memory: the clip as it was decoded, and with a fault
 _STORY_S = 5.0
 
@@ -210,7 +209,7 @@ def _pool() -> DecoderPool:
 
 def _decoded(path: Path, start_s: float | None, end_s: float | None) -> Frames:
     def make() -> Frames:
-        spec = SampleSpec(num_frames=_ALL, max_frames=_ALL, start_s=start_s, end_s=end_s)
+        spec = SampleSpec.every_frame(start_s, end_s)
         frames = _pool().decode(path, spec)
         if frames.pixels.nbytes > MOST_MB << 20:
             raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB, more than {MOST_MB}", code="TOO_LARGE")
@@ -223,7 +222,7 @@ def _through_mp4(frames: Frames) -> Frames:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         encode(frames.pixels, path, Fraction(frames.fps).limit_denominator(1001))
-        return _pool().decode(path, SampleSpec(num_frames=_ALL, max_frames=_ALL))
+        return _pool().decode(path, SampleSpec.every_frame())
 
 
 def solo_clips(num: int, seed: int, *, every_motion: bool = False, is_melted: bool = False) -> list[AuditClip]:

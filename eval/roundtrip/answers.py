@@ -40,7 +40,6 @@ REFEREE = "referee"
 READS = ("place", "kind", "color", "size", "motion", "direction", "speed", "to_color")  # what the referee tells
 _REFEREE_VERSION = "2"
 _NO_ANSWER = ("REFUSED", "UNPARSABLE")  # replies of a model that was reached: it would say the same again
-_ALL = 1 << 30
 _ASK = (
     "This is all that is known of a video: {caption}\n{question} Answer from that text alone with yes or no; answer "
     '"unknown" where the text does not say.'
@@ -196,7 +195,7 @@ class Answers:
         todo = {key: one for key, one in keys.items() if key not in self._known}
         reads = any(one.kind in READS and one.value for one in questions)
         try:
-            spec = SampleSpec(num_frames=_ALL, max_frames=_ALL, start_s=trip.start_s, end_s=trip.end_s)
+            spec = SampleSpec.every_frame(trip.start_s, trip.end_s)
             frames = pool.decode(trip.path or Path(), spec)
             made = []
             if reads and self._referee_key(trip) not in self._known:

@@ -32,7 +32,6 @@ from v2t_eval.testing.answers import Answers, Stillness
 from v2t_eval.testing.verdict import Bound, Verdict, reasons_of
 
 STARTER = "v2t"
-_ALL = 1 << 30
 _STRIP_FRAMES, _STRIP_BYTES = 6, 1 << 20
 Bounds = Mapping[str, float]
 
@@ -114,7 +113,7 @@ class Looks:
         if clip.frames is None:
             if self._pool is None:
                 self._pool = DecoderPool(1, self.limits.of_decoder())
-            clip.frames = self._pool.decode(clip.path, SampleSpec(num_frames=_ALL, max_frames=_ALL))
+            clip.frames = self._pool.decode(clip.path, SampleSpec.every_frame())
         return clip.frames
 
     def strip(self, sample: Sample) -> bytes:

@@ -23,11 +23,8 @@ from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.files import escape_name
 from cineloop.log import logger, printable
 from cineloop.manifest import clip_path, read_manifest
+from cineloop.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .webp .bmp".split())
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .wmv .flv .ogv .3gp .gif".split()
-)
 LAYOUTS = ("two_file", "sidecar", "manifest", "metadata")
 _TABLES = {
     "two_file": ("videos.txt", "prompts.txt"),

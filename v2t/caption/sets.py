@@ -23,7 +23,7 @@ from typing import Any
 from cineloop.clip import Clip
 from cineloop.documents import read_json
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
-from cineloop.files import content_key, open_file, raise_if_full, sync_folder, unescape_name, write_atomic
+from cineloop.files import content_key, open_file, raise_if_full, sync, unescape_name, write_atomic
 from cineloop.log import logger, printable
 from v2t.caption.ledger import BY_HAND, Ledger, Record, clip_entry
 from v2t.writers import Rows
@@ -150,7 +150,7 @@ class SetFiles:
             self._settle(writer)
         else:
             os.replace(making, place)
-        sync_folder(self.folder)
+        sync(self.folder)
         self._seen[name] = _glance(place, writer)
         self._remember(name, keys, made_from)
 
@@ -301,11 +301,7 @@ def _sync(making: Path) -> None:
     paths = sorted(making.rglob("*")) if making.is_dir() else [making]
     for path in paths:
         if path.is_file() and path.stat().st_nlink == 1:
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync(path)
     if making.is_dir():
         for folder in [path for path in paths if path.is_dir()] + [making]:
-            sync_folder(folder)
+            sync(folder)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cineloop.world import vocabulary as words
+from cineloop.world.draw import Draw
 from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
 
 GROWTH = 1.75  # largest scale after `grow`; its inverse after `shrink` is a little less
@@ -176,3 +177,28 @@ def camera(scene: Scene, shot: Shot, times_s: np.ndarray) -> np.ndarray:
         dx = 0.022 * np.sin(2 * math.pi * 4.7 * t + scene.seed % 7)
         dy = 0.022 * np.sin(2 * math.pi * 6.1 * t + scene.seed % 5)
     return np.stack([zoom, dx, dy], axis=1)  # (T, 3)
+
+
+def pair_path(draw: Draw, action: str, way: int, reach: float, apart: float) -> tuple[tuple[float, float], float]:
+    """Where the two of an interaction start, and how far they travel, in widths of the picture.
+
+    Args:
+        draw: for what is left to chance.
+        action: of `words.INTERACTIONS`.
+        way: 1 to the right, -1 to the left.
+        reach: pace times seconds.
+        apart: distance of their centres when they touch.
+    """
+    if action == "chase":
+        gap, travel = apart + 0.05, min(reach, 0.5)
+        return (0.5 - way * (travel / 2 + gap / 2), 0.5 - way * (travel / 2 - gap / 2)), travel
+    if action == "overtake":
+        return (0.5 - way * (apart * 0.6 + 0.16), 0.5 - way * 0.06), 2 * apart * 0.6 + 0.30
+    if action == "collide":
+        travel = min(max(reach, 0.25), 0.8 - apart)
+        return (0.5 - way * (travel + apart * 0.85) + way * 0.25, 0.5 + way * 0.25), travel
+    if action == "meet":
+        travel = draw.uniform(0.16, 0.26)
+        return (0.5 - way * (travel + apart / 2), 0.5 + way * (travel + apart / 2)), travel
+    travel = 0.42  # hide
+    return (0.5 + way * (0.12 - travel), 0.5 + way * 0.12), travel

@@ -13,6 +13,7 @@ from cineloop.world import vocabulary as words
 from cineloop.world.draw import Draw
 from cineloop.world.language.stated import StatedActor, StatedEvent
 from cineloop.world.scenes.casting import Staged, cast, in_place, refuse
+from cineloop.world.scenes.motion import pair_path
 from cineloop.world.scenes.scene import Actor, Event, Relation
 from cineloop.world.scenes.solo import SECONDS
 from cineloop.world.scenes.stories import PACE
@@ -37,24 +38,9 @@ def interaction(draw: Draw, told: Sequence[StatedActor], event: StatedEvent) -> 
     speed = event.speed or (draw.pick(words.SPEEDS) if action in ("chase", "collide") else None)
     seconds = draw.uniform(1.5, 2.2) if speed == "fast" else draw.uniform(2.6, 3.6)
     pace = draw.uniform(*PACE[speed or "slow"])
-    apart = (words.SIZES[a.size] + words.SIZES[b.size]) / 2
-    flies = a.kind in words.FLYERS
-    if action == "chase":
-        gap, travel = apart + 0.05, min(pace * seconds, 0.5)
-        xs = 0.5 - way * (travel / 2 + gap / 2), 0.5 - way * (travel / 2 - gap / 2)
-    elif action == "overtake":
-        xs = 0.5 - way * (apart * 0.6 + 0.16), 0.5 - way * 0.06
-        travel = 2 * apart * 0.6 + 0.30
-        a, b = replace(a, y=a.y + (0.0 if flies else 0.05)), replace(b, y=b.y - 0.04)
-    elif action == "collide":
-        travel = min(max(pace * seconds, 0.25), 0.8 - apart)
-        xs = 0.5 - way * (travel + apart * 0.85) + way * 0.25, 0.5 + way * 0.25
-    elif action == "meet":
-        travel = draw.uniform(0.16, 0.26)
-        xs = 0.5 - way * (travel + apart / 2), 0.5 + way * (travel + apart / 2)
-    else:  # hide
-        travel = 0.42
-        xs = 0.5 + way * (0.12 - travel), 0.5 + way * 0.12
+    xs, travel = pair_path(draw, action, way, pace * seconds, (words.SIZES[a.size] + words.SIZES[b.size]) / 2)
+    if action == "overtake":
+        a, b = replace(a, y=a.y + (0.0 if a.kind in words.FLYERS else 0.05)), replace(b, y=b.y - 0.04)
     depth = 1.0 if action == "hide" else -1.0
     a, b = replace(a, x=xs[0], depth=2.0 if action == "overtake" else 0.0), replace(b, x=xs[1], depth=depth)
     made = Event(

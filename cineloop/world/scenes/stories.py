@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from cineloop.world import vocabulary as words
 from cineloop.world.draw import Draw
+from cineloop.world.scenes.motion import pair_path
 from cineloop.world.scenes.scene import Actor, Event, Relation, is_held_out, triples
 
 PACE = {"slow": (0.09, 0.14), "fast": (0.30, 0.42)}  # frame widths a second
@@ -301,25 +302,12 @@ def _interaction(draw: Draw) -> Told:
     speed = draw.pick(words.SPEEDS) if action in ("chase", "collide") else None
     seconds = draw.uniform(1.5, 2.2) if speed == "fast" else draw.uniform(2.6, 3.6)
     pace = draw.uniform(*PACE[speed or "slow"])
-    apart = (words.SIZES[a.size] + words.SIZES[b.size]) / 2
-    if action == "chase":
-        gap, travel = apart + 0.05, min(pace * seconds, 0.5)
-        xs = 0.5 - way * (travel / 2 + gap / 2), 0.5 - way * (travel / 2 - gap / 2)
-    elif action == "overtake":
-        xs = 0.5 - way * (apart * 0.6 + 0.16), 0.5 - way * 0.06
-        travel = 2 * apart * 0.6 + 0.30
+    xs, travel = pair_path(draw, action, way, pace * seconds, (words.SIZES[a.size] + words.SIZES[b.size]) / 2)
+    if action == "overtake":
         a = replace(a, depth=2.0, y=a.y + (0.05 if y is None else 0.0))
         b = replace(b, y=b.y - 0.04)
-    elif action == "collide":
-        travel = min(max(pace * seconds, 0.25), 0.8 - apart)
-        xs = 0.5 - way * (travel + apart * 0.85) + way * 0.25, 0.5 + way * 0.25
     elif action == "meet":
-        travel = draw.uniform(0.16, 0.26)
-        xs = 0.5 - way * (travel + apart / 2), 0.5 + way * (travel + apart / 2)
         b = replace(b, facing=-way)
-    else:  # hide
-        travel = 0.42
-        xs = 0.5 + way * (0.12 - travel), 0.5 + way * 0.12
     a, b = replace(a, x=xs[0]), replace(b, x=xs[1])
     told_way = None if action == "meet" else direction
     event = Event(
