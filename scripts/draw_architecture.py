@@ -4,8 +4,8 @@
     python scripts/draw_architecture.py --check   # exit 1 when the page is not up to date
 
 In: the sources, read with `ast`; imports inside functions count, those for type checkers do not. Out: a Mermaid
-flowchart between two marks of the page. A box is a package, a line in it a room (a folder of modules). An arrow says
-that some module of one imports some module of the other; within a package only the base's arrows are drawn.
+flowchart between two marks of the page. A box is a package with its rooms (folders of modules). An arrow says which
+rooms of the other package some module imports ("modules": those directly in it); the base's rooms have their own boxes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- begin: scripts/draw_architecture.py -->\n", "<!-- end -->"
+BASE = "cineloop"
 # Packages from the top layer down, with their folder and what stands on their box.
 PACKAGES = {
     "v2t_eval": ("eval", "eval/, imported as v2t_eval: scores, judge, gate"),
@@ -53,9 +54,12 @@ def imported(node: ast.AST) -> Iterator[str]:
         yield from imported(child)
 
 
-def edges() -> set[tuple[str, str]]:
-    """Pairs of boxes, by name: package -> room of a lower package, and room -> room inside the base."""
-    found = set()
+def uses() -> dict[tuple[str, str], set[str]]:
+    """Rooms of a lower package that some module of a package imports, by (package, lower package).
+
+    Inside the base the first of a pair is a room, such as "cineloop_video", with the rooms it imports.
+    """
+    found: dict[tuple[str, str], set[str]] = {}
     for package, (folder, _) in PACKAGES.items():
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
@@ -64,26 +68,35 @@ def edges() -> set[tuple[str, str]]:
                 if name.partition(".")[0] not in PACKAGES or (target := room_of(name)) == source:
                     continue
                 if target[0] != package:
-                    found.add((package, _node(*target)))
-                elif package == "cineloop":
-                    found.add((_node(*source), _node(*target)))
+                    found.setdefault((package, target[0]), set()).add(target[1])
+                elif package == BASE:
+                    found.setdefault((_node(source[1]), BASE), set()).add(target[1])
     return found
 
 
-def _node(package: str, room: str) -> str:
-    return f"{package}_{room or 'modules'}"  # Mermaid's names: letters, digits, underscores
+def _node(room: str) -> str:
+    return f"{BASE}_{room or 'modules'}"  # Mermaid's names: letters, digits, underscores
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(name or "modules" for name in sorted(names))
 
 
 def picture() -> str:
     """The flowchart, with its fences."""
     lines = ["```mermaid", "flowchart TB"]
     for package, (_, title) in PACKAGES.items():
-        lines.append(f'  subgraph {package}["{title}"]')
-        lines.append("    direction LR")
-        names = ["", *rooms(package)]
-        lines += [f'    {_node(package, room)}["{room or "modules"}"]' for room in names]
-        lines.append("  end")
-    lines += [f"  {source} --> {target}" for source, target in sorted(edges())]
+        if package == BASE:
+            lines.append(f'  subgraph {package}["{title}"]')
+            lines += [f'    {_node(room)}["{room or "modules"}"]' for room in ["", *rooms(package)]]
+            lines.append("  end")
+        else:
+            lines.append(f'  {package}["<b>{title}</b><br/>{" · ".join(rooms(package))}"]')
+    for (source, target), names in sorted(uses().items()):
+        if source in PACKAGES:
+            lines.append(f'  {source} -->|"{_listed(names)}"| {target}')
+        else:
+            lines += [f"  {source} --> {_node(room)}" for room in sorted(names)]
     return "\n".join([*lines, "```", ""])
 
 
