@@ -27,6 +27,7 @@ def shell(installed, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_every_shipped_suite_and_recipe_is_found_by_name(shell):
     assert shell(MADE)[0] == 0
     for name in ("starter", "gate", "vbench"):
@@ -39,12 +40,14 @@ def test_every_shipped_suite_and_recipe_is_found_by_name(shell):
     assert code == 0, said
 
 
+@pytest.mark.slow
 def test_the_starter_is_trained_on_without_a_checkout(shell):
     (line,) = re.findall(r"^(t2v train t2v/dit --set .*?)(?:  +#.*)?$", README, re.MULTILINE)
     code, said = shell(f"{line} --plan")
     assert code == 0, said
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme(installed, tmp_path):
     blocks = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "from_pretrained" in block]
     assert len(blocks) == 2
