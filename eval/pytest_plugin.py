@@ -207,12 +207,13 @@ def gate() -> Callable[..., GateVerdict]:
             raise ClipError(f"inconclusive must be fail, xfail, skip or pass, not {inconclusive!r}")
 
         def work(room: Room) -> GateVerdict:
+            from v2t_eval.gate.sides import gated
+            from v2t_eval.score import ScoreConfig
             from v2t_eval.suite import suites
-            from v2t_eval.testing.sets import gated
 
             against = None if baseline is None else room.find(baseline)
             rules = Path(suite) if str(suite) in suites() else room.find(suite)
-            return gated(room.find(clips), rules, against, cache=room.cache())
+            return gated(room.find(clips), rules, against, ScoreConfig(cache=room.cache()))
 
         found: GateVerdict = _guarded(work, str(clips))
         from v2t_eval.testing.sets import told

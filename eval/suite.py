@@ -19,6 +19,7 @@ from typing import Any
 from cineloop import shipped
 from cineloop.config import from_dict, parse_set, read_yaml, to_dict
 from cineloop.errors import UsageError
+from cineloop.log import printable
 from v2t_eval.audit.record import audit_path
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.metric import BaseMetric, load_metric
@@ -32,6 +33,43 @@ class Suite:
     name: str
     metrics: list[BaseMetric]
     policy: Policy | None = None
+
+    @property
+    def rules(self) -> Policy:
+        """The policy of a suite that must have one.
+
+        Raises:
+            UsageError: it has none.
+        """
+        if self.policy is None:
+            raise UsageError(
+                f"the suite {printable(self.name)} has no gate: nothing says which metrics decide, and by what bounds",
+                hint="add `gate: {primary: [{metric: NAME, margin: 0.05}]}`; see docs/gate.md",
+            )
+        return self.policy
+
+
+def metrics_of(
+    named: str | None, suite: Path | None, *, answers: bool = False, facts: bool = False
+) -> list[BaseMetric]:
+    """The metrics of a suite, and those that are named besides.
+
+    Args:
+        named: see `parse_metrics`.
+        suite: see `read_suite`.
+        answers, facts: take the metric of that name where there is neither a suite nor a name.
+
+    Raises:
+        UsageError: there is no metric; see `parse_metrics` and `read_suite`.
+    """
+    metrics = read_suite(suite).metrics if suite is not None else []
+    if not metrics and named is None:
+        named = "answers" if answers else "facts" if facts else None
+        if named is None:
+            raise UsageError(
+                "what is to be measured?", hint="--metrics A,B or --suite FILE; `v2t-eval list` shows them"
+            )
+    return each_once([*metrics, *(parse_metrics(named) if named is not None else [])])
 
 
 def parse_metrics(text: str) -> list[BaseMetric]:

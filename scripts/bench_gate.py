@@ -131,10 +131,11 @@ def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, 
             import torch  # noqa: F401
             import transformers  # noqa: F401
 
-            from v2t_eval.gate import baseline, page
+            from v2t_eval.gate import baseline
+            from v2t_eval.gate.report import document
             from v2t_eval.gate.run import gate, plain_policy
             from v2t_eval.measure import Measurer
-            from v2t_eval.report import check, write
+            from v2t_eval.report import check, page, write
             from v2t_eval.score import ScoreConfig, score
         asked, inputs = read_suite(suite), read_inputs(folder)
         for metric in asked.metrics:
@@ -155,7 +156,7 @@ def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, 
         with part("reports"):
             (scratch / "one").mkdir()
             write(scores, scratch / "one", inputs.clips_root, check())
-            page.render(verdict, scratch / "one", inputs.clips_root, None)
+            page.render(document(verdict, inputs.clips_root), scratch / "one")
     return len(inputs.samples), parts_of(
         clock.spent, [metric.title for metric in asked.metrics], _children_s() - children
     )

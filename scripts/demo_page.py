@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cineloop.files import write_atomic  # noqa: E402
 from cineloop.world.language.plain_questions import PLAIN  # noqa: E402
-from v2t_eval.report.page import Card, Section, render  # noqa: E402
+from v2t_eval.report.document import Card, Document, Section  # noqa: E402
+from v2t_eval.report.page import render  # noqa: E402
 
 MARKS = ("right", "missed", "wrong")
 FACTOR_OF = {wording: factor for factor, plain in PLAIN.items() for wording in plain.wordings}
@@ -124,16 +125,17 @@ def main(folder: Path, first_s: float, captions_s: float, made_s: float) -> None
     write_atomic(
         page,
         render(
-            "The two starter models at work on clips and prompts they have never seen",
-            None,
-            (
-                Section(title="Watched: clips and their captions", text=(watched_line,), cards=tuple(watched)),
-                Section(
-                    title="Generated: prompts and their clips",
-                    text=(made_line, "The judge is the starter captioner; how often it errs is in docs/audit.md."),
-                    cards=tuple(drawn),
+            Document(
+                title="The two starter models at work on clips and prompts they have never seen",
+                sections=(
+                    Section(title="Watched: clips and their captions", text=(watched_line,), cards=tuple(watched)),
+                    Section(
+                        title="Generated: prompts and their clips",
+                        text=(made_line, "The judge is the starter captioner; how often it errs is in docs/audit.md."),
+                        cards=tuple(drawn),
+                    ),
+                    Section(title="Next", commands=NEXT),
                 ),
-                Section(title="Next", commands=NEXT),
             ),
             page.parent,
         ),

@@ -17,7 +17,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cineloop.files import write_atomic  # noqa: E402
-from v2t_eval.report.page import Banner, Card, Interval, Section, Table, render  # noqa: E402
+from v2t_eval.report.document import Banner, Card, Document, Interval, Section, Table  # noqa: E402
+from v2t_eval.report.page import render  # noqa: E402
 
 NUM_SHOWN = 4
 
@@ -249,7 +250,10 @@ def main(folder: Path) -> None:
         sentence=f"{len(story.steps)} steps in {clock(took)} minutes: two models trained from nothing, clips made, "
         "watched, scored, sent round and audited; the gate passed a generator and failed a worse one.",
     )  # fmt: skip
-    write_atomic(folder / "index.html", render("The whole story", banner, sections, folder))
+    write_atomic(
+        folder / "index.html",
+        render(Document(title="The whole story", banner=banner, sections=tuple(sections)), folder),
+    )
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from cineloop.video.encode import encode
 from cineloop.world.referee.read import FigureRead, ReadBack
 from v2t_eval.audit.clips import Filmed, solo_clips, story_clips
 from v2t_eval.audit.material import gather
-from v2t_eval.audit.pages import blindness, html, markdown
 from v2t_eval.audit.record import Audit, read_audit
+from v2t_eval.audit.report import blindness, document
 from v2t_eval.audit.run import AuditConfig, Material, audit
 from v2t_eval.audit.table import cases, faults_of, others_prompt
 from v2t_eval.audit.truth import of_facts, of_reading
@@ -24,6 +24,7 @@ from v2t_eval.inputs import read_inputs
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.plain_wording import LISTS, listed_values
 from v2t_eval.judge.question import Question
+from v2t_eval.report import markdown, page
 from v2t_eval.suite import parse_metrics
 
 
@@ -116,7 +117,7 @@ def test_one_confused_answer_and_one_that_is_not_offered_are_seen_in_the_audit()
     motion = next(row for row in kinds if row.kind == "motion")
     assert motion.unanswered >= hops.planted and whole.unanswered == motion.unanswered
     assert motion.kappa > 0.8, "the kind alone hides it"
-    told = markdown(found).decode()
+    told = markdown.render(document(found))
     assert "| motion | it falls down | " in told and "not offered" in told
 
 
@@ -124,7 +125,7 @@ def test_a_kind_of_which_nothing_may_be_asked_keeps_its_row() -> None:
     styles = tuple(LISTS["style"].answers.values())
     found = judged(Planted(unaudited=styles, name="no style"))
     assert "style" not in {row.kind for row in found.agreement["world"]}
-    rows = [line for line in markdown(found).decode().splitlines() if line.startswith("| style | – |")]
+    rows = [line for line in markdown.render(document(found)).splitlines() if line.startswith("| style | – |")]
     row = rows[0]  # of the world's clips; the melted ones have such a row too
     assert "(100%)" in row
     assert {each.kappa for each in found.answers["world"] if each.kind == "style"} == {None}
@@ -322,7 +323,7 @@ def test_the_record_is_read_again_as_it_was_and_shown(perfect: Audit, tmp_path: 
     path = tmp_path / "audit.json"
     path.write_text(json.dumps(perfect.as_dict()))
     assert read_audit(path) == perfect
-    page, text = html(perfect, tmp_path).decode(), markdown(perfect).decode()
+    shown, text = page.render(document(perfect), tmp_path).decode(), markdown.render(document(perfect))
     for said in ("Faults that the judge sees", "How steady the judge is", "direction"):
-        assert said in page and said in text
+        assert said in shown and said in text
     assert "| all | 1.000" in text

@@ -103,8 +103,8 @@ def test_the_mark_follows_the_paired_test_and_says_when_prompts_are_too_few() ->
 
 
 def test_what_is_seen_of_some_clips_only_is_seen_in_part() -> None:
-    from v2t_eval.audit.pages import blindness
     from v2t_eval.audit.record import Audit, Seen
+    from v2t_eval.audit.report import blindness
 
     clean = np.linspace(0.5, 0.6, 40)
     spoiled = {"blur": clean - 0.2, "flutter": np.where(np.arange(40) % 3 == 0, clean - 0.2, clean)}

@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import planted_verdicts as planted  # noqa: E402
 
 from cineloop.video.encode import encode  # noqa: E402
-from v2t_eval.gate import page as gate_page  # noqa: E402
+from v2t_eval.gate.report import document  # noqa: E402
 from v2t_eval.report import page as report_page  # noqa: E402
-from v2t_eval.report.page import Section, Table  # noqa: E402
+from v2t_eval.report.document import Document, Section, Table  # noqa: E402
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
 pytestmark = pytest.mark.browser
@@ -53,7 +53,7 @@ def folder(tmp_path_factory) -> Path:
     for name, texts in (("plain", ()), ("hostile", planted.HOSTILE)):
         verdict = planted.verdict(texts=texts)
         (root / "out" / f"{name}.html").write_bytes(
-            gate_page.render(verdict, root / "out", root / "clips", root / "clips")
+            report_page.render(document(verdict, root / "clips", root / "clips"), root / "out")
         )
     return root / "out"
 
@@ -206,7 +206,7 @@ def test_a_long_table_is_sorted_by_any_column(opened, folder):
     table = Table(
         columns=("name", "count", "value", "word"), rows=tuple(rows), notes=tuple((f"note {r[0]}",) for r in rows)
     )
-    data = report_page.render("Sorted", None, [Section(title="s", tables=(table,))], folder)
+    data = report_page.render(Document(title="Sorted", sections=(Section(title="s", tables=(table,)),)), folder)
     (folder / "sorted.html").write_bytes(data)
     page = opened("sorted")
     names = "[...document.querySelectorAll('tbody')].map((one) => one.rows[0].cells[0].textContent.trim())"

@@ -14,8 +14,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import planted_verdicts as planted  # noqa: E402
 
-from v2t_eval.gate import github, junit, markdown, text, wording  # noqa: E402
+from v2t_eval.gate import github, junit, wording  # noqa: E402
+from v2t_eval.gate.report import document  # noqa: E402
 from v2t_eval.gate.verdict import ClipChange, Guard, MetricVerdict, Verdict  # noqa: E402
+from v2t_eval.report import markdown, terminal  # noqa: E402
 
 OUTCOMES = ("pass", "fail", "inconclusive", "not_comparable")
 HOSTILE = planted.HOSTILE
@@ -123,7 +125,9 @@ def test_the_summary_is_appended_and_the_whole_file_stays_within_the_limit(tmp_p
     first = path.read_bytes()
     assert first.startswith(b"# Gate: FAIL") and b"left out" not in first
     long = planted.verdict(num=1_200, texts=("\U0001f600" * 400,))
-    assert len(markdown.render(long, max_bytes=100_000_000).encode()) > github.SUMMARY_BYTES  # else it proves nothing
+    assert (
+        len(markdown.render(document(long), max_bytes=100_000_000).encode()) > github.SUMMARY_BYTES
+    )  # else it proves nothing
     assert github.write_summary(long, environ) is True
     data = path.read_bytes()
     assert data.startswith(first) and 1_000_000 < len(data) <= github.SUMMARY_BYTES
@@ -200,21 +204,23 @@ def _shown(page: str) -> str:
 
 
 def test_markdown_tells_all_in_order():
-    page = markdown.render(planted.verdict("not_comparable"))
-    parts = ("# Gate: NOT COMPARABLE", "exit code 9", "## What makes", "## Primary metrics", "likes freeze",
-             "## Guards", "## Clips that got worse", "## Exploratory", "## Notes", "v2t-eval gate made")  # fmt: skip
+    page = markdown.render(document(planted.verdict("not_comparable")))
+    parts = ("# Gate: NOT COMPARABLE", "exit code: 9", "## What makes", "## Primary metrics", "likes freeze",
+             "## Guards", "## Clips that got worse", "## Notes", "## Exploratory", "v2t-eval gate made")  # fmt: skip
     places = [page.index(part) for part in parts]
     assert places == sorted(places)
-    assert "-0.110 [-0.140, -0.080]" in page and "| **not comparable** |" in page
-    assert markdown.render(EMPTY).startswith("# Gate: PASS\n\n**nothing was asked for** (exit code 0)")
+    assert "-0.110 [-0.140, -0.080]" in _shown(page) and "| **not comparable** |" in page
+    assert markdown.render(document(EMPTY)).startswith("# Gate: PASS\n\n**nothing was asked for**\n\n- exit code: 0")
 
 
 def test_markdown_pings_nobody_and_holds_no_live_markup():
-    page = markdown.render(planted.verdict(texts=HOSTILE))
+    page = markdown.render(document(planted.verdict(texts=HOSTILE)))
     page.encode("utf-8")  # strict
     bare = page.replace("&#8203;", "\0")
     assert not re.search(r"[@#]\w|(?i:\bgh-\d)|://\w|(?i:www\.)\w", bare)
-    assert not re.search(r"<[a-zA-Z/!]", page) and not re.search(r"(?<!\\)[`\[](?!\d|-|\+)", page)
+    code = re.compile(r"^```\n[^`]*\n```$", re.MULTILINE)  # the command to copy, which no text can leave
+    assert len(code.findall(page)) == 1
+    assert not re.search(r"<[a-zA-Z/!]", page) and not re.search(r"(?<!\\)[`\[]", code.sub("", page))
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029]", page)
     tables: list[list[int]] = []
     for line in page.splitlines():
@@ -228,7 +234,7 @@ def test_markdown_pings_nobody_and_holds_no_live_markup():
 
 @pytest.mark.parametrize("limit", [60_000, 20_000, 5_000, 1_000, 100])
 def test_markdown_keeps_to_its_limit_and_says_what_is_left_out(limit):
-    page = markdown.render(planted.verdict(num=500, texts=HOSTILE), max_bytes=limit)
+    page = markdown.render(document(planted.verdict(num=500, texts=HOSTILE)), max_bytes=limit)
     assert len(page.encode("utf-8")) <= limit
     assert page.startswith("# Gate: FAIL")
     if limit >= 1_000:
@@ -245,9 +251,9 @@ def test_markdown_keeps_to_its_limit_and_says_what_is_left_out(limit):
 @pytest.mark.parametrize("outcome", OUTCOMES)
 @pytest.mark.parametrize("texts", [(), HOSTILE])
 def test_text_says_the_verdict_first_in_a_hundred_columns(outcome, texts):
-    lines = text.render(planted.verdict(outcome, texts=texts)).split("\n")
-    exit_code = planted.verdict(outcome).exit_code
-    assert lines[0].startswith(f"{wording.WORDS[outcome]} (exit code {exit_code}): question_score fell by 0.11")
+    lines = terminal.render(document(planted.verdict(outcome, texts=texts))).split("\n")
+    assert lines[0].startswith(f"{wording.WORDS[outcome]}: question_score fell by 0.11")
+    assert f"  exit code: {planted.verdict(outcome).exit_code}" in lines
     wide = [sum(2 if east_asian_width(char) in "WF" else 1 for char in line) for line in lines]
     assert max(wide) <= 100
     assert not any(re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", line) for line in lines)
@@ -256,14 +262,14 @@ def test_text_says_the_verdict_first_in_a_hundred_columns(outcome, texts):
 
 
 def test_text_tells_what_decided_and_the_five_worst_clips():
-    said = text.render(planted.verdict())
-    first, second = said.index("  question_score "), said.index("  temporal_flickering ")
+    said = terminal.render(document(planted.verdict()))
+    first, second = said.index("\n  question_score\n"), said.index("\n  temporal_flickering\n")
     assert first < second  # what fails comes first
-    parts = ("-0.110 [-0.140, -0.080]", "likes freeze", "detectable 0.032", "100 pairs in 20 clusters",
-             "fail  frozen clips", "Clips that got worse: 40", "clip-004", "frechet[feature=clip] (fail)")  # fmt: skip
-    assert [part for part in parts if part not in said] == []
+    parts = ("-0.110 [-0.140, -0.080]", "likes freeze", "Detectable 0.032", "100 pairs in 20 clusters",
+             "fail 9 of 100 stand still", "40 clips got worse", "clip-004", "frechet[feature=clip] (fail)")  # fmt: skip
+    assert [part for part in parts if part not in " ".join(said.split())] == []
     assert "clip-005" not in said
-    assert text.render(EMPTY) == "PASS (exit code 0): nothing was asked for"
+    assert terminal.render(document(EMPTY)) == "PASS: nothing was asked for\n  exit code: 0"
 
 
 # --- the words

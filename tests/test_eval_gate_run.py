@@ -309,7 +309,7 @@ def test_the_decoder_of_each_clip_is_kept_and_another_one_refused(tmp_path, monk
     first = score(read_inputs(clips), [load_metric("sharpness")()], config)
     assert [clip.frozen for clip in first.clips] == [True, False, False] and first.clips[0].num_frames == 4
     again = score(read_inputs(clips), [load_metric("sharpness")()], config)
-    assert again.clips == first.clips and {clip.decoder for clip in first.clips} <= {"decord", "torchcodec", "pyav"}
+    assert again.clips == first.clips and {clip.decoder for clip in first.clips} <= {"decord", "pyav"}
     monkeypatch.setattr(measure, "DecoderPool", lambda n, limits: DecoderPool(n, limits, decoders=("pyav",)))
     other = score(read_inputs(clips), [load_metric("sharpness")()])
     assert {clip.decoder for clip in other.clips} == {"pyav"}

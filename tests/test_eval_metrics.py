@@ -244,8 +244,8 @@ def test_says_what_it_is(name: str) -> None:
     assert made.value_range[0] < made.value_range[1] and made.higher_is_better in (True, False, None)
     assert len(made.sees) > 5 and len(made.blind) > 5
     assert (made.__doc__ or "").strip()
-    fingerprint = made().fingerprint() if not ready(name) else {"definition": f"{name}/"}
-    assert fingerprint["definition"].startswith(f"{name}/")
+    fingerprint = made().fingerprint() if not ready(name) else {}
+    assert fingerprint.get("definition", f"{name}/").startswith(f"{name}/")
     assert all(isinstance(key, str) and isinstance(value, str) for key, value in fingerprint.items())
     assert not ready(name) or len(ready(name)) > 20
 
@@ -260,7 +260,6 @@ def test_nothing_is_an_error(name: str) -> None:
 def test_better_is_better_and_stays_in_the_range(metric: str) -> None:
     good, bad = sets(metric)
     best, worst = run(metric, good), run(metric, bad)
-    # A metric may decline a sound clip for a reason it documents, such as a referee that is not sure.
     assert best.coverage > 0.8 and {each["code"] for each in best.failures} <= ABSTENTIONS, best.failures[:2]
     assert (best.value < worst.value) if best.higher_is_better is False else (best.value > worst.value)
     least, most = best.value_range

@@ -17,10 +17,10 @@ from cineloop.manifest import write_manifest
 from cineloop.world import vocabulary as words
 from v2t_eval import pytest_plugin
 from v2t_eval.cli import main as v2t_eval
+from v2t_eval.gate import sides
 from v2t_eval.gate.verdict import MetricVerdict, Verdict
 from v2t_eval.judge.answer import Answer
 from v2t_eval.testing import looks as looking
-from v2t_eval.testing import sets
 from v2t_eval.testing.verdict import Bound, reasons_of
 from v2t_eval.testing.verdict import Verdict as ClipVerdict
 
@@ -213,7 +213,7 @@ def test_marks_show_a_clip_or_every_clip_of_a_manifest(project):
 def test_a_gate_ends_the_test_by_its_outcome(project, monkeypatch, outcome, keyword, expected):
     metric = MetricVerdict(metric="clipsim", role="primary", outcome=outcome, reasons=("it fell by much",))
     verdict = Verdict(outcome=outcome, reason="so it is", metrics=(metric,), differences=("weights: a, b",))
-    monkeypatch.setattr(sets, "gated", lambda *args, **kwargs: verdict)
+    monkeypatch.setattr(sides, "gated", lambda *args, **kwargs: verdict)
     source = f"""
         def test_set(gate):
             assert gate("clips", suite="gate.yaml", baseline="baseline.json"{keyword}).outcome
@@ -239,7 +239,7 @@ def test_a_real_gate_of_absolute_bounds(project, pytester):
     result = project(source)
     result.assert_outcomes(passed=1, failed=1, errors=1)
     out = result.stdout.str()
-    assert re.search(r"AssertionError: fail: sharpness.* 1e\+06", out) and "none.yaml has no gate" in out
+    assert re.search(r"AssertionError: fail: sharpness.* 1e\+06", out) and "the suite none has no gate" in out
 
 
 def _subprocess(pytester, *arguments: str):

@@ -22,9 +22,9 @@ import planted_verdicts as planted  # noqa: E402
 from cineloop.errors import ItemError  # noqa: E402
 from cineloop.video import worker  # noqa: E402
 from cineloop.video.encode import encode  # noqa: E402
-from v2t_eval.gate import page as gate_page  # noqa: E402
+from v2t_eval.gate.report import document  # noqa: E402
 from v2t_eval.report import cards, cells, page, thumbnails  # noqa: E402
-from v2t_eval.report.page import Banner, Card, Interval, Section, Table  # noqa: E402
+from v2t_eval.report.document import Banner, Card, Document, Interval, Section, Table  # noqa: E402
 from v2t_eval.scores import Scored  # noqa: E402
 
 VOID = {"meta", "img", "link", "br", "input"}
@@ -93,7 +93,7 @@ def no_decoder(monkeypatch):
 # --- texts
 
 
-def _everywhere(text: str) -> tuple[Banner, list[Section]]:
+def _everywhere(text: str, title: str = "t") -> Document:
     """`text` in each place that takes one."""
     rows = ((text, (text, "bad")), (text, Interval(value=1, low=0, high=2, text=text)))
     table = Table(columns=(text, "b"), rows=rows, caption=text, notes=((text,), (text,)))
@@ -102,15 +102,15 @@ def _everywhere(text: str) -> tuple[Banner, list[Section]]:
     )
     section = Section(title=text, text=(text,), tables=(table,), cards=(card,), facts=((text, text),), commands=(text,))
     banner = Banner(word=text, sentence=text, tone="bad", facts=((text, text),))
-    return banner, [section, Section(title=text, text=(text,), folded=True)]
+    sections = (section, Section(title=text, text=(text,), folded=True))
+    return Document(title=title, banner=banner, sections=sections, data="x.json")
 
 
 @pytest.mark.parametrize("number", range(len(planted.HOSTILE)))
 def test_hostile_text_makes_no_element_and_is_shown(number, tmp_path):
     text = planted.HOSTILE[number]
-    banner, sections = _everywhere(text)
-    data = page.render(text, banner, sections, tmp_path)
-    read, plain = _Read(data), _Read(page.render("t", *_everywhere("t"), tmp_path))
+    data = page.render(_everywhere(text, text), tmp_path)
+    read, plain = _Read(data), _Read(page.render(_everywhere("t"), tmp_path))
     assert [tag for tag, _ in read.tags] == [tag for tag, _ in plain.tags]
     assert [sorted(attrs) for _, attrs in read.tags] == [sorted(attrs) for _, attrs in plain.tags]
     assert read.raw == plain.raw
@@ -120,7 +120,7 @@ def test_hostile_text_makes_no_element_and_is_shown(number, tmp_path):
 
 
 def test_the_policy_lets_only_its_own_code_run_and_nothing_load_from_elsewhere(tmp_path):
-    data = page.render("t", *_everywhere("https://example.org/x.js"), tmp_path)
+    data = page.render(_everywhere("https://example.org/x.js"), tmp_path)
     read = _Read(data)
     policy = next(attrs["content"] for attrs in read.all("meta") if attrs.get("http-equiv"))
     style, script = read.raw
@@ -201,7 +201,8 @@ def test_clips_are_linked_from_the_page_and_shown_as_frames(clip, tmp_path):
     odd.parent.mkdir()
     shutil.copy(clip, odd)
     card = Card(title="a", clip=odd, beside=tmp_path / "gone.mp4")
-    read = _Read(page.render("t", None, [Section(title="s", cards=(card,))], tmp_path / "out" / "deep"))
+    shown = Document(title="t", sections=(Section(title="s", cards=(card,)),))
+    read = _Read(page.render(shown, tmp_path / "out" / "deep"))
     (video,) = read.all("video")
     assert unquote(video["src"]) == f"../../clips/{odd.name}" and ":" not in video["src"]
     assert {"controls", "loop", "muted", "playsinline"} <= video.keys() and video["preload"] == "metadata"
@@ -221,24 +222,24 @@ def test_frames_are_decoded_once_where_there_is_a_state_folder(tmp_path, no_deco
     section = Section(title="s", cards=(Card(title="a", clip=both[0], beside=both[1]),))
     out = tmp_path / "out"
     out.mkdir()
-    assert b"data:image/webp" in page.render("t", None, [section], out)
+    assert b"data:image/webp" in page.render(Document(title="t", sections=(section,)), out)
     assert list(out.iterdir()) == []  # nothing is left in a folder without state
     (out / cards.STATE).mkdir()
-    first = page.render("t", None, [section], out)
+    first = page.render(Document(title="t", sections=(section,)), out)
     no_decoder()
-    assert page.render("t", None, [section], out) == first
+    assert page.render(Document(title="t", sections=(section,)), out) == first
     shutil.copy(both[1], both[0])  # other content under the old name
-    changed = _Read(page.render("t", None, [section], out))
+    changed = _Read(page.render(Document(title="t", sections=(section,)), out))
     assert changed.all("img")[0]["src"] == changed.all("img")[1]["src"]
     _moving(both[1], seed=9)
     with pytest.raises(AssertionError, match="decoded again"):
-        page.render("t", None, [section], out)
+        page.render(Document(title="t", sections=(section,)), out)
 
 
 def test_a_file_that_is_no_video_costs_its_picture_only(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     section = Section(title="s", cards=(Card(title="a", clip=tmp_path / "bad.mp4", lines=("said",)),))
-    read = _Read(page.render("t", None, [section], tmp_path))
+    read = _Read(page.render(Document(title="t", sections=(section,)), tmp_path))
     assert read.all("img") == [] and len(read.all("video")) == 1 and "said" in read.words
 
 
@@ -255,13 +256,13 @@ def test_the_page_is_bounded_whatever_the_clips(tmp_path, monkeypatch):
     for i in range(80):
         (tmp_path / f"{i}.mp4").write_bytes(b"x")
     verdict = planted.verdict(num=500, texts=planted.HOSTILE)
-    data = gate_page.render(verdict, tmp_path, tmp_path, tmp_path)
-    assert len(_Read(data).all("article")) == gate_page.MAX_CLIPS and len(data) < 1_500_000
+    data = page.render(document(verdict, tmp_path, tmp_path), tmp_path)
+    assert len(_Read(data).all("article")) == page.MAX_CARDS and len(data) < 1_500_000
     many = tuple(Card(title=str(i), clip=tmp_path / f"{i % 80}.mp4") for i in range(80))
-    page.render("t", None, [Section(title="s", cards=many)], tmp_path)
+    page.render(Document(title="t", sections=(Section(title="s", cards=many),)), tmp_path)
     assert all(one <= 12_000 for one in asked)
-    monkeypatch.setattr(cards, "_ALL_BYTES", 80 * 1_000)
-    page.render("t", None, [Section(title="s", cards=many)], tmp_path)
+    monkeypatch.setattr(cards, "_ALL_BYTES", page.MAX_CARDS * 1_000)
+    page.render(Document(title="t", sections=(Section(title="s", cards=many),)), tmp_path)
     assert asked[-1] == 1_000
 
 

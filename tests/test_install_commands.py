@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 pytest_plugins = ["installed_wheel"]
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 MADE = "t2v generate 'A red ball rolls to the right on the beach.' -o made/ --generator world"
 
 
@@ -42,18 +42,18 @@ def test_every_shipped_suite_and_recipe_is_found_by_name(shell):
 
 @pytest.mark.slow
 def test_the_starter_is_trained_on_without_a_checkout(shell):
-    (line,) = re.findall(r"^(t2v train t2v/dit --set .*?)(?:  +#.*)?$", README, re.MULTILINE)
+    page = (DOCS / "training.md").read_text("utf-8")
+    (line,) = re.findall(r"^(t2v train t2v/dit --set .*?)(?:  +#.*)?$", page, re.MULTILINE)
     code, said = shell(f"{line} --plan")
     assert code == 0, said
 
 
 @pytest.mark.slow
-def test_the_python_of_the_readme(installed, tmp_path):
-    blocks = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "from_pretrained" in block]
-    assert len(blocks) == 2
-    for block in blocks:
-        ran = installed.run("python", "-c", block, cwd=tmp_path)
-        assert ran.returncode == 0, ran.stderr
+@pytest.mark.parametrize("page", ["captioning.md", "generating.md"])
+def test_the_python_of_a_guide(installed, tmp_path, page):
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
+    ran = installed.run("python", "-c", block, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_judge_of_the_installed_package_is_not_written_over(installed, shell):

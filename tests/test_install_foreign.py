@@ -63,7 +63,7 @@ def test_what_they_import_is_theirs(installed, repository, layout, line):
 
 def test_the_wheel_owns_no_name_but_its_own(installed):
     there = {path.name for path in installed.site.iterdir() if path.suffix not in {".pth", ".dist-info"}}
-    assert there - {"__pycache__"} == {"v2t", "t2v", "v2t_eval"}
+    assert there - {"__pycache__"} == {"cineloop", "v2t", "t2v", "v2t_eval"}
     ran = installed.run("python", "-c", "import v2t_eval; print(v2t_eval.__path__[0])", cwd=installed.bin)
     assert ran.stdout.strip() == str(installed.site / "v2t_eval")
 

@@ -226,7 +226,7 @@ def test_plugins_are_files_and_an_unknown_one_lists_them():
     assert plugin.load("v2t.writers", "txt", "render").SUFFIX == ".txt"
     with pytest.raises(UsageError, match="txt") as caught:
         plugin.load("v2t.writers", "jsonk", "render")
-    assert "did you mean 'jsonl'" in caught.value.hint
+    assert "did you mean 'jsonl'" in caught.value.message and "jsonl, srt" in caught.value.hint
     for name in ("os", "..base.errors", "__init__", ""):
         with pytest.raises(UsageError):
             plugin.load("v2t.writers", name, "render")

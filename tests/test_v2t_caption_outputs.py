@@ -176,3 +176,14 @@ def test_a_disk_that_is_truly_full_is_noticed(tmp_path):
     before = len(list(out.glob("*.txt")))
     assert 0 < before < 20
     assert len(go(source, out)) == 20 - before and len(rows_of(out)) == 20
+
+
+def test_what_a_killed_run_left_unfinished_goes(tmp_path):
+    source, out = clips_in(tmp_path / "clips", a__b="x"), tmp_path / "out"
+    go(source, out)
+    left = [out / place / ".cineloop-tmp-x" for place in (".v2t", ".v2t/strips", "", "a")]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    go(source, out)
+    assert [path for path in left if path.exists()] == []

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from fractions import Fraction
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.canvas import Limits
@@ -177,38 +173,6 @@ def test_other_codecs_are_read_by_the_first_decoder_that_can(name):
     assert frames.decoder == ("pyav" if name.startswith("av1") else frames.decoder)
     plain = decode(MEDIA / name, Request(spec=SampleSpec(num_frames=4), size=(48, 64), decoders=("pyav",)))
     assert np.abs(frames.pixels.astype(int) - plain.pixels).mean() < 3
-
-
-class FakeTorchcodec:
-    """The part of torchcodec 0.11's VideoDecoder that is used, reading through PyAV; late by `late` frames."""
-
-    late = 0
-
-    def __init__(self, source, *, stream_index, num_ffmpeg_threads, dimension_order):
-        assert dimension_order == "NHWC" and num_ffmpeg_threads >= 1
-        with av.open(source) as container:
-            found = list(container.decode(container.streams[stream_index]))
-            self.frames = [(f.time, torch.from_numpy(f.to_ndarray(format="rgb24"))) for f in found]
-
-    def get_frame_played_at(self, seconds):
-        at = max(i for i, (begin, _) in enumerate(self.frames) if begin <= seconds)
-        begin, data = self.frames[min(at + self.late, len(self.frames) - 1)]
-        return SimpleNamespace(data=data, pts_seconds=begin, duration_seconds=0.04)
-
-
-@pytest.mark.parametrize("kind", ["variable, late start, mkv", "ntsc", "open groups"])
-def test_torchcodec_is_asked_by_time_and_checked(tmp_path, kind, monkeypatch):
-    for name in ("torchcodec", "torchcodec.decoders"):
-        module = ModuleType(name)
-        module.__spec__ = ModuleSpec(name, None)
-        module.VideoDecoder = FakeTorchcodec
-        monkeypatch.setitem(sys.modules, name, module)
-    path = write(tmp_path / "clip", **KINDS[kind])
-    frames = decode(path, Request(spec=EVERY, decoders=("torchcodec",)))
-    assert frames.decoder == "torchcodec" and codes(frames.pixels) == list(range(len(KINDS[kind]["pts"])))
-    monkeypatch.setattr(FakeTorchcodec, "late", 1)
-    frames = decode(path, Request(spec=EVERY, decoders=("torchcodec", "pyav")))
-    assert frames.decoder == "pyav" and frames.warnings[0].startswith("FALLBACK: torchcodec failed (torchcodec gives")
 
 
 def test_resizing_averages_areas_and_keeps_times(tmp_path):

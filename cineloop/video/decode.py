@@ -1,8 +1,8 @@
-"""Pixels of chosen frames: decord first, then the fallbacks that are installed, and what came is checked.
+"""Pixels of chosen frames: decord first, PyAV as the fallback, and what came is checked.
 
 In: a path and a `Request`. Out: `Frames`. decord (Apache-2.0) counts frames from intra frames and repeats the last good
 one where a file is damaged, so it is used only where counting is exact (`Table.is_plain`) and where its own times agree
-with the packets'; PyAV and torchcodec address frames by presentation time. All give upright RGB. Run inside a child by
+with the packets'; PyAV addresses frames by presentation time. Both give upright RGB. Run inside a child by
 `cineloop.video.worker`; nothing here protects against a decoder that hangs or crashes.
 Letters: N frames of the file, T frames read.
 """
@@ -28,8 +28,8 @@ from cineloop.video.open_file import LastFile, Opened
 from cineloop.video.pyav_reader import motion_grid, read_pyav
 from cineloop.video.sample import SampleSpec, choose
 
-DECODERS = ("decord", "torchcodec", "pyav")
-_MODULES = {"decord": "decord", "torchcodec": "torchcodec", "pyav": "av"}
+DECODERS = ("decord", "pyav")
+_MODULES = {"decord": "decord", "pyav": "av"}
 _NARROWEST_DECORD = 64  # decord 0.6 mistakes padded rows for more channels in narrower frames
 _INDEXED = ("mov", "matroska", "avi", "flv")  # FFmpeg's names of containers with an index of intra frames
 _LONG = 3000  # frames; a longer film is worth seeking in
@@ -175,8 +175,8 @@ def _decode_video(opened: Opened, request: Request, allocate: Allocate, started:
 
 
 def _order(decoders: tuple[str, ...], table: Table, positions: np.ndarray) -> list[str]:
-    """The decoders in order. For a small part of a long film PyAV goes first: the others look through all of the film
-    each time before they give a frame, PyAV goes on from where it stands.
+    """The decoders in order. For a small part of a long film PyAV goes first: decord looks through all of the film
+    each time before it gives a frame, PyAV goes on from where it stands.
     """
     span = int(positions[-1] - positions[0]) + 1
     is_part = len(table.times_s) > _LONG and span < len(table.times_s) / 4
@@ -222,11 +222,6 @@ def _unfit_for(name: str, table: Table) -> str:
             return f"it has no {info.codec} decoder"
         if info.width < _NARROWEST_DECORD:
             return f"it misreads frames narrower than {_NARROWEST_DECORD}"
-    if name == "torchcodec":
-        if table.pts is None:
-            return "the file has no presentation times"
-        if info.rotation or info.mirrored:
-            return "versions differ in applying rotation"
     return ""
 
 
@@ -284,25 +279,4 @@ def _read_decord(opened: Opened, table: Table, positions: list[int], canvas: Can
     return []
 
 
-def _read_torchcodec(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[str]:
-    from torchcodec.decoders import VideoDecoder
-
-    decoder = VideoDecoder(
-        opened.source.address, stream_index=table.stream, num_ffmpeg_threads=threads or 1, dimension_order="NHWC"
-    )
-    steps = np.diff(table.times_s)
-    tolerance = 0.5 * float(steps.min()) if len(steps) else 1.0
-    for index, position in enumerate(positions):
-        wanted = table.info.first_pts_s + float(table.times_s[position])
-        frame = decoder.get_frame_played_at(wanted + min(1e-5, tolerance / 2))
-        if abs(float(frame.pts_seconds) - wanted) > tolerance:
-            raise _Unfit(f"torchcodec gives the frame at {float(frame.pts_seconds):.4f} s for {wanted:.4f} s")
-        canvas.put(index, frame.data.numpy())
-    return []
-
-
-_READERS: dict[str, Callable[..., list[str]]] = {
-    "decord": _read_decord,
-    "torchcodec": _read_torchcodec,
-    "pyav": read_pyav,
-}
+_READERS: dict[str, Callable[..., list[str]]] = {"decord": _read_decord, "pyav": read_pyav}

@@ -62,8 +62,10 @@ def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.interrupt import Stopping
     from cineloop.lock import FolderLock
+    from v2t_eval.audit.report import document
     from v2t_eval.audit.run import audit
     from v2t_eval.models import on_device
+    from v2t_eval.report import terminal
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     metrics, config = _metrics(args), _config(args)
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False))
     else:
-        print(text(found))
+        terminal.show(document(found))
     for name in NAMES:
         log.logger.info("%s", log.printable(str(args.output / name)))
     return exit_code(found)
@@ -114,45 +116,16 @@ def exit_code(found: Audit) -> int:
     return EXIT_FAILED_ITEMS if found.failures else EXIT_OK
 
 
-def text(found: Audit) -> str:
-    """The audit for a terminal: what each metric is blind to, and how far the judge is right."""
-    from v2t_eval.audit.pages import blindness
-
-    lines = []
-    for one in found.table:
-        cell = one.cell
-        lines.append(
-            f"{one.metric:<32} {one.fault:<12} {one.mark:<6} AUROC {cell.auroc:.2f} [{cell.auroc_low:.2f}, "
-            f"{cell.auroc_high:.2f}]  tau {cell.tau:+.2f}  n={cell.n}"
-        )
-    lines += ["", *blindness(found)] if found.table else []
-    for name, rows in found.agreement.items():
-        lines.append("")
-        for row in rows:
-            lines.append(
-                f"judge, {name}, {row.kind:<10} kappa {row.kappa:.3f} [{row.kappa_low:.3f}, {row.kappa_high:.3f}]  "
-                f"AUROC {row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}]  bias {row.yes_bias:+.3f} "
-                f"[{row.yes_bias_low:+.3f}, {row.yes_bias_high:+.3f}]  n={row.n}, {row.clips} prompts"
-            )
-    lines += [""] if found.noticed else []
-    for seen in found.noticed:
-        lines.append(f"judge {seen.word}: {seen.fault}, asked about {seen.kind}: AUROC {seen.auroc:.3f} "
-                     f"[{seen.auroc_low:.3f}, {seen.auroc_high:.3f}]  n={seen.n}")  # fmt: skip
-    lines += (
-        ["", ", ".join(f"{name} {value:.3f}" for name, value in found.stability.items())] if found.stability else []
-    )
-    if not found.table and not found.agreement:
-        lines.append("Nothing could be measured.")
-    lines += [f"note: {note}" for note in found.notes]
-    return "\n".join(lines).strip()
-
-
 def _write(found: Audit, folder: Path) -> None:
     from cineloop.files import write_atomic
-    from v2t_eval.audit.pages import html, markdown
+    from v2t_eval.audit.report import document
+    from v2t_eval.report import markdown, page
 
     whole = json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-    for name, data in zip(NAMES, (whole.encode(), markdown(found), html(found, folder)), strict=True):
+    report = document(found)
+    for name, data in zip(
+        NAMES, (whole.encode(), markdown.render(report).encode(), page.render(report, folder)), strict=True
+    ):
         write_atomic(folder / name, data)
 
 

@@ -13,6 +13,7 @@ from v2t_eval.commands.score import add_machine, config_of
 
 if TYPE_CHECKING:
     from v2t_eval.gate.verdict import ClipChange, MetricVerdict
+    from v2t_eval.report.document import Cell, Document
     from v2t_eval.scores import Scores
 
 SUMMARY = "Show what changed from one scoring to another; decides nothing."
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.interrupt import Stopping
     from v2t_eval.gate.comparable import compared
     from v2t_eval.gate.sides import named, results_of
+    from v2t_eval.report import terminal
     from v2t_eval.score import ScoreConfig
     from v2t_eval.suite import read_suite
 
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
                 "notes": list(found.notes), "metrics": told}  # fmt: skip
         print(json.dumps(tree, allow_nan=False))
     else:
-        print(_text(told, found.differences, found.notes))
+        terminal.show(_document(told, found.differences, found.notes))
     return EXIT_NOT_COMPARABLE if found.differences else EXIT_OK
 
 
@@ -100,26 +102,40 @@ def _told(one: MetricVerdict, worst: list[ClipChange], best: list[ClipChange]) -
     return {name: getattr(one, name) for name in names} | figures | beside | clips
 
 
-def _text(told: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple[str, ...]) -> str:
-    """For a terminal."""
-    from cineloop.log import printable
+def _document(told: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple[str, ...]) -> Document:
+    from v2t_eval.report.document import Banner, Document, Section, Table
+    from v2t_eval.report.summary import DIRECTIONS, counted
 
-    lines = ["not comparable:"] if differences else []
-    lines += [f"  {printable(line)}" for line in differences]
+    word = "NOT COMPARABLE" if differences else f"{counted(len(told), 'metric')} compared"
+    columns = ("Metric", "Direction", "A", "B", "Change (B minus A)", "p", "Rests on")
+    rows: list[tuple[Cell, ...]] = []
     for one in told:
-        arrow = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
-        lines.append(f"{one['metric']} ({arrow[one['higher_is_better']]})")
+        direction = DIRECTIONS[one["higher_is_better"]]
         if one["change"] is None:
-            lines.append(f"  {printable(str(one['why_not']))}")
+            rows.append((one["metric"], direction, None, None, None, None, None))
             continue
         span = "" if one["low"] is None else f" [{one['low']:+.4g}, {one['high']:+.4g}]"
-        behind = f"{one['num_pairs']} pairs in {one['num_clusters']} clusters"
-        figures = f"{one['a']['value']:.4g} → {one['b']['value']:.4g}"
-        lines.append(f"  {figures}  change {one['change']:+.4g}{span}  p {one['p']:.3g}  {behind}")
-        lines += [f"    {printable(note)}" for note in one["notes"] if note.startswith("every value")]
-        for word in ("worst", "best"):
-            for clip in one[word]:
-                prompt = f"  {printable(clip['prompt'], 60)}" if clip["prompt"] else ""
-                lines.append(f"    {word}: {printable(clip['id'], 60)}  {clip['a']:.4g} → {clip['b']:.4g}{prompt}")
-    lines += [f"note: {printable(line)}" for line in notes]
-    return "\n".join(lines)
+        rows.append(
+            (one["metric"], direction, f"{one['a']['value']:.4g}", f"{one['b']['value']:.4g}",
+             f"{one['change']:+.4g}{span}", f"{one['p']:.3g}",
+             f"{one['num_pairs']} pairs in {one['num_clusters']} clusters")
+        )  # fmt: skip
+    table = Table(columns=columns, rows=tuple(rows), notes=tuple(map(_notes, told)))
+    sections = (
+        Section(title="What makes them not comparable", text=differences),
+        Section(title="Changes", tables=(table,) if rows else ()),
+        Section(title="Notes", text=notes),
+    )
+    return Document(title="Comparison", banner=Banner(word=word, sentence=""), sections=sections)
+
+
+def _notes(one: dict[str, Any]) -> tuple[str, ...]:
+    """Below a metric: why it is not compared, or that every value is alike; the clips that changed most."""
+    if one["change"] is None:
+        return (str(one["why_not"]),)
+    clips = [
+        f"{word}: {clip['id']}  {clip['a']:.4g} → {clip['b']:.4g}  {clip['prompt'] or ''}"
+        for word in ("worst", "best")
+        for clip in one[word]
+    ]
+    return (*(note for note in one["notes"] if note.startswith("every value")), *clips)

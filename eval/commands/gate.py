@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.gate_asked import FORMS, cache_of, planned, policy_of, scored, suite_of
+from v2t_eval.commands.gate_asked import FORMS, cache_of, planned, scored, suite_of
 from v2t_eval.commands.score import STATE, add_machine
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _verdict(place: Path, args: argparse.Namespace) -> int:
     from v2t_eval.gate.sides import named
 
     suite = suite_of(args)
-    policy = policy_of(suite, args)
+    policy = suite.rules
     _refuse_old(args)
     before = file.read(args.baseline) if args.baseline else None
     audit = _audit(args, suite)
@@ -194,16 +194,19 @@ def _write_scores(scores: Scores, args: argparse.Namespace, found: Named) -> Non
 def _write(verdict: Verdict, found: Named, args: argparse.Namespace) -> None:
     from cineloop.files import write_atomic
     from cineloop.log import logger, printable
-    from v2t_eval.gate import junit, markdown, page
+    from v2t_eval.gate import junit
+    from v2t_eval.gate.report import document
+    from v2t_eval.report import markdown, page
 
     if args.junit:
         write_atomic(args.junit, junit.render(verdict))
     if not args.output:
         return
     folder: Path = args.output
+    report = document(verdict, found.root, args.baseline_clips)
     made = {
-        "gate.md": markdown.render(verdict).encode("utf-8", "backslashreplace"),
-        "gate.html": page.render(verdict, folder, found.root, args.baseline_clips),
+        "gate.md": markdown.render(report, max_bytes=markdown.COMMENT_BYTES).encode(),
+        "gate.html": page.render(report, folder),
         "junit.xml": junit.render(verdict),
         "verdict.json": as_json(verdict, indent=1),
     }
@@ -220,12 +223,14 @@ def as_json(verdict: Verdict, indent: int | None = None) -> bytes:
 
 
 def _tell(verdict: Verdict, *, as_json: bool) -> None:
-    from v2t_eval.gate import github, text
+    from v2t_eval.gate import github
+    from v2t_eval.gate.report import document
+    from v2t_eval.report import terminal
 
     github.write_summary(verdict, os.environ)
     if as_json:
         print(json.dumps(verdict.as_dict(), allow_nan=False))
     else:
-        print(text.render(verdict))
+        terminal.show(document(verdict))
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         github.announce(verdict, os.environ)

@@ -16,7 +16,6 @@ from v2t_eval.commands.score import STATE, config_of, dry_run
 
 if TYPE_CHECKING:
     from v2t_eval.gate.baseline import Baseline
-    from v2t_eval.gate.policy import Policy
     from v2t_eval.gate.sides import Named
     from v2t_eval.scores import Scores
     from v2t_eval.suite import Suite
@@ -35,20 +34,6 @@ def suite_of(args: argparse.Namespace) -> Suite:
     if args.suite is None:
         raise UsageError("which metrics, and which rules?", hint="--suite gate, which is shipped, or a file of yours")
     return read_suite(args.suite)
-
-
-def policy_of(suite: Suite, args: argparse.Namespace) -> Policy:
-    """The suite's gate.
-
-    Raises:
-        UsageError: it has none.
-    """
-    if suite.policy is None:
-        raise UsageError(
-            f"{args.suite} has no gate: nothing says which metrics decide, and what they must hold",
-            hint="add `gate: {primary: [{metric: NAME, margin: 0.05}]}`; see docs/gate.md",
-        )
-    return suite.policy
 
 
 def scored(found: Named, suite: Suite | None, args: argparse.Namespace, stack: ExitStack) -> Scores:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.gate_asked import planned, policy_of, scored, suite_of
+from v2t_eval.commands.gate_asked import planned, scored, suite_of
 
 if TYPE_CHECKING:
     from v2t_eval.gate.advice import Advice
@@ -34,7 +34,7 @@ def init(place: Path, args: argparse.Namespace) -> int:
     if path is None or path.is_dir():
         raise UsageError("where is the baseline to be kept?", hint="-o baseline.json, a file for your repository")
     suite = suite_of(args)
-    policy = policy_of(suite, args)
+    policy = suite.rules
     _refuse_baseline(path, args)
     _look_for_audit(policy)
     found = named(place)
@@ -80,7 +80,7 @@ def update(place: Path, args: argparse.Namespace) -> int:
     if not (args.reason or "").strip():
         raise UsageError("an update needs a reason", hint='--reason "the sampler takes 20 steps now"')
     suite = None if args.suite is None else suite_of(args)
-    policy = None if suite is None else policy_of(suite, args)
+    policy = None if suite is None else suite.rules
     file.read(args.baseline)  # before hours of scoring
     found = named(place)
     if args.dry_run:

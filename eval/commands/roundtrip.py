@@ -59,8 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
+    from v2t_eval.report import terminal
     from v2t_eval.roundtrip import run as roundtrip
-    from v2t_eval.roundtrip.report import table
+    from v2t_eval.roundtrip.report import document
     from v2t_eval.roundtrip.settings import RoundtripConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -77,5 +78,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found.as_dict(clips=False), ensure_ascii=False, allow_nan=False))
     else:
-        print(table(found))
+        terminal.show(document(found, args.output))
     return found.exit_code

@@ -14,7 +14,6 @@ from cineloop.errors import UsageError
 if TYPE_CHECKING:
     from v2t_eval.inputs import Inputs
     from v2t_eval.metric import BaseMetric
-    from v2t_eval.scores import Scores
 
 SUMMARY = "Score clips, captions or answers by any of the metrics."
 EXAMPLES = (
@@ -35,8 +34,6 @@ _FILES = (
 )
 STATE = ".cineloop"
 SETTINGS = "scoring.json"  # in STATE: what the folder's scores are of, and by which metrics
-# Counts of replies and captions that a metric takes for wrong.
-AS_WRONG = ("missing", "failed", "unreadable", "refused")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,13 +90,16 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.interrupt import Stopping
     from cineloop.lock import FolderLock
     from v2t_eval.inputs import read_inputs
-    from v2t_eval.report import check, write
+    from v2t_eval.report import check, terminal, write
+    from v2t_eval.report.scoring import document
     from v2t_eval.score import ScoreConfig, score
+    from v2t_eval.suite import metrics_of
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit must be at least 1, got {args.limit}")
-    metrics = _metrics(args)
+    facts = args.captions is not None and args.truth is not None
+    metrics = metrics_of(args.metrics, args.suite, answers=args.answers is not None, facts=facts)
     settings = _settings(args, metrics)
     _refuse_other(args.output, settings, overwrite=args.overwrite)
     given = {name: getattr(args, name) for name, _ in _FILES}
@@ -121,52 +121,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(scores.as_dict(items=False), ensure_ascii=False, allow_nan=False))
     else:
-        print(table(scores))
+        terminal.show(document(scores))
     for path in written:
         log.logger.info("%s", log.printable(str(path)))
     return scores.exit_code
-
-
-def table(scores: Scores) -> str:
-    """The figures as text: value, 95 % interval, number of cases, what went wrong."""
-    lines = []
-    for result in scores.results:
-        arrow = {True: "higher is better", False: "lower is better", None: "no good end"}[result.higher_is_better]
-        lines.append(
-            f"{result.name}: {result.n} sample{'s' * (result.n != 1)}, coverage {result.coverage:.3f}, {arrow}"
-        )
-        width = max(map(len, result.figures), default=0)
-        for name, figure in result.figures.items():
-            rest = ", ".join(f"{count} {what}" for what, count in figure.detail.items() if what != "right" and count)
-            span = f"[{figure.low:.4g}, {figure.high:.4g}]"
-            mark = "*" if name == result.headline and len(result.figures) > 1 else " "
-            lines.append(
-                f" {mark}{name:<{width}}  {figure.value:.4g}  {span}  n={figure.n}{'  ' + rest if rest else ''}"
-            )
-        codes: dict[str, int] = {}
-        for failure in result.failures:
-            codes[failure["code"]] = codes.get(failure["code"], 0) + 1
-        wrong = [name for name in AS_WRONG if result.counts.get(name) and name.upper() not in codes]
-        if wrong:
-            lines.append("  counted as wrong: " + ", ".join(f"{result.counts[name]} {name}" for name in wrong))
-        if codes:
-            lines.append("  not scored: " + ", ".join(map(_lost, sorted(codes.items()))))
-    for one in scores.skipped:
-        if not one.found_nothing:
-            lines.append(f"{one.metric}: skipped: {one.reason}{f' ({one.hint})' if one.hint else ''}")
-    if idle := [one.metric for one in scores.skipped if one.found_nothing]:
-        lines.append(f"found nothing to look at (the report says what they need): {', '.join(idle)}")
-    lines.append(", ".join(f"{name}: {count}" for name, count in scores.counts.items()))
-    return "\n".join(lines)
-
-
-def _lost(counted: tuple[str, int]) -> str:
-    """How many samples failed by a code, and what they lack."""
-    from v2t_eval.sample import HINTS
-
-    code, count = counted
-    hint = HINTS.get(code.removeprefix("NO_").lower(), "") if code.startswith("NO_") else ""
-    return f"{count} {code}{f' ({hint})' if hint else ''}"
 
 
 def config_of(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
@@ -184,24 +142,6 @@ def config_of(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
-    from v2t_eval.suite import each_once, parse_metrics, read_suite
-
-    metrics = read_suite(args.suite).metrics if args.suite else []
-    named = args.metrics
-    if not metrics and named is None:
-        if args.answers is not None:
-            named = "answers"
-        elif args.captions is not None and args.truth is not None:
-            named = "facts"
-        else:
-            raise UsageError(
-                "what is to be measured?", hint="--metrics A,B or --suite FILE; `v2t-eval list` shows them"
-            )
-    more = parse_metrics(named) if named is not None else []
-    return each_once([*metrics, *more])
 
 
 def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, str]:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cineloop.log import logger, printable
-from v2t_eval.gate import markdown, wording
+from v2t_eval.gate import wording
+from v2t_eval.gate.report import document
 from v2t_eval.gate.verdict import Verdict
+from v2t_eval.report import markdown
 
 SUMMARY_BYTES = 1_048_576  # of all that one step writes; above, GitHub shows none of it
 MAX_EACH = 10  # annotations of one kind in one step
@@ -37,7 +39,7 @@ def write_summary(verdict: Verdict, environ: Mapping[str, str]) -> bool:
         if room < _LEAST_BYTES:
             logger.warning("the step's summary is full (%d bytes): the verdict is left out of it", there)
             return False
-        text = markdown.render(verdict, max_bytes=room)
+        text = markdown.render(document(verdict), max_bytes=room)
         with open(path, "ab") as file:
             file.write((b"\n\n" if there else b"") + text.encode("utf-8"))
     except OSError as error:  # the verdict stands without it, and its exit code must not change

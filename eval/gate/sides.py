@@ -1,7 +1,7 @@
 """The two sides of a gate or a comparison, from what a user names.
 
-In: clips, or the results of an earlier scoring (`scores.json`, its folder, or a baseline). Out: `Scores`. Results are
-taken as they are; clips are scored.
+In: clips, or the results of an earlier scoring (`scores.json`, its folder, or a baseline). Out: `Scores`, or the
+verdict of a gate. Results are taken as they are; clips are scored.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from pathlib import Path
 from cineloop.documents import read_json
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import printable
-from v2t_eval.gate import baseline
+from v2t_eval.audit.record import audit_of
+from v2t_eval.gate import baseline as kept
+from v2t_eval.gate.run import gate, plain_policy
+from v2t_eval.gate.verdict import Verdict
 from v2t_eval.inputs import Inputs, read_inputs
 from v2t_eval.metric import BaseMetric
 from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Scores, read_scores
+from v2t_eval.suite import read_suite
 
 RESULTS = "scores.json"
 
@@ -77,7 +81,7 @@ def read_results(file: Path) -> Scores:
     except (OSError, ValueError):
         tree = None  # the reader of scores says what is wrong with it
     if isinstance(tree, dict) and "metrics" in tree and "history" in tree:
-        return baseline.read(file).scores
+        return kept.read(file).scores
     return read_scores(file)
 
 
@@ -92,6 +96,34 @@ def generator_of(folder: Path) -> str:
         return ""
     parts = [tree.get("generator"), tree.get("model"), str(tree.get("weights_sha256") or "")[:12]]
     return " ".join(part for part in parts if isinstance(part, str) and part)
+
+
+def gated(
+    candidate: Path | Scores, suite: Path, baseline: Path | Scores | None = None, config: ScoreConfig | None = None
+) -> Verdict:
+    """The verdict of a suite's gate.
+
+    Args:
+        candidate: clips or results, see `named`; or scores by the metrics of the suite.
+        suite: see `v2t_eval.suite.read_suite`.
+        baseline: the file of a baseline, or scores to hold the candidate against.
+        config: how clips are scored.
+
+    Raises:
+        UsageError: the suite has no gate. Else what `named`, `v2t_eval.score.score`, `v2t_eval.gate.baseline.read` and
+            `v2t_eval.gate.run.gate` raise.
+    """
+    asked = read_suite(suite)
+    rules, audit = asked.rules, audit_of(asked.rules.audit)
+    before = None
+    if isinstance(baseline, Scores):
+        before = kept.made_of(baseline, asked.name, plain_policy(rules))
+    elif baseline is not None:
+        before = kept.read(baseline)
+    if not isinstance(candidate, Scores):
+        config = replace(config or ScoreConfig(), is_suite=True)
+        candidate = named(candidate).scored(asked.metrics, config, lambda: False, show_progress=False)
+    return gate(candidate, rules, baseline=before, audit=audit, suite=suite.name)
 
 
 def results_of(found: Named) -> Scores:

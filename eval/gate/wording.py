@@ -10,7 +10,7 @@ import shlex
 
 from v2t_eval.gate.verdict import ClipChange, MetricVerdict, Outcome, Verdict
 from v2t_eval.metric import Figure
-from v2t_eval.report.summary import counted, decimals, figure_texts, number
+from v2t_eval.report.summary import DIRECTIONS, counted, decimals, figure_texts, number
 
 WORDS: dict[Outcome, str] = {
     "pass": "PASS",
@@ -46,7 +46,7 @@ def change(metric: MetricVerdict) -> str:
 
 def better(metric: MetricVerdict) -> str:
     """Which end is good: "higher is better"."""
-    return {True: "higher is better", False: "lower is better", None: "no preferred direction"}[metric.higher_is_better]
+    return DIRECTIONS[metric.higher_is_better]
 
 
 def asked(metric: MetricVerdict) -> str:
@@ -101,17 +101,12 @@ def clip(found: ClipChange) -> str:
     return f"{found.metric}: {before} to {after}, {by} {'worse' if found.worse >= 0 else 'better'}"
 
 
-def by_clip(verdict: Verdict, limit: int | None = None) -> list[tuple[ClipChange, list[ClipChange]]]:
-    """The clips that got worse, worst first: each with all that the verdict says of it.
-
-    Args:
-        verdict: names a clip once for each metric under which it got worse.
-        limit: at most so many clips.
-    """
+def by_clip(verdict: Verdict) -> list[tuple[ClipChange, list[ClipChange]]]:
+    """The clips that got worse, worst first: each with all that the verdict says of it."""
     grouped: dict[str, list[ClipChange]] = {}
     for found in verdict.clips:
         grouped.setdefault(found.id, []).append(found)
-    return [(changes[0], changes) for changes in list(grouped.values())[:limit]]
+    return [(changes[0], changes) for changes in grouped.values()]
 
 
 def parted(verdict: Verdict) -> tuple[list[MetricVerdict], list[MetricVerdict]]:

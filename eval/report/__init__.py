@@ -74,6 +74,11 @@ def write(
 
 
 def _render(name: str, scores: Scores, folder: Path, root: Path, formats: tuple[str, ...], cache: Path | None) -> bytes:
+    if name == "markdown":
+        from v2t_eval.report import markdown
+        from v2t_eval.report.scoring import document
+
+        return markdown.render(document(scores)).encode()
     if name != "html":
         data: bytes = import_module(f"v2t_eval.report.{name}").render(scores)
         return data

@@ -14,8 +14,8 @@ from cineloop.errors import MissingDependencyError
 from cineloop.log import logger
 from v2t_eval.report import thumbnails
 from v2t_eval.report.cells import inert
+from v2t_eval.report.document import Card
 from v2t_eval.report.inert import address
-from v2t_eval.report.sections import Card
 
 NUM_FRAMES = 8  # of one clip
 STATE = ".cineloop"

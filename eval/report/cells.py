@@ -1,6 +1,6 @@
-"""Tables as the page's template shows them: texts made inert, numbers as text, what a column is sorted by, drawings.
+"""Cells of tables as text, for all renderers; and tables as the page's template shows them.
 
-In: a `Table`. Out: plain values for `page.html`.
+In: a `Cell`, a `Table`. Out: text on one line; plain values for `page.html`: inert text, sort keys, drawings.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numbers import Integral
 from typing import Any
 
 from cineloop.log import printable
-from v2t_eval.report.sections import Cell, Heat, Interval, Table
+from v2t_eval.report.document import Cell, Heat, Interval, Table
 from v2t_eval.report.summary import decimals, number
 
 SORTED_FROM = 8  # rows
@@ -25,6 +25,17 @@ _ROOM = 0.12  # of what is drawn, left free at each end of an axis
 def inert(text: str, limit: int = _MAX_TEXT) -> str:
     """Other people's text on one line: control and direction characters spelled out, cut to `limit` characters."""
     return printable(" ".join(str(text).split()), limit)
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell on one line: a number to 3 places, an interval as "0.50 [0.41, 0.59]", "–" for nothing."""
+    if isinstance(cell, tuple):
+        cell = cell[0]
+    if isinstance(cell, Heat):
+        return inert(cell.text)
+    if isinstance(cell, Interval):
+        return _interval_text(cell)
+    return _text(cell)
 
 
 def shown_table(table: Table, title: str) -> dict[str, Any]:
@@ -100,15 +111,8 @@ def _value(cell: Cell) -> float | None:
 
 def _is_numeric(column: tuple[Cell, ...]) -> bool:
     """Whether every cell that says something is a number or begins with one, and at least one does."""
-    said = [cell for cell in column if _text_of(cell) not in ("", "–")]
+    said = [cell for cell in column if cell_text(cell) not in ("", "–")]
     return bool(said) and all(_value(cell) is not None for cell in said)
-
-
-def _text_of(cell: Cell) -> str:
-    inner = cell[0] if isinstance(cell, tuple) else cell
-    if isinstance(inner, Heat):
-        return inner.text
-    return "drawn" if isinstance(inner, Interval) else _text(inner)
 
 
 def _key(value: float) -> str:

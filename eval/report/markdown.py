@@ -1,52 +1,38 @@
-r"""`report.md`: the summary for a pull request or a job page, bounded in size, the ten worst clips at its end.
+r"""Markdown of a document: for a pull request, a job's page or a file beside the data; bounded in size.
 
-In: `Scores`. Out: GitHub-flavoured Markdown. Captions and messages are other people's text: whatever Markdown, HTML or
-GitHub would read into them (tables, links, code, mentions, issue numbers, addresses) is taken apart, line breaks become
-spaces. GitHub drops a job summary beyond 1 MiB whole, so the page is cut at a line long before that.
+In: a `Document`. Out: GitHub-flavoured Markdown. Captions and messages are other people's text: whatever Markdown, HTML
+or GitHub would read into them (tables, links, code, mentions, issue numbers, addresses) is taken apart, line breaks
+become spaces. What is too long loses clips and the rows of folded sections first, from their ends, and says how many;
+GitHub drops a job summary beyond 1 MiB whole.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from cineloop.log import printable
-from v2t_eval.report.summary import (
-    Row,
-    chosen,
-    figure_texts,
-    number,
-    percent,
-    problems,
-    rows,
-    title,
-    verdict,
-    worst_first,
-)
-from v2t_eval.scores import Scored, Scores
+from v2t_eval.report.cells import cell_text
+from v2t_eval.report.document import Banner, Card, Cell, Document, Section
 
 MAX_BYTES = 500_000
-_NUM_WORST = 10
-_MAX_METRICS = 8  # columns in the table of worst clips
-_MAX_PROBLEMS = 20
-_TEXT = 300  # characters of a prompt or caption
+COMMENT_BYTES = 60_000  # GitHub takes comments up to 65,536 characters
+_MOST = 1_000  # clips of a section, rows of a folded table
+_MOST_LINES = 50  # of one list
+_TEXT = 300  # characters of a cell, a prompt or a caption
+_SENTENCE = 2_000
 _BREAK = "&#8203;"  # a space of no width keeps GitHub from linking
 
 
-def render(scores: Scores) -> bytes:
-    """The page."""
-    found = rows(scores)
-    parts = [
-        f"# Scores: {title(scores)}",
-        f"**{plain(verdict(scores), 1000)}**",
-        _sources(scores),
-        _metrics(found),
-        _not_scored(scores),
-        _skipped(scores),
-        _said(found),
-        _worst(scores, found),
-    ]
-    return _bounded("\n\n".join(part for part in parts if part) + "\n")
+def render(document: Document, *, max_bytes: int = MAX_BYTES) -> str:
+    """At most `max_bytes` of UTF-8, cut at a line where even the least form is longer."""
+    parts = list(_parts(document))
+    fits, too_many = 0, max((len(part.lines) for part in parts if isinstance(part, _Lines)), default=0) + 1
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if len(_joined(parts, middle)) <= max_bytes else (fits, middle)
+    return _cut(_joined(parts, fits), max_bytes, document.data)
 
 
 def plain(text: str, limit: int = _TEXT) -> str:
@@ -57,86 +43,100 @@ def plain(text: str, limit: int = _TEXT) -> str:
     return re.sub(r"(@|#|://|(?i:www)\.|\b(?i:gh)(?=-\d))", rf"\1{_BREAK}", text)
 
 
-def _sources(scores: Scores) -> str:
-    made = ", ".join(f"{name} {value}" for name, value in scores.environment.items())
-    pairs = {**scores.sources, **({"made with": made} if made else {})}
-    return "\n".join(f"- {plain(name)}: {plain(str(value))}" for name, value in pairs.items())
+@dataclass(frozen=True)
+class _Lines:
+    """A table of which as many lines are shown as there is room for; `total` there were, called `noun`."""
+
+    document: Document
+    head: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    total: int
+    noun: str
+
+    def text(self, most: int) -> str:
+        shown = self.lines[:most]
+        left = self.total - len(shown)
+        more = self.document.left_out(left, self.noun) if left else ""
+        return "\n\n".join(part for part in (_table(self.head, shown) if shown else "", more) if part)
 
 
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table; the cells are Markdown already, on one line each."""
+def _parts(document: Document) -> Iterator[str | _Lines]:
+    yield _head(document.title, document.banner)
+    yield _pairs(document.banner.facts if document.banner else ())
+    for section in document.sections:
+        if not section.empty:
+            yield f"## {plain(section.title)}"
+            yield from _section(section, document)
+
+
+def _head(title: str, banner: Banner | None) -> str:
+    if banner is None:
+        return f"# {plain(title)}"
+    word, sentence = plain(banner.word, _SENTENCE), plain(banner.sentence, _SENTENCE)
+    if banner.tone == "plain":
+        return f"# {plain(title)}\n\n**{word}** {sentence}"
+    return f"# {plain(title)}: {word}\n\n**{sentence}**"
+
+
+def _section(section: Section, document: Document) -> Iterator[str | _Lines]:
+    if len(section.text) == 1:
+        yield plain(section.text[0], _SENTENCE)
+    else:
+        yield _list(section.text, document)
+    yield _pairs(section.facts)
+    for line in section.commands:
+        yield f"```\n{printable(line).replace('`', '')}\n```"
+    for table in section.tables:
+        yield plain(table.caption, _SENTENCE)
+        head = [plain(name) for name in table.columns]
+        if section.folded:
+            lines = [[_cell(cell) for cell in row] for row in table.rows[:_MOST]]
+            yield _Lines(document, head, lines, len(table.rows), "row")
+        else:
+            yield _table(head, [[_cell(cell) for cell in row] for row in table.rows])
+        said = zip(table.rows, table.notes, strict=True) if table.notes else ()
+        yield "\n".join(
+            f"- **{_cell(row[0])}**: {plain(line, _SENTENCE)}" for row, notes in said for line in notes[:_MOST_LINES]
+        )
+    if section.cards:
+        lines = [_card(card) for card in section.cards[:_MOST]]
+        yield _Lines(document, ["Clip", "About it"], lines, len(section.cards), "clip")
+
+
+def _card(card: Card) -> list[str]:
+    return [plain(card.title), "; ".join(plain(line) for line in card.lines[:10] if line)]
+
+
+def _cell(cell: Cell) -> str:
+    text = plain(cell_text(cell))
+    return f"**{text}**" if isinstance(cell, tuple) and cell[1] in ("bad", "unsure") else text
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """The cells are Markdown already, on one line each."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
 
 
-def _metrics(found: Sequence[Row]) -> str:
-    lines = []
-    for row in found:
-        value, low, high = row.texts()
-        n = f"{row.figure.n:,}" if row.figure else "0"
-        coverage = f"{percent(row.result.coverage)} ({row.scored:,} of {row.result.n:,})"
-        lines.append([plain(row.name), f"**{value}**", f"{low} to {high}", n, coverage, row.direction])
-        others = {key: figure for key, figure in row.result.figures.items() if key != row.result.headline}
-        for key, figure in list(others.items())[:40]:
-            value, low, high = figure_texts(figure)
-            lines.append([f"&nbsp;&nbsp;{plain(key)}", value, f"{low} to {high}", f"{figure.n:,}", "", ""])
-    head = ["Metric", "Value", "95 % interval", "n", "Scored", "Direction"]
-    return "## Metrics\n\n" + table(head, lines) if lines else ""
+def _pairs(facts: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {plain(name)}: {plain(value, _SENTENCE)}" for name, value in facts)
 
 
-def _not_scored(scores: Scores) -> str:
-    all_of_them = problems(scores)
-    lines = [
-        [
-            f"{len(problem.ids):,}",
-            plain(problem.code),
-            plain(", ".join(problem.metrics)) or "all (the clip failed)",
-            plain(" ".join(part for part in (problem.message, problem.hint) if part)),
-            plain(", ".join(problem.ids[:3]) + (" …" if len(problem.ids) > 3 else "")),
-        ]
-        for problem in all_of_them[:_MAX_PROBLEMS]
-    ]
-    if not lines:
-        return ""
-    rest = len(all_of_them) - len(lines)
-    more = f"\n\n{rest} more reasons stand in scores.json." if rest else ""
-    return "## Not scored\n\n" + table(["Samples", "Reason", "Metrics", "Message", "For example"], lines) + more
+def _list(lines: Sequence[str], document: Document) -> str:
+    shown = [f"- {plain(line, _SENTENCE)}" for line in lines[:_MOST_LINES]]
+    left = len(lines) - len(shown)
+    return "\n".join([*shown, *([f"- {document.left_out(left, 'line')}"] if left else [])])
 
 
-def _skipped(scores: Scores) -> str:
-    ordered = sorted(scores.skipped, key=lambda one: one.found_nothing)  # first those that ought to have run
-    lines = [[plain(one.metric), plain(one.reason), plain(one.hint)] for one in ordered]
-    return "## Metrics without a result\n\n" + table(["Metric", "Reason", "What to do"], lines) if lines else ""
+def _joined(parts: Iterable[str | _Lines], most: int) -> bytes:
+    texts = (part.text(most) if isinstance(part, _Lines) else part for part in parts)
+    return ("\n\n".join(text for text in texts if text) + "\n").encode("utf-8", "backslashreplace")
 
 
-def _said(found: Sequence[Row]) -> str:
-    lines = []
-    for row in found:
-        said = [plain(note, 500) for note in row.result.notes]
-        if row.blind:
-            said.append(f"cannot see: {plain(row.blind, 500)}")
-        lines += [f"- **{plain(row.name)}**: {line}" for line in said]
-    return "## What to know\n\n" + "\n".join(lines) if lines else ""
-
-
-def _worst(scores: Scores, found: Sequence[Row]) -> str:
-    by = chosen(found)
-    if by is None:
-        return ""
-    clips: dict[str, Scored] = {clip.id: clip for clip in scores.clips}
-    shown = [by, *(row for row in found if row.values and row is not by)][:_MAX_METRICS]
-    lines = []
-    for id in [id for id in worst_first(by) if id in clips][:_NUM_WORST]:
-        clip = clips[id]
-        values = [number(row.values[id]) if id in row.values else "–" for row in shown]
-        lines.append([plain(id, 100), *values, plain(clip.prompt or "–"), plain(clip.caption or "–")])
-    head = ["Clip", *(plain(row.name) for row in shown), "Prompt", "Caption"]
-    kind = "highest" if by.result.higher_is_better is None else "worst"
-    return f"## The {len(lines)} {kind} clips by {plain(by.name)}\n\n" + table(head, lines) if lines else ""
-
-
-def _bounded(text: str) -> bytes:
-    data = text.encode("utf-8")
-    if len(data) <= MAX_BYTES:
-        return data
-    kept = data[: data.rfind(b"\n", 0, MAX_BYTES)]
-    return kept + b"\n\nCut here: the page grew too long; the rest stands in scores.json.\n"
+def _cut(data: bytes, max_bytes: int, rest: str) -> str:
+    if len(data) <= max_bytes:
+        return data.decode("utf-8")
+    where = f"; the rest stands in {rest}" if rest else ""
+    end = f"\n\nCut here: too long for this place{where}.\n".encode()
+    kept = data[: max(max_bytes - len(end), 0)]
+    kept = kept[: kept.rfind(b"\n")] if b"\n" in kept else kept
+    return (kept + end)[:max_bytes].decode("utf-8", "ignore")

@@ -13,7 +13,7 @@ from cineloop.errors import UsageError
 from v2t_eval.metric import Figure, MetricResult, load_metric
 from v2t_eval.scores import Scores
 
-DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is better"}
+DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
 
 
 @dataclass(frozen=True, kw_only=True)

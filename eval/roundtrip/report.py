@@ -1,27 +1,20 @@
-"""What a round trip found, for people: `report.md` and `report.html`.
+"""A round trip as a document: families between floor and ceiling, whose loss, the worst clips beside their ceiling.
 
-In: `Found`. Out: Markdown for a pull request, and the page (`v2t_eval.report.page`): the verdict, the families between
-floor and ceiling, the four cells, the worst clips beside their ceiling, what was skipped and why, how to repeat it.
+In: `Found`. Out: `Document`, rendered as `report.html`, `report.md` and on a terminal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from v2t_eval.report.markdown import plain
-from v2t_eval.report.page import Banner, Card, Cell, Interval, Section, Table, render
+from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
 from v2t_eval.roundtrip.calibration import Told
 from v2t_eval.roundtrip.cells import CELLS, Cells
 from v2t_eval.roundtrip.found import Family, Found, Row
 
 TITLE = "Round trip"
-MAX_BYTES = 500_000  # GitHub drops a summary beyond 1 MiB whole
 _NUM_WORST = 12
-_CALIBRATED = ("family", "floor", "generator", "ceiling", "chance-corrected", "other prompts", "ceiling of the best",
-               "AUROC", "AUROC of the ceiling")  # fmt: skip
-_NARROW = ("family", "floor", "generator", "ceiling", "chance-corrected", "AUROC")
-_DRAWN = (_CALIBRATED[0], " · ".join(_CALIBRATED[1:4]), *_CALIBRATED[4:])
 _HOW = (
     "Floor: captions of other prompts, none its own and none that means the same. Ceiling: captions of the ceiling's "
     "clips. Chance-corrected: (generator - floor) / (ceiling - floor); captions of other prompts that made no part of "
@@ -61,101 +54,69 @@ def interval(told: Told | None) -> str:
     return "–" if told is None else f"{told.value:.3f} [{told.low:.3f}, {told.high:.3f}]"
 
 
-def markdown(found: Found) -> bytes:
-    """`report.md`, bounded in size."""
+def document(found: Found, folder: Path) -> Document:
+    """The report of a round trip whose clips lie in `folder`."""
     word, sentence = headline(found)
-    parts = [f"# {TITLE}", f"**{plain(word)}** {plain(sentence, 1000)}", _bullets(found.sources)]
-    parts += ["## Between floor and ceiling", _HOW]
-    parts.append(_md_table(_CALIBRATED, [_texts(family) for family in found.families]))
-    parts.append("\n".join(f"- {plain(one.name)}: {plain(one.about)}; {_scored(one)}" for one in found.families))
-    if found.cells:
-        parts += ["## Whose loss", _CELLS, *_md_cells(found)]
-    if found.notes or found.guards:
-        parts += ["## What to know", "\n".join(f"- {plain(line, 1000)}" for line in (*found.notes, *found.guards))]
-    if found.skipped:
-        lines = [[one.metric, one.reason, one.hint] for one in found.skipped]
-        parts += ["## Skipped", _md_table(("family", "reason", "what to do"), lines)]
-    worst = [row for row in found.clips if row.caption is not None][:_NUM_WORST]
-    if worst:
-        lines = [[row.prompt, row.caption or "–", "; ".join(row.lost) or "–"] for row in worst]
-        parts += [f"## The {len(worst)} worst clips", _md_table(("prompt", "caption", "lost"), lines)]
-    if failed := _failed(found):
-        parts += ["## Failed", _md_table(("clip", "reason", "message"), failed)]
-    parts += [
-        "## How it was made",
-        f"`{found.command}`" if found.command else "",
-        _bullets({**_counts(found), **found.environment}),
-    ]
-    text = "\n\n".join(part for part in parts if part) + "\n"
-    data = text.encode("utf-8", "replace")
-    if len(data) <= MAX_BYTES:
-        return data
-    return data[: data.rfind(b"\n", 0, MAX_BYTES)] + b"\n\nCut here; the rest stands in roundtrip.json.\n"
-
-
-def page(found: Found, folder: Path) -> bytes:
-    """`report.html`, to be written into `folder`."""
-    word, sentence = headline(found)
-    banner = Banner(word=word, sentence=sentence, facts=tuple(found.sources.items()))
-    rows = tuple(tuple(_drawn(family)) for family in found.families)
-    notes = tuple((f"{family.about}; {_scored(family)}",) for family in found.families)
     sections = [
-        Section(
-            title="Between floor and ceiling", text=(_HOW,),
-            tables=(Table(columns=_DRAWN, rows=rows, notes=notes),),
-        )
-    ]  # fmt: skip
-    if found.cells:
-        sections.append(Section(title="Whose loss", text=(_CELLS,), tables=tuple(_cell_tables(found))))
-    shown = [row for row in found.clips if row.path is not None][:_NUM_WORST]
-    if shown:
-        cards = tuple(_card(row, folder) for row in shown)
-        sections.append(Section(title=f"The {len(cards)} worst clips", cards=cards))
-    if found.notes or found.guards:
-        sections.append(Section(title="What to know", text=(*found.notes, *found.guards)))
-    if found.skipped:
-        lines = tuple((one.metric, one.reason, one.hint) for one in found.skipped)
-        sections.append(
-            Section(title="Skipped", tables=(Table(columns=("family", "reason", "what to do"), rows=lines),))
-        )
-    if failed := _failed(found):
-        table = Table(columns=("clip", "reason", "message"), rows=tuple(map(tuple, failed)))
-        sections.append(Section(title="Failed", tables=(table,)))
-    made = tuple({**_counts(found), **found.environment}.items())
-    sections.append(
-        Section(title="How it was made", facts=made, commands=tuple(filter(None, [found.command])), folded=True)
-    )
-    return render(TITLE, banner, sections, folder)
+        Section(title="Between floor and ceiling", text=(_HOW,), tables=(_families(found), _checks(found))),
+        Section(title="Whose loss", text=(_CELLS,), tables=tuple(_cell_tables(found)), brief=tuple(_shares(found)))
+        if found.cells
+        else Section(title="Whose loss"),
+        _worst(found, folder),
+        Section(title="What to know", text=(*found.notes, *found.guards)),
+        _rows(
+            "Skipped", ("family", "reason", "what to do"), [(one.metric, one.reason, one.hint) for one in found.skipped]
+        ),
+        _rows("Failed", ("clip", "reason", "message"), _failed(found)),
+        _made(found),
+    ]
+    banner = Banner(word=word, sentence=sentence, facts=tuple(found.sources.items()))
+    return Document(title=TITLE, banner=banner, sections=tuple(sections), data="roundtrip.json")
 
 
-def table(found: Found) -> str:
-    """The figures for a terminal."""
-    word, sentence = headline(found)
-    lines = [f"{word} {sentence}", ""]
-    rows = [list(_NARROW), *([family.name, *_narrow(family)] for family in found.families)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_NARROW))]
-    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    for cells in found.cells:
-        if cells.kind == "all" and cells.n:
-            shares = ", ".join(f"{told} {cells.shares[name].value:.3f}" for name, told in CELLS.items())
-            lines.append(f"{cells.side}, clip by the {cells.who}: {shares}; n={cells.n}, {cells.unanswered} unanswered")
-    lines += [f"{one.metric}: skipped: {one.reason}{f' ({one.hint})' if one.hint else ''}" for one in found.skipped]
-    lines.append(", ".join(f"{name}: {count}" for name, count in found.counts.items()))
-    return "\n".join(lines)
+def _rows(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Section:
+    return Section(title=title, tables=(Table(columns=columns, rows=tuple(rows)),) if rows else ())
+
+
+def _made(found: Found) -> Section:
+    counts = {name.replace("_", " "): str(count) for name, count in found.counts.items()}
+    return Section(
+        title="How it was made", facts=tuple({**counts, **found.environment}.items()),
+        commands=(found.command,) if found.command else (), folded=True,
+        brief=(", ".join(f"{name}: {count}" for name, count in counts.items()),),
+    )  # fmt: skip
 
 
 # --- families
-def _narrow(family: Family) -> list[str]:
-    """What fits a terminal; the report has all of it."""
-    f = family.figures
-    return [short(f.floor), short(f.generator), short(f.ceiling), interval(f.corrected), short(f.auroc)]
+def _families(found: Found) -> Table:
+    rows = []
+    for one in found.families:
+        f = one.figures
+        rows.append((one.name, short(f.floor), interval(f.generator), interval(f.ceiling), _drawn(f.corrected, 0.0)))
+    notes = tuple((f"{one.about}; {_scored(one)}",) for one in found.families)
+    return Table(columns=("family", "floor", "generator", "ceiling", "chance-corrected"), rows=tuple(rows), notes=notes)
 
 
-def _texts(family: Family) -> list[str]:
-    f = family.figures
-    return [family.name, short(f.floor), interval(f.generator), interval(f.ceiling), interval(f.corrected),
-            interval(f.deranged), interval(f.ceiling_corrected), interval(f.auroc),
-            interval(f.ceiling_auroc)]  # fmt: skip
+def _checks(found: Found) -> Table:
+    rows = []
+    for one in found.families:
+        f = one.figures
+        rows.append(
+            (one.name, _drawn(f.deranged, 0.0), _drawn(f.ceiling_corrected, 0.0), _drawn(f.auroc, 0.5),
+             _drawn(f.ceiling_auroc, 0.5))
+        )  # fmt: skip
+    return Table(
+        columns=("family", "other prompts", "ceiling of the best", "AUROC", "AUROC of the ceiling"), rows=tuple(rows)
+    )
+
+
+def _drawn(told: Told | None, zero: float) -> Cell:
+    if told is None:
+        return None
+    return Interval(
+        value=told.value, low=told.low, high=told.high, text=interval(told), zero=zero, least=min(0.0, told.low),
+        most=max(1.0, told.high),
+    )  # fmt: skip
 
 
 def _scored(family: Family) -> str:
@@ -163,29 +124,6 @@ def _scored(family: Family) -> str:
     if family.ceiling_expected:
         told += f", at the ceiling {family.ceiling_scored} of {family.ceiling_expected}"
     return f"{told}; {family.figures.prompts} prompts compared"
-
-
-def _drawn(family: Family) -> list[Cell]:
-    """As `_texts`, the figures that tell most drawn on an axis."""
-    f = family.figures
-    cells: list[Cell] = [family.name, " · ".join(map(short, (f.floor, f.generator, f.ceiling)))]
-    for told, zero in ((f.corrected, 0.0), (f.deranged, 0.0), (f.ceiling_corrected, 0.0), (f.auroc, 0.5),
-                       (f.ceiling_auroc, 0.5)):  # fmt: skip
-        if told is None:
-            cells.append("–")
-            continue
-        cells.append(
-            Interval(
-                value=told.value,
-                low=told.low,
-                high=told.high,
-                text=interval(told),
-                zero=zero,
-                least=min(0.0, told.low),
-                most=max(1.0, told.high),
-            )  # fmt: skip
-        )
-    return cells
 
 
 # --- cells
@@ -222,11 +160,22 @@ def _cell_tables(found: Found) -> list[Table]:
     ]
 
 
-def _md_cells(found: Found) -> list[str]:
-    return [f"{caption}:\n\n{_md_table(columns, rows)}" for caption, columns, rows in _cell_parts(found)]
+def _shares(found: Found) -> Iterator[str]:
+    for cells in found.cells:
+        if cells.kind == "all" and cells.n:
+            shares = ", ".join(f"{told} {cells.shares[name].value:.3f}" for name, told in CELLS.items())
+            yield f"{cells.side}, clip by the {cells.who}: {shares}; n={cells.n}, {cells.unanswered} unanswered"
 
 
 # --- clips
+def _worst(found: Found, folder: Path) -> Section:
+    shown = [row for row in found.clips if row.path is not None or row.caption is not None][:_NUM_WORST]
+    return Section(
+        title=f"The {len(shown)} worst clips", cards=tuple(_card(row, folder) for row in shown),
+        brief=("The worst clips stand in report.html.",) if shown else (),
+    )  # fmt: skip
+
+
 def _card(row: Row, folder: Path) -> Card:
     values = ", ".join(f"{name} {value:.2f}" for name, value in row.values.items())
     lines = [f"Caption: {row.caption or '–'}"]
@@ -241,23 +190,9 @@ def _card(row: Row, folder: Path) -> Card:
     )  # fmt: skip
 
 
-def _failed(found: Found) -> list[list[str]]:
+def _failed(found: Found) -> list[tuple[str, ...]]:
     return [
-        [row.id, row.error.get("code", ""), row.error.get("message", "")]
+        (row.id, row.error.get("code", ""), row.error.get("message", ""))
         for row in found.clips
         if row.error is not None and row.caption is None
     ]
-
-
-def _counts(found: Found) -> dict[str, str]:
-    return {name.replace("_", " "): str(count) for name, count in found.counts.items()}
-
-
-# --- Markdown
-def _bullets(pairs: dict[str, str]) -> str:
-    return "\n".join(f"- {plain(name)}: {plain(value)}" for name, value in pairs.items())
-
-
-def _md_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[plain(cell) for cell in head], ["---"] * len(head), *([plain(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -22,6 +22,7 @@ from v2t.captioners import CaptionerLike
 from v2t_eval.judge.judge import Judge, open_judge
 from v2t_eval.measure import ClipLimits
 from v2t_eval.models import on_device
+from v2t_eval.report import markdown, page
 from v2t_eval.roundtrip import clips, figures, kinship, leaks, report
 from v2t_eval.roundtrip.answers import Answers, open_reader
 from v2t_eval.roundtrip.calibration import others
@@ -168,6 +169,7 @@ def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[st
 def _write(found: Found, out: Path) -> None:
     data = json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1).encode("utf-8", "replace")
     write_atomic(out / RESULT, data + b"\n")
-    write_atomic(out / "report.md", report.markdown(found))
-    write_atomic(out / "report.html", report.page(found, out))
+    document = report.document(found, out)
+    write_atomic(out / "report.md", markdown.render(document).encode())
+    write_atomic(out / "report.html", page.render(document, out))
     logger.info("look at %s", printable(str(out / "report.html")))

@@ -27,6 +27,7 @@ from v2t import writers
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND, Known, Ledger, Record, clip_entry, source_of
 from v2t.caption.sets import SetFiles
+from v2t.writers import strips
 
 STATE_FOLDER = shards.STATE_FOLDER
 
@@ -91,7 +92,7 @@ class CaptionFolder:
                 self.sets.beat = self.lock.beat
                 if not self.shard:
                     folders = {self.folder / unescape_name(path) for path in self.ledger.folders()}
-                    for place in {self.state_folder, self.folder, *folders}:
+                    for place in {self.state_folder, self.folder, self.folder / strips.FOLDER, *folders}:
                         sweep(place)
                     self._adopt(self.sets.open())
                 self._tend_sidecars()

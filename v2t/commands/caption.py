@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=words,
         dest="decoders",
         metavar="A,B",
-        help="decoders to try (default: decord,torchcodec,pyav)",
+        help="decoders to try (default: decord,pyav)",
     )
     _add_choice(parser.add_argument_group("which clips"))
     add("--seed", type=int, help="for --sample and models that draw (default: 0)")

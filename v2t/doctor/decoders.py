@@ -27,7 +27,6 @@ UNEVEN_STEPS = (0, 1, 2, 6, 7, 8, 12, 13)  # ... or at these eighths of a second
 # Decoder of the product -> module, and distributions that may bring it.
 DECODERS = {
     "decord": ("decord", ("decord", "decord2")),
-    "torchcodec": ("torchcodec", ("torchcodec",)),
     "pyav": ("av", ("av",)),
 }
 

@@ -24,7 +24,7 @@ GB = 1e9
 # Distribution names, in the order of the report; decord2 is a fork that fills the same module name.
 PACKAGES = (
     "torch transformers tokenizers safetensors accelerate numpy pillow av opencv-python-headless decord decord2 "
-    "torchcodec torchvision peft bitsandbytes tensorboard diffusers open_clip_torch pycocoevalcap scipy vllm "
+    "torchvision peft bitsandbytes tensorboard diffusers open_clip_torch pycocoevalcap scipy vllm "
     "ftfy sentencepiece pyarrow fastapi httpx uvicorn prometheus-client python-multipart"
 ).split()
 # Support windows of the design: lowest version, and the first version no longer held to.

@@ -1,19 +1,18 @@
-"""The audit as a page and as Markdown: what each metric sees, what it is blind to, how far the judge is right.
+"""The audit as a document: what each metric sees, what it is blind to, how far the judge is right.
 
-In: `Audit`. Out: sections (`v2t_eval.report.page`), bytes of `audit.html` and `audit.md`.
+In: `Audit`. Out: `Document`, rendered as `audit.html`, `audit.md` and on a terminal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from cineloop.world.language.plain_questions import PLAIN
 from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Seen
 from v2t_eval.audit.table import MP4, SAYS
 from v2t_eval.judge.calibration import LEAST_KAPPA
-from v2t_eval.report.page import Banner, Heat, Section, Table, Tone, render
+from v2t_eval.report.document import Banner, Document, Heat, Section, Table, Tone
 
 TITLE = "Audit: how far metrics and judge can be trusted"
 _LEGEND = (
@@ -22,6 +21,7 @@ _LEGEND = (
     "severity, ~ no more than chance by the sign-flip test of the pairs, ? too few prompts for that test, ! marks a "
     "metric that is fooled: the worse clip scores better. Intervals stand below, under every cell."
 )
+_MARKS = "= equal to the bit, ~ chance, ? too few prompts, ! fooled"
 _SHARES = "In brackets: of how many clips the clean one scores above the same clip spoiled."
 _SETS = {
     "world": "the cartoon world's clips, by exact truth",
@@ -54,8 +54,12 @@ _STEADY = {
 }
 
 
-def sections(audit: Audit) -> list[Section]:
+def document(audit: Audit) -> Document:
     """Everything, the table first."""
+    return Document(title=TITLE, banner=banner(audit), sections=tuple(_sections(audit)), data="audit.json")
+
+
+def _sections(audit: Audit) -> list[Section]:
     found = []
     if audit.table:
         severe = [f"{fault}: {SAYS[fault]}" for fault in _faults(audit.table) if fault in SAYS]
@@ -146,40 +150,6 @@ def banner(audit: Audit) -> Banner:
     return Banner(word=headline[0].upper() + headline[1:], sentence=sentence)
 
 
-def html(audit: Audit, folder: Path) -> bytes:
-    """The page, to be written into `folder`."""
-    return render(TITLE, banner(audit), sections(audit), folder)
-
-
-def markdown(audit: Audit) -> bytes:
-    """The same as Markdown."""
-    from cineloop.log import printable
-    from v2t_eval.report.markdown import plain
-
-    told = banner(audit)
-    parts = [f"# {TITLE}", f"**{plain(told.word, 1000)}.** {plain(told.sentence, 1000)}"]
-    for section in sections(audit):
-        parts.append(f"## {plain(section.title)}")
-        parts += [plain(section.text[0], 2000)] if len(section.text) == 1 else []
-        parts += ["\n".join(f"- {plain(line, 2000)}" for line in section.text)] if len(section.text) > 1 else []
-        parts += ["\n".join(f"- {plain(name)}: {plain(value, 1000)}" for name, value in section.facts)]
-        parts += [f"```\n{printable(line).replace('`', '')}\n```" for line in section.commands]
-        for table in section.tables:
-            parts += [plain(table.caption)] if table.caption else []
-            head = [[plain(each) for each in table.columns], ["---"] * len(table.columns)]
-            rows = [[plain(_text(cell)) for cell in row] for row in table.rows]
-            parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in (*head, *rows)))
-    return ("\n\n".join(part for part in parts if part) + "\n").encode()
-
-
-def _text(cell: object) -> str:
-    if isinstance(cell, tuple):
-        cell = cell[0]
-    if isinstance(cell, Heat):
-        cell = cell.text
-    return "" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell)
-
-
 def _faults(table: Sequence[Seen]) -> list[str]:
     return list(dict.fromkeys(row.fault for row in table))
 
@@ -199,7 +169,7 @@ def _seen(table: Sequence[Seen]) -> list[Table]:
         )
         columns = ("metric", *(fault.removesuffix(MP4) for fault in faults))
         count = max(row.cell.n for row in rows)
-        found.append(Table(columns=columns, rows=lines, caption=f"{count} clips{MP4 if through else ''}"))
+        found.append(Table(columns=columns, rows=lines, caption=f"{count} clips{MP4 if through else ''}; {_MARKS}"))
     return found
 
 

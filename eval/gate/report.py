@@ -1,6 +1,7 @@
-"""`gate.html`: the verdict as a page; the clips that got worst beside the baseline's.
+"""The verdict as a document: metrics, guards, the clips that got worst beside the baseline's.
 
-In: a `Verdict`, folders of the clips. Out: one HTML file that needs nothing else, see `v2t_eval.report.page`.
+In: a `Verdict`, folders of the clips. Out: `Document`, rendered as `gate.html`, `gate.md`, GitHub's job
+summary and on a terminal.
 """
 
 from __future__ import annotations
@@ -12,24 +13,18 @@ from typing import Any
 from cineloop.files import unescape_name
 from v2t_eval.gate import wording
 from v2t_eval.gate.verdict import MetricVerdict, Outcome, Verdict
-from v2t_eval.report.page import Banner, Card, Cell, Interval, Section, Table, Tone
-from v2t_eval.report.page import render as render_page
+from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table, Tone
 from v2t_eval.report.summary import counted
 
-MAX_CLIPS = 24
 _TONES: dict[Outcome, Tone] = {"pass": "good", "fail": "bad", "inconclusive": "unsure", "not_comparable": "unsure"}
 _MAX_NAMED = 20  # clips named below a guard
-_MAX_LISTED = 200  # notes, differences
 
 
-def render(
-    verdict: Verdict, folder: Path, candidate_root: Path | None = None, baseline_root: Path | None = None
-) -> bytes:
-    """The page, to be written into `folder`.
+def document(verdict: Verdict, candidate_root: Path | None = None, baseline_root: Path | None = None) -> Document:
+    """The report of a verdict.
 
     Args:
-        verdict: what to tell.
-        folder: where the page will lie; links to clips are relative to it.
+        verdict: what to report.
         candidate_root, baseline_root: what the clips' paths are relative to; None: the `folder` that the verdict names
             for that side, and without one that side's clips are not shown.
     """
@@ -37,30 +32,24 @@ def render(
     share = f"{100 * (1 - float(verdict.policy.get('alpha', 0.05))):g} %"
     drawn = (
         f"The change is candidate minus baseline, paired by clip, between bounds over prompts that hold with {share} "
-        "each. In the drawing worse lies left, the dashed line is no change, and what is shaded lies beyond the margin."
+        "each. On the page worse lies left, the dashed line is no change, and what is shaded lies beyond the margin."
     )
     apart = "They decide nothing; their outcomes are what they would have been."
-    sections = [
-        Section(title="What makes them not comparable", text=verdict.differences[:_MAX_LISTED]),
+    sections = (
+        Section(title="What makes them not comparable", text=verdict.differences),
         Section(title="Primary metrics", text=(drawn,) if primary else (), tables=_metrics(primary)),
         Section(title="Guards", tables=_guards(verdict)),
         _clips(verdict, _root(candidate_root, verdict.candidate), _root(baseline_root, verdict.baseline)),
-        Section(title="Notes", text=verdict.notes[:_MAX_LISTED]),
+        Section(title="Notes", text=verdict.notes),
         Section(
             title=f"Exploratory metrics ({len(exploratory)})", text=(apart,) if exploratory else (),
-            tables=_metrics(exploratory), folded=True,
+            tables=_metrics(exploratory), folded=True, brief=_explored(exploratory),
         ),
         Section(title="Policy", facts=_policy(verdict.policy), folded=True),
         Section(title="Environment", facts=tuple(verdict.environment.items()), folded=True),
         Section(title="How to get this verdict again", commands=(wording.command(verdict),)),
-    ]  # fmt: skip
-    told = [part for part in sections if part.text or part.tables or part.cards or part.facts or part.commands]
-    return render_page(_title(verdict), _banner(verdict), told, folder)
-
-
-def _title(verdict: Verdict) -> str:
-    names = [side["name"] for side in (verdict.candidate, verdict.baseline) if side.get("name")]
-    return f"Gate: {' against '.join(names)}" if names else "Gate"
+    )  # fmt: skip
+    return Document(title="Gate", banner=_banner(verdict), sections=sections, data="verdict.json")
 
 
 def _banner(verdict: Verdict) -> Banner:
@@ -135,22 +124,25 @@ def _guards(verdict: Verdict) -> tuple[Table, ...]:
 
 
 def _clips(verdict: Verdict, candidate_root: Path | None, baseline_root: Path | None) -> Section:
-    found = wording.by_clip(verdict)
-    cards = []
-    for first, changes in found[:MAX_CLIPS]:
-        prompt = (f"Prompt: {first.prompt}",) if first.prompt else ()
-        cards.append(
-            Card(
-                title=first.id,
-                lines=(*map(wording.clip, changes), *prompt),
-                clip=_file(candidate_root, first.candidate_path),
-                beside=_file(baseline_root, first.baseline_path),
-            )
+    cards = tuple(
+        Card(
+            title=first.id,
+            lines=(*map(wording.clip, changes), *([f"Prompt: {first.prompt}"] if first.prompt else [])),
+            clip=_file(candidate_root, first.candidate_path),
+            beside=_file(baseline_root, first.baseline_path),
         )
-    left = len(found) - len(cards)
-    rest = f" Shown are the worst {len(cards)}; {left:,} more stand in verdict.json." if left else ""
-    told = (f"{counted(len(found), 'clip')} got worse in a primary metric, worst first.{rest}",) if found else ()
-    return Section(title="Clips that got worse", text=told, cards=tuple(cards))
+        for first, changes in wording.by_clip(verdict)
+    )
+    said = (f"{counted(len(cards), 'clip')} got worse in a primary metric, worst first.",) if cards else ()
+    return Section(title="Clips that got worse", text=said, cards=cards)
+
+
+def _explored(metrics: Sequence[MetricVerdict]) -> tuple[str, ...]:
+    if not metrics:
+        return ()
+    notable = [f"{one.metric} ({one.outcome.replace('_', ' ')})" for one in metrics if one.outcome != "pass"]
+    counts = f"{counted(len(metrics), 'exploratory metric')} (not part of the verdict)"
+    return (f"{counts}: {', '.join(notable) or 'all would pass'}",)
 
 
 def _policy(policy: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,7 @@
-"""What a page is made of: a banner, sections, tables with intervals, cards of clips.
+"""A report as data: a banner, sections, tables with intervals, cards of clips.
 
-In: nothing. Out: dataclasses that the gate, the audit, the round trip and the story fill and
-`v2t_eval.report.page` renders.
+In: nothing. Out: `Document`, which scoring, gate, comparison, audit and round trip fill, and which `page` (HTML),
+`markdown` and `terminal` render. No text in it is escaped: each renderer makes it inert in its own way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ Tone = Literal["good", "bad", "unsure", "plain"]
 
 @dataclass(frozen=True, kw_only=True)
 class Banner:
-    """The verdict, told first: a word or two, and the sentence that says why; `facts` are names and values below."""
+    """The result in a word or two and a sentence; `facts` are names and values below. A tone other than "plain" makes
+    the word a verdict, which stands in the heading."""
 
     word: str
     sentence: str
@@ -90,8 +91,13 @@ class Card:
 class Section:
     """A heading with paragraphs, facts (names and values), tables, commands to copy and clips.
 
-    `links` are texts and the files they lead to, from the page's folder. `folded`: only the heading is shown until one
-    opens it.
+    Attributes:
+        text: paragraphs; beside tables they explain those, and a terminal leaves them out.
+        cards: clips, the most important first; renderers show as many as they have room for and count the rest.
+        links: texts and the files they lead to, from the page's folder.
+        folded: secondary: the page shows the heading until one opens it, Markdown cuts its tables first, a terminal
+            leaves it out.
+        brief: lines that a terminal shows instead of all this.
     """
 
     title: str
@@ -102,3 +108,24 @@ class Section:
     commands: tuple[str, ...] = ()
     links: tuple[tuple[str, Path], ...] = ()
     folded: bool = False
+    brief: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing below the heading."""
+        return not (self.text or self.tables or self.cards or self.facts or self.commands or self.links)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One report. `data` names the JSON file that holds what a renderer leaves out."""
+
+    title: str
+    banner: Banner | None = None
+    sections: tuple[Section, ...] = ()
+    data: str = ""
+
+    def left_out(self, count: int, noun: str) -> str:
+        """The line that stands for what had no room."""
+        where = f"left out here, all stand in {self.data}" if self.data else "left out here"
+        return f"{count:,} {noun}{'s' * (count != 1)} more: {where}."

@@ -1,0 +1,145 @@
+"""A document on a terminal: the result first, then sections that are not folded; tables by rich.
+
+In: a `Document`. Out: text without a line break at its end. Ids, prompts and reasons are other people's text: control
+and direction characters are spelled out, and no line can begin a command of a CI system (`::error::`, `##[command]`),
+since logs of CI runs are read for those.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from v2t_eval.report.cells import cell_text, inert
+from v2t_eval.report.document import Cell, Document, Section, Table, Tone
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+COLUMNS = 100
+_MAX_TEXT = 600
+_MAX_SAID = 240  # characters of a line about a clip or a row
+_MAX_LINES = 20  # of one list
+_MAX_CARDS = 5
+_STACKED_FROM = 5  # columns: a table that is too wide is written row by row; a narrower one wraps its cells
+_STYLES: dict[Tone, str] = {"good": "green", "bad": "bold red", "unsure": "yellow", "plain": "bold"}
+
+
+def show(document: Document) -> None:
+    """Print on stdout, with colours where that is a terminal."""
+    print(render(document, color=sys.stdout.isatty()))
+
+
+def render(document: Document, *, color: bool = False) -> str:
+    """The text, in at most `COLUMNS` columns; `color` adds a terminal's codes."""
+    from rich.console import Console
+
+    console = Console(
+        file=io.StringIO(), width=COLUMNS, force_terminal=color, color_system="standard" if color else None,
+        markup=False, highlight=False, emoji=False, legacy_windows=False,
+    )  # fmt: skip
+    with console.capture() as capture:
+        for part in _parts(document):
+            console.print(part, soft_wrap=False)
+    return "\n".join(line.rstrip() for line in capture.get().strip("\n").split("\n"))
+
+
+def _parts(document: Document) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    if banner := document.banner:
+        head = Text(overflow="fold")
+        head.append(_clean(banner.word), _STYLES[banner.tone])
+        yield head.append(f": {_clean(banner.sentence)}" if banner.sentence else "")
+        for name, value in banner.facts:
+            yield _indented(f"{name}: {value}", 2)
+    for section in document.sections:
+        if section.brief:
+            yield Text()
+            yield from (_indented(line, 0) for line in section.brief)
+        elif not section.folded and (section.text or section.tables or section.cards):
+            yield Text()
+            yield Text(_clean(section.title), "bold", overflow="fold")
+            yield from _section(section, document)
+
+
+def _section(section: Section, document: Document) -> Iterator[RenderableType]:
+    lines = section.text if not section.tables else ()
+    for line in lines[:_MAX_LINES]:
+        yield _indented(f"- {line}" if len(lines) > 1 else line, 2)
+    if len(lines) > _MAX_LINES:
+        yield _indented(document.left_out(len(lines) - _MAX_LINES, "line"), 2)
+    for table in section.tables:
+        if table.caption:
+            yield _indented(table.caption, 2)
+        yield from _table(table)
+    for card in section.cards[:_MAX_CARDS]:
+        yield _indented(card.title, 2, _MAX_SAID)
+        yield from (_indented(line, 6, _MAX_SAID) for line in card.lines if line)
+    if len(section.cards) > _MAX_CARDS:
+        yield _indented(document.left_out(len(section.cards) - _MAX_CARDS, "clip"), 2)
+
+
+def _table(table: Table) -> Iterator[RenderableType]:
+    """As columns where they fit, else row by row; the rows' notes below."""
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.padding import Padding
+    from rich.table import Table as Columns
+
+    notes = table.notes or ((),) * len(table.rows)
+    columns = Columns(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for name in table.columns:
+        columns.add_column(_clean(name), overflow="fold")
+    for row in table.rows:
+        columns.add_row(*map(_cell, row))
+    console = Console(width=10_000)
+    fits = Measurement.get(console, console.options, columns).maximum <= COLUMNS - 2
+    if fits or len(table.columns) < _STACKED_FROM:
+        yield Padding(columns, (0, 0, 0, 2))
+        for row, lines in zip(table.rows, notes, strict=True):
+            yield from (_indented(f"{cell_text(row[0])}: {line}", 6, _MAX_SAID) for line in lines[:_MAX_LINES])
+        return
+    for row, lines in zip(table.rows, notes, strict=True):
+        yield Padding(_cell(row[0]), (0, 0, 0, 2))
+        rest = zip(table.columns[1:], row[1:], strict=True)
+        said = [f"{name} {cell_text(cell)}" for name, cell in rest if cell_text(cell) != "–"]
+        yield from (_indented(line, 6) for line in _packed(said, COLUMNS - 6))
+        yield from (_indented(line, 6, _MAX_SAID) for line in lines[:_MAX_LINES])
+
+
+def _packed(parts: list[str], width: int) -> list[str]:
+    """Parts joined to lines of at most `width` columns where no part is longer; parts are not broken."""
+    from rich.cells import cell_len
+
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(f"{lines[-1]} · {part}") <= width:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part)
+    return lines
+
+
+def _cell(cell: Cell) -> Text:
+    from rich.text import Text
+
+    tone: Tone = cell[1] if isinstance(cell, tuple) else "plain"
+    return Text(_clean(cell_text(cell)), "" if tone == "plain" else _STYLES[tone], overflow="fold")
+
+
+def _indented(text: str, indent: int, limit: int = _MAX_TEXT) -> RenderableType:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Padding(Text(_clean(text, limit), overflow="fold"), (0, 0, 0, indent))
+
+
+def _clean(text: str, limit: int = _MAX_TEXT) -> str:
+    """Text on one line that no terminal and no CI system takes for a command."""
+    quiet = re.sub(r"##(?=\w*\[)", "## ", inert(text, limit).replace("::", ": :"))
+    return quiet.encode("utf-8", "backslashreplace").decode("utf-8")  # a lone surrogate would break the terminal
