@@ -21,6 +21,7 @@ def real(tmp_path_factory):
     return out, command, main(command)
 
 
+@pytest.mark.slow
 def test_every_stage_leaves_its_folder(real):
     out, _, code = real
     assert code == 0

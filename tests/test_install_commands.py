@@ -27,6 +27,7 @@ def shell(installed, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_every_shipped_suite_and_recipe_is_found_by_name(shell):
     assert shell(MADE)[0] == 0
     for name in ("starter", "gate", "vbench"):
@@ -39,6 +40,7 @@ def test_every_shipped_suite_and_recipe_is_found_by_name(shell):
     assert code == 0, said
 
 
+@pytest.mark.slow
 def test_the_starter_is_trained_on_without_a_checkout(shell):
     page = (DOCS / "training.md").read_text("utf-8")
     (line,) = re.findall(r"^(t2v train t2v/dit --set .*?)(?:  +#.*)?$", page, re.MULTILINE)
@@ -46,6 +48,7 @@ def test_the_starter_is_trained_on_without_a_checkout(shell):
     assert code == 0, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["captioning.md", "generating.md"])
 def test_the_python_of_a_guide(installed, tmp_path, page):
     (block,) = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)

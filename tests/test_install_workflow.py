@@ -29,6 +29,7 @@ def told_in_the_head(text: str) -> list[str]:
     return re.findall(r"((?:v2t-eval|t2v) (?:ci|suites|generate|gate) .*?)$", head, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # ten commands, each a process that loads its models
 def test_the_workflow_is_set_up_and_judges_a_pull_request(installed, tmp_path):
     def shell(script: str, **env: str):

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from cineloop.cli import _parser
+from cineloop.cli import build_parser
 from cineloop.training.recipe import read_recipe
 from v2t_eval.suite import read_suite
 
@@ -55,7 +55,7 @@ def test_every_command_parses(size):
         assert not any("$" in word for word in words), f"{name}: {words}"
         package = "v2t_eval" if words[0] == "v2t-eval" else words[0]
         verbs = importlib.import_module(f"{package}.cli").VERBS
-        args = _parser(words[0], "", verbs, package).parse_args(words[1:])  # exits when it cannot
+        args = build_parser(words[0], "", verbs, package).parse_args(words[1:])  # exits when it cannot
         assert (codes == str(FAIL)) == (name == "gate-fail"), name
         if args.command == "train":
             _, config = read_recipe(f"{package}.train", ROOT / args.config, sets=args.set, out=args.output)

@@ -34,6 +34,7 @@ def test_it_fits_the_package_and_has_its_card():
     assert all(word in card for word in ("joint", "chance", "Training", "knows no other words"))
 
 
+@pytest.mark.slow
 def test_a_clip_depends_on_prompt_and_seed_alone(pipe):
     ball, dog = "A red ball rolls to the right on the beach.", "A blue dog runs to the left in the snow."
     both = clips(pipe, [ball, dog], [1, 2])
@@ -44,6 +45,7 @@ def test_a_clip_depends_on_prompt_and_seed_alone(pipe):
     assert np.abs(both[1].astype(int) - both[0]).mean() > 20
 
 
+@pytest.mark.slow
 def test_it_shows_the_place_it_was_told_and_not_another(pipe):
     scenes = [sample_solo("seen", 77, index) for index in range(8)]
     prompts = [prompt_of(scene, 77, index) for index, scene in enumerate(scenes)]

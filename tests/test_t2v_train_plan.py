@@ -33,6 +33,7 @@ def plan_of(path: Path, *sets: str):
     return make_plan(None, config)
 
 
+@pytest.mark.slow
 def test_an_adapter_of_wan(wan):
     sets = [f"model={wan}", "data=[clips]", "loop.batch_size=1", "loop.micro_batch=0", "rank=32", "dtype=bfloat16"]
     sets += ["buckets.sizes=[[480, 832]]", "buckets.lengths=[81]", "target=[to_q, to_k, to_v, to_out.0]"]
@@ -54,6 +55,7 @@ def test_an_adapter_of_wan(wan):
     assert held.flops_per_step == pytest.approx(1.5 * plan.flops_per_step, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_starters_stages(tmp_path):
     plan = plan_of(CONFIGS / "t2v/vae.yaml")
     assert {part.part for part in plan.parts} == {"encoder", "decoder"} and plan.flops_per_step > 1e9
@@ -69,6 +71,7 @@ def test_the_starters_stages(tmp_path):
     assert transformer.flops == pytest.approx(3 * dense, rel=0.15)
 
 
+@pytest.mark.slow
 def test_the_plan_is_printed(wan, capsys):
     recipe = CONFIGS / "full/t2v-lora.yaml"
     sets = [f"model={wan}", "data=[clips]"]

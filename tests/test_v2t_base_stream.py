@@ -35,6 +35,7 @@ def test_what_a_source_raises_is_raised():
         list(batches)
 
 
+@pytest.mark.slow
 def test_a_program_whose_worker_raises_comes_to_an_end(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)

@@ -155,6 +155,7 @@ def rounds(clips: Path, folder: Path, *, isolated: bool, longest_s: float) -> No
         driver.stdin.close()
 
 
+@pytest.mark.slow
 def test_fifty_kills_lose_nothing_and_repeat_nothing(clips, tmp_path):
     rounds(clips, tmp_path, isolated=False, longest_s=0.12)
 

@@ -91,6 +91,7 @@ async def killed_under_load(engine: Engine) -> None:
     assert [await ask(engine.client, seed, seed % 2 == 0, lambda: None) for seed in range(NUM)] == first
 
 
+@pytest.mark.slow
 def test_the_engine_killed_under_load_comes_back_and_every_request_ends(tmp_path):
     config = ServeConfig(engine="local", device="cpu", limits=ServeLimits(in_flight=NUM, answer_s=LONG_S))
     said: list[str] = []

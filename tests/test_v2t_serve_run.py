@@ -18,6 +18,7 @@ from v2t.serve.settings import ServeConfig
 LONG_S = 30.0
 
 
+@pytest.mark.slow
 def test_who_is_cut_off_at_the_end_is_told_in_our_form():
     sent: list[dict] = []
     scope = {"type": "http", "method": "GET", "path": "/live", "headers": [(b"host", b"localhost")]}

@@ -68,6 +68,7 @@ def test_it_fits_the_package_and_has_a_card():
     assert "Training" in card and "Figures" in card and "Limits" in card
 
 
+@pytest.mark.slow
 def test_a_plain_script_captions_mp4_files_and_most_facts_are_right(parts, clips, scenes):
     texts = tokens(*parts, clips)
     right = {"place": 0, "actor": 0}
@@ -93,6 +94,7 @@ def test_saved_and_loaded_again_it_says_the_same(parts, clips, tmp_path):
     assert tokens(processor, model, clips[:3]) == tokens(AutoProcessor.from_pretrained(tmp_path), again, clips[:3])
 
 
+@pytest.mark.slow
 def test_it_warns_of_what_lies_outside_its_world_and_not_of_what_lies_inside(clips):
     captioner = Captioner()
     captioner.load()

@@ -55,6 +55,7 @@ def test_a_recipe_whose_parts_are_not_there_yet_says_so(tmp_path):
         plan_of(CONFIGS / "starter/align-heads.yaml", "vision=nowhere/tower", "llm=nowhere/llm")
 
 
+@pytest.mark.slow
 def test_full_size_recipe_is_planned_with_its_adapters(tmp_path, capsys):
     tower, llm = save_tiny_parts(tmp_path)
     sets = [f"vision={tower}", f"llm={llm}"]

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from cineloop.world.referee.read import read_back
 from cineloop.world.scenes.render import frame_times, render
@@ -21,6 +22,7 @@ def test_melting_spoils_the_figure_and_leaves_the_place_as_it_was():
     assert (again == made).all()
 
 
+@pytest.mark.slow
 def test_colour_place_and_way_are_still_read_in_melted_clips():
     right = num = 0
     for index in range(24):
