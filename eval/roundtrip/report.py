@@ -58,7 +58,7 @@ def document(found: Found, folder: Path) -> Document:
     """The report of a round trip whose clips lie in `folder`."""
     word, sentence = headline(found)
     sections = [
-        Section(title="Between floor and ceiling", text=(_HOW,), tables=(_families(found), _checks(found))),
+        Section(title="Between floor and ceiling", text=(_HOW,), tables=(_families(found),)),
         Section(title="Whose loss", text=(_CELLS,), tables=tuple(_cell_tables(found)), brief=tuple(_shares(found)))
         if found.cells
         else Section(title="Whose loss"),
@@ -67,6 +67,7 @@ def document(found: Found, folder: Path) -> Document:
         _rows(
             "Skipped", ("family", "reason", "what to do"), [(one.metric, one.reason, one.hint) for one in found.skipped]
         ),
+        Section(title="The families, and checks of the scale", tables=(_checks(found),), folded=True),
         _rows("Failed", ("clip", "reason", "message"), _failed(found)),
         _made(found),
     ]
@@ -105,9 +106,9 @@ def _checks(found: Found) -> Table:
             (one.name, _drawn(f.deranged, 0.0), _drawn(f.ceiling_corrected, 0.0), _drawn(f.auroc, 0.5),
              _drawn(f.ceiling_auroc, 0.5))
         )  # fmt: skip
-    return Table(
-        columns=("family", "other prompts", "ceiling of the best", "AUROC", "AUROC of the ceiling"), rows=tuple(rows)
-    )
+    columns = ("family", "other prompts", "ceiling of the best", "AUROC", "AUROC of the ceiling")
+    notes = tuple((f"{one.about}; {_scored(one)}",) for one in found.families)
+    return Table(columns=columns, rows=tuple(rows), notes=notes)
 
 
 def _drawn(told: Told | None, zero: float) -> Cell:
