@@ -90,25 +90,25 @@ def _made(found: Found) -> Section:
 
 # --- families
 def _families(found: Found) -> Table:
-    rows = []
-    for one in found.families:
-        f = one.figures
-        rows.append((one.name, short(f.floor), interval(f.generator), interval(f.ceiling), _drawn(f.corrected, 0.0)))
-    notes = tuple((f"{one.about}; {_scored(one)}",) for one in found.families)
-    return Table(columns=("family", "floor", "generator", "ceiling", "chance-corrected"), rows=tuple(rows), notes=notes)
+    columns = ("family", "floor", "generator", "ceiling", "chance-corrected", "AUROC")
+    rows = tuple(
+        (one.name, short(f.floor), interval(f.generator), interval(f.ceiling), _drawn(f.corrected, 0.0), short(f.auroc))
+        for one in found.families
+        for f in [one.figures]
+    )
+    return Table(columns=columns, rows=rows)
 
 
 def _checks(found: Found) -> Table:
-    rows = []
-    for one in found.families:
-        f = one.figures
-        rows.append(
-            (one.name, _drawn(f.deranged, 0.0), _drawn(f.ceiling_corrected, 0.0), _drawn(f.auroc, 0.5),
-             _drawn(f.ceiling_auroc, 0.5))
-        )  # fmt: skip
     columns = ("family", "other prompts", "ceiling of the best", "AUROC", "AUROC of the ceiling")
+    rows = tuple(
+        (one.name, _drawn(f.deranged, 0.0), _drawn(f.ceiling_corrected, 0.0), _drawn(f.auroc, 0.5),
+         _drawn(f.ceiling_auroc, 0.5))
+        for one in found.families
+        for f in [one.figures]
+    )  # fmt: skip
     notes = tuple((f"{one.about}; {_scored(one)}",) for one in found.families)
-    return Table(columns=columns, rows=tuple(rows), notes=notes)
+    return Table(columns=columns, rows=rows, notes=notes)
 
 
 def _drawn(told: Told | None, zero: float) -> Cell:
