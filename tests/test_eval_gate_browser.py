@@ -196,7 +196,7 @@ def test_folded_parts_open_by_their_link_and_all_is_reached_by_keyboard(opened):
     for _ in range(14):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.tagName + '.' + document.activeElement.className"))
-    assert {"DIV.scroll", "BUTTON.play", "VIDEO."} <= reached
+    assert {"DIV.scroll", "BUTTON.play", "VIDEO.small"} <= reached
 
 
 def test_a_long_table_is_sorted_by_any_column(opened, folder):

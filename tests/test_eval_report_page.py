@@ -204,6 +204,7 @@ def test_clips_are_linked_from_the_page_and_shown_as_frames(clip, tmp_path):
     shown = Document(title="t", sections=(Section(title="s", cards=(card,)),))
     read = _Read(page.render(shown, tmp_path / "out" / "deep"))
     (video,) = read.all("video")
+    assert video["class"] == "small"  # shown larger than it is: its pixels stay sharp
     assert unquote(video["src"]) == f"../../clips/{odd.name}" and ":" not in video["src"]
     assert {"controls", "loop", "muted", "playsinline"} <= video.keys() and video["preload"] == "metadata"
     assert "The file gone.mp4 is not here." in read.words

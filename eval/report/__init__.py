@@ -1,7 +1,7 @@
 """Reports: what a scoring found, as `scores.json`, `report.md`, `report.html` and `clips.parquet`.
 
-In: `Scores`. Out: files, each written whole or not at all. One file of this folder per format; `json` is the one that
-is read again (`v2t_eval.scores.read_scores`), the others are for people and for tables.
+In: `Scores`. Out: files, each written whole or not at all. `json` is the one that is read
+again (`v2t_eval.scores.read_scores`), the others are for people and for tables.
 """
 
 from __future__ import annotations

@@ -57,6 +57,7 @@ def _card(card: Card, folder: Path, strips: dict[Path, thumbnails.Strip]) -> dic
 def _clip(path: Path, label: str, folder: Path, strips: dict[Path, thumbnails.Strip]) -> dict[str, Any]:
     """One clip: `link` None where the file is not there, `strip` None where no frame can be shown."""
     strip = strips.get(path)
+    wide = 0 if strip is None else (strip.width + thumbnails.GAP) // strip.num_frames - thumbnails.GAP
     return {
         "label": inert(label, 100),
         "name": inert(path.name, 200),
@@ -64,7 +65,9 @@ def _clip(path: Path, label: str, folder: Path, strips: dict[Path, thumbnails.St
         "strip": None if strip is None else base64.b64encode(strip.data).decode("ascii"),
         "width": 0 if strip is None else strip.width,
         "height": 0 if strip is None else strip.height,
-        "frame_width": 0 if strip is None else (strip.width + thumbnails.GAP) // strip.num_frames - thumbnails.GAP,
+        "frame_width": wide,
+        # frames are never enlarged: one within the box is as large as the clip itself
+        "small": strip is not None and strip.height < thumbnails.BOX[0] and wide < thumbnails.BOX[1],
         "frames": 0 if strip is None else strip.num_frames,
         "gap": thumbnails.GAP,
     }

@@ -71,7 +71,7 @@ def _metrics(found: Sequence[Row]) -> Table:
             detail = ", ".join(f"{num} {what}" for what, num in figure.detail.items() if num)
             lines.append((f"{row.name}: {key}", " ".join(_texts(figure)), figure.n, detail or None, None))
             notes.append(())
-    columns = ("Metric", "Value and 95 % interval", "n", "Scored", "Direction")
+    columns = ("Metric", "Value [95 %]", "n", "Scored", "Direction")
     return Table(columns=columns, rows=tuple(lines), notes=tuple(notes))
 
 

@@ -1,6 +1,6 @@
 """What every report says: metrics as rows, what could not be scored and why, which clips are worst, numbers as text.
 
-In: `Scores`. Out: plain values that `markdown` and `html` lay out, each in its way.
+In: `Scores`. Out: plain values that `scoring` and `html` lay out, each in its way.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ _MAX_TEXT = 600
 _MAX_SAID = 240  # characters of a line about a clip or a row
 _MAX_LINES = 20  # of one list
 _MAX_CARDS = 5
+_LEAST_FIRST = 24  # columns of the screen for the first column of a table
 _STACKED_FROM = 5  # columns: a table that is too wide is written row by row; a narrower one wraps its cells
 _STYLES: dict[Tone, str] = {"good": "green", "bad": "bold red", "unsure": "yellow", "plain": "bold"}
 
@@ -85,29 +86,30 @@ def _section(section: Section, document: Document) -> Iterator[RenderableType]:
 
 
 def _table(table: Table) -> Iterator[RenderableType]:
-    """As columns where they fit, else row by row; the rows' notes below."""
-    from rich.console import Console
-    from rich.measure import Measurement
+    """As columns where all but the first fit without a break, else row by row; the rows' notes below."""
+    from rich.cells import cell_len
     from rich.padding import Padding
     from rich.table import Table as Columns
 
     notes = table.notes or ((),) * len(table.rows)
-    columns = Columns(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    for name in table.columns:
-        columns.add_column(_clean(name), overflow="fold")
-    for row in table.rows:
-        columns.add_row(*map(_cell, row))
-    console = Console(width=10_000)
-    fits = Measurement.get(console, console.options, columns).maximum <= COLUMNS - 2
-    if fits or len(table.columns) < _STACKED_FROM:
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    heads = [_clean(name) for name in table.columns]
+    widths = [max(map(cell_len, (head, *(row[i].plain for row in rows)))) for i, head in enumerate(heads)]
+    room = COLUMNS - 2 - sum(width + 2 for width in widths[1:])
+    fits = room >= min(widths[0], _LEAST_FIRST)
+    if fits or len(heads) < _STACKED_FROM:
+        columns = Columns(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for i, head in enumerate(heads):
+            columns.add_column(head, overflow="fold", no_wrap=fits and i > 0)
+        for row in rows:
+            columns.add_row(*row)
         yield Padding(columns, (0, 0, 0, 2))
-        for row, lines in zip(table.rows, notes, strict=True):
-            yield from (_indented(f"{cell_text(row[0])}: {line}", 6, _MAX_SAID) for line in lines[:_MAX_LINES])
+        for row, lines in zip(rows, notes, strict=True):
+            yield from (_indented(f"{row[0].plain}: {line}", 6, _MAX_SAID) for line in lines[:_MAX_LINES])
         return
-    for row, lines in zip(table.rows, notes, strict=True):
-        yield Padding(_cell(row[0]), (0, 0, 0, 2))
-        rest = zip(table.columns[1:], row[1:], strict=True)
-        said = [f"{name} {cell_text(cell)}" for name, cell in rest if cell_text(cell) != "–"]
+    for row, lines in zip(rows, notes, strict=True):
+        yield Padding(row[0], (0, 0, 0, 2))
+        said = [f"{name} {cell.plain}" for name, cell in zip(heads[1:], row[1:], strict=True) if cell.plain != "–"]
         yield from (_indented(line, 6) for line in _packed(said, COLUMNS - 6))
         yield from (_indented(line, 6, _MAX_SAID) for line in lines[:_MAX_LINES])
 

@@ -58,7 +58,7 @@ def document(found: Found, folder: Path) -> Document:
     """The report of a round trip whose clips lie in `folder`."""
     word, sentence = headline(found)
     sections = [
-        Section(title="Between floor and ceiling", text=(_HOW,), tables=(_families(found), _checks(found))),
+        Section(title="Between floor and ceiling", text=(_HOW,), tables=(_families(found),)),
         Section(title="Whose loss", text=(_CELLS,), tables=tuple(_cell_tables(found)), brief=tuple(_shares(found)))
         if found.cells
         else Section(title="Whose loss"),
@@ -67,6 +67,7 @@ def document(found: Found, folder: Path) -> Document:
         _rows(
             "Skipped", ("family", "reason", "what to do"), [(one.metric, one.reason, one.hint) for one in found.skipped]
         ),
+        Section(title="The families, and checks of the scale", tables=(_checks(found),), folded=True),
         _rows("Failed", ("clip", "reason", "message"), _failed(found)),
         _made(found),
     ]
@@ -89,25 +90,25 @@ def _made(found: Found) -> Section:
 
 # --- families
 def _families(found: Found) -> Table:
-    rows = []
-    for one in found.families:
-        f = one.figures
-        rows.append((one.name, short(f.floor), interval(f.generator), interval(f.ceiling), _drawn(f.corrected, 0.0)))
-    notes = tuple((f"{one.about}; {_scored(one)}",) for one in found.families)
-    return Table(columns=("family", "floor", "generator", "ceiling", "chance-corrected"), rows=tuple(rows), notes=notes)
+    columns = ("family", "floor", "generator", "ceiling", "chance-corrected", "AUROC")
+    rows = tuple(
+        (one.name, short(f.floor), interval(f.generator), interval(f.ceiling), _drawn(f.corrected, 0.0), short(f.auroc))
+        for one in found.families
+        for f in [one.figures]
+    )
+    return Table(columns=columns, rows=rows)
 
 
 def _checks(found: Found) -> Table:
-    rows = []
-    for one in found.families:
-        f = one.figures
-        rows.append(
-            (one.name, _drawn(f.deranged, 0.0), _drawn(f.ceiling_corrected, 0.0), _drawn(f.auroc, 0.5),
-             _drawn(f.ceiling_auroc, 0.5))
-        )  # fmt: skip
-    return Table(
-        columns=("family", "other prompts", "ceiling of the best", "AUROC", "AUROC of the ceiling"), rows=tuple(rows)
-    )
+    columns = ("family", "other prompts", "ceiling of the best", "AUROC", "AUROC of the ceiling")
+    rows = tuple(
+        (one.name, _drawn(f.deranged, 0.0), _drawn(f.ceiling_corrected, 0.0), _drawn(f.auroc, 0.5),
+         _drawn(f.ceiling_auroc, 0.5))
+        for one in found.families
+        for f in [one.figures]
+    )  # fmt: skip
+    notes = tuple((f"{one.about}; {_scored(one)}",) for one in found.families)
+    return Table(columns=columns, rows=rows, notes=notes)
 
 
 def _drawn(told: Told | None, zero: float) -> Cell:
