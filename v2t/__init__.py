@@ -1,4 +1,4 @@
-"""Video to text, and the base of all three packages. This file stays light so that commands start fast."""
+"""Video to text: model, training, captions, questions, serving. This file stays light so that commands start fast."""
 
 from __future__ import annotations
 
