@@ -5,7 +5,7 @@
 Draws clips of the cartoon world and captions each with the same prompt, greedily, by five roads in turn, round after
 round, all with the same weights and the same frames:
     local     `v2t caption`, the model in this process: the loop a folder is captioned by without a server
-    bare      the engine alone over its socket, sampled frames ready in memory, requests in flight as named
+    bare      the engine alone, sampled frames ready in memory, requests in flight as named
     frames    the same bodies through the gateway
     files     the clips' bytes as data URLs through the gateway, which decodes them
     caption   `v2t caption --model openai:` against the gateway
@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import httpx  # noqa: E402
 
+from cineloop.video.frames import Frames  # noqa: E402
 from cineloop.video.packed import MEDIA_TYPE, pack  # noqa: E402
 from cineloop.video.worker import DecoderPool  # noqa: E402
 from v2t.caption import run as caption  # noqa: E402
 from v2t.caption.settings import CaptionConfig  # noqa: E402
-from v2t.captioners import open_captioner  # noqa: E402
+from v2t.captioners import asked, open_captioner  # noqa: E402
 from v2t.serve import served  # noqa: E402
-from v2t.serve.engines import command  # noqa: E402
+from v2t.serve.engine import Engine, EngineOutput, GenerateRequest  # noqa: E402
+from v2t.serve.engines import create  # noqa: E402
 from v2t.serve.settings import ServeConfig  # noqa: E402
-from v2t.serve.supervision.supervisor import Engine  # noqa: E402
 
 PROMPT = "Describe the video in one sentence."
 MAX_TOKENS = 64
@@ -51,7 +52,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 # All roads and rounds show the same clips, a folder shows none twice: nothing seen before may be remembered.
 FORGET = {"vllm": ["--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"], "local": []}
 
-ENGINES = ("vllm.entrypoints", "v2t.serve.local")  # in the command line of an engine
+ENGINE = "vllm.entrypoints"  # in the command line of an engine's process
 
 
 def by_role(gateway: int) -> dict[str, float]:
@@ -69,7 +70,7 @@ def by_role(gateway: int) -> dict[str, float]:
                 continue
             children.setdefault(int(fields[1]), []).append(int(entry.name))
             used[int(entry.name)] = sum(map(int, fields[11:15])) / TICKS
-            if any(name in words for name in ENGINES):
+            if ENGINE in words:
                 engines.add(int(entry.name))
     total = {"engine": 0.0, "gateway": 0.0, "decoders": 0.0, "client": 0.0}
     below = {"engine": "engine", "gateway": "decoders", "decoders": "decoders", "client": "client"}
@@ -94,17 +95,36 @@ def body(model: str, url: str) -> dict[str, Any]:
     }
 
 
-async def flood(client: httpx.AsyncClient, bodies: dict[str, dict[str, Any]], in_flight: int) -> dict[str, str]:
+async def gather(names: Iterable[str], ask: Callable[[str], Awaitable[str]], in_flight: int) -> dict[str, str]:
     """Answers by clip, so many requests at once."""
     gate = asyncio.Semaphore(in_flight)
 
     async def one(name: str) -> tuple[str, str]:
         async with gate:
-            reply = await client.post("/v1/chat/completions", json=bodies[name])
-            reply.raise_for_status()
-            return name, reply.json()["choices"][0]["message"]["content"]
+            return name, await ask(name)
 
-    return dict(await asyncio.gather(*map(one, bodies)))
+    return dict(await asyncio.gather(*map(one, names)))
+
+
+async def through(client: httpx.AsyncClient, request: dict[str, Any]) -> str:
+    """The answer of a server."""
+    reply = await client.post("/v1/chat/completions", json=request)
+    reply.raise_for_status()
+    text: str = reply.json()["choices"][0]["message"]["content"]
+    return text
+
+
+async def bare(engine: Engine, model: str, frames: Frames) -> str:
+    """The answer of an engine."""
+    request = GenerateRequest(
+        id="bench",
+        model=model,
+        conversation=tuple(asked(PROMPT, frames)),
+        max_tokens=MAX_TOKENS,
+        sampling={"temperature": 0.0},
+    )
+    replies = [reply async for reply in engine.generate(request)]
+    return next(reply.text for reply in replies if isinstance(reply, EngineOutput))
 
 
 class Loaded:
@@ -172,24 +192,24 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         for name, path in files.items()
     }
     gateway = Gateway(arguments.engine, folder)
-    with tempfile.TemporaryDirectory(prefix="v2t-") as place:
-        engine = Engine(command(config, known, Path(place) / "s"), say=lambda text: None)
-        await engine.start()
-        try:
-            await engine.ready(600)
-            async with httpx.AsyncClient(base_url=gateway.url, timeout=600) as front:
-                here, there = Loaded("starter"), Loaded(f"openai:{gateway.url}/v1")
-                roads: dict[str, Callable[[], Awaitable[dict[str, str]]]] = {
-                    "local": lambda: asyncio.to_thread(caption_folder, clips, here),
-                    "bare": lambda: flood(engine.client, packed, arguments.in_flight),
-                    "frames": lambda: flood(front, packed, arguments.in_flight),
-                    "files": lambda: flood(front, raw, arguments.in_flight),
-                    "caption": lambda: asyncio.to_thread(caption_folder, clips, there),
-                }
-                return await _rounds(roads, arguments, gateway.process.pid)
-        finally:
-            await engine.stop()
-            gateway.close()
+    engine = create(config, known, lambda text: None)
+    await engine.start()
+    try:
+        await engine.ready()
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=600) as front:
+            here, there = Loaded("starter"), Loaded(f"openai:{gateway.url}/v1")
+            num = arguments.in_flight
+            roads: dict[str, Callable[[], Awaitable[dict[str, str]]]] = {
+                "local": lambda: asyncio.to_thread(caption_folder, clips, here),
+                "bare": lambda: gather(frames, lambda name: bare(engine, known.name, frames[name]), num),
+                "frames": lambda: gather(packed, lambda name: through(front, packed[name]), num),
+                "files": lambda: gather(raw, lambda name: through(front, raw[name]), num),
+                "caption": lambda: asyncio.to_thread(caption_folder, clips, there),
+            }
+            return await _rounds(roads, arguments, gateway.process.pid)
+    finally:
+        await engine.stop()
+        gateway.close()
 
 
 async def _rounds(

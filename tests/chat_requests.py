@@ -1,4 +1,4 @@
-"""Chat requests to the local engine, made and read in this process, and a stand-in for its model."""
+"""Chat requests to the gateway with the local engine, in this process, and a stand-in for its model."""
 
 from __future__ import annotations
 
@@ -6,18 +6,48 @@ import asyncio
 import base64
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import numpy as np
+import torch
 
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.packed import MEDIA_TYPE, pack
 from v2t.captioners import CaptionOutput
+from v2t.serve.engines.local import LocalEngine
+from v2t.serve.gateway.app import create_app
+from v2t.serve.local.scheduler import Scheduler
+from v2t.serve.media import Media
+from v2t.serve.served import read
+from v2t.serve.settings import ServeConfig
 
 LONG_S = 90.0
 NAME, PROMPT = "starter", "Describe the video in one sentence."
 PATH = "/v1/chat/completions"
+URL = "http://127.0.0.1:8000"
+
+
+@contextmanager
+def gateway_with(captioner) -> Iterator:
+    """The gateway's application over a captioner that is loaded; `app.state.scheduler` is the engine's."""
+    config = ServeConfig(engine="local", name=NAME)
+    served = replace(read(config), frame_size=None)
+    engine, media = LocalEngine(captioner, say=print), Media(config, served)
+    engine._scheduler = scheduler = Scheduler(captioner)
+    app = create_app(config, served, engine, media)
+    app.state.scheduler = scheduler
+    try:
+        yield app
+    finally:
+        if isinstance(captioner, StandIn):
+            captioner.free.set()
+        asyncio.run(engine.stop())
+        media.uploads.close()
+        assert not scheduler.is_alive
 
 
 def clip(seed: int, num: int = 16) -> Frames:
@@ -46,8 +76,8 @@ def post(app, *bodies: dict) -> list[httpx.Response]:
 
     async def main() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=None) as client:
-            asks = [client.post(PATH, content=b if isinstance(b, bytes) else json.dumps(b)) for b in bodies]
+        async with httpx.AsyncClient(transport=transport, base_url=URL, timeout=None) as client:
+            asks = [client.post(PATH, json=b) for b in bodies]
             return await asyncio.wait_for(asyncio.gather(*asks), LONG_S)
 
     return asyncio.run(main())
@@ -74,12 +104,19 @@ class StandIn:
         self.begun, self.closed = threading.Event(), threading.Event()
         self.wanted = lambda: True
 
+        self.prompt_tokens: list[int] = []
+        self.warnings: list[str | None] = []
+
     def _note(self, conversations) -> list[str]:
         texts = [conversation[-1].text for conversation in conversations]
         self.batches.append(texts)
+        self.prompt_tokens, self.warnings = [5] * len(texts), [None] * len(texts)
         self.begun.set()
         assert self.free.wait(LONG_S)
         return texts
+
+    def count(self, text: str) -> int:
+        return len(text.split())
 
     def answer(self, conversations, decoding):
         texts = self._note(conversations)
@@ -88,12 +125,15 @@ class StandIn:
                 raise ItemError("it is bad", code="MODEL_ERROR")
             if text.startswith("worse"):
                 raise ValueError("/secret/path")
+            if text.startswith("lost"):
+                raise RuntimeError("the device is lost")
+            if text.startswith("large") or (text.startswith("half") and len(texts) > 1):
+                raise torch.OutOfMemoryError("CUDA out of memory: tried to allocate 3 GiB")
         return [CaptionOutput(text=f"{text} {decoding.max_new_tokens}", tokens=1) for text in texts]
 
-    def told(self, conversation, decoding):
+    def stream(self, conversation, decoding):
         (text,) = self._note([conversation])
         try:
-            yield ()
             for number in range(10**9 if text == "endless" else 3):
                 if text == "breaks" and number == 2:
                     raise RuntimeError("/secret/path")

@@ -69,15 +69,14 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Proce
         process.kill()
 
 
-def members_of(word: str) -> list[int]:
-    """Living processes whose command line holds `word`."""
+def family_of(pid: int) -> list[Path]:
+    """Folders in /proc of a process and those whose parent, group or session it is."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if word.encode() in line:
-                found.append(int(entry.name))
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue
+        if str(pid) in (stat.parent.name, *fields[1:4]):
+            found.append(stat.parent)
     return found

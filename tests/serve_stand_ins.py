@@ -1,4 +1,4 @@
-"""Stand-ins for what is behind the gateway: an engine that says what a test wants, and media that decode nothing."""
+"""Stand-ins for what is behind the gateway: vLLM's server saying what a test wants, and media that decode nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from v2t.captioners.abilities import Abilities
+from v2t.serve.engines.vllm_http import VllmEngine
 from v2t.serve.faults import Fault
 from v2t.serve.media import Memory, UploadStore
 from v2t.serve.served import Served
@@ -55,7 +56,7 @@ def piece(text: str | None = None, finish: str | None = None, **more: object) ->
 
 
 class Engine:
-    """An engine that answers by `reply(request's body) -> httpx.Response`; `asked` are the bodies it saw."""
+    """vLLM's process, which answers by `reply(request's body) -> httpx.Response`; `asked` are the bodies it saw."""
 
     def __init__(self) -> None:
         self.state, self.restarts, self.broken = "ready", 0, 0
@@ -148,7 +149,7 @@ async def client_of(config: ServeConfig, **headers: str):
     from v2t.serve.gateway.app import create_app
 
     engine, media = Engine(), Media()
-    app = create_app(config, SERVED, engine, media)  # type: ignore[arg-type]
+    app = create_app(config, SERVED, VllmEngine(engine, packs_frames=SERVED.is_ours), media)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app=app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", headers=headers) as client:
@@ -170,7 +171,7 @@ def listening(config: ServeConfig, make_media: Callable[[], Any] = Media):
 
     async def serve(port) -> None:
         engine, media = Engine(), make_media()
-        app = create_app(config, SERVED, engine, media)  # type: ignore[arg-type]
+        app = create_app(config, SERVED, VllmEngine(engine, packs_frames=True), media)  # type: ignore[arg-type]
         server = server_of(config, app)
         made.update(engine=engine, gateway=app.state.gateway, server=server)
         task = asyncio.create_task(server.serve(sockets=[port]))

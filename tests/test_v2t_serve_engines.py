@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from v2t.serve import engines, served
 from v2t.serve.adapters import Adapter
 from v2t.serve.engines import vllm
 from v2t.serve.settings import ServeConfig, ServeLimits
+from v2t.serve.supervision import child
 
 KEY = "k" * 20
 SOCKET = Path("/run/v2t-x/s")
@@ -43,12 +45,16 @@ def value(argv: tuple[str, ...], flag: str) -> str:
     return argv[argv.index(flag) + 1]
 
 
-def made(what: served.Served = OURS, **settings) -> engines.EngineCommand:
-    return engines.command(ServeConfig(**settings), what, SOCKET)
+def made(what: served.Served = OURS, **settings) -> child.EngineCommand:
+    return vllm.command(ServeConfig(**settings), what, SOCKET)
+
+
+def chosen(what: served.Served = OURS, **settings) -> str:
+    return engines.choose(ServeConfig(**settings), what)
 
 
 def test_without_vllm_our_model_is_answered_here_and_the_rest_is_refused_with_a_way_out(without_vllm, tmp_path):
-    assert made().name == "local"
+    assert chosen() == "local"
     adapters = {"a": Adapter(folder=tmp_path, rank=8, base_revision=None)}
     for what, settings in (
         (OURS, {"engine": "vllm"}),
@@ -56,43 +62,54 @@ def test_without_vllm_our_model_is_answered_here_and_the_rest_is_refused_with_a_
         (replace(OURS, adapters=adapters), {}),
     ):
         with pytest.raises(MissingDependencyError, match="vLLM is not installed") as refused:
-            made(what, **settings)
+            engines.create(ServeConfig(**settings), what, print)
         assert "scripts/serve-env" in refused.value.hint
 
 
 def test_auto_takes_vllm_where_it_is_and_local_stays_local(with_vllm):
-    assert made().name == "vllm"
-    assert made(engine="local").name == "local"
+    assert chosen() == made().name == "vllm"
+    assert chosen(engine="local") == "local"
 
 
-def test_the_local_engine_is_started_as_a_module_and_not_from_the_working_folder(without_vllm):
-    command = made(device="cpu", dtype="bfloat16", max_model_len=512, name="mine")
-    assert command.argv[:4] == (sys.executable, "-P", "-m", "v2t.serve.local.server")
-    assert value(command.argv, "--uds") == str(SOCKET) == str(command.socket)
-    assert Path(value(command.argv, "--model")).is_absolute() and value(command.argv, "--name") == OURS.name
-    assert [value(command.argv, f"--{name}") for name in ("device", "dtype", "max-model-len")] == [
-        "cpu", "bfloat16", "512",
-    ]  # fmt: skip
-    assert command.env["HF_HUB_OFFLINE"] == "1"
-    limits = ServeLimits(in_flight=5, answer_s=7)
-    assert (made(limits=limits).in_flight, made(limits=limits).answer_s) == (5, 7)
+def test_the_local_engine_runs_in_this_process_with_the_settings_that_were_asked_for(without_vllm):
+    config = ServeConfig(device="cpu", dtype="bfloat16", max_model_len=512, name="mine")
+    engine = engines.create(config, OURS, print)
+    assert (engine.name, engine.state, engine.restarts) == ("local", "starting", 0)
+    captioner = engine._captioner
+    assert (captioner.device, captioner.dtype, captioner._most_positions) == ("cpu", "bfloat16", 512)
+    assert str(captioner.folder) == OURS.source and engines.command_line(config, OURS) == ()
+
+
+def test_vllms_command_line_is_that_of_its_process_and_refused_settings_leave_no_folder(
+    with_vllm, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(child.tempfile, "tempdir", str(tmp_path))
+    argv = engines.command_line(ServeConfig(), OURS)
+    assert value(argv, "--uds") == "ENGINE.sock" and not any(tmp_path.iterdir())
+    with pytest.raises(UsageError):
+        engines.create(ServeConfig(engine_args=("--port=1",)), OURS, print)
+    assert not any(tmp_path.iterdir())
+    engine = engines.create(ServeConfig(limits=ServeLimits(in_flight=5, answer_s=7)), OURS, print)
+    command = engine._child.command
+    assert (engine.name, engine.state, command.in_flight, command.answer_s) == ("vllm", "starting", 5, 7)
+    asyncio.run(engine.stop())
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("settings", [{"engine_args": ("--x",)}, {"tensor_parallel": 2}, {"pipeline_parallel": 2}])
 def test_what_only_vllm_can_do_is_not_passed_over(settings):
     with pytest.raises(UsageError, match="only vLLM"):
-        made(engine="local", **settings)
+        engines.create(ServeConfig(engine="local", **settings), OURS, print)
 
 
-@pytest.mark.parametrize("engine", ["local", "vllm"])
-def test_no_key_of_anybody_is_in_a_childs_environment_or_arguments(engine, with_vllm, monkeypatch):
+def test_no_key_of_anybody_is_in_a_childs_environment_or_arguments(with_vllm, monkeypatch):
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
-    command = made(engine=engine, key_env="MY_KEYS")
+    command = made(key_env="MY_KEYS")
     assert not {"MY_KEYS", "OPENAI_API_KEY", "VLLM_API_KEY", "HF_TOKEN"} & command.env.keys()
     assert "V2T_SERVE_KEY" in command.env  # not the name that was given, so not a key
     assert KEY not in " ".join(command.argv)
-    assert KEY not in repr(command) and "V2T_SERVE_KEY" not in made(engine=engine).env
+    assert KEY not in repr(command) and "V2T_SERVE_KEY" not in made().env
     assert command.env["PATH"] == os.environ["PATH"]
 
 
@@ -196,8 +213,8 @@ def test_other_arguments_stand_last(with_vllm):
 def test_the_private_folder_is_private_and_short_enough_for_a_socket(monkeypatch, tmp_path):
     deep = tmp_path / ("d" * 90)
     deep.mkdir()
-    monkeypatch.setattr(engines.tempfile, "tempdir", str(deep))
-    folder = engines.private_folder()
+    monkeypatch.setattr(child.tempfile, "tempdir", str(deep))
+    folder = child.private_folder()
     try:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and not any(folder.iterdir())
         with socket.socket(socket.AF_UNIX) as listening:

@@ -218,6 +218,7 @@ def test_a_client_that_leaves_stops_the_work():
 
             headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
             scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers, "query_string": b""}
+            scope["http_version"] = "1.1"
             task = asyncio.create_task(client._transport.app(scope, receive, send))
             return task, gone, sent
 

@@ -71,11 +71,11 @@ def test_everything_known_is_taken():
         "temperature": 1.0,
         "top_p": 0.5,
         "seed": -3,
-        "stop": ["a", "b"],
         "repetition_penalty": 1.1,
         "presence_penalty": -2.0,
         "frequency_penalty": 2.0,
     }
+    assert request.stops == ("a", "b")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ LONG_S = 30.0
 def test_who_is_cut_off_at_the_end_is_told_in_our_form():
     sent: list[dict] = []
     scope = {"type": "http", "method": "GET", "path": "/live", "headers": [(b"host", b"localhost")]}
+    scope["http_version"] = "1.1"
 
     async def main() -> None:
         inside = asyncio.Event()

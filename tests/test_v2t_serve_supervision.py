@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from cineloop.errors import MissingDependencyError
-from v2t.serve.engines import EngineCommand, private_folder
 from v2t.serve.supervision import group as process_group
 from v2t.serve.supervision import supervisor
-from v2t.serve.supervision.supervisor import Engine, Pace
+from v2t.serve.supervision.child import EngineCommand, private_folder
+from v2t.serve.supervision.supervisor import EngineProcess, Pace
 
 pytestmark = pytest.mark.xdist_group("machine")
 
@@ -85,7 +85,7 @@ class Stage:
         self.notes = folder / "notes"
         self.said: list[str] = []
         home = private_folder()
-        self.engine = Engine(
+        self.engine = EngineProcess(
             EngineCommand(
                 argv=(sys.executable, str(script), str(home / "s"), str(self.notes), what),
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
@@ -270,7 +270,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path):
             argv=(str(tmp_path / "nothing"),), env=dict(stage.engine.command.env), starts_in_s=LONG_S, name="nothing",
             socket=home / "s",
         )  # fmt: skip
-        engine = Engine(command, say=print, pace=PACE)
+        engine = EngineProcess(command, say=print, pace=PACE)
         try:
             await engine.start()
             with pytest.raises(MissingDependencyError, match="cannot start .*nothing"):
@@ -298,7 +298,7 @@ def test_a_folder_that_is_not_the_engines_own_stays(tmp_path):
         async with Stage(tmp_path) as stage:
             kept = tmp_path / "kept"
             kept.mkdir()
-        engine = Engine(
+        engine = EngineProcess(
             EngineCommand(argv=(sys.executable, "-c", ""), env=dict(os.environ), starts_in_s=LONG_S, name="short",
                           socket=kept / "s"), say=print, pace=PACE,
         )  # fmt: skip

@@ -63,15 +63,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(settings: Any, as_json: bool) -> int:
     from cineloop import config
-    from v2t.serve.engines import command
+    from v2t.serve.engines import command_line
     from v2t.serve.served import read
 
     served = read(settings)
-    argv = list(command(settings, served, Path("ENGINE.sock")).argv)
+    argv = list(command_line(settings, served))
     if as_json:
         print(json.dumps({"settings": config.to_dict(settings), "served": served.name, "engine": argv}, indent=2))
     else:
-        print(f"{config.dump(settings)}\n# the engine of {served.name}:\n{shlex.join(argv)}")
+        how = shlex.join(argv) or "# runs in this process"
+        print(f"{config.dump(settings)}\n# the engine of {served.name}:\n{how}")
     return 0
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
+import os
 import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
 from cineloop.log import logger
 from v2t.doctor import machine
+from v2t.serve.engine import MODEL_THREAD
 from v2t.serve.served import Served, read
 from v2t.serve.settings import ServeConfig
 
@@ -53,7 +56,13 @@ def run(config: ServeConfig) -> int:
     for line in machine.holes({name: machine.version(name) for name in machine.FLOORS}):
         logger.warning("%s", line)
     with listening(config) as port:
-        return asyncio.run(_Serving(config, served, port).run())
+        code = asyncio.run(_Serving(config, served, port).run())
+    if any(thread.name == MODEL_THREAD for thread in threading.enumerate()):
+        # In the middle of a long step. The interpreter's end would unwind the thread below torch, which aborts.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 @contextmanager
@@ -117,29 +126,24 @@ class _Serving:
         (self._stop_now if self._stop.is_set() else self._stop).set()
 
     async def _serve(self, stack: AsyncExitStack) -> None:
-        from v2t.serve.engines import command as engine_command
-        from v2t.serve.engines import private_folder
+        from v2t.serve import engines
         from v2t.serve.gateway.app import create_app
         from v2t.serve.media import Media
-        from v2t.serve.supervision.supervisor import Engine
 
         config, served = self._config, self._served
-        folder = private_folder()
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        command = engine_command(config, served, folder / "engine.sock")
-        engine = Engine(command, say=lambda text: logger.info("%s", text))
         media = await stack.enter_async_context(Media(config, served))
+        engine = engines.create(config, served, lambda text: logger.info("%s", text))
         stack.push_async_callback(engine.stop)
         app = create_app(config, served, engine, media, created=int(time.time()))
         server = server_of(config, app)
         serving = asyncio.create_task(server.serve(sockets=[self._port]))
         stack.push_async_callback(self._close, server, serving)
         await engine.start()
-        if not await self._unless_stopped(engine.ready(command.starts_in_s)):
+        if not await self._unless_stopped(engine.ready()):
             return
         url = url_of(config, self._port)
         where = f"; page: {url}/" if config.page else ""
-        print(f"serving {served.name} at {url} (engine {command.name}){where}", flush=True)
+        print(f"serving {served.name} at {url} (engine {engine.name}){where}", flush=True)
         await self._stop.wait()
         await self._drain(app.state.gateway)
 

@@ -11,14 +11,18 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cineloop.errors import PolicyError, UsageError
-from v2t.serve.engines import EngineCommand, child_environment, hub_environment
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
+from v2t.serve.supervision.child import EngineCommand, child_environment, hub_environment, private_folder
+
+if TYPE_CHECKING:
+    from v2t.serve.engines.vllm_http import VllmEngine
 
 _STARTS_IN_S = 900.0  # large weights load for minutes; a tiny model on two cores takes one and a half
 _STOP_S = 20.0
@@ -34,8 +38,31 @@ _SAID = "config model served-model-name uds host port api-key lora-modules hf-to
 _OFF = ("VLLM_SERVER_DEV_MODE", "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE")
 
 
+def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> VllmEngine:
+    """See `v2t.serve.engines.create`."""
+    from v2t.serve.engines.vllm_http import VllmEngine
+    from v2t.serve.supervision.supervisor import EngineProcess
+
+    folder = private_folder()
+    try:
+        made = command(config, served, folder / "engine.sock")
+    except BaseException:
+        folder.rmdir()
+        raise
+    return VllmEngine(EngineProcess(made, say=say), packs_frames=served.is_ours)
+
+
+def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
+    """See `v2t.serve.engines.command_line`."""
+    return command(config, served, Path("ENGINE.sock")).argv
+
+
 def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
-    """See `v2t.serve.engines.command`."""
+    """The server's process, listening at `socket`.
+
+    Raises:
+        UsageError: a setting that this vLLM cannot have. PolicyError: arguments that open it to strangers.
+    """
     check_arguments(config.engine_args)
     on_cpu = is_built_for_cpu()
     if config.device == "cpu" and not on_cpu:

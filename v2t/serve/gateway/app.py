@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 from cineloop.errors import CineloopError
 from v2t.captioners.cards import wishes
 from v2t.captioners.payload import encode
+from v2t.serve.engine import Engine
 from v2t.serve.faults import Fault, fault_of
 from v2t.serve.gateway import chat, files
 from v2t.serve.gateway.access import Memory, Owners, Places, Rate
@@ -32,7 +33,6 @@ from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
     from v2t.serve.media import Media
-    from v2t.serve.supervision.supervisor import Engine
 
 PAGE = Path(__file__).resolve().parents[1] / "page"
 _MEDIA_TYPES = {

@@ -82,7 +82,8 @@ class Asked:
     Attributes:
         model: one of the served names.
         turns: the conversation; the last is the user's.
-        max_tokens: longest answer. sampling: the fields that say how it is drawn, as the engine takes them.
+        max_tokens: longest answer. sampling: the fields that say how it is drawn, those alone that were given.
+        stops: strings that end it.
         stream: the answer is wanted in pieces. include_usage: with the number of tokens at the end.
     """
 
@@ -90,6 +91,7 @@ class Asked:
     turns: tuple[Turn, ...]
     max_tokens: int
     sampling: Mapping[str, Any]
+    stops: tuple[str, ...] = ()
     stream: bool = False
     include_usage: bool = False
 
@@ -118,6 +120,7 @@ def read(body: Any, served: Served, limits: ServeLimits) -> Asked:
         turns=_turns(given.get("messages"), limits),
         max_tokens=_max_tokens(given, limits),
         sampling=_sampling(given),
+        stops=_stops(given.get("stop", [])),
         stream=stream,
         include_usage=_bool(options, "include_usage", "stream_options."),
     )
@@ -262,15 +265,17 @@ def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
         if not _is_int(given["seed"]) or not -_INT64 <= given["seed"] < _INT64:
             raise _wrong("seed", "a whole number of 64 bits is expected", given["seed"])
         found["seed"] = given["seed"]
-    if "stop" in given:
-        stops = [given["stop"]] if isinstance(given["stop"], str) else given["stop"]
-        if not isinstance(stops, list) or len(stops) > _MOST_STOPS:
-            raise _wrong("stop", f"text or a list of {_MOST_STOPS} texts at most is expected", stops)
-        for i, stop in enumerate(stops):
-            if not _text(stop, f"stop[{i}]") or len(stop) > _STOP_CHARS:
-                raise _wrong(f"stop[{i}]", f"a text of 1 to {_STOP_CHARS} letters is expected")
-        found |= {"stop": stops} if stops else {}
     return found
+
+
+def _stops(given: Any) -> tuple[str, ...]:
+    stops = [given] if isinstance(given, str) else given
+    if not isinstance(stops, list) or len(stops) > _MOST_STOPS:
+        raise _wrong("stop", f"text or a list of {_MOST_STOPS} texts at most is expected", stops)
+    for i, stop in enumerate(stops):
+        if not _text(stop, f"stop[{i}]") or len(stop) > _STOP_CHARS:
+            raise _wrong(f"stop[{i}]", f"a text of 1 to {_STOP_CHARS} letters is expected")
+    return tuple(stops)
 
 
 def _is_int(value: Any) -> bool:

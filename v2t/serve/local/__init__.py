@@ -1,4 +1,4 @@
-"""This project's own captioner as an engine: the routes of vLLM's server over a socket file, in a process of its own.
+"""This project's own captioner as an engine in the gateway's process: a thread that answers in small batches.
 
-In: requests that the gateway has checked. Out: answers, whole or in pieces.
+In: requests of the gateway, with their frames. Out: answers, whole or in pieces.
 """

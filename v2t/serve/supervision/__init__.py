@@ -1,4 +1,4 @@
 """Who keeps an engine running: started, watched, started again, ended with all it made.
 
-In: a command (`v2t.serve.engines`). Out: a client that reaches it, and its state.
+In: a command (`child`). Out: a client that reaches it, and its state.
 """

@@ -17,17 +17,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cineloop.errors import MissingDependencyError
 from cineloop.log import printable
-from v2t.serve.engines import PREFIX, EngineCommand
+from v2t.serve.engine import State
 from v2t.serve.supervision import group as process_group
+from v2t.serve.supervision.child import PREFIX, EngineCommand
 
 if TYPE_CHECKING:
     import httpx
 
-State = Literal["starting", "ready", "restarting", "stopped"]
 _LAST_LINES, _TAIL_BYTES, _MOST_LOG = 12, 8192, 16 << 20
 _REAP_S = 10.0
 _SHARED_EVERY_S = 30.0
@@ -53,12 +53,12 @@ class Pace:
     steady_s: float = 60.0
 
 
-class Engine:
+class EngineProcess:
     """One supervised child.
 
     Args:
         command: what to run, and the socket it will listen at; the socket's folder goes with the engine when it is one
-            of `v2t.serve.engines.private_folder`.
+            of `v2t.serve.supervision.child.private_folder`.
         say: told what the operator should know, in plain words.
         pace: how closely it is watched.
 

@@ -1,12 +1,12 @@
-"""Whose turn it is at the local engine, and trouble, with a stand-in for the model."""
+"""Which request the local engine answers next, and trouble, with a stand-in for the model."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
-import threading
-from collections import Counter
+import time
 from pathlib import Path
 
 import httpx
@@ -14,19 +14,10 @@ import numpy as np
 import pytest
 
 from cineloop.video.frames import Frames
-from v2t.captioners.local import STARTER
-from v2t.serve.local.questions import Prompts
-from v2t.serve.local.server import create_app
-from v2t.serve.local.turns import Turns
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from chat_requests import LONG_S, NAME, PATH, StandIn, body, clip, events, post, told  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def prompts():
-    return Prompts(STARTER, 8192)
+from chat_requests import LONG_S, PATH, URL, StandIn, body, clip, events, gateway_with, post, told  # noqa: E402
 
 
 @pytest.fixture
@@ -35,11 +26,9 @@ def stand_in():
 
 
 @pytest.fixture
-def stage(stand_in, prompts):
-    turns = Turns(stand_in)
-    yield create_app(turns, prompts, NAME)
-    stand_in.free.set()
-    turns.close(LONG_S)
+def stage(stand_in):
+    with gateway_with(stand_in) as app:
+        yield app
 
 
 def held(stage, stand_in: StandIn, *bodies: dict) -> list[httpx.Response]:
@@ -49,23 +38,17 @@ def held(stage, stand_in: StandIn, *bodies: dict) -> list[httpx.Response]:
 
     async def main() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app=stage, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=None) as client:
+        async with httpx.AsyncClient(transport=transport, base_url=URL, timeout=None) as client:
             asks = [asyncio.create_task(client.post(PATH, json=first))]
             await asyncio.to_thread(stand_in.begun.wait, LONG_S)
             for number, one in enumerate(bodies, 1):
                 asks.append(asyncio.create_task(client.post(PATH, json=one)))
-                while len(turns_of(stage)._waiting) < number:
+                while len(stage.state.scheduler._waiting) < number:
                     await asyncio.sleep(0.005)
             stand_in.free.set()
             return (await asyncio.gather(*asks))[1:]
 
     return asyncio.run(asyncio.wait_for(main(), LONG_S))
-
-
-def turns_of(stage) -> Turns:
-    (endpoint,) = [route.endpoint for route in stage.routes if getattr(route, "path", "") == "/health"]
-    cells = dict(zip(endpoint.__code__.co_freevars, endpoint.__closure__, strict=True))
-    return cells["turns"].cell_contents
 
 
 def test_those_that_wait_are_answered_together_where_they_go_together(stage, stand_in):
@@ -101,8 +84,8 @@ def test_streams_and_batches_take_turns(stage, stand_in):
 
 def test_one_that_cannot_be_answered_does_not_spoil_the_others(stage, stand_in):
     replies = held(stage, stand_in, *(body(text=text) for text in ("a", "bad", "b", "worse", "c")))
-    assert [reply.status_code for reply in replies] == [200, 422, 200, 500, 200]
-    assert replies[1].json()["error"]["code"] == "MODEL_ERROR" and "secret" not in replies[3].text
+    assert [reply.status_code for reply in replies] == [200, 400, 200, 502, 200]
+    assert replies[1].json()["error"]["code"] == "BAD_REQUEST" and "secret" not in replies[3].text
     assert replies[2].json()["choices"][0]["message"]["content"] == "b 60"
 
 
@@ -113,22 +96,42 @@ def test_a_stream_that_breaks_says_so_and_has_no_regular_end(stage):
     assert "secret" not in reply.text
 
 
-def test_a_model_that_fails_again_and_again_is_reported(stand_in):
-    broken = threading.Event()
-    turns = Turns(stand_in, broken.set)
+def test_a_model_that_fails_again_and_again_is_reported_and_goes_on_being_asked(stage, caplog):
+    health = health_of(stage)
+    for number in range(3):
+        assert health() == (200, "ready")
+        (reply,) = post(stage, body(text=f"lost {number}", stream=False))
+        assert (reply.status_code, reply.json()["error"]["code"]) == (502, "ENGINE")
+        assert reply.headers["x-request-id"] in caplog.text
+    assert health() == (503, "failing") and "3 requests in a row failed" in caplog.text
+    (reply,) = post(stage, body(text="well again"))
+    assert reply.json()["choices"][0]["message"]["content"] == "well again 60"
+    assert health() == (200, "ready")
 
-    def fail(conversations, decoding):
-        raise RuntimeError("the device is lost")
 
-    stand_in.answer = fail
-    app = create_app(turns, Prompts(STARTER, 8192), NAME)
-    try:
-        assert Counter(r.status_code for r in post(app, body(text="a"), body(text="b"))) == {500: 2}
-        assert not broken.is_set()
-        post(app, body(text="c"))
-        assert broken.wait(LONG_S)
-    finally:
-        turns.close()
+def test_a_device_without_memory_refuses_one_request_and_answers_the_next(stage, stand_in):
+    replies = held(stage, stand_in, *(body(text=text) for text in ("half a", "half b", "large c", "d")))
+    assert [reply.status_code for reply in replies] == [200, 200, 400, 200]
+    assert "no memory" in replies[2].json()["error"]["message"] and "GiB" not in replies[2].text
+    for _ in range(4):
+        assert post(stage, body(text="large"))[0].status_code == 400
+    assert health_of(stage)() == (200, "ready")  # it is the request's length and not the device
+
+
+def health_of(stage):
+    async def ask() -> tuple[int, str]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=stage), base_url=URL) as client:
+            reply = await client.get("/health")
+            return reply.status_code, reply.json()["engine"]
+
+    return lambda: asyncio.run(ask())
+
+
+def test_stop_strings_end_a_stream_in_the_model_too(stage, stand_in):
+    (reply,) = post(stage, body(text="endless", stream=True, stop=["17 "], stream_options={"include_usage": True}))
+    chunks = events(reply)
+    assert told(chunks).endswith("15 16 ") and stand_in.closed.wait(LONG_S)
+    assert chunks[-1]["usage"] == {"prompt_tokens": 5, "completion_tokens": 18, "total_tokens": 23}
 
 
 @pytest.mark.parametrize("text", ["endless", "waits", "whole"])
@@ -152,8 +155,9 @@ def test_who_goes_away_is_not_worked_for(text, stage, stand_in):
             if message["type"] == "http.response.body" and message.get("body"):
                 sent.set()
 
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
         scope = {"type": "http", "method": "POST", "path": PATH, "raw_path": PATH.encode(), "query_string": b"",
-                 "headers": [], "http_version": "1.1", "asgi": {"version": "3.0"}}  # fmt: skip
+                 "headers": headers, "http_version": "1.1", "asgi": {"version": "3.0"}}  # fmt: skip
         answering = asyncio.create_task(stage(scope, receive, send))
         await asyncio.to_thread(stand_in.begun.wait, LONG_S)
         if text == "endless":
@@ -170,15 +174,22 @@ def test_who_goes_away_is_not_worked_for(text, stage, stand_in):
     assert reply.json()["choices"][0]["message"]["content"] == "next 60"
 
 
-def test_health_and_models(stage):
-    async def main() -> None:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=stage), base_url="http://engine") as client:
-            assert (await client.get("/health")).status_code == 200
-            (model,) = (await client.get("/v1/models")).json()["data"]
-            assert model["id"] == NAME and model["max_model_len"] == 8192
-            assert (await client.get("/docs")).status_code == 404
-            turns_of(stage).close()
-            assert (await client.get("/health")).status_code == 503
-            assert (await client.post(PATH, json=body(text="late"))).status_code == 500
+@pytest.mark.parametrize("text", ["well", "bad", "large"])  # not what is logged: pytest keeps tracebacks of the log
+def test_the_frames_of_an_answer_are_given_back_before_the_next_one_is_asked(text, stage):
+    post(stage, body(clip(1), text=text))
+    memory, end = stage.state.gateway.media.memory, time.monotonic() + LONG_S
+    while memory.held_bytes:
+        assert time.monotonic() < end, memory.held_bytes
+        gc.collect()
+        time.sleep(0.01)
 
-    asyncio.run(main())
+
+def test_an_engine_that_is_stopped_says_so(stage):
+    health = health_of(stage)
+    assert health() == (200, "ready")
+    stage.state.scheduler.close()
+    while stage.state.scheduler.is_alive:
+        time.sleep(0.005)
+    assert health() == (503, "stopped")
+    (reply,) = post(stage, body(text="late"))
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "ENGINE_DOWN")

@@ -1,0 +1,145 @@
+"""An engine as the gateway sees it: one request in, pieces of text and one output back.
+
+In: a `GenerateRequest`, checked, with its frames decoded. Out: text as it is written, and last an `EngineOutput`; a
+`Fault` where there is none. `v2t.serve.engines` has one file for each engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from cineloop.log import printable
+from v2t.captioners import CaptionOutput, Message
+from v2t.serve.faults import Fault
+
+State = Literal["starting", "ready", "failing", "restarting", "stopped"]
+_RETRY_S = 5.0
+MODEL_THREAD = "v2t-model"  # of an engine in this process
+
+
+class Holds(Protocol):
+    """Memory that a request is charged for."""
+
+    size: int
+
+    def set(self, size: int) -> None:
+        """It takes `size` bytes from now on. Raises Fault BUSY, TOO_LARGE."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GenerateRequest:
+    """What an engine is asked.
+
+    Attributes:
+        id: of the request, for the log.
+        model: one of the served names.
+        conversation: the last message is the user's; its videos are frames.
+        max_tokens: longest answer. sampling: the fields of OpenAI's request that say how it is drawn, those alone that
+            the client gave. stops: strings that end the answer and are not part of it.
+        stream: the answer is wanted in pieces.
+        cache_salt: whose prompts alone may be kept for this one; None for anyone's.
+        holding: where copies of the frames are charged.
+    """
+
+    id: str
+    model: str
+    conversation: tuple[Message, ...]
+    max_tokens: int
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    stops: tuple[str, ...] = ()
+    stream: bool = False
+    cache_salt: str | None = None
+    holding: Holds | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOutput(CaptionOutput):
+    """An answer with the tokens of its prompt; None where the engine does not say how many."""
+
+    prompt_tokens: int | None = None
+
+    def usage(self) -> dict[str, int] | None:
+        """Tokens as OpenAI's clients read them."""
+        if self.prompt_tokens is None:
+            return None
+        total = self.prompt_tokens + self.tokens
+        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.tokens, "total_tokens": total}
+
+
+class Engine(Protocol):
+    """One engine, of one event loop.
+
+    Attributes:
+        name: as `--engine` has it.
+        state: it answers while "ready"; while "failing" it tries, and the last few requests failed one after another.
+        restarts: how often it was started again.
+    """
+
+    name: str
+
+    @property
+    def state(self) -> State:
+        """See above."""
+
+    @property
+    def restarts(self) -> int:
+        """See above."""
+
+    async def start(self) -> None:
+        """Begin to start; returns at once."""
+
+    async def ready(self) -> None:
+        """Return when it answers.
+
+        Raises:
+            CineloopError: it cannot start.
+        """
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[str | EngineOutput, None]:
+        """The answer: with `stream` in pieces as they are written, and last, or alone, the `EngineOutput`. Closing it
+        ends the work.
+
+        Raises:
+            Fault: PROMPT_TOO_LONG, BAD_REQUEST, ENGINE, ENGINE_DOWN.
+        """
+
+    async def stop(self) -> None:
+        """End it and all it holds. May be called more than once."""
+
+
+def down(why: str) -> Fault:
+    """The engine cannot be asked now."""
+    return Fault(503, "ENGINE_DOWN", f"the model does not answer now: {why}", retry_after_s=_RETRY_S)
+
+
+def broke_off() -> Fault:
+    """The engine ended in the middle of an answer."""
+    return Fault(502, "ENGINE", "the engine stopped while it answered", retry_after_s=_RETRY_S)
+
+
+def failed() -> Fault:
+    """The engine failed at this request."""
+    return Fault(502, "ENGINE", "the engine failed at this request; the server's log says why")
+
+
+def too_long() -> Fault:
+    """Prompt and answer are longer than the model's positions."""
+    hint = "ask with fewer or shorter videos, less text, or a smaller max_tokens"
+    return Fault(400, "PROMPT_TOO_LONG", f"the model has no room for so much: {hint}", param="messages")
+
+
+def refused(message: str) -> Fault:
+    """The engine does not take this request, in its words where they help."""
+    return Fault(400, "BAD_REQUEST", f"the model does not take this: {scrubbed(message) or 'it does not say why'}")
+
+
+def scrubbed(message: str) -> str:
+    """An engine's words without what could be a path, an address or data."""
+    message = printable(message, 2000)
+    message = re.sub(r"[A-Za-z0-9+/=_-]{64,}", "...", message)
+    message = re.sub(r"\w+://\S+", "...", message)
+    message = re.sub(r"(?<![\w/])/(?:[\w.@+-]+/?)+|[A-Za-z]:\\\\?\S+", "...", message)
+    return message[:300]

@@ -1,0 +1,255 @@
+"""vLLM's server in a child process, asked over a socket file.
+
+In: a `GenerateRequest`, which becomes the JSON of OpenAI's chat request with its frames in base64. Out: the text and
+figures of the reply, read field by field, so that nothing of the server's inside gets out; or `Fault`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import httpx
+
+from cineloop.log import logger, printable
+from cineloop.video.frames import Frames
+from v2t.captioners.payload import Form, content, video_metadata
+from v2t.serve.engine import EngineOutput, GenerateRequest, State, broke_off, down, failed, refused, too_long
+from v2t.serve.faults import Fault
+from v2t.serve.supervision.supervisor import EngineProcess
+
+_PATH = "/v1/chat/completions"
+_MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.captioners.openai
+_TOO_LONG = re.compile(r"context length|max_model_len|maximum.{0,20}length|prompt.{0,40}too long|longer than", re.I)
+_MOST_WARNINGS, _WARNING_CHARS = 16, 300
+_MAX_LINE = 1 << 20
+
+
+class EngineError(Exception):
+    """An error that the server reports, or a reply that is none.
+
+    Args:
+        status: as of HTTP. message: its own words; not for clients.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class VllmEngine:
+    """See `v2t.serve.engine.Engine`.
+
+    Args:
+        child: the process, supervised.
+        packs_frames: the model is ours, which takes packed frames and knows their times; others get JPEGs.
+    """
+
+    name = "vllm"
+
+    def __init__(self, child: EngineProcess, *, packs_frames: bool) -> None:
+        self._child, self._packs_frames = child, packs_frames
+
+    @property
+    def state(self) -> State:
+        """See `Engine`."""
+        return self._child.state
+
+    @property
+    def restarts(self) -> int:
+        """See `Engine`."""
+        return self._child.restarts
+
+    async def start(self) -> None:
+        """See `Engine`."""
+        await self._child.start()
+
+    async def ready(self) -> None:
+        """See `Engine`."""
+        await self._child.ready(self._child.command.starts_in_s)
+
+    async def stop(self) -> None:
+        """See `Engine`."""
+        await self._child.stop()
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[str | EngineOutput, None]:
+        """See `Engine`."""
+        body = await self._body(request)
+        try:
+            async with (
+                self._child.at_work(),
+                self._child.client.stream(
+                    "POST",
+                    _PATH,
+                    content=body,
+                    headers={"content-type": "application/json", "x-request-id": request.id},
+                    timeout=httpx.Timeout(None, connect=5.0),
+                ) as reply,
+            ):
+                if reply.status_code != 200:
+                    raise _refusal(request, reply.status_code, await reply.aread())
+                if request.stream:
+                    async with aclosing(_pieces(reply)) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                else:
+                    yield _whole(await reply.aread())
+        except EngineError as error:
+            if error.status < 500:
+                raise _refusal(request, error.status, json.dumps({"message": error.message}).encode()) from None
+            logger.warning("%s: the engine failed: %s", request.id, printable(error.message, 500))
+            raise failed() from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            self._child.note_broken()
+            raise down("it could not be reached") from None
+        except httpx.HTTPError as error:
+            self._child.note_broken()
+            logger.warning("%s: the engine broke off: %s", request.id, type(error).__name__)
+            raise broke_off() from None
+
+    async def _body(self, request: GenerateRequest) -> bytes:
+        """The request's JSON; a copy of all frames in base64, which it is charged for."""
+        videos = [frames for message in request.conversation for frames in message.videos]
+        holding = request.holding
+        if holding is not None and self._packs_frames:  # of others the size of the pictures is not known beforehand
+            holding.set(holding.size + sum(frames.pixels.nbytes for frames in videos) * 4 // 3)
+        form: Form = "packed" if self._packs_frames else "video" if len(videos) == 1 else "images"
+        body = await asyncio.to_thread(_json, request, form, videos)
+        if holding is not None:
+            holding.set(max(holding.size, len(body)))
+        return body
+
+
+def _json(request: GenerateRequest, form: Form, videos: Sequence[Frames]) -> bytes:
+    body: dict[str, Any] = {
+        "model": request.model,
+        "messages": [
+            {"role": message.role, "content": content(message, form, _MAX_SIDE, _QUALITY)}
+            for message in request.conversation
+        ],
+        "max_tokens": request.max_tokens,
+        **request.sampling,
+    }
+    if request.stops:
+        body["stop"] = list(request.stops)
+    if request.cache_salt is not None:
+        body["cache_salt"] = request.cache_salt
+    if form == "video":
+        body["media_io_kwargs"] = {"video": video_metadata(videos[0])}
+    if request.stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return json.dumps(body).encode()
+
+
+def _whole(data: bytes) -> EngineOutput:
+    """The reply to a request that is not streamed. Raises EngineError for one of another form."""
+    try:
+        value = json.loads(data)
+        choice = value["choices"][0]
+        text = choice["message"]["content"]
+        if not isinstance(text, str | None):
+            raise TypeError("a content that is no text")
+        prompt, tokens = _usage(value["usage"])
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise EngineError(500, f"its reply has another form: {error}") from None
+    return EngineOutput(
+        text=text or "",
+        tokens=tokens,
+        finish=_finish(choice.get("finish_reason")),
+        warnings=_warnings(value),
+        prompt_tokens=prompt,
+    )
+
+
+async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | EngineOutput, None]:
+    """The text of a stream, an empty piece where an event has none, and its output. Raises EngineError."""
+    parts: list[str] = []
+    finish, prompt, tokens = "stop", None, 0
+    warnings: tuple[str, ...] = ()
+    async for event in _events(reply):
+        try:
+            if event.get("usage") is not None:
+                prompt, tokens = _usage(event["usage"])
+            choice = (event.get("choices") or [{}])[0]
+            text = (choice.get("delta") or {}).get("content")
+            if not isinstance(text, str | None):
+                raise TypeError("a content that is no text")
+            if choice.get("finish_reason") is not None:
+                finish, warnings = _finish(choice["finish_reason"]), _warnings(event)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise EngineError(500, f"an event of another form: {error}") from None
+        parts.append(text or "")
+        yield text or ""
+    yield EngineOutput(text="".join(parts), tokens=tokens, finish=finish, warnings=warnings, prompt_tokens=prompt)
+
+
+async def _events(reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The JSON of `data: {...}` lines up to `[DONE]`. Lines end at line feeds alone: an answer may hold any of the
+    other characters that Unicode counts as the end of a line.
+
+    Raises:
+        EngineError: one that is an error, or none; an end without `[DONE]`.
+    """
+    held = b""
+    async for data in reply.aiter_bytes():
+        *lines, held = (held + data).split(b"\n")
+        if len(held) > _MAX_LINE:
+            raise EngineError(500, "an event of more than a MiB")
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            text = line[5:].strip()
+            if text == b"[DONE]":
+                return
+            yield _event(text)
+    raise EngineError(502, "its answer ended without [DONE]")
+
+
+def _event(text: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError):
+        raise EngineError(500, "an event that is no JSON") from None
+    if not isinstance(event, dict):
+        raise EngineError(500, "an event that is no object")
+    error = event.get("error")
+    if error is not None:
+        told = error if isinstance(error, dict) else {"message": str(error)}
+        status = told.get("code")
+        raise EngineError(status if isinstance(status, int) else 500, str(told.get("message", "")))
+    return event
+
+
+def _usage(told: Any) -> tuple[int, int]:
+    return int(told["prompt_tokens"]), int(told.get("completion_tokens") or 0)
+
+
+def _finish(reason: Any) -> str:
+    return "length" if reason == "length" else "stop"
+
+
+def _warnings(told: dict[str, Any]) -> tuple[str, ...]:
+    """What the server warns of: that a clip lies outside the world its model knows."""
+    beside = told.get("cineloop")
+    given = beside.get("warnings") if isinstance(beside, dict) else None
+    return tuple(printable(each, _WARNING_CHARS) for each in given or () if isinstance(each, str))[:_MOST_WARNINGS]
+
+
+def _refusal(request: GenerateRequest, status: int, data: bytes) -> Fault:
+    """What the server refused, in its words where they help."""
+    try:
+        error = json.loads(data)
+        error = error.get("error", error)
+        code, message = error.get("code"), str(error.get("message", ""))
+    except (ValueError, RecursionError, AttributeError):
+        code, message = None, ""
+    if status >= 500 or status in (401, 403, 404, 405):
+        logger.warning("%s: the engine answered %d: %s", request.id, status, printable(message, 500))
+        return down("it takes no questions") if status == 503 else failed()
+    if code == "PROMPT_TOO_LONG" or _TOO_LONG.search(message):
+        return too_long()
+    return refused(message)
