@@ -66,6 +66,7 @@ COMMANDS: dict[str, Wants] = {
     "v2t-eval audit": Wants(needs=(*SCORING, "an H.264 encoder", "a model")),
     "v2t-eval calibrate": Wants(needs=(*SCORING, "an H.264 encoder", "a model")),
     "v2t-eval compare": Wants(needs=("numpy", "scipy")),
+    "v2t-eval questions": Wants(needs=("numpy",)),
     "v2t-eval list": Wants(needs=("numpy",)),
     "v2t-eval suites": Wants(needs=()),
     "v2t-eval ci": Wants(needs=()),
