@@ -43,7 +43,7 @@ def command_lines(text: str) -> list[list[str]]:
 def parsed(words: list[str]):
     program, package = words[0], PROGRAMS[words[0]]
     assert words[1] in import_module(f"{package}.cli").VERBS
-    return command._parser(program, "", words[1:2], package).parse_args(words[1:])
+    return command.build_parser(program, "", words[1:2], package).parse_args(words[1:])
 
 
 @pytest.mark.parametrize("path", [GITHUB, GITLAB], ids=lambda path: path.stem)
