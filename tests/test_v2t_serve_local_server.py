@@ -41,6 +41,7 @@ def app(captioner, prompts):
     assert turns.close(LONG_S)
 
 
+@pytest.mark.slow
 def test_many_at_once_get_what_each_alone_gets_from_the_captioner(app, captioner):
     conversations = [asked(PROMPT, clip(seed, num)) for seed, num in ((1, 16), (2, 16), (3, 20), (4, 16), (5, 20))]
     conversations += [asked("How long is it?", clip(1), clip(6)), asked("What is a cat?")]
