@@ -151,6 +151,7 @@ def test_differences_without_spread_leave_a_width() -> None:
     assert paired([-0.5] * 2, range(2), accepted=0.05, rise=0.3).p > 0.05, "two prompts prove little"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num", "tests"), [(20, 1), (60, 4)])
 def test_what_is_promised_to_be_found_and_to_pass_is(num: int, tests: int) -> None:
     """The least change fails, and an unchanged candidate passes at the least margin, with the power stated."""

@@ -123,6 +123,7 @@ def test_perfect_captions_are_at_the_ceiling(gray, tmp_path):
     assert found.counts["mismatched_pairs"] == 8 * 12
 
 
+@pytest.mark.slow
 def test_captions_of_other_prompts_are_at_chance(gray, tmp_path):
     wrong = [PROMPTS[(5 * number + 3) % 12] for number in range(12)]
     found = run(config(gray), tmp_path / "o", captioner=Planted(wrong))
@@ -157,6 +158,7 @@ def test_planted_cells_come_out(gray, tmp_path):
     assert any(line.startswith("color, ") and "judge:" in line for line in worst.lost)
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_twice(gray, tmp_path):
     captioner, judge = Planted(PROMPTS), PlantedJudge([{"color": "red"}] * 12)
     first = run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
@@ -224,6 +226,7 @@ def test_a_reader_that_failed_is_asked_again(tmp_path, monkeypatch):
     assert family(run(given, tmp_path / "o", captioner=Planted(PLAIN)), "questions").generator.value == 1
 
 
+@pytest.mark.slow
 def test_a_broken_clip_and_an_empty_caption_are_counted_and_no_zero(gray, tmp_path):
     folder = tmp_path / "clips"
     shutil.copytree(gray, folder)
@@ -240,6 +243,7 @@ def test_a_broken_clip_and_an_empty_caption_are_counted_and_no_zero(gray, tmp_pa
     assert r"NOT\_MEDIA" in (tmp_path / "o" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_file_named_after_its_prompt_is_renamed_and_told(tmp_path):
     names = [f"{prompt.rstrip('.')}.mp4" for prompt in PROMPTS[:4]]
     folder = clips_of(tmp_path / "clips", PROMPTS[:4], names)
@@ -250,6 +254,7 @@ def test_a_file_named_after_its_prompt_is_renamed_and_told(tmp_path):
     assert "ball" not in shown
 
 
+@pytest.mark.slow
 def test_prompts_of_a_file_are_joined_to_clips(gray, tmp_path):
     folder = tmp_path / "clips"
     shutil.copytree(gray, folder)
@@ -367,6 +372,7 @@ class StopsCaptioning(Stops, Planted):
     stopped = False
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_it_goes_on_from_there(gray, tmp_path):
     captioner, judge = StopsCaptioning(PROMPTS), StopsJudging([{"color": "red"}] * 12)
     with pytest.raises(KeyboardInterrupt):

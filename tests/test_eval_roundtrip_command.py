@@ -74,6 +74,7 @@ def test_the_report_says_it_in_words(real):
     assert "<video" in page
 
 
+@pytest.mark.slow
 def test_the_same_command_does_nothing_twice(real, monkeypatch, capsys):
     out, command, _ = real
 

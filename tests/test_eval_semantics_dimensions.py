@@ -65,6 +65,7 @@ def values(result: MetricResult) -> list:
 
 
 # --- the cartoon world's referee
+@pytest.mark.slow
 def test_the_referee_tells_left_from_right_and_above_from_below():
     prompts = ("A dog is to the left of a car.", "A dog is to the right of a car.", "a car on the left of a dog",
                "a dog above a car")  # fmt: skip
@@ -77,6 +78,7 @@ def test_the_referee_tells_left_from_right_and_above_from_below():
     assert [f["code"] for f in failed.failures] == ["NOT_BY_BOXES"] and not failed.figures
 
 
+@pytest.mark.slow
 def test_the_referee_tells_kinds_colours_places_and_actions():
     told = ("a dog", "a zebra", "a puppy")
     assert values(score("object_class", pair(), *told)) == [1, 0, 1]

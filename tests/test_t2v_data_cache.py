@@ -118,6 +118,7 @@ TensorCache(Path(sys.argv[1]), "latents").fill([(cache_key(clip=n), n) for n in 
 """
 
 
+@pytest.mark.slow
 def test_killed_while_filling(tmp_path):
     """Kill -9 in the middle: what the journal names is whole, the next run makes the rest."""
     root = Path(__file__).parent.parent

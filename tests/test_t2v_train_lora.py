@@ -127,6 +127,7 @@ def trained(ours, clips, tmp_path_factory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_a_lora_changes_the_output_and_loads_in_plain_diffusers(trained, ours, wan):
     pipeline = DiffusionPipeline.from_pretrained(ours)  # plain diffusers, our package installed
     before = frames_of(pipeline)
@@ -162,6 +163,7 @@ def test_training_lowers_the_loss_on_clips_it_sees(ours, clips, tmp_path):
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:2])
 
 
+@pytest.mark.slow
 def test_the_second_run_reads_the_cache_and_resume_is_exact(trained, ours, clips, tmp_path, monkeypatch):
     again = recipe(tmp_path, ours, clips, cache=str(trained / "cache"))
     run = tmp_path / "run"
@@ -178,6 +180,7 @@ def test_the_second_run_reads_the_cache_and_resume_is_exact(trained, ours, clips
     assert [row["grad_norm"] for row in resumed] == [row["grad_norm"] for row in straight]
 
 
+@pytest.mark.slow
 def test_a_changed_autoencoder_or_clip_is_encoded_anew(trained, ours, clips, tmp_path):
     from t2v.train.lora import build_stage
 

@@ -48,6 +48,7 @@ def test_a_moment_is_put_to_the_starter_as_a_clip_of_its_own(starter, film):
     assert found.raw == by_hand(starter, f"What happens at {6.0 - start:.1f} seconds?", frames) != ""
 
 
+@pytest.mark.slow
 def test_the_film_is_noted_and_asked_about(starter, film, tmp_path, capsys):
     memory = tmp_path / "notes.jsonl"
     config = AskConfig(memory=memory, style="timed")

@@ -116,6 +116,7 @@ def prompt(captioner: Captioner, *conversations: Any) -> str:
     return captioner.prompter.processor.tokenizer.decode(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
 def test_a_batch_of_four_answers_as_four_singles(loaded, builder):
     captioner, decoding = loaded(builder), Decoding(max_new_tokens=6)
@@ -229,6 +230,7 @@ def test_a_template_without_videos_gets_pictures(tiny, tmp_path):
     assert captioner.prompter.form == "text" and "<2.5 seconds>" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", [qwen3_vl, llava_onevision], ids=lambda builder: builder.__name__)
 def test_a_folder_of_videos_is_captioned(tiny, tmp_path, builder):
     from cineloop.video.encode import encode

@@ -161,6 +161,7 @@ def check(status: int, headers: httpx.Headers, body: bytes, method: str) -> str:
     return code
 
 
+@pytest.mark.slow
 def test_seven_hundred_requests_over_asgi(clip, config, monkeypatch):
     import serve_stand_ins
 

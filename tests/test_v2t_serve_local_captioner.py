@@ -33,6 +33,7 @@ def warnings_of(value: dict) -> list[str]:
     return value.get("cineloop", {}).get("warnings", [])
 
 
+@pytest.mark.slow
 def test_many_at_once_get_what_each_alone_gets_from_the_captioner(app, captioner):
     conversations = [asked(PROMPT, clip(seed, num)) for seed, num in ((1, 16), (2, 16), (3, 20), (4, 16), (5, 20))]
     conversations += [asked("How long is it?", clip(1), clip(6)), asked("What is a cat?")]

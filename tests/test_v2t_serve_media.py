@@ -215,6 +215,7 @@ def test_a_foreign_model_gets_what_its_sampler_takes_and_no_packed_frames(folder
         server.close()
 
 
+@pytest.mark.slow
 def test_memory_of_frames_is_given_back_when_they_are_gone(server):
     gc.collect()
     frames = server.frames("file://films/0.mp4")

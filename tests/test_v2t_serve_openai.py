@@ -29,6 +29,7 @@ from cineloop.world.scenes.render import render  # noqa: E402
 from cineloop.world.scenes.sampler import sample_scene  # noqa: E402
 from v2t.captioners import Decoding, Message, asked, open_captioner  # noqa: E402
 
+pytestmark = pytest.mark.slow  # a server with the true starter
 NUM, TOKENS = 32, 40
 SHORT = PROMPTS["short"]
 ENGINES = ["local", pytest.param("vllm", marks=pytest.mark.vllm)]
@@ -236,7 +237,6 @@ def test_errors_are_openais(client, server, clips, tmp_path):
     assert "Traceback" not in server.told()
 
 
-@pytest.mark.slow
 def test_two_and_thirty_clients_get_their_own_answers(client, captioner, frames_of, clips):
     own = [expected(captioner, asked(SHORT, frames_of(clip))) for clip in clips]
     assert len(set(own)) > NUM // 2
@@ -256,7 +256,6 @@ def test_a_batch_captioner_finds_the_very_same_frames(server, captioner, frames_
     ]
 
 
-@pytest.mark.slow
 def test_a_key_a_busy_port_and_a_signal(server, clips, tmp_path):
     """What ends a server, and that nothing of it stays."""
     number = server.url.rpartition(":")[2]

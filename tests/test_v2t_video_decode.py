@@ -82,6 +82,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", HERE)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_frame_and_time_is_the_true_one(tmp_path, kind, decoder):

@@ -49,6 +49,7 @@ def spec(start_s: float, end_s: float) -> SampleSpec:
     return SampleSpec(num_frames=6, start_s=start_s, end_s=end_s)
 
 
+@pytest.mark.slow
 def test_windows_of_a_long_film_are_exact_and_look_at_the_file_once(film, monkeypatch):
     whole = decode(film, Request(spec=SampleSpec(num_frames=4000, max_frames=4000)))
     assert whole.decoder == "decord" and len(whole) == 3204
@@ -148,6 +149,7 @@ def test_cuts_of_a_window_are_those_within_it(film):
     assert got == pytest.approx([edge for edge in edges if 1 < edge < 12], abs=0.5 / FPS)
 
 
+@pytest.mark.slow
 def test_the_clock_begins_anew_after_every_minute_of_film(film):
     beats: list[int] = []
     with LastFile() as last, last.open(film) as opened:

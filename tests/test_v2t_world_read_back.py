@@ -224,6 +224,7 @@ def test_what_a_figure_does_on_the_spot(kind, action):
     assert read_back(clip(scene_of(kind, "red", event)), TIMES_S).figures[0].action == action
 
 
+@pytest.mark.slow
 def test_groups_of_equal_figures_are_counted_or_left_unread():
     read = {}
     for kind in ("ball", "cat", "boat", "dog"):

@@ -53,6 +53,7 @@ def differing(facts: dict, rng: random.Random) -> tuple[str, dict]:
     return kind, false
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 def test_every_stated_fact_is_read_back(style: str) -> None:
     for index in range(NUM):
