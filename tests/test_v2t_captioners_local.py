@@ -18,7 +18,8 @@ from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from v2t import cli
 from v2t.captioners import Decoding, asked, choose, domain
-from v2t.captioners.local import AnswerPenalties, Captioner, pieces
+from v2t.captioners.local import Captioner, pieces
+from v2t.captioners.penalties import AnswerPenalties
 
 PROMPT = "Describe the video in one sentence."
 

@@ -22,6 +22,7 @@ from cineloop.files import content_key, text_key
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
 from v2t.captioners import CaptionOutput, Conversation, Decoding, abilities, asked, domain
+from v2t.captioners.penalties import AnswerPenalties
 from v2t.captioners.trie import weigh
 
 if TYPE_CHECKING:
@@ -293,24 +294,6 @@ def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.nda
         real = clip[mask.bool()].flatten(0, -2).float()  # (frames * N, D)
         rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
     return torch.stack(rows).cpu().numpy()  # (B, 2 D)
-
-
-class AnswerPenalties:
-    """A logits processor for one call of `generate`: see `Decoding.presence_penalty`."""
-
-    def __init__(self, presence: float, frequency: float) -> None:
-        self._presence, self._frequency = presence, frequency
-        self._prompt_length: int | None = None
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Logits (B, vocabulary) after the tokens (B, L) so far; the first call has the prompt alone."""
-        import torch
-
-        if self._prompt_length is None:
-            self._prompt_length = input_ids.shape[1]
-        answer = input_ids[:, self._prompt_length :]  # (B, n)
-        counts = torch.zeros_like(scores).scatter_add_(1, answer, torch.ones_like(answer, dtype=scores.dtype))
-        return scores - self._presence * (counts > 0) - self._frequency * counts
 
 
 def picking(decoding: Decoding) -> dict[str, Any]:
