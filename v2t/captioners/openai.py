@@ -307,10 +307,8 @@ class Captioner:
             request["top_p"] = decoding.top_p
             if self._card.get("owned_by") == "vllm":  # which else takes what the checkpoint prefers
                 request["top_k"] = -1
-        penalties = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
-        for name, neutral in penalties.items():
-            if getattr(decoding, name) != neutral:
-                request[name] = getattr(decoding, name)
+        neutral = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+        request |= {name: getattr(decoding, name) for name in neutral if getattr(decoding, name) != neutral[name]}
         if form == "video" and videos:
             request["media_io_kwargs"] = {"video": video_metadata(videos[0])}
         return request
