@@ -145,7 +145,7 @@ class BaseMetric(ABC):
             of that name is; "set", it is a figure of the whole set and no mean. Only means are compared in pairs.
         sees, blind: plain words for what moves it, and what it can never see.
         wants: what must be at hand to run, in plain words, "" for nothing.
-        version: raised whenever the same sample may get another value (`tests/test_eval_metric_versions.py` holds known
+        version: raised whenever the same sample may get another value (`tests/eval/test_metric_versions.py` holds known
             values of each version). Source code is not part of the fingerprint: a comment must not void a baseline.
         shared_version: the same for code that several metrics share, such as the reading of prompts; 0 at first.
         of_set: settings and keys of `describe()` that `summarise` alone reads: another of those measures nothing again.

@@ -98,7 +98,7 @@ def main() -> int:
         print(f"| {case} | {quantity} | {shown(reference)} | {shown(ours)} | {told} |")
     print(
         "\nLeft open: the CLIP columns of A1 (OpenAI's ViT-B/32 and two photographs), A5 (annotations of COCO 2014), A7"
-        " (I3D; `CINELOOP_I3D=FILE scripts/test tests/test_eval_metrics_distribution.py` runs it), SPICE (CoreNLP's"
+        " (I3D; `CINELOOP_I3D=FILE scripts/test tests/eval/metrics/test_distribution.py` runs it), SPICE (CoreNLP's"
         " models, 385 MB). A4 is sacrebleu's BLEU (13a tokens, exponential smoothing, 0 to 100), another definition,"
         " which is not offered here."
     )

@@ -2,7 +2,7 @@
 
 In: the hypotheses of the first frame, the path, the frames. Out: `Verdict` on kind, colour and persistence with
 certainties of 0 to 1; below the bars of this module a fact counts as unread. The bars lie where nearly all renders that
-were blurred and made noisy pass, and blobs of the right colour do not (`tests/test_v2t_world_read_back.py`).
+were blurred and made noisy pass, and blobs of the right colour do not (`tests/cineloop/world/referee/test_read.py`).
 Letters: T frames, H W pixels, C channels.
 """
 

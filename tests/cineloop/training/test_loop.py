@@ -1,0 +1,324 @@
+"""The loop on a small task: accumulation, resume, freezing, budgets, signals, non-finite losses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from cineloop.errors import CineloopError, UsageError
+from cineloop.training import checkpoint, optim
+from cineloop.training.loader import spans
+from cineloop.training.loop import Loop
+from cineloop.training.optim import OptimConfig, WeightAverage, build_optimizers, lr_factor
+from cineloop.training.runtime import RuntimeConfig
+from cineloop.training.stage import LoopConfig
+
+
+def numbers(start: int, count: int) -> dict[str, torch.Tensor]:
+    """Samples with unequal numbers of targets: sample n has 1 + n % 4 of them."""
+    rows = [torch.randn(4, 8, generator=torch.Generator().manual_seed(n)) for n in range(start, start + count)]
+    mask = torch.stack([torch.arange(4) <= n % 4 for n in range(start, start + count)])
+    return {"x": torch.stack(rows), "mask": mask, "first": torch.tensor(start)}
+
+
+class Task(nn.Module):
+    def __init__(self, dropout: float, poison: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Dropout(dropout), nn.Linear(16, 16))
+        self.head = nn.Linear(16, 8)
+        self.poison = poison
+
+    def forward(self, batch):
+        error = (self.head(self.body(batch["x"])) - batch["x"].flip(-1)).square().sum(-1)
+        loss = (error * batch["mask"]).sum()
+        if int(batch["first"]) == self.poison:
+            loss = loss * float("nan")
+        return {"terms": {"error": loss}, "metrics": {"rows": (batch["mask"].any(1).sum(), len(error))}}
+
+
+class Toy:
+    name, unit, terms = "toy", "rows", {"error": 1.0}
+
+    def __init__(self, dropout: float = 0.0, poison: int = -1, kill_at: int | None = None) -> None:
+        self.dropout, self.poison, self.kill_at = dropout, poison, kill_at
+
+    def build(self):
+        return Task(self.dropout, self.poison)
+
+    def parts(self, task):
+        return {"body": [task.body], "head": [task.head]}
+
+    def source(self):
+        return numbers
+
+    def counts(self, batch):
+        return {"error": float(batch["mask"].sum())}
+
+    def evaluate(self, task, device):
+        torch.rand(3)  # a draw, to show that judging does not move the training's random state
+        output = task(numbers(10_000, 8))
+        return {"score": -float(output["terms"]["error"])}
+
+    def export(self, task, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "exported").write_text("yes")
+
+
+def make(out: Path, stage=None, *, resume=False, overwrite=False, optim=None, **loop) -> Loop:
+    settings = {"steps": 6, "batch_size": 8, "save_every": 3, "workers": 0, "log_every": 2, "tensorboard": False} | loop
+    optim = OptimConfig(**({"base_lr": 1e-2, "warmup_steps": 2} | (optim or {})))
+    config = LoopConfig(optim=optim, **settings)
+    start = RuntimeConfig(device="cpu", precision="fp32", seed=3)
+    return Loop(
+        stage or Toy(),
+        config,
+        out,
+        runtime_config=start,
+        resolved={"loop": settings},
+        resume=resume,
+        overwrite=overwrite,
+    )
+
+
+def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(checkpoint.step_folder(run, step) / "weights.safetensors")
+
+
+def rows(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_accumulation_equals_one_large_batch_with_unequal_targets(tmp_path):
+    make(tmp_path / "large").run()
+    make(tmp_path / "split", micro_batch=2).run()
+    large, split = weights(tmp_path / "large", 6), weights(tmp_path / "split", 6)
+    for name, value in large.items():
+        torch.testing.assert_close(split[name], value, rtol=1e-4, atol=1e-6)
+    # AdamW forgives a gradient of the wrong size, so the sizes are compared too.
+    logged = {
+        run: [row[key] for row in rows(tmp_path / run) if "loss" in row for key in ("loss", "grad_norm")]
+        for run in ("large", "split")
+    }
+    assert logged["split"] == pytest.approx(logged["large"], rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resume_equals_uninterrupted_to_the_bit(tmp_path, optimizer):
+    optim = {"optimizer": optimizer, "ema": 0.9}
+    make(tmp_path / "whole", Toy(dropout=0.3), optim=optim, eval_every=2, log_every=3).run()
+    make(tmp_path / "cut", Toy(dropout=0.3), optim=optim, eval_every=2, log_every=3).run()
+    # As if killed after step 5: what lies beyond the checkpoint of step 3 is torn or gone.
+    folder = checkpoint.step_folder(tmp_path / "cut", 6)
+    (folder / "state.json").unlink()
+    folder.rename(folder.with_name(f".{folder.name}.tmp"))
+    make(tmp_path / "cut", Toy(dropout=0.3), resume=True, optim=optim, eval_every=2, log_every=3).run()
+    for group in ("weights", "optimizer", "ema"):
+        paths = [checkpoint.step_folder(tmp_path / run, 6) / f"{group}.safetensors" for run in ("whole", "cut")]
+        assert paths[0].read_bytes() == paths[1].read_bytes(), group
+    keep = ("step", "loss", "eval", "grad_norm")
+    assert [[r.get(k) for k in keep] for r in rows(tmp_path / "whole")] == [
+        [r.get(k) for k in keep] for r in rows(tmp_path / "cut")
+    ]
+
+
+@pytest.mark.slow
+def test_killed_run_resumes_to_the_same_weights(tmp_path):
+    """Kill -9 in the middle of a step, in a process of its own, with a loader process ahead of it."""
+    script = textwrap.dedent("""
+        import os, signal, sys
+        sys.path.insert(0, sys.argv[2])
+        from test_loop import Path, Task, Toy, make
+
+        class Killer(Toy):
+            def counts(self, batch):
+                if int(batch["first"]) == 32 and sys.argv[3] == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if int(batch["first"]) == 32 and sys.argv[3] == "term":
+                    os.killpg(os.getpgrp(), signal.SIGTERM)
+                return super().counts(batch)
+
+        outcome = make(Path(sys.argv[1]), Killer(dropout=0.3), resume=sys.argv[3] == "resume", workers=1).run()
+        sys.exit(7 if outcome.status == "interrupted" else 0)
+    """)
+
+    def call(out: Path, how: str) -> int:
+        here = str(Path(__file__).parent)
+        root = str(Path(__file__).resolve().parents[3])
+        env = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+        words = [sys.executable, "-c", script, str(out), here, how]
+        return subprocess.run(words, env=env, timeout=240, start_new_session=True).returncode
+
+    assert call(tmp_path / "stopped", "term") == 7  # loader process included, the group is asked to stop: it saves
+    assert checkpoint.steps(tmp_path / "stopped") == [3, 5]
+    assert call(tmp_path / "cut", "kill") == -signal.SIGKILL
+    assert checkpoint.steps(tmp_path / "cut") == [3]
+    assert call(tmp_path / "cut", "resume") == 0
+    torch.set_num_threads(1)
+    make(tmp_path / "whole", Toy(dropout=0.3)).run()
+    for name, value in weights(tmp_path / "whole", 6).items():
+        assert torch.equal(value, weights(tmp_path / "cut", 6)[name]), name
+
+
+def test_non_finite_loss_stops_and_names_the_step(tmp_path):
+    with pytest.raises(CineloopError, match=r"step 5: loss terms error; gradients of 6 parameters") as caught:
+        make(tmp_path, Toy(poison=32)).run()
+    assert caught.value.code == "NON_FINITE"
+    assert checkpoint.steps(tmp_path) == [3]
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path, 3).values())
+
+
+def test_a_part_with_rate_zero_stays_and_an_unknown_part_is_refused(tmp_path):
+    loop = make(tmp_path / "a", optim={"lr": {"body": 0.0}}, save_every=0)
+    before = {name: value.clone() for name, value in loop.task.state_dict().items()}
+    assert not loop.task.body.training
+    loop.run()
+    moved = {name for name, value in loop.task.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"head.weight", "head.bias"}
+    assert set(weights(tmp_path / "a", 6)) == moved  # frozen weights are not in the checkpoint
+    with pytest.raises(UsageError, match=r"unknown part 'boby'.*body, head"):
+        make(tmp_path / "b", optim={"lr": {"boby": 1e-3}})
+
+
+def test_budget_ends_saved_and_exported_and_goes_on_later(tmp_path):
+    outcome = make(tmp_path, max_seconds=0.0).run()
+    assert (outcome.status, outcome.step) == ("budget", 1)
+    assert (tmp_path / "final" / "exported").exists()
+    outcome = make(tmp_path, resume=True).run()
+    assert (outcome.status, outcome.step) == ("done", 6)
+
+
+def test_first_signal_saves_stops_and_says_how_to_go_on(tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr("cineloop.training.loop.say", said.append)
+
+    class Interrupted(Toy):
+        def counts(self, batch):
+            if int(batch["first"]) == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().counts(batch)
+
+    outcome = make(tmp_path, Interrupted(), save_every=0).run()
+    assert (outcome.status, outcome.step) == ("interrupted", 2)
+    assert checkpoint.steps(tmp_path) == [2]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert said[-1] == "stopped and saved at step 2 of 6; the same command with --resume goes on"
+
+
+def test_judging_does_not_move_the_training(tmp_path):
+    make(tmp_path / "judged", Toy(dropout=0.3), eval_every=1).run()
+    make(tmp_path / "not", Toy(dropout=0.3)).run()
+    for name, value in weights(tmp_path / "judged", 6).items():
+        assert torch.equal(value, weights(tmp_path / "not", 6)[name]), name
+
+
+def test_best_weights_are_the_ones_exported(tmp_path):
+    class Falling(Toy):
+        scores = iter([0.1, 0.9, 0.3])
+
+        def evaluate(self, task, device):
+            return {"score": next(self.scores)}
+
+    outcome = make(tmp_path, Falling(), eval_every=2, save_every=2).run()
+    assert outcome.best == 0.9
+    assert json.loads((tmp_path / "final" / "scores.json").read_text())["step"] == 4
+    assert checkpoint.steps(tmp_path, "best") == [4]
+    assert checkpoint.steps(tmp_path) == [4, 6]
+
+
+def test_a_run_is_not_overwritten_unasked_and_batches_must_divide(tmp_path):
+    make(tmp_path).run()
+    with pytest.raises(UsageError, match="already holds a run"):
+        make(tmp_path)
+    make(tmp_path, overwrite=True).run()
+    assert sum("loss" in row for row in rows(tmp_path)) == 3
+    with pytest.raises(ValueError, match="micro_batch 3 does not divide batch_size 8"):
+        make(tmp_path / "b", micro_batch=3)
+    with pytest.raises(UsageError, match="nothing to resume"):
+        make(tmp_path / "c", resume=True)
+    with pytest.raises(UsageError, match="batch_size 4 differs"):
+        make(tmp_path, resume=True, batch_size=4)
+
+
+def test_run_folder_says_what_is_needed_to_repeat_it(tmp_path):
+    make(tmp_path).run()
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["seed"] == 3 and run["versions"]["torch"] and run["source_commit"] and run["device"]
+    assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.bin"))
+
+
+def test_spans_of_all_processes_cover_each_step_once():
+    for world in (1, 2, 4):
+        seen = [
+            n
+            for rank in range(world)
+            for first, count in spans(2, 4, 8, 2, rank, world)
+            for n in range(first, first + count)
+        ]
+        assert sorted(seen) == list(range(16, 32))
+
+
+def test_schedule_rises_then_falls_to_its_floor():
+    config = OptimConfig(warmup_steps=4, min_lr_ratio=0.1)
+    factors = [lr_factor(step, 20, config) for step in range(21)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert factors[20] == pytest.approx(0.1)
+
+
+def test_muon_takes_hidden_matrices_only_and_every_group_its_rate():
+    model = nn.ModuleDict({"embed": nn.Linear(32, 32), "mid": nn.Linear(32, 32), "head": nn.Linear(32, 20)})
+    adamw, muon = build_optimizers(model, {"all": [model]}, OptimConfig(base_lr=0.5, optimizer="muon"))
+    assert [weight is model["mid"].weight for group in muon.param_groups for weight in group["params"]] == [True]
+    assert sum(len(group["params"]) for group in adamw.param_groups) == 5
+    assert {group["peak_lr"] for group in (*adamw.param_groups, *muon.param_groups)} == {0.5}
+    assert {weight.ndim for g in adamw.param_groups if g["weight_decay"] == 0 for weight in g["params"]} == {1}
+    with pytest.raises(UsageError, match=r"'mid.weight' belongs to no part"):
+        build_optimizers(nn.ModuleDict({"mid": model["mid"]}), {"head": [model["head"]]}, OptimConfig())
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (16, 8, 3, 3)])
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_muon_steps_as_pytorchs_and_in_float32_where_bfloat16_is_slow(shape, is_fast, monkeypatch):
+    monkeypatch.setattr(optim, "has_fast_bf16", lambda device: is_fast)
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(shape))
+    theirs = nn.Parameter(ours.detach().reshape(shape[0], -1).clone())
+    group = {"params": [ours], "lr": 0.01, "weight_decay": 0.1}
+    steppers = (
+        optim.Muon([group], momentum=0.95),
+        torch.optim.Muon([theirs], lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+    )
+    begun = theirs.detach().clone()
+    for _ in range(3):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.reshape(shape[0], -1).clone()
+        for stepper in steppers:
+            stepper.step()
+    moved, expected = (weight.detach().reshape(shape[0], -1) - begun for weight in (ours, theirs))
+    assert torch.equal(moved, expected) == is_fast
+    assert (moved - expected).norm() < 0.02 * expected.norm()
+    update = optim.orthogonalised(ours.grad.reshape(shape[0], -1), (3.4445, -4.775, 2.0315), 5, torch.float32)
+    assert 0.5 < torch.linalg.svdvals(update).min() and torch.linalg.svdvals(update).max() < 1.3
+
+
+def test_weight_average_follows_its_formula_and_gives_the_weights_back():
+    model = nn.Linear(2, 1, bias=False)
+    average = WeightAverage(model, 0.5)
+    first = model.weight.detach().clone()
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    average.update(0)  # decay min(0.5, 1/10)
+    torch.testing.assert_close(average.tensors["weight"], first * 0.1 + (first + 1) * 0.9)
+    with average.applied():
+        torch.testing.assert_close(model.weight.detach(), average.tensors["weight"])
+    torch.testing.assert_close(model.weight.detach(), first + 1)

@@ -1,0 +1,400 @@
+"""Reports of scores: nothing is lost, hostile text stays text, the page is one bounded file and needs nobody."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.video.encode import encode
+from v2t_eval import report
+from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.report import clips as page_clips
+from v2t_eval.report import html as page
+from v2t_eval.report import inert, markdown, parquet, summary, thumbnails
+from v2t_eval.report import json as report_json
+from v2t_eval.report.scoring import document
+from v2t_eval.scores import Scored, Scores, Skipped, read_scores
+
+HOSTILE = [
+    "</script><script>window.hacked = 1</script>",
+    "<!-- <script> --!> ]]> <![CDATA[ &lt; &amp;amp; &#0;",
+    "<img src=x onerror='window.hacked=1'> <a href=\"javascript:alert(1)\">x</a>",
+    "line\none\r\ntwo\x85three\u2028four\u2029five\ttab",
+    "\u202eright to left\u202c \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
+    "\U0001f469\u200d\U0001f680 \U0001f1fa\U0001f1f3 e\u0301 \ufffe",
+    "control \x00 \x07 \x1b[31m \x7f end",
+    "| a | b |\n| --- | --- | `code` ```fence``` **bold** _it_ [l](http://x.org) @someone #12 $x$ ~~s~~ www.x.org",
+    "{{ 7 * 7 }} {% raw %} ${x} %s {0} '; DROP TABLE clips; --",
+    "\udc80 a file name that is no UTF-8",
+    "x" * 10_000,
+    "<&>" * 3_000,
+    "\U0001f600" * 5_000,
+]
+ROOT = Path(__file__).resolve().parents[3]
+MARKED = st.text(max_size=60) | st.text(alphabet="<>&\u2028\u2029\n\r\"'\\`|*_[]()~$#@!-/1.a ", max_size=60)
+NAMES = ("clipscore", "facts", "cider", "temporal_flickering", "motion")
+
+
+def _result(name: str, clips: list[Scored], *, up: bool | None = True, top: float = 1.0, seed: int = 0, every: int = 9):
+    """A metric that cannot score every ninth clip and shares most values with others."""
+    rng = np.random.default_rng(seed)
+    items, failures = [], []
+    for i, clip in enumerate(clips):
+        if clip.status != "ok":
+            failures.append({"id": clip.id, "code": clip.error["code"], "message": clip.error["message"]})
+        elif every and i % every == 5:
+            failures.append({"id": clip.id, "code": "NO_CAPTION", "message": f"{clip.id} has no caption"})
+        else:
+            items.append({"id": clip.id, "value": float(rng.random()), "missed": ["colour"], "seen": clip.caption})
+    values = [item["value"] for item in items]
+    figure = Figure(value=float(np.mean(values)), low=min(values), high=max(values), n=len(items))
+    return MetricResult(
+        name=name, headline="mean", figures={"mean": figure, "best": replace(figure, detail={"right": 3})},
+        n=len(clips), coverage=len(items) / len(clips), items=items, failures=failures,
+        fingerprint={"definition": f"{name}/1", "model": "ViT-B-32 sha256:00ff"},
+        notes=("Long texts were cut.",), higher_is_better=up, value_range=(0.0, top),
+    )  # fmt: skip
+
+
+def _scores(num: int = 30, texts: list[str] | None = None) -> Scores:
+    clips = []
+    for i in range(num):
+        text = texts[i % len(texts)] if texts else f"A {('red', 'green')[i % 2]} ball rolls past house {i}."
+        bad = i % 10 == 3
+        error = {"code": "TRUNCATED", "message": f"clip ends early: {text[:300]}", "hint": "make it again"}
+        clips.append(
+            Scored(
+                id=f"clip {i:04}", cluster=text, path=f"clips/clip {i:04}.mp4", content=f"sha256:{i}", prompt=text,
+                caption=None if bad else text[::-1], references=(text, "a ball"), duration_s=2.0, fps=8.0,
+                size=(48, 64), status="failed" if bad else "ok", error=error if bad else None,
+            )
+        )  # fmt: skip
+    results = [_result(name, clips, seed=i, top=(1.0, math.inf)[i == 2]) for i, name in enumerate(NAMES[:4])]
+    results.append(_result("motion", clips, up=None, seed=9))
+    whole = Figure(value=812.4, low=790.0, high=861.0, n=num)
+    results.append(
+        MetricResult(
+            name="frechet[feature=starter]", headline="d", figures={"d": whole}, n=num, coverage=1.0,
+            fingerprint={"estimator": "n - 1"}, higher_is_better=False, value_range=(0.0, math.inf),
+        )
+    )  # fmt: skip
+    results.append(MetricResult(name="emscore", headline="f", figures={}, n=num, coverage=0.0, fingerprint={}))
+    return Scores(
+        sources={"clips": "clips/", "prompts": texts[0] if texts else "prompts.jsonl"},
+        clips=clips,
+        results=results,
+        skipped=[Skipped(metric="spice", reason=texts[0] if texts else "no models", hint="get them")],
+        counts={"samples": num},
+        environment={"cineloop": "0.1.0", "date": "2026-01-01"},
+    )
+
+
+class _Reader(HTMLParser):
+    """Elements with attributes, and the text of scripts and styles, as a browser's parser would see them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: list[tuple[dict[str, str | None], str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self.raw.append((dict(attrs), ""))
+
+    def handle_data(self, data):
+        if self.cdata_elem:
+            attrs, text = self.raw[-1]
+            self.raw[-1] = (attrs, text + data)
+        else:
+            self.words.append(data)
+
+
+def _data(text: str) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))
+
+
+def _noise_strip(seed: int = 0) -> thumbnails.Strip:
+    pixels = np.random.default_rng(seed).integers(0, 255, (4, 24, 32, 3), dtype=np.uint8)
+    return thumbnails.encode(pixels.repeat(4, 1).repeat(4, 2), page.strip_bytes(1000))
+
+
+# --- JSON
+
+
+def test_json_is_read_back_equal(tmp_path):
+    for scores in (_scores(), _scores(len(HOSTILE), HOSTILE)):
+        data = report_json.render(scores)
+        (tmp_path / "scores.json").write_bytes(data)
+        assert report_json.render(read := read_scores(tmp_path / "scores.json")) == data
+        assert read == scores or "\ufffd" in data.decode()
+        assert json.loads(data)["schema"] == 1 and b"NaN" not in data and b"Infinity" not in data
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_number_that_is_not_finite_is_refused_by_name(number):
+    scores = _scores(3)
+    scores.results[1].items[0]["value"] = number
+    with pytest.raises(ValueError, match=r"facts.*clip 0000.*value is (nan|inf)"):
+        report_json.render(scores)
+
+
+# --- what all reports say
+
+
+def test_worst_clips_come_first_whichever_end_is_good():
+    result = _result("facts", _scores().clips)
+    values = {item["id"]: item["value"] for item in result.items}
+    for up, pick in ((True, min), (False, max), (None, max)):
+        row = summary.rows(replace(_scores(), results=[replace(result, higher_is_better=up)]))[0]
+        first = summary.worst_first(row)[0]
+        assert values[first] == pick(values.values())
+        assert len(summary.worst_first(row)) == len(values)
+        worst = page_clips.rank_classes(row)[first]
+        assert worst == ("n" if up is None else "0")
+
+
+def test_equal_values_have_one_rank_and_fifths_are_fifths():
+    clips = [Scored(id=str(i), cluster="") for i in range(100)]
+    result = _result("facts", clips, every=0)
+    row = summary.rows(Scores(sources={}, clips=clips, results=[result]))[0]
+    classes = list(page_clips.rank_classes(row).values())
+    assert [classes.count(str(i)) for i in range(5)] == [20] * 5
+    assert set(page_clips.rank_classes(replace(row, values=dict.fromkeys(row.values, 0.5))).values()) == {"2"}
+
+
+def test_failures_are_told_once_with_the_reason():
+    found = summary.problems(_scores(30))
+    by_code = {problem.code: problem for problem in found}
+    assert set(by_code) == {"TRUNCATED", "NO_CAPTION"}
+    assert (len(by_code["TRUNCATED"].ids), by_code["TRUNCATED"].metrics) == (3, [])
+    assert by_code["NO_CAPTION"].metrics == list(NAMES)
+    said = summary.verdict(_scores(30))
+    assert "1 metric could not run" in said and "3 of 30 clips failed" in said and "emscore, 0 %" in said
+    whole = replace(_scores(), clips=[], results=[], skipped=[Skipped(metric="bleu", reason="r", code="NO_CAPTION")])
+    assert summary.verdict(whole) == "Every metric that ran scored every sample; 1 metric found nothing to look at."
+    assert 'class="verdict good"' in page.render(whole).decode("utf-8")
+
+
+def test_numbers_show_what_the_interval_supports():
+    assert summary.figure_texts(Figure(value=0.70123, low=0.68, high=0.72, n=9)) == ("0.701", "0.680", "0.720")
+    assert summary.figure_texts(Figure(value=812.44, low=790, high=861, n=9)) == ("812", "790", "861")
+    assert summary.figure_texts(Figure(value=1.0, low=1.0, high=1.0, n=9))[0] == "1.0"
+    assert summary.number(-1e-20, 2) == "0.00" and summary.number(3e-5, 2) == "3e-05"
+    assert [summary.percent(share) for share in (0, 1e-9, 0.5, 0.99999, 1)] == [
+        "0 %",
+        "0.1 %",
+        "50.0 %",
+        "99.9 %",
+        "100 %",
+    ]
+
+
+# --- Markdown
+
+
+def _cells(line: str) -> list[str]:
+    return re.split(r"(?<!\\)\|", line.strip())[1:-1]
+
+
+def test_markdown_tables_keep_their_shape_under_hostile_text():
+    text = markdown.render(document(_scores(26, HOSTILE)))
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 5  # clips, metrics, what could not run, reasons, definitions
+    for table in tables:
+        assert len({len(_cells(line)) for line in table}) == 1
+    assert len(tables[0]) == 2 + 10
+    assert not re.search(
+        r"<|(?<!\\)`|@\w|#\d|://|\x1b|\x00|\u2028|\u202e", text.replace("\\`", "").replace("&#8203;", "\u200b")
+    )
+    assert len(text.encode()) < 40_000 and "The 10 worst clips by clipscore" in text
+
+
+def test_markdown_is_cut_at_a_line_when_it_grows_too_long():
+    scores = _scores()
+    scores.results[:] = [replace(scores.results[0], name=f"metric_{i}" * 20) for i in range(3000)]
+    text = markdown.render(document(scores))
+    assert len(text.encode()) <= markdown.MAX_BYTES
+    assert text.splitlines()[-1] == "Cut here: too long for this place; the rest stands in scores.json."
+
+
+@given(MARKED)
+def test_markdown_text_is_one_line_and_no_markup(text):
+    made = markdown.plain(text)
+    assert "\n" not in made and "<" not in made
+    assert not re.search(r"(?<!\\)(?:\\\\)*[|`*_\[\]$~]", made)
+
+
+# --- the page
+
+
+def test_page_shows_hostile_text_as_text_and_runs_nothing():
+    scores = _scores(26, HOSTILE)
+    text = page.render(scores, strips={"clip 0000": _noise_strip()}).decode("utf-8")
+    reader = _Reader(text)
+    kinds = [attrs.get("type") for attrs, _ in reader.raw]
+    assert kinds == [None, "application/json", None]  # one style, the data, one script: no text became an element
+    assert not [tag for tag, _ in reader.tags if tag in ("img", "iframe", "object", "embed", "link", "base")]
+    assert not [name for _, attrs in reader.tags for name in attrs if name.startswith("on") or name == "style"]
+    shown = [entry["texts"][0][1] for entry in _data(text)["clips"]]
+    for entry, hostile in zip(shown, HOSTILE, strict=False):
+        assert hostile.startswith(entry) and (entry == hostile or len(entry) > 60)
+    assert HOSTILE[0] in "".join(reader.words)  # as the name of a source, in plain HTML
+    assert not re.search(r"[\x00-\x08\x0e-\x1f]", text)
+
+
+def test_page_asks_nobody_and_its_policy_names_its_own_code():
+    text = page.render(_scores(), beside=("scores.json",)).decode("utf-8")
+    reader = _Reader(text)
+    hrefs = [attrs["href"] for _, attrs in reader.tags if attrs.get("href")]
+    assert hrefs and all(href.startswith("#") or href == "scores.json" for href in hrefs)
+    assert not [attrs for _, attrs in reader.tags if "src" in attrs or "srcset" in attrs]
+    assert not re.search(r"https?:|//[a-z]+\.|url\(|@import|import\(", re.sub(r"(?m)^\s*//.*$|\s// .*$", "", text))
+    policy = next(attrs["content"] for _, attrs in reader.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["img-src"] == "data:" and "unsafe" not in policy
+    for name, (_, content) in (("style-src", reader.raw[0]), ("script-src", reader.raw[2])):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert rules[name] == f"'sha256-{digest}'"
+    assert "innerHTML" not in text and "insertAdjacentHTML" not in text and "document.write" not in text
+
+
+def test_page_says_what_was_and_was_not_scored():
+    words = " ".join(" ".join(_Reader(page.render(_scores()).decode("utf-8")).words).split())
+    for said in (
+        "30 clips, 7 metrics", "1 metric could not run", "no models", "get them", "clip ends early", "make it again",
+        "nothing could be scored", "one score for the set", "lower is better", "no preferred direction", "ViT-B-32",
+        "Cannot see", "Long texts were cut.", "790 to 861", "of 30", "never as zero",
+    ):  # fmt: skip
+        assert said in words, said
+
+
+@given(st.recursive(MARKED | st.integers() | st.none(), lambda inner: st.lists(inner, max_size=3)))
+def test_inert_json_is_the_same_json(tree):
+    text = inert.inert_json(tree)
+    assert json.loads(text) == tree
+    assert not re.search("[<>&\u2028\u2029]", text)
+
+
+def test_a_thousand_clips_stay_below_twenty_megabytes():
+    """The worst case on purpose: strips of noise at their limit, 10 kB texts of what takes most room, 16 metrics."""
+    texts = [HOSTILE[-3], HOSTILE[-2], HOSTILE[-1]]
+    scores = _scores(1000, texts)
+    scores.results.extend(_result(f"metric_{i}", scores.clips, seed=i) for i in range(10))
+    strips = [_noise_strip(seed) for seed in range(4)]
+    assert min(len(strip.data) for strip in strips) > 0.5 * page.strip_bytes(1000)
+    by_id = {clip.id: strips[i % 4] for i, clip in enumerate(scores.clips)}
+    assert len(page.render(scores, strips=by_id)) < 20_000_000
+    assert page.strip_bytes(10_000) * 10_000 * 4 / 3 < 14_000_000
+
+
+def test_texts_are_cut_to_the_bytes_they_take():
+    for text in HOSTILE:
+        kept, left = page_clips.cut(text, 200)
+        assert len(inert.inert_json(kept).encode("utf-8", "backslashreplace")) <= 202 and len(kept) + left == len(text)
+        assert page_clips.cut(text, 200_000) == (text, 0)
+
+
+# --- strips, files, Parquet
+
+
+def _real(tmp_path) -> Scores:
+    """Three clips of moving light (one called like a hostile address, one a part of its file), one failed, one gone."""
+    names = ["a.mp4", "java:script%3A#1 \u00e9.mp4", "part.mp4", "failed.mp4", "gone.mp4"]
+    (tmp_path / "clips").mkdir()
+    for k, name in enumerate(names[:3]):
+        pixels = np.zeros((16, 40, 80, 3), np.uint8)
+        for t in range(16):
+            pixels[t, :, :, k] = 16 * t
+        encode(pixels, tmp_path / "clips" / name, fps=8)
+    (tmp_path / "clips" / names[3]).write_bytes(b"no video")
+    clips = [Scored(id=name.split(".")[0], cluster="c", path=f"clips/{name}", prompt="p") for name in names]
+    clips[2] = replace(clips[2], start_s=1.5)
+    clips[3] = replace(clips[3], status="failed", error={"code": "NOT_MEDIA", "message": "no video in it"})
+    return Scores(sources={}, clips=clips, results=[_result("facts", clips, every=0)])
+
+
+def test_write_makes_every_report_whole_and_the_page_shows_the_clips(tmp_path):
+    scores = _real(tmp_path)
+    paths = report.write(scores, tmp_path / "out" / "deep", tmp_path)
+    assert [path.name for path in paths] == ["scores.json", "report.md", "report.html", "clips.parquet"]
+    assert sorted(path.name for path in (tmp_path / "out" / "deep").iterdir()) == sorted(path.name for path in paths)
+    text = paths[2].read_text("utf-8")
+    entries = {entry["id"]: entry for entry in _data(text)["clips"]}
+    image = Image.open(io.BytesIO(base64.b64decode(entries["a"]["strip"]))).convert("RGB")
+    assert list(image.size) == entries["a"]["size"] == [4 * 80 + 3 * 2, 40]
+    reds = [image.getpixel((40 + 82 * i, 20))[0] for i in range(4)]
+    assert reds == sorted(reds) and reds[0] < 20 and reds[3] > 220  # first frame to last
+    part = Image.open(io.BytesIO(base64.b64decode(entries["part"]["strip"]))).convert("RGB")
+    assert part.getpixel((40, 20))[2] > 150  # begins where the part begins
+    assert "strip" not in entries["failed"] and entries["failed"]["error"]["message"] == "no video in it"
+    assert entries["gone"]["unseen"]["code"] == "NOT_FOUND" and "link" not in entries["gone"]
+    assert entries["a"]["link"] == "../../clips/a.mp4"
+    assert entries["java:script%3A#1 \u00e9"]["link"] == "../../clips/java%3Ascript%253A%231%20%C3%A9.mp4"
+    assert str(tmp_path) not in text
+
+
+def test_a_strip_fits_its_box_and_its_bytes():
+    assert thumbnails.fitted(1920, 1080) == (72, 128)
+    assert thumbnails.fitted(1080, 1920) == (96, 54)
+    assert thumbnails.fitted(720, 576, 16 / 15) == (96, 128)
+    assert thumbnails.fitted(20, 10) == (10, 20)
+    noise = np.random.default_rng(0).integers(0, 255, (4, 96, 128, 3), dtype=np.uint8)
+    strip = thumbnails.encode(noise, 2_000)
+    assert len(strip.data) <= 2_000 and (strip.width, strip.height) == (518, 96)
+    with pytest.raises(ItemError, match="fits into 10 bytes"):
+        thumbnails.encode(noise, 10)
+
+
+def test_parquet_has_a_row_a_clip_and_null_for_what_was_not_scored():
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import pyarrow.parquet as reading
+
+    scores = _scores(26, HOSTILE)
+    table = reading.read_table(io.BytesIO(parquet.render(scores)))
+    assert table.column_names[:7] == ["id", "path", "cluster", "prompt", "caption", "status", "error"]
+    assert table.column_names[7:] == list(NAMES)
+    assert {table.schema.field(name).type for name in NAMES} == {pyarrow.float64()}
+    values = {item["id"]: item["value"] for item in scores.result("facts").items}
+    assert table["facts"].to_pylist() == [values.get(clip.id) for clip in scores.clips]
+    assert table["facts"].null_count == len(scores.clips) - len(values) > 0
+    assert table["prompt"].to_pylist()[0] == HOSTILE[0] and table["error"].to_pylist()[3] == "TRUNCATED"
+    kept = json.loads(table.schema.metadata[parquet.METADATA])
+    assert kept["schema"] == 1 and kept["results"][0]["fingerprint"]["definition"] == "clipscore/1"
+
+
+def test_without_pyarrow_parquet_is_left_out_unless_it_was_asked_for(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(parquet, "find_spec", lambda name: None)
+    with caplog.at_level("INFO", logger="cineloop"):
+        paths = report.write(Scores(sources={}, clips=[], results=[]), tmp_path)
+    assert [path.name for path in paths] == ["scores.json", "report.md", "report.html"]
+    assert "clips.parquet is left out" in caplog.text and "pip install 'cineloop[formats]'" in caplog.text
+    with pytest.raises(MissingDependencyError, match="pyarrow"):
+        report.write(Scores(sources={}, clips=[], results=[]), tmp_path / "new", formats=("json", "parquet"))
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UsageError, match="'pdf'; choices: json, markdown, html, parquet"):
+        report.check(("pdf",))
+
+
+def test_the_wheel_holds_the_files_of_the_page():
+    from hatchling.builders.wheel import WheelBuilder
+
+    held = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+    of_pages = {f"v2t_eval/report/{page}.{kind}" for page in ("scores", "page") for kind in ("html", "css", "js")}
+    assert {*of_pages, "v2t_eval/report/family.css"} <= held

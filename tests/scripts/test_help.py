@@ -1,0 +1,33 @@
+"""Every script says what it does and what it takes, and does nothing until it is asked."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
+def test_help_of_a_script(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(script), run_name="__main__")
+    said = capsys.readouterr().out
+    assert not end.value.code and said.startswith(f"usage: {script.name}"), said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [(["--help"], 0, "scripts/demo [--num N]"), (["--nmu", "3"], 2, "--nmu"), (["--num"], 2, "--num expects"),
+     (["--num", "three"], 2, "whole number")],
+)  # fmt: skip
+def test_the_demo_names_the_word_it_does_not_know(words, code, says):
+    ran = subprocess.run([SCRIPTS / "demo", *words], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == code, ran.stderr
+    assert says in (ran.stdout if code == 0 else ran.stderr)

@@ -1,0 +1,95 @@
+"""The command `t2v`: verbs, help without heavy imports, layers of settings, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import t2v
+from t2v import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+BALL = "A red ball rolls to the left on the beach."
+HEAVY = {"torch", "transformers", "numpy", "cv2", "av", "PIL", "accelerate", "diffusers", "huggingface_hub"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["generate", "--help"], ["train", "--help"]])
+def test_help_is_light(words):
+    code = (
+        f"import sys\nfrom t2v.cli import main\ntry:\n    main({words!r})\nexcept SystemExit as end:\n"
+        f"    assert not end.code\nprint('HEAVY', sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["HEAVY []"], done.stdout[-300:] + done.stderr[-1000:]
+
+
+def test_the_world_is_drawn_without_torch(tmp_path):
+    code = (
+        "import sys\nfrom t2v.cli import main\n"
+        f"assert main(['generate', {BALL!r}, '--generator', 'world', '-q', '-o', {str(tmp_path)!r}]) == 0\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stderr[-1000:]
+
+
+def test_layers_of_settings(tmp_path, capsys):
+    (tmp_path / "settings.yaml").write_text("generator: world\nseed: 4\nheight: 32\nwidth: 32\nnum_frames: 5\n")
+    words = ["generate", BALL, "-o", str(tmp_path / "out"), "--config", str(tmp_path / "settings.yaml"), "--json", "-q"]
+    assert cli.main([*words, "--set", "seed=5", "--set", "width=48", "--width", "64"]) == 0
+    row = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert row["seed"] == 5 and row["shape"] == {"num_frames": 5, "height": 32, "width": 64}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["generate", "A red ball.", "--generator", "wrold"], 2, "did you mean 'world'"),
+        (["generate", "A red ball.", "--set", "stepps=3"], 2, "did you mean 'steps'"),
+        (["generate", "A red ball.", "--num-frames", "0"], 2, "num_frames must be at least 1"),
+        (["generate", "A red ball.", "--image", "gone.png"], 2, "no such picture"),
+        (["generate", "A red ball.", "--generator", "world", "--tiling"], 2, "no option 'tiling'"),
+        (["generate", "A red ball.", "--lora", "x:y"], 2, "PATH:WEIGHT"),
+        (["generate"], 4, "no prompt given"),
+        (["generate", "A dragon.", "--generator", "world"], 3, "'dragon'"),
+        (["generate", "A red ball.", "--generator", "diffusers", "--model", "."], 5, "model_index.json"),
+    ],
+)
+def test_exit_codes_and_what_is_said(words, code, told, tmp_path, capsys):
+    out = ["-o", str(tmp_path / "out")] if len(words) > 1 else []
+    assert cli.main([*words, *out]) == code
+    assert told in capsys.readouterr().err
+
+
+def test_one_word_prompts_are_wondered_at(tmp_path, capsys):
+    words = ["generate", "A", "red", "ball", "--generator", "world", "-o", str(tmp_path), "--dry-run"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr()
+    assert "quotes" in said.err and said.out.count("make\t") == 3 and list(tmp_path.iterdir()) == []
+
+
+def test_train_hands_its_arguments_on(monkeypatch, tmp_path):
+    given = {}
+
+    def run(config, **options):
+        given.update(options, config=config)
+        return 0
+
+    stages = SimpleNamespace(run=run)  # the true one needs seconds to import
+    monkeypatch.setitem(sys.modules, "t2v.train", stages)
+    monkeypatch.setattr(t2v, "train", stages, raising=False)
+    assert cli.main(["train", "r.yaml", "--set", "a=1", "-o", str(tmp_path), "--plan", "--resume", "--json"]) == 0
+    assert given == {
+        "config": Path("r.yaml"),
+        "sets": ["a=1"],
+        "out": tmp_path,
+        "plan": True,
+        "resume": True,
+        "overwrite": False,
+        "as_json": True,
+    }

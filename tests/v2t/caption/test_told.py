@@ -1,0 +1,133 @@
+"""What the captioning job says and withholds: clips outside the model's world, memory, several lines, -q."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of
+from cineloop.errors import UsageError
+from v2t.caption import ahead, job
+from v2t.caption import run as caption
+from v2t.caption.settings import CaptionConfig
+from v2t.caption.summary import plural, rate
+from v2t.captioners import CaptionOutput
+from v2t.cli import main
+
+
+@pytest.fixture(autouse=True)
+def fake_pool(monkeypatch):
+    monkeypatch.setattr(job, "DecoderPool", Pool)
+
+
+def test_one_huge_clip_narrows_decoding_ahead_only_while_it_is_recent(tmp_path, monkeypatch):
+    source = clips_in(tmp_path / "clips", a="HUGE", **{f"c{i:03}": "dog" for i in range(150)})
+    futures, pending = [], []
+
+    class Slow(Pool):
+        """One file at a time, in a thread, so that what is asked for in advance piles up."""
+
+        def __enter__(self):
+            self.thread = ThreadPoolExecutor(1)
+            return self
+
+        def __exit__(self, *exc):
+            self.thread.shutdown()
+
+        def submit(self, path, spec, size):
+            size = (64, 64) if path.endswith("a.mp4") else size
+            futures.append(self.thread.submit(lambda: time.sleep(0.003) or Pool().submit(path, spec, size).result()))
+            pending.append(sum(not future.done() for future in futures))
+            return futures[-1]
+
+    monkeypatch.setattr(job, "DecoderPool", Slow)
+    monkeypatch.setattr(ahead, "MAX_AHEAD_BYTES", 2 * 4 * 64 * 64 * 3)
+    go(source, None, batch_size=8, workers=2)
+    assert max(pending[20:50]) <= 3 and max(pending[100:]) > 10
+
+
+def test_clips_that_do_not_fit_into_memory_fail_alone_however_many_come_in_a_row(tmp_path):
+    texts = {f"c{i:02}": "LARGE" for i in range(20)} | {"d": "dogs"}
+    source, out = clips_in(tmp_path / "clips", **texts), tmp_path / "out"
+    held = []
+
+    class Full(Captioner):
+        def answer(self, conversations, decoding):
+            pixels = np.zeros(8)  # what a frame of the failed call holds on to
+            held.append(weakref.ref(pixels))
+            if any("LARGE" in conversation[0].videos[0].decoder for conversation in conversations):
+                assert all(ref() is None for ref in held[:-1])
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            return super().answer(conversations, decoding)
+
+    summary, _, _ = go(source, out, Full(), batch_size=4)
+    rows = rows_of(out)
+    assert summary.exit_code == 3 and rows["d.mp4"]["caption"] == "A clip of dogs."
+    assert {row["error"]["code"] for row in rows.values() if row["error"]} == {"OUT_OF_MEMORY"}
+
+
+class Warned(Captioner):
+    """Knows no clip that says ODD."""
+
+    def answer(self, conversations, decoding):
+        found = super().answer(conversations, decoding)
+        odd = ("OUT_OF_DOMAIN: unlike cartoons (distance 9.0, limit 1.0)",)
+        return [replace(one, warnings=odd) if "ODD" in one.text else one for one in found]
+
+
+def test_a_clip_outside_the_models_world_has_no_caption_unless_asked_for(tmp_path):
+    source = clips_in(tmp_path / "clips", a="dogs", **{f"odd{i}": "ODD" for i in range(7)})
+    out = tmp_path / "out"
+    summary, _, _ = go(source, out, Warned(), format=("txt", "jsonl", "srt", "csv"))
+    assert summary.exit_code == 3 and summary.num_captioned == 1
+    assert (out / "a.txt").exists() and not list(out.glob("odd*"))
+    row = rows_of(out)["odd0.mp4"]
+    assert (row["status"], row["caption"], row["error"]["code"]) == ("failed", None, "OUT_OF_DOMAIN")
+    assert "unlike cartoons" in row["error"]["message"] and "--on-outside warn" in row["error"]["hint"]
+    first, second = summary.lines()[:2]
+    assert first.startswith("8 clips: 1 captioned, 7 failed")
+    assert second.startswith("7 clips lie outside what fake@r1 knows and have no caption: odd0.mp4, ")
+    assert "and 2 more" in second and sum("odd0.mp4" in line for line in summary.lines()) == 1
+    summary, _, _ = go(source, out, Warned(), on_outside="warn", retry_failed=True)
+    row = rows_of(out)["odd0.mp4"]
+    assert summary.exit_code == 0 and (row["status"], row["caption"]) == ("ok", "A clip of ODD.")
+    assert (out / "odd0.txt").exists() and row["warnings"][0].startswith("OUT_OF_DOMAIN")
+    assert summary.lines()[1].startswith(
+        "7 clips lie outside what fake@r1 knows and got captions not to be trusted: odd0"
+    )
+    with pytest.raises(UsageError, match="on_outside"):
+        CaptionConfig(on_outside="skip")
+
+
+def test_quiet_still_says_which_clips_have_no_caption(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(caption, "open_captioner", lambda *args, **options: Warned())
+    source = clips_in(tmp_path / "clips", a="dogs", b="BROKEN", c="ODD")
+    assert main(["caption", str(source), "-o", str(tmp_path / "out"), "-q"]) == 3
+    told = capsys.readouterr()
+    assert told.out == "" and "b.mp4: cannot be decoded" in told.err and "have no caption: c.mp4" in told.err
+    assert "videos/s" not in told.err and "captioned" not in told.err
+
+
+def test_a_caption_of_several_lines_keeps_them_on_a_terminal_and_is_one_line_in_a_pipe(tmp_path, monkeypatch, capsys):
+    class Lines(Captioner):
+        def answer(self, conversations, decoding):
+            return [CaptionOutput(text="Subject: a dog\nAction: \x1b[31mruns", tokens=5) for _ in conversations]
+
+    monkeypatch.setattr(caption, "open_captioner", lambda *args, **options: Lines())
+    source = clips_in(tmp_path / "clips", a="dogs")
+    assert main(["caption", str(source)]) == 0
+    assert capsys.readouterr().out == "a.mp4\tSubject: a dog\\nAction: \\u001b[31mruns\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["caption", str(source)]) == 0
+    assert capsys.readouterr().out == "a.mp4\n    Subject: a dog\n    Action: \\u001b[31mruns\n"
+
+
+def test_counts_and_speeds_read_as_sentences():
+    assert (plural(1, "clip"), plural(0, "clip")) == ("1 clip", "0 clips")
+    assert (rate(0, 3.0, "video"), rate(3, 6.0, "video")) == ("no video captioned yet", "2.0 s a video")
+    assert rate(6, 3.0, "video") == "2.0 videos/s"
