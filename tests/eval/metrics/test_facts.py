@@ -105,7 +105,8 @@ def test_intervals_count_clips_and_not_facts() -> None:
     ]
     low, high = wilson(20, NUM)
     joint = score(copies).figures["joint"]
-    assert joint.value == 0.5 and (joint.low, joint.high) == pytest.approx((low, high))
+    # As wide as the interval of single clips or a little wider: the design effect is an estimate.
+    assert joint.value == 0.5 and low - 0.02 < joint.low <= low and high <= joint.high < high + 0.02
 
 
 def test_facts_of_another_kind_are_a_failure() -> None:

@@ -19,6 +19,7 @@ from v2t.caption import run as caption
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
 from v2t.captioners import CaptionOutput
+from v2t.captioners.abilities import Abilities
 from v2t.writers import Rows, html, strips
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e{digest}\x1b&amp;'
@@ -120,6 +121,7 @@ def test_a_strip_holds_first_and_last_frame(num, shown):
 class Captioner:
     """Counts what it was shown."""
 
+    abilities, concurrency = Abilities(), 1
     name, revision, spec, frame_size = "count", "1", SampleSpec(num_frames=4), (16, 16)
 
     def load(self) -> None:
