@@ -262,7 +262,7 @@ def test_features_that_are_not_finite_are_a_failure_and_never_a_number(monkeypat
 def test_what_must_be_fetched_is_named(name: str, file: str) -> None:
     with pytest.raises(MissingDependencyError, match=file) as caught:
         load_metric(name)().prepare()
-    assert re.search(r"(get|load) .*(weights|feature)=", caught.value.hint)
+    assert "get " in (hint := caught.value.hint) or ("load " in hint and "feature=" in hint)
 
 
 @pytest.mark.parametrize(("name", "settings"), [
