@@ -136,11 +136,12 @@ def test_tokens_of_open_clip_end_in_the_feature_of_the_text(dual):
     assert len(long[0]) == 12 and long[0][-1] == 49407
 
 
-def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_it(dual, monkeypatch, tmp_path):
+def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_it(dual, monkeypatch, tmp_path, request):
     from v2t_eval import models
     from v2t_eval.extractors import starter
 
     models.release()
+    request.addfinalizer(models.release)  # no other test may be given this one's "starter"
     monkeypatch.setattr(starter.Extractor, "folder", tmp_path / "dual")
     with pytest.raises(MissingDependencyError, match="v2t train configs/starter/contrastive.yaml"):
         open_extractor("starter", device="cpu")
