@@ -8,7 +8,6 @@ neither stops the rest.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.log import logger, printable
+from cineloop.threads import usable_cpus
 from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.evidence import Gathering, named_dimensions
@@ -228,8 +228,7 @@ def _usual_workers(num_clips: int) -> int:
     """As many as there are GPUs; without one, half the cores, and no more than have enough clips to do."""
     if gpus := models.shared_gpus():
         return max(1, min(len(gpus), num_clips))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // 2, _MOST_WORKERS, num_clips // _CLIPS_EACH))
+    return max(1, min(usable_cpus() // 2, _MOST_WORKERS, num_clips // _CLIPS_EACH))
 
 
 def environment() -> dict[str, str]:

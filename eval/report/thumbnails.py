@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from cineloop.errors import ItemError
 from cineloop.files import content_key, text_key, unescape_name
+from cineloop.threads import usable_cpus
 from v2t_eval.scores import Scored
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _made(wanted: Sequence[_Wanted], cache: Path | None) -> Strips:
         found: Strips = {one.id: known[one.key] for one in wanted if one.key in known}
         missing = [one for one in wanted if one.id not in found]
         if missing:
-            workers = min(_MAX_WORKERS, len(missing), _cores())
+            workers = min(_MAX_WORKERS, len(missing), usable_cpus())
             with DecoderPool(workers) as pool, ThreadPoolExecutor(workers) as threads:
                 for one, made in zip(missing, threads.map(lambda one: _strip_of(one, pool), missing), strict=True):
                     found[one.id] = made
@@ -186,7 +187,3 @@ def _strip_of(wanted: _Wanted, pool: DecoderPool) -> Strip | ItemError:
     except ItemError as error:  # named as in the scores: a page that is passed on tells nothing of this machine
         message = error.message.replace(f"{os.path.abspath(wanted.root)}{os.sep}", "")
         return ItemError(message, code=error.code, hint=error.hint)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cineloop.threads import usable_cpus
 from v2t import STARTER
 
 GB = 1e9
@@ -148,8 +149,7 @@ def torch_facts() -> dict[str, Any]:
 
 def devices() -> list[dict[str, Any]]:
     """The CPU, then every accelerator torch can use; memory in GB."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: list[dict[str, Any]] = [{"device": "cpu", "name": _cpu_name(), "cores": cores, **_memory()}]
+    found: list[dict[str, Any]] = [{"device": "cpu", "name": _cpu_name(), "cores": usable_cpus(), **_memory()}]
     if _import_error("torch"):
         return found
     import torch
