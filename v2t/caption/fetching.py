@@ -1,7 +1,7 @@
 """Decoding of remote files: each is copied into a temporary folder first, then decoded as any other.
 
 In: addresses or paths, and the decoder pool. Out: futures, as from the pool itself. At most `threads` files are in
-flight at once; a file stays while its windows are decoded, and after that until as many newer ones are there. The
+flight at once; a file stays while its windows are decoded, and after that until its place is needed. The
 folder goes with the `with` block; one left by a killed run is removed by the next.
 """
 
@@ -100,6 +100,9 @@ class Fetching:
             copy = self._copies.pop(url, None) or _Copy(self.folder / (name + os.path.splitext(url_path(url))[1][:16]))
             self._copies[url] = copy
             copy.users += 1
+            unused = [url for url, copy in self._copies.items() if not copy.users]
+            for old in unused[: max(0, len(self._copies) - self._threads)]:
+                self._copies.pop(old).path.unlink(missing_ok=True)
         try:
             with copy.fetching:
                 if not copy.path.exists():
@@ -108,9 +111,6 @@ class Fetching:
         finally:
             with self._lock:
                 copy.users -= 1
-                unused = [url for url, copy in self._copies.items() if not copy.users]
-                for url in unused[: max(0, len(self._copies) - self._threads)]:
-                    self._copies.pop(url).path.unlink(missing_ok=True)
 
 
 def _lock(folder: Path) -> int:
