@@ -1,10 +1,10 @@
 """Stage `dit`: the transformer and its text encoder learn to make latents of the cartoon world from prompts.
 
 In: latents of a trained autoencoder (`t2v.data.latents`), of single frames or of whole clips. Out: `final/`, a whole
-`CineloopPipeline`. The loss is rectified flow's (or what `flow.prediction` names); beside it a linear head on a middle
-block says where the figure is in every frame. That is known exactly, the prompt does not tell it, and it teaches the
-lower half of the network to see through noise (the place REPA, arXiv:2410.06940, gives to a pretrained encoder); the
-head is dropped when training ends. Letters: n clips, c latent channels, t h w latent size, N tokens, D width, L text.
+`CineloopPipeline`. The loss is rectified flow's; beside it a linear head on a middle block says where the figure is in
+every frame. That is known exactly, the prompt does not tell it, and it teaches the lower half of the network to see
+through noise (the place REPA, arXiv:2410.06940, gives to a pretrained encoder); the head is dropped when training ends.
+Letters: n clips, c latent channels, t h w latent size, N tokens, D width, L text.
 """
 
 from __future__ import annotations
@@ -122,13 +122,13 @@ class DitTask(nn.Module):
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Loss sums over the clips; noise levels and noise come from the global random state."""
-        clean, config = batch["latents"], self.config.flow
-        sigma = flow.sample_sigmas(len(clean), config).to(clean.device)  # (n,)
+        clean = batch["latents"]
+        sigma = flow.sample_sigmas(len(clean), self.config.flow).to(clean.device)  # (n,)
         noise = torch.randn_like(clean)
-        guess = self.predict(flow.add_noise(clean, noise, sigma, config), sigma, batch)
-        squared = (guess.float() - flow.target(clean, noise, sigma, config)).square()  # (n, c, t, h, w)
+        guess = self.predict(flow.add_noise(clean, noise, sigma), sigma, batch)
+        squared = (guess.float() - flow.velocity(clean, noise)).square()  # (n, c, t, h, w)
         error = (squared * self._places(batch["occupancy"], sigma)).flatten(1).mean(1)  # (n,)
-        terms = {"flow": (error * flow.loss_weights(sigma, config).to(error.device)).sum()}
+        terms = {"flow": error.sum()}
         if self.state is not None:
             terms["state"] = self.state(self._middle, batch["occupancy"]).sum()
         return {"terms": terms, "metrics": {"mse": (squared.detach().flatten(1).mean(1).sum(), len(error))}}
@@ -216,7 +216,7 @@ class DitStage:
 
     def evaluate(self, task: DitTask, device: torch.device) -> dict[str, float]:
         """Loss on the frozen grid over held-out clips, per bin; obedience of clips drawn for held-out prompts."""
-        figures = flow_loss_grid(task.predict, self._held_out(device), self.config.flow, sigmas_per_clip=2)
+        figures = flow_loss_grid(task.predict, self._held_out(device), sigmas_per_clip=2)
         if self.config.num_frames == 1 or not self.config.eval_prompts:
             return {"score": -figures["loss"], **figures}
         obeyed = obedience(self.pipeline(task), self.config, device)
@@ -230,13 +230,11 @@ class DitStage:
 
     def pipeline(self, task: DitTask) -> Any:
         """The pipeline around the task's modules."""
-        from t2v.pipeline import CineloopPipeline
-        from t2v.sampling import make_scheduler
+        from diffusers import FlowMatchEulerDiscreteScheduler
 
-        objective = self.config.flow
-        scheduler = make_scheduler("euler" if objective.prediction == "flow" else "ddim", objective)
-        if objective.prediction == "flow":  # sampled with the shift it was trained with
-            scheduler = scheduler.from_config(scheduler.config, shift=objective.shift)
+        from t2v.pipeline import CineloopPipeline
+
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=self.config.flow.shift)  # as in training
         return CineloopPipeline(
             vae=self.vae,
             transformer=task.transformer,

@@ -45,10 +45,9 @@ class LoraTask(nn.Module):
         clean = batch["latents"]
         sigma = flow.sample_sigmas(len(clean), self.config).to(clean.device)  # (B,)
         noise = torch.randn_like(clean)
-        guess = self.predict(flow.add_noise(clean, noise, sigma, self.config), sigma, batch["text"])
-        error = (guess.float() - flow.target(clean, noise, sigma, self.config)).square().flatten(1).mean(1)  # (B,)
-        weighted = error * flow.loss_weights(sigma, self.config)
-        return {"terms": {"flow": weighted.sum()}, "metrics": {"mse": (error.detach().sum(), len(error))}}
+        guess = self.predict(flow.add_noise(clean, noise, sigma), sigma, batch["text"])
+        error = (guess.float() - flow.velocity(clean, noise)).square().flatten(1).mean(1)  # (B,)
+        return {"terms": {"flow": error.sum()}, "metrics": {"mse": (error.detach().sum(), len(error))}}
 
 
 class LoraStage:
@@ -97,7 +96,7 @@ class LoraStage:
 
     def evaluate(self, task: LoraTask, device: torch.device) -> dict[str, float]:
         """Loss on held-out clips at frozen noise, per bin; samples."""
-        figures = flow_loss_grid(task.predict, self._judged(device), self.config.flow)
+        figures = flow_loss_grid(task.predict, self._judged(device))
         drawn = self._draw(task, device) if self.config.samples.prompts and _is_main() else {}
         return {"score": -figures["loss"], **figures, **drawn}
 
