@@ -9,6 +9,7 @@ Letters: n clips, c latent channels, t h w latent size, N tokens, D width, L tex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cineloop.errors import UsageError
+from cineloop.training.plan import Piece, read_part
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from t2v import flow
@@ -32,6 +34,7 @@ from t2v.train.watch import obedience
 # Below this noise level the noisy latents themselves show where the figure is, so a weight by place is known to the
 # network and does not move what it should predict; above it, it would call for figures in every likely place.
 SEEN_SIGMA = 0.85
+PROMPT_TOKENS = 24  # of a prompt, as `--plan` counts; an estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +249,35 @@ class DitStage:
     def export(self, task: DitTask, folder: Path) -> None:
         """The whole pipeline."""
         self.pipeline(task).save_pretrained(folder)
+
+
+def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+    """The parts that `--plan` counts, and what a sample is."""
+    if config.init is not None:
+        shape = CineloopTextConfig(**read_part(config.init / "text_encoder"))
+        transformer = CineloopTransformer3DModel.from_config(read_part(config.init / "transformer"))
+    else:
+        shape = CineloopTextConfig(vocab_size=len(build_tokenizer(world_words())), **config.text)
+        channels = read_part(config.vae)["latent_channels"]
+        given = {"in_channels": channels, "out_channels": channels, "text_dim": shape.hidden_size}
+        transformer = CineloopTransformer3DModel(**given | {"pooled_dim": shape.hidden_size} | config.transformer)
+    text: Any = CineloopTextModel(shape)
+    ids = torch.zeros(1, PROMPT_TOKENS, dtype=torch.long)
+    latents = torch.empty(
+        1, transformer.config.in_channels, 1 + (config.num_frames - 1) // 4, *(side // 8 for side in config.size)
+    )
+    tokens = latents[0, 0].numel() // math.prod(transformer.config.patch_size)
+    embeds, pooled = torch.empty(1, PROMPT_TOKENS, transformer.config.text_dim), transformer.config.pooled_dim
+    side = torch.empty(1, pooled) if pooled else None
+    time = torch.empty(1)
+    encode = lambda: text(ids, torch.ones_like(ids)).last_hidden_state  # noqa: E731
+    denoise = lambda: transformer(latents, time, embeds, None, side).sample  # noqa: E731
+    pieces = [
+        Piece("text_encoder", [text], encode, PROMPT_TOKENS),
+        Piece("transformer", [transformer], denoise, tokens, main=True),
+    ]
+    size = f"{config.num_frames}×{config.size[0]}×{config.size[1]}"
+    return pieces, f"clips of {size}, {tokens} tokens, prompts of about {PROMPT_TOKENS}; evaluations not counted"
 
 
 def build_stage(config: Config) -> DitStage:
