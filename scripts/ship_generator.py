@@ -51,7 +51,7 @@ def put(source: Path) -> tuple[float, int]:
         shutil.rmtree(STARTER)
     pipeline.save_pretrained(STARTER)
     for path in STARTER.rglob("*"):
-        if path.suffix == ".json":  # where it was trained is nobody's business
+        if path.suffix == ".json":  # the path it was trained at is private
             kept = {k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if k != "_name_or_path"}
             path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if path.is_file():

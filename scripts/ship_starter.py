@@ -21,9 +21,9 @@ import torch
 from cineloop.files import write_atomic
 from cineloop.video.frames import Frames
 from cineloop.video.sample import choose
+from cineloop.world.scenes.augment import augmented
 from cineloop.world.scenes.render import frame_times
 from cineloop.world.scenes.sampler import sample_scene
-from cineloop.world.scenes.wear import worn
 from v2t.captioners import abilities, domain
 from v2t.captioners.abilities import Abilities
 from v2t.captioners.local import STARTER, Captioner
@@ -80,7 +80,7 @@ def world_frames(captioner: Captioner, split: str, seed: int, num: int) -> Itera
         rng = np.random.default_rng([seed, index, 3])
         grid = frame_times(scene.duration_s, float(rng.choice([8.0, 12.0, 24.0, 30.0])))
         times = grid[choose(captioner.spec, grid, scene.duration_s)]
-        pixels = worn(scene, captioner.frame_size or (64, 64), times, rng)
+        pixels = augmented(scene, captioner.frame_size or (64, 64), times, rng)
         yield Frames(pixels, times, duration_s=scene.duration_s, fps=12.0, decoder="world")
 
 
@@ -167,7 +167,7 @@ def card(
             HEAD,
             "Trained by this project from nothing, on its own cartoon world (`cineloop/world`): "
             f"{parameters / 1e6:.1f} M parameters, {size_mb:.1f} MB. It knows that world and nothing else. "
-            "Clips that lie outside are told by a "
+            "Clips outside of it are recognised by a "
             f"calibrated distance (Mahalanobis on pooled vision features, limit {fitted.threshold:.2f}, which "
             f"{100 * (1 - fitted.quantile):.1f} % of {fitted.num_held_out} held-out clips of the world exceed) and "
             "carry a warning. Captions of real footage need a real model: `--model`.",

@@ -182,7 +182,7 @@ def clips_per_sample(buckets: Sequence[Bucket], equal_tokens: bool) -> dict[Buck
 class BucketBatches:
     """Which clips stand in which sample: a pure function, picklable.
 
-    Each bucket is an endless stream of its clips, shuffled anew each pass; a step takes the next clips of one bucket.
+    Each bucket is an endless stream of its clips, reshuffled each pass; a step takes the next clips of one bucket.
     Over e passes bucket b gets ⌊e·clips_b / clips of a step⌋ steps, so every clip is seen equally often and none is
     dropped or doubled to fill a batch.
 

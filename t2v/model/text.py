@@ -2,8 +2,8 @@
 
 In: prompts. Out: `PromptEmbeds`: a vector per token (B, L, D), which of them are real (B, L), and where the encoder has
 one a vector per prompt (B, P). Padded to the longest prompt of the batch, zero where padded, and what stands at a real
-token does not depend on the padding. What a prompt loses is said: words cut off at the end, words the encoder does not
-know. Importing this module registers the starter's encoder with transformers' Auto classes.
+token does not depend on the padding. Losses of a prompt are logged: words cut off at the end, unknown words. Importing
+this module registers the starter's encoder with transformers' Auto classes.
 As diffusers' pipelines take them: T5 and UMT5 the last hidden state (Wan, CogVideoX), CLIP also its pooled vector
 (Stable Diffusion 3), a causal LLM the hidden state before the last block (Lumina 2, Z-Image).
 Letters: B batch, L tokens, D width, P width of the pooled vector.
@@ -114,7 +114,7 @@ class PromptEncoder:
         self.hidden_state = hidden_state
         self.warns_of_unknown_words = warns_of_unknown_words
         self.is_llm = not _encoder_class(text_encoder.config)
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     @property
     def width(self) -> int:
@@ -184,8 +184,8 @@ class PromptEncoder:
 
     def _say(self, message: str) -> None:
         """Warn of the same thing once only: prompts come again and again in training."""
-        if message not in self._said:
-            self._said.add(message)
+        if message not in self._logged:
+            self._logged.add(message)
             logger.warning("%s", printable(message))
 
     def _spans(self, text: str) -> list[tuple[int, int]]:

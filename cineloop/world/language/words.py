@@ -46,7 +46,7 @@ def captions(facts: Fact, rng: random.Random, n: int = 3) -> dict[str, list[str]
 
 
 def caption(facts: Fact, style: str, rng: random.Random) -> str:
-    """One caption; the style "prompt" is a short one that seldom leaves out speed, as whoever asks for a clip writes.
+    """One caption; the style "prompt" is a short one that seldom leaves out speed, as people write prompts.
 
     Raises:
         ValueError: on an unknown style.

@@ -3,7 +3,7 @@
 In: `Stated` (from `cineloop.world.language.read_text.parse`), a `Draw`, the seconds asked for. Out: a `Scene`. A shot
 holds one group of figures with any events, or two groups: each with its own events, or one interaction, or one relation
 in which they keep their places (`cineloop.world.scenes.pairs`). Paces, places in the frame and sizes are those of
-`cineloop.world.scenes.solo` and `cineloop.world.scenes.stories`, so that whoever reads the world's clips reads these.
+`cineloop.world.scenes.solo` and `cineloop.world.scenes.stories`, so that a reader of the world's clips can read these.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _after(given: StatedEvent, before: Event | None, span: float) -> Event:
         return Event(actor=before.actor, action="stop", start_s=0.0, end_s=span)
     way = HALF_TURN[before.direction]
     if given.direction not in (None, way):
-        raise refuse(f"whoever turns around on the way to the {before.direction} goes {way}")
+        raise refuse(f"an actor that turns around on the way to the {before.direction} goes {way}")
     pace = before.travel / (before.end_s - before.start_s)
     span = min(span, before.travel / pace + 0.4)
     return Event(

@@ -117,8 +117,8 @@ def _travel(draw: Draw, actor: Actor, room: float, *, alone: bool, vertical: boo
     seconds = min(draw.uniform(1.3, 2.2) if speed == "fast" else draw.uniform(2.0, longest), room / pace)
     way = draw.pick(("up", "down")) if vertical else draw.pick(("left", "right"))
     action = words.travel_action(actor.kind, speed)
-    told_speed = None if action in ("walk", "run") else speed
-    event = Event(actor=0, action=action, start_s=0.0, end_s=seconds, direction=way, speed=told_speed)
+    stated_speed = None if action in ("walk", "run") else speed
+    event = Event(actor=0, action=action, start_s=0.0, end_s=seconds, direction=way, speed=stated_speed)
     return replace(event, travel=pace * seconds), pace * seconds * (1 if way in ("right", "down") else -1)
 
 
@@ -309,13 +309,13 @@ def _interaction(draw: Draw) -> Story:
     elif action == "meet":
         b = replace(b, facing=-way)
     a, b = replace(a, x=xs[0]), replace(b, x=xs[1])
-    told_way = None if action == "meet" else direction
+    stated_way = None if action == "meet" else direction
     event = Event(
         actor=0,
         action=action,
         start_s=0.1,
         end_s=0.1 + seconds,
-        direction=told_way,
+        direction=stated_way,
         speed=speed,
         target=1,
         travel=travel,

@@ -52,7 +52,7 @@ class Fake:
         self.loads += 1
         return {"steps": settings.steps or 4, "fps": self.fps}
 
-    def remarks(self, prompt):
+    def warnings_for(self, prompt):
         return ("OUT_OF_DOMAIN: strange",) if "strange" in prompt else ()
 
     def generate(self, requests: list[Request], settings: GenerateSettings, on_step=None) -> list[Frames]:
