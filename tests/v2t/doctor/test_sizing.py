@@ -13,7 +13,7 @@ from v2t.captioners.local import STARTER
 from v2t.doctor import machine
 from v2t.doctor.sizing import cache_bytes, cache_tokens, num_parameters, sizing
 from v2t.model import CineloopForConditionalGeneration
-from v2t.model.tiny import tiny_captioner
+from tiny_captioner import tiny_captioner
 
 
 def test_the_cache_is_what_transformers_keeps():

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, GPT
 
 from cineloop.errors import UsageError
 from v2t.model import CineloopConfig, CineloopForConditionalGeneration, CineloopModel
-from v2t.model.tiny import tiny_captioner
+from tiny_captioner import tiny_captioner
 
 VIDEO = 3
 

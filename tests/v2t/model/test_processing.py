@@ -19,7 +19,7 @@ from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from v2t.model import CineloopProcessor, CineloopVideoProcessor
 from v2t.model.clips import cut_segments, fit_frames, flat_clips
-from v2t.model.tiny import tiny_captioner
+from tiny_captioner import tiny_captioner
 
 ROOT = Path(__file__).resolve().parents[3]
 

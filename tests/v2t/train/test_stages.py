@@ -24,7 +24,7 @@ from v2t.data import manifest_clips
 from v2t.data.collate import num_targets
 from v2t.data.manifest_clips import ManifestSource, permutation, read_clips
 from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
-from v2t.model.tiny import save_tiny_parts, tiny_captioner
+from tiny_captioner import save_tiny_parts, tiny_captioner
 from v2t.model.weights import save_model
 
 LOOP = {"steps": 2, "batch_size": 4, "save_every": 1, "log_every": 1, "workers": 0, "tensorboard": False}
