@@ -17,7 +17,7 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.video.packed import MEDIA_TYPE, pack
-from v2t.captioners.patience import TryAgain
+from v2t.captioners.endpoint import BadReply
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -120,7 +120,7 @@ def text_of(content: Any) -> str:
         return content
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    raise TryAgain(f"a content that is no text but {type(content).__name__}")
+    raise BadReply(f"a content that is no text but {type(content).__name__}")
 
 
 @dataclass

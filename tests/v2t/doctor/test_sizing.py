@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from cineloop.errors import MissingDependencyError, UsageError
+from tiny_captioner import tiny_captioner
 from v2t import cli
 from v2t.captioners.local import STARTER
 from v2t.doctor import machine
 from v2t.doctor.sizing import cache_bytes, cache_tokens, num_parameters, sizing
 from v2t.model import CineloopForConditionalGeneration
-from tiny_captioner import tiny_captioner
 
 
 def test_the_cache_is_what_transformers_keeps():

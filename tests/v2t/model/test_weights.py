@@ -11,9 +11,9 @@ from safetensors import safe_open
 
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
+from tiny_captioner import save_tiny_parts, tiny_captioner, tiny_tokenizer
 from v2t.model import CineloopResamplerConfig
 from v2t.model.parts import from_parts
-from tiny_captioner import save_tiny_parts, tiny_captioner, tiny_tokenizer
 from v2t.model.weights import (
     LoraSettings,
     apply_lora,

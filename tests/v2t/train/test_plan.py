@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cineloop.errors import MissingDependencyError
-from v2t import train
 from tiny_captioner import save_tiny_parts
+from v2t import train
 from v2t.train.plan import make_plan
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
