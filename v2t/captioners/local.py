@@ -21,7 +21,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.files import content_key, text_key
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
-from v2t.captioners import CaptionOutput, Conversation, Decoding, abilities, asked, domain
+from v2t.captioners import Ask, CaptionerLike, CaptionOutput, Conversation, Decoding, abilities, asked, domain
 from v2t.captioners.sampling import picking
 from v2t.captioners.trie import weigh
 
@@ -37,7 +37,6 @@ _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 T = TypeVar("T")
-Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,7 +49,7 @@ class Watched:
     warnings: tuple[str, ...] = ()
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """A captioner of `v2t.model` classes (see `v2t.captioners.CaptionerLike`).
 
     Args:
@@ -62,6 +61,8 @@ class Captioner:
         MissingDependencyError: the folder is absent or incomplete. UsageError: an unknown dtype.
     """
 
+    tells_likelihoods = True
+
     def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
         if dtype not in _DTYPES:
             raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
@@ -69,7 +70,6 @@ class Captioner:
         self.name = STARTER_NAME if model == "starter" else self.folder.resolve().name
         self.about = ABOUT_STARTER if model == "starter" else ""
         self.device, self.dtype = device, dtype
-        self.concurrency = 1
         config = _read_json(self.folder / "config.json")
         if config.get("model_type") != "cineloop":
             raise UsageError(
@@ -136,7 +136,8 @@ class Captioner:
             seen, warnings = self._seen(inputs, len(conversations))
             generated = self._model.generate(**seen, **self._settings(decoding))
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
-        return [self._output(ids, warning) for ids, warning in zip(answers, warnings, strict=True)]
+        rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
+        return [self._output(*row) for row in rows]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`."""
@@ -152,7 +153,8 @@ class Captioner:
             return generated  # (1, L + L_new)
 
         generated = yield from pieces(write, self._processor.tokenizer)
-        yield self._output(generated[0, inputs["input_ids"].shape[1] :].tolist(), warning)
+        length = inputs["input_ids"].shape[1]
+        yield self._output(generated[0, length:].tolist(), length, warning)
 
     def watch(self, frames: Frames) -> Watched:
         """A clip as the language model sees it, encoded once for all questions about it; for `likelihoods`."""
@@ -170,12 +172,7 @@ class Captioner:
     def likelihoods(
         self, watched: Watched, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
-        """For each answer the log-probability that the reply to `question` begins with it, or, where `whole`, is that
-        and no more; in nats: the sum over its tokens, exact, at temperature 1.
-
-        Raises:
-            UsageError: no answer, or an empty one.
-        """
+        """See `CaptionerLike.likelihoods`."""
         return self.weigh(watched, [(question, answers, whole)])[0]
 
     def weigh(self, watched: Watched, asks: Sequence[Ask]) -> list[list[float]]:
@@ -267,7 +264,7 @@ class Captioner:
             return [None] * len(features)
         return [self._domain.warning(float(score)) for score in self._domain.score(features)]
 
-    def _output(self, ids: list[int], warning: str | None) -> CaptionOutput:
+    def _output(self, ids: list[int], prompt_tokens: int, warning: str | None) -> CaptionOutput:
         ends = self._model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
@@ -277,6 +274,7 @@ class Captioner:
             tokens=length,
             finish="stop" if length < len(ids) else "length",
             warnings=(warning,) if warning else (),
+            prompt_tokens=prompt_tokens,
         )
 
 

@@ -24,7 +24,7 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, cards, payload
+from v2t.captioners import COST, TEXT, CaptionerLike, CaptionOutput, Conversation, Decoding, cards, payload
 from v2t.captioners.abilities import Abilities
 from v2t.captioners.cards import find, wanted_frames
 from v2t.captioners.endpoint import BadReply, Endpoint, Refusal
@@ -47,7 +47,7 @@ _STAND_INS: dict[str, str | None] = {
 _UNKNOWN = re.compile(r"unsupported|not support|unrecogni|unknown|not permitted|unexpected|extra", re.IGNORECASE)
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """A captioner behind an address (see `v2t.captioners.CaptionerLike`). Threads may share it.
 
     Args:
@@ -66,6 +66,7 @@ class Captioner:
         UsageError: an address or a value that cannot be. MissingDependencyError: the named variable is not set.
     """
 
+    batches_draws = True  # each request is drawn by itself
     reply_tokens = 1024  # longest answer to a judge's question: the served model may think before it
 
     def __init__(
@@ -247,7 +248,13 @@ class Captioner:
             ):
                 text += piece
                 yield piece
-        yield CaptionOutput(text=text, tokens=last.tokens, finish=last.finish, warnings=tuple(last.warnings))
+        yield CaptionOutput(
+            text=text,
+            tokens=last.tokens,
+            finish=last.finish,
+            warnings=tuple(last.warnings),
+            prompt_tokens=last.prompt_tokens,
+        )
 
     def _asked(self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding) -> T:
         """What `send` makes of the request; again without a parameter that the server turns out not to know."""
@@ -306,6 +313,7 @@ class Captioner:
         return CaptionOutput(
             text="".join(payload.without_reasoning([text])),
             tokens=num_tokens(reply) or 0,
+            prompt_tokens=num_tokens(reply, "prompt"),
             finish="length" if choice.get("finish_reason") == "length" else "stop",
             warnings=self._warnings(reply),
         )
@@ -321,6 +329,7 @@ class Captioner:
     def _piece(self, event: dict[str, Any], last: Beside) -> str:
         """The text of one event of a stream, some have none; what it says beside goes into `last`."""
         last.tokens = num_tokens(event) or last.tokens
+        last.prompt_tokens = num_tokens(event, "prompt") or last.prompt_tokens
         last.warnings |= dict.fromkeys(self._warnings(event))
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
