@@ -158,17 +158,17 @@ class Job:
     def _ask(self, items: Items) -> tuple[list[Answer], float]:
         """Answers to a batch, and the seconds each took."""
         start = time.perf_counter()
-        requests = [self._request(self.question.prompt, self.question.max_new_tokens, frames) for _, frames in items]
+        decoding = Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed)
+        prompt = self.question.prompt
+        requests = [GenerateRequest(messages=asked(prompt, frames), decoding=decoding) for _, frames in items]
         answers = self._batcher.generate_many(requests, retry_loops=True)
         return answers, (time.perf_counter() - start) / len(items)
 
-    def _request(self, prompt: str, max_new_tokens: int, *videos: Frames) -> GenerateRequest:
-        decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
-        return GenerateRequest(messages=asked(prompt, *videos), decoding=decoding)
-
     def _ask_text(self, prompt: str, max_new_tokens: int) -> CaptionOutput:
         """The answer to a question without any video. Raises ItemError where there is none."""
-        (answer,) = self._batcher.generate_many([self._request(prompt, max_new_tokens)], retry_loops=True)
+        decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
+        request = GenerateRequest(messages=asked(prompt), decoding=decoding)
+        (answer,) = self._batcher.generate_many([request], retry_loops=True)
         if isinstance(answer, ItemError):
             raise answer
         return answer

@@ -145,7 +145,10 @@ class Batcher:
         self, requests: Sequence[GenerateRequest], answers: list[Answer], batch_size: int | None
     ) -> list[Answer]:
         """Answers, those that run in a loop replaced by better ones where a retry gives one."""
-        loops = {i: found for i, one in enumerate(answers) if (found := _loop(one)) is not None}
+        texts = {i: one.text for i, one in enumerate(answers) if isinstance(one, CaptionOutput)}
+        loops = {i: found for i, text in texts.items() if (found := loop(text)) is not None}
+        if not loops:
+            return answers
         tried = {i: [answers[i]] for i in loops}
         open_ones = list(loops)
         for changes in _RETRIES:
@@ -153,7 +156,8 @@ class Batcher:
             again = [replace(request, decoding=replace(request.decoding, **changes)) for request in again]
             for i, answer in zip(open_ones, self.generate_many(again, batch_size=batch_size), strict=True):
                 tried[i].append(answer)
-            open_ones = [i for i in open_ones if isinstance(tried[i][-1], ItemError) or _loop(tried[i][-1]) is not None]
+            last = {i: tried[i][-1] for i in open_ones}
+            open_ones = [i for i, one in last.items() if isinstance(one, ItemError) or loop(one.text) is not None]
         return [_best(tried[i], loops[i]) if i in loops else answer for i, answer in enumerate(answers)]
 
 
@@ -165,10 +169,6 @@ def _problem(error: Exception) -> ItemError:
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return ItemError(reason, code="OUT_OF_MEMORY", hint="fewer --frames")
     return ItemError(reason, code="MODEL_ERROR", hint="run again with -v")
-
-
-def _loop(answer: Answer) -> str | None:
-    return None if isinstance(answer, ItemError) else loop(answer.text)
 
 
 def _best(candidates: Sequence[Answer], found: str) -> CaptionOutput:

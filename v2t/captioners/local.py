@@ -245,8 +245,9 @@ class Captioner(CaptionerLike):
         watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
         features = _pool(tokens, inputs["frame_mask"], [inputs["num_segments"][i] for i in watching])
         warnings: list[str | None] = [None] * count
-        for i, warning in zip(watching, self._domain_warnings(features), strict=True):
-            warnings[i] = warning
+        if self._domain is not None:
+            for i, score in zip(watching, self._domain.score(features), strict=True):
+                warnings[i] = self._domain.warning(float(score))
         return {**given, "vision_hidden_states": tokens}, warnings
 
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
@@ -258,11 +259,6 @@ class Captioner(CaptionerLike):
         tower, pixels = self._model.model.vision_tower, inputs["pixel_values_videos"]
         tokens = encode_frames(tower, pixels, inputs["frame_mask"], self._chunk_frames)  # (S, F, N, D)
         return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
-
-    def _domain_warnings(self, features: np.ndarray) -> list[str | None]:
-        if self._domain is None:
-            return [None] * len(features)
-        return [self._domain.warning(float(score)) for score in self._domain.score(features)]
 
     def _output(self, ids: list[int], prompt_tokens: int, warning: str | None) -> CaptionOutput:
         ends = self._model.generation_config.eos_token_id
