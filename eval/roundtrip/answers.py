@@ -24,9 +24,9 @@ from cineloop.video.frames import Frames
 from cineloop.video.worker import DecoderPool, SampleSpec
 from cineloop.world.referee.read import FigureRead, read_back
 from t2v.obedience import motion_of
-from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner
+from v2t.captioners import CaptionerLike, Decoding, GenerateRequest, asked, open_captioner
+from v2t.captioners.batching import Batcher
 from v2t_eval.judge.answer import Answer
-from v2t_eval.judge.asker import REPLY_TOKENS
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import is_refusal, yes_or_no
@@ -218,9 +218,10 @@ class Answers:
         if self.reader is None:
             return {"right": None, "said": "nobody was asked"}
         text = _ASK.format(caption=caption, question=one.question.question)
-        tokens = int(getattr(self.reader, "reply_tokens", REPLY_TOKENS))
+        decoding = Decoding(max_new_tokens=self.reader.reply_tokens)
         try:
-            said = self.reader.answer([asked(text)], Decoding(max_new_tokens=tokens))[0].text.strip()
+            request = GenerateRequest(messages=asked(text), decoding=decoding)
+            said = Batcher(self.reader).generate(request).text.strip()
         except ItemError as error:
             return {"right": None, "said": error.code}
         verdict = yes_or_no(said)
