@@ -32,8 +32,8 @@ from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import is_refusal, yes_or_no
 from v2t_eval.judge.subject import Shown
 from v2t_eval.measure import ClipLimits, one_thread
-from v2t_eval.roundtrip.questions import Asked, questions
 from v2t_eval.roundtrip.trip import Trip
+from v2t_eval.semantics.prompt_questions import Asked, questions
 from v2t_eval.semantics.sources import GRAMMAR
 
 REFEREE = "referee"

@@ -15,11 +15,11 @@ from v2t_eval.roundtrip import cells as four
 from v2t_eval.roundtrip.answers import Answers, Reply
 from v2t_eval.roundtrip.calibration import calibrate
 from v2t_eval.roundtrip.found import Family, Found, Row
-from v2t_eval.roundtrip.questions import Asked
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.similarity import FAMILIES, OF_CLIPS, Pairs, Similarity, measured, prompts_of
 from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.scores import Skipped
+from v2t_eval.semantics.prompt_questions import Asked
 
 
 def found(

@@ -28,10 +28,10 @@ from v2t_eval.roundtrip.answers import Answers, open_reader
 from v2t_eval.roundtrip.calibration import others
 from v2t_eval.roundtrip.captions import add_captions
 from v2t_eval.roundtrip.found import Found
-from v2t_eval.roundtrip.questions import Asked, needs_reader, remarks
 from v2t_eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
 from v2t_eval.roundtrip.similarity import Pairs, means_same, pairs_of, prompts_of
 from v2t_eval.roundtrip.trip import Side, Trip
+from v2t_eval.semantics.prompt_questions import Asked, needs_reader, remarks
 
 STATE = ".cineloop"
 RESULT, NAMES = "roundtrip.json", ("roundtrip.json", "report.md", "report.html")

@@ -23,14 +23,14 @@ from v2t_eval.metric import load_metric
 from v2t_eval.metrics.event_f1 import f1
 from v2t_eval.roundtrip.answers import Answers, Reply
 from v2t_eval.roundtrip.calibration import Pair
-from v2t_eval.roundtrip.facts import hold
-from v2t_eval.roundtrip.questions import Asked, from_caption, is_plain, needs_reader, questions, wanted
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.sample import Sample
 from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Skipped
+from v2t_eval.semantics.prompt_questions import Asked, from_caption, is_plain, needs_reader, questions, wanted
 from v2t_eval.semantics.sources import GRAMMAR
+from v2t_eval.text.prompt_facts import hold
 
 FAMILIES: dict[str, str] = {
     "facts": "facts of the prompt that the caption states rightly",
