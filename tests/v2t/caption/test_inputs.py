@@ -22,7 +22,7 @@ from cineloop.video.sample import SampleSpec
 from v2t.caption import run as caption
 from v2t.caption.fetching import Fetching
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 
 
@@ -244,7 +244,7 @@ def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
     assert fetched == ["memory://bucket/clips/a.mp4", "memory://bucket/none.mp4"]
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     name, revision, spec, frame_size, concurrency = "shape", "1", SampleSpec(num_frames=2), None, 1
     abilities = Abilities()
 

@@ -10,8 +10,8 @@ import torch
 
 from cineloop.errors import MissingDependencyError
 from cineloop.training.plan import make_plan
+from tiny_captioner import save_tiny_parts
 from v2t import train
-from v2t.model.tiny import save_tiny_parts
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
