@@ -94,7 +94,8 @@ one combination of actor, colour and action in eight is never trained on (split 
 
 `python scripts/measure_starter.py --num {a[num]} --controls {a[controls]} --questions {a[questions]} \
 --seed {a[seed]}` on a 2-core CPU, on mp4 files of a seed that no training used: share of facts right in \
-one-sentence captions and of questions answered right, with 95 % Wilson intervals. Controls on the first {a[controls]} clips of `seen`.
+one-sentence captions and of questions answered right, with 95 % Wilson intervals. Controls on the first \
+{a[controls]} clips of `seen`.
 
 {scores}
 
@@ -131,8 +132,8 @@ GENERATOR_CARD = """# The starter generator
 Trained by this project from nothing, on its own cartoon world (`cineloop/world/scenes/solo.py`): {params:.1f} M \
 parameters, {megabytes:.1f} MB. It makes clips of 17 frames of 64×64 at 8 frames a second in which one of 22 figures \
 in one of 10 colours does one of 7 kinds of thing in one of 8 places, flat style, still camera. It knows no other \
-words: what it does not know is named in a warning, and what it then makes means nothing. Other clips need a real model: \
-`t2v generate --generator diffusers --model <hub id>`.
+words: what it does not know is named in a warning, and what it then makes means nothing. Other clips need a real \
+model: `t2v generate --generator diffusers --model <hub id>`.
 
 ## Training
 
