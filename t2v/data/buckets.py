@@ -205,12 +205,6 @@ class BucketBatches:
         if not any(clips for _, clips in self.members):
             raise UsageError("no bucket holds a clip", code="DROPPED")
 
-    @classmethod
-    def of(cls, assignment: Assignment, batch_size: int, seed: int = 0, equal_tokens: bool = False) -> BucketBatches:
-        """The batches of an assignment."""
-        filled = tuple((bucket, tuple(clips)) for bucket, clips in assignment.members.items() if clips)
-        return cls(filled, batch_size, seed, equal_tokens)
-
     def __call__(self, start: int, count: int) -> tuple[Bucket, list[int]]:
         """The bucket of samples `start` … `start + count - 1`, all of one step, and their clips.
 
