@@ -18,10 +18,10 @@ from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.packed import MEDIA_TYPE, pack
 from v2t.captioners import CaptionOutput
+from v2t.serve.app import create_app
 from v2t.serve.engines.local import LocalEngine
-from v2t.serve.gateway.app import create_app
-from v2t.serve.local.scheduler import Scheduler
 from v2t.serve.media import Media
+from v2t.serve.scheduler import Scheduler
 from v2t.serve.served import read
 from v2t.serve.settings import ServeConfig
 

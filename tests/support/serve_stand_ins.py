@@ -14,10 +14,11 @@ import numpy as np
 
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from cineloop.web.faults import Fault
+from cineloop.web.limits import MemoryBudget
+from cineloop.web.uploads import UploadStore
 from v2t.captioners.abilities import Abilities
 from v2t.serve.engines.vllm_http import VllmEngine
-from v2t.serve.faults import Fault
-from v2t.serve.media import Memory, UploadStore
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -127,8 +128,9 @@ class Endless(httpx.AsyncByteStream):
 class Media:
     """Media with true uploads, whose frames show how long the URL is."""
 
-    def __init__(self, folder=None) -> None:
-        self.memory = Memory(1 << 30)
+    def __init__(self, folder=None, config: ServeConfig | None = None) -> None:
+        config = config or ServeConfig()
+        self.memory = MemoryBudget(config.limits.memory_mb << 20, num_owners=max(1, len(config.keys())))
         self.uploads = UploadStore(folder, file_bytes=1 << 20, total_bytes=8 << 20, owner_bytes=4 << 20, ttl_s=60.0)
         self.asked: list[tuple[str, str]] = []
         self.held: asyncio.Event | None = None
@@ -146,9 +148,9 @@ class Media:
 @asynccontextmanager
 async def client_of(config: ServeConfig, **headers: str):
     """(client, engine, media, gateway) of the application, without a socket."""
-    from v2t.serve.gateway.app import create_app
+    from v2t.serve.app import create_app
 
-    engine, media = Engine(), Media()
+    engine, media = Engine(), Media(config=config)
     app = create_app(config, SERVED, VllmEngine(engine, packs_frames=SERVED.is_ours), media)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app=app)
     try:
@@ -162,7 +164,7 @@ async def client_of(config: ServeConfig, **headers: str):
 @contextmanager
 def listening(config: ServeConfig, make_media: Callable[[], Any] = Media):
     """The gateway at a true port, served by a thread: (port, engine, gateway)."""
-    from v2t.serve.gateway.app import create_app
+    from v2t.serve.app import create_app
     from v2t.serve.run import listening as socket_of
     from v2t.serve.run import server_of
 

@@ -12,21 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from cineloop.log import printable
+from cineloop.web.faults import Fault
+from cineloop.web.limits import MemoryLease
 from v2t.captioners import CaptionOutput, Message
-from v2t.serve.faults import Fault
 
 State = Literal["starting", "ready", "failing", "restarting", "stopped"]
 _RETRY_S = 5.0
 MODEL_THREAD = "v2t-model"  # of an engine in this process
-
-
-class Holds(Protocol):
-    """Memory that a request is charged for."""
-
-    size: int
-
-    def set(self, size: int) -> None:
-        """It takes `size` bytes from now on. Raises Fault BUSY, TOO_LARGE."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +33,7 @@ class GenerateRequest:
             the client gave. stops: strings that end the answer and are not part of it.
         stream: the answer is wanted in pieces.
         cache_salt: whose prompts alone may be kept for this one; None for anyone's.
-        holding: where copies of the frames are charged.
+        lease: the memory of the request, which copies of the frames are added to.
     """
 
     id: str
@@ -52,7 +44,7 @@ class GenerateRequest:
     stops: tuple[str, ...] = ()
     stream: bool = False
     cache_salt: str | None = None
-    holding: Holds | None = None
+    lease: MemoryLease | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    from v2t.serve.gateway.app import Gateway
+    from v2t.serve.app import Gateway
 
 _POLL_S = 0.1
 _CLOSE_S = 5.0  # for connections once no answer is under way
@@ -127,7 +127,7 @@ class _Serving:
 
     async def _serve(self, stack: AsyncExitStack) -> None:
         from v2t.serve import engines
-        from v2t.serve.gateway.app import create_app
+        from v2t.serve.app import create_app
         from v2t.serve.media import Media
 
         config, served = self._config, self._served
@@ -166,11 +166,11 @@ class _Serving:
     async def _drain(self, gateway: Gateway) -> None:
         gateway.is_draining = True
         limit_s = self._config.limits.drain_s
-        under_way = gateway.places.taken + gateway.places.waiting
+        under_way = gateway.queue.taken + gateway.queue.waiting
         if under_way:
             logger.info("stopping: %d answers under way get %.0f s to end", under_way, limit_s)
         end = time.monotonic() + limit_s
-        while gateway.places.taken + gateway.places.waiting and time.monotonic() < end and not self._stop_now.is_set():
+        while gateway.queue.taken + gateway.queue.waiting and time.monotonic() < end and not self._stop_now.is_set():
             await asyncio.sleep(_POLL_S)
 
     async def _close(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
@@ -186,7 +186,7 @@ def server_of(config: ServeConfig, app: FastAPI) -> uvicorn.Server:
     """The HTTP server of an application; it heeds no signals and writes no log of its own."""
     import uvicorn
 
-    from v2t.serve.gateway.connection import MAX_HEAD, protocol
+    from cineloop.web.connection import MAX_HEAD, protocol
 
     class Server(uvicorn.Server):
         @contextmanager

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from cineloop.web.guard import GuardMiddleware
+from cineloop.web.limits import ApiKeys, RateLimit
 from v2t.serve import run
-from v2t.serve.gateway.access import Owners, Rate
-from v2t.serve.gateway.door import Door
-from v2t.serve.gateway.metrics import Metrics
+from v2t.serve.app import route_of
+from v2t.serve.metrics import Metrics
 from v2t.serve.settings import ServeConfig
 
 LONG_S = 30.0
@@ -34,11 +35,19 @@ def test_who_is_cut_off_at_the_end_is_told_in_our_form():
         async def send(message) -> None:
             sent.append(dict(message))
 
-        config = ServeConfig(port=0)
-        door = Door(
-            under_way, config=config, owners=Owners([]), rate=Rate(9), metrics=Metrics(), is_draining=lambda: True
+        guard = GuardMiddleware(
+            under_way,
+            keys=ApiKeys([]),
+            rate=RateLimit(9),
+            hosts=(),
+            any_address=False,
+            route_of=route_of,
+            open_routes=("/live",),
+            unlimited=(),
+            observe=Metrics().observe,
+            is_draining=lambda: True,
         )
-        request = asyncio.create_task(door(scope, None, send))
+        request = asyncio.create_task(guard(scope, None, send))
         await asyncio.wait_for(inside.wait(), LONG_S)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):

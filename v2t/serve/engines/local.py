@@ -18,15 +18,15 @@ from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
-    from v2t.serve.local.captioner import ServedCaptioner
-    from v2t.serve.local.scheduler import Scheduler
+    from v2t.serve.scheduler import Scheduler
+    from v2t.serve.served_captioner import ServedCaptioner
 
 _STOP_S, _POLL_S = 5.0, 0.02
 
 
 def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
-    from v2t.serve.local.captioner import ServedCaptioner
+    from v2t.serve.served_captioner import ServedCaptioner
 
     command_line(config, served)
     return LocalEngine(
@@ -122,7 +122,7 @@ class LocalEngine:
         return is_loading or (self._scheduler is not None and self._scheduler.is_alive)
 
     def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[None]) -> None:
-        from v2t.serve.local.scheduler import Scheduler
+        from v2t.serve.scheduler import Scheduler
 
         problem: CineloopError | None = None
         try:

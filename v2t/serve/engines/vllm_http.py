@@ -17,9 +17,9 @@ import httpx
 
 from cineloop.log import logger, printable
 from cineloop.video.frames import Frames
+from cineloop.web.faults import Fault
 from v2t.captioners.payload import Form, content, video_metadata
 from v2t.serve.engine import EngineOutput, GenerateRequest, State, broke_off, down, failed, refused, too_long
-from v2t.serve.faults import Fault
 from v2t.serve.supervision.supervisor import EngineProcess
 
 _PATH = "/v1/chat/completions"
@@ -114,13 +114,13 @@ class VllmEngine:
     async def _body(self, request: GenerateRequest) -> bytes:
         """The request's JSON; a copy of all frames in base64, which it is charged for."""
         videos = [frames for message in request.conversation for frames in message.videos]
-        holding = request.holding
-        if holding is not None and self._packs_frames:  # of others the size of the pictures is not known beforehand
-            holding.set(holding.size + sum(frames.pixels.nbytes for frames in videos) * 4 // 3)
+        lease = request.lease
+        if lease is not None and self._packs_frames:  # of others the size of the pictures is not known beforehand
+            lease.set(lease.size + sum(frames.pixels.nbytes for frames in videos) * 4 // 3)
         form: Form = "packed" if self._packs_frames else "video" if len(videos) == 1 else "images"
         body = await asyncio.to_thread(_json, request, form, videos)
-        if holding is not None:
-            holding.set(max(holding.size, len(body)))
+        if lease is not None:
+            lease.set(max(lease.size, len(body)))
         return body
 
 
