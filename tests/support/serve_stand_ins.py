@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
@@ -60,19 +60,13 @@ class Engine:
     """vLLM's process, which answers by `reply(request's body) -> httpx.Response`; `asked` are the bodies it saw."""
 
     def __init__(self) -> None:
-        self.state, self.restarts, self.broken = "ready", 0, 0
+        self.state = "ready"
         self.asked: list[dict] = []
         self.held: asyncio.Event | None = None  # answers wait for it
         self.cancelled = self.closed = 0
         self.endless = ""  # the text of which streams are made that never end by themselves
         self.reply: Callable[[dict], httpx.Response] = self.usual
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle), base_url="http://engine")
-
-    def note_broken(self) -> None:
-        self.broken += 1
-
-    def at_work(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
 
     def usual(self, body: dict) -> httpx.Response:
         if not body.get("stream"):

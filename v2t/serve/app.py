@@ -92,8 +92,6 @@ class Gateway:
         watch("v2t_waiting", "Requests in the queue", lambda: self.queue.waiting)
         watch("v2t_uploads_bytes", "Bytes of all uploads", lambda: self.media.uploads.held_bytes)
         watch("v2t_engine_up", "Whether the engine answers", lambda: self.engine.state == "ready")
-        about = "How often the engine was started again"
-        self.metrics.watch_count("v2t_engine_restarts_total", about, lambda: self.engine.restarts)
 
 
 def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media, *, created: int = 0) -> FastAPI:

@@ -16,7 +16,7 @@ from cineloop.web.faults import Fault
 from cineloop.web.limits import MemoryLease
 from v2t.captioners import CaptionOutput, Message
 
-State = Literal["starting", "ready", "failing", "restarting", "stopped"]
+State = Literal["starting", "ready", "failing", "stopped"]
 _RETRY_S = 5.0
 MODEL_THREAD = "v2t-model"  # of an engine in this process
 
@@ -67,17 +67,12 @@ class Engine(Protocol):
     Attributes:
         name: as `--engine` has it.
         state: it answers while "ready"; while "failing" it tries, and the last few requests failed one after another.
-        restarts: how often it was started again.
     """
 
     name: str
 
     @property
     def state(self) -> State:
-        """See above."""
-
-    @property
-    def restarts(self) -> int:
         """See above."""
 
     async def start(self) -> None:
@@ -88,6 +83,13 @@ class Engine(Protocol):
 
         Raises:
             CineloopError: it cannot start.
+        """
+
+    async def failed(self) -> None:
+        """Never returns while the engine runs.
+
+        Raises:
+            CineloopError: it ended by itself, or had to be ended.
         """
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[str | EngineOutput, None]:

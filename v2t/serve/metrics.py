@@ -5,12 +5,10 @@ In: what the gateway's pieces report. Out: the text of `GET /metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as MEDIA_TYPE
-from prometheus_client.registry import Collector
 
 __all__ = ["MEDIA_TYPE", "Metrics"]
 _ANSWER_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -49,19 +47,6 @@ class Metrics:
         """A gauge that is read when it is asked for."""
         Gauge(name, about, registry=self._registry).set_function(value)
 
-    def watch_count(self, name: str, about: str, value: Callable[[], float]) -> None:
-        """A counter that is kept elsewhere; `name` ends in _total."""
-        self._registry.register(_Count(name, about, value))
-
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
         return generate_latest(self._registry)
-
-
-class _Count(Collector):
-    def __init__(self, name: str, about: str, value: Callable[[], float]) -> None:
-        self._name, self._about, self._value = name, about, value
-
-    def collect(self) -> Iterator[Metric]:
-        """The counter's one sample."""
-        yield CounterMetricFamily(self._name, self._about, value=self._value())

@@ -1,8 +1,8 @@
-"""Runs the gateway and what stands behind it, until it is told to stop.
+"""Run the gateway and the engine behind it until a signal comes or the engine fails.
 
 In: a `ServeConfig`. Out: the exit code; on stdout one line with the address, once questions are answered. A first
-SIGTERM or Ctrl-C drains: what is asked from then on is refused, answers under way get `limits.drain_s` to end. A second
-one stops at once. Engine and decoders end with the gateway.
+SIGTERM or Ctrl-C drains: new requests are refused, those in flight get `limits.drain_s` to end. A second one stops at
+once. Engine and decoders end with the gateway.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run(config: ServeConfig) -> int:
     """Serve until a signal; returns the exit code.
 
     Raises:
-        MissingDependencyError: no model, no package, the port is taken, or the engine does not start.
+        MissingDependencyError: no model, no package, the port is taken, or the engine does not start or fails.
         UsageError: a setting that does not fit the model.
     """
     try:
@@ -144,7 +144,7 @@ class _Serving:
         url = url_of(config, self._port)
         where = f"; page: {url}/" if config.page else ""
         print(f"serving {served.name} at {url} (engine {engine.name}){where}", flush=True)
-        await self._stop.wait()
+        await self._unless_stopped(engine.failed())
         await self._drain(app.state.gateway)
 
     # The stack then closes the server, the engine and the decoders, in this order.

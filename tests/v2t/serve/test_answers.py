@@ -125,9 +125,9 @@ def test_replies_that_are_none_are_the_engines_fault(stream, content):
 
 def test_an_engine_that_is_down_is_not_asked():
     async def play(client, engine, media, gateway):
-        engine.state = "restarting"
+        engine.state = "starting"
         health = await client.get("/health")
-        assert (health.status_code, health.json()) == (503, {"status": "unavailable", "engine": "restarting"})
+        assert (health.status_code, health.json()) == (503, {"status": "unavailable", "engine": "starting"})
         assert (await client.get("/live")).status_code == 200
         reply = await client.post(CHAT, json=with_video())
         assert code_of(reply) == (503, "ENGINE_DOWN") and int(reply.headers["retry-after"]) > 0
@@ -155,7 +155,6 @@ def test_an_engine_that_dies_is_reported(error, expected):
         for more in ({}, {"stream": True}):
             reply = await client.post(CHAT, json={**WORDS, **more})
             assert code_of(reply) == expected and "secret" not in reply.text and reply.headers["retry-after"]
-        assert engine.broken == 2
 
     scene(play)
 

@@ -110,7 +110,6 @@ def test_counts_have_few_labels_and_none_of_a_clients_choice():
             "v2t_waiting",
             "v2t_uploads_bytes",
             "v2t_engine_up",
-            "v2t_engine_restarts_total",
         }
 
     scene(play)

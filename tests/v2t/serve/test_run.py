@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from cineloop.errors import MissingDependencyError
 from cineloop.web.guard import GuardMiddleware
 from cineloop.web.limits import ApiKeys, RateLimit
-from v2t.serve import run
+from v2t.serve import engines, run
 from v2t.serve.app import route_of
 from v2t.serve.metrics import Metrics
 from v2t.serve.settings import ServeConfig
@@ -75,3 +76,24 @@ def test_a_second_signal_ends_the_wait_for_connections(monkeypatch):
             assert server.should_exit and task.cancelled()
 
     asyncio.run(main())
+
+
+def test_an_engine_that_fails_ends_the_server_which_a_service_manager_starts_again(monkeypatch, capsys):
+    class Failing:
+        name, state, is_stopped = "vllm", "ready", False
+
+        async def start(self) -> None: ...
+
+        async def ready(self) -> None: ...
+
+        async def failed(self) -> None:
+            raise MissingDependencyError("the engine vllm was killed by SIGKILL", code="ENGINE")
+
+        async def stop(self) -> None:
+            self.is_stopped = True
+
+    engine = Failing()
+    monkeypatch.setattr(engines, "create", lambda *_: engine)
+    with pytest.raises(MissingDependencyError, match="SIGKILL"):  # exit code 5, which Restart=on-failure heeds
+        run.run(ServeConfig(port=0, engine="local"))
+    assert engine.is_stopped and "serving" in capsys.readouterr().out

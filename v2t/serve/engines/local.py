@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from v2t.serve.scheduler import Scheduler
     from v2t.serve.served_captioner import ServedCaptioner
 
-_STOP_S, _POLL_S = 5.0, 0.02
+_STOP_S, _POLL_S, _WATCH_S = 5.0, 0.02, 1.0
 
 
 def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> LocalEngine:
@@ -60,7 +60,7 @@ class LocalEngine:
         captioner: not loaded yet. say: takes what the operator should know.
     """
 
-    name, restarts = "local", 0
+    name = "local"
 
     def __init__(self, captioner: ServedCaptioner, *, say: Callable[[str], None]) -> None:
         self._captioner, self._say = captioner, say
@@ -95,6 +95,12 @@ class LocalEngine:
         begun = time.monotonic()
         await asyncio.shield(self._loaded)
         self._say(f"engine local: ready after {time.monotonic() - begun:.0f} s")
+
+    async def failed(self) -> None:
+        """See `Engine`."""
+        while self.state != "stopped":
+            await asyncio.sleep(_WATCH_S)
+        raise MissingDependencyError("the engine local has stopped", code="ENGINE")
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[str | EngineOutput, None]:
         """See `Engine`."""

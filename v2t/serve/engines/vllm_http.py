@@ -20,7 +20,7 @@ from cineloop.video.frames import Frames
 from cineloop.web.faults import Fault
 from v2t.captioners.payload import Form, content, video_metadata
 from v2t.serve.engine import EngineOutput, GenerateRequest, State, broke_off, down, failed, refused, too_long
-from v2t.serve.supervision.supervisor import EngineProcess
+from v2t.serve.engine_process import EngineProcess
 
 _PATH = "/v1/chat/completions"
 _MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.captioners.openai
@@ -45,7 +45,7 @@ class VllmEngine:
     """See `v2t.serve.engine.Engine`.
 
     Args:
-        child: the process, supervised.
+        child: the process.
         packs_frames: the model is ours, which takes packed frames and knows their times; others get JPEGs.
     """
 
@@ -59,18 +59,17 @@ class VllmEngine:
         """See `Engine`."""
         return self._child.state
 
-    @property
-    def restarts(self) -> int:
-        """See `Engine`."""
-        return self._child.restarts
-
     async def start(self) -> None:
         """See `Engine`."""
         await self._child.start()
 
     async def ready(self) -> None:
         """See `Engine`."""
-        await self._child.ready(self._child.command.starts_in_s)
+        await self._child.ready()
+
+    async def failed(self) -> None:
+        """See `Engine`."""
+        await self._child.failed()
 
     async def stop(self) -> None:
         """See `Engine`."""
@@ -81,7 +80,6 @@ class VllmEngine:
         body = await self._body(request)
         try:
             async with (
-                self._child.at_work(),
                 self._child.client.stream(
                     "POST",
                     _PATH,
@@ -104,10 +102,8 @@ class VllmEngine:
             logger.warning("%s: the engine failed: %s", request.id, printable(error.message, 500))
             raise failed() from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            self._child.note_broken()
             raise down("it could not be reached") from None
         except httpx.HTTPError as error:
-            self._child.note_broken()
             logger.warning("%s: the engine broke off: %s", request.id, type(error).__name__)
             raise broke_off() from None
 
