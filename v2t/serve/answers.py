@@ -1,7 +1,7 @@
-"""Answers of the engine, whole and in pieces.
+"""Chat completions, whole and as a stream.
 
-In: a checked request (`chat.Asked`) and its owner. Out: OpenAI's chat completion, or `Fault`. The videos are decoded
-first, within the same place in the line; a client that leaves cancels all of it.
+In: a `ChatRequest` and its owner. Out: OpenAI's chat completion, or `Fault`. The videos are decoded first, within the
+same slot of the queue; a client that leaves cancels all of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cineloop.web.faults import Fault
 from cineloop.web.guard import REQUEST_ID
 from cineloop.web.limits import FairQueue, MemoryLease
 from v2t.captioners import Message
-from v2t.serve.chat import Asked, Video
+from v2t.serve.chat import ChatRequest, VideoRef
 from v2t.serve.engine import Engine, EngineOutput, GenerateRequest, down, failed
 from v2t.serve.metrics import Metrics
 from v2t.serve.served import Served
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
 Emit = Callable[[bytes], Awaitable[None]]
 Replies = AsyncGenerator[str | EngineOutput, None]
+Seen = dict[str, Any]
 
 
 class Answers:
-    """Asks the engine.
+    """See above.
 
     Args:
-        config, served: what is served. engine: what answers. media: what turns URLs into frames.
+        config, served: what is served. engine: what answers. media: turns URLs into frames.
         queue: of requests. metrics: where they are counted.
     """
 
@@ -45,11 +46,11 @@ class Answers:
     ) -> None:
         self._config, self._limits, self._served = config, config.limits, served
         self._engine, self._media, self._queue, self._metrics = engine, media, queue, metrics
-        # Engines keep the beginnings of prompts: by how fast an answer comes, a key could tell what another has asked.
-        self._keeps_apart = len(config.keys()) > 1
+        # Engines cache prefixes of prompts: by the time to the first token, one key could tell what another has chat.
+        self._isolates_caches = len(config.keys()) > 1
 
-    async def frames(self, video: Video, owner: str, max_frames: int) -> Frames:
-        """The frames the model would be sent of one video. Raises Fault."""
+    async def frames(self, video: VideoRef, owner: str, max_frames: int) -> Frames:
+        """The frames the model is given of one video. Raises Fault."""
         begun, outcome = time.monotonic(), "failed"
         try:
             frames = await self._media.frames(video.url, owner=owner, param=video.param, max_frames=max_frames)
@@ -65,9 +66,9 @@ class Answers:
             self._metrics.decode_seconds.observe(time.monotonic() - begun)
         return frames
 
-    async def whole(self, asked: Asked, owner: str, lease: MemoryLease) -> dict[str, Any]:
+    async def whole(self, chat: ChatRequest, owner: str, lease: MemoryLease) -> dict[str, Any]:
         """The chat completion. Raises Fault."""
-        async with self._asked(asked, owner, lease) as (replies, shown):
+        async with self._replies(chat, owner, lease) as (replies, seen):
             async for reply in replies:
                 if isinstance(reply, EngineOutput):
                     self._metrics.answer_tokens.inc(reply.tokens)
@@ -76,29 +77,29 @@ class Answers:
                         "message": {"role": "assistant", "content": reply.text},
                         "finish_reason": reply.finish,
                     }
-                    head = _head("chat.completion", asked.model)
-                    return {**head, "choices": [choice], "usage": reply.usage(), **_with_warnings(shown, reply)}
+                    head = _head("chat.completion", chat.model)
+                    return {**head, "choices": [choice], "usage": reply.usage(), **_with_warnings(seen, reply)}
         raise failed()
 
-    async def stream(self, asked: Asked, owner: str, lease: MemoryLease, emit: Emit) -> None:
+    async def stream(self, chat: ChatRequest, owner: str, lease: MemoryLease, emit: Emit) -> None:
         """The chat completion as server-sent events, given to `emit` as they come.
 
         Raises:
             Fault: before the first call of `emit` a refusal; after it, the answer broke off.
         """
         begun = time.monotonic()
-        async with self._asked(asked, owner, lease) as (replies, shown):
-            head = _head("chat.completion.chunk", asked.model)
+        async with self._replies(chat, owner, lease) as (replies, seen):
+            head = _head("chat.completion.chunk", chat.model)
             is_first = True
             async for reply in replies:
                 if is_first:
-                    # An engine that refuses at once has not begun: that is a plain refusal, by its status.
+                    # Only now: an engine that refuses at once is a plain refusal, with its status.
                     is_first = False
-                    await emit(_data({**head, "choices": [_choice({"role": "assistant", "content": ""})], **shown}))
+                    await emit(_data({**head, "choices": [_choice({"role": "assistant", "content": ""})], **seen}))
                 if isinstance(reply, EngineOutput):
                     ended = _choice({}, reply.finish)
                     await emit(_data({**head, "choices": [ended], **_with_warnings({}, reply)}))
-                    if asked.include_usage and (usage := reply.usage()) is not None:
+                    if chat.include_usage and (usage := reply.usage()) is not None:
                         await emit(_data({**head, "choices": [], "usage": usage}))
                     self._metrics.answer_tokens.inc(reply.tokens)
                 elif reply:
@@ -109,21 +110,40 @@ class Answers:
             await emit(b"data: [DONE]\n\n")
 
     @asynccontextmanager
-    async def _asked(
-        self, asked: Asked, owner: str, lease: MemoryLease
-    ) -> AsyncIterator[tuple[Replies, dict[str, Any]]]:
-        """The engine's replies to a request, and our word on its videos. Raises Fault."""
+    async def _replies(self, chat: ChatRequest, owner: str, lease: MemoryLease) -> AsyncIterator[tuple[Replies, Seen]]:
+        """The engine's replies to a request, and what is reported of its videos. Raises Fault."""
         self._check_engine()
         async with self._queue.slot(owner):
-            request, shown = await self._prepared(asked, owner, lease)
+            frames: dict[VideoRef, Frames] = {}
+            left = self._limits.frames
+            # One after another: a request with many videos takes no more decoders than others.
+            for video in chat.videos:
+                frames[video] = await self.frames(video, owner, left)
+                left -= len(frames[video])
+                self._metrics.frames.inc(len(frames[video]))
+            request = GenerateRequest(
+                id=REQUEST_ID.get(),
+                model=chat.model,
+                conversation=tuple(
+                    Message(role=each.role, text=each.text, videos=tuple(frames[video] for video in each.videos))
+                    for each in chat.messages
+                ),
+                max_tokens=chat.max_tokens,
+                sampling=chat.sampling,
+                stops=chat.stops,
+                stream=chat.stream,
+                cache_salt=owner if self._isolates_caches else None,
+                lease=lease,
+            )
             if self._config.log_prompts:
-                words = " | ".join(f"{turn.role}: {turn.text}" for turn in asked.turns)
-                logger.info("%s asks %s", request.id, printable(words, 4000))
+                text = " | ".join(f"{each.role}: {each.text}" for each in chat.messages)
+                logger.info("%s prompt: %s", request.id, printable(text, 4000))
+            seen = [self.describe(frames[video]) for video in chat.videos]
             self._check_engine()
             limit_s = self._limits.answer_s
             try:
                 async with asyncio.timeout(limit_s), aclosing(self._engine.generate(request)) as replies:
-                    yield replies, shown
+                    yield replies, {"cineloop": {"videos": seen}} if seen else {}
             except TimeoutError:
                 raise Fault(504, "ANSWER_TIMEOUT", f"the answer took longer than {limit_s:.0f} s") from None
 
@@ -131,34 +151,8 @@ class Answers:
         if self._engine.state not in ("ready", "failing"):
             raise down(f"it is {self._engine.state}")
 
-    async def _prepared(self, asked: Asked, owner: str, lease: MemoryLease) -> tuple[GenerateRequest, dict[str, Any]]:
-        """What the engine is asked, and our word on the videos."""
-        seen: dict[Video, Frames] = {}
-        left = self._limits.frames
-        # One after another: a request with many videos takes no more decoders than others.
-        for video in asked.videos:
-            seen[video] = await self.frames(video, owner, left)
-            left -= len(seen[video])
-            self._metrics.frames.inc(len(seen[video]))
-        request = GenerateRequest(
-            id=REQUEST_ID.get(),
-            model=asked.model,
-            conversation=tuple(
-                Message(role=turn.role, text=turn.text, videos=tuple(seen[video] for video in turn.videos))
-                for turn in asked.turns
-            ),
-            max_tokens=asked.max_tokens,
-            sampling=asked.sampling,
-            stops=asked.stops,
-            stream=asked.stream,
-            cache_salt=owner if self._keeps_apart else None,
-            lease=lease,
-        )
-        word = [self.word_on(seen[video]) for video in asked.videos]
-        return request, {"cineloop": {"videos": word}} if word else {}
-
-    def word_on(self, frames: Frames) -> dict[str, Any]:
-        """What a client is told of the frames that were sent; times count from the beginning of the file."""
+    def describe(self, frames: Frames) -> dict[str, Any]:
+        """What is reported of the frames the model is given; times count from the beginning of the file."""
         return {
             "times_s": [round(float(time_s), 4) for time_s in frames.times_s],
             "duration_s": round(float(frames.duration_s), 4),
@@ -173,11 +167,11 @@ def _head(kind: str, model: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{REQUEST_ID.get()}", "object": kind, "created": int(time.time()), "model": model}
 
 
-def _with_warnings(shown: dict[str, Any], output: EngineOutput) -> dict[str, Any]:
-    """Our word, with what the engine warns of: that a clip lies outside the world its model knows."""
+def _with_warnings(seen: Seen, output: EngineOutput) -> dict[str, Any]:
+    """With what the engine warns of: a clip outside the domain of its model."""
     if not output.warnings:
-        return shown
-    return {"cineloop": {**shown.get("cineloop", {}), "warnings": list(output.warnings)}}
+        return seen
+    return {"cineloop": {**seen.get("cineloop", {}), "warnings": list(output.warnings)}}
 
 
 def _choice(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The gateway's routes, and all it holds.
+"""The gateway: its routes and its state.
 
 In: a config, what is served, the engine and the media. Out: an ASGI application; what is not listed here is 404. The
 rules for every request are in `cineloop.web.guard`.
@@ -98,7 +98,7 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
     """The application; `app.state.gateway` is its `Gateway`.
 
     Raises:
-        UsageError: a client's key that is none.
+        UsageError: a malformed API key.
     """
     gateway = Gateway(config=config, served=served, engine=engine, media=media, created=created)
     routes: list[BaseRoute] = [
@@ -119,7 +119,7 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
         routes += [Route("/", page, methods=["GET"]), Route("/page/{file}", page, methods=["GET"])]
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, routes=routes)
     app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(CineloopError, _room_error)
+    app.add_exception_handler(CineloopError, _library_error)
     app.state.gateway = gateway
     app.add_middleware(
         GuardMiddleware,
@@ -145,11 +145,11 @@ def route_of(path: str) -> str:
 
 
 async def health(request: Request) -> Response:
-    """GET /health: whether questions are answered now."""
+    """GET /health: whether requests are answered now."""
     gateway: Gateway = request.app.state.gateway
-    is_well = gateway.engine.state == "ready" and not gateway.is_draining
-    status = "ok" if is_well else "draining" if gateway.is_draining else "unavailable"
-    return JSONResponse({"status": status, "engine": gateway.engine.state}, 200 if is_well else 503)
+    is_ready = gateway.engine.state == "ready" and not gateway.is_draining
+    status = "ok" if is_ready else "draining" if gateway.is_draining else "unavailable"
+    return JSONResponse({"status": status, "engine": gateway.engine.state}, 200 if is_ready else 503)
 
 
 async def live(request: Request) -> Response:
@@ -199,11 +199,11 @@ def _cards(gateway: Gateway) -> list[dict[str, Any]]:
 
 async def completions(request: Request) -> Response:
     """POST /v1/chat/completions."""
-    return _Answer(request)
+    return _Completion(request)
 
 
 async def frames(request: Request) -> Response:
-    """POST /v1/frames: what the model would be sent of a video."""
+    """POST /v1/frames: the frames the model is given of a video."""
     gateway: Gateway = request.app.state.gateway
     owner, limits = request.state.owner, gateway.config.limits
     with gateway.memory.lease(owner) as lease:
@@ -215,12 +215,12 @@ async def frames(request: Request) -> Response:
             async with gateway.queue.slot(owner):
                 seen = await gateway.answers.frames(video, owner, limits.frames)
                 jpegs = await asyncio.to_thread(encode, seen.pixels, _PREVIEW_SIDE, _PREVIEW_QUALITY)
-            word = gateway.answers.word_on(seen)
+            about = gateway.answers.describe(seen)
             shown = [
                 {"time_s": time_s, "jpeg": f"data:image/jpeg;base64,{jpeg}"}
-                for time_s, jpeg in zip(word.pop("times_s"), jpegs, strict=True)
+                for time_s, jpeg in zip(about.pop("times_s"), jpegs, strict=True)
             ]
-            return {"frames": shown, "fps": round(float(seen.fps), 4), **word}
+            return {"frames": shown, "fps": round(float(seen.fps), 4), **about}
 
         return JSONResponse(await unless_gone(request.receive, work()))
 
@@ -235,8 +235,8 @@ async def page(request: Request) -> Response:
     return Response(data, headers={"content-type": kind, "cache-control": "no-cache"})
 
 
-class _Answer(Response):
-    """The answer to a chat request; it is worked on as it is sent, so that whoever leaves stops the work."""
+class _Completion(Response):
+    """The response to a chat request; made as it is sent, so that a client that leaves cancels the work."""
 
     def __init__(self, request: Request) -> None:
         self._request, self._gateway = request, request.app.state.gateway
@@ -247,15 +247,15 @@ class _Answer(Response):
         limits = gateway.config.limits
         with gateway.memory.lease(owner) as lease:
             body = await read_json(receive, self._request.headers, limits.body_mb * MIB, lease)
-            asked = chat.read(body, gateway.served, limits)
+            parsed = chat.read(body, gateway.served, limits)
             del body
-            if asked.stream:
-                await self._in_pieces(asked, owner, lease, receive, send)
+            if parsed.stream:
+                await self._in_pieces(parsed, owner, lease, receive, send)
                 return
-            answer = await unless_gone(receive, gateway.answers.whole(asked, owner, lease))
+            answer = await unless_gone(receive, gateway.answers.whole(parsed, owner, lease))
         await JSONResponse(answer)(scope, receive, send)  # type: ignore[arg-type]
 
-    async def _in_pieces(self, asked: chat.Asked, owner: str, lease: Any, receive: Receive, send: Send) -> None:
+    async def _in_pieces(self, parsed: chat.ChatRequest, owner: str, lease: Any, receive: Receive, send: Send) -> None:
         is_begun = False
 
         async def emit(data: bytes) -> None:
@@ -267,7 +267,7 @@ class _Answer(Response):
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
         try:
-            await unless_gone(receive, self._gateway.answers.stream(asked, owner, lease, emit))
+            await unless_gone(receive, self._gateway.answers.stream(parsed, owner, lease, emit))
         except Fault as fault:
             if not is_begun:
                 raise
@@ -276,15 +276,15 @@ class _Answer(Response):
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    """What the router refuses, as all refusals are told."""
+    """What the router refuses, in the form of all refusals."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
-        raise Fault(405, "METHOD_NOT_ALLOWED", "this route is asked in another way")
-    raise Fault(404, "NOT_FOUND", "there is nothing here")
+        raise Fault(405, "METHOD_NOT_ALLOWED", "method not allowed on this route")
+    raise Fault(404, "NOT_FOUND", "no such route")
 
 
-async def _room_error(request: Request, error: Exception) -> Response:
-    """An error of a room that nobody between made a fault of."""
+async def _library_error(request: Request, error: Exception) -> Response:
+    """An error of another package that was not made a fault before."""
     raise fault_of(error) if isinstance(error, CineloopError) else error
 
 

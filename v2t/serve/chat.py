@@ -1,7 +1,7 @@
 """From the JSON of a chat request to a checked one; nothing is opened, fetched or decoded here.
 
-In: what a client sent to `POST /v1/chat/completions`. Out: `Asked`. A field that is not known is refused by name, for
-what is not understood must not reach the engine; a field that is null counts as not given.
+In: the body of `POST /v1/chat/completions`. Out: `ChatRequest`. An unknown field is refused by name: what is not
+understood must not reach the engine. A field that is null counts as not given.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _NUMBERS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Video:
-    """A video a client names: its URL as it came, and the field it stands in."""
+class VideoRef:
+    """A video a client names: its URL as it came, and the field it is in."""
 
     url: str = field(repr=False)
     param: str
@@ -67,28 +67,28 @@ class Video:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
-    """One message: its words, and the videos that stand before them."""
+class ChatMessage:
+    """One message: its text, and the videos before it."""
 
     role: Role
     text: str
-    videos: tuple[Video, ...] = ()
+    videos: tuple[VideoRef, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ChatRequest:
     """A chat request that was checked.
 
     Attributes:
         model: one of the served names.
-        turns: the conversation; the last is the user's.
+        messages: the conversation; the last is the user's.
         max_tokens: longest answer. sampling: the fields that say how it is drawn, those alone that were given.
         stops: strings that end it.
         stream: the answer is wanted in pieces. include_usage: with the number of tokens at the end.
     """
 
     model: str
-    turns: tuple[Turn, ...]
+    messages: tuple[ChatMessage, ...]
     max_tokens: int
     sampling: Mapping[str, Any]
     stops: tuple[str, ...] = ()
@@ -96,12 +96,12 @@ class Asked:
     include_usage: bool = False
 
     @property
-    def videos(self) -> tuple[Video, ...]:
+    def videos(self) -> tuple[VideoRef, ...]:
         """All videos, in the order they are shown."""
-        return tuple(video for turn in self.turns for video in turn.videos)
+        return tuple(video for message in self.messages for video in message.videos)
 
 
-def read(body: Any, served: Served, limits: ServeLimits) -> Asked:
+def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
     """The request in `body`.
 
     Raises:
@@ -112,12 +112,12 @@ def read(body: Any, served: Served, limits: ServeLimits) -> Asked:
     stream = _bool(given, "stream")
     options = _known(given.get("stream_options", {}), {"include_usage"}, "stream_options")
     if "stream_options" in given and not stream:
-        raise _wrong("stream_options", "only with stream: true")
+        raise _wrong("stream_options", "expected only with stream: true")
     if given.get("n", 1) != 1 or isinstance(given.get("n"), bool):
-        raise _wrong("n", "1 answer is given to a request", given["n"])
-    return Asked(
+        raise _wrong("n", "expected 1: a request gets one answer", given["n"])
+    return ChatRequest(
         model=model_of(given.get("model"), served),
-        turns=_turns(given.get("messages"), limits),
+        messages=_messages(given.get("messages"), limits),
         max_tokens=_max_tokens(given, limits),
         sampling=_sampling(given),
         stops=_stops(given.get("stop", [])),
@@ -131,53 +131,53 @@ def model_of(name: Any, served: Served) -> str:
     if name is None:
         return served.name
     if not isinstance(name, str):
-        raise _wrong("model", "a name is expected", name)
+        raise _wrong("model", "expected a name", name)
     if name not in (served.name, *served.adapters):
         known = ", ".join((served.name, *served.adapters))
-        raise Fault(404, "UNKNOWN_MODEL", f"no such model is served here; there are: {known}", param="model")
+        raise Fault(404, "UNKNOWN_MODEL", f"unknown model; this server has: {known}", param="model")
     return name
 
 
-def _turns(messages: Any, limits: ServeLimits) -> tuple[Turn, ...]:
-    if not isinstance(messages, list) or not messages:
-        raise _wrong("messages", "a list of one message or more is expected", messages)
-    if len(messages) > limits.messages:
-        raise _too_many("messages", f"{len(messages)} messages; at most {limits.messages}")
-    turns = tuple(_turn(message, f"messages[{i}]", i == 0) for i, message in enumerate(messages))
-    if turns[-1].role != "user":
-        raise _wrong(f"messages[{len(turns) - 1}].role", "the last message must be the user's")
-    if not turns[-1].text.strip() and not turns[-1].videos:
-        raise _wrong(f"messages[{len(turns) - 1}].content", "nothing is asked: neither words nor a video")
-    if (chars := sum(len(turn.text) for turn in turns)) > limits.text_chars:
-        raise _too_many("messages", f"{chars} letters of text; at most {limits.text_chars}")
-    if (videos := sum(len(turn.videos) for turn in turns)) > limits.videos:
+def _messages(given: Any, limits: ServeLimits) -> tuple[ChatMessage, ...]:
+    if not isinstance(given, list) or not given:
+        raise _wrong("messages", "expected a list of at least one message", given)
+    if len(given) > limits.messages:
+        raise _too_many("messages", f"{len(given)} messages; at most {limits.messages}")
+    messages = tuple(_message(message, f"messages[{i}]", i == 0) for i, message in enumerate(given))
+    if messages[-1].role != "user":
+        raise _wrong(f"messages[{len(messages) - 1}].role", "the last message must be the user's")
+    if not messages[-1].text.strip() and not messages[-1].videos:
+        raise _wrong(f"messages[{len(messages) - 1}].content", "expected text or a video")
+    if (chars := sum(len(message.text) for message in messages)) > limits.text_chars:
+        raise _too_many("messages", f"{chars} characters of text; at most {limits.text_chars}")
+    if (videos := sum(len(message.videos) for message in messages)) > limits.videos:
         raise _too_many("messages", f"{videos} videos and pictures; at most {limits.videos}")
-    return turns
+    return messages
 
 
-def _turn(message: Any, where: str, is_first: bool) -> Turn:
+def _message(message: Any, where: str, is_first: bool) -> ChatMessage:
     given = _known(message, {"role", "content", "name", *_NEUTRAL_IN_MESSAGE}, where)
     _check_neutral(given, _NEUTRAL_IN_MESSAGE, f"{where}.")
     if "name" in given:
         _text(given["name"], f"{where}.name")
     role: Any = "system" if given.get("role") == "developer" else given.get("role")
     if role not in ("system", "user", "assistant"):
-        raise _wrong(f"{where}.role", "system, developer, user or assistant is expected", role)
+        raise _wrong(f"{where}.role", "expected system, developer, user or assistant", role)
     if role == "system" and not is_first:
-        raise _wrong(f"{where}.role", "a system message stands first")
+        raise _wrong(f"{where}.role", "a system message must be the first")
     content, where = given.get("content"), f"{where}.content"
     if isinstance(content, str):
-        return Turn(role=role, text=_text(content, where))
+        return ChatMessage(role=role, text=_text(content, where))
     if not isinstance(content, list):
-        raise _wrong(where, "text or a list of parts is expected", content)
+        raise _wrong(where, "expected text or a list of parts", content)
     parts = [_part(part, f"{where}[{i}]") for i, part in enumerate(content)]
-    videos = tuple(part for part in parts if isinstance(part, Video))
+    videos = tuple(part for part in parts if isinstance(part, VideoRef))
     if videos and role != "user":
-        raise _wrong(videos[0].param, "only the user shows videos")
-    return Turn(role=role, text="\n".join(part for part in parts if isinstance(part, str)), videos=videos)
+        raise _wrong(videos[0].param, "only the user may send videos")
+    return ChatMessage(role=role, text="\n".join(part for part in parts if isinstance(part, str)), videos=videos)
 
 
-def _part(part: Any, where: str) -> str | Video:
+def _part(part: Any, where: str) -> str | VideoRef:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         return _text(_known(part, {"type", "text"}, where).get("text"), f"{where}.text")
@@ -187,35 +187,35 @@ def _part(part: Any, where: str) -> str | Video:
     if kind == "file":
         return _file(_known(part, {"type", "file"}, where).get("file"), f"{where}.file")
     if not isinstance(part, dict):
-        raise _wrong(where, "a part is an object with a type", part)
-    raise _wrong(f"{where}.type", "text, video_url, image_url or file is expected", kind)
+        raise _wrong(where, "expected an object with a type", part)
+    raise _wrong(f"{where}.type", "expected text, video_url, image_url or file", kind)
 
 
-def _file(holder: Any, where: str) -> Video:
+def _file(holder: Any, where: str) -> VideoRef:
     given = _known(holder, {"file_id", "file_data", "filename"}, where)
     if ("file_id" in given) == ("file_data" in given):
-        raise _wrong(where, "either file_id or file_data is expected")
+        raise _wrong(where, "expected either file_id or file_data")
     if "file_data" in given:
         video = _video(given["file_data"], f"{where}.file_data")
         if video.source != "data":
-            raise _wrong(video.param, "a data URL is expected: data:video/mp4;base64,...")
+            raise _wrong(video.param, "expected a data URL: data:video/mp4;base64,...")
         return video
     name = given["file_id"]
     if not isinstance(name, str) or not _FILE_ID.fullmatch(name):
-        raise _wrong(f"{where}.file_id", "the id of an uploaded file is expected: file- and 32 digits", name)
-    return Video(url=f"upload:{name}", param=f"{where}.file_id")
+        raise _wrong(f"{where}.file_id", "expected the id of an uploaded file: file- and 32 hexadecimal digits", name)
+    return VideoRef(url=f"upload:{name}", param=f"{where}.file_id")
 
 
-def _video(url: Any, where: str) -> Video:
+def _video(url: Any, where: str) -> VideoRef:
     if not isinstance(url, str) or not url:
-        raise _wrong(where, "a URL is expected", url)
+        raise _wrong(where, "expected a URL", url)
     # A single letter far from ASCII makes every one of them four bytes, which nobody has counted.
     if len(url) > _LONGEST_URL and not url.isascii():
-        raise _wrong(where, "a long URL is of ASCII letters alone")
-    return Video(url=url, param=where)
+        raise _wrong(where, "expected ASCII characters alone in a long URL")
+    return VideoRef(url=url, param=where)
 
 
-def video_of(body: Any) -> tuple[Any, Video]:
+def video_of(body: Any) -> tuple[Any, VideoRef]:
     """(model's name or None, video) of a request for the frames of one. Raises Fault as `read` does."""
     given = _known(body, {"model", "url"}, "")
     return given.get("model"), _video(given.get("url"), "url")
@@ -223,11 +223,11 @@ def video_of(body: Any) -> tuple[Any, Video]:
 
 def _text(text: Any, where: str) -> str:
     if not isinstance(text, str):
-        raise _wrong(where, "text is expected", text)
+        raise _wrong(where, "expected text", text)
     try:
         text.encode()  # a loop over the letters of a long text would hold everybody up
     except UnicodeEncodeError:
-        raise _wrong(where, "the text holds half a character (a lone surrogate)") from None
+        raise _wrong(where, "the text contains a lone surrogate") from None
     return text
 
 
@@ -244,9 +244,9 @@ def _max_tokens(given: Mapping[str, Any], limits: ServeLimits) -> int:
     values = {name: given[name] for name in ("max_tokens", "max_completion_tokens") if name in given}
     for name, value in values.items():
         if not _is_int(value) or not 1 <= value <= limits.max_tokens:
-            raise _wrong(name, f"a whole number from 1 to {limits.max_tokens} is expected", value)
+            raise _wrong(name, f"expected an integer from 1 to {limits.max_tokens}", value)
     if len(set(values.values())) > 1:
-        raise _wrong("max_tokens", "max_completion_tokens says otherwise")
+        raise _wrong("max_tokens", "differs from max_completion_tokens")
     return next(iter(values.values()), min(_DEFAULT_TOKENS, limits.max_tokens))
 
 
@@ -259,11 +259,11 @@ def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number or not least <= value <= most or (value == least and not with_least):
             edge = "from" if with_least else "above"
-            raise _wrong(name, f"a number {edge} {least:g} to {most:g} is expected", value)
+            raise _wrong(name, f"expected a number {edge} {least:g} to {most:g}", value)
         found[name] = float(value)
     if "seed" in given:
         if not _is_int(given["seed"]) or not -_INT64 <= given["seed"] < _INT64:
-            raise _wrong("seed", "a whole number of 64 bits is expected", given["seed"])
+            raise _wrong("seed", "expected an integer of 64 bits", given["seed"])
         found["seed"] = given["seed"]
     return found
 
@@ -271,10 +271,10 @@ def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
 def _stops(given: Any) -> tuple[str, ...]:
     stops = [given] if isinstance(given, str) else given
     if not isinstance(stops, list) or len(stops) > _MOST_STOPS:
-        raise _wrong("stop", f"text or a list of {_MOST_STOPS} texts at most is expected", stops)
+        raise _wrong("stop", f"expected text or a list of at most {_MOST_STOPS} texts", stops)
     for i, stop in enumerate(stops):
         if not _text(stop, f"stop[{i}]") or len(stop) > _STOP_CHARS:
-            raise _wrong(f"stop[{i}]", f"a text of 1 to {_STOP_CHARS} letters is expected")
+            raise _wrong(f"stop[{i}]", f"expected 1 to {_STOP_CHARS} characters")
     return tuple(stops)
 
 
@@ -285,20 +285,20 @@ def _is_int(value: Any) -> bool:
 def _bool(given: Mapping[str, Any], name: str, where: str = "") -> bool:
     value = given.get(name, False)
     if not isinstance(value, bool):
-        raise _wrong(where + name, "true or false is expected", value)
+        raise _wrong(where + name, "expected true or false", value)
     return value
 
 
 def _known(value: Any, fields: Sequence[str] | frozenset[str] | set[str], where: str) -> dict[str, Any]:
     """The fields of an object that are given; refuses those that are not known."""
     if not isinstance(value, dict):
-        raise _wrong(where or None, "a JSON object is expected", value)
+        raise _wrong(where or None, "expected a JSON object", value)
     given = {name: each for name, each in value.items() if each is not None}
     for name in given:
         if name not in fields:
             shown = _shown(name).strip('"')
             place = f"{where}.{shown}" if where else shown
-            raise Fault(400, "UNKNOWN_FIELD", f"{place} is no field that this server takes", param=place)
+            raise Fault(400, "UNKNOWN_FIELD", f"{place}: unknown field", param=place)
     return given
 
 

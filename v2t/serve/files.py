@@ -1,7 +1,7 @@
-"""The routes of uploads: multipart bodies that go straight to the store, piece by piece.
+"""The routes of uploads: multipart bodies that are streamed to the store.
 
-In: requests to `/v1/files…` of one owner. Out: OpenAI's file objects. Nothing of an upload is held in memory, and its
-name is only ever repeated, never used.
+In: requests to `/v1/files…` of one owner. Out: OpenAI's file objects. No upload is held in memory, and its file name is
+only ever shown.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -19,9 +20,9 @@ from cineloop.web.bodies import MIB, length_of, pieces
 from cineloop.web.faults import Fault
 
 if TYPE_CHECKING:
-    from cineloop.web.uploads import UploadStore
+    from cineloop.web.uploads import UploadStore, UploadWriter
 
-_PURPOSE = "user_data"
+_PURPOSE = b"user_data"
 _OVERHEAD = 64 << 10  # bytes of a body beside its file
 _PIECE = 256 << 10
 _MAX_VALUE = 256  # bytes of a field that is no file
@@ -33,24 +34,20 @@ async def upload(request: Request) -> Response:
     store: UploadStore = gateway.media.uploads
     limit = gateway.config.limits.upload_mb * MIB + _OVERHEAD
     form = _Form(request.headers.get("content-type", ""))
-    writer, purpose = None, ""
+    writer: UploadWriter | None = None
     async with AsyncExitStack() as stack:
         async for piece in pieces(request.receive, length_of(request.headers), limit):
-            for event in form.read(piece):
-                if event.kind == "file":
-                    if writer is not None:
-                        raise _wrong("file", "one file a request")
-                    writer = await stack.enter_async_context(store.begin(request.state.owner, event.text))
-                elif event.kind == "data" and writer is not None:
-                    await writer.write(event.data)
-                elif event.kind == "purpose":
-                    purpose = event.text
-        if not form.is_whole:
-            raise _wrong(None, "the form breaks off before its end")
+            chunks = form.feed(piece)
+            if writer is None and form.filename is not None:
+                writer = await stack.enter_async_context(store.begin(request.state.owner, form.filename))
+            for chunk in chunks:
+                await writer.write(chunk)  # type: ignore[union-attr]  # only a file has chunks
+        if not form.is_complete:
+            raise _wrong(None, "the form ends too early")
         if writer is None:
-            raise _wrong("file", "a form with the field file is expected")
-        if purpose != _PURPOSE:
-            raise _wrong("purpose", f"{_PURPOSE!r} is expected")
+            raise _wrong("file", "expected a form with the field file")
+        if form.purpose != _PURPOSE:
+            raise _wrong("purpose", f"expected {_PURPOSE.decode()!r}")
         kept = await writer.finish()
     return JSONResponse(kept.record(store.ttl_s))
 
@@ -94,99 +91,71 @@ def _wrong(param: str | None, expected: str) -> Fault:
     return Fault(400, "BAD_REQUEST", f"{param or 'the body'}: {expected}", param=param)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Event:
-    """A file begins (`text` is its name), some of its data, or the purpose."""
-
-    kind: str
-    text: str = ""
-    data: bytes = b""
-
-
-@dataclass(kw_only=True)
-class _Part:
-    headers: dict[str, bytes] = field(default_factory=dict)
-    name: str = ""
-    is_file: bool = False
-    value: bytes = b""
-
-
 class _Form:
-    """A multipart form that is read as it comes."""
+    """A multipart form with the fields file and purpose, parsed as it arrives.
+
+    Attributes:
+        filename: of the file, once its part has begun. purpose: the field's value. is_complete: the form has ended.
+
+    Raises:
+        Fault: the request has another content type.
+    """
 
     def __init__(self, content_type: str) -> None:
-        from python_multipart.exceptions import FormParserError
-        from python_multipart.multipart import MultipartParser, parse_options_header
-
-        self._error, self._options = FormParserError, parse_options_header
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if kind != b"multipart/form-data" or not boundary:
             raise Fault(415, "BAD_REQUEST", "expected a form: Content-Type: multipart/form-data; boundary=...")
-        self._events: list[_Event] = []
-        self._part, self._field, self._value = _Part(), b"", b""
-        self.is_whole = False
+        self.filename: str | None = None
+        self.purpose, self.is_complete = b"", False
+        self._is_file, self._chunks = False, list[bytes]()
+        self._headers: dict[bytes, bytes] = {}
+        self._header = self._value = b""
         callbacks: Any = {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-            "on_end": self._whole,
+            "on_part_begin": self._headers.clear,
+            "on_header_field": lambda data, start, end: setattr(self, "_header", self._header + data[start:end]),
+            "on_header_value": lambda data, start, end: setattr(self, "_value", self._value + data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._begin_part,
+            "on_part_data": self._take,
+            "on_end": lambda: setattr(self, "is_complete", True),
         }
         try:
             self._parser = MultipartParser(boundary, callbacks)
         except FormParserError:
             raise _wrong(None, "the form's boundary is too long") from None
 
-    def read(self, data: bytes) -> list[_Event]:
-        """What `data` brought. Raises Fault for what is no form, or one with fields that are not known."""
-        self._events = []
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bytes of the file in `data`. Raises Fault for an invalid form, or one with unknown fields."""
+        self._chunks = []
         try:
             self._parser.write(data)
-        except self._error:
-            raise _wrong(None, "the form cannot be read") from None
-        return self._events
+        except FormParserError:
+            raise _wrong(None, "invalid multipart form") from None
+        return self._chunks
 
-    def _begin(self) -> None:
-        self._part = _Part()
+    def _end_header(self) -> None:
+        self._headers[self._header.lower()] = self._value
+        self._header = self._value = b""
 
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        self._part.headers[self._field.decode("latin-1").lower()] = self._value
-        self._field = self._value = b""
-
-    def _headers(self) -> None:
-        kind, options = self._options(self._part.headers.get("content-disposition", b""))
+    def _begin_part(self) -> None:
+        kind, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         if kind != b"form-data":
             raise _wrong(None, "each part of the form needs Content-Disposition: form-data; name=...")
-        self._part.name = options.get(b"name", b"").decode("utf-8", "replace")
-        if self._part.name == "file":
-            self._part.is_file = True
-            name = options.get(b"filename", b"").decode("utf-8", "replace")
-            self._events.append(_Event(kind="file", text=name))
-        elif self._part.name != "purpose":
-            shown = "".join(char if char.isprintable() else "?" for char in self._part.name[:60])
-            raise Fault(400, "UNKNOWN_FIELD", f"{shown} is no field that this server takes", param=shown)
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._is_file = name == "file"
+        if self._is_file and self.filename is not None:
+            raise _wrong("file", "expected one file")
+        if self._is_file:
+            self.filename = options.get(b"filename", b"").decode("utf-8", "replace")
+        elif name != "purpose":
+            shown = "".join(char if char.isprintable() else "?" for char in name[:60])
+            raise Fault(400, "UNKNOWN_FIELD", f"{shown}: unknown field", param=shown)
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._part.is_file:
-            self._events.append(_Event(kind="data", data=data[start:end]))
+    def _take(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            self._chunks.append(data[start:end])
+        elif len(self.purpose) + end - start > _MAX_VALUE:
+            raise _wrong("purpose", "too long")
         else:
-            self._part.value += data[start:end]
-            if len(self._part.value) > _MAX_VALUE:
-                raise _wrong(self._part.name, "too long")
-
-    def _end(self) -> None:
-        if not self._part.is_file:
-            self._events.append(_Event(kind="purpose", text=self._part.value.decode("utf-8", "replace")))
-
-    def _whole(self) -> None:
-        self.is_whole = True
+            self.purpose += data[start:end]

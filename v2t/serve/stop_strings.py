@@ -1,11 +1,11 @@
-"""Where an answer ends at a stop string."""
+"""Stop strings: where an answer ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-class Cut:
+class StopStrings:
     """An answer that ends before the stop string that is complete first; what may become one is held back.
 
     However the answer comes in pieces, the same is let through.

@@ -45,7 +45,7 @@ def video(url):
 def test_the_least_request_is_for_the_base_and_likeliest_tokens():
     request = asked()
     assert (request.model, request.stream, request.include_usage, request.sampling) == ("base", False, False, {})
-    assert request.turns[0].text == "What?" and request.max_tokens == 64
+    assert request.messages[0].text == "What?" and request.max_tokens == 64
 
 
 def test_everything_known_is_taken():
@@ -116,7 +116,7 @@ def test_known_features_that_are_missing_are_refused_as_unsupported(fields):
 
 def test_developer_is_a_system_message():
     request = asked(messages=[{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "What?"}])
-    assert [turn.role for turn in request.turns] == ["system", "user"]
+    assert [turn.role for turn in request.messages] == ["system", "user"]
 
 
 def test_an_answer_can_be_sent_back_as_the_stock_client_holds_it():
@@ -124,7 +124,7 @@ def test_an_answer_can_be_sent_back_as_the_stock_client_holds_it():
 
     reply = ChatCompletionMessage(role="assistant", content="A dog.", annotations=[], tool_calls=[]).model_dump()
     user = {"role": "user", "content": "What?", "name": "ann"}
-    assert [turn.text for turn in asked(messages=[user, reply, user]).turns] == ["What?", "A dog.", "What?"]
+    assert [turn.text for turn in asked(messages=[user, reply, user]).messages] == ["What?", "A dog.", "What?"]
 
 
 @pytest.mark.parametrize("name", ["mm_processor_kwargs", "media_io_kwargs", "chat_template", "x"])
@@ -194,7 +194,7 @@ def test_a_long_text_is_not_gone_through_letter_by_letter():
         def __iter__(self):
             raise AssertionError("gone through in Python")
 
-    assert asked_of(text(Long("é"))).turns[0].text == "é"
+    assert asked_of(text(Long("é"))).messages[0].text == "é"
 
 
 def test_a_model_that_is_not_served_is_not_found():
@@ -209,7 +209,7 @@ def test_videos_of_every_kind_stand_before_the_words():
         video("upload:" + FILE_ID + "#t=1,2"),
         text("two"),
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
-    ).turns[0]
+    ).messages[0]
     assert turn.text == "one\ntwo"
     assert [(v.url[:12], v.param, v.source) for v in turn.videos] == [
         ("upload:file-", "messages[0].content[1].video_url.url", "upload"),
@@ -218,11 +218,11 @@ def test_videos_of_every_kind_stand_before_the_words():
 
 
 def test_files_are_videos_by_id_or_by_data():
-    turn = asked_of({"type": "file", "file": {"file_id": FILE_ID}}).turns[0]
+    turn = asked_of({"type": "file", "file": {"file_id": FILE_ID}}).messages[0]
     assert turn.videos[0].url == f"upload:{FILE_ID}"
     assert turn.videos[0].param == "messages[0].content[0].file.file_id"
     data = {"type": "file", "file": {"file_data": "data:video/mp4;base64,AA==", "filename": "a.mp4"}}
-    assert asked_of(data).turns[0].videos[0].source == "data"
+    assert asked_of(data).messages[0].videos[0].source == "data"
 
 
 @pytest.mark.parametrize(
@@ -342,6 +342,6 @@ MESSAGES = st.lists(
 @given(st.dictionaries(FIELDS, VALUES | MESSAGES, max_size=4) | VALUES)
 def test_whatever_comes_is_read_or_refused(body):
     try:
-        assert read(body, SERVED, LIMITS).turns
+        assert read(body, SERVED, LIMITS).messages
     except Fault as fault:
         assert fault.status in (400, 404, 413) and fault.code and json.dumps(fault.body("id"))

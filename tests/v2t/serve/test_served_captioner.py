@@ -7,7 +7,7 @@ import pytest
 from chat_requests import PROMPT, body, clip, events, gateway_with, post, told
 from v2t.captioners import Decoding, asked
 from v2t.serve.served_captioner import ServedCaptioner
-from v2t.serve.stop_strings import Cut
+from v2t.serve.stop_strings import StopStrings
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +80,14 @@ def test_an_answer_ends_before_its_stop_string(app):
 @pytest.mark.parametrize("stops", [("ab",), ("abc", "bd"), ("abcd", "bc"), ("aab", "b"), ("x",)])
 def test_stop_strings_are_found_however_the_answer_comes(stops):
     text = "aaababcabcdx bd"
-    whole = Cut(stops)
+    whole = StopStrings(stops)
     expected = whole.feed(text) + whole.end()
     for size in (1, 2, 3, 5):
-        cut = Cut(stops)
+        cut = StopStrings(stops)
         got = "".join(cut.feed(text[i : i + size]) for i in range(0, len(text), size)) + cut.end()
         assert got == expected and cut.is_over
     assert not any(stop in expected for stop in stops)
-    one = Cut(stops)
+    one = StopStrings(stops)
     assert one.feed("hello") + one.feed(" there") == "hello there" and not one.is_over
 
 

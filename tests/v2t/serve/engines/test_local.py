@@ -38,7 +38,7 @@ def held(stage, stand_in: StandIn, *bodies: dict) -> list[httpx.Response]:
             await asyncio.to_thread(stand_in.begun.wait, LONG_S)
             for number, one in enumerate(bodies, 1):
                 asks.append(asyncio.create_task(client.post(PATH, json=one)))
-                while len(stage.state.scheduler._waiting) < number:
+                while len(stage.state.engine._waiting) < number:
                     await asyncio.sleep(0.005)
             stand_in.free.set()
             return (await asyncio.gather(*asks))[1:]
@@ -107,7 +107,7 @@ def test_a_model_that_fails_again_and_again_is_reported_and_goes_on_being_asked(
 def test_a_device_without_memory_refuses_one_request_and_answers_the_next(stage, stand_in):
     replies = held(stage, stand_in, *(body(text=text) for text in ("half a", "half b", "large c", "d")))
     assert [reply.status_code for reply in replies] == [200, 200, 400, 200]
-    assert "no memory" in replies[2].json()["error"]["message"] and "GiB" not in replies[2].text
+    assert "enough memory" in replies[2].json()["error"]["message"] and "GiB" not in replies[2].text
     for _ in range(4):
         assert post(stage, body(text="large"))[0].status_code == 400
     assert health_of(stage)() == (200, "ready")  # it is the request's length and not the device
@@ -182,8 +182,8 @@ def test_the_frames_of_an_answer_are_given_back_before_the_next_one_is_asked(tex
 def test_an_engine_that_is_stopped_says_so(stage):
     health = health_of(stage)
     assert health() == (200, "ready")
-    stage.state.scheduler.close()
-    while stage.state.scheduler.is_alive:
+    stage.state.engine.close()
+    while stage.state.engine.is_alive:
         time.sleep(0.005)
     assert health() == (503, "stopped")
     (reply,) = post(stage, body(text="late"))
