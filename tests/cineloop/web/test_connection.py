@@ -78,14 +78,14 @@ def test_answers_name_no_server():
 
 @pytest.mark.parametrize("begin", [b"", b"GET /live HT", b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-A: "])
 def test_a_head_that_comes_too_slowly_is_cut_off(begin, monkeypatch):
-    monkeypatch.setattr(connection, "_HEAD_S", 0.3)
+    monkeypatch.setattr(connection, "_CHECK_S", 0.3)
     with listening(CONFIG) as (port, *_), connected(port) as made:
         made.sendall(begin)
         assert rest_of(made) == b""
 
 
 def test_a_slow_second_head_is_cut_off_too(monkeypatch):
-    monkeypatch.setattr(connection, "_HEAD_S", 0.3)
+    monkeypatch.setattr(connection, "_CHECK_S", 0.3)
     with listening(CONFIG) as (port, *_), connected(port) as made:
         made.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert made.recv(65536).startswith(b"HTTP/1.1 200")
@@ -94,7 +94,7 @@ def test_a_slow_second_head_is_cut_off_too(monkeypatch):
 
 
 def test_whoever_goes_on_sending_after_the_answer_is_cut_off(monkeypatch):
-    monkeypatch.setattr(connection, "_HEAD_S", 0.3)
+    monkeypatch.setattr(connection, "_CHECK_S", 0.3)
     config = ServeConfig(port=0, limits=ServeLimits(body_mb=1))
     with listening(config) as (port, *_), connected(port) as made:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -117,7 +117,7 @@ def test_whoever_goes_on_sending_after_the_answer_is_cut_off(monkeypatch):
 
 
 def test_a_slow_body_is_no_slow_head(monkeypatch):
-    monkeypatch.setattr(connection, "_HEAD_S", 0.2)
+    monkeypatch.setattr(connection, "_CHECK_S", 0.1)
     data = json.dumps(ASK).encode()
     with listening(CONFIG) as (port, engine, _), connected(port) as made:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -165,7 +165,7 @@ def test_a_client_that_stops_reading_midway_stops_the_engine():
 
 
 def test_a_client_that_reads_nothing_is_cut_off(monkeypatch):
-    monkeypatch.setattr(connection, "_STALL_S", 0.3)
+    monkeypatch.setattr(connection, "_CHECK_S", 0.3)
     with listening(CONFIG) as (port, engine, gateway), connected(port) as made:
         engine.endless = "x" * 100_000
         data = json.dumps({**ASK, "stream": True}).encode()
