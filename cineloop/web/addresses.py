@@ -1,7 +1,7 @@
-"""What a client may name a video by: one parser for checking and for fetching, so the two cannot disagree.
+"""Addresses by which a client may name a video: one parser for checking and for fetching, so the two cannot disagree.
 
-In: the text of a URL. Out: an `Address`, or a `Fault`. Pure; nothing is opened or asked. Whatever is not one of the
-forms below, letter by letter, is refused: a parser that guesses what was meant is how allow-lists are passed by.
+In: the text of a URL. Out: an `Address`, or a `Fault`. Pure; nothing is opened or resolved. Whatever is not one of the
+forms below, character by character, is refused: a lenient parser is how allow-lists are bypassed.
 
     data:video/mp4;base64,AAAA        upload:file-<32 hex>
     file://ROOT/path/in/it.mp4        https://host[:port]/path?query       each with #t=START,END at will
@@ -71,7 +71,7 @@ def parse(url: str) -> Address:
     """The address that `url` is.
 
     Raises:
-        Fault: 400 BAD_URL for what is no address at all; 403 URL_FORBIDDEN for one of a kind that is never read.
+        Fault: 400 BAD_URL, it is invalid; 403 URL_FORBIDDEN, videos are never read from it.
     """
     if not isinstance(url, str) or not url:
         raise bad("expected the address of a video")
@@ -79,11 +79,11 @@ def parse(url: str) -> Address:
         body, fragment = _split(url)
         return _ranged(Address(kind="data", body=body), fragment)
     if len(url) > LONGEST:
-        raise bad(f"an address of at most {LONGEST} letters is expected")
+        raise bad(f"expected at most {LONGEST} characters")
     if any(letter.isspace() or ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in url):
-        raise bad("an address holds no spaces and no control characters; write them as %20 and the like")
+        raise bad("spaces and control characters must be percent-encoded")
     if any("\ud800" <= letter <= "\udfff" for letter in url):
-        raise bad("an address is text, and half a letter is none")
+        raise bad("the URL contains a lone surrogate")
     scheme = _SCHEME.match(url)
     if scheme is None:
         raise bad("expected data:, upload:, file:// or https:// before the video's name")
@@ -92,13 +92,13 @@ def parse(url: str) -> Address:
     if kind == "upload":
         found = _UPLOAD.fullmatch(body)
         if found is None:
-            raise bad("an upload is named upload:file- and 32 hexadecimal digits, as the server gave it")
+            raise bad("expected upload:file- and 32 hexadecimal digits, as the server gave it")
         return _ranged(Address(kind="upload", body=found.group(1)), fragment)
     if kind == "file":
         return _ranged(_file(body), fragment)
     if kind in ("http", "https"):
         return _ranged(_web(body), fragment)
-    raise forbidden("videos are not read from addresses of that kind; use data:, upload:, file:// or https://")
+    raise forbidden("unsupported URL scheme; use data:, upload:, file:// or https://")
 
 
 def follow(address: Address, location: str, allowed: Iterable[AllowedHost]) -> Address:
@@ -134,17 +134,17 @@ def check_host(address: Address, allowed: Iterable[AllowedHost]) -> AllowedHost:
 
 
 def bad(why: str) -> Fault:
-    """What is no address of a video."""
-    return Fault(400, "BAD_URL", f"no usable address of a video: {why}")
+    """An invalid address."""
+    return Fault(400, "BAD_URL", f"invalid URL of a video: {why}")
 
 
 def forbidden(why: str) -> Fault:
-    """An address that is not read from."""
+    """An address that is not allowed."""
     return Fault(403, "URL_FORBIDDEN", why)
 
 
 def _split(url: str) -> tuple[str, str | None]:
-    """The URL and what stands behind its first "#"; None where there is none."""
+    """The URL and its fragment, what follows the first "#"; None if there is no "#"."""
     body, mark, fragment = url.partition("#")
     return body, fragment if mark else None
 
@@ -154,15 +154,15 @@ def _ranged(address: Address, fragment: str | None) -> Address:
         return address
     found = _RANGE.fullmatch(fragment) if len(fragment) <= 64 else None
     if found is None or fragment == "t=":
-        raise bad("behind # only a range is expected, t=START,END in seconds")
+        raise bad("expected only a range after #: t=START,END in seconds")
     start_s, end_s = (None if text is None else float(text) for text in found.groups())
     if end_s is not None and end_s <= (start_s or 0.0):
-        raise bad("the range behind #t= ends before it starts")
+        raise bad("the range after #t= ends before it starts")
     return replace(address, start_s=start_s, end_s=end_s)
 
 
 def _file(body: str) -> Address:
-    refusal = forbidden("files of the server are named file://ROOT/path, ROOT being one of those it was given")
+    refusal = forbidden("expected file://ROOT/path, with a ROOT the server was given")
     found = _FILE.fullmatch(body)
     if found is None or "\\" in body or "?" in body or re.search(r"%(?![0-9A-Fa-f]{2})", body):
         raise refusal

@@ -1,6 +1,6 @@
-"""What the gateway refuses, in OpenAI's form: a status, a stable code, plain words and nothing internal.
+"""Errors as clients see them, in OpenAI's form: a status, a stable code, a message, and nothing internal.
 
-In: what went wrong. Out: `Fault`, which the application turns into `{"error": {...}}` with the request's id.
+In: what went wrong. Out: `Fault`, which `guard` turns into `{"error": {...}}` with the request's id.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Fault(Exception):
     Args:
         status: the HTTP status, 400 to 599.
         code: stable upper-case identifier, such as URL_FORBIDDEN, TOO_LARGE, ENGINE_DOWN.
-        message: plain words for the client: what was expected, what came, what to do. No paths, no stack.
+        message: for the client: what was expected, what was given, what to do. No paths, no stack.
         param: the field at fault, such as "messages[0].content[1].video_url.url".
-        retry_after_s: when asking again makes sense; None where it does not.
+        retry_after_s: when a retry makes sense; None where it does not.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ def fault_of(error: CineloopError, *, param: str | None = None, name: str = "the
     Args:
         error: what was raised while one request was worked on.
         param: the field the request named the video in.
-        name: what the client calls the video; stands in place of the path.
+        name: what the client calls the video; replaces the path.
     """
     if isinstance(error, PolicyError):
         return Fault(403, error.code, error.message, param=param)
@@ -64,4 +64,4 @@ def fault_of(error: CineloopError, *, param: str | None = None, name: str = "the
     if isinstance(error, ItemError):
         message = _PATH.sub(lambda _: name, error.message)
         return Fault(_STATUS_OF_ITEM.get(error.code, 422), error.code, message, param=param)
-    return Fault(503, error.code, "the server lacks something it needs; its operator finds what in the log")
+    return Fault(503, error.code, "the server is missing something it needs; its log says what")

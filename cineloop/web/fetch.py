@@ -115,7 +115,7 @@ class Fetcher:
                 public = False
             if not public:
                 logger.warning("%s resolves to %s, from which nothing is fetched", host, numeric)
-                raise forbidden("that host leads into a private network, from which nothing is fetched")
+                raise forbidden("that host resolves to a private network, from which nothing is fetched")
         return found
 
     async def _content(self, address: Address, response: httpx.Response, target: Target) -> int:

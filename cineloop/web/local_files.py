@@ -29,7 +29,7 @@ def open_below(address: Address, roots: Mapping[str, Path]) -> int:
     """
     root = roots.get(address.root)
     if root is None:
-        raise forbidden("this server has no files under that name")
+        raise forbidden("unknown root in file://ROOT/path")
     try:
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the operator's own path, links and all
     except OSError as error:
@@ -57,10 +57,10 @@ def open_below(address: Address, roots: Mapping[str, Path]) -> int:
 
 def _refusal(error: OSError, folder: int, part: bytes) -> Fault:
     if _is_link(folder, part):
-        return forbidden("links are not followed")
+        return forbidden("symbolic links are not followed")
     if error.errno in (errno.ENXIO, errno.ENODEV):  # sockets and devices
         return forbidden("only regular files are read")
-    return _missing()  # what may not be read included: for clients it is not there
+    return _missing()  # unreadable files too: for clients they do not exist
 
 
 def _is_link(folder: int, part: bytes) -> bool:
@@ -71,4 +71,4 @@ def _is_link(folder: int, part: bytes) -> bool:
 
 
 def _missing() -> Fault:
-    return fault_of(ItemError("the file is not there", code="NOT_FOUND"))
+    return fault_of(ItemError("file not found", code="NOT_FOUND"))

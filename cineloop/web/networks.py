@@ -46,19 +46,19 @@ def allowed_host(entry: str) -> AllowedHost:
     """An entry as `ServeConfig` describes it.
 
     Raises:
-        UsageError: it is none, or names an address of a private network.
+        UsageError: it is invalid, or an address of a private network.
     """
     found = _ENTRY.fullmatch(entry.strip().lower())
     if found is None or ".." in entry or int(found[3] or 1) > 65535:
         raise UsageError(
-            f"allow_hosts: {entry!r} is no host",
+            f"allow_hosts: {entry!r} is not a host",
             hint="cdn.example.org, example.org:8443 or http://example.org; names in other scripts as xn--…",
         )
     scheme, host = found[1] or "https", found[2]
     port = int(found[3] or {"http": 80, "https": 443}[scheme])
     literal = _literal(host)
     if literal is None and re.fullmatch(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", host):
-        raise UsageError(f"allow_hosts: {entry!r} looks like an address and is none")
+        raise UsageError(f"allow_hosts: {entry!r} is not a valid IP address")
     if literal is not None and literal.is_loopback:
         if not found[3]:
             raise UsageError(f"allow_hosts: {entry!r} is this machine, so a port is needed, {entry.strip()}:8080")

@@ -1,7 +1,7 @@
 """What content is by its first bytes: a container of video or image, or not media.
 
 In: the head of a file. Out: the name of the container, or a `Fault`. Names and declared types are not believed. Only
-what stands in the table below is ever shown to a decoder: playlists, session descriptions, manifests and subtitles name
+what the table below lists is ever given to a decoder: playlists, session descriptions, manifests and subtitles name
 other files and addresses, and a decoder that opens them reads those.
 """
 
@@ -50,11 +50,11 @@ def check(head: bytes, name: str) -> str:
         Fault: 422 EMPTY_FILE or NOT_MEDIA.
     """
     if not head:
-        raise fault_of(ItemError(f"{name} has no content", code="EMPTY_FILE"))
+        raise fault_of(ItemError(f"{name} is empty", code="EMPTY_FILE"))
     found = container(head)
     if found is None:
-        text = f"{name} is no video or image: its content is none of MP4, WebM, Matroska, AVI, Ogg, MPEG, FLV, GIF, "
-        raise fault_of(ItemError(text + "PNG, JPEG and WebP, whatever its name says", code="NOT_MEDIA"))
+        known = "MP4, WebM, Matroska, AVI, Ogg, MPEG, FLV, GIF, PNG, JPEG or WebP"
+        raise fault_of(ItemError(f"{name} is not a video or image: expected {known}", code="NOT_MEDIA"))
     return found
 
 

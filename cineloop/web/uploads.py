@@ -124,7 +124,7 @@ class UploadStore:
         return found
 
     def delete(self, owner: str, upload_id: str) -> None:
-        """Remove an owner's upload; who reads it at the moment reads on. Raises as `get` does."""
+        """Remove an owner's upload; requests that read it go on. Raises as `get` does."""
         self._remove(self.get(owner, upload_id))
 
     @contextmanager
@@ -134,7 +134,7 @@ class UploadStore:
         try:
             file = open(self.folder / upload.id, "rb", buffering=0)  # noqa: SIM115, closed below
         except OSError as error:
-            self._remove(upload)  # somebody cleared the folder
+            self._remove(upload)  # somebody removed it
             raise _unknown() from error
         upload._users += 1
         try:
@@ -330,4 +330,4 @@ def _shown(filename: str) -> str:
 
 
 def _unknown() -> Fault:
-    return fault_of(ItemError("there is no such upload; it may have expired", code="NOT_FOUND"))
+    return fault_of(ItemError("unknown upload; it may have expired", code="NOT_FOUND"))

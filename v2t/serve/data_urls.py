@@ -1,7 +1,7 @@
-"""Videos that come within the request itself: `data:` URLs, files and frames that the client sampled.
+"""Videos inside the request itself: `data:` URLs of files, and of frames that the client sampled.
 
-In: a data URL without fragment. Out: its bytes, or checked `Frames`. Base64 is strict, sizes are judged before anything
-is decoded or allocated, and what a client says of its frames is held against the limits like any file.
+In: a data URL without fragment. Out: its bytes, or checked `Frames`. Base64 is strict, sizes are checked before
+anything is decoded or allocated, and frames of a client are subject to the same limits as files.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def split(url: str) -> tuple[str, int]:
     comma = url.find(",", 0, _LONGEST_HEAD)
     found = _HEAD.fullmatch(url, 0, comma) if comma >= 0 else None
     if found is None:
-        raise bad("a data URL of a video is data:video/TYPE;base64,… or data:image/TYPE;base64,…")
+        raise bad("expected data:video/TYPE;base64,… or data:image/TYPE;base64,…")
     media_type = found["type"].lower()
     if media_type == "video/jpeg":
-        raise bad("lists of JPEG frames are not taken, as they tell no times; send the video itself")
+        raise bad("lists of JPEG frames are not supported, as they have no times; send the video itself")
     return media_type, comma + 1
 
 
@@ -58,7 +58,7 @@ def content(url: str, start: int, max_bytes: int) -> bytes:
     try:
         data = binascii.a2b_base64(url[start:].encode("ascii"), strict_mode=True)
     except (ValueError, UnicodeEncodeError) as error:  # binascii.Error is a ValueError
-        raise bad("what follows ;base64, is no base64") from error
+        raise bad("invalid base64") from error
     if len(data) > max_bytes:
         raise too_large(max_bytes)
     return data
@@ -89,24 +89,22 @@ def frames(data: bytes, limits: FrameLimits) -> Frames:
         raise too_many(limits.frames)
     if limits.frame_size is not None and (height, width) != limits.frame_size:
         wanted = f"{limits.frame_size[1]}x{limits.frame_size[0]}"
-        raise _damaged(f"this model takes frames of {wanted}, and these are {width}x{height}")
+        raise _damaged(f"expected {wanted}; got {width}x{height}")
     if height * width > limits.pixels:
-        raise fault_of(
-            ItemError(f"the frames have more than the {limits.pixels} pixels that are taken", code="TOO_LARGE")
-        )
+        raise fault_of(ItemError(f"the frames have more than {limits.pixels} pixels, the limit", code="TOO_LARGE"))
     if not is_packed(data):
-        raise _damaged("they are of another form")
+        raise _damaged("unknown format")
     try:
         made = unpack(data)
     except ItemError as error:
-        raise _damaged("they are not what cineloop.video.packed makes") from error
+        raise _damaged("not in the format of cineloop.video.packed") from error
     times_s, start_s = made.times_s, made.start_s
     if not (math.isfinite(start_s) and start_s >= 0 and times_s[0] >= 0):
-        raise _damaged("their times must be seconds from 0 on")
+        raise _damaged("expected times of at least 0 s")
     if max(made.duration_s, start_s, float(times_s[-1])) > limits.duration_s:
         raise too_long(limits.duration_s)
     if not isinstance(made.decoder, str) or not _DECODER.fullmatch(made.decoder):
-        raise _damaged("the name of their decoder is none")
+        raise _damaged("invalid decoder name")
     warnings = tuple(
         "".join(c for c in text if c.isprintable())[:_LONGEST_WARNING] for text in made.warnings[:_MOST_WARNINGS]
     )
@@ -120,19 +118,19 @@ def is_packed_type(media_type: str) -> bool:
 
 def too_many(most: int) -> Fault:
     """More frames than a request may have."""
-    return Fault(413, "TOO_MANY_FRAMES", f"the videos of this request may have {most} more frames, and this has more")
+    return Fault(413, "TOO_MANY_FRAMES", f"too many frames: the request has {most} left")
 
 
 def too_long(most_s: float) -> Fault:
     """A longer video than is taken."""
-    return fault_of(ItemError(f"the video is longer than the {most_s:g} seconds that are taken", code="TOO_LONG"))
+    return fault_of(ItemError(f"the video is longer than {most_s:g} s, the limit", code="TOO_LONG"))
 
 
 def _shape(data: bytes) -> tuple[int, int, int]:
     """(T, H, W) by the header, which holds exactly two tensors of the right kinds that fill the rest."""
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
     if not 2 <= length <= min(_MOST_HEADER, len(data) - 8):
-        raise _damaged("they have no header")
+        raise _damaged("missing header")
     try:
         header: Any = json.loads(data[8 : 8 + length])
         pixels, times_s = header["pixels"], header["times_s"]
@@ -144,11 +142,11 @@ def _shape(data: bytes) -> tuple[int, int, int]:
             and num * (height * width * 3 + 8) == len(data) - 8 - length
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged("their header cannot be read") from error
+        raise _damaged("invalid header") from error
     if not is_right:
-        raise _damaged("their header does not describe them")
+        raise _damaged("the header does not match the content")
     return num, height, width
 
 
 def _damaged(why: str) -> Fault:
-    return fault_of(ItemError(f"the frames cannot be used: {why}", code="NOT_MEDIA"))
+    return fault_of(ItemError(f"invalid frames: {why}", code="NOT_MEDIA"))

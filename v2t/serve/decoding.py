@@ -1,6 +1,6 @@
-"""Decoding for many clients: fair turns, bounded memory, strangers' files kept away from what the server knows.
+"""Decoding of untrusted files for many clients: a fair queue, bounded memory, isolated processes.
 
-In: an open file, which frames, whose. Out: `Frames`, or a `Fault` in words of ours: what decoders say of hostile files
+In: an open file, which frames, its owner. Out: `Frames`, or a `Fault` in our words: what decoders say of hostile files
 goes to the log alone. Children decode (`cineloop.video.worker`), with PyAV only, whose FFmpeg is kept up to date;
 decord's is of 2020. A child gets no secret of this process's environment, and the file by its descriptor, so it reads
 the very file that was checked.
@@ -42,18 +42,18 @@ _CODECS = (
 _PASSED = {"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT"}
 _PASSED_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "CONDA_", "NIX_")
 _WORDS = {
-    "NOT_MEDIA": "its content is not recognised as video or image",
-    "NO_INDEX": "it has no index (moov); the recording was cut off or never finished",
-    "NO_VIDEO_STREAM": "it holds no video stream",
-    "NO_FRAMES": "no frame lies in it, or in the range that was asked for",
-    "TRUNCATED": "it breaks off before anything of use",
-    "CODEC_UNAVAILABLE": "it is coded in a way this server does not read; H.264, VP9 or AV1 are read",
-    "DECODE_ERROR": "it cannot be decoded; it is damaged, or coded in a way this server does not read",
-    "DECODE_TIMEOUT": "decoding it takes longer than a video may",
-    "DECODER_CRASH": "it made the decoder crash; it is damaged or hostile",
-    "OUT_OF_MEMORY": "decoding it takes more memory than a video may",
-    "EMPTY_FILE": "it has no content",
-    "CHANGED": "it changed while it was read",
+    "NOT_MEDIA": "its content is not a known video or image format",
+    "NO_INDEX": "its index (moov) is missing; the recording was interrupted",
+    "NO_VIDEO_STREAM": "it contains no video stream",
+    "NO_FRAMES": "it has no frames, or none in the requested range",
+    "TRUNCATED": "it is truncated before the first frame",
+    "CODEC_UNAVAILABLE": "unsupported codec; H.264, VP9 and AV1 are supported",
+    "DECODE_ERROR": "it cannot be decoded: damaged, or an unsupported codec",
+    "DECODE_TIMEOUT": "decoding it exceeds the time limit",
+    "DECODER_CRASH": "it crashed the decoder: damaged or hostile",
+    "OUT_OF_MEMORY": "decoding it exceeds the memory limit",
+    "EMPTY_FILE": "it is empty",
+    "CHANGED": "it changed while it was being read",
 }
 
 
@@ -97,12 +97,11 @@ class Decoders:
     ) -> Frames:
         """Frames of an open file.
 
-        Who gives up while waiting leaves the queue; who gives up later leaves a decoder at work, which keeps its place
-        until it is done.
+        Cancelling while queued frees the slot; cancelling while decoding keeps it until the decoder finishes.
 
         Args:
             descriptor: the file. spec, size: see `DecoderPool.decode`.
-            owner: whose turn it takes. name: what messages call the video.
+            owner: whose slot it takes. name: what messages call the video.
             held: what must stay open until the decoder is done, the file above all; taken over and closed here.
 
         Raises:
@@ -160,16 +159,14 @@ class Decoders:
         if error.code == "TOO_LONG":
             return too_long(self.limits.duration_s)
         if error.code == "TOO_LARGE":
-            text = f"{name}: its frames are larger, or together more, than this server takes"
+            text = f"{name}: its frames exceed the size limit"
             return fault_of(ItemError(f"{text} ({self.limits.pixels} pixels each)", code="TOO_LARGE"))
         if isinstance(error, ItemError):
             words = _WORDS.get(error.code, "it cannot be read")
             return fault_of(ItemError(f"{name}: {words}", code=error.code))
         if not isinstance(error, MissingDependencyError):
             logger.error("a decoder was asked what it cannot do: %s", error)
-        return Fault(
-            503, "DECODER_DOWN", "the server cannot decode videos at the moment; its operator finds why in the log"
-        )
+        return Fault(503, "DECODER_DOWN", "the server cannot decode videos now; its log says why")
 
     async def close(self) -> None:
         """Kill the children and wait until all they worked on is put away."""

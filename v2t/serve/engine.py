@@ -1,7 +1,7 @@
-"""An engine as the gateway sees it: one request in, pieces of text and one output back.
+"""The engine protocol: one request in, pieces of text and one output back.
 
 In: a `GenerateRequest`, checked, with its frames decoded. Out: text as it is written, and last an `EngineOutput`; a
-`Fault` where there is none. `v2t.serve.engines` has one file for each engine.
+`Fault` on failure. `v2t.serve.engines` has one file for each engine.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ class Engine(Protocol):
 
 def down(why: str) -> Fault:
     """The engine cannot be asked now."""
-    return Fault(503, "ENGINE_DOWN", f"the model does not answer now: {why}", retry_after_s=_RETRY_S)
+    return Fault(503, "ENGINE_DOWN", f"the model is not available: {why}", retry_after_s=_RETRY_S)
 
 
 def broke_off() -> Fault:
     """The engine ended in the middle of an answer."""
-    return Fault(502, "ENGINE", "the engine stopped while it answered", retry_after_s=_RETRY_S)
+    return Fault(502, "ENGINE", "the engine stopped while it generated the answer", retry_after_s=_RETRY_S)
 
 
 def failed() -> Fault:
@@ -121,13 +121,13 @@ def failed() -> Fault:
 
 def too_long() -> Fault:
     """Prompt and answer are longer than the model's positions."""
-    hint = "ask with fewer or shorter videos, less text, or a smaller max_tokens"
-    return Fault(400, "PROMPT_TOO_LONG", f"the model has no room for so much: {hint}", param="messages")
+    hint = "use fewer or shorter videos, less text, or a smaller max_tokens"
+    return Fault(400, "PROMPT_TOO_LONG", f"longer than the model's context: {hint}", param="messages")
 
 
 def refused(message: str) -> Fault:
     """The engine does not take this request, in its words where they help."""
-    return Fault(400, "BAD_REQUEST", f"the model does not take this: {scrubbed(message) or 'it does not say why'}")
+    return Fault(400, "BAD_REQUEST", f"the model refused the request: {scrubbed(message) or 'no reason given'}")
 
 
 def scrubbed(message: str) -> str:

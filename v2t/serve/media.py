@@ -1,9 +1,8 @@
-"""Videos as clients name them, turned into frames under guard: addresses, fetching, uploads, decoding.
+"""Videos as clients name them, turned into frames: addresses, fetching, uploads, decoding.
 
-In: the text of a URL and whose it is. Out: `Frames` for the model that is served, or a `Fault`. Every road leads
-through the same gates, in this order: one parser (`addresses`), leave to read from there (`networks`, `local_files`,
-the owner of an upload), size while it comes (`incoming`), content by its first bytes (`sniff`), then a killable decoder
-with limits (`decoding`). See `v2t.serve.settings` for the limits.
+In: the text of a URL and its owner. Out: `Frames` for the model that is served, or a `Fault`. Every video passes the
+same checks in this order: one parser (`addresses`), permission (`networks`, `local_files`, the owner of an upload),
+size while it arrives (`incoming`), content by its first bytes (`sniff`), a killable decoder with limits (`decoding`).
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class Media:
 
         Args:
             url: a video as `cineloop.web.addresses` describes it.
-            owner: who asks. param: the field the URL stands in, for messages.
+            owner: of the request. param: the field of the URL, for messages.
             max_frames: frames that the request has left.
 
         Raises:
@@ -118,9 +117,9 @@ class Media:
 
     async def _packed(self, address: Address, start: int, max_frames: int) -> Frames:
         if not self._served.is_ours:
-            raise bad("this model does not take frames that a client sampled; send the video itself")
+            raise bad("this model takes no frames sampled by the client; send the video itself")
         if address.start_s is not None or address.end_s is not None:
-            raise bad("frames that a client sampled have their range already; leave #t= away")
+            raise bad("frames sampled by the client have a range already; omit #t=")
         limits = data_urls.FrameLimits(
             frame_size=self._served.frame_size,
             pixels=self._config.limits.pixels,

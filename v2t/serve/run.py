@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from v2t.serve.app import Gateway
 
 _POLL_S = 0.1
-_CLOSE_S = 5.0  # for connections once no answer is under way
+_CLOSE_S = 5.0  # for connections once no request is in flight
 _KEEP_ALIVE_S = 30.0
 
 
@@ -70,7 +70,7 @@ def listening(config: ServeConfig) -> Iterator[socket.socket]:
     """The socket clients connect to.
 
     Raises:
-        MissingDependencyError: PORT, the address cannot be had.
+        MissingDependencyError: PORT, the address is in use or invalid.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(
@@ -95,7 +95,7 @@ def _no_port(config: ServeConfig, error: OSError) -> MissingDependencyError:
     return MissingDependencyError(
         f"cannot listen at {config.host} port {config.port}: {error.strerror or error}",
         code="PORT",
-        hint="another --port; --port 0 takes a free one",
+        hint="choose another --port; --port 0 takes a free one",
     )
 
 
@@ -168,7 +168,7 @@ class _Serving:
         limit_s = self._config.limits.drain_s
         under_way = gateway.queue.taken + gateway.queue.waiting
         if under_way:
-            logger.info("stopping: %d answers under way get %.0f s to end", under_way, limit_s)
+            logger.info("stopping: %d requests in flight get %.0f s to end", under_way, limit_s)
         end = time.monotonic() + limit_s
         while gateway.queue.taken + gateway.queue.waiting and time.monotonic() < end and not self._stop_now.is_set():
             await asyncio.sleep(_POLL_S)
@@ -191,7 +191,7 @@ def server_of(config: ServeConfig, app: FastAPI) -> uvicorn.Server:
     class Server(uvicorn.Server):
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
-            """Signals are this module's business."""
+            """Nothing: this module handles signals."""
             yield
 
     logging.getLogger("uvicorn").propagate = False

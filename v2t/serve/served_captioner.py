@@ -29,7 +29,7 @@ class ServedCaptioner(Captioner):
 
     Attributes:
         wanted: asked before each token.
-        prompt_tokens, warnings: of each conversation of the call under way, or of the last one.
+        prompt_tokens, warnings: of each conversation of the current call, or of the last one.
     """
 
     wanted: Callable[[], bool] = staticmethod(lambda: True)

@@ -79,7 +79,7 @@ def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
         ("model", not served.is_ours),
     ):
         if is_set:
-            raise UsageError(f"{name}: only vLLM can do that", hint="--engine vllm")
+            raise UsageError(f"{name}: only supported by vLLM", hint="--engine vllm")
     return ()
 
 

@@ -30,10 +30,10 @@ _MAX_LINE = 1 << 20
 
 
 class EngineError(Exception):
-    """An error that the server reports, or a reply that is none.
+    """An error that the server reports, or an invalid reply.
 
     Args:
-        status: as of HTTP. message: its own words; not for clients.
+        status: as of HTTP. message: not for clients.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -148,7 +148,7 @@ def _whole(data: bytes) -> EngineOutput:
         choice = value["choices"][0]
         text = choice["message"]["content"]
         if not isinstance(text, str | None):
-            raise TypeError("a content that is no text")
+            raise TypeError("content is not text")
         prompt, tokens = _usage(value["usage"])
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise EngineError(500, f"its reply has another form: {error}") from None
@@ -214,23 +214,23 @@ def _event(text: bytes) -> dict[str, Any]:
         raise EngineError(500, "an event that is no object")
     error = event.get("error")
     if error is not None:
-        told = error if isinstance(error, dict) else {"message": str(error)}
-        status = told.get("code")
-        raise EngineError(status if isinstance(status, int) else 500, str(told.get("message", "")))
+        details = error if isinstance(error, dict) else {"message": str(error)}
+        status = details.get("code")
+        raise EngineError(status if isinstance(status, int) else 500, str(details.get("message", "")))
     return event
 
 
-def _usage(told: Any) -> tuple[int, int]:
-    return int(told["prompt_tokens"]), int(told.get("completion_tokens") or 0)
+def _usage(usage: Any) -> tuple[int, int]:
+    return int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0)
 
 
 def _finish(reason: Any) -> str:
     return "length" if reason == "length" else "stop"
 
 
-def _warnings(told: dict[str, Any]) -> tuple[str, ...]:
+def _warnings(value: dict[str, Any]) -> tuple[str, ...]:
     """What the server warns of: that a clip lies outside the world its model knows."""
-    beside = told.get("cineloop")
+    beside = value.get("cineloop")
     given = beside.get("warnings") if isinstance(beside, dict) else None
     return tuple(printable(each, _WARNING_CHARS) for each in given or () if isinstance(each, str))[:_MOST_WARNINGS]
 
@@ -245,7 +245,7 @@ def _refusal(request: GenerateRequest, status: int, data: bytes) -> Fault:
         code, message = None, ""
     if status >= 500 or status in (401, 403, 404, 405):
         logger.warning("%s: the engine answered %d: %s", request.id, status, printable(message, 500))
-        return down("it takes no questions") if status == 503 else failed()
+        return down("it accepts no requests") if status == 503 else failed()
     if code == "PROMPT_TOO_LONG" or _TOO_LONG.search(message):
         return too_long()
     return refused(message)
