@@ -87,8 +87,12 @@ class RateLimit:
         self._buckets[owner] = (left - 1.0 if left >= 1.0 else left, now)
         if left < 1.0:
             wait_s = (1.0 - left) * 60.0 / self._size
-            message = f"more than {self._size:.0f} requests in a minute; retry in {math.ceil(wait_s)} s"
-            raise Fault(429, "RATE_LIMITED", message, retry_after_s=wait_s)
+            raise Fault(
+                429,
+                "RATE_LIMITED",
+                f"more than {self._size:.0f} requests in a minute; retry in {math.ceil(wait_s)} s",
+                retry_after_s=wait_s,
+            )
 
 
 class FairQueue:
