@@ -17,9 +17,9 @@ from cineloop.log import logger, printable
 from cineloop.web.faults import Fault
 from cineloop.web.guard import REQUEST_ID
 from cineloop.web.limits import FairQueue, MemoryLease
-from v2t.captioners import Message
+from v2t.captioners import CaptionOutput, Message
 from v2t.serve.chat import ChatRequest, VideoRef
-from v2t.serve.engine import Engine, EngineOutput, GenerateRequest, down, failed
+from v2t.serve.engine import Engine, EngineRequest, down, failed
 from v2t.serve.metrics import Metrics
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from v2t.serve.media import Media
 
 Emit = Callable[[bytes], Awaitable[None]]
-Replies = AsyncGenerator[str | EngineOutput, None]
+Replies = AsyncGenerator[str | CaptionOutput, None]
 Seen = dict[str, Any]
 
 
@@ -70,7 +70,7 @@ class Answers:
         """The chat completion. Raises Fault."""
         async with self._replies(chat, owner, lease) as (replies, seen):
             async for reply in replies:
-                if isinstance(reply, EngineOutput):
+                if isinstance(reply, CaptionOutput):
                     self._metrics.answer_tokens.inc(reply.tokens)
                     choice = {
                         "index": 0,
@@ -96,7 +96,7 @@ class Answers:
                     # Only now: an engine that refuses at once is a plain refusal, with its status.
                     is_first = False
                     await emit(_data({**head, "choices": [_choice({"role": "assistant", "content": ""})], **seen}))
-                if isinstance(reply, EngineOutput):
+                if isinstance(reply, CaptionOutput):
                     ended = _choice({}, reply.finish)
                     await emit(_data({**head, "choices": [ended], **_with_warnings({}, reply)}))
                     if chat.include_usage and (usage := reply.usage()) is not None:
@@ -121,7 +121,7 @@ class Answers:
                 frames[video] = await self.frames(video, owner, left)
                 left -= len(frames[video])
                 self._metrics.frames.inc(len(frames[video]))
-            request = GenerateRequest(
+            request = EngineRequest(
                 id=REQUEST_ID.get(),
                 model=chat.model,
                 conversation=tuple(
@@ -167,7 +167,7 @@ def _head(kind: str, model: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{REQUEST_ID.get()}", "object": kind, "created": int(time.time()), "model": model}
 
 
-def _with_warnings(seen: Seen, output: EngineOutput) -> dict[str, Any]:
+def _with_warnings(seen: Seen, output: CaptionOutput) -> dict[str, Any]:
     """With what the engine warns of: a clip outside the domain of its model."""
     if not output.warnings:
         return seen

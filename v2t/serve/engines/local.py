@@ -1,6 +1,6 @@
 """This project's own captioner as an engine: a thread of the server's process that answers in small batches.
 
-In: `GenerateRequest`s from an event loop. Out: for each the pieces of its answer and an `EngineOutput`. Requests in the
+In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and a `CaptionOutput`. Requests in the
 queue are answered together where a batch answers as each alone would; streams go one at a time and alternate with
 batches. A request whose client left is skipped, and an answer that no client waits for is stopped. Whatever the model
 raises ends that request alone; a crash of the process ends the server, which its service manager starts again.
@@ -12,18 +12,23 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing, suppress
-from typing import Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
 from cineloop.log import logger
 from cineloop.web.faults import Fault
-from v2t.captioners import CaptionOutput, Conversation, Decoding, in_halves
-from v2t.serve.engine import MODEL_THREAD, EngineOutput, GenerateRequest, State, down, failed, refused, too_long
+from v2t.captioners import CaptionOutput, Decoding, GenerateRequest
+from v2t.captioners.batching import Batcher
+from v2t.serve.engine import MODEL_THREAD, EngineRequest, State, down, failed, refused, too_long
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 from v2t.serve.stop_strings import StopStrings
+
+if TYPE_CHECKING:
+    from v2t.serve.served_captioner import ServedCaptioner
 
 _MAX_BATCH, _MAX_FRAMES = 8, 1024
 _FAILURES_IN_A_ROW = 3
@@ -31,27 +36,7 @@ _NO_MEMORY = "the model's device has not enough memory for this request"
 _LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case
 _STOP_S, _POLL_S, _WATCH_S = 5.0, 0.02, 1.0
 
-Reply = str | EngineOutput
-
-
-class ServableModel(Protocol):
-    """What the engine needs of a captioner (`v2t.serve.served_captioner.ServedCaptioner`)."""
-
-    wanted: Callable[[], bool]
-    prompt_tokens: list[int]
-    warnings: list[str | None]
-
-    def load(self) -> None:
-        """Get the weights into memory."""
-
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        """See `v2t.captioners.CaptionerLike.answer`."""
-
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
-        """See `v2t.captioners.CaptionerLike.stream`."""
-
-    def count(self, text: str) -> int:
-        """Tokens of a text."""
+Reply = str | CaptionOutput
 
 
 def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> LocalEngine:
@@ -86,7 +71,7 @@ def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
 class _Job:
     """A request in the queue, and the way back to its client."""
 
-    def __init__(self, request: GenerateRequest) -> None:
+    def __init__(self, request: EngineRequest) -> None:
         self.request, self.decoding, self.is_gone = request, _decoding_of(request), False
         self.shapes = [video.pixels.shape for message in request.conversation for video in message.videos]
         self.num_frames = sum(shape[0] for shape in self.shapes)
@@ -115,8 +100,8 @@ class LocalEngine:
 
     name = "local"
 
-    def __init__(self, captioner: ServableModel, *, say: Callable[[str], None]) -> None:
-        self._captioner, self._say = captioner, say
+    def __init__(self, captioner: ServedCaptioner, *, say: Callable[[str], None]) -> None:
+        self._captioner, self._batcher, self._say = captioner, Batcher(captioner), say
         self._failures = 0  # in a row
         self._waiting: list[_Job] = []
         self._now: list[_Job] = []
@@ -160,7 +145,7 @@ class LocalEngine:
             await asyncio.sleep(_WATCH_S)
         raise MissingDependencyError("the engine local has stopped", code="ENGINE")
 
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Reply, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Reply, None]:
         """See `Engine`."""
         if self.state in ("starting", "stopped"):
             raise down(f"it is {self.state}")
@@ -174,7 +159,7 @@ class LocalEngine:
                 if isinstance(reply, Fault):
                     raise reply
                 yield reply
-                if isinstance(reply, EngineOutput):
+                if isinstance(reply, CaptionOutput):
                     return
         finally:
             job.is_gone = True
@@ -246,80 +231,61 @@ class LocalEngine:
             return True
 
     def _answer(self, jobs: list[_Job]) -> None:
+        requests = [GenerateRequest(messages=job.request.conversation, decoding=job.decoding) for job in jobs]
         try:
             if jobs[0].request.stream:
-                self._stream(jobs[0])
-            else:
-                self._batch(jobs)
-            return
-        except Exception as error:  # a model may raise anything, and that must not be the end of the others
-            fault = _fault_of(error)
-            if len(jobs) == 1 and fault.status >= 500:
-                logger.error("%s: the model failed", jobs[0].request.id, exc_info=error)
-                self._count(error)
-        # Out here nothing holds the error, nor its frames and with them the device's memory.
-        if len(jobs) == 1:
-            jobs[0].reply(fault)
-            return
-        for job in jobs:  # one of them may be at fault
-            if not job.is_gone:
-                self._answer([job])
+                self._stream(jobs[0], requests[0])
+                return
+            replies: Sequence[CaptionOutput | CineloopError] = self._batcher.generate_many(requests)
+        except CineloopError as error:
+            replies = [error] * len(jobs)
+        for job, reply in zip(jobs, replies, strict=True):
+            if isinstance(reply, CineloopError):
+                self._refuse(job, reply)
+                continue
+            self._failures = 0
+            stops = StopStrings(job.request.stops)
+            text = stops.feed(reply.text) + stops.end()
+            job.reply(self._stopped(reply, stops, text) if stops.is_over else reply)
 
-    def _count(self, error: Exception) -> None:
-        if isinstance(error, RuntimeError):  # what torch raises, also when a device is lost
+    def _refuse(self, job: _Job, error: CineloopError) -> None:
+        """Reply with the error, and count failures of the model."""
+        fault = _fault_of(error)
+        if fault.status >= 500:
+            logger.error("%s: %s", job.request.id, error)
             self._failures += 1
             if self._failures == _FAILURES_IN_A_ROW:
                 logger.error("%d requests in a row failed; if the device is lost, restart the server", self._failures)
+        job.reply(fault)
 
-    def _batch(self, jobs: list[_Job]) -> None:
-        def ask(conversations: Sequence[Conversation]) -> list[CaptionOutput]:
-            try:
-                outputs = self._captioner.answer(conversations, jobs[0].decoding)
-                prompts = self._captioner.prompt_tokens
-                return [_with_prompt(output, tokens) for output, tokens in zip(outputs, prompts, strict=True)]
-            except Exception as error:
-                if not _is_memory(error):
-                    raise
-            raise ItemError(_NO_MEMORY, code="OUT_OF_MEMORY")  # half as many may fit
-
-        outputs = in_halves(ask, [job.request.conversation for job in jobs])
-        for job, output in zip(jobs, outputs, strict=True):
-            if isinstance(output, ItemError):
-                job.reply(_fault_of(output))
-                continue
-            assert isinstance(output, EngineOutput)
-            self._failures = 0
-            cut = StopStrings(job.request.stops)
-            text = cut.feed(output.text) + cut.end()
-            job.reply(self._stopped(output, cut, text) if cut.is_over else output)
-
-    def _stream(self, job: _Job) -> None:
-        cut, parts = StopStrings(job.request.stops), []
-        with closing(self._captioner.stream(job.request.conversation, job.decoding)) as pieces:  # type: ignore[type-var]
+    def _stream(self, job: _Job, request: GenerateRequest) -> None:
+        stops, parts = StopStrings(job.request.stops), []
+        with closing(self._batcher.stream(request)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 if job.is_gone:
                     return
                 self._failures = 0
                 output = piece if isinstance(piece, CaptionOutput) else None
-                text = cut.feed(piece) if isinstance(piece, str) else cut.end()
+                text = stops.feed(piece) if isinstance(piece, str) else stops.end()
                 if text:
                     parts.append(text)
                     job.reply(text)
-                if cut.is_over:
+                if stops.is_over:
                     break
-        if cut.is_over:
+        if stops.is_over:
             warnings = tuple(filter(None, self._captioner.warnings))
-            output = self._stopped(CaptionOutput(text="", tokens=0, warnings=warnings), cut, "".join(parts))
+            prompt_tokens = self._captioner.prompt_tokens[0]
+            output = CaptionOutput(text="", tokens=0, warnings=warnings, prompt_tokens=prompt_tokens)
+            output = self._stopped(output, stops, "".join(parts))
         if output is not None:
-            job.reply(_with_prompt(output, self._captioner.prompt_tokens[0]))
+            job.reply(output)
 
-    def _stopped(self, output: CaptionOutput, cut: StopStrings, text: str) -> EngineOutput:
+    def _stopped(self, output: CaptionOutput, stops: StopStrings, text: str) -> CaptionOutput:
         """An answer that was cut at a stop string, whose tokens count up to the end of that."""
-        made = {**vars(output), "text": text, "tokens": self._captioner.count(cut.read), "finish": "stop"}
-        return EngineOutput(**made)
+        return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
 
 
-def _decoding_of(request: GenerateRequest) -> Decoding:
+def _decoding_of(request: EngineRequest) -> Decoding:
     """How the answer is sampled; without a seed no two samples are the same."""
     given = dict(request.sampling)
     temperature = given.pop("temperature", 0.0)
@@ -330,17 +296,10 @@ def _decoding_of(request: GenerateRequest) -> Decoding:
     return Decoding(max_new_tokens=request.max_tokens, temperature=temperature, seed=seed, **given)
 
 
-def _with_prompt(output: CaptionOutput, prompt_tokens: int) -> EngineOutput:
-    return EngineOutput(**{**vars(output), "prompt_tokens": prompt_tokens})
-
-
-def _fault_of(error: Exception) -> Fault:
+def _fault_of(error: CineloopError) -> Fault:
     """What the client gets for what the model raised."""
-    if isinstance(error, ItemError):
-        return too_long() if error.code == "PROMPT_TOO_LONG" else refused(error.message)
-    return refused(_NO_MEMORY) if _is_memory(error) else failed()
-
-
-def _is_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    if error.code == "PROMPT_TOO_LONG":
+        return too_long()
+    if error.code == "OUT_OF_MEMORY":
+        return refused(_NO_MEMORY)
+    return refused(error.message) if isinstance(error, ItemError) and error.code != "MODEL_ERROR" else failed()

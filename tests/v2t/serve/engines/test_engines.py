@@ -97,7 +97,7 @@ def test_vllms_command_line_is_that_of_its_process_and_refused_settings_leave_no
 
 @pytest.mark.parametrize("settings", [{"engine_args": ("--x",)}, {"tensor_parallel": 2}, {"pipeline_parallel": 2}])
 def test_what_only_vllm_can_do_is_not_passed_over(settings):
-    with pytest.raises(UsageError, match="only vLLM"):
+    with pytest.raises(UsageError, match="only supported by vLLM"):
         engines.create(ServeConfig(engine="local", **settings), OURS, print)
 
 
