@@ -191,11 +191,9 @@ class LocalEngine:
         except Exception as error:
             problem = MissingDependencyError(f"the engine local cannot load its model: {error}", code="ENGINE")
         self._is_loaded = problem is None
-        loaded = self._loaded
-        if loaded is not None:
-            report = loaded.set_result if problem is None else loaded.set_exception
+        if self._loaded is not None:
             with suppress(RuntimeError):  # the loop is closed: the server was stopped meanwhile
-                loaded.get_loop().call_soon_threadsafe(report, problem)
+                self._loaded.get_loop().call_soon_threadsafe(_resolve, self._loaded, problem)
         try:
             while problem is None and self._next():
                 self._answer(self._now)
@@ -283,6 +281,13 @@ class LocalEngine:
     def _stopped(self, output: CaptionOutput, stops: StopStrings, text: str) -> CaptionOutput:
         """An answer that was cut at a stop string, whose tokens count up to the end of that."""
         return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
+
+
+def _resolve(loaded: asyncio.Future[None], problem: CineloopError | None) -> None:
+    if problem is None:
+        loaded.set_result(None)
+    else:
+        loaded.set_exception(problem)
 
 
 def _decoding_of(request: EngineRequest) -> Decoding:
