@@ -242,9 +242,11 @@ class LocalEngine:
                 self._refuse(job, reply)
                 continue
             self._failures = 0
-            stops = StopStrings(job.request.stops)
-            text = stops.feed(reply.text) + stops.end()
-            job.reply(self._stopped(reply, stops, text) if stops.is_over else reply)
+            if job.request.stops:
+                stops = StopStrings(job.request.stops)
+                text = stops.feed(reply.text) + stops.end()
+                reply = self._stopped(reply, stops, text) if stops.is_over else reply
+            job.reply(reply)
 
     def _refuse(self, job: _Job, error: CineloopError) -> None:
         """Reply with the error, and count failures of the model."""
