@@ -102,7 +102,10 @@ class Endpoint:
         """The events of a reply. Tried again until it begins; closing the generator closes the connection."""
         import openai
 
-        events = self._patiently(lambda client: client.chat.completions.create(stream=True, **_arguments(body)))
+        def begin(client: Any) -> Any:
+            return client.chat.completions.create(stream=True, **_arguments(body))
+
+        events = self._patiently(begin)
         is_over, problem = False, "the stream ended before the answer did"
         try:
             with events:

@@ -61,6 +61,7 @@ class Captioner(CaptionerLike):
         MissingDependencyError: the folder is absent or incomplete. UsageError: an unknown dtype.
     """
 
+    folder: Path
     tells_likelihoods = True
 
     def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:

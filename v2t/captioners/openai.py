@@ -122,29 +122,29 @@ class Captioner(CaptionerLike):
         self._lock = threading.Lock()
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """The model's id. The first look may ask the server, see `_card`."""
         return str(self._asked_for or self._card["id"])
 
     @cached_property
-    def revision(self) -> str:
+    def revision(self) -> str:  # type: ignore[override]
         """Hash of what the server says its model is, "unknown" where it does not say. `created` is left out: in vLLM
         it is the time of the question."""
         root = self._card.get("root")
         return text_key(f"{self.name}={root}".encode("utf-8", "surrogatepass"))[:12] if root else "unknown"
 
     @property
-    def spec(self) -> SampleSpec:
+    def spec(self) -> SampleSpec:  # type: ignore[override]
         """The frames the served model wants; of any but our own, two a second. The first look may ask the server."""
         return self._wanted[0] if self._wanted else SampleSpec(sampler="fps", fps=2.0, max_frames=64)
 
     @property
-    def frame_size(self) -> tuple[int, int] | None:
+    def frame_size(self) -> tuple[int, int] | None:  # type: ignore[override]
         """(H, W) of the frames our own models want; None for others. The first look may ask the server."""
         return self._wanted[1] if self._wanted else None
 
     @cached_property
-    def abilities(self) -> Abilities:
+    def abilities(self) -> Abilities:  # type: ignore[override]
         """What a `v2t serve` declares of its model; of any other server, what large models can do."""
         try:
             return cards.abilities(self._card)

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
@@ -42,6 +43,7 @@ class Captioner(CaptionerLike):
             incomplete. UsageError: a value out of range, or a model that is not this project's.
     """
 
+    folder: Path
     batches_draws = True
 
     def __init__(

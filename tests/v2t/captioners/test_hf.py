@@ -32,7 +32,8 @@ from tiny_video_models import (
     video_llama_3,
     video_llava,
 )
-from v2t.captioners import Decoding, Message, asked
+from v2t.captioners import Decoding, GenerateRequest, Message, asked
+from v2t.captioners.batching import Batcher
 from v2t.captioners.hf import Captioner
 
 
@@ -196,7 +197,8 @@ def test_several_turns_several_videos_or_none(loaded, builder):
     text = prompt(captioner, turns)
     assert [text.index(m.text) for m in turns] == sorted(text.index(m.text) for m in turns)
     mixed = [turns, asked("Hello?"), asked(PROMPT, clip(seed=4)), asked("And you?"), asked(PROMPT, clip(NTSC[:3]))]
-    together = captioner.answer(mixed, Decoding(max_new_tokens=4))
+    requests = [GenerateRequest(messages=one, decoding=Decoding(max_new_tokens=4)) for one in mixed]
+    together = Batcher(captioner).generate_many(requests)
     assert together == [captioner.answer([one], Decoding(max_new_tokens=4))[0] for one in mixed]
     assert len({output.text for output in together}) > 2
 

@@ -15,7 +15,8 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.video.frames import Frames
-from v2t.captioners import Decoding, asked, open_captioner
+from v2t.captioners import Decoding, GenerateRequest, asked, open_captioner
+from v2t.captioners.batching import Batcher
 from v2t.captioners.hf import Captioner
 
 PROMPT = "What happens?"
@@ -65,9 +66,11 @@ def test_words_of_a_user_never_become_placeholders(loaded, monkeypatch):
 def test_decoding_is_what_was_asked_for(loaded, monkeypatch):
     captioner, conversation = loaded, asked(PROMPT, clip())
     plain = captioner.answer([conversation], Decoding(max_new_tokens=8))[0]
-    drawn = [
-        captioner.answer([conversation] * 2, Decoding(max_new_tokens=8, temperature=3.0, seed=s)) for s in (1, 1, 2)
-    ]
+    drawn = []
+    for seed in (1, 1, 2):
+        decoding = Decoding(max_new_tokens=8, temperature=3.0, seed=seed)
+        request = GenerateRequest(messages=conversation, decoding=decoding)
+        drawn.append(Batcher(captioner).generate_many([request] * 2))
     assert drawn[0] == drawn[1] and drawn[0][0] == drawn[0][1] and drawn[0] != drawn[2] and drawn[0][0] != plain
     assert captioner.answer([conversation], Decoding(max_new_tokens=8, repetition_penalty=5.0))[0] != plain
     inputs = captioner._inputs([conversation])
