@@ -24,7 +24,9 @@ from cineloop.log import printable
 
 T = TypeVar("T")
 _SPENT = "insufficient_quota"
-_RAW = "x-stainless-raw-response"  # by which the client knows what its caller wants back
+# That are sent; by the last one the client knows what its caller wants back.
+_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "proxy-authorization"}
+_HEADERS |= {"transfer-encoding", "x-request-id", "x-stainless-raw-response"}
 _PAUSE_S = 5.0  # after a 429 that outlasts the client's own tries and does not say how long it holds
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|hf|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _OUR_ID = re.compile(r"v2t-[0-9a-f]{32}")
@@ -112,7 +114,7 @@ class Endpoint:
                 for chunk in events:
                     if not isinstance(chunk, openai.BaseModel):
                         raise ValueError(f"an event that is not a JSON object: {str(chunk)[:60]!r}")
-                    event = chunk.to_dict(warnings=False)
+                    event: dict[str, Any] = chunk.to_dict(warnings=False)
                     choices = event.get("choices") or ()
                     is_over = is_over or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
                     yield event
@@ -155,9 +157,10 @@ class Endpoint:
         )
 
     def _set_headers(self, request: Any) -> None:
-        """The key as the environment has it now, or none; no OpenAI account, nothing about this machine."""
+        """What the request itself needs, and the key as the environment has it now: nothing of OpenAI's accounts or of
+        OPENAI_CUSTOM_HEADERS, which are for another server, and nothing about this machine."""
         for name in list(request.headers):
-            if name.lower().startswith(("x-stainless-", "openai-", "authorization")) and name.lower() != _RAW:
+            if name.lower() not in _HEADERS:
                 del request.headers[name]
         request.headers["User-Agent"] = "cineloop"
         if key := self._key():
