@@ -25,7 +25,7 @@ from cineloop.log import Progress, logger, printable, stopwatch
 from cineloop.video.worker import DecoderPool
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
-from v2t.caption.fetching import Cache, Fetching
+from v2t.caption.fetching import Fetching
 from v2t.caption.films import Film, Piece
 from v2t.caption.ledger import Record, cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
@@ -110,9 +110,8 @@ class Job:
     def _open_pool(self, todo: list[Clip], num_workers: int, stack: ExitStack) -> Pool:
         """Who decodes; where there is something to be fetched first, with a folder for that."""
         pool: Pool = stack.enter_context(DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders))
-        if away := {clip.file: clip.size for clip in todo if is_url(clip.file)}:
-            cache = stack.enter_context(Cache(int(self.config.remote_cache_gb * 1e9)))
-            pool = stack.enter_context(Fetching(pool, cache, 2 * num_workers + 2, away))
+        if any(is_url(clip.file) for clip in todo):
+            pool = stack.enter_context(Fetching(pool, num_workers + 2, int(self.config.remote_max_gb * 1e9)))
         return pool
 
     # ---- asking
