@@ -205,8 +205,7 @@ class Endpoint:
         cause = error.__cause__ or error
         if isinstance(error, openai.APIStatusError):
             return self._refused(error.status_code, error.response)
-        causes = [cause, cause.__cause__, cause.__context__]
-        if any(isinstance(one, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(one) for one in causes):
+        if "CERTIFICATE_VERIFY_FAILED" in str(cause):
             return MissingDependencyError(
                 f"{self.url} shows a certificate that is not trusted: {_words(cause)}",
                 code="SERVER",
