@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from v2t.captioners.local import STARTER
+from v2t.backends.local import STARTER
 
 FILES = ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json")
 WEIGHTS = "open_clip_model.safetensors"

@@ -24,9 +24,9 @@ from cineloop.video.sample import choose
 from cineloop.world.scenes.render import frame_times
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.wear import worn
-from v2t.captioners import abilities, domain
-from v2t.captioners.abilities import Abilities
-from v2t.captioners.local import STARTER, Captioner
+from v2t.backends import abilities, domain
+from v2t.backends.abilities import Abilities
+from v2t.backends.local import STARTER, Backend
 from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 
 STAGES = (
@@ -73,7 +73,7 @@ Frames that are decoded already: `processor(text=..., videos=[array], frame_time
 DESCRIPTION = "the cartoon world this small model was trained on"
 
 
-def world_frames(captioner: Captioner, split: str, seed: int, num: int) -> Iterator[Frames]:
+def world_frames(captioner: Backend, split: str, seed: int, num: int) -> Iterator[Frames]:
     """Clips of the world as a decoder would hand them over, with a codec's wear."""
     for index in range(num):
         scene = sample_scene(split, seed, index)
@@ -84,14 +84,14 @@ def world_frames(captioner: Captioner, split: str, seed: int, num: int) -> Itera
         yield Frames(pixels, times, duration_s=scene.duration_s, fps=12.0, decoder="world")
 
 
-def features(captioner: Captioner, split: str, seed: int, num: int) -> np.ndarray:
+def features(captioner: Backend, split: str, seed: int, num: int) -> np.ndarray:
     """Pooled vision features (num, 2 D)."""
     return np.concatenate([captioner.features([frames]) for frames in world_frames(captioner, split, seed, num)])
 
 
 def fit_domain(num_fit: int, num_held_out: int) -> domain.Domain:
     """Where the shipped model is at home, by clips of its world of two seeds of their own."""
-    captioner = Captioner("starter")
+    captioner = Backend("starter")
     captioner.load()
     fitted = domain.fit(
         features(captioner, "train", 31, num_fit),

@@ -14,7 +14,7 @@ import numpy as np
 
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.captioners.abilities import Abilities
+from v2t.backends.abilities import Abilities
 from v2t.serve.engines.vllm_http import VllmEngine
 from v2t.serve.faults import Fault
 from v2t.serve.media import Memory, UploadStore

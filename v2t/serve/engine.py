@@ -1,6 +1,6 @@
 """An engine as the gateway sees it: one request in, pieces of text and one output back.
 
-In: a `EngineRequest`, checked, with its frames decoded. Out: text as it is written, and last an `CaptionOutput`; a
+In: a `EngineRequest`, checked, with its frames decoded. Out: text as it is written, and last an `Output`; a
 `Fault` where there is none. `v2t.serve.engines` has one file for each engine.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from cineloop.log import printable
-from v2t.captioners import CaptionOutput, Message
+from v2t.backends import Message, Output
 from v2t.serve.faults import Fault
 
 State = Literal["starting", "ready", "failing", "restarting", "stopped"]
@@ -84,8 +84,8 @@ class Engine(Protocol):
             CineloopError: it cannot start.
         """
 
-    def generate(self, request: EngineRequest) -> AsyncGenerator[str | CaptionOutput, None]:
-        """The answer: with `stream` in pieces as they are written, and last, or alone, the `CaptionOutput`. Closing it
+    def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
+        """The answer: with `stream` in pieces as they are written, and last, or alone, the `Output`. Closing it
         ends the work.
 
         Raises:

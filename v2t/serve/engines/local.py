@@ -13,13 +13,13 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 from cineloop.errors import CineloopError, MissingDependencyError, UsageError
-from v2t.captioners import CaptionOutput
+from v2t.backends import Output
 from v2t.serve.engine import MODEL_THREAD, EngineRequest, State, down
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
-    from v2t.serve.local.captioner import ServedCaptioner
+    from v2t.serve.local.backend import ServedBackend
     from v2t.serve.local.scheduler import Scheduler
 
 _STOP_S, _POLL_S = 5.0, 0.02
@@ -27,11 +27,11 @@ _STOP_S, _POLL_S = 5.0, 0.02
 
 def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
-    from v2t.serve.local.captioner import ServedCaptioner
+    from v2t.serve.local.backend import ServedBackend
 
     command_line(config, served)
     return LocalEngine(
-        ServedCaptioner(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len),
+        ServedBackend(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len),
         say=say,
     )
 
@@ -63,7 +63,7 @@ class LocalEngine:
 
     name, restarts = "local", 0
 
-    def __init__(self, captioner: ServedCaptioner, *, say: Callable[[str], None]) -> None:
+    def __init__(self, captioner: ServedBackend, *, say: Callable[[str], None]) -> None:
         self._captioner, self._say = captioner, say
         self._scheduler: Scheduler | None = None
         self._loader: threading.Thread | None = None
@@ -97,7 +97,7 @@ class LocalEngine:
         await asyncio.shield(self._loaded)
         self._say(f"engine local: ready after {time.monotonic() - begun:.0f} s")
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[str | CaptionOutput, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
         """See `Engine`."""
         if self._scheduler is None:
             raise down("it is starting")

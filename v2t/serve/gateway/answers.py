@@ -14,7 +14,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from cineloop.log import logger, printable
-from v2t.captioners import CaptionOutput, Message
+from v2t.backends import Message, Output
 from v2t.serve.engine import Engine, EngineRequest, down, failed
 from v2t.serve.faults import Fault
 from v2t.serve.gateway.access import Holding, Places
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from v2t.serve.media import Media
 
 Emit = Callable[[bytes], Awaitable[None]]
-Replies = AsyncGenerator[str | CaptionOutput, None]
+Replies = AsyncGenerator[str | Output, None]
 
 
 class Answers:
@@ -69,7 +69,7 @@ class Answers:
         """The chat completion. Raises Fault."""
         async with self._asked(asked, owner, holding) as (replies, shown):
             async for reply in replies:
-                if isinstance(reply, CaptionOutput):
+                if isinstance(reply, Output):
                     self._metrics.answer_tokens.inc(reply.tokens)
                     choice = {
                         "index": 0,
@@ -95,7 +95,7 @@ class Answers:
                     # An engine that refuses at once has not begun: that is a plain refusal, by its status.
                     is_first = False
                     await emit(_data({**head, "choices": [_choice({"role": "assistant", "content": ""})], **shown}))
-                if isinstance(reply, CaptionOutput):
+                if isinstance(reply, Output):
                     ended = _choice({}, reply.finish)
                     await emit(_data({**head, "choices": [ended], **_with_warnings({}, reply)}))
                     if asked.include_usage and (usage := reply.usage()) is not None:
@@ -171,7 +171,7 @@ def _head(kind: str, model: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{REQUEST_ID.get()}", "object": kind, "created": int(time.time()), "model": model}
 
 
-def _with_warnings(shown: dict[str, Any], output: CaptionOutput) -> dict[str, Any]:
+def _with_warnings(shown: dict[str, Any], output: Output) -> dict[str, Any]:
     """Our word, with what the engine warns of: that a clip lies outside the world its model knows."""
     if not output.warnings:
         return shown

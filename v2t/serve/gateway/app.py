@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from cineloop.errors import CineloopError
-from v2t.captioners.cards import wishes
-from v2t.captioners.payload import encode
+from v2t.backends.cards import wishes
+from v2t.backends.payload import encode
 from v2t.serve.engine import Engine
 from v2t.serve.faults import Fault, fault_of
 from v2t.serve.gateway import chat, files

@@ -1,6 +1,6 @@
 """One captioner, many requests: which is answered next, in small batches and streams.
 
-In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and a `CaptionOutput`. The model works
+In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and a `Output`. The model works
 in one thread. Requests that wait are answered together where a batch answers as each alone would; streams go one at a
 time, and alternate with batches. A request whose client left is skipped, and an answer that nobody waits for any more
 is broken off. Whatever the model raises ends that request alone.
@@ -17,11 +17,11 @@ from dataclasses import replace
 
 from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
-from v2t.captioners import CaptionOutput, Decoding, GenerateRequest
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, Output
+from v2t.backends.batching import Batcher
 from v2t.serve.engine import MODEL_THREAD, EngineRequest, down, failed, refused, too_long
 from v2t.serve.faults import Fault
-from v2t.serve.local.captioner import TOO_LONG, ServedCaptioner
+from v2t.serve.local.backend import TOO_LONG, ServedBackend
 from v2t.serve.local.cut import Cut
 
 _MOST_TOGETHER, _MOST_FRAMES = 8, 1024
@@ -29,7 +29,7 @@ _FAILURES_IN_A_ROW = 3
 _NO_MEMORY = "the model's device has no memory for so much"
 _LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case
 
-Reply = str | CaptionOutput
+Reply = str | Output
 
 
 def decoding_of(request: EngineRequest) -> Decoding:
@@ -75,7 +75,7 @@ class Scheduler:
         failures: requests in a row at which the model failed.
     """
 
-    def __init__(self, captioner: ServedCaptioner) -> None:
+    def __init__(self, captioner: ServedBackend) -> None:
         self.failures = 0
         self._captioner, self._batcher = captioner, Batcher(captioner)
         self._waiting: list[_Job] = []
@@ -119,7 +119,7 @@ class Scheduler:
                 if isinstance(reply, Fault):
                     raise reply
                 yield reply
-                if isinstance(reply, CaptionOutput):
+                if isinstance(reply, Output):
                     return
         finally:
             job.is_gone = True
@@ -165,7 +165,7 @@ class Scheduler:
             if jobs[0].request.stream:
                 self._stream(jobs[0], requests[0])
                 return
-            replies: Sequence[CaptionOutput | CineloopError] = self._batcher.generate_many(requests)
+            replies: Sequence[Output | CineloopError] = self._batcher.generate_many(requests)
         except CineloopError as error:
             replies = [error] * len(jobs)
         for job, reply in zip(jobs, replies, strict=True):
@@ -194,7 +194,7 @@ class Scheduler:
                 if job.is_gone:
                     return
                 self.failures = 0
-                output = piece if isinstance(piece, CaptionOutput) else None
+                output = piece if isinstance(piece, Output) else None
                 text = cut.feed(piece) if isinstance(piece, str) else cut.end()
                 if text:
                     parts.append(text)
@@ -204,12 +204,12 @@ class Scheduler:
         if cut.is_over:
             warnings = tuple(filter(None, self._captioner.warnings))
             prompt_tokens = self._captioner.prompt_tokens[0]
-            output = CaptionOutput(text="", tokens=0, warnings=warnings, prompt_tokens=prompt_tokens)
+            output = Output(text="", tokens=0, warnings=warnings, prompt_tokens=prompt_tokens)
             output = self._stopped(output, cut, "".join(parts))
         if output is not None:
             job.reply(output)
 
-    def _stopped(self, output: CaptionOutput, cut: Cut, text: str) -> CaptionOutput:
+    def _stopped(self, output: Output, cut: Cut, text: str) -> Output:
         """An answer that was cut at a stop string, whose tokens count up to the end of that."""
         return replace(output, text=text, tokens=self._captioner.count(cut.read), finish="stop")
 
