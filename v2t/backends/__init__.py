@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cineloop import plugin
 from cineloop.documents import read_json
@@ -133,7 +133,7 @@ class Output:
 Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
-class VideoLM:
+class VideoLM(Protocol):
     """What answers `GenerateRequest`s; a base class whose attributes declare what a captioner can do.
 
     Made by `Backend(model, device=..., dtype=..., **options)`. Requests are put to it by `v2t.backends.batching`.
@@ -177,12 +177,10 @@ class VideoLM:
         Raises:
             ItemError: a conversation cannot be answered (too long, refused); of a batch, any one.
         """
-        raise NotImplementedError
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
         """The answer to one conversation in pieces of text as they are written, and last the `Output` that
         `answer` gives; the pieces joined are its text, but for spaces at the ends. Closing it ends the answer."""
-        raise NotImplementedError
 
     def watch(self, frames: Frames) -> Any:
         """A clip as `likelihoods` takes it, encoded once for all questions where the model allows it."""
@@ -203,6 +201,7 @@ class VideoLM:
 
     def close(self) -> None:
         """Free what `load` took."""
+        return None
 
 
 OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
