@@ -1,11 +1,12 @@
 """What every report says: metrics as rows, what could not be scored and why, which clips are worst, numbers as text.
 
-In: `Scores`. Out: plain values that `scoring` and `html` lay out, each in its way.
+In: `Scores`. Out: plain values that `scoring` lays out.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -80,6 +81,19 @@ def worst_first(row: Row) -> list[str]:
     """Ids of the clips that `row` scored, worst first; highest first where neither end is good."""
     sign = 1 if row.result.higher_is_better else -1
     return sorted(row.values, key=lambda id: (sign * row.values[id], id))
+
+
+def fifths(row: Row) -> dict[str, int]:
+    """For each scored clip 0 (worst fifth) to 4 (best fifth) by the middle of its rank among equals; 2 for all where
+    neither end is good."""
+    up = row.result.higher_is_better
+    if up is None:
+        return dict.fromkeys(row.values, 2)
+    ordered, found = sorted(row.values.values()), {}
+    for id, value in row.values.items():
+        middle = (bisect_left(ordered, value) + bisect_right(ordered, value)) / 2 / len(ordered)
+        found[id] = min(4, int(5 * (middle if up else 1 - middle)))
+    return found
 
 
 def problems(scores: Scores) -> list[Problem]:
