@@ -13,13 +13,12 @@ from typing import Any
 
 from cineloop.errors import EXIT_OK
 from cineloop.files import unescape_name
+from cineloop.log import plural
 from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Interval, Link, Section, Table
-from v2t_eval.report.page import MAX_CARDS
 from v2t_eval.report.summary import (
     Row,
     chosen,
-    counted,
     fifths,
     figure_texts,
     number,
@@ -120,7 +119,7 @@ def _skipped(heading: str, skipped: Sequence[Skipped], *, folded: bool = False, 
 
 
 def _idle(skipped: Sequence[Skipped]) -> Section:
-    heading = f"{counted(len(skipped), 'metric')} with nothing to look at"
+    heading = f"{plural(len(skipped), 'metric')} with nothing to look at"
     named = ", ".join(one.metric for one in skipped)
     return _skipped(heading, skipped, folded=True, brief=f"{heading} (the report says what they need): {named}")
 
@@ -136,7 +135,7 @@ def _not_scored(scores: Scores) -> Section:
         lines.append((one.code, len(one.ids), metrics, one.message, hint, examples))
         brief.append(f"not scored: {len(one.ids)} {one.code}{f' ({hint})' if hint else ''}; {metrics}")
     if len(found) > len(lines):
-        brief.append(f"and {counted(len(found) - len(lines), 'reason')} more, in scores.json")
+        brief.append(f"and {plural(len(found) - len(lines), 'reason')} more, in scores.json")
     table = Table(
         columns=("Reason", "Samples", "Metrics", "Message", "What to do", "For example"), rows=tuple(lines),
         caption=f"{len(found):,} reasons. A failure counts as missing, never as zero.",
@@ -169,7 +168,7 @@ def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
         return Section(title="Clips")
     clips = {clip.id: clip for clip in scores.clips}
     shown = [by, *(row for row in found if row.values and row is not by)][:_MAX_VALUES]
-    ids = [id for id in worst_first(by) if id in clips][: _NUM_WORST if root is None else MAX_CARDS]
+    ids = [id for id in worst_first(by) if id in clips][:_NUM_WORST]
     said_of = {} if root is None else _evidence(scores, set(ids))
     cards = []
     for id in ids:
@@ -226,7 +225,7 @@ def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     ]
     columns = ("Clip", "Prompt", *(row.name for row in valued), "Status")
     rest = f" The other {len(clips) - _MAX_CLIPS:,} stand in scores.json." if len(clips) > _MAX_CLIPS else ""
-    caption = f"{counted(len(clips), 'clip')}; from the worst fifth of each metric to the best.{rest}"
+    caption = f"{plural(len(clips), 'clip')}; from the worst fifth of each metric to the best.{rest}"
     table = Table(columns=columns, rows=tuple(lines), caption=caption)
     return Section(title="Every clip", tables=(table,) if lines else (), folded=True)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cineloop.errors import UsageError
+from cineloop.log import plural
 from v2t_eval.metric import Figure, MetricResult, load_metric
 from v2t_eval.scores import Scores
 
@@ -129,23 +130,23 @@ def verdict(scores: Scores) -> str:
     parts = []
     broken = [one for one in scores.skipped if not one.found_nothing]
     if broken:
-        parts.append(f"{counted(len(broken), 'metric')} could not run")
+        parts.append(f"{plural(len(broken), 'metric')} could not run")
     if clips:
-        parts.append(f"{clips} of {counted(total, 'clip')} failed")
+        parts.append(f"{clips} of {plural(total, 'clip')} failed")
     if partial:
         least = min(partial, key=lambda result: result.coverage)
-        which = counted(len(partial), "metric")
+        which = plural(len(partial), "metric")
         parts.append(f"{which} did not score every sample (least: {least.name}, {percent(least.coverage)})")
     parts = parts or ["every metric that ran scored every sample"]
     if len(scores.skipped) > len(broken):
-        parts.append(f"{counted(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
+        parts.append(f"{plural(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
     said = "; ".join(parts)
     return f"{said[0].upper()}{said[1:]}."
 
 
 def title(scores: Scores) -> str:
     """What was scored, in a line."""
-    return f"{counted(len(scores.clips), 'clip')}, {counted(len(scores.results), 'metric')}"
+    return f"{plural(len(scores.clips), 'clip')}, {plural(len(scores.results), 'metric')}"
 
 
 def figure_texts(figure: Figure) -> tuple[str, str, str]:
@@ -187,8 +188,3 @@ def _row(result: MetricResult) -> Row:
 
 def _fixed(value: float, places: int) -> str:
     return f"{round(value, places) + 0.0:.{places}f}" if abs(value) < 1e7 else f"{value:.4g}"
-
-
-def counted(num: int, noun: str) -> str:
-    """A number and its noun: "1 clip", "2 clips"."""
-    return f"{num:,} {noun}{'' if num == 1 else 's'}"

@@ -21,7 +21,7 @@ from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
-from cineloop.log import Progress, logger, printable, stopwatch
+from cineloop.log import Progress, logger, plural, printable, stopwatch
 from cineloop.video.worker import DecoderPool
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
@@ -33,7 +33,7 @@ from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import Part
 from v2t.caption.record import Question
 from v2t.caption.sum_up import join, sum_up
-from v2t.caption.summary import Summary, plural, rate
+from v2t.caption.summary import Summary, rate
 from v2t.captioners import OUT_OF_DOMAIN, CaptionerLike, CaptionOutput, Decoding, outside
 from v2t.captioners.batching import Answer
 from v2t.data.notes import Note
