@@ -67,7 +67,8 @@ def _falls(values: np.ndarray) -> np.ndarray:
     """The fall of the mean in each split of (2S,) values into halves; the observed split, the first half against the
     second, comes first."""
     size = len(values) // 2
-    return np.round((values.sum() - 2 * values[_splits(size)].sum(1)) / size, 12)
+    falls: np.ndarray = np.round((values.sum() - 2 * values[_splits(size)].sum(1)) / size, 12)
+    return falls
 
 
 @lru_cache(maxsize=16)

@@ -80,8 +80,8 @@ def _cell(cell: Cell, numeric: bool, folder: Path) -> dict[str, Any]:
     found = {"tone": tone, "text": "", "drawn": None, "numeric": numeric, "key": "", "hint": "", "level": None,
              "link": None}  # fmt: skip
     if isinstance(cell, Link):
-        there = cell.path is not None and cell.path.is_file()
-        return {**found, "text": inert(cell.text), "link": address(cell.path, folder) if there else None}
+        link = address(cell.path, folder) if cell.path is not None and cell.path.is_file() else None
+        return {**found, "text": inert(cell.text), "link": link}
     if isinstance(cell, Heat):
         value = _value(cell.text)
         return {**found, "text": inert(cell.text), "level": cell.level, "hint": inert(cell.hint),

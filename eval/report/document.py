@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+Level = Literal[0, 1, 2, 3, 4]
 Tone = Literal["good", "bad", "unsure", "plain"]
 
 
@@ -55,7 +56,7 @@ class Heat:
     shown on hover and read aloud."""
 
     text: str
-    level: Literal[0, 1, 2, 3, 4]
+    level: Level
     hint: str = ""
 
 

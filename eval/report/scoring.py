@@ -211,7 +211,7 @@ def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     by, ranks = chosen(found), [fifths(row) for row in valued]
     order = {id: place for place, id in enumerate(worst_first(by) if by else ())}
     clips = sorted(scores.clips, key=lambda clip: order.get(clip.id, len(order)))
-    lines = [
+    lines: list[tuple[Cell, ...]] = [
         (
             Link(text=clip.id, path=_file(root, clip)),
             clip.prompt and clip.prompt[:_MAX_PROMPT],

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from cineloop.errors import UsageError
 from cineloop.log import plural
 from v2t_eval.metric import Figure, MetricResult, load_metric
+from v2t_eval.report.document import Level
 from v2t_eval.scores import Scores
 
+_LEVELS: tuple[Level, ...] = (0, 1, 2, 3, 4)
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
 
 
@@ -84,16 +86,17 @@ def worst_first(row: Row) -> list[str]:
     return sorted(row.values, key=lambda id: (sign * row.values[id], id))
 
 
-def fifths(row: Row) -> dict[str, int]:
+def fifths(row: Row) -> dict[str, Level]:
     """For each scored clip 0 (worst fifth) to 4 (best fifth) by the middle of its rank among equals; 2 for all where
     neither end is good."""
     up = row.result.higher_is_better
     if up is None:
         return dict.fromkeys(row.values, 2)
-    ordered, found = sorted(row.values.values()), {}
+    found: dict[str, Level] = {}
+    ordered = sorted(row.values.values())
     for id, value in row.values.items():
         middle = (bisect_left(ordered, value) + bisect_right(ordered, value)) / 2 / len(ordered)
-        found[id] = min(4, int(5 * (middle if up else 1 - middle)))
+        found[id] = _LEVELS[min(4, int(5 * (middle if up else 1 - middle)))]
     return found
 
 

@@ -177,18 +177,3 @@ def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, scheme):
         }"""
     )
     assert weak == []  # WCAG 2 AA for text
-
-
-def test_searching_a_thousand_clips_is_quick(page, record_property):
-    _open(page)
-    script = """([value]) => new Promise((done) => {
-      const field = document.querySelector("input[type=search]");
-      const start = performance.now();
-      field.value = value;
-      field.dispatchEvent(new Event("input", { bubbles: true }));
-      document.body.getBoundingClientRect();
-      requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
-    })"""
-    times = [page.evaluate(script, [text]) for text in ("red", "house 77", "") * 3]
-    record_property("search_ms", [round(one, 1) for one in times])
-    assert min(times) < 200  # the least: other work on the machine only adds
