@@ -21,7 +21,7 @@ from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
-from cineloop.log import Progress, logger, printable, stopwatch
+from cineloop.log import Progress, logger, plural, printable, stopwatch
 from cineloop.video.worker import DecoderPool
 from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked, outside
 from v2t.backends.batching import Answer, Batcher
@@ -34,7 +34,7 @@ from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import Part
 from v2t.caption.record import Question
 from v2t.caption.sum_up import join, sum_up
-from v2t.caption.summary import Summary, plural, rate
+from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
 from v2t.writers import EVERY, strips
 

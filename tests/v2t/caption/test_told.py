@@ -12,11 +12,12 @@ import pytest
 
 from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of
 from cineloop.errors import UsageError
+from cineloop.log import plural
 from v2t.backends import Output
 from v2t.caption import ahead, job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.summary import plural, rate
+from v2t.caption.summary import rate
 from v2t.cli import main
 
 
