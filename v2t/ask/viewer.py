@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cineloop.video.worker import DecoderPool
-from v2t.ask.film import Film, Window
-from v2t.ask.memory import Memory
-from v2t.ask.recall import Placed
 from v2t.ask.settings import AskConfig, window_s
+from v2t.caption.run import notes_on
 from v2t.captioners import CaptionerLike, Decoding, open_captioner
 from v2t.captioners.batching import Batching
+from v2t.long.film import Film, Window
+from v2t.long.notebook import Notebook
+from v2t.long.recall import Placed
 
 Advance = Callable[[int, int], None]  # called with (windows done, windows to do) while notes are taken
 
@@ -103,9 +104,26 @@ class Viewer:
         config = self.config
         return Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
 
-    def noted(self, film: Film, extent: Window) -> tuple[Memory, list[Window], list[Placed]]:
-        """The memory of a film, the windows that overlap a stretch of it, and the notes within that stretch."""
-        memory = Memory(film, self.captioner, self.config)
+    def noted(self, film: Film, extent: Window) -> tuple[Notebook, list[Window], list[Placed]]:
+        """The notes on a film, the windows that overlap a stretch of it, and the notes within that stretch."""
+        config, folder = self.config, self.config.notes
+        given = None
+        if folder is not None and folder.is_dir():
+            given = notes_on(folder, film.path)
+            is_in_turn = all(one.end_s <= other.start_s + 0.01 for one, other in zip(given, given[1:], strict=False))
+            # Windows go by what was captioned: nothing is decoded to find the cuts again.
+            film.set_cuts([note.start_s for note in given] if is_in_turn else ())
+        notebook = Notebook(
+            film,
+            self.captioner,
+            path=None if given is not None else folder,
+            given=given,
+            style=config.style,
+            frames=config.frames,
+            temperature=config.temperature,
+            seed=config.seed,
+            batch_size=config.batch_size,
+        )
         windows = [window for window in film.windows() if window[1] > extent[0] and window[0] < extent[1]]
-        placed = memory.notes(windows, self.advance)
-        return memory, windows, [p for p in placed if p.note.end_s >= extent[0] and p.note.start_s <= extent[1]]
+        placed = notebook.notes(windows, self.advance)
+        return notebook, windows, [p for p in placed if p.note.end_s >= extent[0] and p.note.start_s <= extent[1]]

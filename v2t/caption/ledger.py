@@ -2,7 +2,7 @@
 
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
-that is captioned in parts, see `v2t.caption.films`), `cuts` (where such a clip's scenes change), `settings` (what a key
+that is captioned in parts, see `v2t.long.clip`), `cuts` (where such a clip's scenes change), `settings` (what a key
 stands for), `source` (a new date of the same content), `merged` (how much of another journal was taken over).
 """
 

@@ -21,10 +21,10 @@ from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.answers import Answers
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.sum_up import GROUP_CHARS, join, sum_up
 from v2t.captioners import COST, TEXT, CaptionOutput, Decoding, effects
 from v2t.captioners.abilities import Abilities
 from v2t.data.notes import Note
+from v2t.long.summary import GROUP_CHARS, join, sum_up
 
 LOOP = "the dog runs and " * 30
 
