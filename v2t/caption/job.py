@@ -273,18 +273,18 @@ class Job:
             with stopwatch(self.summary.times, "write"):
                 self.folder.ledger.append(entries)
                 self.folder.lock.beat()
-        if self._steps:
-            self._progress.advance(self._steps, self._speed())
-            self._steps = 0
         whole, self._whole = self._whole, []
         for clip in whole:
             self._finish(clip)
         has_caption = any(row["status"] == "ok" for _, row in self._rows)
-        if not (force or has_caption or len(self._rows) >= self.config.batch_size):
-            return
+        if self._rows and (force or has_caption or len(self._rows) >= self.config.batch_size):
+            self._save_records()
+        if self._steps:  # after the results, which it counts
+            self._progress.advance(self._steps, self._speed())
+            self._steps = 0
+
+    def _save_records(self) -> None:
         rows, self._rows = self._rows, []
-        if not rows:
-            return
         with stopwatch(self.summary.times, "write"):
             for clip_id in self.folder.save(rows, self.question.settings_key):
                 logger.warning("%s: a file of that name was written meanwhile; left as it is", printable(clip_id))
