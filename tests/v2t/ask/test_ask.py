@@ -342,6 +342,8 @@ def test_the_command_prints_answers_and_spans(film, clip, tmp_path, capsys, fake
     memory = ["--notes", str(tmp_path / "notes.jsonl"), "-q"]
     assert main(["ask", str(clip), "What is there?"]) == 0
     assert capsys.readouterr().out == "I see blue.\n"
+    assert main(["ask", str(clip), "--look", "whole", "What is there?"]) == 0, "options before the question"
+    assert capsys.readouterr().out == "I see blue.\n"
     assert main(["ask", str(film), "--when", "a blue square jumps", *memory]) == 0
     assert capsys.readouterr().out == "0:11.0-0:13.0\ta blue square jumps.\n0:36.0-0:38.0\ta blue square jumps.\n"
     assert main(["ask", str(clip), "--when", "a red square jumps", "--json"]) == 4
