@@ -323,9 +323,8 @@ def records() -> str:
     tree = ast.parse((ROOT / "v2t/caption/record.py").read_text("utf-8"))
     made = {
         key.value
-        for function in tree.body
-        if isinstance(function, ast.FunctionDef)
-        and function.name in ("captioned", "failed", "_head", "_provenance", "_fields")
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and function.name in ("captioned", "failed", "_head", "provenance")
         for node in ast.walk(function)
         if isinstance(node, ast.Dict)
         for key in node.keys

@@ -18,9 +18,7 @@ from t2v.generate.prompts import plan
 from t2v.generate.settings import GenerateConfig
 from v2t.captioners import choose
 from v2t.captioners.local import _read_json as model_file
-from v2t.doctor.sizing import sizing
 from v2t.serve import adapters
-from v2t.writers import jsonl
 from v2t_eval.audit.record import read_audit
 from v2t_eval.extractors.hub import _read as hub_file
 from v2t_eval.gate import baseline
@@ -38,7 +36,6 @@ DOORS = {
     "document of a score": ("rows.json", read_rows),
     "prompts": ("prompts.jsonl", lambda path: plan([], [str(path)], GenerateConfig())),
     "layout": ("metadata.jsonl", lambda path: read_items([path.parent])),
-    "captions by hand": ("captions.jsonl", lambda path: list(jsonl.read(path))),
     "scores": ("scores.json", read_scores),
     "baseline": ("baseline.json", baseline.read),
     "either side of a gate": ("side.json", read_results),
@@ -49,7 +46,6 @@ DOORS = {
     "recipe": ("c.yaml", config.read_yaml),
     "model": ("config.json", model_file),
     "model of a metric": ("config.json", hub_file),
-    "model to size": ("config.json", lambda path: sizing(str(path.parent))),
     "adapter": ("adapter_config.json", lambda path: adapters.read(path.parent)),
 }
 LISTS = {

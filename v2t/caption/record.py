@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cineloop.clip import Clip
@@ -79,10 +80,16 @@ class Question:
             **{f"options.{name}": value for name, value in self.options},
         }
 
-    @property
+    @cached_property
     def settings_key(self) -> str:
         """Short hash of `settings`."""
         return text_key(repr(sorted(self.settings.items())).encode("utf-8", "surrogatepass"))
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What a record says of where its caption comes from."""
+        prompt = text_key(self.prompt.encode("utf-8", "surrogatepass"))
+        return {"model": self.model, "revision": self.revision, "style": self.style, "prompt_sha": prompt}
 
 
 def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
@@ -148,7 +155,7 @@ def captioned(
         **_head(done.clip, "ok"),
         "caption": text,
         "segments": list(segments),
-        **_provenance(question),
+        **question.provenance,
         **({} if question.fields is None else {"fields": question.fields(text)}),
         "decoder": next((entry["decoder"] for entry in entries if entry["decoder"]), None),
         "frame_times_s": times_s,
@@ -169,7 +176,7 @@ def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
         **_head(clip, "failed"),
         "caption": None,
         "segments": [],
-        **_provenance(question),
+        **question.provenance,
         "decoder": None,
         "frame_times_s": [],
         "duration_s": None,
@@ -215,12 +222,3 @@ def _head(clip: Clip, status: str) -> dict[str, Any]:
     if clip.start_s is not None or clip.end_s is not None:
         head |= {"start_s": clip.start_s, "end_s": clip.end_s}
     return head
-
-
-def _provenance(question: Question) -> dict[str, Any]:
-    return {
-        "model": question.model,
-        "revision": question.revision,
-        "style": question.style,
-        "prompt_sha": text_key(question.prompt.encode("utf-8", "surrogatepass")),
-    }

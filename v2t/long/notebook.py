@@ -30,8 +30,8 @@ from cineloop.files import text_key
 from cineloop.journal import Entry, Journal, decode_entry
 from cineloop.lock import FolderLock
 from cineloop.log import printable
-from v2t.captioners import CaptionerLike, Decoding, asked
-from v2t.captioners.batching import Batching
+from v2t.captioners import CaptionerLike, Decoding, GenerateRequest, asked
+from v2t.captioners.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
 from v2t.long.clip import answered
 from v2t.long.film import Film, Window
@@ -74,7 +74,7 @@ class Notebook:
         batch_size: int = 8,
     ) -> None:
         self.film, self.captioner, self.given = film, captioner, given
-        self._batching, self._batch_size = Batching(captioner), batch_size
+        self._batcher, self._batch_size = Batcher(captioner), batch_size
         self.style: Style = load(style)
         self._decoding = Decoding(max_new_tokens=self.style.max_new_tokens, temperature=temperature, seed=seed)
         self.settings: dict[str, Any] = {
@@ -180,9 +180,9 @@ class Notebook:
         while batch := list(islice(looks, size)):
             seen = [(window, frames) for window, frames in batch if not isinstance(frames, ItemError)]
             problems = [(window, frames) for window, frames in batch if isinstance(frames, ItemError)]
-            conversations = [asked(self.style.prompt, frames) for _, frames in seen]
+            requests = [GenerateRequest(messages=asked(self.style.prompt, f), decoding=self._decoding) for _, f in seen]
             start = time.perf_counter()
-            outputs = self._batching.many(conversations, self._decoding, self._batch_size)
+            outputs = self._batcher.generate_many(requests, batch_size=self._batch_size)
             seconds = (time.perf_counter() - start) / max(1, len(seen))
             entries: list[Entry] = []
             for (window, frames), output in zip(seen, outputs, strict=True):
@@ -204,10 +204,12 @@ class Notebook:
         missing = [i for i, g in enumerate(groups) if len(g) > 1 and (level, _key(spans[i])) not in self._summaries]
         if missing:
             style = load("short")
-            prompts = [asked(notes_prompt(groups[i], style.prompt)) for i in missing]
             decoding = Decoding(max_new_tokens=style.max_new_tokens, seed=self._decoding.seed)
+            prompts = [asked(notes_prompt(groups[i], style.prompt)) for i in missing]
+            requests = [GenerateRequest(messages=prompt, decoding=decoding) for prompt in prompts]
+            outputs = self._batcher.generate_many(requests, batch_size=self._batch_size)
             entries: list[Entry] = []
-            for i, output in zip(missing, self._batching.many(prompts, decoding, self._batch_size), strict=True):
+            for i, output in zip(missing, outputs, strict=True):
                 if text := "" if isinstance(output, ItemError) else " ".join(output.text.split()):
                     head = {"kind": "summary", "level": level, "start_s": spans[i][0], "end_s": spans[i][1]}
                     entries.append({**head, "text": text})

@@ -22,7 +22,7 @@ from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionOutput, Decoding, Message
+from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, Message
 from v2t.captioners.abilities import Abilities
 from v2t.cli import main
 from v2t.long.notebook import Notebook, default_path
@@ -42,7 +42,7 @@ def film_pixels(colors: tuple[str, ...]) -> np.ndarray:
     return np.stack(frames)
 
 
-class Fake:
+class Fake(CaptionerLike):
     """Says that a square of the scene's colour jumps, counted from the start of what it sees; counts in notes."""
 
     name, revision, about = "fake", "1", ""
