@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from cineloop.errors import NothingMatchedError
+from cineloop.log import printable
 from cineloop.video.worker import DecoderPool
 from v2t.ask.settings import AskConfig, window_s
 from v2t.caption.run import notes_on
@@ -57,7 +59,17 @@ class Viewer:
         self._stack.close()
 
     def film(self, path: str | Path) -> Film:
-        """The video at a path, ready to be asked about (see `Film`)."""
+        """The video at a path, ready to be asked about.
+
+        Raises:
+            NothingMatchedError: there is no such video, or no such folder of captions. ItemError: see `Film`.
+        """
+        notes = self.config.notes
+        if notes is not None and notes.suffix != ".jsonl" and not notes.exists():
+            raise NothingMatchedError(
+                f"there is no folder of captions {printable(str(notes))}",
+                hint="check --notes; the name of a file to keep notes in ends in .jsonl",
+            )
         spec = self._captioner.spec
         if self.config.frames is not None:
             spec = replace(spec, num_frames=self.config.frames)

@@ -93,7 +93,9 @@ def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warn
     best: dict[Window, _Candidate] = {}
     for score, one in ranked(placed, statement):
         for window in windows:
-            if window[0] < one.note.end_s + 0.01 and one.note.start_s < window[1] - 0.01:
+            # A note that only touches a window does not lead there: captions of scenes follow each other without a gap.
+            start_s, end_s = one.note.start_s, max(one.note.start_s + 0.01, one.note.end_s - 0.01)
+            if window[0] < end_s and start_s < window[1] - 0.01:
                 best.setdefault(window, _Candidate(window, score, one.note))
     found = list(best.values())
     top = viewer.config.top

@@ -153,29 +153,20 @@ def _caption(
         if plan.todo:
             folder.ledger.name_settings(question.settings_key, question.settings)
             _write_papers(folder.state_folder, config, question)
-            logger.info("captioning %d of %d clips with %s", len(plan.todo), len(mine), _introduction(captioner))
-            job = Job(folder, captioner, question, config, summary, emit, stop)
-            _work(job, plan.todo, show_progress)
+            about = f" ({captioner.about})" if captioner.about else ""
+            logger.info("captioning %d of %d clips with %s%s", len(plan.todo), len(mine), captioner.name, about)
+            try:
+                Job(folder, captioner, question, config, summary, emit, stop).work(plan.todo, show_progress)
+            except CineloopError as error:  # the files of the run still say what was done
+                if error.code != "DISK_FULL":
+                    folder.write_sets()
+                raise
         with stopwatch(summary.times, "write"):
             folder.write_sets()
         if shard and not stop.asked:
             shard.finish()
             if are_done(output, shard.of):
                 logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
-
-
-def _work(job: Job, todo: list[Clip], show_progress: bool) -> None:
-    """Do the job; when it cannot be ended, the files of the run still say what was done."""
-    try:
-        job.work(todo, show_progress)
-    except CineloopError as error:
-        if error.code != "DISK_FULL":
-            job.folder.write_sets()
-        raise
-
-
-def _introduction(captioner: CaptionerLike) -> str:
-    return f"{captioner.name} ({captioner.about})" if captioner.about else captioner.name
 
 
 def _write_papers(state: Path, config: CaptionConfig, question: Question) -> None:

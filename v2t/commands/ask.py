@@ -32,8 +32,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--notes",
         type=Path,
         metavar="PATH",
-        help="answer from the captions in this output folder of v2t caption; or the file to keep notes in (default: in "
-        "the user's cache)",
+        help="answer from the captions in this output folder of v2t caption; or the file (.jsonl) to keep notes in "
+        "(default: in the user's cache)",
     )
     add("--frames", type=int, metavar="N", help="frames of each look (default: the model's)")
     add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: 256)")

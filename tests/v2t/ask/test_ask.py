@@ -299,6 +299,8 @@ def test_the_captions_of_a_run_are_notes(film, clip, tmp_path, monkeypatch):
     assert len(found.windows) == 3, "only windows whose notes fit are watched again"
     with pytest.raises(NothingMatchedError, match="holds no captions of .*clip.mp4"):
         ask(clip, "What is there?", replace(config, look="notes"), captioner=fake)
+    with pytest.raises(NothingMatchedError, match="there is no folder of captions .*captons"):
+        ask(film, "What is there?", AskConfig(notes=tmp_path / "captons"), captioner=fake)
     assert {path: path.read_bytes() for path in captions.rglob("*") if path.is_file()} == before
 
 
