@@ -28,12 +28,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from v2t.caption import job
 from v2t.caption import run as caption
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 from cineloop.video.sample import SampleSpec
 from cineloop.video.decode import Request, decode
 
-class Captioner:
+class Captioner(CaptionerLike):
     name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1
     abilities = Abilities()
     def load(self): pass
