@@ -23,7 +23,7 @@ from cineloop.errors import CineloopError, NothingMatchedError, UsageError
 from cineloop.files import content_key, write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.log import logger, printable, stopwatch
-from cineloop.training.runtime import papers
+from cineloop.training.runtime import run_metadata
 from v2t.caption.job import Job
 from v2t.caption.ledger import Record
 from v2t.caption.outputs import CaptionFolder
@@ -152,7 +152,7 @@ def _caption(
             return
         if plan.todo:
             folder.ledger.name_settings(question.settings_key, question.settings)
-            _write_papers(folder.state_folder, config, question)
+            _write_run_metadata(folder.state_folder, config, question)
             about = f" ({captioner.about})" if captioner.about else ""
             logger.info("captioning %d of %d clips with %s%s", len(plan.todo), len(mine), captioner.name, about)
             try:
@@ -169,8 +169,8 @@ def _caption(
                 logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
 
 
-def _write_papers(state: Path, config: CaptionConfig, question: Question) -> None:
+def _write_run_metadata(state: Path, config: CaptionConfig, question: Question) -> None:
     """`config.yaml` and `run.json`: what is needed to repeat the run."""
-    about = {**papers("decord"), "settings": question.settings, "seed": config.seed}
+    about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
     write_atomic(state / "config.yaml", layers.dump(config).encode("utf-8", "surrogateescape"), durable=False)
     write_atomic(state / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)

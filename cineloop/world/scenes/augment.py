@@ -1,4 +1,4 @@
-"""Wear and tear for training: what a codec, a resize or a screen does to clean frames, and what a weak generator does.
+"""Augmentation: what a codec, a resize or a screen does to clean frames, and the artifacts of a weak generator.
 
 In: frames (T, H, W, 3) uint8 and a random number generator. Out: frames of the same shape. Facts stay true: nothing is
 mirrored, cropped, reversed or recoloured.
@@ -15,8 +15,8 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Scene
 
 
-def worn(scene: Scene, size: tuple[int, int], times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Frames of `scene` as a file might give them back: (T, H, W, 3) uint8 at `times_s`.
+def augmented(scene: Scene, size: tuple[int, int], times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Frames of `scene` with the marks of resizing, codecs and cameras: (T, H, W, 3) uint8 at `times_s`.
 
     One clip in three is drawn larger and shrunk by area, as a decoder's frames are; half are then compressed,
     brightened or darkened a little, or made grainy.
@@ -40,7 +40,7 @@ def worn(scene: Scene, size: tuple[int, int], times_s: np.ndarray, rng: np.rando
     return np.clip(frames + grain, 0, 255).astype(np.uint8)
 
 
-def melted(scene: Scene, frames: np.ndarray, times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def with_artifacts(scene: Scene, frames: np.ndarray, times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Frames of `scene` with its figures as a weak generator draws them: (T, H, W, 3) uint8.
 
     Their outlines wobble from frame to frame, they are soft, and the place shows through in spots; the place itself

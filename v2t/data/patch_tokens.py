@@ -1,4 +1,4 @@
-"""Clips already watched: a frozen tower's patch tokens, computed where clips are made and kept for several tellings.
+"""Patch tokens of a frozen vision tower, computed once per clip and reused for several wordings.
 
 In: a `ClipSource` and the tower. Out: its batches with `patch_tokens` (S, F, N, D) in place of `pixels`. The stream
 goes through blocks of clips, each block `rounds` times with fresh words, so the tower's work is done once a clip, in
@@ -22,11 +22,13 @@ from v2t.data.pixels import normalise
 from v2t.data.world import ClipSource
 from v2t.model.resampler import average_to, square_grid
 
-Kept = tuple[np.ndarray, np.ndarray, np.ndarray]  # patch tokens float16 (s, F, N, D), seconds (s, F), mask (s, F)
+PatchTokens = tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]  # patch tokens float16 (s, F, N, D), seconds (s, F), mask (s, F)
 
 
 @dataclass(frozen=True)
-class WatchedSource:
+class PatchTokenSource:
     """See the module's head. `side` is the grid the resampler pools a frame's patches to (0: all are kept)."""
 
     clips: ClipSource
@@ -34,31 +36,31 @@ class WatchedSource:
     side: int
     block: int
     rounds: int
-    _kept: dict[int, Kept] = field(default_factory=dict)
+    _kept: dict[int, PatchTokens] = field(default_factory=dict)
 
     def __call__(self, start: int, count: int) -> Batch:
-        """Samples `start` … `start + count - 1`; the same clip comes back `block` samples later, told anew."""
+        """Samples `start` … `start + count - 1`; the same clip comes back `block` samples later, worded anew."""
         wanted = [self.place(number) for number in range(start, start + count)]
         blocks = {index // self.block for index, _ in wanted}  # two or more where the batch straddles blocks
         for old in [index for index in self._kept if index // self.block not in blocks]:
             del self._kept[old]
         for index in {index for index, _ in wanted} - self._kept.keys():
-            self._kept[index] = self._watch(index)
+            self._kept[index] = self._encode(index)
         samples = []
-        for index, telling in wanted:
+        for index, paraphrase in wanted:
             tokens, times, mask = self._kept[index]
-            rows = self.clips.rows(index, times, mask, telling)
+            rows = self.clips.rows(index, times, mask, paraphrase)
             samples.append(ClipSample(tokens, times, mask, rows, self.clips.facts(index)))
         batch = clip_batch(samples, self.clips.pad_id)
         return {**{k: v for k, v in batch.items() if k != "pixels"}, "patch_tokens": batch["pixels"]}
 
     def place(self, number: int) -> tuple[int, int]:
-        """(clip, how often it was told before) of sample `number`."""
+        """(clip, how often it was shown before) of sample `number`."""
         block, within = divmod(number, self.block * self.rounds)
-        telling, slot = divmod(within, self.block)
-        return block * self.block + slot, telling
+        paraphrase, slot = divmod(within, self.block)
+        return block * self.block + slot, paraphrase
 
-    def _watch(self, index: int) -> Kept:
+    def _encode(self, index: int) -> PatchTokens:
         # One clip at a time, so that its tokens do not depend on the batch; on a CPU a batch of clips is no faster.
         segments, times, mask = self.clips.cut(index)
         pixels = torch.from_numpy(segments)  # (s, F, H, W, 3)
@@ -70,14 +72,14 @@ class WatchedSource:
         return tokens.half().numpy(), times, mask
 
 
-def watched(clips: ClipSource, model: Any, block: int, rounds: int) -> Source:
-    """`clips` as they are for one round; for more, watched by a copy of the captioner's tower on the CPU."""
+def precomputed(clips: ClipSource, model: Any, block: int, rounds: int) -> Source:
+    """`clips` as they are for one round; for more, its patch tokens from a copy of the captioner's tower on the CPU."""
     if rounds == 1:
         return clips
     shape = model.config.resampler_config
     tower = copy.deepcopy(model.model.vision_tower).cpu().eval()
     tower.set_attn_implementation("eager")  # at these sizes a fifth faster on a CPU than the fused kernel
-    return WatchedSource(clips, tower, shape.frame_grid if shape.kind == "qformer" else 0, block, rounds)
+    return PatchTokenSource(clips, tower, shape.frame_grid if shape.kind == "qformer" else 0, block, rounds)
 
 
 def check_rounds(config: Any) -> None:

@@ -1,4 +1,4 @@
-"""Watched clips: the tower's tokens computed in the data worker are those the model would compute, told anew."""
+"""The tower's tokens computed in the data worker are those the model would compute, worded anew."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
-from v2t.data.watched import WatchedSource
+from v2t.data.patch_tokens import PatchTokenSource
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.model import CineloopResamplerConfig
 from v2t.model.resampler import CineloopResampler
@@ -30,7 +30,7 @@ def source():
     clips = ClipSource(
         config=ClipsConfig(num_frames=4, fewer_share=0.5), split="train", seed=1, segment_frames=4, tokens_per_segment=8
     )
-    return WatchedSource(clips, tower, side=4, block=3, rounds=2)
+    return PatchTokenSource(clips, tower, side=4, block=3, rounds=2)
 
 
 def test_each_block_comes_round_before_the_next(source):
@@ -60,14 +60,14 @@ def test_the_same_clip_comes_back_with_the_same_tokens(source):
 
 
 def test_a_position_can_be_asked_for_first(source):
-    fresh = WatchedSource(source.clips, source.tower, side=4, block=3, rounds=2)
+    fresh = PatchTokenSource(source.clips, source.tower, side=4, block=3, rounds=2)
     assert torch.equal(fresh(4, 2)["patch_tokens"], source(4, 2)["patch_tokens"])
 
 
 @pytest.mark.parametrize("count", [2, 4, 5, 7, 13])
 def test_a_batch_may_straddle_blocks(source, count):
     """Batches of any size give the samples that one large batch gives: 3 clips a block, told twice."""
-    fresh = WatchedSource(source.clips, source.tower, side=4, block=3, rounds=2)
+    fresh = PatchTokenSource(source.clips, source.tower, side=4, block=3, rounds=2)
     tokens = torch.cat([fresh(start, count)["patch_tokens"] for start in range(0, 3 * count, count)])
     alone = torch.cat([source(number, 1)["patch_tokens"] for number in range(3 * count)])
     assert torch.equal(tokens, alone)

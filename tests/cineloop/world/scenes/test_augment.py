@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from cineloop.world.referee.read import read_back
+from cineloop.world.scenes.augment import augmented, with_artifacts
 from cineloop.world.scenes.render import frame_times, render
 from cineloop.world.scenes.solo import sample_solo
-from cineloop.world.scenes.wear import melted, worn
 from v2t.data.world import ClipsConfig, ClipSource
 
 
@@ -12,13 +12,13 @@ def test_melting_spoils_the_figure_and_leaves_the_place_as_it_was():
     scene = sample_solo("train", 5, 6)
     times = frame_times(scene.duration_s, 8.0)
     clean = render(scene, (64, 64), times_s=times)
-    made = melted(scene, clean, times, np.random.default_rng(0))
+    made = with_artifacts(scene, clean, times, np.random.default_rng(0))
     assert made.shape == clean.shape and made.dtype == np.uint8
     off = np.abs(made.astype(int) - clean).max(-1)  # (T, H, W)
     assert (off > 20).any(axis=(1, 2)).all(), "some of the figure is wrong in every frame"
     far = off[:, :20].max()  # the figure stands on the ground, the sky is the place's alone
     assert far <= 2
-    again = melted(scene, clean, times, np.random.default_rng(0))
+    again = with_artifacts(scene, clean, times, np.random.default_rng(0))
     assert (again == made).all()
 
 
@@ -28,7 +28,7 @@ def test_colour_place_and_way_are_still_read_in_melted_clips():
     for index in range(24):
         scene = sample_solo("train", 8, index)
         facts, times = scene.facts(), frame_times(scene.duration_s, 8.0)
-        made = melted(scene, render(scene, (64, 64), times_s=times), times, np.random.default_rng(index))
+        made = with_artifacts(scene, render(scene, (64, 64), times_s=times), times, np.random.default_rng(index))
         read = read_back(made, times)
         assert read.place == facts["shots"][0]["place"]
         if read.figures:
@@ -41,7 +41,7 @@ def test_wear_keeps_the_shape():
     scene = sample_solo("train", 5, 1)
     times = frame_times(scene.duration_s, 8.0)
     for seed in range(12):
-        assert worn(scene, (64, 64), times, np.random.default_rng(seed)).shape == (len(times), 64, 64, 3)
+        assert augmented(scene, (64, 64), times, np.random.default_rng(seed)).shape == (len(times), 64, 64, 3)
 
 
 def test_a_share_of_the_stream_are_clips_of_one_figure_with_texts_of_their_own():
