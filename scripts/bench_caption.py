@@ -26,8 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from v2t.backends.local import Captioner  # noqa: E402
 from v2t.caption import run as caption  # noqa: E402
-from v2t.captioners.local import Captioner  # noqa: E402
 
 
 class Loaded:

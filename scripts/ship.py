@@ -28,9 +28,9 @@ from cineloop.world.scenes.augment import augmented
 from cineloop.world.scenes.render import frame_times
 from cineloop.world.scenes.sampler import sample_scene
 from t2v import STARTER as GENERATOR
-from v2t.captioners import abilities, domain
-from v2t.captioners.abilities import Abilities
-from v2t.captioners.local import STARTER, Captioner
+from v2t.backends import abilities, domain
+from v2t.backends.abilities import Abilities
+from v2t.backends.local import STARTER, Captioner
 
 GENERATOR_LIMIT_MB = 28.0
 CAPTIONER_STAGES = (

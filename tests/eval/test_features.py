@@ -148,7 +148,7 @@ def test_a_hash_is_computed_once_and_again_when_the_file_changes(tmp_path, monke
 
 
 def test_the_starters_tower_is_the_captioners_and_loaded_once():
-    from v2t.captioners.local import Captioner
+    from v2t.backends.local import Captioner
 
     tower = open_extractor("starter-tower", device="cpu")
     assert open_extractor("starter-tower", device="cpu") is tower

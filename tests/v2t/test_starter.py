@@ -20,8 +20,8 @@ from cineloop.world.language.read_text import parse
 from cineloop.world.language.words import PROMPTS
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
-from v2t.captioners import Decoding, asked
-from v2t.captioners.local import STARTER, Captioner
+from v2t.backends import Decoding, asked
+from v2t.backends.local import STARTER, Captioner
 
 assert v2t.model  # the one extra line a plain script needs
 NUM = 24

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from cineloop.errors import UsageError
 from v2t.ask import moments
 from v2t.ask.viewer import Viewer
-from v2t.captioners import Conversation, Message
+from v2t.backends import Conversation, Message
 from v2t.data.notes import Note, notes_prompt
 from v2t.long.film import Film, Window
 from v2t.long.recall import recall

@@ -17,7 +17,7 @@ from v2t.ask import moments
 from v2t.ask.result import Answer, Found, condensed
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.captioners import asked
+from v2t.backends import asked
 from v2t.data.notes import Note
 from v2t.long.film import Film, Window
 from v2t.long.recall import is_match, ranked

@@ -23,6 +23,8 @@ from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, printable, stopwatch
 from cineloop.video.worker import DecoderPool
+from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked, outside
+from v2t.backends.batching import Answer, Batcher
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.fetching import Fetching
@@ -30,8 +32,6 @@ from v2t.caption.ledger import Record, cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.summary import Summary, plural, rate
-from v2t.captioners import OUT_OF_DOMAIN, CaptionerLike, CaptionOutput, Decoding, GenerateRequest, asked, outside
-from v2t.captioners.batching import Answer, Batcher
 from v2t.data.notes import Note
 from v2t.long.clip import LongClip, Piece
 from v2t.long.parts import Part
@@ -53,7 +53,7 @@ class Job:
     """Everything between the plan and the summary; used once."""
 
     folder: CaptionFolder
-    captioner: CaptionerLike
+    captioner: VideoLM
     question: Question
     config: CaptionConfig
     summary: Summary
@@ -164,7 +164,7 @@ class Job:
         answers = self._batcher.generate_many(requests, retry_loops=True)
         return answers, (time.perf_counter() - start) / len(items)
 
-    def _ask_text(self, prompt: str, max_new_tokens: int) -> CaptionOutput:
+    def _ask_text(self, prompt: str, max_new_tokens: int) -> Output:
         """The answer to a question without any video. Raises ItemError where there is none."""
         decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
         request = GenerateRequest(messages=asked(prompt), decoding=decoding)
@@ -238,25 +238,23 @@ class Job:
             found = self._summed_up(segments, told, joined)
         self._add_record(clip, *found)
 
-    def _add_record(self, clip: LongClip, segments: Segments, output: CaptionOutput, seconds: float) -> None:
+    def _add_record(self, clip: LongClip, segments: Segments, output: Output, seconds: float) -> None:
         try:
             row = record.captioned(clip, segments, output, self.question, seconds)
         except ItemError as problem:
             row = record.failed(clip.clip, problem, self.question)
         self._add(clip.clip, row)
 
-    def _joined(self, clip: LongClip, told: Segments) -> CaptionOutput:
+    def _joined(self, clip: LongClip, told: Segments) -> Output:
         """The caption of a clip without a summary by the model."""
         if len(clip.parts) == 1:
-            return CaptionOutput(text=clip.done[0]["caption"], tokens=0)
+            return Output(text=clip.done[0]["caption"], tokens=0)
         if self.question.segments is not None:
             lines = [f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in told]
-            return CaptionOutput(text="\n".join(lines), tokens=0)
-        return CaptionOutput(text=join([segment["caption"] for segment in told]), tokens=0)
+            return Output(text="\n".join(lines), tokens=0)
+        return Output(text=join([segment["caption"] for segment in told]), tokens=0)
 
-    def _summed_up(
-        self, segments: Segments, told: Segments, joined: CaptionOutput
-    ) -> tuple[Segments, CaptionOutput, float]:
+    def _summed_up(self, segments: Segments, told: Segments, joined: Output) -> tuple[Segments, Output, float]:
         """(segments, the model's caption of all, its seconds); may run in a thread."""
         notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in told]
         start = time.perf_counter()
@@ -315,7 +313,7 @@ class Job:
         return rate(self.summary.num_captioned, seconds, "video")
 
 
-def _refuse_outside(answer: CaptionOutput) -> None:
+def _refuse_outside(answer: Output) -> None:
     """Raises ItemError for an answer about what its model does not know: its words would be read as true."""
     if warning := outside(answer.warnings):
         raise ItemError(

@@ -18,9 +18,9 @@ from cineloop.errors import ItemError
 from cineloop.files import text_key
 from cineloop.journal import Entry
 from cineloop.log import printable
+from v2t.backends import Output, VideoLM
 from v2t.caption.ledger import PART_FAILED
 from v2t.caption.wording import Wording, clip_values, strip_preamble
-from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.long.clip import LongClip, cut_warning, empty_caption, utf8
 from v2t.long.parts import PartSpec
 
@@ -51,7 +51,7 @@ class Question:
     options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that change what it says
 
     @classmethod
-    def to(cls, captioner: CaptionerLike, **rest: Any) -> Question:
+    def to(cls, captioner: VideoLM, **rest: Any) -> Question:
         """The question as put to a captioner."""
         return cls(model=captioner.name, revision=captioner.revision, frame_size=captioner.frame_size, **rest)
 
@@ -115,7 +115,7 @@ def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
 def captioned(
     done: LongClip,
     segments: Sequence[dict[str, Any]],
-    output: CaptionOutput,
+    output: Output,
     question: Question,
     seconds: float,
 ) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from v2t.long.parts import Part
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
-    from v2t.captioners import CaptionOutput
+    from v2t.backends import Output
 
 _HOPELESS = 5  # parts that cost a decoder its life, one after another
 
@@ -51,7 +51,7 @@ class LongClip:
         """Numbers of the parts that are still to be done."""
         return [number for number in range(len(self.parts)) if number not in self.done]
 
-    def captioned(self, number: int, frames: Frames, output: CaptionOutput, seconds: float) -> Entry:
+    def captioned(self, number: int, frames: Frames, output: Output, seconds: float) -> Entry:
         """Note a part that was answered; returns its entry.
 
         Raises:
@@ -126,7 +126,7 @@ class Piece:
         return self.of.parts[self.number]
 
 
-def answered(frames: Frames, output: CaptionOutput, seconds: float) -> Entry:
+def answered(frames: Frames, output: Output, seconds: float) -> Entry:
     """The fields of a part's entry that its frames and the captioner's answer give."""
     warnings = [utf8(warning) for warning in (*frames.warnings, *output.warnings)]
     if output.finish == "length":

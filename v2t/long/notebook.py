@@ -30,8 +30,8 @@ from cineloop.files import text_key
 from cineloop.journal import Entry, Journal, decode_entry
 from cineloop.lock import FolderLock
 from cineloop.log import printable
-from v2t.captioners import CaptionerLike, Decoding, GenerateRequest, asked
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, VideoLM, asked
+from v2t.backends.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
 from v2t.long.clip import answered
 from v2t.long.film import Film, Window
@@ -63,7 +63,7 @@ class Notebook:
     def __init__(
         self,
         film: Film,
-        captioner: CaptionerLike,
+        captioner: VideoLM,
         *,
         path: Path | None = None,
         given: Sequence[Note] | None = None,

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from t2v.generators import world
-from v2t.captioners import local
+from v2t.backends import local
 from v2t_eval.cli import main
 
 

@@ -14,7 +14,7 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from v2t.ask.answer import ask, when
 from v2t.ask.settings import AskConfig, window_s
-from v2t.captioners import Decoding, asked, open_captioner
+from v2t.backends import Decoding, asked, open_backend
 from v2t.cli import main
 from v2t.data.notes import Note, notes_prompt
 from v2t.long.spans import read_spans
@@ -22,7 +22,7 @@ from v2t.long.spans import read_spans
 
 @pytest.fixture(scope="module")
 def starter():
-    made = open_captioner("starter", device="cpu")
+    made = open_backend("starter", device="cpu")
     made.load()
     return made
 

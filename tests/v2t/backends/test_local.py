@@ -16,9 +16,9 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from v2t import cli
-from v2t.captioners import Decoding, asked, choose, domain
-from v2t.captioners.local import Captioner, pieces
-from v2t.captioners.sampling import AnswerPenalties
+from v2t.backends import Decoding, asked, choose, domain
+from v2t.backends.local import Captioner, pieces
+from v2t.backends.sampling import AnswerPenalties
 
 PROMPT = "Describe the video in one sentence."
 

@@ -10,8 +10,8 @@ import pytest
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from tiny_video_models import PROMPT, internvl, llava, llava_onevision, qwen2_5_vl
-from v2t.captioners import asked
-from v2t.captioners.hf import Captioner
+from v2t.backends import asked
+from v2t.backends.hf import Captioner
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.video.frames import Frames
-from v2t.captioners import Decoding, asked, open_captioner
-from v2t.captioners.hf import Captioner
+from v2t.backends import Decoding, asked, open_backend
+from v2t.backends.hf import Captioner
 
 PROMPT = "What happens?"
 
@@ -45,7 +45,7 @@ def clip(seed: int = 0, num: int = 4) -> Frames:
 
 
 def test_times_survive_the_way_through_metadata():
-    from v2t.captioners.hf_times import Shown
+    from v2t.backends.hf_times import Shown
 
     times = np.cumsum(np.random.default_rng(3).uniform(0.001, 9.0, 2000))
     pixels = np.zeros((2000, 1, 1, 3), np.uint8)
@@ -129,7 +129,7 @@ def test_what_is_no_captioner_is_refused_when_it_is_named(tiny, tmp_path, monkey
         with pytest.raises(UsageError):
             Captioner(str(tiny), **options)
     with pytest.raises(UsageError, match="trust_remote_code"):
-        open_captioner(str(tiny), captioner="hf", options={"wrong": 1})
+        open_backend(str(tiny), captioner="hf", options={"wrong": 1})
     with pytest.raises(UsageError) as caught:
         Captioner(str(save_tiny_parts(tmp_path)[1]))
     assert caught.value.code == "NOT_A_CAPTIONER"
@@ -161,12 +161,12 @@ def test_a_cached_model_needs_no_network_and_is_pinned(tiny, tmp_path, monkeypat
     shutil.copytree(tiny, repo / "snapshots" / commit)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     for revision in (None, commit):
-        captioner = open_captioner("org/tiny", device="cpu", options={"revision": revision})
+        captioner = open_backend("org/tiny", device="cpu", options={"revision": revision})
         assert (captioner.name, captioner.revision) == ("org/tiny", commit)
     captioner.load()
     assert captioner.answer([asked(PROMPT, clip())], Decoding(max_new_tokens=2))[0].tokens == 2
     with pytest.raises(MissingDependencyError, match="HF_HUB_OFFLINE") as caught:
-        open_captioner("org/absent")
+        open_backend("org/absent")
     assert "hf download" in caught.value.hint
 
 
@@ -196,8 +196,8 @@ def test_the_network_is_asked_only_for_what_is_not_cached(tiny, tmp_path, monkey
 
 
 def test_the_starter_is_the_bundled_folder_whichever_captioner_runs_it():
-    captioner = open_captioner("starter", captioner="hf", device="cpu")
-    ours = open_captioner("starter")
+    captioner = open_backend("starter", captioner="hf", device="cpu")
+    ours = open_backend("starter")
     assert captioner.source.folder == ours.folder and captioner.abilities == ours.abilities
     assert (captioner.name, captioner.revision) == (ours.name, ours.revision)
 
@@ -206,7 +206,7 @@ def test_a_hub_id_that_is_not_in_the_cache_is_said_in_one_line(monkeypatch, tmp_
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MissingDependencyError) as caught:
-        open_captioner("some/model")
+        open_backend("some/model")
     assert caught.value.message == (
         "no model 'some/model': there is no such folder; it is not in the cache; the hub was not asked, because "
         "HF_HUB_OFFLINE is set"

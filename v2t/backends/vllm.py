@@ -1,6 +1,6 @@
 """This project's own model on vLLM's engine, in this process: `--captioner vllm`, for many clips on a GPU.
 
-In: a folder as `v2t.captioners.local` takes, batches of `Frames`. Out: what that captioner answers, from an engine that
+In: a folder as `v2t.backends.local` takes, batches of `Frames`. Out: what that captioner answers, from an engine that
 batches by itself (continuous batching, paged cache): the more conversations a call of `answer` holds, the better.
 Frames go over as arrays with their times; nothing is encoded or sampled again. Where the folder says which world the
 model knows, a small copy of the model on the CPU gives the warnings. vLLM has an environment of its own
@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
-from v2t.captioners import COST, CaptionerLike, CaptionOutput, Conversation, Decoding, domain, local
+from v2t.backends import COST, Conversation, Decoding, Output, VideoLM, domain, local
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-class Captioner(CaptionerLike):
-    """A captioner of `v2t.model` classes on vLLM (see `v2t.captioners.CaptionerLike`).
+class Captioner(VideoLM):
+    """A captioner of `v2t.model` classes on vLLM (see `v2t.backends.VideoLM`).
 
     Args:
         model: "starter" or a folder made by `save_pretrained` of model and processor.
@@ -132,8 +132,8 @@ class Captioner(CaptionerLike):
         self._engine = None
         cleanup_dist_env_and_memory()
 
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        """See `CaptionerLike.answer`."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
+        """See `VideoLM.answer`."""
         prompts = [self._prompt(conversation) for conversation in conversations]
         try:
             results = self._engine.generate(prompts, self._sampling(decoding), use_tqdm=False)
@@ -145,8 +145,8 @@ class Captioner(CaptionerLike):
             for result, found in zip(results, warnings, strict=True)
         ]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
-        """See `CaptionerLike.stream`."""
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
+        """See `VideoLM.stream`."""
         prompt, engine, request = self._prompt(conversation), self._engine.llm_engine, uuid.uuid4().hex
         try:
             engine.add_request(request, prompt, self._sampling(decoding, in_pieces=True))
@@ -216,9 +216,9 @@ class Captioner(CaptionerLike):
             output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         )
 
-    def _output(self, text: str, ids: list[int], prompt_tokens: int, warnings: tuple[str, ...]) -> CaptionOutput:
+    def _output(self, text: str, ids: list[int], prompt_tokens: int, warnings: tuple[str, ...]) -> Output:
         ended = bool(ids) and ids[-1] in self._ends
-        return CaptionOutput(
+        return Output(
             text=text,
             tokens=len(ids) - ended,
             finish="stop" if ended else "length",

@@ -7,8 +7,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from v2t.captioners import Decoding, GenerateRequest, asked, hf, local, openai, vllm
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, asked, hf, local, openai, vllm
+from v2t.backends.batching import Batcher
 
 KINDS = {
     "greedy": {},

@@ -17,10 +17,10 @@ from typing import Any
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError
 from cineloop.log import logger, printable
-from v2t.captioners import CaptionerLike, CaptionOutput, GenerateRequest
-from v2t.captioners.repetition import loop
+from v2t.backends import GenerateRequest, Output, VideoLM
+from v2t.backends.repetition import loop
 
-Answer = CaptionOutput | ItemError
+Answer = Output | ItemError
 _FAILURES_IN_A_ROW = 16  # with nothing answered in between, the model or its server is broken and not the requests
 _BROKEN = {
     "MODEL_ERROR": ("MODEL_BROKEN", "try --device cpu or another model"),
@@ -38,12 +38,12 @@ class Batcher:
         captioner: loaded before the first request.
     """
 
-    def __init__(self, captioner: CaptionerLike) -> None:
+    def __init__(self, captioner: VideoLM) -> None:
         self.captioner = captioner
         self._failures = 0
         self._lock = threading.Lock()
 
-    def generate(self, request: GenerateRequest) -> CaptionOutput:
+    def generate(self, request: GenerateRequest) -> Output:
         """The answer to one request.
 
         Raises:
@@ -77,8 +77,8 @@ class Batcher:
             answers = [found[number] for number in range(len(requests))]
         return self._without_loops(requests, answers, batch_size) if retry_loops else answers
 
-    def stream(self, request: GenerateRequest) -> Iterator[str | CaptionOutput]:
-        """The answer to one request in pieces, see `CaptionerLike.stream`; errors as `generate`."""
+    def stream(self, request: GenerateRequest) -> Iterator[str | Output]:
+        """The answer to one request in pieces, see `VideoLM.stream`; errors as `generate`."""
         try:
             with closing(self.captioner.stream(request.messages, request.decoding)) as pieces:  # type: ignore[type-var]
                 yield from pieces
@@ -145,7 +145,7 @@ class Batcher:
         self, requests: Sequence[GenerateRequest], answers: list[Answer], batch_size: int | None
     ) -> list[Answer]:
         """Answers, those that run in a loop replaced by better ones where a retry gives one."""
-        texts = {i: one.text for i, one in enumerate(answers) if isinstance(one, CaptionOutput)}
+        texts = {i: one.text for i, one in enumerate(answers) if isinstance(one, Output)}
         loops = {i: found for i, text in texts.items() if (found := loop(text)) is not None}
         if not loops:
             return answers
@@ -171,9 +171,9 @@ def _problem(error: Exception) -> ItemError:
     return ItemError(reason, code="MODEL_ERROR", hint="run again with -v")
 
 
-def _best(candidates: Sequence[Answer], found: str) -> CaptionOutput:
+def _best(candidates: Sequence[Answer], found: str) -> Output:
     """The first answer without a loop, else the shortest that says anything; it says so in its warnings."""
-    answers = [one for one in candidates if isinstance(one, CaptionOutput) and one.text.strip()]
+    answers = [one for one in candidates if isinstance(one, Output) and one.text.strip()]
     good = [one for one in answers if loop(one.text) is None]
     best = good[0] if good else min(answers, key=lambda one: len(one.text))
     how = "asked again with other decoding" if good else f"and still so after {len(candidates) - 1} more tries"

@@ -1,6 +1,6 @@
 """One file per way to get text from a video, loaded by file name (`--captioner`, chosen from `--model` by default).
 
-A captioner module defines `class Captioner` as described by `CaptionerLike`: cheap to make (it reads a small config and
+A captioner module defines `class Captioner` as described by `VideoLM`: cheap to make (it reads a small config and
 refuses a wrong model at once), loaded when there is work, then asked batch by batch.
 """
 
@@ -17,7 +17,7 @@ from cineloop import plugin
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.training.runtime import check_device
-from v2t.captioners.abilities import Abilities
+from v2t.backends.abilities import Abilities
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -105,7 +105,7 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionOutput:
+class Output:
     """What a captioner answers to one request.
 
     Attributes:
@@ -133,10 +133,10 @@ class CaptionOutput:
 Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
-class CaptionerLike:
+class VideoLM:
     """What answers `GenerateRequest`s; a base class whose attributes declare what a captioner can do.
 
-    Made by `Captioner(model, device=..., dtype=..., **options)`. Requests are put to it by `v2t.captioners.batching`.
+    Made by `Captioner(model, device=..., dtype=..., **options)`. Requests are put to it by `v2t.backends.batching`.
 
     Attributes:
         name: what records call the model.
@@ -168,7 +168,7 @@ class CaptionerLike:
     def load(self) -> None:
         """Bring the weights into memory, or find the server."""
 
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
         """One answer for each conversation, in order; a batch answers as each alone would.
 
         Each ends with a user's turn. Videos of one batch have the same number and size of frames; a conversation
@@ -179,8 +179,8 @@ class CaptionerLike:
         """
         raise NotImplementedError
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
-        """The answer to one conversation in pieces of text as they are written, and last the `CaptionOutput` that
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
+        """The answer to one conversation in pieces of text as they are written, and last the `Output` that
         `answer` gives; the pieces joined are its text, but for spaces at the ends. Closing it ends the answer."""
         raise NotImplementedError
 
@@ -213,9 +213,9 @@ def outside(warnings: Sequence[str]) -> str:
     return next((warning for warning in warnings if warning.partition(":")[0] == OUT_OF_DOMAIN), "")
 
 
-def open_captioner(
+def open_backend(
     model: str, *, captioner: str = "auto", device: str = "auto", dtype: str = "auto", options: Mapping[str, Any] = {}
-) -> CaptionerLike:
+) -> VideoLM:
     """The captioner for a model, not loaded yet.
 
     Args:
@@ -229,7 +229,7 @@ def open_captioner(
     """
     check_device(device)
     name = choose(model) if captioner == "auto" else captioner
-    maker = plugin.load("v2t.captioners", name, "Captioner").Captioner
+    maker = plugin.load("v2t.backends", name, "Captioner").Captioner
     known = list(effects(maker))
     for key in options:
         if key not in known:
@@ -238,7 +238,7 @@ def open_captioner(
                 code="UNKNOWN_OPTION",
                 hint="which captioner runs a model goes by --model",
             )
-    made: CaptionerLike = maker(model, device=device, dtype=dtype, **options)
+    made: VideoLM = maker(model, device=device, dtype=dtype, **options)
     return made
 
 

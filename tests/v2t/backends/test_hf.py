@@ -32,8 +32,8 @@ from tiny_video_models import (
     video_llama_3,
     video_llava,
 )
-from v2t.captioners import Decoding, Message, asked
-from v2t.captioners.hf import Captioner
+from v2t.backends import Decoding, Message, asked
+from v2t.backends.hf import Captioner
 
 
 def of_pairs(times: list[float]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.model_folder import check, check_whole, loading
-from v2t.captioners.local import _read_json, revision_of
+from v2t.backends.local import _read_json, revision_of
 
 _PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")

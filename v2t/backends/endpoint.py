@@ -1,4 +1,4 @@
-"""The HTTP side of `v2t.captioners.openai`: one server, asked through the `openai` client from many threads.
+"""The HTTP side of `v2t.backends.openai`: one server, asked through the `openai` client from many threads.
 
 In: an address, JSON bodies. Out: JSON objects, or the events of a stream; `ItemError` when a request cannot be
 answered, `MissingDependencyError` when no request could be. The client waits and tries again after 408, 409, 429, 5xx

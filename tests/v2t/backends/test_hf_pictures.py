@@ -21,8 +21,8 @@ from tiny_video_models import (
     llava,
     paligemma,
 )
-from v2t.captioners import Decoding, asked
-from v2t.captioners.hf import Captioner
+from v2t.backends import Decoding, asked
+from v2t.backends.hf import Captioner
 from v2t.cli import main
 
 ONE_PICTURE = [blip, git, kosmos2, instructblip, florence2, paligemma]

@@ -19,10 +19,10 @@ import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.video.frames import Frames
+from v2t.backends import Decoding, asked, open_backend
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import Decoding, asked, open_captioner
 
 pytestmark = pytest.mark.xdist_group("machine")
 
@@ -175,7 +175,7 @@ def running():
 
 
 def opened(server: Server, model: str = "", **options):
-    captioner = open_captioner(server.url() + model, options={**QUICK, **options})
+    captioner = open_backend(server.url() + model, options={**QUICK, **options})
     captioner.load()
     return captioner
 
@@ -292,7 +292,7 @@ def test_sixteen_are_in_flight_at_once(server):
 
 
 def test_a_rate_limit_is_waited_out_beyond_the_tries_of_other_faults(server, monkeypatch):
-    monkeypatch.setattr("v2t.captioners.endpoint._PAUSE_S", 0.01)
+    monkeypatch.setattr("v2t.backends.endpoint._PAUSE_S", 0.01)
     captioner = opened(server, retries=1)
     server.fault = lambda number: "429" if number < 9 else None
     assert ask(captioner).text == "clip 5" and len(asks(server)) == 9
