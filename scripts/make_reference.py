@@ -324,7 +324,7 @@ def records() -> str:
     made = {
         key.value
         for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef) and function.name in ("captioned", "failed", "provenance", "_head")
+        if isinstance(function, ast.FunctionDef) and function.name in ("captioned", "failed", "_head", "provenance")
         for node in ast.walk(function)
         if isinstance(node, ast.Dict)
         for key in node.keys
