@@ -273,6 +273,7 @@ def test_what_the_referee_cannot_read_is_held_against_nobody() -> None:
     assert not nothing.values and {"place", "kind", "motion", "count"} <= set(nothing.unread)
 
 
+@pytest.mark.slow
 def test_the_referee_and_the_facts_of_clean_clips_tell_the_same() -> None:
     from v2t_eval.audit.truth import of_frames
 

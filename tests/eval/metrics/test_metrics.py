@@ -119,8 +119,20 @@ def rows(make: Callable[[int], dict[str, Any]]) -> list[Sample]:
     return [sample(i, **make(i)) for i in range(NUM)]
 
 
-def sets(name: str) -> tuple[list[Sample], list[Sample]]:
-    """A set that the metric must find better, and one that it must find worse."""
+@cache
+def shared() -> list[Sample]:
+    """The matched set, the same samples for all: what metrics keep of a sample (`memo`) is computed once."""
+    return matched()
+
+
+@cache
+def known(name: str) -> tuple[list[Sample], list[Sample]]:
+    """`sets`, the same samples for every test."""
+    return sets(name, shared)
+
+
+def sets(name: str, good: Callable[[], list[Sample]] = matched) -> tuple[list[Sample], list[Sample]]:
+    """A set that the metric must find better, and one that it must find worse; new samples at each call."""
     made = _ROWS.get(name)
     if made is not None:
         return rows(made[0]), rows(made[1])
@@ -146,8 +158,8 @@ def sets(name: str) -> tuple[list[Sample], list[Sample]]:
         return varied, same
     if name in FAULT or NEEDS_TWO_SETS in load_metric(name).needs:
         fault = FAULT.get(name, "noise")
-        return matched(), [sample(i, fault=fault) for i in range(NUM)]
-    return matched(), mismatched()
+        return good(), [sample(i, fault=fault) for i in range(NUM)]
+    return good(), mismatched()
 
 
 def _answers(index: int, *, right: bool) -> dict[str, Any]:
@@ -265,7 +277,7 @@ def test_nothing_is_an_error(name: str) -> None:
 
 @every_ready
 def test_better_is_better_and_stays_in_the_range(metric: str) -> None:
-    good, bad = sets(metric)
+    good, bad = known(metric)
     asked_at_once(metric, good + bad)
     best, worst = run(metric, good), run(metric, bad)
     assert best.coverage > 0.8 and {each["code"] for each in best.failures} <= ABSTENTIONS, best.failures[:2]
@@ -289,7 +301,7 @@ def test_better_is_better_and_stays_in_the_range(metric: str) -> None:
 
 @every_ready
 def test_neither_order_nor_batches_matter(metric: str) -> None:
-    good, _ = sets(metric)
+    good, _ = known(metric)
     once = plain(run(metric, good))
     assert plain(run(metric, sets(metric)[0][::-1])) == once
     made: BaseMetric = load_metric(metric)()
@@ -345,7 +357,7 @@ def test_what_only_the_set_reads_measures_nothing_again() -> None:
 def test_evidence_survives_being_kept(metric: str) -> None:
     from v2t_eval.cache import decode, encode
 
-    good, _ = sets(metric)
+    good, _ = known(metric)
     made, again = load_metric(metric)(), load_metric(metric)()
     made.prepare()
     again.prepare()

@@ -286,6 +286,7 @@ def test_the_first_interrupt_finishes_the_clips_in_hand(fake, tmp_path):
     assert run([f"prompt {i}" for i in range(6)], [], tmp_path, GenerateConfig()).made == 4
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing_and_leaves_no_half_file(tmp_path):
     (tmp_path / "p.txt").write_text(BALL + "\n" + BOX + "\n")
     tail = ["--prompts", str(tmp_path / "p.txt"), "--generator", "world", "--num-videos", "8", "-q"]
