@@ -2,8 +2,9 @@
 
 In: tasks, each a sample and the metrics that want it. Out: outcomes: encoded evidence by metric, failures, and what the
 clip is like. Decoding runs in a killable child process and reads ahead while a clip is measured; what is read ahead is
-bounded, so at most three clips of the greatest size are in memory. Everything computes in one thread, so that a result
-does not depend on how many there were.
+bounded, so at most three clips of the greatest size are in memory. Samples that follow each other and hold one and the
+same `Clip` (a clip with several prompts) are decoded once, and share what was computed of it. Everything computes in
+one thread, so that a result does not depend on how many there were.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from cineloop.video.frames import Frames
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.cache import NotFiniteError, encode
 from v2t_eval.metric import BaseMetric
-from v2t_eval.sample import Sample
+from v2t_eval.sample import Clip, Sample
 
 AHEAD = 2  # clips decoded or being decoded beside the one that is measured
 _AHEAD_BYTES = 256 << 20  # from here on only one is
@@ -100,23 +101,33 @@ class Measurer:
     def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits) -> None:
         self.metrics, self.limits = metrics, limits
         self._pool: DecoderPool | None = None
+        self._begun: Begun | None = None  # the last one
+        self._shown: Sample | None = None  # the sample whose clip is in memory
+        self._is_decoded = False  # its frames were made here
+        self._about: dict[str, Any] | None = None
 
     def __enter__(self) -> Measurer:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._forget()
         if self._pool is not None:
             self._pool.close()
 
     def begin(self, task: Task) -> Begun:
         """Start to decode the task's clip."""
         clip = task.sample.clip
-        if not task.wants_frames or clip is None or clip.path is None or clip.frames is not None:
+        if not task.wants_frames or clip is None or clip.path is None:
             return Begun(task, None)
+        if clip.frames is not None and not (self._is_decoded and self._holds(clip)):
+            return Begun(task, None)
+        if self._begun is not None and self._begun.task.sample.clip is clip:
+            return Begun(task, self._begun.future)
         if self._pool is None:
             self._pool = DecoderPool(1, self.limits.of_decoder())
         spec = SampleSpec.every_frame(clip.start_s, clip.end_s)
-        return Begun(task, self._pool.submit(clip.path, spec))
+        self._begun = Begun(task, self._pool.submit(clip.path, spec))
+        return self._begun
 
     def finish(self, begun: Begun) -> Outcome:
         """Wait for the frames and let every metric measure.
@@ -126,6 +137,12 @@ class Measurer:
         """
         task, sample = begun.task, begun.task.sample
         outcome = Outcome(task.number)
+        is_same = self._shown is not None and sample.clip is not None and self._holds(sample.clip)
+        if is_same and self._shown is not None:
+            sample.memo = self._shown.memo
+        else:
+            self._forget()
+        self._shown, self._is_decoded = sample, begun.future is not None or (is_same and self._is_decoded)
         if begun.future is not None:
             try:
                 self._give(sample, begun.future.result(), outcome)
@@ -142,17 +159,25 @@ class Measurer:
             except Exception as error:  # a metric that breaks costs its own result alone
                 outcome.failures[number] = Failure.of(error)
                 logger.debug("%s failed on %s", metric.title, sample.id, exc_info=error)
-        sample.memo.clear()
-        if begun.future is not None and sample.clip is not None:
-            sample.clip.frames = None
         return outcome
+
+    def _holds(self, clip: Clip) -> bool:
+        return self._shown is not None and self._shown.clip is clip
+
+    def _forget(self) -> None:
+        """Let go of the clip in memory and of what was computed of it."""
+        if self._shown is not None:
+            self._shown.memo.clear()
+            if self._is_decoded and self._shown.clip is not None:
+                self._shown.clip.frames = None
+        self._shown, self._is_decoded = None, False
 
     def _give(self, sample: Sample, frames: Frames, outcome: Outcome) -> None:
         if frames.pixels.nbytes > self.limits.max_clip_mb << 20:
             raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB", code="TOO_LARGE")
-        if sample.clip is not None:
-            sample.clip.frames = frames
-        outcome.about = about(frames)
+        if sample.clip is not None and sample.clip.frames is not frames:
+            sample.clip.frames, self._about = frames, about(frames)
+        outcome.about = self._about
 
 
 @dataclass

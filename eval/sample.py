@@ -58,7 +58,8 @@ class Sample:
         references: what the clip truly shows, in one or several wordings.
         row: everything else by name: `facts`, `question`, `answer`, `spans`, `events`, `asked` ... (JSON values).
         cluster: samples that are not independent (seeds of one prompt) carry the same; the prompt, or else the id.
-        memo: what was computed of this sample in this pass, shared by metrics.
+        memo: what was computed in this pass, shared by metrics, and by samples with the same `Clip`: a key of what is
+            computed from a text holds that text.
     """
 
     id: str

@@ -6,14 +6,12 @@ questions that differ in the wanted answer alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import fsum
 from statistics import pstdev
 from typing import Any
 
-from cineloop.documents import parse_json
 from cineloop.errors import ItemError
 from v2t_eval.judge.answer import Answer, Status
 from v2t_eval.judge.calibration import Calibration
@@ -47,24 +45,6 @@ class Heard:
         if self.code in REFUSALS and problem.code == "UNPARSABLE":
             return replace(self, lost=self.lost + 1)
         return replace(self, lost=self.lost + 1, code=problem.code, message=problem.message)
-
-    def to_json(self) -> str:
-        """As text; `from_json` reads it."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Heard:
-        """What `to_json` wrote.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        try:
-            given = parse_json(text)
-            votes = tuple({str(key): float(share) for key, share in vote.items()} for vote in given["votes"])
-            return cls(votes=votes, lost=int(given["lost"]), code=str(given["code"]), message=str(given["message"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not what a judge heard: {error}") from error
 
 
 def asking(question: Question) -> Hashable:

@@ -4,13 +4,12 @@ In: a clip and questions. Out: `Answer`s. What is heard (`asker`) in several wor
 a chance (`calibration`), where a calibration lies beside the model's weights or is given. A reply that cannot be read
 is counted; where none is left the question has no answer: a status of its own, never a no. So has a question whose
 wanted answer the judge was not shown to know (`Calibration.audited`), and such answers are offered to no question. A
-clip in which nothing moves answers by itself (`stillness`). What was heard is kept with the clip while it is in memory,
-and in a file (`cache`) where one is named.
+clip in which nothing moves answers by itself (`stillness`). What was heard is kept with the clip while it is in memory;
+beyond that, answers are evidence of the metric that asked (`v2t_eval.cache`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -23,14 +22,13 @@ from v2t.captioners import CaptionerLike, open_captioner
 from v2t_eval.judge import calibration as calibrations
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.asker import Asker
-from v2t_eval.judge.cache import AnswerCache
 from v2t_eval.judge.calibration import Calibration
 from v2t_eval.judge.heard import Heard, answer_of, asking
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.stillness import of_still_clip
 from v2t_eval.judge.subject import Subject
 
-_OPEN: dict[tuple[str, Path | None, Path | None, str], Judge] = {}
+_OPEN: dict[tuple[str, Path | None, str], Judge] = {}
 _LOCK = threading.RLock()
 
 
@@ -40,7 +38,6 @@ class Judge(Asker):
     Args:
         captioner, votes, reply_tokens: see `Asker`.
         calibration: maps what it holds to chances; None takes the one beside the model's weights, if it fits them.
-        cache: keeps what was heard.
 
     Raises:
         UsageError: votes below 1, or a calibration of another model.
@@ -53,10 +50,8 @@ class Judge(Asker):
         calibration: Calibration | None = None,
         votes: int | None = None,
         reply_tokens: int | None = None,
-        cache: AnswerCache | None = None,
     ) -> None:
         super().__init__(captioner, votes=votes, reply_tokens=reply_tokens)
-        self.cache = cache
         if calibration is not None and not calibration.fits(self.identity):
             raise UsageError(
                 f"this calibration is one of {calibration.judge}, the judge is {self.identity}",
@@ -102,13 +97,7 @@ class Judge(Asker):
         wanted = {asking(question): question for question in questions}
         missing = {key: question for key, question in wanted.items() if key not in known}
         if missing:
-            kept = {key: self._key(subject, key) for key in missing} if self.cache else {}
-            known |= self._kept(subject, kept)
-            asked_now = {key: question for key, question in missing.items() if key not in known}
-            if asked_now:
-                fresh = self.ask(subject, list(asked_now.values()))
-                known |= dict(zip(asked_now, fresh, strict=True))
-                self._keep(subject, {kept[key]: known[key] for key in asked_now if kept})
+            known |= dict(zip(missing, self.ask(subject, list(missing.values())), strict=True))
         return [known[asking(question)] for question in questions]
 
     def may_ask(self, subject: Subject, question: Question) -> bool:
@@ -124,44 +113,10 @@ class Judge(Asker):
     def _stamp(self) -> str:
         return text_key(repr(sorted(self.about().items())).encode("utf-8", "surrogatepass"))
 
-    def _key(self, subject: Subject, key: Hashable) -> str:
-        def digest() -> str:
-            view = self.view(subject)
-            found = hashlib.sha256(view.pixels.tobytes())
-            found.update(view.times_s.tobytes())
-            found.update(repr((view.pixels.shape, float(view.duration_s))).encode())
-            return found.hexdigest()
-
-        shown = subject.shared(("shown", str(self.captioner.spec)), digest)
-        return text_key(f"{self._stamp}|{shown}|{key!r}".encode("utf-8", "surrogatepass"))
-
-    def _kept(self, subject: Subject, keys: dict[Hashable, str]) -> dict[Hashable, Heard]:
-        """What the cache has under these keys, and the warnings that came with it."""
-        if self.cache is None or not keys:
-            return {}
-        texts = self.cache.get(list(keys.values()))
-        found: dict[Hashable, Heard] = {}
-        for key, name in keys.items():
-            outside, _, text = texts.get(name, "").partition("\n")
-            try:
-                found[key] = Heard.from_json(text)
-            except ValueError:
-                continue
-            self.warnings(subject).update(filter(None, [outside]))
-        return found
-
-    def _keep(self, subject: Subject, heard: dict[str, Heard]) -> None:
-        """Keep what was answered; what a server or a model could not do today it may do tomorrow."""
-        if self.cache is None:
-            return
-        warning = next((w for w in sorted(self.warnings(subject)) if w.startswith("OUT_OF_DOMAIN")), "")
-        head = " ".join(warning.split())
-        self.cache.put({key: f"{head}\n{each.to_json()}" for key, each in heard.items() if each.votes})
-
     def _beside(self) -> Calibration | None:
         """The calibration that lies in the model's folder, if it is one of these weights and wordings."""
-        folder = getattr(self.captioner, "folder", None)
-        path = Path(folder) / calibrations.FILE_NAME if folder else None
+        folder = self.captioner.folder
+        path = folder / calibrations.FILE_NAME if folder else None
         if path is None or not path.exists():
             return None
         try:
@@ -175,13 +130,12 @@ class Judge(Asker):
         return found
 
 
-def open_judge(name: str, *, calibration: Path | None = None, cache: Path | None = None, device: str = "auto") -> Judge:
+def open_judge(name: str, *, calibration: Path | None = None, device: str = "auto") -> Judge:
     """The judge called `v2t` (the starter) or `v2t:MODEL`, any model of `v2t --model`; the same object each time.
 
     Args:
         name: see there.
         calibration: a file of `v2t-eval calibrate`, instead of the one beside the model's weights.
-        cache: a file that keeps what was heard.
         device: "auto" or what torch calls it.
 
     Raises:
@@ -191,12 +145,11 @@ def open_judge(name: str, *, calibration: Path | None = None, cache: Path | None
     if family != "v2t":
         raise UsageError(f"a judge is called v2t or v2t:MODEL, got {name!r}")
     with _LOCK:
-        key = (name, calibration, cache, device)
+        key = (name, calibration, device)
         if key not in _OPEN:
             _OPEN[key] = Judge(
                 open_captioner(model or "starter", device=device),
                 calibration=calibrations.load(calibration) if calibration else None,
-                cache=AnswerCache(cache) if cache else None,
             )
         return _OPEN[key]
 

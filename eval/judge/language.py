@@ -18,9 +18,10 @@ from typing import Any, Protocol, TypeVar
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.files import text_key
 from cineloop.log import printable
-from v2t.captioners import Decoding, asked, open_captioner
+from v2t.captioners import Decoding, GenerateRequest, asked, open_captioner
+from v2t.captioners.batching import Batcher
+from v2t_eval.cache import EvidenceCache, decode, encode
 from v2t_eval.judge.answerable import CHECK, Dropped, check_text, entailed, of_json, to_json, well_formed
-from v2t_eval.judge.cache import AnswerCache
 from v2t_eval.judge.question import Question, from_row
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class Questioner:
         cache: keeps the questions of a prompt, by prompt, model and templates.
     """
 
-    def __init__(self, writer: Writer, *, cache: AnswerCache | None = None) -> None:
+    def __init__(self, writer: Writer, *, cache: EvidenceCache | None = None) -> None:
         self.writer, self.cache = writer, cache
 
     def fingerprint(self) -> dict[str, str]:
@@ -78,10 +79,10 @@ class Questioner:
                 raises (REFUSED, PROMPT_TOO_LONG, SERVER_ERROR).
         """
         key = text_key(f"{sorted(self.fingerprint().items())}|{prompt}".encode("utf-8", "surrogatepass"))
-        known = self.cache.get([key]).get(key, "") if self.cache else ""
-        if known:
+        known = self.cache.find([key]).get(key) if self.cache else None
+        if known is not None:
             try:
-                return of_json(known)
+                return of_json(decode(known)["made"])
             except (ItemError, ValueError, KeyError, TypeError):
                 pass  # written by an older version: asked again
         written = self._read(TEMPLATE.format(prompt=prompt.strip(), kinds=", ".join(KINDS)), read_questions)
@@ -98,7 +99,8 @@ class Questioner:
                 hint="another model, or give `questions` in the manifest",
             )
         if self.cache:
-            self.cache.put({key: to_json(questions, dropped)})
+            self.cache.keep({key: encode({"made": to_json(questions, dropped)})})
+            self.cache.save()
         return questions, dropped
 
     def _read(self, text: str, read: Callable[[str], T]) -> T:
@@ -185,12 +187,13 @@ class Served:
         # Nothing is shown to it, so the server need not be asked how it takes frames.
         self._model = open_captioner(address, options={"frames_as": "images"})
         self._model.load()
+        self._batcher = Batcher(self._model)
         self.name, self.revision = self._model.name, self._model.revision
 
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:
         """See `Writer.write`."""
         decoding = Decoding(max_new_tokens=MAX_NEW_TOKENS, temperature=temperature, seed=seed)
-        return self._model.answer([asked(prompt)], decoding)[0].text
+        return self._batcher.generate(GenerateRequest(messages=asked(prompt), decoding=decoding)).text
 
 
 class Local:

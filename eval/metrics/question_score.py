@@ -25,6 +25,7 @@ from v2t_eval.judge.question import from_row
 from v2t_eval.metric import NOTHING_ASKED, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
+from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import Made
 
 _SHOWN = ("accuracy", "answered", "asked", "nothing_asked", "dropped", "questions")  # of a clip
@@ -38,7 +39,9 @@ class Settings:
     questions: who makes the questions of a prompt: "grammar", a language model (openai:URL[#model], a folder or hub
         id), or a FILE.jsonl of questions as `v2t-eval questions` writes it (see `v2t_eval.semantics.sources`).
     wording: of questions made from a prompt: "yes_no" asks for yes or no; "world" asks of cartoon prompts where, which
-        way, how big ..., with all answers of that world to choose from; "auto" is world for the starter alone.
+        way, how big ..., with all answers of that world to choose from; "auto" is world for the starter alone. "plain"
+        is world in questions that presuppose nothing (which way does the figure go?), where the prompt is of one figure
+        that does one thing.
     threshold: chance of the wanted answer from which it is right, within 0 and 1.
     mode: what `dsg` takes from a parent: "compat" its own answer, as the published package does; "transitive" what it
         counts as, so that a wrong answer reaches all that hangs on it.
@@ -46,7 +49,7 @@ class Settings:
 
     judge: str = "v2t"
     questions: str = "grammar"
-    wording: Literal["auto", "yes_no", "world"] = "auto"
+    wording: Literal["auto", "yes_no", "world", "plain"] = "auto"
     threshold: float = 0.5
     mode: Literal["transitive", "compat"] = "transitive"
 
@@ -76,25 +79,25 @@ class Metric(JudgedMetric):
 
     @property
     def wording(self) -> str:
-        """yes_no or world."""
+        """yes_no, world or plain."""
         asked = self.settings.wording
         return ("world" if self.settings.judge == "v2t" else "yes_no") if asked == "auto" else str(asked)
 
     def measure(self, sample: Sample) -> Evidence:
         """`accuracy` and `dsg` of the answered questions, and what came of each one."""
         judge, made = self.ready(), self.made(sample)
-        questions = list(made.questions)
-        found = evaluate(judge, sample, questions, threshold=self.settings.threshold, mode=self.settings.mode)
+        asked = list(made.questions)
+        found = evaluate(judge, sample, asked, threshold=self.settings.threshold, mode=self.settings.mode)
         told = [_told(answer, found, self.settings.threshold) for answer in found.answers]
         broken = next((answer for answer in found.answers if answer.status == "failed"), None)
         if broken is not None or not found.right:
             first = broken or found.answers[0]
-            said = f"none of {len(questions)} questions got an answer: " if broken is None else ""
+            said = f"none of {len(asked)} questions got an answer: " if broken is None else ""
             raise ItemError(f"{sample.id}: {said}{first.message}", code=first.code)
         return {
             "accuracy": found.accuracy,
             "dsg": found.dsg,
-            "answered": len(found.right) / len(questions),
+            "answered": len(found.right) / len(asked),
             "asked": made.share_asked,
             "nothing_asked": list(made.left),
             "dropped": [[each.question, each.why] for each in made.dropped],
@@ -111,6 +114,8 @@ class Metric(JudgedMetric):
         given = sample.row.get("questions")
         if given is not None:
             return Made(questions=tuple(from_row(given, sample.id)))
+        if self.wording == "plain" and self.by_grammar and is_plain(plain := questions(sample.prompt or "")):
+            return Made(questions=tuple(one.question for one in plain))
         closed = self.by_grammar and self.wording == "world" and self.ready().tells_likelihoods
         return self.source.made(sample.prompt or "", closed=closed)
 

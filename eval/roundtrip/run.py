@@ -1,16 +1,14 @@
 """The round trip: prompts to clips to captions, and how much of the prompts came back.
 
 In: a `RoundtripConfig` and a folder. Out: `Found`, and in the folder every stage: `made/` (a run folder of
-`t2v generate`), `captions/`, `ceiling/made/`, `ceiling/captions/`, `answers/`, then `roundtrip.json`, `report.md` and
-`report.html`. Each stage keeps what it finished, so that the same command goes on where it was stopped; what was made
-with other settings is refused by the stage itself. Read `run` from top to bottom.
+`t2v generate`), `captions/`, `ceiling/made/`, `ceiling/captions/`, the evidence of a scoring, then `roundtrip.json`,
+`report.md` and `report.html`. Each stage keeps what it finished, so that the same command goes on where it was stopped;
+what was made with other settings is refused by the stage itself. Read `run` from top to bottom.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,18 +18,16 @@ from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from v2t.captioners import CaptionerLike
 from v2t_eval.judge.judge import Judge, open_judge
-from v2t_eval.measure import ClipLimits
 from v2t_eval.models import on_device
 from v2t_eval.report import markdown, page
 from v2t_eval.roundtrip import clips, figures, kinship, leaks, report
-from v2t_eval.roundtrip.answers import Answers, open_reader
 from v2t_eval.roundtrip.calibration import others
 from v2t_eval.roundtrip.captions import add_captions
 from v2t_eval.roundtrip.found import Found
-from v2t_eval.roundtrip.questions import Asked, needs_reader, remarks
+from v2t_eval.roundtrip.scoring import means_same, measured, pairs_of, prompts_of
 from v2t_eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
-from v2t_eval.roundtrip.similarity import Pairs, means_same, pairs_of, prompts_of
-from v2t_eval.roundtrip.trip import Side, Trip
+from v2t_eval.roundtrip.trip import Side
+from v2t_eval.semantics.prompt_questions import needs_reader, remarks
 
 STATE = ".cineloop"
 RESULT, NAMES = "roundtrip.json", ("roundtrip.json", "report.md", "report.html")
@@ -66,16 +62,9 @@ def run(
         prompts = prompts_of(side)
         held = others(len(prompts), NUM_OTHERS, lambda a, b: means_same(prompts[a], prompts[b]), config.seed)
         pairs = [pairs_of(each, prompts, held, config.questions) for each in (side, ceiling) if each is not None]
-        with ExitStack() as stack:
-            reader = open_reader(config.reader, config.device)
-            limits = ClipLimits(max_clip_mb=config.max_clip_mb)
-            answers = Answers(
-                out / "answers", who, reader, source=config.questions, limits=limits, show_progress=show_progress
-            )
-            stack.enter_context(answers)
-            _ask(answers, pairs)
-            with Stopping() as stop:
-                found = figures.found(config, out, side, ceiling, pairs, answers, stop, out / STATE)
+        with Stopping() as stop:
+            scores = measured(pairs, config, out / STATE, who, stop=stop, show_progress=show_progress)
+        found = figures.found(config, out, side, ceiling, pairs, scores, who)
         found = replace(
             found,
             notes=(*notes, *remarks(prompts, config.questions), *found.notes),
@@ -136,25 +125,13 @@ def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[Sid
 
 def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> Judge | None:
     """Who answers from clips; nobody for prompts that the default judge does not know."""
-    if judge is not None or config.judge == "none":
-        return judge
-    if config.judge == "auto" and any(needs_reader(prompt, config.questions) for prompt in prompts_of(side)):
-        return None
-    return open_judge("v2t" if config.judge == "auto" else config.judge, device=config.device)
-
-
-def _ask(answers: Answers, pairs: Sequence[Pairs]) -> None:
-    """Put every question to clips and captions that is not answered yet."""
-    wanted: dict[Path, tuple[Trip, dict[Asked, None]]] = {}
-    for each in pairs:
-        for against in (*each.clips, *each.other_clips):
-            if against.of.path is not None:
-                known = wanted.setdefault(against.of.path, (against.of, {}))
-                known[1].update(dict.fromkeys(answers.questions(against.trip.prompt)))
-    answers.watch([(trip, list(asked)) for trip, asked in wanted.values()])
-    captioned = [each for side in pairs for each in (*side.matched, *side.mismatched)]
-    plain = [each for each in captioned if needs_reader(each.trip.prompt, answers.source)]
-    answers.read((each.of.caption or "", answers.questions(each.trip.prompt)) for each in plain)
+    if judge is None and config.judge != "none":
+        if config.judge == "auto" and any(needs_reader(prompt, config.questions) for prompt in prompts_of(side)):
+            return None
+        judge = open_judge("v2t" if config.judge == "auto" else config.judge, device=config.device)
+    if judge is not None:
+        judge.load()
+    return judge
 
 
 def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[str]:

@@ -19,8 +19,8 @@ from typing import Protocol
 from cineloop.errors import ItemError, UsageError
 from cineloop.files import content_key
 from cineloop.log import printable
+from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.answerable import Dropped
-from v2t_eval.judge.cache import AnswerCache
 from v2t_eval.judge.language import Questioner, open_writer
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.judge.wording import nothing_asked, of_text, share_asked
@@ -82,7 +82,7 @@ class Model:
     """A language model; see `v2t_eval.judge.language.Questioner`."""
 
     def __init__(self, name: str) -> None:
-        self._questioner = Questioner(open_writer(name), cache=AnswerCache(cache_path()))
+        self._questioner = Questioner(open_writer(name), cache=EvidenceCache(cache_folder()).__enter__())
 
     def made(self, prompt: str, *, closed: bool = False) -> Made:
         """See `Source.made`."""
@@ -130,10 +130,10 @@ class Approved:
         return {"questions": f"file {self._key}"}
 
 
-def cache_path() -> Path:
+def cache_folder() -> Path:
     """Where questions of language models are kept: in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "cineloop" / "questions.sqlite"
+    return cache / "cineloop" / "questions"
 
 
 def open_source(name: str) -> Source:

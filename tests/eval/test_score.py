@@ -109,6 +109,31 @@ def test_each_clip_is_decoded_once_and_not_at_all_when_all_is_known(clips, decod
     assert decodes[4:] == ["1 übung.mp4"] and changed.results[0].value != first.results[0].value
 
 
+def test_a_clip_with_several_prompts_is_decoded_once(clips, decodes) -> None:
+    """Whatever stands between: metrics of the second prompt see the frames, and what was computed of them."""
+
+    class Asked(planted.Bright):
+        needs = ("frames", "prompt")
+        made = 0
+
+        def measure(self, sample):
+            def make():
+                Asked.made += 1
+                return float(sample.frames.pixels.mean())
+
+            return {"value": sample.shared("mean", make) + len(sample.prompt)}
+
+    first, second = (Clip(content="", path=clips / f"{n} übung.mp4") for n in (0, 1))
+    order = [(first, "a"), (first, "bb"), (second, "a"), (first, "ccc"), (first, "a"), (second, "bb")]
+    samples = [Sample(id=f"s{n}", clip=clip, prompt=prompt) for n, (clip, prompt) in enumerate(order)]
+    found = score(Inputs(samples=samples), [Asked()])
+    assert decodes == [f"{n} übung.mp4" for n in (0, 1, 0, 1)] and Asked.made == 4
+    values = [item["value"] for item in found.results[0].items]
+    apart = [Sample(id=f"s{n}", clip=Clip(content="", path=c.path), prompt=p) for n, (c, p) in enumerate(order)]
+    assert values == [item["value"] for item in score(Inputs(samples=apart), [Asked()]).results[0].items]
+    assert all(clip.num_frames for clip in found.clips) and first.frames is None and second.frames is None
+
+
 def test_a_new_definition_is_measured_anew(clips, decodes, tmp_path, monkeypatch) -> None:
     config = ScoreConfig(cache=tmp_path / "cache")
     score(read_inputs(clips), [planted.Bright()], config)

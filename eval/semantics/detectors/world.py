@@ -101,11 +101,11 @@ def _region(figure: FigureRead, index: int, at_s: float, labels: dict[str, str],
     )
 
 
-def _read(sample: Sample) -> ReadBack:
-    """The clip as the referee reads it, once for all metrics.
+def reading(sample: Sample) -> ReadBack:
+    """The clip as the referee reads it, once for all metrics; without a place where it is none of the cartoon world.
 
     Raises:
-        ItemError: OUT_OF_DOMAIN, no clip of the cartoon world; TOO_SHORT, too few or too small frames.
+        ItemError: TOO_SHORT, too few or too small frames.
     """
     frames = sample.frames
 
@@ -118,10 +118,20 @@ def _read(sample: Sample) -> ReadBack:
     read = sample.shared("read back", make)
     if isinstance(read, ItemError):
         raise read
+    return read  # type: ignore[no-any-return]
+
+
+def _read(sample: Sample) -> ReadBack:
+    """As `reading`.
+
+    Raises:
+        ItemError: OUT_OF_DOMAIN, no clip of the cartoon world; TOO_SHORT.
+    """
+    read = reading(sample)
     if read.place is None:
         raise ItemError(
             f"{sample.id} is no clip of the cartoon world: {next(iter(read.unread.values()), '')}",
             code="OUT_OF_DOMAIN",
             hint="the detector 'world' knows that world only; name another, hf:... or v2t:...",
         )
-    return read  # type: ignore[no-any-return]
+    return read

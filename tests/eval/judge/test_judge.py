@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 
 import numpy as np
 import pytest
@@ -11,16 +10,14 @@ import pytest
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t_eval.judge.asker import NO, YES
 from v2t_eval.judge.ballots import ballots
-from v2t_eval.judge.cache import AnswerCache
 from v2t_eval.judge.calibration import Calibration, Platt
 from v2t_eval.judge.evaluation import evaluate
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.judge.replies import read_choice, read_number, yes_or_no
-from v2t_eval.judge.subject import Shown
 from v2t_eval.sample import Clip, Sample
 
 WHICH = Question(id="w", question="Which way?", answer="left", choices=("left", "right"))
@@ -32,7 +29,7 @@ def sample(prompt: str | None = None, **row) -> Sample:
     return Sample(id="s", clip=Clip.from_frames(Frames.from_pixels(pixels, fps=8)), prompt=prompt, row=row)
 
 
-class Says:
+class Says(CaptionerLike):
     """A captioner that replies from a list, or as a table of likelihoods says."""
 
     name, revision, spec, frame_size, concurrency = "says", "1", SampleSpec(num_frames=4), None, 1
@@ -56,6 +53,8 @@ class Says:
 
 class Weighs(Says):
     """A captioner that tells likelihoods: the same for each question, or by question and answer."""
+
+    tells_likelihoods = True
 
     def __init__(self, **chances: float | ItemError) -> None:
         super().__init__("?")
@@ -305,38 +304,6 @@ def test_calibration_is_applied_and_raw_is_kept():
     assert judge.fingerprint()["calibration"] != Judge(captioner).fingerprint()["calibration"] == "none"
     with pytest.raises(UsageError, match="calibration is one of"):
         Judge(captioner, calibration=Calibration(judge="says@2", maps={}))
-
-
-def test_what_was_heard_is_kept_by_content(tmp_path):
-    path = tmp_path / "cache" / "heard.sqlite"
-    first = Weighs(left=0.3, right=0.1)
-    before = Judge(first, cache=AnswerCache(path)).answer(sample(), [WHICH])
-    again = Weighs(left=0.9, right=0.1)
-    assert Judge(again, cache=AnswerCache(path)).answer(sample("other prompt"), [WHICH]) == before
-    assert not again.asked and not again.watched, "asking again costs nothing"
-    other = Shown(frames=Frames.from_pixels(np.ones((6, 32, 32, 3), np.uint8), fps=8))
-    Judge(again, cache=AnswerCache(path)).answer(other, [WHICH])
-    Judge(again, cache=AnswerCache(path), votes=1).answer(sample(), [WHICH])
-    assert len(again.asked) == 2, "another clip or another way to ask is asked"
-
-
-def test_damage_costs_the_entry_and_never_a_result(tmp_path):
-    path = tmp_path / "heard.sqlite"
-    cache = AnswerCache(path)
-    before = Judge(Weighs(left=0.3, right=0.1), cache=cache).answer(sample(), [WHICH])
-    cache.close()
-    with sqlite3.connect(path) as base:
-        base.execute("UPDATE heard SET text = replace(text, '0.7', '0.1')")
-    again = Weighs(left=0.3, right=0.1)
-    assert Judge(again, cache=AnswerCache(path)).answer(sample(), [WHICH]) == before and again.asked
-    path.write_bytes(b"not a database at all" * 400)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    assert Judge(again, cache=AnswerCache(path)).answer(sample(), [WHICH]) == before
-    refused = Says("I'm sorry, I cannot help.")
-    for _ in range(2):
-        Judge(refused, cache=AnswerCache(tmp_path / "new.sqlite")).answer(sample(), [DOG])
-    assert len(refused.heard) == 6, "what got no answer is asked again"
 
 
 def test_dsg_counts_parents_first_whether_or_not_all_is_asked():

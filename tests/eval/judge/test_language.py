@@ -7,8 +7,8 @@ import json
 import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
+from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.answerable import DUPLICATE, MALFORMED, NOT_ENTAILED, well_formed
-from v2t_eval.judge.cache import AnswerCache
 from v2t_eval.judge.language import TEMPLATE, Questioner, open_writer, read_questions
 from v2t_eval.judge.question import from_row
 from writer_server import serving
@@ -69,14 +69,14 @@ def test_what_is_no_list_of_questions_is_an_error_with_a_code(reply, code):
 
 def test_a_server_is_asked_with_the_prompt_once_more_after_garbage_and_never_again(server, tmp_path):
     server.replies = ["I would rather not.", WHOLE, VERDICTS, WHOLE, VERDICTS]
-    cache = AnswerCache(tmp_path / "questions.sqlite")
+    cache = EvidenceCache(tmp_path).__enter__()
     asks = Questioner(open_writer(server.address), cache=cache)
     found, dropped = asks.made("A red dog in the rain, {braces} and all")
     assert {q.id for q in found} == {"1", "2", "3"} and not dropped and len(server.seen) == 3
     assert all("{braces} and all" in json.dumps(seen["messages"]) for seen in server.seen)
     assert "Is it raining?" in json.dumps(server.seen[2]["messages"]), "the check shows the questions"
     assert server.seen[0]["temperature"] == 0 < server.seen[1]["temperature"]
-    again = Questioner(open_writer(server.address), cache=AnswerCache(tmp_path / "questions.sqlite"))
+    again = Questioner(open_writer(server.address), cache=EvidenceCache(tmp_path).__enter__())
     assert again.made("A red dog in the rain, {braces} and all") == (found, []) and len(server.seen) == 3
     again.made("Another prompt")
     assert len(server.seen) == 5 and again.fingerprint()["questions"].startswith("writer@")
@@ -126,7 +126,7 @@ def test_a_check_that_cannot_be_read_is_an_error(server, verdicts):
 
 def test_a_server_that_writes_garbage_or_refuses_is_an_error_of_that_prompt(server, tmp_path):
     server.replies = ["no"]
-    cache = AnswerCache(tmp_path / "questions.sqlite")
+    cache = EvidenceCache(tmp_path).__enter__()
     with pytest.raises(ItemError, match="2 replies") as problem:
         Questioner(open_writer(server.address), cache=cache).made("A dog.")
     assert problem.value.code == "QUESTIONS_UNREADABLE" and len(server.seen) == 2

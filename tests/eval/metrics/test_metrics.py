@@ -148,6 +148,11 @@ def sets(name: str, good: Callable[[], list[Sample]] = matched) -> tuple[list[Sa
         return rows(lambda i: {"asked": {"appearance_style": asked(i)}}), rows(
             lambda i: {"asked": {"appearance_style": asked((i + 2) % NUM)}}
         )
+    if name in ("prompt_facts", "caption_questions"):  # the caption of another clip beside a clip's own prompt
+        wrong = mismatched()
+        for index, one in enumerate(wrong):
+            one.prompt = asked(index)
+        return matched(), wrong
     if name == "distinct_n":
         varied = [sample(i) for i in range(NUM)]
         for one, words in zip(varied, WORDS, strict=True):

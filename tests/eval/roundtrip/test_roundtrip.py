@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 from v2t_eval.judge.answer import Answer
+from v2t_eval.metrics import caption_questions, event_f1
 from v2t_eval.roundtrip.run import plan, run
 from v2t_eval.roundtrip.settings import RoundtripConfig
 
@@ -34,7 +35,7 @@ def number_of(frames):
     return round(float(frames.pixels.mean()) / 20)
 
 
-class Planted:
+class Planted(CaptionerLike):
     """A captioner that knows gray levels, and nothing else: `captions` by number, an empty one refuses."""
 
     name, revision, frame_size, concurrency = "planted", "1", None, 1
@@ -64,7 +65,10 @@ class PlantedJudge:
         """Nothing to load."""
 
     def fingerprint(self):
-        return {"judge": "planted@1"}
+        return {"judge": "planted@1", "answers": "as planted"}
+
+    def is_outside(self, subject):
+        return False
 
     def answer(self, subject, questions):
         self.asked += len(questions)
@@ -204,6 +208,10 @@ def test_what_failed_for_now_is_asked_again(gray, tmp_path, monkeypatch):
     assert judge.asked == asked
 
 
+def _no_judge(name):
+    raise MissingDependencyError("no judge of events")
+
+
 def _timeout():
     raise ItemError("decoding took more than 1 s", code="DECODE_TIMEOUT")
 
@@ -218,8 +226,8 @@ def test_a_reader_that_failed_is_asked_again(tmp_path, monkeypatch):
             return super().answer(conversations, decoding)
 
     reader = Down([])
-    monkeypatch.setattr("v2t_eval.roundtrip.run.open_reader", lambda name, device: reader)
-    monkeypatch.setattr("v2t_eval.roundtrip.similarity._settings", lambda *args: ({}, []))
+    monkeypatch.setattr(caption_questions, "open_captioner", lambda name, device: reader)
+    monkeypatch.setattr(event_f1, "open_judge", _no_judge)
     given = config(clips_of(tmp_path / "clips", PLAIN), reader="planted")
     run(given, tmp_path / "o", captioner=Planted(PLAIN))
     reader.down = False
@@ -299,8 +307,8 @@ class Reader(Planted):
 
 def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch):
     reader = Reader([])
-    monkeypatch.setattr("v2t_eval.roundtrip.run.open_reader", lambda name, device: reader)
-    monkeypatch.setattr("v2t_eval.roundtrip.similarity._settings", lambda *args: ({}, []))
+    monkeypatch.setattr(caption_questions, "open_captioner", lambda name, device: reader)
+    monkeypatch.setattr(event_f1, "open_judge", _no_judge)
     folder = clips_of(tmp_path / "clips", PLAIN)
     given = config(folder, reader="planted")
     told = family(run(given, tmp_path / "o", captioner=Planted(PLAIN)), "questions")
@@ -313,8 +321,8 @@ def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch)
 
 def test_questions_of_a_file_are_asked_instead_of_the_grammars_and_those_that_lack_are_told(tmp_path, monkeypatch):
     reader = Reader([])
-    monkeypatch.setattr("v2t_eval.roundtrip.run.open_reader", lambda name, device: reader)
-    monkeypatch.setattr("v2t_eval.roundtrip.similarity._settings", lambda *args: ({}, []))
+    monkeypatch.setattr(caption_questions, "open_captioner", lambda name, device: reader)
+    monkeypatch.setattr(event_f1, "open_judge", _no_judge)
     file = tmp_path / "questions.jsonl"
     rows = [{"prompt": p, "questions": [{"question": f"Is it {p.rstrip('.').split()[-1]}?"}]} for p in PLAIN[1:]]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -380,10 +388,11 @@ def test_stopped_in_the_middle_it_goes_on_from_there(gray, tmp_path):
     assert (captioner.stopped, judge.stopped) == (True, False)
     with pytest.raises(KeyboardInterrupt):
         run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
-    first = judge.asked
-    assert judge.stopped
+    assert judge.stopped and 0 < judge.asked
     assert not (tmp_path / "o" / "roundtrip.json").exists()
     found = run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
     assert found.counts["captioned"] == 12
     assert captioner.asked == 12  # each clip once, over all three runs
-    assert judge.asked == 12 * first  # what was answered before the stop was not asked again
+    whole = PlantedJudge([{"color": "red"}] * 12)
+    run(config(gray), tmp_path / "whole", captioner=Planted(PROMPTS), judge=whole)
+    assert judge.asked == whole.asked  # what was answered before the stop was not asked again

@@ -10,9 +10,9 @@ from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import prompt, sample_solo
 from v2t_eval.roundtrip.cells import Case, count
-from v2t_eval.roundtrip.facts import hold
-from v2t_eval.roundtrip.questions import from_caption, is_plain, needs_reader, questions, wanted
-from v2t_eval.roundtrip.similarity import means_same, share
+from v2t_eval.roundtrip.scoring import means_same
+from v2t_eval.semantics.prompt_questions import from_caption, is_plain, needs_reader, questions, share, wanted
+from v2t_eval.text.prompt_facts import hold
 
 BALL = "A red ball rolls slowly to the right on the beach."
 

@@ -4,15 +4,16 @@ In: a prompt; a caption. Out: `Asked` questions with the kind of fact each is ab
 prompts of the cartoon world with one figure the questions presuppose nothing
 (`cineloop.world.language.plain_questions`) and the caption is read by that world's grammar. Of its other prompts they
 are those of `v2t_eval.judge.wording`, and a caption says yes to those that it gives rise to itself. Of plain English
-they are of the same form, and only a language model can read the caption (`v2t_eval.roundtrip.answers`).
+they are of the same form, and only a language model can read the caption (`v2t_eval.metrics.caption_questions`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import fmean
 
 from cineloop.errors import ItemError
 from cineloop.log import logger, printable
@@ -20,11 +21,11 @@ from cineloop.world.language.plain_questions import PLAIN, motion_of
 from v2t_eval.judge.noun_phrases import singular
 from v2t_eval.judge.plain_wording import plain_question
 from v2t_eval.judge.prompt import of_world
-from v2t_eval.judge.question import Question
+from v2t_eval.judge.question import Question, dsg
 from v2t_eval.judge.wording import of_text
 from v2t_eval.metric import NOTHING_ASKED
-from v2t_eval.roundtrip.facts import hold
 from v2t_eval.semantics.sources import GRAMMAR, Made, open_source
+from v2t_eval.text.prompt_facts import hold
 
 OTHER = "other"  # kind of a question that does not say what it is about
 _EMPTY = frozenset("is are do does a an any the there".split())
@@ -74,6 +75,13 @@ def remarks(prompts: Iterable[str], source: str) -> list[str]:
         if found:
             lines.append(f"{len(found)} {what}, for example {printable(found[0], 80)!r}.")
     return lines
+
+
+def share(asked: Sequence[Asked], right: Sequence[bool | None]) -> float | None:
+    """Share of the answered questions that count as right (DSG: and all they hang on are); None if none is answered."""
+    told = {one.question.id: verdict for one, verdict in zip(asked, right, strict=True) if verdict is not None}
+    upheld = dsg([one.question for one in asked], told)
+    return fmean(upheld.values()) if upheld else None
 
 
 def is_plain(asked: tuple[Asked, ...]) -> bool:
@@ -127,7 +135,7 @@ def _factor(kind: str) -> str:
 
 
 def _motion(deed: str | None) -> str | None:
-    """The class of a deed of `v2t_eval.roundtrip.facts`; the deed itself where it has none."""
+    """The class of a deed of `v2t_eval.text.prompt_facts`; the deed itself where it has none."""
     if deed is None or deed == "walk or run":
         return deed and "travel"
     try:

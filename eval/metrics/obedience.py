@@ -1,0 +1,106 @@
+"""Obedience: does a clip of one cartoon figure show what its prompt asks for? The referee's verdict, factor by factor.
+
+In: frames and a prompt of the cartoon world with one figure. Out: shares by factor (place, colour, kind, size, action,
+direction, speed, change of colour) and `joint`, the share of clips that show all that was asked for; what the referee
+cannot read counts as wrong and is counted. `chance`: `joint` of the same clips under prompts of others. `read`: of what
+the referee could read, the share that is as the prompt asks. Rules: `t2v.obedience`, the same as in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from cineloop.errors import ItemError
+from cineloop.world.referee.read import FigureRead, ReadBack
+from t2v.obedience import FACTORS, Asked, Verdict, asked, chance, compare, motion_of
+from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.semantics.detectors.world import VERSION, reading
+from v2t_eval.semantics.prompt_questions import is_plain, questions, share
+from v2t_eval.stats import weighted_shares
+
+_OF_FIGURE = ("kind", "color", "size", "motion", "direction", "speed", "to_color")
+
+
+class Metric(BaseMetric):
+    """Share of clips that show what their prompts ask for."""
+
+    name = "obedience"
+    needs = ("frames", "prompt")
+    reduction = "mean"
+    sees = "who, what colour, how big, where, what it does, which way, how fast: of clips of the cartoon world"
+    blind = "everything outside the cartoon world; prompts of several figures or of several events"
+
+    def describe(self) -> dict[str, str]:
+        """The referee."""
+        return {"referee": f"version {VERSION}"}
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`value` (joint), `factors`, `unread`, what was `asked`, what was `seen`, and `questions` about it.
+
+        Raises:
+            ItemError: NOTHING_ASKED, no prompt of one figure; TOO_SHORT, too few or too small frames.
+        """
+        prompt = sample.require("prompt")
+        listed, want = questions(prompt), asked(None, prompt)
+        if not is_plain(listed) or not any(asdict(want).values()):
+            raise ItemError(f"{sample.id}: the prompt asks for nothing that the referee reads", code=NOTHING_ASKED)
+        read = reading(sample)
+        figure = read.figures[0] if read.figures else FigureRead()
+        seen = {name: value for name in _OF_FIGURE if (value := getattr(figure, name)) is not None}
+        seen |= {} if read.place is None else {"place": read.place}
+        verdict = compare(read, want)
+        told = seen | ({"motion": motion_of(seen["motion"])} if "motion" in seen else {})
+        rows = [
+            {"kind": one.kind, "wanted": one.value, "said": told.get(one.kind, "not read"),
+             "right": told[one.kind] == one.value if one.kind in told else None}
+            for one in listed
+        ]  # fmt: skip
+        return {
+            "value": float(bool(verdict["joint"])),
+            "read": share(listed, [row["right"] for row in rows]),
+            "factors": {name: right for name, right in verdict.factors.items() if right is not None},
+            "unread": list(verdict.unread),
+            "asked": {name: value for name, value in asdict(want).items() if value is not None},
+            "seen": seen,
+            "questions": rows,
+        }
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Shares by factor, `joint` first."""
+        figures = {"joint": self.mean(rows)}
+        for factor in FACTORS:
+            of = [row for row in rows if factor in row.evidence["factors"]]
+            if of:
+                right = np.array([float(row.evidence["factors"][factor]) for row in of])
+                unread = sum(factor in row.evidence["unread"] for row in of)
+                figures[factor] = _share(right, [row.cluster for row in of], {"unread": unread})
+        if luck := _by_luck(rows):
+            right = np.array([float(bool(verdict["joint"])) for verdict in luck]).reshape(-1, len(rows))
+            figures["chance"] = _share(right.mean(0), [row.cluster for row in rows], {})
+        if known := [row for row in rows if row.evidence["read"] is not None]:
+            figures["read"] = self.mean(known, "read")
+        items = [{"id": row.id, **row.evidence} for row in rows]
+        unread = sum(len(row.evidence["unread"]) for row in rows)
+        return Summary(headline="joint", figures=figures, items=items, counts={"unread": unread})
+
+
+def _by_luck(rows: Sequence[Measured]) -> list[Verdict]:
+    """Verdicts of each clip under the prompts of the next few."""
+    reads, wants = [], []
+    for row in rows:
+        seen: dict[str, Any] = dict(row.evidence["seen"])
+        place = seen.pop("place", None)
+        reads.append(ReadBack(place=place, figures=(FigureRead(**seen),)))
+        wants.append(Asked(**row.evidence["asked"]))
+    return chance(reads, wants)
+
+
+def _share(right: np.ndarray, clusters: Sequence[str], detail: dict[str, int]) -> Figure:
+    """The mean of (n,) shares."""
+    value, (low, high) = weighted_shares(right[:, None], np.ones((len(right), 1)), (1,), clusters)
+    return Figure(value=value, low=low, high=high, n=len(right), detail=detail)

@@ -1,0 +1,55 @@
+"""Prompt facts: which facts of its prompt a caption states, both read by the cartoon world's grammar.
+
+In: a prompt and a caption of the clip that was made from it. Out: `recall`, the share of the prompt's facts that the
+caption states rightly, `f1` with what the caption makes up, and the share of each kind of fact. What the prompt leaves
+open the caption may fill in; rules: `v2t_eval.text.prompt_facts`. Prompts in plain English are not expected to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cineloop.errors import ItemError
+from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.sample import Sample
+from v2t_eval.stats import weighted_shares
+from v2t_eval.text.prompt_facts import KINDS, hold
+
+
+class Metric(BaseMetric):
+    """Share of a prompt's facts that come back in the caption."""
+
+    name = "prompt_facts"
+    level = "text"
+    needs = ("prompt", "caption")
+    sees = "who, what colour, how many, where, what happens, which way, in what order: as the prompt asks for it"
+    blind = "prompts outside the cartoon world, and what the captioner does not see or makes up"
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`value` (recall), `f1`, `made_up`, and `facts` as [kind, value, said].
+
+        Raises:
+            ItemError: NOTHING_ASKED, the grammar reads no fact in the prompt.
+        """
+        held = hold(sample.require("prompt"), sample.require("caption"))
+        if held is None:
+            raise ItemError(f"{sample.id}: the grammar reads no fact in the prompt", code=NOTHING_ASKED)
+        facts = [[fact.kind, fact.value, fact.said] for fact in held.facts]
+        return {"value": held.recall, "f1": held.f1, "made_up": held.made_up, "facts": facts}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Means over captions, and shares by kind of fact."""
+        figures = {"recall": self.mean(rows), "f1": self.mean(rows, "f1")}
+        for kind in KINDS:
+            told = [[said == value for k, value, said in row.evidence["facts"] if k == kind] for row in rows]
+            num, right = np.array([len(each) for each in told]), np.array([sum(each) for each in told])  # (n,)
+            if num.sum():
+                clusters = [row.cluster for row in rows]
+                value, (low, high) = weighted_shares(right[:, None], num[:, None], (1,), clusters)
+                figures[kind] = Figure(value=value, low=low, high=high, n=int(num.sum()))
+        items = [{"id": row.id, **row.evidence} for row in rows]
+        return Summary(
+            headline="recall", figures=figures, items=items, counts={"made_up": sum(i["made_up"] for i in items)}
+        )
