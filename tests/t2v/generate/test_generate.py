@@ -76,7 +76,6 @@ def rows_of(folder):
     return list(read_manifest(folder / "manifest.jsonl"))
 
 
-# --- prompts
 def test_prompts_come_from_arguments_files_manifests_and_stdin(tmp_path, monkeypatch):
     (tmp_path / "lines.txt").write_bytes(b"\xef\xbb\xbf one \r\n\r\n# two\n")
     rows = [
