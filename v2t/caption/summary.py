@@ -12,8 +12,8 @@ from logging import INFO, WARNING
 from typing import Any
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
-from cineloop.log import printable
-from v2t.captioners import OUT_OF_DOMAIN, outside
+from cineloop.log import plural, printable
+from v2t.backends import OUT_OF_DOMAIN, outside
 
 _TIMES = {"model": "model", "decode": "waiting for frames", "write": "writing", "load": "loading the model"}
 _NAMED_FAILURES = 5
@@ -174,11 +174,6 @@ class Summary:
         if self.failed_before:
             parts.append(f"{self.failed_before} failed before")
         return ", ".join(parts)
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 clip`, `2 clips`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def rate(count: int, seconds: float, noun: str) -> str:

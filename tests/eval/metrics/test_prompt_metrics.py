@@ -17,7 +17,7 @@ from cineloop.world.referee.read import read_back
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
 from t2v.obedience import asked, chance, compare, table
-from v2t.captioners import CaptionOutput
+from v2t.backends import Output
 from v2t_eval.cli import main
 from v2t_eval.metric import load_metric
 from v2t_eval.sample import Clip, Sample
@@ -83,7 +83,7 @@ class Reader:
         """Nothing to load."""
 
     def answer(self, conversations, decoding):
-        return [CaptionOutput(text=text, tokens=1) for text, _ in zip(self.replies, conversations, strict=True)]
+        return [Output(text=text, tokens=1) for text, _ in zip(self.replies, conversations, strict=True)]
 
 
 def test_a_reader_answers_from_plain_english(tmp_path: Path):

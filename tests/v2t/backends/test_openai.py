@@ -1,0 +1,366 @@
+"""The captioner for OpenAI-compatible servers against a real local server with every fault a server can have."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import threading
+import time
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cineloop.errors import ItemError, MissingDependencyError
+from cineloop.video.frames import Frames
+from v2t.backends import Decoding, asked, endpoint, open_backend
+from v2t.caption import job
+from v2t.caption import run as caption
+from v2t.caption.settings import CaptionConfig
+
+pytestmark = pytest.mark.xdist_group("machine")
+
+QUICK = dict(read_s=0.4, connect_s=2.0)
+FAULTS = "429 429-after 500 503 hang close half chunks garbage no-json no-object wrong-id no-choice".split()
+
+
+def picture(number: int, num_frames: int = 2) -> Frames:
+    """Frames of one colour that says which clip they belong to."""
+    pixels = np.empty((num_frames, 32, 48, 3), np.uint8)
+    pixels[:] = (number % 16 * 16 + 8, number // 16 * 16 + 8, 100)
+    return Frames.from_pixels(pixels, 2.0)
+
+
+def number_in(request: dict) -> int:
+    """The clip that the first picture of a request belongs to."""
+    import cv2
+
+    part = next(p for p in request["messages"][-1]["content"] if p["type"] != "text")
+    data = part[part["type"]]["url"].split(",")[1]
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    blue_green_red = image.reshape(-1, 3).mean(0)
+    return int(blue_green_red[2] // 16 + blue_green_red[1] // 16 * 16)
+
+
+class Server(ThreadingHTTPServer):
+    """An OpenAI-compatible server. `fault(n)` says what goes wrong with request n: a name, or status, body, headers."""
+
+    daemon_threads, request_queue_size, work_s = True, 64, 0.0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock, self.seen, self.heads = threading.Lock(), [], []
+        self.fault = lambda number: None
+        self.reply = ""  # instead of the clip's number
+        self.in_flight = self.most_in_flight = self.connections = 0
+
+    def url(self) -> str:
+        return f"openai:http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that hangs up is none of this server's errors."""
+
+    def get_request(self):
+        self.connections += 1
+        return super().get_request()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *args) -> None:
+        pass
+
+    def send(self, status: int, body: object, *headers: tuple[str, str], cut: int = 0) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for header in (("Content-Length", str(len(data))), *headers):
+            self.send_header(*header)
+        self.end_headers()
+        self.wfile.write(data[: len(data) - cut])
+        self.close_connection = self.close_connection or bool(cut)
+
+    def do_GET(self) -> None:
+        self.send(200, {"object": "list", "data": [{"id": "tiny", "root": "org/tiny"}]})
+
+    def do_POST(self) -> None:
+        server = self.server
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with server.lock:
+            number = len(server.seen)
+            server.seen.append(request)
+            server.heads.append(dict(self.headers))
+            server.in_flight += 1
+            server.most_in_flight = max(server.most_in_flight, server.in_flight)
+        try:
+            if is_probe(request):
+                return self.send(400, {"error": {"message": "frames_indices length (2) must match 1"}})
+            time.sleep(server.work_s)
+            fault = server.fault(number)
+            if fault is None:
+                self.answer(request)
+            elif isinstance(fault, tuple):
+                self.send(*fault)
+            else:
+                self.fail(fault)
+        finally:
+            with server.lock:
+                server.in_flight -= 1
+
+    def answer(self, request: dict) -> None:
+        id_ = f"chatcmpl-{self.headers['X-Request-Id']}"
+        message = {"role": "assistant", "content": self.server.reply or f"clip {number_in(request)}"}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        self.send(200, {"id": id_, "choices": [choice], "usage": {"completion_tokens": 7}})
+
+    def fail(self, fault: str) -> None:
+        if fault in ("429", "500", "503"):
+            return self.send(int(fault), {"error": {"message": "not now"}})
+        if fault == "429-after":
+            return self.send(429, b"slow down", ("Retry-After", "0.05"))
+        if fault == "hang":
+            time.sleep(0.6)
+        elif fault == "half":
+            return self.send(200, {"choices": [{"message": {"content": "lost" * 9}}]}, cut=9)
+        elif fault == "chunks":
+            self.wfile.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"choices')
+        elif fault == "garbage":
+            self.wfile.write(random.Random(0).randbytes(300))
+        elif fault == "no-json":
+            return self.send(200, b'{"choices": [{"message"')
+        elif fault == "no-object":
+            return self.send(200, [1])
+        elif fault == "wrong-id":
+            other = hashlib.md5(str(time.time_ns()).encode()).hexdigest()
+            return self.send(200, {"id": f"chatcmpl-v2t-{other}", "choices": [{"message": {"content": "not yours"}}]})
+        elif fault == "no-choice":
+            return self.send(200, {"id": "chatcmpl-1", "choices": []})
+        self.close_connection = True
+
+
+def is_probe(request: dict) -> bool:
+    return request.get("max_tokens") == 1
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch):
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with running() as made:
+        yield made
+
+
+@contextmanager
+def running():
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.shutdown()
+        made.server_close()
+        thread.join()
+
+
+def opened(server: Server, model: str = "", **options):
+    captioner = open_backend(server.url() + model, options={**QUICK, **options})
+    captioner.load()
+    return captioner
+
+
+def asks(server: Server) -> list[dict]:
+    return [request for request in server.seen if not is_probe(request)]
+
+
+def ask(captioner, number: int = 5, **decoding):
+    return captioner.answer([asked("what?", picture(number))], Decoding(**decoding))[0]
+
+
+# A folder of clips through the whole job
+
+
+class Pool:
+    """Decodes a file that holds a number as the picture of that number."""
+
+    def __init__(self, *args, **more) -> None:
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc) -> None:
+        pass
+
+    def submit(self, path, spec, size, **more):
+        future: Future = Future()
+        future.set_result(picture(int(Path(path).read_text())))
+        return future
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "DecoderPool", Pool)
+    (tmp_path / "clips").mkdir()
+    return tmp_path
+
+
+def caption_folder(folder: Path, server: Server, num_clips: int, **options):
+    for number in range(num_clips):
+        (folder / "clips" / f"{number:03}.mp4").write_text(str(number))
+    rows: list[dict] = []
+    config = CaptionConfig(model=server.url(), options={**QUICK, **options})
+    return caption.run([str(folder / "clips")], folder / "out", config, emit=rows.append), rows
+
+
+def test_every_clip_has_one_final_record_whatever_the_server_does(folder, server):
+    dice, met = random.Random(7), Counter()
+
+    def fault(number):
+        with server.lock:
+            found = FAULTS[met.total() % len(FAULTS)] if dice.random() < 0.4 else None
+            met[found] += 1
+        return found
+
+    server.fault, server.work_s = fault, 0.01
+    summary, rows = caption_folder(folder, server, 96, retries=12)
+    assert summary.exit_code == 0 and set(met) == {*FAULTS, None}
+    assert sorted(row["id"] for row in rows) == [f"{number:03}.mp4" for number in range(96)]
+    assert all(row["status"] == "ok" and row["caption"] == f"clip {int(row['id'][:3])}" for row in rows)
+    written = {path.stem: path.read_text() for path in (folder / "out").glob("*.txt")}
+    assert written == {f"{number:03}": f"clip {number}\n" for number in range(96)}
+    assert 2 <= server.most_in_flight <= 16
+    again, none = caption_folder(folder, server, 96)
+    assert (again.done_before, none) == (96, [])
+
+
+def test_a_clip_the_server_refuses_fails_alone_and_no_file_holds_the_key(folder, server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-0123456789")
+    whole = Handler.answer
+
+    def answer(self, request):
+        if number_in(request) == 3:
+            return self.send(400, {"error": {"message": f"too many\nframes {self.headers['Authorization']}"}})
+        return whole(self, request)
+
+    monkeypatch.setattr(Handler, "answer", answer)
+    summary, rows = caption_folder(folder, server, 20)
+    assert summary.exit_code == 3 and len({row["id"] for row in rows}) == len(rows) == 20
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert [row["id"] for row in failed] == ["003.mp4"] and failed[0]["error"]["code"] == "BAD_REQUEST"
+    assert "too many\\nframes [key]" in failed[0]["error"]["message"]
+    files = [path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()]
+    assert len(files) > 20 and not any(b"secret-0123456789" in data for data in files)
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "#model")])
+def test_what_no_clip_could_pass_stops_the_run(folder, server, status, words):
+    server.fault = lambda number: (status, {"error": {"message": "no"}})
+    with pytest.raises(MissingDependencyError, match=words):
+        caption_folder(folder, server, 20)
+    assert len(asks(server)) <= 16
+
+
+def test_a_server_that_died_stops_the_run(folder, server):
+    server.fault = lambda number: "500"
+    with pytest.raises(MissingDependencyError, match="in a row: no usable answer"):
+        caption_folder(folder, server, 60, retries=1)
+
+
+# One request
+
+
+def test_sixteen_are_in_flight_at_once(server):
+    together = threading.Barrier(16)  # nobody is answered before sixteen have asked
+    server.fault = lambda number: None if together.wait(240) >= 0 else "500"
+    captioner = opened(server, read_s=250.0, connect_s=60.0)
+    with ThreadPoolExecutor(captioner.concurrency) as threads:
+        answers = list(threads.map(lambda n: ask(captioner, n), range(64)))
+    assert [answer.text for answer in answers] == [f"clip {n}" for n in range(64)]
+    assert server.most_in_flight == 16
+
+
+def test_a_rate_limit_is_waited_out_beyond_the_tries_of_other_faults(server, monkeypatch):
+    monkeypatch.setattr("v2t.backends.endpoint._PAUSE_S", 0.01)
+    captioner = opened(server, retries=1)
+    server.fault = lambda number: "429" if number < 9 else None
+    assert ask(captioner).text == "clip 5" and len(asks(server)) == 9
+
+
+@pytest.mark.parametrize("fault", ["hang", "429", "429-after", "500", "no-json"])
+def test_waiting_for_a_server_ends(server, fault):
+    captioner = opened(server, total_s=0.2, read_s=0.3, retries=1)
+    server.fault = lambda number: fault
+    with pytest.raises(ItemError) as caught:
+        ask(captioner)
+    assert caught.value.code == "SERVER_ERROR" and len(asks(server)) == 2
+
+
+def test_a_spent_quota_is_not_waited_for(server):
+    captioner = opened(server, retries=0)
+    server.fault = lambda number: (429, {"error": {"message": "no money", "code": "insufficient_quota"}})
+    with pytest.raises(MissingDependencyError, match="pay for more"):
+        ask(captioner)
+    assert len(asks(server)) == 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "BAD_REQUEST"), (413, "TOO_LARGE"), (422, "BAD_REQUEST")])
+def test_a_refusal_is_not_tried_again(server, status, code):
+    captioner = opened(server)
+    server.fault = lambda number: (status, {"detail": [{"msg": "too big " * 200}]})
+    with pytest.raises(ItemError) as caught:
+        ask(captioner)
+    assert caught.value.code == code and len(asks(server)) == 1 and len(caught.value.message) < 400
+
+
+def test_redirects_are_not_followed(server):
+    captioner = opened(server)
+    server.fault = lambda number: (307, b"", ("Location", "http://127.0.0.1:1/elsewhere"))
+    with pytest.raises(MissingDependencyError, match="redirects to http://127.0.0.1:1/elsewhere"):
+        ask(captioner)
+
+
+def test_connections_are_kept_and_dead_ones_replaced(server):
+    captioner = opened(server, "#tiny", retries=1)
+    assert ask(captioner).text == ask(captioner).text == "clip 5"
+    assert server.connections == 1
+    server.fault = lambda number: "close" if number == 3 else None
+    assert ask(captioner).text == "clip 5" and server.connections == 2
+
+
+def test_parameters_a_server_does_not_know_are_called_otherwise_or_left_out(server):
+    captioner = opened(server)
+
+    def fault(number):
+        for name in ("max_tokens", "repetition_penalty"):
+            if name in server.seen[number]:
+                return 400, {"error": {"message": f"Unsupported parameter: '{name}'", "param": name}}
+        return None
+
+    server.fault = fault
+    assert ask(captioner, max_new_tokens=9, repetition_penalty=1.3).text == "clip 5"
+    assert server.seen[-1]["max_completion_tokens"] == 9 and server.seen[-1]["temperature"] == 0.0
+    count = len(server.seen)
+    ask(captioner, repetition_penalty=1.3)
+    assert len(server.seen) == count + 1
+
+
+def test_what_the_environment_holds_for_openai_itself_is_not_sent_elsewhere(server, monkeypatch):
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY", "OPENAI_WEBHOOK_SECRET"):
+        monkeypatch.setenv(name, f"private-{name}")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: private-team")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert ask(opened(server)).text == "clip 5"
+    assert len(server.heads) == 2 and not [head for head in server.heads if "private" in str(head)]
+    assert set(map(str.lower, server.heads[-1])) <= endpoint._HEADERS | {"user-agent"}

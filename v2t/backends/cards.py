@@ -1,0 +1,82 @@
+"""What an OpenAI-compatible server says of its models: the one that was meant, and the frames it wants.
+
+In: a server (`v2t.backends.endpoint`), its answer at /models. Out: one entry of that list; of a `v2t serve` of our
+models also which frames they want, so that the client samples as the model was trained.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.video.sample import SampleSpec
+from v2t.backends.abilities import Abilities
+from v2t.backends.endpoint import Endpoint
+
+
+def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
+    """The entry of the model `asked_for`, or of the only one; empty where there is none but a name was given.
+
+    Raises:
+        MissingDependencyError: no server, or it serves no model. UsageError: several, and none was named.
+    """
+    try:
+        listed = endpoint.models().get("data")
+    except MissingDependencyError as problem:
+        if problem.code != "SERVER_MODEL" or not asked_for:
+            raise
+        return {}  # it has no list
+    except ItemError as problem:
+        raise MissingDependencyError(problem.message, code="SERVER", hint="is it running?") from None
+    cards = {
+        card["id"]: card
+        for card in (listed if isinstance(listed, list) else [])
+        if isinstance(card, dict) and isinstance(card.get("id"), str) and card["id"].isprintable() and card["id"]
+    }
+    if asked_for:
+        return cards.get(asked_for, {})
+    # Adapters stand beside their base, which is the one meant where none is named.
+    bases = {name: card for name, card in cards.items() if not card.get("parent")}
+    if len(bases) == 1:
+        return next(iter(bases.values()))
+    names = endpoint.scrubbed(", ".join(list(cards)[:20]), 1000)
+    if cards:
+        raise UsageError(f"{endpoint.url} serves several models: {names}", hint="name one: openai:URL#model")
+    raise MissingDependencyError(
+        f"{endpoint.url} lists no model", code="SERVER_MODEL", hint="name it: openai:URL#model"
+    )
+
+
+def wanted_frames(card: dict[str, Any]) -> tuple[SampleSpec, tuple[int, int] | None] | None:
+    """The frames that a model of ours wants, and their (H, W); None of a model that does not say.
+
+    Raises:
+        UsageError: CARD, it says so in words that are not understood.
+    """
+    about = card.get("cineloop")
+    wanted = about.get("frames") if isinstance(about, dict) else None
+    if not isinstance(wanted, dict):
+        return None
+    names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
+    try:
+        size = wanted.get("size")
+        spec = SampleSpec(**{name: wanted[name] for name in names if wanted.get(name) is not None})
+        return spec, None if size is None else (int(size[0]), int(size[1]))
+    except (UsageError, TypeError, ValueError, LookupError) as problem:
+        raise UsageError(f"it says in unknown words what frames its model wants: {problem}", code="CARD") from None
+
+
+def abilities(card: dict[str, Any]) -> Abilities:
+    """What the server declares of the model; the defaults where it declares nothing.
+
+    Raises:
+        ValueError: it declares what cannot be.
+    """
+    about = card.get("cineloop")
+    return Abilities.from_dict(about.get("abilities", {})) if isinstance(about, dict) else Abilities()
+
+
+def wishes(spec: SampleSpec, size: tuple[int, int] | None) -> dict[str, Any]:
+    """What a server says for `wanted_frames` to read."""
+    names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
+    return {**{name: getattr(spec, name) for name in names}, "size": list(size) if size else None}

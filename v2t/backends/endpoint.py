@@ -1,0 +1,286 @@
+"""The HTTP side of `v2t.backends.openai`: one server, asked through the `openai` client from many threads.
+
+In: an address, JSON bodies. Out: JSON objects, or the events of a stream; `ItemError` when a request cannot be
+answered, `MissingDependencyError` when no request could be. The client waits and tries again after 408, 409, 429, 5xx
+and broken connections (exponential back-off, Retry-After). The key is read from the environment when a request is sent
+and kept nowhere; what the server says is scrubbed of it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, TypeVar
+
+from cineloop.documents import parse_json
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
+from cineloop.log import printable
+
+T = TypeVar("T")
+_SPENT = "insufficient_quota"
+# That are sent; by the last one the client knows what its caller wants back.
+_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "proxy-authorization"}
+_HEADERS |= {"transfer-encoding", "x-request-id", "x-stainless-raw-response"}
+_PAUSE_S = 5.0  # after a 429 that outlasts the client's own tries and does not say how long it holds
+_KEY_LIKE = re.compile(r"\b(?:sk|pk|hf|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
+_OUR_ID = re.compile(r"v2t-[0-9a-f]{32}")
+
+
+class Refusal(ItemError):
+    """The server will not answer this request, now or later (400, 413, 422 …); `param` is the cause it names."""
+
+    param: str | None = None
+
+
+class BadReply(Exception):
+    """A reply that is not a usable answer; the request is sent again."""
+
+
+class Endpoint:
+    """One server. All methods may be called from many threads.
+
+    Args:
+        url: "http(s)://host[:port]/path" without user, query or fragment.
+        key_env: the environment variable that holds the key; without it none is sent.
+        connect_s, read_s: for a connection, and the longest silence while an answer is due, > 0.
+        total_s: how long a request waits for a rate limit (429) to end, > 0.
+        retries: further tries after any other fault, >= 0.
+        use_env_proxy: go through the proxy that HTTP(S)_PROXY and NO_PROXY name. TLS trusts the system's certificates
+            or those of SSL_CERT_FILE.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_env: str,
+        connect_s: float = 10.0,
+        read_s: float = 300.0,
+        total_s: float = 900.0,
+        retries: int = 6,
+        use_env_proxy: bool = False,
+    ) -> None:
+        for name, value in (("connect_s", connect_s), ("read_s", read_s), ("total_s", total_s)):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 < value < math.inf:
+                raise UsageError(f"{name} must be a number greater than 0, got {value!r}")
+        self.url, self.key_env = url, key_env
+        self._connect_s, self._read_s, self._total_s, self._retries = connect_s, read_s, total_s, retries
+        self._use_env_proxy = use_env_proxy
+
+    def models(self) -> dict[str, Any]:
+        """The server's list of models; asked for less patiently than an answer is."""
+        return self._patiently(lambda client: _object(client.models.with_raw_response.list()), retries=2, total_s=20.0)
+
+    def post(self, body: dict[str, Any], read: Callable[[dict[str, Any]], T], *, retries: int | None = None) -> T:
+        """What `read` makes of the reply to a chat completion; `read` may raise BadReply.
+
+        Raises:
+            Refusal: a request the server will not take. ItemError: SERVER_ERROR, no usable reply.
+            MissingDependencyError: no request would be answered (key, address, model).
+        """
+
+        def send(client: Any) -> T:
+            ours = f"v2t-{uuid.uuid4().hex}"  # vLLM and others put it into their answer's id
+            given = {**_arguments(body), "extra_headers": {"X-Request-Id": ours}}
+            response = client.chat.completions.with_raw_response.create(**given)
+            reply = _object(response)
+            if any(id_ != ours for id_ in _OUR_ID.findall(f"{reply.get('id')} {response.headers.get('X-Request-Id')}")):
+                raise BadReply("the answer to another request")
+            return read(reply)
+
+        return self._patiently(send, retries=self._retries if retries is None else min(retries, self._retries))
+
+    def stream(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events of a reply. Tried again until it begins; closing the generator closes the connection."""
+        import openai
+
+        def begin(client: Any) -> Any:
+            return client.chat.completions.create(stream=True, **_arguments(body))
+
+        events = self._patiently(begin)
+        is_over, problem = False, "the stream ended before the answer did"
+        try:
+            with events:
+                for chunk in events:
+                    if not isinstance(chunk, openai.BaseModel):
+                        raise ValueError(f"an event that is not a JSON object: {str(chunk)[:60]!r}")
+                    event: dict[str, Any] = chunk.to_dict(warnings=False)
+                    choices = event.get("choices") or ()
+                    is_over = is_over or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
+                    yield event
+        except (openai.OpenAIError, ValueError) as error:
+            is_over, problem = False, _words(error)
+        if not is_over:
+            raise ItemError(f"the answer broke off: {self.scrubbed(problem)}", code="SERVER_ERROR", hint="ask again")
+
+    def scrubbed(self, text: str, limit: int = 300) -> str:
+        """`text` on one line without the key or what looks like one, cut to `limit`."""
+        if key := self._key():
+            text = text.replace(key, "[key]")
+        return printable(_KEY_LIKE.sub("[key]", text), limit)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key is there to be sent."""
+        return bool(self._key())
+
+    def without_key(self, text: str) -> str:
+        """`text` without the key, should a server repeat it."""
+        key = self._key()
+        return text.replace(key, "[key]") if len(key) >= 8 else text
+
+    @cached_property
+    def _client(self) -> Any:
+        import openai
+
+        http = openai.DefaultHttpxClient(
+            trust_env=self._use_env_proxy,
+            verify=ssl.create_default_context(),
+            follow_redirects=False,
+            event_hooks={"request": [self._set_headers]},
+        )
+        return openai.OpenAI(
+            api_key="set when a request is sent",
+            base_url=self.url,
+            timeout=openai.Timeout(self._read_s, connect=self._connect_s),
+            http_client=http,
+        )
+
+    def _set_headers(self, request: Any) -> None:
+        """What the request itself needs, and the key as the environment has it now: nothing of OpenAI's accounts or of
+        OPENAI_CUSTOM_HEADERS, which are for another server, and nothing about this machine."""
+        for name in list(request.headers):
+            if name.lower() not in _HEADERS:
+                del request.headers[name]
+        request.headers["User-Agent"] = "cineloop"
+        if key := self._key():
+            request.headers["Authorization"] = f"Bearer {key}"
+
+    def _key(self) -> str:
+        key = os.environ.get(self.key_env, "").strip()
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise UsageError(f"the environment variable {self.key_env} holds no key: expected ASCII without spaces")
+        return key
+
+    def _patiently(self, send: Callable[[Any], T], *, retries: int | None = None, total_s: float | None = None) -> T:
+        """What `send` gives with the client; again after a reply that is not usable, and while a rate limit holds."""
+        import openai
+
+        retries = self._retries if retries is None else retries
+        deadline = time.monotonic() + min(self._total_s, total_s or math.inf)
+        client = self._client.with_options(max_retries=retries)
+        while True:
+            pause_s = 0.0
+            try:
+                return send(client)
+            except BadReply as error:
+                problem: Exception = error
+                retries -= 1
+                is_last = retries < 0
+            except openai.RateLimitError as error:
+                problem = error
+                pause_s = _retry_after_s(error.response.headers.get("Retry-After"))
+                is_last = time.monotonic() + pause_s >= deadline or _problem(error.response.text)["code"] == _SPENT
+            except openai.OpenAIError as error:
+                problem, is_last = error, True
+            if is_last:
+                break
+            time.sleep(pause_s)
+        raise self._meaning(problem)  # out here: no context repeats what the server said
+
+    def _meaning(self, error: Exception) -> CineloopError:
+        """What failed, as an error of ours."""
+        import openai
+
+        cause = error.__cause__ or error
+        if isinstance(error, openai.APIStatusError):
+            return self._refused(error.status_code, error.response)
+        if "CERTIFICATE_VERIFY_FAILED" in str(cause):
+            return MissingDependencyError(
+                f"{self.url} shows a certificate that is not trusted: {_words(cause)}",
+                code="SERVER",
+                hint="name the file of your authority in SSL_CERT_FILE",
+            )
+        return self._unusable(self.scrubbed(_words(cause)))
+
+    def _unusable(self, reason: str) -> ItemError:
+        return ItemError(
+            f"no usable answer from {self.url}: {reason}",
+            code="SERVER_ERROR",
+            hint="run again with --retry-failed once the server is well",
+        )
+
+    def _refused(self, status: int, response: Any) -> CineloopError:
+        """What a status other than 200 means."""
+        if 300 <= status < 400:
+            return MissingDependencyError(
+                f"{self.url} redirects to {self.scrubbed(response.headers.get('Location') or 'nowhere')}",
+                code="SERVER",
+                hint="redirects are not followed; name the address it should be",
+            )
+        body = _problem(response.text)
+        said = f"{self.url} answers {status}: {self.scrubbed(body['message'] or response.reason_phrase)}"
+        is_spent = status == 402 or body["code"] == _SPENT
+        if status in (401, 403) or is_spent:
+            hint = "pay for more" if is_spent else f"put a valid key into the environment variable {self.key_env}"
+            return MissingDependencyError(said, code="SERVER_KEY", hint=hint)
+        if status in (404, 405):
+            hint = "check the address (it mostly ends in /v1) and the model's name: openai:URL#model"
+            return MissingDependencyError(said, code="SERVER_MODEL", hint=hint)
+        if status in (408, 409, 425, 429) or status >= 500:
+            return self._unusable(said)
+        code, hint = "BAD_REQUEST", ""
+        if status == 413:
+            code, hint = "TOO_LARGE", "fewer --frames, or a smaller options.max_side or options.quality"
+        refusal = Refusal(said, code=code, hint=hint)
+        refusal.param = body["param"] or None
+        return refusal
+
+
+def _arguments(body: dict[str, Any]) -> dict[str, Any]:
+    """A request's body as arguments of the client, which knows some fields only."""
+    rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
+    return {"model": body["model"], "messages": body["messages"], "extra_body": rest}
+
+
+def _object(response: Any) -> dict[str, Any]:
+    try:
+        reply = parse_json(response.content)
+    except ValueError:
+        raise BadReply("not JSON") from None
+    if not isinstance(reply, dict):
+        raise BadReply(f"not a JSON object but {type(reply).__name__}")
+    return reply
+
+
+def _problem(text: str) -> dict[str, str]:
+    """What an error body says: message, code and param, each maybe empty."""
+    try:
+        body = parse_json(text)
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        body = body.get("error") or body
+    if not isinstance(body, dict):
+        return {"message": str(body or text), "code": "", "param": ""}
+    message = body.get("message") or body.get("detail") or text
+    return {"message": str(message), "code": str(body.get("code") or ""), "param": str(body.get("param") or "")}
+
+
+def _retry_after_s(value: str | None) -> float:
+    """Seconds to wait by a Retry-After header that is longer than the client waits for by itself."""
+    return max(_PAUSE_S, float(value)) if value and re.fullmatch(r"\d+(\.\d+)?", value.strip()) else _PAUSE_S
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__

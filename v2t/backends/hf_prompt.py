@@ -1,0 +1,314 @@
+"""From conversations to what a processor of transformers takes, every frame with its true time.
+
+In: `Conversation`s whose videos are `Frames`; a processor. Out: its tensors. What a processor can do is found out by
+asking it, when it is opened: does its chat template take videos or only pictures, does its prompt say when each frame
+is shown, does it take any number of frames. Frames go in as they are, never sampled again. Where a prompt says nothing
+of times, they are written in words; frames that go in as pictures have their times before them.
+Letters: B conversations, T frames, L tokens.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.model_folder import template_deadline
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
+from v2t.backends import Conversation, Message, asked
+from v2t.backends.hf_times import Shown
+
+_ANSWER = 512  # tokens of a prompt's room that are left for question and answer when frames are counted out
+_PROBE = (360, 640)
+_STILL_S = 1.0  # what cineloop.video says a picture lasts
+_FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that do not say what they want
+
+
+@dataclass
+class Prompter:
+    """Writes prompts for one processor.
+
+    Args:
+        processor: of transformers; its tokenizer is set to pad on the left.
+        positions: longest prompt of the model in tokens, or None.
+        video_token_id: as the model's configuration says, or None.
+        stacked: pictures that the model takes as one clip (B, T, C, H, W), or None.
+
+    Attributes:
+        fixed_frames: frames of every clip, where the model takes no other number; None for any number.
+        adds_token: the processor writes the placeholders of pictures itself.
+    """
+
+    processor: Any
+    positions: int | None = None
+    video_token_id: int | None = None
+    stacked: int | None = None
+    form: str = field(init=False, default="plain")
+    takes_video: bool = field(init=False, default=False)
+    says_times: bool = field(init=False, default=False)
+    fixed_frames: int | None = field(init=False, default=None)
+    adds_token: bool = field(init=False, default=False)
+    tokens_per_frame: float = field(init=False, default=1.0)
+
+    def __post_init__(self) -> None:
+        processor = self.processor
+        tokenizer = getattr(processor, "tokenizer", None)
+        self._video = getattr(processor, "video_processor", None)
+        if tokenizer is None or (self._video is None and getattr(processor, "image_processor", None) is None):
+            raise UsageError(
+                f"a {type(processor).__name__} takes neither videos nor images",
+                code="NOT_A_CAPTIONER",
+                hint="a model whose processor takes text and pictures together is needed",
+            )
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if self._video is not None:
+            self._video.do_sample_frames = False
+            # Where a checkpoint leaves it open, no frame is larger than the family's reference code makes it.
+            if getattr(self._video, "cap_pixels_per_frame", False) is None:
+                self._video.cap_pixels_per_frame = True
+        if not processor.chat_template:
+            processor.chat_template = getattr(tokenizer, "chat_template", None)
+        self._by_name = "videos" in inspect.signature(type(processor).__call__).parameters
+        self.form, self.takes_video = self._read_template()
+        self.fixed_frames = self.stacked
+        try:
+            if not self.takes_video:
+                self._find_form()
+            if self.fixed_frames is None:
+                self._probe()
+        except MissingDependencyError:
+            raise
+        except Exception as error:  # whatever a processor does with a plain clip, it would do with every clip
+            raise UsageError(
+                f"a {type(processor).__name__} cannot take a plain clip: {type(error).__name__}: {error}",
+                code="NOT_A_CAPTIONER",
+            ) from error
+
+    def encode(self, conversations: Sequence[Conversation]) -> Any:
+        """A `BatchFeature` of left-padded tensors: input_ids (B, L), attention_mask (B, L), pixels and what else.
+
+        Raises:
+            ItemError: PROMPT_REFUSED, the processor or its chat template cannot hold such a conversation;
+                PROMPT_TOO_LONG, it is longer than the model's positions.
+        """
+        texts = [self.text(conversation) for conversation in conversations]
+        shown = [[self._fit(v) for m in c for v in m.videos] for c in conversations]
+        given: dict[str, Any] = {"text": texts, "padding": True, "return_tensors": "pt"}
+        start = self.processor.tokenizer.bos_token
+        if start and self.form != "plain" and all(text.startswith(start) for text in texts):
+            given["add_special_tokens"] = False
+        if any(shown) and not self.takes_video:
+            given["images"] = [[picture for video in videos for picture in video.pictures()] for videos in shown]
+        elif any(shown) and self._by_name:
+            given["videos"] = [video.pixels for videos in shown for video in videos]
+            metadata = [video.metadata() for videos in shown for video in videos]
+            given["videos_kwargs"] = {"video_metadata": metadata, "do_sample_frames": False}
+        elif any(shown):
+            if any(len(videos) != 1 for videos in shown):
+                raise ItemError("this model takes exactly one video at a time", code="PROMPT_REFUSED")
+            given["images"] = [videos[0].pixels for videos in shown]
+        try:
+            encoded = self.processor(**given)
+        except ValueError as error:
+            raise ItemError(
+                f"the model's processor refuses the conversation: {error}", code="PROMPT_REFUSED"
+            ) from error
+        longest = int(encoded["attention_mask"].sum(-1).max())
+        if self.positions is not None and longest >= self.positions:
+            raise ItemError(
+                f"the prompt has {longest} tokens and the model takes {self.positions}",
+                code="PROMPT_TOO_LONG",
+                hint="fewer --frames, a shorter part of the video, or a model with a longer context",
+            )
+        if any(shown) and self.stacked is not None:
+            encoded["pixel_values"] = encoded["pixel_values"].unflatten(0, (-1, self.stacked))  # (B, T, C, H, W)
+        return encoded
+
+    def text(self, conversation: Conversation) -> str:
+        """The conversation in the model's words, with one placeholder for each video or picture.
+
+        Raises:
+            ItemError: PROMPT_REFUSED, the chat template has no place for such a conversation.
+        """
+        if self.form == "plain":
+            return self._plain_text(conversation)
+        turns = [{"role": message.role, "content": self._content(message)} for message in conversation]
+        return self._render(turns)
+
+    def spec(self) -> SampleSpec:
+        """The frames the model wants: as its processor says, no more than its positions hold."""
+        most = _MAX_FRAMES
+        if self.positions is not None:
+            most = max(1, int((self.positions - min(_ANSWER, self.positions // 2)) / max(self.tokens_per_frame, 1e-6)))
+        wanted = self._video if self.takes_video else None
+        num, fps, cap = (getattr(wanted, name, None) for name in ("num_frames", "fps", "max_frames"))
+        if self.fixed_frames is not None:
+            return SampleSpec(num_frames=self.fixed_frames)
+        if fps or (cap and not num):
+            return SampleSpec(sampler="fps", fps=float(fps or _FPS), max_frames=min(cap or num or _MAX_FRAMES, most))
+        return SampleSpec(num_frames=min(num or _FRAMES, most))
+
+    def frame_size(self) -> tuple[int, int] | None:
+        """(H, W) when the processor stretches every frame to one size: done while decoding, less has to cross over."""
+        video = self._video if self.takes_video else None
+        if video is None or not video.do_resize or getattr(video, "do_center_crop", None):
+            return None
+        height, width = (video.size.get(side) for side in ("height", "width"))
+        return (int(height), int(width)) if height and width else None
+
+    def left_out(self, conversation: Conversation) -> tuple[str, ...]:
+        """Warnings for videos with more frames than the model takes."""
+        most = self.fixed_frames
+        if most == 1:
+            if all(len(v) == 1 and v.duration_s <= _STILL_S for message in conversation for v in message.videos):
+                return ()
+            return ("ONE_PICTURE: this model sees the middle frame of a video and nothing that moves",)
+        return tuple(
+            f"FRAMES_LEFT_OUT: this model takes {most} frames; {len(video) - most} of {len(video)} were not looked at"
+            for message in conversation
+            for video in message.videos
+            if most is not None and len(video) > most
+        )
+
+    def _content(self, message: Message) -> Any:
+        words = self._safe(message.text)
+        if self.form == "text":
+            return (
+                "".join(f"{part['text'] if part['type'] == 'text' else self._token}\n" for part in self._parts(message))
+                + words
+            )
+        return [*self._parts(message), {"type": "text", "text": words}]
+
+    def _parts(self, message: Message) -> list[dict[str, str]]:
+        """What stands before the words of a message: its videos, or their pictures, and their times."""
+        parts: list[dict[str, str]] = []
+        for video in message.videos:
+            shown = self._fit(video)
+            is_still = _is_still(video)
+            if not self.takes_video:
+                for time in shown.times_s:
+                    parts += [] if is_still or self.fixed_frames == 1 else [{"type": "text", "text": f"{time:.2f} s: "}]
+                    parts += [] if self.adds_token else [{"type": "image"}]
+                continue
+            parts.append({"type": "video"})
+            if not self.says_times and not is_still:
+                parts.append({"type": "text", "text": shown.in_words()})
+        return parts
+
+    def _plain_text(self, conversation: Conversation) -> str:
+        """A prompt for a checkpoint without chat template: the words alone, or question and answer in turns."""
+        token = self._token if self._by_name else ""
+        blocks = []
+        for message in conversation:
+            before = [part.get("text", token).strip() for part in self._parts(message)]
+            blocks.append("\n".join([*filter(None, before), self._safe(message.text)]))
+        if len(blocks) == 1:
+            return blocks[0]
+        names = {"system": "", "user": "Question: ", "assistant": "Answer: "}
+        turns = [names[message.role] + block for message, block in zip(conversation, blocks, strict=True)]
+        return "\n".join([*turns, "Answer:"])
+
+    @property
+    def _token(self) -> str:
+        token = getattr(self.processor, "video_token" if self.takes_video else "image_token", None)
+        return str(getattr(token, "content", token) or "")
+
+    def _safe(self, words: str) -> str:
+        """Words that cannot be mistaken for control tokens or placeholders: those are broken by a space."""
+        tokenizer = self.processor.tokenizer
+        tokens = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        tokens |= {str(getattr(self.processor, f"{kind}_token", None) or "") for kind in ("image", "video")}
+        for token in sorted(tokens, key=len, reverse=True):
+            if len(token) > 1 and not token.isspace():
+                words = words.replace(token, f"{token[0]} {token[1:]}")
+        return words
+
+    def _render(self, turns: list[dict[str, Any]]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            with template_deadline():
+                return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            raise ItemError(
+                f"the model's chat template refuses the conversation: {error}", code="PROMPT_REFUSED"
+            ) from error
+
+    def _read_template(self) -> tuple[str, bool]:
+        """Which form of content the chat template takes, and whether it takes videos."""
+        can_video = self._video is not None
+        if not self.processor.chat_template or (can_video and not self._by_name):
+            return "plain", can_video
+        for form, kind in (("parts", "video"), ("parts", "image"), ("text", "video"), ("text", "image")):
+            token = str(getattr(self.processor, f"{kind}_token", None) or "")
+            if not token or (kind == "video" and not can_video):
+                continue
+            content = [{"type": kind}, {"type": "text", "text": "what"}] if form == "parts" else f"{token}\nwhat"
+            try:
+                text = self._render([{"role": "user", "content": content}])
+            except ItemError:
+                continue
+            if "what" in text and "'type'" not in text and text.count(token) == 1:
+                return form, kind == "video"
+        return "plain", can_video
+
+    def _find_form(self) -> None:
+        """The first way in which the processor takes pictures: several, or one; with placeholders, or without."""
+        ways = [(number, adds) for number in (self.stacked, 1) for adds in (False, True)]
+        problems = []
+        for self.fixed_frames, self.adds_token in ways:
+            try:
+                self.encode([asked("what", noise_clip(0, 10, 20, 60))])
+                return
+            except Exception as error:  # some raise what Python raises
+                problems.append(error)
+        raise problems[0]
+
+    def _probe(self) -> None:
+        """Ask the processor with noise: does the prompt change with the times, and does it grow with the frames?"""
+        clip = noise_clip
+
+        def ids(*times: float) -> list[int]:
+            return list(self.encode([asked("what", clip(*times))])["input_ids"][0].tolist())
+
+        positions, self.positions = self.positions, None  # the probe may be longer than a prompt of the right size
+        self.says_times = True  # so that words do not make the difference
+        four, eight = ids(0, 10, 20, 60), ids(0, 10, 20, 60, 61, 62, 63, 64)
+        self.says_times = four != ids(0, 30, 40, 60)
+        self.positions = positions
+        self.tokens_per_frame = (len(eight) - len(four)) / 4
+        queries = getattr(self.processor, "num_query_tokens", None)
+        if self.tokens_per_frame == 0 and queries and self.video_token_id is not None:
+            self.fixed_frames = four.count(self.video_token_id) // queries
+        if self.takes_video and not self.says_times:
+            words = self.processor.tokenizer([Shown.of(clip(*range(num))).in_words() for num in (4, 8)])["input_ids"]
+            self.tokens_per_frame += (len(words[1]) - len(words[0])) / 4
+
+    def _fit(self, frames: Frames) -> Shown:
+        """The frames in a number that the model takes. Only a last frame is ever repeated, to fill up."""
+        have = len(frames)
+        least = getattr(self._video, "temporal_patch_size", None) or 1
+        if self.fixed_frames is not None:
+            if self.fixed_frames == 1:
+                return Shown.of(frames, np.array([have // 2]))
+            return Shown.of(frames, np.round(np.linspace(0, have - 1, self.fixed_frames)).astype(int))
+        if self.takes_video and have < least:
+            return Shown.of(frames, np.minimum(np.arange(least), have - 1))
+        return Shown.of(frames)
+
+
+def noise_clip(*times_s: float, size: tuple[int, int] = _PROBE) -> Frames:
+    """A clip of noise with frames at some seconds, to ask processors and models what they take."""
+    pixels = np.random.default_rng(0).integers(0, 256, (len(times_s), *size, 3), dtype=np.uint8)
+    return Frames(pixels, np.array(times_s), duration_s=100.0, fps=1.0)
+
+
+def _is_still(frames: Frames) -> bool:
+    return len(frames) == 1 and not frames.duration_s

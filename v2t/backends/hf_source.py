@@ -1,0 +1,232 @@
+"""Where a checkpoint is and what may be loaded from it: a folder, or a hub id pinned to one commit.
+
+In: a folder or hub id, a revision. Out: a folder on this disk that holds its small files, the revision that pins it,
+its configuration, processor and weights. Files that are cached already are taken without asking the network; the
+network is asked only for what is missing, unless HF_HUB_OFFLINE says never. Weights are safetensors or nothing, and
+code from a checkpoint is run only when asked for. A class is found by what transformers maps, never by a model's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cineloop.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.model_folder import check, check_whole, loading
+from v2t.backends.local import _read_json, revision_of
+
+_PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_KIND = {True: "cache", False: "hub"}
+_AUTO = ("AutoModelForImageTextToText", "AutoModelForMultimodalLM")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A checkpoint.
+
+    Attributes:
+        model: folder or hub id, as the user gave it.
+        folder: where its files lie.
+        revision: the commit of a hub id; a hash over the content of a folder.
+        local: whether the user named a folder.
+        trust: whether code that comes with the checkpoint may be run.
+    """
+
+    model: str
+    folder: Path
+    revision: str
+    local: bool
+    trust: bool
+
+    @classmethod
+    def find(cls, model: str, revision: str | None, trust: bool, *, only_text: bool = False) -> Source:
+        """The checkpoint's small files; for a hub id from the cache, or else from the hub.
+
+        Args:
+            model, revision, trust: as in `Backend`.
+            only_text: a language model, which has no processor.
+
+        Raises:
+            MissingDependencyError: no such checkpoint, or it cannot be reached. UsageError: a folder with a revision.
+        """
+        folder = Path(model)
+        if folder.is_dir():
+            if revision is not None:
+                raise UsageError(f"revision={revision!r} pins a hub id, and {model} is a folder")
+            _read_json(folder / "config.json")
+            check(folder)
+            _refuse_pickles(folder)
+            return cls(model=model, folder=folder, revision=revision_of(folder), local=True, trust=trust)
+        patterns = (*_PAPERS, "*.py") if trust else _PAPERS
+        folder = _download(model, revision, patterns, _has_text_papers if only_text else _has_papers)
+        check(folder)
+        return cls(model=model, folder=folder, revision=folder.name, local=False, trust=trust)
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """What every `from_pretrained` is told."""
+        return {"local_files_only": True, "trust_remote_code": self.trust}
+
+    def config(self) -> Any:
+        """The checkpoint's configuration.
+
+        Raises:
+            PolicyError: REMOTE_CODE, it is code of its own that was not asked for.
+            MissingDependencyError: this transformers does not know the type.
+        """
+        from transformers import CONFIG_MAPPING, AutoConfig
+        from transformers import __version__ as version
+
+        import v2t.model  # noqa: F401  registers this project's own classes, which may be on the hub too
+
+        raw = _read_json(self.folder / "config.json")
+        kind = raw.get("model_type")
+        if kind not in CONFIG_MAPPING and raw.get("auto_map") and not self.trust:
+            raise PolicyError(
+                f"{self.model} is of a type {kind!r} that transformers {version} does not know, and brings its own "
+                "code, which is not run unasked",
+                code="REMOTE_CODE",
+                hint="read that code; to run it: --set options.trust_remote_code=true",
+            )
+        try:
+            return AutoConfig.from_pretrained(self.folder, **self.loading)
+        except Exception as error:  # a configuration can be wrong in as many ways as there are classes for it
+            raise MissingDependencyError(
+                f"transformers {version} cannot read the configuration of {self.model}: {_first(error)}",
+                code="MODEL",
+                hint="a newer transformers may know it",
+            ) from error
+
+    def processor(self) -> Any:
+        """The checkpoint's processor.
+
+        Raises:
+            MissingDependencyError: TORCHVISION or PACKAGE, it needs a package that is not there; MODEL, no processor.
+        """
+        try:
+            from transformers import AutoProcessor
+
+            return AutoProcessor.from_pretrained(self.folder, **self.loading)
+        except Exception as error:  # as above
+            if "torchvision" in str(error).lower():
+                raise MissingDependencyError(
+                    f"the processor of {self.model} needs torchvision, built for this torch: {_first(error, 160)}",
+                    code="TORCHVISION",
+                    hint="pip install torchvision, from the same place as torch; v2t doctor says what is installed",
+                ) from error
+            code = "PACKAGE" if isinstance(error, ImportError) else "MODEL"
+            raise MissingDependencyError(f"no processor for {self.model}: {_first(error)}", code=code) from error
+
+    def model_class(self, config: Any) -> Any:
+        """The class that answers in text: by transformers' mappings, else by the architecture that the config names.
+
+        Raises:
+            UsageError: NOT_A_CAPTIONER, the checkpoint is no model that writes text about pictures.
+        """
+        import transformers
+
+        remote = getattr(config, "auto_map", None) or {}
+        for name in _AUTO:
+            auto = getattr(transformers, name, None)
+            if auto is not None and (type(config) in auto._model_mapping or (self.trust and name in remote)):
+                return auto
+        for name in config.architectures or ():
+            found = getattr(transformers, name, None)
+            if found is not None and hasattr(found, "generate"):
+                return found
+        for name in remote if self.trust else ():
+            if name.startswith("AutoModel") and hasattr(transformers, name):
+                return getattr(transformers, name)
+        raise UsageError(
+            f"{self.model} ({', '.join(config.architectures or ()) or type(config).__name__}) is no model that "
+            "writes text about pictures",
+            code="NOT_A_CAPTIONER",
+            hint="name a video or image language model",
+        )
+
+    def weights(self, config: Any, **options: Any) -> Any:
+        """The model with its weights, ready to answer.
+
+        Args:
+            config: from `config`.
+            options: of `from_pretrained`: dtype, device_map, quantization_config.
+
+        Raises:
+            MissingDependencyError: MODEL, weights that are absent, torn or of another model; UNSAFE_WEIGHTS.
+        """
+        if not self.local:
+            _download(self.model, self.revision, _WEIGHTS, _has_weights)
+        _refuse_pickles(self.folder)
+        with loading(self.folder):
+            model, info = self.model_class(config).from_pretrained(
+                self.folder, config=config, use_safetensors=True, output_loading_info=True, **self.loading, **options
+            )
+        check_whole(self.folder, info)
+        return model.eval()
+
+
+def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole: Callable[[Path], bool]) -> Path:
+    """Folder of one commit of a hub id, holding the files of `patterns`: cached ones first, then the network."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns)}
+    reasons = []
+    for cached in (True, False):
+        if not cached and constants.HF_HUB_OFFLINE:
+            reasons.append("the hub was not asked, because HF_HUB_OFFLINE is set")
+            break
+        try:
+            folder = Path(snapshot_download(model, local_files_only=cached, **wanted))
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            is_absent = cached and isinstance(error, LocalEntryNotFoundError)
+            reasons.append("it is not in the cache" if is_absent else f"{_KIND[cached]}: {_first(error)}")
+            continue
+        if whole(folder) or not cached:
+            return folder
+        reasons.append(f"{_KIND[cached]}: not all of its files are there")
+    raise MissingDependencyError(
+        f"no model {model!r}{f' at revision {revision}' if revision else ''}: there is no such folder; "
+        + "; ".join(reasons),
+        code="MODEL",
+        hint="check the name; fetch it once where there is a network with `hf download`, or name a folder",
+    )
+
+
+def _has_papers(folder: Path) -> bool:
+    """Whether configuration, processor and tokenizer are there: a download may have been broken off."""
+    return _has_text_papers(folder) and any(folder.glob("*processor_config.json"))
+
+
+def _has_text_papers(folder: Path) -> bool:
+    """The same of a model of text alone."""
+    return all(any(folder.glob(pattern)) for pattern in ("config.json", "tokenizer*"))
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether every file that the index names is there, or the one file of a model without index."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        return all((folder / name).exists() for name in set(_read_json(index).get("weight_map", {}).values()))
+    return (folder / "model.safetensors").exists()
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+    if pickles:
+        raise MissingDependencyError(
+            f"{folder} holds weights as pickle ({pickles[0]}), which can run code, and no *.safetensors",
+            code="UNSAFE_WEIGHTS",
+            hint="take a revision with safetensors, or convert the weights yourself",
+        )
+
+
+def _first(error: BaseException, length: int = 400) -> str:
+    """The beginning of an error in one line: transformers explains at length."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:length]}"

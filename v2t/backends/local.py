@@ -1,0 +1,359 @@
+"""This project's own model, from a folder: the embedded starter or one trained with `v2t train`.
+
+In: a folder with weights and processor, batches of `Frames`. Out: captions by greedy decoding with a KV cache, how
+likely given answers are (`likelihoods`), and a warning for clips outside the world the model knows, when its folder
+says how to tell (`v2t.backends.domain`).
+Making the captioner reads two small JSON files; torch is imported when it is loaded.
+Letters: S segments, F frames of a segment, N patches, D width of the vision tower, B clips.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cineloop import model_folder
+from cineloop.documents import read_json
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.files import content_key, text_key
+from cineloop.video.sample import SampleSpec
+from v2t import STARTER
+from v2t.backends import Ask, Conversation, Decoding, Output, VideoLM, abilities, asked, domain
+from v2t.backends.sampling import picking
+from v2t.backends.trie import weigh
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from cineloop.video.frames import Frames
+
+STARTER_NAME = "cineloop-starter"
+ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Watched:
+    """A clip that was encoded: what stands for it in a prompt, its visual tokens (S, Q, D_llm), and what `answer` would
+    have warned of."""
+
+    text: str
+    visual_tokens: Tensor
+    warnings: tuple[str, ...] = ()
+
+
+class Backend(VideoLM):
+    """A captioner of `v2t.model` classes (see `v2t.backends.VideoLM`).
+
+    Args:
+        model: "starter" or a folder made by `save_pretrained` of model and processor.
+        device: "auto" (CUDA when it is there), "cpu", "cuda", "cuda:1" …
+        dtype: "auto" (float32 on CPU, bfloat16 on CUDA), "float32", "bfloat16", "float16".
+
+    Raises:
+        MissingDependencyError: the folder is absent or incomplete. UsageError: an unknown dtype.
+    """
+
+    folder: Path
+    tells_likelihoods = True
+
+    def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
+        if dtype not in _DTYPES:
+            raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        self.folder = STARTER if model == "starter" else Path(model)
+        self.name = STARTER_NAME if model == "starter" else self.folder.resolve().name
+        self.about = ABOUT_STARTER if model == "starter" else ""
+        self.device, self.dtype = device, dtype
+        config = _read_json(self.folder / "config.json")
+        if config.get("model_type") != "cineloop":
+            raise UsageError(
+                f"{self.folder} holds a model of type {config.get('model_type')!r}, not 'cineloop'",
+                hint="choose another --captioner for it",
+            )
+        model_folder.check(self.folder)
+        settings = _read_json(self.folder / "processor_config.json").get("video_processor", {})
+        names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
+        with model_folder.loading(self.folder):
+            self.spec = SampleSpec(**{name: settings[name] for name in names if settings.get(name) is not None})
+            # Scaled in the decoder's process, less has to cross over to this one. Grey bars are the processor's job.
+            stretches = settings.get("fit", "stretch") == "stretch"
+            self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
+        self.revision = revision_of(self.folder)
+        self.abilities = abilities.read(self.folder)
+        self._model: Any = None
+        self._processor: Any = None
+        self._chunk_frames = 0
+        self._domain: domain.Domain | None = None
+
+    def load(self) -> None:
+        """Bring processor and weights into memory, on the device.
+
+        Raises:
+            MissingDependencyError: weights that do not load, or a device that is not there.
+        """
+        import torch
+        from transformers.utils import logging as transformers_logging
+
+        from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
+
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise MissingDependencyError(f"--device {device}: torch sees no CUDA device", hint="--device cpu")
+        dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
+        transformers_logging.disable_progress_bar()
+        with model_folder.loading(self.folder):
+            self._processor = CineloopProcessor.from_pretrained(str(self.folder), local_files_only=True)
+            model, info = CineloopForConditionalGeneration.from_pretrained(
+                str(self.folder),
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=getattr(torch, dtype),
+                output_loading_info=True,
+            )
+        model_folder.check_whole(self.folder, info)
+        self._model = model.to(device).eval()
+        # On a CPU the tower's activations should stay in its caches: 16 frames at a time took 40 ms a clip, 256 took
+        # 59. A clip's numbers then also do not depend on the batch it is in.
+        whole = model.config.vision_chunk_frames
+        self._chunk_frames = min(whole, model.config.resampler_config.segment_frames) if device == "cpu" else whole
+        if (self.folder / domain.FILE_NAME).exists():
+            self._domain = domain.load(self.folder)
+
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
+        """See `VideoLM.answer`."""
+        import torch
+
+        inputs = self._inputs(conversations)
+        with torch.inference_mode():
+            seen, warnings = self._seen(inputs, len(conversations))
+            generated = self._model.generate(**seen, **self._settings(decoding))
+        answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
+        rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
+        return [self._output(*row) for row in rows]
+
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
+        """See `VideoLM.stream`."""
+        import torch
+
+        inputs = self._inputs([conversation])
+        with torch.inference_mode():
+            seen, (warning,) = self._seen(inputs, 1)
+
+        def write(streamer: Any) -> Tensor:
+            with torch.inference_mode():
+                generated: Tensor = self._model.generate(**seen, **self._settings(decoding), streamer=streamer)
+            return generated  # (1, L + L_new)
+
+        generated = yield from pieces(write, self._processor.tokenizer)
+        length = inputs["input_ids"].shape[1]
+        yield self._output(generated[0, length:].tolist(), length, warning)
+
+    def watch(self, frames: Frames) -> Watched:
+        """A clip as the language model sees it, encoded once for all questions about it; for `likelihoods`."""
+        import torch
+
+        inputs = self._inputs([asked("", frames)])
+        times, mask = (inputs[name].cpu().numpy() for name in ("frame_times_s", "frame_mask"))  # (S, F) each
+        with torch.inference_mode():
+            seen, (warning,) = self._seen(inputs, 1)
+            names = ("vision_hidden_states", "frame_times_s", "frame_mask")
+            tokens = self._model.get_video_features(**{name: seen[name] for name in names})  # (S, Q, D_llm)
+        text = self._processor.clip_text(times[mask.astype(bool)].tolist())
+        return Watched(text=text, visual_tokens=tokens, warnings=(warning,) if warning else ())
+
+    def likelihoods(
+        self, watched: Watched, question: str, answers: Sequence[str], *, whole: bool = False
+    ) -> list[float]:
+        """See `VideoLM.likelihoods`."""
+        return self.weigh(watched, [(question, answers, whole)])[0]
+
+    def weigh(self, watched: Watched, asks: Sequence[Ask]) -> list[list[float]]:
+        """As `likelihoods` for many questions about one clip, in one forward pass where they are not too many: what
+        prompts and answers have in common at their beginning is read once.
+
+        Raises:
+            UsageError: a question without an answer, or with an empty one.
+        """
+        tokenizer = self._processor.tokenizer
+        ends = self._model.generation_config.eos_token_id
+        end = ends[0] if isinstance(ends, list) else ends
+        rows = []
+        for question, answers, whole in asks:
+            told = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+            if not told or not all(told):
+                raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
+            rows.append((self._prompt(watched, question), [[*ids, end] if whole else ids for ids in told]))
+        return weigh(self._model, rows, watched.visual_tokens)
+
+    def _prompt(self, watched: Watched, question: str) -> list[int]:
+        chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
+        with model_folder.template_deadline():
+            text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        text = text.replace(self._processor.video_token, watched.text, 1)
+        ids: list[int] = self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def features(self, batch: Sequence[Frames]) -> np.ndarray:
+        """Pooled vision features float32 (B, 2 D) of clips: what `domain.fit` and the warning go by."""
+        import torch
+
+        inputs = self._inputs([asked("", frames) for frames in batch])
+        with torch.inference_mode():
+            return _pool(self._patch_tokens(inputs), inputs["frame_mask"], inputs["num_segments"])
+
+    def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        if self._model is None:
+            raise RuntimeError("load() the captioner first")
+        with model_folder.template_deadline():
+            texts = [
+                self._processor.apply_chat_template(
+                    [
+                        {
+                            "role": message.role,
+                            "content": [{"type": "video"} for _ in message.videos]
+                            + [{"type": "text", "text": message.text}],
+                        }
+                        for message in conversation
+                    ],
+                    tokenize=False,
+                    add_generation_prompt=True,
+                )
+                for conversation in conversations
+            ]
+        videos = [frames for conversation in conversations for message in conversation for frames in message.videos]
+        # Segments of each conversation's videos, so that their features can be told apart.
+        length = self._processor.video_processor.segment_frames
+        counts = [sum(-(-len(v) // length) for m in c for v in m.videos) for c in conversations]
+        inputs = self._processor(text=texts, videos=videos or None, return_tensors="pt")
+        return {**inputs.to(self._model.device), "num_segments": counts}
+
+    def _seen(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[str | None]]:
+        """What `generate` is given, the frames already encoded, and a warning or None for each conversation."""
+        given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        if "pixel_values_videos" not in inputs:
+            return given, [None] * count
+        tokens = self._patch_tokens(inputs)  # (S, F, rows, columns, D)
+        given |= {"frame_times_s": inputs["frame_times_s"], "frame_mask": inputs["frame_mask"]}
+        watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
+        features = _pool(tokens, inputs["frame_mask"], [inputs["num_segments"][i] for i in watching])
+        warnings: list[str | None] = [None] * count
+        if self._domain is not None:
+            for i, score in zip(watching, self._domain.score(features), strict=True):
+                warnings[i] = self._domain.warning(float(score))
+        return {**given, "vision_hidden_states": tokens}, warnings
+
+    def _settings(self, decoding: Decoding) -> dict[str, Any]:
+        return {"max_new_tokens": decoding.max_new_tokens, **picking(decoding)}
+
+    def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
+        from v2t.model.vision import encode_frames, patch_grid
+
+        tower, pixels = self._model.model.vision_tower, inputs["pixel_values_videos"]
+        tokens = encode_frames(tower, pixels, inputs["frame_mask"], self._chunk_frames)  # (S, F, N, D)
+        return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
+
+    def _output(self, ids: list[int], prompt_tokens: int, warning: str | None) -> Output:
+        ends = self._model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+        text = self._processor.tokenizer.decode(ids[:length], skip_special_tokens=True)
+        return Output(
+            text=text,
+            tokens=length,
+            finish="stop" if length < len(ids) else "length",
+            warnings=(warning,) if warning else (),
+            prompt_tokens=prompt_tokens,
+        )
+
+
+def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.ndarray:
+    """float32 (B, 2 D): mean and standard deviation of all real patch tokens (S, F, …, D) of each clip."""
+    import torch
+
+    rows = []
+    for clip, mask in zip(tokens.split(num_segments), frame_mask.split(num_segments), strict=True):
+        real = clip[mask.bool()].flatten(0, -2).float()  # (frames * N, D)
+        rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
+    return torch.stack(rows).cpu().numpy()  # (B, 2 D)
+
+
+def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]:
+    """What `write(streamer)` generates, in pieces of text as they come; returns what it returns, raises what it raises.
+
+    Whoever stops reading stops the writer at its next token.
+    """
+    from transformers import TextIteratorStreamer
+
+    class Streamer(TextIteratorStreamer):
+        wanted = True
+
+        def put(self, value: Any) -> None:
+            if not self.wanted:
+                raise _Unwanted
+            super().put(value)
+
+    streamer = Streamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    problems: list[BaseException] = []
+    written: list[T] = []
+
+    def work() -> None:
+        try:
+            written.append(write(streamer))
+        except _Unwanted:
+            return
+        except BaseException as error:  # handed over to the reader's thread
+            problems.append(error)
+            streamer.end()
+
+    writer = threading.Thread(target=work, daemon=True)
+    writer.start()
+    try:
+        yield from (piece for piece in streamer if piece)
+    finally:
+        streamer.wanted = False
+        writer.join()
+    if problems:
+        raise problems[0]
+    return written[0]
+
+
+class _Unwanted(Exception):
+    """Nobody reads any more."""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = read_json(path, finite=False)
+    except (OSError, ValueError) as error:
+        raise MissingDependencyError(
+            f"no usable model in {path.parent}: cannot read {path.name} ({error})",
+            code="MODEL",
+            hint="a model folder holds config.json, processor_config.json, the tokenizer and *.safetensors",
+        ) from error
+    if not isinstance(value, dict):
+        raise MissingDependencyError(f"{path} must hold a JSON object", code="MODEL")
+    return value
+
+
+def revision_of(folder: Path) -> str:
+    """Short hash over weights, configs and tokenizer: names the very model that wrote a caption.
+
+    Raises:
+        MissingDependencyError: no weights in the folder.
+    """
+    files = [f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".json", ".jinja")]
+    files = [
+        f for f in files if f.name not in (domain.FILE_NAME, abilities.FILE_NAME, "judge.json")
+    ]  # no caption changes
+    if not any(f.suffix == ".safetensors" for f in files):
+        raise MissingDependencyError(f"no weights (*.safetensors) in {folder}", code="MODEL")
+    return text_key("".join(f"{f.name}={content_key(f)};" for f in files).encode())[:12]

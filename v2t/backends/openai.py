@@ -1,0 +1,386 @@
+"""Any OpenAI-compatible server, vLLM first: `--model openai:URL[#model]`.
+
+In: conversations with `Frames` that were sampled here. Out: answers of `POST URL/chat/completions`. A video travels as
+one `data:video/jpeg` list of JPEGs with the indices and the rate that give its true times (`media_io_kwargs`, vLLM), so
+that the server neither samples again nor guesses; a server that does not take those (`load` finds out with one tiny
+request) gets images, each after its time in words. A `v2t serve` of one of our models says which frames that wants
+(`v2t.backends.cards`), and gets exactly these, packed: its captions are those of the model here. The HTTP side is
+`v2t.backends.endpoint`. Proxies of the environment are used when `use_env_proxy` asks for it, for clips are private
+and a server mostly stands nearby.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import cached_property
+from itertools import chain
+from typing import Annotated, Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.files import text_key
+from cineloop.log import logger
+from cineloop.video.sample import SampleSpec
+from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, cards, payload
+from v2t.backends.abilities import Abilities
+from v2t.backends.cards import find, wanted_frames
+from v2t.backends.endpoint import BadReply, Endpoint, Refusal
+from v2t.backends.payload import Beside, Form, content, num_tokens, text_of, tiny_jpeg, video_metadata
+
+T = TypeVar("T")
+_FORMS = ("auto", "video", "images")
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+# What a server may not know, and what is sent then instead; None leaves it out.
+_STAND_INS: dict[str, str | None] = {
+    "max_tokens": "max_completion_tokens",
+    "repetition_penalty": None,
+    "presence_penalty": None,
+    "frequency_penalty": None,
+    "temperature": None,
+    "top_p": None,
+    "top_k": None,
+    "seed": None,
+}
+_UNKNOWN = re.compile(r"unsupported|not support|unrecogni|unknown|not permitted|unexpected|extra", re.IGNORECASE)
+
+
+class Backend(VideoLM):
+    """A captioner behind an address (see `v2t.backends.VideoLM`). Threads may share it.
+
+    Args:
+        model: "openai:URL[#model]", such as openai:http://localhost:8000/v1. Without a model's name the server must
+            serve a single one. Keys never stand here: they come from the environment.
+        device, dtype: the server's business; not used.
+        frames_as: "video", "images", or "auto", which asks the server.
+        max_side: frames whose longer side exceeds it are scaled down to it, pixels, >= 16.
+        quality: of the JPEGs, 1 to 100.
+        concurrency: requests in flight, >= 1.
+        connect_s, read_s, total_s, retries: see `v2t.backends.endpoint.Endpoint`.
+        api_key_env: the environment variable that holds the key.
+        use_env_proxy: honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+
+    Raises:
+        UsageError: an address or a value that cannot be. MissingDependencyError: the named variable is not set.
+    """
+
+    batches_draws = True  # each request is drawn by itself
+    reply_tokens = 1024  # longest answer to a judge's question: the served model may think before it
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        frames_as: Annotated[str, TEXT] = "auto",
+        max_side: Annotated[int, TEXT] = 768,
+        quality: Annotated[int, TEXT] = 90,
+        concurrency: Annotated[int, COST] = 16,
+        connect_s: Annotated[float, COST] = 10.0,
+        read_s: Annotated[float, COST] = 300.0,
+        total_s: Annotated[float, COST] = 900.0,
+        retries: Annotated[int, COST] = 6,
+        api_key_env: Annotated[str, COST] = "OPENAI_API_KEY",
+        use_env_proxy: Annotated[bool, COST] = False,
+    ) -> None:
+        url, self._asked_for = _address(model)
+        if frames_as not in _FORMS:
+            raise UsageError(f"frames_as must be one of {', '.join(_FORMS)}, got {frames_as!r}")
+        for name, value, least, most in (
+            ("max_side", max_side, 16, 16384),
+            ("quality", quality, 1, 100),
+            ("concurrency", concurrency, 1, 1024),
+            ("retries", retries, 0, 1000),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise UsageError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
+        # No small letters: a key put here by mistake is then not repeated by any message.
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", str(api_key_env)):
+            raise UsageError("api_key_env must be the NAME of an environment variable, in capitals, never a key itself")
+        self.concurrency = concurrency
+        self.about = f"served at {url}"
+        self._max_side, self._quality = max_side, quality
+        self._frames_as: Form | None = None if frames_as == "auto" else cast(Form, frames_as)
+        self._endpoint = Endpoint(
+            url,
+            key_env=api_key_env,
+            connect_s=connect_s,
+            read_s=read_s,
+            total_s=total_s,
+            retries=retries,
+            use_env_proxy=use_env_proxy,
+        )
+        if api_key_env != "OPENAI_API_KEY" and not self._endpoint.has_key:
+            raise MissingDependencyError(
+                f"the environment variable {api_key_env} is not set", code="SERVER_KEY", hint="put the key into it"
+            )
+        self._form: Form | None = None
+        self._stand_ins: dict[str, str | None] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The model's id. The first look may ask the server, see `_card`."""
+        return str(self._asked_for or self._card["id"])
+
+    @cached_property
+    def revision(self) -> str:  # type: ignore[override]
+        """Hash of what the server says its model is, "unknown" where it does not say. `created` is left out: in vLLM
+        it is the time of the question."""
+        root = self._card.get("root")
+        return text_key(f"{self.name}={root}".encode("utf-8", "surrogatepass"))[:12] if root else "unknown"
+
+    @property
+    def spec(self) -> SampleSpec:  # type: ignore[override]
+        """The frames the served model wants; of any but our own, two a second. The first look may ask the server."""
+        return self._wanted[0] if self._wanted else SampleSpec(sampler="fps", fps=2.0, max_frames=64)
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:  # type: ignore[override]
+        """(H, W) of the frames our own models want; None for others. The first look may ask the server."""
+        return self._wanted[1] if self._wanted else None
+
+    @cached_property
+    def abilities(self) -> Abilities:  # type: ignore[override]
+        """What a `v2t serve` declares of its model; of any other server, what large models can do."""
+        try:
+            return cards.abilities(self._card)
+        except MissingDependencyError:
+            return Abilities()  # `load` says it when there is work
+        except ValueError as problem:
+            logger.warning("%s: %s; taken for a model that follows instructions", self._endpoint.url, problem)
+            return Abilities()
+
+    @cached_property
+    def _wanted(self) -> tuple[SampleSpec, tuple[int, int] | None] | None:
+        """Frames that a `v2t serve` says its model wants, and their size; None of any other server."""
+        if self._frames_as is not None:
+            return None
+        try:
+            return wanted_frames(self._card)
+        except MissingDependencyError:
+            return None  # `load` says it when there is work
+        except UsageError as problem:
+            if problem.code != "CARD":
+                raise
+            logger.warning("%s: %s; its frames are chosen here", self._endpoint.url, problem.message)
+            return None
+
+    @cached_property
+    def _card(self) -> dict[str, Any]:
+        """The model's entry in the server's list, see `v2t.backends.cards.find`."""
+        return find(self._endpoint, self._asked_for)
+
+    def load(self) -> None:
+        """Find out in which form the server takes frames, unless `frames_as` says.
+
+        Raises:
+            MissingDependencyError: no server, no model, or no valid key.
+        """
+        url = urlsplit(self._endpoint.url)
+        if url.scheme == "http" and url.hostname not in _LOCAL_HOSTS and self._endpoint.has_key:
+            logger.warning("the key for %s travels unencrypted: use https where you can", url.hostname)
+        if self._frames_as is not None:
+            self._form = self._frames_as
+            return
+        if self._wanted is not None:
+            self._form = "packed"
+            return
+        self._form, why = self._ask_for_form()
+        if why:
+            logger.warning("frames go to %s as images with their times in words: %s", self.name, why)
+
+    def _ask_for_form(self) -> tuple[Form, str]:
+        """How the server wants frames, and why not as a video.
+
+        The question is a video of one frame with two frame numbers. A server that reads them says that they do not
+        match; one that answers has not read them, and would make up times and drop frames in silence.
+        """
+        metadata = {"fps": 1.0, "frames_indices": [0, 1], "total_num_frames": 2, "num_frames": 1}
+        part = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{tiny_jpeg()}"}}
+        words = {"type": "text", "text": "?"}
+        try:
+            self._probe([part, words], media_io_kwargs={"video": metadata})
+        except Refusal as refusal:
+            if "frames_indices" in refusal.message:
+                return "video", ""
+            if "trust-request-mm-kwargs" in refusal.message:
+                return "images", "a vLLM server takes the true times of a video with --trust-request-mm-kwargs only"
+            return "images", refusal.message
+        except ItemError as problem:
+            # Some servers answer 500 to a content they do not know, others are ill: ask without it.
+            try:
+                self._probe([words])
+            except ItemError as still:
+                if not isinstance(still, Refusal):
+                    raise MissingDependencyError(still.message, code="SERVER", hint="is it well?") from None
+            return "images", problem.message
+        return "images", "it does not read the times of a video"
+
+    def _probe(self, parts: list[dict[str, Any]], **more: Any) -> None:
+        body = {"model": self.name, "messages": [{"role": "user", "content": parts}], "max_tokens": 1, **more}
+        self._endpoint.post(body, lambda reply: reply, retries=2)
+
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
+        """See `VideoLM.answer`; one request after the other: what is sent at once comes from as many threads."""
+
+        def send(body: dict[str, Any]) -> Output:
+            return self._endpoint.post(body, self._output)
+
+        return [self._asked(send, conversation, decoding) for conversation in conversations]
+
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
+        """See `VideoLM.stream`. Reasoning is left out where it begins with its tag; where the server's template
+        has written that already, only `answer` can tell."""
+
+        def begin(body: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+            events = self._endpoint.stream(body)
+            return next(events, {}), events
+
+        first, rest = self._asked(begin, conversation, decoding)
+        text, last = "", Beside()
+        with closing(rest):  # type: ignore[type-var]
+            for piece in payload.without_reasoning(
+                filter(None, (self._piece(event, last) for event in chain([first], rest)))
+            ):
+                text += piece
+                yield piece
+        yield Output(
+            text=text,
+            tokens=last.tokens,
+            finish=last.finish,
+            warnings=tuple(last.warnings),
+            prompt_tokens=last.prompt_tokens,
+        )
+
+    def _asked(self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding) -> T:
+        """What `send` makes of the request; again without a parameter that the server turns out not to know."""
+        request = self._request(conversation, decoding)
+        while True:
+            with self._lock:
+                stand_ins = dict(self._stand_ins)
+            renamed = ((stand_ins.get(key, key), value) for key, value in request.items())
+            known = {key: value for key, value in renamed if key is not None}
+            try:
+                return send(known)
+            except Refusal as refusal:
+                if (missing := _unknown_to_server(refusal, known)) is None:
+                    raise
+                with self._lock:
+                    if missing not in self._stand_ins:
+                        self._stand_ins[missing] = _STAND_INS[missing]
+                        logger.warning("%s does not take %s", self.name, missing)
+
+    def _request(self, conversation: Conversation, decoding: Decoding) -> dict[str, Any]:
+        if self._form is None:
+            raise RuntimeError("load() the captioner first")
+        videos = [frames for message in conversation for frames in message.videos]
+        # vLLM takes one set of times for all videos of a request.
+        form: Form = "images" if self._form == "video" and len(videos) != 1 else self._form
+        request: dict[str, Any] = {
+            "model": self.name,
+            "messages": [
+                {"role": m.role, "content": content(m, form, self._max_side, self._quality)} for m in conversation
+            ],
+            "max_tokens": decoding.max_new_tokens,
+            "temperature": decoding.temperature,
+            "seed": decoding.seed,
+        }
+        if decoding.temperature > 0:
+            request["top_p"] = decoding.top_p
+            if self._card.get("owned_by") == "vllm":  # which else takes what the checkpoint prefers
+                request["top_k"] = -1
+        neutral = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+        request |= {name: getattr(decoding, name) for name in neutral if getattr(decoding, name) != neutral[name]}
+        if form == "video" and videos:
+            request["media_io_kwargs"] = {"video": video_metadata(videos[0])}
+        return request
+
+    def _output(self, reply: dict[str, Any]) -> Output:
+        """The answer in a reply. Raises BadReply for a reply that is none, ItemError for a refusal."""
+        choices = reply.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(message, dict) or choice.get("index", 0) != 0:
+            raise BadReply("a reply without a choice")
+        self._check_refused(choice, message)
+        text = self._endpoint.without_key(text_of(message.get("content")))
+        if "</think>" in text and "<think>" not in text:  # the server's template has written the first tag
+            text = text.rpartition("</think>")[2].lstrip()
+        return Output(
+            text="".join(payload.without_reasoning([text])),
+            tokens=num_tokens(reply) or 0,
+            prompt_tokens=num_tokens(reply, "prompt"),
+            finish="length" if choice.get("finish_reason") == "length" else "stop",
+            warnings=self._warnings(reply),
+        )
+
+    def _warnings(self, reply: dict[str, Any]) -> tuple[str, ...]:
+        """What a `v2t serve` says of the answer, such as OUT_OF_DOMAIN."""
+        about = reply.get("cineloop")
+        warnings = about.get("warnings") if isinstance(about, dict) else None
+        if not isinstance(warnings, list):
+            return ()
+        return tuple(self._endpoint.scrubbed(text) for text in warnings[:8] if isinstance(text, str))
+
+    def _piece(self, event: dict[str, Any], last: Beside) -> str:
+        """The text of one event of a stream, some have none; what it says beside goes into `last`."""
+        last.tokens = num_tokens(event) or last.tokens
+        last.prompt_tokens = num_tokens(event, "prompt") or last.prompt_tokens
+        last.warnings |= dict.fromkeys(self._warnings(event))
+        choices = event.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return ""
+        delta = choice.get("delta")
+        delta = delta if isinstance(delta, dict) else {}
+        self._check_refused(choice, delta)
+        if choice.get("finish_reason") == "length":
+            last.finish = "length"
+        try:
+            return text_of(delta.get("content"))
+        except BadReply as problem:
+            raise ItemError(f"the answer broke off: {problem}", code="SERVER_ERROR") from None
+
+    def _check_refused(self, choice: dict[str, Any], message: dict[str, Any]) -> None:
+        refusal = message.get("refusal")
+        if refusal or choice.get("finish_reason") == "content_filter":
+            raise ItemError(
+                f"the model refused: {self._endpoint.scrubbed(str(refusal or 'content filter'))}",
+                code="REFUSED",
+                hint="another --prompt or model",
+            )
+
+
+def _unknown_to_server(refusal: Refusal, request: dict[str, Any]) -> str | None:
+    """The parameter that a server refuses as such and that can be left out or called otherwise; None if none."""
+    if not _UNKNOWN.search(refusal.message):
+        return None
+    for name in _STAND_INS:
+        if name in request and (refusal.param == name or re.search(rf"\b{name}\b", refusal.message)):
+            return name
+    return None
+
+
+def _address(model: str) -> tuple[str, str]:
+    """(URL, model's name or "") of "openai:URL[#model]". What is refused is not repeated: it may hold a key."""
+    url, _, name = model.removeprefix("openai:").partition("#")
+    try:
+        parts = urlsplit(url)
+        is_usable = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        )
+    except ValueError:
+        is_usable = False
+    if not is_usable or not url.isascii() or not url.isprintable() or " " in url or not name.isprintable():
+        raise UsageError("expected openai:URL[#model], such as openai:http://localhost:8000/v1#my-model")
+    if "@" in parts.netloc or parts.query:
+        raise UsageError(
+            "the address must hold no user, password or query",
+            hint="put the key into the environment variable OPENAI_API_KEY, or name another by options.api_key_env",
+        )
+    path = parts.path.rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path.removesuffix('/chat/completions')}", name

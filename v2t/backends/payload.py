@@ -1,0 +1,173 @@
+"""What goes over the wire to an OpenAI-compatible server, and the words of what comes back.
+
+In: messages with `Frames`. Out: their content as JPEGs in base64, and the numbers that tell vLLM (0.32,
+`VideoMediaIO.load_base64`) when each frame is shown, or for a `v2t serve` the very pixels and times
+(`cineloop.video.packed`); from an answer its text, without reasoning. Times of JPEGs
+count from the start of the window: to the model a part of a video is a clip of its own.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cineloop.errors import ItemError
+from cineloop.video.packed import MEDIA_TYPE, pack
+from v2t.backends.endpoint import BadReply
+
+if TYPE_CHECKING:
+    from cineloop.video.frames import Frames
+    from v2t.backends import Message
+
+_THINK, _THOUGHT = "<think>", "</think>"
+_MS = 1000.0  # the rate at which whole numbers are milliseconds
+
+
+def shown_times_s(frames: Frames) -> np.ndarray:
+    """float64 (T,): when each frame is shown, counted from the start of the window, >= 0."""
+    return np.maximum(frames.relative_times_s, 0.0)
+
+
+def video_metadata(frames: Frames) -> dict[str, Any]:
+    """Whole frame numbers and a rate with number / rate = time, which is all that servers know of time.
+
+    A file of constant rate keeps its own rate and numbers, and its times are exact. Otherwise (variable rate, a window)
+    numbers count milliseconds: off by half of one at most, far below what any prompt writes. Finer would be worse:
+    some processors keep a frame's length as whole milliseconds.
+    """
+    times_s = shown_times_s(frames)  # (T,)
+    rate = frames.fps
+    numbers = np.round(times_s * rate)
+    if len(set(numbers.tolist())) < len(numbers) or np.abs(numbers / rate - times_s).max() > 1e-6:
+        rate = _MS
+        numbers = np.round(times_s * rate)
+    num, last = len(numbers), int(numbers[-1])
+    # Some processors take the mean rate of the frames from number and total: so many steps as there are frames.
+    step = (times_s[-1] - times_s[0]) / (num - 1) if num > 1 else frames.duration_s
+    return {
+        "fps": rate,
+        "frames_indices": [int(number) for number in numbers],
+        "total_num_frames": max(round(num * step * rate), last + 1, num),
+        "duration": float(frames.duration_s),
+        "do_sample_frames": False,
+        "num_frames": num,  # else vLLM keeps 32 and drops the rest
+    }
+
+
+Form = Literal["packed", "video", "images"]
+
+
+def content(message: Message, form: Form, max_side: int, quality: int) -> str | list[dict[str, Any]]:
+    """A message's content: its words alone, or its videos and then its words.
+
+    A video is one part that holds all frames, "packed" for a `v2t serve` or as JPEGs ("video") as vLLM takes them; or,
+    as "images", for each frame its time in words and its image.
+    """
+    if not message.videos:
+        return message.text
+    parts: list[dict[str, Any]] = []
+    for frames in message.videos:
+        if form == "packed":
+            url = f"data:{MEDIA_TYPE};base64,{b64encode(pack(frames)).decode('ascii')}"
+            parts.append({"type": "video_url", "video_url": {"url": url}})
+            continue
+        jpegs = encode(frames.pixels, max_side, quality)
+        if form == "video":
+            parts.append({"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(jpegs)}"}})
+            continue
+        for time_s, jpeg in zip(shown_times_s(frames), jpegs, strict=True):
+            parts.append({"type": "text", "text": f"{time_s:.2f} s:"})
+            parts.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{jpeg}"}})
+    return [*parts, {"type": "text", "text": message.text}]
+
+
+def encode(pixels: np.ndarray, max_side: int, quality: int) -> list[str]:
+    """uint8 (T, H, W, 3) as T JPEGs in base64, scaled so that no side exceeds `max_side`.
+
+    Raises:
+        ItemError: ENCODE_ERROR, a size that JPEG cannot hold.
+    """
+    import cv2
+
+    height, width = pixels.shape[1:3]
+    scale = min(1.0, max_side / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    jpegs = []
+    for frame in pixels:
+        if scale < 1:
+            frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        done, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if not done:
+            raise ItemError(f"frames of {width}x{height} cannot be written as JPEG", code="ENCODE_ERROR")
+        jpegs.append(b64encode(data.tobytes()).decode("ascii"))
+    return jpegs
+
+
+def tiny_jpeg() -> str:
+    """A small grey picture in base64, to ask a server questions with."""
+    return encode(np.full((1, 56, 56, 3), 128, np.uint8), 56, 80)[0]
+
+
+def text_of(content: Any) -> str:
+    """The text of a message: a string, a list of parts, or none."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    raise BadReply(f"a content that is no text but {type(content).__name__}")
+
+
+@dataclass
+class Beside:
+    """What a stream says beside its text."""
+
+    tokens: int = 0
+    prompt_tokens: int | None = None
+    finish: str = "stop"
+    warnings: dict[str, None] = field(default_factory=dict)
+
+
+def num_tokens(reply: dict[str, Any], of: Literal["prompt", "completion"] = "completion") -> int | None:
+    """Tokens of the answer, or of the prompt, where the server counts them."""
+    usage = reply.get("usage")
+    tokens = usage.get(f"{of}_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) and tokens >= 0 else None
+
+
+def without_reasoning(pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces of an answer without the <think>…</think> it may begin with; nothing is held back longer than needed.
+
+    Raises:
+        ItemError: BAD_CAPTION, the answer was cut within its reasoning.
+    """
+    held, is_decided = "", False
+    for piece in pieces:
+        if is_decided:
+            yield piece
+            continue
+        held += piece
+        head = held.lstrip()
+        if head.startswith(_THINK):
+            rest = head.partition(_THOUGHT)[2].lstrip()
+        else:
+            rest = "" if _THINK.startswith(head) else held
+        if rest:
+            is_decided = True
+            yield rest
+    if is_decided:
+        return
+    if held.lstrip().startswith(_THINK):
+        if _THOUGHT not in held:
+            raise ItemError(
+                "the answer was cut within its reasoning",
+                code="BAD_CAPTION",
+                hint="more --max-new-tokens, or a model that does not reason aloud",
+            )
+    elif held:
+        yield held
