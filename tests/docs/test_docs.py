@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 README_BYTES = 9_000
@@ -147,9 +148,12 @@ def test_commands(page, capsys):
     assert [complaint for line in lines for complaint in refused(line, capsys)] == []
 
 
-def test_the_readme_is_short_and_begins_with_the_demo():
+def test_the_readme_is_short_and_begins_with_a_moving_picture_and_the_demo():
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.encode()) <= README_BYTES
+    first = ROOT / _LINK.findall(text)[0]
+    with Image.open(first) as picture:
+        assert first.suffix == ".webp" and picture.n_frames > 50 and first.stat().st_size < 1.5e6
     assert {"scripts/demo", "scripts/test"} <= set(commands(text))
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from cineloop.training import checkpoint
+from started_python import TRAINING, Starter
 
 SCRIPT = textwrap.dedent("""
     import sys
@@ -57,30 +55,31 @@ NOISY = textwrap.dedent("""
 """)
 
 
-def launch(out: Path, processes: int, steps: int = 6, how: str = "start", script: str = SCRIPT) -> None:
+@pytest.fixture(scope="module")
+def launch():
+    """`launch(out, processes, steps, how, script)`: a run in so many processes, which must end well."""
     root = Path(__file__).resolve().parents[3]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    if processes > 1:
-        env |= {
-            "WORLD_SIZE": str(processes),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-            "GLOO_SOCKET_IFNAME": "lo",
-        }
-    children = []
-    for rank in range(processes):
-        mine = env | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {})
-        arguments = [sys.executable, "-c", script, str(out), str(Path(__file__).parent), str(steps), how]
-        children.append(subprocess.Popen(arguments, env=mine, cwd=root))
-    assert [child.wait(timeout=280) for child in children] == [0] * processes
+    modules = [*TRAINING, "test_loop", "t2v.flow", "cineloop.training.runtime"]
+    with Starter(modules, [str(Path(__file__).parent), str(root)]) as starter:
+
+        def start(out: Path, processes: int, steps: int = 6, how: str = "start", script: str = SCRIPT) -> None:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = str(free.getsockname()[1])
+            shared = {"ACCELERATE_USE_CPU": "true"}
+            if processes > 1:
+                shared |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+                shared |= {"GLOO_SOCKET_IFNAME": "lo"}
+            ranks = [{"RANK": str(n), "LOCAL_RANK": str(n)} if processes > 1 else {} for n in range(processes)]
+            arguments = [str(out), str(Path(__file__).parent), str(steps), how]
+            assert starter.run(script, arguments, [shared | rank for rank in ranks]) == [0] * processes
+
+        yield start
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_processes_equal_one_and_resume_to_the_bit(tmp_path):
+def test_two_processes_equal_one_and_resume_to_the_bit(launch, tmp_path):
     launch(tmp_path / "one", 1)
     launch(tmp_path / "two", 2)
     launch(tmp_path / "cut", 2, steps=1)
@@ -108,7 +107,7 @@ def draws(tmp_path: Path, run: str, rank: int) -> list:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_each_process_draws_noise_of_its_own_and_resumes_with_it(tmp_path):
+def test_each_process_draws_noise_of_its_own_and_resumes_with_it(launch, tmp_path):
     launch(tmp_path / "one", 1, steps=4, script=NOISY)
     launch(tmp_path / "two", 2, steps=4, script=NOISY)
     launch(tmp_path / "cut", 2, steps=1, script=NOISY)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from cineloop.training.loop import Loop
 from cineloop.training.optim import OptimConfig, WeightAverage, build_optimizers, lr_factor
 from cineloop.training.runtime import RuntimeConfig
 from cineloop.training.stage import LoopConfig
+from started_python import TRAINING, Starter
 
 
 def numbers(start: int, count: int) -> dict[str, torch.Tensor]:
@@ -151,18 +150,17 @@ def test_killed_run_resumes_to_the_same_weights(tmp_path):
         sys.exit(7 if outcome.status == "interrupted" else 0)
     """)
 
-    def call(out: Path, how: str) -> int:
-        here = str(Path(__file__).parent)
-        root = str(Path(__file__).resolve().parents[3])
-        env = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-        words = [sys.executable, "-c", script, str(out), here, how]
-        return subprocess.run(words, env=env, timeout=240, start_new_session=True).returncode
+    here, root = str(Path(__file__).parent), str(Path(__file__).resolve().parents[3])
+    with Starter([*TRAINING, "test_loop"], [here, root]) as starter:
 
-    assert call(tmp_path / "stopped", "term") == 7  # loader process included, the group is asked to stop: it saves
-    assert checkpoint.steps(tmp_path / "stopped") == [3, 5]
-    assert call(tmp_path / "cut", "kill") == -signal.SIGKILL
-    assert checkpoint.steps(tmp_path / "cut") == [3]
-    assert call(tmp_path / "cut", "resume") == 0
+        def call(out: Path, how: str) -> int:
+            return starter.run(script, [str(out), here, how])[0]
+
+        assert call(tmp_path / "stopped", "term") == 7  # loader process included, the group is asked to stop: it saves
+        assert checkpoint.steps(tmp_path / "stopped") == [3, 5]
+        assert call(tmp_path / "cut", "kill") == -signal.SIGKILL
+        assert checkpoint.steps(tmp_path / "cut") == [3]
+        assert call(tmp_path / "cut", "resume") == 0
     torch.set_num_threads(1)
     make(tmp_path / "whole", Toy(dropout=0.3)).run()
     for name, value in weights(tmp_path / "whole", 6).items():

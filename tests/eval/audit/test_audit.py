@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,9 +167,9 @@ def test_what_was_asked_is_not_asked_again(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stopped_audit_goes_on_where_it_was(tmp_path: Path) -> None:
-    config = AuditConfig(num=2, judge_clips=6, stable_clips=2, cache=tmp_path)
+    config = AuditConfig(num=2, planted_clips=30, judge_clips=6, stable_clips=2, cache=tmp_path)
     whole = Planted()
-    audit([], whole, Material(), AuditConfig(num=2, judge_clips=6, stable_clips=2))
+    audit([], whole, Material(), replace(config, cache=None))
     judge = Planted()
     with pytest.raises(KeyboardInterrupt):
         audit([], judge, Material(), config, stop=lambda: judge.num_asked > 20)
@@ -232,7 +233,7 @@ def test_clips_of_the_users_without_truth(mine: Path, tmp_path: Path) -> None:
     material = gather(read_inputs(mine), None, 10, tmp_path / "kept")
     assert [clip.id for clip in material.yours] == ["a.mp4", "b.mp4", "c.mp4"]
     assert [each["id"] for each in material.failures] == ["broken.mp4"]
-    config = AuditConfig(num=3, cache=tmp_path / "kept", judge_clips=2, stable_clips=2)
+    config = AuditConfig(num=3, cache=tmp_path / "kept", planted_clips=30, judge_clips=2, stable_clips=2)
     found = audit(parse_metrics("sharpness"), Planted(), material, config)
     faults = {row.fault for row in found.table}
     assert "hue" in faults and not faults & {"color", "drop", "prompt"}  # these need a truth, or prompts
@@ -272,6 +273,7 @@ def test_what_the_referee_cannot_read_is_held_against_nobody() -> None:
     assert not nothing.values and {"place", "kind", "motion", "count"} <= set(nothing.unread)
 
 
+@pytest.mark.slow
 def test_the_referee_and_the_facts_of_clean_clips_tell_the_same() -> None:
     from v2t_eval.audit.truth import of_frames
 

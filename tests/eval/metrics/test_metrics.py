@@ -7,225 +7,33 @@ A new metric is in this test by being in the folder. What it must bring is a pai
 
 from __future__ import annotations
 
-import json
 import math
-import random
 from collections.abc import Callable
-from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cineloop.errors import CineloopError, ItemError, MissingDependencyError, NothingMatchedError
+from cineloop.errors import CineloopError, ItemError, NothingMatchedError
 from cineloop.video.frames import Frames
-from cineloop.world.language.questions import questions
-from cineloop.world.language.words import caption
-from cineloop.world.scenes.render import render
-from cineloop.world.scenes.scene import Actor
-from cineloop.world.scenes.solo import FPS, prompt, sample_solo
-from v2t_eval.audit.faults import plant
-from v2t_eval.metric import ABSTENTIONS, LEVELS, BaseMetric, Measured, MetricResult, load_metric, metric_names
+from metric_samples import (
+    NEEDS_TWO_SETS,
+    NUM,
+    ROWS,
+    STARTS_JAVA,
+    asked_at_once,
+    frames,
+    known,
+    matched,
+    others,
+    plain,
+    ready,
+    run,
+    sample,
+    sets,
+)
+from v2t_eval.metric import ABSTENTIONS, LEVELS, BaseMetric, Measured, load_metric, metric_names
 from v2t_eval.sample import Clip, Sample
-
-NUM = 6
-NEEDS_TWO_SETS = "reference_clips"
-# The fault that makes a clip worse in the eyes of a metric that looks at frames alone.
-FAULT = {
-    "temporal_flickering": "flutter",
-    "motion_smoothness": "flutter",
-    "subject_consistency": "noise",
-    "background_consistency": "noise",
-    "ssim_consistency": "noise",
-    "sharpness": "blur",
-    "dynamic_degree": "freeze",
-    "motion": "freeze",
-    "inception_score": "freeze",
-}
-WORDS = ("rolls past a tree", "waits", "opens its wings over the sea", "turns round twice", "is gone", "sleeps all day")
-
-
-@cache
-def scene(index: int) -> Any:
-    """Of the seen stream, those that travel: their direction and speed can be read."""
-    travelling = (
-        s for s in (sample_solo("seen", 8, i) for i in range(400)) if s.events[0].direction in ("left", "right")
-    )
-    return [next(travelling) for _ in range(index + 1)][index]
-
-
-@cache
-def frames(index: int) -> Frames:
-    return Frames.from_pixels(render(scene(index), (64, 64), times_s=np.arange(17) / FPS), FPS)
-
-
-@cache
-def asked(index: int) -> str:
-    return prompt(scene(index).facts(), random.Random(index))
-
-
-def sample(
-    index: int, *, words_of: int | None = None, fault: str = "", number: int | None = None, **row: Any
-) -> Sample:
-    """Clip `index` with its prompt, caption, references; `words_of`: those of another clip instead."""
-    other = index if words_of is None else words_of
-    facts = scene(index).facts()
-    shown = frames(index) if not fault else plant(frames(index), fault, seed=index)
-    return Sample(
-        id=f"s{index if number is None else number:02d}",
-        clip=Clip.from_frames(shown),
-        prompt=asked(other),
-        caption=caption(scene(other).facts(), "prompt", random.Random(other)),
-        references=tuple(caption(facts, "prompt", random.Random(seed)) for seed in (index, 90 + index)),
-        row={"facts": facts, "style": "short", "duration_s": facts["duration_s"], **row},
-        cluster=f"prompt {index // 2}",
-    )
-
-
-def pair(index: int, asked_for: dict[str, Any]) -> Sample:
-    """Two figures that stand side by side, with what is asked of them in place of a prompt's words."""
-    both = tuple(Actor(kind=k, color=c, size="large", x=x, y=0.65) for k, c, x in _PAIRS[index])
-    event = replace(scene(index).events[0], action="jump", direction=None, speed=None, travel=0.0)
-    shown = replace(scene(index), actors=both, events=(event,))
-    made = sample(index, asked=asked_for)
-    made.clip = Clip.from_frames(Frames.from_pixels(render(shown, (96, 96), times_s=np.arange(17) / FPS), FPS))
-    return made
-
-
-_PAIRS = [
-    (("ball", "red", 0.25), ("star", "blue", 0.75)),
-    (("car", "blue", 0.25), ("ball", "green", 0.75)),
-    (("star", "red", 0.25), ("heart", "blue", 0.75)),
-    (("ball", "blue", 0.25), ("heart", "red", 0.75)),
-    (("star", "blue", 0.25), ("car", "red", 0.75)),
-    (("heart", "red", 0.25), ("ball", "blue", 0.75)),
-]
-
-
-def pairs(what: Callable[[str, str], dict[str, Any]]) -> list[Sample]:
-    return [pair(i, what(left[0], right[0])) for i, (left, right) in enumerate(_PAIRS)]
-
-
-def matched(**row: Any) -> list[Sample]:
-    return [sample(i, **row) for i in range(NUM)]
-
-
-def mismatched(**row: Any) -> list[Sample]:
-    return [sample(i, words_of=(i + 2) % NUM, **row) for i in range(NUM)]
-
-
-def rows(make: Callable[[int], dict[str, Any]]) -> list[Sample]:
-    return [sample(i, **make(i)) for i in range(NUM)]
-
-
-def sets(name: str) -> tuple[list[Sample], list[Sample]]:
-    """A set that the metric must find better, and one that it must find worse."""
-    made = _ROWS.get(name)
-    if made is not None:
-        return rows(made[0]), rows(made[1])
-    if name == "multiple_objects":
-        return pairs(lambda a, b: {"object": f"{a} and {b}"}), pairs(lambda a, b: {"object": f"{a} and elephant"})
-    if name == "spatial_relationship":
-        told = {"relationship": "on the left of"}
-        return (
-            pairs(lambda a, b: {"object_a": a, "object_b": b, **told}),
-            pairs(lambda a, b: {"object_a": b, "object_b": a, **told}),
-        )
-    if name == "appearance_style":  # the phrase is what the dual encoder is asked; any that fits the frames will do
-        return rows(lambda i: {"asked": {"appearance_style": asked(i)}}), rows(
-            lambda i: {"asked": {"appearance_style": asked((i + 2) % NUM)}}
-        )
-    if name in ("prompt_facts", "caption_questions"):  # the caption of another clip beside a clip's own prompt
-        wrong = mismatched()
-        for index, one in enumerate(wrong):
-            one.prompt = asked(index)
-        return matched(), wrong
-    if name == "distinct_n":
-        varied = [sample(i) for i in range(NUM)]
-        for one, words in zip(varied, WORDS, strict=True):
-            one.caption = words
-        same = [sample(i) for i in range(NUM)]
-        for one in same:
-            one.caption = WORDS[0]
-        return varied, same
-    if name in FAULT or NEEDS_TWO_SETS in load_metric(name).needs:
-        fault = FAULT.get(name, "noise")
-        return matched(), [sample(i, fault=fault) for i in range(NUM)]
-    return matched(), mismatched()
-
-
-def _answers(index: int, *, right: bool) -> dict[str, Any]:
-    asked_of = [q for q in questions(scene(index).facts(), random.Random(index)) if q["kind"] == "color"]
-    turn = asked_of[0]
-    return {"kind": turn["kind"], "question": turn["question"], "reference": turn["answer"],
-            "answer": turn["answer"] if right else "I see nothing"}  # fmt: skip
-
-
-def _spans(index: int, shift: float) -> dict[str, Any]:
-    return {"spans": [[0.2 + shift, 1.0 + shift]], "reference_spans": [[0.2, 1.0]], "question": "when"}
-
-
-def _events(words: tuple[str, str]) -> Callable[[int], dict[str, Any]]:
-    def make(index: int) -> dict[str, Any]:
-        told = [{"start_s": 0.0, "end_s": 1.0, "caption": f"a {WORDS[index]} dog"}]
-        told.append({"start_s": 1.0, "end_s": 2.0, "caption": f"the cat {WORDS[-1 - index]}"})
-        said = told if words == ("", "") else [{**e, "caption": w} for e, w in zip(told, words, strict=True)]
-        return {"events": said, "reference_events": told}
-
-    return make
-
-
-_ROWS: dict[str, tuple[Callable[[int], dict[str, Any]], Callable[[int], dict[str, Any]]]] = {
-    "answers": (lambda i: _answers(i, right=True), lambda i: _answers(i, right=False)),
-    "spans": (lambda i: _spans(i, 0.0), lambda i: _spans(i, 0.5)),
-    "squad": (
-        lambda i: {"answer": "the Red car", "answers": ["a red car", "car"]},
-        lambda i: {"answer": "a blue boat", "answers": ["a red car", "car"]},
-    ),
-    "multiple_choice": (
-        lambda i: {"choices": ["red", "blue", "green"], "answer": "B", "reference": "blue"},
-        lambda i: {"choices": ["red", "blue", "green"], "answer": "(C) green", "reference": "B"},
-    ),
-    "highlights": (
-        lambda i: {"saliency": [0.1, 0.9, 0.3, 0.2], "relevance": [0, 4, 1, 0]},
-        lambda i: {"saliency": [0.9, 0.1, 0.3, 0.2], "relevance": [0, 4, 1, 0]},
-    ),
-    "dense_captions": (_events(("", "")), _events(("nobody here", "fog"))),
-}  # fmt: skip
-
-
-@cache
-def ready(name: str) -> str:
-    """Why the metric cannot run here, "" where it can."""
-    try:
-        load_metric(name)().prepare()
-    except MissingDependencyError as error:
-        return str(error)
-    return ""
-
-
-def run(name: str, given: list[Sample], references: list[Sample] | None = None) -> MetricResult:
-    metric: BaseMetric = load_metric(name)()
-    metric.prepare()
-    metric.update(given)
-    if NEEDS_TWO_SETS in metric.needs:
-        metric.update(others() if references is None else references, reference=True)
-    return metric.compute()
-
-
-@cache
-def _others() -> tuple[Sample, ...]:
-    return tuple(sample(i, number=i) for i in range(NUM, 2 * NUM))
-
-
-def others() -> list[Sample]:
-    return list(_others())
-
-
-def plain(result: MetricResult) -> str:
-    """All of a result, as it is written; fails where a number is not finite."""
-    return json.dumps(result.as_dict(), sort_keys=True, allow_nan=False, default=list)
 
 
 @pytest.fixture
@@ -237,7 +45,7 @@ def metric(request: pytest.FixtureRequest) -> str:
 
 
 every = pytest.mark.parametrize("name", metric_names())
-_NAMES = [pytest.param(n, marks=[pytest.mark.slow] * (n in ("meteor", "dense_captions"))) for n in metric_names()]
+_NAMES = [pytest.param(n, marks=[pytest.mark.slow] * (n in STARTS_JAVA)) for n in metric_names()]
 every_ready = pytest.mark.parametrize("metric", _NAMES, indirect=True)
 
 
@@ -263,7 +71,8 @@ def test_nothing_is_an_error(name: str) -> None:
 
 @every_ready
 def test_better_is_better_and_stays_in_the_range(metric: str) -> None:
-    good, bad = sets(metric)
+    good, bad = known(metric)
+    asked_at_once(metric, good + bad)
     best, worst = run(metric, good), run(metric, bad)
     assert best.coverage > 0.8 and {each["code"] for each in best.failures} <= ABSTENTIONS, best.failures[:2]
     assert (best.value < worst.value) if best.higher_is_better is False else (best.value > worst.value)
@@ -286,7 +95,7 @@ def test_better_is_better_and_stays_in_the_range(metric: str) -> None:
 
 @every_ready
 def test_neither_order_nor_batches_matter(metric: str) -> None:
-    good, _ = sets(metric)
+    good, _ = known(metric)
     once = plain(run(metric, good))
     assert plain(run(metric, sets(metric)[0][::-1])) == once
     made: BaseMetric = load_metric(metric)()
@@ -342,7 +151,7 @@ def test_what_only_the_set_reads_measures_nothing_again() -> None:
 def test_evidence_survives_being_kept(metric: str) -> None:
     from v2t_eval.cache import decode, encode
 
-    good, _ = sets(metric)
+    good, _ = known(metric)
     made, again = load_metric(metric)(), load_metric(metric)()
     made.prepare()
     again.prepare()
@@ -384,12 +193,14 @@ def _with(one: Sample, pixels: np.ndarray | None = None, **changes: Any) -> Samp
 
 @every_ready
 def test_strange_input_is_a_number_or_a_failure_never_nan(metric: str) -> None:
-    for what, make in STRANGE.items():
+    strange = {what: make() for what, make in STRANGE.items()}
+    for given in strange.values():
+        if metric in ROWS and given.clip is not None:
+            given.row = {**given.row, **ROWS[metric][0](0)}
+    asked_at_once(metric, list(strange.values()))
+    for what, given in strange.items():
         made: BaseMetric = load_metric(metric)()
         made.prepare()
-        given = make()
-        if metric in _ROWS and given.clip is not None:
-            given.row = {**given.row, **_ROWS[metric][0](0)}
         made.update(given)
         if NEEDS_TWO_SETS in made.needs:
             made.update(others(), reference=True)

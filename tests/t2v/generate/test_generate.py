@@ -76,7 +76,6 @@ def rows_of(folder):
     return list(read_manifest(folder / "manifest.jsonl"))
 
 
-# --- prompts
 def test_prompts_come_from_arguments_files_manifests_and_stdin(tmp_path, monkeypatch):
     (tmp_path / "lines.txt").write_bytes(b"\xef\xbb\xbf one \r\n\r\n# two\n")
     rows = [
@@ -286,6 +285,7 @@ def test_the_first_interrupt_finishes_the_clips_in_hand(fake, tmp_path):
     assert run([f"prompt {i}" for i in range(6)], [], tmp_path, GenerateConfig()).made == 4
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing_and_leaves_no_half_file(tmp_path):
     (tmp_path / "p.txt").write_text(BALL + "\n" + BOX + "\n")
     tail = ["--prompts", str(tmp_path / "p.txt"), "--generator", "world", "--num-videos", "8", "-q"]

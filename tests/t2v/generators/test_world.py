@@ -30,6 +30,7 @@ def untrue(text, scene):
     return [kind for kind, tally in compared.tallies.items() if tally.wrong] + ["made up"] * compared.made_up
 
 
+@pytest.mark.slow
 def test_every_solo_prompt_is_shown_and_read_back():
     wrong = []
     for index in range(40):

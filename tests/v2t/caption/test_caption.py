@@ -274,6 +274,7 @@ def test_settings_out_of_range_are_refused():
             CaptionConfig(**settings)
 
 
+@pytest.mark.slow
 def test_ten_thousand_finished_clips_are_skipped_in_seconds(tmp_path):
     source, out = tmp_path / "clips", tmp_path / "out"
     clips_in(source, **{f"c{i:05}": "dog" for i in range(1000)})

@@ -377,6 +377,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_kill_nine_costs_no_part_that_was_answered(tmp_path):
     source = film(tmp_path / "clips/a.mp4", 120)
     command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), str(source), str(tmp_path)]

@@ -217,6 +217,7 @@ def raw_of(draw: random.Random, clip: bytes) -> bytes:
     return raw
 
 
+@pytest.mark.slow
 def test_three_hundred_connections(clip, config):
     draw = random.Random(2)
     outcomes: Counter[str] = Counter()
