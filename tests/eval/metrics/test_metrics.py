@@ -149,6 +149,11 @@ def sets(name: str) -> tuple[list[Sample], list[Sample]]:
         for one in same:
             one.caption = WORDS[0]
         return varied, same
+    if "reference_video" in load_metric(name).needs:
+        made = matched(), [sample(i, fault="noise") for i in range(NUM)]
+        for one in (*made[0], *made[1]):
+            one.reference_video = Clip.from_frames(frames(int(one.id[1:])))
+        return made
     if name in FAULT or NEEDS_TWO_SETS in load_metric(name).needs:
         fault = FAULT.get(name, "noise")
         return matched(), [sample(i, fault=fault) for i in range(NUM)]
