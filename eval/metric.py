@@ -335,12 +335,12 @@ def metric_names() -> list[str]:
 
 
 def load_metric(name: str) -> type[Any]:
-    """The class of the metric `name`.
+    """The class of the metric `name`, or in the file of that path.
 
     Raises:
         UsageError: there is no such metric; the message lists those there are.
     """
-    metric: type[Any] = load("v2t_eval.metrics", name, "Metric").Metric
+    metric: type[Any] = load("v2t_eval.metrics", name, "Metric", files=True).Metric
     return metric
 
 

@@ -33,6 +33,7 @@ def decides(clip: Clip, generator: GeneratorLike, config: GenerateConfig) -> Row
     return {
         **generator.fingerprint(),
         "settings": layers.to_dict(config.clips),
+        **({"options": config.options} if config.options else {}),
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "seed": request.seed,

@@ -5,7 +5,7 @@ In: keys and values. Out: `GenerateConfig`, checked at birth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +20,12 @@ class GenerateConfig:
     """What to generate with.
 
     `seed` is that of every prompt's first clip, the next ones count on; `num_videos` clips of each prompt; `lora` files
-    as PATH or PATH:WEIGHT; `image` the first frame of every clip. None leaves a value to the generator.
+    as PATH or PATH:WEIGHT; `image` the first frame of every clip; `options`, what only this generator knows (the keyword
+    arguments of its class). None leaves a value to the generator.
     """
 
     generator: str = "dit"
+    options: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     num_frames: int | None = None
     height: int | None = None
@@ -68,7 +70,7 @@ class GenerateConfig:
         )
 
     @property
-    def options(self) -> dict[str, Any]:
+    def all_options(self) -> dict[str, Any]:
         """What only some generators know, and only where it was asked for."""
         asked: dict[str, Any] = {"lora": self.lora, "offload": self.offload, "tiling": self.tiling}
-        return {key: value for key, value in asked.items() if value not in ((), "none", False)}
+        return {key: value for key, value in asked.items() if value not in ((), "none", False)} | self.options

@@ -180,7 +180,7 @@ def open_captioner(
 
     Args:
         model: "starter", a folder, a hub id, or "openai:URL[#model]".
-        captioner: a file of this folder; "auto" goes by the model.
+        captioner: a file of this folder, or the path of another one; "auto" goes by the model.
         device, dtype: "auto" or what torch calls them.
         options: what only some captioners know, by name: the keyword arguments of their class.
 
@@ -189,7 +189,7 @@ def open_captioner(
     """
     check_device(device)
     name = choose(model) if captioner == "auto" else captioner
-    maker = plugin.load("v2t.captioners", name, "Captioner").Captioner
+    maker = plugin.load("v2t.captioners", name, "Captioner", files=True).Captioner
     known = list(effects(maker))
     for key in options:
         if key not in known:
