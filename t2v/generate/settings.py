@@ -20,8 +20,8 @@ class GenerateConfig:
     """What to generate with.
 
     `seed` is that of every prompt's first clip, the next ones count on; `num_videos` clips of each prompt; `lora` files
-    as PATH or PATH:WEIGHT; `image` the first frame of every clip; `options`, what only this generator knows (the keyword
-    arguments of its class). None leaves a value to the generator.
+    as PATH or PATH:WEIGHT; `image` the first frame of every clip; `options` are what only this generator knows (the
+    keyword arguments of its class). None leaves a value to the generator.
     """
 
     generator: str = "dit"

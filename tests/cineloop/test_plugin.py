@@ -178,21 +178,13 @@ def test_a_metric_of_a_suite(mine: Path, clips: Path, tmp_path: Path, capsys: py
 
 
 def test_a_generator_with_settings_of_its_own(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = [
-        "generate",
-        "Anything.",
-        "--generator",
-        str(mine / "flat.py"),
-        "-o",
-        str(tmp_path / "made"),
-        "--json",
-        "-q",
-    ]
+    made = tmp_path / "made"
+    given = ["generate", "Anything.", "--generator", str(mine / "flat.py"), "-o", str(made), "--json", "-q"]
     assert t2v([*given, "--set", "options.level=100", "--set", "options.temperature=1.5"]) == 0
-    (row,) = [json.loads(line) for line in (tmp_path / "made" / "manifest.jsonl").read_text().splitlines()]
+    (row,) = [json.loads(line) for line in (made / "manifest.jsonl").read_text().splitlines()]
     assert row["generator"] == "flat"
     capsys.readouterr()
-    score = ["score", str(tmp_path / "made"), "--metrics", str(mine / "brightness.py"), "--json", "-q"]
+    score = ["score", str(made), "--metrics", str(mine / "brightness.py"), "--json", "-q"]
     assert v2t_eval(score) == 0
     result = json.loads(capsys.readouterr().out)["results"][0]
     assert result["figures"]["brightness"]["value"] == pytest.approx(150, abs=3)
