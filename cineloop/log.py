@@ -34,6 +34,8 @@ def setup(*, verbosity: int = 0) -> logging.Logger:
     logger.addHandler(handler)
     logger.setLevel(level)
     logger.propagate = False
+    if verbosity < 1:  # diffusers and peft import it for everybody; it then misses a kernel that nothing here calls
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     return logger
 
 

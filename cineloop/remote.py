@@ -1,10 +1,9 @@
-"""Files that lie elsewhere: `s3://`, `gs://`, `hf://` and, when allowed, `http(s)://`, through fsspec.
+"""Remote files: `s3://`, `gs://`, `hf://` and, when allowed, `http(s)://`, through fsspec.
 
-In: addresses. Out: what lies below one, the bytes of a small file, or a local copy of a large one for as long as it is
-needed. Which addresses may be read at all is for `cineloop.address` to say. Credentials come from where each service's
-own tools take them (environment, profile); they are in no address we accept and in no message. fsspec and what it
-needs for a protocol are imported at the first use. The web is read by the standard library, without following
-redirects: one could lead to a host that was not allowed, such as a machine's metadata service.
+In: addresses. Out: a listing, or a local copy. `cineloop.address` decides which addresses may be read. Credentials come
+from where each service's own tools take them (environment, profile); no accepted address and no message contains them.
+fsspec and its protocol packages are imported at the first use. The web is read by the standard library, without
+following redirects: one could lead to a host that was not allowed, such as a machine's metadata service.
 """
 
 from __future__ import annotations
@@ -18,28 +17,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cineloop.address import is_web, shown, url_path
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.files import raise_if_full
 from cineloop.log import logger, printable
 
-T = TypeVar("T")
 _CHUNK_BYTES = 4 << 20
-_SMALL_BYTES = 256 << 20  # a manifest or list larger than this is none
+_MANIFEST_BYTES = 256 << 20
 _TRIES = 4
-_PAUSE_S = 0.25  # before the second try; twice as long before each further one
+_PAUSE_S = 0.25  # doubled before each retry
 _TIMEOUT_S = 60.0
-_FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, ImportError)  # trying again would not help
+_FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, ImportError)  # a retry would not help
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
     """One file below an address.
 
-    `name` is its path relative to the folder that was asked for, of a single file `url_path`. `size` is in bytes, -1
-    when it is not told. `stamp` changes when the file does; 0 when nothing is known.
+    `name` is its path relative to the folder listed, for a single file `url_path`. `size` is in bytes, -1
+    when unknown. `stamp` changes when the file does; 0 when unknown.
     """
 
     url: str
@@ -49,18 +47,18 @@ class RemoteFile:
 
 
 def find(url: str, suffixes: Sequence[str]) -> list[RemoteFile]:
-    """What lies at an address: one file, all below a folder, or all that fit a pattern with `*`.
+    """The files at an address: one file, all below a folder, or all that match a pattern with `*`.
 
-    Below a folder and for a pattern only names with one of the `suffixes` count, hidden ones never. An address of the
-    web is one file, and not asked after yet.
+    Below a folder and for a pattern only names with one of the `suffixes` count, hidden ones never. A web address is
+    one file, and not requested yet.
 
     Raises:
         NothingMatchedError: there is nothing of that name.
-        MissingDependencyError: a package is missing, or the service does not answer.
+        MissingDependencyError: a package is missing, or the service does not respond.
     """
     if is_web(url):
         return [named(url)]
-    with _speaking_of(url):
+    with _typed_by_user(url):
         fs, path = _open_system(url)
         fs.invalidate_cache()
         if "*" in path:
@@ -82,112 +80,68 @@ def find(url: str, suffixes: Sequence[str]) -> list[RemoteFile]:
 
 
 def named(url: str) -> RemoteFile:
-    """A file that a list or manifest names, not asked after yet: its size and date are unknown."""
+    """A file that a list or manifest names, not requested yet: its size and date are unknown."""
     return RemoteFile(url, url_path(url), -1, 0)
 
 
-def read_bytes(url: str) -> bytes:
-    """The content of a small file, such as a manifest.
+def fetch_manifest(url: str, target: Path) -> None:
+    """Copy a manifest or list to `target`.
 
     Raises:
-        NothingMatchedError: it is not there. MissingDependencyError: it cannot be read.
+        NothingMatchedError: it is missing. UsageError: it is too large. MissingDependencyError: it cannot be read.
     """
-    with _speaking_of(url):
-        return _again(url, lambda: b"".join(_chunks(url, _SMALL_BYTES)), lambda: False)
+    with _typed_by_user(url):
+        fetch(url, target, max_bytes=_MANIFEST_BYTES)
 
 
-def size_of(url: str) -> int:
-    """Bytes of the file at an address; -1 when they are not told, for whatever reason: `fetch` will say why."""
-    try:
-        if is_web(url):
-            with _open_web(url, "HEAD") as answer:
-                return int(answer.headers.get("Content-Length", -1))
-        fs, path = _open_system(url)
-        return _file(url, "", fs.info(path)).size
-    except Exception as error:  # each service has errors of its own
-        logger.debug("%s: its size is not told: %s", _named(url), _reason(error))
-        return -1
-
-
-def fetch(url: str, target: Path, *, size: int, max_bytes: int, stopped: Callable[[], bool]) -> int:
-    """Copy a file to `target`; returns its size. Tries again when the line breaks or the copy is short.
+def fetch(url: str, target: Path, *, max_bytes: int, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Copy a file to `target`, which holds the whole file or does not exist; retries when the transfer breaks.
 
     Args:
-        url: where it lies.
-        target: where to; holds the whole file or does not exist.
-        size: bytes that are expected, -1 when unknown.
+        url: its address.
+        target: where to.
         max_bytes: a larger file is refused.
-        stopped: asked between pieces; once true the copy is given up.
+        stopped: checked between chunks; True gives the copy up.
 
     Raises:
         ItemError: NOT_FOUND, UNREADABLE, TOO_LARGE, FETCH_FAILED.
-        MissingDependencyError: a package for this protocol is missing.
+        MissingDependencyError: a package for this protocol is missing, or the disk is full.
     """
     partial = target.with_name(target.name + ".part")
-
-    def once() -> int:
-        written = 0
-        with open(partial, "wb") as file:
-            for chunk in _chunks(url, max_bytes):
-                if stopped():
-                    raise ItemError("stopped", code="FETCH_FAILED")
-                written += file.write(chunk)
-        if size >= 0 and written != size:
-            raise OSError(f"{written} of {size} bytes came")
-        partial.replace(target)
-        return written
-
-    try:
-        return _again(url, once, stopped)
-    except CineloopError:
-        raise
-    except ImportError as error:
-        raise _missing(url, error) from error
-    except FileNotFoundError as error:
-        raise ItemError(f"nothing lies at {_named(url)}", code="NOT_FOUND", hint="check the address") from error
-    except PermissionError as error:
-        raise ItemError(
-            f"{_named(url)} may not be read: {_reason(error)}", code="UNREADABLE", hint="check credentials"
-        ) from None
-    except Exception as error:  # each service has errors of its own
-        if isinstance(error, OSError):
-            raise_if_full(error, target)
-        raise ItemError(
-            f"{_named(url)} did not come: {_reason(error)}", code="FETCH_FAILED", hint="--retry-failed later"
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _again(url: str, work: Callable[[], T], stopped: Callable[[], bool]) -> T:
-    for number in range(1, _TRIES):
+    with _errors_of(url):
         try:
-            return work()
-        except (*_FINAL, CineloopError):
-            raise
-        except Exception as error:  # see `fetch`
-            if stopped():
-                raise
-            logger.debug("%s, try %d: %s", _named(url), number, _reason(error))
-            time.sleep(_PAUSE_S * 2**number * random.uniform(0.5, 1.0))
-    return work()
+            for retries_left in reversed(range(_TRIES)):
+                try:
+                    _copy(url, partial, max_bytes, stopped)
+                    partial.replace(target)
+                    return
+                except (*_FINAL, CineloopError):
+                    raise
+                except Exception as error:  # each service has errors of its own
+                    if isinstance(error, OSError):
+                        raise_if_full(error, target)
+                    if not retries_left or stopped():
+                        raise
+                    logger.debug("%s: %s; %d retries left", _printable(url), _reason(error), retries_left)
+                    time.sleep(_PAUSE_S * 2 ** (_TRIES - retries_left) * random.uniform(0.5, 1.0))
+        finally:
+            partial.unlink(missing_ok=True)
 
 
-def _chunks(url: str, max_bytes: int) -> Iterator[bytes]:
+def _copy(url: str, target: Path, max_bytes: int, stopped: Callable[[], bool]) -> None:
     total = 0
-    with _open_web(url) if is_web(url) else _open_file(url) as source:
+    with _open_web(url) if is_web(url) else _open_file(url) as source, open(target, "wb") as file:
+        expected = source.headers.get("Content-Length") if is_web(url) else getattr(source, "size", None)
         while chunk := source.read(_CHUNK_BYTES):
-            total += len(chunk)
+            total += file.write(chunk)
+            if stopped():
+                raise ItemError("stopped while it was fetched", code="FETCH_FAILED", hint="run again")
             if total > max_bytes:
                 raise ItemError(
-                    f"{_named(url)} is larger than {max_bytes} bytes",
-                    code="TOO_LARGE",
-                    hint="raise remote_cache_gb",
+                    f"{_printable(url)} is larger than {max_bytes} bytes", code="TOO_LARGE", hint="raise remote_max_gb"
                 )
-            yield chunk
-        expected = getattr(source, "headers", {}).get("Content-Length")
     if expected is not None and total != int(expected):
-        raise OSError(f"{total} of {expected} bytes came")
+        raise OSError(f"received {total} of {expected} bytes")
 
 
 def _open_system(url: str) -> tuple[Any, str]:
@@ -202,17 +156,16 @@ def _open_file(url: str) -> Any:
     return fs.open(path, "rb")
 
 
-def _open_web(url: str, method: str = "GET") -> Any:
+def _open_web(url: str) -> Any:
     from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class Refuse(HTTPRedirectHandler):
         def redirect_request(self, *args: Any) -> None:
-            return None  # urllib raises the answer as HTTPError then
+            return None  # urllib then raises the response as HTTPError
 
     try:
-        request = Request(url, headers={"User-Agent": "cineloop"}, method=method)
-        return build_opener(Refuse).open(request, timeout=_TIMEOUT_S)
+        return build_opener(Refuse).open(Request(url, headers={"User-Agent": "cineloop"}), timeout=_TIMEOUT_S)
     except HTTPError as error:
         error.close()
         if error.code in (404, 410):
@@ -225,40 +178,52 @@ def _open_web(url: str, method: str = "GET") -> Any:
 
 
 @contextmanager
-def _speaking_of(url: str) -> Iterator[None]:
-    """Turn what fsspec and its services raise into errors that name the address and no secret."""
+def _errors_of(url: str) -> Iterator[None]:
+    """Turn the exceptions of fsspec and its services into errors that name the address and no secret."""
+    name = _printable(url)
     try:
         yield
-    except CineloopError as error:
-        if isinstance(error, ItemError):
-            raise UsageError(error.message, code=error.code) from error
+    except CineloopError:
         raise
     except ImportError as error:
-        raise _missing(url, error) from error
-    except FileNotFoundError as error:
-        raise NothingMatchedError(f"nothing lies at {_named(url)}", hint="check the address") from error
-    except Exception as error:  # each service has errors of its own
         raise MissingDependencyError(
-            f"cannot read {_named(url)}: {_reason(error)}",
+            f"{name} needs a package that is not installed: {error}",
             code="REMOTE",
-            hint="check the address, the network, and the credentials in the environment",
+            hint="pip install 'cineloop[remote]'",
+        ) from error
+    except FileNotFoundError:
+        raise ItemError(f"{name} does not exist", code="NOT_FOUND", hint="check the address") from None
+    except PermissionError as error:
+        raise ItemError(
+            f"{name} may not be read: {_reason(error)}", code="UNREADABLE", hint="check credentials"
+        ) from None
+    except Exception as error:  # each service has errors of its own
+        raise ItemError(
+            f"cannot fetch {name}: {_reason(error)}", code="FETCH_FAILED", hint="--retry-failed later"
         ) from None
 
 
-def _named(url: str) -> str:
+@contextmanager
+def _typed_by_user(url: str) -> Iterator[None]:
+    """As `_errors_of`, for an address on the command line: nothing can be done without it."""
+    try:
+        with _errors_of(url):
+            yield
+    except ItemError as error:
+        if error.code == "NOT_FOUND":
+            raise NothingMatchedError(error.message, hint=error.hint) from None
+        if error.code == "TOO_LARGE":
+            raise UsageError(error.message, code=error.code) from None
+        hint = "check the address, the network, and the credentials in the environment"
+        raise MissingDependencyError(error.message, code="REMOTE", hint=hint) from None
+
+
+def _printable(url: str) -> str:
     return printable(shown(url))
 
 
-def _missing(url: str, error: ImportError) -> MissingDependencyError:
-    return MissingDependencyError(
-        f"{_named(url)} needs a package that is not installed: {error}",
-        code="REMOTE",
-        hint="pip install 'cineloop[remote]'",
-    )
-
-
 def _reason(error: Exception) -> str:
-    """What an error says, without the addresses in it: those of the web can carry signatures."""
+    """The message of an error without the addresses in it: those of the web can carry signatures."""
     text = re.sub(r"[A-Za-z][A-Za-z0-9+.\-]*://\S+", "(address)", str(error))
     return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__, 200)
 

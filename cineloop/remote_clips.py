@@ -1,4 +1,4 @@
-"""Clips that lie elsewhere: folders, files, patterns and manifests at addresses such as `s3://bucket/clips`.
+"""Remote clips: folders, files, patterns and manifests at addresses such as `s3://bucket/clips`.
 
 In: addresses, typed by the user or out of lists and manifests. Out: clips whose `file` is an address; their ids follow
 the rules of `cineloop.discovery`. What the user did not type and did not allow is refused (exit 7).
@@ -20,17 +20,17 @@ from cineloop.errors import UsageError
 from cineloop.files import escape_name, unescape_name
 from cineloop.log import printable
 from cineloop.manifest import read_manifest
-from cineloop.remote import RemoteFile, find, named, read_bytes
+from cineloop.remote import RemoteFile, fetch_manifest, find, named
 
 
 def from_argument(url: str, suffixes: Sequence[str], allow: Sequence[str]) -> tuple[list[Clip], list[RemoteFile]]:
-    """What an address typed by the user names: clips of a folder, pattern or manifest; or one loose file.
+    """The clips at an address typed by the user: clips of a folder, pattern or manifest; or one loose file.
 
     Raises:
         PolicyError, UsageError: see `check_allowed`. NothingMatchedError, MissingDependencyError: see `find`.
     """
     if url.startswith("@") and not url.endswith(".jsonl"):
-        raise UsageError(f"{printable(shown(url[1:]))}: a list must lie on this machine", hint="copy it here first")
+        raise UsageError(f"{printable(shown(url[1:]))}: a list must be a local file", hint="copy it here first")
     url = url.removeprefix("@")
     check_allowed(url, allow, by_user=True)
     if url_path(url).endswith(".jsonl"):
@@ -86,7 +86,7 @@ def _from_manifest(url: str, allow: Sequence[str]) -> Iterator[Clip]:
     base = shown(url).rpartition("/")[0]
     with tempfile.TemporaryDirectory(prefix="v2t-") as folder:
         copy = Path(folder) / posixpath.basename(url_path(url))
-        copy.write_bytes(read_bytes(url))
+        fetch_manifest(url, copy)
         for row in read_manifest(copy):
             if is_url(row["path"]):
                 yield from_row(row, allow)

@@ -13,26 +13,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError
+from cineloop.training.runtime import check_device
 
 Opened = TypeVar("Opened")
-DEVICES = "auto, cpu, cuda or cuda:N"
 _DEVICE: ContextVar[str] = ContextVar("device", default="auto")
 _OPEN: dict[Hashable, Any] = {}
 _ON_RELEASE: list[Callable[[], None]] = []
 _LOCK = threading.RLock()
-
-
-def check_device(name: str) -> str:
-    """The name, where it is one of a device.
-
-    Raises:
-        UsageError: it is not one of `DEVICES`.
-    """
-    kind, colon, number = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (colon and (kind != "cuda" or not number.isdigit())):
-        raise UsageError(f"the device must be {DEVICES}, got {name!r}")
-    return name
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pathlib import Path
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.log import logger, printable
 from cineloop.threads import usable_cpus
+from cineloop.training.runtime import check_device
 from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.evidence import Gathering, named_dimensions
@@ -61,7 +62,7 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
-        models.check_device(self.device)
+        check_device(self.device)
 
 
 def score(

@@ -40,9 +40,13 @@ from cineloop.video.packed import MEDIA_TYPE, pack  # noqa: E402
 from cineloop.video.worker import DecoderPool  # noqa: E402
 from v2t.caption import run as caption  # noqa: E402
 from v2t.caption.settings import CaptionConfig  # noqa: E402
-from v2t.captioners import asked, open_captioner  # noqa: E402
+from v2t.captioners import (  # noqa: E402
+    CaptionOutput,  # noqa: E402
+    asked,
+    open_captioner,
+)
 from v2t.serve import served  # noqa: E402
-from v2t.serve.engine import Engine, EngineOutput, GenerateRequest  # noqa: E402
+from v2t.serve.engine import Engine, EngineRequest  # noqa: E402
 from v2t.serve.engines import create  # noqa: E402
 from v2t.serve.settings import ServeConfig  # noqa: E402
 
@@ -116,7 +120,7 @@ async def through(client: httpx.AsyncClient, request: dict[str, Any]) -> str:
 
 async def bare(engine: Engine, model: str, frames: Frames) -> str:
     """The answer of an engine."""
-    request = GenerateRequest(
+    request = EngineRequest(
         id="bench",
         model=model,
         conversation=tuple(asked(PROMPT, frames)),
@@ -124,7 +128,7 @@ async def bare(engine: Engine, model: str, frames: Frames) -> str:
         sampling={"temperature": 0.0},
     )
     replies = [reply async for reply in engine.generate(request)]
-    return next(reply.text for reply in replies if isinstance(reply, EngineOutput))
+    return next(reply.text for reply in replies if isinstance(reply, CaptionOutput))
 
 
 class Loaded:

@@ -1,10 +1,9 @@
-"""What the generator is trained to predict, how noise levels are drawn, and how a prediction is guided.
+"""Rectified flow: noise levels in training and sampling, the velocity to predict, classifier-free guidance.
 
 In: latents, noise, noise levels σ in [0, 1] (0 the clip, 1 pure noise; the network gets the timestep 1000 σ). Out:
-noisy latents, targets, weights; lists of σ for sampling; guided predictions. Rectified flow is the default:
-x_σ = (1 - σ) x_0 + σ ε and the velocity ε - x_0 (arXiv:2209.03003), σ logit-normal and shifted (SD3, arXiv:2403.03206).
-ε- and v-prediction are of the DDPM family (`t2v.diffusion`), whose time σ is too. Training draws σ here and never reads
-a scheduler's table; the loop over sampling steps is in `t2v.pipeline`. Letters: B batch.
+noisy latents x_σ = (1 - σ) x_0 + σ ε, their velocity ε - x_0 (arXiv:2209.03003), lists of σ for sampling, guided
+predictions. Training draws σ here, logit-normal and shifted (SD3, arXiv:2403.03206), and never reads a scheduler's
+table; the loop over sampling steps is in `t2v.pipeline`. Letters: B batch.
 """
 
 from __future__ import annotations
@@ -17,24 +16,19 @@ import torch
 from torch import Tensor
 
 from cineloop.errors import UsageError
-from t2v import diffusion
 
 SIGMA_SAMPLINGS = ("logit_normal", "uniform")
-PREDICTIONS = ("flow", "epsilon", "v_prediction")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
-    """Objective and distribution of noise levels in training.
+    """Distribution of noise levels in training.
 
     Args:
         sigma_sampling: `logit_normal` (sigmoid of a normal) or `uniform`.
         mean, std: of that normal.
         shift: s > 0; σ becomes s σ / (1 + (s - 1) σ), towards noise for s > 1.
         uniform_floor: share of draws, in [0, 1], that are uniform and not shifted, so that the ends are seen.
-        prediction: `flow` (rectified flow's velocity), `epsilon` or `v_prediction` (of the DDPM family).
-        schedule: `cosine` or `linear`; of the DDPM family only.
-        min_snr_gamma: γ of Min-SNR weights; None weighs every σ alike.
 
     Raises:
         UsageError: a value out of range or an unknown choice.
@@ -45,18 +39,10 @@ class FlowConfig:
     std: float = 1.0
     shift: float = 1.0
     uniform_floor: float = 0.0
-    prediction: str = "flow"
-    schedule: str = "cosine"
-    min_snr_gamma: float | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("sigma_sampling", SIGMA_SAMPLINGS),
-            ("prediction", PREDICTIONS),
-            ("schedule", diffusion.SCHEDULES),
-        ):
-            if getattr(self, name) not in choices:
-                raise UsageError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        if self.sigma_sampling not in SIGMA_SAMPLINGS:
+            raise UsageError(f"sigma_sampling must be one of {', '.join(SIGMA_SAMPLINGS)}, not {self.sigma_sampling!r}")
         for name in ("std", "shift"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be a positive number, not {getattr(self, name)}")
@@ -64,11 +50,6 @@ class FlowConfig:
             raise UsageError(f"mean must be a number, not {self.mean}")
         if not 0 <= self.uniform_floor <= 1:
             raise UsageError(f"uniform_floor must lie in [0, 1], not {self.uniform_floor}")
-        if self.min_snr_gamma is not None and not self.min_snr_gamma > 0:
-            raise UsageError(f"min_snr_gamma must be positive or none, not {self.min_snr_gamma}")
-
-
-RECTIFIED_FLOW = FlowConfig()
 
 
 def shifted(sigma: Any, shift: float) -> Any:
@@ -90,45 +71,15 @@ def sample_sigmas(num: int, config: FlowConfig, generator: torch.Generator | Non
     return torch.where(chosen < config.uniform_floor, uniform, shifted(drawn, config.shift))
 
 
-# --- the objective
-def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor, config: FlowConfig = RECTIFIED_FLOW) -> Tensor:
+def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     """The noisy latents of level σ: (B, ...) from clean latents and unit noise (B, ...) and σ (B,)."""
-    signal, spread = _scales(sigma, config, clean)
-    return signal * clean + spread * noise
+    sigma = sigma.to(clean.device, torch.float32).reshape(-1, *[1] * (clean.ndim - 1))  # (B, 1, ...)
+    return (1 - sigma).to(clean.dtype) * clean + sigma.to(clean.dtype) * noise
 
 
-def target(clean: Tensor, noise: Tensor, sigma: Tensor, config: FlowConfig = RECTIFIED_FLOW) -> Tensor:
-    """What the network should say of `add_noise(clean, noise, sigma, config)`: (B, ...)."""
-    if config.prediction == "flow":
-        return noise - clean
-    if config.prediction == "epsilon":
-        return noise
-    signal, spread = _scales(sigma, config, clean)
-    return signal * noise - spread * clean
-
-
-def _scales(sigma: Tensor, config: FlowConfig, like: Tensor) -> tuple[Tensor, Tensor]:
-    """What the clean latents and the noise are multiplied with, each (B, 1, ...)."""
-    sigma = sigma.to(like.device, torch.float32).reshape(-1, *[1] * (like.ndim - 1))  # (B, 1, ...)
-    if config.prediction == "flow":
-        signal, spread = 1 - sigma, sigma
-    else:
-        left = diffusion.alpha_bar(sigma.double(), config.schedule)
-        signal, spread = left.sqrt(), (1 - left).sqrt()
-    return signal.to(like.dtype), spread.to(like.dtype)
-
-
-def loss_weights(sigma: Tensor, config: FlowConfig = RECTIFIED_FLOW) -> Tensor:
-    """The weight of each clip's squared error: (B,) float32, ones without Min-SNR.
-
-    Of rectified flow Min-SNR is min(SNR, γ) on x_0 with SNR = ((1 - σ) / σ)², and x_0's error is σ times velocity's.
-    """
-    if config.min_snr_gamma is None:
-        return torch.ones_like(sigma, dtype=torch.float32)
-    if config.prediction == "flow":
-        return torch.minimum((1 - sigma) ** 2, config.min_snr_gamma * sigma**2).float()
-    left = diffusion.alpha_bar(sigma.double(), config.schedule)
-    return diffusion.min_snr_weights(left, config.prediction, config.min_snr_gamma).float()
+def velocity(clean: Tensor, noise: Tensor) -> Tensor:
+    """What the network should predict for `add_noise(clean, noise, sigma)` at any σ: (B, ...)."""
+    return noise - clean
 
 
 # --- guidance

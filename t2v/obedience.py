@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from cineloop.intervals import wilson
-from cineloop.world import vocabulary as words
+from cineloop.world.language.plain_questions import MOTIONS
 from cineloop.world.language.read_text import parse
 from cineloop.world.referee.read import FigureRead, ReadBack, read_back
 
@@ -149,10 +149,8 @@ def compare(read: ReadBack, want: Asked) -> Verdict:
 
 
 def motion_of(action: str) -> str:
-    """The class of motion of an action of the world, as `FigureRead.motion` names it."""
-    if action in words.TRAVEL:
-        return "travel"
-    return {"jump": "hop", "bounce": "hop", "stand": "still"}.get(action, action)
+    """The class of motion of an action, as `FigureRead.motion` names it; an action of two figures is its own class."""
+    return next((motion for motion, actions in MOTIONS.items() if action in actions), action)
 
 
 def chance(reads: Sequence[ReadBack], wants: Sequence[Asked]) -> list[Verdict]:

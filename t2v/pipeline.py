@@ -54,7 +54,7 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
 
     Args:
         vae, transformer: see their classes.
-        scheduler: one that `t2v.sampling.set_sigmas` knows; its `shift` is the shift of sampling.
+        scheduler: diffusers' `FlowMatchEulerDiscreteScheduler`; its `shift` is the shift of sampling.
         text_encoder, tokenizer: may be None where prompts come as embeddings.
 
     Arguments of a call:
@@ -111,7 +111,7 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
 
     @property
     def num_timesteps(self) -> int:
-        """Calls of the transformer in the running or last loop (Heun: two a step but the last)."""
+        """Steps of the running or last loop."""
         return self._num_timesteps
 
     @property

@@ -1,10 +1,10 @@
-"""What a run would cost, before anything is allocated: the counting, for the stages of both packages.
+"""The cost of a training run, counted before anything is allocated: what `--plan` prints.
 
-In: the parts of a stage, on the meta device, and one sample through each. Out: parameters of each part, trained or
-frozen; memory; tokens and FLOPs of a step; time on named hardware. The true classes stand on the meta device: shapes
-without memory. FLOPs of the forward pass are counted by torch as the matrix products run on shapes; a backward pass
-costs one forward for gradients that go through a part and one for those of its trained weights. Activations are the
-tensors autograd would keep, by the same shapes; fused attention keeps its inputs and output, no matrix of scores.
+In: a stage's recipe and its module's `plan_pieces(config)`: the parts of the model on the meta device, and one sample
+through each. Out: parameters of each part, trained or frozen; memory; tokens and FLOPs of a step; time on named
+hardware. FLOPs of the forward pass are counted by torch as the matrix products run on shapes; a backward pass costs one
+forward for gradients that go through a part and one for those of its trained weights. Activations are the tensors that
+autograd would keep, by the same shapes; fused attention keeps its inputs and output, no matrix of scores.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cineloop.errors import UsageError
+from cineloop.documents import read_json
+from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.training.optim import OptimConfig, freeze
 from cineloop.training.runtime import resolve
 
@@ -50,9 +52,6 @@ class Piece:
     kept_bytes: int = 0
 
 
-Pieces = Callable[[Any], tuple[list[Piece], str]]
-
-
 @dataclass(frozen=True)
 class PartPlan:
     """Figures of one part; FLOPs are of one optimiser step."""
@@ -80,21 +79,20 @@ class Plan:
     assumes: str
 
 
-def make_plan(config: Any, known: dict[str, Pieces]) -> Plan:
+def make_plan(module: Any, config: Any) -> Plan:
     """Count.
 
     Args:
-        config: a stage's recipe.
-        known: stage → what gives its parts and a sentence on what is assumed, called with the recipe.
+        module: the stage's, with `plan_pieces(config)` → its parts and a sentence on what is assumed.
+        config: its recipe.
 
     Raises:
-        UsageError: the stage is not among them.
-        MissingDependencyError: a folder or hub id of the recipe is not there (yet).
+        UsageError: the stage has no plan. MissingDependencyError: a folder or hub id of the recipe is missing.
     """
-    if config.stage not in known:
-        raise UsageError(f"there is no plan for stage {config.stage!r}", hint=f"there is one for {', '.join(known)}")
+    if not hasattr(module, "plan_pieces"):
+        raise UsageError(f"stage {config.stage!r} has no plan", hint="train a few steps with --set loop.steps=…")
     with torch.device("meta"):
-        pieces, assumes = known[config.stage](config)
+        pieces, assumes = module.plan_pieces(config)
         optim, loop = config.loop.optim, config.loop
         freeze({piece.part: piece.modules for piece in pieces}, _known(optim, pieces))
         micro = loop.micro_batch or loop.batch_size
@@ -119,6 +117,23 @@ def make_plan(config: Any, known: dict[str, Pieces]) -> Plan:
         config.stage, loop.steps, loop.batch_size, rows, memory | {"sum": sum(memory.values())}, tokens, flops, seconds,
         assumes,
     )  # fmt: skip
+
+
+def causal_mask(text: torch.Tensor) -> torch.Tensor:
+    """A whole mask (R, 1, L, L): transformers takes it as it is, where it would look into a smaller one's values."""
+    rows, length = text.shape[:2]
+    return torch.zeros(rows, 1, length, length)
+
+
+def read_part(folder: Path) -> dict[str, Any]:
+    """`config.json` of a model's folder that an earlier stage writes.
+
+    Raises:
+        MissingDependencyError: it is missing.
+    """
+    if not (folder / "config.json").is_file():
+        raise MissingDependencyError(f"{folder} is not there", hint="train the stage before, or name another folder")
+    return read_json(folder / "config.json")
 
 
 def print_plan(plan: Plan, *, as_json: bool = False) -> None:

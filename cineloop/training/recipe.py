@@ -3,7 +3,7 @@
 In: a package with one file per stage (`v2t.train`, `t2v.train`), a recipe (a file, or the name of a shipped one such as
 `starter/tower`), settings, a run folder. Out: the run folder
 (see `cineloop.training.loop`), or with `plan` an account of what the run would cost. A stage's file holds `Config` (a
-`StageConfig`) and `build_stage(config) -> Stage`; the package's file `plan` holds `print_plan`.
+`StageConfig`), `build_stage(config) -> Stage` and, for `--plan`, `plan_pieces` (see `cineloop.training.plan`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -126,7 +125,9 @@ def run(
     transformers_logging.disable_progress_bar()
     module, resolved = read_recipe(package, config, sets=sets, out=out)
     if plan:
-        import_module(f"{package}.plan").print_plan(module.build_stage(resolved), resolved, as_json=as_json)
+        from cineloop.training.plan import make_plan, print_plan
+
+        print_plan(make_plan(module, resolved), as_json=as_json)
         return EXIT_OK
     from cineloop.training import runtime
     from cineloop.training.loop import Loop

@@ -32,10 +32,15 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy", "av")
 
 
-def check_device(name: str) -> None:
-    """Raise UsageError for a device that torch has no name for; whether it is there is asked when a model loads."""
+def check_device(name: str) -> str:
+    """`name` where torch has such a device; whether it is there is asked when a model loads.
+
+    Raises:
+        UsageError: the name is invalid.
+    """
     if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?", name):
         raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    return name
 
 
 @dataclass(frozen=True, kw_only=True)

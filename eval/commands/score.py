@@ -78,7 +78,7 @@ def device(name: str) -> str:
     Raises:
         ArgumentTypeError: there is no such device.
     """
-    from v2t_eval.models import check_device
+    from cineloop.training.runtime import check_device
 
     try:
         return check_device(name)

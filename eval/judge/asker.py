@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,8 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import choose, motion_energy
 from cineloop.world.language.words import PROMPTS
-from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding, asked, in_halves
+from v2t.captioners import CaptionerLike, Decoding, GenerateRequest, asked
+from v2t.captioners.batching import Batcher
 from v2t_eval.judge.ballots import FORMS, ballots, read
 from v2t_eval.judge.heard import Heard, unreadable
 from v2t_eval.judge.question import Question
@@ -29,7 +29,6 @@ from v2t_eval.judge.subject import Subject
 
 YES, NO = ("yes", "Yes"), ("no", "No")
 VOTES = 3
-REPLY_TOKENS = 16  # of a model that declares no `reply_tokens`: a few words
 _CAPTION = Decoding(max_new_tokens=64)
 _LOCK = threading.RLock()
 
@@ -53,9 +52,9 @@ class Asker:
         if reply_tokens is not None and reply_tokens < 1:
             raise UsageError(f"a reply has one token or more, got reply_tokens={reply_tokens}")
         self.captioner, self.votes = captioner, votes
-        self.reply_tokens = reply_tokens or int(getattr(captioner, "reply_tokens", REPLY_TOKENS))
-        self.name = captioner.name
-        self.tells_likelihoods = bool(getattr(captioner, "tells_likelihoods", hasattr(captioner, "likelihoods")))
+        self.reply_tokens = reply_tokens or captioner.reply_tokens
+        self.name, self.tells_likelihoods = captioner.name, captioner.tells_likelihoods
+        self._batcher = Batcher(captioner)
         self._loaded = False
 
     @property
@@ -81,8 +80,8 @@ class Asker:
             how += f"over {'all' if self.votes is None else self.votes} wordings"
         else:
             how = f"votes in {self.votes or VOTES} wordings and orders of {self.reply_tokens} tokens at most: {FORMS}"
-        dtype = str(getattr(self.captioner, "dtype", ""))
-        return {"judge": self.identity, "answers": how, "frames": str(self.captioner.spec), "dtype": dtype}
+        frames, dtype = str(self.captioner.spec), self.captioner.dtype
+        return {"judge": self.identity, "answers": how, "frames": frames, "dtype": dtype}
 
     def ask(self, subject: Subject, questions: Sequence[Question]) -> list[Heard]:
         """What is heard of each question, in their order.
@@ -115,9 +114,8 @@ class Asker:
         self.load()
         frames = subject.frames
         pictures = {i: replace(frames, pixels=frames.pixels[i : i + 1], times_s=frames.times_s[:1]) for i in indices}
-        told = {
-            i: self.captioner.answer([asked(PROMPTS["short"], picture)], _CAPTION)[0] for i, picture in pictures.items()
-        }
+        puts = {i: GenerateRequest(messages=asked(PROMPTS["short"], p), decoding=_CAPTION) for i, p in pictures.items()}
+        told = {i: self._batcher.generate(request) for i, request in puts.items()}
         return [told[i].text.lower() for i in indices]
 
     def view(self, subject: Subject) -> Frames:
@@ -144,8 +142,7 @@ class Asker:
         """The clip as the captioner keeps it for all questions."""
         view = self.view(subject)
         self.load()
-        captioner: Any = self.captioner
-        watched = subject.shared(("watched", self.identity), lambda: captioner.watch(view))
+        watched = subject.shared(("watched", self.identity), lambda: self.captioner.watch(view))
         self.warnings(subject).update(getattr(watched, "warnings", ()))
         return watched
 
@@ -172,16 +169,15 @@ class Asker:
 
     def _weigh(self, watched: Any, asks: list[tuple[str, tuple[str, ...], bool]]) -> list[list[float] | ItemError]:
         """Log-likelihoods for each ask, all at once where the captioner can; an error is that of its ask alone."""
-        captioner: Any = self.captioner
-        if hasattr(captioner, "weigh") and len(asks) > 1:
+        if len(asks) > 1:
             try:
-                return list(captioner.weigh(watched, asks))
+                return list(self.captioner.weigh(watched, asks))
             except ItemError:
                 pass  # of one of them: each is asked alone
         found: list[list[float] | ItemError] = []
         for text, answers, whole in asks:
             try:
-                found.append([float(each) for each in captioner.likelihoods(watched, text, answers, whole=whole)])
+                found.append([float(each) for each in self.captioner.likelihoods(watched, text, answers, whole=whole)])
             except ItemError as problem:
                 found.append(problem)
         return found
@@ -192,7 +188,9 @@ class Asker:
         put = [(number, ballot) for number, q in enumerate(questions) for ballot in ballots(q, self.votes or VOTES)]
         view = self.view(subject)
         self.load()
-        replies = self._replies([asked(ballot.text, view) for _, ballot in put])
+        decoding = Decoding(max_new_tokens=self.reply_tokens)
+        requests = [GenerateRequest(messages=asked(ballot.text, view), decoding=decoding) for _, ballot in put]
+        replies = self._batcher.generate_many(requests, batch_size=1)
         heard = [Heard() for _ in questions]
         for (number, ballot), reply in zip(put, replies, strict=True):
             if isinstance(reply, ItemError):
@@ -207,16 +205,6 @@ class Asker:
                 else heard[number].with_vote({vote: 1.0})
             )
         return heard
-
-    def _replies(self, conversations: Sequence[Conversation]) -> list[CaptionOutput | ItemError]:
-        """The reply to each conversation, or why there is none; every request is sent once, whatever befalls others."""
-        decoding = Decoding(max_new_tokens=self.reply_tokens)
-
-        def ask(conversation: Conversation) -> CaptionOutput | ItemError:
-            return in_halves(lambda batch: self.captioner.answer(batch, decoding), [conversation])[0]
-
-        with ThreadPoolExecutor(max(1, self.captioner.concurrency)) as threads:
-            return list(threads.map(ask, conversations))
 
 
 def _shares(answers: Sequence[str], logs: Sequence[float]) -> dict[str, float] | None:

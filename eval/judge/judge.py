@@ -115,8 +115,8 @@ class Judge(Asker):
 
     def _beside(self) -> Calibration | None:
         """The calibration that lies in the model's folder, if it is one of these weights and wordings."""
-        folder = getattr(self.captioner, "folder", None)
-        path = Path(folder) / calibrations.FILE_NAME if folder else None
+        folder = self.captioner.folder
+        path = folder / calibrations.FILE_NAME if folder else None
         if path is None or not path.exists():
             return None
         try:

@@ -18,7 +18,8 @@ from typing import Any, Protocol, TypeVar
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.files import text_key
 from cineloop.log import printable
-from v2t.captioners import Decoding, asked, open_captioner
+from v2t.captioners import Decoding, GenerateRequest, asked, open_captioner
+from v2t.captioners.batching import Batcher
 from v2t_eval.cache import EvidenceCache, decode, encode
 from v2t_eval.judge.answerable import CHECK, Dropped, check_text, entailed, of_json, to_json, well_formed
 from v2t_eval.judge.question import Question, from_row
@@ -186,12 +187,13 @@ class Served:
         # Nothing is shown to it, so the server need not be asked how it takes frames.
         self._model = open_captioner(address, options={"frames_as": "images"})
         self._model.load()
+        self._batcher = Batcher(self._model)
         self.name, self.revision = self._model.name, self._model.revision
 
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:
         """See `Writer.write`."""
         decoding = Decoding(max_new_tokens=MAX_NEW_TOKENS, temperature=temperature, seed=seed)
-        return self._model.answer([asked(prompt)], decoding)[0].text
+        return self._batcher.generate(GenerateRequest(messages=asked(prompt), decoding=decoding)).text
 
 
 class Local:

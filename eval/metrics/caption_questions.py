@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cineloop.errors import ItemError
-from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner
+from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, GenerateRequest, asked, open_captioner
+from v2t.captioners.batching import Batcher
 from v2t_eval import models
-from v2t_eval.judge.asker import REPLY_TOKENS
 from v2t_eval.judge.replies import is_refusal, yes_or_no
 from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
@@ -102,8 +102,9 @@ class Metric(BaseMetric):
                 f"{id}: a caption in plain English is read by a language model", code="NO_READER", hint="reader=MODEL"
             )
         texts = [_ASK.format(caption=caption, question=one.question.question) for one in listed]
-        how = Decoding(max_new_tokens=int(getattr(self.reader, "reply_tokens", REPLY_TOKENS)))
-        replies = [output.text.strip() for output in self.reader.answer([asked(text) for text in texts], how)]
+        decoding = Decoding(max_new_tokens=self.reader.reply_tokens)
+        requests = [GenerateRequest(messages=asked(text), decoding=decoding) for text in texts]
+        replies = Batcher(self.reader).generate_many(requests)
         return [_verdict(reply, one.question.answer) for reply, one in zip(replies, listed, strict=True)]
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
@@ -116,8 +117,11 @@ class Metric(BaseMetric):
         )
 
 
-def _verdict(reply: str, answer: str) -> tuple[str, bool | None]:
+def _verdict(output: CaptionOutput | ItemError, answer: str) -> tuple[str, bool | None]:
     """What was said, and whether it is the wanted answer; None without an answer."""
+    if isinstance(output, ItemError):
+        return output.code, None
+    reply = output.text.strip()
     verdict = yes_or_no(reply)
     if verdict is None:
         if UNKNOWN in reply.lower():

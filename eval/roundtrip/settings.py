@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cineloop.errors import UsageError
-from v2t_eval.models import check_device
+from cineloop.training.runtime import check_device
 
 NUM_OTHERS = 8  # captions of other prompts that each prompt is held against; half are the floor, half its test
 

@@ -51,7 +51,7 @@ def run(
     """
     clips = plan(prompts, files, config)
     generator = open_generator(
-        config.generator, model=config.model, device=config.device, dtype=config.dtype, options=config.all_options
+        config.generator, model=config.model, device=config.device, dtype=config.dtype, options=config.generator_options
     )
     summary = Summary(asked=len(clips), folder=out)
     with RunFolder(out, writable=not config.dry_run) as folder:

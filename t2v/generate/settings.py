@@ -1,11 +1,8 @@
-"""Settings of a run of `t2v generate`: what a config file, --set and the flags may say.
-
-In: keys and values. Out: `GenerateConfig`, checked at birth.
-"""
+"""Settings of a run of `t2v generate`: what a config file, --set and the flags may say."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,23 +13,16 @@ MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateConfig:
+class GenerateConfig(GenerateSettings):
     """What to generate with.
 
     `seed` is that of every prompt's first clip, the next ones count on; `num_videos` clips of each prompt; `lora` files
-    as PATH or PATH:WEIGHT; `image` the first frame of every clip; `options` are what only this generator knows (the
-    keyword arguments of its class). None leaves a value to the generator.
+    as PATH or PATH:WEIGHT; `image` the first frame of every clip; `options` keyword arguments of the generator's class,
+    for settings that only one generator has.
     """
 
     generator: str = "dit"
-    options: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
-    num_frames: int | None = None
-    height: int | None = None
-    width: int | None = None
-    fps: float | None = None
-    steps: int | None = None
-    guidance: float | None = None
     seed: int = 0
     num_videos: int = 1
     negative_prompt: str = ""
@@ -43,10 +33,12 @@ class GenerateConfig:
     lora: tuple[str, ...] = ()
     offload: Literal["none", "model", "sequential"] = "none"
     tiling: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
     overwrite: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.seed <= MAX_SEED - self.num_videos:
             raise UsageError(f"seed must be within 0 and 2**63 - 1, got {self.seed}")
         for name in ("num_videos", "batch_size"):
@@ -55,22 +47,14 @@ class GenerateConfig:
                 raise UsageError(f"{name} must be at least 1, got {value}")
         if self.image is not None and not self.image.is_file():
             raise UsageError(f"no such picture: {self.image}")
-        self.clips  # noqa: B018  # refuses what is out of range
 
     @property
     def clips(self) -> GenerateSettings:
-        """The part that a generator sees."""
-        return GenerateSettings(
-            num_frames=self.num_frames,
-            height=self.height,
-            width=self.width,
-            fps=self.fps,
-            steps=self.steps,
-            guidance=self.guidance,
-        )
+        """The settings of the clips alone."""
+        return GenerateSettings(**{each.name: getattr(self, each.name) for each in fields(GenerateSettings)})
 
     @property
-    def all_options(self) -> dict[str, Any]:
-        """What only some generators know, and only where it was asked for."""
-        asked: dict[str, Any] = {"lora": self.lora, "offload": self.offload, "tiling": self.tiling}
-        return {key: value for key, value in asked.items() if value not in ((), "none", False)} | self.options
+    def generator_options(self) -> dict[str, Any]:
+        """Keyword arguments of the generator's class, only those that were given."""
+        given = {"lora": self.lora, "offload": self.offload, "tiling": self.tiling}
+        return {key: value for key, value in given.items() if value not in ((), "none", False)} | self.options

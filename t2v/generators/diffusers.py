@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,27 +20,9 @@ _USUAL_FPS = 16.0
 
 
 class Generator(PipelineGenerator):
-    """Any video pipeline of diffusers; see `PipelineGenerator`.
-
-    Raises:
-        UsageError: no model is named.
-    """
+    """Any video pipeline of diffusers; see `PipelineGenerator`."""
 
     name = "diffusers"
-
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        lora: Sequence[str] = (),
-        offload: str = "none",
-        tiling: bool = False,
-    ) -> None:
-        if not model:
-            raise UsageError("the generator 'diffusers' needs a model", hint="--model with a folder or hub id")
-        super().__init__(model, device=device, dtype=dtype, lora=lora, offload=offload, tiling=tiling)
 
     @cached_property
     def _fps(self) -> float:

@@ -6,7 +6,6 @@ is named in a warning, never passed over in silence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +27,13 @@ class Generator(PipelineGenerator):
 
     name = "dit"
     batch_size = 4
+    default_model = "starter"
+    dtypes = {"starter": "float32"}  # it is small, and the same on every device
 
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        lora: Sequence[str] = (),
-        offload: str = "none",
-        tiling: bool = False,
-    ) -> None:
-        self.is_starter = model in (None, "starter")
-        if self.is_starter and dtype == "auto":
-            dtype = "float32"  # it is small, and the same on every device
-        super().__init__(model or "starter", device=device, dtype=dtype, lora=lora, offload=offload, tiling=tiling)
+    @property
+    def is_starter(self) -> bool:
+        """Whether it is the bundled model."""
+        return self.model == "starter"
 
     def find(self) -> Path:
         """The starter's, or the one that was named.

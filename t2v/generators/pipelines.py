@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class PipelineGenerator(ABC):
     """A diffusers pipeline as a generator.
 
     Args:
-        model: a folder or hub id.
+        model: a folder or hub id; None for `default_model`.
         device, dtype: "auto" takes CUDA and bfloat16 where there is a GPU, else the CPU and float32.
         lora: files as PATH or PATH:WEIGHT.
         offload: keep the parts in main memory and bring them to the GPU one by one: "model" a whole part at a time,
@@ -43,15 +43,17 @@ class PipelineGenerator(ABC):
         tiling: decode in tiles and clip by clip.
 
     Raises:
-        UsageError: an unknown dtype, offload or LoRA weight.
+        UsageError: no model, an unknown dtype, offload or LoRA weight.
     """
 
     name = ""
     batch_size = 1
+    default_model = ""
+    dtypes: Mapping[str, str] = {}  # model → what "auto" is for it
 
     def __init__(
         self,
-        model: str,
+        model: str | None = None,
         *,
         device: str = "auto",
         dtype: str = "auto",
@@ -63,8 +65,10 @@ class PipelineGenerator(ABC):
             raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
         if offload not in OFFLOADS:
             raise UsageError(f"offload must be one of {', '.join(OFFLOADS)}, got {offload!r}")
-        self.model, self.offload, self.tiling = model, offload, tiling
-        self._device, self._dtype = device, dtype
+        self.model, self.offload, self.tiling = model or self.default_model, offload, tiling
+        if not self.model:
+            raise UsageError(f"the generator {self.name!r} needs a model", hint="--model with a folder or hub id")
+        self._device, self._dtype = device, self.dtypes.get(self.model, dtype) if dtype == "auto" else dtype
         self._loras = [lora_of(text) for text in lora]
         self._shapes: dict[tuple[int | None, ...], Shape] = {}
 

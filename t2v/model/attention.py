@@ -1,99 +1,22 @@
-"""Attention of the video transformer: the module, its processor, and how tokens are grouped before they attend.
+"""Attention of the video transformer: the module and its processor.
 
 In: tokens (B, N, D), text (B, L, D) with a mask, rotary tables. Out: tokens (B, N, D). Module and parameter names are
 those of diffusers' Wan (`to_q`, `to_k`, `to_v`, `to_out.0`, `norm_q`, `norm_k`), so that its weights, LoRA files and
-attention backends fit. Grouping: all tokens of a clip together; each frame and then each place alone as in Latte
-(arXiv:2401.03048); or 3D windows that shift every second block as in Video Swin (arXiv:2106.13230).
-Letters: B batch, N tokens, L text, D width, H heads, d channels of a head, G groups of a clip, S tokens of a group.
+attention backends fit. Letters: B batch, N tokens, L text, D width, H heads, d channels of a head, S tokens.
 """
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
 
 import torch
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
-from torch.nn import functional as nnf
 
 from t2v.model.norms import RMSNorm
 from t2v.model.rotary import rotate
 
-ATTENTION_KINDS = ("full", "factorised", "windowed")
 # Plain attention keeps its probabilities: beyond this many of them the fused kernel is used on the CPU too.
 PLAIN_SCORES = 1 << 26
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenGroups:
-    """Which tokens of a (frames, rows, columns) grid attend to each other: boxes of size `window`.
-
-    `shift` moves the borders of the boxes; the grid is padded at both ends to whole boxes and padding is masked, never
-    wrapped around, so the first frame does not see the last. `window == grid` is full attention.
-    """
-
-    grid: tuple[int, int, int]
-    window: tuple[int, int, int]
-    shift: tuple[int, int, int] = (0, 0, 0)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all tokens are one group."""
-        return self.window == self.grid and not any(self.shift)
-
-    @property
-    def boxes(self) -> tuple[int, int, int]:
-        """How many boxes lie along each axis."""
-        n = [math.ceil((g + s) / w) for g, w, s in zip(self.grid, self.window, self.shift, strict=True)]
-        return (n[0], n[1], n[2])
-
-    def split(self, x: Tensor) -> Tensor:
-        """(B, N, D) to (B * G, S, D)."""
-        if self.is_whole:
-            return x
-        (t, h, w), (wt, wh, ww), (nt, nh, nw) = self.grid, self.window, self.boxes
-        x = nnf.pad(x.unflatten(1, (t, h, w)), self._padding())  # (B, nt*wt, nh*wh, nw*ww, D)
-        x = x.unflatten(3, (nw, ww)).unflatten(2, (nh, wh)).unflatten(1, (nt, wt))  # (B, nt, wt, nh, wh, nw, ww, D)
-        return x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, wt * wh * ww, x.shape[-1])  # (B*G, S, D)
-
-    def merge(self, x: Tensor) -> Tensor:
-        """(B * G, S, D) back to (B, N, D)."""
-        if self.is_whole:
-            return x
-        (t, h, w), (st, sh, sw) = self.grid, self.shift
-        x = x.reshape(-1, *self.boxes, *self.window, x.shape[-1])  # (B, nt, nh, nw, wt, wh, ww, D)
-        x = x.permute(0, 1, 4, 2, 5, 3, 6, 7).flatten(5, 6).flatten(3, 4).flatten(1, 2)  # (B, nt*wt, nh*wh, nw*ww, D)
-        return x[:, st : st + t, sh : sh + h, sw : sw + w].flatten(1, 3)  # (B, N, D)
-
-    def mask(self, batch: int, device: torch.device) -> Tensor | None:
-        """True where a token of a group is real: (B * G, 1, 1, S); None if there is no padding."""
-        if not any(self._padding()):
-            return None
-        real = torch.ones(1, math.prod(self.grid), 1, device=device)
-        kept = self.split(real)[:, None, None, :, 0] > 0  # (G, 1, 1, S)
-        return kept.repeat(batch, 1, 1, 1)  # (B*G, 1, 1, S)
-
-    def _padding(self) -> list[int]:
-        """Amounts for `pad`, last axis first: none on channels, then columns, rows, frames."""
-        amounts = [0, 0]
-        for g, w, s, n in reversed(list(zip(self.grid, self.window, self.shift, self.boxes, strict=True))):
-            amounts += [s, n * w - s - g]
-        return amounts
-
-
-def token_groups(kind: str, grid: tuple[int, int, int], window: tuple[int, int, int] | None, index: int) -> TokenGroups:
-    """The groups of block `index` for attention `kind` ("full", "factorised", "windowed") on a grid of tokens."""
-    if kind == "full":
-        return TokenGroups(grid=grid, window=grid)
-    if kind == "factorised":
-        return TokenGroups(grid=grid, window=(1, *grid[1:]) if index % 2 == 0 else (grid[0], 1, 1))
-    if window is None:
-        raise ValueError("windowed attention needs attention_window=(frames, rows, columns), got None")
-    box = tuple(min(w, g) for w, g in zip(window, grid, strict=True))
-    shift = tuple(w // 2 if w < g and index % 2 else 0 for w, g in zip(box, grid, strict=True))
-    return TokenGroups(grid=grid, window=(box[0], box[1], box[2]), shift=(shift[0], shift[1], shift[2]))
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

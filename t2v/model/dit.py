@@ -23,7 +23,6 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import scale_lora_layers, unscale_lora_layers
 from torch import Tensor, nn
 
-from t2v.model.attention import ATTENTION_KINDS, TokenGroups, token_groups
 from t2v.model.dit_blocks import CineloopConditionEmbedding, CineloopTransformerBlock
 from t2v.model.norms import LayerNorm, modulated_norm, modulation_dtype
 from t2v.model.rotary import RotaryEmbedding3D
@@ -34,15 +33,13 @@ class CineloopTransformer3DModel(
 ):
     """The transformer; every size is a config key, from 3 M parameters to Wan's billions.
 
-    Keys beyond Wan's: `attention` ("full", "factorised": blocks look at one frame and at one place in turn,
-    "windowed": 3D boxes of `attention_window` = (frames, rows, columns) tokens, shifted every second block),
-    `pooled_dim` (width P of a pooled text vector added to the time embedding), `rope_axes_dim` (channels of a head
-    that turn with time, rows, columns), `ffn_activation` (any of diffusers' `FeedForward`; on the CPU "gelu" is much
-    faster than Wan's and differs by less than bfloat16 shows), `zero_init` (fresh blocks are the identity and the
-    output is zero), and the size a pipeline makes when it is not told one: `sample_height`, `sample_width` in pixels,
-    `sample_frames`, `sample_fps`. `rope_max_seq_len` is accepted for Wan's configs and limits nothing.
-    Raises ValueError for an unknown attention kind or `qk_norm`, a window that is missing or not positive, rope axes
-    that do not fit the head.
+    Keys beyond Wan's: `pooled_dim` (width P of a pooled text vector added to the time embedding), `rope_axes_dim`
+    (channels of a head that turn with time, rows, columns), `ffn_activation` (any of diffusers' `FeedForward`; on the
+    CPU "gelu" is much faster than Wan's and differs by less than bfloat16 shows), `zero_init` (fresh blocks are the
+    identity and the output is zero), and the size a pipeline makes when it is not told one: `sample_height`,
+    `sample_width` in pixels, `sample_frames`, `sample_fps`. `rope_max_seq_len` is accepted for Wan's configs and limits
+    nothing.
+    Raises ValueError for an unknown `qk_norm`, and for rope axes that do not fit the head.
     """
 
     _supports_gradient_checkpointing = True
@@ -81,8 +78,6 @@ class CineloopTransformer3DModel(
         rope_max_seq_len: int = 1024,
         pos_embed_seq_len: int | None = None,
         pooled_dim: int | None = None,
-        attention: str = "full",
-        attention_window: tuple[int, int, int] | None = None,
         rope_axes_dim: tuple[int, int, int] | None = None,
         rope_theta: float = 10_000.0,
         ffn_activation: str = "gelu-approximate",
@@ -93,13 +88,8 @@ class CineloopTransformer3DModel(
         sample_fps: float = 8.0,
     ) -> None:
         super().__init__()
-        if attention not in ATTENTION_KINDS:
-            raise ValueError(f"attention must be one of {ATTENTION_KINDS}, got {attention!r}")
         if qk_norm != "rms_norm_across_heads":
             raise ValueError(f"qk_norm must be 'rms_norm_across_heads', the only one Wan has, got {qk_norm!r}")
-        window = attention_window or ()
-        if attention == "windowed" and (len(window) != 3 or min(window) < 1):
-            raise ValueError(f"attention_window must be (frames, rows, columns) >= 1, got {attention_window}")
         dim = num_attention_heads * attention_head_dim
         out_channels = out_channels or in_channels
         self.rope = RotaryEmbedding3D(attention_head_dim, rope_axes_dim, rope_theta)
@@ -114,8 +104,6 @@ class CineloopTransformer3DModel(
         self.proj_out = nn.Linear(dim, out_channels * math.prod(patch_size))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
         self.gradient_checkpointing = False
-        if attention != "full":
-            self._cp_plan = None  # a split of the token sequence would cut through frames and windows
         self.initialize_weights(zero=zero_init)
 
     @torch.no_grad()
@@ -194,28 +182,14 @@ class CineloopTransformer3DModel(
         image: Tensor | None,
     ) -> Tensor:
         """(B, N, D) through all blocks."""
-        layouts = self._layouts(grid, x)
-        for index, block in enumerate(self.blocks):
-            groups, group_mask, rotary = layouts[index % len(layouts)]
-            inputs = (x, text, modulation, rotary, groups, group_mask, mask, image)
+        turns = torch.complex(*self.rope(grid, x.device))  # (1, N, 1, d/2)
+        for block in self.blocks:
+            inputs = (x, text, modulation, turns, mask, image)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 x = self._gradient_checkpointing_func(block, *inputs)
             else:
                 x = block(*inputs)
         return x
-
-    def _layouts(self, grid: tuple[int, int, int], x: Tensor) -> list[tuple[TokenGroups, Tensor | None, Tensor]]:
-        """Groups, padding mask and rotary tables of the blocks, which repeat after one or two.
-
-        Rotary attention knows only differences of place, so the tables of one group serve all.
-        """
-        kinds = 1 if self.config.attention == "full" else 2
-        layouts = []
-        for index in range(kinds):
-            groups = token_groups(self.config.attention, grid, self.config.attention_window, index)
-            turns = torch.complex(*self.rope(groups.window, x.device))  # (1, S, 1, d/2)
-            layouts.append((groups, groups.mask(x.shape[0], x.device), turns))
-        return layouts
 
     def _unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """(B, N, pt * ph * pw * C) to (B, C, T, H, W)."""

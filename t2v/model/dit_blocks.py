@@ -2,7 +2,7 @@
 
 In: timestep (B) or (B, N), text (B, L, text_dim), pooled text (B, P), tokens (B, N, D). Out: modulation, embedded text,
 tokens. Parameter names are those of diffusers' Wan; see `t2v.model.dit` for the whole and the papers.
-Letters: B batch, N tokens, L text, I image tokens, D width, P pooled width, G groups of a clip, S tokens of a group.
+Letters: B batch, N tokens, L text, I image tokens, D width, P pooled width.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.embeddings import PixArtAlphaTextProjection, TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 
-from t2v.model.attention import CineloopAttention, TokenGroups
+from t2v.model.attention import CineloopAttention
 from t2v.model.norms import LayerNorm, gated_sum, modulated_norm, modulation_dtype
 
 
@@ -87,24 +87,16 @@ class CineloopTransformerBlock(nn.Module):
         encoder_hidden_states: Tensor,
         temb: Tensor,
         rotary_emb: Tensor,
-        groups: TokenGroups | None = None,
-        group_mask: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
         encoder_hidden_states_image: Tensor | None = None,
     ) -> Tensor:
-        """One step (B, N, D) to (B, N, D); `temb` (B, 6, D) or (B, N, 6, D), text (B, L, D), mask (B, 1, 1, L).
-
-        `groups` says which tokens see each other (all, if None), `group_mask` (B * G, 1, 1, S) which are no padding;
-        the image is (B, I, D).
-        """
+        """(B, N, D) to (B, N, D); `temb` (B[, N], 6, D), text (B, L, D), mask (B, 1, 1, L), image (B, I, D)."""
         temb = (self.scale_shift_table + temb.float()).to(modulation_dtype(hidden_states))  # (B[, N], 6, D)
         parts = temb.unbind(-2) if temb.ndim == 4 else temb.split(1, dim=1)  # six of (B, 1 or N, D)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = parts
 
         x = modulated_norm(self.norm1, hidden_states, shift, scale)
-        x = x if groups is None else groups.split(x)  # (B*G, S, D)
-        x = self.attn1(x, None, group_mask, rotary_emb)
-        x = x if groups is None else groups.merge(x)  # (B, N, D)
+        x = self.attn1(x, None, None, rotary_emb)
         hidden_states = gated_sum(hidden_states, x, gate)
 
         x = self.norm2(hidden_states)

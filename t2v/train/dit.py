@@ -1,14 +1,15 @@
 """Stage `dit`: the transformer and its text encoder learn to make latents of the cartoon world from prompts.
 
 In: latents of a trained autoencoder (`t2v.data.latents`), of single frames or of whole clips. Out: `final/`, a whole
-`CineloopPipeline`. The loss is rectified flow's (or what `flow.prediction` names); beside it a linear head on a middle
-block says where the figure is in every frame. That is known exactly, the prompt does not tell it, and it teaches the
-lower half of the network to see through noise (the place REPA, arXiv:2410.06940, gives to a pretrained encoder); the
-head is dropped when training ends. Letters: n clips, c latent channels, t h w latent size, N tokens, D width, L text.
+`CineloopPipeline`. The loss is rectified flow's; beside it a linear head on a middle block says where the figure is in
+every frame. That is known exactly, the prompt does not tell it, and it teaches the lower half of the network to see
+through noise (the place REPA, arXiv:2410.06940, gives to a pretrained encoder); the head is dropped when training ends.
+Letters: n clips, c latent channels, t h w latent size, N tokens, D width, L text.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cineloop.errors import UsageError
+from cineloop.training.plan import Piece, read_part
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from t2v import flow
@@ -32,6 +34,7 @@ from t2v.train.watch import obedience
 # Below this noise level the noisy latents themselves show where the figure is, so a weight by place is known to the
 # network and does not move what it should predict; above it, it would call for figures in every likely place.
 SEEN_SIGMA = 0.85
+PROMPT_TOKENS = 24  # of a prompt, as `--plan` counts; an estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +125,13 @@ class DitTask(nn.Module):
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
         """Loss sums over the clips; noise levels and noise come from the global random state."""
-        clean, config = batch["latents"], self.config.flow
-        sigma = flow.sample_sigmas(len(clean), config).to(clean.device)  # (n,)
+        clean = batch["latents"]
+        sigma = flow.sample_sigmas(len(clean), self.config.flow).to(clean.device)  # (n,)
         noise = torch.randn_like(clean)
-        guess = self.predict(flow.add_noise(clean, noise, sigma, config), sigma, batch)
-        squared = (guess.float() - flow.target(clean, noise, sigma, config)).square()  # (n, c, t, h, w)
+        guess = self.predict(flow.add_noise(clean, noise, sigma), sigma, batch)
+        squared = (guess.float() - flow.velocity(clean, noise)).square()  # (n, c, t, h, w)
         error = (squared * self._places(batch["occupancy"], sigma)).flatten(1).mean(1)  # (n,)
-        terms = {"flow": (error * flow.loss_weights(sigma, config).to(error.device)).sum()}
+        terms = {"flow": error.sum()}
         if self.state is not None:
             terms["state"] = self.state(self._middle, batch["occupancy"]).sum()
         return {"terms": terms, "metrics": {"mse": (squared.detach().flatten(1).mean(1).sum(), len(error))}}
@@ -216,7 +219,7 @@ class DitStage:
 
     def evaluate(self, task: DitTask, device: torch.device) -> dict[str, float]:
         """Loss on the frozen grid over held-out clips, per bin; obedience of clips drawn for held-out prompts."""
-        figures = flow_loss_grid(task.predict, self._held_out(device), self.config.flow, sigmas_per_clip=2)
+        figures = flow_loss_grid(task.predict, self._held_out(device), sigmas_per_clip=2)
         if self.config.num_frames == 1 or not self.config.eval_prompts:
             return {"score": -figures["loss"], **figures}
         obeyed = obedience(self.pipeline(task), self.config, device)
@@ -230,13 +233,11 @@ class DitStage:
 
     def pipeline(self, task: DitTask) -> Any:
         """The pipeline around the task's modules."""
-        from t2v.pipeline import CineloopPipeline
-        from t2v.sampling import make_scheduler
+        from diffusers import FlowMatchEulerDiscreteScheduler
 
-        objective = self.config.flow
-        scheduler = make_scheduler("euler" if objective.prediction == "flow" else "ddim", objective)
-        if objective.prediction == "flow":  # sampled with the shift it was trained with
-            scheduler = scheduler.from_config(scheduler.config, shift=objective.shift)
+        from t2v.pipeline import CineloopPipeline
+
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=self.config.flow.shift)  # as in training
         return CineloopPipeline(
             vae=self.vae,
             transformer=task.transformer,
@@ -248,6 +249,35 @@ class DitStage:
     def export(self, task: DitTask, folder: Path) -> None:
         """The whole pipeline."""
         self.pipeline(task).save_pretrained(folder)
+
+
+def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+    """The parts that `--plan` counts, and what a sample is."""
+    if config.init is not None:
+        shape = CineloopTextConfig(**read_part(config.init / "text_encoder"))
+        transformer = CineloopTransformer3DModel.from_config(read_part(config.init / "transformer"))
+    else:
+        shape = CineloopTextConfig(vocab_size=len(build_tokenizer(world_words())), **config.text)
+        channels = read_part(config.vae)["latent_channels"]
+        given = {"in_channels": channels, "out_channels": channels, "text_dim": shape.hidden_size}
+        transformer = CineloopTransformer3DModel(**given | {"pooled_dim": shape.hidden_size} | config.transformer)
+    text: Any = CineloopTextModel(shape)
+    ids = torch.zeros(1, PROMPT_TOKENS, dtype=torch.long)
+    latents = torch.empty(
+        1, transformer.config.in_channels, 1 + (config.num_frames - 1) // 4, *(side // 8 for side in config.size)
+    )
+    tokens = latents[0, 0].numel() // math.prod(transformer.config.patch_size)
+    embeds, pooled = torch.empty(1, PROMPT_TOKENS, transformer.config.text_dim), transformer.config.pooled_dim
+    side = torch.empty(1, pooled) if pooled else None
+    time = torch.empty(1)
+    encode = lambda: text(ids, torch.ones_like(ids)).last_hidden_state  # noqa: E731
+    denoise = lambda: transformer(latents, time, embeds, None, side).sample  # noqa: E731
+    pieces = [
+        Piece("text_encoder", [text], encode, PROMPT_TOKENS),
+        Piece("transformer", [transformer], denoise, tokens, main=True),
+    ]
+    size = f"{config.num_frames}×{config.size[0]}×{config.size[1]}"
+    return pieces, f"clips of {size}, {tokens} tokens, prompts of about {PROMPT_TOKENS}; evaluations not counted"
 
 
 def build_stage(config: Config) -> DitStage:

@@ -23,7 +23,6 @@ Predict = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 def flow_loss_grid(
     predict: Predict,
     batches: Iterable[tuple[torch.Tensor, Any]],
-    config: flow.FlowConfig,
     *,
     bins: int = 8,
     sigmas_per_clip: int | None = None,
@@ -34,7 +33,6 @@ def flow_loss_grid(
     Args:
         predict: (noisy (B, C, T, h, w), sigma (B,), condition) → prediction (B, C, T, h, w).
         batches: (clean latents (B, C, T, h, w) of mean 0 and standard deviation 1, condition), in a fixed order.
-        config: says what the network predicts.
         bins: equal bins of sigma over [0, 1].
         sigmas_per_clip: forward passes a clip, each in another bin; all bins when None. With fewer, clips take turns.
         seed: of the grid.
@@ -56,8 +54,8 @@ def flow_loss_grid(
             grid = [frozen_noise(clean.shape[1:], seed, first + row, place, bins) for row, place in enumerate(places)]
             sigma = torch.tensor([level for level, _ in grid], device=clean.device)  # (B,)
             noise = torch.stack([each for _, each in grid]).to(clean)  # (B, C, T, h, w)
-            guess = predict(flow.add_noise(clean, noise, sigma, config), sigma, condition)
-            error = (guess.float() - flow.target(clean, noise, sigma, config).float()).square()
+            guess = predict(flow.add_noise(clean, noise, sigma), sigma, condition)
+            error = (guess.float() - flow.velocity(clean, noise).float()).square()
             np.add.at(sums, places, error.flatten(1).mean(1).cpu().double().numpy())
             np.add.at(counts, places, 1)
         first += len(clean)

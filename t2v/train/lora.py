@@ -9,6 +9,7 @@ Letters: B batch, c t h w latents.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 from cineloop.errors import UsageError
+from cineloop.training.plan import Piece
 from cineloop.training.runtime import resolve, to_device
 from t2v import flow
 from t2v.train.families import Family, open_family
@@ -26,6 +28,7 @@ from t2v.train.lora_config import Config
 from t2v.train.lora_data import LoraData, prepare_data
 from t2v.train.samples import draw_samples
 
+PROMPT_TOKENS = 24  # of a prompt, as `--plan` counts; an estimate
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -45,10 +48,9 @@ class LoraTask(nn.Module):
         clean = batch["latents"]
         sigma = flow.sample_sigmas(len(clean), self.config).to(clean.device)  # (B,)
         noise = torch.randn_like(clean)
-        guess = self.predict(flow.add_noise(clean, noise, sigma, self.config), sigma, batch["text"])
-        error = (guess.float() - flow.target(clean, noise, sigma, self.config)).square().flatten(1).mean(1)  # (B,)
-        weighted = error * flow.loss_weights(sigma, self.config)
-        return {"terms": {"flow": weighted.sum()}, "metrics": {"mse": (error.detach().sum(), len(error))}}
+        guess = self.predict(flow.add_noise(clean, noise, sigma), sigma, batch["text"])
+        error = (guess.float() - flow.velocity(clean, noise)).square().flatten(1).mean(1)  # (B,)
+        return {"terms": {"flow": error.sum()}, "metrics": {"mse": (error.detach().sum(), len(error))}}
 
 
 class LoraStage:
@@ -97,7 +99,7 @@ class LoraStage:
 
     def evaluate(self, task: LoraTask, device: torch.device) -> dict[str, float]:
         """Loss on held-out clips at frozen noise, per bin; samples."""
-        figures = flow_loss_grid(task.predict, self._judged(device), self.config.flow)
+        figures = flow_loss_grid(task.predict, self._judged(device))
         drawn = self._draw(task, device) if self.config.samples.prompts and _is_main() else {}
         return {"score": -figures["loss"], **figures, **drawn}
 
@@ -159,6 +161,33 @@ def add_adapter(transformer: Any, config: Config) -> list[str]:
         if weight.requires_grad:
             weight.data = weight.data.float()  # what learns is fp32, whatever the frozen weights are
     return [name for name, module in transformer.named_modules() if hasattr(module, "lora_A")]
+
+
+def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+    """The parts that `--plan` counts, and what a sample is."""
+    family = open_family(config.model)
+    transformer: Any = family.transformer_class().from_config(family.shape).requires_grad_(False)
+    add_adapter(transformer, config)
+    bucket = max(config.buckets.buckets(), key=lambda each: each.num_frames * each.height * each.width)
+    latents = torch.empty(1, *family.latent_shape(bucket))
+    shape = transformer.config
+    tokens = latents[0, 0].numel() // math.prod(shape.patch_size)
+    words = family.pad_to or PROMPT_TOKENS
+    text = {"embeds": torch.empty(1, words, shape.text_dim)}
+    if shape.get("pooled_dim"):
+        text["pooled"] = torch.empty(1, shape.pooled_dim)
+    inputs = 0
+    if config.gradient_checkpointing:
+        transformer.enable_gradient_checkpointing()
+        inputs = 4 * tokens * shape.num_layers * shape.num_attention_heads * shape.attention_head_dim
+    piece = Piece(
+        "transformer", [transformer], lambda: family.predict(transformer, latents, torch.empty(1), text), tokens,
+        main=True, kept_bytes=inputs,
+    )  # fmt: skip
+    return [piece], (
+        f"clips of {bucket} (the largest bucket), {tokens} tokens, prompts of {words}; encoding the clips, once, and "
+        "samples come on top"
+    )
 
 
 def build_stage(config: Config) -> LoraStage:

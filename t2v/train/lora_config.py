@@ -36,7 +36,7 @@ class Config(StageConfig):
             best choice: there are loaders that do not read it.
         target: which layers: a regular expression for whole names, or a list of names' ends.
         dtype: of the frozen weights.
-        flow: objective and noise levels; only the prediction `flow` goes with these models.
+        flow: noise levels.
         text_dropout: share of samples under the empty prompt, so that guidance keeps working.
         samples: clips to draw while training.
     """
@@ -67,5 +67,3 @@ class Config(StageConfig):
             raise ValueError("rank must be at least 1, alpha above 0, dropout and text_dropout in [0, 1)")
         if not self.data or self.held_out < 0:
             raise ValueError("data must name a folder or file, and held_out be at least 0")
-        if self.flow.prediction != "flow":
-            raise ValueError(f"these models predict flow, not {self.flow.prediction}")

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cineloop.training.plan import Piece, read_part
 from cineloop.training.recipe import StageConfig
 from t2v.data.world import PictureSource, solo_clips, to_video
 from t2v.model.vae import AutoencoderKLCineloop
@@ -142,6 +143,21 @@ class VaeStage:
         std = (squares / count - mean.square()).sqrt()
         vae.set_latents_statistics(mean.tolist(), std.tolist())
         vae.save_pretrained(folder)
+
+
+def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+    """The parts that `--plan` counts, and what a sample is."""
+    vae: Any = AutoencoderKLCineloop.from_config(read_part(config.init)) if config.init else None
+    vae = vae or AutoencoderKLCineloop(**config.model)
+    length, (height, width) = max(config.lengths), config.size
+    channels, frames = vae.config.latent_channels, 1 + (length - 1) // 4
+    video = torch.empty(1, 3, length, height, width)
+    latents = torch.empty(1, channels, frames, height // 8, width // 8)
+    cells = latents[0, 0].numel()
+    return [
+        Piece("encoder", [vae.encoder], lambda: vae.encoder(video), cells),
+        Piece("decoder", [vae.decoder], lambda: vae.decoder(latents), cells, main=True),
+    ], f"clips of {length}×{height}×{width}, {cells} latent places; shorter clips cost less"
 
 
 def build_stage(config: Config) -> VaeStage:

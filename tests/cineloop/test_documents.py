@@ -18,7 +18,6 @@ from t2v.generate.prompts import plan
 from t2v.generate.settings import GenerateConfig
 from v2t.captioners import choose
 from v2t.captioners.local import _read_json as model_file
-from v2t.doctor.sizing import sizing
 from v2t.serve import adapters
 from v2t.writers import jsonl
 from v2t_eval.audit.record import read_audit
@@ -49,7 +48,6 @@ DOORS = {
     "recipe": ("c.yaml", config.read_yaml),
     "model": ("config.json", model_file),
     "model of a metric": ("config.json", hub_file),
-    "model to size": ("config.json", lambda path: sizing(str(path.parent))),
     "adapter": ("adapter_config.json", lambda path: adapters.read(path.parent)),
 }
 LISTS = {

@@ -21,7 +21,7 @@ LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% end
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
-    from v2t.model.tiny import tiny_captioner
+    from tiny_captioner import tiny_captioner
 
     folder = tmp_path_factory.mktemp("folder") / "tiny"
     model, processor = tiny_captioner(seed=3)

@@ -13,11 +13,11 @@ from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """Says what the decoder below found in the file. Counts batches; fails on clips that say BAD."""
 
     name, revision = "fake", "r1"

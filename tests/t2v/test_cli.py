@@ -93,3 +93,9 @@ def test_train_hands_its_arguments_on(monkeypatch, tmp_path):
         "overwrite": False,
         "as_json": True,
     }
+
+
+def test_a_quiet_command_prints_nothing_of_the_libraries_it_imports():
+    code = "from cineloop import log; log.setup(verbosity=-1); import t2v.pipeline"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=True)
+    assert done.stdout == done.stderr == ""

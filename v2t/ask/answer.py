@@ -55,7 +55,7 @@ def answer(viewer: Viewer, film: Film, question: str, view: Window | None = None
     if is_about_when(film, question, view, viewer.config):
         return find_when(viewer, film, question, is_question=True, view=view)
     prepared = prepare(viewer, film, question, view, history)
-    output = viewer.batching.one(prepared.conversation, viewer.decoding())
+    output = viewer.batcher.generate(viewer.request(prepared.conversation))
     return finish(viewer, film, prepared, output.text, output.warnings)
 
 

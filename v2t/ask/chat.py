@@ -174,7 +174,7 @@ class Chat:
         start, end = prepared.part
         raw, held = "", ""
         warnings: tuple[str, ...] = ()
-        pieces = self.viewer.captioner.stream(prepared.conversation, self.viewer.decoding())
+        pieces = self.viewer.batcher.stream(self.viewer.request(prepared.conversation))
         try:
             for piece in pieces:
                 if isinstance(piece, CaptionOutput):

@@ -32,8 +32,8 @@ from v2t.ask.film import Film, Window
 from v2t.ask.note_lines import joined, read_notes
 from v2t.ask.recall import Placed, num_tokens
 from v2t.ask.settings import AskConfig
-from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, asked
-from v2t.captioners.batching import Batching
+from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, GenerateRequest, asked
+from v2t.captioners.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
 from v2t.styles import Style, load
 
@@ -55,7 +55,7 @@ class Memory:
 
     def __init__(self, film: Film, captioner: CaptionerLike, config: AskConfig) -> None:
         self.film, self.captioner, self.config = film, captioner, config
-        self._batching = Batching(captioner)
+        self._batcher = Batcher(captioner)
         self.style: Style = load(config.style)
         self.settings = {
             "format": FORMAT,
@@ -157,11 +157,8 @@ class Memory:
         while batch := list(islice(looks, size)):
             entries: list[Entry] = []
             seen = [(window, frames) for window, frames in batch if not isinstance(frames, ItemError)]
-            told = self._batching.many(
-                [asked(self.style.prompt, frames) for _, frames in seen],
-                decoding,
-                self.config.batch_size,
-            )
+            requests = [GenerateRequest(messages=asked(self.style.prompt, f), decoding=decoding) for _, f in seen]
+            told = self._batcher.generate_many(requests, batch_size=self.config.batch_size)
             for window, problem in batch:
                 if isinstance(problem, ItemError):
                     self._leave_out(window, problem)
@@ -197,7 +194,8 @@ class Memory:
             style = load("short")
             prompts = [asked(notes_prompt(groups[i], style.prompt)) for i in missing]
             decoding = Decoding(max_new_tokens=style.max_new_tokens, seed=self.config.seed)
-            told = self._batching.many(prompts, decoding, self.config.batch_size)
+            requests = [GenerateRequest(messages=prompt, decoding=decoding) for prompt in prompts]
+            told = self._batcher.generate_many(requests, batch_size=self.config.batch_size)
             entries: list[Entry] = []
             for i, output in zip(missing, told, strict=True):
                 text = "" if isinstance(output, ItemError) else " ".join(output.text.split())

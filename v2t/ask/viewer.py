@@ -16,8 +16,8 @@ from v2t.ask.film import Film, Window
 from v2t.ask.memory import Memory
 from v2t.ask.recall import Placed
 from v2t.ask.settings import AskConfig, window_s
-from v2t.captioners import CaptionerLike, Decoding, open_captioner
-from v2t.captioners.batching import Batching
+from v2t.captioners import CaptionerLike, Conversation, Decoding, GenerateRequest, open_captioner
+from v2t.captioners.batching import Batcher
 
 Advance = Callable[[int, int], None]  # called with (windows done, windows to do) while notes are taken
 
@@ -41,7 +41,7 @@ class Viewer:
         self._captioner = captioner or open_captioner(
             config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
         )
-        self._batching = Batching(self._captioner)
+        self._batcher = Batcher(self._captioner)
         self._stack = ExitStack()
         self._loading: Future[None] | None = None
 
@@ -82,10 +82,10 @@ class Viewer:
         return self._captioner
 
     @property
-    def batching(self) -> Batching:
-        """How conversations are put to the captioner, once it is loaded; raises as `captioner`."""
+    def batcher(self) -> Batcher:
+        """How requests are put to the captioner, once it is loaded; raises as `captioner`."""
         self._load().result()
-        return self._batching
+        return self._batcher
 
     @property
     def model(self) -> str:
@@ -95,13 +95,17 @@ class Viewer:
     @property
     def introduction(self) -> str:
         """The model's name and what it says of itself, whether it is loaded or not."""
-        about = getattr(self._captioner, "about", "")
+        about = self._captioner.about
         return f"{self._captioner.name} ({about})" if about else self._captioner.name
 
     def decoding(self) -> Decoding:
         """How answers are written."""
         config = self.config
         return Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
+
+    def request(self, conversation: Conversation) -> GenerateRequest:
+        """A conversation with how it is answered."""
+        return GenerateRequest(messages=conversation, decoding=self.decoding())
 
     def noted(self, film: Film, extent: Window) -> tuple[Memory, list[Window], list[Placed]]:
         """The memory of a film, the windows that overlap a stretch of it, and the notes within that stretch."""

@@ -119,7 +119,8 @@ def _looked_at(
             seen.append((candidate, frames))
             warnings += frames.warnings
     conversations = [asked(question, frames) for _, frames in seen]
-    told = viewer.batching.many(conversations, viewer.decoding(), viewer.config.batch_size)
+    requests = [viewer.request(conversation) for conversation in conversations]
+    told = viewer.batcher.generate_many(requests, batch_size=viewer.config.batch_size)
     found: list[Found] = []
     for (candidate, _), output in zip(seen, told, strict=True):
         if isinstance(output, ItemError):

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cineloop.clip import Clip, check, check_unchanged
 from cineloop.errors import ItemError
@@ -105,7 +105,7 @@ class Ahead:
                     yield Batch(items=group)
         finally:
             self._groups.clear()
-            for future in self._waited_for():
+            for future in [*self._pending, *self._plans]:
                 future.cancel()
             # Not waited for: who plans waits for a decoder, and is let go when the pool closes.
             planner.shutdown(wait=False, cancel_futures=True)
@@ -114,7 +114,9 @@ class Ahead:
         """Begin to decode as much as there is room for; give back what fails before that, and films that are done."""
         while len(self._pending) < self._room():
             # One film is planned beside those that decode; as many as there are workers when none is at hand.
-            if len(self._plans) < (1 if self._ready else self.num_workers) and not self._has_whole():
+            if len(self._plans) < (1 if self._ready else self.num_workers) and not (
+                self._ready and self.parts.kind == "whole"
+            ):
                 clip = next(source, None)
                 if clip is not None:
                     try:
@@ -134,10 +136,10 @@ class Ahead:
             if hopeless is not None:
                 yield Batch(failed=(piece, hopeless))
             else:
-                self._pending[self.pool.submit(piece.clip.file, self._spec_of(piece), self.size)] = piece
-
-    def _has_whole(self) -> bool:
-        return bool(self._ready) and self.parts.kind == "whole"
+                start_s, end_s = piece.window
+                is_all = start_s is None and end_s is None
+                spec = self.spec if is_all else replace(self.spec, start_s=start_s, end_s=end_s)
+                self._pending[self.pool.submit(piece.clip.file, spec, self.size)] = piece
 
     def _plan(self, clip: Clip) -> tuple[list[Part], list[float] | None]:
         """The parts of a clip, and its cuts when they are new; in a thread, for looking for them may take minutes."""
@@ -169,13 +171,14 @@ class Ahead:
 
     def _collect(self) -> Iterator[Batch]:
         """Wait until something is decoded; give back what failed and every group that is full."""
-        waited_for = self._waited_for()
+        waited_for = [*self._pending, *self._plans]
         if not any(future.done() for future in waited_for):
             start = time.perf_counter()
             wait(waited_for, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             self.wait_s += time.perf_counter() - start
             yield Batch()
-        yield from self._planned()
+        if self._plans:
+            yield from self._planned()
         for future in [future for future in self._pending if future.done()]:
             piece = self._pending.pop(future)
             try:
@@ -190,22 +193,12 @@ class Ahead:
             if len(group) >= self.batch_size:
                 yield Batch(items=self._groups.pop(frames.pixels.shape))
         # Many shapes (odd lengths, no common size) would hold many half-full groups: let the fullest go.
-        while sum(map(len, self._groups.values())) > max(self._held(), self.batch_size):
+        held = min(4 * self.batch_size, MAX_AHEAD_BYTES // max(self._sizes))
+        while sum(map(len, self._groups.values())) > max(held, self.batch_size):
             fullest = max(self._groups, key=lambda shape: len(self._groups[shape]))
             yield Batch(items=self._groups.pop(fullest))
-
-    def _waited_for(self) -> list[Future[Any]]:
-        return [*self._pending, *self._plans]
-
-    def _held(self) -> int:
-        """Decoded pieces that may wait in groups."""
-        return int(min(4 * self.batch_size, MAX_AHEAD_BYTES / max(self._sizes)))
 
     def _room(self) -> int:
         """Pieces that may be on their way: a batch beyond the workers, as memory allows, but never an idle worker."""
         by_bytes = int(MAX_AHEAD_BYTES / max(self._sizes))
         return max(self.num_workers, min(2 * self.batch_size + self.num_workers, by_bytes))
-
-    def _spec_of(self, piece: Piece) -> SampleSpec:
-        start_s, end_s = piece.window
-        return self.spec if start_s is None and end_s is None else replace(self.spec, start_s=start_s, end_s=end_s)

@@ -25,8 +25,7 @@ from cineloop.log import Progress, logger, printable, stopwatch
 from cineloop.video.worker import DecoderPool
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
-from v2t.caption.answers import Answers
-from v2t.caption.fetching import Cache, Fetching
+from v2t.caption.fetching import Fetching
 from v2t.caption.films import Film, Piece
 from v2t.caption.ledger import Record, cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
@@ -34,8 +33,8 @@ from v2t.caption.parts import Part
 from v2t.caption.record import Question
 from v2t.caption.sum_up import join, sum_up
 from v2t.caption.summary import Summary, plural, rate
-from v2t.captioners import OUT_OF_DOMAIN, CaptionerLike, CaptionOutput, Decoding, outside
-from v2t.captioners.batching import Answer
+from v2t.captioners import OUT_OF_DOMAIN, CaptionerLike, CaptionOutput, Decoding, GenerateRequest, asked, outside
+from v2t.captioners.batching import Answer, Batcher
 from v2t.data.notes import Note
 from v2t.writers import EVERY, strips
 
@@ -69,8 +68,7 @@ class Job:
     _sets_every_s: float = _SETS_EVERY_S
 
     def __post_init__(self) -> None:
-        decoding = Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed)
-        self._answers = Answers(self.captioner, self.question.prompt, decoding)
+        self._batcher = Batcher(self.captioner)
         self._concurrency = self.captioner.concurrency
 
     def work(self, todo: list[Clip], show_progress: bool) -> None:
@@ -112,9 +110,8 @@ class Job:
     def _open_pool(self, todo: list[Clip], num_workers: int, stack: ExitStack) -> Pool:
         """Who decodes; where there is something to be fetched first, with a folder for that."""
         pool: Pool = stack.enter_context(DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders))
-        if away := {clip.file: clip.size for clip in todo if is_url(clip.file)}:
-            cache = stack.enter_context(Cache(int(self.config.remote_cache_gb * 1e9)))
-            pool = stack.enter_context(Fetching(pool, cache, 2 * num_workers + 2, away))
+        if any(is_url(clip.file) for clip in todo):
+            pool = stack.enter_context(Fetching(pool, num_workers + 2, int(self.config.remote_max_gb * 1e9)))
         return pool
 
     # ---- asking
@@ -160,8 +157,20 @@ class Job:
     def _ask(self, items: Items) -> tuple[list[Answer], float]:
         """Answers to a batch, and the seconds each took."""
         start = time.perf_counter()
-        answers = self._answers.to([frames for _, frames in items])
+        decoding = Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed)
+        prompt = self.question.prompt
+        requests = [GenerateRequest(messages=asked(prompt, frames), decoding=decoding) for _, frames in items]
+        answers = self._batcher.generate_many(requests, retry_loops=True)
         return answers, (time.perf_counter() - start) / len(items)
+
+    def _ask_text(self, prompt: str, max_new_tokens: int) -> CaptionOutput:
+        """The answer to a question without any video. Raises ItemError where there is none."""
+        decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
+        request = GenerateRequest(messages=asked(prompt), decoding=decoding)
+        (answer,) = self._batcher.generate_many([request], retry_loops=True)
+        if isinstance(answer, ItemError):
+            raise answer
+        return answer
 
     def _land(self, *, wait_for_one: bool) -> None:
         """Take what the threads have finished."""
@@ -252,7 +261,7 @@ class Job:
         notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in told]
         start = time.perf_counter()
         try:
-            output = sum_up(notes, self.question.prompt, self.question.max_new_tokens, self._answers.to_text)
+            output = sum_up(notes, self.question.prompt, self.question.max_new_tokens, self._ask_text)
             if not output.text.strip():
                 raise ItemError("the answer is empty", code="BAD_CAPTION")
         except ItemError as problem:

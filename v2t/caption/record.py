@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cineloop.clip import Clip
@@ -80,10 +81,16 @@ class Question:
             **{f"options.{name}": value for name, value in self.options},
         }
 
-    @property
+    @cached_property
     def settings_key(self) -> str:
         """Short hash of `settings`."""
         return text_key(repr(sorted(self.settings.items())).encode("utf-8", "surrogatepass"))
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What a record says of where its caption comes from."""
+        prompt = text_key(self.prompt.encode("utf-8", "surrogatepass"))
+        return {"model": self.model, "revision": self.revision, "style": self.style, "prompt_sha": prompt}
 
 
 def captioned(clip: Clip, frames: Frames, output: CaptionOutput, question: Question, seconds: float) -> dict[str, Any]:
@@ -106,8 +113,8 @@ def captioned(clip: Clip, frames: Frames, output: CaptionOutput, question: Quest
             **_head(clip, "ok"),
             "caption": text,
             "segments": segments,
-            **_provenance(question),
-            **_fields(text, question),
+            **question.provenance,
+            **({} if question.fields is None else {"fields": question.fields(text)}),
             "decoder": frames.decoder,
             "frame_times_s": [round(float(t), 4) for t in frames.times_s],
             "duration_s": round(float(frames.duration_s), 4),
@@ -178,8 +185,8 @@ def filmed(
             **_head(film.clip, "ok"),
             "caption": text,
             "segments": list(segments),
-            **_provenance(question),
-            **_fields(text, question),
+            **question.provenance,
+            **({} if question.fields is None else {"fields": question.fields(text)}),
             "decoder": next((entry["decoder"] for entry in entries if entry["decoder"]), None),
             "frame_times_s": sorted({second for entry in entries for second in entry["frame_times_s"]}),
             "duration_s": round(film.duration_s, 4),
@@ -197,7 +204,7 @@ def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
         **_head(clip, "failed"),
         "caption": None,
         "segments": [],
-        **_provenance(question),
+        **question.provenance,
         "decoder": None,
         "frame_times_s": [],
         "duration_s": None,
@@ -220,10 +227,6 @@ def _events(text: str, start_s: float, duration_s: float, question: Question) ->
         }
         for event in question.segments(text, duration_s)
     ]
-
-
-def _fields(text: str, question: Question) -> dict[str, Any]:
-    return {} if question.fields is None else {"fields": question.fields(text)}
 
 
 def _worded(question: Question, text: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -254,12 +257,3 @@ def _head(clip: Clip, status: str) -> dict[str, Any]:
     if clip.start_s is not None or clip.end_s is not None:
         head |= {"start_s": clip.start_s, "end_s": clip.end_s}
     return head
-
-
-def _provenance(question: Question) -> dict[str, Any]:
-    return {
-        "model": question.model,
-        "revision": question.revision,
-        "style": question.style,
-        "prompt_sha": text_key(question.prompt.encode("utf-8", "surrogatepass")),
-    }

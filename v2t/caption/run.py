@@ -147,8 +147,7 @@ def _work(job: Job, todo: list[Clip], show_progress: bool) -> None:
 
 
 def _introduction(captioner: CaptionerLike) -> str:
-    about = getattr(captioner, "about", "")
-    return f"{captioner.name} ({about})" if about else captioner.name
+    return f"{captioner.name} ({captioner.about})" if captioner.about else captioner.name
 
 
 def _write_papers(state: Path, config: CaptionConfig, question: Question) -> None:

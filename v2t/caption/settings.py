@@ -11,7 +11,6 @@ from typing import Any, Literal
 from cineloop.errors import UsageError
 from cineloop.video.decode import DECODERS
 from cineloop.video.worker import Limits
-from v2t.caption.fetching import CACHE_GB
 from v2t.caption.parts import PartSpec
 from v2t.caption.shards import parse
 from v2t.caption.wording import Wording
@@ -42,7 +41,7 @@ class CaptionConfig:
         root, lists, include, exclude, allow_remote: see `cineloop.discovery.discover`.
         on_outside: what is done with a clip that lies outside what the model knows, where it can tell: "fail" makes it
             a failed row with OUT_OF_DOMAIN and writes no caption, "warn" writes the caption with a warning.
-        remote_cache_gb: disk space for files fetched from elsewhere, > 0.
+        remote_max_gb: largest remote file that is fetched, > 0; at most one per decoder and two more are on disk.
         limit, sample: only the first so many clips; only so many at random (by `seed`).
         overwrite: caption again what was captioned with other settings or already. Never touches an edited caption.
         overwrite_edited: caption again even what a person wrote or changed.
@@ -76,7 +75,7 @@ class CaptionConfig:
     exclude: tuple[str, ...] = ()
     allow_remote: tuple[str, ...] = ()
     on_outside: Literal["fail", "warn"] = "fail"
-    remote_cache_gb: float = CACHE_GB
+    remote_max_gb: float = 8.0
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
@@ -91,8 +90,8 @@ class CaptionConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
-        if not self.remote_cache_gb > 0:
-            raise UsageError(f"remote_cache_gb must be above 0, got {self.remote_cache_gb}")
+        if not self.remote_max_gb > 0:
+            raise UsageError(f"remote_max_gb must be above 0, got {self.remote_max_gb}")
         if self.on_outside not in ("fail", "warn"):
             raise UsageError(f"on_outside must be fail or warn, got {self.on_outside!r}")
         if self.shard is not None:

@@ -2,7 +2,7 @@
 
 In: an answer. Out: the caption, in this order: the model's preamble is taken off, the template is filled, the prefix
 and the trigger word are put in front and the suffix behind, each exactly as given, with nothing between. Beside it:
-whether the answer runs in a loop (`loop`), and whether the target's text encoder reads all of it (`count_tokens`).
+whether the target's text encoder reads all of it (`count_tokens`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ from typing import Any
 
 from cineloop.errors import ItemError, UsageError
 from v2t.caption import template as templates
-from v2t.caption.repetition import loop
-from v2t.caption.token_count import LIMITS, TokenCount, count_tokens, limit_of
-
-__all__ = ["LIMITS", "TokenCount", "Wording", "clip_values", "count_tokens", "loop", "strip_preamble"]
+from v2t.caption.token_count import LIMITS, count_tokens, limit_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,15 @@ refuses a wrong model at once), loaded when there is work, then asked batch by b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from cineloop import plugin
 from cineloop.documents import read_json
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import UsageError
 from cineloop.training.runtime import check_device
 from v2t.captioners.abilities import Abilities
 
@@ -96,25 +96,47 @@ def asked(text: str, *videos: Frames) -> Conversation:
     return (Message(role="user", text=text, videos=videos),)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GenerateRequest:
+    """What a model is asked, whoever asks: a conversation that ends with a user's turn, and how it is answered."""
+
+    messages: Conversation
+    decoding: Decoding
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaptionOutput:
-    """What a captioner answers to one conversation.
+    """What a captioner answers to one request.
 
     Attributes:
         text: the answer as the model wrote it.
         tokens: how many tokens that took.
         finish: "stop" when the model ended by itself, "length" when it was cut at `max_new_tokens`.
         warnings: plain sentences, each starting with a stable code ("OUT_OF_DOMAIN: ...").
+        prompt_tokens: tokens of the prompt; None where nobody says how many.
     """
 
     text: str
     tokens: int
     finish: str = "stop"
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    prompt_tokens: int | None = None
+
+    def usage(self) -> dict[str, int] | None:
+        """Tokens as OpenAI's clients read them; None where those of the prompt are not known."""
+        if self.prompt_tokens is None:
+            return None
+        total = self.prompt_tokens + self.tokens
+        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.tokens, "total_tokens": total}
 
 
-class CaptionerLike(Protocol):
-    """What this package's users need. Made by `Captioner(model, device=..., dtype=..., **options)`.
+Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
+
+
+class CaptionerLike:
+    """What answers `GenerateRequest`s; a base class whose attributes declare what a captioner can do.
+
+    Made by `Captioner(model, device=..., dtype=..., **options)`. Requests are put to it by `v2t.captioners.batching`.
 
     Attributes:
         name: what records call the model.
@@ -122,9 +144,12 @@ class CaptionerLike(Protocol):
         spec: the frames it wants when the user says nothing.
         frame_size: (H, W) frames are scaled to while decoding, or None for as they are.
         abilities: what the model can do beside answering, as declared.
+        about: what the model is and what it knows, in a few words; may be empty.
+        folder: where its files are, or None. dtype: of its weights, as asked for.
         concurrency: calls of `answer` that may run at once, from threads; 1 for a model in this process.
-        about (optional): what the model is and where it is at home, in a few words.
-        reply_tokens (optional): longest answer to a judge's question, with the thoughts of a model that thinks.
+        batches_draws: whether a batch answers as each request alone would also where tokens are drawn or penalised.
+        reply_tokens: longest answer to a judge's question, with the thoughts of a model that thinks.
+        tells_likelihoods: whether `watch`, `likelihoods` and `weigh` can be asked.
     """
 
     name: str
@@ -132,7 +157,13 @@ class CaptionerLike(Protocol):
     spec: SampleSpec
     frame_size: tuple[int, int] | None
     abilities: Abilities
-    concurrency: int
+    about: str = ""
+    folder: Path | None = None
+    dtype: str = ""
+    concurrency: int = 1
+    batches_draws: bool = False
+    reply_tokens: int = 16
+    tells_likelihoods: bool = False
 
     def load(self) -> None:
         """Bring the weights into memory, or find the server."""
@@ -146,10 +177,32 @@ class CaptionerLike(Protocol):
         Raises:
             ItemError: a conversation cannot be answered (too long, refused); of a batch, any one.
         """
+        raise NotImplementedError
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """The answer to one conversation in pieces of text as they are written, and last the `CaptionOutput` that
         `answer` gives; the pieces joined are its text, but for spaces at the ends. Closing it ends the answer."""
+        raise NotImplementedError
+
+    def watch(self, frames: Frames) -> Any:
+        """A clip as `likelihoods` takes it, encoded once for all questions where the model allows it."""
+        return frames
+
+    def likelihoods(self, watched: Any, question: str, answers: Sequence[str], *, whole: bool = False) -> list[float]:
+        """For each answer the log-probability that the reply to `question` begins with it, or, where `whole`, is that
+        and no more; in nats: the sum over its tokens, exact, at temperature 1.
+
+        Raises:
+            UsageError: no answer, an empty one, or a model that does not tell. ItemError: as `answer`.
+        """
+        raise UsageError(f"{self.name} does not tell how likely an answer is")
+
+    def weigh(self, watched: Any, asks: Sequence[Ask]) -> list[list[float]]:
+        """As `likelihoods` for many questions about one clip."""
+        return [self.likelihoods(watched, question, answers, whole=whole) for question, answers, whole in asks]
+
+    def close(self) -> None:
+        """Free what `load` took."""
 
 
 OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
@@ -158,19 +211,6 @@ OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
 def outside(warnings: Sequence[str]) -> str:
     """The warning that a clip lies outside what the model knows; empty where there is none."""
     return next((warning for warning in warnings if warning.partition(":")[0] == OUT_OF_DOMAIN), "")
-
-
-def in_halves(
-    ask: Callable[[Sequence[Conversation]], list[CaptionOutput]], batch: Sequence[Conversation]
-) -> list[CaptionOutput | ItemError]:
-    """What `ask` answers to a batch; where it raises ItemError, to its halves, down to the conversation at fault."""
-    try:
-        return list(ask(batch))
-    except ItemError as problem:
-        if len(batch) == 1:
-            return [problem]
-    middle = len(batch) // 2
-    return [*in_halves(ask, batch[:middle]), *in_halves(ask, batch[middle:])]
 
 
 def open_captioner(

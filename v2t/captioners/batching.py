@@ -1,29 +1,41 @@
-"""Many conversations put to a captioner, and an answer or an error for each: what caption and ask both go through.
+"""Many requests put to a captioner, and an answer or an error for each: what caption, ask, judge and serve go through.
 
-In: conversations and how to decode. Out: a `CaptionOutput` or the `ItemError` of each, in order. A captioner in this
-process gets batches of one shape; one that takes several at once gets them from as many threads. A batch that fails,
-in whatever way a model fails, is halved until the conversation at fault stands alone.
+In: `GenerateRequest`s. Out: an `Output` or the `ItemError` of each, in order. A captioner in this process gets batches
+of one shape and one way of decoding; one that takes several requests at once gets them from as many threads. A batch
+that fails, in whatever way a model fails, is halved until the request at fault stands alone. An answer that runs in a
+loop is asked for again with other ways of decoding, where that is wanted.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError
 from cineloop.log import logger, printable
-from v2t.captioners import CaptionerLike, CaptionOutput, Conversation, Decoding, in_halves
+from v2t.captioners import CaptionerLike, CaptionOutput, GenerateRequest
+from v2t.captioners.repetition import loop
 
-_MODEL_ERRORS_IN_A_ROW = 16  # with nothing answered in between, the model is broken and not the clips
 Answer = CaptionOutput | ItemError
+_FAILURES_IN_A_ROW = 16  # with nothing answered in between, the model or its server is broken and not the requests
+_BROKEN = {
+    "MODEL_ERROR": ("MODEL_BROKEN", "try --device cpu or another model"),
+    "SERVER_ERROR": ("SERVER", "check the server, then run again with --retry-failed"),
+    "BAD_REQUEST": ("SERVER", "check that the server takes videos of this kind"),
+}
+# What to try on an answer that runs in a loop, in order (Keskar et al. 2019, arXiv 1909.05858, section 4.1).
+_RETRIES: tuple[dict[str, Any], ...] = ({"repetition_penalty": 1.3}, {"temperature": 0.7})
 
 
-class Batching:
+class Batcher:
     """One captioner with the count of its failures in a row; threads may share it.
 
     Args:
-        captioner: loaded before the first conversation.
+        captioner: loaded before the first request.
     """
 
     def __init__(self, captioner: CaptionerLike) -> None:
@@ -31,71 +43,138 @@ class Batching:
         self._failures = 0
         self._lock = threading.Lock()
 
-    def one(self, conversation: Conversation, decoding: Decoding) -> CaptionOutput:
-        """The answer to one conversation.
+    def generate(self, request: GenerateRequest) -> CaptionOutput:
+        """The answer to one request.
 
         Raises:
             ItemError: there is none. MissingDependencyError: the model fails on everything, or its server is gone.
         """
-        (answer,) = self.many([conversation], decoding)
+        (answer,) = self.generate_many([request])
         if isinstance(answer, ItemError):
             raise answer
         return answer
 
-    def many(
-        self, conversations: Sequence[Conversation], decoding: Decoding, batch_size: int | None = None
+    def generate_many(
+        self, requests: Sequence[GenerateRequest], *, batch_size: int | None = None, retry_loops: bool = False
     ) -> list[Answer]:
-        """One answer or error for each conversation; batches hold `batch_size` at most, or all of one shape.
+        """One answer or error for each request.
+
+        Args:
+            requests: with videos of any shapes.
+            batch_size: requests of one batch at most, >= 1; None for all of one shape.
+            retry_loops: ask again for an answer that runs in a loop, which then says so in its warnings.
 
         Raises:
             MissingDependencyError: the model fails on everything, or its server is gone.
         """
+        if self.captioner.concurrency > 1 and len(requests) > 1:
+            with ThreadPoolExecutor(min(self.captioner.concurrency, len(requests))) as threads:
+                answers = list(threads.map(lambda one: self._halved([one])[0], requests))
+        else:
+            found: dict[int, Answer] = {}
+            for numbers in self._batches(requests, batch_size):
+                found |= dict(zip(numbers, self._halved([requests[i] for i in numbers]), strict=True))
+            answers = [found[number] for number in range(len(requests))]
+        return self._without_loops(requests, answers, batch_size) if retry_loops else answers
 
-        def ask(batch: Sequence[Conversation]) -> list[CaptionOutput]:
-            return self._batch(batch, decoding)
-
-        if self.captioner.concurrency > 1 and len(conversations) > 1:
-            with ThreadPoolExecutor(min(self.captioner.concurrency, len(conversations))) as threads:
-                return list(threads.map(lambda one: in_halves(ask, [one])[0], conversations))
-        found: dict[int, Answer] = {}
-        shapes: dict[tuple, list[int]] = {}
-        for number, conversation in enumerate(conversations):
-            shapes.setdefault(tuple(v.pixels.shape for m in conversation for v in m.videos), []).append(number)
-        for numbers in shapes.values():
-            size = batch_size or len(numbers)
-            for first in range(0, len(numbers), size):
-                batch = numbers[first : first + size]
-                found |= dict(zip(batch, in_halves(ask, [conversations[i] for i in batch]), strict=True))
-        return [found[number] for number in range(len(conversations))]
-
-    def _batch(self, batch: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        """Answers to a batch; what may be the fault of one conversation is raised as ItemError."""
+    def stream(self, request: GenerateRequest) -> Iterator[str | CaptionOutput]:
+        """The answer to one request in pieces, see `CaptionerLike.stream`; errors as `generate`."""
         try:
-            answers = list(self.captioner.answer(batch, decoding))
-            if len(answers) != len(batch):
-                raise ValueError(f"{len(answers)} answers to {len(batch)} conversations")
+            with closing(self.captioner.stream(request.messages, request.decoding)) as pieces:  # type: ignore[type-var]
+                yield from pieces
+        except CineloopError:
+            raise
+        except Exception as error:
+            problem = _problem(error)
+        else:
+            self._failures = 0
+            return
+        raise self._counted(problem)
+
+    def _batches(self, requests: Sequence[GenerateRequest], batch_size: int | None) -> Iterator[list[int]]:
+        """Numbers of the requests that go through the model together: of the same shapes and way of decoding. Draws
+        and penalties see the padding and the place in a batch, so those go alone where the captioner cannot tell."""
+        groups: dict[Any, list[int]] = {}
+        for number, request in enumerate(requests):
+            decoding = request.decoding
+            is_alone = decoding.temperature > 0 or decoding.repetition_penalty != 1.0
+            shapes = tuple(video.pixels.shape for message in request.messages for video in message.videos)
+            key = (shapes, decoding, number if is_alone and not self.captioner.batches_draws else None)
+            groups.setdefault(key, []).append(number)
+        for numbers in groups.values():
+            size = batch_size or len(numbers)
+            yield from (numbers[first : first + size] for first in range(0, len(numbers), size))
+
+    def _halved(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
+        """Answers to a batch; where it fails, to its halves, down to the request at fault."""
+        try:
+            outputs = self.captioner.answer([request.messages for request in batch], batch[0].decoding)
+            if len(outputs) != len(batch):
+                raise ValueError(f"{len(outputs)} answers to {len(batch)} requests")
+        except ItemError as error:
+            problem = error
         except CineloopError:
             raise
         except Exception as error:  # a model may fail in any way on one clip, and that must not end the run
-            logger.debug("the model failed", exc_info=error)
-            reason = f"{type(error).__name__}: {printable(str(error), 300)}"
-            is_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+            problem = _problem(error)
         else:
             self._failures = 0
-            return answers
-        # Raised out here: an error that knew the first one would hold its frames, and with them the device's memory.
-        raise self._problem(reason, is_memory, alone=len(batch) == 1)
+            return list(outputs)
+        # Out here nothing holds the model's error, nor its frames and with them the device's memory.
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            return [*self._halved(batch[:middle]), *self._halved(batch[middle:])]
+        counted = self._counted(problem)
+        if isinstance(counted, ItemError):
+            return [counted]
+        raise counted
 
-    def _problem(self, reason: str, is_memory: bool, *, alone: bool) -> CineloopError:
-        if is_memory:  # a matter of this conversation's length, however many long ones come in a row
-            return ItemError(f"the model failed: {reason}", code="OUT_OF_MEMORY", hint="fewer --frames")
+    def _counted(self, problem: ItemError) -> CineloopError:
+        """The error of one request, or of all where as many in a row failed as no clip alone can be at fault for."""
+        if problem.code not in _BROKEN:
+            return problem
         with self._lock:
-            self._failures += alone
+            self._failures += 1
             count = self._failures
-        if count >= _MODEL_ERRORS_IN_A_ROW:
-            return MissingDependencyError(
-                f"the model fails on every clip: {reason}",
-                code="MODEL_BROKEN",
-                hint="try --device cpu or another model",
-            )
-        return ItemError(f"the model failed: {reason}", code="MODEL_ERROR", hint="run again with -v")
+        if count < _FAILURES_IN_A_ROW:
+            return problem
+        code, hint = _BROKEN[problem.code]
+        return MissingDependencyError(f"{count} requests failed in a row: {problem.message}", code=code, hint=hint)
+
+    def _without_loops(
+        self, requests: Sequence[GenerateRequest], answers: list[Answer], batch_size: int | None
+    ) -> list[Answer]:
+        """Answers, those that run in a loop replaced by better ones where a retry gives one."""
+        texts = {i: one.text for i, one in enumerate(answers) if isinstance(one, CaptionOutput)}
+        loops = {i: found for i, text in texts.items() if (found := loop(text)) is not None}
+        if not loops:
+            return answers
+        tried = {i: [answers[i]] for i in loops}
+        open_ones = list(loops)
+        for changes in _RETRIES:
+            again = [requests[i] for i in open_ones]
+            again = [replace(request, decoding=replace(request.decoding, **changes)) for request in again]
+            for i, answer in zip(open_ones, self.generate_many(again, batch_size=batch_size), strict=True):
+                tried[i].append(answer)
+            last = {i: tried[i][-1] for i in open_ones}
+            open_ones = [i for i, one in last.items() if isinstance(one, ItemError) or loop(one.text) is not None]
+        return [_best(tried[i], loops[i]) if i in loops else answer for i, answer in enumerate(answers)]
+
+
+def _problem(error: Exception) -> ItemError:
+    """What a model raised, as an error of the request."""
+    logger.debug("the model failed", exc_info=error)
+    reason = f"the model failed: {type(error).__name__}: {printable(str(error), 300)}"
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return ItemError(reason, code="OUT_OF_MEMORY", hint="fewer --frames")
+    return ItemError(reason, code="MODEL_ERROR", hint="run again with -v")
+
+
+def _best(candidates: Sequence[Answer], found: str) -> CaptionOutput:
+    """The first answer without a loop, else the shortest that says anything; it says so in its warnings."""
+    answers = [one for one in candidates if isinstance(one, CaptionOutput) and one.text.strip()]
+    good = [one for one in answers if loop(one.text) is None]
+    best = good[0] if good else min(answers, key=lambda one: len(one.text))
+    how = "asked again with other decoding" if good else f"and still so after {len(candidates) - 1} more tries"
+    return replace(best, warnings=(*best.warnings, f"REPETITION: {found}; {how}"))

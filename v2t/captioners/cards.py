@@ -21,7 +21,7 @@ def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
         MissingDependencyError: no server, or it serves no model. UsageError: several, and none was named.
     """
     try:
-        listed = endpoint.get("/models", endpoint.patience.at_most(total_s=20.0, retries=2)).get("data")
+        listed = endpoint.models().get("data")
     except MissingDependencyError as problem:
         if problem.code != "SERVER_MODEL" or not asked_for:
             raise

@@ -1,38 +1,31 @@
-"""The HTTP side of `v2t.captioners.openai`: one server, asked from many threads, patiently.
+"""The HTTP side of `v2t.captioners.openai`: one server, asked through the `openai` client from many threads.
 
 In: an address, JSON bodies. Out: JSON objects, or the events of a stream; `ItemError` when a request cannot be
-answered, `MissingDependencyError` when no request could be. Built on `http.client`: the hub's own HTTP library has
-changed its name before, and the clock over a whole exchange has to be ours. When to try again: `patience`.
-The key is read from the environment when a request is sent and kept nowhere; what the server says is scrubbed of it.
+answered, `MissingDependencyError` when no request could be. The client waits and tries again after 408, 409, 429, 5xx
+and broken connections (exponential back-off, Retry-After). The key is read from the environment when a request is sent
+and kept nowhere; what the server says is scrubbed of it.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import re
-import select
-import socket
 import ssl
-import threading
 import time
-import urllib.request
 import uuid
-from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from functools import cached_property
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from cineloop.documents import parse_json
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
-from cineloop.log import logger, printable
-from v2t.captioners.patience import Gate, Patience, TryAgain, reset_s, retry_after_s
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
+from cineloop.log import printable
 
 T = TypeVar("T")
-MAX_REPLY_BYTES = 16 << 20
-_TRY_AGAIN = (408, 409, 425, 429)  # and every 5xx
+_SPENT = "insufficient_quota"
+_RAW = "x-stainless-raw-response"  # by which the client knows what its caller wants back
+_PAUSE_S = 5.0  # after a 429 that outlasts the client's own tries and does not say how long it holds
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|hf|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _OUR_ID = re.compile(r"v2t-[0-9a-f]{32}")
 
@@ -43,69 +36,87 @@ class Refusal(ItemError):
     param: str | None = None
 
 
+class BadReply(Exception):
+    """A reply that is not a usable answer; the request is sent again."""
+
+
 class Endpoint:
     """One server. All methods may be called from many threads.
 
     Args:
         url: "http(s)://host[:port]/path" without user, query or fragment.
         key_env: the environment variable that holds the key; without it none is sent.
-        patience: see there.
-        concurrency: requests in flight, >= 1.
+        connect_s, read_s: for a connection, and the longest silence while an answer is due, > 0.
+        total_s: how long a request waits for a rate limit (429) to end, > 0.
+        retries: further tries after any other fault, >= 0.
         use_env_proxy: go through the proxy that HTTP(S)_PROXY and NO_PROXY name. TLS trusts the system's certificates
             or those of SSL_CERT_FILE.
+
+    Raises:
+        UsageError: a number out of range.
     """
 
     def __init__(
-        self, url: str, *, key_env: str, patience: Patience, concurrency: int, use_env_proxy: bool = False
+        self,
+        url: str,
+        *,
+        key_env: str,
+        connect_s: float = 10.0,
+        read_s: float = 300.0,
+        total_s: float = 900.0,
+        retries: int = 6,
+        use_env_proxy: bool = False,
     ) -> None:
-        self.url, self.key_env, self.patience = url, key_env, patience
-        self.gate = Gate(concurrency)
-        parts = urlsplit(url)
-        self._host, self._port, self._path = parts.hostname or "", parts.port, parts.path.rstrip("/")
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._proxy = None
-        if use_env_proxy and not urllib.request.proxy_bypass(self._host):
-            proxy = urllib.request.getproxies().get(parts.scheme)
-            self._proxy = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
-        self._idle: list[HTTPConnection] = []
+        for name, value in (("connect_s", connect_s), ("read_s", read_s), ("total_s", total_s)):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 < value < math.inf:
+                raise UsageError(f"{name} must be a number greater than 0, got {value!r}")
+        self.url, self.key_env = url, key_env
+        self._connect_s, self._read_s, self._total_s, self._retries = connect_s, read_s, total_s, retries
+        self._use_env_proxy = use_env_proxy
 
-    def get(self, path: str, patience: Patience) -> dict[str, Any]:
-        """The JSON object at a path."""
-        return self._patiently(lambda until: self._object("GET", path, None, until), patience)
+    def models(self) -> dict[str, Any]:
+        """The server's list of models; asked for less patiently than an answer is."""
+        return self._patiently(lambda client: _object(client.models.with_raw_response.list()), retries=2, total_s=20.0)
 
-    def post(
-        self, path: str, body: dict[str, Any], read: Callable[[dict[str, Any]], T], patience: Patience | None = None
-    ) -> T:
-        """What `read` makes of the reply to `body`; `read` may raise TryAgain.
+    def post(self, body: dict[str, Any], read: Callable[[dict[str, Any]], T], *, retries: int | None = None) -> T:
+        """What `read` makes of the reply to a chat completion; `read` may raise BadReply.
 
         Raises:
-            Refusal: a request the server will not take. ItemError: SERVER_ERROR, no usable reply in time.
+            Refusal: a request the server will not take. ItemError: SERVER_ERROR, no usable reply.
             MissingDependencyError: no request would be answered (key, address, model).
         """
 
-        data = json.dumps(body).encode("ascii")
+        def send(client: Any) -> T:
+            ours = f"v2t-{uuid.uuid4().hex}"  # vLLM and others put it into their answer's id
+            given = {**_arguments(body), "extra_headers": {"X-Request-Id": ours}}
+            response = client.chat.completions.with_raw_response.create(**given)
+            reply = _object(response)
+            if any(id_ != ours for id_ in _OUR_ID.findall(f"{reply.get('id')} {response.headers.get('X-Request-Id')}")):
+                raise BadReply("the answer to another request")
+            return read(reply)
 
-        def step(until: float) -> T:
-            answer = read(self._object("POST", path, data, until))
-            self.gate.widen()
-            return answer
+        return self._patiently(send, retries=self._retries if retries is None else min(retries, self._retries))
 
-        return self._patiently(step, patience or self.patience)
-
-    def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def stream(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a reply. Tried again until it begins; closing the generator closes the connection."""
-        data = json.dumps(body).encode("ascii")
-        with ExitStack() as stack:
-            response = self._patiently(
-                lambda until: stack.enter_context(self._opened("POST", path, data, until, f"v2t-{uuid.uuid4().hex}")),
-                self.patience,
-            )
-            try:
-                yield from _events(response)
-            except (OSError, HTTPException, ValueError) as error:
-                raise ItemError(
-                    f"the answer broke off: {self.scrubbed(_words(error))}", code="SERVER_ERROR", hint="ask again"
-                ) from None
+        import openai
+
+        events = self._patiently(lambda client: client.chat.completions.create(stream=True, **_arguments(body)))
+        is_over, problem = False, "the stream ended before the answer did"
+        try:
+            with events:
+                for chunk in events:
+                    if not isinstance(chunk, openai.BaseModel):
+                        raise ValueError(f"an event that is not a JSON object: {str(chunk)[:60]!r}")
+                    event = chunk.to_dict(warnings=False)
+                    choices = event.get("choices") or ()
+                    is_over = is_over or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
+                    yield event
+        except (openai.OpenAIError, ValueError) as error:
+            is_over, problem = False, _words(error)
+        if not is_over:
+            raise ItemError(f"the answer broke off: {self.scrubbed(problem)}", code="SERVER_ERROR", hint="ask again")
 
     def scrubbed(self, text: str, limit: int = 300) -> str:
         """`text` on one line without the key or what looks like one, cut to `limit`."""
@@ -123,129 +134,31 @@ class Endpoint:
         key = self._key()
         return text.replace(key, "[key]") if len(key) >= 8 else text
 
-    def _patiently(self, step: Callable[[float], T], patience: Patience) -> T:
-        deadline = time.monotonic() + patience.total_s
-        faults = tries = 0
-        while True:
-            try:
-                return step(deadline)
-            except TryAgain as error:
-                problem = error
-            except ssl.SSLCertVerificationError as error:
-                raise MissingDependencyError(
-                    f"{self.url} shows a certificate that is not trusted: {_words(error)}",
-                    code="SERVER",
-                    hint="name the file of your authority in SSL_CERT_FILE",
-                ) from None
-            except (OSError, HTTPException) as error:
-                problem = TryAgain(_words(error))
-            tries += 1
-            faults += not problem.slows
-            wait_s = patience.jitter_s(tries) if problem.wait_s is None else problem.wait_s
-            reason = self.scrubbed(str(problem))
-            if faults > patience.retries or time.monotonic() + wait_s >= deadline:
-                raise ItemError(
-                    f"no usable answer from {self.url} in {tries} tries: {reason}",
-                    code="SERVER_ERROR",
-                    hint="run again with --retry-failed once the server is well",
-                )
-            logger.debug("try %d, again in %.2f s: %s", tries, wait_s, reason)
-            if problem.slows:
-                self.gate.pause(wait_s, narrow=True)
-                wait_s += patience.jitter_s(1)
-            time.sleep(max(0.0, min(wait_s, deadline - time.monotonic())))
+    @cached_property
+    def _client(self) -> Any:
+        import openai
 
-    def _object(self, method: str, path: str, body: bytes | None, deadline: float) -> dict[str, Any]:
-        ours = f"v2t-{uuid.uuid4().hex}"  # vLLM and others put it into their answer's id
-        with self._opened(method, path, body, deadline, ours) as response:
-            data, echo = _whole(response), response.getheader("X-Request-Id")
-        try:
-            reply = parse_json(data)
-        except ValueError:
-            raise TryAgain(f"no JSON but {self.scrubbed(data[:4096].decode('utf-8', 'replace'), 60)!r}") from None
-        if not isinstance(reply, dict):
-            raise TryAgain(f"no JSON object but {type(reply).__name__}")
-        if any(found != ours for found in _OUR_ID.findall(f"{reply.get('id')} {echo}")):
-            raise TryAgain("the answer to another request")
-        return reply
-
-    @contextmanager
-    def _opened(
-        self, method: str, path: str, body: bytes | None, deadline: float, request_id: str
-    ) -> Iterator[HTTPResponse]:
-        """A response that began well. Its connection is kept when it was read to its end, and closed otherwise."""
-        with self.gate.turn(deadline):
-            connection = self._connection()
-            response: HTTPResponse | None = None
-            clock = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, (connection,))
-            clock.daemon = True
-            clock.start()
-            try:
-                response = self._sent(connection, method, path, body, request_id)
-                self._check(response)
-                yield response
-            except (OSError, HTTPException):
-                response = None
-                raise
-            finally:
-                clock.cancel()
-                is_whole = response is not None and response.isclosed() and not response.length
-                if response and is_whole and not response.will_close and len(self._idle) < self.gate.width:
-                    self._idle.append(connection)
-                else:
-                    connection.close()
-
-    def _sent(
-        self, connection: HTTPConnection, method: str, path: str, body: bytes | None, request_id: str
-    ) -> HTTPResponse:
-        if connection.sock is None:
-            connection.connect()
-        connection.sock.settimeout(self.patience.read_s)
-        headers = {
-            "Accept": "application/json, text/event-stream",
-            "User-Agent": "cineloop",
-            "X-Request-Id": request_id,
-        }
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        if key := self._key():
-            headers["Authorization"] = f"Bearer {key}"
-        target = self._path + path
-        if self._proxy and not self._tls:
-            target = self.url.rstrip("/") + path
-            headers |= self._proxy_headers()
-        try:
-            connection.request(method, target, body, headers)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it may have answered before it had the whole body (413), and that answer says why
-        return connection.getresponse()
-
-    def _connection(self) -> HTTPConnection:
-        """A kept connection that the server has not closed, or a new one."""
-        while self._idle:
-            try:
-                kept = self._idle.pop()
-            except IndexError:
-                break
-            if not _is_readable(kept.sock):
-                return kept
-            kept.close()
-        place = self._proxy or urlsplit(self.url)
-        host, port = place.hostname or "", place.port
-        if self._tls is None:
-            return HTTPConnection(host, port or 80, timeout=self.patience.connect_s)
-        made = HTTPSConnection(
-            host, port or (80 if self._proxy else 443), timeout=self.patience.connect_s, context=self._tls
+        http = openai.DefaultHttpxClient(
+            trust_env=self._use_env_proxy,
+            verify=ssl.create_default_context(),
+            follow_redirects=False,
+            event_hooks={"request": [self._set_headers]},
         )
-        if self._proxy:
-            made.set_tunnel(self._host, self._port or 443, self._proxy_headers())
-        return made
+        return openai.OpenAI(
+            api_key="set when a request is sent",
+            base_url=self.url,
+            timeout=openai.Timeout(self._read_s, connect=self._connect_s),
+            http_client=http,
+        )
 
-    def _proxy_headers(self) -> dict[str, str]:
-        if self._proxy is None or self._proxy.username is None:
-            return {}
-        pair = f"{unquote(self._proxy.username)}:{unquote(self._proxy.password or '')}"
-        return {"Proxy-Authorization": "Basic " + b64encode(pair.encode()).decode()}
+    def _set_headers(self, request: Any) -> None:
+        """The key as the environment has it now, or none; no OpenAI account, nothing about this machine."""
+        for name in list(request.headers):
+            if name.lower().startswith(("x-stainless-", "openai-", "authorization")) and name.lower() != _RAW:
+                del request.headers[name]
+        request.headers["User-Agent"] = "cineloop"
+        if key := self._key():
+            request.headers["Authorization"] = f"Bearer {key}"
 
     def _key(self) -> str:
         key = os.environ.get(self.key_env, "").strip()
@@ -253,83 +166,100 @@ class Endpoint:
             raise UsageError(f"the environment variable {self.key_env} holds no key: expected ASCII without spaces")
         return key
 
-    def _check(self, response: HTTPResponse) -> None:
-        """Return on 200; raise what any other status means."""
-        status = response.status
-        if status == 200:
-            full_in_s = reset_s(response.headers)
-            if full_in_s is not None:
-                self.gate.pause(full_in_s, narrow=False)
-            return
+    def _patiently(self, send: Callable[[Any], T], *, retries: int | None = None, total_s: float | None = None) -> T:
+        """What `send` gives with the client; again after a reply that is not usable, and while a rate limit holds."""
+        import openai
+
+        retries = self._retries if retries is None else retries
+        deadline = time.monotonic() + min(self._total_s, total_s or math.inf)
+        client = self._client.with_options(max_retries=retries)
+        while True:
+            pause_s = 0.0
+            try:
+                return send(client)
+            except BadReply as error:
+                problem: Exception = error
+                retries -= 1
+                is_last = retries < 0
+            except openai.RateLimitError as error:
+                problem = error
+                pause_s = _retry_after_s(error.response.headers.get("Retry-After"))
+                is_last = time.monotonic() + pause_s >= deadline or _problem(error.response.text)["code"] == _SPENT
+            except openai.OpenAIError as error:
+                problem, is_last = error, True
+            if is_last:
+                break
+            time.sleep(pause_s)
+        raise self._meaning(problem)  # out here: no context repeats what the server said
+
+    def _meaning(self, error: Exception) -> CineloopError:
+        """What failed, as an error of ours."""
+        import openai
+
+        cause = error.__cause__ or error
+        if isinstance(error, openai.APIStatusError):
+            return self._refused(error.status_code, error.response)
+        causes = [cause, cause.__cause__, cause.__context__]
+        if any(isinstance(one, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(one) for one in causes):
+            return MissingDependencyError(
+                f"{self.url} shows a certificate that is not trusted: {_words(cause)}",
+                code="SERVER",
+                hint="name the file of your authority in SSL_CERT_FILE",
+            )
+        return self._unusable(self.scrubbed(_words(cause)))
+
+    def _unusable(self, reason: str) -> ItemError:
+        return ItemError(
+            f"no usable answer from {self.url}: {reason}",
+            code="SERVER_ERROR",
+            hint="run again with --retry-failed once the server is well",
+        )
+
+    def _refused(self, status: int, response: Any) -> CineloopError:
+        """What a status other than 200 means."""
         if 300 <= status < 400:
-            raise MissingDependencyError(
-                f"{self.url} redirects to {self.scrubbed(response.getheader('Location') or 'nowhere')}",
+            return MissingDependencyError(
+                f"{self.url} redirects to {self.scrubbed(response.headers.get('Location') or 'nowhere')}",
                 code="SERVER",
                 hint="redirects are not followed; name the address it should be",
             )
-        body = _problem(_whole(response))
-        said = f"{self.url} answers {status}: {self.scrubbed(body['message'] or response.reason)}"
-        is_spent = status == 402 or body["code"] == "insufficient_quota"
+        body = _problem(response.text)
+        said = f"{self.url} answers {status}: {self.scrubbed(body['message'] or response.reason_phrase)}"
+        is_spent = status == 402 or body["code"] == _SPENT
         if status in (401, 403) or is_spent:
             hint = "pay for more" if is_spent else f"put a valid key into the environment variable {self.key_env}"
-            raise MissingDependencyError(said, code="SERVER_KEY", hint=hint)
+            return MissingDependencyError(said, code="SERVER_KEY", hint=hint)
         if status in (404, 405):
             hint = "check the address (it mostly ends in /v1) and the model's name: openai:URL#model"
-            raise MissingDependencyError(said, code="SERVER_MODEL", hint=hint)
-        if status in _TRY_AGAIN or not 400 <= status < 500:
-            wait_s = retry_after_s(response.headers)
-            if status == 429 and wait_s is None:
-                wait_s = reset_s(response.headers)
-            raise TryAgain(said, wait_s=wait_s, slows=status == 429 or wait_s is not None)
+            return MissingDependencyError(said, code="SERVER_MODEL", hint=hint)
+        if status in (408, 409, 425, 429) or status >= 500:
+            return self._unusable(said)
         code, hint = "BAD_REQUEST", ""
         if status == 413:
             code, hint = "TOO_LARGE", "fewer --frames, or a smaller options.max_side or options.quality"
         refusal = Refusal(said, code=code, hint=hint)
         refusal.param = body["param"] or None
-        raise refusal
+        return refusal
 
 
-def _whole(response: HTTPResponse) -> bytes:
-    data = response.read(MAX_REPLY_BYTES + 1)
-    if len(data) > MAX_REPLY_BYTES:
-        raise TryAgain(f"more than {MAX_REPLY_BYTES >> 20} MiB of answer")
-    if response.length:
-        raise TryAgain(f"the answer broke off, {response.length} bytes before its end")
-    response.close()
-    return data
+def _arguments(body: dict[str, Any]) -> dict[str, Any]:
+    """A request's body as arguments of the client, which knows some fields only."""
+    rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
+    return {"model": body["model"], "messages": body["messages"], "extra_body": rest}
 
 
-def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
-    """Server-sent events (WHATWG HTML 9.2) that hold JSON, until `[DONE]`. Comments and other fields are passed over.
-
-    Raises:
-        ValueError: no JSON, or an end before the last event. ItemError: the server reports an error.
-    """
-    lines: list[str] = []
-    is_over = False
-    while raw := response.readline(MAX_REPLY_BYTES):
-        line = raw.decode("utf-8", "replace").rstrip("\r\n")
-        if line.startswith("data:"):
-            lines.append(line[5:].removeprefix(" "))
-        if line or not lines:
-            continue
-        data, lines = "\n".join(lines), []
-        if data.strip() == "[DONE]":
-            return
-        event = parse_json(data)
-        if not isinstance(event, dict):
-            raise ValueError(f"an event that is no JSON object: {data[:60]!r}")
-        if event.get("error"):
-            raise ValueError(_problem(data.encode())["message"])
-        is_over = is_over or any(isinstance(c, dict) and c.get("finish_reason") for c in event.get("choices") or ())
-        yield event
-    if not is_over:
-        raise ValueError("the stream ended before the answer did")
+def _object(response: Any) -> dict[str, Any]:
+    try:
+        reply = parse_json(response.content)
+    except ValueError:
+        raise BadReply("not JSON") from None
+    if not isinstance(reply, dict):
+        raise BadReply(f"not a JSON object but {type(reply).__name__}")
+    return reply
 
 
-def _problem(data: bytes) -> dict[str, str]:
+def _problem(text: str) -> dict[str, str]:
     """What an error body says: message, code and param, each maybe empty."""
-    text = data.decode("utf-8", "replace")
     try:
         body = parse_json(text)
     except ValueError:
@@ -342,21 +272,10 @@ def _problem(data: bytes) -> dict[str, str]:
     return {"message": str(message), "code": str(body.get("code") or ""), "param": str(body.get("param") or "")}
 
 
-def _is_readable(sock: socket.socket | None) -> bool:
-    """Whether something waits on an idle connection: its end, mostly."""
-    if sock is None:
-        return True
-    poll = select.poll()
-    poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-    return bool(poll.poll(0))
+def _retry_after_s(value: str | None) -> float:
+    """Seconds to wait by a Retry-After header that is longer than the client waits for by itself."""
+    return max(_PAUSE_S, float(value)) if value and re.fullmatch(r"\d+(\.\d+)?", value.strip()) else _PAUSE_S
 
 
-def _cut(connection: HTTPConnection) -> None:
-    """End an exchange from another thread: whoever reads sees the end of the stream."""
-    if connection.sock is not None:
-        with suppress(OSError):
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-
-
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.log import printable
-from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, asked
+from v2t.captioners import COST, TEXT, CaptionerLike, CaptionOutput, Conversation, Decoding, asked
 from v2t.captioners.abilities import Abilities, read
 from v2t.captioners.hf_prompt import Prompter, noise_clip
 from v2t.captioners.hf_source import Source
@@ -31,7 +31,7 @@ _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _QUANTIZE = {"4bit": "nf4", "8bit": "int8"}
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """A captioner of any video or image language model (see `v2t.captioners.CaptionerLike`).
 
     Args:
@@ -74,12 +74,12 @@ class Captioner:
         self.name = STARTER_NAME if model == "starter" else self.name
         self.revision = self.source.revision
         self.device, self.dtype, self.quantize, self.device_map = device, dtype, quantize, device_map
-        self.concurrency = 1
         self._config = self.source.config()
         self.abilities = read(self.source.folder) if self._config.model_type == "cineloop" else Abilities()
         self.source.model_class(self._config)
         text = self._config.get_text_config(decoder=True)
         self._has_decoder_start = bool(self._config.is_encoder_decoder or text.is_encoder_decoder)
+        self.tells_likelihoods = not self._has_decoder_start  # else the answer does not follow its prompt
         video_token = getattr(self._config, "video_token_id", getattr(self._config, "video_token_index", None))
         self.prompter = Prompter(
             self.source.processor(),
@@ -127,7 +127,7 @@ class Captioner:
         problem = None
         for self.prompter.fixed_frames in (None, 1):
             try:
-                self._answer([asked("what", noise_clip(0, 1, 2, size=(64, 64)))], Decoding(max_new_tokens=1))
+                self.answer([asked("what", noise_clip(0, 1, 2, size=(64, 64)))], Decoding(max_new_tokens=1))
             except Exception as error:  # whatever it raises now it would raise at every clip
                 problem = problem or f"{type(error).__name__}: {error}"
             else:
@@ -140,11 +140,18 @@ class Captioner:
 
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
         """See `CaptionerLike.answer`."""
-        answers: dict[int, CaptionOutput] = {}
-        for group in self._groups(conversations, decoding):
-            outputs = self._answer([conversations[i] for i in group], decoding)
-            answers.update(zip(group, outputs, strict=True))
-        return [answers[i] for i in range(len(conversations))]
+        import torch
+
+        inputs = self._inputs(conversations)
+        settings = self._settings(decoding, inputs)
+        if len(conversations) > 1 and settings["max_new_tokens"] < decoding.max_new_tokens:
+            # The longest prompt of a batch must not cut the answers to others: each is asked alone.
+            raise ItemError("the batch has no room for its longest answer", code="PROMPT_TOO_LONG")
+        with torch.inference_mode():
+            generated = self._generate(inputs, settings)
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        rows = zip(conversations, self._new_tokens(inputs, generated), lengths, strict=True)
+        return [self._output(*row) for row in rows]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`."""
@@ -158,27 +165,14 @@ class Captioner:
                 return self._generate(inputs, settings, streamer=streamer)
 
         generated = yield from pieces(write, self.prompter.processor.tokenizer)
-        yield self._output(conversation, self._new_tokens(inputs, generated)[0])
-
-    @property
-    def tells_likelihoods(self) -> bool:
-        """Whether `likelihoods` can be asked: of models whose answer follows its prompt in one sequence."""
-        return not self._has_decoder_start
-
-    def watch(self, frames: Frames) -> Frames:
-        """A clip for `likelihoods`; what stands for it depends on the model, so it goes in with every question."""
-        return frames
+        length = int(inputs["attention_mask"].sum())
+        yield self._output(conversation, self._new_tokens(inputs, generated)[0], length)
 
     def likelihoods(
         self, watched: Frames, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
-        """For each answer the log-probability that the reply to `question` begins with it, or, where `whole`, is that
-        and no more; in nats: the sum over its tokens, exact, at temperature 1. Answers of one token take one forward
-        pass together; of longer ones each beginning takes one.
-
-        Raises:
-            UsageError: no answer, an empty one, or a model with a decoder of its own. ItemError: as `answer`.
-        """
+        """See `CaptionerLike.likelihoods`. Answers of one token take one forward pass together; of longer ones each
+        beginning takes one."""
         import torch
 
         if not self.tells_likelihoods:
@@ -213,32 +207,6 @@ class Captioner:
         with torch.inference_mode():
             logits = self._model(**given, use_cache=False).logits[0, length - 1 :]  # (n + 1, vocabulary)
         return logits.float().log_softmax(-1).double().cpu()
-
-    def _groups(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[list[int]]:
-        """Conversations that go through the model together: those with videos of the same number and shape.
-
-        Draws and penalties see the padding and the place in a batch, so there each conversation goes alone.
-        """
-        if decoding.temperature > 0 or decoding.repetition_penalty != 1.0:
-            return [[i] for i in range(len(conversations))]
-        groups: dict[Any, list[int]] = {}
-        for i, conversation in enumerate(conversations):
-            key = tuple(video.pixels.shape for message in conversation for video in message.videos)
-            groups.setdefault(key, []).append(i)
-        return list(groups.values())
-
-    def _answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        import torch
-
-        inputs = self._inputs(conversations)
-        settings = self._settings(decoding, inputs)
-        if len(conversations) > 1 and settings["max_new_tokens"] < decoding.max_new_tokens:
-            # The longest prompt of a batch must not cut the answers to others.
-            return [self._answer([one], decoding)[0] for one in conversations]
-        with torch.inference_mode():
-            generated = self._generate(inputs, settings)
-        rows = zip(conversations, self._new_tokens(inputs, generated), strict=True)
-        return [self._output(conversation, ids) for conversation, ids in rows]
 
     def _generate(self, inputs: dict[str, Any], settings: dict[str, Any], **more: Any) -> Tensor:
         """What `generate` gives. Some models hand settings of their own, such as the end of an answer, to the
@@ -312,7 +280,7 @@ class Captioner:
         found = {*(ends if isinstance(ends, list) else [ends]), last}
         return sorted(found - {None})
 
-    def _output(self, conversation: Conversation, ids: list[int]) -> CaptionOutput:
+    def _output(self, conversation: Conversation, ids: list[int], prompt_tokens: int) -> CaptionOutput:
         ends = set(self._ends())
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
         return CaptionOutput(
@@ -320,6 +288,7 @@ class Captioner:
             tokens=length,
             finish="stop" if length < len(ids) else "length",
             warnings=self.prompter.left_out(conversation),
+            prompt_tokens=prompt_tokens,
         )
 
     def _quantization(self, kind: str) -> Any:

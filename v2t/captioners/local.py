@@ -21,7 +21,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.files import content_key, text_key
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
-from v2t.captioners import CaptionOutput, Conversation, Decoding, abilities, asked, domain
+from v2t.captioners import Ask, CaptionerLike, CaptionOutput, Conversation, Decoding, abilities, asked, domain
 from v2t.captioners.sampling import picking
 from v2t.captioners.trie import weigh
 
@@ -37,7 +37,6 @@ _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 T = TypeVar("T")
-Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,7 +49,7 @@ class Watched:
     warnings: tuple[str, ...] = ()
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """A captioner of `v2t.model` classes (see `v2t.captioners.CaptionerLike`).
 
     Args:
@@ -62,6 +61,8 @@ class Captioner:
         MissingDependencyError: the folder is absent or incomplete. UsageError: an unknown dtype.
     """
 
+    tells_likelihoods = True
+
     def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
         if dtype not in _DTYPES:
             raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
@@ -69,7 +70,6 @@ class Captioner:
         self.name = STARTER_NAME if model == "starter" else self.folder.resolve().name
         self.about = ABOUT_STARTER if model == "starter" else ""
         self.device, self.dtype = device, dtype
-        self.concurrency = 1
         config = _read_json(self.folder / "config.json")
         if config.get("model_type") != "cineloop":
             raise UsageError(
@@ -136,7 +136,8 @@ class Captioner:
             seen, warnings = self._seen(inputs, len(conversations))
             generated = self._model.generate(**seen, **self._settings(decoding))
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
-        return [self._output(ids, warning) for ids, warning in zip(answers, warnings, strict=True)]
+        rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
+        return [self._output(*row) for row in rows]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`."""
@@ -152,7 +153,8 @@ class Captioner:
             return generated  # (1, L + L_new)
 
         generated = yield from pieces(write, self._processor.tokenizer)
-        yield self._output(generated[0, inputs["input_ids"].shape[1] :].tolist(), warning)
+        length = inputs["input_ids"].shape[1]
+        yield self._output(generated[0, length:].tolist(), length, warning)
 
     def watch(self, frames: Frames) -> Watched:
         """A clip as the language model sees it, encoded once for all questions about it; for `likelihoods`."""
@@ -170,12 +172,7 @@ class Captioner:
     def likelihoods(
         self, watched: Watched, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
-        """For each answer the log-probability that the reply to `question` begins with it, or, where `whole`, is that
-        and no more; in nats: the sum over its tokens, exact, at temperature 1.
-
-        Raises:
-            UsageError: no answer, or an empty one.
-        """
+        """See `CaptionerLike.likelihoods`."""
         return self.weigh(watched, [(question, answers, whole)])[0]
 
     def weigh(self, watched: Watched, asks: Sequence[Ask]) -> list[list[float]]:
@@ -248,8 +245,9 @@ class Captioner:
         watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
         features = _pool(tokens, inputs["frame_mask"], [inputs["num_segments"][i] for i in watching])
         warnings: list[str | None] = [None] * count
-        for i, warning in zip(watching, self._domain_warnings(features), strict=True):
-            warnings[i] = warning
+        if self._domain is not None:
+            for i, score in zip(watching, self._domain.score(features), strict=True):
+                warnings[i] = self._domain.warning(float(score))
         return {**given, "vision_hidden_states": tokens}, warnings
 
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
@@ -262,12 +260,7 @@ class Captioner:
         tokens = encode_frames(tower, pixels, inputs["frame_mask"], self._chunk_frames)  # (S, F, N, D)
         return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
 
-    def _domain_warnings(self, features: np.ndarray) -> list[str | None]:
-        if self._domain is None:
-            return [None] * len(features)
-        return [self._domain.warning(float(score)) for score in self._domain.score(features)]
-
-    def _output(self, ids: list[int], warning: str | None) -> CaptionOutput:
+    def _output(self, ids: list[int], prompt_tokens: int, warning: str | None) -> CaptionOutput:
         ends = self._model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
@@ -277,6 +270,7 @@ class Captioner:
             tokens=length,
             finish="stop" if length < len(ids) else "length",
             warnings=(warning,) if warning else (),
+            prompt_tokens=prompt_tokens,
         )
 
 

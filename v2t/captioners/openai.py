@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property
 from itertools import chain
@@ -25,16 +24,14 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import COST, TEXT, CaptionOutput, Conversation, Decoding, cards, payload
+from v2t.captioners import COST, TEXT, CaptionerLike, CaptionOutput, Conversation, Decoding, cards, payload
 from v2t.captioners.abilities import Abilities
 from v2t.captioners.cards import find, wanted_frames
-from v2t.captioners.endpoint import Endpoint, Refusal
-from v2t.captioners.patience import Patience, TryAgain
+from v2t.captioners.endpoint import BadReply, Endpoint, Refusal
 from v2t.captioners.payload import Beside, Form, content, num_tokens, text_of, tiny_jpeg, video_metadata
 
 T = TypeVar("T")
 _FORMS = ("auto", "video", "images")
-_FAILURES_IN_A_ROW = 16  # with nothing answered in between it is the server and not the clips
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # What a server may not know, and what is sent then instead; None leaves it out.
 _STAND_INS: dict[str, str | None] = {
@@ -50,7 +47,7 @@ _STAND_INS: dict[str, str | None] = {
 _UNKNOWN = re.compile(r"unsupported|not support|unrecogni|unknown|not permitted|unexpected|extra", re.IGNORECASE)
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """A captioner behind an address (see `v2t.captioners.CaptionerLike`). Threads may share it.
 
     Args:
@@ -61,7 +58,7 @@ class Captioner:
         max_side: frames whose longer side exceeds it are scaled down to it, pixels, >= 16.
         quality: of the JPEGs, 1 to 100.
         concurrency: requests in flight, >= 1.
-        connect_s, read_s, total_s, retries, backoff_s: see `v2t.captioners.patience.Patience`.
+        connect_s, read_s, total_s, retries: see `v2t.captioners.endpoint.Endpoint`.
         api_key_env: the environment variable that holds the key.
         use_env_proxy: honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 
@@ -69,6 +66,7 @@ class Captioner:
         UsageError: an address or a value that cannot be. MissingDependencyError: the named variable is not set.
     """
 
+    batches_draws = True  # each request is drawn by itself
     reply_tokens = 1024  # longest answer to a judge's question: the served model may think before it
 
     def __init__(
@@ -85,7 +83,6 @@ class Captioner:
         read_s: Annotated[float, COST] = 300.0,
         total_s: Annotated[float, COST] = 900.0,
         retries: Annotated[int, COST] = 6,
-        backoff_s: Annotated[float, COST] = 1.0,
         api_key_env: Annotated[str, COST] = "OPENAI_API_KEY",
         use_env_proxy: Annotated[bool, COST] = False,
     ) -> None:
@@ -107,9 +104,14 @@ class Captioner:
         self.about = f"served at {url}"
         self._max_side, self._quality = max_side, quality
         self._frames_as: Form | None = None if frames_as == "auto" else cast(Form, frames_as)
-        patience = Patience(connect_s=connect_s, read_s=read_s, total_s=total_s, retries=retries, backoff_s=backoff_s)
         self._endpoint = Endpoint(
-            url, key_env=api_key_env, patience=patience, concurrency=concurrency, use_env_proxy=use_env_proxy
+            url,
+            key_env=api_key_env,
+            connect_s=connect_s,
+            read_s=read_s,
+            total_s=total_s,
+            retries=retries,
+            use_env_proxy=use_env_proxy,
         )
         if api_key_env != "OPENAI_API_KEY" and not self._endpoint.has_key:
             raise MissingDependencyError(
@@ -117,7 +119,6 @@ class Captioner:
             )
         self._form: Form | None = None
         self._stand_ins: dict[str, str | None] = {}
-        self._failures = 0
         self._lock = threading.Lock()
 
     @property
@@ -221,25 +222,25 @@ class Captioner:
 
     def _probe(self, parts: list[dict[str, Any]], **more: Any) -> None:
         body = {"model": self.name, "messages": [{"role": "user", "content": parts}], "max_tokens": 1, **more}
-        patience = self._endpoint.patience
-        self._endpoint.post("/chat/completions", body, lambda reply: reply, patience.at_most(retries=2))
+        self._endpoint.post(body, lambda reply: reply, retries=2)
 
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        """See `CaptionerLike.answer`. Several conversations are sent at once, `concurrency` at most."""
-        if len(conversations) == 1:
-            return [self._answer(conversations[0], decoding)]
-        with ThreadPoolExecutor(min(self.concurrency, len(conversations) or 1)) as threads:
-            return list(threads.map(lambda conversation: self._answer(conversation, decoding), conversations))
+        """See `CaptionerLike.answer`; one request after the other: what is sent at once comes from as many threads."""
+
+        def send(body: dict[str, Any]) -> CaptionOutput:
+            return self._endpoint.post(body, self._output)
+
+        return [self._asked(send, conversation, decoding) for conversation in conversations]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`. Reasoning is left out where it begins with its tag; where the server's template
         has written that already, only `answer` can tell."""
 
         def begin(body: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-            events = self._endpoint.stream("/chat/completions", body)
+            events = self._endpoint.stream(body)
             return next(events, {}), events
 
-        first, rest = self._asked(begin, conversation, decoding, stream=True)
+        first, rest = self._asked(begin, conversation, decoding)
         text, last = "", Beside()
         with closing(rest):  # type: ignore[type-var]
             for piece in payload.without_reasoning(
@@ -247,32 +248,17 @@ class Captioner:
             ):
                 text += piece
                 yield piece
-        yield CaptionOutput(text=text, tokens=last.tokens, finish=last.finish, warnings=tuple(last.warnings))
+        yield CaptionOutput(
+            text=text,
+            tokens=last.tokens,
+            finish=last.finish,
+            warnings=tuple(last.warnings),
+            prompt_tokens=last.prompt_tokens,
+        )
 
-    def _answer(self, conversation: Conversation, decoding: Decoding) -> CaptionOutput:
-        try:
-            output = self._asked(
-                lambda body: self._endpoint.post("/chat/completions", body, self._output), conversation, decoding
-            )
-        except ItemError as problem:
-            with self._lock:
-                self._failures += problem.code in ("SERVER_ERROR", "BAD_REQUEST")
-                if self._failures < _FAILURES_IN_A_ROW:
-                    raise
-            raise MissingDependencyError(
-                f"{self._failures} requests failed in a row: {problem.message}",
-                code="SERVER",
-                hint=problem.hint,
-            ) from problem
-        with self._lock:
-            self._failures = 0
-        return output
-
-    def _asked(
-        self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding, stream: bool = False
-    ) -> T:
+    def _asked(self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding) -> T:
         """What `send` makes of the request; again without a parameter that the server turns out not to know."""
-        request = self._request(conversation, decoding) | ({"stream": True} if stream else {})
+        request = self._request(conversation, decoding)
         while True:
             with self._lock:
                 stand_ins = dict(self._stand_ins)
@@ -314,12 +300,12 @@ class Captioner:
         return request
 
     def _output(self, reply: dict[str, Any]) -> CaptionOutput:
-        """The answer in a reply. Raises TryAgain for a reply that is none, ItemError for a refusal."""
+        """The answer in a reply. Raises BadReply for a reply that is none, ItemError for a refusal."""
         choices = reply.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(choice, dict) or not isinstance(message, dict) or choice.get("index", 0) != 0:
-            raise TryAgain("a reply without a choice")
+            raise BadReply("a reply without a choice")
         self._check_refused(choice, message)
         text = self._endpoint.without_key(text_of(message.get("content")))
         if "</think>" in text and "<think>" not in text:  # the server's template has written the first tag
@@ -327,6 +313,7 @@ class Captioner:
         return CaptionOutput(
             text="".join(payload.without_reasoning([text])),
             tokens=num_tokens(reply) or 0,
+            prompt_tokens=num_tokens(reply, "prompt"),
             finish="length" if choice.get("finish_reason") == "length" else "stop",
             warnings=self._warnings(reply),
         )
@@ -342,6 +329,7 @@ class Captioner:
     def _piece(self, event: dict[str, Any], last: Beside) -> str:
         """The text of one event of a stream, some have none; what it says beside goes into `last`."""
         last.tokens = num_tokens(event) or last.tokens
+        last.prompt_tokens = num_tokens(event, "prompt") or last.prompt_tokens
         last.warnings |= dict.fromkeys(self._warnings(event))
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
@@ -354,7 +342,7 @@ class Captioner:
             last.finish = "length"
         try:
             return text_of(delta.get("content"))
-        except TryAgain as problem:
+        except BadReply as problem:
             raise ItemError(f"the answer broke off: {problem}", code="SERVER_ERROR") from None
 
     def _check_refused(self, choice: dict[str, Any], message: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.video.packed import MEDIA_TYPE, pack
-from v2t.captioners.patience import TryAgain
+from v2t.captioners.endpoint import BadReply
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -120,7 +120,7 @@ def text_of(content: Any) -> str:
         return content
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    raise TryAgain(f"a content that is no text but {type(content).__name__}")
+    raise BadReply(f"a content that is no text but {type(content).__name__}")
 
 
 @dataclass
@@ -128,14 +128,15 @@ class Beside:
     """What a stream says beside its text."""
 
     tokens: int = 0
+    prompt_tokens: int | None = None
     finish: str = "stop"
     warnings: dict[str, None] = field(default_factory=dict)
 
 
-def num_tokens(reply: dict[str, Any]) -> int | None:
-    """Tokens of the answer, where the server counts them."""
+def num_tokens(reply: dict[str, Any], of: Literal["prompt", "completion"] = "completion") -> int | None:
+    """Tokens of the answer, or of the prompt, where the server counts them."""
     usage = reply.get("usage")
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    tokens = usage.get(f"{of}_tokens") if isinstance(usage, dict) else None
     return tokens if isinstance(tokens, int) and tokens >= 0 else None
 
 

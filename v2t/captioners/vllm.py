@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
-from v2t.captioners import COST, CaptionOutput, Conversation, Decoding, domain, local
+from v2t.captioners import COST, CaptionerLike, CaptionOutput, Conversation, Decoding, domain, local
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """A captioner of `v2t.model` classes on vLLM (see `v2t.captioners.CaptionerLike`).
 
     Args:
@@ -41,6 +41,8 @@ class Captioner:
         MissingDependencyError: vLLM is not installed, or not a version that is known; the folder is absent or
             incomplete. UsageError: a value out of range, or a model that is not this project's.
     """
+
+    batches_draws = True
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class Captioner:
         self.name, self.about, self.revision = self._local.name, self._local.about, self._local.revision
         self.spec, self.frame_size, self.folder = self._local.spec, self._local.frame_size, self._local.folder
         self.abilities = self._local.abilities
-        self.device, self.dtype, self.concurrency = device, dtype, 1
+        self.device, self.dtype = device, dtype
         self._options = {"max_num_seqs": num_seqs, "tensor_parallel_size": tensor_parallel}
         if max_model_len is not None:
             self._options["max_model_len"] = max_model_len
@@ -138,9 +140,10 @@ class Captioner:
         except self._refusals as problem:
             raise self._refusal(problem) from problem
         warnings = self._warnings(conversations)
-        written = [result.outputs[0] for result in results]
-        rows = zip(written, warnings, strict=True)
-        return [self._output(one.text, list(one.token_ids), found) for one, found in rows]
+        return [
+            self._output(result.outputs[0].text, list(result.outputs[0].token_ids), len(result.prompt_token_ids), found)
+            for result, found in zip(results, warnings, strict=True)
+        ]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
         """See `CaptionerLike.stream`."""
@@ -151,16 +154,17 @@ class Captioner:
             raise self._refusal(problem) from problem
         text = ""
         ids: list[int] = []
+        prompt_tokens = 0
         try:
             while engine.has_unfinished_requests():
                 for result in engine.step():
-                    written = result.outputs[0]
+                    written, prompt_tokens = result.outputs[0], len(result.prompt_token_ids)
                     text, ids = text + written.text, [*ids, *written.token_ids]
                     if written.text:
                         yield written.text
         finally:
             engine.abort_request([request])
-        yield self._output(text, ids, self._warnings([conversation])[0])
+        yield self._output(text, ids, prompt_tokens, self._warnings([conversation])[0])
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
@@ -212,13 +216,14 @@ class Captioner:
             output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         )
 
-    def _output(self, text: str, ids: list[int], warnings: tuple[str, ...]) -> CaptionOutput:
+    def _output(self, text: str, ids: list[int], prompt_tokens: int, warnings: tuple[str, ...]) -> CaptionOutput:
         ended = bool(ids) and ids[-1] in self._ends
         return CaptionOutput(
             text=text,
             tokens=len(ids) - ended,
             finish="stop" if ended else "length",
             warnings=warnings,
+            prompt_tokens=prompt_tokens,
         )
 
     def _warnings(self, conversations: Sequence[Conversation]) -> list[tuple[str, ...]]:

@@ -1,11 +1,11 @@
-"""The verb `v2t doctor`: what this machine has and lacks."""
+"""The verb `v2t doctor`: check the installation and the machine."""
 
 from __future__ import annotations
 
 import argparse
 
-SUMMARY = "Say what this machine has, and what is missing for which command."
-EXAMPLES = "  v2t doctor\n  v2t doctor --json --for caption"
+SUMMARY = "Check the installation: packages, devices, decoders, disk, models; exit 5 when it cannot work."
+EXAMPLES = "  v2t doctor\n  v2t doctor --json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -149,6 +149,8 @@ class CineloopVideoProcessor(BaseVideoProcessor):
         ]
 
     def _clip(self, video: Any, metadata: Mapping | None, times: Any, changes: dict[str, Any]) -> Frames:
+        if isinstance(video, Frames):
+            return video
         spec = self.sample_spec(**changes)
         if isinstance(video, str | os.PathLike):
             from cineloop.video.decode import Request, decode
@@ -156,8 +158,6 @@ class CineloopVideoProcessor(BaseVideoProcessor):
             size = changes.get("size") or self.size
             stretched = _setting(changes, self, "do_resize") and (changes.get("fit") or self.fit) == "stretch"
             return decode(video, Request(spec=spec, size=(size["height"], size["width"]) if stretched else None))
-        if isinstance(video, Frames):
-            return video
         pixels = rgb_frames(video)
         sampled = times is not None or (metadata is not None and metadata.get("frames_indices") is not None)
         frames = timed(pixels, metadata, times)

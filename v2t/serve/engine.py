@@ -1,6 +1,6 @@
 """An engine as the gateway sees it: one request in, pieces of text and one output back.
 
-In: a `GenerateRequest`, checked, with its frames decoded. Out: text as it is written, and last an `EngineOutput`; a
+In: a `EngineRequest`, checked, with its frames decoded. Out: text as it is written, and last an `CaptionOutput`; a
 `Fault` where there is none. `v2t.serve.engines` has one file for each engine.
 """
 
@@ -30,7 +30,7 @@ class Holds(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class GenerateRequest:
+class EngineRequest:
     """What an engine is asked.
 
     Attributes:
@@ -53,20 +53,6 @@ class GenerateRequest:
     stream: bool = False
     cache_salt: str | None = None
     holding: Holds | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineOutput(CaptionOutput):
-    """An answer with the tokens of its prompt; None where the engine does not say how many."""
-
-    prompt_tokens: int | None = None
-
-    def usage(self) -> dict[str, int] | None:
-        """Tokens as OpenAI's clients read them."""
-        if self.prompt_tokens is None:
-            return None
-        total = self.prompt_tokens + self.tokens
-        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.tokens, "total_tokens": total}
 
 
 class Engine(Protocol):
@@ -98,8 +84,8 @@ class Engine(Protocol):
             CineloopError: it cannot start.
         """
 
-    def generate(self, request: GenerateRequest) -> AsyncGenerator[str | EngineOutput, None]:
-        """The answer: with `stream` in pieces as they are written, and last, or alone, the `EngineOutput`. Closing it
+    def generate(self, request: EngineRequest) -> AsyncGenerator[str | CaptionOutput, None]:
+        """The answer: with `stream` in pieces as they are written, and last, or alone, the `CaptionOutput`. Closing it
         ends the work.
 
         Raises:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
 from cineloop.log import logger
-from v2t.doctor import machine
+from v2t import doctor
 from v2t.serve.engine import MODEL_THREAD
 from v2t.serve.served import Served, read
 from v2t.serve.settings import ServeConfig
@@ -53,7 +53,7 @@ def run(config: ServeConfig) -> int:
     except ImportError as error:
         raise MissingDependencyError(f"serving needs {error.name}", hint="pip install 'cineloop[serve]'") from error
     served = read(config)
-    for line in machine.holes({name: machine.version(name) for name in machine.FLOORS}):
+    for line in doctor.vulnerable():
         logger.warning("%s", line)
     with listening(config) as port:
         code = asyncio.run(_Serving(config, served, port).run())

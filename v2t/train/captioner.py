@@ -13,6 +13,10 @@ from typing import Any
 import torch
 
 from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.training.plan import Piece, causal_mask
+from v2t.model.vision import patch_grid
+
+ANSWER_TOKENS = 60  # of one conversation about a clip, beside its visual tokens; an estimate
 
 
 def check_parts(config: Any) -> None:
@@ -105,3 +109,55 @@ def _named(config: Any) -> Iterator[None]:
             code="MODEL_NOT_FOUND",
             hint="train the stage before this one, or name a folder or a hub id that can be reached",
         ) from error
+
+
+def plan_pieces(config: Any) -> tuple[list[Piece], str]:
+    """The parts that `--plan` counts, and what a sample is."""
+    model, processor = empty_captioner(config)
+    if getattr(config, "lora", None) is not None:
+        from v2t.model.weights import LoraSettings, apply_lora
+
+        apply_lora(model, LoraSettings(**vars(config.lora)))
+    if getattr(config, "gradient_checkpointing", False):
+        model.gradient_checkpointing_enable()
+        model.train()
+    video, inner, shape = processor.video_processor, model.model, model.config.resampler_config
+    manifests = getattr(config, "manifests", ())
+    frames = video.num_frames if manifests else config.clips.num_frames
+    if manifests and video.sampler in ("segment", "fps"):
+        frames = video.max_frames
+    conversations = 1 if manifests else len(config.clips.texts)
+    segments = shape.num_segments(frames)
+    visual = segments * shape.tokens_per_segment
+    length = visual + 12 * segments + ANSWER_TOKENS * (4 if manifests else 1)
+    length = min(length, getattr(config, "max_length", length))
+    width, rows = shape.segment_frames, conversations if getattr(config, "speaks", True) else 0
+    pixels = torch.empty(segments * width, 3, video.size["height"], video.size["width"])
+    grid = patch_grid(model.config.vision_config, (video.size["height"], video.size["width"]))
+    patches = grid[0] * grid[1]
+    seen = torch.empty(segments, width, patches, model.config.vision_config.hidden_size)
+    times = torch.zeros(segments, width)
+    queries = torch.empty(segments, shape.tokens_per_segment, shape.hidden_size)
+    embeds = torch.empty(max(1, rows), length, model.config.text_config.hidden_size)
+
+    def speak() -> torch.Tensor:
+        hidden = inner.language_model(
+            inputs_embeds=embeds, attention_mask=causal_mask(embeds), use_cache=False
+        ).last_hidden_state
+        return model.lm_head(hidden[:, : length - visual])
+
+    pieces = [
+        Piece("vision_tower", [inner.vision_tower], lambda: inner.vision_tower(pixels).last_hidden_state,
+              len(pixels) * patches),
+        Piece("resampler", [inner.resampler], lambda: inner.resampler(seen, times, None, grid), visual),
+    ]  # fmt: skip
+    if rows:
+        llm = [inner.language_model, model.lm_head]
+        pieces += [
+            Piece("projector", [inner.projector], lambda: inner.projector(queries), visual),
+            Piece("language_model", llm, speak, rows * length, main=True, packed=getattr(config, "quantize", None)),
+        ]
+    return pieces, (
+        f"a sample is a clip of {frames} frames ({visual} visual tokens) with {rows} conversation(s) of {length} "
+        f"tokens, chat marks included"
+    )

@@ -30,6 +30,7 @@ from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask
 from v2t.train.captioner import check_parts, load_captioner
+from v2t.train.captioner import plan_pieces as plan_pieces
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from cineloop.training.loader import stream
+from cineloop.training.plan import Piece, causal_mask
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from cineloop.world.language.questions import questions
@@ -272,6 +273,24 @@ def language_model_of(captioner: Path) -> Any:
     llm.model.load_state_dict(whole.model.language_model.state_dict())
     llm.lm_head.load_state_dict(whole.lm_head.state_dict())
     return llm
+
+
+def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+    """The parts that `--plan` counts, and what a sample is."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = dict(config.llm)
+    shapes = AutoConfig.for_model(fields.pop("model_type"), **fields, vocab_size=config.vocab_size)
+    llm: Any = AutoModelForCausalLM.from_config(shapes)
+    ids = torch.empty(1, config.sequence_length, dtype=torch.long)
+    piece = Piece(
+        "llm",
+        [llm],
+        lambda: llm(input_ids=ids, attention_mask=causal_mask(ids), use_cache=False).logits,
+        config.sequence_length,
+        main=True,
+    )
+    return [piece], f"sequences of {config.sequence_length} tokens"
 
 
 def build_stage(config: Config) -> LanguageStage:

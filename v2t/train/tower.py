@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cineloop.training.loader import stream
+from cineloop.training.plan import Piece
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from cineloop.world.scenes.dense import IGNORE, TARGETS, frame_batch
@@ -191,6 +192,19 @@ class TowerStage:
             ]
             self._held_out = list(stream(source, wanted, workers=self.config.loop.workers))
         return self._held_out
+
+
+def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+    """The parts that `--plan` counts, and what a sample is."""
+    from transformers import SiglipVisionModel
+
+    tower: Any = SiglipVisionModel(siglip_config(config.vision))
+    side = tower.config.image_size
+    pixels = torch.empty(1, 3, side, side)
+    tokens = (side // tower.config.patch_size) ** 2
+    return [
+        Piece("tower", [tower], lambda: tower(pixels).last_hidden_state, tokens, main=True)
+    ], f"frames of {side}×{side}, {tokens} patches"
 
 
 def build_stage(config: Config) -> TowerStage:

@@ -10,6 +10,7 @@ import pytest
 import v2t
 from cineloop.video.sample import SampleSpec
 from v2t import captioners
+from v2t.captioners import CaptionerLike
 from v2t_eval.cli import main
 from v2t_eval.judge import calibration
 from v2t_eval.judge.plain_wording import plain_claim, plain_question
@@ -17,8 +18,10 @@ from v2t_eval.judge.plain_wording import plain_claim, plain_question
 STARTER = Path(v2t.__path__[0]) / "starter"
 
 
-class SaysYes:
+class SaysYes(CaptionerLike):
     """A captioner that finds yes nine times as likely as no, and all choices alike."""
+
+    tells_likelihoods = True
 
     name, revision, spec, frame_size, concurrency = "says-yes", "1", SampleSpec(num_frames=4), None, 1
 

@@ -8,7 +8,7 @@ import torch
 
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
-from v2t.model.tiny import tiny_tokenizer
+from tiny_captioner import tiny_tokenizer
 from v2t_eval.features import open_extractor
 
 SIZES = ((45, 61), (61, 45), (32, 32))

@@ -11,6 +11,7 @@ import pytest
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.world.language.plain_questions import PLAIN
+from v2t.captioners import CaptionerLike
 from v2t_eval.audit.calibrating import Trial, fit_audited
 from v2t_eval.audit.planting import planted
 from v2t_eval.judge import calibration
@@ -31,8 +32,10 @@ GOOD, BAD, FEW = (
 )
 
 
-class Favours:
+class Favours(CaptionerLike):
     """A captioner that finds one answer likelier than all others, and remembers what it was offered."""
+
+    tells_likelihoods = True
 
     name, revision, spec, frame_size, concurrency = "favours", "1", SampleSpec(num_frames=4), None, 1
 

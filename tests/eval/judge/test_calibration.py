@@ -95,9 +95,10 @@ def test_a_file_gives_back_what_was_saved_or_says_why_not(tmp_path):
 
 def test_the_one_beside_the_weights_is_taken_when_it_fits(tmp_path, caplog):
     from cineloop.video.sample import SampleSpec
+    from v2t.captioners import CaptionerLike
     from v2t_eval.judge.judge import Judge
 
-    class Folder:
+    class Folder(CaptionerLike):
         name, revision, spec, frame_size, concurrency, folder = "m", "1", SampleSpec(), None, 1, tmp_path
 
         def load(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t_eval.judge.asker import NO, YES
 from v2t_eval.judge.ballots import ballots
 from v2t_eval.judge.calibration import Calibration, Platt
@@ -29,7 +29,7 @@ def sample(prompt: str | None = None, **row) -> Sample:
     return Sample(id="s", clip=Clip.from_frames(Frames.from_pixels(pixels, fps=8)), prompt=prompt, row=row)
 
 
-class Says:
+class Says(CaptionerLike):
     """A captioner that replies from a list, or as a table of likelihoods says."""
 
     name, revision, spec, frame_size, concurrency = "says", "1", SampleSpec(num_frames=4), None, 1
@@ -53,6 +53,8 @@ class Says:
 
 class Weighs(Says):
     """A captioner that tells likelihoods: the same for each question, or by question and answer."""
+
+    tells_likelihoods = True
 
     def __init__(self, **chances: float | ItemError) -> None:
         super().__init__("?")

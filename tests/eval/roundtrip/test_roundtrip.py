@@ -17,7 +17,7 @@ from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 from v2t_eval.judge.answer import Answer
 from v2t_eval.metrics import caption_questions, event_f1
@@ -35,7 +35,7 @@ def number_of(frames):
     return round(float(frames.pixels.mean()) / 20)
 
 
-class Planted:
+class Planted(CaptionerLike):
     """A captioner that knows gray levels, and nothing else: `captions` by number, an empty one refuses."""
 
     name, revision, frame_size, concurrency = "planted", "1", None, 1

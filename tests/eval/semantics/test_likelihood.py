@@ -17,7 +17,7 @@ QUESTION = "Is there a dog?"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    from v2t.model.tiny import tiny_captioner
+    from tiny_captioner import tiny_captioner
 
     model, processor = tiny_captioner(seed=5)
     made = tmp_path_factory.mktemp("likelihood") / "tiny"

@@ -10,7 +10,7 @@ import pytest
 from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.wording import DESCRIBE
 from v2t_eval.metric import MetricResult, load_metric
@@ -33,7 +33,7 @@ def values(result: MetricResult) -> list:
     return [item["value"] for item in result.items]
 
 
-class Table:
+class Table(CaptionerLike):
     """A captioner that finds yes as likely as a table says, or replies in words."""
 
     name, revision, spec, frame_size, concurrency = "table", "1", SampleSpec(num_frames=4), None, 1
@@ -52,6 +52,8 @@ class Table:
 
 class Likely(Table):
     """As `Table`, telling likelihoods."""
+
+    tells_likelihoods = True
 
     def watch(self, frames):
         return frames
@@ -122,6 +124,8 @@ def test_vqascore_is_the_likelihood_of_yes():
 
 def test_vqascore_in_compat_is_the_likelihood_of_yes_in_capitals_alone():
     class Both(Likely):
+        tells_likelihoods = True
+
         def likelihoods(self, watched, question, answers, *, whole=False):
             self.asked.append(question)
             return [math.log({"yes": 0.2, "Yes": 0.6}[answer]) for answer in answers]

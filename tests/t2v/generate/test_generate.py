@@ -76,6 +76,18 @@ def rows_of(folder):
     return list(read_manifest(folder / "manifest.jsonl"))
 
 
+def test_options_of_a_generators_own_reach_its_class_and_decide_over_the_clip(fake, monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(run_module, "open_generator", lambda *args, options, **rest: given.update(options) or fake)
+    run([BALL], [], tmp_path, GenerateConfig(options={"temperature": 0.9}, lora=("a.safetensors",)))
+    assert given == {"lora": ("a.safetensors",), "temperature": 0.9}
+    with pytest.raises(UsageError, match="temperature"):
+        run([BALL], [], tmp_path, GenerateConfig(options={"temperature": 0.5}))
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="no option 'temperature'"):
+        run([BALL], [], tmp_path / "world", GenerateConfig(generator="world", options={"temperature": 0.5}))
+
+
 # --- prompts
 def test_prompts_come_from_arguments_files_manifests_and_stdin(tmp_path, monkeypatch):
     (tmp_path / "lines.txt").write_bytes(b"\xef\xbb\xbf one \r\n\r\n# two\n")

@@ -153,9 +153,8 @@ def test_masked_text_never_matters_and_padding_changes_nothing():
     same(whole[1:], alone)
 
 
-@pytest.mark.parametrize("kind", ["full", "factorised", "windowed"])
-def test_a_batch_equals_its_singles(kind):
-    model, given = tiny(attention=kind, attention_window=(2, 2, 2), pooled_dim=5), inputs(batch=3)
+def test_a_batch_equals_its_singles():
+    model, given = tiny(pooled_dim=5), inputs(batch=3)
     given["pooled_projections"] = torch.randn(3, 5, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         whole = model(**given).sample
@@ -181,44 +180,12 @@ def test_a_timestep_for_each_token():
     assert (conditioned - plain).abs().amax(dim=(0, 1, 3, 4)).min() > 0.01
 
 
-@pytest.mark.parametrize("kind", ["full", "factorised", "windowed"])
 @pytest.mark.parametrize("size", [(1, 2, 2), (9, 2, 2), (1, 6, 10), (5, 4, 6)])
-def test_any_size_whatever_the_table_of_wan_would_allow(kind, size):
-    model = tiny(attention=kind, attention_window=(2, 2, 2), rope_max_seq_len=2)
+def test_any_size_whatever_the_table_of_wan_would_allow(size):
+    model = tiny(rope_max_seq_len=2)
     given = inputs()
     given["hidden_states"] = torch.randn(2, 4, *size)
     assert model(**given).sample.shape == (2, 4, *size)
-
-
-@pytest.mark.parametrize(("block", "seen"), [(0, (1, 4, 3)), (1, (3, 1, 1))])
-def test_factorised_blocks_look_at_one_frame_then_at_one_place(block, seen):
-    model = tiny(attention="factorised")
-    x = torch.randn(1, 36, 24, requires_grad=True)
-    groups, mask, rotary = model._layouts(GRID, x)[block]
-    output = model.blocks[block](x, torch.randn(1, 7, 24), torch.randn(1, 6, 24), rotary, groups, mask)
-    output[0, 0].sum().backward()
-    reached = (x.grad[0].abs().sum(1) > 0).view(GRID)
-    expected = torch.zeros(GRID, dtype=torch.bool)
-    expected[: seen[0], : seen[1], : seen[2]] = True
-    assert torch.equal(reached, expected)
-
-
-@pytest.mark.parametrize(("num_layers", "frames", "places"), [(1, 1, 12), (2, 3, 12)])
-def test_factorised_blocks_take_turns(num_layers, frames, places):
-    model, given = tiny(attention="factorised", num_layers=num_layers), inputs(batch=1)
-    given["hidden_states"].requires_grad_()
-    model(**given).sample[0, :, 0, 0, 0].sum().backward()
-    reached = given["hidden_states"].grad[0].abs().sum(0)[:, ::2, ::2] > 0  # (3, 4, 3), one place of each patch
-    assert reached.flatten(1).sum(1).tolist() == [places] * frames + [0] * (3 - frames)
-
-
-def test_a_window_as_large_as_the_clip_is_full_attention():
-    full, windowed = tiny(), tiny(attention="windowed", attention_window=(9, 9, 9))
-    narrow = tiny(attention="windowed", attention_window=(2, 2, 2))
-    with torch.no_grad():
-        expected = full(**inputs()).sample
-        assert torch.equal(windowed(**inputs()).sample, expected)
-        assert (narrow(**inputs()).sample - expected).abs().max() > 0.01
 
 
 def test_processors_are_listed_replaced_and_called():
@@ -262,9 +229,8 @@ def test_fused_projections_equal_the_single_ones():
     assert not hasattr(model.blocks[0].attn1, "to_qkv")
 
 
-@pytest.mark.parametrize("kind", ["full", "windowed"])
-def test_gradient_checkpointing_changes_no_gradient(kind):
-    model, runs = tiny(attention=kind, attention_window=(2, 2, 2)).train(), []
+def test_gradient_checkpointing_changes_no_gradient():
+    model, runs = tiny().train(), []
     model.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1))
     gradients = []
     for checkpointed in (False, True):
@@ -279,7 +245,7 @@ def test_gradient_checkpointing_changes_no_gradient(kind):
 
 
 def test_saved_and_loaded_in_one_file_in_shards_and_as_a_variant(tmp_path):
-    model = tiny(attention="windowed", attention_window=(2, 2, 2), pooled_dim=5, sample_frames=9, sample_fps=12.0)
+    model = tiny(pooled_dim=5, sample_frames=9, sample_fps=12.0)
     given = {**inputs(), "pooled_projections": torch.randn(2, 5)}
     expected = model(**given).sample
     as_saved = {**json.loads(model.to_json_string()), "_name_or_path": ""}
@@ -358,15 +324,11 @@ def test_flags_name_modules_that_exist():
     names = "\n".join(name for name, _ in model.named_parameters())
     assert all(part in names for part in ("time_embedder", "scale_shift_table", "norm2"))
     assert set(model._cp_plan) - {""} <= {name for name, _ in model.named_modules()}
-    assert tiny(attention="factorised")._cp_plan is None
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"attention": "linear"}, "attention must be one of"),
-        ({"attention": "windowed"}, "attention_window must be"),
-        ({"attention": "windowed", "attention_window": (0, 2, 2)}, "attention_window must be"),
         ({"rope_axes_dim": (6, 4, 4)}, "add up to attention_head_dim=12"),
         ({"rope_axes_dim": (5, 4, 3)}, "three even numbers"),
         ({"qk_norm": "layer_norm"}, "qk_norm must be"),

@@ -1,16 +1,15 @@
-"""Rotary tables, token groups, norms and plain attention, each against the straightforward way."""
+"""Rotary tables, norms and plain attention, each against the straightforward way."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
-from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-from t2v.model.attention import CineloopAttention, TokenGroups, plain_attention, token_groups
+from t2v.model.attention import plain_attention
 from t2v.model.norms import LayerNorm, RMSNorm, gated_sum, modulated_norm
 from t2v.model.rotary import RotaryEmbedding3D, rotate
 
@@ -42,42 +41,6 @@ def test_rotation_keeps_lengths_and_knows_only_differences():
     scores = torch.einsum("bqhd,bkhd->bqk", query, key)[0].view(4, 4, 4, 4, 4, 4)
     torch.testing.assert_close(scores[0, 1, 2, 1, 3, 2], scores[2, 0, 1, 3, 2, 1], atol=1e-5, rtol=1e-5)
     assert abs(scores[0, 1, 2, 1, 3, 2] - scores[0, 1, 2, 2, 3, 2]) > 1e-3
-
-
-@given(grid=SIZES, window=SIZES, shifted=st.booleans())
-def test_groups_hold_every_token_once(grid, window, shifted):
-    window = tuple(min(w, g) for w, g in zip(window, grid, strict=True))
-    shift = tuple(w // 2 if shifted else 0 for w in window)
-    groups = TokenGroups(grid=grid, window=window, shift=shift)
-    tokens = torch.arange(1.0, 1 + 2 * grid[0] * grid[1] * grid[2]).view(2, -1, 1)  # no token is 0, padding is
-    split = groups.split(tokens)
-    assert torch.equal(groups.merge(split), tokens)
-    mask = groups.mask(2, tokens.device)
-    real = split[..., 0] != 0
-    assert torch.equal(mask[:, 0, 0], real) if mask is not None else real.all()
-    assert real.any(dim=1).all()  # a group without a token would give attention nothing to look at
-
-
-@pytest.mark.parametrize(("kind", "index"), [("factorised", 0), ("factorised", 1), ("windowed", 0), ("windowed", 1)])
-def test_attention_in_groups_equals_full_attention_under_a_mask(kind, index):
-    grid, window = (3, 5, 4), (2, 2, 3)
-    torch.manual_seed(0)
-    attention, rope = CineloopAttention(24, 2, 1e-6), RotaryEmbedding3D(12)
-    x = torch.randn(2, 60, 24)
-    groups = token_groups(kind, grid, window, index)
-    grouped = attention(groups.split(x), None, groups.mask(2, x.device), torch.complex(*rope(groups.window)))
-    place = torch.cartesian_prod(*(torch.arange(n) for n in grid))  # (N, 3)
-    box = (place + torch.tensor(groups.shift)) // torch.tensor(groups.window)
-    together = (box[:, None] == box[None]).all(-1)  # (N, N)
-    full = attention(x, None, together[None, None], torch.complex(*rope(grid)))
-    torch.testing.assert_close(groups.merge(grouped), full, atol=1e-5, rtol=1e-5)
-    assert not together.all()
-
-
-def test_every_second_windowed_block_is_shifted_unless_the_window_covers_the_axis():
-    even, odd = (token_groups("windowed", (4, 8, 8), (9, 4, 4), index) for index in (0, 1))
-    assert (even.window, even.shift) == ((4, 4, 4), (0, 0, 0))
-    assert (odd.window, odd.shift) == ((4, 4, 4), (0, 2, 2))
 
 
 def reference_norm(x: Tensor, weight: Tensor) -> Tensor:

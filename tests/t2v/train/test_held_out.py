@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from cineloop.errors import NothingMatchedError
-from t2v.flow import FlowConfig
 from t2v.train.held_out import flow_loss_grid, frozen_noise
 
 CLIPS = torch.randn(6, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-FLOW = FlowConfig()
 
 
 def nothing(noisy, sigma, condition):
@@ -23,11 +21,11 @@ def test_batching_and_the_training_random_state_do_not_matter():
 
     numbers = torch.arange(6.0)
     torch.manual_seed(1)
-    whole = flow_loss_grid(shaky, [(CLIPS, numbers)], FLOW, bins=4)
+    whole = flow_loss_grid(shaky, [(CLIPS, numbers)], bins=4)
     torch.manual_seed(2)
     before = torch.get_rng_state()
     singles = [(CLIPS[n : n + 1], numbers[n : n + 1]) for n in range(6)]
-    apart = flow_loss_grid(shaky, singles, FLOW, bins=4)
+    apart = flow_loss_grid(shaky, singles, bins=4)
     assert torch.equal(before, torch.get_rng_state())
     assert whole == pytest.approx(apart, rel=1e-5)
     assert set(whole) == {"loss", *(f"loss_bin{n}" for n in range(4))}
@@ -35,19 +33,10 @@ def test_batching_and_the_training_random_state_do_not_matter():
 
 def test_saying_nothing_costs_the_variance_and_the_truth_costs_nothing():
     zeros = torch.zeros(64, 4, 5, 8, 8)
-    figures = flow_loss_grid(nothing, [(zeros, None)], FLOW, bins=4, sigmas_per_clip=1)
+    figures = flow_loss_grid(nothing, [(zeros, None)], bins=4, sigmas_per_clip=1)
     assert all(value == pytest.approx(1.0, abs=0.02) for value in figures.values())
-    right = flow_loss_grid(lambda x, s, c: x / s.reshape(-1, 1, 1, 1, 1), [(zeros, None)], FLOW, bins=4)
+    right = flow_loss_grid(lambda x, s, c: x / s.reshape(-1, 1, 1, 1, 1), [(zeros, None)], bins=4)
     assert right["loss"] < 1e-6  # of a black clip the noise is x / sigma, and the velocity is the noise
-
-
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_noise_follows_the_predictions_own_schedule(prediction):
-    """At the noisy end of the DDPM family the input is the noise itself, which is what ε asks for."""
-    config = FlowConfig(prediction=prediction)
-    figures = flow_loss_grid(lambda x, s, c: x, [(CLIPS, None)], config, bins=50)
-    last = figures["loss_bin49"]
-    assert last < 0.05 if prediction == "epsilon" else last > 0.5
 
 
 def test_levels_lie_in_their_bins():
@@ -59,9 +48,9 @@ def test_levels_lie_in_their_bins():
 
 def test_fewer_levels_a_clip_still_reach_every_bin():
     seen = []
-    flow_loss_grid(lambda x, s, c: seen.extend(s.tolist()) or x, [(CLIPS, None)], FLOW, bins=6, sigmas_per_clip=1)
+    flow_loss_grid(lambda x, s, c: seen.extend(s.tolist()) or x, [(CLIPS, None)], bins=6, sigmas_per_clip=1)
     assert sorted(int(level * 6) for level in seen) == list(range(6))
     with pytest.raises(NothingMatchedError, match="do not reach all 8 bins"):
-        flow_loss_grid(nothing, [(CLIPS, None)], FLOW, sigmas_per_clip=1)
+        flow_loss_grid(nothing, [(CLIPS, None)], sigmas_per_clip=1)
     with pytest.raises(ValueError, match="1 … bins"):
-        flow_loss_grid(nothing, [(CLIPS, None)], FLOW, bins=4, sigmas_per_clip=5)
+        flow_loss_grid(nothing, [(CLIPS, None)], bins=4, sigmas_per_clip=5)

@@ -242,7 +242,6 @@ def test_wans_text_and_latents_are_those_of_its_pipeline(wan):
         ({"buckets": {"size_step": 8, "sizes": [[24, 24]]}}, "this model takes multiples of 16, got 24"),
         ({"target": ["to_w"]}, "fits no layer; layers end in .*attn1.to_k"),
         ({"held_out": 8}, "nothing is left to train on"),
-        ({"flow": {"prediction": "epsilon"}}, "these models predict flow"),
     ],
 )
 def test_what_cannot_work_is_said(ours, clips, tmp_path, more, says):

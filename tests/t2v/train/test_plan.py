@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cineloop.errors import MissingDependencyError
+from cineloop.training.plan import make_plan
 from t2v import train
-from t2v.train.plan import make_plan
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 WAN_1_3B = {  # diffusers' configuration of Wan 2.1 T2V 1.3 B
@@ -29,8 +29,8 @@ def wan(tmp_path) -> Path:
 
 
 def plan_of(path: Path, *sets: str):
-    _, config = train.read_recipe(path, sets=sets)
-    return make_plan(None, config)
+    module, config = train.read_recipe(path, sets=sets)
+    return make_plan(module, config)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from v2t.ask.answer import ask, when
 from v2t.ask.memory import Memory, default_path
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.captioners import CaptionOutput, Decoding, Message
+from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, Message
 from v2t.captioners.abilities import Abilities
 from v2t.cli import main
 
@@ -39,7 +39,7 @@ def film_pixels(colors: tuple[str, ...]) -> np.ndarray:
     return np.stack(frames)
 
 
-class Fake:
+class Fake(CaptionerLike):
     """Says that a square of the scene's colour jumps, counted from the start of what it sees; counts in notes."""
 
     name, revision, about = "fake", "1", ""

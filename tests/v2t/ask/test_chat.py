@@ -17,12 +17,12 @@ from cineloop.video.worker import DecoderPool
 from v2t.ask.chat import Chat
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.captioners import CaptionOutput, Decoding, Message
+from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, Message
 from v2t.captioners.abilities import Abilities
 from v2t.cli import main
 
 
-class Fake:
+class Fake(CaptionerLike):
     """Says from which second of the file it saw frames; notes that a dog jumps; counts the notes it is given."""
 
     name, revision, about, concurrency = "fake", "1", "", 1

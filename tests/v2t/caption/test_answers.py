@@ -14,22 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cineloop import plugin
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from v2t.caption import job
 from v2t.caption import run as caption
-from v2t.caption.answers import Answers
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.sum_up import GROUP_CHARS, join, sum_up
-from v2t.captioners import COST, TEXT, CaptionOutput, Decoding, effects
+from v2t.captioners import COST, TEXT, CaptionerLike, CaptionOutput, effects
 from v2t.captioners.abilities import Abilities
 from v2t.data.notes import Note
 
 LOOP = "the dog runs and " * 30
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """Answers by a list of texts for each way of decoding: (greedy, with a penalty, drawn)."""
 
     name, revision, spec, frame_size, concurrency = "fake", "r1", SampleSpec(num_frames=2), (8, 8), 1
@@ -59,27 +58,6 @@ class Captioner:
 
 def clips(count: int) -> list[Frames]:
     return [Frames.from_pixels(np.zeros((2, 8, 8, 3), np.uint8), fps=i + 0.5) for i in range(count)]
-
-
-def test_a_loop_is_asked_again_and_the_first_good_answer_counts():
-    captioner = Captioner(("A dog.",) * 3, (LOOP, "A dog runs.", "?"), (LOOP, LOOP[:200], "A dog sits."))
-    answers = Answers(captioner, "What?", Decoding(seed=3)).to(clips(3))
-    assert [a.text for a in answers] == ["A dog.", "A dog runs.", "A dog sits."]
-    assert [n for n, _ in captioner.calls] == [3, 2, 1]
-    assert [(d.repetition_penalty, d.temperature, d.seed) for _, d in captioner.calls] == [
-        (1.0, 0.0, 3),
-        (1.3, 0.0, 3),
-        (1.0, 0.7, 3),
-    ]
-    assert answers[0].warnings == () and answers[1].warnings[0].startswith("REPETITION: the words")
-
-
-def test_when_every_answer_loops_the_shortest_stays_and_says_so():
-    (answer,) = Answers(Captioner((LOOP, LOOP * 2, LOOP[:150])), "What?", Decoding()).to(clips(1))
-    assert answer.text == LOOP[:150] and "still so after 2 more" in answer.warnings[0]
-    failing = Captioner((LOOP, ItemError("no", code="REFUSED"), RuntimeError("index")))
-    (answer,) = Answers(failing, "What?", Decoding()).to(clips(1))
-    assert answer.text == LOOP and answer.warnings[0].startswith("REPETITION")
 
 
 def test_captions_are_joined_as_prose_or_as_lines():

@@ -23,14 +23,14 @@ from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import Limits
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 from v2t.cli import main
 
 NAMES = ["new\nline.mp4", "quo'te\"s`$(id).mp4", "🎬 film.mp4", "-o.mp4", "--help.mp4", "ca\udce9.mp4", "back\\xe9.mp4"]
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """Counts what it was shown."""
 
     name, revision, spec, frame_size, concurrency = "count", "1", SampleSpec(num_frames=32), (16, 16), 1

@@ -205,7 +205,7 @@ def test_the_first_interrupt_finishes_the_batch_in_hand_and_saves(tmp_path):
 
 def test_a_model_that_always_fails_stops_the_run(tmp_path):
     source, out = clips_in(tmp_path / "clips", **{f"c{i:02}": "BAD" for i in range(40)}), tmp_path / "out"
-    with pytest.raises(MissingDependencyError, match="every clip"):
+    with pytest.raises(MissingDependencyError, match="16 requests failed in a row: the model failed"):
         go(source, out, batch_size=8)
     with pytest.raises(MissingDependencyError):
         go(source, out, batch_size=1)

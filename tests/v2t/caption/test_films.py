@@ -23,7 +23,7 @@ from cineloop.video.sample import SampleSpec
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,7 +64,7 @@ class Pool:
         return future
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """Tells the window it sees; counts. A question without a video is a summary."""
 
     name, revision, spec, frame_size, concurrency = "fake", "r1", SampleSpec(num_frames=4), (8, 8), 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,9 +20,9 @@ from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedErr
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from v2t.caption import run as caption
-from v2t.caption.fetching import Cache, Fetching
+from v2t.caption.fetching import Fetching
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 
 
@@ -174,7 +174,7 @@ def test_the_web_is_read_again_after_a_fault_and_redirects_are_not_followed(web,
 
     def get(name: str) -> bytes:
         target = tmp_path / name
-        remote.fetch(f"{web}/{name}?key=hunter2", target, size=-1, max_bytes=10, stopped=lambda: False)
+        remote.fetch(f"{web}/{name}?key=hunter2", target, max_bytes=10)
         return target.read_bytes()
 
     Server.answers |= {f"{path}?key=hunter2": queue for path, queue in Server.answers.items()}
@@ -190,49 +190,52 @@ def test_the_web_is_read_again_after_a_fault_and_redirects_are_not_followed(web,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flaky.mp4", "good.mp4"]
 
 
-def test_the_cache_stays_within_its_limit_and_leaves_nothing(bucket, tmp_path):
+class Pool:
+    """Decodes nothing: its results are the bytes of the copy."""
+
+    def submit(self, path, window):
+        future: Future = Future()
+        future.set_result((Path(path).read_bytes(), window))
+        return future
+
+    def close(self):
+        pass
+
+
+def test_files_in_flight_are_bounded_and_nothing_is_left(bucket, tmp_path):
     names = [f"memory://bucket/{i}.mp4" for i in range(12)]
     bucket.pipe({f"/bucket/{i}.mp4": bytes([i]) * 100 for i in range(12)})
-    largest = 0
+    most = 0
 
-    def use(url: str) -> None:
-        nonlocal largest
-        with cache.local(url, 100) as path:
-            assert path.read_bytes() == bytes([int(url[16:-4])]) * 100 and path.suffix == ".mp4"
-            with cache._changed:  # nothing is removed meanwhile
-                largest = max(largest, sum(p.stat().st_size for p in cache.folder.glob("*.mp4")))
+    class Counting(Pool):
+        def submit(self, path, window):
+            nonlocal most
+            assert Path(path).suffix == ".mp4"
+            with pool._lock:  # nothing is removed meanwhile
+                most = max(most, len(list(pool.folder.glob("*.mp4"))))
+            return super().submit(path, window)
 
-    with Cache(350, tmp_path) as cache, ThreadPoolExecutor(6) as threads:
-        list(threads.map(use, names * 4))
-        with pytest.raises(ItemError) as caught, cache.local("memory://bucket/0.mp4", 351):
-            pass
-        assert caught.value.code == "TOO_LARGE"
-        with pytest.raises(ItemError) as caught, cache.local("memory://bucket/none.mp4"):
-            pass
-        assert caught.value.code == "NOT_FOUND"
+    with Fetching(Counting(), 3, 100, tmp_path) as pool:
+        futures = [(i % 12, pool.submit(names[i % 12], i)) for i in range(48)]
+        assert all(future.result()[0] == bytes([i]) * 100 for i, future in futures)
+        bucket.pipe({"/bucket/large.mp4": bytes(101)})
+        for name, code in (("large", "TOO_LARGE"), ("none", "NOT_FOUND")):
+            with pytest.raises(ItemError) as caught:
+                pool.submit(f"memory://bucket/{name}.mp4", 0).result()
+            assert caught.value.code == code
         (tmp_path / "v2t-remote-killed").mkdir()
         (tmp_path / "v2t-remote-killed" / "lock").touch()
-        with Cache(100, tmp_path):
-            assert cache.folder.exists() and not (tmp_path / "v2t-remote-killed").exists()
-    assert 100 <= largest <= 350 and not list(tmp_path.iterdir())
+        with Fetching(Pool(), 1, 100, tmp_path):
+            assert pool.folder.exists() and not (tmp_path / "v2t-remote-killed").exists()
+    assert 1 <= most <= 3 and not list(tmp_path.iterdir())
 
 
 def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
     fetched = []
     real = remote.fetch
     monkeypatch.setattr("v2t.caption.fetching.fetch", lambda url, *a, **k: (fetched.append(url), real(url, *a, **k))[1])
-
-    class Pool:
-        def submit(self, path, window):
-            future: Future = Future()
-            future.set_result((Path(path).read_bytes(), window))
-            return future
-
-        def close(self):
-            pass
-
     (tmp_path / "here.mp4").write_bytes(b"local")
-    with Cache(100, tmp_path) as cache, Fetching(Pool(), cache, 4, {"memory://bucket/clips/a.mp4": 5}) as pool:
+    with Fetching(Pool(), 4, 100, tmp_path) as pool:
         futures = [pool.submit("memory://bucket/clips/a.mp4", i) for i in range(8)]
         assert [future.result() for future in futures] == [(b"a.mp4", i) for i in range(8)]
         assert pool.submit(str(tmp_path / "here.mp4"), 0).result() == (b"local", 0)
@@ -241,7 +244,7 @@ def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
     assert fetched == ["memory://bucket/clips/a.mp4", "memory://bucket/none.mp4"]
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     name, revision, spec, frame_size, concurrency = "shape", "1", SampleSpec(num_frames=2), None, 1
     abilities = Abilities()
 

@@ -23,7 +23,7 @@ PROMPT = "What happens?"
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
-    from v2t.model.tiny import tiny_captioner
+    from tiny_captioner import tiny_captioner
 
     folder = tmp_path_factory.mktemp("hf") / "tiny"
     model, processor = tiny_captioner(seed=3)
@@ -118,7 +118,7 @@ def test_code_of_a_checkpoint_is_not_run_unasked(tiny, tmp_path):
 def test_what_is_no_captioner_is_refused_when_it_is_named(tiny, tmp_path, monkeypatch):
     import transformers
 
-    from v2t.model.tiny import save_tiny_parts
+    from tiny_captioner import save_tiny_parts
 
     for options in (
         {"quantize": "2bit"},

@@ -222,7 +222,7 @@ def test_an_error_while_streaming_reaches_the_reader(captioner):
 
 
 def test_frames_that_are_not_square_are_captioned_as_plain_transformers_would(tmp_path):
-    from v2t.model.tiny import tiny_captioner
+    from tiny_captioner import tiny_captioner
 
     model, processor = tiny_captioner()
     processor.video_processor.size = {"height": 24, "width": 48}  # 3 rows of 6 patches
@@ -245,7 +245,7 @@ def test_prompts_hold_no_mark_that_training_did_not(tmp_path):
     """A tokenizer that puts a token of its own before every text: training writes none, so neither does asking."""
     from tokenizers.processors import TemplateProcessing
 
-    from v2t.model.tiny import tiny_captioner
+    from tiny_captioner import tiny_captioner
 
     model, processor = tiny_captioner()
     tokenizer = processor.tokenizer

@@ -92,7 +92,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY"):
+        monkeypatch.delenv(name, raising=False)
     made = Server()
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -103,7 +105,7 @@ def server(monkeypatch):
 
 
 def opened(server: Server, model: str = "", **options):
-    options = {"backoff_s": 0.005, "read_s": 2.0, "retries": 1, **options}
+    options = {"read_s": 2.0, "retries": 1, **options}
     captioner = open_captioner(f"openai:{HTTP}:{server.server_port}/v1{model}", options=options)
     captioner.load()
     return captioner
@@ -287,7 +289,7 @@ def test_answers_that_are_none_fail_their_clip(server, choice, code):
 
 
 def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
-    yield b": hello\n\nretry: 5\r\n\r\n"
+    yield b": hello\n\n"
     for piece in pieces:
         event = {"choices": [{"index": 0, "delta": {"content": piece}}]}
         yield b"event: message\ndata: " + json.dumps(event, ensure_ascii=False).encode() + b"\r\n\r\n: still here\n\n"
@@ -356,7 +358,7 @@ def test_name_and_revision_are_the_servers_and_stay(server):
 
 
 def test_making_a_captioner_asks_nobody_and_no_server_is_said_at_once():
-    captioner = open_captioner(f"openai:{HTTP}:9/v1", options={"backoff_s": 0.001})
+    captioner = open_captioner(f"openai:{HTTP}:9/v1", options={"retries": 0})
     assert captioner.spec == SampleSpec(sampler="fps", fps=2.0, max_frames=64) and captioner.concurrency == 16
     with pytest.raises(MissingDependencyError, match="refused"):
         _ = captioner.name
@@ -392,6 +394,6 @@ def test_the_proxy_of_the_environment_is_used_only_when_asked_for(server, monkey
     monkeypatch.setenv("http_proxy", f"http://me:word@127.0.0.1:{server.server_port}")
     monkeypatch.setenv("no_proxy", "")
     server.targets.clear()
-    options = {"use_env_proxy": True, "backoff_s": 0.005}
+    options = {"use_env_proxy": True}
     assert open_captioner("openai:http://far.example/v1", options=options).name == "tiny"
     assert server.targets == ["http://far.example/v1/models"]

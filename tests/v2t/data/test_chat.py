@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cineloop.errors import UsageError
+from tiny_captioner import tiny_captioner
 from v2t.data.chat import IGNORE, Encoded, Turn, check_labels, encode, from_llava, pieces
 from v2t.data.collate import ClipSample, clip_batch, num_targets
-from v2t.model.tiny import tiny_captioner
 
 TURNS = [
     Turn("system", "Be brief."),

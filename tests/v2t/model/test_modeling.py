@@ -7,8 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, GPT2Config, LlamaConfig
 
 from cineloop.errors import UsageError
+from tiny_captioner import tiny_captioner
 from v2t.model import CineloopConfig, CineloopForConditionalGeneration, CineloopModel
-from v2t.model.tiny import tiny_captioner
 
 VIDEO = 3
 

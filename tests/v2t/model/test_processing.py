@@ -17,9 +17,9 @@ from transformers.video_utils import VideoMetadata
 
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
+from tiny_captioner import tiny_captioner
 from v2t.model import CineloopProcessor, CineloopVideoProcessor
 from v2t.model.clips import cut_segments, fit_frames, flat_clips
-from v2t.model.tiny import tiny_captioner
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -11,9 +11,9 @@ from safetensors import safe_open
 
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
+from tiny_captioner import save_tiny_parts, tiny_captioner, tiny_tokenizer
 from v2t.model import CineloopResamplerConfig
 from v2t.model.parts import from_parts
-from v2t.model.tiny import save_tiny_parts, tiny_captioner, tiny_tokenizer
 from v2t.model.weights import (
     LoraSettings,
     apply_lora,
@@ -74,7 +74,7 @@ def test_parts_come_from_their_folders(folders):
 def test_a_tower_inside_a_whole_siglip_checkpoint_is_found(tmp_path, folders):
     from transformers import SiglipConfig, SiglipModel
 
-    from v2t.model.tiny import tiny_vision_config
+    from tiny_captioner import tiny_vision_config
 
     vision = {**tiny_vision_config().to_dict(), "vision_use_head": True}
     text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -59,7 +59,7 @@ SHAPES = {
 
 
 def save(folder: Path, text_config, resampler: dict, video: dict):
-    from v2t.model.tiny import tiny_captioner
+    from tiny_captioner import tiny_captioner
     from v2t.model.video_processing import CineloopVideoProcessor
 
     model, processor = tiny_captioner(3, text_config, **resampler)

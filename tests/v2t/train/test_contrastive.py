@@ -9,10 +9,10 @@ import yaml
 
 from cineloop.world.language.read_text import parse
 from cineloop.world.scenes.sampler import sample_scene
+from tiny_captioner import save_tiny_parts
 from v2t import train
 from v2t.data.near_miss import KINDS, change_one, pair
 from v2t.data.pixels import normalise
-from v2t.model.tiny import save_tiny_parts
 
 open_clip = pytest.importorskip("open_clip", reason="the contrastive stage needs open_clip (cineloop[eval])")
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from cineloop.errors import MissingDependencyError
+from cineloop.training.plan import make_plan
+from tiny_captioner import save_tiny_parts
 from v2t import train
-from v2t.model.tiny import save_tiny_parts
-from v2t.train.plan import make_plan
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
 def plan_of(path: Path, *sets: str):
     module, config = train.read_recipe(path, sets=sets)
-    return make_plan(module.build_stage(config), config)
+    return make_plan(module, config)
 
 
 def test_tower_flops_follow_the_formula(tmp_path):

@@ -18,13 +18,13 @@ from cineloop.manifest import write_manifest
 from cineloop.training.loader import stream
 from cineloop.training.recipe import read_recipe
 from cineloop.video.encode import encode as encode_video
+from tiny_captioner import save_tiny_parts, tiny_captioner
 from v2t import train
 from v2t.captioners.local import revision_of
 from v2t.data import manifest_clips
 from v2t.data.collate import num_targets
 from v2t.data.manifest_clips import ManifestSource, permutation, read_clips
 from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
-from v2t.model.tiny import save_tiny_parts, tiny_captioner
 from v2t.model.weights import save_model
 
 LOOP = {"steps": 2, "batch_size": 4, "save_every": 1, "log_every": 1, "workers": 0, "tensorboard": False}

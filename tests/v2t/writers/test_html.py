@@ -18,7 +18,7 @@ from cineloop.video.sample import SampleSpec
 from v2t.caption import run as caption
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 from v2t.writers import Rows, html, strips
 
@@ -118,7 +118,7 @@ def test_a_strip_holds_first_and_last_frame(num, shown):
     assert strips.encode(np.zeros((2, 4000, 1, 3), np.uint8))  # a line
 
 
-class Captioner:
+class Captioner(CaptionerLike):
     """Counts what it was shown."""
 
     abilities, concurrency = Abilities(), 1

@@ -13,7 +13,8 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 from cineloop.errors import CineloopError, MissingDependencyError, UsageError
-from v2t.serve.engine import MODEL_THREAD, EngineOutput, GenerateRequest, State, down
+from v2t.captioners import CaptionOutput
+from v2t.serve.engine import MODEL_THREAD, EngineRequest, State, down
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -96,7 +97,7 @@ class LocalEngine:
         await asyncio.shield(self._loaded)
         self._say(f"engine local: ready after {time.monotonic() - begun:.0f} s")
 
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[str | EngineOutput, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[str | CaptionOutput, None]:
         """See `Engine`."""
         if self._scheduler is None:
             raise down("it is starting")

@@ -1,6 +1,6 @@
 """vLLM's server in a child process, asked over a socket file.
 
-In: a `GenerateRequest`, which becomes the JSON of OpenAI's chat request with its frames in base64. Out: the text and
+In: a `EngineRequest`, which becomes the JSON of OpenAI's chat request with its frames in base64. Out: the text and
 figures of the reply, read field by field, so that nothing of the server's inside gets out; or `Fault`.
 """
 
@@ -17,8 +17,9 @@ import httpx
 
 from cineloop.log import logger, printable
 from cineloop.video.frames import Frames
+from v2t.captioners import CaptionOutput
 from v2t.captioners.payload import Form, content, video_metadata
-from v2t.serve.engine import EngineOutput, GenerateRequest, State, broke_off, down, failed, refused, too_long
+from v2t.serve.engine import EngineRequest, State, broke_off, down, failed, refused, too_long
 from v2t.serve.faults import Fault
 from v2t.serve.supervision.supervisor import EngineProcess
 
@@ -76,7 +77,7 @@ class VllmEngine:
         """See `Engine`."""
         await self._child.stop()
 
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[str | EngineOutput, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[str | CaptionOutput, None]:
         """See `Engine`."""
         body = await self._body(request)
         try:
@@ -111,7 +112,7 @@ class VllmEngine:
             logger.warning("%s: the engine broke off: %s", request.id, type(error).__name__)
             raise broke_off() from None
 
-    async def _body(self, request: GenerateRequest) -> bytes:
+    async def _body(self, request: EngineRequest) -> bytes:
         """The request's JSON; a copy of all frames in base64, which it is charged for."""
         videos = [frames for message in request.conversation for frames in message.videos]
         holding = request.holding
@@ -124,7 +125,7 @@ class VllmEngine:
         return body
 
 
-def _json(request: GenerateRequest, form: Form, videos: Sequence[Frames]) -> bytes:
+def _json(request: EngineRequest, form: Form, videos: Sequence[Frames]) -> bytes:
     body: dict[str, Any] = {
         "model": request.model,
         "messages": [
@@ -145,7 +146,7 @@ def _json(request: GenerateRequest, form: Form, videos: Sequence[Frames]) -> byt
     return json.dumps(body).encode()
 
 
-def _whole(data: bytes) -> EngineOutput:
+def _whole(data: bytes) -> CaptionOutput:
     """The reply to a request that is not streamed. Raises EngineError for one of another form."""
     try:
         value = json.loads(data)
@@ -156,7 +157,7 @@ def _whole(data: bytes) -> EngineOutput:
         prompt, tokens = _usage(value["usage"])
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise EngineError(500, f"its reply has another form: {error}") from None
-    return EngineOutput(
+    return CaptionOutput(
         text=text or "",
         tokens=tokens,
         finish=_finish(choice.get("finish_reason")),
@@ -165,7 +166,7 @@ def _whole(data: bytes) -> EngineOutput:
     )
 
 
-async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | EngineOutput, None]:
+async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | CaptionOutput, None]:
     """The text of a stream, an empty piece where an event has none, and its output. Raises EngineError."""
     parts: list[str] = []
     finish, prompt, tokens = "stop", None, 0
@@ -184,7 +185,7 @@ async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | EngineOutput, N
             raise EngineError(500, f"an event of another form: {error}") from None
         parts.append(text or "")
         yield text or ""
-    yield EngineOutput(text="".join(parts), tokens=tokens, finish=finish, warnings=warnings, prompt_tokens=prompt)
+    yield CaptionOutput(text="".join(parts), tokens=tokens, finish=finish, warnings=warnings, prompt_tokens=prompt)
 
 
 async def _events(reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
@@ -239,7 +240,7 @@ def _warnings(told: dict[str, Any]) -> tuple[str, ...]:
     return tuple(printable(each, _WARNING_CHARS) for each in given or () if isinstance(each, str))[:_MOST_WARNINGS]
 
 
-def _refusal(request: GenerateRequest, status: int, data: bytes) -> Fault:
+def _refusal(request: EngineRequest, status: int, data: bytes) -> Fault:
     """What the server refused, in its words where they help."""
     try:
         error = json.loads(data)

@@ -14,8 +14,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from cineloop.log import logger, printable
-from v2t.captioners import Message
-from v2t.serve.engine import Engine, EngineOutput, GenerateRequest, down, failed
+from v2t.captioners import CaptionOutput, Message
+from v2t.serve.engine import Engine, EngineRequest, down, failed
 from v2t.serve.faults import Fault
 from v2t.serve.gateway.access import Holding, Places
 from v2t.serve.gateway.chat import Asked, Video
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from v2t.serve.media import Media
 
 Emit = Callable[[bytes], Awaitable[None]]
-Replies = AsyncGenerator[str | EngineOutput, None]
+Replies = AsyncGenerator[str | CaptionOutput, None]
 
 
 class Answers:
@@ -69,7 +69,7 @@ class Answers:
         """The chat completion. Raises Fault."""
         async with self._asked(asked, owner, holding) as (replies, shown):
             async for reply in replies:
-                if isinstance(reply, EngineOutput):
+                if isinstance(reply, CaptionOutput):
                     self._metrics.answer_tokens.inc(reply.tokens)
                     choice = {
                         "index": 0,
@@ -95,7 +95,7 @@ class Answers:
                     # An engine that refuses at once has not begun: that is a plain refusal, by its status.
                     is_first = False
                     await emit(_data({**head, "choices": [_choice({"role": "assistant", "content": ""})], **shown}))
-                if isinstance(reply, EngineOutput):
+                if isinstance(reply, CaptionOutput):
                     ended = _choice({}, reply.finish)
                     await emit(_data({**head, "choices": [ended], **_with_warnings({}, reply)}))
                     if asked.include_usage and (usage := reply.usage()) is not None:
@@ -129,7 +129,7 @@ class Answers:
         if self._engine.state not in ("ready", "failing"):
             raise down(f"it is {self._engine.state}")
 
-    async def _prepared(self, asked: Asked, owner: str, holding: Holding) -> tuple[GenerateRequest, dict[str, Any]]:
+    async def _prepared(self, asked: Asked, owner: str, holding: Holding) -> tuple[EngineRequest, dict[str, Any]]:
         """What the engine is asked, and our word on the videos."""
         seen: dict[Video, Frames] = {}
         left = self._limits.frames
@@ -138,7 +138,7 @@ class Answers:
             seen[video] = await self.frames(video, owner, left)
             left -= len(seen[video])
             self._metrics.frames.inc(len(seen[video]))
-        request = GenerateRequest(
+        request = EngineRequest(
             id=REQUEST_ID.get(),
             model=asked.model,
             conversation=tuple(
@@ -171,7 +171,7 @@ def _head(kind: str, model: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{REQUEST_ID.get()}", "object": kind, "created": int(time.time()), "model": model}
 
 
-def _with_warnings(shown: dict[str, Any], output: EngineOutput) -> dict[str, Any]:
+def _with_warnings(shown: dict[str, Any], output: CaptionOutput) -> dict[str, Any]:
     """Our word, with what the engine warns of: that a clip lies outside the world its model knows."""
     if not output.warnings:
         return shown

@@ -1,6 +1,6 @@
 """One captioner, many requests: which is answered next, in small batches and streams.
 
-In: `GenerateRequest`s from an event loop. Out: for each the pieces of its answer and an `EngineOutput`. The model works
+In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and a `CaptionOutput`. The model works
 in one thread. Requests that wait are answered together where a batch answers as each alone would; streams go one at a
 time, and alternate with batches. A request whose client left is skipped, and an answer that nobody waits for any more
 is broken off. Whatever the model raises ends that request alone.
@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import closing
-from typing import Protocol
+from dataclasses import replace
 
-from cineloop.errors import ItemError
+from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
-from v2t.captioners import CaptionOutput, Conversation, Decoding, in_halves
-from v2t.serve.engine import MODEL_THREAD, EngineOutput, GenerateRequest, down, failed, refused, too_long
+from v2t.captioners import CaptionOutput, Decoding, GenerateRequest
+from v2t.captioners.batching import Batcher
+from v2t.serve.engine import MODEL_THREAD, EngineRequest, down, failed, refused, too_long
 from v2t.serve.faults import Fault
-from v2t.serve.local.captioner import TOO_LONG
+from v2t.serve.local.captioner import TOO_LONG, ServedCaptioner
 from v2t.serve.local.cut import Cut
 
 _MOST_TOGETHER, _MOST_FRAMES = 8, 1024
@@ -28,27 +29,10 @@ _FAILURES_IN_A_ROW = 3
 _NO_MEMORY = "the model's device has no memory for so much"
 _LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case
 
-Reply = str | EngineOutput
+Reply = str | CaptionOutput
 
 
-class Answering(Protocol):
-    """What the scheduler needs of a captioner (`v2t.serve.local.captioner.ServedCaptioner`)."""
-
-    wanted: Callable[[], bool]
-    prompt_tokens: list[int]
-    warnings: list[str | None]
-
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        """See `v2t.captioners.CaptionerLike.answer`."""
-
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
-        """See `v2t.captioners.CaptionerLike.stream`."""
-
-    def count(self, text: str) -> int:
-        """Tokens of a text."""
-
-
-def decoding_of(request: GenerateRequest) -> Decoding:
+def decoding_of(request: EngineRequest) -> Decoding:
     """How the answer is written; without a seed no two draws are the same."""
     given = dict(request.sampling)
     temperature = given.pop("temperature", 0.0)
@@ -62,7 +46,7 @@ def decoding_of(request: GenerateRequest) -> Decoding:
 class _Job:
     """A request, and the way back to its client."""
 
-    def __init__(self, request: GenerateRequest) -> None:
+    def __init__(self, request: EngineRequest) -> None:
         self.request, self.decoding, self.is_gone = request, decoding_of(request), False
         self.shapes = [video.pixels.shape for message in request.conversation for video in message.videos]
         self.num_frames = sum(shape[0] for shape in self.shapes)
@@ -91,9 +75,9 @@ class Scheduler:
         failures: requests in a row at which the model failed.
     """
 
-    def __init__(self, captioner: Answering) -> None:
+    def __init__(self, captioner: ServedCaptioner) -> None:
         self.failures = 0
-        self._captioner = captioner
+        self._captioner, self._batcher = captioner, Batcher(captioner)
         self._waiting: list[_Job] = []
         self._now: list[_Job] = []
         self._there = threading.Condition()
@@ -121,7 +105,7 @@ class Scheduler:
                 job.reply(down("it is stopped"))
             self._there.notify_all()
 
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Reply, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Reply, None]:
         """See `v2t.serve.engine.Engine.generate`."""
         job = _Job(request)
         with self._there:
@@ -135,7 +119,7 @@ class Scheduler:
                 if isinstance(reply, Fault):
                     raise reply
                 yield reply
-                if isinstance(reply, EngineOutput):
+                if isinstance(reply, CaptionOutput):
                     return
         finally:
             job.is_gone = True
@@ -176,56 +160,36 @@ class Scheduler:
             return True
 
     def _answer(self, jobs: list[_Job]) -> None:
+        requests = [GenerateRequest(messages=job.request.conversation, decoding=job.decoding) for job in jobs]
         try:
             if jobs[0].request.stream:
-                self._stream(jobs[0])
-            else:
-                self._batch(jobs)
-            return
-        except Exception as error:  # a model may raise anything, and that must not be the end of the others
-            fault = _fault_of(error)
-            if len(jobs) == 1 and fault.status >= 500:
-                logger.error("%s: the model failed", jobs[0].request.id, exc_info=error)
-                self._count(error)
-        # Out here nothing holds the error, nor its frames and with them the device's memory.
-        if len(jobs) == 1:
-            jobs[0].reply(fault)
-            return
-        for job in jobs:  # one of them may be at fault
-            if not job.is_gone:
-                self._answer([job])
+                self._stream(jobs[0], requests[0])
+                return
+            replies: Sequence[CaptionOutput | CineloopError] = self._batcher.generate_many(requests)
+        except CineloopError as error:
+            replies = [error] * len(jobs)
+        for job, reply in zip(jobs, replies, strict=True):
+            if isinstance(reply, CineloopError):
+                self._refuse(job, reply)
+                continue
+            self.failures = 0
+            cut = Cut(job.request.stops)
+            text = cut.feed(reply.text) + cut.end()
+            job.reply(self._stopped(reply, cut, text) if cut.is_over else reply)
 
-    def _count(self, error: Exception) -> None:
-        if isinstance(error, RuntimeError):  # what torch raises, also when a device is lost
+    def _refuse(self, job: _Job, error: CineloopError) -> None:
+        """Tell a client why there is no answer, and count what is the model's fault."""
+        fault = _fault_of(error)
+        if fault.status >= 500:
+            logger.error("%s: %s", job.request.id, error)
             self.failures += 1
             if self.failures == _FAILURES_IN_A_ROW:
                 logger.error("%d requests in a row failed; if the device is lost, restart the server", self.failures)
+        job.reply(fault)
 
-    def _batch(self, jobs: list[_Job]) -> None:
-        def ask(conversations: Sequence[Conversation]) -> list[CaptionOutput]:
-            try:
-                outputs = self._captioner.answer(conversations, jobs[0].decoding)
-                prompts = self._captioner.prompt_tokens
-                return [_with_prompt(output, tokens) for output, tokens in zip(outputs, prompts, strict=True)]
-            except Exception as error:
-                if not _is_memory(error):
-                    raise
-            raise ItemError(_NO_MEMORY, code="OUT_OF_MEMORY")  # half as many may fit
-
-        outputs = in_halves(ask, [job.request.conversation for job in jobs])
-        for job, output in zip(jobs, outputs, strict=True):
-            if isinstance(output, ItemError):
-                job.reply(_fault_of(output))
-                continue
-            assert isinstance(output, EngineOutput)
-            self.failures = 0
-            cut = Cut(job.request.stops)
-            text = cut.feed(output.text) + cut.end()
-            job.reply(self._stopped(output, cut, text) if cut.is_over else output)
-
-    def _stream(self, job: _Job) -> None:
+    def _stream(self, job: _Job, request: GenerateRequest) -> None:
         cut, parts = Cut(job.request.stops), []
-        with closing(self._captioner.stream(job.request.conversation, job.decoding)) as pieces:  # type: ignore[type-var]
+        with closing(self._batcher.stream(request)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 if job.is_gone:
                     return
@@ -239,27 +203,21 @@ class Scheduler:
                     break
         if cut.is_over:
             warnings = tuple(filter(None, self._captioner.warnings))
-            output = self._stopped(CaptionOutput(text="", tokens=0, warnings=warnings), cut, "".join(parts))
+            prompt_tokens = self._captioner.prompt_tokens[0]
+            output = CaptionOutput(text="", tokens=0, warnings=warnings, prompt_tokens=prompt_tokens)
+            output = self._stopped(output, cut, "".join(parts))
         if output is not None:
-            job.reply(_with_prompt(output, self._captioner.prompt_tokens[0]))
+            job.reply(output)
 
-    def _stopped(self, output: CaptionOutput, cut: Cut, text: str) -> EngineOutput:
+    def _stopped(self, output: CaptionOutput, cut: Cut, text: str) -> CaptionOutput:
         """An answer that was cut at a stop string, whose tokens count up to the end of that."""
-        made = {**vars(output), "text": text, "tokens": self._captioner.count(cut.read), "finish": "stop"}
-        return EngineOutput(**made)
+        return replace(output, text=text, tokens=self._captioner.count(cut.read), finish="stop")
 
 
-def _with_prompt(output: CaptionOutput, prompt_tokens: int) -> EngineOutput:
-    return EngineOutput(**{**vars(output), "prompt_tokens": prompt_tokens})
-
-
-def _fault_of(error: Exception) -> Fault:
+def _fault_of(error: CineloopError) -> Fault:
     """What the client gets for what the model raised."""
-    if isinstance(error, ItemError):
-        return too_long() if error.code == TOO_LONG else refused(error.message)
-    return refused(_NO_MEMORY) if _is_memory(error) else failed()
-
-
-def _is_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    if error.code == TOO_LONG:
+        return too_long()
+    if error.code == "OUT_OF_MEMORY":
+        return refused(_NO_MEMORY)
+    return refused(error.message) if isinstance(error, ItemError) and error.code != "MODEL_ERROR" else failed()
