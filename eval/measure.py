@@ -126,7 +126,7 @@ class Measurer:
         return begun
 
     def _decoding(self, clip: Clip) -> Future[Frames] | None:
-        if clip.frames is not None and not (self._is_decoded and self._holds(clip)):
+        if clip.path is None or (clip.frames is not None and not (self._is_decoded and self._holds(clip))):
             return None
         if self._begun is not None and self._begun.task.sample.clip is clip:
             return self._begun.future

@@ -25,7 +25,6 @@ class PairedMetric(BaseMetric):
     frames."""
 
     needs: ClassVar[tuple[str, ...]] = ("frames", "reference_video")
-    level: ClassVar[str] = "clip"
     least: ClassVar[int] = 1  # pixels of the shorter side
 
     @abstractmethod

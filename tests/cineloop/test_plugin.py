@@ -115,10 +115,10 @@ def build_stage(config):
 """
 BACKEND = """
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import CaptionOutput
+from v2t.captioners import CaptionerLike, CaptionOutput
 from v2t.captioners.abilities import Abilities
 
-class Captioner:
+class Captioner(CaptionerLike):
     name, revision, frame_size, concurrency = "levels", "1", None, 1
     abilities = Abilities()
     spec = SampleSpec(num_frames=2)

@@ -137,23 +137,14 @@ def sets(name: str) -> tuple[list[Sample], list[Sample]]:
             lambda i: {"asked": {"appearance_style": asked((i + 2) % NUM)}}
         )
     if name in ("prompt_facts", "caption_questions"):  # the caption of another clip beside a clip's own prompt
-        wrong = mismatched()
-        for index, one in enumerate(wrong):
-            one.prompt = asked(index)
-        return matched(), wrong
+        return matched(), [replace(one, prompt=asked(index)) for index, one in enumerate(mismatched())]
     if name == "distinct_n":
-        varied = [sample(i) for i in range(NUM)]
-        for one, words in zip(varied, WORDS, strict=True):
-            one.caption = words
-        same = [sample(i) for i in range(NUM)]
-        for one in same:
-            one.caption = WORDS[0]
-        return varied, same
+        varied = [replace(sample(i), caption=words) for i, words in enumerate(WORDS)]
+        return varied, [replace(sample(i), caption=WORDS[0]) for i in range(NUM)]
     if "reference_video" in load_metric(name).needs:
-        made = matched(), [sample(i, fault="noise") for i in range(NUM)]
-        for one in (*made[0], *made[1]):
-            one.reference_video = Clip.from_frames(frames(int(one.id[1:])))
-        return made
+        clean = [Clip.from_frames(frames(i)) for i in range(NUM)]
+        good, bad = ([replace(sample(i, fault=f), reference_video=clean[i]) for i in range(NUM)] for f in ("", "noise"))
+        return good, bad
     if name in FAULT or NEEDS_TWO_SETS in load_metric(name).needs:
         fault = FAULT.get(name, "noise")
         return matched(), [sample(i, fault=fault) for i in range(NUM)]
@@ -161,8 +152,7 @@ def sets(name: str) -> tuple[list[Sample], list[Sample]]:
 
 
 def _answers(index: int, *, right: bool) -> dict[str, Any]:
-    asked_of = [q for q in questions(scene(index).facts(), random.Random(index)) if q["kind"] == "color"]
-    turn = asked_of[0]
+    turn = [q for q in questions(scene(index).facts(), random.Random(index)) if q["kind"] == "color"][0]
     return {"kind": turn["kind"], "question": turn["question"], "reference": turn["answer"],
             "answer": turn["answer"] if right else "I see nothing"}  # fmt: skip
 
