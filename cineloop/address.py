@@ -1,4 +1,4 @@
-"""Addresses of files that lie elsewhere: which may be read, and how they may be shown.
+"""Addresses of remote files: which may be read, and how they may be shown.
 
 In: names that users, lists and manifests give. Out: whether one is an address, its path, a form without secrets for
 messages and records, and a refusal (exit 7) of what was not allowed, before anything is asked of the network.
@@ -39,7 +39,7 @@ def check_allowed(url: str, allow: Sequence[str], *, by_user: bool) -> None:
         url: the address.
         allow: protocols ("s3") and beginnings of addresses ("https://example.org/clips/") that may be read.
         by_user: the user typed this address, so all but the web goes without `allow`; one out of a list or manifest
-            was written by somebody else.
+            is untrusted.
 
     Raises:
         UsageError: an unknown protocol. PolicyError: not allowed, or an address that is refused in any case.

@@ -1,4 +1,4 @@
-"""What stands around every command: verbs are files, errors become exit codes and one plain line on stderr.
+"""The frame of every command: verbs are files, errors become exit codes and one plain line on stderr.
 
 In: the command's work as a function, or the command line and the verbs of a package. Out: the exit code (see
 `cineloop.errors`). Nothing heavy is imported here.
@@ -119,7 +119,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="run folder, instead of the recipe's")
     parser.add_argument("--plan", action="store_true", help="print parameters, memory, FLOPs and time; train nothing")
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a run")
+    parser.add_argument("--overwrite", action="store_true", help="restart in a folder that holds a run")
     parser.add_argument("--json", action="store_true", help="with --plan: JSON on stdout")
 
 

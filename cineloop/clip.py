@@ -22,7 +22,7 @@ class Clip:
 
     `file` is the operating system's name; `id` and `path` are its escaped, portable spelling. `size` in bytes and
     `mtime_ns` tell a changed file from the one that was captioned; where `file` is an address both come from its
-    service (size -1 when it is not told). `start_s`/`end_s` cut a part out of the file.
+    service (size -1 when unknown). `start_s`/`end_s` cut a part out of the file.
     """
 
     id: str
@@ -55,7 +55,7 @@ def check_file(file: str | os.PathLike[str]) -> os.stat_result:
         ItemError: NOT_FOUND, UNREADABLE, NOT_A_FILE, EMPTY_FILE.
     """
     try:
-        # Not blocking: opening a pipe that nobody writes to would wait for ever.
+        # Not blocking: opening a pipe without a writer would block for ever.
         handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise problem_of(error) from error

@@ -1,4 +1,4 @@
-"""Configuration: frozen dataclasses filled in layers, checked at birth, with errors that name the place.
+"""Configuration: frozen dataclasses filled in layers, validated in `__post_init__`, with errors that name the key.
 
 In: a dataclass type, a YAML file, `a.b=c` settings, flags. Out: one instance of the type.
 Layers, later wins: the dataclass's own defaults < `file` < `sets` < `flags`. YAML holds only differences.

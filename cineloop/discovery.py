@@ -6,7 +6,7 @@ the same ones; see `cineloop.remote_clips`):
 - A clip's `path` is relative to the folder it was found in (loose files: to their common parent, or `root`), and
   mirrors under the output folder. Its id is that path, or the manifest's id.
 - Ids are valid UTF-8: see `cineloop.files.escape_name`.
-- What looks like a clip and is none (a folder named x.mp4, a broken link) becomes a clip with a `problem`, so that
+- What looks like a clip and is not one (a folder named x.mp4, a broken link) becomes a clip with a `problem`, so that
   it ends as a row with a code and never silently.
 """
 
@@ -55,7 +55,7 @@ def discover(
 
     Raises:
         NothingMatchedError: an argument names nothing, or nothing is left.
-        UsageError: two different files would get the same id, a list cannot be read, a file lies outside `root`.
+        UsageError: two different files would get the same id, a list cannot be read, a file is outside `root`.
         PolicyError: an address that was not allowed. MissingDependencyError: one that cannot be listed.
     """
     clips: list[Clip] = []
@@ -213,7 +213,7 @@ def _rebase(clip: Clip, root: str) -> Clip:
         return remote_clips.rebase(clip, root) if is_url(root) else clip
     relative = escape_name(os.path.relpath(os.path.abspath(clip.file), os.path.abspath(root)))
     if relative.split("/")[0] == "..":
-        raise UsageError(f"{printable(clip.file)} lies outside --root {printable(root)}")
+        raise UsageError(f"{printable(clip.file)} is outside --root {printable(root)}")
     return replace(clip, id=relative, path=relative)
 
 

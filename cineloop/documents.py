@@ -2,7 +2,7 @@
 
 In: a path, or text. Out: text, a JSON value, or JSON lines with their numbers. `OSError` and `ValueError` are for
 callers that add what the file is for; `json_lines` names file and line itself. Refused are files that are not regular
-(a named pipe would be waited for until somebody writes into it), text that is not UTF-8, nesting deeper than
+(opening a named pipe would block until it has a writer), text that is not UTF-8, nesting deeper than
 `MAX_DEPTH`, NaN and infinity, and lone surrogates (`"\\ud800"`), which neither a file name nor an output can hold.
 """
 
@@ -66,7 +66,7 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
 def json_lines(
     source: str | Path | Iterable[str | bytes], where: str = "", *, code: str = "USAGE"
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a file of JSON lines, or of lines at hand, each with its line number from 1; blank lines pass.
+    """The objects of a file of JSON lines, or of given lines, each with its line number from 1; blank lines pass.
 
     Args:
         source: a path, or lines.

@@ -22,7 +22,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _WHOLE_BYTES = 4 << 20  # files up to here are hashed whole
 _BLOCK_BYTES = 64 << 10
 _NUM_BLOCKS = 16
-_INHERITED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # pipes opened by whoever called, as by a shell's <(...)
+_INHERITED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # pipes opened by the caller, as by a shell's <(...)
 
 
 def escape_name(name: str) -> str:
@@ -100,7 +100,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what crashes left of `write_atomic` in a folder that nobody else writes to now."""
+    """Remove what crashes left of `write_atomic` in a folder without other writers."""
     for path in folder.glob(TEMPORARY + "*"):
         path.unlink(missing_ok=True)
 
@@ -111,7 +111,7 @@ def raise_if_full(error: OSError, path: Path) -> None:
         raise MissingDependencyError(
             f"no space left while writing {escape_name(str(path))}: {error.strerror}",
             code="DISK_FULL",
-            hint="free some space, then run the same command again; it goes on where it stopped",
+            hint="free some space, then run the same command again; it continues where it stopped",
         ) from error
 
 
@@ -143,7 +143,7 @@ def content_key(path: Path) -> str:
 
 
 def text_key(data: bytes) -> str:
-    """Short hash of bytes at hand (a prompt, a written caption)."""
+    """Short hash of bytes (a prompt, a written caption)."""
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 

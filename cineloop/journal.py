@@ -86,7 +86,7 @@ class Journal:
             self._file = None
 
     def replay(self) -> Iterator[tuple[Entry, Place]]:
-        """Every sound entry in order, with the place to read it again from. Damaged lines are counted and told."""
+        """Every sound entry in order, with the place to read it again from. Damaged lines are counted and logged."""
         file = self._opened()
         file.seek(0)
         offset = 0

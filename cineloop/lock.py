@@ -1,6 +1,6 @@
 """One run at a time in a folder: a lock that names its owner and does not outlive it.
 
-In: a lock file path. Out: the lock held inside a `with` block, or an error that says who holds it.
+In: a lock file path. Out: the lock held inside a `with` block, or an error that names its owner.
 The lock is the kernel's (`flock`), so a run that is killed leaves none behind. The file holds the owner (process,
 machine, command, start) for the message. A shared file system may not carry the kernel's lock to other machines:
 there an owner from another machine counts as alive while its heartbeat (the file's mtime) is fresh.
@@ -84,7 +84,7 @@ class FolderLock:
         os.utime(self._handle)
 
     def holder(self) -> dict[str, Any]:
-        """Who holds the lock now; {} when nobody does. Waits for nobody.
+        """The owner of the lock; {} when it is free. Does not wait.
 
         On this machine the kernel is asked: the process number in the file may be another process's by now.
         """
@@ -169,7 +169,7 @@ def _parse_owner(text: bytes) -> dict[str, Any]:
 
 @functools.cache
 def _machine() -> str:
-    """What tells this machine and its table of processes from all others: containers may share a host's name."""
+    """Identity of this machine and its process table: containers may share a host's name."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -184,7 +184,7 @@ def _is_here(owner: dict[str, Any]) -> bool:
 
 
 def _is_dead(owner: dict[str, Any]) -> bool:
-    """Whether the owner was a process of this machine that is gone; False when that cannot be said."""
+    """Whether the owner was a process of this machine that is gone; False when that is unknown."""
     pid = owner.get("pid")
     if not isinstance(pid, int) or not _is_here(owner):
         return False

@@ -35,7 +35,7 @@ def read_manifest(path: str | Path) -> Iterator[Row]:
         check_row(row, f"{where}, line {number}")
         if row["id"] in seen:
             raise UsageError(
-                f"{where}, line {number}: id {row['id']!r} stands already on line {seen[row['id']]}",
+                f"{where}, line {number}: id {row['id']!r} is already on line {seen[row['id']]}",
                 code="MANIFEST",
                 hint="every clip needs its own id",
             )

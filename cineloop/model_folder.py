@@ -1,4 +1,4 @@
-"""A model folder that somebody else wrote, checked before transformers builds what it says.
+"""Checks of an untrusted model folder before transformers builds it.
 
 In: a folder of configuration, processor, tokenizer and safetensors. Out: nothing, or an error (exit 5, MODEL) with file
 and key. Files must be regular and their JSON sound; sizes that decide how much is built have bounds far beyond any
@@ -88,7 +88,7 @@ def check_whole(folder: Path, info: dict[str, Any]) -> None:
 
 @contextmanager
 def template_deadline() -> Iterator[None]:
-    """Stop a chat template that computes for longer than `DEADLINE_S`: a template is a program of somebody else.
+    """Stop a chat template that computes for longer than `DEADLINE_S`: a template is an untrusted program.
 
     The block must run Python code, as a template does: it is stopped between two of its steps.
 

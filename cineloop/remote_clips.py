@@ -73,11 +73,11 @@ def rebase(clip: Clip, root: str) -> Clip:
     """The clip named relative to the address `root`.
 
     Raises:
-        UsageError: it lies outside.
+        UsageError: it is outside.
     """
     base = root.rstrip("/") + "/"
     if not clip.file.startswith(base):
-        raise UsageError(f"{printable(shown(clip.file))} lies outside --root {printable(shown(root))}")
+        raise UsageError(f"{printable(shown(clip.file))} is outside --root {printable(shown(root))}")
     name = _safe(url_path(clip.file).removeprefix(url_path(base) + "/"))
     return replace(clip, id=name, path=name)
 

@@ -70,8 +70,8 @@ def drawn(folder: Path, num: int) -> Path:
     for index in range(num):
         scene = sample_solo("seen", 2026, index)
         encode(render(scene, (64, 64), fps=FPS), folder / f"{index:04}.mp4", fps=FPS)
-        told = prompt(scene.facts(), random.Random(index))
-        rows.append({"id": f"{index:04}", "path": f"{index:04}.mp4", "prompt": told})
+        text = prompt(scene.facts(), random.Random(index))
+        rows.append({"id": f"{index:04}", "path": f"{index:04}.mp4", "prompt": text})
     write_manifest(rows, folder / "manifest.jsonl")
     return folder
 
@@ -168,8 +168,8 @@ def parts_of(spent: dict[str, Seconds], metrics: list[str], decoder_s: float) ->
     both = ("clock", "processor")
     clips = spent.pop("clips")
     spent["waiting for frames"] = {key: clips[key] - sum(spent[title][key] for title in metrics) for key in both}
-    told = [name for name in spent if name != "whole"]
-    spent["the rest"] = {key: spent["whole"][key] - sum(spent[name][key] for name in told) for key in both}
+    parts = [name for name in spent if name != "whole"]
+    spent["the rest"] = {key: spent["whole"][key] - sum(spent[name][key] for name in parts) for key in both}
     spent["the decoder's process"] = {"clock": 0.0, "processor": decoder_s}
     spent["whole"]["processor"] += decoder_s
     return dict(spent)

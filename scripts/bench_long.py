@@ -48,7 +48,7 @@ class Watch(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        """Until told that it is over."""
+        """Until the other end is over."""
         while not self.over.wait(0.2):
             seen = [found for pid in self._tree() if (found := self._look(pid)) is not None]
             self.peak = max(self.peak, sum(seen))
@@ -77,13 +77,13 @@ class Watch(threading.Thread):
 
 def measure(film: Path, minutes: float, arguments: argparse.Namespace) -> dict[str, float]:
     """Caption one film; returns the figures."""
-    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile() as output:
         command = [sys.executable, "-c", "import sys; from v2t.cli import main; sys.exit(main())", "caption", str(film)]
         command += ["-o", out, "--parts", arguments.parts, "--model", arguments.model, "--style", arguments.style]
         command += ["--json", "--workers", "1", "--quiet"]
         root = str(Path(__file__).resolve().parents[1])
         environment = {**os.environ, "PYTHONPATH": root + os.pathsep + os.environ.get("PYTHONPATH", "")}
-        process = subprocess.Popen(command, stdout=said, env=environment)
+        process = subprocess.Popen(command, stdout=output, env=environment)
         watch = Watch(process.pid)
         watch.start()
         journal, marks = Path(out) / ".v2t" / "journal.jsonl", []
@@ -92,8 +92,8 @@ def measure(film: Path, minutes: float, arguments: argparse.Namespace) -> dict[s
             done = journal.read_bytes().count(b'"kind":"part"') if journal.exists() else 0
             if done and (not marks or done > marks[-1][0]):
                 marks = [*marks[:1], (done, time.monotonic(), sum(watch.cpu_s.values()))]
-        said.seek(0)
-        lines = said.read().splitlines()
+        output.seek(0)
+        lines = output.read().splitlines()
         watch.over.set()
         watch.join()
     if process.returncode != 0:

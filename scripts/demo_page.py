@@ -66,14 +66,14 @@ def captions(folder: Path) -> tuple[list[tuple[str, str, str]], list[Card], str]
     for item in scored["items"]:
         truth, record = truths[item["id"]], records.get(item["id"], {})
         error = (record.get("error") or {}).get("code", "no record")
-        caption, told = record.get("caption") or f"no caption: {error}", truth["captions"]["short"][0]
+        caption, true = record.get("caption") or f"no caption: {error}", truth["captions"]["short"][0]
         verdict = facts_line(item)
         whole += ":" not in verdict
-        rows.append((caption, told, verdict))
+        rows.append((caption, true, verdict))
         cards.append(
             Card(
                 title=caption,
-                lines=(f"Truth: {told}", f"Facts right: {verdict}"),
+                lines=(f"Truth: {true}", f"Facts right: {verdict}"),
                 clip=folder / "clips" / truth["path"],
                 labels=("clip", ""),
             )

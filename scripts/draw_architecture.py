@@ -1,4 +1,4 @@
-"""Draw the packages, their rooms and who uses which, from the import statements, into docs/architecture.md.
+"""Draw the packages, their rooms and which imports which, from the import statements, into docs/architecture.md.
 
     python scripts/draw_architecture.py           # write the picture into the page
     python scripts/draw_architecture.py --check   # exit 1 when the page is not up to date

@@ -198,7 +198,7 @@ def codes() -> str:
     """Exit codes, error codes, warnings and the server's codes."""
     lines = ["# Exit codes, error codes, warnings", "", MADE, "## Exit codes", ""]
     lines += table(("code", "meaning"), ((str(code), meaning) for code, meaning in EXIT_CODES.items()))
-    found = [(f"`{c}`", ", ".join(sorted(e)), ", ".join(sorted(w)), said) for c, (e, w, said) in raised().items()]
+    found = [(f"`{c}`", ", ".join(sorted(e)), ", ".join(sorted(w)), message) for c, (e, w, message) in raised().items()]
     lines += [
         "## Error codes",
         "",
@@ -207,9 +207,9 @@ def codes() -> str:
     lines += ["report. Exit 3 belongs to one failed item of many. The message is one example; … stands for values.", ""]
     lines += table(("code", "exit code", "raised in", "message"), found)
     lines += ["## Warnings", "", "`warnings` of a caption record and of a manifest's rows.", ""]
-    lines += table(("code", "message"), ((f"`{code}`", said) for code, said in warnings().items()))
+    lines += table(("code", "message"), ((f"`{code}`", message) for code, message in warnings().items()))
     lines += ["## The server's codes", "", "Of `v2t serve`, in `error.code` of a response.", ""]
-    lines += table(("code", "status", "message"), ((f"`{c}`", str(s), said) for (c, s), said in faults().items()))
+    lines += table(("code", "status", "message"), ((f"`{c}`", str(s), message) for (c, s), message in faults().items()))
     return "\n".join(lines)
 
 
@@ -218,17 +218,17 @@ def raised() -> dict[str, tuple[set[str], set[str], str]]:
     found: dict[str, tuple[set[str], set[str], str]] = {}
     kinds = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
     for kind in kinds.values():
-        said = f"(without another code) {(kind.__doc__ or '').splitlines()[0]}"
-        found[kind.default_code] = ({str(kind.exit_code)}, {"cineloop"}, said)
+        message = f"(without another code) {(kind.__doc__ or '').splitlines()[0]}"
+        found[kind.default_code] = ({str(kind.exit_code)}, {"cineloop"}, message)
     # Codes that a decoder's child process hands over are named in the docstring of ItemError.
     for code in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b|\bTRUNCATED\b|\bCHANGED\b", str(errors.ItemError.__doc__)):
         found.setdefault(code, ({str(errors.EXIT_FAILED_ITEMS)}, set(), ""))
     for room, node in nodes(ast.Call):
         for code in constants(next((k.value for k in node.keywords if k.arg == "code"), None)):
             kind = kinds.get(called(node))
-            exits, rooms, said = found.get(code, (set(), set(), ""))
+            exits, rooms, message = found.get(code, (set(), set(), ""))
             exits |= {str(kind.exit_code)} if kind else set()
-            found[code] = (exits, rooms | {room}, said or (template(node.args[0]) if node.args else ""))
+            found[code] = (exits, rooms | {room}, message or (template(node.args[0]) if node.args else ""))
     return dict(sorted(found.items()))
 
 
@@ -257,9 +257,9 @@ def faults() -> dict[tuple[str, int], str]:
     found = {}
     for _, node in nodes(ast.Call):
         if called(node) == "Fault" and len(node.args) > 2:
-            status, code, said = node.args[:3]
+            status, code, message = node.args[:3]
             if isinstance(status, ast.Constant) and isinstance(code, ast.Constant):
-                found.setdefault((code.value, status.value), template(said))
+                found.setdefault((code.value, status.value), template(message))
     return dict(sorted(found.items()))
 
 
@@ -323,9 +323,8 @@ def records() -> str:
     tree = ast.parse((ROOT / "v2t/caption/record.py").read_text("utf-8"))
     made = {
         key.value
-        for function in tree.body
-        if isinstance(function, ast.FunctionDef)
-        and function.name in ("captioned", "failed", "_head", "_provenance", "_fields")
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and function.name in ("captioned", "failed", "provenance", "_head")
         for node in ast.walk(function)
         if isinstance(node, ast.Dict)
         for key in node.keys

@@ -65,22 +65,22 @@ def clips(num: int, seed: int) -> list[Sample]:
 
 def measure(samples: list[Sample]) -> dict[str, dict[str, Any]]:
     """Value, interval, number and unread clips of each dimension in both modes, by title."""
-    told = {}
+    figures = {}
     for name in DIMENSIONS:
         for settings in ({}, {"mode": "compat"}):
             metric = load_metric(name)(**settings)
             metric.update(samples)
             result = metric.compute()
             figure = result.figures[result.headline]
-            told[result.name] = {
+            figures[result.name] = {
                 "value": round(figure.value, 4),
                 "low": round(figure.low, 4),
                 "high": round(figure.high, 4),
                 "n": figure.n,
                 "unread": sum(each["code"] == "UNREAD" for each in result.failures),
             }
-            print(result.name, told[result.name], flush=True)
-    return told
+            print(result.name, figures[result.name], flush=True)
+    return figures
 
 
 def main() -> None:
@@ -90,9 +90,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7, help="of prompts and drawings (7)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="JSON file; replaced")
     args = parser.parse_args()
-    told = {"referee": VERSION, "seed": args.seed, "prompts": args.num}
-    told["dimensions"] = measure(clips(args.num, args.seed))
-    write_atomic(args.output, json.dumps(told, indent=1).encode() + b"\n")
+    figures = {"referee": VERSION, "seed": args.seed, "prompts": args.num}
+    figures["dimensions"] = measure(clips(args.num, args.seed))
+    write_atomic(args.output, json.dumps(figures, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

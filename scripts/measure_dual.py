@@ -65,14 +65,14 @@ def measure(extractor: Any, name: str, num: int, seed: int, size: int) -> dict[s
             frames = pool.decode(path, SampleSpec(num_frames=16))
             path.unlink()
             clip = unit(mean_features(unit(extractor.embed_frames(frames.pixels))))
-            said, wrong, fact = pair(scene.facts(), "prompt" if solo else "short", f"{name}|{seed}|{index}", FACTS)
-            both = unit(extractor.embed_texts([said, wrong]))
+            caption, wrong, fact = pair(scene.facts(), "prompt" if solo else "short", f"{name}|{seed}|{index}", FACTS)
+            both = unit(extractor.embed_texts([caption, wrong]))
             if fact >= 0:
                 right[FACTS[fact]][0] += int(clip @ both[0] > clip @ both[1])
                 right[FACTS[fact]][1] += 1
             seen.append(clip)
             true.append(both[0])
-            texts.append(said)
+            texts.append(caption)
     cosines = np.stack(seen) @ np.stack(true).T  # (n, n): clips by captions
     same = np.array([[one == other for other in texts] for one in texts])
     own, others = np.diag(cosines), [row[~mask] for row, mask in zip(cosines, same, strict=True)]

@@ -54,13 +54,13 @@ def moments(facts: Facts, count: int, rng: random.Random) -> list[int]:
     return sorted(rng.sample(seconds, min(count, len(seconds))))
 
 
-def told(facts: Facts, second: float) -> Counter:
+def true_actions(facts: Facts, second: float) -> Counter:
     """What goes on at a second, as (kind of figure, action)."""
     now = [e for e in facts["events"] if e["start_s"] < second < e["end_s"]]
     return Counter((facts["actors"][e["actor"]]["kind"], e["action"]) for e in now)
 
 
-def said(text: str) -> Counter:
+def stated_actions(text: str) -> Counter:
     """What an answer says goes on, as (kind of figure, action)."""
     stated = parse(text)
     kinds = [actor.kind for actor in stated.actors]
@@ -73,8 +73,10 @@ def ask_moments(ask: Callable[[str], str], facts: Facts, count: int, seed: int) 
     for second in moments(facts, count, random.Random(f"moments|{seed}")):
         question = f"What happens at {format_clock(second)}?"
         text = ask(question)
-        true = told(facts, second)
-        rows.append({"question": question, "answer": text, "true": str(dict(true)), "right": said(text) == true})
+        true = true_actions(facts, second)
+        rows.append(
+            {"question": question, "answer": text, "true": str(dict(true)), "right": stated_actions(text) == true}
+        )
     return rows
 
 

@@ -4,7 +4,7 @@ In: a model folder (the starter by default), or none: `--renders` judges the ren
 `--reconstructions` those after the autoencoder (the ceiling of any generator on it). Out: Markdown on stdout and, with
 -o, JSON. Per split (`seen`: known combinations, new scenes; `unseen`: held-out combinations; `wording`: held-out
 wordings) and factor the share right with its 95 % Wilson interval, the share that could not be read, and chance: the
-same clips held to the prompts of others. Controls: clips of the empty prompt held to the prompts; distance to the
+same clips compared with others' prompts. Controls: clips of the empty prompt compared with the prompts; distance to the
 nearest of the training clips beside that of held-out real clips; spread of start and size over 16 seeds of a prompt
 beside the renderer's; velocity and motion energy beside the real ones. `--mp4` judges what is left after the codec.
 
@@ -138,7 +138,7 @@ def through_mp4(frames: np.ndarray) -> np.ndarray:
 def judged(
     make: Maker, prompts: Sequence[str], scenes: Sequence[Scene], seeds: Sequence[int], args: argparse.Namespace
 ) -> Clips:
-    """Make the clips of some prompts in batches and read them; each is held to its scene's facts and its prompt."""
+    """Make the clips of some prompts in batches and read them back; compare each with its scene's facts and prompt."""
     clips = Clips()
     for start in range(0, len(prompts), args.batch):
         part = slice(start, start + args.batch)
@@ -197,7 +197,7 @@ def velocity_error(read: ReadBack, want: Asked) -> list[float]:
 
 
 def unconditional(make: Maker, clips: Clips, args: argparse.Namespace) -> dict[str, Any]:
-    """Clips of the empty prompt held to the prompts: what a generator gets that does not listen."""
+    """Clips of the empty prompt compared with the prompts: what a generator gets that does not listen."""
     count = min(len(clips.reads), args.prompts, 128)
     empty = judged(make, [""] * count, clips.scenes[:count], list(range(count)), args)
     verdicts = [compare(read, want) for read, want in zip(empty.reads, clips.wants, strict=False)]
@@ -225,7 +225,7 @@ def nearest(clips: Clips, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def diversity(make: Maker, args: argparse.Namespace) -> dict[str, Any]:
-    """Spread of start and size over 16 seeds of a prompt, and the renderer's over scenes of which the same is told."""
+    """Spread of start and size over 16 seeds of a prompt, and the renderer's over scenes of the same prompt."""
     scenes, prompts = scenes_of("seen", args, args.diversity)
     pool = [sample_solo("train", args.train_seed, i) for i in range(4000)]
     made, real = [], []
@@ -266,10 +266,13 @@ def markdown(result: dict[str, Any]) -> str:
     for key in ("muddiness", "muddy", "persists", "velocity_error_px_per_frame", "motion_energy", "motion_energy_real"):
         values = ["" if splits[s][key] is None else f"{splits[s][key]:.3f}" for s in splits]
         lines.append(f"| {key.replace('_', ' ')} | " + " | ".join(values) + " |")
-    lines += ["", "Share right (Wilson 95 %; chance: held to other prompts; unread: of those wrong, not readable)."]
+    lines += [
+        "",
+        "Share right (Wilson 95 %; chance: compared with other prompts; unread: of those wrong, not readable).",
+    ]
     for name in ("unconditional", "nearest", "diversity"):
         if name in result:
-            lines += ["", f"{name}: {told(result[name])}"]
+            lines += ["", f"{name}: {as_text(result[name])}"]
     return "\n".join(lines)
 
 
@@ -280,7 +283,7 @@ def cell(row: dict[str, Any]) -> str:
     return f"{row['share']:.1%} ({row['low']:.1%} to {row['high']:.1%}{chance_of}{unread})"
 
 
-def told(data: dict[str, Any]) -> str:
+def as_text(data: dict[str, Any]) -> str:
     """A control in one line."""
     if "factors" in data:
         return ", ".join(f"{r['factor']} {r['share']:.1%}" for r in data["factors"])

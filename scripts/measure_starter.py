@@ -1,4 +1,4 @@
-"""Measure a captioner inside the cartoon world, beside controls: facts told and questions answered, on real mp4 files.
+"""Measure a captioner inside the cartoon world, with controls: facts stated, questions answered, on real mp4 files.
 
 In: a model folder (the starter by default). Out: a table on stdout and, with -o, the same as JSON: per split the share
 of facts right by kind with 95 % Wilson intervals and the questions' accuracy; per control the same on the first clips.
@@ -89,15 +89,15 @@ def measure(
     for number in range(max(map(len, drawn)) if about_time else num_questions):
         chosen = [i for i in range(len(rows)) if number < len(drawn[i])]
         turns = [drawn[i][number] for i in chosen]
-        said = ask(captioner, [clips[i] for i in chosen], [turn["question"] for turn in turns], 40, 32)
-        for i, turn, answer in zip(chosen, turns, said, strict=True):
+        replies = ask(captioner, [clips[i] for i in chosen], [turn["question"] for turn in turns], 40, 32)
+        for i, turn, answer in zip(chosen, turns, replies, strict=True):
             id, clip = f"{rows[i]['id']}#{number}", rows[i]["id"]
             asked_of = {"kind": turn["kind"], "question": turn["question"], "answer": answer}
             answers.update(Sample(id=id, cluster=clip, row={**asked_of, "reference": turn["answer"]}))
             true = read_spans(turn["answer"], clips[i].duration_s).spans if turn["kind"] == "span" else ()
             if true:
-                said_s = read_spans(answer, clips[i].duration_s).spans
-                spans.update(Sample(id=id, cluster=clip, row={"spans": said_s, "reference_spans": true[:1]}))
+                answer_s = read_spans(answer, clips[i].duration_s).spans
+                spans.update(Sample(id=id, cluster=clip, row={"spans": answer_s, "reference_spans": true[:1]}))
     results = [facts.compute()]
     if about_time or num_questions:
         results.append(answers.compute())

@@ -6,8 +6,8 @@
 
 Cases A1 to A15: examples of CLIPScore's repository, aac-metrics, torchmetrics and sacrebleu's documentation, a set of
 our own run through pycocoevalcap, closed forms, and VBench's leaderboard. The difference must be at most 1e-6, which is
-also the last digit of most of the references. METEOR wants Java. What needs weights or annotations that are not at hand
-is named and left open. Ends with 1 when a case is off.
+also the last digit of most of the references. METEOR wants Java. What needs weights or annotations that are not
+available is named and left open. Ends with 1 when a case is off.
 """
 
 from __future__ import annotations
@@ -83,19 +83,19 @@ def main() -> int:
     print("| case | quantity | reference | ours | difference |\n|---|---|---|---|---|")
     off = []
     for case, quantity, reference, ours, tolerance in rows:
-        told = "–"
+        difference_text = "–"
         if isinstance(reference, float) and isinstance(ours, float):
             difference = abs(ours - reference)
-            told = f"{difference:.0e}" if difference else "0"
+            difference_text = f"{difference:.0e}" if difference else "0"
             if not difference <= tolerance:
                 off.append(f"{case} {quantity}")
-                told += " **off**"
+                difference_text += " **off**"
         elif isinstance(reference, float) is not isinstance(ours, float):
-            told = "not run"
+            difference_text = "not run"
         elif reference != ours:
             off.append(f"{case} {quantity}")
-            told = "**differs**"
-        print(f"| {case} | {quantity} | {shown(reference)} | {shown(ours)} | {told} |")
+            difference_text = "**differs**"
+        print(f"| {case} | {quantity} | {shown(reference)} | {shown(ours)} | {difference_text} |")
     print(
         "\nLeft open: the CLIP columns of A1 (OpenAI's ViT-B/32 and two photographs), A5 (annotations of COCO 2014), A7"
         " (I3D; `CINELOOP_I3D=FILE scripts/test tests/eval/metrics/test_distribution.py` runs it), SPICE (CoreNLP's"
@@ -119,7 +119,9 @@ def result(name: str, given: Texts, **settings: object) -> MetricResult | str:
         metric.prepare()
     except MissingDependencyError as error:
         return error.message
-    metric.update(Sample(id=f"{n:03d}", caption=said, references=tuple(refs)) for n, (said, refs) in enumerate(given))
+    metric.update(
+        Sample(id=f"{n:03d}", caption=caption, references=tuple(refs)) for n, (caption, refs) in enumerate(given)
+    )
     return metric.compute()
 
 

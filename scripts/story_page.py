@@ -129,7 +129,7 @@ def result(scores: dict[str, Any], name: str) -> dict[str, Any]:
     return next(result for result in scores["results"] if result["name"] == name)
 
 
-def told(figure: dict[str, Any]) -> str:
+def with_interval(figure: dict[str, Any]) -> str:
     """A figure with its interval."""
     return "{value:.3g} [{low:.3g}, {high:.3g}]".format_map(figure)
 
@@ -146,9 +146,9 @@ def scored(story: Story) -> Section:
     results = story.json("score/scores.json")["results"]
     metrics = Table(
         columns=("metric", "of the starter's clips", "clips"),
-        rows=tuple((one["name"], told(one["figures"][one["headline"]]), one["n"]) for one in results),
+        rows=tuple((one["name"], with_interval(one["figures"][one["headline"]]), one["n"]) for one in results),
     )
-    text = ("Captions are held to the truth fact by fact; generated clips to their prompts by questions, and to "
+    text = ("Captions are compared with the truth fact by fact; generated clips to their prompts by questions, and to "
             "themselves by flicker and sharpness. 95 % intervals over prompts.",)  # fmt: skip
     return story.section("6. Scores", ("score-tiny", "score-captions", "score"), text, tables=(facts, metrics),
                          links=story.links("score/report.html", "score-captions/report.html",

@@ -46,7 +46,7 @@ WAN_WORDS = (
     (r"^condition_embedder\.(time|text)_embedder\.linear_2$", r"\1_embedding.2"),
     (r"^proj_out$", "head.head"),
 )
-# What else decides over the arithmetic; the ranks are the tensors' own. Nothing more is read: the file is somebody's.
+# What else decides over the arithmetic; the ranks are the tensors' own. Nothing more is read: the file is untrusted.
 SCALE_KEYS = ("lora_alpha", "alpha_pattern", "use_rslora")
 
 
@@ -139,7 +139,7 @@ def match_keys(
 
 
 def _split(key: str) -> tuple[str, str]:
-    """The layer's name without its dialect's prefix, and which part of it the tensor is; empty where it is none."""
+    """The layer's name without its dialect's prefix, and which part of it the tensor is; empty where it is not one."""
     for part, endings in SUFFIXES.items():
         for ending in endings:
             if key.endswith("." + ending):
@@ -163,7 +163,7 @@ def _misfit(parts: dict[str, tuple[str, torch.Tensor]], layer: Any) -> str:
 
 
 def adapter_config(found: dict[str, torch.Tensor], alphas: dict[str, float], config: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the adapter's configuration: rank and alpha of each layer; alpha = rank where nothing says more."""
+    """Arguments of the adapter's configuration: rank and alpha of each layer; alpha = rank where nothing is stated."""
     ending = ".lora_A.weight"
     ranks = {key.removesuffix(ending): len(tensor) for key, tensor in found.items() if key.endswith(ending)}
     if alphas or "lora_alpha" not in config:

@@ -26,7 +26,7 @@ from cineloop.world.language.plain_questions import MOTIONS
 from cineloop.world.language.read_text import parse
 from cineloop.world.referee.read import FigureRead, ReadBack, read_back
 
-CHANCE_PROMPTS = 8  # of others that each clip is held to
+CHANCE_PROMPTS = 8  # of other clips that each clip is compared with
 FACTORS: tuple[str, ...] = ("place", "color", "kind", "size", "action", "direction", "speed", "to_color")
 
 
@@ -78,7 +78,7 @@ def asked(facts: Mapping[str, Any] | None, prompt: str | None = None) -> Asked:
 
     Args:
         facts: `Scene.facts()`, the values asked for; None: the prompt's own words are.
-        prompt: what the generator was told; None: all facts are asked for. With both, the prompt says which factors
+        prompt: what the generator was given; None: all facts are asked for. With both, the prompt says which factors
             are asked and the facts which value.
 
     Raises:
@@ -86,23 +86,23 @@ def asked(facts: Mapping[str, Any] | None, prompt: str | None = None) -> Asked:
     """
     if facts is None and prompt is None:
         raise ValueError("give a scene's facts, a prompt, or both")
-    told = None if prompt is None else _told(prompt)
+    in_prompt = None if prompt is None else _stated_in(prompt)
     if facts is None:
-        return Asked(**(told or {}))
+        return Asked(**(in_prompt or {}))
     event = facts["events"][0] if facts["events"] else {}
     true = {"place": facts["shots"][0]["place"]}
     true |= {key: facts["actors"][0].get(key) for key in ("color", "kind", "size")}
     true |= {key: event.get(key) for key in ("action", "direction", "speed", "to_color")}
-    return Asked(**{key: value for key, value in true.items() if told is None or told[key] is not None})
+    return Asked(**{key: value for key, value in true.items() if in_prompt is None or in_prompt[key] is not None})
 
 
-def _told(prompt: str) -> dict[str, str | None]:
+def _stated_in(prompt: str) -> dict[str, str | None]:
     stated = parse(prompt)
     actor = stated.actors[0] if stated.actors else None
     event = stated.events[0] if stated.events else None
-    told = {"place": next((shot.place for shot in stated.shots if shot.place), None)}
-    told |= {key: getattr(actor, key, None) for key in ("color", "kind", "size")}
-    return told | {key: getattr(event, key, None) for key in ("action", "direction", "speed", "to_color")}
+    factors = {"place": next((shot.place for shot in stated.shots if shot.place), None)}
+    factors |= {key: getattr(actor, key, None) for key in ("color", "kind", "size")}
+    return factors | {key: getattr(event, key, None) for key in ("action", "direction", "speed", "to_color")}
 
 
 def judge(
@@ -119,7 +119,7 @@ def judge(
         For each factor that was asked, and `joint`, whether the clip shows it; what cannot be read is not shown.
 
     Raises:
-        ValueError: when the frames are none, or neither facts nor prompt is given.
+        ValueError: when there are no frames, or neither facts nor prompt is given.
     """
     verdict = compare(read_back(frames, times_s), asked(facts, prompt))
     return {factor: right for factor, right in verdict.factors.items() if right is not None}
@@ -131,20 +131,20 @@ def compare(read: ReadBack, want: Asked) -> Verdict:
     factors: dict[str, bool | None] = {}
     unread = []
     for factor in FACTORS:
-        told = getattr(want, factor)
-        if told is None:
+        wanted = getattr(want, factor)
+        if wanted is None:
             factors[factor] = None
             continue
         seen = read.place if factor == "place" else getattr(figure, factor)
         if factor == "action":
-            seen, told = figure.motion, motion_of(told)
-            if want.action in ("walk", "run") and seen == told:
-                seen, told = figure.speed, "fast" if want.action == "run" else "slow"
+            seen, wanted = figure.motion, motion_of(wanted)
+            if want.action in ("walk", "run") and seen == wanted:
+                seen, wanted = figure.speed, "fast" if want.action == "run" else "slow"
         if seen is None:
             unread.append(factor)
-        factors[factor] = seen == told
-    told_factors = [right for right in factors.values() if right is not None]
-    factors["joint"] = all(told_factors) if told_factors else None
+        factors[factor] = seen == wanted
+    decided = [right for right in factors.values() if right is not None]
+    factors["joint"] = all(decided) if decided else None
     return Verdict(factors=factors, unread=tuple(unread))
 
 
@@ -163,18 +163,18 @@ def table(verdicts: Sequence[Verdict], by_luck: Sequence[Verdict] = ()) -> list[
     """One row per factor that was asked of any clip, `joint` last; chance from `by_luck` (see `chance`)."""
     rows = []
     for factor in (*FACTORS, "joint"):
-        told = [v for v in verdicts if v[factor] is not None]
-        if not told:
+        decided = [v for v in verdicts if v[factor] is not None]
+        if not decided:
             continue
-        right = sum(bool(v[factor]) for v in told)
+        right = sum(bool(v[factor]) for v in decided)
         luck = [bool(v[factor]) for v in by_luck if v[factor] is not None]
-        low, high = wilson(right, len(told))
+        low, high = wilson(right, len(decided))
         rows.append(
             Row(
                 factor=factor,
-                num=len(told),
+                num=len(decided),
                 right=right,
-                unread=sum(factor in v.unread or (factor == "joint" and bool(v.unread)) for v in told),
+                unread=sum(factor in v.unread or (factor == "joint" and bool(v.unread)) for v in decided),
                 low=low,
                 high=high,
                 chance=sum(luck) / len(luck) if luck else None,

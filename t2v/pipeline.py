@@ -63,7 +63,7 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
             in [0, 1] as an array (H, W, 3) or a tensor (3, H, W). Resized to the clip.
         height, width, num_frames: pixels and frames; None for what the transformer was trained on. See `valid_shape`.
         num_inference_steps: noise levels of the sampler.
-        guidance_scale: 1 or less is none. guidance_interval, guidance_rescale: see `t2v.flow.GuidanceConfig`.
+        guidance_scale: 1 or less switches it off. guidance_interval, guidance_rescale: see `t2v.flow.GuidanceConfig`.
         num_videos_per_prompt: clips of each prompt, which come out together.
         generator: one for all, or a list with one for each clip: then a clip is the same in any batch.
         latents: noise to begin with (B, C, t, h, w); then it decides the size.
@@ -148,7 +148,7 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         max_sequence_length: int | None = None,
     ) -> CineloopPipelineOutput | tuple:
-        """Make clips; the arguments are told at the class. Raises UsageError where they do not fit each other."""
+        """Make clips; see the class for the arguments. Raises UsageError where they do not fit each other."""
         # 1. Check inputs
         names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         prompts = self.check_inputs(
@@ -225,27 +225,27 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
         avoid: PromptEmbeds | None,
         attention_kwargs: dict[str, Any] | None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What the transformer says of `text`, and of `avoid` where it is given, float32 (B, C, t, h, w) each."""
+        """The transformer's predictions for `text`, and for `avoid` where it is given, float32 (B, C, t, h, w) each."""
         dtype = self.transformer.dtype
-        told = text if avoid is None else join(text, avoid)
+        both = text if avoid is None else join(text, avoid)
         inputs = latents if avoid is None else torch.cat([latents, latents])
-        told = told.to(inputs.device, dtype)
+        both = both.to(inputs.device, dtype)
         times = timestep.to(inputs.device, torch.float32).expand(len(inputs))  # (B,)
         if first_frame_given:  # its tokens are clean: time 0 for them, the clip's for the rest
             t, h, w = latents.shape[2], latents.shape[3] // self.patch, latents.shape[4] // self.patch
             later = torch.arange(t, device=inputs.device).repeat_interleave(h * w) > 0  # (N,)
             times = times[:, None] * later  # (B, N)
         with self.transformer.cache_context("alone" if avoid is None else "guided"):
-            said = self.transformer(
+            predicted = self.transformer(
                 hidden_states=inputs.to(dtype),
                 timestep=times,
-                encoder_hidden_states=told.embeds,
-                encoder_attention_mask=told.mask,
-                pooled_projections=told.pooled,
+                encoder_hidden_states=both.embeds,
+                encoder_attention_mask=both.mask,
+                pooled_projections=both.pooled,
                 attention_kwargs=attention_kwargs,
                 return_dict=False,
             )[0].float()
-        return (said, None) if avoid is None else tuple(said.chunk(2))
+        return (predicted, None) if avoid is None else tuple(predicted.chunk(2))
 
     def _decode(self, latents: torch.Tensor, output_type: str) -> Any:
         """Latents (B, C, t, h, w) to frames of the asked type."""

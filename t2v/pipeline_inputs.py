@@ -91,7 +91,7 @@ class PipelineInputs:
         max_sequence_length: int | None = None,
         device: torch.device | None = None,
     ) -> tuple[Any, ...]:
-        """What the transformer is told, of the prompts and of what to avoid. Usable alone.
+        """The transformer's text inputs, of the prompts and of what to avoid. Usable alone.
 
         What comes out with `num_videos_per_prompt=1` may be given to the pipeline in place of words. Each row is
         repeated `num_videos_per_prompt` times, whether it came as words or as embeddings.

@@ -26,12 +26,12 @@ Tensors = dict[str, "torch.Tensor"]
 
 
 def step_folder(run: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lies in the run folder."""
+    """The folder of the checkpoint of `step`."""
     return run / "checkpoints" / f"step-{step:08d}"
 
 
 def best_folder(run: Path, step: int) -> Path:
-    """Where the weights of `step` lie if they scored best so far."""
+    """The file of the weights of `step`, if they scored best so far."""
     return run / "checkpoints" / f"best-{step:08d}"
 
 
@@ -93,7 +93,7 @@ def prune(run: Path, keep: int) -> None:
 
 
 def forget_after(run: Path, step: int) -> None:
-    """Delete what lies beyond `step`, so that a run resumed there goes as if it had never got further."""
+    """Delete checkpoints beyond `step`, so that a run resumed there goes as if it had never got further."""
     for later in steps(run):
         if later > step:
             shutil.rmtree(step_folder(run, later))

@@ -101,7 +101,7 @@ class Loop:
         if status != "interrupted":
             self._finish(log)
         elif self.main:
-            say(f"stopped and saved at step {self.step} of {config.steps}; the same command with --resume goes on")
+            say(f"stopped and saved at step {self.step} of {config.steps}; the same command with --resume continues")
         log.close()
         return Outcome(status=status, step=self.step, best=self.best, folder=self.out)
 
@@ -167,7 +167,7 @@ class Loop:
         if resume and not saved:
             raise UsageError(f"nothing to resume: {self.out} holds no checkpoint", hint="start without --resume")
         if not resume and begun and not overwrite:
-            raise UsageError(f"{self.out} already holds a run", hint="--resume goes on with it, --overwrite restarts")
+            raise UsageError(f"{self.out} already holds a run", hint="--resume continues it, --overwrite restarts")
         if not self.main:
             return
         if not resume:
@@ -241,7 +241,7 @@ class Loop:
         else:  # more processes than before: the new ones must not draw again what they would have drawn at step 0
             runtime.seed_rank(self.runtime_config.seed, rank, step)
         self.step, self.seconds = state["step"], state["seconds"]
-        # Without the weights a best score is of no use: the next evaluation sets one anew.
+        # Without the weights a best score is of no use: the next evaluation sets a new one.
         self.best = state["best"] if checkpoint.steps(self.out, "best") else None
         self.accelerator.wait_for_everyone()
         if self.main:

@@ -132,7 +132,7 @@ class Muon(torch.optim.Muon):
 
     def __init__(self, groups: Sequence[dict], *, momentum: float) -> None:
         weights = [weight for group in groups for weight in group["params"]]
-        # The parent refuses anything but matrices at birth and in its step, so it is born with stand-ins.
+        # The parent refuses anything but matrices in its constructor and its step, so it is constructed with stand-ins.
         super().__init__([torch.empty(1, 1)], momentum=momentum, adjust_lr_fn="match_rms_adamw")
         self.param_groups.clear()
         for group in groups:
@@ -190,7 +190,7 @@ def _hidden_matrices(model: nn.Module) -> set[torch.Tensor]:
 
 
 class WeightAverage:
-    """Exponential moving average of a model's trainable weights, kept in fp32 beside them.
+    """Exponential moving average of a model's trainable weights, kept in fp32 next to them.
 
     The decay grows from 0.1 towards `decay` so that the first steps are forgotten: min(decay, (1 + n) / (10 + n)).
     """

@@ -133,7 +133,8 @@ def read_part(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "config.json").is_file():
         raise MissingDependencyError(f"{folder} is not there", hint="train the stage before, or name another folder")
-    return read_json(folder / "config.json")
+    config: dict[str, Any] = read_json(folder / "config.json")
+    return config
 
 
 def print_plan(plan: Plan, *, as_json: bool = False) -> None:

@@ -26,7 +26,7 @@ _OTHER = {"v2t.train": "t2v.train", "t2v.train": "v2t.train"}  # whose recipes a
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """A recipe: which stage, where the run lies, on what it runs, how long.
+    """A recipe: which stage, where the run is stored, on what it runs, how long.
 
     `runtime.seed` seeds weights and dropout; `data_seed` the order or stream of the data.
     """

@@ -2,7 +2,7 @@
 
 In: each step's sums. Out: one JSON row a line in `log.jsonl` (`{"step", "seconds", "loss", terms…, metrics…,
 "grad_norm", "lr_factor", "<unit>_per_s"}` or `{"step", "eval": {…}}`), the same figures in `tensorboard/`, and
-lines on stderr. A resumed run drops the rows beyond its checkpoint, so no step stands twice.
+lines on stderr. A resumed run drops the rows beyond its checkpoint, so no step is logged twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The machine a run stands on: device, precision, seeds, threads, and the run's papers.
+"""The machine of a run: device, precision, seeds, threads, and the run's metadata.
 
 In: a `RuntimeConfig`. Out: a started `accelerate.Accelerator` with everything seeded, and `run.json`, which says
 what is needed to repeat the run (versions, seed, device, source commit, command).
@@ -235,7 +235,7 @@ def command_line() -> list[str]:
     return [printable(shown(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])]
 
 
-def papers(*packages: str) -> dict[str, Any]:
+def run_metadata(*packages: str) -> dict[str, Any]:
     """What the `run.json` of every run holds: command, start (UTC), source commit, versions of `PACKAGES` and more."""
     from importlib import metadata
 
@@ -254,9 +254,9 @@ def papers(*packages: str) -> dict[str, Any]:
 
 
 def provenance(config: RuntimeConfig, **more: Any) -> dict[str, Any]:
-    """The `run.json` of a training: its `papers` with seed, device and precision."""
+    """The `run.json` of a training: its `run_metadata` with seed, device and precision."""
     device, precision = resolve(config)
-    return {"seed": config.seed, "device": device_name(device), "precision": precision, **papers(), **more}
+    return {"seed": config.seed, "device": device_name(device), "precision": precision, **run_metadata(), **more}
 
 
 def write_json(path: Path, tree: Any) -> None:

@@ -1,5 +1,4 @@
-"""The decoding child: `python -m cineloop.video.child FD`, started and killed by `cineloop.video.worker` and by
-nobody else.
+"""The decoding child: `python -m cineloop.video.child FD`, started and killed by `cineloop.video.worker` only.
 
 In: over the socket FD, requests as JSON with a length in front. Out: replies likewise, pixels through an anonymous
 shared memory file whose descriptor goes over once and is then reused (fresh pages cost more than copying does). No
@@ -132,7 +131,7 @@ def _answer(
     path = message["path"].encode("latin-1")
 
     def started(name: str) -> None:
-        """Tell the parent what works now; its clock and ours begin anew."""
+        """Tell the parent what works now; its clock and ours restart."""
         _set_alarm(limits)
         link.send({"started": name})
 
@@ -190,7 +189,7 @@ def main() -> None:
     _limit_memory(limits)
     link.send({"ready": True})
     quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 2)  # libraries chatter about damaged files; what matters is in the replies
+    os.dup2(quiet, 2)  # libraries log damaged files; the replies carry the errors
     _serve(link, limits, settings["threads"])
 
 

@@ -80,7 +80,7 @@ class Source:
 
     @property
     def identity(self) -> tuple[bytes, int, int, int, int]:
-        """What tells this very state of this very file from any other: path, device, inode, size, date."""
+        """Identity of this state of this file: path, device, inode, size, date."""
         status = os.fstat(self.descriptor)
         return self.path, status.st_dev, status.st_ino, self.size, self.modified_ns
 

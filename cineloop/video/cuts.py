@@ -19,7 +19,7 @@ from cineloop.video.sample import window
 SHORTEST_SCENE_S = 0.6
 _SIDE = 160  # pixels of the longer side the detector sees
 _MOST_FPS = 30.0
-_BEAT_S = 60.0  # film seconds after which the time limit begins anew
+_BEAT_S = 60.0  # film seconds after which the time limit restarts
 
 
 def find_cuts(

@@ -176,7 +176,7 @@ def _decode_video(opened: Opened, request: Request, allocate: Allocate, started:
 
 def _order(decoders: tuple[str, ...], table: Table, positions: np.ndarray) -> list[str]:
     """The decoders in order. For a small part of a long film PyAV goes first: decord looks through all of the film
-    each time before it gives a frame, PyAV goes on from where it stands.
+    each time before it gives a frame, PyAV continues from its position.
     """
     span = int(positions[-1] - positions[0]) + 1
     is_part = len(table.times_s) > _LONG and span < len(table.times_s) / 4

@@ -247,9 +247,9 @@ class _Packets:
         warnings = []
         claimed, there = self.stream.frames, len(self.rows) + self.hidden
         if layout.missing_bytes or self.cut:
-            said = f" of {claimed}" if claimed > there else ""
+            claim = f" of {claimed}" if claimed > there else ""
             warnings.append(
-                f"TRUNCATED: {layout.missing_bytes} bytes are missing at the end; {there}{said} frames are there"
+                f"TRUNCATED: {layout.missing_bytes} bytes are missing at the end; {there}{claim} frames are there"
             )
         elif claimed and claimed != there:
             warnings.append(f"FRAME_COUNT: the container claims {claimed} frames, {there} are there")

@@ -21,7 +21,7 @@ class Frames:
             when only a window of it was asked for; `relative_times_s` counts from the start of the window.
         duration_s: seconds covered by the file, or by the window that was asked for, >= 0.
         fps: mean frame rate of the file (of the source, not of the sample), > 0.
-        decoder: who made the pixels: "decord", "pyav", "pillow", or the name of a renderer.
+        decoder: what made the pixels: "decord", "pyav", "pillow", or the name of a renderer.
         warnings: plain sentences, each starting with a stable code ("TRUNCATED: ...").
         start_s: where the window starts within the file; 0 for a whole file.
 

@@ -1,4 +1,4 @@
-"""What is known of a video file as it is shown: the record that decoders, pools and `probe` pass on."""
+"""Metadata of a video file as it is shown: the record that decoders, pools and `probe` pass on."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class LastFile:
         try:
             yield kept
         except BaseException:
-            kept.close()  # whatever went wrong, the next call begins anew
+            kept.close()  # whatever went wrong, the next call starts afresh
             raise
         self._kept = kept
 

@@ -1,4 +1,4 @@
-"""What a video file holds, counted and not believed.
+"""Metadata of a video file, counted from its packets.
 
 In: a path. Out: a `VideoInfo`: true duration, mean rate, number of frames, upright size. Container frame counts,
 durations and rates are only compared with the packets that are there (see `cineloop.video.frame_index`).

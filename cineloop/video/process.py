@@ -76,8 +76,10 @@ class DecoderProcess:
             except Died as error:
                 self.kill()
                 complaints.seek(0)
-                said = complaints.read()[-500:].decode("utf-8", "replace").strip()
-                raise MissingDependencyError(f"the decoding process did not start: {error.message}: {said}") from error
+                output = complaints.read()[-500:].decode("utf-8", "replace").strip()
+                raise MissingDependencyError(
+                    f"the decoding process did not start: {error.message}: {output}"
+                ) from error
 
     def probe(self, path: bytes) -> VideoInfo:
         """See `DecoderPool.probe`."""

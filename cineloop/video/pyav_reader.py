@@ -56,7 +56,7 @@ def _walk_through(walk: Walk, positions: list[int], wanted: list[int], canvas: C
                 at += 1
             if at == len(wanted):
                 return damaged
-            # Never twice to the same place: where seeking lands too early that would go on for ever.
+            # Never twice to the same place: where seeking lands too early that would never end.
             if not from_afar and walk.key_before(positions[wanted[at]]) > max(position + _NEAR, sought):
                 jump = True
                 break

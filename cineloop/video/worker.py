@@ -1,8 +1,8 @@
 """Decoding in child processes that can be killed: wall clock, memory, frame size and length are limited.
 
 In: paths and a `SampleSpec`. Out: `Frames`, or an `ItemError` with a stable code. A decoder may hang in native code
-with Python's lock held, or crash (decord issue #373 and many kin): only another process survives that. Each worker is a
-thread here and a child process of its own (`cineloop.video.child`), started again after a death or after
+with Python's lock held, or crash (decord issue #373 and similar bugs): only another process survives that. Each worker
+is a thread here and a child process of its own (`cineloop.video.child`), started again after a death or after
 `recycle_after` files. When a decoder dies, the next installed one is tried once, and the frames say so in their
 warnings.
 """

@@ -22,11 +22,11 @@ from cineloop.errors import ItemError
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
+from cineloop.world.scenes.augment import with_artifacts
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.scene import Event, Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
-from cineloop.world.scenes.wear import melted
 from v2t_eval import models
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
 from v2t_eval.sample import Clip, Sample
@@ -69,7 +69,7 @@ class Drawn:
         times = np.arange(num) / FPS
         pixels = render(scene, size, times_s=times)
         if self.is_melted:
-            pixels = melted(scene, pixels, times, np.random.default_rng([self.seed, self.index]))
+            pixels = with_artifacts(scene, pixels, times, np.random.default_rng([self.seed, self.index]))
         return Frames.from_pixels(pixels, FPS, decoder="world")
 
     def spoiled(self, fault: str, severity: int) -> Frames:

@@ -195,7 +195,7 @@ def _of_world(stated: Stated, closed: bool = False) -> list[Question]:
     roots = []
     for index, actor in enumerate(stated.actors):
         roots.append(_about_actor(clip, made, index, actor.size))
-    for event in clip.told:
+    for event in clip.clear_events:
         _about_event(clip, made, event, roots)
     for relation in stated.relations:
         if clip.names[relation.a] and clip.names[relation.b]:

@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--width", type=int, metavar="W", help="pixels")
     shape.add_argument("--fps", type=float, help="frames a second")
     shape.add_argument("--steps", type=int, metavar="N", help="steps of the sampler")
-    shape.add_argument("--guidance", type=float, metavar="S", help="how strongly to hold to the prompt; 1 is none")
+    shape.add_argument(
+        "--guidance", type=float, metavar="S", help="strength of classifier-free guidance; 1 switches it off"
+    )
     shape.add_argument("--negative-prompt", metavar="TEXT", help="what not to show")
     shape.add_argument("--image", type=Path, metavar="FILE", help="first frame of every clip (image to video)")
     shape.add_argument("--seed", type=int, help="seed of each prompt's first clip; the next count on (default: 0)")
@@ -57,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--lora", action="append", metavar="PATH[:WEIGHT]", help="LoRA weights; may be given again")
     machine.add_argument("--offload", help="keep parts in main memory: none (default), model, sequential")
     machine.add_argument("--tiling", action="store_const", const=True, help="decode in tiles: less memory, slower")
-    add("--resume", action="store_true", help="go on where an earlier run stopped, which is always done")
+    add("--resume", action="store_true", help="continue an earlier run, which is always done")
     add("--overwrite", action="store_const", const=True, help="make again what is there")
-    add("--dry-run", action="store_const", const=True, help="say what would be made; write nothing")
+    add("--dry-run", action="store_const", const=True, help="list what would be made; write nothing")
     add("--json", action="store_true", help="rows and, last, the summary as JSON lines on stdout")
     add("--config", type=Path, metavar="FILE", help="YAML file with settings; flags go before it")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")

@@ -182,7 +182,7 @@ def clips_per_sample(buckets: Sequence[Bucket], equal_tokens: bool) -> dict[Buck
 class BucketBatches:
     """Which clips stand in which sample: a pure function, picklable.
 
-    Each bucket is an endless stream of its clips, shuffled anew each pass; a step takes the next clips of one bucket.
+    Each bucket is an endless stream of its clips, reshuffled each pass; a step takes the next clips of one bucket.
     Over e passes bucket b gets ⌊e·clips_b / clips of a step⌋ steps, so every clip is seen equally often and none is
     dropped or doubled to fill a batch.
 
@@ -204,12 +204,6 @@ class BucketBatches:
     def __post_init__(self) -> None:
         if not any(clips for _, clips in self.members):
             raise UsageError("no bucket holds a clip", code="DROPPED")
-
-    @classmethod
-    def of(cls, assignment: Assignment, batch_size: int, seed: int = 0, equal_tokens: bool = False) -> BucketBatches:
-        """The batches of an assignment."""
-        filled = tuple((bucket, tuple(clips)) for bucket, clips in assignment.members.items() if clips)
-        return cls(filled, batch_size, seed, equal_tokens)
 
     def __call__(self, start: int, count: int) -> tuple[Bucket, list[int]]:
         """The bucket of samples `start` … `start + count - 1`, all of one step, and their clips.

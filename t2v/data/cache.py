@@ -2,9 +2,9 @@
 
 In: keys and tensors. Out: the same tensors, in a later run too. A folder holds `<name>.jsonl`, a journal that says for
 every key which shard holds it, and shards `<name>-000000.safetensors`. What is read is what the journal names, never
-what happens to lie in the folder. A shard is written whole, then the journal tells of it, so a run killed at any moment
-leaves a cache that is sound and goes on from there. A changed file, transform, autoencoder or text encoder has another
-key, so nothing stale is ever read; what nobody asks for any more is only room on the disk (`size` says how much).
+what happens to lie in the folder. A shard is written whole, then recorded in the journal, so a run killed at any moment
+leaves a sound cache and continues from there. A changed file, transform, autoencoder or text encoder has another
+key, so nothing stale is ever read; entries no longer used only take disk space (`size` says how much).
 """
 
 from __future__ import annotations
@@ -110,16 +110,16 @@ class TensorCache:
         *,
         failed: Callable[[Any, ItemError], None] | None = None,
         shard_bytes: int = SHARD_BYTES,
-        told: Callable[[int], None] = lambda done: None,
+        on_progress: Callable[[int], None] = lambda done: None,
     ) -> int:
         """Make what is wanted and not there; returns how many entries were made. One process fills, others wait.
 
         Args:
             wanted: (key, what `make` is given).
             make: gives the tensors of one entry; what it raises ends the filling, what is made until then stays.
-            failed: told of entries that `make` raises ItemError for, which are left out; without it they end it too.
+            failed: called with entries that `make` raises ItemError for, which are left out; None raises it.
             shard_bytes: size at which a shard is closed.
-            told: called with the number of entries made so far.
+            on_progress: called with the number of entries made so far.
         """
         missing = {key: given for key, given in wanted if key not in self.index}
         if not missing:
@@ -143,7 +143,7 @@ class TensorCache:
                     waiting[key] = {name: tensor.detach().cpu().contiguous() for name, tensor in made.items()}
                     held += sum(tensor.nbytes for tensor in waiting[key].values())
                     done += 1
-                    told(done)
+                    on_progress(done)
                     lock.beat()
                     if held >= shard_bytes or time.monotonic() - since > _SHARD_S:
                         self._close_shard(journal, number, waiting)
@@ -193,7 +193,7 @@ def _number(shard: str) -> int:
 @contextmanager
 def _locked(path: Path) -> Iterator[FolderLock]:
     """The folder's lock; waits while another process (of this run or another) fills the cache."""
-    told = False
+    warned = False
     while True:
         with ExitStack() as stack:
             try:
@@ -201,9 +201,9 @@ def _locked(path: Path) -> Iterator[FolderLock]:
             except UsageError as error:
                 if error.code != "LOCKED":
                     raise
-                if not told:
+                if not warned:
                     logger.info("waiting: %s", error.message)
-                told = True
+                warned = True
             else:
                 yield lock
                 return

@@ -55,7 +55,7 @@ class LatentSource:
 
     Attributes:
         vae: autoencoder, on the CPU, used where the cache has nothing.
-        tokenizer: of the prompts; each epoch words every prompt anew.
+        tokenizer: of the prompts; each epoch words every prompt afresh.
         split, seed: of the stream of solo scenes.
         size: (H, W).
         num_frames: 4k + 1; 1 takes first frames only, made as they are needed (they cost next to nothing).
@@ -122,8 +122,8 @@ def encode(source: LatentSource, start: int, count: int) -> Tensors:
 def cache_key(source: LatentSource) -> str:
     """What the cached values depend on, as 16 hexadecimal digits."""
     frames, _ = solo_clips(source.split, source.seed, 0, 8, source.size)
-    told = f"{weights_key(source.vae)}|{source.split}|{source.seed}|{source.size}|{source.num_frames}|float16"
-    return hashlib.sha256(told.encode() + frames.tobytes()).hexdigest()[:16]
+    settings = f"{weights_key(source.vae)}|{source.split}|{source.seed}|{source.size}|{source.num_frames}|float16"
+    return hashlib.sha256(settings.encode() + frames.tobytes()).hexdigest()[:16]
 
 
 def shard_path(source: LatentSource, number: int) -> Path:
@@ -134,7 +134,7 @@ def shard_path(source: LatentSource, number: int) -> Path:
 
 
 def fill(source: LatentSource) -> int:
-    """Make what the cache lacks; returns how many clips were encoded. A killed filling goes on where it was."""
+    """Make what the cache lacks; returns how many clips were encoded. A killed run continues where it was."""
     made = 0
     for number in range(-(-source.num_clips // SHARD)):
         path = shard_path(source, number)

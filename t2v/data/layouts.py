@@ -1,4 +1,4 @@
-"""Training sets as people keep them, as one list of items: a video or an image, and what may be said to ask for it.
+"""Training sets as people keep them, as one list of items: a video or an image, and its prompts.
 
 In: folders and files. Out: `Item`s in a fixed order. Four layouts are known by what lies there:
 - two_file: `videos.txt` and `prompts.txt`, a path and a prompt a line (finetrainers, CogVideoX);

@@ -139,7 +139,7 @@ class RunFolder:
         done = self._done.get(clip.id)
         return done is not None and done.key == key and self._has_file(done)
 
-    def made_otherwise(self, clip: Clip, key: str) -> Row | None:
+    def other_settings(self, clip: Clip, key: str) -> Row | None:
         """What the clip's file was made with, where that was something else; None where there is no such file."""
         done = self._done.get(clip.id)
         return done.decides if done is not None and done.key != key and self._has_file(done) else None
@@ -192,7 +192,7 @@ class RunFolder:
         self._write_failures()
 
     def write_tables(self) -> None:
-        """Write manifest and failures anew, in order."""
+        """Rewrite manifest and failures in order."""
         write_manifest(self.rows(), self.path / MANIFEST)
         self._write_failures()
 

@@ -82,7 +82,7 @@ def _figure(row: dict[str, Any], how: str, *, with_model: bool) -> str:
     frames = "1 frame" if shape["num_frames"] == 1 else f"{shape['num_frames']} frames"
     about = [f"seed {row['seed']}", frames, f"{shape['width']}×{shape['height']}"]
     about += [_model(row)] if with_model else []
-    warnings = "".join(f'<br><small class="warn">{_text(said)}</small>' for said in row.get("warnings", ()))
+    warnings = "".join(f'<br><small class="warn">{_text(warning)}</small>' for warning in row.get("warnings", ()))
     small = ' class="small"' if shape["width"] < _SMALL else ""
     return (
         f'<figure><video{small} src="{escape(quote(row["path"]))}" width="{shape["width"]}" '
@@ -92,5 +92,5 @@ def _figure(row: dict[str, Any], how: str, *, with_model: bool) -> str:
     )
 
 
-def _text(said: object, limit: int | None = None) -> str:
-    return escape(printable(str(said)) if limit is None else printable(str(said), limit))
+def _text(value: object, limit: int | None = None) -> str:
+    return escape(printable(str(value)) if limit is None else printable(str(value), limit))

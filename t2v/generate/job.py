@@ -23,10 +23,10 @@ from t2v.generate.summary import Row, Summary
 from t2v.generators import GeneratorLike
 
 Emit = Callable[[Row], None]
-_NAMED = 10  # so many failures and warnings are told one by one
+_NAMED = 10  # so many failures and warnings are logged one by one
 
 
-def decides(clip: Clip, generator: GeneratorLike, config: GenerateConfig) -> Row:
+def cache_key_parts(clip: Clip, generator: GeneratorLike, config: GenerateConfig) -> Row:
     """All that decides over a clip's pixels, as JSON-able data."""
     request = clip.request
     image = None if request.image is None else sha256(request.image.read_bytes()).hexdigest()
@@ -42,7 +42,7 @@ def decides(clip: Clip, generator: GeneratorLike, config: GenerateConfig) -> Row
 
 
 def key_of(decisive: Row) -> str:
-    """A short key of what `decides` gave."""
+    """A short key of `cache_key_parts`."""
     return text_key(json.dumps(decisive, sort_keys=True).encode())
 
 
@@ -54,14 +54,14 @@ class Job:
     ) -> None:
         self.folder, self.generator, self.config, self.emit, self.summary = folder, generator, config, emit, summary
         self.settings: Row = {}
-        self.remarks: dict[str, tuple[str, ...]] = {}
+        self.warnings: dict[str, tuple[str, ...]] = {}
 
     def work(
         self, clips: Sequence[Clip], todo: Mapping[str, Row], stop: Callable[[], bool], show_progress: bool
     ) -> None:
         """Make the clips whose ids `todo` names, with what decides over each; `stop` is asked between batches."""
         self.settings = self.generator.effective(self.config.clips)
-        self._remark([clip.request.prompt for clip in clips if clip.id in todo])
+        self._warn([clip.request.prompt for clip in clips if clip.id in todo])
         steps = self.settings.get("steps") or 1
         batches = self.folder.batches(clips, todo, self.config.batch_size or self.generator.batch_size)
         with Progress(sum(map(len, batches)) * steps, "steps", enabled=show_progress) as bar:
@@ -72,14 +72,14 @@ class Job:
                 note = f"{self.summary.made} of {len(todo)} clips"
                 self._make(batch, todo, _Steps(bar, len(batch), steps, note))
 
-    def _remark(self, prompts: Sequence[str]) -> None:
-        """Warn of prompts that the generator has something to say about."""
-        self.remarks = {prompt: self.generator.remarks(prompt) for prompt in dict.fromkeys(prompts)}
-        told = [(prompt, said) for prompt, remarks in self.remarks.items() for said in remarks]
-        for prompt, said in told[:_NAMED]:
-            logger.warning("%s: %s", printable(prompt, 60), printable(said))
-        if len(told) > _NAMED:
-            logger.warning("and %d more warnings like these; they stand in the manifest", len(told) - _NAMED)
+    def _warn(self, prompts: Sequence[str]) -> None:
+        """Log the generator's warnings about prompts."""
+        self.warnings = {prompt: self.generator.warnings_for(prompt) for prompt in dict.fromkeys(prompts)}
+        found = [(prompt, warning) for prompt, warnings in self.warnings.items() for warning in warnings]
+        for prompt, warning in found[:_NAMED]:
+            logger.warning("%s: %s", printable(prompt, 60), printable(warning))
+        if len(found) > _NAMED:
+            logger.warning("and %d more warnings like these; all are in the manifest", len(found) - _NAMED)
 
     def _make(self, batch: Sequence[Clip], todo: Mapping[str, Row], on_step: _Steps) -> None:
         started = time.perf_counter()
@@ -108,7 +108,7 @@ class Job:
 
     def _save(self, clip: Clip, decisive: Row, frames: Frames, seconds: float) -> None:
         request = clip.request
-        warnings = [*self.remarks[request.prompt], *frames.warnings]
+        warnings = [*self.warnings[request.prompt], *frames.warnings]
         row = {
             "prompt": request.prompt,
             **({"negative_prompt": request.negative_prompt} if request.negative_prompt else {}),
@@ -143,10 +143,10 @@ class _Steps:
 
     def __init__(self, bar: Progress, num_clips: int, steps: int, note: str) -> None:
         self.bar, self.num_clips, self.steps, self.note = bar, num_clips, steps, note
-        self._told = 0
+        self._done = 0
 
     def __call__(self, done: int, total: int) -> None:
-        self._tell(self.num_clips * self.steps * min(done, total) // max(total, 1))
+        self._advance(self.num_clips * self.steps * min(done, total) // max(total, 1))
 
     def alone(self) -> _Steps:
         """For one clip of the batch, which is made again by itself."""
@@ -154,9 +154,9 @@ class _Steps:
 
     def finish(self) -> None:
         """The batch is done."""
-        self._tell(self.num_clips * self.steps)
+        self._advance(self.num_clips * self.steps)
 
-    def _tell(self, count: int) -> None:
-        if count > self._told:
-            self.bar.advance(count - self._told, self.note)
-            self._told = count
+    def _advance(self, count: int) -> None:
+        if count > self._done:
+            self.bar.advance(count - self._done, self.note)
+            self._done = count

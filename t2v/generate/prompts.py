@@ -32,7 +32,7 @@ _NAME_BYTES, _NAME_KEY_CHARS = 40, 8  # of a file name: words of the prompt, and
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """One prompt as it was given; None and "" where nothing was said."""
+    """One prompt as it was given; None and "" where nothing was given."""
 
     text: str
     id: str | None = None
@@ -90,8 +90,8 @@ def _clips(prompt: Prompt, config: GenerateConfig) -> Iterator[Clip]:
     image = prompt.image or config.image
     for seed in range(first, first + config.num_videos):
         if prompt.id is None:
-            said = json.dumps([prompt.text, negative, None if image is None else str(image), seed])
-            id = sha256(said.encode()).hexdigest()[:_KEY_CHARS]
+            content = json.dumps([prompt.text, negative, None if image is None else str(image), seed])
+            id = sha256(content.encode()).hexdigest()[:_KEY_CHARS]
             name = f"{_words(prompt.text)}s{seed}-{id[:_NAME_KEY_CHARS]}"
         else:
             id = prompt.id if config.num_videos == 1 else f"{prompt.id}-seed{seed}"
@@ -172,14 +172,14 @@ def _from_row(row: dict[str, Any], place: str, folder: Path) -> Prompt:
 
 
 def _prompt_of(row: dict[str, Any], place: str) -> str:
-    said: Any = row.get("prompt") or row.get("caption") or row.get("captions")
-    if isinstance(said, dict):
-        said = said.get("short") or next(iter(said.values()), None)
-    if isinstance(said, list):
-        said = said[0] if said else None
-    if not isinstance(said, str):
+    text: Any = row.get("prompt") or row.get("caption") or row.get("captions")
+    if isinstance(text, dict):
+        text = text.get("short") or next(iter(text.values()), None)
+    if isinstance(text, list):
+        text = text[0] if text else None
+    if not isinstance(text, str):
         raise UsageError(f"{place}: expected a 'prompt' (or 'captions'), got the keys {sorted(row)}", code="MANIFEST")
-    return said
+    return text
 
 
 def _checked(text: str, place: str) -> str:

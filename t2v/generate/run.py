@@ -16,14 +16,14 @@ from cineloop.interrupt import Stopping
 from cineloop.training import runtime
 from t2v.generate.folder import RunFolder
 from t2v.generate.gallery import write_gallery
-from t2v.generate.job import Emit, Job, decides, key_of
+from t2v.generate.job import Emit, Job, cache_key_parts, key_of
 from t2v.generate.prompts import Clip, plan
 from t2v.generate.settings import GenerateConfig
 from t2v.generate.sheet import write_sheet
 from t2v.generate.summary import Row, Summary
 from t2v.generators import GeneratorLike, open_generator
 
-_NAMED = 10  # so many differences are told one by one
+_NAMED = 10  # so many differences are listed one by one
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
         show_progress: progress on stderr.
 
     Raises:
-        UsageError: EXISTS, clips of the folder were made otherwise and `overwrite` is not given; and on bad prompts.
+        UsageError: EXISTS, the folder's clips were made with other settings and `overwrite` is not given; bad prompts.
         NothingMatchedError: no prompts. MissingDependencyError: no such model, no GPU, disk full.
     """
     clips = plan(prompts, files, config)
@@ -59,7 +59,7 @@ def run(
         if config.dry_run:
             return summary
         folder.plan(clips)
-        _write_papers(out, generator, config)
+        _write_run_metadata(out, generator, config)
         if todo:
             with Stopping() as stop:
                 Job(folder, generator, config, emit, summary).work(clips, todo, stop, show_progress)
@@ -79,16 +79,16 @@ def _todo(
     emit: Emit,
     summary: Summary,
 ) -> dict[str, Row]:
-    """What decides over each clip that is to be made, by id."""
+    """What cache_key_parts over each clip that is to be made, by id."""
     todo, conflicts = {}, []
     for clip in clips:
-        decisive = decides(clip, generator, config)
+        decisive = cache_key_parts(clip, generator, config)
         key = key_of(decisive)
         if folder.is_finished(clip, key) and not config.overwrite:
             action = "skip"
             summary.skipped += 1
         else:
-            before = folder.made_otherwise(clip, key)
+            before = folder.other_settings(clip, key)
             if before is not None and not config.overwrite:
                 conflicts.append((clip, layers.changes(before, decisive)))
             action = "make" if before is None else "replace" if config.overwrite else "refuse"
@@ -98,20 +98,21 @@ def _todo(
     if conflicts and not config.dry_run:
         clip, changed = conflicts[0]
         raise UsageError(
-            f"{len(conflicts)} clips of {folder.path} were made otherwise; {clip.id}: {'; '.join(changed[:_NAMED])}",
+            f"{len(conflicts)} clips of {folder.path} were made with other settings; {clip.id}: "
+            f"{'; '.join(changed[:_NAMED])}",
             code="EXISTS",
             hint="choose another folder with -o, or make them again with --overwrite",
         )
     return todo
 
 
-def _write_papers(out: Path, generator: GeneratorLike, config: GenerateConfig) -> None:
+def _write_run_metadata(out: Path, generator: GeneratorLike, config: GenerateConfig) -> None:
     """`config.yaml` and `run.json`: what is needed to repeat the run."""
-    papers = {
+    metadata = {
         "verb": "generate",
         **generator.fingerprint(),
         "seed": config.seed,
-        **runtime.papers("diffusers", "opencv-python-headless"),
+        **runtime.run_metadata("diffusers", "opencv-python-headless"),
     }
-    runtime.write_json(out / "run.json", papers)
+    runtime.write_json(out / "run.json", metadata)
     write_atomic(out / "config.yaml", layers.dump(config).encode())

@@ -41,8 +41,8 @@ def write_sheet(rows: Sequence[dict[str, Any]], folder: Path, path: Path) -> Non
         x = _MARGIN + number % columns * cell_width
         y = _MARGIN + number // columns * cell_height
         sheet.paste(Image.fromarray(each), (x, y))
-        said = f"{row['prompt']} (seed {row['seed']})"
-        for line, text in enumerate(_wrapped(printable(said), cell_width - _MARGIN, font.getlength)):
+        label = f"{row['prompt']} (seed {row['seed']})"
+        for line, text in enumerate(_wrapped(printable(label), cell_width - _MARGIN, font.getlength)):
             draw.text((x, y + each.shape[0] + 1 + line * _LINE), text, fill="black", font=font)
     data = io.BytesIO()
     sheet.save(data, "PNG", optimize=True)

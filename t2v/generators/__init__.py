@@ -43,7 +43,7 @@ class Request:
 class GenerateSettings:
     """What holds for all clips of a run; None leaves the generator's own value.
 
-    `fps` frames a second, `steps` of the sampler, `guidance` scale (1 is none).
+    `fps` frames a second, `steps` of the sampler, `guidance` scale (1 switches it off).
     """
 
     num_frames: int | None = None
@@ -85,14 +85,14 @@ class GeneratorLike(Protocol):
         ...
 
     def valid_shape(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
-        """The nearest shape it can make, told once when it is another; None takes its own value."""
+        """The nearest shape it can make, logged once when it differs; None takes its own value."""
         ...
 
     def effective(self, settings: GenerateSettings) -> dict[str, Any]:
         """The settings with its own values where None stands, for the record."""
         ...
 
-    def remarks(self, prompt: str) -> tuple[str, ...]:
+    def warnings_for(self, prompt: str) -> tuple[str, ...]:
         """Warnings about a prompt, each starting with a stable code ("OUT_OF_DOMAIN: ..."); none is the rule."""
         ...
 

@@ -30,9 +30,9 @@ class Generator(PipelineGenerator):
             rate = self.parameters.get(name)
             if isinstance(rate, int | float) and rate > 0:
                 return float(rate)
-        told = re.search(r"\bfps\s*=\s*(\d+)", inspect.getdoc(type(self.pipeline).__call__) or "")
-        if told:
-            return float(told[1])
+        documented = re.search(r"\bfps\s*=\s*(\d+)", inspect.getdoc(type(self.pipeline).__call__) or "")
+        if documented:
+            return float(documented[1])
         logger.warning(
             "%s does not say its frame rate, so clips are written at %g; --fps sets it", self.model, _USUAL_FPS
         )

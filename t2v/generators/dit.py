@@ -58,7 +58,7 @@ class Generator(PipelineGenerator):
         pipe = super().load()
         if not isinstance(pipe, CineloopPipeline):
             raise UsageError(f"{self.model} is a {type(pipe).__name__}", hint="--generator diffusers runs it")
-        pipe.warns_of_unknown_words = not self.is_starter  # `remarks` names them
+        pipe.warns_of_unknown_words = not self.is_starter  # `warnings_for` names them
         return pipe
 
     @property
@@ -71,7 +71,7 @@ class Generator(PipelineGenerator):
         shape: Shape = self.pipeline.valid_shape(num_frames, height, width)
         return shape
 
-    def remarks(self, prompt: str) -> tuple[str, ...]:
+    def warnings_for(self, prompt: str) -> tuple[str, ...]:
         """Of the starter: what a prompt says that it was never taught."""
         if not self.is_starter:
             return ()
@@ -79,14 +79,14 @@ class Generator(PipelineGenerator):
         unknown = [word for word in stated.unread if word not in vocabulary()]
         strange = list(dict.fromkeys([*unknown, *self._unknown(prompt)]))
         loose = list(dict.fromkeys(word for word in stated.unread if word not in strange))
-        said = [f"not the words {', '.join(map(repr, strange))}"] if strange else []
+        problems = [f"not the words {', '.join(map(repr, strange))}"] if strange else []
         if loose:
-            said.append(why_unread(loose))
+            problems.append(why_unread(loose))
         if not stated.actors:
-            said.append("the prompt names no figure of it")
-        elif told := _more_than_taught(stated):
-            said.append(f"it was taught one figure doing one thing, not {told}")
-        return (f"OUT_OF_DOMAIN: {_WORLD}: {'; '.join(said)}",) if said else ()
+            problems.append("the prompt names no figure of it")
+        elif more := _more_than_taught(stated):
+            problems.append(f"it was taught one figure doing one thing, not {more}")
+        return (f"OUT_OF_DOMAIN: {_WORLD}: {'; '.join(problems)}",) if problems else ()
 
     def _unknown(self, prompt: str) -> list[str]:
         """Words that the tokenizer has no token for."""

@@ -40,7 +40,7 @@ def to_frames(result: Any, num_clips: int, fps: float, name: str) -> list[Frames
             (B, T, H, W, 3) or a tensor (B, T, 3, H, W), or lists of either or of PIL images.
         num_clips: B.
         fps: frames a second.
-        name: who made them.
+        name: of the generator.
 
     Raises:
         ItemError: MODEL_ERROR, another number of clips, another form, or values that are no numbers.

@@ -205,7 +205,7 @@ class PipelineGenerator(ABC):
         """Frames a second of its clips."""
 
     def valid_shape(self, num_frames: int | None, height: int | None, width: int | None) -> Shape:
-        """The nearest shape it can make; a change is told once."""
+        """The nearest shape it can make; a change is logged once."""
         asked = (num_frames, height, width)
         if asked not in self._shapes:
             self._shapes[asked] = self.nearest(*asked)
@@ -230,7 +230,7 @@ class PipelineGenerator(ABC):
             "dtype": self.dtype,
         }
 
-    def remarks(self, prompt: str) -> tuple[str, ...]:
+    def warnings_for(self, prompt: str) -> tuple[str, ...]:
         """None."""
         return ()
 
@@ -306,12 +306,12 @@ class PipelineGenerator(ABC):
 
 
 def _callback(on_step: OnStep | None, steps: Any) -> Callable[..., dict[str, Any]]:
-    def told(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    def callback(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if on_step is not None:
             on_step(step + 1, int(getattr(pipe, "num_timesteps", None) or steps or step + 1))
         return tensors
 
-    return told
+    return callback
 
 
 def fault(error: BaseException) -> ItemError:

@@ -1,4 +1,4 @@
-"""The cartoon world as a generator: reads the prompt, draws what is untold, renders. The ceiling of the round trip.
+"""The cartoon world as a generator: reads a prompt, draws the rest at random, renders. The round trip's ceiling.
 
 In: prompts of the world. Out: `Frames` that show exactly what the prompt says; any frame size, rate and length. A
 prompt with a word it does not know is refused, never guessed at.
@@ -71,7 +71,7 @@ class Generator:
             "guidance": None,
         }
 
-    def remarks(self, prompt: str) -> tuple[str, ...]:
+    def warnings_for(self, prompt: str) -> tuple[str, ...]:
         """None: what it does not know it refuses."""
         return ()
 

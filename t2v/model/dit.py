@@ -36,7 +36,7 @@ class CineloopTransformer3DModel(
     Keys beyond Wan's: `pooled_dim` (width P of a pooled text vector added to the time embedding), `rope_axes_dim`
     (channels of a head that turn with time, rows, columns), `ffn_activation` (any of diffusers' `FeedForward`; on the
     CPU "gelu" is much faster than Wan's and differs by less than bfloat16 shows), `zero_init` (fresh blocks are the
-    identity and the output is zero), and the size a pipeline makes when it is not told one: `sample_height`,
+    identity and the output is zero), and the size a pipeline makes by default: `sample_height`,
     `sample_width` in pixels, `sample_frames`, `sample_fps`. `rope_max_seq_len` is accepted for Wan's configs and limits
     nothing.
     Raises ValueError for an unknown `qk_norm`, and for rope axes that do not fit the head.

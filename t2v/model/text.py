@@ -1,11 +1,11 @@
-"""Prompts to vectors for the generator: the starter's own encoder, T5, UMT5, CLIP, or a causal LLM's hidden states.
+"""Prompts to vectors for the generator: the starter's own encoder, T5, UMT5 or CLIP.
 
 In: prompts. Out: `PromptEmbeds`: a vector per token (B, L, D), which of them are real (B, L), and where the encoder has
 one a vector per prompt (B, P). Padded to the longest prompt of the batch, zero where padded, and what stands at a real
-token does not depend on the padding. What a prompt loses is said: words cut off at the end, words the encoder does not
-know. Importing this module registers the starter's encoder with transformers' Auto classes.
+token does not depend on the padding. Losses of a prompt are logged: words cut off at the end, unknown words. Importing
+this module registers the starter's encoder with transformers' Auto classes.
 As diffusers' pipelines take them: T5 and UMT5 the last hidden state (Wan, CogVideoX), CLIP also its pooled vector
-(Stable Diffusion 3), a causal LLM the hidden state before the last block (Lumina 2, Z-Image).
+(Stable Diffusion 3).
 Letters: B batch, L tokens, D width, P width of the pooled vector.
 """
 
@@ -21,7 +21,6 @@ import transformers
 from torch import Tensor
 from torch.nn import functional as nnf
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.log import logger, printable
@@ -47,7 +46,6 @@ ENCODERS = {
     "clip": "CLIPTextModel",
     "clip_text_model": "CLIPTextModel",
 }
-LLM_HIDDEN_STATE = -2  # counted from the end; -1 is the normed output of the last block
 MOST_TOKENS = 512  # where neither tokenizer nor encoder says
 
 
@@ -94,7 +92,6 @@ class PromptEncoder:
 
     Args:
         tokenizer, text_encoder: that belong together; both as transformers loads them.
-        hidden_state: of a causal LLM, which hidden state counts, from the end.
         warns_of_unknown_words: False where the caller names them itself.
 
     Raises:
@@ -106,15 +103,13 @@ class PromptEncoder:
         tokenizer: PreTrainedTokenizerBase,
         text_encoder: PreTrainedModel,
         *,
-        hidden_state: int = LLM_HIDDEN_STATE,
         warns_of_unknown_words: bool = True,
     ) -> None:
         self.tokenizer: Any = tokenizer
         self.text_encoder: Any = text_encoder
-        self.hidden_state = hidden_state
         self.warns_of_unknown_words = warns_of_unknown_words
-        self.is_llm = not _encoder_class(text_encoder.config)
-        self._said: set[str] = set()
+        _encoder_class(text_encoder.config)
+        self._logged: set[str] = set()
 
     @property
     def width(self) -> int:
@@ -152,9 +147,8 @@ class PromptEncoder:
         ids, mask = self._tokens(prompts, max_length or most)
         # Hooks that keep the weights elsewhere until they are wanted bring the input along, and weights may be nowhere.
         device = torch.device("cpu") if self.text_encoder.device.type == "meta" else self.text_encoder.device
-        options = {"output_hidden_states": True, "use_cache": False} if self.is_llm else {}
-        found = self.text_encoder(input_ids=ids.to(device), attention_mask=mask.to(device), **options)
-        hidden = found.hidden_states[self.hidden_state] if self.is_llm else found.last_hidden_state  # (B, L, D)
+        found = self.text_encoder(input_ids=ids.to(device), attention_mask=mask.to(device))
+        hidden = found.last_hidden_state  # (B, L, D)
         real = mask.to(hidden.device).bool()
         return PromptEmbeds(hidden.masked_fill(~real[..., None], 0), real, getattr(found, "pooler_output", None))
 
@@ -170,22 +164,17 @@ class PromptEncoder:
                 self._say(f"the prompt has {len(whole)} tokens, {most} are read; lost: {lost}")
             if self.warns_of_unknown_words and (unknown := self._unknown(text, row.input_ids)):
                 self._say(f"words the text encoder does not know: {', '.join(unknown)}")
-            # An LLM's tokenizer may make nothing of an empty prompt; attention wants one token at least.
-            rows.append(list(row.input_ids) or [self._filler()])
+            rows.append(list(row.input_ids))
         length = max(map(len, rows))
         pad = self.tokenizer.pad_token_id or 0
         ids = torch.tensor([row + [pad] * (length - len(row)) for row in rows])  # (B, L)
         counts = torch.tensor([[len(row)] for row in rows])  # (B, 1)
         return ids, (torch.arange(length) < counts).long()
 
-    def _filler(self) -> int:
-        names = ("bos_token_id", "eos_token_id", "pad_token_id")
-        return next((i for name in names if (i := getattr(self.tokenizer, name)) is not None), 0)
-
     def _say(self, message: str) -> None:
         """Warn of the same thing once only: prompts come again and again in training."""
-        if message not in self._said:
-            self._said.add(message)
+        if message not in self._logged:
+            self._logged.add(message)
             logger.warning("%s", printable(message))
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
@@ -217,16 +206,13 @@ def open_text_encoder(
     name_or_folder: str | Path,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    *,
-    hidden_state: int = LLM_HIDDEN_STATE,
 ) -> PromptEncoder:
     """Load a text encoder with its tokenizer, from safetensors and without remote code.
 
     Args:
         name_or_folder: of a model, or of a diffusers pipeline with `text_encoder` and `tokenizer` in it; a local folder
-            or a hub id. What kind it is, its config says: the starter's own, T5, UMT5, mT5, CLIP or a causal LLM.
+            or a hub id. What kind it is, its config says: the starter's own, T5, UMT5, mT5 or CLIP.
         device, dtype: where the weights go, and as what.
-        hidden_state: of a causal LLM, which hidden state counts, from the end.
 
     Raises:
         MissingDependencyError: nothing there that could be loaded.
@@ -234,18 +220,16 @@ def open_text_encoder(
     """
     name = str(name_or_folder)
     config, parts = _probe(name)
-    kind = _encoder_class(config) or "AutoModel"
+    kind = _encoder_class(config)
     loader = CineloopTextModel if kind == "CineloopTextModel" else getattr(transformers, kind)
     options = {"dtype": dtype, "use_safetensors": True, **({"subfolder": parts[0]} if parts else {})}
-    if kind == "AutoModel":
-        options["trust_remote_code"] = False
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, subfolder=parts[1] if parts else "")
         model = loader.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise MissingDependencyError(f"the text encoder {name} could not be loaded: {error}") from error
     model = model.to(device).eval().requires_grad_(False)
-    return PromptEncoder(tokenizer, model, hidden_state=hidden_state)
+    return PromptEncoder(tokenizer, model)
 
 
 def _probe(name: str) -> tuple[Any, tuple[str, str] | None]:
@@ -263,14 +247,11 @@ def _probe(name: str) -> tuple[Any, tuple[str, str] | None]:
 
 
 def _encoder_class(config: Any) -> str:
-    """The class of transformers that encodes prompts for this config, "" for a causal LLM.
+    """The class of transformers that encodes prompts for this config.
 
     Raises:
-        UsageError: neither a known encoder nor a causal LLM.
+        UsageError: another kind of model.
     """
-    kind = config.model_type
-    if kind in ENCODERS:
-        return ENCODERS[kind]
-    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not config.is_encoder_decoder:
-        return ""
-    raise UsageError(f"a text encoder must be one of {', '.join(ENCODERS)} or a causal LLM, not {kind!r}")
+    if config.model_type not in ENCODERS:
+        raise UsageError(f"a text encoder must be one of {', '.join(ENCODERS)}, not {config.model_type!r}")
+    return ENCODERS[config.model_type]

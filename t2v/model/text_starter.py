@@ -241,7 +241,7 @@ def world_words(num_scenes: int = 3000) -> list[str]:
     """Every word the cartoon world's prompts and captions are written with, sorted; the same list on every machine.
 
     Verbs come from the lexicon in all their forms; the rest from `num_scenes` scenes of one figure and as many of the
-    full world, told in all the wordings a prompt may have, those held out from training included.
+    full world, in all the wordings a prompt may have, those held out from training included.
     """
     from cineloop.world.language import lexicon
     from cineloop.world.language.grammar import inflect

@@ -44,7 +44,7 @@ class AutoencoderKLCineloop(ModelMixin, AutoencoderMixin, ConfigMixin):
         depth: residual blocks at the coarsest size, in encoder and decoder each.
         patch_size: pixels a side of the patches before the first convolution; `patch_size` × 2 is the spatial ratio.
         latents_mean, latents_std: per channel, of `encode(...).latent_dist.mode()`; None stands for 0 and 1.
-        spatial_compression_ratio, temporal_compression_ratio: for whoever reads the config; they follow from the rest.
+        spatial_compression_ratio, temporal_compression_ratio: for readers of the config; they follow from the rest.
 
     Raises:
         ValueError: arguments that do not go together.

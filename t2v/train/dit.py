@@ -42,7 +42,7 @@ class Config(StageConfig):
     """The transformer, its text encoder, and what they learn.
 
     `vae` is a trained autoencoder. `transformer` and `text` hold constructor arguments; widths of the interfaces follow
-    from each other. `init` goes on from a pipeline folder. `num_frames` 1 trains on first frames. `num_clips` is the
+    from each other. `init` continues from a pipeline folder. `num_frames` 1 trains on first frames. `num_clips` is the
     size of an epoch (0: clips never come twice), `cache` the folder its latents are kept in. `figure_weight` is what
     the error counts where the figure is, once the noise lets one see where (σ below `SEEN_SIGMA`). `state_weight`
     scales the auxiliary head on block `state_block`. Every evaluation takes the loss on a frozen grid over

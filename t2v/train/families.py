@@ -130,9 +130,11 @@ class Family:
     @torch.inference_mode()
     def embed(self, encoder: Any, prompt: str) -> Tensors:
         """A prompt as `embeds` (L, D), its real tokens only, and `pooled` (P) where the model wants it."""
-        told: PromptEmbeds = encoder.encode([prompt], min(self.pad_to or encoder.most_tokens, encoder.most_tokens))
-        found = {"embeds": told.embeds[0, told.mask[0]]}
-        return found | ({"pooled": told.pooled[0]} if told.pooled is not None and self.shape.get("pooled_dim") else {})
+        encoded: PromptEmbeds = encoder.encode([prompt], min(self.pad_to or encoder.most_tokens, encoder.most_tokens))
+        found = {"embeds": encoded.embeds[0, encoded.mask[0]]}
+        return found | (
+            {"pooled": encoded.pooled[0]} if encoded.pooled is not None and self.shape.get("pooled_dim") else {}
+        )
 
     def collate(self, prompts: Sequence[Tensors]) -> Tensors:
         """Prompts of a batch: `embeds` (B, L, D) zero-padded, `mask` (B, L), perhaps `pooled` (B, P)."""
@@ -167,7 +169,7 @@ class Family:
         scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(self.name, subfolder="scheduler")
         return CineloopPipeline(vae=vae, transformer=transformer, scheduler=scheduler)
 
-    def told(self, text: Tensors, negative: Tensors) -> dict[str, Any]:
+    def call_arguments(self, text: Tensors, negative: Tensors) -> dict[str, Any]:
         """Arguments of the pipeline's call for a prompt and for what to avoid, each of `collate`."""
         given = {"prompt_embeds": text["embeds"], "prompt_attention_mask": text["mask"]}
         given |= {"negative_prompt_embeds": negative["embeds"], "negative_prompt_attention_mask": negative["mask"]}
@@ -196,7 +198,7 @@ class Family:
         pipeline.set_progress_bar_config(disable=True)
         frames = pipeline(
             **{name: value.to(pipeline.device) if torch.is_tensor(value) else value
-               for name, value in self.told(text, negative).items()},
+               for name, value in self.call_arguments(text, negative).items()},
             num_frames=bucket.num_frames, height=bucket.height, width=bucket.width,
             num_inference_steps=steps, guidance_scale=guidance, generator=torch.Generator("cpu").manual_seed(seed),
             callback_on_step_end=ended, output_type="np",
@@ -252,7 +254,7 @@ class Wan(Family):
             self.name, transformer=transformer, vae=vae, text_encoder=None, tokenizer=None
         )
 
-    def told(self, text: Tensors, negative: Tensors) -> dict[str, Any]:
+    def call_arguments(self, text: Tensors, negative: Tensors) -> dict[str, Any]:
         """Embeddings alone."""
         return {"prompt_embeds": text["embeds"], "negative_prompt_embeds": negative["embeds"]}
 

@@ -1,4 +1,4 @@
-"""Samples drawn while a model trains; whatever goes wrong with them, the training goes on.
+"""Samples drawn while a model trains; a failed sample never stops the training.
 
 In: something that draws a clip, prompts, a folder, seconds it may take. Out: mp4 files and figures: how many came, and
 how much moves in them (a model that stops moving is the commonest failure of fine-tuning). A sample that fails, or is

@@ -27,9 +27,9 @@ from t2v.model.vae import AutoencoderKLCineloop
 class Config(StageConfig):
     """The autoencoder and what it learns.
 
-    `model` holds the arguments of `AutoencoderKLCineloop`, or `init` a folder to go on from. `lengths` are the lengths
-    (4k + 1) batches are drawn from. `figure_weight` is what a pixel of a figure counts, `edge_weight` and `kl_weight`
-    scale their terms. Latent statistics are taken over `statistics_clips`.
+    `model` holds the arguments of `AutoencoderKLCineloop`, or `init` a folder to continue from. `lengths` are the
+    lengths (4k + 1) batches are drawn from. `figure_weight` is what a pixel of a figure counts, `edge_weight` and
+    `kl_weight` scale their terms. Latent statistics are taken over `statistics_clips`.
     """
 
     model: dict[str, Any] = field(default_factory=dict)

@@ -40,5 +40,5 @@ def obedience(pipeline: Any, config: Any, device: torch.device) -> dict[str, flo
     for name in factors:
         asked = [each[name] for each in judged if name in each]
         figures[name] = float(np.mean([bool(value) for value in asked]))
-    told = [bool(value) for each in judged for name, value in each.items() if name != "joint"]
-    return {"mean": float(np.mean(told)), **figures}
+    asked_for = [bool(value) for each in judged for name, value in each.items() if name != "joint"]
+    return {"mean": float(np.mean(asked_for)), **figures}

@@ -18,9 +18,8 @@ from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.packed import MEDIA_TYPE, pack
 from v2t.captioners import CaptionerLike, CaptionOutput
+from v2t.serve.app import create_app
 from v2t.serve.engines.local import LocalEngine
-from v2t.serve.gateway.app import create_app
-from v2t.serve.local.scheduler import Scheduler
 from v2t.serve.media import Media
 from v2t.serve.served import read
 from v2t.serve.settings import ServeConfig
@@ -33,13 +32,18 @@ URL = "http://127.0.0.1:8000"
 
 @contextmanager
 def gateway_with(captioner) -> Iterator:
-    """The gateway's application over a captioner that is loaded; `app.state.scheduler` is the engine's."""
+    """The gateway's application over a captioner that is loaded; `app.state.engine` is the engine."""
     config = ServeConfig(engine="local", name=NAME)
     served = replace(read(config), frame_size=None)
     engine, media = LocalEngine(captioner, say=print), Media(config, served)
-    engine._scheduler = scheduler = Scheduler(captioner)
+
+    async def start() -> None:
+        await engine.start()
+        await engine.ready()
+
+    asyncio.run(start())
     app = create_app(config, served, engine, media)
-    app.state.scheduler = scheduler
+    app.state.engine = engine
     try:
         yield app
     finally:
@@ -47,7 +51,7 @@ def gateway_with(captioner) -> Iterator:
             captioner.free.set()
         asyncio.run(engine.stop())
         media.uploads.close()
-        assert not scheduler.is_alive
+        assert not engine.is_alive
 
 
 def clip(seed: int, num: int = 16) -> Frames:
@@ -106,6 +110,9 @@ class StandIn(CaptionerLike):
 
         self.prompt_tokens: list[int] = []
         self.warnings: list[str | None] = []
+
+    def load(self) -> None:
+        """Nothing: it is loaded."""
 
     def _note(self, conversations) -> list[str]:
         texts = [conversation[-1].text for conversation in conversations]

@@ -10,7 +10,7 @@ import pytest
 
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.serve.faults import Fault
+from cineloop.web.faults import Fault
 from v2t.serve.media import Media
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig, ServeLimits

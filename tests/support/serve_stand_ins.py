@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
@@ -14,10 +14,11 @@ import numpy as np
 
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from cineloop.web.faults import Fault
+from cineloop.web.limits import MemoryBudget
+from cineloop.web.uploads import UploadStore
 from v2t.captioners.abilities import Abilities
 from v2t.serve.engines.vllm_http import VllmEngine
-from v2t.serve.faults import Fault
-from v2t.serve.media import Memory, UploadStore
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -59,19 +60,13 @@ class Engine:
     """vLLM's process, which answers by `reply(request's body) -> httpx.Response`; `asked` are the bodies it saw."""
 
     def __init__(self) -> None:
-        self.state, self.restarts, self.broken = "ready", 0, 0
+        self.state = "ready"
         self.asked: list[dict] = []
         self.held: asyncio.Event | None = None  # answers wait for it
         self.cancelled = self.closed = 0
         self.endless = ""  # the text of which streams are made that never end by themselves
         self.reply: Callable[[dict], httpx.Response] = self.usual
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle), base_url="http://engine")
-
-    def note_broken(self) -> None:
-        self.broken += 1
-
-    def at_work(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
 
     def usual(self, body: dict) -> httpx.Response:
         if not body.get("stream"):
@@ -127,8 +122,9 @@ class Endless(httpx.AsyncByteStream):
 class Media:
     """Media with true uploads, whose frames show how long the URL is."""
 
-    def __init__(self, folder=None) -> None:
-        self.memory = Memory(1 << 30)
+    def __init__(self, folder=None, config: ServeConfig | None = None) -> None:
+        config = config or ServeConfig()
+        self.memory = MemoryBudget(config.limits.memory_mb << 20, num_owners=max(1, len(config.keys())))
         self.uploads = UploadStore(folder, file_bytes=1 << 20, total_bytes=8 << 20, owner_bytes=4 << 20, ttl_s=60.0)
         self.asked: list[tuple[str, str]] = []
         self.held: asyncio.Event | None = None
@@ -146,9 +142,9 @@ class Media:
 @asynccontextmanager
 async def client_of(config: ServeConfig, **headers: str):
     """(client, engine, media, gateway) of the application, without a socket."""
-    from v2t.serve.gateway.app import create_app
+    from v2t.serve.app import create_app
 
-    engine, media = Engine(), Media()
+    engine, media = Engine(), Media(config=config)
     app = create_app(config, SERVED, VllmEngine(engine, packs_frames=SERVED.is_ours), media)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app=app)
     try:
@@ -162,7 +158,7 @@ async def client_of(config: ServeConfig, **headers: str):
 @contextmanager
 def listening(config: ServeConfig, make_media: Callable[[], Any] = Media):
     """The gateway at a true port, served by a thread: (port, engine, gateway)."""
-    from v2t.serve.gateway.app import create_app
+    from v2t.serve.app import create_app
     from v2t.serve.run import listening as socket_of
     from v2t.serve.run import server_of
 

@@ -23,7 +23,7 @@ from cineloop.errors import CineloopError, UsageError
 from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.log import logger, printable, stopwatch
-from cineloop.training.runtime import papers
+from cineloop.training.runtime import run_metadata
 from v2t.caption.job import Job
 from v2t.caption.ledger import Record
 from v2t.caption.outputs import CaptionFolder
@@ -124,7 +124,7 @@ def _caption(
             return
         if plan.todo:
             folder.ledger.name_settings(question.settings_key, question.settings)
-            _write_papers(folder.state_folder, config, question)
+            _write_run_metadata(folder.state_folder, config, question)
             logger.info("captioning %d of %d clips with %s", len(plan.todo), len(mine), _introduction(captioner))
             job = Job(folder, captioner, question, config, summary, emit, stop)
             _work(job, plan.todo, show_progress)
@@ -150,8 +150,8 @@ def _introduction(captioner: CaptionerLike) -> str:
     return f"{captioner.name} ({captioner.about})" if captioner.about else captioner.name
 
 
-def _write_papers(state: Path, config: CaptionConfig, question: Question) -> None:
+def _write_run_metadata(state: Path, config: CaptionConfig, question: Question) -> None:
     """`config.yaml` and `run.json`: what is needed to repeat the run."""
-    about = {**papers("decord"), "settings": question.settings, "seed": config.seed}
+    about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
     write_atomic(state / "config.yaml", layers.dump(config).encode("utf-8", "surrogateescape"), durable=False)
     write_atomic(state / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)

@@ -254,6 +254,6 @@ class Captioner(CaptionerLike):
 
 def _item(frames: Frames) -> tuple[Any, dict[str, Any]]:
     """Frames as vLLM takes them, with their times."""
-    from v2t.serve.plugin.loader import told
+    from v2t.serve.plugin.loader import metadata_of
 
-    return frames.pixels, told(frames)
+    return frames.pixels, metadata_of(frames)

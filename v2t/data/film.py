@@ -32,14 +32,14 @@ def film_turns(split: str, seed: int, rng: random.Random) -> list[Turn]:
     while True:
         stretch = sample_scene(split, seed, int(rng.random() * (1 << 30)), seconds=_STRETCH_S).facts()
         offset = rng.random() * _FILM_S
-        told = [_moved(note, offset) for note in notes(stretch)]
-        told = sorted([*told, *_again(told, rng)], key=lambda note: note.start_s)
+        film_notes = [_moved(note, offset) for note in notes(stretch)]
+        film_notes = sorted([*film_notes, *_again(film_notes, rng)], key=lambda note: note.start_s)
         kind = FILM_KINDS[int(rng.random() * len(FILM_KINDS))]
-        found = film_question(told, kind, rng)
+        found = film_question(film_notes, kind, rng)
         if found is None:
             continue
         question, answer = found
-        lines = _lines(_shown(told, question, rng))
+        lines = _lines(_shown(film_notes, question, rng))
         return [Turn("user", notes_prompt(lines, question)), Turn("assistant", answer)]
 
 
@@ -53,28 +53,28 @@ def _claims(split: str, seed: int, rng: random.Random) -> list[Turn]:
     return turns
 
 
-def _lines(told: Sequence[Note]) -> list[Line]:
-    return [Line(start_s=note.start_s, end_s=note.end_s, text=note.text + ".") for note in told]
+def _lines(film_notes: Sequence[Note]) -> list[Line]:
+    return [Line(start_s=note.start_s, end_s=note.end_s, text=note.text + ".") for note in film_notes]
 
 
 def _moved(note: Note, by_s: float) -> Note:
     return replace(note, start_s=note.start_s + by_s, end_s=note.end_s + by_s)
 
 
-def _again(told: Sequence[Note], rng: random.Random) -> list[Note]:
+def _again(film_notes: Sequence[Note], rng: random.Random) -> list[Note]:
     """Up to two of the events again, up to five times each, minutes later."""
     more = []
     for _ in range(int(rng.random() * 3)):
-        note = told[int(rng.random() * len(told))]
+        note = film_notes[int(rng.random() * len(film_notes))]
         more += [_moved(note, 5.0 + rng.random() * 1200) for _ in range(int(rng.random() * 6))]
     return more
 
 
-def _shown(told: Sequence[Note], question: str, rng: random.Random) -> list[Note]:
+def _shown(film_notes: Sequence[Note], question: str, rng: random.Random) -> list[Note]:
     """Notes on who the question names, as far as they fit, and a few others."""
-    about = [note for note in told if note.key and note.key[0] in question]
+    about = [note for note in film_notes if note.key and note.key[0] in question]
     if len(about) < _SHOWN:
-        others = [note for note in told if note not in about]
+        others = [note for note in film_notes if note not in about]
         for _ in range(min(len(others), int(rng.random() * 4), _SHOWN - len(about))):
             about.append(others.pop(int(rng.random() * len(others))))
     return about

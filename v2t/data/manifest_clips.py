@@ -45,12 +45,12 @@ def read_clips(manifests: Sequence[Path]) -> list[Clip]:
         UsageError: a manifest is broken, or no row holds conversations or captions.
     """
     rows = [Clip(row, clip_path(path, row)) for path in manifests for row in read_manifest(path)]
-    told = [clip for clip in rows if clip.row.get("conversations") or clip.row.get("captions")]
-    if not told:
+    usable = [clip for clip in rows if clip.row.get("conversations") or clip.row.get("captions")]
+    if not usable:
         raise UsageError(
             f"none of the {len(rows)} rows of {', '.join(map(str, manifests))} holds conversations or captions"
         )
-    return told
+    return usable
 
 
 def turns_of(row: Row, rng: random.Random) -> list[Turn]:
@@ -74,7 +74,7 @@ def turns_of(row: Row, rng: random.Random) -> list[Turn]:
 
 @dataclass(frozen=True)
 class ManifestSource:
-    """Samples of a manifest, shuffled anew each pass; picklable."""
+    """Samples of a manifest, reshuffled each pass; picklable."""
 
     clips: Sequence[Clip]
     processor: Any

@@ -1,6 +1,6 @@
 """Captions that are wrong in exactly one fact: the negatives that teach an encoder to look.
 
-In: the facts of a scene. Out: the same facts with one of them changed. Told from the same random stream, the two
+In: the facts of a scene. Out: the same facts with one of them changed. Worded from the same random stream, the two
 captions differ in the words of that fact alone.
 """
 

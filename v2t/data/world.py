@@ -1,4 +1,4 @@
-"""Clips of the cartoon world as training samples, drawn and told on the fly.
+"""Clips of the cartoon world as training samples, rendered and worded on the fly.
 
 In: a split, a seed, the numbers of samples. Out: batches of clips with their conversations and facts, a pure function
 of the numbers. Frames are chosen the way a file's frames are (`cineloop.video.sample` on the frame grid of a frame rate
@@ -18,11 +18,11 @@ from cineloop.video.sample import SampleSpec, choose
 from cineloop.world.language.plain_questions import claim_turns, open_turns
 from cineloop.world.language.questions import ABOUT_TIME, ALL_KINDS, YES_NO, questions
 from cineloop.world.language.words import PROMPTS, caption
+from cineloop.world.scenes.augment import augmented, with_artifacts
 from cineloop.world.scenes.render import frame_times, render
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import sample_solo
-from cineloop.world.scenes.wear import melted, worn
 from v2t.data.chat import Encoded, Turn, encode
 from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.data.film import film_turns
@@ -42,8 +42,8 @@ class ClipsConfig:
     them about time only, a share `claims_share` yes/no questions only), `film` (a conversation on notes of a film, in
     a share `film_share` of the clips). A share `solo_share` are clips of one figure with the texts `solo_texts`; a
     share `every_motion_share` of these draws from all motions of a figure, not only those of the bundled generator.
-    `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `worn` wears frames
-    as real files are worn.
+    `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `augment` adds what
+    resizing, codecs and cameras do to frames.
     """
 
     num_frames: int = 16
@@ -58,7 +58,7 @@ class ClipsConfig:
     film_share: float = 0.3
     fewer_share: float = 0.05
     seconds: tuple[float, float] | None = None
-    worn: bool = True
+    augment: bool = True
 
     def __post_init__(self) -> None:
         shares = (
@@ -105,24 +105,24 @@ class ClipSource:
         """Its frames in segments: uint8 (s, F, H, W, 3), seconds and mask (s, F)."""
         rng = np.random.default_rng([self.seed, index, 2])
         pixels, times_s = self.frames(self.scene(index), rng)
-        if self.config.worn and self.is_solo(index) and rng.random() < 0.5:
-            pixels = melted(self.scene(index), pixels, times_s, rng)
+        if self.config.augment and self.is_solo(index) and rng.random() < 0.5:
+            pixels = with_artifacts(self.scene(index), pixels, times_s, rng)
         return cut_segments(pixels, times_s, self.segment_frames)
 
-    def rows(self, index: int, times: np.ndarray, mask: np.ndarray, telling: int = 0) -> list[Encoded]:
-        """Its conversations, in other words at each `telling`."""
+    def rows(self, index: int, times: np.ndarray, mask: np.ndarray, paraphrase: int = 0) -> list[Encoded]:
+        """Its conversations, in other words for each `paraphrase`."""
         if self.tokenizer is None:
             return []
         shown = [(t[m][0], t[m][-1]) for t, m in zip(times, mask, strict=True)]
         clip_text = "".join(segment_text(a, b, self.tokens_per_segment) for a, b in shown)
-        told = random.Random(f"clip|{self.split}|{self.seed}|{index}|{telling}")
+        rng_words = random.Random(f"clip|{self.split}|{self.seed}|{index}|{paraphrase}")
         facts = self.scene(index).facts()
         rows = []
         for kind in self.config.solo_texts if self.is_solo(index) else self.config.texts:
             if kind != "film":
-                rows.append(encode(self.tokenizer, conversation(facts, kind, told, self.config), [clip_text]))
-            elif told.random() < self.config.film_share:
-                rows.append(encode(self.tokenizer, film_turns(self.split, self.seed, told)))
+                rows.append(encode(self.tokenizer, conversation(facts, kind, rng_words, self.config), [clip_text]))
+            elif rng_words.random() < self.config.film_share:
+                rows.append(encode(self.tokenizer, film_turns(self.split, self.seed, rng_words)))
         return rows
 
     def scene(self, index: int) -> Scene:
@@ -145,7 +145,9 @@ class ClipSource:
         grid = frame_times(scene.duration_s, float(rng.choice(FRAME_RATES)))
         times_s = grid[choose(SampleSpec(num_frames=wanted), grid, scene.duration_s)]  # (T,)
         size = (config.size, config.size)
-        return (worn(scene, size, times_s, rng) if config.worn else render(scene, size, times_s=times_s)), times_s
+        return (
+            augmented(scene, size, times_s, rng) if config.augment else render(scene, size, times_s=times_s)
+        ), times_s
 
     def facts(self, index: int) -> dict[str, int]:
         """Its facts as class numbers."""

@@ -32,8 +32,8 @@ def read(folder: Path) -> Adapter:
         UsageError: a kind of adapter that engines do not serve.
     """
     try:
-        told: dict[str, Any] = read_json(folder / "adapter_config.json")
-        kind, rank = told["peft_type"], int(told["r"])
+        config: dict[str, Any] = read_json(folder / "adapter_config.json")
+        kind, rank = config["peft_type"], int(config["r"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MissingDependencyError(
             f"no usable adapter in {folder}: adapter_config.json: {error}",
@@ -41,13 +41,13 @@ def read(folder: Path) -> Adapter:
             hint="expected the folder final/adapter of a run of v2t train, or one that peft saved",
         ) from error
     if not (folder / "adapter_model.safetensors").is_file():
-        raise MissingDependencyError(f"{folder} holds no adapter_model.safetensors", code="ADAPTER")
-    if kind != "LORA" or told.get("use_dora"):
+        raise MissingDependencyError(f"{folder} contains no adapter_model.safetensors", code="ADAPTER")
+    if kind != "LORA" or config.get("use_dora"):
         raise UsageError(
-            f"{folder} is {'DoRA' if told.get('use_dora') else kind}; engines serve plain LoRA beside a base",
+            f"{folder} is {'DoRA' if config.get('use_dora') else kind}; engines serve plain LoRA beside a base",
             hint="serve the merged captioner, the folder final/, instead",
         )
-    revision = told.get("revision")
+    revision = config.get("revision")
     return Adapter(folder=folder, rank=rank, base_revision=revision if isinstance(revision, str) else None)
 
 

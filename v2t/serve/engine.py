@@ -1,7 +1,7 @@
-"""An engine as the gateway sees it: one request in, pieces of text and one output back.
+"""The engine protocol: one request in, pieces of text and one output back.
 
-In: a `EngineRequest`, checked, with its frames decoded. Out: text as it is written, and last an `CaptionOutput`; a
-`Fault` where there is none. `v2t.serve.engines` has one file for each engine.
+In: an `EngineRequest`, checked, with its frames decoded. Out: text as it is written, and last a `CaptionOutput`; a
+`Fault` on failure. `v2t.serve.engines` has one file for each engine.
 """
 
 from __future__ import annotations
@@ -12,21 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from cineloop.log import printable
+from cineloop.web.faults import Fault
+from cineloop.web.limits import MemoryLease
 from v2t.captioners import CaptionOutput, Message
-from v2t.serve.faults import Fault
 
-State = Literal["starting", "ready", "failing", "restarting", "stopped"]
+State = Literal["starting", "ready", "failing", "stopped"]
 _RETRY_S = 5.0
 MODEL_THREAD = "v2t-model"  # of an engine in this process
-
-
-class Holds(Protocol):
-    """Memory that a request is charged for."""
-
-    size: int
-
-    def set(self, size: int) -> None:
-        """It takes `size` bytes from now on. Raises Fault BUSY, TOO_LARGE."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +33,7 @@ class EngineRequest:
             the client gave. stops: strings that end the answer and are not part of it.
         stream: the answer is wanted in pieces.
         cache_salt: whose prompts alone may be kept for this one; None for anyone's.
-        holding: where copies of the frames are charged.
+        lease: the memory of the request, which copies of the frames are added to.
     """
 
     id: str
@@ -52,7 +44,7 @@ class EngineRequest:
     stops: tuple[str, ...] = ()
     stream: bool = False
     cache_salt: str | None = None
-    holding: Holds | None = None
+    lease: MemoryLease | None = None
 
 
 class Engine(Protocol):
@@ -61,17 +53,12 @@ class Engine(Protocol):
     Attributes:
         name: as `--engine` has it.
         state: it answers while "ready"; while "failing" it tries, and the last few requests failed one after another.
-        restarts: how often it was started again.
     """
 
     name: str
 
     @property
     def state(self) -> State:
-        """See above."""
-
-    @property
-    def restarts(self) -> int:
         """See above."""
 
     async def start(self) -> None:
@@ -82,6 +69,13 @@ class Engine(Protocol):
 
         Raises:
             CineloopError: it cannot start.
+        """
+
+    async def failed(self) -> None:
+        """Never returns while the engine runs.
+
+        Raises:
+            CineloopError: it ended by itself, or had to be ended.
         """
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[str | CaptionOutput, None]:
@@ -98,12 +92,12 @@ class Engine(Protocol):
 
 def down(why: str) -> Fault:
     """The engine cannot be asked now."""
-    return Fault(503, "ENGINE_DOWN", f"the model does not answer now: {why}", retry_after_s=_RETRY_S)
+    return Fault(503, "ENGINE_DOWN", f"the model is not available: {why}", retry_after_s=_RETRY_S)
 
 
 def broke_off() -> Fault:
     """The engine ended in the middle of an answer."""
-    return Fault(502, "ENGINE", "the engine stopped while it answered", retry_after_s=_RETRY_S)
+    return Fault(502, "ENGINE", "the engine stopped while it generated the answer", retry_after_s=_RETRY_S)
 
 
 def failed() -> Fault:
@@ -113,13 +107,13 @@ def failed() -> Fault:
 
 def too_long() -> Fault:
     """Prompt and answer are longer than the model's positions."""
-    hint = "ask with fewer or shorter videos, less text, or a smaller max_tokens"
-    return Fault(400, "PROMPT_TOO_LONG", f"the model has no room for so much: {hint}", param="messages")
+    hint = "use fewer or shorter videos, less text, or a smaller max_tokens"
+    return Fault(400, "PROMPT_TOO_LONG", f"longer than the model's context: {hint}", param="messages")
 
 
 def refused(message: str) -> Fault:
     """The engine does not take this request, in its words where they help."""
-    return Fault(400, "BAD_REQUEST", f"the model does not take this: {scrubbed(message) or 'it does not say why'}")
+    return Fault(400, "BAD_REQUEST", f"the model refused the request: {scrubbed(message) or 'no reason given'}")
 
 
 def scrubbed(message: str) -> str:

@@ -1,8 +1,8 @@
-"""Runs the gateway and what stands behind it, until it is told to stop.
+"""Run the gateway and the engine behind it until a signal comes or the engine fails.
 
 In: a `ServeConfig`. Out: the exit code; on stdout one line with the address, once questions are answered. A first
-SIGTERM or Ctrl-C drains: what is asked from then on is refused, answers under way get `limits.drain_s` to end. A second
-one stops at once. Engine and decoders end with the gateway.
+SIGTERM or Ctrl-C drains: new requests are refused, those in flight get `limits.drain_s` to end. A second one stops at
+once. Engine and decoders end with the gateway.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    from v2t.serve.gateway.app import Gateway
+    from v2t.serve.app import Gateway
 
 _POLL_S = 0.1
-_CLOSE_S = 5.0  # for connections once no answer is under way
+_CLOSE_S = 5.0  # for connections once no request is in flight
 _KEEP_ALIVE_S = 30.0
 
 
@@ -41,7 +41,7 @@ def run(config: ServeConfig) -> int:
     """Serve until a signal; returns the exit code.
 
     Raises:
-        MissingDependencyError: no model, no package, the port is taken, or the engine does not start.
+        MissingDependencyError: no model, no package, the port is taken, or the engine does not start or fails.
         UsageError: a setting that does not fit the model.
     """
     try:
@@ -70,7 +70,7 @@ def listening(config: ServeConfig) -> Iterator[socket.socket]:
     """The socket clients connect to.
 
     Raises:
-        MissingDependencyError: PORT, the address cannot be had.
+        MissingDependencyError: PORT, the address is in use or invalid.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(
@@ -95,7 +95,7 @@ def _no_port(config: ServeConfig, error: OSError) -> MissingDependencyError:
     return MissingDependencyError(
         f"cannot listen at {config.host} port {config.port}: {error.strerror or error}",
         code="PORT",
-        hint="another --port; --port 0 takes a free one",
+        hint="choose another --port; --port 0 takes a free one",
     )
 
 
@@ -127,7 +127,7 @@ class _Serving:
 
     async def _serve(self, stack: AsyncExitStack) -> None:
         from v2t.serve import engines
-        from v2t.serve.gateway.app import create_app
+        from v2t.serve.app import create_app
         from v2t.serve.media import Media
 
         config, served = self._config, self._served
@@ -144,7 +144,7 @@ class _Serving:
         url = url_of(config, self._port)
         where = f"; page: {url}/" if config.page else ""
         print(f"serving {served.name} at {url} (engine {engine.name}){where}", flush=True)
-        await self._stop.wait()
+        await self._unless_stopped(engine.failed())
         await self._drain(app.state.gateway)
 
     # The stack then closes the server, the engine and the decoders, in this order.
@@ -166,11 +166,11 @@ class _Serving:
     async def _drain(self, gateway: Gateway) -> None:
         gateway.is_draining = True
         limit_s = self._config.limits.drain_s
-        under_way = gateway.places.taken + gateway.places.waiting
+        under_way = gateway.queue.taken + gateway.queue.waiting
         if under_way:
-            logger.info("stopping: %d answers under way get %.0f s to end", under_way, limit_s)
+            logger.info("stopping: %d requests in flight get %.0f s to end", under_way, limit_s)
         end = time.monotonic() + limit_s
-        while gateway.places.taken + gateway.places.waiting and time.monotonic() < end and not self._stop_now.is_set():
+        while gateway.queue.taken + gateway.queue.waiting and time.monotonic() < end and not self._stop_now.is_set():
             await asyncio.sleep(_POLL_S)
 
     async def _close(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
@@ -186,12 +186,12 @@ def server_of(config: ServeConfig, app: FastAPI) -> uvicorn.Server:
     """The HTTP server of an application; it heeds no signals and writes no log of its own."""
     import uvicorn
 
-    from v2t.serve.gateway.connection import MAX_HEAD, protocol
+    from cineloop.web.connection import MAX_HEAD, protocol
 
     class Server(uvicorn.Server):
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
-            """Signals are this module's business."""
+            """Nothing: this module handles signals."""
             yield
 
     logging.getLogger("uvicorn").propagate = False

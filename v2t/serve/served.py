@@ -29,7 +29,7 @@ class Served:
         is_ours: a model of `v2t.model`, which takes packed frames and knows their times.
         spec: the frames it wants. frame_size: (H, W) to decode to, or None for as they are.
         segment_frames, tokens_per_segment: F and Q of our models, 0 of others.
-        about: where it is at home, in a few words; may be empty. abilities: what it declares of itself.
+        about: the domain it was trained on, in a few words; may be empty. abilities: what it declares of itself.
     """
 
     name: str
@@ -60,7 +60,7 @@ def read(config: ServeConfig) -> Served:
     if beside and config.engine == "local":
         raise UsageError("--engine local serves no adapters", hint="--engine vllm, or serve the merged captioner")
     if choose(config.model) == "openai":
-        raise UsageError(f"model {config.model!r} is served already; name a folder or a hub id")
+        raise UsageError(f"model {config.model!r} is a server already; name a folder or a hub id")
     if choose(config.model) != "local":
         if config.engine == "local":
             raise UsageError(

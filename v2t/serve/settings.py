@@ -1,4 +1,4 @@
-"""What `v2t serve` can be told.
+"""Settings of `v2t serve`.
 
 In: values from flags, YAML or a caller (`cineloop.config`). Out: a checked `ServeConfig`. Limits are ceilings that hold
 before anything is read or decoded; a client can ask for less, never for more.
@@ -37,7 +37,7 @@ class ServeLimits:
         rate_per_minute: requests of one key; a folder that `v2t caption` sends counts one for each clip and prompt.
         decoders: decoder processes. decode_s: seconds one video may take to decode.
         fetch_s: seconds a video may take to fetch. answer_s: seconds an answer may take.
-        drain_s: seconds that answers under way are given when the server is stopped.
+        drain_s: seconds that requests in flight get when the server is stopped.
     """
 
     body_mb: int = 64
@@ -69,7 +69,7 @@ class ServeLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """All that serving can be told.
+    """All settings of a server.
 
     Args:
         model: "starter", a folder, or a hub id that vLLM knows.
@@ -82,7 +82,7 @@ class ServeConfig:
         allow_hosts: hosts ("cdn.example.org", "example.org:8443") from which videos may be fetched; https alone, unless
             written as "http://host".
         uploads: folder of uploads; None takes a private temporary one, gone at the end.
-        page: whether the chat page is served. log_prompts: whether texts stand in the log.
+        page: whether the chat page is served. log_prompts: whether prompts are logged.
         device, dtype: "auto" or what torch calls them.
         max_model_len: tokens of prompt and answer together; None goes by the model.
         adapters: name → folder of a LoRA adapter, served by that name beside the base (vLLM).
@@ -127,16 +127,16 @@ class ServeConfig:
         for kind, folders in (("roots", self.roots), ("adapters", self.adapters)):
             for name, folder in folders.items():
                 if not _NAME.fullmatch(name):
-                    raise UsageError(f"{kind}: a name of letters, digits and . _ - is expected, got {name!r}")
+                    raise UsageError(f"{kind}: expected a name of letters, digits and . _ -, got {name!r}")
                 if not Path(folder).is_dir():
-                    raise UsageError(f"{kind}.{name}: {folder} is no folder")
+                    raise UsageError(f"{kind}.{name}: {folder} is not a folder")
         for name in ("tensor_parallel", "pipeline_parallel", "kv_cache_gb"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be above 0, got {getattr(self, name)!r}")
         if not self.is_loopback and not self.keys():
             raise PolicyError(
-                f"host {self.host} can be reached by others, so clients need a key",
-                hint=f"put one of {_LEAST_KEY} letters or more into the environment variable {self.key_env}",
+                f"host {self.host} is reachable from other machines, so clients need a key",
+                hint=f"put one of at least {_LEAST_KEY} characters into the environment variable {self.key_env}",
             )
 
     @property
@@ -151,10 +151,10 @@ class ServeConfig:
         """The clients' keys; read from the environment each time and kept nowhere.
 
         Raises:
-            UsageError: a key that is too short to be one, or holds what no header can.
+            UsageError: a key is too short, or has characters that no header can contain.
         """
         keys = tuple(filter(None, re.split(r"[\s,]+", os.environ.get(self.key_env, ""))))
         for key in keys:
             if len(key) < _LEAST_KEY or not key.isascii() or not key.isprintable():
-                raise UsageError(f"{self.key_env} holds a key that is none: {_LEAST_KEY} ASCII letters or more each")
+                raise UsageError(f"{self.key_env}: expected keys of at least {_LEAST_KEY} ASCII characters")
         return keys

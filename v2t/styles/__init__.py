@@ -87,18 +87,18 @@ def _from_file(path: Path) -> Style:
     if size > _MAX_BYTES:
         raise UsageError(f"the style {where} has {size} bytes; at most {_MAX_BYTES}", code="STYLE")
     try:
-        said = config.from_dict(_File, config.read_yaml(path))
+        given = config.from_dict(_File, config.read_yaml(path))
     except UnicodeDecodeError as error:
         raise UsageError(f"the style {where} is not UTF-8: {error}", code="STYLE") from error
     except UsageError as error:
         raise UsageError(f"the style {where}: {error.message}", code="STYLE", hint=error.hint) from error
-    like = load(said.read_as) if said.read_as and not said.read_as.lower().endswith(_ENDINGS) else None
-    if said.read_as and like is None:
+    like = load(given.read_as) if given.read_as and not given.read_as.lower().endswith(_ENDINGS) else None
+    if given.read_as and like is None:
         raise UsageError(f"the style {where}: read_as names a style of this package, not a file", code="STYLE")
     return Style(
         name=path.stem,
-        prompt=said.prompt,
-        max_new_tokens=said.max_new_tokens,
+        prompt=given.prompt,
+        max_new_tokens=given.max_new_tokens,
         segments=like.segments if like else None,
         fields=like.fields if like else None,
     )

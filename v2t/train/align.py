@@ -1,4 +1,4 @@
-"""Stage `align`: resampler and projector learn to tell the LLM what the vision tower sees.
+"""Stage `align`: resampler and projector learn to describe to the LLM what the vision tower sees.
 
 In: a vision tower and an LLM (folders or hub ids), or a captioner of an earlier phase; clips of the world with their
 words and facts. Out: `final/`, a captioner (`AutoModelForImageTextToText` after `import v2t.model`) with its
@@ -20,7 +20,7 @@ from cineloop.errors import UsageError
 from cineloop.training.loader import Source, stream
 from cineloop.training.recipe import StageConfig
 from v2t.data.collate import Batch
-from v2t.data.watched import check_rounds, watched
+from v2t.data.patch_tokens import check_rounds, precomputed
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask, FactHeads, caption_counts
@@ -37,7 +37,7 @@ class Config(StageConfig):
     Either `model`, a captioner of an earlier phase (with `llm`, the weights of that in place of its own), or `vision`
     and `llm` with the `resampler`'s shape.
     `heads_weight` scales the fact heads' loss (0: no heads). `eval_captions` clips are captioned at an evaluation.
-    `rounds` above 1 (a frozen tower on a CPU) shows each block of `block` clips so often, told anew each time, the
+    `rounds` above 1 (a frozen tower on a CPU) shows each block of `block` clips so often, worded anew each time, the
     tower working once a clip and in the data worker.
     Parts for `loop.optim.lr`: vision_tower, resampler, projector, language_model, heads.
     """
@@ -101,7 +101,7 @@ class AlignStage:
     def source(self) -> Source:
         """Training clips."""
         clips = self._clips("train", self.config.data_seed, self.config.clips)
-        return watched(clips, self._model, self.config.block, self.config.rounds)
+        return precomputed(clips, self._model, self.config.block, self.config.rounds)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Answer tokens and known facts."""
@@ -118,7 +118,7 @@ class AlignStage:
             score = figures["tokens_right"]
             if self.config.eval_captions:
                 figures |= self._captions(task, device)
-                # Not a mean over kinds: a kind that is told twice would weigh as much as one told a hundred times.
+                # Not a mean over kinds: one that occurs twice would weigh as much as one that occurs a hundred times.
                 score = (figures["caption_facts"] + figures["caption_joint"]) / 2
         return {"score": score, **figures}
 
@@ -146,7 +146,7 @@ class AlignStage:
         )
 
     def _eval_source(self) -> ClipSource:
-        plain = ClipsConfig(**{**vars(self.config.clips), "fewer_share": 0.0, "worn": False})
+        plain = ClipsConfig(**{**vars(self.config.clips), "fewer_share": 0.0, "augment": False})
         return self._clips(self.config.eval_split, self.config.eval_seed, plain)
 
     def _batches(self) -> list[Batch]:

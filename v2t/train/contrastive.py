@@ -24,9 +24,9 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.training.loader import stream
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
+from cineloop.world.scenes.augment import augmented
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import sample_solo
-from cineloop.world.scenes.wear import worn
 from v2t.data.near_miss import KINDS, pair
 from v2t.data.pixels import normalise
 
@@ -81,20 +81,20 @@ class PairSource:
 
     def __call__(self, start: int, count: int) -> Batch:
         """`pixels` uint8 (n, T, H, W, 3), `texts` and `wrong` (n, C), `changed` (n,): index in `negatives`, or -1."""
-        frames, told = [], []
+        frames, texts = [], []
         for index in range(start, start + count):
             rng = np.random.default_rng([self.seed, index, 3])
             solo = self.solo_share > rng.random()
             scene = (sample_solo if solo else sample_scene)(self.split, self.seed, index)
             times = np.sort(rng.random(self.num_frames)) * scene.duration_s
-            frames.append(worn(scene, (self.size, self.size), times, rng))
+            frames.append(augmented(scene, (self.size, self.size), times, rng))
             style = "prompt" if solo else self.style
-            told.append(pair(scene.facts(), style, f"{self.split}|{self.seed}|{index}", self.negatives))
+            texts.append(pair(scene.facts(), style, f"{self.split}|{self.seed}|{index}", self.negatives))
         return {
             "pixels": torch.from_numpy(np.stack(frames)),
-            "texts": self._ids([true for true, _, _ in told]),
-            "wrong": self._ids([wrong for _, wrong, _ in told]),
-            "changed": torch.tensor([changed for _, _, changed in told]),
+            "texts": self._ids([true for true, _, _ in texts]),
+            "wrong": self._ids([wrong for _, wrong, _ in texts]),
+            "changed": torch.tensor([changed for _, _, changed in texts]),
         }
 
     def _ids(self, texts: list[str]) -> torch.Tensor:

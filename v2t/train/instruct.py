@@ -3,8 +3,8 @@
 In: a captioner (or a tower and an LLM to join), conversations of the world or of manifests in the LLaVA form. Out:
 `final/`, a whole captioner with adapters merged, and its processor; `final/adapter/`, the adapters by themselves, where
 nothing else learned, to be served beside their base. The LLM is trained whole, by LoRA or DoRA, or by
-QLoRA on weights packed to four bits; resampler and projector go on; every part's learning rate is config, 0 freezes.
-Follows the second stage of LLaVA (arXiv:2304.08485) and QLoRA (arXiv:2305.14314).
+QLoRA on weights packed to four bits; resampler and projector continue to learn; every part's learning rate is config, 0
+freezes. Follows the second stage of LLaVA (arXiv:2304.08485) and QLoRA (arXiv:2305.14314).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cineloop.training.optim import freeze
 from cineloop.training.recipe import StageConfig
 from v2t.data.collate import Batch, num_targets
 from v2t.data.manifest_clips import Clip, ManifestSource, read_clips
-from v2t.data.watched import check_rounds, watched
+from v2t.data.patch_tokens import check_rounds, precomputed
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask
@@ -128,7 +128,7 @@ class InstructStage:
         if self.config.manifests:
             return self._manifest(self._split()[0], self.config.data_seed)
         clips = self._world("train", self.config.data_seed)
-        return watched(clips, self._model, self.config.block, self.config.rounds)
+        return precomputed(clips, self._model, self.config.block, self.config.rounds)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Answer tokens."""

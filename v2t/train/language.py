@@ -2,7 +2,7 @@
 
 In: captions, questions and answers of the world's scenes, no pixels. Out: `final/`, a causal LLM of transformers and
 its byte-level BPE tokenizer. In a share of the conversations a line of facts stands where the video will stand, so the
-LLM learns to say what it is told before `align` has to tell it by visual tokens.
+LLM learns to describe the facts it is given before `align` gives them as visual tokens.
 Letters: R sequences, L tokens of a sequence (conversations packed one after another), V vocabulary.
 """
 
@@ -35,7 +35,7 @@ class Config(StageConfig):
     """The LLM and what it reads.
 
     `llm` holds `model_type` and the differences to that family's defaults; the vocabulary is set from the tokenizer.
-    `init` instead goes on from the LLM and tokenizer of a captioner.
+    `init` instead continues from the LLM and tokenizer of a captioner.
     `sequence_length` tokens of conversations stand in a row. `facts_share` of the conversations begin with the facts;
     `film_share` are on notes of a film.
     `tokenizer` names a saved tokenizer; none trains one of `vocab_size` on the texts of `tokenizer_scenes` scenes.
@@ -139,7 +139,7 @@ class TextSource:
     tokenizer: Any
 
     def __call__(self, start: int, count: int) -> dict[str, torch.Tensor]:
-        """`input_ids`, `labels`, `position_ids` (R, L); positions begin anew with each conversation."""
+        """`input_ids`, `labels`, `position_ids` (R, L); positions restart with each conversation."""
         rows = [self._row(number) for number in range(start, start + count)]
         return {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
 
@@ -233,9 +233,9 @@ class LanguageStage:
         return {"answers": float((batch["labels"][:, 1:] != IGNORE).sum())}
 
     def evaluate(self, task: LanguageTask, device: torch.device) -> dict[str, float]:
-        """Loss and share of answer tokens guessed right, told the facts and not. `score`: tokens right, told."""
+        """Loss and share of answer tokens guessed right, with the facts and without. `score`: right with facts."""
         figures: dict[str, float] = {}
-        for name, share in (("told", 1.0), ("untold", 0.0)):
+        for name, share in (("with_facts", 1.0), ("without_facts", 0.0)):
             loss, right, count = 0.0, 0.0, 0.0
             for batch in self._sequences(share):
                 output = task(to_device(batch, device))
@@ -243,7 +243,7 @@ class LanguageStage:
                 right += float(output["metrics"]["tokens_right"][0])
                 count += float(output["metrics"]["tokens_right"][1])
             figures |= {f"loss_{name}": loss / count, f"tokens_right_{name}": right / count}
-        return {"score": figures["tokens_right_told"], **figures}
+        return {"score": figures["tokens_right_with_facts"], **figures}
 
     def export(self, task: LanguageTask, folder: Path) -> None:
         """LLM and tokenizer, loadable by `AutoModelForCausalLM` and `AutoTokenizer`."""

@@ -106,7 +106,7 @@ class DenseTask(nn.Module):
 
 
 def _patch_weight(name: str, truth: torch.Tensor, background_weight: float) -> torch.Tensor:
-    """What each target counts: 0 where there is none, less for background among kinds."""
+    """Weight of each target: 0 where it is missing, less for background among kinds."""
     weight = (truth != IGNORE).float()
     return torch.where(truth == 0, weight * background_weight, weight) if name == "kind" else weight
 

@@ -35,7 +35,7 @@ class Clip:
         self.one_shot = len(facts["shots"]) == 1
         self.names = [self._name(i) for i in range(len(self.actors))]
         self.named = [i for i, name in enumerate(self.names) if name]
-        self.told = [e for e in self.events if self.clear(e)]
+        self.clear_events = [e for e in self.events if self.clear(e)]
 
     def _name(self, index: int) -> str | None:
         actor = self.actors[index]
@@ -122,12 +122,12 @@ def _exists(clip: Clip, rng: random.Random) -> Pair:
     false = pick(rng, unseen)
     ask = pick(rng, ("Is there {}?", "Do you see {}?"))
     more = actor["count"] > 1
-    told = [
+    phrases = [
         f"any {color} {noun(kind, 2)}" if more else article(f"{color} {kind}")
         for kind, color in ((actor["kind"], actor["color"]), false)
     ]
     ask = "Are there {}?" if more else ask
-    return ask.format(told[0]), ask.format(told[1])
+    return ask.format(phrases[0]), ask.format(phrases[1])
 
 
 def _exists_at_all(clip: Clip, kind: str, rng: random.Random) -> Pair:
@@ -176,11 +176,11 @@ def _count(clip: Clip, rng: random.Random) -> Pair:
     false = _contrast(rng, actor["count"], [1, 2, 2, 2, 2, 3, 3, 4], common=1, keep=0.15)
     if false is None:
         return None
-    told = [
+    phrases = [
         f"{'Is' if n == 1 else 'Are'} there exactly {lex.NUMBERS[n]} {noun(actor['kind'], n)}?"
         for n in (actor["count"], false)
     ]
-    return told[0], told[1]
+    return phrases[0], phrases[1]
 
 
 def _contrast(rng: random.Random, true: T, options: Sequence[T], *, common: T, keep: float) -> T | None:
@@ -202,10 +202,10 @@ def _place(clip: Clip, rng: random.Random) -> Pair:
 
 
 def _action(clip: Clip, rng: random.Random) -> Pair:
-    told = [e for e in clip.told if e["target"] is None and e["action"] != "recolor"]
-    if not told:
+    events = [e for e in clip.clear_events if e["target"] is None and e["action"] != "recolor"]
+    if not events:
         return None
-    event = pick(rng, told)
+    event = pick(rng, events)
     i = event["actor"]
     done = {e["action"] for e in clip.events if i in (e["actor"], e["target"])}
     moves = bool(done & {"chase", "overtake", "collide", "meet", "hide", "turn"})
@@ -219,10 +219,10 @@ def _action(clip: Clip, rng: random.Random) -> Pair:
 
 
 def _direction(clip: Clip, rng: random.Random) -> Pair:
-    told = [e for e in clip.told if e["direction"]]
-    if not told:
+    events = [e for e in clip.clear_events if e["direction"]]
+    if not events:
         return None
-    event = pick(rng, told)
+    event = pick(rng, events)
     ways = {e["direction"] for e in clip.events if e["actor"] == event["actor"]}
     false = _OPPOSITE[event["direction"]]
     if false in ways and event["action"] != "turn":
@@ -232,17 +232,17 @@ def _direction(clip: Clip, rng: random.Random) -> Pair:
 
 
 def _speed(clip: Clip, rng: random.Random) -> Pair:
-    told = [e for e in clip.told if e["speed"]]
-    if not told:
+    events = [e for e in clip.clear_events if e["speed"]]
+    if not events:
         return None
-    event = pick(rng, told)
+    event = pick(rng, events)
     false = "fast" if event["speed"] == "slow" else "slow"
     ask = f"{clip.do(event['actor']).capitalize()} {clip.name(event['actor'])} {clip.verb(event, 'bare', way=False)}"
     return [f"{ask} {lex.SPEED_WORDS[speed][0]}?" for speed in (event["speed"], false)]
 
 
 def _order(clip: Clip, rng: random.Random) -> Pair:
-    steps = [[e for e in step if e in clip.told] for step in clip.steps()]
+    steps = [[e for e in step if e in clip.clear_events] for step in clip.steps()]
     steps = [step for step in steps if step]
     if len(steps) < 2:
         return None
@@ -259,19 +259,19 @@ def _order(clip: Clip, rng: random.Random) -> Pair:
 
 
 def _interaction(clip: Clip, rng: random.Random) -> Pair:
-    told = [e for e in clip.told if e["target"] is not None and e["action"] != "meet"]
-    if not told:
+    events = [e for e in clip.clear_events if e["target"] is not None and e["action"] != "meet"]
+    if not events:
         return None
-    event = pick(rng, told)
+    event = pick(rng, events)
     a, b, verb = event["actor"], event["target"], lex.VERBS[event["action"]][0]
     return [f"{clip.do(x).capitalize()} {clip.name(x)} {verb} {clip.name(y)}?" for x, y in ((a, b), (b, a))]
 
 
 def _recolor(clip: Clip, rng: random.Random) -> Pair:
-    told = [e for e in clip.told if e["to_color"]]
-    if not told:
+    events = [e for e in clip.clear_events if e["to_color"]]
+    if not events:
         return None
-    event = pick(rng, told)
+    event = pick(rng, events)
     i = event["actor"]
     false = pick(rng, [c for c in words.COLORS if c not in (event["to_color"], clip.actors[i]["color"])])
     ask = f"{clip.do(i).capitalize()} {clip.name(i)} turn "
@@ -298,27 +298,27 @@ def _style(clip: Clip, rng: random.Random) -> Pair:
 
 
 def _relation(clip: Clip, rng: random.Random) -> Pair:
-    told = [r for r in clip.facts["relations"] if clip.names[r["a"]] and clip.names[r["b"]]]
-    if not told:
+    relations = [r for r in clip.facts["relations"] if clip.names[r["a"]] and clip.names[r["b"]]]
+    if not relations:
         return None
-    r = pick(rng, told)
+    r = pick(rng, relations)
     a, b = r["a"], r["b"]
     forward, backward = lex.RELATION_WORDS[r["relation"]][0], lex.INVERSE_WORDS[r["relation"]][0]
     if r["relation"] == "inside":  # "around" would be odd: swap the two instead
-        told = [(a, forward, b), (b, forward, a)]
+        pairs = [(a, forward, b), (b, forward, a)]
     else:
-        told = [(a, forward, b), (a, backward, b)] if rng.random() < 0.5 else [(b, backward, a), (b, forward, a)]
-    return [f"{clip.be(x).capitalize()} {clip.name(x)} {phrase} {clip.name(y)}?" for x, phrase, y in told]
+        pairs = [(a, forward, b), (a, backward, b)] if rng.random() < 0.5 else [(b, backward, a), (b, forward, a)]
+    return [f"{clip.be(x).capitalize()} {clip.name(x)} {phrase} {clip.name(y)}?" for x, phrase, y in pairs]
 
 
 def _when(clip: Clip, rng: random.Random) -> Pair:
     """Is it still at it at that second: one inside the event, one well outside."""
     length = clip.facts["duration_s"]
-    told = [e for e in clip.told if e["action"] not in _TIMELESS]
-    told = [e for e in told if e["end_s"] - e["start_s"] > 0.6 and max(e["start_s"], length - e["end_s"]) > 0.6]
-    if not told:
+    events = [e for e in clip.clear_events if e["action"] not in _TIMELESS]
+    events = [e for e in events if e["end_s"] - e["start_s"] > 0.6 and max(e["start_s"], length - e["end_s"]) > 0.6]
+    if not events:
         return None
-    event = pick(rng, told)
+    event = pick(rng, events)
     start, end = event["start_s"], event["end_s"]
     inside = start + 0.2 + (end - start - 0.4) * rng.random()
     room = [(0.0, start - 0.3)] if start > 0.6 else []

@@ -72,9 +72,9 @@ def compare(stated: Stated, facts: Mapping[str, Any], style: str = "short") -> C
     must = required(style)
     true, found = truth(facts), Comparison()
     for number, shot in enumerate(true.shots):
-        told = stated.shots[number] if number < len(stated.shots) else None
-        found.add("place", shot.place, told.place if told else None, must="place" in must)
-        found.add("camera", shot.camera, told.camera if told else None, must="camera" in must)
+        stated_shot = stated.shots[number] if number < len(stated.shots) else None
+        found.add("place", shot.place, stated_shot.place if stated_shot else None, must="place" in must)
+        found.add("camera", shot.camera, stated_shot.camera if stated_shot else None, must="camera" in must)
     found.add("style", true.style, stated.style, must="style" in must)
     actors, events = match(true, stated)
     for index, actor in enumerate(true.actors):
@@ -131,25 +131,25 @@ def _compare_order(found: Comparison, true: Stated, stated: Stated, events: Mapp
     if not whole:
         found.add("order", True, None, must=must)
         return
-    told = [(stated.events[events[i]].shot, stated.events[events[i]].step) for i in range(len(moments))]
+    order = [(stated.events[events[i]].shot, stated.events[events[i]].step) for i in range(len(moments))]
     pairs = [(i, k) for i in range(len(moments)) for k in range(i)]
-    kept = all((moments[i] > moments[k]) == (told[i] > told[k]) for i, k in pairs)
-    kept = kept and all((moments[i] == moments[k]) == (told[i] == told[k]) for i, k in pairs)
+    kept = all((moments[i] > moments[k]) == (order[i] > order[k]) for i, k in pairs)
+    kept = kept and all((moments[i] == moments[k]) == (order[i] == order[k]) for i, k in pairs)
     found.add("order", True, kept, must=must)
 
 
 def _compare_relations(
     found: Comparison, true: Stated, stated: Stated, actors: Mapping[int, int], *, must: bool
 ) -> None:
-    told = {(r.a, r.b): r.relation for r in stated.relations}
+    relations = {(r.a, r.b): r.relation for r in stated.relations}
     for relation in true.relations:
         a, b = actors.get(relation.a, -1), actors.get(relation.b, -1)
-        forward, backward = told.pop((a, b), None), told.pop((b, a), None)
+        forward, backward = relations.pop((a, b), None), relations.pop((b, a), None)
         if forward is None and backward is not None:
             found.add("relation", True, False, must=must)  # the two are swapped
         else:
             found.add("relation", relation.relation, forward, must=must)
-    found.made_up += len(told)
+    found.made_up += len(relations)
 
 
 # --- who is who

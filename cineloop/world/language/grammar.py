@@ -92,7 +92,7 @@ class Teller:
 
     Args:
         facts: the clip's facts.
-        shot: number of the shot that is told.
+        shot: number of the shot that is described.
         rng: the random stream.
         sizes: share of first mentions that tell the size.
         speeds: share of events that tell their speed.
@@ -205,16 +205,16 @@ class Teller:
         return [verb, goal, *heading, *adverb] if chance(rng, 0.5) or not adverb else [verb, goal, *adverb, *heading]
 
     def passive(self, event: Fact, form: str) -> list[Item]:
-        """A whole clause told from the side of the one it happens to."""
+        """A whole clause from the side of the one it happens to."""
         rng, way = self.rng, event["direction"]
         many = self.actors[event["target"]]["count"] > 1
         be = {"fin": "are" if many else "is", "prog": "are being" if many else "is being", "ing": "being", "bare": "be"}
-        told = [pick(rng, (*lex.DIRECTION_WORDS[way][:2], *lex.HEADING[way]))] if way else []
+        adverbs = [pick(rng, (*lex.DIRECTION_WORDS[way][:2], *lex.HEADING[way]))] if way else []
         if event["speed"] and chance(rng, self.speeds):
-            told.append(pick(rng, lex.SPEED_WORDS[event["speed"]]))
+            adverbs.append(pick(rng, lex.SPEED_WORDS[event["speed"]]))
         verb = f"{be[form]} {pick(rng, lex.PASSIVES[event['action']])}"
         agent = Ref(event["actor"], subject=False)
-        return [Ref(event["target"]), AFTER_SUBJECT, verb, agent, *told, AFTER_VERB]
+        return [Ref(event["target"]), AFTER_SUBJECT, verb, agent, *adverbs, AFTER_VERB]
 
     # --- clauses
     def clause(self, event: Fact, form: str) -> list[Item]:
@@ -259,16 +259,16 @@ class Teller:
 
 def _chain_plain(teller: Teller, who: list[Item], events: Sequence[Fact], form: str) -> list[Item]:
     rng = teller.rng
-    told = [teller.predicate(e, form) for e in events]
-    first: list[Item] = [*who, *told[0], AFTER_VERB]
-    if len(told) == 2:
+    predicates = [teller.predicate(e, form) for e in events]
+    first: list[Item] = [*who, *predicates[0], AFTER_VERB]
+    if len(predicates) == 2:
         if chance(rng, 0.2):
             return [*first, "before", *teller.predicate(events[1], "ing")]
-        return [*first, *pick(rng, ([",", "then"], ["and then"], ["and"], [",", "and then"])), *told[1]]
+        return [*first, *pick(rng, ([",", "then"], ["and then"], ["and"], [",", "and then"])), *predicates[1]]
     middle: list[Item] = [",", "then"] if chance(rng, 0.4) else [","]
-    for one in told[1:-1]:
+    for one in predicates[1:-1]:
         first += [*middle, *one]
-    return [*first, *pick(rng, ([",", "then"], ["and then"], ["and finally"], [",", "and then"])), *told[-1]]
+    return [*first, *pick(rng, ([",", "then"], ["and then"], ["and finally"], [",", "and then"])), *predicates[-1]]
 
 
 def _chain_free(teller: Teller, who: list[Item], events: Sequence[Fact], form: str) -> list[Item]:
@@ -285,19 +285,19 @@ def _chain_free(teller: Teller, who: list[Item], events: Sequence[Fact], form: s
         later = _participles(teller, events[1:])
         return ["before", *later, ",", *who, *teller.predicate(events[0], "fin"), AFTER_VERB]
     if shape == 3:  # first the ball rolls, then it jumps
-        told = [*who, *teller.predicate(events[0], "fin"), AFTER_VERB]
+        items = [*who, *teller.predicate(events[0], "fin"), AFTER_VERB]
         for number, event in enumerate(events[1:]):
             link = "finally" if number and number == len(events) - 2 else "then"
-            told += [",", link, Ref(event["actor"]), *teller.predicate(event, "fin")]
-        return ["first", *told]
-    told = _chain_plain(teller, who, early, form) if len(early) > 1 else [*who, *teller.predicate(early[0], "fin")]
+            items += [",", link, Ref(event["actor"]), *teller.predicate(event, "fin")]
+        return ["first", *items]
+    items = _chain_plain(teller, who, early, form) if len(early) > 1 else [*who, *teller.predicate(early[0], "fin")]
     link = "until" if last["action"] in words.AFTER_TRAVEL else pick(rng, ("before", "and after that"))
     pause: list[Item] = [","] if link == "and after that" else []
-    return [*told, AFTER_VERB, *pause, link, Ref(last["actor"]), *teller.predicate(last, "fin")]
+    return [*items, AFTER_VERB, *pause, link, Ref(last["actor"]), *teller.predicate(last, "fin")]
 
 
 def _participles(teller: Teller, events: Sequence[Fact]) -> list[Item]:
-    told = teller.predicate(events[0], "ing")
+    items = teller.predicate(events[0], "ing")
     for number, event in enumerate(events[1:]):
-        told += ["and then" if number == len(events) - 2 else "and", *teller.predicate(event, "ing")]
-    return told
+        items += ["and then" if number == len(events) - 2 else "and", *teller.predicate(event, "ing")]
+    return items

@@ -146,7 +146,7 @@ RELATION_WORDS: dict[str, tuple[str, ...]] = {
     "behind": ("behind",),
     "inside": ("inside",),
 }
-# The same relation told from the other side: "b <phrase> a".
+# The same relation from the other side: "b <phrase> a".
 INVERSE_WORDS: dict[str, tuple[str, ...]] = {
     "left of": ("to the right of", "right of"),
     "above": ("below", "under"),

@@ -17,7 +17,7 @@ from cineloop.world.language.grammar import Fact, article, inflect, noun, pick
 
 COUNTS = ("never", "once", "twice", *(f"{n} times" for n in ("three", "four", "five", "six", "seven", "eight", "nine")))
 FILM_KINDS = ("film-count", "film-first", "film-before")
-_BETWEEN_S = 1.0  # what is said to come first begins so much earlier
+_BETWEEN_S = 1.0  # the first of two events begins so much earlier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +61,13 @@ def _plain(facts: Fact, event: Fact) -> str:
     many = actor["count"] > 1
     action = event["action"]
     phrase = f"turn {event['to_color']}" if action == "recolor" else lex.VERBS[action][0]
-    told = [_figures(actor), inflect(phrase, "pl" if many else "s")]
+    parts = [_figures(actor), inflect(phrase, "pl" if many else "s")]
     if event["target"] is not None:
-        told.append(_figures(facts["actors"][event["target"]]))
+        parts.append(_figures(facts["actors"][event["target"]]))
     if event["direction"]:
-        told.append(lex.DIRECTION_WORDS[event["direction"]][0])
-    told.append(lex.PLACE_PHRASES[facts["shots"][event["shot"]]["place"]][0])
-    return " ".join(told)
+        parts.append(lex.DIRECTION_WORDS[event["direction"]][0])
+    parts.append(lex.PLACE_PHRASES[facts["shots"][event["shot"]]["place"]][0])
+    return " ".join(parts)
 
 
 def _figures(actor: Fact) -> str:
@@ -80,14 +80,14 @@ def _clause(key: tuple[str, str], form: str) -> str:
     return f"{article(key[0])} {inflect(lex.VERBS[key[1]][0], form)}"
 
 
-def film_question(told: Sequence[Note], kind: str, rng: random.Random) -> tuple[str, str] | None:
+def film_question(film_notes: Sequence[Note], kind: str, rng: random.Random) -> tuple[str, str] | None:
     """One question of a kind of `FILM_KINDS` and its answer; None where the film offers none.
 
     Raises:
         ValueError: on an unknown kind.
     """
     times: dict[tuple[str, str], list[float]] = {}
-    for note in told:
+    for note in film_notes:
         if note.key:
             times.setdefault(note.key, []).append(note.start_s)
     if not times:

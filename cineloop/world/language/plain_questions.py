@@ -34,8 +34,10 @@ class Plain:
     claims: Mapping[str, str]
 
 
-def _plain(wordings: tuple[str, ...], answers: Mapping[str, str], claim: str, told: Mapping[str, str]) -> Plain:
-    return Plain(wordings=wordings, answers=answers, claims={v: claim.format(told[v]) for v in answers if v in told})
+def _plain(wordings: tuple[str, ...], answers: Mapping[str, str], claim: str, phrases: Mapping[str, str]) -> Plain:
+    return Plain(
+        wordings=wordings, answers=answers, claims={v: claim.format(phrases[v]) for v in answers if v in phrases}
+    )
 
 
 _MOTION_WORDS = {
@@ -77,11 +79,11 @@ PLAIN: dict[str, Plain] = {
         _NUMBERS,
         "{}?",
         {"1": "Is there exactly one figure"}
-        | {n: f"Are there exactly {told} figures" for n, told in _NUMBERS.items() if n not in ("1", "more")},
+        | {n: f"Are there exactly {number} figures" for n, number in _NUMBERS.items() if n not in ("1", "more")},
     ),
     "motion": _plain(
         ("What does the figure do?", "What is the figure doing?"),
-        {motion: f"it {told}" for motion, told in _MOTION_WORDS.items()},
+        {motion: f"it {verb}" for motion, verb in _MOTION_WORDS.items()},
         "Does the figure {}?",
         _MOTION_BARE,
     ),
@@ -119,7 +121,7 @@ def motion_of(action: str) -> str:
 
 
 def values(facts: Fact) -> dict[str, str]:
-    """What is true, factor by factor; of a clip with several figures, shots or events only what is told of it whole."""
+    """The true value of each factor; with several figures, shots or events only what holds of the whole clip."""
     shots, actors, events = facts["shots"], facts["actors"], facts["events"]
     if len(shots) > 1:
         return {}
@@ -135,7 +137,7 @@ def values(facts: Fact) -> dict[str, str]:
     found |= {"motion": motion, "to_color": event["to_color"] or actors[0]["color"]}
     if motion == "travel":
         pace = {"walk": "slow", "run": "fast"}.get(event["action"], event["speed"])
-        found |= {key: told for key, told in (("direction", event["direction"]), ("speed", pace)) if told}
+        found |= {key: value for key, value in (("direction", event["direction"]), ("speed", pace)) if value}
     elif motion != "fall":
         found |= {"direction": NONE, "speed": NONE}
     if motion in ("vanish", "appear"):
@@ -145,18 +147,18 @@ def values(facts: Fact) -> dict[str, str]:
 
 def open_turns(facts: Fact, rng: random.Random) -> list[tuple[str, str]]:
     """A question about every factor that has a value, in random order and wording, with its answer."""
-    told = [(pick(rng, PLAIN[factor].wordings), PLAIN[factor].answers[v]) for factor, v in values(facts).items()]
-    return [turn for _, turn in sorted((rng.random(), turn) for turn in told)]
+    turns = [(pick(rng, PLAIN[factor].wordings), PLAIN[factor].answers[v]) for factor, v in values(facts).items()]
+    return [turn for _, turn in sorted((rng.random(), turn) for turn in turns)]
 
 
 def claim_turns(facts: Fact, rng: random.Random) -> list[tuple[str, str]]:
     """A claim about every factor, true or false by a fair coin, with yes or no."""
-    told = []
+    turns = []
     for factor, true in values(facts).items():
         claims = PLAIN[factor].claims
         false = [value for value in claims if value != true]
         if true in claims and rng.random() < 0.5:
-            told.append((claims[true], "yes"))
+            turns.append((claims[true], "yes"))
         elif true in claims or rng.random() < 0.15:  # no claim is true here, and too many no would be a habit
-            told.append((claims[pick(rng, false)], "no"))
-    return [turn for _, turn in sorted((rng.random(), turn) for turn in told)]
+            turns.append((claims[pick(rng, false)], "no"))
+    return [turn for _, turn in sorted((rng.random(), turn) for turn in turns)]

@@ -41,13 +41,13 @@ def questions(
             break
         if kind in OPEN:
             asked = OPEN[kind](clip, rng)
-            told = [] if asked is None else [asked]
+            turns = [] if asked is None else [asked]
         else:
             pair = CLAIMS[kind.removeprefix("yesno-")](clip, rng)
-            told = [] if pair is None else [(pair[0], "yes"), (pair[1], "no")]
-            if n is not None and told:
-                told = [pick(rng, told)]
-        made += [{"kind": kind, "question": question, "answer": answer} for question, answer in told]
+            turns = [] if pair is None else [(pair[0], "yes"), (pair[1], "no")]
+            if n is not None and turns:
+                turns = [pick(rng, turns)]
+        made += [{"kind": kind, "question": question, "answer": answer} for question, answer in turns]
     return made
 
 
@@ -61,12 +61,12 @@ def conversations(facts: Fact, rng: random.Random, n: int = 4) -> list[dict[str,
         style = pick(rng, list(PROMPTS))
         first = {"kind": f"caption-{style}", "question": PROMPTS[style], "answer": caption(facts, style, rng)}
         turns = [first, *turns[: max(n - 1, 0)]]
-    told: list[dict[str, str]] = []
+    messages: list[dict[str, str]] = []
     for number, turn in enumerate(turns):
         mark = "" if number else "<video>\n"
-        told.append({"from": "human", "value": mark + turn["question"], "kind": turn["kind"]})
-        told.append({"from": "gpt", "value": turn["answer"]})
-    return told
+        messages.append({"from": "human", "value": mark + turn["question"], "kind": turn["kind"]})
+        messages.append({"from": "gpt", "value": turn["answer"]})
+    return messages
 
 
 def _shuffled(rng: random.Random, items: list[str]) -> list[str]:
@@ -89,10 +89,14 @@ def _what(clip: Clip, rng: random.Random) -> Asked | None:
 
 
 def _who(clip: Clip, rng: random.Random) -> Asked | None:
-    told = [e for e in clip.told if sum(o["action"] == e["action"] for o in clip.events) == 1 and e["action"] != "meet"]
-    if not told:
+    events = [
+        e
+        for e in clip.clear_events
+        if sum(o["action"] == e["action"] for o in clip.events) == 1 and e["action"] != "meet"
+    ]
+    if not events:
         return None
-    event = pick(rng, told)
+    event = pick(rng, events)
     i, target = event["actor"], event["target"]
     if target is not None and rng.random() < 0.5:
         ask = "Who" if _living(clip, target) and rng.random() < 0.5 else "What"
@@ -144,10 +148,10 @@ def _place(clip: Clip, rng: random.Random) -> Asked | None:
 
 
 def _direction(clip: Clip, rng: random.Random) -> Asked | None:
-    told = [e for e in clip.told if e["direction"]]
-    if not told:
+    events = [e for e in clip.clear_events if e["direction"]]
+    if not events:
         return None
-    event = pick(rng, told)
+    event = pick(rng, events)
     answer = lex.DIRECTION_WORDS[event["direction"]][0]
     do, name = clip.do(event["actor"]), clip.name(event["actor"])
     way = pick(rng, ("Which way", "In which direction"))
@@ -157,11 +161,11 @@ def _direction(clip: Clip, rng: random.Random) -> Asked | None:
 
 
 def _speed(clip: Clip, rng: random.Random) -> Asked | None:
-    told = [e for e in clip.told if e["speed"]]
-    legged = [e for e in clip.told if e["action"] in ("walk", "run")]
-    if not told and not legged:
+    events = [e for e in clip.clear_events if e["speed"]]
+    legged = [e for e in clip.clear_events if e["action"] in ("walk", "run")]
+    if not events and not legged:
         return None
-    event = pick(rng, told + legged)
+    event = pick(rng, events + legged)
     be, do, name = clip.be(event["actor"]).capitalize(), clip.do(event["actor"]), clip.name(event["actor"])
     if event["action"] in ("walk", "run"):
         return f"{be} {name} walking or running?", inflect(event["action"], "ing")
@@ -181,10 +185,10 @@ def _style(clip: Clip, rng: random.Random) -> Asked | None:
 
 
 def _relation(clip: Clip, rng: random.Random) -> Asked | None:
-    told = [r for r in clip.facts["relations"] if clip.names[r["a"]] and clip.names[r["b"]]]
-    if not told:
+    relations = [r for r in clip.facts["relations"] if clip.names[r["a"]] and clip.names[r["b"]]]
+    if not relations:
         return None
-    r = pick(rng, told)
+    r = pick(rng, relations)
     phrase = lex.RELATION_WORDS[r["relation"]][0]
     asked = (
         (f"What is {phrase} {clip.name(r['b'])}?", clip.described(r["a"])),

@@ -44,7 +44,7 @@ class _Sentence:
     wants_subject: list[StatedEvent] = field(default_factory=list)  # participles before their subject
     relation: tuple[str, bool] | None = None  # waits for its second actor
     lead_relation: tuple[str, bool, int] | None = None  # waits for its first actor: "above a box, a dog ..."
-    direction: str | None = None  # said before the verb
+    direction: str | None = None  # stated before the verb
     speed: str | None = None
     joins: bool = False  # the next event is at the same time as the last one
     joins_after_comma: bool = False
@@ -188,7 +188,7 @@ class _Reader:
                 fits = noun.color in (None, actor.color) and noun.size in (None, actor.size)
                 if actor.kind == noun.kind and actor.shot == self._shot and fits:
                     return index
-        count = None if noun.definite and noun.number == 2 else noun.number  # "the cars": how many is not said
+        count = None if noun.definite and noun.number == 2 else noun.number  # "the cars": how many is not stated
         actors.append(StatedActor(kind=noun.kind, color=noun.color, size=noun.size, count=count, shot=self._shot))
         return len(actors) - 1
 

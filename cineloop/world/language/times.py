@@ -1,7 +1,7 @@
 """Questions about time: in what order, when, how long, at which seconds, and what happens at a second.
 
 In: a `Clip` (facts with unambiguous names) and a random stream. Out: question and answer, or None where the clip
-offers none. Seconds are counted from the clip's start and told to a tenth, as timed captions tell them.
+offers none. Seconds are counted from the clip's start and given to a tenth, as in timed captions.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def _order(clip: Clip, rng: random.Random) -> Asked | None:
 
 
 def _when(clip: Clip, rng: random.Random) -> Asked | None:
-    if not clip.told:
+    if not clip.clear_events:
         return None
-    event = pick(rng, clip.told)
+    event = pick(rng, clip.clear_events)
     ask = f"When {clip.do(event['actor'])} {clip.name(event['actor'])} {clip.verb(event, 'bare', way=False)}?"
     if event["action"] in words.MOMENTS:
         return ask, f"at {event['start_s']:.1f} seconds"
@@ -56,10 +56,10 @@ def _when(clip: Clip, rng: random.Random) -> Asked | None:
 
 
 def _duration(clip: Clip, rng: random.Random) -> Asked | None:
-    told = [e for e in clip.told if e["action"] not in words.MOMENTS and e["action"] not in ("stop", "turn")]
-    if not told or rng.random() < 0.3:
+    events = [e for e in clip.clear_events if e["action"] not in words.MOMENTS and e["action"] not in ("stop", "turn")]
+    if not events or rng.random() < 0.3:
         return "How long is the video?", f"{clip.facts['duration_s']:.1f} seconds"
-    event = pick(rng, told)
+    event = pick(rng, events)
     seconds = round(event["end_s"], 1) - round(event["start_s"], 1)
     ask = f"How long {clip.do(event['actor'])} {clip.name(event['actor'])} {clip.verb(event, 'bare', way=False)}?"
     return ask, f"{seconds:.1f} seconds"
@@ -67,9 +67,9 @@ def _duration(clip: Clip, rng: random.Random) -> Asked | None:
 
 def _span(clip: Clip, rng: random.Random) -> Asked | None:
     """Where in time a statement is true; one in six is of another figure, and never is."""
-    if not clip.told:
+    if not clip.clear_events:
         return None
-    event = pick(rng, clip.told)
+    event = pick(rng, clip.clear_events)
     subject = clip.described(event["actor"]) if rng.random() < 0.5 else clip.name(event["actor"])
     does = clip.finite(event, way=rng.random() < 0.5)
     if rng.random() < 1 / 6:

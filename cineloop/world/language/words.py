@@ -46,7 +46,7 @@ def captions(facts: Fact, rng: random.Random, n: int = 3) -> dict[str, list[str]
 
 
 def caption(facts: Fact, style: str, rng: random.Random) -> str:
-    """One caption; the style "prompt" is a short one that seldom leaves out speed, as whoever asks for a clip writes.
+    """One caption; the style "prompt" is a short one that seldom leaves out speed, as people write prompts.
 
     Raises:
         ValueError: on an unknown style.
@@ -140,11 +140,11 @@ def _join(teller: Teller, units: Sequence[Sequence[list[Fact]]], form: str, *, p
         if shape == 3:
             return ["first", *first, ",", "then", *second]
         return [*first, "before", *second]
-    told = _unit(teller, units[0], form, plain=True)
+    sentence = _unit(teller, units[0], form, plain=True)
     for unit in units[1:]:
         link = pick(rng, ([",", "then"], ["and then"], [",", "and then"], [",", "and after that"]))
-        told = [*told, *link, *_unit(teller, unit, form, plain=True)]
-    return told
+        sentence = [*sentence, *link, *_unit(teller, unit, form, plain=True)]
+    return sentence
 
 
 def _sentence(teller: Teller, units: Sequence[Sequence[list[Fact]]], opening: str = "") -> list[Item]:
@@ -159,10 +159,10 @@ def _sentence(teller: Teller, units: Sequence[Sequence[list[Fact]]], opening: st
     if draw < 0.62:
         return [LEAD, *_join(teller, units, "prog" if single else "fin"), END]
     if draw < 0.72:
-        told = _join(teller, units, "ing")
-        first = next(item for item in told if isinstance(item, Ref))
+        clause = _join(teller, units, "ing")
+        first = next(item for item in clause if isinstance(item, Ref))
         be = "there are" if teller.actors[first.actor]["count"] > 1 else "there is"
-        return [LEAD, be, *told, END]
+        return [LEAD, be, *clause, END]
     if draw < 0.86:
         return [LEAD, pick(rng, _OPENERS), *_join(teller, units, "ing"), END]
     if draw < 0.94:
@@ -187,10 +187,10 @@ def _cut(teller: Teller, units: Sequence[Sequence[list[Fact]]], place: str, *, p
     """A clause (no capital, no full stop) that opens a new shot."""
     rng = teller.rng
     if chance(rng, 0.6):
-        told = _lower(say(teller, _join(teller, units, "fin", plain=plain), end=""))
-        return f"then {pick(rng, lex.CUTS)} {lex.PLACE_NAMES[place]}, where {told}"
-    told = _lower(say(teller, [LEAD, *_join(teller, units, "fin", plain=plain)], place=place, end=""))
-    return f"and after a cut, {told}"
+        clause = _lower(say(teller, _join(teller, units, "fin", plain=plain), end=""))
+        return f"then {pick(rng, lex.CUTS)} {lex.PLACE_NAMES[place]}, where {clause}"
+    clause = _lower(say(teller, [LEAD, *_join(teller, units, "fin", plain=plain)], place=place, end=""))
+    return f"and after a cut, {clause}"
 
 
 def _lower(text: str) -> str:
@@ -209,54 +209,56 @@ def _detailed(facts: Fact, rng: random.Random) -> str:
     for number, shot in enumerate(facts["shots"]):
         teller = Teller(facts, number, rng, sizes=1.0, speeds=1.0)
         units = _units(_steps(facts, number))
-        told: list[str] = []
+        of_shot: list[str] = []
         opening = ""
         if styled and not number:
             opening = f"{article(pick(rng, lex.STYLE_NOUNS[style]))} {pick(rng, ('of', 'showing'))}"
         if alone and chance(rng, 0.6 if teller.relations else 0.3):
-            told.append(_setup(teller, shot["place"], opening))
+            of_shot.append(_setup(teller, shot["place"], opening))
             if len(teller.here) > 1:
                 teller.forget_pronouns()
-            told += _event_sentences(teller, units, None, "", most=2)
+            of_shot += _event_sentences(teller, units, None, "", most=2)
         elif number:
-            told.append(_upper(_cut(teller, units, shot["place"], plain=False)) + ".")
+            of_shot.append(_upper(_cut(teller, units, shot["place"], plain=False)) + ".")
         else:
-            told += _event_sentences(teller, units, shot["place"], opening, most=2 if alone else 1)
+            of_shot += _event_sentences(teller, units, shot["place"], opening, most=2 if alone else 1)
         last = number == len(facts["shots"]) - 1
         closing = styled or not last
-        if closing and (len(told) > 1 or not alone) and chance(rng, 0.5 if alone else 1.0):
-            busy = " while " in told[-1] or " as " in told[-1].lower()
-            told[-1] = f"{told[-1][:-1]} {_camera_clause(rng, shot['camera'], busy)}."
+        if closing and (len(of_shot) > 1 or not alone) and chance(rng, 0.5 if alone else 1.0):
+            busy = " while " in of_shot[-1] or " as " in of_shot[-1].lower()
+            of_shot[-1] = f"{of_shot[-1][:-1]} {_camera_clause(rng, shot['camera'], busy)}."
         elif closing:
-            told.append(_camera_sentence(rng, shot["camera"]))
+            of_shot.append(_camera_sentence(rng, shot["camera"]))
         else:
-            told.append(_tail(rng, shot["camera"], style))
-        sentences += told
+            of_shot.append(_tail(rng, shot["camera"], style))
+        sentences += of_shot
     return " ".join(sentences)
 
 
 def _setup(teller: Teller, place: str, opening: str) -> str:
     """A sentence that says who is where, before anything happens."""
     rng = teller.rng
-    told: list[Item] = []
+    items: list[Item] = []
     related = {i for r in teller.relations for i in (r["a"], r["b"])}
     for index in teller.here:
         if index in related and index != teller.relations[0]["a"]:
-            continue  # told by its relation
-        told += [*(["and"] if told else []), Ref(index)]
-    first = teller.actors[next(item for item in told if isinstance(item, Ref)).actor]
+            continue  # named by its relation
+        items += [*(["and"] if items else []), Ref(index)]
+    first = teller.actors[next(item for item in items if isinstance(item, Ref)).actor]
     be = "there are" if first["count"] > 1 else "there is"
     name = lex.PLACE_NAMES[place]
     shape = int(rng.random() * 3)
     if opening:
         return (
-            say(teller, [opening, *told, END], place=place) if shape else say(teller, [f"{opening} {name} with", *told])
+            say(teller, [opening, *items, END], place=place)
+            if shape
+            else say(teller, [f"{opening} {name} with", *items])
         )
     if shape == 0:
-        return say(teller, [f"the scene is {name} with", *told])
+        return say(teller, [f"the scene is {name} with", *items])
     if shape == 1:
-        return say(teller, [LEAD, be, *told], place=place)
-    return say(teller, [be, *told, END], place=place)
+        return say(teller, [LEAD, be, *items], place=place)
+    return say(teller, [be, *items, END], place=place)
 
 
 def _event_sentences(
@@ -269,11 +271,11 @@ def _event_sentences(
         items = _join(teller, _units(steps[:cut]), "fin")
     else:
         items = _sentence(teller, _units(steps[:cut]), opening)
-    told = [say(teller, items, place=place)]
+    sentences = [say(teller, items, place=place)]
     if cut < len(steps):
         items = [pick(rng, _NEXT), *_join(teller, _units(steps[cut:]), "fin", plain=True)]
-        told.append(say(teller, items))
-    return told
+        sentences.append(say(teller, items))
+    return sentences
 
 
 def _camera_clause(rng: random.Random, camera: str, busy: bool) -> str:
@@ -312,10 +314,10 @@ def _timed(facts: Fact, rng: random.Random) -> str:
         camera = shot["camera"]
         for position, event in enumerate(e for e in facts["events"] if e["shot"] == number):
             items: list[Item] = [LEAD, *teller.clause(event, "fin"), END]
-            told = say(teller, items, place=None if position else shot["place"])
+            clause = say(teller, items, place=None if position else shot["place"])
             if number and not position:
-                told = f"after a cut, {_lower(told)}"
-            lines.append(f"{event['start_s']:.1f}-{event['end_s']:.1f}s: {_lower(told)}")
+                clause = f"after a cut, {_lower(clause)}"
+            lines.append(f"{event['start_s']:.1f}-{event['end_s']:.1f}s: {_lower(clause)}")
             teller.forget_pronouns()
         if camera != "static":
             verb = inflect(pick(rng, lex.CAMERA_VERBS[camera]), "s")

@@ -47,7 +47,7 @@ def tables(height: int) -> np.ndarray:
         counts = np.zeros((bands, _BINS**3), np.float32)
         for seed in range(_SEEDS):
             canvas = paint(place, 7919 * seed + number, height, height)[top : top + height]  # (H, 1.4 H, C)
-            for picture, weight in ((canvas, 1.0), *((worn, 0.5) for worn in _worn(canvas))):
+            for picture, weight in ((canvas, 1.0), *((variant, 0.5) for variant in _variants(canvas))):
                 codes = _codes(picture)
                 for band in range(bands):
                     rows = codes[max(0, band * _BAND - 1) : (band + 1) * _BAND + 1]
@@ -60,7 +60,7 @@ def tables(height: int) -> np.ndarray:
     return np.clip(out, 0.0, CAP)
 
 
-def _worn(canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _variants(canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A picture gone soft, and one with half as many colour samples, as in a video file: shades between two others."""
     height, width = canvas.shape[0] // 2 * 2, canvas.shape[1] // 2 * 2
     parts = cv2.cvtColor(canvas[:height, :width], cv2.COLOR_RGB2YCrCb)

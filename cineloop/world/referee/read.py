@@ -5,7 +5,7 @@ and None where it cannot be read, with a reason. Works by analysis by synthesis 
 renderer's own figures: the place (`read_back_place`), the figures of the first frame (`read_back_figure`), what they do
 (`read_back_motion`), how sure that is (`read_back_kind`). A figure that comes later (it appears, it falls down) is read
 in the clip played backwards. Made for the flat style, a still camera and up to `MOST_FIGURES` figures that hardly
-overlap; other clips are told apart and left unread.
+overlap; other clips are recognised and left unread.
 Letters: T frames, H W pixels, K colours, C channels.
 """
 
@@ -114,13 +114,13 @@ def _played_forwards(figure: FigureRead, times_s: np.ndarray) -> FigureRead | No
         return None
     ends = [None if s is None else float(times_s[0] + times_s[-1] - s) for s in (figure.end_s, figure.start_s)]
     path = figure.path[::-1]
-    told = replace(figure, path=path, start_s=ends[0], end_s=ends[1])
+    timed = replace(figure, path=path, start_s=ends[0], end_s=ends[1])
     if figure.motion == "travel":
         back = {"left": "right", "right": "left", "up": "down", "down": "up"}
-        return replace(told, direction=back[figure.direction or "up"])
+        return replace(timed, direction=back[figure.direction or "up"])
     heights = [at[1] for at in path if at is not None]
     motion = "fall" if heights[-1] - min(heights) > CAME else "appear"
-    return replace(told, motion=motion, action=motion)
+    return replace(timed, motion=motion, action=motion)
 
 
 def _read(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:

@@ -39,28 +39,28 @@ def refuse(why: str) -> ItemError:
     )
 
 
-def cast(draw: Draw, told: StatedActor, *, sizes: Sequence[str] = ()) -> Actor:
-    """The figure with what was not told drawn; `sizes` are those that fit best."""
-    count = told.count or 2  # "the cars" says that they are several
+def cast(draw: Draw, given: StatedActor, *, sizes: Sequence[str] = ()) -> Actor:
+    """The figure with what was not stated drawn; `sizes` are those that fit best."""
+    count = given.count or 2  # "the cars" says that they are several
     fits = sizes or (("small", "medium", "large"), ("small", "medium"), ("small",))[min(count, 3) - 1]
-    size = told.size or draw.pick(fits)
+    size = given.size or draw.pick(fits)
     half = words.SIZES[size] / 2
-    y = draw.uniform(max(0.2, half + 0.03), 0.5) if told.kind in words.FLYERS else draw.uniform(0.80, 0.93) - half
-    color = told.color or draw.pick(list(words.COLORS))
-    return Actor(kind=told.kind, color=color, size=size, count=count, y=y, facing=draw.pick((1, -1)))
+    y = draw.uniform(max(0.2, half + 0.03), 0.5) if given.kind in words.FLYERS else draw.uniform(0.80, 0.93) - half
+    color = given.color or draw.pick(list(words.COLORS))
+    return Actor(kind=given.kind, color=color, size=size, count=count, y=y, facing=draw.pick((1, -1)))
 
 
-def in_place(draw: Draw, actor: Actor, told: StatedEvent) -> Event:
+def in_place(draw: Draw, actor: Actor, given: StatedEvent) -> Event:
     """An event that goes nowhere, from 0 s."""
-    action = told.action
+    action = given.action
     if action in ("jump", "bounce"):
         span = _HOP_S * draw.pick((1, 2))
     else:
-        span = draw.uniform(*_SPAN[action]) * {"slow": 1.3, "fast": 0.6}.get(told.speed or "", 1.0)
-    speed = told.speed or (draw.pick(words.SPEEDS) if action == "spin" else None)
-    event = Event(actor=told.actor or 0, action=action, start_s=0.0, end_s=span, speed=speed)
+        span = draw.uniform(*_SPAN[action]) * {"slow": 1.3, "fast": 0.6}.get(given.speed or "", 1.0)
+    speed = given.speed or (draw.pick(words.SPEEDS) if action == "spin" else None)
+    event = Event(actor=given.actor or 0, action=action, start_s=0.0, end_s=span, speed=speed)
     if action == "recolor":
-        new = told.to_color or draw.pick([c for c in words.COLORS if c != actor.color])
+        new = given.to_color or draw.pick([c for c in words.COLORS if c != actor.color])
         if new == actor.color:
             raise refuse(f"the {actor.kind} is {new} already")
         event = replace(event, to_color=new)

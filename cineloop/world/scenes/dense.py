@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cineloop.world import vocabulary as words
+from cineloop.world.scenes.augment import augmented
 from cineloop.world.scenes.motion import track
 from cineloop.world.scenes.render import label_masks
 from cineloop.world.scenes.sampler import sample_crowd, sample_scene
 from cineloop.world.scenes.scene import Scene
-from cineloop.world.scenes.wear import worn
 
 IGNORE = -100
 COVERED = 0.12  # share of a patch a figure must cover to name it
@@ -69,7 +69,7 @@ def frame_batch(split: str, seed: int, start: int, n: int, size: tuple[int, int]
         scene = (sample_crowd if crowded else sample_scene)(split, seed, start + row)
         rng = np.random.default_rng([seed, start + row, 1])
         time_s = np.array([rng.random() * scene.duration_s])
-        out["pixels"][row] = worn(scene, size, time_s, rng)[0]
+        out["pixels"][row] = augmented(scene, size, time_s, rng)[0]
         _label(out, row, scene, time_s, size)
     return out
 

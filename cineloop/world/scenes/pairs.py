@@ -1,6 +1,6 @@
 """Two figures that have to do with each other: interactions and relations of a prompt, put on the stage.
 
-In: what is told of the two and of what happens. Out: `Staged`. The layouts are those of
+In: what is stated of the two and of what happens. Out: `Staged`. The layouts are those of
 `cineloop.world.scenes.stories`.
 """
 
@@ -21,18 +21,18 @@ from cineloop.world.scenes.stories import PACE
 _GROUND = 0.88
 
 
-def interaction(draw: Draw, told: Sequence[StatedActor], event: StatedEvent) -> Staged:
+def interaction(draw: Draw, given: Sequence[StatedActor], event: StatedEvent) -> Staged:
     """One figure chases, overtakes, bumps into, meets or hides behind the other.
 
     Raises:
         ItemError: PROMPT_REFUSED, a group takes part.
     """
-    if any(actor.count != 1 for actor in told):
+    if any(actor.count != 1 for actor in given):
         raise refuse(f"{event.action!r} is for two single figures")
     who, whom = event.actor or 0, event.target or 0
     action, way = event.action, {"right": 1, "left": -1}[event.direction or draw.pick(("left", "right"))]
     sizes = (("small",), ("large",)) if action == "hide" else (("small", "medium"),) * 2
-    a, b = cast(draw, told[who], sizes=sizes[0]), cast(draw, told[whom], sizes=sizes[1])
+    a, b = cast(draw, given[who], sizes=sizes[0]), cast(draw, given[whom], sizes=sizes[1])
     a, b = _level(a, b)
     a, b = replace(a, facing=way), replace(b, facing=-way if action == "meet" else way)
     speed = event.speed or (draw.pick(words.SPEEDS) if action in ("chase", "collide") else None)
@@ -58,19 +58,19 @@ def interaction(draw: Draw, told: Sequence[StatedActor], event: StatedEvent) -> 
 
 
 def relation(
-    draw: Draw, told: Sequence[StatedActor], told_relation: tuple[int, str, int], events: Sequence[StatedEvent]
+    draw: Draw, given: Sequence[StatedActor], stated_relation: tuple[int, str, int], events: Sequence[StatedEvent]
 ) -> Staged:
     """One figure left of, above, behind or inside the other; whatever they do, they do in place, one after another.
 
     Raises:
         ItemError: PROMPT_REFUSED, one of them travels, or the outer one of an inside holds nothing.
     """
-    first, how, second = told_relation
-    if how == "inside" and told[second].kind not in words.CONTAINERS:
-        raise refuse(f"nothing is inside a {told[second].kind}; it may be inside {', '.join(words.CONTAINERS)}")
+    first, how, second = stated_relation
+    if how == "inside" and given[second].kind not in words.CONTAINERS:
+        raise refuse(f"nothing is inside a {given[second].kind}; it may be inside {', '.join(words.CONTAINERS)}")
     nested = how in ("inside", "behind")
-    a = cast(draw, told[first], sizes=("small",) if nested else ("medium",))
-    b = cast(draw, told[second], sizes=("large",) if nested else ("medium",))
+    a = cast(draw, given[first], sizes=("small",) if nested else ("medium",))
+    b = cast(draw, given[second], sizes=("large",) if nested else ("medium",))
     ground = _GROUND - words.SIZES[b.size] / 2
     b = replace(b, x=draw.uniform(0.45, 0.55), y=ground)
     if how == "left of":
@@ -86,7 +86,7 @@ def relation(
     clock = 0.2
     for event in events:
         if event.action in (*words.TRAVEL, *words.AFTER_TRAVEL):
-            raise refuse(f"two in a told relation keep their places, so none of them may {event.action}")
+            raise refuse(f"two in a relation keep their places, so none of them may {event.action}")
         done = in_place(draw, actors[event.actor or 0], event)
         made.append(replace(done, start_s=clock, end_s=clock + done.end_s))
         clock = made[-1].end_s + 0.1

@@ -1,6 +1,6 @@
 """Draw whole scenes from a stream: a pure function of split, seed and index, the same on every machine.
 
-In: a split, a seed, an index. Out: a `Scene`, its shots told by `stories` and put one after another.
+In: a split, a seed, an index. Out: a `Scene`, its shots drawn by `stories`, one after another.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from cineloop.world.draw import Draw
 from cineloop.world.scenes.scene import Actor, Event, Relation, Scene, Shot
-from cineloop.world.scenes.stories import crowd, tell_shot
+from cineloop.world.scenes.stories import crowd, draw_story
 
 
 def sample_scene(
@@ -46,12 +46,12 @@ def sample_scene(
     for number, length in enumerate(lengths):
         avoid = shots[-1].place if shots else None
         most = max_events if len(lengths) == 1 else min(2, max_events)
-        told = tell_shot(draw, unseen=split == "unseen" and number == 0, length=length, max_events=most, avoid=avoid)
+        story = draw_story(draw, unseen=split == "unseen" and number == 0, length=length, max_events=most, avoid=avoid)
         start, first = (shots[-1].end_s if shots else 0.0), len(actors)
-        shots.append(Shot(start_s=start, end_s=start + told.seconds, place=told.place, camera=told.camera))
-        actors += [replace(a, shot=number) for a in told.actors]
-        events += [_shifted(event, start, first, number) for event in told.events]
-        relations += [Relation(a=r.a + first, relation=r.relation, b=r.b + first) for r in told.relations]
+        shots.append(Shot(start_s=start, end_s=start + story.seconds, place=story.place, camera=story.camera))
+        actors += [replace(a, shot=number) for a in story.actors]
+        events += [_shifted(event, start, first, number) for event in story.events]
+        relations += [Relation(a=r.a + first, relation=r.relation, b=r.b + first) for r in story.relations]
     return Scene(
         seed=draw.integer(1 << 30),
         style=style,
@@ -63,7 +63,7 @@ def sample_scene(
 
 
 def _shifted(event: Event, start_s: float, first_actor: int, shot: int) -> Event:
-    """An event of one shot, told from its own start and its own actors, as one of the whole clip."""
+    """An event of one shot, with the clip's times and actor numbers in place of the shot's own."""
     return replace(
         event,
         actor=event.actor + first_actor,
@@ -77,11 +77,11 @@ def _shifted(event: Event, start_s: float, first_actor: int, shot: int) -> Event
 def sample_crowd(split: str, seed: int, index: int) -> Scene:
     """A crowded shot that tells no story, for dense training of the vision tower; pure in its arguments."""
     draw = Draw(f"crowd|{split}|{seed}|{index}")
-    told = crowd(draw)
+    story = crowd(draw)
     return Scene(
         seed=draw.integer(1 << 30),
         style=draw.weighted({"flat": 0.58, "outline": 0.14, "pixel": 0.14, "pencil": 0.14}),
-        shots=(Shot(start_s=0.0, end_s=told.seconds, place=told.place, camera=told.camera),),
-        actors=told.actors,
-        events=told.events,
+        shots=(Shot(start_s=0.0, end_s=story.seconds, place=story.place, camera=story.camera),),
+        actors=story.actors,
+        events=story.events,
     )

@@ -86,7 +86,7 @@ class Shot:
 class Scene:
     """A whole clip. Actors stand in order of mention (first to act, then leftmost); events in order of time."""
 
-    seed: int  # of everything that is not told: clouds, trees, the hand's tremble
+    seed: int  # of everything that no fact states: clouds, trees, the hand's tremble
     style: str
     shots: tuple[Shot, ...]
     actors: tuple[Actor, ...]

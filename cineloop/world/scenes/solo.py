@@ -70,8 +70,8 @@ def _event(draw: Draw, kind: str, color: str, *, every_motion: bool) -> tuple[Ev
         seconds = min(2.0, _ROOM[vertical] / pace)
         action = words.travel_action(kind, speed)
         way = draw.pick(("up", "down") if vertical else ("left", "right"))
-        told = None if action in ("walk", "run") else speed
-        event = Event(actor=0, action=action, start_s=0.0, end_s=seconds, direction=way, speed=told)
+        stated_speed = None if action in ("walk", "run") else speed
+        event = Event(actor=0, action=action, start_s=0.0, end_s=seconds, direction=way, speed=stated_speed)
         return replace(event, travel=pace * seconds), vertical
     event = Event(actor=0, action=draw.pick(choices), start_s=0.1, end_s=0.1)
     start = draw.uniform(0.1, 0.5)
@@ -122,7 +122,7 @@ def prompt(facts: dict[str, Any], rng: random.Random, *, unseen_wording: bool = 
 
 
 def _is_held_out_wording(facts: dict[str, Any], seed: int) -> bool:
-    """Whether the sentence that `seed` makes, told of a plain figure in its stead, is one of those kept apart."""
+    """Whether the sentence that `seed` makes, with a plain figure in its place, is one of those kept apart."""
     actor = {**facts["actors"][0], **{k: _FLAT_TALE[k] for k in ("kind", "color", "size")}}
     shot = {**facts["shots"][0], "place": _FLAT_TALE["place"]}
     plain = caption({**facts, "actors": [actor], "shots": [shot]}, "prompt", random.Random(seed))

@@ -1,9 +1,9 @@
-"""From what a prompt states to a scene that shows it: the untold is drawn, the told is kept, the rest is refused.
+"""From what a prompt states to a scene that shows it: what it states is kept, the rest is drawn or refused.
 
 In: `Stated` (from `cineloop.world.language.read_text.parse`), a `Draw`, the seconds asked for. Out: a `Scene`. A shot
 holds one group of figures with any events, or two groups: each with its own events, or one interaction, or one relation
 in which they keep their places (`cineloop.world.scenes.pairs`). Paces, places in the frame and sizes are those of
-`cineloop.world.scenes.solo` and `cineloop.world.scenes.stories`, so that whoever reads the world's clips reads these.
+`cineloop.world.scenes.solo` and `cineloop.world.scenes.stories`, so that a reader of the world's clips can read these.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def stage(stated: Stated, draw: Draw, seconds: float | None = None) -> Scene:
 
     Args:
         stated: what the prompt says.
-        draw: fills in what is not told.
+        draw: draws what is not stated.
         seconds: the clip's length, > 0; a shorter clip than the story takes squeezes it, in a longer one the figures
             rest at its end. None for the story's own length (`solo.SECONDS` for one event).
 
@@ -54,12 +54,12 @@ def stage(stated: Stated, draw: Draw, seconds: float | None = None) -> Scene:
     actors: list[Actor] = []
     events: list[Event] = []
     relations: list[Relation] = []
-    for number, (told, shot) in enumerate(zip(stated.shots, staged, strict=True)):
+    for number, (given, shot) in enumerate(zip(stated.shots, staged, strict=True)):
         start, first = (shots[-1].end_s if shots else 0.0), len(actors)
         avoid = shots[-1].place if shots else None
-        place = told.place or draw.pick([p for p in words.PLACES if p != avoid])
+        place = given.place or draw.pick([p for p in words.PLACES if p != avoid])
         end = start + shot.seconds * factor + rest
-        shots.append(Shot(start_s=start, end_s=end, place=place, camera=told.camera or "static"))
+        shots.append(Shot(start_s=start, end_s=end, place=place, camera=given.camera or "static"))
         actors += [replace(actor, shot=number) for actor in shot.actors]
         events += [_moved(event, start, factor, first, number) for event in shot.events]
         relations += [Relation(a=r.a + first, relation=r.relation, b=r.b + first) for r in shot.relations]
@@ -94,20 +94,20 @@ def _shot(stated: Stated, draw: Draw, number: int) -> Staged:
     if len(here) > 2:
         raise refuse(f"it has {len(here)} groups of figures at once, and two is the most")
     events = [replace_actor(event, here) for step in steps for event in step]
-    told = [stated.actors[i] for i in here]
+    given = [stated.actors[i] for i in here]
     for event in events:
-        check(told[event.actor or 0], event)
+        check(given[event.actor or 0], event)
     relations = [(here.index(r.a), r.relation, here.index(r.b)) for r in stated.relations if r.a in here]
     meetings = [event for event in events if event.action in words.INTERACTIONS]
     if meetings:
         if len(events) > 1 or relations:
             raise refuse(f"besides {meetings[0].action!r} it tells of more, and two who meet do nothing else")
-        return interaction(draw, told, meetings[0])
+        return interaction(draw, given, meetings[0])
     if relations:
         if len(relations) > 1:
             raise refuse("it tells more than one relation")
-        return relation(draw, told, relations[0], events)
-    return _apart(draw, told, events)
+        return relation(draw, given, relations[0], events)
+    return _apart(draw, given, events)
 
 
 def replace_actor(event: StatedEvent, here: Sequence[int]) -> StatedEvent:
@@ -138,25 +138,25 @@ def check(actor: StatedActor, event: StatedEvent) -> None:
         raise refuse(f"{event.action!r} goes nowhere, so not {way}")
 
 
-def _travel(draw: Draw, actor: Actor, told: StatedEvent, room: float) -> Event:
-    way = told.direction or draw.pick(("left", "right"))
-    own = {"walk": "slow", "run": "fast"}.get(told.action)
-    speed = told.speed or own or draw.pick(words.SPEEDS)
+def _travel(draw: Draw, actor: Actor, given: StatedEvent, room: float) -> Event:
+    way = given.direction or draw.pick(("left", "right"))
+    own = {"walk": "slow", "run": "fast"}.get(given.action)
+    speed = given.speed or own or draw.pick(words.SPEEDS)
     pace = draw.uniform(*PACE[speed])
     seconds = min(_MOST_S, (min(room, 0.42) if way in ("up", "down") else room) / pace)
-    event = Event(actor=told.actor or 0, action=told.action, start_s=0.0, end_s=seconds, direction=way)
+    event = Event(actor=given.actor or 0, action=given.action, start_s=0.0, end_s=seconds, direction=way)
     return replace(event, speed=None if own == speed else speed, travel=pace * seconds)
 
 
-def _after(told: StatedEvent, before: Event | None, span: float) -> Event:
+def _after(given: StatedEvent, before: Event | None, span: float) -> Event:
     """`stop` or `turn`, which need a way before them."""
     if before is None or before.direction not in HALF_TURN:
-        raise refuse(f"{told.action!r} wants a way to the left or right before it")
-    if told.action == "stop":
+        raise refuse(f"{given.action!r} wants a way to the left or right before it")
+    if given.action == "stop":
         return Event(actor=before.actor, action="stop", start_s=0.0, end_s=span)
     way = HALF_TURN[before.direction]
-    if told.direction not in (None, way):
-        raise refuse(f"whoever turns around on the way to the {before.direction} goes {way}")
+    if given.direction not in (None, way):
+        raise refuse(f"an actor that turns around on the way to the {before.direction} goes {way}")
     pace = before.travel / (before.end_s - before.start_s)
     span = min(span, before.travel / pace + 0.4)
     return Event(
@@ -164,15 +164,15 @@ def _after(told: StatedEvent, before: Event | None, span: float) -> Event:
     )
 
 
-def _apart(draw: Draw, told: Sequence[StatedActor], events: Sequence[StatedEvent]) -> Staged:
+def _apart(draw: Draw, given: Sequence[StatedActor], events: Sequence[StatedEvent]) -> Staged:
     """One figure, or two in lanes of their own; events of one step happen together."""
-    if len(told) == 1 and not events:
-        events = [_anything(draw, told[0])]
-    sizes = () if len(told) == 1 else ("small", "medium")
+    if len(given) == 1 and not events:
+        events = [_anything(draw, given[0])]
+    sizes = () if len(given) == 1 else ("small", "medium")
     actors = [
-        cast(draw, each, sizes=("small", "medium") if _grows(events, i) else sizes) for i, each in enumerate(told)
+        cast(draw, each, sizes=("small", "medium") if _grows(events, i) else sizes) for i, each in enumerate(given)
     ]
-    room = (0.6 if len(events) < 2 else 0.5) if len(told) == 1 else 0.3
+    room = (0.6 if len(events) < 2 else 0.5) if len(given) == 1 else 0.3
     made: list[Event] = []
     clock, step = 0.0, -1
     start = 0.0
@@ -200,11 +200,11 @@ def _apart(draw: Draw, told: Sequence[StatedActor], events: Sequence[StatedEvent
     return Staged(seconds=seconds, actors=tuple(placed), events=tuple(made))
 
 
-def _anything(draw: Draw, told: StatedActor) -> StatedEvent:
-    """What a figure does of which only the looks are told."""
+def _anything(draw: Draw, given: StatedActor) -> StatedEvent:
+    """An action for a figure of which only the looks are stated."""
     if draw.uniform(0, 1) < TRAVEL_SHARE:
-        return StatedEvent(actor=0, action=words.travel_action(told.kind, draw.pick(words.SPEEDS)))
-    return StatedEvent(actor=0, action=draw.pick([a for a in words.actions_of(told.kind) if a in ON_THE_SPOT]))
+        return StatedEvent(actor=0, action=words.travel_action(given.kind, draw.pick(words.SPEEDS)))
+    return StatedEvent(actor=0, action=draw.pick([a for a in words.actions_of(given.kind) if a in ON_THE_SPOT]))
 
 
 def _grows(events: Sequence[StatedEvent], index: int) -> bool:

@@ -1,7 +1,7 @@
-"""Stories of one shot: who is there and what they do, sampled so that every told fact can be seen.
+"""Stories of one shot: who is there and what they do, sampled so that every stated fact can be seen.
 
-In: a `Draw` (the random stream) and wishes (length, held-out combination or none). Out: `Told`: place, camera, actors,
-events and relations of a shot, times from 0. A fact is only told when the picture shows it: travellers keep inside the
+In: a `Draw` (the random stream) and wishes (length, held-out combination or none). Out: `Story`: place, camera, actors,
+events and relations of a shot, times from 0. A fact is stated only if the picture shows it: travellers keep inside the
 frame, slow and fast leave a gap between them, the second of two actors stands in a lane of its own.
 """
 
@@ -22,7 +22,7 @@ SPAN |= {"stop": (1.1, 2.0), "turn": (1.2, 2.2), "stand": (1.0, 2.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Story:
     """One shot: its length in seconds and everything in it."""
 
     seconds: float
@@ -33,30 +33,30 @@ class Told:
     relations: tuple[Relation, ...] = ()
 
 
-def tell_shot(draw: Draw, *, unseen: bool, length: float | None, max_events: int, avoid: str | None) -> Told:
+def draw_story(draw: Draw, *, unseen: bool, length: float | None, max_events: int, avoid: str | None) -> Story:
     """One shot; `length` stretches time by at most a quarter or so, `avoid` is the place of the shot before."""
     place = draw.pick([p for p in words.PLACES if p != avoid])
     camera = "static"
     if draw.uniform(0, 1) < 0.25:
         camera = draw.pick(words.CAMERAS[1:])
-    best: Told | None = None
+    best: Story | None = None
     for _ in range(200):
-        told = _tell(draw, max_events)
-        held = [is_held_out(*t) for t in triples(told.actors, told.events)]
+        story = _draw_story(draw, max_events)
+        held = [is_held_out(*t) for t in triples(story.actors, story.events)]
         if unseen != any(held):
             continue
-        told = replace(told, place=place, camera=camera)
-        if length is None or 0.8 < length / told.seconds < 1.3:
-            best = told
+        story = replace(story, place=place, camera=camera)
+        if length is None or 0.8 < length / story.seconds < 1.3:
+            best = story
             break
-        if best is None or abs(length - told.seconds) < abs(length - best.seconds):
-            best = told
+        if best is None or abs(length - story.seconds) < abs(length - best.seconds):
+            best = story
     if best is None:
         raise RuntimeError("no story fits the split after 200 tries")
     return best if length is None else _stretch(best, length / best.seconds)
 
 
-def _tell(draw: Draw, max_events: int) -> Told:
+def _draw_story(draw: Draw, max_events: int) -> Story:
     kinds = {"one": 0.34, "parallel": 0.16, "interaction": 0.14, "relation": 0.08}
     if max_events >= 2:
         kinds |= {"two": 0.24, "sequence": 0.12}
@@ -70,9 +70,9 @@ def _tell(draw: Draw, max_events: int) -> Told:
     )
 
 
-def _stretch(told: Told, factor: float) -> Told:
-    events = tuple(replace(e, start_s=e.start_s * factor, end_s=e.end_s * factor) for e in told.events)
-    return replace(told, seconds=told.seconds * factor, events=events)
+def _stretch(story: Story, factor: float) -> Story:
+    events = tuple(replace(e, start_s=e.start_s * factor, end_s=e.end_s * factor) for e in story.events)
+    return replace(story, seconds=story.seconds * factor, events=events)
 
 
 def _actor(draw: Draw, *, kind: str | None = None, count: int | None = None, size: str | None = None) -> Actor:
@@ -117,8 +117,8 @@ def _travel(draw: Draw, actor: Actor, room: float, *, alone: bool, vertical: boo
     seconds = min(draw.uniform(1.3, 2.2) if speed == "fast" else draw.uniform(2.0, longest), room / pace)
     way = draw.pick(("up", "down")) if vertical else draw.pick(("left", "right"))
     action = words.travel_action(actor.kind, speed)
-    told_speed = None if action in ("walk", "run") else speed
-    event = Event(actor=0, action=action, start_s=0.0, end_s=seconds, direction=way, speed=told_speed)
+    stated_speed = None if action in ("walk", "run") else speed
+    event = Event(actor=0, action=action, start_s=0.0, end_s=seconds, direction=way, speed=stated_speed)
     return replace(event, travel=pace * seconds), pace * seconds * (1 if way in ("right", "down") else -1)
 
 
@@ -151,7 +151,7 @@ def _on_the_spot(draw: Draw, actor: Actor, choices: Sequence[str]) -> Event:
     return event
 
 
-def _alone(draw: Draw, num_events: int) -> Told:
+def _alone(draw: Draw, num_events: int) -> Story:
     actor = _actor(draw)
     events: list[Event] = []
     clock, x = draw.uniform(0.0, 0.2), 0.5
@@ -181,7 +181,7 @@ def _alone(draw: Draw, num_events: int) -> Told:
         drift = drift if abs(after - 0.5) < abs(drift) else after - 0.5
     clock += 0.7 if events[-1].action in words.MOMENTS else draw.uniform(0.0, 0.15)
     actor = _place_traveller(draw, actor, events, drift)
-    return Told(seconds=clock, place="", camera="", actors=(actor,), events=tuple(events))
+    return Story(seconds=clock, place="", camera="", actors=(actor,), events=tuple(events))
 
 
 def _after_travel(draw: Draw, before: Event) -> Event:
@@ -213,7 +213,7 @@ def _place_traveller(draw: Draw, actor: Actor, events: Sequence[Event], drift: f
 
 
 def _two_actors(draw: Draw) -> tuple[Actor, Actor]:
-    """Two groups, one to the left and one to the right, told apart by kind or colour."""
+    """Two groups, one to the left and one to the right, that differ in kind or colour."""
     while True:
         a = _actor(draw, count=draw.weighted({1: 0.85, 2: 0.15}), size=draw.pick(("small", "medium")))
         b = _actor(draw, count=draw.weighted({1: 0.85, 2: 0.15}), size=draw.pick(("small", "medium")))
@@ -253,7 +253,7 @@ def _in_order(actors: Sequence[Actor], events: Sequence[Event]) -> tuple[tuple[A
     return tuple(actors[i] for i in order), tuple(sorted(renamed, key=lambda e: (round(e.start_s, 1), e.actor)))
 
 
-def _parallel(draw: Draw) -> Told:
+def _parallel(draw: Draw) -> Story:
     pair = _two_actors(draw)
     events = [_pair_event(draw, actor) for actor in pair]
     while any(e.action in ("appear", "fall") for e in events) or events[0].action == events[1].action:
@@ -263,11 +263,11 @@ def _parallel(draw: Draw) -> Told:
     events = [replace(e, actor=i, end_s=e.end_s * factor[i]) for i, e in enumerate(events)]
     aimed = [_aim(actor, event) for actor, event in zip(pair, events, strict=True)]
     tail = 0.6 if any(e.action in words.MOMENTS for e in events) else 0.1
-    ordered, told = _in_order(aimed, events)
-    return Told(seconds=seconds + tail, place="", camera="", actors=ordered, events=told)
+    ordered, renumbered = _in_order(aimed, events)
+    return Story(seconds=seconds + tail, place="", camera="", actors=ordered, events=renumbered)
 
 
-def _sequence(draw: Draw) -> Told:
+def _sequence(draw: Draw) -> Story:
     pair = _two_actors(draw)
     first = draw.integer(2)
     events: list[Event] = []
@@ -282,11 +282,11 @@ def _sequence(draw: Draw) -> Told:
         events.append(replace(event, actor=index, start_s=clock, end_s=clock + event.end_s))
         clock = events[-1].end_s
     clock += 0.6 if events[-1].action in words.MOMENTS else 0.15
-    ordered, told = _in_order(placed, events)
-    return Told(seconds=clock, place="", camera="", actors=ordered, events=told)
+    ordered, renumbered = _in_order(placed, events)
+    return Story(seconds=clock, place="", camera="", actors=ordered, events=renumbered)
 
 
-def _interaction(draw: Draw) -> Told:
+def _interaction(draw: Draw) -> Story:
     action = draw.pick(words.INTERACTIONS)
     way = draw.pick((1, -1))
     direction = "right" if way == 1 else "left"
@@ -309,23 +309,23 @@ def _interaction(draw: Draw) -> Told:
     elif action == "meet":
         b = replace(b, facing=-way)
     a, b = replace(a, x=xs[0]), replace(b, x=xs[1])
-    told_way = None if action == "meet" else direction
+    stated_way = None if action == "meet" else direction
     event = Event(
         actor=0,
         action=action,
         start_s=0.1,
         end_s=0.1 + seconds,
-        direction=told_way,
+        direction=stated_way,
         speed=speed,
         target=1,
         travel=travel,
     )
     tail = 0.5 if action in ("collide", "meet", "hide") else 0.1
-    return Told(seconds=seconds + 0.1 + tail, place="", camera="", actors=(a, b), events=(event,))
+    return Story(seconds=seconds + 0.1 + tail, place="", camera="", actors=(a, b), events=(event,))
 
 
-def _relation(draw: Draw) -> Told:
-    """One actor acts in place while standing in a told relation to another that stands still."""
+def _relation(draw: Draw) -> Story:
+    """One actor acts in place while standing in a stated relation to another that stands still."""
     relation = draw.pick(words.RELATIONS)
     kind_b = draw.pick(words.CONTAINERS if relation == "inside" else list(words.KINDS))
     for _ in range(200):
@@ -351,7 +351,7 @@ def _relation(draw: Draw) -> Told:
         event = replace(event, speed=draw.pick(words.SPEEDS))
     if action == "recolor":
         event = replace(event, to_color=draw.pick([c for c in words.COLORS if c not in (a.color, b.color)]))
-    return Told(
+    return Story(
         seconds=event.end_s + 0.5,
         place="",
         camera="",
@@ -361,8 +361,8 @@ def _relation(draw: Draw) -> Told:
     )
 
 
-def crowd(draw: Draw) -> Told:
-    """A shot for teaching the eye: three to six single figures anywhere, most of them moving; nothing is told of it.
+def crowd(draw: Draw) -> Story:
+    """A shot for teaching the eye: three to six single figures anywhere, most of them moving; no fact of it is stated.
 
     Far more of each picture is covered by figures than in a story, so each frame teaches more.
     """
@@ -380,4 +380,4 @@ def crowd(draw: Draw) -> Told:
         else:
             events.append(Event(actor=index, action=action, start_s=0, end_s=2, speed="slow"))
     place, camera = draw.pick(words.PLACES), draw.pick(words.CAMERAS)
-    return Told(seconds=2.0, place=place, camera=camera, actors=tuple(actors), events=tuple(events))
+    return Story(seconds=2.0, place=place, camera=camera, actors=tuple(actors), events=tuple(events))

@@ -211,7 +211,7 @@ def test_first_signal_saves_stops_and_says_how_to_go_on(tmp_path, monkeypatch):
     assert (outcome.status, outcome.step) == ("interrupted", 2)
     assert checkpoint.steps(tmp_path) == [2]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    assert said[-1] == "stopped and saved at step 2 of 6; the same command with --resume goes on"
+    assert said[-1] == "stopped and saved at step 2 of 6; the same command with --resume continues"
 
 
 def test_judging_does_not_move_the_training(tmp_path):

@@ -52,7 +52,7 @@ class Fake:
         self.loads += 1
         return {"steps": settings.steps or 4, "fps": self.fps}
 
-    def remarks(self, prompt):
+    def warnings_for(self, prompt):
         return ("OUT_OF_DOMAIN: strange",) if "strange" in prompt else ()
 
     def generate(self, requests: list[Request], settings: GenerateSettings, on_step=None) -> list[Frames]:
@@ -74,18 +74,6 @@ def fake(monkeypatch):
 
 def rows_of(folder):
     return list(read_manifest(folder / "manifest.jsonl"))
-
-
-def test_options_of_a_generators_own_reach_its_class_and_decide_over_the_clip(fake, monkeypatch, tmp_path):
-    given = {}
-    monkeypatch.setattr(run_module, "open_generator", lambda *args, options, **rest: given.update(options) or fake)
-    run([BALL], [], tmp_path, GenerateConfig(options={"temperature": 0.9}, lora=("a.safetensors",)))
-    assert given == {"lora": ("a.safetensors",), "temperature": 0.9}
-    with pytest.raises(UsageError, match="temperature"):
-        run([BALL], [], tmp_path, GenerateConfig(options={"temperature": 0.5}))
-    monkeypatch.undo()
-    with pytest.raises(UsageError, match="no option 'temperature'"):
-        run([BALL], [], tmp_path / "world", GenerateConfig(generator="world", options={"temperature": 0.5}))
 
 
 # --- prompts

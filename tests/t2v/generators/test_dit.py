@@ -127,15 +127,15 @@ def test_remarks_are_for_the_starter_alone(starter, folder):
     for index in range(60):
         facts = sample_solo("unseen", 3, index).facts()
         text = prompt(facts, random.Random(index), unseen_wording=index % 2 == 0)
-        assert starter.remarks(text) == (), text
-    assert "'castle'" in starter.remarks("A red ball in a castle.")[0]
-    (said,) = starter.remarks("A blue frobnicator and a red ball roll.")
+        assert starter.warnings_for(text) == (), text
+    assert "'castle'" in starter.warnings_for("A red ball in a castle.")[0]
+    (said,) = starter.warnings_for("A blue frobnicator and a red ball roll.")
     assert "not the words 'frobnicator'" in said and "knows the words 'blue'" in said
-    assert "names no figure" in starter.remarks("On the beach.")[0]
-    assert "not several figures, 'chase'" in starter.remarks("A red dog chases a blue cat in the snow.")[0]
-    assert "several figures" in starter.remarks("Two red dogs run to the left.")[0]
-    assert "'spin'" in starter.remarks("A red box spins slowly on the beach.")[0]
-    assert open_generator("dit", model=str(folder)).remarks("A castle.") == ()
+    assert "names no figure" in starter.warnings_for("On the beach.")[0]
+    assert "not several figures, 'chase'" in starter.warnings_for("A red dog chases a blue cat in the snow.")[0]
+    assert "several figures" in starter.warnings_for("Two red dogs run to the left.")[0]
+    assert "'spin'" in starter.warnings_for("A red box spins slowly on the beach.")[0]
+    assert open_generator("dit", model=str(folder)).warnings_for("A castle.") == ()
 
 
 def test_options_reach_the_pipeline(folder):

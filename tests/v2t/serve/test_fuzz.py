@@ -174,7 +174,7 @@ def test_seven_hundred_requests_over_asgi(clip, config, monkeypatch):
                     outcomes[check(reply.status_code, reply.headers, reply.content, method)] += 1
                 reply = await client.post(CHAT, json={"messages": [{"role": "user", "content": "What?"}]})
                 assert reply.json()["choices"][0]["message"]["content"] == "Hello."
-                assert gateway.places.taken == gateway.memory.held == media.memory.held_bytes == 0
+                assert gateway.queue.taken == gateway.memory.held == media.memory.held == 0
                 for asked in engine.asked:  # nothing but what is known, and no address, got through
                     assert set(asked) <= {
                         *"model messages max_tokens temperature top_p seed stop stream".split(),
@@ -248,7 +248,7 @@ def test_three_hundred_connections(clip, config):
         reply = httpx.post(f"{base}{CHAT}", json=body, timeout=60)
         assert reply.json()["choices"][0]["message"]["content"] == "Hello."
         end = time.monotonic() + 60
-        while gateway.places.taken or gateway.memory.held or gateway.media.memory.held_bytes:
+        while gateway.queue.taken or gateway.memory.held or gateway.media.memory.held:
             assert time.monotonic() < end, "something stays held"
             time.sleep(0.02)
         assert "v2t_in_flight 0.0" in httpx.get(f"{base}/metrics", timeout=60).text

@@ -20,10 +20,10 @@ import pytest
 
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
+from cineloop.web.faults import Fault
+from cineloop.web.sniff import container
 from hostile_media import disguises, lists, outer_data
-from v2t.serve.faults import Fault
 from v2t.serve.media import Media
-from v2t.serve.media.sniff import container
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig, ServeLimits
 

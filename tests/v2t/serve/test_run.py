@@ -9,10 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from v2t.serve import run
-from v2t.serve.gateway.access import Owners, Rate
-from v2t.serve.gateway.door import Door
-from v2t.serve.gateway.metrics import Metrics
+from cineloop.errors import MissingDependencyError
+from cineloop.web.guard import GuardMiddleware
+from cineloop.web.limits import ApiKeys, RateLimit
+from v2t.serve import engines, run
+from v2t.serve.app import route_of
+from v2t.serve.metrics import Metrics
 from v2t.serve.settings import ServeConfig
 
 LONG_S = 30.0
@@ -34,11 +36,19 @@ def test_who_is_cut_off_at_the_end_is_told_in_our_form():
         async def send(message) -> None:
             sent.append(dict(message))
 
-        config = ServeConfig(port=0)
-        door = Door(
-            under_way, config=config, owners=Owners([]), rate=Rate(9), metrics=Metrics(), is_draining=lambda: True
+        guard = GuardMiddleware(
+            under_way,
+            keys=ApiKeys([]),
+            rate=RateLimit(9),
+            hosts=(),
+            any_address=False,
+            route_of=route_of,
+            open_routes=("/live",),
+            unlimited=(),
+            observe=Metrics().observe,
+            is_draining=lambda: True,
         )
-        request = asyncio.create_task(door(scope, None, send))
+        request = asyncio.create_task(guard(scope, None, send))
         await asyncio.wait_for(inside.wait(), LONG_S)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -66,3 +76,24 @@ def test_a_second_signal_ends_the_wait_for_connections(monkeypatch):
             assert server.should_exit and task.cancelled()
 
     asyncio.run(main())
+
+
+def test_an_engine_that_fails_ends_the_server_which_a_service_manager_starts_again(monkeypatch, capsys):
+    class Failing:
+        name, state, is_stopped = "vllm", "ready", False
+
+        async def start(self) -> None: ...
+
+        async def ready(self) -> None: ...
+
+        async def failed(self) -> None:
+            raise MissingDependencyError("the engine vllm was killed by SIGKILL", code="ENGINE")
+
+        async def stop(self) -> None:
+            self.is_stopped = True
+
+    engine = Failing()
+    monkeypatch.setattr(engines, "create", lambda *_: engine)
+    with pytest.raises(MissingDependencyError, match="SIGKILL"):  # exit code 5, which Restart=on-failure heeds
+        run.run(ServeConfig(port=0, engine="local"))
+    assert engine.is_stopped and "serving" in capsys.readouterr().out

@@ -75,7 +75,7 @@ def test_the_starter_is_known_without_its_weights():
 def test_what_cannot_be_served_is_refused(tmp_path):
     with pytest.raises(UsageError, match="vllm"):
         served.read(ServeConfig(model="Qwen/Qwen3-VL-2B-Instruct", engine="local"))
-    with pytest.raises(UsageError, match="served already"):
+    with pytest.raises(UsageError, match="is a server already"):
         served.read(ServeConfig(model="openai:http://localhost:1/v1"))
     good = adapter(tmp_path / "good")
     assert served.read(ServeConfig(engine="vllm", adapters={"mine": good})).adapters["mine"].rank == 8

@@ -25,14 +25,14 @@ def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> E
         UsageError: no such engine, or one that cannot do what is wanted. PolicyError: arguments that open it to
             strangers. MissingDependencyError: vLLM is not there.
     """
-    made: Engine = _module(config, served).create(config, served, say)
-    return made
+    engine: Engine = _module(config, served).create(config, served, say)
+    return engine
 
 
 def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
     """The program that the engine will start; empty for one in the gateway's process. Raises as `create`."""
-    made: tuple[str, ...] = _module(config, served).command_line(config, served)
-    return made
+    argv: tuple[str, ...] = _module(config, served).command_line(config, served)
+    return argv
 
 
 def _module(config: ServeConfig, served: Served) -> ModuleType:
@@ -51,9 +51,9 @@ def choose(config: ServeConfig, served: Served) -> str:
         return "vllm"
     if config.engine == "auto" and served.is_ours and not served.adapters:
         return "local"
-    why = "--engine vllm was asked for"
+    why = "--engine vllm needs it"
     if config.engine == "auto":
-        why = "adapters are served by it alone" if served.is_ours else f"{served.name} is served by it alone"
+        why = "only vLLM serves adapters" if served.is_ours else f"only vLLM serves {served.name}"
     raise MissingDependencyError(
         f"vLLM is not installed here, and {why}",
         hint="it pins a torch of its own: scripts/serve-env makes an environment for it; run v2t serve from there",

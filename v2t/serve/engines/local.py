@@ -1,33 +1,47 @@
-"""This project's own captioner as an engine: a thread of the gateway's process.
+"""This project's own captioner as an engine: a thread of the server's process that answers in small batches.
 
-In: requests with their frames, handed over as they are. Out: answers. The gateway goes on listening while the model is
-loaded and while it works; a crash of the model ends the server, and whatever started that starts it again.
+In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and a `CaptionOutput`. Requests in the
+queue are answered together where a batch answers as each alone would; streams go one at a time and alternate with
+batches. A request whose client left is skipped, and an answer that no client waits for is stopped. Whatever the model
+raises ends that request alone; a crash of the process ends the server, which its service manager starts again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cineloop.errors import CineloopError, MissingDependencyError, UsageError
-from v2t.captioners import CaptionOutput
-from v2t.serve.engine import MODEL_THREAD, EngineRequest, State, down
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
+from cineloop.log import logger
+from cineloop.web.faults import Fault
+from v2t.captioners import CaptionOutput, Decoding, GenerateRequest
+from v2t.captioners.batching import Batcher
+from v2t.serve.engine import MODEL_THREAD, EngineRequest, State, down, failed, refused, too_long
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
+from v2t.serve.stop_strings import StopStrings
 
 if TYPE_CHECKING:
-    from v2t.serve.local.captioner import ServedCaptioner
-    from v2t.serve.local.scheduler import Scheduler
+    from v2t.serve.served_captioner import ServedCaptioner
 
-_STOP_S, _POLL_S = 5.0, 0.02
+_MAX_BATCH, _MAX_FRAMES = 8, 1024
+_FAILURES_IN_A_ROW = 3
+_NO_MEMORY = "the model's device has not enough memory for this request"
+_LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case
+_STOP_S, _POLL_S, _WATCH_S = 5.0, 0.02, 1.0
+
+Reply = str | CaptionOutput
 
 
 def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
-    from v2t.serve.local.captioner import ServedCaptioner
+    from v2t.serve.served_captioner import ServedCaptioner
 
     command_line(config, served)
     return LocalEngine(
@@ -50,44 +64,72 @@ def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
         ("model", not served.is_ours),
     ):
         if is_set:
-            raise UsageError(f"{name}: only vLLM can do that", hint="--engine vllm")
+            raise UsageError(f"{name}: only supported by vLLM", hint="--engine vllm")
     return ()
+
+
+class _Job:
+    """A request in the queue, and the way back to its client."""
+
+    def __init__(self, request: EngineRequest) -> None:
+        self.request, self.decoding, self.is_gone = request, _decoding_of(request), False
+        self.shapes = [video.pixels.shape for message in request.conversation for video in message.videos]
+        self.num_frames = sum(shape[0] for shape in self.shapes)
+        self.replies: asyncio.Queue[Reply | Fault] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    def reply(self, reply: Reply | Fault) -> None:
+        """Pass a reply on, from the model's thread."""
+        try:
+            self._loop.call_soon_threadsafe(self.replies.put_nowait, reply)
+        except RuntimeError:  # the loop is closed
+            self.is_gone = True
+
+    def goes_with(self, other: _Job) -> bool:
+        """Whether both can be answered in one batch as each alone would; samples would differ."""
+        return self.shapes == other.shapes and self.decoding == other.decoding and self.decoding.temperature == 0
 
 
 class LocalEngine:
     """See `v2t.serve.engine.Engine`.
 
     Args:
-        captioner: not loaded yet. say: takes what the operator should know.
+        captioner: not loaded yet; from the start on it belongs to this engine's thread. say: given what the operator
+            should know.
     """
 
-    name, restarts = "local", 0
+    name = "local"
 
     def __init__(self, captioner: ServedCaptioner, *, say: Callable[[str], None]) -> None:
-        self._captioner, self._say = captioner, say
-        self._scheduler: Scheduler | None = None
-        self._loader: threading.Thread | None = None
+        self._captioner, self._batcher, self._say = captioner, Batcher(captioner), say
+        self._failures = 0  # in a row
+        self._waiting: list[_Job] = []
+        self._now: list[_Job] = []
+        self._changed = threading.Condition()
+        self._is_loaded = self._is_closed = self._streamed_last = False
         self._loaded: asyncio.Future[None] | None = None
-        self._is_stopped = False
+        self._thread = threading.Thread(target=self._run, name=MODEL_THREAD, daemon=True)
+        captioner.wanted = lambda: not self._now or not all(job.is_gone for job in self._now)
 
     @property
     def state(self) -> State:
         """See `Engine`."""
-        if self._is_stopped:
+        if self._is_closed:
             return "stopped"
-        if self._scheduler is None:
+        if not self._is_loaded:
             return "starting"
-        if not self._scheduler.is_alive:
-            return "stopped"
-        return "failing" if self._scheduler.is_failing else "ready"
+        return "failing" if self._failures >= _FAILURES_IN_A_ROW else "ready"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs; it may do so for a step of the model after `close`."""
+        return self._thread.is_alive()
 
     async def start(self) -> None:
         """See `Engine`."""
-        loop = asyncio.get_running_loop()
-        self._loaded = loop.create_future()
-        self._loaded.add_done_callback(lambda future: future.exception())  # seen, also when nobody waits any more
-        self._loader = threading.Thread(target=self._load, args=(loop, self._loaded), name=MODEL_THREAD, daemon=True)
-        self._loader.start()
+        self._loaded = asyncio.get_running_loop().create_future()
+        self._loaded.add_done_callback(lambda future: future.exception())  # retrieved, also when nothing waits for it
+        self._thread.start()
 
     async def ready(self) -> None:
         """See `Engine`."""
@@ -97,51 +139,174 @@ class LocalEngine:
         await asyncio.shield(self._loaded)
         self._say(f"engine local: ready after {time.monotonic() - begun:.0f} s")
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[str | CaptionOutput, None]:
+    async def failed(self) -> None:
         """See `Engine`."""
-        if self._scheduler is None:
-            raise down("it is starting")
-        replies = self._scheduler.generate(request)
+        while self.state != "stopped":
+            await asyncio.sleep(_WATCH_S)
+        raise MissingDependencyError("the engine local has stopped", code="ENGINE")
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Reply, None]:
+        """See `Engine`."""
+        if self.state in ("starting", "stopped"):
+            raise down(f"it is {self.state}")
+        job = _Job(request)
+        with self._changed:
+            self._waiting.append(job)
+            self._changed.notify_all()
         try:
-            async for reply in replies:
+            while True:
+                reply = await job.replies.get()
+                if isinstance(reply, Fault):
+                    raise reply
                 yield reply
+                if isinstance(reply, CaptionOutput):
+                    return
         finally:
-            await replies.aclose()
+            job.is_gone = True
 
     async def stop(self) -> None:
         """See `Engine`. A model in the middle of a long step is waited for a short while; its thread ends with the
         process."""
-        self._is_stopped = True
-        if self._scheduler is not None:
-            self._scheduler.close()
+        self.close()
         deadline = time.monotonic() + _STOP_S
-        while time.monotonic() < deadline and self._is_working():
+        while time.monotonic() < deadline and self.is_alive:
             await asyncio.sleep(_POLL_S)
 
-    def _is_working(self) -> bool:
-        is_loading = self._loader is not None and self._loader.is_alive()
-        return is_loading or (self._scheduler is not None and self._scheduler.is_alive)
+    def close(self) -> None:
+        """Cancel all requests, and take no more."""
+        with self._changed:
+            self._is_closed = True
+            for job in (*self._waiting, *self._now):
+                job.is_gone = True
+                job.reply(down("it is stopped"))
+            self._changed.notify_all()
 
-    def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[None]) -> None:
-        from v2t.serve.local.scheduler import Scheduler
-
+    def _run(self) -> None:
+        """The thread: load, then answer until closed."""
         problem: CineloopError | None = None
         try:
             self._captioner.load()
-            if not self._is_stopped:
-                self._scheduler = Scheduler(self._captioner)
         except CineloopError as error:
             problem = error
         except Exception as error:
             problem = MissingDependencyError(f"the engine local cannot load its model: {error}", code="ENGINE")
-
-        def tell() -> None:
-            if problem is None:
-                loaded.set_result(None)
-            else:
-                loaded.set_exception(problem)
-
+        self._is_loaded = problem is None
+        if self._loaded is not None:
+            with suppress(RuntimeError):  # the loop is closed: the server was stopped meanwhile
+                self._loaded.get_loop().call_soon_threadsafe(_resolve, self._loaded, problem)
         try:
-            loop.call_soon_threadsafe(tell)
-        except RuntimeError:  # the server was stopped meanwhile
-            return
+            while problem is None and self._next():
+                self._answer(self._now)
+                self._now = []  # nothing refers to their frames until the next request
+        finally:
+            self.close()
+
+    def _next(self) -> bool:
+        """Wait for requests; `_now` is then the oldest of the other kind (stream or not) than last time and those that
+        go with it. False when the engine is closed."""
+        with self._changed:
+            while True:
+                self._waiting = [job for job in self._waiting if not job.is_gone]
+                if self._is_closed:
+                    return False
+                if self._waiting:
+                    break
+                self._changed.wait()
+            others = [job for job in self._waiting if job.request.stream != self._streamed_last]
+            first = (others or self._waiting)[0]
+            chosen, frames = [first], first.num_frames
+            self._streamed_last = first.request.stream
+            for job in self._waiting:
+                frames_then = frames + job.num_frames
+                if job is first or job.request.stream or not job.goes_with(first):
+                    continue
+                if first.request.stream or len(chosen) >= _MAX_BATCH or frames_then > _MAX_FRAMES:
+                    break
+                chosen.append(job)
+                frames = frames_then
+            self._waiting = [job for job in self._waiting if job not in chosen]
+            self._now = chosen
+            return True
+
+    def _answer(self, jobs: list[_Job]) -> None:
+        requests = [GenerateRequest(messages=job.request.conversation, decoding=job.decoding) for job in jobs]
+        try:
+            if jobs[0].request.stream:
+                self._stream(jobs[0], requests[0])
+                return
+            replies: Sequence[CaptionOutput | CineloopError] = self._batcher.generate_many(requests)
+        except CineloopError as error:
+            replies = [error] * len(jobs)
+        for job, reply in zip(jobs, replies, strict=True):
+            if isinstance(reply, CineloopError):
+                self._refuse(job, reply)
+                continue
+            self._failures = 0
+            if job.request.stops:
+                stops = StopStrings(job.request.stops)
+                text = stops.feed(reply.text) + stops.end()
+                reply = self._stopped(reply, stops, text) if stops.is_over else reply
+            job.reply(reply)
+
+    def _refuse(self, job: _Job, error: CineloopError) -> None:
+        """Reply with the error, and count failures of the model."""
+        fault = _fault_of(error)
+        if fault.status >= 500:
+            logger.error("%s: %s", job.request.id, error)
+            self._failures += 1
+            if self._failures == _FAILURES_IN_A_ROW:
+                logger.error("%d requests in a row failed; if the device is lost, restart the server", self._failures)
+        job.reply(fault)
+
+    def _stream(self, job: _Job, request: GenerateRequest) -> None:
+        stops, parts = StopStrings(job.request.stops), []
+        with closing(self._batcher.stream(request)) as pieces:  # type: ignore[type-var]
+            for piece in pieces:
+                if job.is_gone:
+                    return
+                self._failures = 0
+                output = piece if isinstance(piece, CaptionOutput) else None
+                text = stops.feed(piece) if isinstance(piece, str) else stops.end()
+                if text:
+                    parts.append(text)
+                    job.reply(text)
+                if stops.is_over:
+                    break
+        if stops.is_over:
+            warnings = tuple(filter(None, self._captioner.warnings))
+            prompt_tokens = self._captioner.prompt_tokens[0]
+            output = CaptionOutput(text="", tokens=0, warnings=warnings, prompt_tokens=prompt_tokens)
+            output = self._stopped(output, stops, "".join(parts))
+        if output is not None:
+            job.reply(output)
+
+    def _stopped(self, output: CaptionOutput, stops: StopStrings, text: str) -> CaptionOutput:
+        """An answer that was cut at a stop string, whose tokens count up to the end of that."""
+        return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
+
+
+def _resolve(loaded: asyncio.Future[None], problem: CineloopError | None) -> None:
+    if problem is None:
+        loaded.set_result(None)
+    else:
+        loaded.set_exception(problem)
+
+
+def _decoding_of(request: EngineRequest) -> Decoding:
+    """How the answer is sampled; without a seed no two samples are the same."""
+    given = dict(request.sampling)
+    temperature = given.pop("temperature", 0.0)
+    seed = given.pop("seed", None)
+    seed = secrets.randbits(63) if seed is None else seed % (1 << 63)
+    if temperature < _LEAST_TEMPERATURE:
+        temperature, seed = 0.0, 0
+    return Decoding(max_new_tokens=request.max_tokens, temperature=temperature, seed=seed, **given)
+
+
+def _fault_of(error: CineloopError) -> Fault:
+    """What the client gets for what the model raised."""
+    if error.code == "PROMPT_TOO_LONG":
+        return too_long()
+    if error.code == "OUT_OF_MEMORY":
+        return refused(_NO_MEMORY)
+    return refused(error.message) if isinstance(error, ItemError) and error.code != "MODEL_ERROR" else failed()

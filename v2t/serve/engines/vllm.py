@@ -1,14 +1,15 @@
-"""vLLM (0.32 and 0.33) as an engine: its OpenAI server on a socket file, with what this project's models want.
+"""vLLM as an engine: its OpenAI server on a socket file, with the settings this project's models need.
 
-The gateway in front passes checked requests alone; still the server here fetches no address, opens no file, runs no
-code of a model's folder and logs no request. Its module is started rather than its script, which does not find its own
-package in the CPU build.
+The gateway passes checked requests alone; still the server here fetches no address, opens no file, runs no code of a
+model's folder and logs no request. `v2t.serve.plugin` says which versions are supported. The module is started rather
+than the `vllm` script, which does not find its own package in the CPU build.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import PolicyError, UsageError
+from v2t.serve.engine_process import EngineCommand, EngineProcess, private_folder
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
-from v2t.serve.supervision.child import EngineCommand, child_environment, hub_environment, private_folder
 
 if TYPE_CHECKING:
     from v2t.serve.engines.vllm_http import VllmEngine
@@ -28,20 +29,19 @@ _STARTS_IN_S = 900.0  # large weights load for minutes; a tiny model on two core
 _STOP_S = 20.0
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the values that --max-lora-rank takes
 _MOST_SEQUENCES_CPU = 16
-_STEPS = re.compile(r"^vllm:iteration_tokens_total_count(?:\{.*\})? (\S+)$", re.MULTILINE)
-# What these open, the gateway is there to keep shut; the rest is said elsewhere. Shortened forms count too.
+# Arguments that would bypass the gateway, and those that are set elsewhere; abbreviations count too.
 _UNSAFE = (
     "trust-remote-code trust-request-chat-template trust-request-mm-kwargs allowed-local-media-path "
     "allowed-media-domains enable-prompt-embeds enable-mm-embeds enable-log-requests enable-log-outputs"
 ).split()
-_SAID = "config model served-model-name uds host port api-key lora-modules hf-token grpc headless".split()
+_SET_HERE = "config model served-model-name uds host port api-key lora-modules hf-token grpc headless".split()
+_HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _OFF = ("VLLM_SERVER_DEV_MODE", "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE")
 
 
 def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> VllmEngine:
     """See `v2t.serve.engines.create`."""
     from v2t.serve.engines.vllm_http import VllmEngine
-    from v2t.serve.supervision.supervisor import EngineProcess
 
     folder = private_folder()
     try:
@@ -84,14 +84,7 @@ def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
         in_flight=config.limits.in_flight,
         answer_s=config.limits.answer_s,
         stop_s=_STOP_S,
-        steps=steps,
     )
-
-
-def steps(metrics: str) -> float | None:
-    """Steps its core has worked: the server answers /health also when the core behind it stands still."""
-    counts = _STEPS.findall(metrics)
-    return sum(map(float, counts)) if counts else None
 
 
 def is_built_for_cpu() -> bool:
@@ -108,16 +101,16 @@ def check_arguments(arguments: Sequence[str]) -> None:
     """Return when vLLM may be given these arguments of the operator's.
 
     Raises:
-        PolicyError: one would open the engine to strangers. UsageError: one that `v2t serve` says itself.
+        PolicyError: one would bypass the gateway. UsageError: one that `v2t serve` sets itself.
     """
     for argument in arguments:
         if not argument.startswith("-"):
             continue
         name = re.split(r"[=.]", argument.lstrip("-"), maxsplit=1)[0].replace("_", "-")
         if any(each.startswith(name) for each in _UNSAFE):
-            raise PolicyError(f"engine_args: --{name} would let strangers into the engine")
-        if name in _SAID:
-            raise UsageError(f"engine_args: --{name} is said by v2t serve itself")
+            raise PolicyError(f"engine_args: --{name} would bypass the checks of the gateway")
+        if name in _SET_HERE:
+            raise UsageError(f"engine_args: --{name} is set by v2t serve itself")
 
 
 def _sizes(config: ServeConfig, on_cpu: bool) -> list[str]:
@@ -158,8 +151,8 @@ def _adapters(served: Served) -> list[str]:
 
 
 def _environment(config: ServeConfig, served: Served, socket: Path, on_cpu: bool) -> dict[str, str]:
-    env = {name: value for name, value in child_environment(config).items() if name not in _OFF}
-    env |= hub_environment(served.source)
+    env = {name: value for name, value in _inherited(config).items() if name not in _OFF}
+    env |= _hub_environment(served.source)
     env |= {
         "VLLM_PLUGINS": "cineloop",  # an allow-list: no other package's code is loaded beside
         "VLLM_NO_USAGE_STATS": "1",
@@ -179,3 +172,20 @@ def _environment(config: ServeConfig, served: Served, socket: Path, on_cpu: bool
     elif config.device.startswith("cuda:"):
         env["CUDA_VISIBLE_DEVICES"] = config.device.removeprefix("cuda:")
     return env
+
+
+def _inherited(config: ServeConfig) -> dict[str, str]:
+    """The environment of this process without the clients' keys and other API keys: the engine works on untrusted
+    input."""
+    secret = {config.key_env, *_HUB_TOKENS}
+    kept = {name: value for name, value in os.environ.items() if name not in secret and not name.endswith("_API_KEY")}
+    root = str(Path(__file__).resolve().parents[3])
+    paths = [path for path in kept.get("PYTHONPATH", "").split(os.pathsep) if path and path != root]
+    return {**kept, "PYTHONPATH": os.pathsep.join([*paths, root])}
+
+
+def _hub_environment(source: str) -> dict[str, str]:
+    """Offline for a folder; this user's token for a hub id."""
+    if Path(source).is_dir():
+        return {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return {name: os.environ[name] for name in _HUB_TOKENS if name in os.environ}

@@ -1,6 +1,6 @@
 """vLLM's server in a child process, asked over a socket file.
 
-In: a `EngineRequest`, which becomes the JSON of OpenAI's chat request with its frames in base64. Out: the text and
+In: an `EngineRequest`, which becomes the JSON of OpenAI's chat request with its frames in base64. Out: the text and
 figures of the reply, read field by field, so that nothing of the server's inside gets out; or `Fault`.
 """
 
@@ -17,11 +17,11 @@ import httpx
 
 from cineloop.log import logger, printable
 from cineloop.video.frames import Frames
+from cineloop.web.faults import Fault
 from v2t.captioners import CaptionOutput
 from v2t.captioners.payload import Form, content, video_metadata
 from v2t.serve.engine import EngineRequest, State, broke_off, down, failed, refused, too_long
-from v2t.serve.faults import Fault
-from v2t.serve.supervision.supervisor import EngineProcess
+from v2t.serve.engine_process import EngineProcess
 
 _PATH = "/v1/chat/completions"
 _MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.captioners.openai
@@ -31,10 +31,10 @@ _MAX_LINE = 1 << 20
 
 
 class EngineError(Exception):
-    """An error that the server reports, or a reply that is none.
+    """An error that the server reports, or an invalid reply.
 
     Args:
-        status: as of HTTP. message: its own words; not for clients.
+        status: as of HTTP. message: not for clients.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -46,7 +46,7 @@ class VllmEngine:
     """See `v2t.serve.engine.Engine`.
 
     Args:
-        child: the process, supervised.
+        child: the process.
         packs_frames: the model is ours, which takes packed frames and knows their times; others get JPEGs.
     """
 
@@ -60,18 +60,17 @@ class VllmEngine:
         """See `Engine`."""
         return self._child.state
 
-    @property
-    def restarts(self) -> int:
-        """See `Engine`."""
-        return self._child.restarts
-
     async def start(self) -> None:
         """See `Engine`."""
         await self._child.start()
 
     async def ready(self) -> None:
         """See `Engine`."""
-        await self._child.ready(self._child.command.starts_in_s)
+        await self._child.ready()
+
+    async def failed(self) -> None:
+        """See `Engine`."""
+        await self._child.failed()
 
     async def stop(self) -> None:
         """See `Engine`."""
@@ -82,7 +81,6 @@ class VllmEngine:
         body = await self._body(request)
         try:
             async with (
-                self._child.at_work(),
                 self._child.client.stream(
                     "POST",
                     _PATH,
@@ -105,23 +103,21 @@ class VllmEngine:
             logger.warning("%s: the engine failed: %s", request.id, printable(error.message, 500))
             raise failed() from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            self._child.note_broken()
             raise down("it could not be reached") from None
         except httpx.HTTPError as error:
-            self._child.note_broken()
             logger.warning("%s: the engine broke off: %s", request.id, type(error).__name__)
             raise broke_off() from None
 
     async def _body(self, request: EngineRequest) -> bytes:
         """The request's JSON; a copy of all frames in base64, which it is charged for."""
         videos = [frames for message in request.conversation for frames in message.videos]
-        holding = request.holding
-        if holding is not None and self._packs_frames:  # of others the size of the pictures is not known beforehand
-            holding.set(holding.size + sum(frames.pixels.nbytes for frames in videos) * 4 // 3)
+        lease = request.lease
+        if lease is not None and self._packs_frames:  # of others the size of the pictures is not known beforehand
+            lease.set(lease.size + sum(frames.pixels.nbytes for frames in videos) * 4 // 3)
         form: Form = "packed" if self._packs_frames else "video" if len(videos) == 1 else "images"
         body = await asyncio.to_thread(_json, request, form, videos)
-        if holding is not None:
-            holding.set(max(holding.size, len(body)))
+        if lease is not None:
+            lease.set(max(lease.size, len(body)))
         return body
 
 
@@ -153,7 +149,7 @@ def _whole(data: bytes) -> CaptionOutput:
         choice = value["choices"][0]
         text = choice["message"]["content"]
         if not isinstance(text, str | None):
-            raise TypeError("a content that is no text")
+            raise TypeError("content is not text")
         prompt, tokens = _usage(value["usage"])
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise EngineError(500, f"its reply has another form: {error}") from None
@@ -219,23 +215,23 @@ def _event(text: bytes) -> dict[str, Any]:
         raise EngineError(500, "an event that is no object")
     error = event.get("error")
     if error is not None:
-        told = error if isinstance(error, dict) else {"message": str(error)}
-        status = told.get("code")
-        raise EngineError(status if isinstance(status, int) else 500, str(told.get("message", "")))
+        details = error if isinstance(error, dict) else {"message": str(error)}
+        status = details.get("code")
+        raise EngineError(status if isinstance(status, int) else 500, str(details.get("message", "")))
     return event
 
 
-def _usage(told: Any) -> tuple[int, int]:
-    return int(told["prompt_tokens"]), int(told.get("completion_tokens") or 0)
+def _usage(usage: Any) -> tuple[int, int]:
+    return int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0)
 
 
 def _finish(reason: Any) -> str:
     return "length" if reason == "length" else "stop"
 
 
-def _warnings(told: dict[str, Any]) -> tuple[str, ...]:
+def _warnings(value: dict[str, Any]) -> tuple[str, ...]:
     """What the server warns of: that a clip lies outside the world its model knows."""
-    beside = told.get("cineloop")
+    beside = value.get("cineloop")
     given = beside.get("warnings") if isinstance(beside, dict) else None
     return tuple(printable(each, _WARNING_CHARS) for each in given or () if isinstance(each, str))[:_MOST_WARNINGS]
 
@@ -250,7 +246,7 @@ def _refusal(request: EngineRequest, status: int, data: bytes) -> Fault:
         code, message = None, ""
     if status >= 500 or status in (401, 403, 404, 405):
         logger.warning("%s: the engine answered %d: %s", request.id, status, printable(message, 500))
-        return down("it takes no questions") if status == 503 else failed()
+        return down("it accepts no requests") if status == 503 else failed()
     if code == "PROMPT_TOO_LONG" or _TOO_LONG.search(message):
         return too_long()
     return refused(message)

@@ -168,7 +168,7 @@ export class Client {
     return (await (await this.#send("v1/models")).json()).data;
   }
 
-  /** @returns {Promise<string>} "ready", "starting", "restarting", "stopped" or "unreachable" */
+  /** @returns {Promise<string>} "ready", "starting", "stopped" or "unreachable" */
   async engine() {
     try {
       const reply = await fetch("health", { cache: "no-store", credentials: "omit" });

@@ -8,7 +8,7 @@ const LOOK_AGAIN_MS = 3000;
 const WORDS = {
   ready: null,
   starting: "The model is starting; questions wait until it is there.",
-  restarting: "The model is being started again; questions wait until it is there.",
+  failing: "The last answers of the model failed; questions are still tried.",
   stopped: "The server is going down.",
 };
 

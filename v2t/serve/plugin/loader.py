@@ -34,7 +34,7 @@ class CineloopVideoLoader(VideoLoader):
 
     @classmethod
     def load_bytes(cls, data: bytes, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """The frames or the bytes, and what is told of them; `kwargs`, which clients may have sent, change nothing.
+        """The frames or the bytes, and their metadata; `kwargs`, which clients may have sent, change nothing.
 
         Raises:
             ValueError: damaged frames; vLLM answers it as a bad request.
@@ -46,10 +46,10 @@ class CineloopVideoLoader(VideoLoader):
         except ItemError as problem:
             raise ValueError(f"{problem.code}: {problem.message}") from problem
         # Not left packed: by its frames and times a clip is known again, while equal frames are packed to other bytes.
-        return frames.pixels, told(frames)
+        return frames.pixels, metadata_of(frames)
 
 
-def told(frames: Frames) -> dict[str, Any]:
+def metadata_of(frames: Frames) -> dict[str, Any]:
     """What goes with an array of frames, so that the processor knows when each is shown."""
     about = {"duration": frames.duration_s, "fps": frames.fps, "start_s": frames.start_s}
     return {"frame_times_s": frames.times_s.tolist(), "video_backend": NAME, **about}

@@ -137,7 +137,7 @@ class CineloopMultiModalProcessor(BaseMultiModalProcessor[CineloopProcessingInfo
             item = out_mm_kwargs["video"][item_idx]
             times = item["frame_times_bits"].data.view(torch.float32)  # (S, F)
             text = processor.clip_text(times[item["frame_mask"].data].tolist())
-            # Behind a special token, as it stands in the prompt; some tokenizers treat the first word in their own way.
+            # Behind a special token, as in the prompt; some tokenizers treat the first word in their own way.
             ids = encode(processor.video_token + text, add_special_tokens=False)[1:]
             return PromptUpdateDetails.select_token_id(ids, video_token_id)
 
@@ -180,12 +180,12 @@ def _segments(video: Any, metadata: Mapping[str, Any], processor: CineloopProces
     try:
         clip: Any
         if pixels.ndim == 1:
-            clip, told = read(pixels.tobytes(), processor.video_processor), None
+            clip, metadatas = read(pixels.tobytes(), processor.video_processor), None
         elif metadata.get("frame_times_s") is not None:
-            clip, told = _frames(pixels, metadata), None
+            clip, metadatas = _frames(pixels, metadata), None
         else:
-            clip, told = pixels, [{k: v for k, v in metadata.items() if k != "do_sample_frames"}]
-        return dict(processor.video_processor([clip], video_metadata=told, return_tensors="pt"))
+            clip, metadatas = pixels, [{k: v for k, v in metadata.items() if k != "do_sample_frames"}]
+        return dict(processor.video_processor([clip], video_metadata=metadatas, return_tensors="pt"))
     except ItemError as problem:
         raise ValueError(f"{problem.code}: {problem.message}") from problem
 
@@ -202,7 +202,7 @@ def _frames(pixels: np.ndarray, metadata: Mapping[str, Any]) -> Frames:
 
 
 def _read_as_one(tokenizer: Any, behind: int | None, before: list[int], stamp: list[int]) -> list[int] | None:
-    """Tokens of the text `before` and the `stamp` after it as one text; None where the text cannot be told again.
+    """Tokens of the text `before` and the `stamp` after it as one text; None where the text cannot be tokenised again.
 
     Two signs in a row may be one token ("?<"), and then the model was trained on that one.
     """

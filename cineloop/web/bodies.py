@@ -1,0 +1,142 @@
+"""Bodies of requests: read piece by piece, counted and timed, and as JSON.
+
+In: ASGI's `receive`. Out: bytes, or a JSON value; `Fault` for what is too large, too slow or invalid JSON, before more
+of it is read. `ClientGone` when the client closed the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any, NoReturn, TypeVar
+
+from cineloop.web.faults import Fault
+from cineloop.web.limits import MemoryLease
+
+T = TypeVar("T")
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+MIB = 1 << 20
+_IDLE_S, _START_S, _LEAST_RATE = 20.0, 30.0, 64 << 10  # between two pieces; to begin with; bytes a second after that
+# Each bracket, comma or colon can become an object of Python's that is many times as large as it.
+_MOST_MARKS = 500_000
+_MOST_DIGITS = 100  # of a whole number; reading one takes the square of its length
+
+
+class ClientGone(Exception):
+    """The client closed its connection."""
+
+
+async def pieces(receive: Receive, length: int | None, limit: int) -> AsyncIterator[bytes]:
+    """The pieces of a body.
+
+    Args:
+        receive: of the request.
+        length: what its Content-Length says, or None.
+        limit: bytes it may have.
+
+    Raises:
+        Fault: TOO_LARGE, BODY_TIMEOUT. ClientGone.
+    """
+    if length is not None and length > limit:
+        raise _too_large(limit)
+    begun, size = time.monotonic(), 0
+    while True:
+        left_s = _START_S + size / _LEAST_RATE - (time.monotonic() - begun)
+        try:
+            async with asyncio.timeout(min(_IDLE_S, left_s)):
+                message = await receive()
+        except TimeoutError:
+            raise Fault(408, "BODY_TIMEOUT", f"timeout while reading the request's body, after {size} bytes") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        data = message.get("body", b"")
+        size += len(data)
+        if size > limit:
+            raise _too_large(limit)
+        if data:
+            yield data
+        if not message.get("more_body", False):
+            return
+
+
+async def read_json(receive: Receive, headers: Any, limit: int, lease: MemoryLease) -> Any:
+    """The JSON value in a body; `lease` then holds what it takes.
+
+    Raises:
+        Fault: also BAD_JSON, BAD_REQUEST for another media type. ClientGone.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":  # also keeps out what a foreign page can send without asking
+        raise Fault(415, "BAD_REQUEST", "expected the header Content-Type: application/json")
+    data = bytearray()
+    async for piece in pieces(receive, length_of(headers), limit):
+        lease.set(lease.size + len(piece))
+        data += piece
+    # The text beside the bytes; one character beyond ASCII can make it four bytes a letter.
+    lease.set(len(data) * (2 if data.isascii() else 5))
+    value = parse_json(bytes(data))
+    lease.set(len(data))
+    return value
+
+
+def parse_json(data: bytes) -> Any:
+    """The JSON value in `data`, UTF-8. Raises Fault BAD_JSON for anything else, NaN and too deep ones included."""
+    if sum(data.count(mark) for mark in (b"[", b"{", b",", b":")) > _MOST_MARKS:
+        raise Fault(413, "TOO_LARGE", f"the JSON has more than {_MOST_MARKS} commas, colons and brackets")
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_int=_whole)
+    except UnicodeDecodeError as error:
+        raise Fault(400, "BAD_JSON", f"the body is not UTF-8, at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise Fault(400, "BAD_JSON", f"the body is not valid JSON: {error.msg}, {place}") from None
+    except RecursionError:
+        raise Fault(400, "BAD_JSON", "the body is nested too deeply") from None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise Fault(400, "BAD_JSON", "the body contains a number that is too long")
+    return int(digits)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise Fault(400, "BAD_JSON", f"the body contains {name}, which is not valid JSON")
+
+
+def length_of(headers: Any) -> int | None:
+    """What Content-Length says; None where it says nothing that is a number."""
+    text = headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _too_large(limit: int) -> Fault:
+    return Fault(413, "TOO_LARGE", f"the request's body is larger than {limit / MIB:.4g} MiB")
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns or raises; it is cancelled and ClientGone raised when the client leaves meanwhile.
+
+    The body must have been read to its end.
+    """
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        watch.cancel()
+        task.cancel()
+        await asyncio.wait({task, watch})
+        for each in (task, watch):
+            if not each.cancelled():
+                each.exception()  # retrieved, or asyncio logs it
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,252 @@
+"""API keys, request rates, fair queues and a memory budget.
+
+In: the `Authorization` header of a request; owners, which are names made of keys. Out: the owner; leave to go on; a
+slot; leave to allocate bytes. What there is not enough of is refused with `Fault` and a time to retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import math
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from cineloop.web.faults import Fault
+
+LOCAL = "local"  # the owner of all requests where no key is needed
+_BUSY_RETRY_S = 5.0
+
+
+class ApiKeys:
+    """The clients' keys, as digests: each key is an owner.
+
+    Args:
+        keys: with none every request is accepted, its owner being "local".
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._digests = [hashlib.sha256(key.encode("ascii")).digest() for key in dict.fromkeys(keys)]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no key is needed."""
+        return not self._digests
+
+    @property
+    def num_owners(self) -> int:
+        """How many owners there can be, >= 1."""
+        return max(1, len(self._digests))
+
+    def owner_of(self, authorization: str | None) -> str:
+        """The owner of a request with this header.
+
+        Raises:
+            Fault: UNAUTHORIZED, the key is missing or unknown.
+        """
+        if self.is_open:
+            return LOCAL
+        scheme, _, key = (authorization or "").partition(" ")
+        digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+        found = None
+        for known in self._digests:  # all of them: the time taken must not depend on the key
+            if hmac.compare_digest(digest, known):
+                found = known
+        if found is None or scheme.lower() != "bearer":
+            raise Fault(401, "UNAUTHORIZED", "missing or invalid API key; send the header Authorization: Bearer KEY")
+        return found.hex()[:16]
+
+
+class RateLimit:
+    """A token bucket for each owner: `per_minute` requests at once at most, refilled evenly.
+
+    Args:
+        per_minute: requests of one owner, >= 1.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size, self._clock = float(per_minute), clock
+        self._buckets: dict[str, tuple[float, float]] = {}  # owner → tokens left, when they were counted
+
+    def take(self, owner: str) -> None:
+        """Count one request of `owner`.
+
+        Raises:
+            Fault: RATE_LIMITED, with the seconds until the next request is accepted.
+        """
+        now = self._clock()
+        left, when = self._buckets.get(owner, (self._size, now))
+        left = min(self._size, left + max(0.0, now - when) * self._size / 60.0)
+        self._buckets[owner] = (left - 1.0 if left >= 1.0 else left, now)
+        if left < 1.0:
+            wait_s = (1.0 - left) * 60.0 / self._size
+            raise Fault(
+                429,
+                "RATE_LIMITED",
+                f"more than {self._size:.0f} requests in a minute; retry in {math.ceil(wait_s)} s",
+                retry_after_s=wait_s,
+            )
+
+
+class FairQueue:
+    """Slots given fairly: the next goes to the owner with the fewest, among equals to the one that waited longest.
+
+    For one event loop.
+
+    Args:
+        num: slots. per_owner: slots of one owner; None for all.
+        max_waiting: requests that may wait; None for any number. Of one owner `per_owner` may.
+        timeout_s: seconds a request waits at most; None for no limit.
+    """
+
+    def __init__(
+        self, num: int, *, per_owner: int | None = None, max_waiting: int | None = None, timeout_s: float | None = None
+    ) -> None:
+        self._num, self._share = num, min(num, per_owner or num)
+        self._max_waiting, self._timeout_s = max_waiting, timeout_s
+        self._taken: dict[str, int] = {}
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}  # in the order in which owners came or were served
+
+    @property
+    def taken(self) -> int:
+        """Slots in use."""
+        return sum(self._taken.values())
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return sum(map(len, self._queues.values()))
+
+    @asynccontextmanager
+    async def slot(self, owner: str) -> AsyncIterator[None]:
+        """A slot of `owner` for as long as the context lasts. Raises as `take`."""
+        await self.take(owner)
+        try:
+            yield
+        finally:
+            self.give(owner)
+
+    async def take(self, owner: str) -> None:
+        """Wait for a slot; a caller that is cancelled meanwhile leaves the queue.
+
+        Raises:
+            Fault: BUSY, too many requests wait already, or this one waited too long.
+        """
+        mine = self._queues.get(owner, ())
+        if not mine and self.taken < self._num and self._has_share(owner):
+            self._taken[owner] = self._taken.get(owner, 0) + 1
+            return
+        if self._max_waiting is not None and (self.waiting >= self._max_waiting or len(mine) >= self._share):
+            raise busy("the queue is full")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(owner, deque()).append(turn)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # the slot came at the same moment
+                self.give(owner)
+            else:
+                self._leave(owner, turn)
+            if isinstance(error, TimeoutError):
+                raise busy(f"no slot became free within {self._timeout_s:.0f} s") from None
+            raise
+
+    def give(self, owner: str) -> None:
+        """Give a slot back, to the next in the queue."""
+        self._taken[owner] -= 1
+        if not self._taken[owner]:
+            del self._taken[owner]
+        ready = [name for name in self._queues if self._has_share(name)]
+        if ready:
+            chosen = min(ready, key=lambda name: self._taken.get(name, 0))  # the first of the least
+            queue = self._queues.pop(chosen)
+            turn = queue.popleft()
+            if queue:
+                self._queues[chosen] = queue  # at the end: the others come first
+            self._taken[chosen] = self._taken.get(chosen, 0) + 1
+            turn.set_result(None)
+
+    def _has_share(self, owner: str) -> bool:
+        return self._taken.get(owner, 0) < self._share
+
+    def _leave(self, owner: str, turn: asyncio.Future[None]) -> None:
+        self._queues[owner].remove(turn)
+        if not self._queues[owner]:
+            del self._queues[owner]
+
+
+class MemoryBudget:
+    """Bytes that bodies of requests and frames may hold together. Safe from any thread.
+
+    Args:
+        limit: bytes. num_owners: of several owners none gets more than half of them for bodies.
+    """
+
+    def __init__(self, limit: int, *, num_owners: int = 1) -> None:
+        self.limit, self.share, self.held = limit, limit if num_owners == 1 else limit // 2, 0
+        self._of: dict[str | None, int] = {}
+        self._lock = threading.RLock()  # the garbage collector may call release() within hold()
+
+    def hold(self, num_bytes: int, owner: str | None = None) -> None:
+        """Count bytes that are about to be allocated, as those of `owner` where one is named.
+
+        Raises:
+            Fault: 503 BUSY.
+        """
+        with self._lock:
+            mine = self._of.get(owner, 0) + num_bytes
+            if self.held + num_bytes > self.limit or (owner is not None and mine > self.share):
+                raise busy("requests in flight use all the memory they may have")
+            self.held += num_bytes
+            self._of[owner] = self._of.get(owner, 0) + num_bytes
+
+    def release(self, num_bytes: int, owner: str | None = None) -> None:
+        """Give bytes back."""
+        with self._lock:
+            self.held -= num_bytes
+            self._of[owner] -= num_bytes
+            if not self._of[owner]:
+                del self._of[owner]
+
+    def release_with(self, array: Any) -> None:
+        """Give the bytes of an array back, which were counted, once nothing refers to it any more."""
+        weakref.finalize(array, self.release, array.nbytes).atexit = False
+
+    @contextmanager
+    def lease(self, owner: str) -> Iterator[MemoryLease]:
+        """The bytes of one request; given back at the end."""
+        lease = MemoryLease(self, owner)
+        try:
+            yield lease
+        finally:
+            lease.set(0)
+
+
+class MemoryLease:
+    """The bytes one request holds."""
+
+    def __init__(self, budget: MemoryBudget, owner: str) -> None:
+        self._budget, self._owner, self.size = budget, owner, 0
+
+    def set(self, size: int) -> None:
+        """Hold `size` bytes from now on. Raises as `MemoryBudget.hold`, and Fault TOO_LARGE for what never fits."""
+        if size > self._budget.share:
+            raise Fault(413, "TOO_LARGE", "the request needs more memory than the server gives to one")
+        if size > self.size:
+            self._budget.hold(size - self.size, self._owner)
+        elif size < self.size:
+            self._budget.release(self.size - size, self._owner)
+        self.size = size
+
+
+def busy(why: str) -> Fault:
+    """The server has no capacity for a request now."""
+    return Fault(503, "BUSY", f"the server is busy: {why}; retry later", retry_after_s=_BUSY_RETRY_S)

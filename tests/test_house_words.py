@@ -1,0 +1,66 @@
+"""House rule on words: the field's terms in messages, docstrings and comments, in the rooms that have been cleaned.
+
+A room comes into `ROOMS` once it is clean, and stays. A planted breach shows that the rule can fail.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import tokenize
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("cineloop", "t2v", "v2t/train", "v2t/data", "v2t/styles", "v2t/doctor.py", "scripts")
+# Pattern → what the field says. Names count too: an underscore ends a word.
+WORDS = {
+    r"(?<![a-z])(told|untold)(?![a-z])": "given, stated, logged; a name says what is returned",
+    r"(?<![a-z])said(?![a-z])": "text, message, stated",
+    r"(?<![a-z])papers\b(?! (on|of|give|count|print))": "run metadata",
+    r"(?<![a-z])(worn|melted)(?![a-z])": "augmented; with artifacts",
+    r"(?<!there )\bis none\b|\bthat are none\b": "invalid, missing, not a ...",
+    r"\bat birth\b|\bis born\b(?! again)": "in __post_init__, in the constructor",
+    r"\bat hand\b": "available, given",
+    r"\b(and|many) kin\b": "and similar",
+    r"\bgoes on (where|with it|from)\b": "continues",
+    r"\b(nobody|somebody) else\b": "another process, untrusted",
+    r"\blies? elsewhere\b": "remote",
+    r"\bheld to\b": "compared with",
+    r"(?<![a-z])whoever(?![a-z])": "the caller, readers",
+}
+# Lines that may hold one.
+ALLOWED = (
+    r"q\['said'\]",  # a key of question_score's items
+    r"and the papers\.",  # of other people
+)
+
+
+def breaches(name: str, text: str) -> list[str]:
+    """`file:line: word: say ...` for each dialect word in a name, string or comment of Python source."""
+    found = []
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    for token in tokens:
+        if token.type in (tokenize.OP, tokenize.NUMBER):  # Python 3.12 has tokens of its own for f-strings
+            continue
+        for offset, line in enumerate(token.string.split("\n")):
+            if any(re.search(allowed, line) for allowed in ALLOWED):
+                continue
+            for pattern, better in WORDS.items():
+                if match := re.search(pattern, line):
+                    found.append(f"{name}:{token.start[0] + offset}: {match.group()!r}: say {better}")
+    return found
+
+
+def test_a_planted_word_is_found():
+    planted = '"""A value that is none."""\nx_told = 1  # checked at birth\n'
+    assert [line.split(":")[1] for line in breaches("x.py", planted)] == ["1", "2", "2"]
+    assert not breaches("x.py", 'unsaid = "The dog folded, toldo"\n')
+
+
+def test_cleaned_rooms_keep_to_the_fields_words():
+    listed = subprocess.run(["git", "ls-files", *ROOMS], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    files = [ROOT / name for name in listed.splitlines() if name.endswith(".py")]
+    files = files or [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    assert files
+    assert not [line for path in files for line in breaches(str(path.relative_to(ROOT)), path.read_text("utf-8"))]

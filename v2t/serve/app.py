@@ -1,0 +1,297 @@
+"""The gateway: its routes and its state.
+
+In: a config, what is served, the engine and the media. Out: an ASGI application; what is not listed here is 404. The
+rules for every request are in `cineloop.web.guard`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from cineloop.errors import CineloopError
+from cineloop.web.bodies import MIB, Receive, read_json, unless_gone
+from cineloop.web.faults import Fault, fault_of
+from cineloop.web.guard import GuardMiddleware, Send
+from cineloop.web.limits import ApiKeys, FairQueue, RateLimit
+from v2t.captioners.cards import wishes
+from v2t.captioners.payload import encode
+from v2t.serve import chat, files
+from v2t.serve.answers import Answers, error_event
+from v2t.serve.engine import Engine
+from v2t.serve.metrics import MEDIA_TYPE, Metrics
+from v2t.serve.served import Served
+from v2t.serve.settings import ServeConfig
+
+if TYPE_CHECKING:
+    from v2t.serve.media import Media
+
+PAGE = Path(__file__).resolve().parent / "page"
+_MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".webmanifest": "application/manifest+json",
+}
+_INDEX = "index.html"
+_OPEN_ROUTES = ("/health", "/live", "/", "/page/{file}")  # need no key
+_ROUTES = (
+    (re.compile(r"/(|health|live|metrics|v1/models|v1/chat/completions|v1/frames|v1/files)"), None),
+    (re.compile(r"/page/[^/]+"), "/page/{file}"),
+    (re.compile(r"/v1/models/.+"), "/v1/models/{id}"),
+    (re.compile(r"/v1/files/[^/]+/content"), "/v1/files/{id}/content"),
+    (re.compile(r"/v1/files/[^/]+"), "/v1/files/{id}"),
+)
+_PREVIEW_SIDE, _PREVIEW_QUALITY = 512, 85
+
+
+@dataclass(kw_only=True)
+class Gateway:
+    """What the routes work with, one for the life of the server.
+
+    Attributes:
+        is_draining: no more work is taken on.
+        created: when it began, seconds since 1970.
+    """
+
+    config: ServeConfig
+    served: Served
+    engine: Engine
+    media: Media
+    created: int = 0
+    is_draining: bool = False
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        limits = self.config.limits
+        self.keys = ApiKeys(self.config.keys())
+        self.rate = RateLimit(limits.rate_per_minute)
+        self.queue = FairQueue(
+            limits.in_flight,
+            per_owner=limits.in_flight_per_owner if self.keys.num_owners > 1 else None,
+            max_waiting=limits.in_flight,
+            timeout_s=limits.answer_s,
+        )
+        self.memory = self.media.memory
+        self.answers = Answers(self.config, self.served, self.engine, self.media, self.queue, self.metrics)
+        self.page = _page(PAGE) if self.config.page else {}
+        watch = self.metrics.watch
+        watch("v2t_in_flight", "Requests in flight", lambda: self.queue.taken)
+        watch("v2t_waiting", "Requests in the queue", lambda: self.queue.waiting)
+        watch("v2t_uploads_bytes", "Bytes of all uploads", lambda: self.media.uploads.held_bytes)
+        watch("v2t_engine_up", "Whether the engine answers", lambda: self.engine.state == "ready")
+
+
+def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media, *, created: int = 0) -> FastAPI:
+    """The application; `app.state.gateway` is its `Gateway`.
+
+    Raises:
+        UsageError: a malformed API key.
+    """
+    gateway = Gateway(config=config, served=served, engine=engine, media=media, created=created)
+    routes: list[BaseRoute] = [
+        Route("/health", health, methods=["GET"]),
+        Route("/live", live, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{id:path}", model, methods=["GET"]),
+        Route("/v1/chat/completions", completions, methods=["POST"]),
+        Route("/v1/frames", frames, methods=["POST"]),
+        Route("/v1/files", files.upload, methods=["POST"]),
+        Route("/v1/files", files.listing, methods=["GET"]),
+        Route("/v1/files/{id}", files.one, methods=["GET"]),
+        Route("/v1/files/{id}", files.delete, methods=["DELETE"]),
+        Route("/v1/files/{id}/content", files.content, methods=["GET"]),
+    ]
+    if config.page:
+        routes += [Route("/", page, methods=["GET"]), Route("/page/{file}", page, methods=["GET"])]
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, routes=routes)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(CineloopError, _library_error)
+    app.state.gateway = gateway
+    app.add_middleware(
+        GuardMiddleware,
+        keys=gateway.keys,
+        rate=gateway.rate,
+        hosts=(config.host, *config.hosts),
+        any_address=not config.is_loopback,
+        route_of=route_of,
+        open_routes=_OPEN_ROUTES,
+        unlimited=("/metrics",),
+        observe=gateway.metrics.observe,
+        is_draining=lambda: gateway.is_draining,
+    )
+    return app
+
+
+def route_of(path: str) -> str:
+    """The route a path belongs to, as it is counted and logged: nothing of a client's choice."""
+    for pattern, name in _ROUTES:
+        if pattern.fullmatch(path):
+            return name or path
+    return "other"
+
+
+async def health(request: Request) -> Response:
+    """GET /health: whether requests are answered now."""
+    gateway: Gateway = request.app.state.gateway
+    is_ready = gateway.engine.state == "ready" and not gateway.is_draining
+    status = "ok" if is_ready else "draining" if gateway.is_draining else "unavailable"
+    return JSONResponse({"status": status, "engine": gateway.engine.state}, 200 if is_ready else 503)
+
+
+async def live(request: Request) -> Response:
+    """GET /live: the gateway runs."""
+    return JSONResponse({"status": "ok"})
+
+
+async def metrics(request: Request) -> Response:
+    """GET /metrics."""
+    return Response(request.app.state.gateway.metrics.text(), media_type=MEDIA_TYPE)
+
+
+async def models(request: Request) -> Response:
+    """GET /v1/models: the base, and the adapters beside it."""
+    return JSONResponse({"object": "list", "data": _cards(request.app.state.gateway)})
+
+
+async def model(request: Request) -> Response:
+    """GET /v1/models/{id}."""
+    gateway: Gateway = request.app.state.gateway
+    name = chat.model_of(request.path_params["id"], gateway.served)
+    return JSONResponse(next(card for card in _cards(gateway) if card["id"] == name))
+
+
+def _cards(gateway: Gateway) -> list[dict[str, Any]]:
+    """What `/v1/models` says of each served model."""
+    served, limits = gateway.served, gateway.config.limits
+    about: dict[str, Any] = {
+        "about": served.about,
+        "abilities": served.abilities.to_dict(),
+        "segment_frames": served.segment_frames,
+        "tokens_per_segment": served.tokens_per_segment,
+        "limits": {
+            "upload_mb": limits.upload_mb,
+            "duration_s": limits.duration_s,
+            "videos": limits.videos,
+            "max_tokens": limits.max_tokens,
+        },
+        "key_needed": not gateway.keys.is_open,
+    }
+    if served.is_ours:
+        about["frames"] = wishes(served.spec, served.frame_size)
+    card = {"object": "model", "created": gateway.created, "owned_by": "cineloop", "cineloop": about}
+    cards: list[dict[str, Any]] = [{"id": served.name, **card}]
+    return cards + [{"id": name, "parent": served.name, **card} for name in served.adapters]
+
+
+async def completions(request: Request) -> Response:
+    """POST /v1/chat/completions."""
+    return _Completion(request)
+
+
+async def frames(request: Request) -> Response:
+    """POST /v1/frames: the frames the model is given of a video."""
+    gateway: Gateway = request.app.state.gateway
+    owner, limits = request.state.owner, gateway.config.limits
+    with gateway.memory.lease(owner) as lease:
+        body = await read_json(request.receive, request.headers, limits.body_mb * MIB, lease)
+        name, video = chat.video_of(body)
+        chat.model_of(name, gateway.served)
+
+        async def work() -> dict[str, Any]:
+            async with gateway.queue.slot(owner):
+                seen = await gateway.answers.frames(video, owner, limits.frames)
+                jpegs = await asyncio.to_thread(encode, seen.pixels, _PREVIEW_SIDE, _PREVIEW_QUALITY)
+            about = gateway.answers.describe(seen)
+            shown = [
+                {"time_s": time_s, "jpeg": f"data:image/jpeg;base64,{jpeg}"}
+                for time_s, jpeg in zip(about.pop("times_s"), jpegs, strict=True)
+            ]
+            return {"frames": shown, "fps": round(float(seen.fps), 4), **about}
+
+        return JSONResponse(await unless_gone(request.receive, work()))
+
+
+async def page(request: Request) -> Response:
+    """GET / and /page/{file}."""
+    name = request.path_params.get("file", _INDEX)
+    try:
+        data, kind = request.app.state.gateway.page[name]
+    except KeyError:
+        raise HTTPException(404) from None
+    return Response(data, headers={"content-type": kind, "cache-control": "no-cache"})
+
+
+class _Completion(Response):
+    """The response to a chat request; made as it is sent, so that a client that leaves cancels the work."""
+
+    def __init__(self, request: Request) -> None:
+        self._request, self._gateway = request, request.app.state.gateway
+        self.background = None
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # type: ignore[override]
+        gateway, owner = self._gateway, self._request.state.owner
+        limits = gateway.config.limits
+        with gateway.memory.lease(owner) as lease:
+            body = await read_json(receive, self._request.headers, limits.body_mb * MIB, lease)
+            parsed = chat.read(body, gateway.served, limits)
+            del body
+            if parsed.stream:
+                await self._in_pieces(parsed, owner, lease, receive, send)
+                return
+            answer = await unless_gone(receive, gateway.answers.whole(parsed, owner, lease))
+        await JSONResponse(answer)(scope, receive, send)  # type: ignore[arg-type]
+
+    async def _in_pieces(self, parsed: chat.ChatRequest, owner: str, lease: Any, receive: Receive, send: Send) -> None:
+        is_begun = False
+
+        async def emit(data: bytes) -> None:
+            nonlocal is_begun
+            if not is_begun:
+                headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                is_begun = True
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        try:
+            await unless_gone(receive, self._gateway.answers.stream(parsed, owner, lease, emit))
+        except Fault as fault:
+            if not is_begun:
+                raise
+            await emit(error_event(fault))
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """What the router refuses, in the form of all refusals."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:
+        raise Fault(405, "METHOD_NOT_ALLOWED", "method not allowed on this route")
+    raise Fault(404, "NOT_FOUND", "no such route")
+
+
+async def _library_error(request: Request, error: Exception) -> Response:
+    """An error of another package that was not made a fault before."""
+    raise fault_of(error) if isinstance(error, CineloopError) else error
+
+
+def _page(folder: Path) -> dict[str, tuple[bytes, str]]:
+    """By name (content, media type) of the page's files; nothing else is ever served by name."""
+    return {
+        path.name: (path.read_bytes(), _MEDIA_TYPES[path.suffix])
+        for path in sorted(folder.iterdir())
+        if path.suffix in _MEDIA_TYPES and path.is_file() and not path.is_symlink()
+    }

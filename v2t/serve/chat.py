@@ -1,0 +1,327 @@
+"""From the JSON of a chat request to a checked one; nothing is opened, fetched or decoded here.
+
+In: the body of `POST /v1/chat/completions`. Out: `ChatRequest`. An unknown field is refused by name: what is not
+understood must not reach the engine. A field that is null counts as not given.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cineloop.web.faults import Fault
+from v2t.serve.served import Served
+from v2t.serve.settings import ServeLimits
+
+Role = Literal["system", "user", "assistant"]
+_DEFAULT_TOKENS = 512  # of an answer, where the client does not say
+_MOST_STOPS, _STOP_CHARS = 4, 256
+_INT64 = 1 << 63
+_LONGEST_URL = 4096  # letters of one that is not a data URL
+_FILE_ID = re.compile(r"file-[0-9a-f]{32}")
+_FIELDS = frozenset(
+    "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed stop "
+    "repetition_penalty presence_penalty frequency_penalty n user metadata "
+    "prompt_cache_key safety_identifier parallel_tool_calls".split()
+)
+# Features of OpenAI's that this server lacks → the values that ask for none; stock clients send those always.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "response_format": ({"type": "text"},),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "modalities": (["text"],),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+}
+_NEUTRAL_IN_MESSAGE: dict[str, tuple[Any, ...]] = {"tool_calls": ([],), "annotations": ([],)}
+# name → (least, most, whether the least is allowed)
+_NUMBERS = {
+    "temperature": (0.0, 2.0, True),
+    "top_p": (0.0, 1.0, False),
+    "repetition_penalty": (0.01, 2.0, True),  # logits are divided by it: less, and they are infinite
+    "presence_penalty": (-2.0, 2.0, True),
+    "frequency_penalty": (-2.0, 2.0, True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRef:
+    """A video a client names: its URL as it came, and the field it is in."""
+
+    url: str = field(repr=False)
+    param: str
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, one of a few words: for counting."""
+        scheme = self.url[:16].partition(":")[0].lower()
+        return scheme if scheme in ("data", "upload", "file", "https", "http") else "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatMessage:
+    """One message: its text, and the videos before it."""
+
+    role: Role
+    text: str
+    videos: tuple[VideoRef, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatRequest:
+    """A chat request that was checked.
+
+    Attributes:
+        model: one of the served names.
+        messages: the conversation; the last is the user's.
+        max_tokens: longest answer. sampling: the fields that say how it is drawn, those alone that were given.
+        stops: strings that end it.
+        stream: the answer is wanted in pieces. include_usage: with the number of tokens at the end.
+    """
+
+    model: str
+    messages: tuple[ChatMessage, ...]
+    max_tokens: int
+    sampling: Mapping[str, Any]
+    stops: tuple[str, ...] = ()
+    stream: bool = False
+    include_usage: bool = False
+
+    @property
+    def videos(self) -> tuple[VideoRef, ...]:
+        """All videos, in the order they are shown."""
+        return tuple(video for message in self.messages for video in message.videos)
+
+
+def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
+    """The request in `body`.
+
+    Raises:
+        Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, each with the field at fault.
+    """
+    given = _known(body, _FIELDS | _NEUTRAL.keys(), "")
+    _check_neutral(given, _NEUTRAL, "")
+    stream = _bool(given, "stream")
+    options = _known(given.get("stream_options", {}), {"include_usage"}, "stream_options")
+    if "stream_options" in given and not stream:
+        raise _wrong("stream_options", "expected only with stream: true")
+    if given.get("n", 1) != 1 or isinstance(given.get("n"), bool):
+        raise _wrong("n", "expected 1: a request gets one answer", given["n"])
+    return ChatRequest(
+        model=model_of(given.get("model"), served),
+        messages=_messages(given.get("messages"), limits),
+        max_tokens=_max_tokens(given, limits),
+        sampling=_sampling(given),
+        stops=_stops(given.get("stop", [])),
+        stream=stream,
+        include_usage=_bool(options, "include_usage", "stream_options."),
+    )
+
+
+def model_of(name: Any, served: Served) -> str:
+    """The served model called `name`; the base where none is named. Raises Fault UNKNOWN_MODEL."""
+    if name is None:
+        return served.name
+    if not isinstance(name, str):
+        raise _wrong("model", "expected a name", name)
+    if name not in (served.name, *served.adapters):
+        known = ", ".join((served.name, *served.adapters))
+        raise Fault(404, "UNKNOWN_MODEL", f"unknown model; this server has: {known}", param="model")
+    return name
+
+
+def _messages(given: Any, limits: ServeLimits) -> tuple[ChatMessage, ...]:
+    if not isinstance(given, list) or not given:
+        raise _wrong("messages", "expected a list of at least one message", given)
+    if len(given) > limits.messages:
+        raise _too_many("messages", f"{len(given)} messages; at most {limits.messages}")
+    messages = tuple(_message(message, f"messages[{i}]", i == 0) for i, message in enumerate(given))
+    if messages[-1].role != "user":
+        raise _wrong(f"messages[{len(messages) - 1}].role", "the last message must be the user's")
+    if not messages[-1].text.strip() and not messages[-1].videos:
+        raise _wrong(f"messages[{len(messages) - 1}].content", "expected text or a video")
+    if (chars := sum(len(message.text) for message in messages)) > limits.text_chars:
+        raise _too_many("messages", f"{chars} characters of text; at most {limits.text_chars}")
+    if (videos := sum(len(message.videos) for message in messages)) > limits.videos:
+        raise _too_many("messages", f"{videos} videos and pictures; at most {limits.videos}")
+    return messages
+
+
+def _message(message: Any, where: str, is_first: bool) -> ChatMessage:
+    given = _known(message, {"role", "content", "name", *_NEUTRAL_IN_MESSAGE}, where)
+    _check_neutral(given, _NEUTRAL_IN_MESSAGE, f"{where}.")
+    if "name" in given:
+        _text(given["name"], f"{where}.name")
+    role: Any = "system" if given.get("role") == "developer" else given.get("role")
+    if role not in ("system", "user", "assistant"):
+        raise _wrong(f"{where}.role", "expected system, developer, user or assistant", role)
+    if role == "system" and not is_first:
+        raise _wrong(f"{where}.role", "a system message must be the first")
+    content, where = given.get("content"), f"{where}.content"
+    if isinstance(content, str):
+        return ChatMessage(role=role, text=_text(content, where))
+    if not isinstance(content, list):
+        raise _wrong(where, "expected text or a list of parts", content)
+    parts = [_part(part, f"{where}[{i}]") for i, part in enumerate(content)]
+    videos = tuple(part for part in parts if isinstance(part, VideoRef))
+    if videos and role != "user":
+        raise _wrong(videos[0].param, "only the user may send videos")
+    return ChatMessage(role=role, text="\n".join(part for part in parts if isinstance(part, str)), videos=videos)
+
+
+def _part(part: Any, where: str) -> str | VideoRef:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text":
+        return _text(_known(part, {"type", "text"}, where).get("text"), f"{where}.text")
+    if kind in ("video_url", "image_url"):
+        holder = _known(_known(part, {"type", kind}, where).get(kind), {"url"}, f"{where}.{kind}")
+        return _video(holder.get("url"), f"{where}.{kind}.url")
+    if kind == "file":
+        return _file(_known(part, {"type", "file"}, where).get("file"), f"{where}.file")
+    if not isinstance(part, dict):
+        raise _wrong(where, "expected an object with a type", part)
+    raise _wrong(f"{where}.type", "expected text, video_url, image_url or file", kind)
+
+
+def _file(holder: Any, where: str) -> VideoRef:
+    given = _known(holder, {"file_id", "file_data", "filename"}, where)
+    if ("file_id" in given) == ("file_data" in given):
+        raise _wrong(where, "expected either file_id or file_data")
+    if "file_data" in given:
+        video = _video(given["file_data"], f"{where}.file_data")
+        if video.source != "data":
+            raise _wrong(video.param, "expected a data URL: data:video/mp4;base64,...")
+        return video
+    name = given["file_id"]
+    if not isinstance(name, str) or not _FILE_ID.fullmatch(name):
+        raise _wrong(f"{where}.file_id", "expected the id of an uploaded file: file- and 32 hexadecimal digits", name)
+    return VideoRef(url=f"upload:{name}", param=f"{where}.file_id")
+
+
+def _video(url: Any, where: str) -> VideoRef:
+    if not isinstance(url, str) or not url:
+        raise _wrong(where, "expected a URL", url)
+    # A single letter far from ASCII makes every one of them four bytes, which nobody has counted.
+    if len(url) > _LONGEST_URL and not url.isascii():
+        raise _wrong(where, "expected ASCII characters alone in a long URL")
+    return VideoRef(url=url, param=where)
+
+
+def video_of(body: Any) -> tuple[Any, VideoRef]:
+    """(model's name or None, video) of a request for the frames of one. Raises Fault as `read` does."""
+    given = _known(body, {"model", "url"}, "")
+    return given.get("model"), _video(given.get("url"), "url")
+
+
+def _text(text: Any, where: str) -> str:
+    if not isinstance(text, str):
+        raise _wrong(where, "expected text", text)
+    try:
+        text.encode()  # a loop over the letters of a long text would hold everybody up
+    except UnicodeEncodeError:
+        raise _wrong(where, "the text contains a lone surrogate") from None
+    return text
+
+
+def _check_neutral(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]], where: str) -> None:
+    """Refuse a feature that this server lacks, unless its value asks for nothing. Raises Fault UNSUPPORTED."""
+    for name, values in neutral.items():
+        if name in given and not any(type(given[name]) is type(value) and given[name] == value for value in values):
+            allowed = " or ".join(json.dumps(value) for value in values)
+            message = f"{where}{name}: not supported by this server; leave it out, or send {allowed}"
+            raise Fault(400, "UNSUPPORTED", message, param=where + name)
+
+
+def _max_tokens(given: Mapping[str, Any], limits: ServeLimits) -> int:
+    values = {name: given[name] for name in ("max_tokens", "max_completion_tokens") if name in given}
+    for name, value in values.items():
+        if not _is_int(value) or not 1 <= value <= limits.max_tokens:
+            raise _wrong(name, f"expected an integer from 1 to {limits.max_tokens}", value)
+    if len(set(values.values())) > 1:
+        raise _wrong("max_tokens", "differs from max_completion_tokens")
+    return next(iter(values.values()), min(_DEFAULT_TOKENS, limits.max_tokens))
+
+
+def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, (least, most, with_least) in _NUMBERS.items():
+        if name not in given:
+            continue
+        value = given[name]
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not least <= value <= most or (value == least and not with_least):
+            edge = "from" if with_least else "above"
+            raise _wrong(name, f"expected a number {edge} {least:g} to {most:g}", value)
+        found[name] = float(value)
+    if "seed" in given:
+        if not _is_int(given["seed"]) or not -_INT64 <= given["seed"] < _INT64:
+            raise _wrong("seed", "expected an integer of 64 bits", given["seed"])
+        found["seed"] = given["seed"]
+    return found
+
+
+def _stops(given: Any) -> tuple[str, ...]:
+    stops = [given] if isinstance(given, str) else given
+    if not isinstance(stops, list) or len(stops) > _MOST_STOPS:
+        raise _wrong("stop", f"expected text or a list of at most {_MOST_STOPS} texts", stops)
+    for i, stop in enumerate(stops):
+        if not _text(stop, f"stop[{i}]") or len(stop) > _STOP_CHARS:
+            raise _wrong(f"stop[{i}]", f"expected 1 to {_STOP_CHARS} characters")
+    return tuple(stops)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _bool(given: Mapping[str, Any], name: str, where: str = "") -> bool:
+    value = given.get(name, False)
+    if not isinstance(value, bool):
+        raise _wrong(where + name, "expected true or false", value)
+    return value
+
+
+def _known(value: Any, fields: Sequence[str] | frozenset[str] | set[str], where: str) -> dict[str, Any]:
+    """The fields of an object that are given; refuses those that are not known."""
+    if not isinstance(value, dict):
+        raise _wrong(where or None, "expected a JSON object", value)
+    given = {name: each for name, each in value.items() if each is not None}
+    for name in given:
+        if name not in fields:
+            shown = _shown(name).strip('"')
+            place = f"{where}.{shown}" if where else shown
+            raise Fault(400, "UNKNOWN_FIELD", f"{place}: unknown field", param=place)
+    return given
+
+
+def _wrong(param: str | None, expected: str, *came: Any) -> Fault:
+    name = param or "the body"
+    got = f"; got {_shown(came[0])}" if came else ""
+    return Fault(400, "BAD_REQUEST", f"{name}: {expected}{got}", param=param)
+
+
+def _too_many(param: str, message: str) -> Fault:
+    return Fault(413, "TOO_LARGE", f"{param}: {message}", param=param)
+
+
+def _shown(value: Any) -> str:
+    """A value as an error repeats it: short, printable, and never much of a client's data."""
+    if isinstance(value, (dict, list)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    text = value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else _digits(value)
+    plain = "".join(char if char.isprintable() else "?" for char in text[:60])
+    return f'"{plain}{"..." if len(text) > 60 else ""}"' if isinstance(value, str) else plain
+
+
+def _digits(value: int) -> str:
+    return str(value) if -_INT64 * 4 <= value < _INT64 * 4 else "a very long number"

@@ -1,0 +1,222 @@
+"""Decoding of untrusted files for many clients: a fair queue, bounded memory, isolated processes.
+
+In: an open file, which frames, its owner. Out: `Frames`, or a `Fault` in our words: what decoders say of hostile files
+goes to the log alone. Children decode (`cineloop.video.worker`), with PyAV only, whose FFmpeg is kept up to date;
+decord's is of 2020. A child gets no secret of this process's environment, and the file by its descriptor, so it reads
+the very file that was checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError
+from cineloop.files import TEMPORARY
+from cineloop.log import logger, printable
+from cineloop.video.canvas import Limits
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
+from cineloop.web.faults import Fault, fault_of
+from cineloop.web.limits import FairQueue, MemoryBudget, busy
+from v2t.serve.data_urls import too_long, too_many
+from v2t.serve.settings import ServeLimits
+
+_CHILD_MB = 2048
+_SHARE = 0.6  # of a child's memory that `cineloop.video.canvas` gives to the result
+_RECYCLE_AFTER = 200  # files
+# What cameras, phones, browsers and generators write. Rare decoders are where FFmpeg's holes mostly are (JPEG 2000,
+# FLIC, VVC in an mp4); sound is never decoded.
+_CODECS = (
+    "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mpeg2video,mpeg1video,mjpeg,theora,flv,h263,prores,png,gif"
+)
+# A decoder that was taken over finds nothing in its environment that it does not need to start.
+_PASSED = {"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT"}
+_PASSED_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "CONDA_", "NIX_")
+_WORDS = {
+    "NOT_MEDIA": "its content is not a known video or image format",
+    "NO_INDEX": "its index (moov) is missing; the recording was interrupted",
+    "NO_VIDEO_STREAM": "it contains no video stream",
+    "NO_FRAMES": "it has no frames, or none in the requested range",
+    "TRUNCATED": "it is truncated before the first frame",
+    "CODEC_UNAVAILABLE": "unsupported codec; H.264, VP9 and AV1 are supported",
+    "DECODE_ERROR": "it cannot be decoded: damaged, or an unsupported codec",
+    "DECODE_TIMEOUT": "decoding it exceeds the time limit",
+    "DECODER_CRASH": "it crashed the decoder: damaged or hostile",
+    "OUT_OF_MEMORY": "decoding it exceeds the memory limit",
+    "EMPTY_FILE": "it is empty",
+    "CHANGED": "it changed while it was being read",
+}
+
+
+class Decoders:
+    """The decoders of a server; used from one event loop.
+
+    Args:
+        limits: what clients may cost. memory: where frames are counted.
+        scratch: a private folder, used only where descriptors cannot be handed to children.
+    """
+
+    def __init__(self, limits: ServeLimits, memory: MemoryBudget, scratch: Path) -> None:
+        self.limits, self.memory, self._scratch = limits, memory, scratch
+        self._child_mb = max(64, min(_CHILD_MB, limits.memory_mb))
+        self.pool = DecoderPool(
+            limits.decoders,
+            Limits(
+                timeout_s=limits.decode_s,
+                total_s=limits.decode_s,
+                memory_mb=self._child_mb,
+                max_pixels=limits.pixels,
+                max_duration_s=limits.duration_s,
+                codecs=_CODECS,
+            ),
+            recycle_after=_RECYCLE_AFTER,
+            decoders=("pyav",),
+            environment=child_environment(),
+        )
+        self._queue = FairQueue(limits.decoders)
+        self._running: set[asyncio.Task[Frames]] = set()
+
+    async def decode(
+        self,
+        descriptor: int,
+        spec: SampleSpec,
+        size: tuple[int, int] | None,
+        *,
+        owner: str,
+        name: str,
+        held: ExitStack,
+    ) -> Frames:
+        """Frames of an open file.
+
+        Cancelling while queued frees the slot; cancelling while decoding keeps it until the decoder finishes.
+
+        Args:
+            descriptor: the file. spec, size: see `DecoderPool.decode`.
+            owner: whose slot it takes. name: what messages call the video.
+            held: what must stay open until the decoder is done, the file above all; taken over and closed here.
+
+        Raises:
+            Fault: the codes of `DecoderPool.decode`, BUSY.
+        """
+        with held:
+            await self._queue.take(owner)
+            work = asyncio.ensure_future(self._work(descriptor, spec, size, owner, name, held.pop_all()))
+        self._running.add(work)
+        work.add_done_callback(self._done)
+        return await asyncio.shield(work)
+
+    async def _work(
+        self, descriptor: int, spec: SampleSpec, size: tuple[int, int] | None, owner: str, name: str, held: ExitStack
+    ) -> Frames:
+        loop, ended, most = asyncio.get_running_loop(), asyncio.Event(), 0
+        try:
+            with held, _reachable(descriptor, self._scratch) as path:
+                most = self._most_bytes(spec, size)
+                try:
+                    self.memory.hold(most)
+                except Fault:
+                    most = 0
+                    raise
+                future = self.pool.submit(path, spec, size)
+                future.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+                await ended.wait()
+                frames = future.result()
+                self.memory.release(most - frames.pixels.nbytes)
+                most = 0
+                self.memory.release_with(frames.pixels)
+                return replace(frames, warnings=_plain(frames.warnings, path, name))
+        except concurrent.futures.CancelledError as error:
+            raise busy("it is stopping") from error
+        except CineloopError as error:
+            logger.info("%s of %s: %s: %s", name, owner, error.code, printable(error.message, 500))
+            raise self._fault(error, name) from error
+        finally:
+            self.memory.release(most)
+            self._queue.give(owner)
+
+    def _done(self, work: asyncio.Task[Frames]) -> None:
+        self._running.discard(work)
+        if not work.cancelled():
+            work.exception()  # nobody may be left to hear of it
+
+    def _most_bytes(self, spec: SampleSpec, size: tuple[int, int] | None) -> int:
+        """The most a decode may give."""
+        frames = spec.max_frames if spec.sampler in ("fps", "segment") else min(spec.num_frames, spec.max_frames)
+        pixels = self.limits.pixels if size is None else size[0] * size[1]
+        return min(frames * pixels * 3, int(_SHARE * (self._child_mb << 20)))
+
+    def _fault(self, error: CineloopError, name: str) -> Fault:
+        """What the client hears: words of ours, chosen by the code."""
+        if error.code == "TOO_LONG":
+            return too_long(self.limits.duration_s)
+        if error.code == "TOO_LARGE":
+            text = f"{name}: its frames exceed the size limit"
+            return fault_of(ItemError(f"{text} ({self.limits.pixels} pixels each)", code="TOO_LARGE"))
+        if isinstance(error, ItemError):
+            words = _WORDS.get(error.code, "it cannot be read")
+            return fault_of(ItemError(f"{name}: {words}", code=error.code))
+        if not isinstance(error, MissingDependencyError):
+            logger.error("a decoder was asked what it cannot do: %s", error)
+        return Fault(503, "DECODER_DOWN", "the server cannot decode videos now; its log says why")
+
+    async def close(self) -> None:
+        """Kill the children and wait until all they worked on is put away."""
+        await asyncio.to_thread(self.pool.close)
+        if self._running:
+            await asyncio.wait(self._running)
+
+
+def limited(spec: SampleSpec, max_frames: int, start_s: float | None, end_s: float | None) -> SampleSpec:
+    """The frames to take of a range, within what a request has left.
+
+    Samplers that grow with the video are cut to `max_frames`. Those of a fixed number must not be: the model was made
+    for that number. They are asked for one more than is left, by which `within` sees that there would be too many.
+
+    Raises:
+        Fault: 413 TOO_MANY_FRAMES when nothing is left.
+    """
+    if max_frames < 1:
+        raise too_many(0)
+    most = max_frames if spec.sampler in ("fps", "segment") else max_frames + 1
+    return replace(spec, max_frames=min(spec.max_frames, most), start_s=start_s, end_s=end_s)
+
+
+def within(frames: Frames, max_frames: int) -> Frames:
+    """The frames, unless they are too many. Raises Fault 413 TOO_MANY_FRAMES."""
+    if len(frames) > max_frames:
+        raise too_many(max_frames)
+    return frames
+
+
+def child_environment() -> dict[str, str]:
+    """What decoders get of this process's environment: what they need to start, and none of its secrets."""
+    return {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_BEGINNINGS)}
+
+
+@contextmanager
+def _reachable(descriptor: int, folder: Path) -> Iterator[str]:
+    """A path by which a child opens the very file that is open here."""
+    link = f"/proc/{os.getpid()}/fd/{descriptor}"
+    if os.path.exists(link):
+        yield link
+        return
+    # Not Linux: a copy that only we can reach.
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY) as copy:
+        with open(os.dup(descriptor), "rb") as source:
+            source.seek(0)
+            shutil.copyfileobj(source, copy)
+        copy.flush()
+        yield copy.name
+
+
+def _plain(warnings: tuple[str, ...], path: str, name: str) -> tuple[str, ...]:
+    return tuple(printable(text.replace(repr(path), name).replace(path, name), 300) for text in warnings)

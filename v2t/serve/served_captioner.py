@@ -1,0 +1,81 @@
+"""The local captioner for a server: it stops when nobody wants its answer, keeps within the model's positions, and says
+how long its prompts are.
+
+In: conversations. Out: as `v2t.captioners.local`. For one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cineloop.errors import ItemError
+from v2t.captioners import Conversation, Decoding
+from v2t.captioners.local import Captioner
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOO_LONG = "PROMPT_TOO_LONG"
+
+
+class ServedCaptioner(Captioner):
+    """See above.
+
+    Args:
+        model, device, dtype: see `Captioner`.
+        max_model_len: tokens of prompt and answer together, no more than the model has positions; None for all of them.
+
+    Attributes:
+        wanted: asked before each token.
+        prompt_tokens, warnings: of each conversation of the current call, or of the last one.
+    """
+
+    wanted: Callable[[], bool] = staticmethod(lambda: True)
+
+    def __init__(
+        self, model: str = "starter", *, device: str = "auto", dtype: str = "auto", max_model_len: int | None = None
+    ) -> None:
+        super().__init__(model, device=device, dtype=dtype)
+        self._most_positions = max_model_len
+        self.prompt_tokens: list[int] = []
+        self.warnings: list[str | None] = []
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @property
+    def _positions(self) -> int:
+        own = int(self._model.config.text_config.max_position_embeddings)
+        return min(own, self._most_positions or own)
+
+    def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        inputs = super()._inputs(conversations)
+        self.prompt_tokens = inputs["attention_mask"].sum(1).tolist()
+        if max(self.prompt_tokens) >= self._positions:
+            raise ItemError(
+                f"the prompt has {max(self.prompt_tokens)} tokens; the model takes {self._positions} with the answer",
+                code=TOO_LONG,
+            )
+        return inputs
+
+    def _seen(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[str | None]]:
+        given, self.warnings = super()._seen(inputs, count)
+        return given, self.warnings
+
+    def _settings(self, decoding: Decoding) -> dict[str, Any]:
+        import torch
+        from transformers import StoppingCriteriaList
+
+        room = self._positions - max(self.prompt_tokens)
+        if room < decoding.max_new_tokens:
+            if len(self.prompt_tokens) > 1:  # the longest prompt must not cut the others' answers: ask them alone
+                raise ItemError("the batch has no room for its longest answer", code=TOO_LONG)
+            decoding = replace(decoding, max_new_tokens=room)
+
+        def is_unwanted(input_ids: Tensor, scores: Any, **more: Any) -> Tensor:
+            return torch.full((len(input_ids),), not self.wanted(), device=input_ids.device)  # (B,)
+
+        return {**super()._settings(decoding), "stopping_criteria": StoppingCriteriaList([is_unwanted])}  # type: ignore[list-item]
