@@ -58,7 +58,7 @@ class Generator:
     def effective(self, settings):
         return {"steps": None, "guidance": None}
 
-    def remarks(self, prompt):
+    def warnings_for(self, prompt):
         return ()
 
     def generate(self, requests, settings, on_step=None):
