@@ -26,14 +26,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from v2t.backends.local import Backend  # noqa: E402
 from v2t.caption import run as caption  # noqa: E402
-from v2t.captioners.local import Captioner  # noqa: E402
 
 
 class Loaded:
     """A captioner whose weights are in memory already, so that neither side's time holds the loading."""
 
-    def __init__(self, captioner: Captioner) -> None:
+    def __init__(self, captioner: Backend) -> None:
         self._captioner = captioner
         captioner.load()
 
@@ -87,7 +87,7 @@ class Bench:
         from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 
         self.args, self.place = args, place
-        captioner = Captioner(args.model, device=args.device, dtype="float32")
+        captioner = Backend(args.model, device=args.device, dtype="float32")
         self.ours = Loaded(captioner)
         self.processor = CineloopProcessor.from_pretrained(str(captioner.folder))
         model = CineloopForConditionalGeneration.from_pretrained(str(captioner.folder), dtype="float32")

@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cineloop.video.frames import Frames  # noqa: E402
-from v2t.captioners import CaptionerLike, Decoding, asked, open_captioner  # noqa: E402
+from v2t.backends import Decoding, VideoLM, asked, open_backend  # noqa: E402
 
 SERIAL = 1
 WIDTHS = (SERIAL, 4, 16, 32)
@@ -76,7 +76,7 @@ def serve(port: Connection, work_s: float) -> None:
         server.serve_forever()
 
 
-def rate(captioner: CaptionerLike, clips: list[Frames]) -> float:
+def rate(captioner: VideoLM, clips: list[Frames]) -> float:
     """Captions a second with as many calls at once as the captioner allows."""
     began = time.perf_counter()
     with ThreadPoolExecutor(captioner.concurrency) as threads:
@@ -87,7 +87,7 @@ def rate(captioner: CaptionerLike, clips: list[Frames]) -> float:
 
 def measure(url: str, clips: list[Frames], rounds: int) -> dict[int, list[float]]:
     """Captions a second [width][round], widths taking turns."""
-    captioners = {width: open_captioner(url, options={"concurrency": width}) for width in WIDTHS}
+    captioners = {width: open_backend(url, options={"concurrency": width}) for width in WIDTHS}
     for captioner in captioners.values():
         captioner.load()
     rates: dict[int, list[float]] = {width: [] for width in WIDTHS}

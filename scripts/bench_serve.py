@@ -38,13 +38,13 @@ import httpx  # noqa: E402
 from cineloop.video.frames import Frames  # noqa: E402
 from cineloop.video.packed import MEDIA_TYPE, pack  # noqa: E402
 from cineloop.video.worker import DecoderPool  # noqa: E402
+from v2t.backends import (  # noqa: E402
+    Output,  # noqa: E402
+    asked,
+    open_backend,
+)
 from v2t.caption import run as caption  # noqa: E402
 from v2t.caption.settings import CaptionConfig  # noqa: E402
-from v2t.captioners import (  # noqa: E402
-    CaptionOutput,  # noqa: E402
-    asked,
-    open_captioner,
-)
 from v2t.serve import served  # noqa: E402
 from v2t.serve.engine import Engine, EngineRequest  # noqa: E402
 from v2t.serve.engines import create  # noqa: E402
@@ -128,14 +128,14 @@ async def bare(engine: Engine, model: str, frames: Frames) -> str:
         sampling={"temperature": 0.0},
     )
     replies = [reply async for reply in engine.generate(request)]
-    return next(reply.text for reply in replies if isinstance(reply, CaptionOutput))
+    return next(reply.text for reply in replies if isinstance(reply, Output))
 
 
 class Loaded:
     """A captioner that is in memory already, so that no road's time holds the loading."""
 
     def __init__(self, model: str) -> None:
-        self._captioner = open_captioner(model)
+        self._captioner = open_backend(model)
         self._captioner.load()
 
     def load(self) -> None:

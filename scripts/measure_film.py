@@ -33,7 +33,7 @@ from cineloop.world.scenes.corpus import write_world
 from v2t.ask.answer import answer
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.captioners import asked
+from v2t.backends import asked
 from v2t.data.notes import Note, notes_prompt
 from v2t_eval.metrics.answers import normalise
 

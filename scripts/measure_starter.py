@@ -32,8 +32,8 @@ from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import PROMPTS
 from cineloop.world.scenes.corpus import write_world
 from v2t.ask.spans import read_spans
-from v2t.captioners import Decoding, asked
-from v2t.captioners.local import Captioner
+from v2t.backends import Decoding, asked
+from v2t.backends.local import Backend
 from v2t_eval.metric import MetricResult, load_metric
 from v2t_eval.sample import Sample
 
@@ -60,7 +60,7 @@ CONTROLS: dict[str, Change] = {
 }
 
 
-def ask(captioner: Captioner, clips: Sequence[Frames], prompts: Sequence[str], tokens: int, batch: int) -> list[str]:
+def ask(captioner: Backend, clips: Sequence[Frames], prompts: Sequence[str], tokens: int, batch: int) -> list[str]:
     """One answer a clip, in order; clips are grouped by their number of frames."""
     answers = [""] * len(clips)
     order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
@@ -75,7 +75,7 @@ def ask(captioner: Captioner, clips: Sequence[Frames], prompts: Sequence[str], t
 
 
 def measure(
-    captioner: Captioner, clips: list[Frames], rows: list[dict[str, Any]], args: argparse.Namespace
+    captioner: Backend, clips: list[Frames], rows: list[dict[str, Any]], args: argparse.Namespace
 ) -> tuple[list[MetricResult], list[str]]:
     """Facts of captions, answers to questions drawn from each row's (or to all about time); and the captions."""
     style, about_time, num_questions = args.style, args.about_time, args.questions
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--style", default="short", choices=STYLES)
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args()
-    captioner = Captioner(args.model)
+    captioner = Backend(args.model)
     captioner.load()
     report: dict[str, Any] = {"model": captioner.name, "revision": captioner.revision, "arguments": vars(args)}
     begun = time.monotonic()

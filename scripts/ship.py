@@ -28,9 +28,9 @@ from cineloop.world.scenes.augment import augmented
 from cineloop.world.scenes.render import frame_times
 from cineloop.world.scenes.sampler import sample_scene
 from t2v import STARTER as GENERATOR
-from v2t.captioners import abilities, domain
-from v2t.captioners.abilities import Abilities
-from v2t.captioners.local import STARTER, Captioner
+from v2t.backends import abilities, domain
+from v2t.backends.abilities import Abilities
+from v2t.backends.local import STARTER, Backend
 
 GENERATOR_LIMIT_MB = 28.0
 CAPTIONER_STAGES = (
@@ -196,7 +196,7 @@ def with_interval(figure: dict[str, Any]) -> str:
     return "{value:.3f} [{low:.3f}, {high:.3f}] n={n}".format_map(figure)
 
 
-def world_frames(captioner: Captioner, split: str, seed: int, num: int) -> Iterator[Frames]:
+def world_frames(captioner: Backend, split: str, seed: int, num: int) -> Iterator[Frames]:
     """Clips of the world as a decoder would return them, with a codec's marks."""
     for index in range(num):
         scene = sample_scene(split, seed, index)
@@ -209,7 +209,7 @@ def world_frames(captioner: Captioner, split: str, seed: int, num: int) -> Itera
 
 def fit_domain(num_fit: int, num_held_out: int) -> domain.Domain:
     """The shipped model's domain, by clips of its world of two seeds of their own."""
-    captioner = Captioner("starter")
+    captioner = Backend("starter")
     captioner.load()
 
     def features(split: str, seed: int, num: int) -> np.ndarray:

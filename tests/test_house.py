@@ -29,7 +29,7 @@ FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "misc", "common"}
 # Each heavy package may be imported from its home alone (a module, or a package and all below it).
 HOMES = {
     "decord": ("cineloop.video.decode",),
-    "vllm": ("v2t.serve", "v2t.captioners.vllm"),
+    "vllm": ("v2t.serve", "v2t.backends.vllm"),
     "peft": ("v2t.model.weights", "t2v.train.lora"),
     "bitsandbytes": ("v2t.model.weights",),
     "diffusers": ("t2v",),

@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> int:
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     _check(args)
-    from v2t.captioners import open_captioner
+    from v2t.backends import open_backend
     from v2t_eval.calibrate import calibrated
     from v2t_eval.judge.judge import Judge
 
-    fitted, told = calibrated(Judge(open_captioner(args.model)), num=args.num, seed=args.seed, size=args.size)
+    fitted, told = calibrated(Judge(open_backend(args.model)), num=args.num, seed=args.seed, size=args.size)
     print(told)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     fitted.save(args.output)

@@ -7,7 +7,7 @@ at single frames, so it knows what is there and where, and nothing of motion.
 from __future__ import annotations
 
 from cineloop.errors import MissingDependencyError
-from v2t.captioners.local import STARTER
+from v2t.backends.local import STARTER
 from v2t_eval.extractors.open_clip import Extractor as OpenClip
 
 

@@ -29,7 +29,7 @@ class Extractor(BaseExtractor):
         from safetensors import SafetensorError
         from transformers.utils import logging as transformers_logging
 
-        from v2t.captioners.local import STARTER
+        from v2t.backends.local import STARTER
         from v2t.model import CineloopForConditionalGeneration
         from v2t.model.video_processing import CineloopVideoProcessor
 

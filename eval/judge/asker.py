@@ -1,7 +1,7 @@
 """A captioner as one who is asked about a clip: by the likelihood of answers, or by votes.
 
 In: a clip and questions. Out: what was heard. Of a model that tells how likely an answer is (`likelihoods`, see
-`v2t.captioners.local`) yes is P(yes) / (P(yes) + P(no)), both in small and in capital letters, and each of a closed
+`v2t.backends.local`) yes is P(yes) / (P(yes) + P(no)), both in small and in capital letters, and each of a closed
 list of answers its likelihood against that of all, in every wording of the question. Any other model is asked several
 times, in other words and with its choices in another order, and each reply is a vote (`ballots`); so is what nobody
 can list, numbers and open answers, of every model.
@@ -19,8 +19,8 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import choose, motion_energy
 from cineloop.world.language.words import PROMPTS
-from v2t.captioners import CaptionerLike, Decoding, GenerateRequest, asked
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, VideoLM, asked
+from v2t.backends.batching import Batcher
 from v2t_eval.judge.ballots import FORMS, ballots, read
 from v2t_eval.judge.heard import Heard, unreadable
 from v2t_eval.judge.question import Question
@@ -46,7 +46,7 @@ class Asker:
         UsageError: votes or reply_tokens below 1.
     """
 
-    def __init__(self, captioner: CaptionerLike, *, votes: int | None = None, reply_tokens: int | None = None) -> None:
+    def __init__(self, captioner: VideoLM, *, votes: int | None = None, reply_tokens: int | None = None) -> None:
         if votes is not None and votes < 1:
             raise UsageError(f"a judge is asked once or more, got votes={votes}")
         if reply_tokens is not None and reply_tokens < 1:

@@ -18,7 +18,7 @@ from cineloop.errors import UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.still import frozen
-from v2t.captioners import CaptionerLike, open_captioner
+from v2t.backends import VideoLM, open_backend
 from v2t_eval.judge import calibration as calibrations
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.asker import Asker
@@ -45,7 +45,7 @@ class Judge(Asker):
 
     def __init__(
         self,
-        captioner: CaptionerLike,
+        captioner: VideoLM,
         *,
         calibration: Calibration | None = None,
         votes: int | None = None,
@@ -148,7 +148,7 @@ def open_judge(name: str, *, calibration: Path | None = None, device: str = "aut
         key = (name, calibration, device)
         if key not in _OPEN:
             _OPEN[key] = Judge(
-                open_captioner(model or "starter", device=device),
+                open_backend(model or "starter", device=device),
                 calibration=calibrations.load(calibration) if calibration else None,
             )
         return _OPEN[key]

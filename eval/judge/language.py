@@ -18,8 +18,8 @@ from typing import Any, Protocol, TypeVar
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.files import text_key
 from cineloop.log import printable
-from v2t.captioners import Decoding, GenerateRequest, asked, open_captioner
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, asked, open_backend
+from v2t.backends.batching import Batcher
 from v2t_eval.cache import EvidenceCache, decode, encode
 from v2t_eval.judge.answerable import CHECK, Dropped, check_text, entailed, of_json, to_json, well_formed
 from v2t_eval.judge.question import Question, from_row
@@ -181,11 +181,11 @@ def _json_in(text: str) -> Iterator[Any]:
 
 
 class Served:
-    """A model behind an OpenAI-compatible address, with the patience and the keys of `v2t.captioners.openai`."""
+    """A model behind an OpenAI-compatible address, with the patience and the keys of `v2t.backends.openai`."""
 
     def __init__(self, address: str) -> None:
         # Nothing is shown to it, so the server need not be asked how it takes frames.
-        self._model = open_captioner(address, options={"frames_as": "images"})
+        self._model = open_backend(address, options={"frames_as": "images"})
         self._model.load()
         self._batcher = Batcher(self._model)
         self.name, self.revision = self._model.name, self._model.revision
@@ -207,7 +207,7 @@ class Local:
         import torch
         import transformers
 
-        from v2t.captioners.hf_source import Source
+        from v2t.backends.hf_source import Source
 
         source = Source.find(where, None, False, only_text=True)
         self.name = source.folder.resolve().name if source.local else where

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cineloop.errors import ItemError
-from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, GenerateRequest, asked, open_captioner
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, asked, open_backend
+from v2t.backends.batching import Batcher
 from v2t_eval import models
 from v2t_eval.judge.heard import REFUSALS
 from v2t_eval.judge.replies import is_refusal, yes_or_no
@@ -57,13 +57,13 @@ class Metric(BaseMetric):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.reader: CaptionerLike | None = None
+        self.reader: VideoLM | None = None
 
     def prepare(self) -> None:
         """See `BaseMetric.prepare`."""
         open_source(self.settings.questions)
         if self.reader is None and self.settings.reader != "none":
-            self.reader = open_captioner(self.settings.reader, device=models.chosen_device())
+            self.reader = open_backend(self.settings.reader, device=models.chosen_device())
         if self.reader is not None:
             self.reader.load()
 
@@ -118,7 +118,7 @@ class Metric(BaseMetric):
         )
 
 
-def _verdict(output: CaptionOutput | ItemError, answer: str) -> tuple[str, bool | None]:
+def _verdict(output: Output | ItemError, answer: str) -> tuple[str, bool | None]:
     """What was said, and whether it is the wanted answer; None without an answer.
 
     Raises:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cineloop.manifest import write_manifest
+from v2t.backends import VideoLM
 from v2t.caption.run import read_records
 from v2t.caption.run import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionerLike
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.trip import Side
 
@@ -25,7 +25,7 @@ def add_captions(
     config: RoundtripConfig,
     out: Path,
     *,
-    captioner: CaptionerLike | None = None,
+    captioner: VideoLM | None = None,
     show_progress: bool = False,
 ) -> None:
     """Caption what has no caption yet and note captions and failures in the trips.

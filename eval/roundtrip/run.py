@@ -16,7 +16,7 @@ from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
-from v2t.captioners import CaptionerLike
+from v2t.backends import VideoLM
 from v2t_eval.judge.judge import Judge, open_judge
 from v2t_eval.models import on_device
 from v2t_eval.report import markdown, page
@@ -37,7 +37,7 @@ def run(
     config: RoundtripConfig,
     out: Path,
     *,
-    captioner: CaptionerLike | None = None,
+    captioner: VideoLM | None = None,
     judge: Judge | None = None,
     show_progress: bool = False,
 ) -> Found:

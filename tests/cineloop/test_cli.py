@@ -14,7 +14,7 @@ from cineloop.cli import guarded
 from cineloop.errors import UsageError
 from t2v.cli import main as t2v
 from t2v.generators import open_generator
-from v2t.captioners import open_captioner
+from v2t.backends import open_backend
 from v2t.cli import main
 from v2t.cli import main as v2t
 from v2t_eval.cli import main as v2t_eval
@@ -132,7 +132,7 @@ def test_an_error_is_a_line_and_a_traceback_only_with_v(error, code, says, capsy
 @pytest.mark.parametrize(
     "opened",
     [
-        lambda device: open_captioner("starter", device=device),
+        lambda device: open_backend("starter", device=device),
         lambda device: open_generator("world", device=device),
     ],
 )

@@ -16,8 +16,8 @@ from cineloop.manifest import read_manifest
 from t2v.data.layouts import read_items
 from t2v.generate.prompts import plan
 from t2v.generate.settings import GenerateConfig
-from v2t.captioners import choose
-from v2t.captioners.local import _read_json as model_file
+from v2t.backends import choose
+from v2t.backends.local import _read_json as model_file
 from v2t.serve import adapters
 from v2t.writers import jsonl
 from v2t_eval.audit.record import read_audit

@@ -221,8 +221,8 @@ def test_a_manifest_with_a_bad_row_is_not_written(tmp_path):
 def test_plugins_are_files_and_an_unknown_one_lists_them():
     assert {"txt", "jsonl"} <= set(plugin.choices("v2t.writers", "render"))
     assert {"short", "detailed", "timed"} <= set(plugin.choices("v2t.styles", "PROMPT"))
-    assert "local" in plugin.choices("v2t.captioners", "Captioner")
-    assert "domain" not in plugin.choices("v2t.captioners", "Captioner")
+    assert "local" in plugin.choices("v2t.backends", "Backend")
+    assert "domain" not in plugin.choices("v2t.backends", "Backend")
     assert plugin.load("v2t.writers", "txt", "render").SUFFIX == ".txt"
     with pytest.raises(UsageError, match="txt") as caught:
         plugin.load("v2t.writers", "jsonk", "render")

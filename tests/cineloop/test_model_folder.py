@@ -12,8 +12,8 @@ import pytest
 
 from cineloop.errors import MissingDependencyError
 from cineloop.video.frames import Frames
-from v2t.captioners import Decoding, asked, open_captioner
-from v2t.captioners.local import STARTER
+from v2t.backends import Decoding, asked, open_backend
+from v2t.backends.local import STARTER
 
 pytestmark = pytest.mark.timeout(120)
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
@@ -46,7 +46,7 @@ def put(folder: Path, name: str, keys: str, value: object) -> None:
 
 
 def loaded(folder: Path, captioner: str) -> None:
-    made = open_captioner(str(folder), captioner=captioner, device="cpu")
+    made = open_backend(str(folder), captioner=captioner, device="cpu")
     made.load()
     import numpy as np
 
@@ -130,7 +130,7 @@ def test_four_bits_without_their_package_is_an_environment_error(folder, monkeyp
 
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(MissingDependencyError, match="bitsandbytes"):
-        open_captioner(str(folder), captioner="hf", device="cpu", options={"quantize": "4bit"}).load()
+        open_backend(str(folder), captioner="hf", device="cpu", options={"quantize": "4bit"}).load()
 
 
 @pytest.mark.parametrize("captioner", ["local", "hf"])

@@ -115,10 +115,10 @@ def build_stage(config):
 """
 BACKEND = """
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.captioners.abilities import Abilities
+from v2t.backends import Output, VideoLM
+from v2t.backends.abilities import Abilities
 
-class Captioner(CaptionerLike):
+class Backend(VideoLM):
     name, revision, frame_size, concurrency = "levels", "1", None, 1
     abilities = Abilities()
     spec = SampleSpec(num_frames=2)
@@ -131,7 +131,7 @@ class Captioner(CaptionerLike):
 
     def answer(self, conversations, decoding):
         levels = [10 * round(float(turns[-1].videos[0].pixels.mean()) / 10) for turns in conversations]
-        return [CaptionOutput(text=f"A clip of {self.word} {level}.", tokens=4) for level in levels]
+        return [Output(text=f"A clip of {self.word} {level}.", tokens=4) for level in levels]
 """
 FORMAT = """
 SUFFIX = ".upper"

@@ -148,12 +148,12 @@ def test_a_hash_is_computed_once_and_again_when_the_file_changes(tmp_path, monke
 
 
 def test_the_starters_tower_is_the_captioners_and_loaded_once():
-    from v2t.captioners.local import Captioner
+    from v2t.backends.local import Backend
 
     tower = open_extractor("starter-tower", device="cpu")
     assert open_extractor("starter-tower", device="cpu") is tower
     pixels = np.random.default_rng(3).integers(0, 256, (16, 48, 80, 3)).astype(np.uint8)
-    captioner = Captioner(device="cpu")
+    captioner = Backend(device="cpu")
     captioner.load()
     pooled = captioner.features([Frames.from_pixels(pixels, fps=8)])[0]
     np.testing.assert_allclose(mean_features(tower.embed_frames(pixels)), pooled[: len(pooled) // 2], atol=1e-5)

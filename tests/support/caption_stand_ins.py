@@ -11,13 +11,13 @@ import numpy as np
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from v2t.backends import Output, VideoLM
+from v2t.backends.abilities import Abilities
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.captioners.abilities import Abilities
 
 
-class Captioner(CaptionerLike):
+class Captioner(VideoLM):
     """Says what the decoder below found in the file. Counts batches; fails on clips that say BAD."""
 
     name, revision = "fake", "r1"
@@ -41,7 +41,7 @@ class Captioner(CaptionerLike):
         texts = [frames.decoder for frames in batch]
         if any("BAD" in text for text in texts):
             raise RuntimeError("index out of range")
-        return [CaptionOutput(text="" if "EMPTY" in text else f"A clip of {text}.", tokens=len(text)) for text in texts]
+        return [Output(text="" if "EMPTY" in text else f"A clip of {text}.", tokens=len(text)) for text in texts]
 
 
 class Pool:

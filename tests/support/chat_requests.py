@@ -17,7 +17,7 @@ import torch
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.packed import MEDIA_TYPE, pack
-from v2t.captioners import CaptionerLike, CaptionOutput
+from v2t.backends import Output, VideoLM
 from v2t.serve.app import create_app
 from v2t.serve.engines.local import LocalEngine
 from v2t.serve.media import Media
@@ -98,7 +98,7 @@ def told(chunks: list[dict]) -> str:
     return "".join(choice["delta"].get("content", "") for chunk in chunks for choice in chunk["choices"])
 
 
-class StandIn(CaptionerLike):
+class StandIn(VideoLM):
     """Answers with the question's text and its tokens at most; notes what came together; waits while it shall."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class StandIn(CaptionerLike):
                 raise RuntimeError("the device is lost")
             if text.startswith("large") or (text.startswith("half") and len(texts) > 1):
                 raise torch.OutOfMemoryError("CUDA out of memory: tried to allocate 3 GiB")
-        return [CaptionOutput(text=f"{text} {decoding.max_new_tokens}", tokens=1, prompt_tokens=5) for text in texts]
+        return [Output(text=f"{text} {decoding.max_new_tokens}", tokens=1, prompt_tokens=5) for text in texts]
 
     def stream(self, conversation, decoding):
         (text,) = self._note([conversation])
@@ -145,6 +145,6 @@ class StandIn(CaptionerLike):
                 if text == "breaks" and number == 2:
                     raise RuntimeError("/secret/path")
                 yield f"{number} "
-            yield CaptionOutput(text="0 1 2 ", tokens=3, prompt_tokens=5)
+            yield Output(text="0 1 2 ", tokens=3, prompt_tokens=5)
         finally:
             self.closed.set()

@@ -1,4 +1,4 @@
-"""Tiny video models of transformers with random weights, one builder a family, for the tests of `v2t.captioners.hf`."""
+"""Tiny video models of transformers with random weights, one builder a family, for the tests of `v2t.backends.hf`."""
 
 from __future__ import annotations
 

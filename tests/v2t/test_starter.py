@@ -20,8 +20,8 @@ from cineloop.world.language.read_text import parse
 from cineloop.world.language.words import PROMPTS
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
-from v2t.captioners import Decoding, asked
-from v2t.captioners.local import STARTER, Captioner
+from v2t.backends import Decoding, asked
+from v2t.backends.local import STARTER, Backend
 
 assert v2t.model  # the one extra line a plain script needs
 NUM = 24
@@ -96,7 +96,7 @@ def test_saved_and_loaded_again_it_says_the_same(parts, clips, tmp_path):
 
 @pytest.mark.slow
 def test_it_warns_of_what_lies_outside_its_world_and_not_of_what_lies_inside(clips):
-    captioner = Captioner()
+    captioner = Backend()
     captioner.load()
     with DecoderPool(1) as pool:
         frames = [pool.decode(path, captioner.spec, captioner.frame_size) for path in clips]
@@ -120,7 +120,7 @@ def test_the_card_says_what_it_is_and_its_example_runs(clips, tmp_path, monkeypa
     shutil.copyfile(clips[0], "clip.mp4")
     Path("example.py").write_text(code.replace("v2t/starter", str(STARTER)))
     runpy.run_path("example.py")
-    captioner = Captioner()
+    captioner = Backend()
     captioner.load()
     with DecoderPool(1) as pool:
         frames = pool.decode(clips[0], captioner.spec, captioner.frame_size)

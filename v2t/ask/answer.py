@@ -21,7 +21,7 @@ from v2t.ask.settings import AskConfig
 from v2t.ask.spans import read_spans, shifted
 from v2t.ask.viewer import Advance, Viewer
 from v2t.ask.when import find_when, is_about_when
-from v2t.captioners import CaptionerLike
+from v2t.backends import VideoLM
 
 
 def ask(
@@ -29,7 +29,7 @@ def ask(
     question: str,
     config: AskConfig,
     *,
-    captioner: CaptionerLike | None = None,
+    captioner: VideoLM | None = None,
     advance: Advance = lambda done, total: None,
 ) -> Answer:
     """One question about one video; see `answer`."""
@@ -42,7 +42,7 @@ def when(
     statement: str,
     config: AskConfig,
     *,
-    captioner: CaptionerLike | None = None,
+    captioner: VideoLM | None = None,
     advance: Advance = lambda done, total: None,
 ) -> Answer:
     """The spans in which a statement is true of a video; see `find_when`."""

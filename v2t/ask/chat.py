@@ -26,7 +26,7 @@ from v2t.ask.result import Answer
 from v2t.ask.spans import format_span, shifted
 from v2t.ask.viewer import Viewer
 from v2t.ask.when import is_about_when
-from v2t.captioners import CaptionOutput
+from v2t.backends import Output
 
 HELP = """\
 /video PATH       look at another video
@@ -177,7 +177,7 @@ class Chat:
         pieces = self.viewer.batcher.stream(self.viewer.request(prepared.conversation))
         try:
             for piece in pieces:
-                if isinstance(piece, CaptionOutput):
+                if isinstance(piece, Output):
                     warnings = piece.warnings
                     continue
                 raw, held = raw + piece, held + piece

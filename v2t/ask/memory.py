@@ -32,8 +32,8 @@ from v2t.ask.film import Film, Window
 from v2t.ask.note_lines import joined, read_notes
 from v2t.ask.recall import Placed, num_tokens
 from v2t.ask.settings import AskConfig
-from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, GenerateRequest, asked
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, asked
+from v2t.backends.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
 from v2t.styles import Style, load
 
@@ -53,7 +53,7 @@ class Memory:
         UsageError: the file named holds notes on something else (OTHER_MEMORY), or another run writes to it (LOCKED).
     """
 
-    def __init__(self, film: Film, captioner: CaptionerLike, config: AskConfig) -> None:
+    def __init__(self, film: Film, captioner: VideoLM, config: AskConfig) -> None:
         self.film, self.captioner, self.config = film, captioner, config
         self._batcher = Batcher(captioner)
         self.style: Style = load(config.style)
@@ -173,7 +173,7 @@ class Memory:
             done += len(batch)
             advance(done, len(windows))
 
-    def _entry(self, window: Window, output: CaptionOutput) -> Entry:
+    def _entry(self, window: Window, output: Output) -> Entry:
         notes = read_notes(output.text, window, self.style)
         return {
             "kind": "window",

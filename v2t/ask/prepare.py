@@ -14,7 +14,7 @@ from v2t.ask import moments
 from v2t.ask.film import Film, Window
 from v2t.ask.recall import recall
 from v2t.ask.viewer import Viewer
-from v2t.captioners import Conversation, Message
+from v2t.backends import Conversation, Message
 from v2t.data.notes import Note, notes_prompt
 
 _NOTED_S = 1.0  # notes so near to a moment are about it

@@ -14,7 +14,7 @@ from cineloop.video.decode import DECODERS
 from cineloop.video.worker import Limits
 
 if TYPE_CHECKING:
-    from v2t.captioners import CaptionerLike
+    from v2t.backends import VideoLM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class AskConfig:
     """All that asking can be told.
 
     Args:
-        model, captioner, options, device, dtype: see `v2t.captioners.open_captioner`.
+        model, captioner, options, device, dtype: see `v2t.backends.open_backend`.
         look: "auto" looks at a short video or at the moment a question names, and answers all else about a long video
             from notes on it; "whole" only ever looks at frames spread over the whole video; "memory" answers from notes
             alone.
@@ -79,6 +79,6 @@ class AskConfig:
             raise UsageError(f"look must be auto, whole or memory, got {self.look!r}")
 
 
-def window_s(config: AskConfig, captioner: CaptionerLike) -> float:
-    """Seconds of one look: of the settings, else as the model declares (`v2t.captioners.abilities`)."""
+def window_s(config: AskConfig, captioner: VideoLM) -> float:
+    """Seconds of one look: of the settings, else as the model declares (`v2t.backends.abilities`)."""
     return float(config.window_s or captioner.abilities.window_s)

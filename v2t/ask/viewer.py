@@ -16,8 +16,8 @@ from v2t.ask.film import Film, Window
 from v2t.ask.memory import Memory
 from v2t.ask.recall import Placed
 from v2t.ask.settings import AskConfig, window_s
-from v2t.captioners import CaptionerLike, Conversation, Decoding, GenerateRequest, open_captioner
-from v2t.captioners.batching import Batcher
+from v2t.backends import Conversation, Decoding, GenerateRequest, VideoLM, open_backend
+from v2t.backends.batching import Batcher
 
 Advance = Callable[[int, int], None]  # called with (windows done, windows to do) while notes are taken
 
@@ -34,11 +34,11 @@ class Viewer:
     def __init__(
         self,
         config: AskConfig,
-        captioner: CaptionerLike | None = None,
+        captioner: VideoLM | None = None,
         advance: Advance = lambda done, total: None,
     ) -> None:
         self.config, self.advance = config, advance
-        self._captioner = captioner or open_captioner(
+        self._captioner = captioner or open_backend(
             config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
         )
         self._batcher = Batcher(self._captioner)
@@ -72,7 +72,7 @@ class Viewer:
         return self._loading
 
     @property
-    def captioner(self) -> CaptionerLike:
+    def captioner(self) -> VideoLM:
         """The captioner, once it is loaded; waits for that.
 
         Raises:

@@ -20,7 +20,7 @@ from v2t.ask.result import Answer, Found, condensed
 from v2t.ask.settings import AskConfig
 from v2t.ask.spans import format_span, merged, read_spans
 from v2t.ask.viewer import Viewer
-from v2t.captioners import asked
+from v2t.backends import asked
 from v2t.data.notes import Note
 
 # The words the starter was trained on (cineloop.world.language.times).

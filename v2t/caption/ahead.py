@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cineloop.clip import Clip, check, check_unchanged
 from cineloop.errors import ItemError
@@ -105,7 +105,8 @@ class Ahead:
                     yield Batch(items=group)
         finally:
             self._groups.clear()
-            for future in [*self._pending, *self._plans]:
+            left: list[Future[Any]] = [*self._pending, *self._plans]
+            for future in left:
                 future.cancel()
             # Not waited for: who plans waits for a decoder, and is let go when the pool closes.
             planner.shutdown(wait=False, cancel_futures=True)
@@ -171,7 +172,7 @@ class Ahead:
 
     def _collect(self) -> Iterator[Batch]:
         """Wait until something is decoded; give back what failed and every group that is full."""
-        waited_for = [*self._pending, *self._plans]
+        waited_for: list[Future[Any]] = [*self._pending, *self._plans]
         if not any(future.done() for future in waited_for):
             start = time.perf_counter()
             wait(waited_for, timeout=_POLL_S, return_when=FIRST_COMPLETED)

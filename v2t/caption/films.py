@@ -19,7 +19,7 @@ from v2t.caption.parts import Part
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
-    from v2t.captioners import CaptionOutput
+    from v2t.backends import Output
 
 _HOPELESS = 5  # parts that cost a decoder its life, one after another
 
@@ -49,7 +49,7 @@ class Film:
         """Seconds that all parts together cover."""
         return self.parts[-1].end_s - self.parts[0].start_s
 
-    def captioned(self, number: int, frames: Frames, output: CaptionOutput, seconds: float) -> Entry:
+    def captioned(self, number: int, frames: Frames, output: Output, seconds: float) -> Entry:
         """Note a part that was answered; returns its entry.
 
         Raises:

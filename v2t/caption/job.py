@@ -23,6 +23,8 @@ from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, printable, stopwatch
 from cineloop.video.worker import DecoderPool
+from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked, outside
+from v2t.backends.batching import Answer, Batcher
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.fetching import Fetching
@@ -33,8 +35,6 @@ from v2t.caption.parts import Part
 from v2t.caption.record import Question
 from v2t.caption.sum_up import join, sum_up
 from v2t.caption.summary import Summary, plural, rate
-from v2t.captioners import OUT_OF_DOMAIN, CaptionerLike, CaptionOutput, Decoding, GenerateRequest, asked, outside
-from v2t.captioners.batching import Answer, Batcher
 from v2t.data.notes import Note
 from v2t.writers import EVERY, strips
 
@@ -52,7 +52,7 @@ class Job:
     """Everything between the plan and the summary; used once."""
 
     folder: CaptionFolder
-    captioner: CaptionerLike
+    captioner: VideoLM
     question: Question
     config: CaptionConfig
     summary: Summary
@@ -163,7 +163,7 @@ class Job:
         answers = self._batcher.generate_many(requests, retry_loops=True)
         return answers, (time.perf_counter() - start) / len(items)
 
-    def _ask_text(self, prompt: str, max_new_tokens: int) -> CaptionOutput:
+    def _ask_text(self, prompt: str, max_new_tokens: int) -> Output:
         """The answer to a question without any video. Raises ItemError where there is none."""
         decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
         request = GenerateRequest(messages=asked(prompt), decoding=decoding)
@@ -238,24 +238,22 @@ class Job:
             found = self._whole_caption(film, segments)
         self._filmed(film, *found)
 
-    def _filmed(self, film: Film, segments: list[dict[str, Any]], output: CaptionOutput, seconds: float) -> None:
+    def _filmed(self, film: Film, segments: list[dict[str, Any]], output: Output, seconds: float) -> None:
         try:
             row = record.filmed(film, segments, output, self.question, seconds)
         except ItemError as problem:
             row = record.failed(film.clip, problem, self.question)
         self._add(film.clip, row)
 
-    def _whole_caption(
-        self, film: Film, segments: list[dict[str, Any]]
-    ) -> tuple[list[dict[str, Any]], CaptionOutput, float]:
+    def _whole_caption(self, film: Film, segments: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Output, float]:
         """(segments, the caption of all, seconds of the model); may run in a thread."""
         if len(film.parts) == 1:
-            return segments, CaptionOutput(text=film.done[0]["caption"], tokens=0), 0.0
+            return segments, Output(text=film.done[0]["caption"], tokens=0), 0.0
         told = [segment for segment in segments if segment["caption"]]
         if self.question.segments is not None:
             lines = [f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in told]
-            return segments, CaptionOutput(text="\n".join(lines), tokens=0), 0.0
-        joined = CaptionOutput(text=join([segment["caption"] for segment in told]), tokens=0)
+            return segments, Output(text="\n".join(lines), tokens=0), 0.0
+        joined = Output(text=join([segment["caption"] for segment in told]), tokens=0)
         if not self.question.sums_up or len(told) < 2:
             return segments, joined, 0.0
         notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in told]
@@ -266,7 +264,7 @@ class Job:
                 raise ItemError("the answer is empty", code="BAD_CAPTION")
         except ItemError as problem:
             warning = f"SUMMARY_FAILED: the parts' captions were joined: {problem.code}: {problem.message}"
-            output = CaptionOutput(text=joined.text, tokens=0, warnings=(warning,))
+            output = Output(text=joined.text, tokens=0, warnings=(warning,))
         return segments, output, time.perf_counter() - start
 
     # ---- saving
@@ -317,7 +315,7 @@ class Job:
         return rate(self.summary.num_captioned, seconds, "video")
 
 
-def _refuse_outside(answer: CaptionOutput) -> None:
+def _refuse_outside(answer: Output) -> None:
     """Raises ItemError for an answer about what its model does not know: its words would be read as true."""
     if warning := outside(answer.warnings):
         raise ItemError(

@@ -16,10 +16,10 @@ from cineloop.clip import Clip
 from cineloop.errors import UsageError
 from cineloop.log import printable
 from v2t import styles
+from v2t.backends import COST, VideoLM, effects
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.parts import PartSpec
 from v2t.caption.record import Question
-from v2t.captioners import COST, CaptionerLike, effects
 
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
@@ -38,7 +38,7 @@ class Plan:
         return sum(a == action for a in self.actions.values())
 
 
-def ask(captioner: CaptionerLike, config: CaptionConfig) -> Question:
+def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
     """What the run asks of every clip: the model's defaults with what the config changes."""
     style = styles.load(config.style)
     warnings = untrained(captioner, style, config.prompt)
@@ -64,7 +64,7 @@ def ask(captioner: CaptionerLike, config: CaptionConfig) -> Question:
     )
 
 
-def untrained(captioner: CaptionerLike, style: styles.Style, prompt: str | None) -> tuple[str, ...]:
+def untrained(captioner: VideoLM, style: styles.Style, prompt: str | None) -> tuple[str, ...]:
     """Warnings about words that the model was not trained to answer, where it declares its styles.
 
     Raises:

@@ -18,11 +18,11 @@ from cineloop.errors import ItemError
 from cineloop.files import text_key
 from cineloop.journal import Entry
 from cineloop.log import printable
+from v2t.backends import Output, VideoLM
 from v2t.caption.films import Film, cut_warning, empty_caption, utf8
 from v2t.caption.ledger import PART_FAILED
 from v2t.caption.parts import PartSpec
 from v2t.caption.wording import Wording, clip_values, strip_preamble
-from v2t.captioners import CaptionerLike, CaptionOutput
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -52,7 +52,7 @@ class Question:
     options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that change what it says
 
     @classmethod
-    def to(cls, captioner: CaptionerLike, **rest: Any) -> Question:
+    def to(cls, captioner: VideoLM, **rest: Any) -> Question:
         """The question as put to a captioner."""
         return cls(model=captioner.name, revision=captioner.revision, frame_size=captioner.frame_size, **rest)
 
@@ -93,7 +93,7 @@ class Question:
         return {"model": self.model, "revision": self.revision, "style": self.style, "prompt_sha": prompt}
 
 
-def captioned(clip: Clip, frames: Frames, output: CaptionOutput, question: Question, seconds: float) -> dict[str, Any]:
+def captioned(clip: Clip, frames: Frames, output: Output, question: Question, seconds: float) -> dict[str, Any]:
     """The record of a clip the model answered.
 
     Raises:
@@ -147,7 +147,7 @@ def segments_of(film: Film, question: Question) -> list[dict[str, Any]]:
 def filmed(
     film: Film,
     segments: Sequence[dict[str, Any]],
-    output: CaptionOutput,
+    output: Output,
     question: Question,
     seconds: float,
 ) -> dict[str, Any]:

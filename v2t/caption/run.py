@@ -24,6 +24,7 @@ from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.log import logger, printable, stopwatch
 from cineloop.training.runtime import run_metadata
+from v2t.backends import VideoLM, open_backend
 from v2t.caption.job import Job
 from v2t.caption.ledger import Record
 from v2t.caption.outputs import CaptionFolder
@@ -32,7 +33,6 @@ from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import Shard, are_done
 from v2t.caption.summary import Summary
-from v2t.captioners import CaptionerLike, open_captioner
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
     output: Path | None,
     config: CaptionConfig,
     *,
-    captioner: CaptionerLike | None = None,
+    captioner: VideoLM | None = None,
     emit: Callable[[Record], None] = lambda row: None,
     show_progress: bool = False,
 ) -> Summary:
@@ -68,7 +68,7 @@ def run(
         allow_remote=config.allow_remote,
     )
     clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
-    captioner = captioner or open_captioner(
+    captioner = captioner or open_backend(
         config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
     )
     question = ask(captioner, config)
@@ -100,7 +100,7 @@ def _caption(
     output: Path,
     config: CaptionConfig,
     clips: list[Clip],
-    captioner: CaptionerLike,
+    captioner: VideoLM,
     question: Question,
     summary: Summary,
     emit: Callable[[Record], None],
@@ -146,7 +146,7 @@ def _work(job: Job, todo: list[Clip], show_progress: bool) -> None:
         raise
 
 
-def _introduction(captioner: CaptionerLike) -> str:
+def _introduction(captioner: VideoLM) -> str:
     return f"{captioner.name} ({captioner.about})" if captioner.about else captioner.name
 
 

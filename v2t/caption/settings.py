@@ -22,7 +22,7 @@ class CaptionConfig:
 
     Args:
         model: "starter", a folder, a hub id, or an address.
-        captioner: who runs it, a file of `v2t/captioners`; "auto" goes by the model.
+        captioner: who runs it, a file of `v2t/backends`; "auto" goes by the model.
         options: what only this captioner knows, such as revision or concurrency (see its class).
         style: a file of `v2t/styles`, or a YAML file: the prompt and the length of an answer.
         prompt: own words instead of the style's.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from v2t.captioners import CaptionOutput
+from v2t.backends import Output
 from v2t.data.notes import Note, notes_prompt
 
 GROUP_CHARS = 6000  # about 1,500 tokens
@@ -21,7 +21,7 @@ _PART = (
 )
 _WHOLE = "These notes tell a whole video, in order. Answer from the notes alone, without times and without a preamble: "
 
-Ask = Callable[[str, int], CaptionOutput]
+Ask = Callable[[str, int], Output]
 
 
 def join(captions: Sequence[str]) -> str:
@@ -31,7 +31,7 @@ def join(captions: Sequence[str]) -> str:
     return (" " if all(text[-1] in ".!?。！？" and "\n" not in text for text in fresh) else "\n").join(fresh)
 
 
-def sum_up(notes: Sequence[Note], prompt: str, max_new_tokens: int, ask: Ask) -> CaptionOutput:
+def sum_up(notes: Sequence[Note], prompt: str, max_new_tokens: int, ask: Ask) -> Output:
     """One caption for a video.
 
     Args:
@@ -57,9 +57,7 @@ def sum_up(notes: Sequence[Note], prompt: str, max_new_tokens: int, ask: Ask) ->
             shorter.append(_short(Note(start_s=group[0].start_s, end_s=group[-1].end_s, text=text)))
         level = shorter
     answer = ask(notes_prompt(level, _WHOLE + prompt), max_new_tokens)
-    return CaptionOutput(
-        text=answer.text, tokens=tokens + answer.tokens, finish=answer.finish, warnings=answer.warnings
-    )
+    return Output(text=answer.text, tokens=tokens + answer.tokens, finish=answer.finish, warnings=answer.warnings)
 
 
 def _short(note: Note) -> Note:

@@ -13,7 +13,7 @@ from typing import Any
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
 from cineloop.log import printable
-from v2t.captioners import OUT_OF_DOMAIN, outside
+from v2t.backends import OUT_OF_DOMAIN, outside
 
 _TIMES = {"model": "model", "decode": "waiting for frames", "write": "writing", "load": "loading the model"}
 _NAMED_FAILURES = 5

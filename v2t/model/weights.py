@@ -128,7 +128,7 @@ def save_adapter(
         model: with adapters that are not merged.
         folder: is made; files in it are replaced.
         base: the captioner they were trained on, as it was named; base_revision: the hash of its files
-            (`v2t.captioners.local`), by which a server refuses to put them on another.
+            (`v2t.backends.local`), by which a server refuses to put them on another.
 
     Raises:
         UsageError: there are no adapters.

@@ -52,7 +52,7 @@ def read(folder: Path) -> Adapter:
 
 
 def check_base(adapters: Mapping[str, Adapter], revision: str) -> None:
-    """Return when the adapters were trained on the captioner of this revision (`v2t.captioners.local.revision_of`).
+    """Return when the adapters were trained on the captioner of this revision (`v2t.backends.local.revision_of`).
 
     Raises:
         UsageError: MISMATCH, one was trained on another.

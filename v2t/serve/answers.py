@@ -17,7 +17,7 @@ from cineloop.log import logger, printable
 from cineloop.web.faults import Fault
 from cineloop.web.guard import REQUEST_ID
 from cineloop.web.limits import FairQueue, MemoryLease
-from v2t.captioners import CaptionOutput, Message
+from v2t.backends import Message, Output
 from v2t.serve.chat import ChatRequest, VideoRef
 from v2t.serve.engine import Engine, EngineRequest, down, failed
 from v2t.serve.metrics import Metrics
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from v2t.serve.media import Media
 
 Emit = Callable[[bytes], Awaitable[None]]
-Replies = AsyncGenerator[str | CaptionOutput, None]
+Replies = AsyncGenerator[str | Output, None]
 Seen = dict[str, Any]
 
 
@@ -70,7 +70,7 @@ class Answers:
         """The chat completion. Raises Fault."""
         async with self._replies(chat, owner, lease) as (replies, seen):
             async for reply in replies:
-                if isinstance(reply, CaptionOutput):
+                if isinstance(reply, Output):
                     self._metrics.answer_tokens.inc(reply.tokens)
                     choice = {
                         "index": 0,
@@ -96,7 +96,7 @@ class Answers:
                     # Only now: an engine that refuses at once is a plain refusal, with its status.
                     is_first = False
                     await emit(_data({**head, "choices": [_choice({"role": "assistant", "content": ""})], **seen}))
-                if isinstance(reply, CaptionOutput):
+                if isinstance(reply, Output):
                     ended = _choice({}, reply.finish)
                     await emit(_data({**head, "choices": [ended], **_with_warnings({}, reply)}))
                     if chat.include_usage and (usage := reply.usage()) is not None:
@@ -167,7 +167,7 @@ def _head(kind: str, model: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{REQUEST_ID.get()}", "object": kind, "created": int(time.time()), "model": model}
 
 
-def _with_warnings(seen: Seen, output: CaptionOutput) -> dict[str, Any]:
+def _with_warnings(seen: Seen, output: Output) -> dict[str, Any]:
     """With what the engine warns of: a clip outside the domain of its model."""
     if not output.warnings:
         return seen

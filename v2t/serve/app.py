@@ -23,8 +23,8 @@ from cineloop.web.bodies import MIB, Receive, read_json, unless_gone
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import GuardMiddleware, Send
 from cineloop.web.limits import ApiKeys, FairQueue, RateLimit
-from v2t.captioners.cards import wishes
-from v2t.captioners.payload import encode
+from v2t.backends.cards import wishes
+from v2t.backends.payload import encode
 from v2t.serve import chat, files
 from v2t.serve.answers import Answers, error_event
 from v2t.serve.engine import Engine

@@ -1,6 +1,6 @@
 """The engine protocol: one request in, pieces of text and one output back.
 
-In: an `EngineRequest`, checked, with its frames decoded. Out: text as it is written, and last a `CaptionOutput`; a
+In: an `EngineRequest`, checked, with its frames decoded. Out: text as it is written, and last a `Output`; a
 `Fault` on failure. `v2t.serve.engines` has one file for each engine.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from cineloop.log import printable
 from cineloop.web.faults import Fault
 from cineloop.web.limits import MemoryLease
-from v2t.captioners import CaptionOutput, Message
+from v2t.backends import Message, Output
 
 State = Literal["starting", "ready", "failing", "stopped"]
 _RETRY_S = 5.0
@@ -78,8 +78,8 @@ class Engine(Protocol):
             CineloopError: it ended by itself, or had to be ended.
         """
 
-    def generate(self, request: EngineRequest) -> AsyncGenerator[str | CaptionOutput, None]:
-        """The answer: with `stream` in pieces as they are written, and last, or alone, the `CaptionOutput`. Closing it
+    def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
+        """The answer: with `stream` in pieces as they are written, and last, or alone, the `Output`. Closing it
         ends the work.
 
         Raises:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from cineloop.errors import UsageError
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import choose
-from v2t.captioners.abilities import Abilities
+from v2t.backends import choose
+from v2t.backends.abilities import Abilities
 from v2t.serve import adapters
 from v2t.serve.adapters import Adapter
 from v2t.serve.settings import ServeConfig
 
-_FOREIGN = SampleSpec(sampler="fps", fps=2.0, max_frames=64)  # as v2t.captioners.openai samples for a served model
+_FOREIGN = SampleSpec(sampler="fps", fps=2.0, max_frames=64)  # as v2t.backends.openai samples for a served model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,9 @@ def read(config: ServeConfig) -> Served:
             )
         name = config.name or config.model.rstrip("/").rpartition("/")[2]
         return Served(name=name, source=config.model, is_ours=False, spec=_FOREIGN, adapters=beside)
-    from v2t.captioners.local import Captioner, _read_json
+    from v2t.backends.local import Backend, _read_json
 
-    captioner = Captioner(config.model)
+    captioner = Backend(config.model)
     settings = _read_json(captioner.folder / "processor_config.json")
     length = settings.get("video_processor", {}).get("segment_frames", 16)
     adapters.check_base(beside, captioner.revision)

@@ -165,7 +165,7 @@ class InstructStage:
 
     def _export_adapter(self, task: CaptionTask, model: Any, folder: Path) -> None:
         """The adapters by themselves, where they are all that the base lacks: to be served by name beside it."""
-        from v2t.captioners.local import revision_of
+        from v2t.backends.local import revision_of
         from v2t.model.weights import save_adapter
 
         base = self.config.model

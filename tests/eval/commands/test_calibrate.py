@@ -9,8 +9,8 @@ import pytest
 
 import v2t
 from cineloop.video.sample import SampleSpec
-from v2t import captioners
-from v2t.captioners import CaptionerLike
+from v2t import backends
+from v2t.backends import VideoLM
 from v2t_eval.cli import main
 from v2t_eval.judge import calibration
 from v2t_eval.judge.plain_wording import plain_claim, plain_question
@@ -18,7 +18,7 @@ from v2t_eval.judge.plain_wording import plain_claim, plain_question
 STARTER = Path(v2t.__path__[0]) / "starter"
 
 
-class SaysYes(CaptionerLike):
+class SaysYes(VideoLM):
     """A captioner that finds yes nine times as likely as no, and all choices alike."""
 
     tells_likelihoods = True
@@ -37,7 +37,7 @@ class SaysYes(CaptionerLike):
 
 @pytest.fixture(autouse=True)
 def judge(monkeypatch):
-    monkeypatch.setattr(captioners, "open_captioner", lambda model: SaysYes())
+    monkeypatch.setattr(backends, "open_backend", lambda model: SaysYes())
 
 
 def test_a_judge_that_says_yes_to_everything_is_believed_in_nothing(tmp_path, capsys):

@@ -10,7 +10,7 @@ import pytest
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import CaptionerLike, CaptionOutput
+from v2t.backends import Output, VideoLM
 from v2t_eval.cli import main
 from v2t_eval.judge.judge import Judge
 from v2t_eval.metric import load_metric
@@ -35,7 +35,7 @@ def server(tmp_path, monkeypatch):
         yield made
 
 
-class Speaker(CaptionerLike):
+class Speaker(VideoLM):
     """A judge's captioner that says yes to what a table holds."""
 
     name, revision, spec, frame_size, concurrency = "speaker", "1", SampleSpec(num_frames=4), None, 1
@@ -48,7 +48,7 @@ class Speaker(CaptionerLike):
 
     def answer(self, conversations, decoding):
         text = conversations[0][0].text
-        return [CaptionOutput(text="yes" if any(q in text for q in self.yes) else "no", tokens=1)]
+        return [Output(text="yes" if any(q in text for q in self.yes) else "no", tokens=1)]
 
 
 def score(name: str, captioner: Speaker, prompt: str, **settings):

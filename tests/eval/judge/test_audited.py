@@ -11,7 +11,7 @@ import pytest
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.world.language.plain_questions import PLAIN
-from v2t.captioners import CaptionerLike
+from v2t.backends import VideoLM
 from v2t_eval.audit.calibrating import Trial, fit_audited
 from v2t_eval.audit.planting import planted
 from v2t_eval.judge import calibration
@@ -32,7 +32,7 @@ GOOD, BAD, FEW = (
 )
 
 
-class Favours(CaptionerLike):
+class Favours(VideoLM):
     """A captioner that finds one answer likelier than all others, and remembers what it was offered."""
 
     tells_likelihoods = True

@@ -95,10 +95,10 @@ def test_a_file_gives_back_what_was_saved_or_says_why_not(tmp_path):
 
 def test_the_one_beside_the_weights_is_taken_when_it_fits(tmp_path, caplog):
     from cineloop.video.sample import SampleSpec
-    from v2t.captioners import CaptionerLike
+    from v2t.backends import VideoLM
     from v2t_eval.judge.judge import Judge
 
-    class Folder(CaptionerLike):
+    class Folder(VideoLM):
         name, revision, spec, frame_size, concurrency, folder = "m", "1", SampleSpec(), None, 1, tmp_path
 
         def load(self) -> None:
@@ -116,7 +116,7 @@ def test_the_one_beside_the_weights_is_taken_when_it_fits(tmp_path, caplog):
 
 
 def test_it_is_no_part_of_the_captioners_revision(tmp_path):
-    from v2t.captioners.local import revision_of
+    from v2t.backends.local import revision_of
 
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     before = revision_of(tmp_path)
@@ -128,9 +128,9 @@ def test_it_is_no_part_of_the_captioners_revision(tmp_path):
 
 def test_the_starter_comes_with_a_calibration_of_its_own_weights_and_of_these_wordings():
     from cineloop.world.language.plain_questions import PLAIN
-    from v2t.captioners.local import Captioner
+    from v2t.backends.local import Backend
     from v2t_eval.judge.judge import Judge
 
-    found = Judge(Captioner("starter")).calibration
+    found = Judge(Backend("starter")).calibration
     assert found is not None, "v2t-eval calibrate starter -o judge.json, then move it to v2t/starter"
     assert {"all", "yes_no all", *PLAIN} <= set(found.maps)

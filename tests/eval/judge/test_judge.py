@@ -10,7 +10,7 @@ import pytest
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import CaptionerLike, CaptionOutput
+from v2t.backends import Output, VideoLM
 from v2t_eval.judge.asker import NO, YES
 from v2t_eval.judge.ballots import ballots
 from v2t_eval.judge.calibration import Calibration, Platt
@@ -29,7 +29,7 @@ def sample(prompt: str | None = None, **row) -> Sample:
     return Sample(id="s", clip=Clip.from_frames(Frames.from_pixels(pixels, fps=8)), prompt=prompt, row=row)
 
 
-class Says(CaptionerLike):
+class Says(VideoLM):
     """A captioner that replies from a list, or as a table of likelihoods says."""
 
     name, revision, spec, frame_size, concurrency = "says", "1", SampleSpec(num_frames=4), None, 1
@@ -47,7 +47,7 @@ class Says(CaptionerLike):
             reply = self.replies[(len(self.heard) - 1) % len(self.replies)]
             if isinstance(reply, ItemError):
                 raise reply
-            found.append(CaptionOutput(text=reply, tokens=1))
+            found.append(Output(text=reply, tokens=1))
         return found
 
 
@@ -145,7 +145,7 @@ def test_a_choice_is_told_by_its_share_or_picked_by_a_reply():
 def test_a_habit_of_naming_the_first_choice_is_averaged_away():
     class First(Says):
         def answer(self, conversations, decoding):
-            return [CaptionOutput(text="(A)", tokens=1) for _ in conversations]
+            return [Output(text="(A)", tokens=1) for _ in conversations]
 
     four = Question(id="q", question="What?", answer="a dog", choices=("a dog", "a cat", "a car", "a bus"))
     orders = [ballot.choices for ballot in ballots(four, 12)]
@@ -254,7 +254,7 @@ def test_a_refused_question_costs_one_request_whatever_goes_with_it():
             self.heard.append(message.text)
             if "bad" in message.text:
                 raise ItemError("refused", code="REFUSED")
-            return [CaptionOutput(text="yes", tokens=1)]
+            return [Output(text="yes", tokens=1)]
 
     captioner = Serves()
     asked = [Question(id=str(n), question=f"Is number {n} {'bad' if n == 5 else 'good'}?") for n in range(16)]

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from t2v.generators import world
-from v2t.captioners import local
+from v2t.backends import local
 from v2t_eval.cli import main
 
 
@@ -81,8 +81,8 @@ def test_the_same_command_does_nothing_twice(real, monkeypatch, capsys):
         raise AssertionError("made already")
 
     monkeypatch.setattr(world.Generator, "generate", again)
-    monkeypatch.setattr(local.Captioner, "answer", again)
-    monkeypatch.setattr(local.Captioner, "watch", again)
+    monkeypatch.setattr(local.Backend, "answer", again)
+    monkeypatch.setattr(local.Backend, "watch", again)
     before = json.loads((out / "roundtrip.json").read_text())
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -17,8 +17,8 @@ from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
-from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.captioners.abilities import Abilities
+from v2t.backends import Output, VideoLM
+from v2t.backends.abilities import Abilities
 from v2t_eval.judge.answer import Answer
 from v2t_eval.metrics import caption_questions, event_f1
 from v2t_eval.roundtrip.run import plan, run
@@ -35,7 +35,7 @@ def number_of(frames):
     return round(float(frames.pixels.mean()) / 20)
 
 
-class Planted(CaptionerLike):
+class Planted(VideoLM):
     """A captioner that knows gray levels, and nothing else: `captions` by number, an empty one refuses."""
 
     name, revision, frame_size, concurrency = "planted", "1", None, 1
@@ -50,7 +50,7 @@ class Planted(CaptionerLike):
 
     def answer(self, conversations, decoding):
         self.asked += len(conversations)
-        return [CaptionOutput(text=self.captions[number_of(turns[-1].videos[0])], tokens=3) for turns in conversations]
+        return [Output(text=self.captions[number_of(turns[-1].videos[0])], tokens=3) for turns in conversations]
 
 
 class PlantedJudge:
@@ -226,7 +226,7 @@ def test_a_reader_that_failed_is_asked_again(tmp_path, monkeypatch):
             return super().answer(conversations, decoding)
 
     reader = Down([])
-    monkeypatch.setattr(caption_questions, "open_captioner", lambda name, device: reader)
+    monkeypatch.setattr(caption_questions, "open_backend", lambda name, device: reader)
     monkeypatch.setattr(event_f1, "open_judge", _no_judge)
     given = config(clips_of(tmp_path / "clips", PLAIN), reader="planted")
     run(given, tmp_path / "o", captioner=Planted(PLAIN))
@@ -301,13 +301,13 @@ class Reader(Planted):
         for (turn,) in conversations:
             text, question = turn.text.split("\n")
             caption, word = text.split(": ", 1)[1].lower(), question.split("?")[0].split()[-1]
-            found.append(CaptionOutput(text="Yes." if word in caption else "unknown", tokens=1))
+            found.append(Output(text="Yes." if word in caption else "unknown", tokens=1))
         return found
 
 
 def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch):
     reader = Reader([])
-    monkeypatch.setattr(caption_questions, "open_captioner", lambda name, device: reader)
+    monkeypatch.setattr(caption_questions, "open_backend", lambda name, device: reader)
     monkeypatch.setattr(event_f1, "open_judge", _no_judge)
     folder = clips_of(tmp_path / "clips", PLAIN)
     given = config(folder, reader="planted")
@@ -321,7 +321,7 @@ def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch)
 
 def test_questions_of_a_file_are_asked_instead_of_the_grammars_and_those_that_lack_are_told(tmp_path, monkeypatch):
     reader = Reader([])
-    monkeypatch.setattr(caption_questions, "open_captioner", lambda name, device: reader)
+    monkeypatch.setattr(caption_questions, "open_backend", lambda name, device: reader)
     monkeypatch.setattr(event_f1, "open_judge", _no_judge)
     file = tmp_path / "questions.jsonl"
     rows = [{"prompt": p, "questions": [{"question": f"Is it {p.rstrip('.').split()[-1]}?"}]} for p in PLAIN[1:]]

@@ -10,7 +10,7 @@ import pytest
 
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
-from v2t.captioners.local import Captioner
+from v2t.backends.local import Backend
 
 QUESTION = "Is there a dog?"
 
@@ -27,8 +27,8 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def captioner(folder) -> Captioner:
-    made = Captioner(str(folder), device="cpu")
+def captioner(folder) -> Backend:
+    made = Backend(str(folder), device="cpu")
     made.load()
     return made
 
@@ -118,7 +118,7 @@ def test_many_questions_at_once_are_as_one_by_one(captioner, parts):
 
 
 def test_questions_that_are_too_many_go_through_in_parts(captioner, monkeypatch):
-    from v2t.captioners import trie
+    from v2t.backends import trie
 
     watched = captioner.watch(clip(7))
     asks = [(f"Is there a {thing}?", ("yes", "no"), False) for thing in ("dog", "cat", "car", "bus")]
@@ -136,7 +136,7 @@ def test_questions_that_are_too_many_go_through_in_parts(captioner, monkeypatch)
 
 
 def test_a_trie_holds_each_beginning_once_and_shows_a_node_its_ancestors():
-    from v2t.captioners.trie import Trie
+    from v2t.backends.trie import Trie
 
     trie = Trie()
     first = trie.add([5, 6, 7])

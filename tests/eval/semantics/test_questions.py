@@ -10,7 +10,7 @@ import pytest
 from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import CaptionerLike, CaptionOutput
+from v2t.backends import Output, VideoLM
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.wording import DESCRIBE
 from v2t_eval.metric import MetricResult, load_metric
@@ -33,7 +33,7 @@ def values(result: MetricResult) -> list:
     return [item["value"] for item in result.items]
 
 
-class Table(CaptionerLike):
+class Table(VideoLM):
     """A captioner that finds yes as likely as a table says, or replies in words."""
 
     name, revision, spec, frame_size, concurrency = "table", "1", SampleSpec(num_frames=4), None, 1
@@ -47,7 +47,7 @@ class Table(CaptionerLike):
     def answer(self, conversations, decoding):
         question = conversations[0][0].text
         self.asked.append(question)
-        return [CaptionOutput(text=str(next(v for k, v in self.chances.items() if k in question)), tokens=1)]
+        return [Output(text=str(next(v for k, v in self.chances.items() if k in question)), tokens=1)]
 
 
 class Likely(Table):

@@ -20,8 +20,8 @@ from v2t.ask.answer import ask, when
 from v2t.ask.memory import Memory, default_path
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, Message
-from v2t.captioners.abilities import Abilities
+from v2t.backends import Decoding, Message, Output, VideoLM
+from v2t.backends.abilities import Abilities
 from v2t.cli import main
 
 SCENE_S, FPS = 5, 8
@@ -39,7 +39,7 @@ def film_pixels(colors: tuple[str, ...]) -> np.ndarray:
     return np.stack(frames)
 
 
-class Fake(CaptionerLike):
+class Fake(VideoLM):
     """Says that a square of the scene's colour jumps, counted from the start of what it sees; counts in notes."""
 
     name, revision, about = "fake", "1", ""
@@ -55,10 +55,10 @@ class Fake(CaptionerLike):
     def load(self) -> None:
         pass
 
-    def answer(self, conversations, decoding: Decoding) -> list[CaptionOutput]:
+    def answer(self, conversations, decoding: Decoding) -> list[Output]:
         assert self.concurrency == 1 or len(conversations) == 1
         assert len({v.pixels.shape for c in conversations for m in c for v in m.videos}) <= 1
-        return [CaptionOutput(text=self._say(tuple(c)), tokens=5) for c in conversations]
+        return [Output(text=self._say(tuple(c)), tokens=5) for c in conversations]
 
     def _say(self, conversation: tuple[Message, ...]) -> str:
         self.asked.append(conversation)
@@ -300,7 +300,7 @@ def test_bad_input_is_said_in_plain_words(film, clip, config, tmp_path):
 @pytest.fixture
 def fake_command(monkeypatch) -> Fake:
     fake = Fake()
-    monkeypatch.setattr("v2t.ask.viewer.open_captioner", lambda model, **options: fake)
+    monkeypatch.setattr("v2t.ask.viewer.open_backend", lambda model, **options: fake)
     return fake
 
 
@@ -323,7 +323,7 @@ def test_the_command_prints_answers_and_spans(film, clip, tmp_path, capsys, fake
 class Full(Fake):
     """Has memory for one window at once."""
 
-    def answer(self, conversations, decoding: Decoding) -> list[CaptionOutput]:
+    def answer(self, conversations, decoding: Decoding) -> list[Output]:
         if len(conversations) > 1:
             raise MemoryError("CUDA out of memory")
         return super().answer(conversations, decoding)

@@ -17,12 +17,12 @@ from cineloop.video.worker import DecoderPool
 from v2t.ask.chat import Chat
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, Message
-from v2t.captioners.abilities import Abilities
+from v2t.backends import Decoding, Message, Output, VideoLM
+from v2t.backends.abilities import Abilities
 from v2t.cli import main
 
 
-class Fake(CaptionerLike):
+class Fake(VideoLM):
     """Says from which second of the file it saw frames; notes that a dog jumps; counts the notes it is given."""
 
     name, revision, about, concurrency = "fake", "1", "", 1
@@ -36,15 +36,15 @@ class Fake(CaptionerLike):
     def load(self) -> None:
         pass
 
-    def answer(self, conversations, decoding: Decoding) -> list[CaptionOutput]:
+    def answer(self, conversations, decoding: Decoding) -> list[Output]:
         return [list(self.stream(c, decoding))[-1] for c in conversations]
 
-    def stream(self, conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
+    def stream(self, conversation, decoding: Decoding) -> Iterator[str | Output]:
         pieces = []
         for piece in self._pieces(conversation):
             pieces.append(piece)
             yield piece
-        yield CaptionOutput(text="".join(pieces), tokens=5, warnings=self.warnings)
+        yield Output(text="".join(pieces), tokens=5, warnings=self.warnings)
 
     def _pieces(self, conversation) -> Iterator[str]:
         self.asked.append(tuple(conversation))
@@ -205,7 +205,7 @@ def test_a_model_that_does_not_load_ends_the_chat(config, clip):
 
 
 def test_chat_reads_a_pipe_and_prints_no_prompt(clip, monkeypatch, capsys):
-    monkeypatch.setattr("v2t.ask.viewer.open_captioner", lambda model, **options: Fake())
+    monkeypatch.setattr("v2t.ask.viewer.open_backend", lambda model, **options: Fake())
     monkeypatch.setattr("sys.stdin", io.StringIO("What is there?\n\n/quit\nnever\n"))
     assert main(["chat", str(clip)]) == 0
     assert capsys.readouterr().out == "I see 0\n"

@@ -15,14 +15,14 @@ from cineloop.world.scenes.sampler import sample_scene
 from v2t.ask.answer import ask, when
 from v2t.ask.settings import AskConfig, window_s
 from v2t.ask.spans import read_spans
-from v2t.captioners import Decoding, asked, open_captioner
+from v2t.backends import Decoding, asked, open_backend
 from v2t.cli import main
 from v2t.data.notes import Note, notes_prompt
 
 
 @pytest.fixture(scope="module")
 def starter():
-    made = open_captioner("starter", device="cpu")
+    made = open_backend("starter", device="cpu")
     made.load()
     return made
 

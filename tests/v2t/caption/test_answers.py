@@ -17,18 +17,18 @@ from cineloop import plugin
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from v2t.backends import COST, TEXT, Output, VideoLM, effects
+from v2t.backends.abilities import Abilities
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.sum_up import GROUP_CHARS, join, sum_up
-from v2t.captioners import COST, TEXT, CaptionerLike, CaptionOutput, effects
-from v2t.captioners.abilities import Abilities
 from v2t.data.notes import Note
 
 LOOP = "the dog runs and " * 30
 
 
-class Captioner(CaptionerLike):
+class Captioner(VideoLM):
     """Answers by a list of texts for each way of decoding: (greedy, with a penalty, drawn)."""
 
     name, revision, spec, frame_size, concurrency = "fake", "r1", SampleSpec(num_frames=2), (8, 8), 1
@@ -53,7 +53,7 @@ class Captioner(CaptionerLike):
         found = [self.texts[int(c[0].videos[0].fps)][turn] for c in conversations]
         if any(isinstance(text, Exception) for text in found):
             raise next(text for text in found if isinstance(text, Exception))
-        return [CaptionOutput(text=text, tokens=len(text)) for text in found]
+        return [Output(text=text, tokens=len(text)) for text in found]
 
 
 def clips(count: int) -> list[Frames]:
@@ -73,9 +73,9 @@ def test_a_summary_never_reads_more_than_its_bound(lengths):
     notes = [Note(start_s=8.0 * i, end_s=8.0 * i + 8, text="w " * (n // 2) + "end.") for i, n in enumerate(lengths)]
     asked: list[str] = []
 
-    def ask(prompt: str, max_new_tokens: int) -> CaptionOutput:
+    def ask(prompt: str, max_new_tokens: int) -> Output:
         asked.append(prompt)
-        return CaptionOutput(text="It goes on for a while, and then something else happens. " * 12, tokens=3)
+        return Output(text="It goes on for a while, and then something else happens. " * 12, tokens=3)
 
     output = sum_up(notes, "Describe the video.", 64, ask)
     assert max(map(len, asked)) <= GROUP_CHARS + 400
@@ -144,7 +144,7 @@ def test_flags_reach_wording_and_captioner(folder, tmp_path, monkeypatch, capsys
         seen.update(model=model, **rest)
         return Captioner(("A dog.",) * 3)
 
-    monkeypatch.setattr(caption, "open_captioner", opened)
+    monkeypatch.setattr(caption, "open_backend", opened)
     flags = "--model some/model --revision abc --quantize 4bit --concurrency 3 --trust-remote-code --prefix P:"
     assert (
         main(["caption", str(folder), "-o", str(tmp_path / "out"), "--json", "--parts", "whole", *flags.split()]) == 0
@@ -166,8 +166,8 @@ def test_an_option_that_only_says_how_fast_does_not_make_captions_others(folder,
         go(folder, tmp_path / "out", "A dog.", options=first | {"quantize": "8bit"})
 
 
-@pytest.mark.parametrize("name", plugin.choices("v2t.captioners", "Captioner"))
+@pytest.mark.parametrize("name", plugin.choices("v2t.backends", "Backend"))
 def test_every_option_of_a_captioner_declares_whether_it_changes_the_text(name):
-    maker = plugin.load("v2t.captioners", name, "Captioner").Captioner
+    maker = plugin.load("v2t.backends", name, "Backend").Backend
     options = set(inspect.signature(maker).parameters) - {"model", "device", "dtype"}
     assert {option for option, effect in effects(maker).items() if effect in (COST, TEXT)} == options

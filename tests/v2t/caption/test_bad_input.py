@@ -21,16 +21,16 @@ from cineloop.files import unescape_name
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import Limits
+from v2t.backends import Output, VideoLM
+from v2t.backends.abilities import Abilities
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.captioners.abilities import Abilities
 from v2t.cli import main
 
 NAMES = ["new\nline.mp4", "quo'te\"s`$(id).mp4", "🎬 film.mp4", "-o.mp4", "--help.mp4", "ca\udce9.mp4", "back\\xe9.mp4"]
 
 
-class Captioner(CaptionerLike):
+class Captioner(VideoLM):
     """Counts what it was shown."""
 
     name, revision, spec, frame_size, concurrency = "count", "1", SampleSpec(num_frames=32), (16, 16), 1
@@ -41,7 +41,7 @@ class Captioner(CaptionerLike):
 
     def answer(self, conversations, decoding):
         batch = [conversation[0].videos[0] for conversation in conversations]
-        return [CaptionOutput(text=f"{len(frames)} frames.", tokens=2) for frames in batch]
+        return [Output(text=f"{len(frames)} frames.", tokens=2) for frames in batch]
 
 
 def written(path: Path, shape: tuple[int, int], codec: str, fps: int = 8, num: int = 8, pix_fmt: str = "rgb24") -> Path:
@@ -276,9 +276,9 @@ def test_a_folder_of_pictures_says_that_they_are_there(tmp_path):
 def test_failures_and_warnings_are_told_also_when_nothing_else_is(tmp_path, monkeypatch, capsys, noise):
     class Doubtful(Captioner):
         def answer(self, conversations, decoding):
-            return [CaptionOutput(text="A cat.", tokens=2, warnings=("LOOPED: it repeats itself",))]
+            return [Output(text="A cat.", tokens=2, warnings=("LOOPED: it repeats itself",))]
 
-    monkeypatch.setattr("v2t.caption.run.open_captioner", lambda *args, **options: Doubtful())
+    monkeypatch.setattr("v2t.caption.run.open_backend", lambda *args, **options: Doubtful())
     source = tmp_path / "clips"
     source.mkdir()
     written(source / "good.mp4", (16, 16), "mpeg4", pix_fmt="yuv420p")

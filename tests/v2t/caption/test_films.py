@@ -20,11 +20,11 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.journal import decode_entry
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from v2t.backends import Output, VideoLM
+from v2t.backends.abilities import Abilities
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.captioners.abilities import Abilities
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -64,7 +64,7 @@ class Pool:
         return future
 
 
-class Captioner(CaptionerLike):
+class Captioner(VideoLM):
     """Tells the window it sees; counts. A question without a video is a summary."""
 
     name, revision, spec, frame_size, concurrency = "fake", "r1", SampleSpec(num_frames=4), (8, 8), 1
@@ -83,9 +83,9 @@ class Captioner(CaptionerLike):
     def one(self, message):
         if not message.videos:
             self.prompts.append(message.text)
-            return CaptionOutput(text=f"Summary {len(self.prompts)}.", tokens=2)
+            return Output(text=f"Summary {len(self.prompts)}.", tokens=2)
         self.asked.append(message.videos[0].start_s)
-        return CaptionOutput(text=self.say(message.videos[0]), tokens=5)
+        return Output(text=self.say(message.videos[0]), tokens=5)
 
 
 @pytest.fixture(autouse=True)

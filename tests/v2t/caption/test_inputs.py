@@ -19,11 +19,11 @@ from cineloop.discovery import discover
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
+from v2t.backends import Output, VideoLM
+from v2t.backends.abilities import Abilities
 from v2t.caption import run as caption
 from v2t.caption.fetching import Fetching
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.captioners.abilities import Abilities
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
     assert fetched == ["memory://bucket/clips/a.mp4", "memory://bucket/none.mp4"]
 
 
-class Captioner(CaptionerLike):
+class Captioner(VideoLM):
     name, revision, spec, frame_size, concurrency = "shape", "1", SampleSpec(num_frames=2), None, 1
     abilities = Abilities()
 
@@ -253,7 +253,7 @@ class Captioner(CaptionerLike):
 
     def answer(self, conversations, decoding):
         shapes = ["x".join(map(str, turns[0].videos[0].pixels.shape)) for turns in conversations]
-        return [CaptionOutput(text=f"Frames of {shape}.", tokens=3) for shape in shapes]
+        return [Output(text=f"Frames of {shape}.", tokens=3) for shape in shapes]
 
 
 def test_a_bucket_is_captioned_as_a_folder_is(bucket, tmp_path, monkeypatch):

@@ -28,12 +28,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from v2t.caption import job
 from v2t.caption import run as caption
-from v2t.captioners import CaptionOutput
-from v2t.captioners.abilities import Abilities
+from v2t.backends import VideoLM, Output
+from v2t.backends.abilities import Abilities
 from cineloop.video.sample import SampleSpec
 from cineloop.video.decode import Request, decode
 
-class Captioner:
+class Captioner(VideoLM):
     name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1
     abilities = Abilities()
     def load(self): pass
@@ -41,7 +41,7 @@ class Captioner:
         batch = [conversation[0].videos[0] for conversation in conversations]
         time.sleep(0.002)
         means = [frames.pixels.mean(axis=(0, 1, 2)) for frames in batch]
-        return [CaptionOutput(text="It is " + ("red", "green", "blue")[int(m.argmax())] + ".", tokens=3) for m in means]
+        return [Output(text="It is " + ("red", "green", "blue")[int(m.argmax())] + ".", tokens=3) for m in means]
 
 class Here:
     def __init__(self, num_workers, limits, decoders): pass

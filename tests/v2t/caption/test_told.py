@@ -12,11 +12,11 @@ import pytest
 
 from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of
 from cineloop.errors import UsageError
+from v2t.backends import Output
 from v2t.caption import ahead, job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.summary import plural, rate
-from v2t.captioners import CaptionOutput
 from v2t.cli import main
 
 
@@ -105,7 +105,7 @@ def test_a_clip_outside_the_models_world_has_no_caption_unless_asked_for(tmp_pat
 
 
 def test_quiet_still_says_which_clips_have_no_caption(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(caption, "open_captioner", lambda *args, **options: Warned())
+    monkeypatch.setattr(caption, "open_backend", lambda *args, **options: Warned())
     source = clips_in(tmp_path / "clips", a="dogs", b="BROKEN", c="ODD")
     assert main(["caption", str(source), "-o", str(tmp_path / "out"), "-q"]) == 3
     told = capsys.readouterr()
@@ -116,9 +116,9 @@ def test_quiet_still_says_which_clips_have_no_caption(tmp_path, monkeypatch, cap
 def test_a_caption_of_several_lines_keeps_them_on_a_terminal_and_is_one_line_in_a_pipe(tmp_path, monkeypatch, capsys):
     class Lines(Captioner):
         def answer(self, conversations, decoding):
-            return [CaptionOutput(text="Subject: a dog\nAction: \x1b[31mruns", tokens=5) for _ in conversations]
+            return [Output(text="Subject: a dog\nAction: \x1b[31mruns", tokens=5) for _ in conversations]
 
-    monkeypatch.setattr(caption, "open_captioner", lambda *args, **options: Lines())
+    monkeypatch.setattr(caption, "open_backend", lambda *args, **options: Lines())
     source = clips_in(tmp_path / "clips", a="dogs")
     assert main(["caption", str(source)]) == 0
     assert capsys.readouterr().out == "a.mp4\tSubject: a dog\\nAction: \\u001b[31mruns\n"

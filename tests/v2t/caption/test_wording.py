@@ -14,10 +14,10 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
+from v2t.backends.repetition import loop
 from v2t.caption import template
 from v2t.caption.token_count import LIMITS, count_tokens
 from v2t.caption.wording import Wording, clip_values, strip_preamble
-from v2t.captioners.repetition import loop
 
 RECORD = {
     "id": "a/b/dog 1.v2.mp4",

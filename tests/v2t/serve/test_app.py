@@ -8,7 +8,7 @@ import re
 import pytest
 
 from serve_stand_ins import CHAT, SERVED, WORDS, code_of, scene, two_keys
-from v2t.captioners.abilities import Abilities
+from v2t.backends.abilities import Abilities
 from v2t.serve.settings import ServeConfig, ServeLimits
 
 

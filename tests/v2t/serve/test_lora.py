@@ -17,8 +17,8 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from serve_process import serving
 from v2t import train
-from v2t.captioners import Decoding, asked, open_captioner
-from v2t.captioners.local import STARTER
+from v2t.backends import Decoding, asked, open_backend
+from v2t.backends.local import STARTER
 
 pytestmark = pytest.mark.vllm
 TOKENS = 32
@@ -62,7 +62,7 @@ def clips(tmp_path_factory):
 
 
 def answers_of(model: str, clips: list[Path]) -> list[str]:
-    captioner = open_captioner(model, device="cpu", dtype="float32")
+    captioner = open_backend(model, device="cpu", dtype="float32")
     captioner.load()
     with DecoderPool(1, decoders=("pyav",)) as pool:
         frames = [pool.decode(clip, captioner.spec, captioner.frame_size) for clip in clips]

@@ -24,7 +24,7 @@ from cineloop.world.language.words import PROMPTS
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from serve_process import family_of, serving
-from v2t.captioners import Decoding, Message, asked, open_captioner
+from v2t.backends import Decoding, Message, asked, open_backend
 
 pytestmark = pytest.mark.slow  # a server with the true starter
 NUM, TOKENS = 32, 40
@@ -44,7 +44,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def captioner():
-    made = open_captioner("starter", device="cpu", dtype="float32")
+    made = open_backend("starter", device="cpu", dtype="float32")
     made.load()
     return made
 
@@ -243,7 +243,7 @@ def test_two_and_thirty_clients_get_their_own_answers(client, captioner, frames_
 
 
 def test_a_batch_captioner_finds_the_very_same_frames(server, captioner, frames_of, clips):
-    through = open_captioner(f"openai:{server.url}/v1")
+    through = open_backend(f"openai:{server.url}/v1")
     through.load()
     assert (through.spec, through.frame_size) == (captioner.spec, captioner.frame_size)
     conversations = [asked(SHORT, frames_of(clip)) for clip in clips[:4]]
@@ -276,7 +276,7 @@ def test_a_key_a_busy_port_and_a_signal(server, clips, tmp_path):
 
 
 def test_an_engine_that_cannot_start_says_why(tmp_path):
-    from v2t.captioners.local import STARTER
+    from v2t.backends.local import STARTER
 
     broken = tmp_path / "model"
     broken.mkdir()

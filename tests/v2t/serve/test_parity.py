@@ -19,7 +19,7 @@ from cineloop.video.packed import pack
 from cineloop.video.sample import SampleSpec
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
-from v2t.captioners.local import STARTER
+from v2t.backends.local import STARTER
 from vllm_engine import engine, packed_url, video_url, write_variable
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -63,9 +63,9 @@ def write_clip(path: Path, index: int, seconds: float, fps: float | str) -> None
 
 @pytest.fixture(scope="module")
 def ours():
-    from v2t.captioners.local import Captioner
+    from v2t.backends.local import Backend
 
-    captioner = Captioner()
+    captioner = Backend()
     captioner.load()
     return captioner
 

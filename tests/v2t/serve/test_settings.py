@@ -8,7 +8,7 @@ import pytest
 
 from cineloop import config
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
-from v2t.captioners.local import STARTER, revision_of
+from v2t.backends.local import STARTER, revision_of
 from v2t.serve import adapters, served
 from v2t.serve.settings import ServeConfig
 

@@ -20,7 +20,7 @@ from cineloop.training.recipe import read_recipe
 from cineloop.video.encode import encode as encode_video
 from tiny_captioner import save_tiny_parts, tiny_captioner
 from v2t import train
-from v2t.captioners.local import revision_of
+from v2t.backends.local import revision_of
 from v2t.data import manifest_clips
 from v2t.data.collate import num_targets
 from v2t.data.manifest_clips import ManifestSource, permutation, read_clips

@@ -15,11 +15,11 @@ import pytest
 from cineloop.errors import ItemError
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
+from v2t.backends import Output, VideoLM
+from v2t.backends.abilities import Abilities
 from v2t.caption import run as caption
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import CaptionerLike, CaptionOutput
-from v2t.captioners.abilities import Abilities
 from v2t.writers import Rows, html, strips
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202e{digest}\x1b&amp;'
@@ -118,7 +118,7 @@ def test_a_strip_holds_first_and_last_frame(num, shown):
     assert strips.encode(np.zeros((2, 4000, 1, 3), np.uint8))  # a line
 
 
-class Captioner(CaptionerLike):
+class Captioner(VideoLM):
     """Counts what it was shown."""
 
     abilities, concurrency = Abilities(), 1
@@ -129,7 +129,7 @@ class Captioner(CaptionerLike):
 
     def answer(self, conversations, decoding):
         batch = [conversation[0].videos[0] for conversation in conversations]
-        return [CaptionOutput(text=f"{int(frames.pixels.mean())} bright.", tokens=2) for frames in batch]
+        return [Output(text=f"{int(frames.pixels.mean())} bright.", tokens=2) for frames in batch]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """This project's own captioner as an engine: a thread of the server's process that answers in small batches.
 
-In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and a `CaptionOutput`. Requests in the
+In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and a `Output`. Requests in the
 queue are answered together where a batch answers as each alone would; streams go one at a time and alternate with
 batches. A request whose client left is skipped, and an answer that no client waits for is stopped. Whatever the model
 raises ends that request alone; a crash of the process ends the server, which its service manager starts again.
@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
 from cineloop.log import logger
 from cineloop.web.faults import Fault
-from v2t.captioners import CaptionOutput, Decoding, GenerateRequest
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, Output
+from v2t.backends.batching import Batcher
 from v2t.serve.engine import MODEL_THREAD, EngineRequest, State, down, failed, refused, too_long
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 from v2t.serve.stop_strings import StopStrings
 
 if TYPE_CHECKING:
-    from v2t.serve.served_captioner import ServedCaptioner
+    from v2t.serve.served_backend import ServedBackend
 
 _MAX_BATCH, _MAX_FRAMES = 8, 1024
 _FAILURES_IN_A_ROW = 3
@@ -36,16 +36,16 @@ _NO_MEMORY = "the model's device has not enough memory for this request"
 _LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case
 _STOP_S, _POLL_S, _WATCH_S = 5.0, 0.02, 1.0
 
-Reply = str | CaptionOutput
+Reply = str | Output
 
 
 def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
-    from v2t.serve.served_captioner import ServedCaptioner
+    from v2t.serve.served_backend import ServedBackend
 
     command_line(config, served)
     return LocalEngine(
-        ServedCaptioner(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len),
+        ServedBackend(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len),
         say=say,
     )
 
@@ -100,7 +100,7 @@ class LocalEngine:
 
     name = "local"
 
-    def __init__(self, captioner: ServedCaptioner, *, say: Callable[[str], None]) -> None:
+    def __init__(self, captioner: ServedBackend, *, say: Callable[[str], None]) -> None:
         self._captioner, self._batcher, self._say = captioner, Batcher(captioner), say
         self._failures = 0  # in a row
         self._waiting: list[_Job] = []
@@ -159,7 +159,7 @@ class LocalEngine:
                 if isinstance(reply, Fault):
                     raise reply
                 yield reply
-                if isinstance(reply, CaptionOutput):
+                if isinstance(reply, Output):
                     return
         finally:
             job.is_gone = True
@@ -234,7 +234,7 @@ class LocalEngine:
             if jobs[0].request.stream:
                 self._stream(jobs[0], requests[0])
                 return
-            replies: Sequence[CaptionOutput | CineloopError] = self._batcher.generate_many(requests)
+            replies: Sequence[Output | CineloopError] = self._batcher.generate_many(requests)
         except CineloopError as error:
             replies = [error] * len(jobs)
         for job, reply in zip(jobs, replies, strict=True):
@@ -265,7 +265,7 @@ class LocalEngine:
                 if job.is_gone:
                     return
                 self._failures = 0
-                output = piece if isinstance(piece, CaptionOutput) else None
+                output = piece if isinstance(piece, Output) else None
                 text = stops.feed(piece) if isinstance(piece, str) else stops.end()
                 if text:
                     parts.append(text)
@@ -275,12 +275,12 @@ class LocalEngine:
         if stops.is_over:
             warnings = tuple(filter(None, self._captioner.warnings))
             prompt_tokens = self._captioner.prompt_tokens[0]
-            output = CaptionOutput(text="", tokens=0, warnings=warnings, prompt_tokens=prompt_tokens)
+            output = Output(text="", tokens=0, warnings=warnings, prompt_tokens=prompt_tokens)
             output = self._stopped(output, stops, "".join(parts))
         if output is not None:
             job.reply(output)
 
-    def _stopped(self, output: CaptionOutput, stops: StopStrings, text: str) -> CaptionOutput:
+    def _stopped(self, output: Output, stops: StopStrings, text: str) -> Output:
         """An answer that was cut at a stop string, whose tokens count up to the end of that."""
         return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
 

@@ -18,13 +18,13 @@ import httpx
 from cineloop.log import logger, printable
 from cineloop.video.frames import Frames
 from cineloop.web.faults import Fault
-from v2t.captioners import CaptionOutput
-from v2t.captioners.payload import Form, content, video_metadata
+from v2t.backends import Output
+from v2t.backends.payload import Form, content, video_metadata
 from v2t.serve.engine import EngineRequest, State, broke_off, down, failed, refused, too_long
 from v2t.serve.engine_process import EngineProcess
 
 _PATH = "/v1/chat/completions"
-_MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.captioners.openai
+_MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.backends.openai
 _TOO_LONG = re.compile(r"context length|max_model_len|maximum.{0,20}length|prompt.{0,40}too long|longer than", re.I)
 _MOST_WARNINGS, _WARNING_CHARS = 16, 300
 _MAX_LINE = 1 << 20
@@ -76,7 +76,7 @@ class VllmEngine:
         """See `Engine`."""
         await self._child.stop()
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[str | CaptionOutput, None]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
         """See `Engine`."""
         body = await self._body(request)
         try:
@@ -142,7 +142,7 @@ def _json(request: EngineRequest, form: Form, videos: Sequence[Frames]) -> bytes
     return json.dumps(body).encode()
 
 
-def _whole(data: bytes) -> CaptionOutput:
+def _whole(data: bytes) -> Output:
     """The reply to a request that is not streamed. Raises EngineError for one of another form."""
     try:
         value = json.loads(data)
@@ -153,7 +153,7 @@ def _whole(data: bytes) -> CaptionOutput:
         prompt, tokens = _usage(value["usage"])
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise EngineError(500, f"its reply has another form: {error}") from None
-    return CaptionOutput(
+    return Output(
         text=text or "",
         tokens=tokens,
         finish=_finish(choice.get("finish_reason")),
@@ -162,7 +162,7 @@ def _whole(data: bytes) -> CaptionOutput:
     )
 
 
-async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | CaptionOutput, None]:
+async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | Output, None]:
     """The text of a stream, an empty piece where an event has none, and its output. Raises EngineError."""
     parts: list[str] = []
     finish, prompt, tokens = "stop", None, 0
@@ -181,7 +181,7 @@ async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | CaptionOutput, 
             raise EngineError(500, f"an event of another form: {error}") from None
         parts.append(text or "")
         yield text or ""
-    yield CaptionOutput(text="".join(parts), tokens=tokens, finish=finish, warnings=warnings, prompt_tokens=prompt)
+    yield Output(text="".join(parts), tokens=tokens, finish=finish, warnings=warnings, prompt_tokens=prompt)
 
 
 async def _events(reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:

@@ -80,7 +80,7 @@ class CineloopForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsLo
             "lm_head.": "language_model.lm_head.",
         }
     )
-    # Beside the weights a folder may hold other tensors, such as what `v2t.captioners.domain` knows.
+    # Beside the weights a folder may hold other tensors, such as what `v2t.backends.domain` knows.
     allow_patterns_overrides = ["model*.safetensors"]
     packed_modules_mapping = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
 

@@ -74,7 +74,7 @@ def test_registering_twice_is_registering_once_and_imports_no_model():
         "from vllm import ModelRegistry\n"
         "from vllm.multimodal.video import VIDEO_LOADER_REGISTRY\n"
         "from vllm.transformers_utils.processor import get_video_processor_cls_name_from_config as name_of\n"
-        "from v2t.captioners.local import STARTER\n"
+        "from v2t.backends.local import STARTER\n"
         "known = 'CineloopForConditionalGeneration' in ModelRegistry.get_supported_archs()\n"
         "loader = VIDEO_LOADER_REGISTRY.get_backend_for_video_processor(name_of(str(STARTER)))\n"
         "print(known, loader, 'v2t.serve.plugin.model' in sys.modules)"

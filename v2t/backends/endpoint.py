@@ -1,4 +1,4 @@
-"""The HTTP side of `v2t.captioners.openai`: one server, asked through the `openai` client from many threads.
+"""The HTTP side of `v2t.backends.openai`: one server, asked through the `openai` client from many threads.
 
 In: an address, JSON bodies. Out: JSON objects, or the events of a stream; `ItemError` when a request cannot be
 answered, `MissingDependencyError` when no request could be. The client waits and tries again after 408, 409, 429, 5xx
@@ -24,7 +24,9 @@ from cineloop.log import printable
 
 T = TypeVar("T")
 _SPENT = "insufficient_quota"
-_RAW = "x-stainless-raw-response"  # by which the client knows what its caller wants back
+# That are sent; by the last one the client knows what its caller wants back.
+_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "proxy-authorization"}
+_HEADERS |= {"transfer-encoding", "x-request-id", "x-stainless-raw-response"}
 _PAUSE_S = 5.0  # after a 429 that outlasts the client's own tries and does not say how long it holds
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|hf|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _OUR_ID = re.compile(r"v2t-[0-9a-f]{32}")
@@ -102,14 +104,17 @@ class Endpoint:
         """The events of a reply. Tried again until it begins; closing the generator closes the connection."""
         import openai
 
-        events = self._patiently(lambda client: client.chat.completions.create(stream=True, **_arguments(body)))
+        def begin(client: Any) -> Any:
+            return client.chat.completions.create(stream=True, **_arguments(body))
+
+        events = self._patiently(begin)
         is_over, problem = False, "the stream ended before the answer did"
         try:
             with events:
                 for chunk in events:
                     if not isinstance(chunk, openai.BaseModel):
                         raise ValueError(f"an event that is not a JSON object: {str(chunk)[:60]!r}")
-                    event = chunk.to_dict(warnings=False)
+                    event: dict[str, Any] = chunk.to_dict(warnings=False)
                     choices = event.get("choices") or ()
                     is_over = is_over or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
                     yield event
@@ -152,9 +157,10 @@ class Endpoint:
         )
 
     def _set_headers(self, request: Any) -> None:
-        """The key as the environment has it now, or none; no OpenAI account, nothing about this machine."""
+        """What the request itself needs, and the key as the environment has it now: nothing of OpenAI's accounts or of
+        OPENAI_CUSTOM_HEADERS, which are for another server, and nothing about this machine."""
         for name in list(request.headers):
-            if name.lower().startswith(("x-stainless-", "openai-", "authorization")) and name.lower() != _RAW:
+            if name.lower() not in _HEADERS:
                 del request.headers[name]
         request.headers["User-Agent"] = "cineloop"
         if key := self._key():
@@ -199,8 +205,7 @@ class Endpoint:
         cause = error.__cause__ or error
         if isinstance(error, openai.APIStatusError):
             return self._refused(error.status_code, error.response)
-        causes = [cause, cause.__cause__, cause.__context__]
-        if any(isinstance(one, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(one) for one in causes):
+        if "CERTIFICATE_VERIFY_FAILED" in str(cause):
             return MissingDependencyError(
                 f"{self.url} shows a certificate that is not trusted: {_words(cause)}",
                 code="SERVER",

@@ -1,6 +1,6 @@
 """This project's own model on vLLM's engine, in this process: `--captioner vllm`, for many clips on a GPU.
 
-In: a folder as `v2t.captioners.local` takes, batches of `Frames`. Out: what that captioner answers, from an engine that
+In: a folder as `v2t.backends.local` takes, batches of `Frames`. Out: what that captioner answers, from an engine that
 batches by itself (continuous batching, paged cache): the more conversations a call of `answer` holds, the better.
 Frames go over as arrays with their times; nothing is encoded or sampled again. Where the folder says which world the
 model knows, a small copy of the model on the CPU gives the warnings. vLLM has an environment of its own
@@ -14,10 +14,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
-from v2t.captioners import COST, CaptionerLike, CaptionOutput, Conversation, Decoding, domain, local
+from v2t.backends import COST, Conversation, Decoding, Output, VideoLM, domain, local
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-class Captioner(CaptionerLike):
-    """A captioner of `v2t.model` classes on vLLM (see `v2t.captioners.CaptionerLike`).
+class Backend(VideoLM):
+    """A captioner of `v2t.model` classes on vLLM (see `v2t.backends.VideoLM`).
 
     Args:
         model: "starter" or a folder made by `save_pretrained` of model and processor.
@@ -42,6 +43,7 @@ class Captioner(CaptionerLike):
             incomplete. UsageError: a value out of range, or a model that is not this project's.
     """
 
+    folder: Path
     batches_draws = True
 
     def __init__(
@@ -64,7 +66,7 @@ class Captioner(CaptionerLike):
             raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
         if min(num_seqs, tensor_parallel, kv_cache_gb, 1 if max_model_len is None else max_model_len) < 1:
             raise UsageError("max_model_len, num_seqs, tensor_parallel and kv_cache_gb must be 1 or more")
-        self._local = local.Captioner(model, device="cpu")
+        self._local = local.Backend(model, device="cpu")
         self.name, self.about, self.revision = self._local.name, self._local.about, self._local.revision
         self.spec, self.frame_size, self.folder = self._local.spec, self._local.frame_size, self._local.folder
         self.abilities = self._local.abilities
@@ -132,8 +134,8 @@ class Captioner(CaptionerLike):
         self._engine = None
         cleanup_dist_env_and_memory()
 
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        """See `CaptionerLike.answer`."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
+        """See `VideoLM.answer`."""
         prompts = [self._prompt(conversation) for conversation in conversations]
         try:
             results = self._engine.generate(prompts, self._sampling(decoding), use_tqdm=False)
@@ -145,8 +147,8 @@ class Captioner(CaptionerLike):
             for result, found in zip(results, warnings, strict=True)
         ]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
-        """See `CaptionerLike.stream`."""
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
+        """See `VideoLM.stream`."""
         prompt, engine, request = self._prompt(conversation), self._engine.llm_engine, uuid.uuid4().hex
         try:
             engine.add_request(request, prompt, self._sampling(decoding, in_pieces=True))
@@ -216,9 +218,9 @@ class Captioner(CaptionerLike):
             output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         )
 
-    def _output(self, text: str, ids: list[int], prompt_tokens: int, warnings: tuple[str, ...]) -> CaptionOutput:
+    def _output(self, text: str, ids: list[int], prompt_tokens: int, warnings: tuple[str, ...]) -> Output:
         ended = bool(ids) and ids[-1] in self._ends
-        return CaptionOutput(
+        return Output(
             text=text,
             tokens=len(ids) - ended,
             finish="stop" if ended else "length",

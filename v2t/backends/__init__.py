@@ -1,7 +1,7 @@
 """One file per way to get text from a video, loaded by file name (`--captioner`, chosen from `--model` by default).
 
-A captioner module defines `class Captioner` as described by `CaptionerLike`: cheap to make (it reads a small config and
-refuses a wrong model at once), loaded when there is work, then asked batch by batch.
+A module defines `class Backend(VideoLM)`: cheap to make (it reads a small config and refuses a wrong model at once),
+loaded when there is work, then asked batch by batch through `v2t.backends.batching`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cineloop import plugin
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.training.runtime import check_device
-from v2t.captioners.abilities import Abilities
+from v2t.backends.abilities import Abilities
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -105,7 +105,7 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionOutput:
+class Output:
     """What a captioner answers to one request.
 
     Attributes:
@@ -133,10 +133,10 @@ class CaptionOutput:
 Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
-class CaptionerLike:
+class VideoLM(Protocol):
     """What answers `GenerateRequest`s; a base class whose attributes declare what a captioner can do.
 
-    Made by `Captioner(model, device=..., dtype=..., **options)`. Requests are put to it by `v2t.captioners.batching`.
+    Made by `Backend(model, device=..., dtype=..., **options)`. Requests are put to it by `v2t.backends.batching`.
 
     Attributes:
         name: what records call the model.
@@ -168,7 +168,7 @@ class CaptionerLike:
     def load(self) -> None:
         """Bring the weights into memory, or find the server."""
 
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
         """One answer for each conversation, in order; a batch answers as each alone would.
 
         Each ends with a user's turn. Videos of one batch have the same number and size of frames; a conversation
@@ -177,12 +177,10 @@ class CaptionerLike:
         Raises:
             ItemError: a conversation cannot be answered (too long, refused); of a batch, any one.
         """
-        raise NotImplementedError
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
-        """The answer to one conversation in pieces of text as they are written, and last the `CaptionOutput` that
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
+        """The answer to one conversation in pieces of text as they are written, and last the `Output` that
         `answer` gives; the pieces joined are its text, but for spaces at the ends. Closing it ends the answer."""
-        raise NotImplementedError
 
     def watch(self, frames: Frames) -> Any:
         """A clip as `likelihoods` takes it, encoded once for all questions where the model allows it."""
@@ -203,6 +201,7 @@ class CaptionerLike:
 
     def close(self) -> None:
         """Free what `load` took."""
+        return None
 
 
 OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
@@ -213,23 +212,23 @@ def outside(warnings: Sequence[str]) -> str:
     return next((warning for warning in warnings if warning.partition(":")[0] == OUT_OF_DOMAIN), "")
 
 
-def open_captioner(
+def open_backend(
     model: str, *, captioner: str = "auto", device: str = "auto", dtype: str = "auto", options: Mapping[str, Any] = {}
-) -> CaptionerLike:
+) -> VideoLM:
     """The captioner for a model, not loaded yet.
 
     Args:
         model: "starter", a folder, a hub id, or "openai:URL[#model]".
         captioner: a file of this folder, or the path of another one; "auto" goes by the model.
         device, dtype: "auto" or what torch calls them.
-        options: what only some captioners know, by name: the keyword arguments of their class.
+        options: what only some backends know, by name: the keyword arguments of their class.
 
     Raises:
         UsageError: no such captioner, or an option it does not know. MissingDependencyError: no such model.
     """
     check_device(device)
     name = choose(model) if captioner == "auto" else captioner
-    maker = plugin.load("v2t.captioners", name, "Captioner", files=True).Captioner
+    maker = plugin.load("v2t.backends", name, "Backend", files=True).Backend
     known = list(effects(maker))
     for key in options:
         if key not in known:
@@ -238,7 +237,7 @@ def open_captioner(
                 code="UNKNOWN_OPTION",
                 hint="which captioner runs a model goes by --model",
             )
-    made: CaptionerLike = maker(model, device=device, dtype=dtype, **options)
+    made: VideoLM = maker(model, device=device, dtype=dtype, **options)
     return made
 
 

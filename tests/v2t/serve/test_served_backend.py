@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from chat_requests import PROMPT, body, clip, events, gateway_with, post, told
-from v2t.captioners import Decoding, asked
-from v2t.serve.served_captioner import ServedCaptioner
+from v2t.backends import Decoding, asked
+from v2t.serve.served_backend import ServedBackend
 from v2t.serve.stop_strings import StopStrings
 
 
 @pytest.fixture(scope="module")
 def captioner():
-    made = ServedCaptioner("starter", device="cpu")
+    made = ServedBackend("starter", device="cpu")
     made.load()
     return made
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cineloop.errors import UsageError
-from v2t.captioners import open_captioner
+from v2t.backends import open_backend
 
 KEY = "sk-this-is-the-secret-0123456789"
 
@@ -25,13 +25,13 @@ KEY = "sk-this-is-the-secret-0123456789"
 )
 def test_addresses_that_cannot_be_are_refused(address):
     with pytest.raises(UsageError, match="expected openai:URL"):
-        open_captioner(f"openai:{address}")
+        open_backend(f"openai:{address}")
 
 
 @pytest.mark.parametrize("address", [f"http://me:{KEY}@h/v1", f"http://{KEY}@h", f"https://h/v1?api_key={KEY}#m"])
 def test_an_address_with_a_key_is_refused_without_repeating_it(address):
     with pytest.raises(UsageError, match="environment variable") as caught:
-        open_captioner(f"openai:{address}")
+        open_backend(f"openai:{address}")
     assert KEY not in repr(caught.value) + str(caught.value)
 
 
@@ -45,5 +45,5 @@ def test_an_address_with_a_key_is_refused_without_repeating_it(address):
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused(options):
     with pytest.raises(UsageError) as caught:
-        open_captioner("openai:http://127.0.0.1:9", options=options)
+        open_backend("openai:http://127.0.0.1:9", options=options)
     assert KEY not in str(caught.value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cineloop.errors import MissingDependencyError, UsageError
-from v2t.captioners import domain
+from v2t.backends import domain
 from v2t.styles import timed
 
 D = 24

@@ -14,7 +14,7 @@ from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.packed import unpack
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import Decoding, asked, cards, open_captioner
+from v2t.backends import Decoding, asked, cards, open_backend
 
 SPEC = SampleSpec(sampler="segment", num_frames=8, segment_s=2.0, max_frames=64)
 
@@ -55,7 +55,7 @@ def server():
 
 
 def test_our_server_is_sent_the_very_frames_its_model_wants(server):
-    captioner = open_captioner(server.url)
+    captioner = open_backend(server.url)
     assert captioner.name == "ours" and captioner.spec == SPEC and captioner.frame_size == (24, 32)
     captioner.load()
     assert server.seen == []  # nothing had to be asked
@@ -75,12 +75,12 @@ def test_our_server_is_sent_the_very_frames_its_model_wants(server):
 
 
 def test_an_adapter_is_named_and_wants_the_frames_of_its_base(server):
-    captioner = open_captioner(f"{server.url}#adapter")
+    captioner = open_backend(f"{server.url}#adapter")
     assert captioner.name == "adapter" and captioner.spec == SPEC
 
 
 def test_a_form_that_was_asked_for_is_kept(server):
-    captioner = open_captioner(server.url, options={"frames_as": "images"})
+    captioner = open_backend(server.url, options={"frames_as": "images"})
     captioner.load()
     assert captioner.spec.sampler == "fps" and captioner.frame_size is None
     captioner.answer([asked("what?", Frames.from_pixels(np.zeros((1, 8, 8, 3), np.uint8), 1.0))], Decoding())
@@ -96,7 +96,7 @@ def test_wishes_that_are_not_understood_are_said(frames, server, caplog):
     with pytest.raises(UsageError, match="unknown words"):
         cards.wanted_frames(card)
     server.cards = [{"id": "ours", **card}]
-    assert open_captioner(server.url).spec.sampler == "fps"
+    assert open_backend(server.url).spec.sampler == "fps"
 
 
 @pytest.mark.parametrize("card", [{}, {"cineloop": None}, {"cineloop": {}}, {"cineloop": {"frames": [1]}}])

@@ -1,6 +1,6 @@
 """What an OpenAI-compatible server says of its models: the one that was meant, and the frames it wants.
 
-In: a server (`v2t.captioners.endpoint`), its answer at /models. Out: one entry of that list; of a `v2t serve` of our
+In: a server (`v2t.backends.endpoint`), its answer at /models. Out: one entry of that list; of a `v2t serve` of our
 models also which frames they want, so that the client samples as the model was trained.
 """
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.sample import SampleSpec
-from v2t.captioners.abilities import Abilities
-from v2t.captioners.endpoint import Endpoint
+from v2t.backends.abilities import Abilities
+from v2t.backends.endpoint import Endpoint
 
 
 def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:

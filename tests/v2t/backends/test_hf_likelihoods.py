@@ -10,15 +10,15 @@ import pytest
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from tiny_video_models import PROMPT, internvl, llava, llava_onevision, qwen2_5_vl
-from v2t.captioners import asked
-from v2t.captioners.hf import Captioner
+from v2t.backends import asked
+from v2t.backends.hf import Backend
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     """`loaded(builder)`: a tiny captioner of that family, loaded."""
 
-    def captioner(builder) -> Captioner:
+    def captioner(builder) -> Backend:
         if builder is not llava and find_spec("torchvision") is None:
             pytest.skip(f"transformers runs {builder.__name__} only with torchvision")
         import torch
@@ -31,7 +31,7 @@ def loaded(tmp_path_factory):
         path = tmp_path_factory.mktemp("hf") / builder.__name__
         model.save_pretrained(path)
         processor.save_pretrained(path)
-        made = Captioner(str(path), device="cpu")
+        made = Backend(str(path), device="cpu")
         made.load()
         return made
 

@@ -13,8 +13,8 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
-from v2t.captioners import Decoding, Message, asked, open_captioner
-from v2t.captioners import vllm as module
+from v2t.backends import Decoding, Message, asked, open_backend
+from v2t.backends import vllm as module
 from vllm_engine import ENVIRONMENT
 
 GREEDY = Decoding(max_new_tokens=48)
@@ -23,7 +23,7 @@ GREEDY = Decoding(max_new_tokens=48)
 def test_without_vllm_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError) as caught:
-        open_captioner("starter", captioner="vllm")
+        open_backend("starter", captioner="vllm")
     assert "scripts/serve-env" in caught.value.hint
 
 
@@ -31,9 +31,9 @@ def test_wrong_settings_are_refused_before_anything_starts(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: object())
     for wrong in ({"num_seqs": 0}, {"tensor_parallel": 0}, {"max_model_len": 0}):
         with pytest.raises(UsageError):
-            open_captioner("starter", captioner="vllm", options=wrong)
+            open_backend("starter", captioner="vllm", options=wrong)
     with pytest.raises(UsageError):
-        open_captioner("starter", captioner="vllm", dtype="int3")
+        open_backend("starter", captioner="vllm", dtype="int3")
 
 
 def test_what_vllm_reads_from_the_environment_is_there_while_it_loads_and_gone_after(monkeypatch):
@@ -52,7 +52,7 @@ def test_what_vllm_reads_from_the_environment_is_there_while_it_loads_and_gone_a
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
     before = {name: value for name, value in os.environ.items() if name.startswith("VLLM")}
     with pytest.raises(MissingDependencyError, match="no weights"):
-        open_captioner("starter", captioner="vllm", options={"kv_cache_gb": 3}).load()
+        open_backend("starter", captioner="vllm", options={"kv_cache_gb": 3}).load()
     assert {name: value for name, value in os.environ.items() if name.startswith("VLLM")} == before
     assert seen["VLLM_CPU_KVCACHE_SPACE"] == "3" and seen["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert seen["VLLM_LOGGING_LEVEL"] == "DEBUG"  # what the user set stays
@@ -74,9 +74,9 @@ def both():
     patch = pytest.MonkeyPatch()
     for name, value in ENVIRONMENT.items():
         patch.setenv(name, value)
-    ours = open_captioner("starter")
+    ours = open_backend("starter")
     ours.load()
-    engine = module.Captioner("starter", num_seqs=4)
+    engine = module.Backend("starter", num_seqs=4)
     try:
         engine.load()
         yield ours, engine

@@ -32,8 +32,9 @@ from tiny_video_models import (
     video_llama_3,
     video_llava,
 )
-from v2t.captioners import Decoding, Message, asked
-from v2t.captioners.hf import Captioner
+from v2t.backends import Decoding, GenerateRequest, Message, asked
+from v2t.backends.batching import Batcher
+from v2t.backends.hf import Backend
 
 
 def of_pairs(times: list[float]) -> list[str]:
@@ -91,11 +92,11 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="session")
 def loaded(tiny):
     """`loaded(builder)`: its captioner, loaded once."""
-    made: dict[Any, Captioner] = {}
+    made: dict[Any, Backend] = {}
 
-    def captioner(builder: Any) -> Captioner:
+    def captioner(builder: Any) -> Backend:
         if builder not in made:
-            made[builder] = Captioner(str(tiny(builder)), device="cpu")
+            made[builder] = Backend(str(tiny(builder)), device="cpu")
             made[builder].load()
         return made[builder]
 
@@ -107,7 +108,7 @@ def clip(times: list[float] = NTSC, seed: int = 0, start_s: float = 0.0) -> Fram
     return Frames(pixels, np.array(times), duration_s=2.6, fps=24000 / 1001, start_s=start_s)
 
 
-def prompt(captioner: Captioner, *conversations: Any) -> str:
+def prompt(captioner: Backend, *conversations: Any) -> str:
     """What the model reads, placeholders expanded."""
     ids = captioner.prompter.encode(conversations)["input_ids"][0]
     return captioner.prompter.processor.tokenizer.decode(ids)
@@ -196,7 +197,8 @@ def test_several_turns_several_videos_or_none(loaded, builder):
     text = prompt(captioner, turns)
     assert [text.index(m.text) for m in turns] == sorted(text.index(m.text) for m in turns)
     mixed = [turns, asked("Hello?"), asked(PROMPT, clip(seed=4)), asked("And you?"), asked(PROMPT, clip(NTSC[:3]))]
-    together = captioner.answer(mixed, Decoding(max_new_tokens=4))
+    requests = [GenerateRequest(messages=one, decoding=Decoding(max_new_tokens=4)) for one in mixed]
+    together = Batcher(captioner).generate_many(requests)
     assert together == [captioner.answer([one], Decoding(max_new_tokens=4))[0] for one in mixed]
     assert len({output.text for output in together}) > 2
 
@@ -218,12 +220,12 @@ def test_what_a_model_cannot_hold_is_an_error_of_the_item(loaded):
 def test_a_template_without_videos_gets_pictures(tiny, tmp_path):
     folder = shutil.copytree(tiny(qwen3_vl), tmp_path / "pictures")
     (folder / "chat_template.jinja").write_text(chat_template("", "<|vision_start|><|image_pad|><|vision_end|>"))
-    captioner = Captioner(str(folder))
+    captioner = Backend(str(folder))
     assert not captioner.prompter.takes_video
     assert "0.73 s: <|vision_start|><|image_pad|>" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
     strings = "{% for m in messages %}{{ m.role + ': ' + m.content }}\n{% endfor %}"
     (folder / "chat_template.jinja").write_text(strings)
-    captioner = Captioner(str(folder))
+    captioner = Backend(str(folder))
     assert captioner.prompter.form == "text" and "<2.5 seconds>" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
 
 

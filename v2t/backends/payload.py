@@ -17,11 +17,11 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.video.packed import MEDIA_TYPE, pack
-from v2t.captioners.endpoint import BadReply
+from v2t.backends.endpoint import BadReply
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
-    from v2t.captioners import Message
+    from v2t.backends import Message
 
 _THINK, _THOUGHT = "<think>", "</think>"
 _MS = 1000.0  # the rate at which whole numbers are milliseconds

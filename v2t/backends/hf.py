@@ -2,7 +2,7 @@
 
 In: a checkpoint, batches of conversations with `Frames`. Out: answers by `generate`, and how likely given answers are
 (`likelihoods`). Which files are loaded is decided
-in `v2t.captioners.hf_source`, how a conversation becomes tensors in `v2t.captioners.hf_prompt`; this file holds the
+in `v2t.backends.hf_source`, how a conversation becomes tensors in `v2t.backends.hf_prompt`; this file holds the
 weights and asks them. Making the captioner reads configuration and processor; the weights come with `load`.
 Letters: B conversations, L tokens of the padded prompt.
 """
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.log import printable
-from v2t.captioners import COST, TEXT, CaptionerLike, CaptionOutput, Conversation, Decoding, asked
-from v2t.captioners.abilities import Abilities, read
-from v2t.captioners.hf_prompt import Prompter, noise_clip
-from v2t.captioners.hf_source import Source
-from v2t.captioners.local import STARTER, STARTER_NAME, pieces
-from v2t.captioners.sampling import picking
+from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, asked
+from v2t.backends.abilities import Abilities, read
+from v2t.backends.hf_prompt import Prompter, noise_clip
+from v2t.backends.hf_source import Source
+from v2t.backends.local import STARTER, STARTER_NAME, pieces
+from v2t.backends.sampling import picking
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +31,8 @@ _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _QUANTIZE = {"4bit": "nf4", "8bit": "int8"}
 
 
-class Captioner(CaptionerLike):
-    """A captioner of any video or image language model (see `v2t.captioners.CaptionerLike`).
+class Backend(VideoLM):
+    """A captioner of any video or image language model (see `v2t.backends.VideoLM`).
 
     Args:
         model: a hub id, "starter", or a folder made by `save_pretrained` of model and processor.
@@ -135,11 +135,11 @@ class Captioner(CaptionerLike):
         raise MissingDependencyError(
             f"{self.name} answers neither about several pictures nor about one: {printable(str(problem), 300)}",
             code="MODEL",
-            hint="another --model; a captioner of its own is one file of v2t/captioners",
+            hint="another --model; a captioner of its own is one file of v2t/backends",
         )
 
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        """See `CaptionerLike.answer`."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
+        """See `VideoLM.answer`."""
         import torch
 
         inputs = self._inputs(conversations)
@@ -153,8 +153,8 @@ class Captioner(CaptionerLike):
         rows = zip(conversations, self._new_tokens(inputs, generated), lengths, strict=True)
         return [self._output(*row) for row in rows]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
-        """See `CaptionerLike.stream`."""
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
+        """See `VideoLM.stream`."""
         import torch
 
         inputs = self._inputs([conversation])
@@ -171,7 +171,7 @@ class Captioner(CaptionerLike):
     def likelihoods(
         self, watched: Frames, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
-        """See `CaptionerLike.likelihoods`. Answers of one token take one forward pass together; of longer ones each
+        """See `VideoLM.likelihoods`. Answers of one token take one forward pass together; of longer ones each
         beginning takes one."""
         import torch
 
@@ -280,10 +280,10 @@ class Captioner(CaptionerLike):
         found = {*(ends if isinstance(ends, list) else [ends]), last}
         return sorted(found - {None})
 
-    def _output(self, conversation: Conversation, ids: list[int], prompt_tokens: int) -> CaptionOutput:
+    def _output(self, conversation: Conversation, ids: list[int], prompt_tokens: int) -> Output:
         ends = set(self._ends())
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
-        return CaptionOutput(
+        return Output(
             text=self.prompter.processor.tokenizer.decode(ids[:length], skip_special_tokens=True),
             tokens=length,
             finish="stop" if length < len(ids) else "length",

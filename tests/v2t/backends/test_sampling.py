@@ -7,8 +7,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from v2t.captioners import Decoding, GenerateRequest, asked, hf, local, openai, vllm
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, asked, hf, local, openai, vllm
+from v2t.backends.batching import Batcher
 
 KINDS = {
     "greedy": {},
@@ -28,7 +28,7 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sampling")
     for part in tiny_captioner(seed=3):
         part.save_pretrained(folder)
-    made = [module.Captioner(str(folder), device="cpu") for module in (local, hf)]
+    made = [module.Backend(str(folder), device="cpu") for module in (local, hf)]
     for captioner in made:
         captioner.load()
         captioner._model.generation_config.top_k = 2  # what a checkpoint prefers changes nothing
@@ -57,7 +57,7 @@ def test_each_kind_of_decoding_writes_something_else(two):
 
 @pytest.mark.parametrize("owner", ["vllm", "other"])
 def test_a_server_is_sent_all_that_it_would_else_take_from_the_checkpoint(owner):
-    captioner = openai.Captioner("openai:http://127.0.0.1:9/v1#m", frames_as="images")
+    captioner = openai.Backend("openai:http://127.0.0.1:9/v1#m", frames_as="images")
     captioner._form, captioner._card = "images", {"id": "m", "owned_by": owner}
     names = {"temperature", "top_p", "top_k", "seed", "repetition_penalty", "presence_penalty", "frequency_penalty"}
     sent = {
@@ -84,7 +84,7 @@ def test_vllms_engine_is_given_the_same(monkeypatch):
     params.RequestOutputKind = SimpleNamespace(DELTA="delta", FINAL_ONLY="final")
     monkeypatch.setitem(sys.modules, "vllm", engine)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", params)
-    captioner = object.__new__(vllm.Captioner)
+    captioner = object.__new__(vllm.Backend)
     plain = {"max_tokens": 12, "temperature": 0.0, "top_p": 1.0, "seed": None, "output_kind": "final"}
     plain |= {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
     for how in KINDS.values():

@@ -4,8 +4,8 @@ In: conversations with `Frames` that were sampled here. Out: answers of `POST UR
 one `data:video/jpeg` list of JPEGs with the indices and the rate that give its true times (`media_io_kwargs`, vLLM), so
 that the server neither samples again nor guesses; a server that does not take those (`load` finds out with one tiny
 request) gets images, each after its time in words. A `v2t serve` of one of our models says which frames that wants
-(`v2t.captioners.cards`), and gets exactly these, packed: its captions are those of the model here. The HTTP side is
-`v2t.captioners.endpoint`. Proxies of the environment are used when `use_env_proxy` asks for it, for clips are private
+(`v2t.backends.cards`), and gets exactly these, packed: its captions are those of the model here. The HTTP side is
+`v2t.backends.endpoint`. Proxies of the environment are used when `use_env_proxy` asks for it, for clips are private
 and a server mostly stands nearby.
 """
 
@@ -24,11 +24,11 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import COST, TEXT, CaptionerLike, CaptionOutput, Conversation, Decoding, cards, payload
-from v2t.captioners.abilities import Abilities
-from v2t.captioners.cards import find, wanted_frames
-from v2t.captioners.endpoint import BadReply, Endpoint, Refusal
-from v2t.captioners.payload import Beside, Form, content, num_tokens, text_of, tiny_jpeg, video_metadata
+from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, cards, payload
+from v2t.backends.abilities import Abilities
+from v2t.backends.cards import find, wanted_frames
+from v2t.backends.endpoint import BadReply, Endpoint, Refusal
+from v2t.backends.payload import Beside, Form, content, num_tokens, text_of, tiny_jpeg, video_metadata
 
 T = TypeVar("T")
 _FORMS = ("auto", "video", "images")
@@ -47,8 +47,8 @@ _STAND_INS: dict[str, str | None] = {
 _UNKNOWN = re.compile(r"unsupported|not support|unrecogni|unknown|not permitted|unexpected|extra", re.IGNORECASE)
 
 
-class Captioner(CaptionerLike):
-    """A captioner behind an address (see `v2t.captioners.CaptionerLike`). Threads may share it.
+class Backend(VideoLM):
+    """A captioner behind an address (see `v2t.backends.VideoLM`). Threads may share it.
 
     Args:
         model: "openai:URL[#model]", such as openai:http://localhost:8000/v1. Without a model's name the server must
@@ -58,7 +58,7 @@ class Captioner(CaptionerLike):
         max_side: frames whose longer side exceeds it are scaled down to it, pixels, >= 16.
         quality: of the JPEGs, 1 to 100.
         concurrency: requests in flight, >= 1.
-        connect_s, read_s, total_s, retries: see `v2t.captioners.endpoint.Endpoint`.
+        connect_s, read_s, total_s, retries: see `v2t.backends.endpoint.Endpoint`.
         api_key_env: the environment variable that holds the key.
         use_env_proxy: honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 
@@ -122,29 +122,29 @@ class Captioner(CaptionerLike):
         self._lock = threading.Lock()
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """The model's id. The first look may ask the server, see `_card`."""
         return str(self._asked_for or self._card["id"])
 
     @cached_property
-    def revision(self) -> str:
+    def revision(self) -> str:  # type: ignore[override]
         """Hash of what the server says its model is, "unknown" where it does not say. `created` is left out: in vLLM
         it is the time of the question."""
         root = self._card.get("root")
         return text_key(f"{self.name}={root}".encode("utf-8", "surrogatepass"))[:12] if root else "unknown"
 
     @property
-    def spec(self) -> SampleSpec:
+    def spec(self) -> SampleSpec:  # type: ignore[override]
         """The frames the served model wants; of any but our own, two a second. The first look may ask the server."""
         return self._wanted[0] if self._wanted else SampleSpec(sampler="fps", fps=2.0, max_frames=64)
 
     @property
-    def frame_size(self) -> tuple[int, int] | None:
+    def frame_size(self) -> tuple[int, int] | None:  # type: ignore[override]
         """(H, W) of the frames our own models want; None for others. The first look may ask the server."""
         return self._wanted[1] if self._wanted else None
 
     @cached_property
-    def abilities(self) -> Abilities:
+    def abilities(self) -> Abilities:  # type: ignore[override]
         """What a `v2t serve` declares of its model; of any other server, what large models can do."""
         try:
             return cards.abilities(self._card)
@@ -171,7 +171,7 @@ class Captioner(CaptionerLike):
 
     @cached_property
     def _card(self) -> dict[str, Any]:
-        """The model's entry in the server's list, see `v2t.captioners.cards.find`."""
+        """The model's entry in the server's list, see `v2t.backends.cards.find`."""
         return find(self._endpoint, self._asked_for)
 
     def load(self) -> None:
@@ -224,16 +224,16 @@ class Captioner(CaptionerLike):
         body = {"model": self.name, "messages": [{"role": "user", "content": parts}], "max_tokens": 1, **more}
         self._endpoint.post(body, lambda reply: reply, retries=2)
 
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        """See `CaptionerLike.answer`; one request after the other: what is sent at once comes from as many threads."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
+        """See `VideoLM.answer`; one request after the other: what is sent at once comes from as many threads."""
 
-        def send(body: dict[str, Any]) -> CaptionOutput:
+        def send(body: dict[str, Any]) -> Output:
             return self._endpoint.post(body, self._output)
 
         return [self._asked(send, conversation, decoding) for conversation in conversations]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
-        """See `CaptionerLike.stream`. Reasoning is left out where it begins with its tag; where the server's template
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
+        """See `VideoLM.stream`. Reasoning is left out where it begins with its tag; where the server's template
         has written that already, only `answer` can tell."""
 
         def begin(body: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
@@ -248,7 +248,7 @@ class Captioner(CaptionerLike):
             ):
                 text += piece
                 yield piece
-        yield CaptionOutput(
+        yield Output(
             text=text,
             tokens=last.tokens,
             finish=last.finish,
@@ -299,7 +299,7 @@ class Captioner(CaptionerLike):
             request["media_io_kwargs"] = {"video": video_metadata(videos[0])}
         return request
 
-    def _output(self, reply: dict[str, Any]) -> CaptionOutput:
+    def _output(self, reply: dict[str, Any]) -> Output:
         """The answer in a reply. Raises BadReply for a reply that is none, ItemError for a refusal."""
         choices = reply.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
@@ -310,7 +310,7 @@ class Captioner(CaptionerLike):
         text = self._endpoint.without_key(text_of(message.get("content")))
         if "</think>" in text and "<think>" not in text:  # the server's template has written the first tag
             text = text.rpartition("</think>")[2].lstrip()
-        return CaptionOutput(
+        return Output(
             text="".join(payload.without_reasoning([text])),
             tokens=num_tokens(reply) or 0,
             prompt_tokens=num_tokens(reply, "prompt"),

@@ -2,7 +2,7 @@
 
 In: a folder with weights and processor, batches of `Frames`. Out: captions by greedy decoding with a KV cache, how
 likely given answers are (`likelihoods`), and a warning for clips outside the world the model knows, when its folder
-says how to tell (`v2t.captioners.domain`).
+says how to tell (`v2t.backends.domain`).
 Making the captioner reads two small JSON files; torch is imported when it is loaded.
 Letters: S segments, F frames of a segment, N patches, D width of the vision tower, B clips.
 """
@@ -21,9 +21,9 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.files import content_key, text_key
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
-from v2t.captioners import Ask, CaptionerLike, CaptionOutput, Conversation, Decoding, abilities, asked, domain
-from v2t.captioners.sampling import picking
-from v2t.captioners.trie import weigh
+from v2t.backends import Ask, Conversation, Decoding, Output, VideoLM, abilities, asked, domain
+from v2t.backends.sampling import picking
+from v2t.backends.trie import weigh
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,8 +49,8 @@ class Watched:
     warnings: tuple[str, ...] = ()
 
 
-class Captioner(CaptionerLike):
-    """A captioner of `v2t.model` classes (see `v2t.captioners.CaptionerLike`).
+class Backend(VideoLM):
+    """A captioner of `v2t.model` classes (see `v2t.backends.VideoLM`).
 
     Args:
         model: "starter" or a folder made by `save_pretrained` of model and processor.
@@ -61,6 +61,7 @@ class Captioner(CaptionerLike):
         MissingDependencyError: the folder is absent or incomplete. UsageError: an unknown dtype.
     """
 
+    folder: Path
     tells_likelihoods = True
 
     def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
@@ -127,8 +128,8 @@ class Captioner(CaptionerLike):
         if (self.folder / domain.FILE_NAME).exists():
             self._domain = domain.load(self.folder)
 
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[CaptionOutput]:
-        """See `CaptionerLike.answer`."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
+        """See `VideoLM.answer`."""
         import torch
 
         inputs = self._inputs(conversations)
@@ -139,8 +140,8 @@ class Captioner(CaptionerLike):
         rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
         return [self._output(*row) for row in rows]
 
-    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | CaptionOutput]:
-        """See `CaptionerLike.stream`."""
+    def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
+        """See `VideoLM.stream`."""
         import torch
 
         inputs = self._inputs([conversation])
@@ -172,7 +173,7 @@ class Captioner(CaptionerLike):
     def likelihoods(
         self, watched: Watched, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
-        """See `CaptionerLike.likelihoods`."""
+        """See `VideoLM.likelihoods`."""
         return self.weigh(watched, [(question, answers, whole)])[0]
 
     def weigh(self, watched: Watched, asks: Sequence[Ask]) -> list[list[float]]:
@@ -260,12 +261,12 @@ class Captioner(CaptionerLike):
         tokens = encode_frames(tower, pixels, inputs["frame_mask"], self._chunk_frames)  # (S, F, N, D)
         return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
 
-    def _output(self, ids: list[int], prompt_tokens: int, warning: str | None) -> CaptionOutput:
+    def _output(self, ids: list[int], prompt_tokens: int, warning: str | None) -> Output:
         ends = self._model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
         text = self._processor.tokenizer.decode(ids[:length], skip_special_tokens=True)
-        return CaptionOutput(
+        return Output(
             text=text,
             tokens=length,
             finish="stop" if length < len(ids) else "length",

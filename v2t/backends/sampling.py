@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from v2t.captioners import Decoding
+    from v2t.backends import Decoding
 
 # What leaves a distribution as it is, for each of transformers' filters (`GenerationMixin._get_logits_processor`).
 _NO_FILTER = {

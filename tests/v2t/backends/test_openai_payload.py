@@ -17,8 +17,8 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.decode import Request, decode
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import Decoding, Message, asked, open_captioner
-from v2t.captioners.payload import video_metadata
+from v2t.backends import Decoding, Message, asked, open_backend
+from v2t.backends.payload import video_metadata
 
 KEY = "secret-0123456789"  # looks like no key, so that only knowing it can hide it
 HTTP = "http://127.0.0.1"
@@ -106,7 +106,7 @@ def server(monkeypatch):
 
 def opened(server: Server, model: str = "", **options):
     options = {"read_s": 2.0, "retries": 1, **options}
-    captioner = open_captioner(f"openai:{HTTP}:{server.server_port}/v1{model}", options=options)
+    captioner = open_backend(f"openai:{HTTP}:{server.server_port}/v1{model}", options=options)
     captioner.load()
     return captioner
 
@@ -358,7 +358,7 @@ def test_name_and_revision_are_the_servers_and_stay(server):
 
 
 def test_making_a_captioner_asks_nobody_and_no_server_is_said_at_once():
-    captioner = open_captioner(f"openai:{HTTP}:9/v1", options={"retries": 0})
+    captioner = open_backend(f"openai:{HTTP}:9/v1", options={"retries": 0})
     assert captioner.spec == SampleSpec(sampler="fps", fps=2.0, max_frames=64) and captioner.concurrency == 16
     with pytest.raises(MissingDependencyError, match="refused"):
         _ = captioner.name
@@ -395,5 +395,5 @@ def test_the_proxy_of_the_environment_is_used_only_when_asked_for(server, monkey
     monkeypatch.setenv("no_proxy", "")
     server.targets.clear()
     options = {"use_env_proxy": True}
-    assert open_captioner("openai:http://far.example/v1", options=options).name == "tiny"
+    assert open_backend("openai:http://far.example/v1", options=options).name == "tiny"
     assert server.targets == ["http://far.example/v1/models"]

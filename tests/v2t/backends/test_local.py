@@ -16,9 +16,9 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from v2t import cli
-from v2t.captioners import Decoding, asked, choose, domain
-from v2t.captioners.local import Captioner, pieces
-from v2t.captioners.sampling import AnswerPenalties
+from v2t.backends import Decoding, asked, choose, domain
+from v2t.backends.local import Backend, pieces
+from v2t.backends.sampling import AnswerPenalties
 
 PROMPT = "Describe the video in one sentence."
 
@@ -74,8 +74,8 @@ def model_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def captioner(model_folder) -> Captioner:
-    made = Captioner(str(model_folder), device="cpu")
+def captioner(model_folder) -> Backend:
+    made = Backend(str(model_folder), device="cpu")
     made.load()
     return made
 
@@ -85,7 +85,7 @@ def clip(seed: int, num: int = 6) -> Frames:
     return Frames.from_pixels(pixels, fps=2.0)
 
 
-def ask(captioner: Captioner, clips: list[Frames]) -> list:
+def ask(captioner: Backend, clips: list[Frames]) -> list:
     return captioner.answer([asked(PROMPT, one) for one in clips], Decoding(max_new_tokens=8))
 
 
@@ -127,25 +127,25 @@ def test_the_checkpoint_says_what_frames_it_wants(captioner, model_folder):
 def test_the_revision_follows_the_weights(model_folder, tmp_path):
     copy = tmp_path / "tiny"
     shutil.copytree(model_folder, copy)
-    before = Captioner(str(copy)).revision
-    assert before == Captioner(str(model_folder)).revision
+    before = Backend(str(copy)).revision
+    assert before == Backend(str(model_folder)).revision
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    assert Captioner(str(copy)).revision != before
+    assert Backend(str(copy)).revision != before
 
 
 def test_a_folder_without_a_model_is_refused_before_any_work(tmp_path, model_folder):
     with pytest.raises(MissingDependencyError, match="config.json"):
-        Captioner(str(tmp_path))
+        Backend(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "llava"}')
     with pytest.raises(UsageError, match="llava"):
-        Captioner(str(tmp_path))
+        Backend(str(tmp_path))
     with pytest.raises(UsageError, match="dtype"):
-        Captioner(str(model_folder), dtype="int4")
+        Backend(str(model_folder), dtype="int4")
     shutil.copytree(model_folder, tmp_path / "broken")
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(MissingDependencyError, match="cannot load"):
-        Captioner(str(tmp_path / "broken")).load()
+        Backend(str(tmp_path / "broken")).load()
 
 
 def test_a_clip_unlike_the_fitted_ones_is_warned_about(captioner, model_folder, tmp_path):
@@ -157,7 +157,7 @@ def test_a_clip_unlike_the_fitted_ones_is_warned_about(captioner, model_folder, 
     folder = tmp_path / "tiny"
     shutil.copytree(model_folder, folder)
     domain.save(domain.fit(features[:300], features[300:], quantile=0.98, description="dim noise"), folder)
-    homed = Captioner(str(folder), device="cpu")
+    homed = Backend(str(folder), device="cpu")
     assert homed.revision == captioner.revision  # where it is at home does not change what it says
     homed.load()
     inside, outside = ask(homed, [plain(1000), clip(5)])
@@ -230,7 +230,7 @@ def test_frames_that_are_not_square_are_captioned_as_plain_transformers_would(tm
     processor.save_pretrained(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (6, 24, 48, 3), dtype=np.uint8)
     frames = Frames.from_pixels(pixels, 4.0)
-    captioner = Captioner(str(tmp_path))
+    captioner = Backend(str(tmp_path))
     captioner.load()
     (output,) = captioner.answer([asked(PROMPT, frames)], Decoding(max_new_tokens=8))
     chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": PROMPT}]}]
@@ -254,7 +254,7 @@ def test_prompts_hold_no_mark_that_training_did_not(tmp_path):
     assert tokenizer("ab")["input_ids"][0] == 9
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    captioner = Captioner(str(tmp_path))
+    captioner = Backend(str(tmp_path))
     captioner.load()
     frames = Frames.from_pixels(np.zeros((4, 32, 32, 3), np.uint8), 4.0)
     chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": PROMPT}]}]
@@ -267,7 +267,7 @@ def test_prompts_hold_no_mark_that_training_did_not(tmp_path):
 
 @pytest.mark.slow
 def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(model_folder):
-    made = Captioner(str(model_folder), device="cpu")
+    made = Backend(str(model_folder), device="cpu")
     made.load()
     conversations = [asked(PROMPT, clip(0))] * 400
 
@@ -301,7 +301,7 @@ def test_penalties_count_the_tokens_of_the_answer_and_not_the_prompt(presence, f
 
 @pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
 def test_penalties_change_the_answer_alike_alone_in_a_batch_and_in_pieces(model_folder, name):
-    made = Captioner(str(model_folder), device="cpu")
+    made = Backend(str(model_folder), device="cpu")
     made.load()
     conversations = [asked(PROMPT, clip(seed)) for seed in range(3)]
     plain, most = Decoding(max_new_tokens=24), Decoding(max_new_tokens=24, **{name: 2.0})

@@ -9,30 +9,30 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, UsageError
 from v2t.ask.settings import AskConfig, window_s
+from v2t.backends import abilities, open_backend
+from v2t.backends.abilities import Abilities
+from v2t.backends.local import STARTER, revision_of
 from v2t.caption.plan import ask
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import abilities, open_captioner
-from v2t.captioners.abilities import Abilities
-from v2t.captioners.local import STARTER, revision_of
 
 SMALL = Abilities(window_s=8.0, can_summarise=False, styles=("short", "detailed", "timed", "notes"))
 
 
 def serves(monkeypatch, card: dict) -> str:
     """The address of a server with this model."""
-    monkeypatch.setattr("v2t.captioners.openai.find", lambda endpoint, name: card)
+    monkeypatch.setattr("v2t.backends.openai.find", lambda endpoint, name: card)
     return "openai:http://127.0.0.1:1/v1"
 
 
 def test_the_starter_declares_the_same_however_it_is_run(tmp_path, monkeypatch):
     url = serves(monkeypatch, {"id": "served", "cineloop": {"abilities": SMALL.to_dict()}})
-    monkeypatch.setattr("v2t.captioners.vllm.find_spec", lambda name: True)
+    monkeypatch.setattr("v2t.backends.vllm.find_spec", lambda name: True)
     copy = shutil.copytree(STARTER, tmp_path / "copy", ignore=shutil.ignore_patterns("dual"))
     for captioner in (
-        open_captioner("starter"),
-        open_captioner("starter", captioner="vllm"),
-        open_captioner(str(copy)),
-        open_captioner(url),
+        open_backend("starter"),
+        open_backend("starter", captioner="vllm"),
+        open_backend(str(copy)),
+        open_backend(url),
     ):
         assert captioner.abilities == SMALL
         assert window_s(AskConfig(), captioner) == 8.0 and window_s(AskConfig(window_s=20.0), captioner) == 20.0
@@ -42,10 +42,10 @@ def test_the_starter_declares_the_same_however_it_is_run(tmp_path, monkeypatch):
 
 
 def test_a_server_that_declares_nothing_is_taken_for_a_large_model(monkeypatch, caplog):
-    captioner = open_captioner(serves(monkeypatch, {"id": "large"}))
+    captioner = open_backend(serves(monkeypatch, {"id": "large"}))
     assert captioner.abilities == Abilities() and window_s(AskConfig(), captioner) == 60.0
     assert ask(captioner, CaptionConfig(parts="scene")).sums_up
-    odd = open_captioner(serves(monkeypatch, {"id": "odd", "cineloop": {"abilities": {"window_s": -1}}}))
+    odd = open_backend(serves(monkeypatch, {"id": "odd", "cineloop": {"abilities": {"window_s": -1}}}))
     assert odd.abilities == Abilities() and "window_s" in caplog.text
 
 
@@ -53,19 +53,19 @@ def test_a_full_size_model_of_ours_has_the_window_its_folder_declares(tmp_path):
     copy = shutil.copytree(STARTER, tmp_path / "copy", ignore=shutil.ignore_patterns("dual"))
     before = revision_of(copy)
     (copy / abilities.FILE_NAME).write_text(json.dumps({"window_s": 120, "can_summarise": True, "newer": 1}))
-    captioner = open_captioner(str(copy))
+    captioner = open_backend(str(copy))
     assert captioner.abilities == Abilities(window_s=120) and window_s(AskConfig(), captioner) == 120.0
     assert revision_of(copy) == before  # it changes no caption
     (copy / abilities.FILE_NAME).unlink()
-    assert open_captioner(str(copy)).abilities == abilities.OURS
+    assert open_backend(str(copy)).abilities == abilities.OURS
     for wrong in ("[]", '{"window_s": 0}', '{"window_s": "8"}', '{"styles": [1]}', '{"can_summarise": 1}', "{"):
         (copy / abilities.FILE_NAME).write_text(wrong)
         with pytest.raises(MissingDependencyError, match=r"abilities\.json"):
-            open_captioner(str(copy))
+            open_backend(str(copy))
 
 
 def test_a_style_the_model_was_not_trained_on_is_refused_and_other_words_warned_of(caplog):
-    starter = open_captioner("starter")
+    starter = open_backend("starter")
     for style in ("tags", "structured"):
         with pytest.raises(UsageError, match="short, detailed, timed, notes") as caught:
             ask(starter, CaptionConfig(style=style))

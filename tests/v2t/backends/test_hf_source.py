@@ -15,8 +15,9 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.video.frames import Frames
-from v2t.captioners import Decoding, asked, open_captioner
-from v2t.captioners.hf import Captioner
+from v2t.backends import Decoding, GenerateRequest, asked, open_backend
+from v2t.backends.batching import Batcher
+from v2t.backends.hf import Backend
 
 PROMPT = "What happens?"
 
@@ -33,8 +34,8 @@ def tiny(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(tiny) -> Captioner:
-    made = Captioner(str(tiny), device="cpu")
+def loaded(tiny) -> Backend:
+    made = Backend(str(tiny), device="cpu")
     made.load()
     return made
 
@@ -45,7 +46,7 @@ def clip(seed: int = 0, num: int = 4) -> Frames:
 
 
 def test_times_survive_the_way_through_metadata():
-    from v2t.captioners.hf_times import Shown
+    from v2t.backends.hf_times import Shown
 
     times = np.cumsum(np.random.default_rng(3).uniform(0.001, 9.0, 2000))
     pixels = np.zeros((2000, 1, 1, 3), np.uint8)
@@ -65,9 +66,11 @@ def test_words_of_a_user_never_become_placeholders(loaded, monkeypatch):
 def test_decoding_is_what_was_asked_for(loaded, monkeypatch):
     captioner, conversation = loaded, asked(PROMPT, clip())
     plain = captioner.answer([conversation], Decoding(max_new_tokens=8))[0]
-    drawn = [
-        captioner.answer([conversation] * 2, Decoding(max_new_tokens=8, temperature=3.0, seed=s)) for s in (1, 1, 2)
-    ]
+    drawn = []
+    for seed in (1, 1, 2):
+        decoding = Decoding(max_new_tokens=8, temperature=3.0, seed=seed)
+        request = GenerateRequest(messages=conversation, decoding=decoding)
+        drawn.append(Batcher(captioner).generate_many([request] * 2))
     assert drawn[0] == drawn[1] and drawn[0][0] == drawn[0][1] and drawn[0] != drawn[2] and drawn[0][0] != plain
     assert captioner.answer([conversation], Decoding(max_new_tokens=8, repetition_penalty=5.0))[0] != plain
     inputs = captioner._inputs([conversation])
@@ -79,7 +82,7 @@ def test_decoding_is_what_was_asked_for(loaded, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["4bit", "8bit"])
 def test_quantised_weights_are_those_of_the_language_model(tiny, kind):
-    captioner = Captioner(str(tiny), device="cpu", quantize=kind)
+    captioner = Backend(str(tiny), device="cpu", quantize=kind)
     captioner.load()
     packed = {n for n, p in captioner._model.named_parameters() if type(p).__name__ in ("Params4bit", "Int8Params")}
     assert len(packed) == 14 and all(".language_model.layers." in name for name in packed)
@@ -90,17 +93,17 @@ def test_weights_that_lack_something_are_not_made_up(tiny, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = shutil.copytree(tiny, tmp_path / "torn")
-    before = Captioner(str(folder)).revision
+    before = Backend(str(folder)).revision
     tensors = load_file(folder / "model.safetensors")
     tensors.pop(next(name for name in tensors if "q_proj" in name))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    captioner = Captioner(str(folder))
+    captioner = Backend(str(folder))
     assert captioner.revision != before
     with pytest.raises(MissingDependencyError, match="q_proj"):
         captioner.load()
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(MissingDependencyError, match="pickle") as caught:
-        Captioner(str(folder))
+        Backend(str(folder))
     assert caught.value.code == "UNSAFE_WEIGHTS"
 
 
@@ -111,7 +114,7 @@ def test_code_of_a_checkpoint_is_not_run_unasked(tiny, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     with pytest.raises(PolicyError, match=r"options\.trust_remote_code=true") as caught:
-        Captioner(str(folder))
+        Backend(str(folder))
     assert caught.value.code == "REMOTE_CODE" and not (tmp_path / "ran").exists()
 
 
@@ -127,11 +130,11 @@ def test_what_is_no_captioner_is_refused_when_it_is_named(tiny, tmp_path, monkey
         {"revision": "x"},
     ):
         with pytest.raises(UsageError):
-            Captioner(str(tiny), **options)
+            Backend(str(tiny), **options)
     with pytest.raises(UsageError, match="trust_remote_code"):
-        open_captioner(str(tiny), captioner="hf", options={"wrong": 1})
+        open_backend(str(tiny), captioner="hf", options={"wrong": 1})
     with pytest.raises(UsageError) as caught:
-        Captioner(str(save_tiny_parts(tmp_path)[1]))
+        Backend(str(save_tiny_parts(tmp_path)[1]))
     assert caught.value.code == "NOT_A_CAPTIONER"
     for message, code in (
         ("Qwen3VLVideoProcessor requires the Torchvision library", "TORCHVISION"),
@@ -140,7 +143,7 @@ def test_what_is_no_captioner_is_refused_when_it_is_named(tiny, tmp_path, monkey
         with monkeypatch.context() as patch:
             patch.setattr(transformers.AutoProcessor, "from_pretrained", _fail(ImportError(message)))
             with pytest.raises(MissingDependencyError) as missing:
-                Captioner(str(tiny))
+                Backend(str(tiny))
         assert missing.value.code == code
 
 
@@ -161,12 +164,12 @@ def test_a_cached_model_needs_no_network_and_is_pinned(tiny, tmp_path, monkeypat
     shutil.copytree(tiny, repo / "snapshots" / commit)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     for revision in (None, commit):
-        captioner = open_captioner("org/tiny", device="cpu", options={"revision": revision})
+        captioner = open_backend("org/tiny", device="cpu", options={"revision": revision})
         assert (captioner.name, captioner.revision) == ("org/tiny", commit)
     captioner.load()
     assert captioner.answer([asked(PROMPT, clip())], Decoding(max_new_tokens=2))[0].tokens == 2
     with pytest.raises(MissingDependencyError, match="HF_HUB_OFFLINE") as caught:
-        open_captioner("org/absent")
+        open_backend("org/absent")
     assert "hf download" in caught.value.hint
 
 
@@ -186,18 +189,18 @@ def test_the_network_is_asked_only_for_what_is_not_cached(tiny, tmp_path, monkey
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    captioner = Captioner("org/tiny", device="cpu")
+    captioner = Backend("org/tiny", device="cpu")
     assert asked_for == [(False, True)]
     captioner.load()
     assert asked_for[1:] == [(True, True), (True, False)]
     monkeypatch.setattr(huggingface_hub, "snapshot_download", _fail(OSError("401 gated")))
     with pytest.raises(MissingDependencyError, match="cache: .*hub: .*401 gated"):
-        Captioner("org/tiny")
+        Backend("org/tiny")
 
 
 def test_the_starter_is_the_bundled_folder_whichever_captioner_runs_it():
-    captioner = open_captioner("starter", captioner="hf", device="cpu")
-    ours = open_captioner("starter")
+    captioner = open_backend("starter", captioner="hf", device="cpu")
+    ours = open_backend("starter")
     assert captioner.source.folder == ours.folder and captioner.abilities == ours.abilities
     assert (captioner.name, captioner.revision) == (ours.name, ours.revision)
 
@@ -206,7 +209,7 @@ def test_a_hub_id_that_is_not_in_the_cache_is_said_in_one_line(monkeypatch, tmp_
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MissingDependencyError) as caught:
-        open_captioner("some/model")
+        open_backend("some/model")
     assert caught.value.message == (
         "no model 'some/model': there is no such folder; it is not in the cache; the hub was not asked, because "
         "HF_HUB_OFFLINE is set"

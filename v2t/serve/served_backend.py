@@ -1,7 +1,7 @@
 """The local captioner for a server: it stops when nobody wants its answer, keeps within the model's positions, and says
 how long its prompts are.
 
-In: conversations. Out: as `v2t.captioners.local`. For one thread.
+In: conversations. Out: as `v2t.backends.local`. For one thread.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import ItemError
-from v2t.captioners import Conversation, Decoding
-from v2t.captioners.local import Captioner
+from v2t.backends import Conversation, Decoding
+from v2t.backends.local import Backend
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 TOO_LONG = "PROMPT_TOO_LONG"
 
 
-class ServedCaptioner(Captioner):
+class ServedBackend(Backend):
     """See above.
 
     Args:
-        model, device, dtype: see `Captioner`.
+        model, device, dtype: see `Backend`.
         max_model_len: tokens of prompt and answer together, no more than the model has positions; None for all of them.
 
     Attributes:

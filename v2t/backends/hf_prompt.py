@@ -20,8 +20,8 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.model_folder import template_deadline
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.captioners import Conversation, Message, asked
-from v2t.captioners.hf_times import Shown
+from v2t.backends import Conversation, Message, asked
+from v2t.backends.hf_times import Shown
 
 _ANSWER = 512  # tokens of a prompt's room that are left for question and answer when frames are counted out
 _PROBE = (360, 640)

@@ -7,13 +7,13 @@ import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.video.frames import Frames
-from v2t.captioners import CaptionerLike, CaptionOutput, Decoding, GenerateRequest, asked
-from v2t.captioners.batching import Batcher
+from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, asked
+from v2t.backends.batching import Batcher
 
 LOOP = "the dog runs and " * 30
 
 
-class Says(CaptionerLike):
+class Says(VideoLM):
     """Answers clip i by the i-th of some texts, one for each way of decoding: (greedy, with a penalty, drawn)."""
 
     name, batches_draws = "says", True
@@ -29,7 +29,7 @@ class Says(CaptionerLike):
         for text in found:
             if isinstance(text, Exception):
                 raise text
-        return [CaptionOutput(text=text, tokens=len(text)) for text in found]
+        return [Output(text=text, tokens=len(text)) for text in found]
 
     def stream(self, conversation, decoding):
         yield from ("A", " dog")

@@ -17,16 +17,12 @@ from typing import Any
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError
 from cineloop.log import logger, printable
-from v2t.captioners import CaptionerLike, CaptionOutput, GenerateRequest
-from v2t.captioners.repetition import loop
+from v2t.backends import GenerateRequest, Output, VideoLM
+from v2t.backends.repetition import loop
 
-Answer = CaptionOutput | ItemError
+Answer = Output | ItemError
 _FAILURES_IN_A_ROW = 16  # with nothing answered in between, the model or its server is broken and not the requests
-_BROKEN = {
-    "MODEL_ERROR": ("MODEL_BROKEN", "try --device cpu or another model"),
-    "SERVER_ERROR": ("SERVER", "check the server, then run again with --retry-failed"),
-    "BAD_REQUEST": ("SERVER", "check that the server takes videos of this kind"),
-}
+_COUNTED = ("MODEL_ERROR", "SERVER_ERROR", "BAD_REQUEST")
 # What to try on an answer that runs in a loop, in order (Keskar et al. 2019, arXiv 1909.05858, section 4.1).
 _RETRIES: tuple[dict[str, Any], ...] = ({"repetition_penalty": 1.3}, {"temperature": 0.7})
 
@@ -38,12 +34,12 @@ class Batcher:
         captioner: loaded before the first request.
     """
 
-    def __init__(self, captioner: CaptionerLike) -> None:
+    def __init__(self, captioner: VideoLM) -> None:
         self.captioner = captioner
         self._failures = 0
         self._lock = threading.Lock()
 
-    def generate(self, request: GenerateRequest) -> CaptionOutput:
+    def generate(self, request: GenerateRequest) -> Output:
         """The answer to one request.
 
         Raises:
@@ -77,8 +73,8 @@ class Batcher:
             answers = [found[number] for number in range(len(requests))]
         return self._without_loops(requests, answers, batch_size) if retry_loops else answers
 
-    def stream(self, request: GenerateRequest) -> Iterator[str | CaptionOutput]:
-        """The answer to one request in pieces, see `CaptionerLike.stream`; errors as `generate`."""
+    def stream(self, request: GenerateRequest) -> Iterator[str | Output]:
+        """The answer to one request in pieces, see `VideoLM.stream`; errors as `generate`."""
         try:
             with closing(self.captioner.stream(request.messages, request.decoding)) as pieces:  # type: ignore[type-var]
                 yield from pieces
@@ -131,21 +127,25 @@ class Batcher:
 
     def _counted(self, problem: ItemError) -> CineloopError:
         """The error of one request, or of all where as many in a row failed as no clip alone can be at fault for."""
-        if problem.code not in _BROKEN:
+        if problem.code not in _COUNTED:
             return problem
         with self._lock:
             self._failures += 1
             count = self._failures
         if count < _FAILURES_IN_A_ROW:
             return problem
-        code, hint = _BROKEN[problem.code]
-        return MissingDependencyError(f"{count} requests failed in a row: {problem.message}", code=code, hint=hint)
+        said = problem.message
+        if problem.code == "MODEL_ERROR":
+            hint = "try --device cpu or another model"
+            return MissingDependencyError(f"{count} requests failed in a row: {said}", code="MODEL_BROKEN", hint=hint)
+        hint = "check the server, then run again with --retry-failed"
+        return MissingDependencyError(f"{count} requests failed in a row: {said}", code="SERVER", hint=hint)
 
     def _without_loops(
         self, requests: Sequence[GenerateRequest], answers: list[Answer], batch_size: int | None
     ) -> list[Answer]:
         """Answers, those that run in a loop replaced by better ones where a retry gives one."""
-        texts = {i: one.text for i, one in enumerate(answers) if isinstance(one, CaptionOutput)}
+        texts = {i: one.text for i, one in enumerate(answers) if isinstance(one, Output)}
         loops = {i: found for i, text in texts.items() if (found := loop(text)) is not None}
         if not loops:
             return answers
@@ -171,9 +171,9 @@ def _problem(error: Exception) -> ItemError:
     return ItemError(reason, code="MODEL_ERROR", hint="run again with -v")
 
 
-def _best(candidates: Sequence[Answer], found: str) -> CaptionOutput:
+def _best(candidates: Sequence[Answer], found: str) -> Output:
     """The first answer without a loop, else the shortest that says anything; it says so in its warnings."""
-    answers = [one for one in candidates if isinstance(one, CaptionOutput) and one.text.strip()]
+    answers = [one for one in candidates if isinstance(one, Output) and one.text.strip()]
     good = [one for one in answers if loop(one.text) is None]
     best = good[0] if good else min(answers, key=lambda one: len(one.text))
     how = "asked again with other decoding" if good else f"and still so after {len(candidates) - 1} more tries"

@@ -19,10 +19,10 @@ import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.video.frames import Frames
+from v2t.backends import Decoding, asked, endpoint, open_backend
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.captioners import Decoding, asked, open_captioner
 
 pytestmark = pytest.mark.xdist_group("machine")
 
@@ -55,7 +55,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.lock, self.seen, self.times = threading.Lock(), [], []
+        self.lock, self.seen, self.heads = threading.Lock(), [], []
         self.fault = lambda number: None
         self.reply = ""  # instead of the clip's number
         self.in_flight = self.most_in_flight = self.connections = 0
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
         with server.lock:
             number = len(server.seen)
             server.seen.append(request)
-            server.times.append(time.monotonic())
+            server.heads.append(dict(self.headers))
             server.in_flight += 1
             server.most_in_flight = max(server.most_in_flight, server.in_flight)
         try:
@@ -175,7 +175,7 @@ def running():
 
 
 def opened(server: Server, model: str = "", **options):
-    captioner = open_captioner(server.url() + model, options={**QUICK, **options})
+    captioner = open_backend(server.url() + model, options={**QUICK, **options})
     captioner.load()
     return captioner
 
@@ -283,8 +283,8 @@ def test_a_server_that_died_stops_the_run(folder, server):
 
 def test_sixteen_are_in_flight_at_once(server):
     together = threading.Barrier(16)  # nobody is answered before sixteen have asked
-    server.fault = lambda number: together.wait(60) and None
-    captioner = opened(server)
+    server.fault = lambda number: None if together.wait(240) >= 0 else "500"
+    captioner = opened(server, read_s=250.0, connect_s=60.0)
     with ThreadPoolExecutor(captioner.concurrency) as threads:
         answers = list(threads.map(lambda n: ask(captioner, n), range(64)))
     assert [answer.text for answer in answers] == [f"clip {n}" for n in range(64)]
@@ -292,7 +292,7 @@ def test_sixteen_are_in_flight_at_once(server):
 
 
 def test_a_rate_limit_is_waited_out_beyond_the_tries_of_other_faults(server, monkeypatch):
-    monkeypatch.setattr("v2t.captioners.endpoint._PAUSE_S", 0.01)
+    monkeypatch.setattr("v2t.backends.endpoint._PAUSE_S", 0.01)
     captioner = opened(server, retries=1)
     server.fault = lambda number: "429" if number < 9 else None
     assert ask(captioner).text == "clip 5" and len(asks(server)) == 9
@@ -354,3 +354,13 @@ def test_parameters_a_server_does_not_know_are_called_otherwise_or_left_out(serv
     count = len(server.seen)
     ask(captioner, repetition_penalty=1.3)
     assert len(server.seen) == count + 1
+
+
+def test_what_the_environment_holds_for_openai_itself_is_not_sent_elsewhere(server, monkeypatch):
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY", "OPENAI_WEBHOOK_SECRET"):
+        monkeypatch.setenv(name, f"private-{name}")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: private-team")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert ask(opened(server)).text == "clip 5"
+    assert len(server.heads) == 2 and not [head for head in server.heads if "private" in str(head)]
+    assert set(map(str.lower, server.heads[-1])) <= endpoint._HEADERS | {"user-agent"}

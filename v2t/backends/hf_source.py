@@ -15,7 +15,7 @@ from typing import Any
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.model_folder import check, check_whole, loading
-from v2t.captioners.local import _read_json, revision_of
+from v2t.backends.local import _read_json, revision_of
 
 _PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
@@ -47,7 +47,7 @@ class Source:
         """The checkpoint's small files; for a hub id from the cache, or else from the hub.
 
         Args:
-            model, revision, trust: as in `Captioner`.
+            model, revision, trust: as in `Backend`.
             only_text: a language model, which has no processor.
 
         Raises:

@@ -20,8 +20,8 @@ from tiny_video_models import (
     kosmos2,
     llava,
 )
-from v2t.captioners import Decoding, asked
-from v2t.captioners.hf import Captioner
+from v2t.backends import Decoding, asked
+from v2t.backends.hf import Backend
 from v2t.cli import main
 
 ONE_PICTURE = [blip, git, kosmos2, instructblip, florence2]
@@ -41,12 +41,12 @@ def saved(builder: Any, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     """`loaded(builder)`: its captioner, loaded once."""
-    made: dict[Any, Captioner] = {}
+    made: dict[Any, Backend] = {}
 
-    def captioner(builder: Any) -> Captioner:
+    def captioner(builder: Any) -> Backend:
         if builder not in made:
             folder = saved(builder, tmp_path_factory.mktemp("hf") / builder.__name__)
-            made[builder] = Captioner(str(folder), device="cpu")
+            made[builder] = Backend(str(folder), device="cpu")
             made[builder].load()
         return made[builder]
 
@@ -125,7 +125,7 @@ def test_a_model_that_answers_about_no_picture_is_refused_before_the_first_clip(
         raise RuntimeError("a tensor of the wrong shape")
 
     monkeypatch.setattr("transformers.GitForCausalLM.generate", broken)
-    captioner = Captioner(str(folder), device="cpu")
+    captioner = Backend(str(folder), device="cpu")
     with pytest.raises(MissingDependencyError, match="wrong shape") as caught:
         captioner.load()
     assert caught.value.code == "MODEL"
