@@ -54,6 +54,11 @@ def printable(text: str, limit: int = 0) -> str:
     return text if not limit or len(text) <= limit else text[: limit - 1] + "…"
 
 
+def plural(count: int, noun: str) -> str:
+    """A number and its noun: "1 clip", "2,000 clips"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _spell(char: str) -> str:
     return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char, f"\\u{ord(char):04x}")
 

@@ -34,6 +34,12 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             verb = self._verb(getattr(parsed, "command", None))
+            # argparse takes an optional argument for left out when options stand before it: `v2t ask FILE -q QUESTION`.
+            left_out = [a for a in verb._actions if not a.option_strings and a.nargs == "?" and not a.type]
+            left_out = [action for action in left_out if getattr(parsed, action.dest, None) is None]
+            if len(unknown) == 1 and left_out and not unknown[0].startswith("-"):
+                setattr(parsed, left_out[0].dest, unknown[0])
+                return parsed
             verb.error(_unknown(unknown, [flag for action in verb._actions for flag in action.option_strings]))
         return parsed
 

@@ -23,10 +23,12 @@ __all__ = [
     "Interval",
     "bootstrap",
     "clustered_se",
+    "estimate_of_sums",
     "interval_of_pulls",
     "interval_of_sums",
     "jackknife_interval",
     "mean_interval",
+    "student",
     "student_interval",
     "unless_flat",
     "weighted_shares",
@@ -66,7 +68,7 @@ def weighted_shares(
     alone = float((weight**2 * share * (1 - share) / all_num).sum())
     effect, groups = max(1.0, float((pull**2).sum()) / alone if alone > 0 else all_num.sum() / len(where)), len(where)
     if alone > 0 and 1 < groups < all_num.sum():  # the effect is an estimate: Student's quantile (Korn, Graubard 1998)
-        spread = _student(groups - 1, (1 + confidence) / 2) / normal_quantile(confidence)
+        spread = student(groups - 1, (1 - confidence) / 2) / normal_quantile(confidence)
         effect = max(1.0, groups / (groups - 1) * effect) * spread**2
     ends = [
         wilson(r / effect, n / effect, confidence) for r, n in zip(all_right.tolist(), all_num.tolist(), strict=True)
@@ -94,7 +96,7 @@ def interval_of_pulls(value: float, pulls: Sequence[float] | np.ndarray, confide
         raise ValueError(f"an interval needs at least two clusters, got {num}")
     pull = pull - pull.mean()
     squares = float((pull**2).sum())
-    se, quantile = sqrt(num / (num - 1) * squares), _student(num - 1, (1 + confidence) / 2)
+    se, quantile = sqrt(num / (num - 1) * squares), student(num - 1, (1 - confidence) / 2)
     low, high = value - quantile * se, value + quantile * se
     if num < 3 or squares <= 0:
         return Interval(low, high)
@@ -124,10 +126,11 @@ def mean_interval(
 
 
 @lru_cache(maxsize=256)
-def _student(degrees: int, below: float) -> float:
+def student(degrees: int, tail: float) -> float:
+    """Student's quantile that leaves `tail` above."""
     from scipy.stats import t  # type: ignore[import-untyped]
 
-    return float(t.ppf(below, degrees))
+    return float(t.isf(tail, degrees))
 
 
 def student_interval(
@@ -142,7 +145,7 @@ def student_interval(
     if num < 2:
         raise ValueError("Student's interval needs at least two clusters")
     few = 1.0 if num == len(values) else sqrt(num / (num - 1))
-    half = _student(num - 1, (1 + confidence) / 2) * clustered_se(values, clusters) * few
+    half = student(num - 1, (1 - confidence) / 2) * clustered_se(values, clusters) * few
     mean = fmean(values)
     return Interval(mean - half, mean + half)
 
@@ -184,12 +187,21 @@ def interval_of_sums(
     where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
     merged = np.zeros((len(where), sums.shape[1]))
     np.add.at(merged, [where[cluster] for cluster in clusters], sums)
+    value, found = estimate_of_sums(merged, statistic, value_range)
+    return unless_flat(found if len(merged) > 1 else Interval(value, value), value, len(merged), value_range)
+
+
+def estimate_of_sums(
+    sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], value_range: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, Interval]:
+    """A statistic of the sums of clusters, float (G, k), and its jackknife interval within the range, which is the
+    whole range for a single cluster."""
     least, most = value_range
-    value = min(max(float(statistic(merged.sum(0)[None])[0]), least), most)
-    found = Interval(value, value)
-    if len(where) > 1:
-        found = jackknife_interval(value, statistic(merged.sum(0) - merged))
-    return unless_flat(found, value, len(where), value_range)
+    value = min(max(float(statistic(sums.sum(0)[None])[0]), least), most)
+    if len(sums) == 1:
+        return value, Interval(least, most)
+    low, high = jackknife_interval(value, statistic(sums.sum(0) - sums))
+    return value, Interval(max(least, min(low, value)), min(most, max(high, value)))
 
 
 def unless_flat(

@@ -29,7 +29,7 @@ PROGRAMS = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval"}
 SOURCES = ("cineloop", "v2t", "t2v", "eval")
 # What a file of each kind must define (see docs/extending.md).
 PLUGINS = {
-    "v2t.backends": ("Captioner", "What runs a captioner (`v2t caption --captioner`)"),
+    "v2t.backends": ("Backend", "What runs a captioner (`v2t caption --captioner`)"),
     "t2v.generators": ("Generator", "Generators (`t2v generate --generator`)"),
     "v2t_eval.extractors": ("Extractor", "Feature extractors (the part of a metric's `model` or `feature` before `:`)"),
     "v2t.train": ("build_stage", "Stages of `v2t train` (`stage:` of a recipe)"),
@@ -324,7 +324,7 @@ def records() -> str:
     made = {
         key.value
         for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef) and function.name in ("captioned", "failed", "provenance", "_head")
+        if isinstance(function, ast.FunctionDef) and function.name in ("captioned", "failed", "_head", "provenance")
         for node in ast.walk(function)
         if isinstance(node, ast.Dict)
         for key in node.keys

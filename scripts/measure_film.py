@@ -124,7 +124,7 @@ def main() -> None:
         row = next(iter(read_manifest(folder / "manifest.jsonl")))
         facts, path = row["facts"], folder / row["path"]
         print(f"{facts['duration_s'] / 60:.1f} minutes, {len(facts['shots'])} shots, {len(truth(facts).events)} events")
-        with Viewer(AskConfig(model=args.model, memory=Path(scratch) / "notes.jsonl")) as viewer:
+        with Viewer(AskConfig(model=args.model, notes=Path(scratch) / "notes.jsonl")) as viewer:
             film = viewer.film(path)
             report["model"] = viewer.model
             begun = time.monotonic()

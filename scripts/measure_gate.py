@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How often the gate errs, and how often published intervals hold, simulated over shapes of data.
+"""How often the gate errs, simulated over shapes of data; `measure_intervals.py` does the same for intervals.
 
     python scripts/measure_gate.py -o runs/gate              # every cell; one that is in gate.json is not run again
 
@@ -18,26 +18,24 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cineloop.files import write_atomic
-from v2t_eval.distribution.frechet import frechet
-from v2t_eval.distribution.resampling import jackknife_half
-from v2t_eval.gate.statistics import Change, least_change, least_margin, lower_bounds, p_values, student
-from v2t_eval.metrics.bleu import bleu
-from v2t_eval.stats import interval_of_sums, mean_interval, student_interval, unless_flat, weighted_shares
+from v2t_eval.gate.statistics import Change, least_change, least_margin, lower_bounds, p_values
+from v2t_eval.gate.tail import tail_test
+from v2t_eval.stats import student
 
 ALPHA, POWER = 0.05, 0.8
 MEAN, WORST = 0.8, 0.0  # of the baseline
 FALL, RISE = MEAN - WORST, 1 - MEAN
 SIZES = (20, 60, 200)
-CLUSTERS = (5, 10, 30, 100)
 LOOKS = 6  # times as many runs for two looks
-HARMS = ("0", "half", "margin", "two margins", "two least")
+MOST_HARM = 0.95 * FALL  # of a prompt, where twice the least change is more
+HARMS = ("0", "half", "margin", "two margins", "least", "two least")
+STEPS = {"right or wrong": 1.0}  # of shapes whose values have few levels
 Draw = Callable[[np.random.Generator, int, int, float], np.ndarray]  # R, G, harm -> sums (R, G, 2)
 
 
@@ -162,11 +160,13 @@ class Cells:
         return self.found[name]
 
 
-def limits(num: int, spread: float) -> tuple[float, float]:
-    """The margin that the gate advises for G prompts, and the least change that it then detects."""
+def limits(num: int, spread: float, step: float = 0.0) -> tuple[float, float]:
+    """The margin that the gate advises for G prompts, and the least change that it then detects. Where values have a
+    `step`, prompts get better by it, too."""
     se = spread / math.sqrt(num)
     margin = least_margin(se, num, FALL, alpha=ALPHA, power=POWER)
-    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, fall=FALL, rise=RISE)
+    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, fall=FALL,
+                   rise=max(RISE, step), step=step)  # fmt: skip
     return margin, least_change(model, accepted=margin / 2, alpha=ALPHA, power=POWER, num_tests=1) or 0.0
 
 
@@ -199,121 +199,55 @@ def of_looks(alpha: float, runs: int) -> Callable[[np.random.Generator], Any]:
     return measure
 
 
-# --- intervals: share of runs whose interval holds the truth, in per cent
+# --- the tail test: share of runs with a note, in per cent
 
 
-@lru_cache(maxsize=8)
-def resampled(num: int) -> np.ndarray:
-    """How often each of G clusters is in each of 2,000 bootstrap samples."""
-    return np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), 2000).astype(float)
+def seed_values(kind: str, rng: np.random.Generator, num: int, per: int, broken: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values of candidate and baseline (P, S) whose prompts differ and did not change, but for the broken ones."""
+    if kind == "right or wrong":
+        chance = rng.beta(4, 1, (num, 1))
+        new, old = ((rng.random((num, per)) < chance).astype(float) for _ in range(2))
+        new[:broken], old[:broken] = 0.0, 1.0
+        return new, old
+    own = rng.normal(MEAN, 0.1, (num, 1))
+    draw = rng.standard_normal if kind == "normal" else lambda shape: rng.standard_t(3, shape) / math.sqrt(3)
+    new, old = (own + 0.12 * draw((num, per)) for _ in range(2))
+    new[:broken] -= 0.5
+    return new, old
 
 
-def old_mean(values: list[float], clusters: list[int]) -> tuple[float, float]:
-    """The interval before: Student's t, from 30 clusters on a bare bootstrap."""
-    num = len(set(clusters))
-    if num < 30:
-        return student_interval(values, clusters)
-    rows = np.zeros((num, 2))
-    np.add.at(rows, clusters, np.stack([values, np.ones(len(values))], axis=1))
-    drawn = resampled(num) @ rows
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (0.025, 0.975))
-    return float(low), float(high)
-
-
-def _mean_of(kind: str, rng: np.random.Generator, num: int) -> tuple[np.ndarray, float]:
-    """Values (G, S) and the mean they are drawn from."""
-    if kind == "normal":
-        return rng.normal(0.5, 0.1, (num, 1)), 0.5
-    if kind == "normal, 4 seeds":
-        return rng.normal(0.5, 0.1, (num, 1)) + rng.normal(0, 0.1, (num, 4)), 0.5
-    if kind == "lognormal":
-        return rng.lognormal(0, 1, (num, 1)), math.exp(0.5)
-    if kind == "near 1, Beta(9, .6)":
-        return rng.beta(9, 0.6, (num, 1)), 9 / 9.6
-    return rng.binomial(1, rng.beta(3.5, 1.5, (num, 1)), (num, 4)).astype(float), 0.7
-
-
-MEANS = ("normal", "normal, 4 seeds", "lognormal", "near 1, Beta(9, .6)", "right or wrong, 4 seeds")
-
-
-def of_means(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
-    """The interval of a mean, now and before."""
+def of_tail(kind: str, num: int, per: int, runs: int) -> Callable[[np.random.Generator], Any]:
+    """How often the tail test speaks: nothing changed, all fell by the accepted harm, two prompts are broken."""
 
     def measure(rng: np.random.Generator) -> dict[str, float]:
-        hits, before = 0, 0
-        ends = (0.0, math.inf if kind == "lognormal" else 1.0)
-        for _ in range(runs):
-            values, truth = _mean_of(kind, rng, num)
-            listed, clusters = values.ravel().tolist(), np.repeat(np.arange(num), values.shape[1]).tolist()
-            mean = float(values.mean())
-            low, high = unless_flat(mean_interval(listed, clusters), mean, num, ends)
-            hits += low <= truth <= high
-            low, high = old_mean(listed, clusters)
-            before += low <= truth <= high
-        return {"now": 100 * hits / runs, "before": 100 * before / runs}
+        prompts: list[int] = np.repeat(np.arange(num), per).tolist()
+        found: dict[str, float] = {}
+        for name, broken, harm in (("none", 0, 0.0), ("accepted", 0, 0.03), ("two", 2, 0.0)):
+            said = 0
+            for _ in range(runs):
+                new, old = seed_values(kind, rng, num, per, broken)
+                tail = tail_test((new - harm).ravel(), old.ravel(), prompts, accepted=harm, alpha=ALPHA)
+                said += tail is not None and tail.p < ALPHA
+            found[name] = 100 * said / runs
+        return found
 
     return measure
 
 
-def of_shares(chance: float, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
-    """Wilson's interval with the design effect, 4 cases a cluster whose chance varies."""
-
-    def measure(rng: np.random.Generator) -> dict[str, float]:
-        hits = 0
-        for _ in range(runs):
-            own = rng.beta(4 * chance, 4 * (1 - chance), (num, 1))
-            right = rng.binomial(1, own, (num, 4)).reshape(-1, 1)
-            clusters = np.repeat(np.arange(num), 4).tolist()
-            _, (low, high) = weighted_shares(right, np.ones_like(right), (1,), clusters)
-            hits += low <= chance <= high
-        return {"now": 100 * hits / runs}
-
-    return measure
-
-
-def of_bleu(num: int, runs: int) -> Callable[[np.random.Generator], Any]:
-    """BLEU-4 of captions of 8 to 16 words, each n-gram of which is matched with a chance of the caption's own; the
-    truth is the BLEU of 200,000 of them."""
-
-    def drawn(rng: np.random.Generator, num: int) -> np.ndarray:
-        words, own = rng.integers(8, 17, num), rng.beta(6, 3, num)
-        grams = [np.maximum(words - n, 0) for n in range(4)]
-        matches = [rng.binomial(count, own ** (1 + 0.3 * n)) for n, count in enumerate(grams)]
-        return np.stack([*matches, *grams, words, words], axis=1).astype(float)
-
-    def measure(rng: np.random.Generator) -> dict[str, float]:
-        truth, hits, before = float(bleu(drawn(rng, 200_000).sum(0))[0, 3]), 0, 0
-        for _ in range(runs):
-            sums = drawn(rng, num)
-            low, high = interval_of_sums(sums, lambda parts: bleu(parts)[:, 3], range(num))
-            hits += low <= truth <= high
-            low, high = np.quantile(bleu(resampled(num) @ sums)[:, 3], (0.025, 0.975))
-            before += low <= truth <= high
-        return {"now": 100 * hits / runs, "before": 100 * before / runs}
-
-    return measure
-
-
-def of_frechet(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
-    """The jackknife interval of a Frechet distance of G against G vectors, d = 8; the truth is its mean at that G."""
-
-    def drawn(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        first, second = rng.normal(0, 1, (2, num, 8))
-        return (np.exp(first / 2), np.exp(second / 2 + 0.3)) if kind == "lognormal" else (first, second + 0.5)
-
-    def measure(rng: np.random.Generator) -> dict[str, float]:
-        truth, hits = float(np.mean([frechet(*drawn(rng)) for _ in range(2000)])), 0
-        for _ in range(runs):
-            first, second = drawn(rng)
-
-            def without(groups: np.ndarray, other: np.ndarray, a: np.ndarray = first, b: np.ndarray = second) -> Any:
-                return np.array([frechet(a[groups != g], b[other != g]) for g in range(int(groups.max()) + 1)])
-
-            half = jackknife_half(without, range(num), range(num), seed=0) or 0.0
-            hits += abs(frechet(first, second) - truth) <= half
-        return {"now": 100 * hits / runs}
-
-    return measure
+def tail_table(cells: Cells, runs: int) -> list[str]:
+    """False alarms and power of the tail test."""
+    lines = [
+        "\nTail test: how often it speaks, in per cent.\n",
+        "| values | seeds | prompts | nothing changed | all fell by the accepted harm | two prompts broke |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in ("normal", "heavy tails (t, 3)", "right or wrong"):
+        for per in (2, 4):
+            for num in SIZES:
+                found = cells.run(f"tail, {kind}, {per}, {num}, {runs}", of_tail(kind, num, per, runs))
+                shown = " | ".join(f"{found[name]:.1f}" for name in ("none", "accepted", "two"))
+                lines.append(f"| {kind} | {per} | {num} | {shown} |")
+    return lines
 
 
 # --- the whole
@@ -327,7 +261,7 @@ def main() -> int:
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     cells = Cells(args.output / "gate.json")
-    text = "\n".join([*gate_tables(cells, args.runs), *interval_table(cells, args.runs)]) + "\n"
+    text = "\n".join([*gate_tables(cells, args.runs), *tail_table(cells, args.runs)]) + "\n"
     write_atomic(args.output / "gate.md", text.encode())
     print(text)
     return 0
@@ -335,17 +269,18 @@ def main() -> int:
 
 def gate_tables(cells: Cells, runs: int) -> list[str]:
     """Errors and power of the rule, at the margin that the gate advises."""
-    head = ["no change", "harm of half the margin", "harm of the margin", "of two margins", "of two least changes"]
+    head = ["no change", "harm of half the margin", "harm of the margin", "of two margins", "of the least change",
+            "of two least changes"]  # fmt: skip
     lines = [
         f"{runs} runs a cell; in per cent, old rule in brackets.\n",
         "| changes | prompts | margin | least change | fails: " + " | fails: ".join(head[:2])
         + " | passes: " + head[2] + " | passes: no change | fails: " + " | fails: ".join(head[3:]) + " |",
-        "|" + "---|" * 10,
+        "|" + "---|" * 11,
     ]  # fmt: skip
     for shape, (draw, spread) in SHAPES.items():
         for num in SIZES:
-            margin, least = limits(num, spread)
-            harms = dict(zip(HARMS, (0, margin / 2, margin, 2 * margin, 2 * least), strict=True))
+            margin, least = limits(num, spread, STEPS.get(shape, 0.0))
+            harms = dict(zip(HARMS, (0, margin / 2, margin, 2 * margin, least, min(2 * least, MOST_HARM)), strict=True))
             row = {
                 name: cells.run(f"gate, {shape}, {num}, {name}, {runs}", of_gate(draw, num, harm, margin, runs))
                 for name, harm in harms.items()
@@ -354,7 +289,7 @@ def gate_tables(cells: Cells, runs: int) -> list[str]:
             shown = [
                 _both(row, name, verdict)
                 for name, verdict in (("0", "fail"), ("half", "fail"), ("margin", "pass"), ("0", "pass"),
-                                      ("two margins", "fail"), ("two least", "fail"))
+                                      ("two margins", "fail"), ("least", "fail"), ("two least", "fail"))
             ]  # fmt: skip
             lines.append(f"| {shape} | {num} | {margin:.3f} | {least:.3f} | {' | '.join(shown)} |")
     lines += ["\n| two looks, 60 and 120 prompts | passes at a harm of the margin: first | either |", "|---|---|---|"]
@@ -367,29 +302,6 @@ def gate_tables(cells: Cells, runs: int) -> list[str]:
 def _both(row: dict[str, Any], name: str, verdict: str) -> str:
     found = row.get(name)
     return "–" if found is None else f"{found[f'new {verdict}']:.1f} ({found[f'old {verdict}']:.1f})"
-
-
-def interval_table(cells: Cells, runs: int) -> list[str]:
-    """How often published intervals of 95 % hold the truth."""
-    few = max(runs // 2, 1)
-    rows = {f"mean, {kind}": (of_means, kind, runs) for kind in MEANS}
-    rows |= {f"share of {chance:g}, 4 cases a cluster": (of_shares, chance, runs) for chance in (0.5, 0.9)}
-    lines = [
-        "\nIntervals of 95 %: how often they hold the truth, in per cent, the rule before in brackets.\n",
-        f"| figure | {' | '.join(f'{num} clusters' for num in CLUSTERS)} |",
-        "|" + "---|" * (1 + len(CLUSTERS)),
-    ]
-    named: dict[str, list[dict[str, float]]] = {}
-    for name, (made, kind, times) in rows.items():
-        named[name] = [cells.run(f"{name}, {num}, {times}", made(kind, num, times)) for num in CLUSTERS]
-    named["BLEU-4"] = [cells.run(f"bleu, {num}, {runs}", of_bleu(num, runs)) for num in CLUSTERS]
-    for kind in ("normal", "lognormal"):
-        name = f"Frechet distance, d = 8, {kind}"
-        named[name] = [cells.run(f"{name}, {num}, {few}", of_frechet(kind, num, few)) for num in CLUSTERS]
-    for name, found in named.items():
-        cellular = [f"{one['now']:.1f}" + (f" ({one['before']:.1f})" if "before" in one else "") for one in found]
-        lines.append(f"| {name} | {' | '.join(cellular)} |")
-    return lines
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ from cineloop.world.language.questions import ABOUT_TIME
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import PROMPTS
 from cineloop.world.scenes.corpus import write_world
-from v2t.ask.spans import read_spans
 from v2t.backends import Decoding, asked
 from v2t.backends.local import Backend
+from v2t.long.spans import read_spans
 from v2t_eval.metric import MetricResult, load_metric
 from v2t_eval.sample import Sample
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v2t_eval.audit.record import Agreement, ByAnswer
-from v2t_eval.audit.sensitivity import over_clusters
-from v2t_eval.stats import Interval, wilson
+from v2t_eval.stats import Interval, estimate_of_sums, wilson
 
 ALL = "all"
 NUM_BINS = 10
@@ -57,10 +56,10 @@ def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread
     counts, at, err = _counts(claims)
     num_clips = len(counts)
     same, same_ends = agreement_of(claims)
-    bias, bias_ends = over_clusters(counts, lambda sums: (sums[:, 1] - sums[:, 2]) / sums[:, 0], -1.0, 1.0)
+    bias, bias_ends = estimate_of_sums(counts, lambda sums: (sums[:, 1] - sums[:, 2]) / sums[:, 0], (-1.0, 1.0))
     area, area_ends = _area(chance, true > 0.5, at, num_clips)
     gaps = np.concatenate([_gaps(chance, true, at, num_clips), counts[:, :1]], 1)  # (G, B + 1)
-    off, off_ends = over_clusters(gaps, lambda sums: np.abs(sums[:, :-1]).sum(1) / sums[:, -1], 0.0, 1.0)
+    off, off_ends = estimate_of_sums(gaps, lambda sums: np.abs(sums[:, :-1]).sum(1) / sums[:, -1])
     if area == 1.0:
         area_ends = Interval(min(area_ends.low, wilson(num_clips, num_clips).low), 1.0)
     return Agreement(
@@ -94,7 +93,7 @@ def agreement_of(claims: Sequence[Claim]) -> tuple[float, Interval]:
     if not claims:
         raise ValueError("agreement needs at least one claim")
     counts, _, err = _counts(claims)
-    value, ends = over_clusters(counts, lambda sums: kappa(*sums.T), -1.0, 1.0)
+    value, ends = estimate_of_sums(counts, lambda sums: kappa(*sums.T), (-1.0, 1.0))
     return value, Interval(min(ends.low, 1 - 2 * err), ends.high) if err else ends
 
 
@@ -178,7 +177,7 @@ def _area(chance: np.ndarray, true: np.ndarray, at: np.ndarray, num_clips: int) 
         right = np.einsum("ri,ij,rj->r", times, wins, times, optimize=True)
         return np.where(pairs > 0, right / np.maximum(pairs, 1.0), 0.5)
 
-    return over_clusters(np.eye(num_clips), statistic, 0.0, 1.0)
+    return estimate_of_sums(np.eye(num_clips), statistic)
 
 
 def _by_clip(rows: np.ndarray, at: np.ndarray, num_clips: int) -> np.ndarray:

@@ -6,12 +6,12 @@ a cell is `equal` only when every score is the same to the bit. Letters: n clips
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.stats import Interval, jackknife_interval, mean_interval, wilson
+from v2t_eval.stats import Interval, estimate_of_sums, mean_interval, unless_flat
 
 ALPHA = 0.05
 LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test of pairs can fall below .05: 2 of 2^5 is .06
@@ -83,9 +83,9 @@ def cell(
     changes = rest[-1] - first  # (n,)
     groups = _groups(len(first), clusters)  # (G, n)
     low, high = mean_interval(list(changes), clusters)
-    won, won_ends = _share(
-        np.stack([groups @ ((changes < 0) + 0.5 * (changes == 0)), groups.sum(1)], 1), lambda s: s[:, 0] / s[:, 1]
-    )
+    wins = np.stack([groups @ ((changes < 0) + 0.5 * (changes == 0)), groups.sum(1)], 1)  # (G, 2)
+    won, won_ends = estimate_of_sums(wins, lambda s: s[:, 0] / s[:, 1])
+    won_ends = unless_flat(won_ends, won, len(groups))
     taus = [kendall_tau(range(len(rest) + 1), column) for column in np.vstack([first, rest]).T]
     area, ends = auroc(first, rest[-1], clusters)
     return Cell(
@@ -136,7 +136,8 @@ def auroc(
     def area(times: np.ndarray) -> np.ndarray:  # of clusters that are drawn so many times, (R, G)
         return np.einsum("ri,ij,rj->r", times, wins, times, optimize=True) / (times @ sizes) ** 2
 
-    return _share(np.eye(len(groups)), area)
+    value, found = estimate_of_sums(np.eye(len(groups)), area)
+    return value, unless_flat(found, value, len(groups))
 
 
 def _sign_flip(sums: np.ndarray) -> float:
@@ -147,28 +148,6 @@ def _sign_flip(sums: np.ndarray) -> float:
         return 1.0
     found = permutation_test((sums,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True, rng=0)
     return float(found.pvalue)
-
-
-def _share(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, Interval]:
-    """`over_clusters` of a share; that none is lost, or won, is no proof that none ever is."""
-    value, found = over_clusters(sums, statistic, 0.0, 1.0)
-    if value not in (0.0, 1.0):
-        return value, found
-    ends = wilson(round(value * len(sums)), len(sums))
-    return value, Interval(min(found.low, ends.low), max(found.high, ends.high))
-
-
-def over_clusters(
-    sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], least: float, most: float
-) -> tuple[float, Interval]:
-    """A statistic of sums over clusters (G, k), and its jackknife interval within `least` and `most`; of a single
-    cluster nothing is known."""
-    total = sums.sum(0)
-    value = float(statistic(total[None])[0])
-    if len(sums) == 1:
-        return value, Interval(least, most)
-    found = jackknife_interval(value, statistic(total - sums))
-    return value, Interval(max(least, min(found.low, value)), min(most, max(found.high, value)))
 
 
 def _groups(num: int, clusters: Sequence[Hashable] | None) -> np.ndarray:

@@ -103,10 +103,11 @@ def _told(one: MetricVerdict, worst: list[ClipChange], best: list[ClipChange]) -
 
 
 def _document(told: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple[str, ...]) -> Document:
+    from cineloop.log import plural
     from v2t_eval.report.document import Banner, Document, Section, Table
-    from v2t_eval.report.summary import DIRECTIONS, counted
+    from v2t_eval.report.summary import DIRECTIONS
 
-    word = "NOT COMPARABLE" if differences else f"{counted(len(told), 'metric')} compared"
+    word = "NOT COMPARABLE" if differences else f"{plural(len(told), 'metric')} compared"
     columns = ("Metric", "Direction", "A", "B", "Change (B minus A)", "p", "Rests on")
     rows: list[tuple[Cell, ...]] = []
     for one in told:

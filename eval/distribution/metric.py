@@ -19,15 +19,17 @@ import numpy as np
 from cineloop.config import to_dict
 from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from v2t_eval.distribution.estimators import Estimator
-from v2t_eval.distribution.resampling import NUM_GROUPS, floor_values, half_width, jackknife_half, limit
+from v2t_eval.distribution.resampling import NUM_GROUPS, floor_values, limit, replicates
 from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.places import shown
 from v2t_eval.sample import Sample
+from v2t_eval.stats import jackknife_interval, student
 
 INTERVAL = (
-    "Intervals: delete-a-group jackknife over clusters, Student's t. They say how far the value moves with other clips "
-    "of the same number; what few clips add to every such distance is in the value, and shows in the floor."
+    "Intervals: delete-a-group jackknife over clusters, Student's t corrected for skew. They say how far the value "
+    "moves with other clips of the same number; what few clips add to every such distance is in the value, and shows "
+    "in the floor."
 )
 
 
@@ -151,12 +153,11 @@ class DistributionMetric(BaseMetric):
                 f"{self.title} needs {least} vectors a side, got {len(own)} and {len(reference)}",
                 hint="give more clips",
             )
-        figures, notes = {}, [f"{estimators[self.name]}; {_sizes(own, reference)}"]
-        errors = {}
-        for name, estimator in estimators.items():
-            figures[name], errors[name] = self._figure(estimator, own, reference)
-        notes.append(INTERVAL if errors[self.name] is not None else "No interval: too few clusters to leave any out.")
-        self._add_limit(figures, notes, errors[self.name], own, reference)
+        notes = [f"{estimators[self.name]}; {_sizes(own, reference)}"]
+        figures = {name: self._figure(estimator, own, reference) for name, estimator in estimators.items()}
+        known = figures[self.name].high > figures[self.name].low
+        notes.append(INTERVAL if known else "No interval: too few clusters to leave any out.")
+        self._add_limit(figures, notes, own, reference)
         floor_n = self._add_floor(figures, notes, own, reference)
         dimension = own.features.shape[1]
         minimum = max(self.settings.minimum, dimension + 1)
@@ -171,19 +172,16 @@ class DistributionMetric(BaseMetric):
         items = [{"id": row.id, "value": None} for row in rows]
         return Summary(headline=self.name, figures=figures, items=items, counts=counts, notes=tuple(notes))
 
-    def _figure(self, estimator: Estimator, own: FeatureSet, reference: FeatureSet) -> tuple[Figure, float | None]:
-        """The figure and the half width of its interval, None where there is none."""
+    def _figure(self, estimator: Estimator, own: FeatureSet, reference: FeatureSet) -> Figure:
         value = estimator.value(own.features, reference.features)
-        half = jackknife_half(
+        left = replicates(
             lambda groups, other: estimator.without_each(own.features, reference.features, groups, other),
             own.clusters, reference.clusters, seed=self.settings.seed,
         )  # fmt: skip
         detail = {"reference_vectors": len(reference), "dimension": own.features.shape[1]}
-        return around(value, half or 0.0, estimator.lowest, len(own), detail), half
+        return around(value, left, estimator.lowest, len(own), detail)
 
-    def _add_limit(
-        self, figures: dict[str, Figure], notes: list[str], half: float | None, own: FeatureSet, reference: FeatureSet
-    ) -> None:
+    def _add_limit(self, figures: dict[str, Figure], notes: list[str], own: FeatureSet, reference: FeatureSet) -> None:
         estimator = self.estimators()[self.name]
         if not estimator.limited:
             return
@@ -195,8 +193,12 @@ class DistributionMetric(BaseMetric):
             return
         value, fit = found
         # What the clips add and what the draws of the fit add are independent; the bias itself hardly varies.
-        half = math.hypot(half or 0.0, half_width(fit, NUM_GROUPS))
-        figures["fd_infinity"] = around(value, half, -math.inf, len(own), {"reference_vectors": len(reference)})
+        half, whole = student(NUM_GROUPS - 1, 0.025) * fit, figures[self.name]
+        below, above = (math.hypot(half, end - whole.value) for end in (whole.low, whole.high))
+        figures["fd_infinity"] = Figure(
+            value=value, low=value - below, high=value + above, n=len(own),
+            detail={"reference_vectors": len(reference)},
+        )  # fmt: skip
         notes.append(
             "fd_infinity: the value of endlessly many clips, read off a line through 15 sizes of both sets; it may be "
             "negative by chance."
@@ -229,9 +231,10 @@ class DistributionMetric(BaseMetric):
         return size
 
 
-def around(value: float, half: float, lowest: float, num: int, detail: dict[str, int]) -> Figure:
-    """A figure with an interval of `half` on each side, its lower end not below `lowest`."""
-    return Figure(value=value, low=min(value, max(lowest, value - half)), high=value + half, n=num, detail=detail)
+def around(value: float, left_out: np.ndarray | None, lowest: float, num: int, detail: dict[str, int]) -> Figure:
+    """A figure with the interval of its replicates, the lower end not below `lowest`; of no width without any."""
+    low, high = (value, value) if left_out is None else jackknife_interval(value, left_out)
+    return Figure(value=value, low=min(value, max(lowest, low)), high=high, n=num, detail=detail)
 
 
 def finite(features: np.ndarray, id: str) -> np.ndarray:

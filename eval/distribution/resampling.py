@@ -3,7 +3,7 @@
 In: which vectors belong together (frames of a clip, seeds of a prompt) and a function that gives the distance of any
 part of the sets. Out: intervals and further figures. Everything drawn is drawn by cluster and from a fixed seed.
 
-Interval: the delete-a-group jackknife (Efron and Stein 1981; Shao and Wu 1989), with Student's t. A bootstrap is wrong
+Interval: the delete-a-group jackknife (Efron and Stein 1981; Shao and Wu 1989). A bootstrap is wrong
 for these distances: a vector drawn twice makes the covariance narrower and the kernel's pairs with themselves more, so
 all resamples lie on one side of the value, as if N were 0.63 N. Leaving a group out repeats nothing, and the bias it
 adds is the same for every group and falls out of their spread. On average its variance errs to the wide side.
@@ -50,34 +50,15 @@ def groups_of(clusters: Sequence[Hashable], num_groups: int, seed: int) -> np.nd
     return groups
 
 
-def jackknife_se(replicates: np.ndarray) -> float:
-    """Standard error from the G values of a statistic, each without one of G groups of near equal size.
-
-    Raises:
-        ValueError: fewer than two.
-    """
-    num = len(replicates)
-    if num < 2:
-        raise ValueError(f"a jackknife needs at least 2 groups, got {num}")
-    return sqrt((num - 1) / num * float(np.sum((replicates - np.mean(replicates)) ** 2)))
-
-
-def half_width(se: float, num_groups: int, confidence: float = 0.95) -> float:
-    """Half of the interval: Student's t with G-1 degrees of freedom, times the standard error."""
-    from scipy.stats import t  # type: ignore[import-untyped]
-
-    return float(t.ppf((1 + confidence) / 2, num_groups - 1)) * se
-
-
-def jackknife_half(
+def replicates(
     without_each: Callable[[np.ndarray, np.ndarray], np.ndarray],
     clusters: Sequence[Hashable],
     clusters_reference: Sequence[Hashable],
     *,
     seed: int,
-) -> float | None:
-    """Half of the 95 % interval, both sides losing a group at once; None where a side has one cluster, or would be left
-    with one vector.
+) -> np.ndarray | None:
+    """The values (G,) without each group, both sides losing one at once, for `v2t_eval.stats.jackknife_interval`; None
+    where a side has one cluster, or would be left with one vector.
 
     Args:
         without_each: from groups int (N,) and (M,) to the values (G,) without each.
@@ -88,7 +69,7 @@ def jackknife_half(
     groups, other = groups_of(clusters, num, seed), groups_of(clusters_reference, num, seed + 1)
     if min(len(side) - int(np.bincount(side).max()) for side in (groups, other)) < 2:
         return None
-    return half_width(jackknife_se(without_each(groups, other)), num)
+    return without_each(groups, other)
 
 
 def floor_halves(clusters: Sequence[Hashable], num: int, seed: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -25,10 +25,12 @@ from v2t_eval.gate.statistics import (
     invisible_share,
     least_change,
     least_margin,
+    least_step,
     no_change,
     paired_change,
     unpaired_change,
 )
+from v2t_eval.gate.tail import tail_test
 from v2t_eval.gate.verdict import ClipChange, Guard, MetricVerdict, Outcome
 from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.significance import benjamini_hochberg, holm
@@ -209,7 +211,8 @@ def _of_pairs(
         mean = math.fsum(second) / len(second)
         change = paired_change(
             differences, clusters, fall=abs(mean - worst), rise=abs(best - mean), alpha=policy.alpha,
-            higher_is_better=mine.higher_is_better, accepted=rule.accepts if rule else 0.0,
+            step=least_step([*first, *second]), higher_is_better=mine.higher_is_better,
+            accepted=rule.accepts if rule else 0.0,
         )  # fmt: skip
     notes = [f"every value is {first[0]:g} on both sides"] if len({*first, *second}) == 1 else []
     if len(ids) < len(new) or len(ids) < len(old):
@@ -219,6 +222,13 @@ def _of_pairs(
     if rule is not None and rule.margin is not None and change.se != 0:
         share = invisible_share(change.num_clusters, policy.alpha)
         notes.append(reasons.unseen(change.num_clusters, share, worst, policy.alpha))
+        sign = -1.0 if mine.higher_is_better is False else 1.0
+        tail = tail_test(
+            [sign * value for value in first], [sign * value for value in second], clusters, accepted=rule.accepts,
+            alpha=policy.alpha / len(policy.primary),
+        )  # fmt: skip
+        if said := reasons.fallen(tail, policy.alpha / len(policy.primary)):
+            notes.append(said)
     return _Compared(change=change, worst=worst, notes=tuple(notes))
 
 

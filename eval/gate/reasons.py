@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from cineloop.log import printable
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.statistics import Change, least_margin, parts_of_variance, prompts_for
+from v2t_eval.gate.tail import Tail
 from v2t_eval.gate.verdict import MetricVerdict, Outcome
 from v2t_eval.metric import Figure, MetricResult
+
+_NUM_FALLEN, _MAX_PROMPT = 3, 80  # prompts named in a note, and characters of each
 
 
 def of_margin(
@@ -75,6 +79,20 @@ def unseen(num: int, share: float, worst: float, alpha: float) -> str:
     return (
         f"with {num} prompts a share of {100 * share:.2g} % broken ones is invisible with a chance of {alpha:g}; the "
         f"bound allows for them at the value {worst:.3g}"
+    )
+
+
+def fallen(tail: Tail | None, alpha: float) -> str:
+    """Prompts that fell by more than the seeds explain, whatever the mean says; "" where there are none."""
+    if tail is None:
+        return "one clip a prompt does not tell a broken prompt from an unlucky seed: several seeds do"
+    if tail.p >= alpha:
+        return ""
+    names = ", ".join(printable(str(prompt), _MAX_PROMPT) for prompt in tail.fallen[:_NUM_FALLEN])
+    more = f" and {len(tail.fallen) - _NUM_FALLEN} more" if len(tail.fallen) > _NUM_FALLEN else ""
+    return (
+        f"{len(tail.fallen)} of {tail.num} prompts fell by more than {tail.limit:.3g}, more than their seeds explain "
+        f"(p = {tail.p:.2g}): {names}{more}; the mean decides"
     )
 
 

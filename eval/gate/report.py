@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.files import unescape_name
+from cineloop.log import plural
 from v2t_eval.gate import wording
 from v2t_eval.gate.verdict import MetricVerdict, Outcome, Verdict
 from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table, Tone
-from v2t_eval.report.summary import counted
 
 _TONES: dict[Outcome, Tone] = {"pass": "good", "fail": "bad", "inconclusive": "unsure", "not_comparable": "unsure"}
 _MAX_NAMED = 20  # clips named below a guard
@@ -133,7 +133,7 @@ def _clips(verdict: Verdict, candidate_root: Path | None, baseline_root: Path | 
         )
         for first, changes in wording.by_clip(verdict)
     )
-    said = (f"{counted(len(cards), 'clip')} got worse in a primary metric, worst first.",) if cards else ()
+    said = (f"{plural(len(cards), 'clip')} got worse in a primary metric, worst first.",) if cards else ()
     return Section(title="Clips that got worse", text=said, cards=cards)
 
 
@@ -141,7 +141,7 @@ def _explored(metrics: Sequence[MetricVerdict]) -> tuple[str, ...]:
     if not metrics:
         return ()
     notable = [f"{one.metric} ({one.outcome.replace('_', ' ')})" for one in metrics if one.outcome != "pass"]
-    counts = f"{counted(len(metrics), 'exploratory metric')} (not part of the verdict)"
+    counts = f"{plural(len(metrics), 'exploratory metric')} (not part of the verdict)"
     return (f"{counts}: {', '.join(notable) or 'all would pass'}",)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from cineloop.intervals import normal_quantile
 from v2t_eval.metric import Figure
+from v2t_eval.stats import student
 
 SEED = 6  # of every draw: the same scores give the same verdict
 NUM_DRAWS = 10_000
@@ -42,6 +43,7 @@ class Change:
         p: of "not worse than accepted", one-sided; where neither end is better, of "equal", two-sided.
         num_pairs, num_clusters: behind it; 0 pairs for figures of whole sets.
         fall, rise: how much worse or better a prompt that the sample lacks can be than the baseline's mean.
+        step: least distance of two values of the metric, 0 where they are as good as continuous.
     """
 
     value: float
@@ -53,6 +55,7 @@ class Change:
     num_clusters: int
     fall: float = 0.0
     rise: float = 0.0
+    step: float = 0.0
 
     @property
     def paired(self) -> bool:
@@ -66,6 +69,7 @@ def paired_change(
     *,
     fall: float,
     rise: float,
+    step: float = 0.0,
     higher_is_better: bool | None = True,
     accepted: float = 0.0,
     alpha: float = 0.05,
@@ -77,6 +81,7 @@ def paired_change(
         clusters: n, of each clip.
         fall, rise: how much a prompt that the sample lacks can get worse and better (where neither end is better:
             lower and higher), at or above zero; never less than what the differences show.
+        step: see `Change`.
         accepted: the harm that `p` allows, at or above zero.
 
     Raises:
@@ -95,7 +100,7 @@ def paired_change(
         p = min(1.0, 2 * min(p, float(p_values(_turned(sums)[None], fall, 0.0)[0])))
     low, high = sorted(sign * end + 0.0 for end in ends)  # no -0
     return Change(value=sign * value, low=low, high=high, se=se, p=p, num_pairs=len(differences), num_clusters=num,
-                  fall=fall, rise=rise)  # fmt: skip
+                  fall=fall, rise=rise, step=step)  # fmt: skip
 
 
 def no_change(num_pairs: int, num_clusters: int) -> Change:
@@ -215,10 +220,19 @@ def _weighted(sums: np.ndarray, extreme: np.ndarray) -> np.ndarray:
 
 
 def _weights(num: int) -> Iterator[np.ndarray]:
-    """Weights (draws, G + 1) up to a factor, in parts."""
+    """Weights (draws, G + 1), in parts; the last one, which is Beta(1, G), from evenly spaced quantiles, so that bounds
+    that it alone decides do not vary with the draws."""
     rng, step = np.random.default_rng(SEED), max(1, _AT_ONCE // (num + 1))
+    last = 1 - _even(rng) ** (1 / num)  # (NUM_DRAWS,)
     for start in range(0, NUM_DRAWS, step):
-        yield rng.standard_exponential((min(step, NUM_DRAWS - start), num + 1))
+        more = last[start : start + step, None]
+        rest = rng.standard_exponential((len(more), num))
+        yield np.concatenate([rest / rest.sum(1, keepdims=True) * (1 - more), more], axis=1)
+
+
+def _even(rng: np.random.Generator) -> np.ndarray:
+    """Evenly spaced quantiles of the uniform distribution in random order, (NUM_DRAWS,)."""
+    return (rng.permutation(NUM_DRAWS) + 0.5) / NUM_DRAWS
 
 
 @lru_cache(maxsize=2)
@@ -241,11 +255,25 @@ def reach(se: float, num: int, extreme: float, tail: float) -> float:
 
 def least_change(change: Change, *, accepted: float, alpha: float, power: float, num_tests: int) -> float | None:
     """The least harm that fails with a chance of `power`, at alpha/k, the first step of Holm; None where one cluster
-    shows no spread."""
+    shows no spread.
+
+    Values with a step cannot all fall by a little: a harm of h is the harm of some prompts, which fall by whole steps,
+    and adds to the spread that an unchanged candidate shows: step^2 f (1 - f) of each prompt, f the fraction of h/step.
+    """
     if change.se is None or change.num_clusters < 2:
         return None
-    far = change.rise + accepted
-    return accepted + _to_see(change.se, change.num_clusters, far, alpha / num_tests, power)
+    se, num, far = change.se, change.num_clusters, change.rise + accepted
+
+    def seen(harm: float) -> float:
+        part = math.fmod(harm / change.step, 1.0) if change.step else 0.0
+        spread = math.sqrt(se**2 + change.step**2 * part * (1 - part) / num)
+        return accepted + _to_see(spread, num, far, alpha / num_tests, power)
+
+    low, high = seen(0.0), seen(change.step / 2)
+    while high - low > 1e-3 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if seen(middle) > middle else (low, middle)
+    return high
 
 
 def least_margin(se: float, num: int, fall: float, *, alpha: float, power: float) -> float:
@@ -278,13 +306,23 @@ def _to_see(se: float, num: int, extreme: float, tail: float, power: float) -> f
 
 @lru_cache(maxsize=1)
 def _standard_draws() -> tuple[np.ndarray, np.ndarray]:
+    from scipy.stats import norm
+
     rng = np.random.default_rng(SEED)
-    return rng.random(NUM_DRAWS), rng.standard_normal(NUM_DRAWS)
+    return _even(rng), norm.ppf(_even(rng))
 
 
 def invisible_share(num: int, alpha: float) -> float:
     """The share of prompts, one in so many broken, of which G prompts hold none with a chance of alpha: about 3/G."""
     return float(1 - alpha ** (1 / num))
+
+
+def least_step(values: Sequence[float]) -> float:
+    """The least distance of two values that differ, 0 where all are equal."""
+    levels = np.unique(np.asarray(values, dtype=np.float64))
+    gaps = np.diff(levels)
+    gaps = gaps[gaps > _ROUNDING * np.abs(levels).max(initial=0.0)]
+    return float(gaps.min()) if len(gaps) else 0.0
 
 
 def parts_of_variance(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[float, float] | None:
@@ -312,11 +350,3 @@ def finite_values(items: Sequence[Mapping[str, object]]) -> dict[str, float]:
         if isinstance(value, int | float) and abs(value) < _GREATEST:
             found[str(item.get("id"))] = float(value)
     return found
-
-
-@lru_cache(maxsize=64)
-def student(degrees: int, tail: float) -> float:
-    """Student's quantile that leaves `tail` above."""
-    from scipy.stats import t
-
-    return float(t.isf(tail, degrees))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shlex
 
+from cineloop.log import plural
 from v2t_eval.gate.verdict import ClipChange, MetricVerdict, Outcome, Verdict
 from v2t_eval.metric import Figure
-from v2t_eval.report.summary import DIRECTIONS, counted, decimals, figure_texts, number
+from v2t_eval.report.summary import DIRECTIONS, decimals, figure_texts, number
 
 WORDS: dict[Outcome, str] = {
     "pass": "PASS",
@@ -82,7 +83,7 @@ def behind(metric: MetricVerdict) -> str:
     """What the change rests on: "100 pairs in 20 clusters"."""
     if not metric.num_pairs:
         return NOTHING
-    return f"{counted(metric.num_pairs, 'pair')} in {counted(metric.num_clusters, 'cluster')}"
+    return f"{plural(metric.num_pairs, 'pair')} in {plural(metric.num_clusters, 'cluster')}"
 
 
 def side(told: dict[str, str]) -> str:

@@ -17,7 +17,7 @@ from cineloop.errors import NothingMatchedError
 from v2t_eval.distribution.detectors import USUAL_FRAMES, check_rule, open_inception, picked
 from v2t_eval.distribution.inception import inception_score
 from v2t_eval.distribution.metric import INTERVAL, FeatureSet, around, finite, told
-from v2t_eval.distribution.resampling import NUM_GROUPS, groups_of, half_width, jackknife_se, members
+from v2t_eval.distribution.resampling import NUM_GROUPS, groups_of, members
 from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Sample
@@ -107,13 +107,13 @@ class Metric(BaseMetric):
         scores = _split_scores(frames.features, splits)
         value = float(np.mean(scores))
         groups_num = min(NUM_GROUPS, clusters // num)  # so many that no split ever loses its last clip
-        half, notes = 0.0, [f"{num} splits; {len(frames)} frames of {frames.clips} clips"]
+        left, notes = None, [f"{num} splits; {len(frames)} frames of {frames.clips} clips"]
         if groups_num >= 2:
-            half = half_width(self._se(frames, splits, groups_num), groups_num)
+            left = self._left_out(frames, splits, groups_num)
             notes.append(INTERVAL)
         else:
             notes.append("No interval: too few clips to leave any out of every split.")
-        figures = {self.name: around(value, half, 1.0, len(frames), {"splits": num})}
+        figures = {self.name: around(value, left, 1.0, len(frames), {"splits": num})}
         if num > 1:
             spread = float(np.std(scores))
             figures["split_spread"] = Figure(value=spread, low=spread, high=spread, n=num)
@@ -125,15 +125,13 @@ class Metric(BaseMetric):
         items = [{"id": row.id, "value": None} for row in rows]
         return Summary(headline=self.name, figures=figures, items=items, counts=counts, notes=tuple(notes))
 
-    def _se(self, frames: FeatureSet, splits: np.ndarray, num: int) -> float:
-        """Standard error: every split leaves out its own first group of clips, then its second ..."""
+    def _left_out(self, frames: FeatureSet, splits: np.ndarray, num: int) -> np.ndarray:
+        """Values (num,): every split leaves out its own first group of clips, then its second ..."""
         groups = np.empty(len(frames), dtype=np.int64)
         for split in range(self.settings.splits):
             inside = np.flatnonzero(splits == split)
             groups[inside] = groups_of([frames.clusters[number] for number in inside], num, self.settings.seed)
-        return jackknife_se(
-            np.array([np.mean(_split_scores(frames.features[groups != g], splits[groups != g])) for g in range(num)])
-        )
+        return np.array([np.mean(_split_scores(frames.features[groups != g], splits[groups != g])) for g in range(num)])
 
 
 def _split_scores(probabilities: np.ndarray, splits: np.ndarray) -> list[float]:

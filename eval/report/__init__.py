@@ -74,17 +74,13 @@ def write(
 
 
 def _render(name: str, scores: Scores, folder: Path, root: Path, formats: tuple[str, ...], cache: Path | None) -> bytes:
-    if name == "markdown":
-        from v2t_eval.report import markdown
-        from v2t_eval.report.scoring import document
-
-        return markdown.render(document(scores)).encode()
-    if name != "html":
+    if name in ("json", "parquet"):
         data: bytes = import_module(f"v2t_eval.report.{name}").render(scores)
         return data
-    from v2t_eval.report.html import links, render, strip_bytes
-    from v2t_eval.report.thumbnails import make
+    from v2t_eval.report import markdown, page
+    from v2t_eval.report.scoring import document
 
-    strips = make(scores.clips, root, strip_bytes(len(scores.clips)), cache)
-    beside = tuple(NAMES[other] for other in ("json", "parquet") if other in formats)
-    return render(scores, strips=strips, links=links(scores.clips, root, folder), beside=beside)
+    if name == "markdown":
+        return markdown.render(document(scores)).encode()
+    files = [folder / NAMES[other] for other in ("json", "parquet") if other in formats]
+    return page.render(document(scores, root, files), folder, cache)

@@ -16,6 +16,7 @@ from v2t_eval.report import thumbnails
 from v2t_eval.report.cells import inert
 from v2t_eval.report.document import Card
 from v2t_eval.report.inert import address
+from v2t_eval.report.thumbnails import Part
 
 NUM_FRAMES = 8  # of one clip
 STATE = ".cineloop"
@@ -24,44 +25,47 @@ _ALL_BYTES = 3_000_000  # of a page, before base64
 _MAX_LINE = 600
 
 
-def shown_cards(groups: Sequence[Sequence[Card]], folder: Path) -> list[list[dict[str, Any]]]:
+def shown_cards(
+    groups: Sequence[Sequence[Card]], folder: Path, cache: Path | None = None
+) -> list[list[dict[str, Any]]]:
     """What the template shows of the cards, group by group."""
-    paths = [path for cards in groups for card in cards for path in (card.clip, card.beside)]
-    there = [path for path in dict.fromkeys(paths) if path is not None and path.is_file()]
-    strips = _strips(there, folder)
+    parts = [(path, card.span) for cards in groups for card in cards for path in (card.clip, card.beside) if path]
+    strips = _strips([part for part in dict.fromkeys(parts) if part[0].is_file()], folder, cache)
     return [[_card(card, folder, strips) for card in cards] for cards in groups]
 
 
-def _strips(paths: Sequence[Path], folder: Path) -> dict[Path, thumbnails.Strip]:
-    if not paths:
+def _strips(parts: Sequence[Part], folder: Path, cache: Path | None) -> dict[Part, thumbnails.Strip]:
+    if not parts:
         return {}
-    state = folder / STATE
+    state = cache or folder / STATE
     try:
-        max_bytes = min(_MAX_BYTES, _ALL_BYTES // len(paths))
-        return thumbnails.of_files(paths, max_bytes, NUM_FRAMES, state if state.is_dir() else None)
+        max_bytes = min(_MAX_BYTES, _ALL_BYTES // len(parts))
+        return thumbnails.of_parts(parts, max_bytes, NUM_FRAMES, state if state.is_dir() else None)
     except MissingDependencyError as error:  # the clips are still linked
         logger.warning("the page shows no frames: %s", error)
         return {}
 
 
-def _card(card: Card, folder: Path, strips: dict[Path, thumbnails.Strip]) -> dict[str, Any]:
+def _card(card: Card, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:
     both = zip((card.clip, card.beside), card.labels, strict=True)
     return {
         "title": inert(card.title, 200),
         "lines": [inert(line, _MAX_LINE) for line in card.lines],
-        "clips": [_clip(path, label, folder, strips) for path, label in both if path is not None],
+        "clips": [_clip((path, card.span), label, folder, strips) for path, label in both if path is not None],
         "paired": card.clip is not None and card.beside is not None,
     }
 
 
-def _clip(path: Path, label: str, folder: Path, strips: dict[Path, thumbnails.Strip]) -> dict[str, Any]:
+def _clip(part: Part, label: str, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:
     """One clip: `link` None where the file is not there, `strip` None where no frame can be shown."""
-    strip = strips.get(path)
+    path, span = part
+    strip = strips.get(part)
+    begin_end = "" if span is None else "#t=" + ",".join(f"{end:g}" for end in span if end is not None)
     wide = 0 if strip is None else (strip.width + thumbnails.GAP) // strip.num_frames - thumbnails.GAP
     return {
         "label": inert(label, 100),
         "name": inert(path.name, 200),
-        "link": address(path, folder) if path.is_file() else None,
+        "link": address(path, folder) + begin_end if path.is_file() else None,
         "strip": None if strip is None else base64.b64encode(strip.data).decode("ascii"),
         "width": 0 if strip is None else strip.width,
         "height": 0 if strip is None else strip.height,

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 import re
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from cineloop.log import printable
-from v2t_eval.report.document import Cell, Heat, Interval, Table
+from v2t_eval.report.document import Cell, Heat, Interval, Link, Table
+from v2t_eval.report.inert import address
 from v2t_eval.report.summary import decimals, number
 
-SORTED_FROM = 8  # rows
+SORTED_FROM, SEARCHED_FROM = 8, 30  # rows
 _STACKED_TO = 9  # columns that become lines on a phone; a wider table is scrolled sideways
 _PLACES = 3
 _MAX_TEXT = 2_000
@@ -31,14 +33,14 @@ def cell_text(cell: Cell) -> str:
     """A cell on one line: a number to 3 places, an interval as "0.50 [0.41, 0.59]", "–" for nothing."""
     if isinstance(cell, tuple):
         cell = cell[0]
-    if isinstance(cell, Heat):
+    if isinstance(cell, Heat | Link):
         return inert(cell.text)
     if isinstance(cell, Interval):
         return _interval_text(cell)
     return _text(cell)
 
 
-def shown_table(table: Table, title: str) -> dict[str, Any]:
+def shown_table(table: Table, title: str, folder: Path) -> dict[str, Any]:
     """What the template shows of a table; `title` names it where it has no caption.
 
     Raises:
@@ -60,21 +62,26 @@ def shown_table(table: Table, title: str) -> dict[str, Any]:
         ],
         "rows": [
             {
-                "cells": [_cell(cell, is_one) for cell, is_one in zip(row, numeric, strict=True)],
+                "cells": [_cell(cell, is_one, folder) for cell, is_one in zip(row, numeric, strict=True)],
                 "notes": [inert(line) for line in lines],
             }
             for row, lines in zip(table.rows, notes, strict=True)
         ],
         "sorts": len(table.rows) >= SORTED_FROM,
+        "searched": len(table.rows) >= SEARCHED_FROM,
         "wide": len(table.columns) > _STACKED_TO,
     }
 
 
-def _cell(cell: Cell, numeric: bool) -> dict[str, Any]:
+def _cell(cell: Cell, numeric: bool, folder: Path) -> dict[str, Any]:
     tone = "plain"
     if isinstance(cell, tuple):
         cell, tone = cell
-    found = {"tone": tone, "text": "", "drawn": None, "numeric": numeric, "key": "", "hint": "", "level": None}
+    found = {"tone": tone, "text": "", "drawn": None, "numeric": numeric, "key": "", "hint": "", "level": None,
+             "link": None}  # fmt: skip
+    if isinstance(cell, Link):
+        link = address(cell.path, folder) if cell.path is not None and cell.path.is_file() else None
+        return {**found, "text": inert(cell.text), "link": link}
     if isinstance(cell, Heat):
         value = _value(cell.text)
         return {**found, "text": inert(cell.text), "level": cell.level, "hint": inert(cell.hint),
@@ -101,7 +108,7 @@ def _value(cell: Cell) -> float | None:
         cell = cell[0]
     if isinstance(cell, Interval):
         return cell.value
-    if isinstance(cell, Heat):
+    if isinstance(cell, Heat | Link):
         cell = cell.text
     if cell is None or isinstance(cell, str):
         begun = _LEADING.match(cell or "")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+Level = Literal[0, 1, 2, 3, 4]
 Tone = Literal["good", "bad", "unsure", "plain"]
 
 
@@ -55,18 +56,27 @@ class Heat:
     shown on hover and read aloud."""
 
     text: str
-    level: Literal[0, 1, 2, 3, 4]
+    level: Level
     hint: str = ""
 
 
-Cell = str | float | int | None | tuple[str | float, Tone] | Interval | Heat
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A cell whose text leads to a file, where that is there."""
+
+    text: str
+    path: Path | None = None
+
+
+Cell = str | float | int | None | tuple[str | float, Tone] | Interval | Heat | Link
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Rows of cells; a number is right-aligned and shown to 3 places, a tuple (text, tone) is coloured by its tone.
 
-    `notes` are lines of text below each row, as many as rows, or none. A table of eight rows or more can be sorted.
+    `notes` are lines of text below each row, as many as rows, or none. A table of eight rows or more can be sorted,
+    one of thirty or more searched.
     """
 
     columns: tuple[str, ...]
@@ -78,13 +88,15 @@ class Table:
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """A clip that plays, or two side by side (`beside`: the baseline's), with lines of text below. Paths are of files;
-    a page in `folder` links to them relatively and shows a thumbnail where they cannot be played."""
+    a page in `folder` links to them relatively and shows a thumbnail where they cannot be played. `span`: the seconds
+    that are shown of each, for a part of a file."""
 
     title: str
     lines: tuple[str, ...] = ()
     clip: Path | None = None
     beside: Path | None = None
     labels: tuple[str, str] = ("candidate", "baseline")
+    span: tuple[float, float | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

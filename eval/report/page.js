@@ -33,11 +33,29 @@
     table.append(...rows.map((row) => row.body));
   }
 
+  // Rows that hold all the words, in any order.
+  function searchable(table) {
+    const label = document.createElement("label");
+    const field = document.createElement("input");
+    label.className = "search";
+    label.append("Search rows", field);
+    field.type = "search";
+    field.addEventListener("input", () => {
+      const words = field.value.toLowerCase().split(/\s+/);
+      for (const body of table.tBodies) {
+        const text = body.textContent.toLowerCase();
+        body.hidden = !words.every((word) => text.includes(word));
+      }
+    });
+    table.closest(".scroll").previousElementSibling.before(label); // above the line that tells of a rest to the right
+  }
+
   // What a table hides to its right is said above it, wherever there is such a rest.
   function tell(box) {
     box.previousElementSibling.hidden = box.scrollWidth <= box.clientWidth + 1;
   }
 
+  for (const table of document.querySelectorAll("table.searched")) searchable(table);
   const boxes = [...document.querySelectorAll(".swipe + .scroll")];
   addEventListener("resize", () => boxes.forEach(tell));
   boxes.forEach(tell);

@@ -15,11 +15,11 @@ MAX_CARDS = 24  # of one section
 _MAX_LINES = 200
 
 
-def render(document: Document, folder: Path) -> bytes:
+def render(document: Document, folder: Path, cache: Path | None = None) -> bytes:
     """The page, to be written into `folder`.
 
-    Thumbnails are kept in the folder's state folder (`.cineloop`) where there is one. Texts are cut to a length that
-    people read; a file that is gone or cannot be decoded costs its picture, not the page.
+    Thumbnails are kept in `cache`, by default the folder's state folder (`.cineloop`) where there is one. Texts are cut
+    to a length that people read; a file that is gone or cannot be decoded costs its picture, not the page.
 
     Raises:
         ValueError: a table's rows are not as long as its columns, or its notes not as many as its rows.
@@ -29,14 +29,14 @@ def render(document: Document, folder: Path) -> bytes:
     from v2t_eval.report.inert import address, fill
 
     sections = [section for section in document.sections if not section.empty]
-    cards = shown_cards([section.cards[:MAX_CARDS] for section in sections], folder)
+    cards = shown_cards([section.cards[:MAX_CARDS] for section in sections], folder, cache)
     shown = [
         {
             "id": f"part-{number}",
             "title": inert(section.title),
             "text": [inert(line) for line in section.text[:_MAX_LINES]],
             "facts": [(inert(name), inert(value)) for name, value in section.facts],
-            "tables": [shown_table(table, section.title) for table in section.tables],
+            "tables": [shown_table(table, section.title, folder) for table in section.tables],
             "commands": [inert(line) for line in section.commands],
             "links": [(inert(text), address(path, folder)) for text, path in section.links],
             "cards": made,
@@ -51,4 +51,4 @@ def render(document: Document, folder: Path) -> bytes:
         "tone": document.banner.tone,
         "facts": [(inert(name), inert(value)) for name, value in document.banner.facts],
     }
-    return fill("page", title=inert(document.title), banner=banner, sections=shown)
+    return fill(title=inert(document.title), banner=banner, sections=shown)

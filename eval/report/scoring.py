@@ -1,22 +1,25 @@
 """A scoring as a document: figures, what could not be scored and why, the worst clips.
 
-In: `Scores`. Out: `Document`, rendered as `report.md` and on a terminal.
+In: `Scores`. Out: `Document`, rendered as `report.html`, `report.md` and on a terminal.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cineloop.errors import EXIT_OK
 from cineloop.files import unescape_name
+from cineloop.log import plural
 from v2t_eval.metric import Figure, MetricResult
-from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
+from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Interval, Link, Section, Table
 from v2t_eval.report.summary import (
     Row,
     chosen,
-    counted,
+    fifths,
     figure_texts,
     number,
     percent,
@@ -27,18 +30,24 @@ from v2t_eval.report.summary import (
     worst_first,
 )
 from v2t_eval.sample import HINTS
-from v2t_eval.scores import Scores, Skipped
+from v2t_eval.scores import Scored, Scores, Skipped
 
 _NUM_WORST = 10
 _MAX_PROBLEMS = 20
 _MAX_FIGURES = 40  # of one metric
 _MAX_VALUES = 8  # metrics named below a clip
+_MAX_CLIPS, _MAX_PROMPT = 2_000, 160  # rows of the table of every clip, and characters of a prompt there
 # counts of replies and captions that a metric takes for wrong
 _AS_WRONG = ("missing", "failed", "unreadable", "refused")
 
 
-def document(scores: Scores, root: Path | None = None) -> Document:
-    """The report of a scoring; clips are shown where `root`, which their paths are relative to, is given."""
+def document(scores: Scores, root: Path | None = None, files: Sequence[Path] = ()) -> Document:
+    """The report of a scoring.
+
+    Args:
+        root: what paths of clips are relative to; with it clips are shown, and a table has every clip.
+        files: further files to point at.
+    """
     found = rows(scores)
     facts = {**scores.sources, **{name: str(count) for name, count in scores.counts.items()}}
     banner = Banner(
@@ -51,9 +60,15 @@ def document(scores: Scores, root: Path | None = None) -> Document:
         _skipped("Metrics that could not run", [one for one in scores.skipped if not one.found_nothing]),
         _not_scored(scores),
         _idle([one for one in scores.skipped if one.found_nothing]),
+        *([_every(scores, found, root)] if root is not None else []),
         Section(title="What to know of the metrics", text=tuple(_notes(found)), folded=True),
         Section(title="Definitions", tables=(_definitions(found),) if found else (), folded=True),
-        Section(title="Made with", facts=tuple(scores.environment.items()), folded=True),
+        Section(
+            title="Made with",
+            facts=tuple(scores.environment.items()),
+            folded=True,
+            links=tuple((path.name, path) for path in files),
+        ),
     )
     return Document(title="Scores", banner=banner, sections=sections, data="scores.json")
 
@@ -104,7 +119,7 @@ def _skipped(heading: str, skipped: Sequence[Skipped], *, folded: bool = False, 
 
 
 def _idle(skipped: Sequence[Skipped]) -> Section:
-    heading = f"{counted(len(skipped), 'metric')} with nothing to look at"
+    heading = f"{plural(len(skipped), 'metric')} with nothing to look at"
     named = ", ".join(one.metric for one in skipped)
     return _skipped(heading, skipped, folded=True, brief=f"{heading} (the report says what they need): {named}")
 
@@ -120,7 +135,7 @@ def _not_scored(scores: Scores) -> Section:
         lines.append((one.code, len(one.ids), metrics, one.message, hint, examples))
         brief.append(f"not scored: {len(one.ids)} {one.code}{f' ({hint})' if hint else ''}; {metrics}")
     if len(found) > len(lines):
-        brief.append(f"and {counted(len(found) - len(lines), 'reason')} more, in scores.json")
+        brief.append(f"and {plural(len(found) - len(lines), 'reason')} more, in scores.json")
     table = Table(
         columns=("Reason", "Samples", "Metrics", "Message", "What to do", "For example"), rows=tuple(lines),
         caption=f"{len(found):,} reasons. A failure counts as missing, never as zero.",
@@ -154,13 +169,66 @@ def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     clips = {clip.id: clip for clip in scores.clips}
     shown = [by, *(row for row in found if row.values and row is not by)][:_MAX_VALUES]
     ids = [id for id in worst_first(by) if id in clips][:_NUM_WORST]
+    said_of = {} if root is None else _evidence(scores, set(ids))
     cards = []
     for id in ids:
         clip = clips[id]
         values = ", ".join(f"{row.name} {number(row.values[id])}" for row in shown if id in row.values)
         said = [f"{name}: {text}" for name, text in (("Prompt", clip.prompt), ("Caption", clip.caption)) if text]
-        path = None if root is None or clip.path is None else root / unescape_name(clip.path)
-        cards.append(Card(title=id, lines=(values, *said), clip=path, labels=("clip", "")))
+        span = None if clip.start_s is None and clip.end_s is None else (clip.start_s or 0.0, clip.end_s)
+        lines = (values, *said, *said_of.get(id, ()))
+        cards.append(Card(title=id, lines=lines, clip=_file(root, clip), labels=("clip", ""), span=span))
     kind = "highest" if by.result.higher_is_better is None else "worst"
     brief = (f"{kind} by {by.name}: {', '.join(f'{id} ({number(by.values[id])})' for id in ids[:3])}",) if ids else ()
     return Section(title=f"The {len(ids)} {kind} clips by {by.name}", cards=tuple(cards), brief=brief)
+
+
+def _evidence(scores: Scores, ids: set[str]) -> dict[str, list[str]]:
+    """By id: what each metric says of the sample besides its value, and why it could not score it."""
+    found: dict[str, list[str]] = {}
+    for result in scores.results:
+        for item in result.items:
+            said = {
+                key: value for key, value in item.items() if key not in ("id", "value") and value not in ({}, [], None)
+            }
+            if said and item["id"] in ids:
+                text = ", ".join(f"{key} {_as_text(value)}" for key, value in said.items())
+                found.setdefault(item["id"], []).append(f"{result.name}: {text}")
+        for failure in result.failures:
+            if failure["id"] in ids:
+                text = f"{result.name}: not scored, {failure['code']}: {failure['message']}"
+                found.setdefault(failure["id"], []).append(text)
+    return found
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
+    """Each clip with its values, worst first; those of one metric are coloured by fifths."""
+    valued = [row for row in found if row.values]
+    by, ranks = chosen(found), [fifths(row) for row in valued]
+    order = {id: place for place, id in enumerate(worst_first(by) if by else ())}
+    clips = sorted(scores.clips, key=lambda clip: order.get(clip.id, len(order)))
+    lines: list[tuple[Cell, ...]] = [
+        (
+            Link(text=clip.id, path=_file(root, clip)),
+            clip.prompt and clip.prompt[:_MAX_PROMPT],
+            *(
+                Heat(text=number(row.values[clip.id]), level=rank[clip.id]) if clip.id in row.values else None
+                for row, rank in zip(valued, ranks, strict=True)
+            ),
+            clip.status if clip.error is None else (clip.error.get("code", clip.status), "bad"),
+        )
+        for clip in clips[:_MAX_CLIPS]
+    ]
+    columns = ("Clip", "Prompt", *(row.name for row in valued), "Status")
+    rest = f" The other {len(clips) - _MAX_CLIPS:,} stand in scores.json." if len(clips) > _MAX_CLIPS else ""
+    caption = f"{plural(len(clips), 'clip')}; from the worst fifth of each metric to the best.{rest}"
+    table = Table(columns=columns, rows=tuple(lines), caption=caption)
+    return Section(title="Every clip", tables=(table,) if lines else (), folded=True)
+
+
+def _file(root: Path | None, clip: Scored) -> Path | None:
+    return None if root is None or clip.path is None else root / unescape_name(clip.path)

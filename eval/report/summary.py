@@ -1,18 +1,22 @@
 """What every report says: metrics as rows, what could not be scored and why, which clips are worst, numbers as text.
 
-In: `Scores`. Out: plain values that `scoring` and `html` lay out, each in its way.
+In: `Scores`. Out: plain values that `scoring` lays out.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cineloop.errors import UsageError
+from cineloop.log import plural
 from v2t_eval.metric import Figure, MetricResult, load_metric
+from v2t_eval.report.document import Level
 from v2t_eval.scores import Scores
 
+_LEVELS: tuple[Level, ...] = (0, 1, 2, 3, 4)
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
 
 
@@ -82,6 +86,20 @@ def worst_first(row: Row) -> list[str]:
     return sorted(row.values, key=lambda id: (sign * row.values[id], id))
 
 
+def fifths(row: Row) -> dict[str, Level]:
+    """For each scored clip 0 (worst fifth) to 4 (best fifth) by the middle of its rank among equals; 2 for all where
+    neither end is good."""
+    up = row.result.higher_is_better
+    if up is None:
+        return dict.fromkeys(row.values, 2)
+    found: dict[str, Level] = {}
+    ordered = sorted(row.values.values())
+    for id, value in row.values.items():
+        middle = (bisect_left(ordered, value) + bisect_right(ordered, value)) / 2 / len(ordered)
+        found[id] = _LEVELS[min(4, int(5 * (middle if up else 1 - middle)))]
+    return found
+
+
 def problems(scores: Scores) -> list[Problem]:
     """Why samples could not be scored, most frequent first; a clip that failed itself is not told again by metric."""
     found: dict[tuple[str, bool], Problem] = {}
@@ -115,23 +133,23 @@ def verdict(scores: Scores) -> str:
     parts = []
     broken = [one for one in scores.skipped if not one.found_nothing]
     if broken:
-        parts.append(f"{counted(len(broken), 'metric')} could not run")
+        parts.append(f"{plural(len(broken), 'metric')} could not run")
     if clips:
-        parts.append(f"{clips} of {counted(total, 'clip')} failed")
+        parts.append(f"{clips} of {plural(total, 'clip')} failed")
     if partial:
         least = min(partial, key=lambda result: result.coverage)
-        which = counted(len(partial), "metric")
+        which = plural(len(partial), "metric")
         parts.append(f"{which} did not score every sample (least: {least.name}, {percent(least.coverage)})")
     parts = parts or ["every metric that ran scored every sample"]
     if len(scores.skipped) > len(broken):
-        parts.append(f"{counted(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
+        parts.append(f"{plural(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
     said = "; ".join(parts)
     return f"{said[0].upper()}{said[1:]}."
 
 
 def title(scores: Scores) -> str:
     """What was scored, in a line."""
-    return f"{counted(len(scores.clips), 'clip')}, {counted(len(scores.results), 'metric')}"
+    return f"{plural(len(scores.clips), 'clip')}, {plural(len(scores.results), 'metric')}"
 
 
 def figure_texts(figure: Figure) -> tuple[str, str, str]:
@@ -173,8 +191,3 @@ def _row(result: MetricResult) -> Row:
 
 def _fixed(value: float, places: int) -> str:
     return f"{round(value, places) + 0.0:.{places}f}" if abs(value) < 1e7 else f"{value:.4g}"
-
-
-def counted(num: int, noun: str) -> str:
-    """A number and its noun: "1 clip", "2 clips"."""
-    return f"{num:,} {noun}{'' if num == 1 else 's'}"

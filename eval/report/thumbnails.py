@@ -1,6 +1,6 @@
 """Strips: some frames of a clip side by side, as one small WebP, so that a page shows a clip without playing it.
 
-In: video files. Out: `Strip`s, or the error that says why there is none. Files are read by the killable decoder; the
+In: video files. Out: `Strip`s of those that can be decoded. Files are read by the killable decoder; the
 frames are shrunk in its child, so that a clip costs a few hundred kilobytes here whatever its size. Strips are kept by
 the content of the clip in the folder that keeps evidence, so that a second page decodes nothing.
 Letters: T frames, H W size of one frame in the strip.
@@ -9,7 +9,6 @@ Letters: T frames, H W size of one frame in the strip.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import ItemError
-from cineloop.files import content_key, text_key, unescape_name
+from cineloop.files import content_key, text_key
+from cineloop.log import logger, printable
 from cineloop.threads import usable_cpus
-from v2t_eval.scores import Scored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from cineloop.video.sample import SampleSpec
     from cineloop.video.worker import DecoderPool
 
-NUM_FRAMES = 4
 BOX = (96, 128)  # greatest H and W of one frame
 _QUALITIES = (72, 55, 38, 22)
 GAP = 2  # pixels between frames
@@ -45,27 +43,23 @@ class Strip:
     num_frames: int = 1
 
 
-Strips = dict[str, "Strip | ItemError"]
+Part = tuple[Path, tuple[float, float | None] | None]  # a file, and from which second to which where it is a part
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """A strip to make: of which file and frames, and the key it is kept under ("" keeps none)."""
+    """A strip to make: of which part and frames, and the key it is kept under ("" keeps none)."""
 
-    id: str
-    path: Path
+    part: Part
     spec: SampleSpec
     max_bytes: int
-    root: Path
     key: str = ""
 
 
-def make(clips: Sequence[Scored], root: Path, max_bytes: int, cache: Path | None = None) -> Strips:
-    """Strips by the clips' ids; clips that have no file, or failed, are left out.
+def of_parts(parts: Sequence[Part], max_bytes: int, num_frames: int, cache: Path | None = None) -> dict[Part, Strip]:
+    """Strips of files or parts of them; what cannot be shown is left out.
 
     Args:
-        clips: what was scored; `path` is relative to `root`, spelled as in a manifest.
-        root: folder of the clips.
         max_bytes: greatest size of one strip.
         cache: folder where strips are kept; None keeps none.
 
@@ -75,32 +69,15 @@ def make(clips: Sequence[Scored], root: Path, max_bytes: int, cache: Path | None
     from cineloop.video.sample import SampleSpec
 
     wanted = []
-    for clip in clips:
-        if clip.path is None or clip.status != "ok":
-            continue
-        spec = SampleSpec(num_frames=NUM_FRAMES, start_s=clip.start_s, end_s=clip.end_s)
-        path = root / unescape_name(clip.path)
-        there = clip.content is not None and path.is_file()  # what is gone is said to be gone
-        key = _key(clip.content or "", spec, max_bytes) if there else ""
-        wanted.append(_Wanted(id=clip.id, path=path, spec=spec, max_bytes=max_bytes, root=root, key=key))
-    return _made(wanted, cache)
-
-
-def of_files(paths: Sequence[Path], max_bytes: int, num_frames: int, cache: Path | None = None) -> dict[Path, Strip]:
-    """Strips of whole files by their paths; files that cannot be shown are left out. Otherwise as `make`."""
-    from cineloop.video.sample import SampleSpec
-
-    spec = SampleSpec(num_frames=num_frames)
-    wanted = []
-    for path in dict.fromkeys(paths):
+    for path, span in dict.fromkeys(parts):
+        start_s, end_s = span or (None, None)
+        spec = SampleSpec(num_frames=num_frames, start_s=start_s, end_s=end_s)
         try:
             key = _key(content_key(path), spec, max_bytes) if cache is not None else ""
         except OSError:
             continue
-        wanted.append(_Wanted(id=str(path), path=path, spec=spec, max_bytes=max_bytes, root=path.parent, key=key))
-    made = _made(wanted, cache)
-    found = ((one.path, made[one.id]) for one in wanted)
-    return {path: strip for path, strip in found if isinstance(strip, Strip)}
+        wanted.append(_Wanted(part=(path, span), spec=spec, max_bytes=max_bytes, key=key))
+    return _made(wanted, cache)
 
 
 def _key(content: str, spec: SampleSpec, max_bytes: int) -> str:
@@ -108,7 +85,7 @@ def _key(content: str, spec: SampleSpec, max_bytes: int) -> str:
     return f"strip:{text_key(repr(told).encode('utf-8', 'backslashreplace'))}"
 
 
-def _made(wanted: Sequence[_Wanted], cache: Path | None) -> Strips:
+def _made(wanted: Sequence[_Wanted], cache: Path | None) -> dict[Part, Strip]:
     """The strips, kept ones first; only what is missing is decoded."""
     from cineloop.video.worker import DecoderPool
     from v2t_eval.cache import EvidenceCache
@@ -116,16 +93,18 @@ def _made(wanted: Sequence[_Wanted], cache: Path | None) -> Strips:
     with EvidenceCache(cache) as kept:
         held = kept.find(one.key for one in wanted if one.key)
         known = {key: strip for key, data in held.items() if (strip := _kept(data)) is not None}
-        found: Strips = {one.id: known[one.key] for one in wanted if one.key in known}
-        missing = [one for one in wanted if one.id not in found]
+        found = {one.part: known[one.key] for one in wanted if one.key in known}
+        missing = [one for one in wanted if one.part not in found]
         if missing:
             workers = min(_MAX_WORKERS, len(missing), usable_cpus())
             with DecoderPool(workers) as pool, ThreadPoolExecutor(workers) as threads:
                 for one, made in zip(missing, threads.map(lambda one: _strip_of(one, pool), missing), strict=True):
-                    found[one.id] = made
-                    if one.key and isinstance(made, Strip):
+                    if made is None:
+                        continue
+                    found[one.part] = made
+                    if one.key:
                         kept.keep({one.key: _keepable(made)})
-    return {one.id: found[one.id] for one in wanted}
+    return found
 
 
 def _keepable(strip: Strip) -> bytes:
@@ -179,11 +158,12 @@ def fitted(width: int, height: int, sample_aspect: float = 1.0) -> tuple[int, in
     return max(1, round(height * scale)), max(1, round(shown * scale))
 
 
-def _strip_of(wanted: _Wanted, pool: DecoderPool) -> Strip | ItemError:
+def _strip_of(wanted: _Wanted, pool: DecoderPool) -> Strip | None:
+    path, _ = wanted.part
     try:
-        info = pool.probe(wanted.path)
+        info = pool.probe(path)
         size = fitted(info.width, info.height, info.sample_aspect)
-        return encode(pool.decode(wanted.path, wanted.spec, size=size).pixels, wanted.max_bytes)
-    except ItemError as error:  # named as in the scores: a page that is passed on tells nothing of this machine
-        message = error.message.replace(f"{os.path.abspath(wanted.root)}{os.sep}", "")
-        return ItemError(message, code=error.code, hint=error.hint)
+        return encode(pool.decode(path, wanted.spec, size=size).pixels, wanted.max_bytes)
+    except ItemError as error:
+        logger.debug("no frames of %s: %s", printable(str(path)), error)
+        return None

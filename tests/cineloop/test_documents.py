@@ -19,7 +19,6 @@ from t2v.generate.settings import GenerateConfig
 from v2t.backends import choose
 from v2t.backends.local import _read_json as model_file
 from v2t.serve import adapters
-from v2t.writers import jsonl
 from v2t_eval.audit.record import read_audit
 from v2t_eval.extractors.hub import _read as hub_file
 from v2t_eval.gate import baseline
@@ -37,7 +36,6 @@ DOORS = {
     "document of a score": ("rows.json", read_rows),
     "prompts": ("prompts.jsonl", lambda path: plan([], [str(path)], GenerateConfig())),
     "layout": ("metadata.jsonl", lambda path: read_items([path.parent])),
-    "captions by hand": ("captions.jsonl", lambda path: list(jsonl.read(path))),
     "scores": ("scores.json", read_scores),
     "baseline": ("baseline.json", baseline.read),
     "either side of a gate": ("side.json", read_results),

@@ -241,4 +241,19 @@ def florence2() -> tuple[Any, Any]:
                                                                              num_additional_image_tokens=1)
 
 
+
+def paligemma() -> tuple[Any, Any]:
+    """Its processor takes several pictures, its model was trained on one."""
+    tokenizer = tokenizer_of(None, image_token="<image>")
+    image = t.SiglipImageProcessor(size=SQUARE)
+    image.image_seq_length = 4
+    config = t.PaliGemmaConfig(
+        vision_config={**VISION, "model_type": "siglip_vision_model", "image_size": 16, "patch_size": 8},
+        text_config={**TEXT, "model_type": "gemma", "head_dim": 16}, projection_dim=32, vocab_size=300,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"))
+    processor = t.PaliGemmaProcessor(image, tokenizer)
+    config.text_config.vocab_size = len(processor.tokenizer)
+    return t.PaliGemmaForConditionalGeneration(config), processor
+
+
 # fmt: on

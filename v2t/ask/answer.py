@@ -6,7 +6,7 @@ In: a video, a question, an `AskConfig`. Out: an `Answer` with the seconds it sp
    that moment alone, decoded anew and so as fine as it sees; the moment is told as seconds of that window.
 2. A short video, or a short view of one, is looked at as a whole.
 3. When something happens in a long one is looked for in the notes and looked at again (`v2t.ask.when`).
-4. All else about a long one is answered from the notes that the question is about (`v2t.ask.memory`, `recall`).
+4. All else about a long one is answered from the notes that the question is about (`v2t.long`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from v2t.ask.film import Film, Window
 from v2t.ask.prepare import Prepared, Turns, prepare
 from v2t.ask.result import Answer, Found, condensed
 from v2t.ask.settings import AskConfig
-from v2t.ask.spans import read_spans, shifted
 from v2t.ask.viewer import Advance, Viewer
 from v2t.ask.when import find_when, is_about_when
 from v2t.backends import VideoLM
+from v2t.long.film import Film, Window
+from v2t.long.spans import read_spans, shifted
 
 
 def ask(

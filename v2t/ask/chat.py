@@ -18,15 +18,15 @@ from cineloop.errors import CineloopError, ItemError, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import logger, printable
 from v2t.ask.answer import answer, finish
-from v2t.ask.film import Film, Window
 from v2t.ask.moments import check_within
 from v2t.ask.prepare import Prepared, prepare
-from v2t.ask.recall import num_tokens
 from v2t.ask.result import Answer
-from v2t.ask.spans import format_span, shifted
 from v2t.ask.viewer import Viewer
 from v2t.ask.when import is_about_when
 from v2t.backends import Output
+from v2t.long.film import Film, Window
+from v2t.long.recall import num_tokens
+from v2t.long.spans import format_span, shifted
 
 HELP = """\
 /video PATH       look at another video

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from cineloop.errors import UsageError
 from v2t.ask import moments
-from v2t.ask.film import Film, Window
-from v2t.ask.recall import recall
 from v2t.ask.viewer import Viewer
 from v2t.backends import Conversation, Message
 from v2t.data.notes import Note, notes_prompt
+from v2t.long.film import Film, Window
+from v2t.long.recall import recall
 
 _NOTED_S = 1.0  # notes so near to a moment are about it
 Turns = Sequence[tuple[str, str]]  # earlier questions and answers, as they were put to the model and written by it
@@ -29,11 +29,11 @@ class Prepared:
         question: as the user asked it.
         put: as the model is asked, its moment told as seconds of the part; without notes.
         conversation: earlier turns, then this one, with frames or notes.
-        look: "whole", "window" or "memory".
+        look: "whole", "window" or "notes".
         part: the stretch of the film from whose start the answer's times count.
         windows: parts looked at.
         notes: notes given.
-        warnings: of the decoder and of the memory.
+        warnings: of the decoder and of the notes.
     """
 
     question: str
@@ -75,7 +75,7 @@ def prepare(viewer: Viewer, film: Film, question: str, view: Window | None = Non
             return by_frames(film, question, question, extent, history)
         return by_notes(viewer, film, question, question, extent, history)
     start, end = moment.start_s, min(moment.end_s, film.duration_s)
-    if look == "memory" or end - start > film.window_s:
+    if look == "notes" or end - start > film.window_s:
         around = _NOTED_S if moment.is_point else 0.0
         put = question if moment.is_point else moments.within(question, moment, start)
         return by_notes(viewer, film, question, put, (start - around, end + around), history)
@@ -104,12 +104,12 @@ def by_frames(film: Film, question: str, put: str, window: Window, history: Turn
 def by_notes(viewer: Viewer, film: Film, question: str, put: str, extent: Window, history: Turns) -> Prepared:
     """The question with the notes it is about; where there are none, with what happens in all."""
     most = viewer.config.notes_tokens
-    memory, _, placed = viewer.noted(film, extent)
+    notebook, _, placed = viewer.noted(film, extent)
     found = recall(placed, put, most)
     if not found.notes and history:  # "And what color is it?" is about what was asked before
         found = recall(placed, f"{history[-1][0]}, {put}", most)
-    notes = [one.note for one in found.notes] or memory.overview(placed, most)
-    warnings = list(memory.warnings)
+    notes = [one.note for one in found.notes] or notebook.overview(placed, most)
+    warnings = list(notebook.warnings)
     if found.num_matching > len(notes):
         left = found.num_matching - len(notes)
         warnings.append(
@@ -122,7 +122,7 @@ def by_notes(viewer: Viewer, film: Film, question: str, put: str, extent: Window
         question=question,
         put=put,
         conversation=_messages(history, notes_prompt(notes, put)),
-        look="memory",
+        look="notes",
         part=(0.0, film.duration_s),
         notes=tuple(notes),
         warnings=tuple(warnings),

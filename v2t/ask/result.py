@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from v2t.ask.film import Window
-from v2t.ask.spans import Span, format_span
 from v2t.data.notes import Note
+from v2t.long.film import Window
+from v2t.long.spans import Span, format_span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Answer:
         question: as it was asked.
         answer: its times are seconds of the file, told on the clock too beyond the first minute.
         raw: the answer as the model wrote it.
-        look: "whole", "window", "memory" or "when".
+        look: "whole", "window", "notes" or "when".
         model: name@revision.
         spans: the times it speaks of.
         windows: parts that were looked at for this question.

@@ -24,11 +24,12 @@ class AskConfig:
     Args:
         model, captioner, options, device, dtype: see `v2t.backends.open_backend`.
         look: "auto" looks at a short video or at the moment a question names, and answers all else about a long video
-            from notes on it; "whole" only ever looks at frames spread over the whole video; "memory" answers from notes
+            from notes on it; "whole" only ever looks at frames spread over the whole video; "notes" answers from notes
             alone.
         window_s: seconds the captioner looks at at once; None goes by what the model declares.
         top: windows looked at again to find when something happens, best first; 0 for all.
-        memory: file of the notes; None for one in the user's cache folder.
+        notes: file of the notes on a long video, or an output folder of `v2t caption` whose captions of the video are
+            the notes; None for a file in the user's cache folder.
         style: file of `v2t/styles` whose prompt asks for the notes; its answers have times.
         notes_tokens: bound on the notes put before a question, about so many tokens.
         history_tokens: bound on earlier turns of a chat, about so many tokens.
@@ -44,10 +45,10 @@ class AskConfig:
     options: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     dtype: str = "auto"
-    look: Literal["auto", "whole", "memory"] = "auto"
+    look: Literal["auto", "whole", "notes"] = "auto"
     window_s: float | None = None
     top: int = 5
-    memory: Path | None = None
+    notes: Path | None = None
     style: str = "notes"
     notes_tokens: int = 2000
     history_tokens: int = 1000
@@ -75,8 +76,8 @@ class AskConfig:
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise UsageError(f"{name} must be at least {least}, got {value}")
-        if self.look not in ("auto", "whole", "memory"):
-            raise UsageError(f"look must be auto, whole or memory, got {self.look!r}")
+        if self.look not in ("auto", "whole", "notes"):
+            raise UsageError(f"look must be auto, whole or notes, got {self.look!r}")
 
 
 def window_s(config: AskConfig, captioner: VideoLM) -> float:

@@ -11,13 +11,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from cineloop.errors import NothingMatchedError
+from cineloop.log import printable
 from cineloop.video.worker import DecoderPool
-from v2t.ask.film import Film, Window
-from v2t.ask.memory import Memory
-from v2t.ask.recall import Placed
 from v2t.ask.settings import AskConfig, window_s
 from v2t.backends import Conversation, Decoding, GenerateRequest, VideoLM, open_backend
 from v2t.backends.batching import Batcher
+from v2t.caption.run import notes_on
+from v2t.long.film import Film, Window
+from v2t.long.notebook import Notebook
+from v2t.long.recall import Placed
 
 Advance = Callable[[int, int], None]  # called with (windows done, windows to do) while notes are taken
 
@@ -56,7 +59,17 @@ class Viewer:
         self._stack.close()
 
     def film(self, path: str | Path) -> Film:
-        """The video at a path, ready to be asked about (see `Film`)."""
+        """The video at a path, ready to be asked about.
+
+        Raises:
+            NothingMatchedError: there is no such video, or no such folder of captions. ItemError: see `Film`.
+        """
+        notes = self.config.notes
+        if notes is not None and notes.suffix != ".jsonl" and not notes.exists():
+            raise NothingMatchedError(
+                f"there is no folder of captions {printable(str(notes))}",
+                hint="check --notes; the name of a file to keep notes in ends in .jsonl",
+            )
         spec = self._captioner.spec
         if self.config.frames is not None:
             spec = replace(spec, num_frames=self.config.frames)
@@ -107,9 +120,26 @@ class Viewer:
         """A conversation with how it is answered."""
         return GenerateRequest(messages=conversation, decoding=self.decoding())
 
-    def noted(self, film: Film, extent: Window) -> tuple[Memory, list[Window], list[Placed]]:
-        """The memory of a film, the windows that overlap a stretch of it, and the notes within that stretch."""
-        memory = Memory(film, self.captioner, self.config)
+    def noted(self, film: Film, extent: Window) -> tuple[Notebook, list[Window], list[Placed]]:
+        """The notes on a film, the windows that overlap a stretch of it, and the notes within that stretch."""
+        config, folder = self.config, self.config.notes
+        given = None
+        if folder is not None and folder.is_dir():
+            given = notes_on(folder, film.path)
+            is_in_turn = all(one.end_s <= other.start_s + 0.01 for one, other in zip(given, given[1:], strict=False))
+            # Windows go by what was captioned: nothing is decoded to find the cuts again.
+            film.set_cuts([note.start_s for note in given] if is_in_turn else ())
+        notebook = Notebook(
+            film,
+            self.captioner,
+            path=None if given is not None else folder,
+            given=given,
+            style=config.style,
+            frames=config.frames,
+            temperature=config.temperature,
+            seed=config.seed,
+            batch_size=config.batch_size,
+        )
         windows = [window for window in film.windows() if window[1] > extent[0] and window[0] < extent[1]]
-        placed = memory.notes(windows, self.advance)
-        return memory, windows, [p for p in placed if p.note.end_s >= extent[0] and p.note.start_s <= extent[1]]
+        placed = notebook.notes(windows, self.advance)
+        return notebook, windows, [p for p in placed if p.note.end_s >= extent[0] and p.note.start_s <= extent[1]]

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from v2t.ask import moments
-from v2t.ask.film import Film, Window
-from v2t.ask.recall import is_match, ranked
 from v2t.ask.result import Answer, Found, condensed
 from v2t.ask.settings import AskConfig
-from v2t.ask.spans import format_span, merged, read_spans
 from v2t.ask.viewer import Viewer
 from v2t.backends import asked
 from v2t.data.notes import Note
+from v2t.long.film import Film, Window
+from v2t.long.recall import is_match, ranked
+from v2t.long.spans import format_span, merged, read_spans
 
 # The words the starter was trained on (cineloop.world.language.times).
 QUESTION = "When does this happen: {}?"
@@ -66,9 +66,9 @@ def find_when(
     extent, look = view or (0.0, film.duration_s), viewer.config.look
     warnings: list[str] = list(film.warnings)
     candidates = [_Candidate(extent)]
-    if look == "memory" or (look == "auto" and extent[1] - extent[0] > film.window_s):
+    if look == "notes" or (look == "auto" and extent[1] - extent[0] > film.window_s):
         candidates = _candidates(viewer, film, statement, extent, warnings)
-    if look == "memory":
+    if look == "notes":
         found = [_noted(c.note, c.score) for c in candidates if c.note is not None]
     else:
         question = statement if is_question else QUESTION.format(statement)
@@ -81,19 +81,21 @@ def find_when(
         look="when",
         model=viewer.model,
         spans=tuple(found),
-        windows=tuple(candidate.window for candidate in candidates) if look != "memory" else (),
+        windows=tuple(candidate.window for candidate in candidates) if look != "notes" else (),
         warnings=condensed(warnings),
     )
 
 
 def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warnings: list[str]) -> list[_Candidate]:
     """Windows to look at again, best first: as many as `top` says."""
-    memory, windows, placed = viewer.noted(film, extent)
-    warnings += memory.warnings
+    notebook, windows, placed = viewer.noted(film, extent)
+    warnings += notebook.warnings
     best: dict[Window, _Candidate] = {}
     for score, one in ranked(placed, statement):
         for window in windows:
-            if window[0] < one.note.end_s + 0.01 and one.note.start_s < window[1] - 0.01:
+            # A note that only touches a window does not lead there: captions of scenes follow each other without a gap.
+            start_s, end_s = one.note.start_s, max(one.note.start_s + 0.01, one.note.end_s - 0.01)
+            if window[0] < end_s and start_s < window[1] - 0.01:
                 best.setdefault(window, _Candidate(window, score, one.note))
     found = list(best.values())
     top = viewer.config.top

@@ -27,6 +27,8 @@ _ANSWER = 512  # tokens of a prompt's room that are left for question and answer
 _PROBE = (360, 640)
 _STILL_S = 1.0  # what cineloop.video says a picture lasts
 _FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that do not say what they want
+# Processors that take several pictures for models that were trained on one.
+_TRAINED_ON_ONE = ("JanusProcessor", "PaliGemmaProcessor")
 
 
 @dataclass
@@ -169,7 +171,7 @@ class Prompter:
         if most == 1:
             if all(len(v) == 1 and v.duration_s <= _STILL_S for message in conversation for v in message.videos):
                 return ()
-            return ("ONE_PICTURE: this model sees the middle frame of a video and nothing that moves",)
+            return ("ONE_PICTURE: this model takes one picture: it saw the middle frame of the video and no motion",)
         return tuple(
             f"FRAMES_LEFT_OUT: this model takes {most} frames; {len(video) - most} of {len(video)} were not looked at"
             for message in conversation
@@ -261,7 +263,8 @@ class Prompter:
 
     def _find_form(self) -> None:
         """The first way in which the processor takes pictures: several, or one; with placeholders, or without."""
-        ways = [(number, adds) for number in (self.stacked, 1) for adds in (False, True)]
+        takes_one = type(self.processor).__name__ in _TRAINED_ON_ONE
+        ways = [(number, adds) for number in ((1,) if takes_one else (self.stacked, 1)) for adds in (False, True)]
         problems = []
         for self.fixed_frames, self.adds_token in ways:
             try:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cineloop.clip import Clip, check, check_unchanged
 from cineloop.errors import ItemError
-from v2t.caption.films import Film, Piece
-from v2t.caption.parts import Part, PartSpec, plan_parts
+from v2t.long.clip import LongClip, Piece
+from v2t.long.parts import Part, PartSpec, plan_parts
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -44,14 +44,14 @@ class Pool(Protocol):
 
 @dataclass
 class Batch:
-    """Pieces with their frames, all of one shape; or one piece and why it has none; or a film with nothing left to do.
+    """Pieces with their frames, all of one shape; or one piece and why it has none; or a clip with nothing left to do.
 
     Empty when there is nothing to report yet.
     """
 
     items: list[tuple[Piece, Frames]] = field(default_factory=list)
     failed: tuple[Piece, ItemError] | None = None
-    film: Film | None = None
+    done: LongClip | None = None
 
 
 @dataclass
@@ -66,8 +66,8 @@ class Ahead:
         num_workers: children that decode; each is kept busy.
         stopped: asked between steps; once true, nothing more is begun and the iterator ends.
         parts: how clips are parted.
-        begin: makes the film of a clip, with what is done of it already; given its parts and, where they were looked
-            for now, its cuts.
+        begin: makes a `LongClip`, with what is done of it already; given its parts and, where they were looked for now,
+            its cuts. Not needed for clips that are captioned whole.
         known_cuts: the cuts of a clip whose scenes an earlier run looked for, or None; called from threads.
     """
 
@@ -78,7 +78,7 @@ class Ahead:
     num_workers: int
     stopped: Callable[[], bool] = lambda: False
     parts: PartSpec = field(default_factory=PartSpec)
-    begin: Callable[[Clip, list[Part], list[float] | None], Film] | None = None
+    begin: Callable[[Clip, list[Part], list[float] | None], LongClip] | None = None
     known_cuts: Callable[[Clip], list[float] | None] = lambda clip: None
     wait_s: float = 0.0
     _ready: deque[Piece] = field(default_factory=deque)
@@ -105,14 +105,14 @@ class Ahead:
                     yield Batch(items=group)
         finally:
             self._groups.clear()
-            left: list[Future[Any]] = [*self._pending, *self._plans]
-            for future in left:
+            waited_for: list[Future[Any]] = [*self._pending, *self._plans]
+            for future in waited_for:
                 future.cancel()
             # Not waited for: who plans waits for a decoder, and is let go when the pool closes.
             planner.shutdown(wait=False, cancel_futures=True)
 
     def _fill(self, source: Iterator[Clip], planner: ThreadPoolExecutor) -> Iterator[Batch]:
-        """Begin to decode as much as there is room for; give back what fails before that, and films that are done."""
+        """Begin to decode as much as there is room for; give back what fails before that, and clips that are done."""
         while len(self._pending) < self._room():
             # One film is planned beside those that decode; as many as there are workers when none is at hand.
             if len(self._plans) < (1 if self._ready else self.num_workers) and not (
@@ -123,17 +123,17 @@ class Ahead:
                     try:
                         check(clip)
                     except ItemError as error:
-                        yield Batch(failed=(Piece(clip), error))
+                        yield Batch(failed=(Piece(LongClip.whole(clip)), error))
                         continue
                     if self.parts.kind == "whole":
-                        self._ready.append(Piece(clip))
+                        self._ready.append(Piece(LongClip.whole(clip)))
                     else:
                         self._plans[planner.submit(self._plan, clip)] = clip
                     continue
             if not self._ready:
                 return
             piece = self._ready.popleft()
-            hopeless = piece.film.given_up() if piece.film is not None else None
+            hopeless = piece.of.given_up()
             if hopeless is not None:
                 yield Batch(failed=(piece, hopeless))
             else:
@@ -160,15 +160,15 @@ class Ahead:
             try:
                 parts, cuts_s = future.result()
             except ItemError as error:
-                yield Batch(failed=(Piece(clip), error))
+                yield Batch(failed=(Piece(LongClip.whole(clip)), error))
                 continue
             if self.begin is None:
-                raise ValueError("parts need a way to begin a film")
-            film = self.begin(clip, parts, cuts_s)
-            pieces = [Piece(clip, film, number) for number in film.missing()]
+                raise ValueError("parts need a way to begin a clip")
+            long = self.begin(clip, parts, cuts_s)
+            pieces = [Piece(long, number) for number in long.missing()]
             self._ready.extend(pieces)
             if not pieces:
-                yield Batch(film=film)
+                yield Batch(done=long)
 
     def _collect(self) -> Iterator[Batch]:
         """Wait until something is decoded; give back what failed and every group that is full."""

@@ -1,7 +1,7 @@
 """The working part of a captioning run: decode ahead, caption in batches of one shape, save each batch.
 
 In: the clips to do. Out: their records in the output folder, counts and times in a `Summary`. A clip that fails becomes
-a record with a code. A clip in parts is journalled part by part and becomes a record when all of them are done. A
+a record with a code. A clip in parts is journalled part by part; one becomes a record when all of them are done. A
 captioner that takes several questions at once gets one from each of so many threads, and what it answers is saved in
 the order in which answers come.
 """
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cineloop.address import is_url
@@ -21,21 +21,21 @@ from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
-from cineloop.log import Progress, logger, printable, stopwatch
+from cineloop.log import Progress, logger, plural, printable, stopwatch
 from cineloop.video.worker import DecoderPool
 from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked, outside
 from v2t.backends.batching import Answer, Batcher
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.fetching import Fetching
-from v2t.caption.films import Film, Piece
 from v2t.caption.ledger import Record, cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
-from v2t.caption.parts import Part
 from v2t.caption.record import Question
-from v2t.caption.sum_up import join, sum_up
-from v2t.caption.summary import Summary, plural, rate
+from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
+from v2t.long.clip import LongClip, Piece
+from v2t.long.parts import Part
+from v2t.long.summary import join, sum_up
 from v2t.writers import EVERY, strips
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _SETS_EVERY_S = 15.0
 _POLL_S = 0.5
 Items = list[tuple[Piece, "Frames"]]
+Segments = list[dict[str, Any]]
 
 
 @dataclass
@@ -59,10 +60,10 @@ class Job:
     emit: Callable[[Record], None]
     stop: Stopping
     _threads: ThreadPoolExecutor | None = None
-    _flying: dict[Future, Items | Film] = field(default_factory=dict)
+    _flying: dict[Future, Items | LongClip] = field(default_factory=dict)
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
     _entries: list[Entry] = field(default_factory=list)
-    _whole: list[Film] = field(default_factory=list)  # all parts done, the record is not
+    _whole: list[LongClip] = field(default_factory=list)  # all parts done, the record is not
     _steps: int = 0  # clips and parts finished since progress was last told
     _sets_at: float = field(default_factory=time.monotonic)
     _sets_every_s: float = _SETS_EVERY_S
@@ -116,28 +117,28 @@ class Job:
 
     # ---- asking
 
-    def _begin(self, clip: Clip, parts: list[Part], cuts_s: list[float] | None) -> Film:
-        """The film of a clip, with the parts that an earlier run finished."""
-        film = Film(clip, parts, self.question.settings_key, source_of(clip))
+    def _begin(self, clip: Clip, parts: list[Part], cuts_s: list[float] | None) -> LongClip:
+        """A clip in parts, with those that an earlier run finished."""
+        long = LongClip(clip, parts, self.question.settings_key, source_of(clip))
         if cuts_s is not None and len(parts) > 1:
-            self._entries.append(cuts_entry(clip, film.source, cuts_s))
+            self._entries.append(cuts_entry(clip, long.source, cuts_s))
         if len(parts) > 1 and not self.config.overwrite:
-            found = self.folder.ledger.parts_of(clip, film.settings)
+            found = self.folder.ledger.parts_of(clip, long.settings)
             for number, part in enumerate(parts):
-                entry = found.get((part.start_s, part.end_s))
+                entry = found.get(part)
                 if entry is not None and (entry["error"] is None or not self.config.retry_failed):
-                    film.done[number] = entry
+                    long.done[number] = entry
         self._progress.grow(len(parts) - 1)
-        self._steps += len(film.done)
-        if film.done:
-            logger.info("%s: %d of %d parts done before", printable(clip.id), len(film.done), len(parts))
-        return film
+        self._steps += len(long.done)
+        if long.done:
+            logger.info("%s: %d of %d parts done before", printable(clip.id), len(long.done), len(parts))
+        return long
 
     def _take(self, batch: Batch) -> None:
         if batch.failed is not None:
             self._fail(*batch.failed)
-        if batch.film is not None:
-            self._whole.append(batch.film)
+        if batch.done is not None:
+            self._whole.append(batch.done)
         if batch.items:
             self._wait_for_model()
             if self._threads is None:
@@ -179,8 +180,8 @@ class Job:
                 wait(self._flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
         for future in [future for future in self._flying if future.done()]:
             work = self._flying.pop(future)
-            if isinstance(work, Film):
-                self._filmed(work, *future.result())
+            if isinstance(work, LongClip):
+                self._add_record(work, *future.result())
             else:
                 self._answered(work, *future.result())
 
@@ -192,70 +193,69 @@ class Job:
                 self._keep_strip(piece, frames)
                 if self.config.on_outside == "fail":
                     _refuse_outside(answer)
-                if piece.film is None:
-                    self._add(piece.clip, record.captioned(piece.clip, frames, answer, self.question, seconds))
-                    self._steps += 1
-                else:
-                    self._add_part(piece.film, piece.film.captioned(piece.number, frames, answer, seconds))
+                self._add_part(piece.of, piece.of.captioned(piece.number, frames, answer, seconds))
             except ItemError as problem:
                 self._fail(piece, problem)
 
     def _keep_strip(self, piece: Piece, frames: Frames) -> None:
         """Keep what the model saw for the page of the run, while it is at hand: nothing is decoded twice."""
         if "html" in self.config.format or EVERY in self.config.format:
-            part = None if piece.film is None or len(piece.film.parts) == 1 else piece.film.parts[piece.number].start_s
+            part = None if len(piece.of.parts) == 1 else piece.of.parts[piece.number].start_s
             with stopwatch(self.summary.times, "write"):
                 strips.save(self.folder.folder, frames.pixels, piece.clip.id, part)
 
     def _fail(self, piece: Piece, problem: ItemError) -> None:
-        if piece.film is None:
-            self._steps += 1
-            self._add(piece.clip, record.failed(piece.clip, problem, self.question))
-        else:
-            self._add_part(piece.film, piece.film.failed(piece.number, problem))
+        self._add_part(piece.of, piece.of.failed(piece.number, problem))
 
-    # ---- films
+    # ---- records
 
-    def _add_part(self, film: Film, entry: Entry) -> None:
-        self.summary.add_part(entry)
+    def _add_part(self, clip: LongClip, entry: Entry) -> None:
         self._steps += 1
-        if len(film.parts) > 1:
+        if self.question.parts.kind != "whole":
+            self.summary.add_part(entry)
+        if len(clip.parts) > 1:
             self._entries.append(entry)
-        if not film.missing():
-            self._whole.append(film)
+        if not clip.missing():
+            self._whole.append(clip)
 
-    def _finish(self, film: Film) -> None:
-        """Make the record of a film whose parts are all journalled."""
-        problem = _wrong_with(film)
+    def _finish(self, clip: LongClip) -> None:
+        """Make the record of a clip whose parts are all done."""
+        problem = clip.error()
         if problem is not None:
-            self._add(film.clip, record.failed(film.clip, problem, self.question))
+            self._add(clip.clip, record.failed(clip.clip, problem, self.question))
             return
-        segments = record.segments_of(film, self.question)
+        segments = record.segments_of(clip, self.question)
+        told = [segment for segment in segments if segment["caption"]]
+        joined = self._joined(clip, told)
+        if len(clip.parts) == 1 or self.question.segments is not None or not self.question.sums_up or len(told) < 2:
+            self._add_record(clip, segments, joined, 0.0)
+            return
+        self._wait_for_model()
         if self._threads is not None:
-            self._flying[self._threads.submit(self._whole_caption, film, segments)] = film
+            self._flying[self._threads.submit(self._summed_up, segments, told, joined)] = clip
             return
         with stopwatch(self.summary.times, "model"):
-            found = self._whole_caption(film, segments)
-        self._filmed(film, *found)
+            found = self._summed_up(segments, told, joined)
+        self._add_record(clip, *found)
 
-    def _filmed(self, film: Film, segments: list[dict[str, Any]], output: Output, seconds: float) -> None:
+    def _add_record(self, clip: LongClip, segments: Segments, output: Output, seconds: float) -> None:
         try:
-            row = record.filmed(film, segments, output, self.question, seconds)
+            row = record.captioned(clip, segments, output, self.question, seconds)
         except ItemError as problem:
-            row = record.failed(film.clip, problem, self.question)
-        self._add(film.clip, row)
+            row = record.failed(clip.clip, problem, self.question)
+        self._add(clip.clip, row)
 
-    def _whole_caption(self, film: Film, segments: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Output, float]:
-        """(segments, the caption of all, seconds of the model); may run in a thread."""
-        if len(film.parts) == 1:
-            return segments, Output(text=film.done[0]["caption"], tokens=0), 0.0
-        told = [segment for segment in segments if segment["caption"]]
+    def _joined(self, clip: LongClip, told: Segments) -> Output:
+        """The caption of a clip without a summary by the model."""
+        if len(clip.parts) == 1:
+            return Output(text=clip.done[0]["caption"], tokens=0)
         if self.question.segments is not None:
             lines = [f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in told]
-            return segments, Output(text="\n".join(lines), tokens=0), 0.0
-        joined = Output(text=join([segment["caption"] for segment in told]), tokens=0)
-        if not self.question.sums_up or len(told) < 2:
-            return segments, joined, 0.0
+            return Output(text="\n".join(lines), tokens=0)
+        return Output(text=join([segment["caption"] for segment in told]), tokens=0)
+
+    def _summed_up(self, segments: Segments, told: Segments, joined: Output) -> tuple[Segments, Output, float]:
+        """(segments, the model's caption of all, its seconds); may run in a thread."""
         notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in told]
         start = time.perf_counter()
         try:
@@ -264,7 +264,7 @@ class Job:
                 raise ItemError("the answer is empty", code="BAD_CAPTION")
         except ItemError as problem:
             warning = f"SUMMARY_FAILED: the parts' captions were joined: {problem.code}: {problem.message}"
-            output = Output(text=joined.text, tokens=0, warnings=(warning,))
+            output = replace(joined, warnings=(warning,))
         return segments, output, time.perf_counter() - start
 
     # ---- saving
@@ -280,20 +280,18 @@ class Job:
             with stopwatch(self.summary.times, "write"):
                 self.folder.ledger.append(entries)
                 self.folder.lock.beat()
-        if self._steps:
+        whole, self._whole = self._whole, []
+        for clip in whole:
+            self._finish(clip)
+        has_caption = any(row["status"] == "ok" for _, row in self._rows)
+        if self._rows and (force or has_caption or len(self._rows) >= self.config.batch_size):
+            self._save_records()
+        if self._steps:  # after the results, which it counts
             self._progress.advance(self._steps, self._speed())
             self._steps = 0
-        films, self._whole = self._whole, []
-        if films:
-            self._wait_for_model()
-        for film in films:
-            self._finish(film)
-        has_caption = any(row["status"] == "ok" for _, row in self._rows)
-        if not (force or has_caption or len(self._rows) >= self.config.batch_size):
-            return
+
+    def _save_records(self) -> None:
         rows, self._rows = self._rows, []
-        if not rows:
-            return
         with stopwatch(self.summary.times, "write"):
             for clip_id in self.folder.save(rows, self.question.settings_key):
                 logger.warning("%s: a file of that name was written meanwhile; left as it is", printable(clip_id))
@@ -323,14 +321,3 @@ def _refuse_outside(answer: Output) -> None:
             code=OUT_OF_DOMAIN,
             hint="name a --model for such clips; --on-outside warn --retry-failed writes the captions all the same",
         )
-
-
-def _wrong_with(film: Film) -> ItemError | None:
-    """Why a film has no caption at all; None when some of its parts have one and the file stayed the same."""
-    errors = [entry["error"] for entry in film.done.values() if entry["error"] is not None]
-    worst = next((error for error in errors if error["code"] == "CHANGED"), None)
-    if worst is None and len(errors) < len(film.parts):
-        return None
-    worst = worst or errors[0]
-    many = f"all {len(errors)} parts failed, the first: " if len(errors) > 1 and worst["code"] != "CHANGED" else ""
-    return ItemError(many + worst["message"], code=worst["code"], hint=worst["hint"])

@@ -2,16 +2,15 @@
 
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
-that is captioned in parts, see `v2t.caption.films`), `cuts` (where such a clip's scenes change), `settings` (what a key
-stands for), `source` (a new date of the same content), `set` (the content's key of a one-per-run file), `keys` (more
-contents that were written for a clip), `merged` (how much of another journal was taken over).
+that is captioned in parts, see `v2t.long.clip`), `cuts` (where such a clip's scenes change), `settings` (what a key
+stands for), `source` (a new date of the same content), `merged` (how much of another journal was taken over).
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -92,10 +91,6 @@ class Ledger:
         known = self.known[clip_id]
         return (known.journal or self.journal).read(known.place)["record"]
 
-    def records(self) -> Iterable[Record]:
-        """All records ever journalled, superseded ones too."""
-        return (entry["record"] for entry, _ in self.journal.replay() if entry["kind"] == "clip")
-
     def name_settings(self, key: str, values: dict[str, Any]) -> None:
         """Remember what a settings key stands for, so that a later run can say what differs."""
         if self.settings.get(key) != values:
@@ -154,7 +149,7 @@ class Ledger:
         kind = entry["kind"]
         if kind == "clip":
             record, old = entry["record"], self.known.get(entry["record"]["id"])
-            keys = (old.keys if old else set()) | set(entry["keys"].values())
+            keys = (old.keys if old else set()) | set(entry["keys"].values()) | set(entry.get("written", ()))
             files = dict(entry["files"]) or (old.files if old else {})
             is_partial = any(warning.startswith(PART_FAILED) for warning in record.get("warnings", ()))
             self.known[record["id"]] = Known(
@@ -179,8 +174,6 @@ class Ledger:
             self.cuts[entry["id"]] = entry
         elif kind == "source" and entry["id"] in self.known:
             self.known[entry["id"]].source = entry["source"]
-        elif kind == "keys" and entry["id"] in self.known:
-            self.known[entry["id"]].keys.update(entry["keys"])
         elif kind == "merged":
             self.merged[entry["path"]] = entry["size"]
         elif kind == "settings":

@@ -18,6 +18,7 @@ from typing import Any
 from cineloop import config as layers
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, UsageError
 from cineloop.journal import Entry, Journal
+from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry
@@ -112,34 +113,34 @@ def merge(
 
 def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed: bool, dry_run: bool) -> Merged:
     merged = Merged(output=folder, dry_run=dry_run)
-
-    def absorb(whole: Ledger) -> None:
-        fresh = shards.unmerged(folder, whole.merged)
-        with ExitStack() as stack:
-            # Opened to write, a journal loses the torn line of a killed run, so that its size is that of what was read.
-            here = [Ledger(stack.enter_context(Journal(path, writable=not dry_run))) for path in fresh]
-            paths = [path for other in others for path in _journals_of(other, dry_run)]
-            there = [Ledger(stack.enter_context(Journal(path, writable=False))) for path in paths]
-            winners = _winners(whole, here, there)
-            settings = {key: values for ledger in (*here, *there) for key, values in ledger.settings.items()}
-            if not allow_mixed:
-                _refuse_mixed(winners, whole.settings | settings)
-            entries = _entries(whole, winners, settings, here)
-            while batch := list(islice(entries, _ENTRIES_AT_ONCE)):
-                merged.taken += sum(entry["kind"] == "clip" for entry in batch)
-                if dry_run:
-                    continue
-                whole.append(batch)
-            if not dry_run:
-                sizes = {shards.merge_name(folder, path): path.stat().st_size for path in fresh}
-                whole.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
-            _count(merged, winners)
-
-    with CaptionFolder(folder, formats, writable=not dry_run, absorb=absorb) as opened:
+    state = folder / shards.STATE_FOLDER
+    with ExitStack() as stack:
         if not dry_run:
-            opened.write_sets()
-            _count(merged, {clip_id: (opened.ledger, known) for clip_id, known in opened.ledger.known.items()})
-    return merged
+            state.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FolderLock(state / shards.LOCK))
+            shards.refuse_living(folder)
+        whole = Ledger(stack.enter_context(Journal(state / shards.JOURNAL, writable=not dry_run)))
+        fresh = shards.unmerged(folder, whole.merged)
+        # Opened to write, a journal loses the torn line of a killed run, so that its size is that of what was read.
+        here = [Ledger(stack.enter_context(Journal(path, writable=not dry_run))) for path in fresh]
+        paths = [path for other in others for path in _journals_of(other, dry_run)]
+        there = [Ledger(stack.enter_context(Journal(path, writable=False))) for path in paths]
+        winners = _winners(whole, here, there)
+        settings = {key: values for ledger in (*here, *there) for key, values in ledger.settings.items()}
+        if not allow_mixed:
+            _refuse_mixed(winners, whole.settings | settings)
+        entries = _entries(whole, winners, settings, here)
+        while batch := list(islice(entries, _ENTRIES_AT_ONCE)):
+            merged.taken += sum(entry["kind"] == "clip" for entry in batch)
+            if not dry_run:
+                whole.append(batch)
+        if dry_run:
+            return _counted(merged, [known for _, known in winners.values()])
+        sizes = {shards.merge_name(folder, path): path.stat().st_size for path in fresh}
+        whole.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
+    with CaptionFolder(folder, formats) as opened:
+        opened.write_sets()
+        return _counted(merged, list(opened.ledger.known.values()))
 
 
 Winners = dict[str, tuple[Ledger, Known]]
@@ -159,7 +160,7 @@ def _winners(whole: Ledger, here: list[Ledger], there: list[Ledger]) -> Winners:
 def _entries(
     whole: Ledger, winners: Winners, settings: Mapping[str, dict[str, Any]], here: list[Ledger]
 ) -> Iterator[Entry]:
-    """What the journal of the whole lacks: settings, parts of films, records, and what was written to sidecars."""
+    """What the journal of the whole lacks: settings, parts of films, records."""
     used = {known.settings for _, known in winners.values()}
     for key, values in settings.items():
         if key in used and whole.settings.get(key) != values:
@@ -173,16 +174,18 @@ def _entries(
     for clip_id in sorted(winners):
         ledger, known = winners[clip_id]
         mine = whole.known.get(clip_id)
-        if ledger is not whole:
-            files = known.files
-            if id(ledger) not in ours:  # in a folder of its own another clip may have had this name
-                files = {name: path for name, path in files.items() if owners.get(path, clip_id) == clip_id}
-                files |= mine.files if mine else {}
-            owners |= dict.fromkeys(files.values(), clip_id)
-            yield clip_entry(ledger.record(clip_id), known.settings, known.source, files, known.latest, known.at)
+        # What shards put into sidecars counts as ours, also where the record of the whole stays.
         written = {key for other in here if clip_id in other.known for key in other.known[clip_id].keys}
-        if more := written - set(known.latest.values()) - (mine.keys if mine else set()):
-            yield {"kind": "keys", "id": clip_id, "keys": sorted(more)}
+        written -= mine.keys if mine else set()
+        if ledger is whole and not written:
+            continue
+        files = known.files
+        if id(ledger) not in ours:  # in a folder of its own another clip may have had this name
+            files = {name: path for name, path in files.items() if owners.get(path, clip_id) == clip_id}
+            files |= mine.files if mine else {}
+        owners |= dict.fromkeys(files.values(), clip_id)
+        entry = clip_entry(ledger.record(clip_id), known.settings, known.source, files, known.latest, known.at)
+        yield {**entry, "written": sorted(written)}
 
 
 def _refuse_mixed(winners: Winners, settings: Mapping[str, dict[str, Any]]) -> None:
@@ -230,12 +233,12 @@ def _completeness(merged: Merged, folders: Sequence[Path]) -> None:
         )
 
 
-def _count(merged: Merged, winners: Winners) -> None:
-    every = [known for _, known in winners.values()]
-    merged.clips = len(every)
-    merged.ok = sum(known.status == "ok" for known in every)
+def _counted(merged: Merged, known: Sequence[Known]) -> Merged:
+    merged.clips = len(known)
+    merged.ok = sum(each.status == "ok" for each in known)
     merged.failed = merged.clips - merged.ok
-    merged.by_hand = sum(known.by_hand for known in every)
+    merged.by_hand = sum(each.by_hand for each in known)
+    return merged
 
 
 def _journals_of(folder: Path, dry_run: bool) -> list[Path]:

@@ -3,15 +3,16 @@
 In: records of finished clips. Out: `DIR/a/b.txt` beside the mirrored path, the formats written once a run (see
 `v2t.caption.sets`), and `DIR/.v2t` with the journal, the lock and the run's papers. The journal is the truth: a record
 is in it, flushed, before any other file is written, and whatever else is missing or stale is made again from it when
-the folder is next opened. A file that holds something we never wrote was edited by a person: its text is taken over
-into the journal and the file is left.
+the folder is next opened. Captions are edited in their `.txt` files: text that we never wrote there is taken over into
+the journal. No changed sidecar of any format is ever overwritten.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ from cineloop.address import is_url, shown
 from cineloop.clip import Clip
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.files import escape_name, sweep, text_key, unescape_name, write_atomic
-from cineloop.journal import Journal
+from cineloop.journal import Entry, Journal
 from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from v2t import writers
@@ -30,6 +31,7 @@ from v2t.caption.sets import SetFiles
 from v2t.writers import strips
 
 STATE_FOLDER = shards.STATE_FOLDER
+_NOBODY = ""  # owns the sidecar names that several clips of a run would share
 
 
 class CaptionFolder:
@@ -41,11 +43,9 @@ class CaptionFolder:
         writable: False looks without locking or touching anything (`--dry-run`).
         shard: the shard to work on; None for the whole folder. Others write beside it then, so what is made from all
             of them (new formats, files of the whole) waits for the merge.
-        absorb: called with the ledger of the whole before anything is compared with it (by the merge).
 
     Raises:
-        UsageError: an unknown format; another run holds the folder or the shard; shards in it were not merged; a
-            hand-edited file cannot be read.
+        UsageError: an unknown format; another run holds the folder or the shard; shards in it were not merged.
         MissingDependencyError: the folder cannot be written, the disk is full, or a format needs a package.
     """
 
@@ -56,14 +56,12 @@ class CaptionFolder:
         *,
         writable: bool = True,
         shard: shards.Shard | None = None,
-        absorb: Callable[[Ledger], None] | None = None,
     ) -> None:
         loaded = writers.load(formats)
         self.folder = folder
         self.writable = writable
         self.shard = shard
         self.state_folder = shard.state if shard else folder / STATE_FOLDER
-        self._absorb = absorb
         self.clip_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "SUFFIX")}
         self._set_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "NAME") and not shard}
         self._safe: set[Path] = set()
@@ -80,9 +78,7 @@ class CaptionFolder:
                     hint="choose another -o",
                 ) from error
             self.sets = SetFiles(self.folder, self.state_folder, self._set_writers, self.ledger)
-            if self._absorb:
-                self._absorb(self.ledger)
-            elif not self.shard and shards.unmerged(self.folder, self.ledger.merged):
+            if not self.shard and shards.unmerged(self.folder, self.ledger.merged):
                 raise UsageError(
                     f"{printable(str(self.folder))} holds shards that were not joined yet",
                     code="UNMERGED",
@@ -94,7 +90,7 @@ class CaptionFolder:
                     folders = {self.folder / unescape_name(path) for path in self.ledger.folders()}
                     for place in {self.state_folder, self.folder, self.folder / strips.FOLDER, *folders}:
                         sweep(place)
-                    self._adopt(self.sets.open())
+                    self.sets.open()
                 self._tend_sidecars()
             self._stack = stack.pop_all()
         return self
@@ -124,9 +120,7 @@ class CaptionFolder:
     def state(self, clip: Clip, settings: str) -> str:
         """One of new, done, failed, changed (the video differs), settings (made with others), by_hand."""
         known = self.ledger.known.get(clip.id)
-        if known is not None and known.by_hand:
-            return "by_hand"
-        if (known is None or known.status != "ok") and self._foreign_sidecar(clip, known):
+        if (known is not None and known.by_hand) or self._foreign_sidecar(clip, known):
             return "by_hand"
         if known is None:
             return "new"
@@ -166,9 +160,9 @@ class CaptionFolder:
                     kept.append(clip_id)
         return kept
 
-    def write_sets(self, *, only_if_stale: bool = True, during: bool = False) -> None:
+    def write_sets(self, *, during: bool = False) -> None:
         """Write the run-wide formats from the journal (see `SetFiles.write_sets`)."""
-        self.sets.write_sets(only_if_stale=only_if_stale, during=during)
+        self.sets.write_sets(during=during)
 
     # ---- sidecars and edits
 
@@ -176,86 +170,81 @@ class CaptionFolder:
         """Settle the sidecar names of a run: `a.mp4` and `a.mkv` in one folder become `a.mp4.txt` and `a.mkv.txt`."""
         clips = list(clips)
         self.sets.know(clips)
-        stems: dict[str, list[Clip]] = {}
+        sharing = Counter(_stem(clip) for clip in clips)
         for clip in clips:
-            stems.setdefault(_stem(clip), []).append(clip)
-        for stem, group in stems.items():
-            for clip in group:
-                for name, writer in self.clip_writers.items():
-                    known = self.ledger.known.get(clip.id)
-                    if known is None or name not in known.files:
-                        path = (stem if len(group) == 1 else clip.path) + writer.SUFFIX
-                        owner = self.ledger.owners.setdefault(path, clip.id)
-                        if owner != clip.id:
-                            self.ledger.owners[clip.path + writer.SUFFIX] = clip.id
+            for name, writer in self.clip_writers.items():
+                if sharing[_stem(clip)] > 1:
+                    self.ledger.owners.setdefault(_stem(clip) + writer.SUFFIX, _NOBODY)
+                self._sidecar(clip, name)
 
     def _sidecar(self, clip: Clip, name: str) -> str:
-        known, suffix = self.ledger.known.get(clip.id), self.clip_writers[name].SUFFIX
+        """Where the sidecar of a clip is or goes; by the whole name of its file where the stem is another clip's."""
+        known, suffix, owners = self.ledger.known.get(clip.id), self.clip_writers[name].SUFFIX, self.ledger.owners
         if known is not None and name in known.files:
             return known.files[name]
         path = _stem(clip) + suffix
-        return path if self.ledger.owners.get(path) == clip.id else clip.path + suffix
+        if owners.setdefault(path, clip.id) != clip.id:
+            path = clip.path + suffix
+            owners.setdefault(path, clip.id)
+        return path
 
     def _foreign_sidecar(self, clip: Clip, known: Known | None) -> bool:
-        """Take over a caption that lies there and is not ours; False when there is none."""
-        for name, writer in self.clip_writers.items():
+        """Take over a caption that is there already and not ours; False when there is none."""
+        for name in self.clip_writers if known is None or known.status != "ok" else ():
             path = self._sidecar(clip, name)
-            data = _read(self.folder / unescape_name(path))
-            if data is None or not hasattr(writer, "read") or (known and text_key(data) in known.keys):
+            data = self._edited(name, path, known)
+            if data is None:
                 continue
             if self.writable:
-                record = {"id": clip.id, "path": clip.path, "status": "ok", "caption": writer.read(data)}
-                self._adopt([clip_entry({**record, "edited": True}, BY_HAND, {}, {name: path}, {name: text_key(data)})])
+                record = {"id": clip.id, "path": clip.path, "status": "ok"}
+                self._adopt([self._by_hand(record, name, data, {}, {name: path})])
             return True
         return False
+
+    def _edited(self, name: str, path: str, known: Known | None) -> bytes | None:
+        """The content of a sidecar of the kind that people edit, when we never wrote it."""
+        data = _read(self.folder / unescape_name(path)) if hasattr(self.clip_writers[name], "read") else None
+        return None if data is None or (known and text_key(data) in known.keys) else data
+
+    def _by_hand(self, record: Record, name: str, data: bytes, source: dict[str, Any], files: dict[str, str]) -> Entry:
+        record = {**record, "caption": self.clip_writers[name].read(data), "edited": True}
+        return clip_entry(record, BY_HAND, source, files, {name: text_key(data)})
 
     def _tend_sidecars(self) -> None:
         """Write sidecars that are missing or behind their record, and take over those that a person changed."""
         adopted = []
         for clip_id, known in self.ledger.known.items():
             for name, path in known.files.items() if known.status == "ok" else ():
-                writer = self.clip_writers.get(name)
-                data = _read(self.folder / unescape_name(path)) if writer and hasattr(writer, "read") else None
-                if writer is not None and data is not None and text_key(data) not in known.keys:
-                    record = {**self.ledger.record(clip_id), "caption": writer.read(data), "edited": True}
-                    adopted.append(clip_entry(record, BY_HAND, known.source, known.files, {name: text_key(data)}))
+                data = self._edited(name, path, known) if name in self.clip_writers else None
+                if data is not None:
+                    adopted.append(self._by_hand(self.ledger.record(clip_id), name, data, known.source, known.files))
         self._adopt(adopted)
         entries, writes = [], []
         for clip_id, known in self.ledger.known.items():
             if known.status != "ok":
                 continue
-            names = () if self.shard else [name for name in self.clip_writers if name not in known.files]
-            missing = {name: self._new_path(clip_id, name) for name in names}
-            keys, record = dict(known.latest), self.ledger.record(clip_id) if missing else {}
+            files, keys, record = dict(known.files), dict(known.latest), None
             for name, writer in self.clip_writers.items():
-                path = known.files.get(name) or missing.get(name, "")
-                if not path:
-                    continue
-                data = _read(self.folder / unescape_name(path))
+                if name not in files:
+                    if self.shard:
+                        continue
+                    record = record or self.ledger.record(clip_id)
+                    clip = Clip(clip_id, record["path"], "", start_s=record.get("start_s"), end_s=record.get("end_s"))
+                    files[name] = self._sidecar(clip, name)
+                data = _read(self.folder / unescape_name(files[name]))
                 if data is not None and text_key(data) == known.latest.get(name):
                     continue
                 record = record or self.ledger.record(clip_id)
                 content = writer.render(record)
                 keys[name] = text_key(content)
-                writes.append((clip_id, path, content))
-            if keys != known.latest or missing:
-                entries.append(clip_entry(record, known.settings, known.source, {**known.files, **missing}, keys))
+                writes.append((clip_id, files[name], content))
+            if record and (keys, files) != (known.latest, known.files):
+                entries.append(clip_entry(record, known.settings, known.source, files, keys))
         self.ledger.append(entries)
         for clip_id, path, content in writes:
             self._write_sidecar(self.ledger.known[clip_id], path, content)
 
-    def _new_path(self, clip_id: str, name: str) -> str:
-        """Where a format that was not asked for before puts the sidecar of a finished clip."""
-        record = self.ledger.record(clip_id)
-        clip = Clip(clip_id, record["path"], "", start_s=record.get("start_s"), end_s=record.get("end_s"))
-        path = _stem(clip) + self.clip_writers[name].SUFFIX
-        return (
-            path
-            if self.ledger.owners.setdefault(path, clip_id) == clip_id
-            else clip.path + self.clip_writers[name].SUFFIX
-        )
-
-    def _adopt(self, entries: list[dict[str, Any]]) -> None:
+    def _adopt(self, entries: list[Entry]) -> None:
         for entry in entries:
             logger.info("%s: its caption was written by hand; kept", printable(entry["record"]["id"]))
         self.ledger.append(entries)

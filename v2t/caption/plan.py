@@ -18,8 +18,8 @@ from cineloop.log import printable
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects
 from v2t.caption.outputs import CaptionFolder
-from v2t.caption.parts import PartSpec
 from v2t.caption.record import Question
+from v2t.long.parts import PartSpec
 
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig

@@ -1,6 +1,6 @@
 """The caption record: one clip's row, whether it was captioned or failed (design: contracts).
 
-In: a clip, its frames and the model's output, or its finished parts, or the error that ended it. Out: a plain dict for
+In: a clip with its finished parts, or the error that ended it. Out: a plain dict for
 the journal and the writers. `caption` is null in a failed row and `error` is null in a good one; `seconds` is the
 clip's share of the model's time; `frame_times_s` are the true times of the frames the model saw; all times, those of
 `segments` too, are seconds of the file.
@@ -19,13 +19,12 @@ from cineloop.files import text_key
 from cineloop.journal import Entry
 from cineloop.log import printable
 from v2t.backends import Output, VideoLM
-from v2t.caption.films import Film, cut_warning, empty_caption, utf8
 from v2t.caption.ledger import PART_FAILED
-from v2t.caption.parts import PartSpec
 from v2t.caption.wording import Wording, clip_values, strip_preamble
+from v2t.long.clip import LongClip, cut_warning, empty_caption, utf8
+from v2t.long.parts import PartSpec
 
 if TYPE_CHECKING:
-    from cineloop.video.frames import Frames
     from cineloop.video.sample import SampleSpec
 
 _NO_TEXT = ("encoder", "tokenizer", "max_tokens")  # of Wording: these only warn
@@ -93,109 +92,82 @@ class Question:
         return {"model": self.model, "revision": self.revision, "style": self.style, "prompt_sha": prompt}
 
 
-def captioned(clip: Clip, frames: Frames, output: Output, question: Question, seconds: float) -> dict[str, Any]:
-    """The record of a clip the model answered.
+def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
+    """`[{start_s, end_s, caption}]` of a clip's parts: the events told in a part, or the part with its caption.
 
-    Raises:
-        ItemError: BAD_CAPTION, the answer is empty; TEMPLATE, the template fails on this clip.
-    """
-    text = utf8(output.text).strip()
-    if not text:
-        raise empty_caption()
-    warnings = [utf8(warning) for warning in (*frames.warnings, *output.warnings)]
-    if output.finish == "length":
-        warnings.append(cut_warning(output.tokens))
-    segments = _events(text, frames.start_s, float(frames.duration_s), question)
-    return _worded(
-        question,
-        text,
-        {
-            **_head(clip, "ok"),
-            "caption": text,
-            "segments": segments,
-            **question.provenance,
-            **({} if question.fields is None else {"fields": question.fields(text)}),
-            "decoder": frames.decoder,
-            "frame_times_s": [round(float(t), 4) for t in frames.times_s],
-            "duration_s": round(float(frames.duration_s), 4),
-            "tokens": output.tokens,
-            "seconds": round(seconds, 4),
-            "warnings": warnings,
-            "error": None,
-        },
-    )
-
-
-def segments_of(film: Film, question: Question) -> list[dict[str, Any]]:
-    """`[{start_s, end_s, caption}]` of a film's parts: the events told in a part, or the part with its caption.
-
-    A part that failed has an empty caption and an `error`.
+    A part that failed has an empty caption and an `error`. A clip that was to be captioned whole has events alone.
     """
     segments = []
-    for number in range(len(film.parts)):
-        entry = film.done[number]
+    for entry in done.entries:
         start_s, end_s = entry["start_s"], entry["end_s"]
         part = {"start_s": round(start_s, 4), "end_s": round(end_s, 4)}
         if entry["error"] is not None:
             segments.append({**part, "caption": "", "error": entry["error"]})
             continue
         text = strip_preamble(entry["caption"]) if question.wording.strip_preamble else entry["caption"]
-        segments += _events(text, start_s, end_s - start_s, question) or [{**part, "caption": text}]
-    return sorted(segments, key=lambda segment: (segment["start_s"], segment["end_s"]))
+        events = _events(text, start_s, end_s - start_s, question)
+        segments += events or ([{**part, "caption": text}] if question.parts.kind != "whole" else [])
+    if len(done.parts) > 1:  # the events of one answer stay in its order
+        segments.sort(key=lambda segment: (segment["start_s"], segment["end_s"]))
+    return segments
 
 
-def filmed(
-    film: Film,
+def captioned(
+    done: LongClip,
     segments: Sequence[dict[str, Any]],
     output: Output,
     question: Question,
     seconds: float,
 ) -> dict[str, Any]:
-    """The record of a clip that was captioned in parts, some of which may have failed.
+    """The record of a clip whose parts are all done; some may have failed.
 
     Args:
-        film: all parts done.
+        done: the clip.
         segments: see `segments_of`.
         output: the caption of the whole, with the tokens and warnings of summing up.
         question: what was asked.
         seconds: of the model, for summing up.
 
     Raises:
-        ItemError: BAD_CAPTION, TEMPLATE.
+        ItemError: BAD_CAPTION, the caption is empty; TEMPLATE, the template fails on this clip.
     """
     text = utf8(output.text).strip()
     if not text:
         raise empty_caption()
-    entries = [film.done[number] for number in range(len(film.parts))]
+    entries = done.entries
     failed_ones = [entry for entry in entries if entry["error"] is not None]
-    warnings = _gathered(entries)
+    times_s = entries[0]["frame_times_s"]
+    warnings = entries[0]["warnings"]
+    if len(entries) > 1:
+        times_s = sorted({second for entry in entries for second in entry["frame_times_s"]})
+        warnings = _gathered(entries)
     if failed_ones:
         first = failed_ones[0]
-        warnings.append(
+        warnings = [
+            *warnings,
             f"{PART_FAILED}: {len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
-            f"{first['error']['code']}: {printable(first['error']['message'], 200)}"
-        )
-    warnings += [utf8(warning) for warning in output.warnings]
+            f"{first['error']['code']}: {printable(first['error']['message'], 200)}",
+        ]
+    warnings = [*warnings, *(utf8(warning) for warning in output.warnings)]
     if output.finish == "length":
         warnings.append(cut_warning(output.tokens))
-    return _worded(
-        question,
-        text,
-        {
-            **_head(film.clip, "ok"),
-            "caption": text,
-            "segments": list(segments),
-            **question.provenance,
-            **({} if question.fields is None else {"fields": question.fields(text)}),
-            "decoder": next((entry["decoder"] for entry in entries if entry["decoder"]), None),
-            "frame_times_s": sorted({second for entry in entries for second in entry["frame_times_s"]}),
-            "duration_s": round(film.duration_s, 4),
-            "tokens": output.tokens + sum(entry["tokens"] for entry in entries),
-            "seconds": round(seconds + sum(entry["seconds"] for entry in entries), 4),
-            "warnings": warnings,
-            "error": None,
-        },
-    )
+    row = {
+        **_head(done.clip, "ok"),
+        "caption": text,
+        "segments": list(segments),
+        **question.provenance,
+        **({} if question.fields is None else {"fields": question.fields(text)}),
+        "decoder": next((entry["decoder"] for entry in entries if entry["decoder"]), None),
+        "frame_times_s": times_s,
+        "duration_s": round(entries[-1]["end_s"] - entries[0]["start_s"], 4),
+        "tokens": output.tokens + sum(entry["tokens"] for entry in entries),
+        "seconds": round(seconds + sum(entry["seconds"] for entry in entries), 4),
+        "warnings": warnings,
+        "error": None,
+    }
+    # The caption as it is to be written, and a warning when that is too long for its reader.
+    caption = question.wording.apply(text, clip_values(row))
+    return {**row, "caption": caption, "warnings": [*warnings, *question.warnings, *question.wording.warnings(caption)]}
 
 
 def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
@@ -227,13 +199,6 @@ def _events(text: str, start_s: float, duration_s: float, question: Question) ->
         }
         for event in question.segments(text, duration_s)
     ]
-
-
-def _worded(question: Question, text: str, row: dict[str, Any]) -> dict[str, Any]:
-    """The record with its caption as it is to be written, and a warning when that is too long for its reader."""
-    caption = question.wording.apply(text, clip_values(row))
-    warnings = [*row["warnings"], *question.warnings, *question.wording.warnings(caption)]
-    return {**row, "caption": caption, "warnings": warnings}
 
 
 def _gathered(entries: Sequence[Entry]) -> list[str]:

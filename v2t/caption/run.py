@@ -19,8 +19,8 @@ from pathlib import Path
 from cineloop import config as layers
 from cineloop.clip import Clip
 from cineloop.discovery import choose, discover
-from cineloop.errors import CineloopError, UsageError
-from cineloop.files import write_atomic
+from cineloop.errors import CineloopError, NothingMatchedError, UsageError
+from cineloop.files import content_key, write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.log import logger, printable, stopwatch
 from cineloop.training.runtime import run_metadata
@@ -33,6 +33,7 @@ from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import Shard, are_done
 from v2t.caption.summary import Summary
+from v2t.data.notes import Note
 
 
 def run(
@@ -96,6 +97,33 @@ def read_records(output: Path) -> list[Record]:
         return [folder.ledger.record(clip_id) for clip_id in sorted(folder.ledger.known)]
 
 
+def notes_on(output: Path, video: Path) -> list[Note]:
+    """What a captioning run says of one video, found by its content: its captions' segments in order of time.
+
+    A caption without segments is one note from the start of its clip to the end.
+
+    Raises:
+        NothingMatchedError: the folder holds no caption of that video.
+        UsageError: the folder holds shards that were not joined yet.
+    """
+    content, notes = content_key(video), []
+    with CaptionFolder(output, (), writable=False) as folder:
+        known = folder.ledger.known
+        for clip_id in [i for i in known if known[i].status == "ok" and known[i].source.get("content") == content]:
+            record = folder.ledger.record(clip_id)
+            start_s = record.get("start_s") or 0.0
+            whole = {"start_s": start_s, "end_s": start_s + record["duration_s"], "caption": record["caption"]}
+            for part in record["segments"] or [whole]:
+                if part["caption"]:
+                    notes.append(Note(start_s=part["start_s"], end_s=part["end_s"], text=part["caption"]))
+    if not notes:
+        raise NothingMatchedError(
+            f"{printable(str(output))} holds no captions of {printable(str(video))}",
+            hint=f"v2t caption {printable(str(video))} -o {printable(str(output))} --parts scene",
+        )
+    return sorted(set(notes), key=lambda note: (note.start_s, note.end_s, note.text))
+
+
 def _caption(
     output: Path,
     config: CaptionConfig,
@@ -125,29 +153,20 @@ def _caption(
         if plan.todo:
             folder.ledger.name_settings(question.settings_key, question.settings)
             _write_run_metadata(folder.state_folder, config, question)
-            logger.info("captioning %d of %d clips with %s", len(plan.todo), len(mine), _introduction(captioner))
-            job = Job(folder, captioner, question, config, summary, emit, stop)
-            _work(job, plan.todo, show_progress)
+            about = f" ({captioner.about})" if captioner.about else ""
+            logger.info("captioning %d of %d clips with %s%s", len(plan.todo), len(mine), captioner.name, about)
+            try:
+                Job(folder, captioner, question, config, summary, emit, stop).work(plan.todo, show_progress)
+            except CineloopError as error:  # the files of the run still say what was done
+                if error.code != "DISK_FULL":
+                    folder.write_sets()
+                raise
         with stopwatch(summary.times, "write"):
             folder.write_sets()
         if shard and not stop.asked:
             shard.finish()
             if are_done(output, shard.of):
                 logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
-
-
-def _work(job: Job, todo: list[Clip], show_progress: bool) -> None:
-    """Do the job; when it cannot be ended, the files of the run still say what was done."""
-    try:
-        job.work(todo, show_progress)
-    except CineloopError as error:
-        if error.code != "DISK_FULL":
-            job.folder.write_sets()
-        raise
-
-
-def _introduction(captioner: VideoLM) -> str:
-    return f"{captioner.name} ({captioner.about})" if captioner.about else captioner.name
 
 
 def _write_run_metadata(state: Path, config: CaptionConfig, question: Question) -> None:

@@ -3,9 +3,9 @@
 In: the ledger of an output folder and the writers asked for. Out: `DIR/captions.jsonl`, `DIR/webdataset/` and so on. A
 set is written under `DIR/.v2t/making` and moved to its place in one go; a folder that is there already is first moved
 to `.v2t/old`, and moved back when a crash came between the two moves. `.v2t/sets.json` remembers, for each format, the
-keys of what we wrote and which records it was made from. A set that holds something we never wrote was changed by a
-person: captions are taken over where the format can be read back, and a file that would be lost is put aside under
-another name.
+keys of what we wrote and which records it was made from. A set is always regenerated from the journal; one that holds
+something we never wrote was changed by somebody and is renamed to `NAME.by-hand` first. Captions are edited in their
+`.txt` files (`v2t.caption.outputs`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from cineloop.documents import read_json
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.files import content_key, open_file, raise_if_full, sync, unescape_name, write_atomic
 from cineloop.log import logger, printable
-from v2t.caption.ledger import BY_HAND, Ledger, Record, clip_entry
+from v2t.caption.ledger import Ledger, Record
 from v2t.writers import Rows
 
-_KEPT_KEYS = 8
 _TEXTS = {".txt", ".json", ".jsonl"}
 
 
@@ -52,38 +51,15 @@ class SetFiles:
         self._seen: dict[str, str] = {}  # format -> glance at its place when we last knew what it holds
         self._files: dict[str, str] = {}  # clip id -> its video, of the clips of this run
 
-    # ---- opening
-
-    def open(self) -> list[dict[str, Any]]:
-        """Mend what a crash left, and look for edits. Returns journal entries of captions that a person changed.
-
-        Raises:
-            UsageError: a changed file cannot be read.
-        """
+    def open(self) -> None:
+        """Clean up what a crash left."""
         shutil.rmtree(self._state / "making", ignore_errors=True)
         try:
             self._memory = read_json(self._state / "sets.json")
         except FileNotFoundError:
             self._memory = {}
-        entries = []
-        for name, writer in self.writers.items():
-            place = self.folder / writer.NAME
+        for writer in self.writers.values():
             self._settle(writer)
-            if not place.exists() or place.is_symlink():
-                continue
-            if not place.is_dir() and not place.is_file():
-                raise UsageError(f"{printable(str(place))} is not a regular file, move it away", code="EDITED_FILE")
-            key, known = set_key(place, writer), self._memory.get(name, {})
-            if key not in known.get("keys", ()) and not _is_blank(place):
-                if hasattr(writer, "read"):
-                    entries += self._edits(writer, place)
-                self._memory[name] = {**known, "made_from": ""}
-                if not hasattr(writer, "read") or not hasattr(writer, "render"):
-                    continue  # not seen by us: put aside before the next one is written
-            elif key != known.get("keys", [""])[-1]:
-                self._memory[name] = {**known, "made_from": ""}  # an older one of ours was put back
-            self._seen[name] = _glance(place, writer)
-        return entries
 
     def know(self, clips: list[Clip]) -> None:
         """Remember where the videos of this run are.
@@ -104,22 +80,23 @@ class SetFiles:
 
     # ---- writing
 
-    def write_sets(self, *, only_if_stale: bool = True, during: bool = False) -> None:
+    def write_sets(self, *, during: bool = False) -> None:
         """Write every format whose records have changed since: every clip exactly once, in the order of ids.
 
         Args:
-            only_if_stale: False writes all anew.
             during: in the middle of a run: leave out the formats that copy videos.
+
+        Raises:
+            MissingDependencyError: DISK_FULL; OUTPUT_FOLDER, it cannot be written.
         """
         made_from = self._made_from()
         for name, writer in self.writers.items():
             if during and getattr(writer, "COPIES_VIDEOS", False):
                 continue
             place = self.folder / writer.NAME
-            is_there = self._seen.get(name) == _glance(place, writer) != ""
-            if only_if_stale and is_there and self._memory.get(name, {}).get("made_from") == made_from:
-                continue
             try:
+                if self._is_ours(name, writer) and self._memory[name]["made_from"] == made_from:
+                    continue
                 rows = Rows(self._records, self._video)
                 self._write_set(name, writer, rows, made_from)
             except OSError as error:
@@ -130,18 +107,18 @@ class SetFiles:
             finally:
                 shutil.rmtree(self._state / "making", ignore_errors=True)
             if not during:
-                _tell(name, rows)
+                _warn_left_out(name, rows)
 
     def _write_set(self, name: str, writer: ModuleType, rows: Rows, made_from: str) -> None:
         place, making = self.folder / writer.NAME, self._state / "making" / writer.NAME
         making.parent.mkdir(exist_ok=True)
         writer.write(rows, making, place)
         _sync(making)
-        if os.path.lexists(place) and self._seen.get(name) != _glance(place, writer):
-            self._put_aside(place)
+        if os.path.lexists(place) and not self._is_ours(name, writer):
+            _put_aside(place)
         # Before the move: after a crash in between, what is at the place is still known as ours.
-        keys = [*self._memory.get(name, {}).get("keys", ()), set_key(making, writer)][-_KEPT_KEYS:]
-        self._remember(name, keys, made_from="")
+        key = set_key(making, writer)
+        self._remember(name, [*self._memory.get(name, {}).get("keys", ()), key], made_from="")
         if making.is_dir():
             if place.exists():
                 (self._state / "old").mkdir(exist_ok=True)
@@ -152,7 +129,16 @@ class SetFiles:
             os.replace(making, place)
         sync(self.folder)
         self._seen[name] = _glance(place, writer)
-        self._remember(name, keys, made_from)
+        self._remember(name, [key], made_from)
+
+    def _is_ours(self, name: str, writer: ModuleType) -> bool:
+        """Whether what is at a set's place is what we wrote there; False when nothing is."""
+        place = self.folder / writer.NAME
+        glance = _glance(place, writer)
+        if glance and glance != self._seen.get(name) and not place.is_symlink() and (place.is_dir() or place.is_file()):
+            if set_key(place, writer) in self._memory.get(name, {}).get("keys", ()):
+                self._seen[name] = glance
+        return glance != "" and glance == self._seen.get(name)
 
     def _settle(self, writer: ModuleType) -> None:
         """End the exchange of a folder: what a person put beside ours moves along, the old one goes."""
@@ -166,16 +152,6 @@ class SetFiles:
             if not re.fullmatch(writer.OWN, entry.name) and not (place / entry.name).exists():
                 os.replace(entry, place / entry.name)
         shutil.rmtree(old)
-
-    def _put_aside(self, place: Path) -> None:
-        number = 1
-        while True:
-            aside = place.with_name(f"{place.stem}.by-hand{number if number > 1 else ''}{place.suffix}")
-            if not os.path.lexists(aside):
-                break
-            number += 1
-        os.replace(place, aside)
-        logger.warning("%s was changed since we wrote it; kept as %s", printable(str(place)), printable(aside.name))
 
     def _remember(self, name: str, keys: list[str], made_from: str) -> None:
         self._memory[name] = {"keys": keys, "made_from": made_from}
@@ -214,39 +190,29 @@ class SetFiles:
             raise ItemError("its video has changed since it was captioned", code="CHANGED", hint="caption it again")
         return path
 
-    # ---- edits
 
-    def _edits(self, writer: ModuleType, place: Path) -> list[dict[str, Any]]:
-        """Entries for the rows of a changed file whose caption we never wrote."""
-        is_whole = hasattr(writer, "render")
-        ours: dict[str, set[Any]] = {}
-        for record in self.ledger.records():
-            ours.setdefault(record["id"], set()).add(writer.render(record) if is_whole else _shown(record["caption"]))
-        entries = []
-        for row in writer.read(place):
-            shown = writer.render(row) if is_whole else _shown(row["caption"])
-            known = self.ledger.known.get(row["id"])
-            if row["status"] != "ok" or shown in ours.get(row["id"], ()) or (known is None and not is_whole):
-                continue
-            old = {} if is_whole or known is None else self.ledger.record(row["id"])
-            record = {"path": row["id"], **old, **row, "edited": True}
-            # No keys: what the sidecars should hold is settled by the output folder, which looks at them next.
-            entries.append(clip_entry(record, BY_HAND, known.source if known else {}, known.files if known else {}, {}))
-        return entries
+def _put_aside(place: Path) -> None:
+    number = 1
+    while True:
+        aside = place.with_name(f"{place.stem}.by-hand{number if number > 1 else ''}{place.suffix}")
+        if not os.path.lexists(aside):
+            break
+        number += 1
+    os.replace(place, aside)
+    logger.warning(
+        "%s was edited; it is kept as %s and written anew. Edits are read from the .txt files alone",
+        printable(str(place)),
+        printable(aside.name),
+    )
 
 
-def _tell(name: str, rows: Rows) -> None:
+def _warn_left_out(name: str, rows: Rows) -> None:
     if rows.left_out:
         clip_id, error = next(iter(rows.left_out.items()))
         logger.warning(
             "%d captioned clips are not in %s; the first is %s: %s, %s",
             *(len(rows.left_out), name, printable(clip_id), error.code, error),
         )
-
-
-def _shown(caption: str | None) -> str:
-    """A caption as a table of cells keeps it: spreadsheets write line breaks their own way."""
-    return " ".join((caption or "").replace("\0", "\ufffd").split())
 
 
 def set_key(place: Path, writer: ModuleType) -> str:
@@ -262,14 +228,6 @@ def set_key(place: Path, writer: ModuleType) -> str:
     else:
         _feed(digest, place)
     return digest.hexdigest()
-
-
-def _is_blank(place: Path) -> bool:
-    """Whether a file holds nothing (a power cut leaves NULs)."""
-    if place.is_dir():
-        return False
-    with open_file(place) as file:
-        return not file.read(1 << 16).strip(b"\0 \t\r\n")
 
 
 def _feed(digest: Any, path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from cineloop.errors import UsageError
 from cineloop.video.decode import DECODERS
 from cineloop.video.worker import Limits
-from v2t.caption.parts import PartSpec
 from v2t.caption.shards import parse
 from v2t.caption.wording import Wording
+from v2t.long.parts import PartSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,12 +82,7 @@ class Shard:
             UsageError: code LOCKED; a run or merge holds the whole folder.
         """
         # First our lock, then a look at theirs; a run of the whole does it the same way round.
-        if owner := FolderLock(self.output / STATE_FOLDER / LOCK).holder():
-            raise UsageError(
-                f"a run or merge holds {printable(str(self.output))}: {describe(owner)}",
-                code="LOCKED",
-                hint="wait for it",
-            )
+        _refuse_holder(self.output / STATE_FOLDER)
         (self.state / _DONE).unlink(missing_ok=True)
 
     def finish(self) -> None:
@@ -157,9 +152,13 @@ def refuse_living(output: Path) -> None:
     """Raise UsageError LOCKED when a process works on a shard of the folder."""
     for group in places(output).values():
         for place in group.values():
-            if owner := FolderLock(place / LOCK).holder():
-                raise UsageError(
-                    f"another process works on {printable(str(place))}: {describe(owner)}",
-                    code="LOCKED",
-                    hint="wait for it, or end it; what is finished is saved",
-                )
+            _refuse_holder(place)
+
+
+def _refuse_holder(state: Path) -> None:
+    if owner := FolderLock(state / LOCK).holder():
+        raise UsageError(
+            f"another process works on {printable(str(state))}: {describe(owner)}",
+            code="LOCKED",
+            hint="wait for it, or end it; what is finished is saved",
+        )

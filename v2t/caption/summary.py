@@ -12,7 +12,7 @@ from logging import INFO, WARNING
 from typing import Any
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
-from cineloop.log import printable
+from cineloop.log import plural, printable
 from v2t.backends import OUT_OF_DOMAIN, outside
 
 _TIMES = {"model": "model", "decode": "waiting for frames", "write": "writing", "load": "loading the model"}
@@ -104,23 +104,22 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """The summary for a person, most important first."""
+        """The summary for a person: what went wrong, how fast it went, the counts, what to do next."""
         return [line for _, line in self.report()]
 
     def report(self) -> list[tuple[int, str]]:
         """The lines of the summary with their levels of `logging`: what went wrong is a warning."""
         head = f"{plural(self.found, 'clip')}: "
         if self.dry_run:
-            return [(INFO, f"{head}{self.planned} would be captioned, " + self._others())]
-        head += f"{self.num_captioned} captioned, {len(self.failures)} failed, " + self._others()
+            return [(INFO, f"{head}" + ", ".join([f"{self.planned} would be captioned", *self._others()]))]
+        head += ", ".join([f"{self.num_captioned} captioned", f"{len(self.failures)} failed", *self._others()])
         if self.num_parts:
             head += f"; {plural(self.num_parts, 'part')} captioned now"
         after = ["--retry-failed tries failed clips again"] if self.failures or self.failed_before else []
         after += ["stopped; the same command goes on from here"] if self.interrupted else []
         return [
-            (INFO, head),
             *((WARNING, line) for line in (*self._outside(), *self._failed(), *self._warned())),
-            *((INFO, line) for line in (*self._speed(), *after)),
+            *((INFO, line) for line in (*self._speed(), head, *after)),
         ]
 
     def _outside(self) -> list[str]:
@@ -167,18 +166,13 @@ class Summary:
             f"{values['tokens_per_s']:.0f} tokens/s with {self.model}",
         ]
 
-    def _others(self) -> str:
-        parts = [f"{self.done_before} done before"]
-        if self.kept:
-            parts.append(f"{self.kept} kept (captions by hand)")
-        if self.failed_before:
-            parts.append(f"{self.failed_before} failed before")
-        return ", ".join(parts)
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 clip`, `2 clips`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    def _others(self) -> list[str]:
+        counts = {
+            "done before": self.done_before,
+            "kept (edited by hand)": self.kept,
+            "failed before": self.failed_before,
+        }
+        return [f"{count} {what}" for what, count in counts.items() if count]
 
 
 def rate(count: int, seconds: float, noun: str) -> str:

@@ -18,7 +18,7 @@ EXAMPLES = (
     '  v2t ask film.mp4 --when "a dog jumps"     (exit 4 when it never does)'
 )
 
-FLAGS = "model captioner look window_s top memory frames max_new_tokens device dtype".split()
+FLAGS = "model captioner look window_s top notes frames max_new_tokens device dtype".split()
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
     add("--captioner", help="what runs the model (default: goes by the model)")
-    add("--look", help="auto (default); whole: frames of the whole video only; memory: notes only")
+    add("--look", help="auto (default); whole: frames of the whole video only; notes: notes only")
     add("--window", type=float, dest="window_s", metavar="S", help="seconds looked at at once (default: the model's)")
-    add("--memory", type=Path, metavar="FILE", help="file of the notes on a long video (default: in the user's cache)")
+    add(
+        "--notes",
+        type=Path,
+        metavar="PATH",
+        help="answer from the captions in this output folder of v2t caption; or the file (.jsonl) to keep notes in "
+        "(default: in the user's cache)",
+    )
     add("--frames", type=int, metavar="N", help="frames of each look (default: the model's)")
     add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: 256)")
     add("--device", help="auto (default), cpu, cuda, cuda:1")

@@ -13,7 +13,7 @@ EXAMPLES = (
     "  v2t chat clip.mp4\n  v2t chat film.mp4 --model openai:http://127.0.0.1:8000/v1\n  v2t chat < questions.txt"
 )
 
-FLAGS = "model captioner look window_s memory frames max_new_tokens device dtype".split()
+FLAGS = "model captioner look window_s notes frames max_new_tokens device dtype".split()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""One plain line an event, always in the same words and with its place, for a memory to be searched."""
+"""One plain line an event, always in the same words and with its place, for notes to be searched."""
 
 from cineloop.clock import timed_lines
 

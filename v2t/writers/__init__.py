@@ -1,14 +1,12 @@
 """One file per output format, loaded by file name (`--format txt,jsonl`); "all" names every one.
 
-A format of one file per clip defines `SUFFIX`, `render(record) -> bytes` and, where a person's edit can be read back,
-`read(data) -> str`, the caption. A format of one file or folder per run defines
+A format of one file per clip defines `SUFFIX` and `render(record) -> bytes`; `txt`, the one where people edit captions,
+also `read(data) -> str`. A format of one file or folder per run defines
 - `NAME`: what it is called in the output folder;
 - `write(rows, target, place)`: writes everything to `target`, a path nobody reads yet (`v2t.caption.sets` puts it to
   its `place` in one go, so a reader meets the whole set or the one before);
 - a folder also `OWN`: a pattern of the names in it that are ours; what else a person puts there is left;
-- `COPIES_VIDEOS = True` where writing takes long;
-- where edits can be read back `read(path)`: rows with `id, status, caption`. With `render(record)` beside it these are
-  whole records; without it the caption alone is taken over.
+- `COPIES_VIDEOS = True` where writing takes long.
 Records are those of `v2t.caption`. Captions are other people's text: each format says in its docstring what it does
 with characters it cannot hold.
 """

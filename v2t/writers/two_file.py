@@ -45,7 +45,7 @@ def one_line(caption: str) -> str:
     """
     line = _BREAKS.sub(" ", caption).strip()
     if "\0" in line or not line:
-        raise ItemError("the caption holds NUL or is empty", code="BAD_CAPTION", hint="edit it in captions.jsonl")
+        raise ItemError("the caption holds NUL or is empty", code="BAD_CAPTION", hint="edit its .txt file")
     return line
 
 

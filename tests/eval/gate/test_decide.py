@@ -114,7 +114,7 @@ def test_two_levels_that_agree_are_no_proof_unless_the_bytes_are_the_same() -> N
     right = {f"p{number:02}-0": 1.0 for number in range(NUM)}
     one = side(result(right), seeds=1)
     found = only(one, one, Rule(metric="score", margin=0.01))
-    assert found.outcome == "inconclusive" and found.change == 0 and "at least 294" in found.reasons[0]
+    assert found.outcome == "inconclusive" and found.change == 0 and "at least 298" in found.reasons[0]
     assert found.low is not None and found.low < -0.05
     named = side(result(right), seeds=1, contents={id: f"sha-{id}" for id in right})
     assert only(named, named, Rule(metric="score", margin=0.01)).outcome == "pass"
@@ -281,6 +281,17 @@ def test_where_the_spread_comes_from() -> None:
     assert any(why.startswith("between prompts lie") for why in found.reasons)
     once = only(side(result(drawn(2, seeds=1)), seeds=1), side(result(drawn(1, seeds=1)), seeds=1))
     assert not any("between prompts" in why for why in once.reasons)
+
+
+def test_broken_prompts_are_named_though_the_mean_passes() -> None:
+    before, after = drawn(1, spread=0.02, seeds=4), drawn(2, spread=0.02, seeds=4)
+    broken = {id: value - 0.4 * (id[:3] in ("p03", "p17")) for id, value in after.items()}
+    sides = [side(result(values), seeds=4) for values in (after, broken, before)]
+    notes = [" ".join(only(candidate, sides[2], Rule(metric="score", margin=0.2)).reasons) for candidate in sides[:2]]
+    assert "fell by more" not in notes[0] and "not worse than the margin allows" in notes[1]
+    assert "2 of 40 prompts fell by more than" in notes[1] and "prompt p03, prompt p17; the mean decides" in notes[1]
+    single = side(result(drawn(1, seeds=1)), seeds=1)
+    assert "several seeds" in " ".join(only(single, side(result(drawn(2, seeds=1)), seeds=1)).reasons)
 
 
 def test_seeds_of_one_prompt_are_one_case() -> None:

@@ -17,6 +17,7 @@ from v2t_eval.gate.statistics import (
     invisible_share,
     least_change,
     least_margin,
+    least_step,
     no_change,
     paired_change,
     parts_of_variance,
@@ -167,6 +168,40 @@ def test_what_is_promised_to_be_found_and_to_pass_is(num: int, tests: int) -> No
         found += paired((values - mde).tolist(), range(num), accepted=margin / 2, rise=2.0).p < 0.05 / tests
     assert passed / NUM_RUNS == pytest.approx(0.8, abs=0.08) and found / NUM_RUNS == pytest.approx(0.8, abs=0.08)
     assert prompts_for(margin, se, num, 6.0, alpha=0.05, power=0.8) == pytest.approx(num, abs=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num", [20, 60])
+def test_the_least_change_of_right_or_wrong_counts_the_prompts_that_flip(num: int) -> None:
+    """Harm adds to their spread: with that of an unchanged candidate alone twice the least change was found in 84 % of
+    20 prompts."""
+    se, margin = math.sqrt(0.06 / num), {20: 0.19, 60: 0.095}[num]
+    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, fall=0.8, rise=1.0, step=1.0)
+    mde = least_change(model, accepted=margin / 2, alpha=0.05, power=0.8, num_tests=1)
+    assert mde is not None
+
+    def found(harm: float) -> float:
+        rng, times = np.random.default_rng(1), 0
+        for _ in range(NUM_RUNS):
+            draws = rng.random(num)
+            values = np.where(draws < 0.03 + harm, -1.0, np.where(draws > 0.97, 1.0, 0.0))
+            times += paired(values.tolist(), range(num), accepted=margin / 2, fall=0.8, rise=0.2).p < 0.05
+        return times / NUM_RUNS
+
+    assert found(mde) == pytest.approx(0.8, abs=0.12) and found(min(2 * mde, 0.9)) > 0.97
+
+
+def test_differences_almost_without_spread_pass_at_the_least_margin() -> None:
+    """What the sample may lack decides the bound alone, so draws of its weight must not: 55 % passed of 20 prompts."""
+    margin = least_margin(0.02 / math.sqrt(20), 20, 0.8, alpha=0.05, power=0.8)
+    rng = np.random.default_rng(0)
+    passed = sum(paired(rng.normal(0, 0.02, 20).tolist(), range(20), fall=0.8).low > -margin for _ in range(NUM_RUNS))
+    assert passed / NUM_RUNS == pytest.approx(0.8, abs=0.09)
+
+
+def test_least_step() -> None:
+    assert least_step([0, 1, 1, 0]) == 1 and least_step([0.25, 0.5, 1.0]) == 0.25 and least_step([0.3]) == 0
+    assert least_step([0.1 + 0.2, 0.3, 0.8]) == pytest.approx(0.5) and least_step([]) == 0
 
 
 def test_unpaired_by_hand() -> None:

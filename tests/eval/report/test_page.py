@@ -16,13 +16,11 @@ import pytest
 from PIL import Image
 
 import planted_verdicts as planted
-from cineloop.errors import ItemError
 from cineloop.video import worker
 from cineloop.video.encode import encode
 from v2t_eval.gate.report import document
 from v2t_eval.report import cards, cells, page, thumbnails
 from v2t_eval.report.document import Banner, Card, Document, Interval, Section, Table
-from v2t_eval.scores import Scored
 
 VOID = {"meta", "img", "link", "br", "input"}
 
@@ -136,7 +134,7 @@ def test_the_policy_lets_only_its_own_code_run_and_nothing_load_from_elsewhere(t
 
 
 def _cells(*values: object) -> list[str]:
-    shown = cells.shown_table(Table(columns=("x",), rows=tuple((value,) for value in values)), "t")
+    shown = cells.shown_table(Table(columns=("x",), rows=tuple((value,) for value in values)), "t", Path())
     return [row["cells"][0]["text"] for row in shown["rows"]]
 
 
@@ -161,20 +159,20 @@ def test_cells_show_numbers_for_people():
     ],
 )
 def test_a_column_of_numbers_is_known_and_sorted_as_numbers(column, numeric, keys):
-    shown = cells.shown_table(Table(columns=("x",), rows=tuple((value,) for value in column)), "t")
+    shown = cells.shown_table(Table(columns=("x",), rows=tuple((value,) for value in column)), "t", Path())
     assert shown["columns"][0]["numeric"] is numeric
     assert [row["cells"][0]["key"] for row in shown["rows"]] == keys
 
 
 def test_long_tables_sort_wide_ones_scroll_and_broken_ones_are_refused():
-    assert not cells.shown_table(Table(columns=("x",), rows=((1,),) * 7), "t")["sorts"]
-    assert cells.shown_table(Table(columns=("x",), rows=((1,),) * 8), "t")["sorts"]
-    assert cells.shown_table(Table(columns=("x",) * 12, rows=((1,) * 12,)), "t")["wide"]
-    assert cells.shown_table(Table(columns=("x",), rows=()), "t")["rows"] == []
+    assert not cells.shown_table(Table(columns=("x",), rows=((1,),) * 7), "t", Path())["sorts"]
+    assert cells.shown_table(Table(columns=("x",), rows=((1,),) * 8), "t", Path())["sorts"]
+    assert cells.shown_table(Table(columns=("x",) * 12, rows=((1,) * 12,)), "t", Path())["wide"]
+    assert cells.shown_table(Table(columns=("x",), rows=()), "t", Path())["rows"] == []
     with pytest.raises(ValueError, match="Things: a row of 1 cells in a table of 2 columns"):
-        cells.shown_table(Table(columns=("a", "b"), rows=((1,),)), "Things")
+        cells.shown_table(Table(columns=("a", "b"), rows=((1,),)), "Things", Path())
     with pytest.raises(ValueError, match="1 notes for 2 rows"):
-        cells.shown_table(Table(columns=("a",), rows=((1,), (2,)), notes=(("x",),)), "t")
+        cells.shown_table(Table(columns=("a",), rows=((1,), (2,)), notes=(("x",),)), "t", Path())
 
 
 def test_an_interval_lies_where_its_numbers_are():
@@ -246,11 +244,11 @@ def test_the_page_is_bounded_whatever_the_clips(tmp_path, monkeypatch):
     strip = thumbnails.encode(np.stack([frame[:96, :128] for frame in noise]), 12_000)
     asked = []
 
-    def of_files(paths, max_bytes, num_frames, cache):
+    def of_parts(paths, max_bytes, num_frames, cache):
         asked.append(max_bytes)
         return dict.fromkeys(paths, strip)
 
-    monkeypatch.setattr(thumbnails, "of_files", of_files)
+    monkeypatch.setattr(thumbnails, "of_parts", of_parts)
     for i in range(80):
         (tmp_path / f"{i}.mp4").write_bytes(b"x")
     verdict = planted.verdict(num=500, texts=planted.HOSTILE)
@@ -264,38 +262,33 @@ def test_the_page_is_bounded_whatever_the_clips(tmp_path, monkeypatch):
     assert asked[-1] == 1_000
 
 
-# --- strips of the scores' page
-
-
-def _scored(**change) -> Scored:
-    return Scored(**{"id": "a", "cluster": "a", "path": "a.mp4", "content": "sha256:1", **change})
+# --- strips
 
 
 def test_strips_are_kept_by_content_window_and_size(clip, tmp_path, no_decoder):
-    shutil.copy(clip, tmp_path / "a.mp4")
-    kept = tmp_path / "kept"
-    (strip,) = thumbnails.make([_scored()], tmp_path, 9_000, kept).values()
-    assert strip.num_frames == 4
+    path, kept = tmp_path / "a.mp4", tmp_path / "kept"
+    shutil.copy(clip, path)
+    first = thumbnails.of_parts([(path, None)], 9_000, 4, kept)
+    assert first[path, None].num_frames == 4
     no_decoder()
-    assert thumbnails.make([_scored(id="b")], tmp_path, 9_000, kept) == {"b": strip}
-    others = [_scored(content="sha256:2"), _scored(start_s=0.5, end_s=1.0), _scored(content=None)]
-    for clips, max_bytes in [*(([other], 9_000) for other in others), ([_scored()], 8_000)]:
+    shutil.copy(clip, tmp_path / "b.mp4")
+    assert thumbnails.of_parts([(tmp_path / "b.mp4", None)], 9_000, 4, kept) == {
+        (tmp_path / "b.mp4", None): first[path, None]
+    }
+    for span, max_bytes, folder in (((0.5, 1.0), 9_000, kept), (None, 8_000, kept), (None, 9_000, None)):
         with pytest.raises(AssertionError, match="decoded again"):
-            thumbnails.make(clips, tmp_path, max_bytes, kept)
-    with pytest.raises(AssertionError, match="decoded again"):
-        thumbnails.make([_scored()], tmp_path, 9_000, None)
+            thumbnails.of_parts([(path, span)], max_bytes, 4, folder)
 
 
-def test_a_damaged_strip_is_made_again_and_a_file_that_is_gone_is_told(clip, tmp_path, monkeypatch):
-    shutil.copy(clip, tmp_path / "a.mp4")
-    kept = tmp_path / "kept"
-    first = thumbnails.make([_scored()], tmp_path, 9_000, kept)
+def test_a_damaged_strip_is_made_again_and_a_file_that_is_gone_is_left_out(clip, tmp_path):
+    part, kept = (tmp_path / "a.mp4", None), tmp_path / "kept"
+    shutil.copy(clip, part[0])
+    first = thumbnails.of_parts([part], 9_000, 4, kept)
     import sqlite3
 
     with sqlite3.connect(kept / "evidence.sqlite") as base:
         assert base.execute("UPDATE evidence SET data = zeroblob(40)").rowcount == 1
     base.close()
-    assert thumbnails.make([_scored()], tmp_path, 9_000, kept) == first
-    (tmp_path / "a.mp4").unlink()
-    told = thumbnails.make([_scored()], tmp_path, 9_000, kept)["a"]
-    assert isinstance(told, ItemError) and told.code == "NOT_FOUND" and str(tmp_path) not in told.message
+    assert thumbnails.of_parts([part], 9_000, 4, kept) == first
+    part[0].unlink()
+    assert thumbnails.of_parts([part], 9_000, 4, kept) == {}

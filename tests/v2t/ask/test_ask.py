@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,14 @@ from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from v2t.ask.answer import ask, when
-from v2t.ask.memory import Memory, default_path
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
 from v2t.backends import Decoding, Message, Output, VideoLM
 from v2t.backends.abilities import Abilities
+from v2t.caption import run as caption
+from v2t.caption.settings import CaptionConfig
 from v2t.cli import main
+from v2t.long.notebook import Notebook, default_path
 
 SCENE_S, FPS = 5, 8
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 50, 220), "white": (235, 235, 235)}
@@ -111,7 +114,7 @@ def clip(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def config(tmp_path) -> AskConfig:
-    return AskConfig(memory=tmp_path / "notes.jsonl", batch_size=3)
+    return AskConfig(notes=tmp_path / "notes.jsonl", batch_size=3)
 
 
 # --- one question
@@ -119,7 +122,7 @@ def test_a_short_video_is_looked_at(clip, config):
     fake = Fake()
     found = ask(clip, "What is there?", config, captioner=fake)
     assert found.answer == "I see blue." and found.look == "whole" and found.model == "fake@1"
-    assert len(fake.asked) == 1 and not config.memory.exists()
+    assert len(fake.asked) == 1 and not config.notes.exists()
     found = ask(clip, "What happens at 0:02?", config, captioner=fake)
     assert fake.asked[-1][-1].text == "What happens at 2.0 seconds?"
     assert [span.span for span in found.spans] == [(1.0, 3.0)]
@@ -141,7 +144,7 @@ def test_a_moment_is_looked_at_in_its_scene_and_told_in_the_films_seconds(film, 
 def test_a_long_film_is_answered_from_all_notes_that_match(film, config):
     fake = Fake()
     found = ask(film, "How many times does a red square jump?", config, captioner=fake)
-    assert found.look == "memory" and found.answer == "3 notes, the first at 0:01."
+    assert found.look == "notes" and found.answer == "3 notes, the first at 0:01."
     assert [(n.start_s, n.end_s, n.text) for n in found.notes] == [
         (s + 1.0, s + 3.0, "a red square jumps.") for s in (0.0, 15.0, 30.0)
     ]
@@ -164,8 +167,8 @@ def test_looks_that_are_asked_for(film, config):
     fake = Fake()
     whole = ask(film, "What is there?", replace(config, look="whole"), captioner=fake)
     assert whole.answer == "I see red, green, blue, white." and len(fake.asked) == 1
-    notes = ask(film, "What happens at 0:22?", replace(config, look="memory"), captioner=fake)
-    assert notes.look == "memory" and [note.start_s for note in notes.notes] == [21.0]
+    notes = ask(film, "What happens at 0:22?", replace(config, look="notes"), captioner=fake)
+    assert notes.look == "notes" and [note.start_s for note in notes.notes] == [21.0]
 
 
 def test_few_tokens_leave_notes_out_and_say_so(film, config):
@@ -230,23 +233,23 @@ def test_notes_are_taken_where_a_killed_run_stopped(film, config):
 
     fake = Fake()
     with Viewer(config, fake) as viewer:
-        memory = Memory(viewer.film(film), viewer.captioner, config)
+        notebook = Notebook(viewer.film(film), viewer.captioner, path=config.notes, batch_size=config.batch_size)
 
         def advance(done: int, total: int) -> None:
             if done == 6:
                 raise Killed
 
         with pytest.raises(Killed):
-            memory.notes(memory.film.windows(), advance)
-    with open(config.memory, "ab") as file:
-        file.write(b'{"kind":"window","start_s":30.0,"en')  # a line torn by the kill
+            notebook.notes(notebook.film.windows(), advance)
+    with open(config.notes, "ab") as file:
+        file.write(b'{"kind":"part","start_s":30.0,"en')  # a line torn by the kill
     assert len(fake.asked) == 6
     again = Fake()
     found = ask(film, "How many times does a red square jump?", config, captioner=again)
     assert sum(bool(m.videos) for turn in again.asked for m in turn) == 2 and found.answer.startswith("3 notes")
-    with Journal(config.memory, writable=False) as journal:
+    with Journal(config.notes, writable=False) as journal:
         kinds = [entry["kind"] for entry, _ in journal.replay()]
-    assert kinds == ["memory", "cuts", *["window"] * 8]
+    assert kinds == ["notebook", "cuts", *["part"] * 8]
 
 
 def test_notes_on_something_else_are_refused(film, clip, config, tmp_path):
@@ -256,15 +259,15 @@ def test_notes_on_something_else_are_refused(film, clip, config, tmp_path):
             ask(film, "How many?", other, captioner=Fake())
     poem = tmp_path / "poem.txt"
     poem.write_text("roses are red\n")
-    with pytest.raises(UsageError, match="is there and holds no notes"):
-        ask(film, "How many?", replace(config, memory=poem), captioner=Fake())
+    with pytest.raises(UsageError, match="exists and is not a file of notes"):
+        ask(film, "How many?", replace(config, notes=poem), captioner=Fake())
     assert poem.read_text() == "roses are red\n"
 
 
 def test_notes_have_a_place_of_their_own_for_each_video_and_model(film, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     ask(film, "How many?", AskConfig(), captioner=Fake())
-    assert len(list((tmp_path / "cache/cineloop/memory").glob("*.jsonl"))) == 1
+    assert len(list((tmp_path / "cache/cineloop/notes").glob("*.jsonl"))) == 1
     one = {"video": "a", "revision": "1"}
     assert default_path(one) != default_path({**one, "revision": "2"}) and default_path(one) == default_path(dict(one))
 
@@ -275,6 +278,39 @@ def test_a_window_that_fails_is_told_and_tried_again_later(film, config):
     found = ask(film, "How many times does a red square jump?", config, captioner=fake)
     assert found.notes == () and found.warnings[0].startswith("MODEL_ERROR: no notes on 0.0-5.0 s: too bright (and 7")
     assert ask(film, "How many times does a red square jump?", config, captioner=Fake()).answer.startswith("3 notes")
+
+
+def test_the_captions_of_a_run_are_notes(film, clip, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    captions = tmp_path / "captions"
+    caption.run([str(film)], captions, CaptionConfig(parts="scene:8", style="notes"), captioner=Fake())
+    before = {path: path.read_bytes() for path in captions.rglob("*") if path.is_file()}
+    renamed = Path(shutil.copy(film, tmp_path / "renamed.mp4"))
+    config, fake = AskConfig(notes=captions), Fake()
+    found = ask(renamed, "How many times does a red square jump?", config, captioner=fake)
+    assert found.answer == "3 notes, the first at 0:01." and found.look == "notes"
+    for _ in range(2):
+        found = ask(film, "Tell me about it.", replace(config, notes_tokens=64), captioner=fake)
+        assert found.notes[0].text == "8 notes, the first at 0:01."
+    assert not any(message.videos for turn in fake.asked for message in turn), "the film was watched again"
+    assert len(fake.asked) == 1 + 2 + 1, "the summary was not kept"
+    found = when(film, "a red square jumps", replace(config, top=3), captioner=fake)
+    assert [(span.span, span.is_seen) for span in found.spans] == [((s + 1, s + 3), True) for s in (0, 15, 30)]
+    assert len(found.windows) == 3, "only windows whose notes fit are watched again"
+    with pytest.raises(NothingMatchedError, match="holds no captions of .*clip.mp4"):
+        ask(clip, "What is there?", replace(config, look="notes"), captioner=fake)
+    with pytest.raises(NothingMatchedError, match="there is no folder of captions .*captons"):
+        ask(film, "What is there?", AskConfig(notes=tmp_path / "captons"), captioner=fake)
+    assert {path: path.read_bytes() for path in captions.rglob("*") if path.is_file()} == before
+
+
+def test_one_caption_of_a_whole_film_is_one_note(film, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    caption.run([str(film)], tmp_path / "captions", CaptionConfig(), captioner=Fake())
+    found = ask(film, "What is seen between 0:10 and 0:35?", AskConfig(notes=tmp_path / "captions"), captioner=Fake())
+    assert [(note.start_s, note.end_s, note.text) for note in found.notes] == [
+        (0.0, 40.0, "I see red, green, blue, white.")
+    ]
 
 
 # --- bad input
@@ -305,8 +341,10 @@ def fake_command(monkeypatch) -> Fake:
 
 
 def test_the_command_prints_answers_and_spans(film, clip, tmp_path, capsys, fake_command):
-    memory = ["--memory", str(tmp_path / "notes.jsonl"), "-q"]
+    memory = ["--notes", str(tmp_path / "notes.jsonl"), "-q"]
     assert main(["ask", str(clip), "What is there?"]) == 0
+    assert capsys.readouterr().out == "I see blue.\n"
+    assert main(["ask", str(clip), "--look", "whole", "What is there?"]) == 0, "options before the question"
     assert capsys.readouterr().out == "I see blue.\n"
     assert main(["ask", str(film), "--when", "a blue square jumps", *memory]) == 0
     assert capsys.readouterr().out == "0:11.0-0:13.0\ta blue square jumps.\n0:36.0-0:38.0\ta blue square jumps.\n"
@@ -330,7 +368,7 @@ class Full(Fake):
 
 
 def test_windows_that_do_not_fit_together_are_looked_at_one_by_one(film, config):
-    expected = ask(film, "What is this film about?", replace(config, memory=None), captioner=Fake())
+    expected = ask(film, "What is this film about?", replace(config, notes=None), captioner=Fake())
     found = ask(film, "What is this film about?", config, captioner=Full())
     assert found == expected and len(found.notes) > 4 and found.warnings == ()
     found = when(film, "a green square jumps", config, captioner=Full())

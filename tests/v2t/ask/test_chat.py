@@ -88,7 +88,7 @@ def clip(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def config(tmp_path) -> AskConfig:
-    return AskConfig(memory=tmp_path / "notes.jsonl", history_tokens=60)
+    return AskConfig(notes=tmp_path / "notes.jsonl", history_tokens=60)
 
 
 class Terminal:

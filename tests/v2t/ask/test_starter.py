@@ -14,10 +14,10 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from v2t.ask.answer import ask, when
 from v2t.ask.settings import AskConfig, window_s
-from v2t.ask.spans import read_spans
 from v2t.backends import Decoding, asked, open_backend
 from v2t.cli import main
 from v2t.data.notes import Note, notes_prompt
+from v2t.long.spans import read_spans
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +51,16 @@ def test_a_moment_is_put_to_the_starter_as_a_clip_of_its_own(starter, film):
 @pytest.mark.slow
 def test_the_film_is_noted_and_asked_about(starter, film, tmp_path, capsys):
     memory = tmp_path / "notes.jsonl"
-    config = AskConfig(memory=memory, style="timed")
+    config = AskConfig(notes=memory, style="timed")
     found = ask(film, "What happens first?", config, captioner=starter)
-    assert found.look == "memory" and 2 <= len(found.notes) <= 30
+    assert found.look == "notes" and 2 <= len(found.notes) <= 30
     assert all(0 <= note.start_s <= note.end_s <= 13.1 and note.text for note in found.notes)
     assert found.notes[-1].end_s > 8.5, "the last scene is noted, in the film's seconds"
     lines = [Note(start_s=n.start_s, end_s=n.end_s, text=n.text) for n in found.notes]
     assert found.raw == by_hand(starter, notes_prompt(lines, "What happens first?"))
     spans = when(film, found.notes[0].text, config, captioner=starter)
     assert all(0 <= span.start_s <= span.end_s <= 13.1 for span in spans.spans) and spans.windows[0][0] == 0
-    command = ["ask", str(film), "--set", "style=timed", "--memory", str(memory), "-q", "--json"]
+    command = ["ask", str(film), "--set", "style=timed", "--notes", str(memory), "-q", "--json"]
     assert main([*command, "--when", "a zebra sleeps"]) == 4
     assert json.loads(capsys.readouterr().out)["model"] == f"cineloop-starter@{starter.revision}"
 

@@ -19,12 +19,13 @@ from tiny_video_models import (
     instructblip,
     kosmos2,
     llava,
+    paligemma,
 )
 from v2t.backends import Decoding, asked
 from v2t.backends.hf import Backend
 from v2t.cli import main
 
-ONE_PICTURE = [blip, git, kosmos2, instructblip, florence2]
+ONE_PICTURE = [blip, git, kosmos2, instructblip, florence2, paligemma]
 WORDS, SHORT = "what happens in the video ?", Decoding(max_new_tokens=6)
 
 

@@ -22,8 +22,8 @@ from v2t.backends.abilities import Abilities
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.sum_up import GROUP_CHARS, join, sum_up
 from v2t.data.notes import Note
+from v2t.long.summary import GROUP_CHARS, join, sum_up
 
 LOOP = "the dog runs and " * 30
 

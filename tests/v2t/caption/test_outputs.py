@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cineloop.discovery import discover
-from cineloop.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.errors import MissingDependencyError, PolicyError
 from v2t.caption.outputs import CaptionFolder
 
 
@@ -46,18 +46,21 @@ def rows_of(out: Path) -> dict[str, dict]:
     return {row["id"]: row for row in rows}
 
 
-def test_a_row_edited_in_captions_jsonl_is_kept_and_reaches_the_sidecar(tmp_path):
+def test_the_sidecar_is_where_captions_are_edited(tmp_path):
     source, out = clips_in(tmp_path / "clips", a="dogs", b="cats"), tmp_path / "out"
-    go(source, out)
+    go(source, out, ("txt", "vtt", "jsonl", "csv"))
     path = out / "captions.jsonl"
-    path.write_text(path.read_text().replace("A clip of dogs.", "My dogs."))
-    assert go(clips_in(source, c="bees"), out) == ["c.mp4"]
-    assert rows_of(out)["a.mp4"]["caption"] == "My dogs." and len(rows_of(out)) == 3
-    assert (out / "a.txt").read_text() == "My dogs.\n"
-    path.write_text("{torn\n")
-    with pytest.raises(UsageError, match="line 1"):
-        go(source, out)
-    assert path.read_text() == "{torn\n"
+    path.write_text(path.read_text().replace("A clip of dogs.", "From the rows."))
+    (out / "a.txt").write_text("From the sidecar.\n")
+    (out / "b.vtt").write_text("mine\n")
+    for _ in range(2):
+        assert go(source, out, ("txt", "vtt", "jsonl", "csv")) == []
+        assert rows_of(out)["a.mp4"]["caption"] == "From the sidecar." and rows_of(out)["a.mp4"]["edited"]
+        assert "From the sidecar." in (out / "captions.csv").read_text()
+        assert "From the sidecar." in (out / "a.vtt").read_text()
+        assert (out / "a.txt").read_text() == "From the sidecar.\n"
+        assert (out / "b.vtt").read_text() == "mine\n" and (out / "b.txt").read_text() == "A clip of cats.\n"
+    assert "From the rows." in (out / "captions.by-hand.jsonl").read_text()
 
 
 def test_a_caption_that_lay_there_before_is_taken_over(tmp_path):
@@ -67,17 +70,6 @@ def test_a_caption_that_lay_there_before_is_taken_over(tmp_path):
     assert go(source, out) == ["b.mp4"]
     assert (out / "a.txt").read_bytes() == b"Written in 2019.\r\n"
     assert rows_of(out)["a.mp4"]["caption"] == "Written in 2019."
-
-
-def test_edits_of_both_files_meet_and_the_sidecar_wins(tmp_path):
-    source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
-    go(source, out)
-    path = out / "captions.jsonl"
-    path.write_text(path.read_text().replace("A clip of dogs.", "From the rows."))
-    (out / "a.txt").write_text("From the sidecar.\n")
-    assert go(source, out) == [] == go(source, out)
-    assert rows_of(out)["a.mp4"]["caption"] == "From the sidecar."
-    assert (out / "a.txt").read_text() == "From the sidecar.\n"
 
 
 def test_missing_sidecars_and_new_formats_are_made_from_the_journal(tmp_path):

@@ -87,53 +87,36 @@ def test_videos_are_not_copied_in_the_middle_of_a_run(tmp_path):
     assert not (out / "videofolder").exists()
 
 
-def test_a_caption_edited_in_the_table_is_taken_over_and_the_table_kept(tmp_path, caplog):
+@pytest.mark.parametrize("formats", [("txt", "csv", "jsonl"), ("csv", "jsonl")])
+def test_edits_in_files_of_the_whole_are_not_read_but_kept_aside(tmp_path, caplog, formats):
     source, out = clips_in(tmp_path / "clips", "a", "b"), tmp_path / "out"
-    go(source, out, ("txt", "csv", "jsonl"))
-    table = out / "captions.csv"
-    # As a spreadsheet saves it: BOM, quotes only where needed, a column of its owner, another order.
-    rows = list(csv.DictReader(table.read_text().splitlines()))
-    with open(table, "w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.DictWriter(file, ["note", *rows[0]])
-        writer.writeheader()
-        writer.writerows({**row, "note": "checked"} for row in reversed(rows))
-    go(source, out, ("txt", "csv", "jsonl"))
-    assert (out / "a.txt").read_text() == "A clip a.mp4.\n" and "written by hand" not in caplog.text
-    assert "checked" in (out / "captions.by-hand.csv").read_text()
-    table.write_bytes(table.read_bytes().replace(b"A clip a.mp4.", b'My ""dogs"",\r\n\'=all.'))
-    go(source, out, ("txt", "csv", "jsonl"))
-    assert (out / "a.txt").read_bytes() == b'My "dogs",\r\n\'=all.\n'
-    assert (out / "b.txt").read_text() == "A clip b.mp4.\n"
-    row = json.loads((out / "captions.jsonl").read_text().splitlines()[0])
-    assert row["caption"] == 'My "dogs",\r\n\'=all.' and row["edited"] is True
-    assert (out / "captions.by-hand2.csv").exists() and ids(out, "csv") == ["a.mp4", "b.mp4"]
-    go(source, out, ("txt", "csv", "jsonl"))
-    assert not (out / "captions.by-hand3.csv").exists()
+    go(source, out, formats)
+    written = {name: (out / name).read_bytes() for name in ("captions.csv", "captions.jsonl")}
+    for name, content in written.items():
+        (out / name).write_bytes(content.replace(b"A clip a.mp4.", b"My dogs."))
+    go(source, out, formats)
+    for name, content in written.items():
+        stem, suffix = name.split(".")
+        assert (out / name).read_bytes() == content
+        assert b"My dogs." in (out / f"{stem}.by-hand.{suffix}").read_bytes()
+    assert "txt" not in formats or (out / "a.txt").read_text() == "A clip a.mp4.\n"
+    assert sum("read from the .txt files alone" in message for message in caplog.messages) == 2
+    go(source, out, formats)
+    assert len(list(out.glob("*.by-hand*"))) == 2
 
 
-@pytest.mark.parametrize("content", [b"a,b\r\n1,2\r\n", b"id,status,caption\r\na.mp4\r\n", b'id,status,caption\n"x'])
-def test_a_table_that_is_not_ours_stops_the_run_and_stays(tmp_path, content):
+@pytest.mark.parametrize("content", [b"a,b\r\n1,2\r\n", b"{torn\n", b"\0\0\0"])
+def test_a_file_in_a_sets_place_is_kept_aside(tmp_path, content):
     source, out = clips_in(tmp_path / "clips", "a"), tmp_path / "out"
     out.mkdir()
-    (out / "captions.csv").write_bytes(content)
-    with pytest.raises(UsageError) as caught:
-        go(source, out, ("csv",))
-    assert caught.value.code == "EDITED_FILE" and (out / "captions.csv").read_bytes() == content
+    for name in ("captions.csv", "captions.jsonl"):
+        (out / name).write_bytes(content)
+    go(source, out, ("csv", "jsonl"))
+    assert (out / "captions.by-hand.csv").read_bytes() == (out / "captions.by-hand.jsonl").read_bytes() == content
+    assert ids(out, "csv") == ids(out, "jsonl") == ["a.mp4"]
 
 
-BAD_LINES = ['{"id": "a.mp4", "status": "ok", "caption": "\\ud800"}', "NaN", '{"id": "a", "status": "ok"}']
-
-
-@pytest.mark.parametrize("line", BAD_LINES)
-def test_rows_that_no_file_could_hold_are_named(tmp_path, line):
-    source, out = clips_in(tmp_path / "clips", "a"), tmp_path / "out"
-    go(source, out, ("jsonl",))
-    (out / "captions.jsonl").write_text(line + "\n")
-    with pytest.raises(UsageError, match="line 1"):
-        go(source, out, ("jsonl",))
-
-
-def test_what_cannot_be_read_back_is_put_aside_and_never_overwritten(tmp_path, caplog):
+def test_every_changed_set_is_put_aside_and_never_overwritten(tmp_path, caplog):
     source, out = clips_in(tmp_path / "clips", "a"), tmp_path / "out"
     go(source, out, SETS)
     (out / "two_file" / "prompts.txt").write_text("My dogs.\n")

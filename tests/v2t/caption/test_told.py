@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,12 @@ import pytest
 
 from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of
 from cineloop.errors import UsageError
+from cineloop.log import plural
 from v2t.backends import Output
 from v2t.caption import ahead, job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.summary import plural, rate
+from v2t.caption.summary import rate
 from v2t.cli import main
 
 
@@ -89,15 +91,15 @@ def test_a_clip_outside_the_models_world_has_no_caption_unless_asked_for(tmp_pat
     row = rows_of(out)["odd0.mp4"]
     assert (row["status"], row["caption"], row["error"]["code"]) == ("failed", None, "OUT_OF_DOMAIN")
     assert "unlike cartoons" in row["error"]["message"] and "--on-outside warn" in row["error"]["hint"]
-    first, second = summary.lines()[:2]
-    assert first.startswith("8 clips: 1 captioned, 7 failed")
-    assert second.startswith("7 clips lie outside what fake@r1 knows and have no caption: odd0.mp4, ")
-    assert "and 2 more" in second and sum("odd0.mp4" in line for line in summary.lines()) == 1
+    first, *_, counts, hint = summary.lines()
+    assert counts == "8 clips: 1 captioned, 7 failed" and hint.startswith("--retry-failed")
+    assert first.startswith("7 clips lie outside what fake@r1 knows and have no caption: odd0.mp4, ")
+    assert "and 2 more" in first and sum("odd0.mp4" in line for line in summary.lines()) == 1
     summary, _, _ = go(source, out, Warned(), on_outside="warn", retry_failed=True)
     row = rows_of(out)["odd0.mp4"]
     assert summary.exit_code == 0 and (row["status"], row["caption"]) == ("ok", "A clip of ODD.")
     assert (out / "odd0.txt").exists() and row["warnings"][0].startswith("OUT_OF_DOMAIN")
-    assert summary.lines()[1].startswith(
+    assert summary.lines()[0].startswith(
         "7 clips lie outside what fake@r1 knows and got captions not to be trusted: odd0"
     )
     with pytest.raises(UsageError, match="on_outside"):
@@ -125,6 +127,20 @@ def test_a_caption_of_several_lines_keeps_them_on_a_terminal_and_is_one_line_in_
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert main(["caption", str(source)]) == 0
     assert capsys.readouterr().out == "a.mp4\n    Subject: a dog\n    Action: \\u001b[31mruns\n"
+
+
+def test_results_come_before_the_progress_that_counts_them_and_the_summary_last(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(caption, "open_backend", lambda *args, **options: Captioner())
+    monkeypatch.setattr("cineloop.log._LINE_EVERY_S", 0.0)
+    source = clips_in(tmp_path / "clips", a="dogs", b="BROKEN", c="cats")
+    monkeypatch.setattr("sys.stdout", sys.stderr)  # as on a terminal, where both are seen in one order
+    assert main(["caption", str(source), "-o", str(tmp_path / "out")]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    order = ["captioning 3 of 3 clips", "a.mp4\tA clip of dogs.", "captioning: 3 of 3", "failed DECODE_ERROR: b.mp4"]
+    order += ["3 clips: 2 captioned, 1 failed", "--retry-failed"]
+    places = [next(i for i, line in enumerate(lines) if text in line) for text in order]
+    assert places == sorted(places) and places[-1] == len(lines) - 1
+    assert "no video captioned yet" not in lines[places[2]]
 
 
 def test_counts_and_speeds_read_as_sentences():

@@ -174,8 +174,6 @@ def test_csv_rows_stay_apart_and_formulas_do_not_run(hostile):
     )
     seen = {row["id"]: row["caption"] for row in table if row["status"] == "ok"}
     assert seen == {k: v for k, v in expected.items()}
-    back = {row["id"]: row["caption"] for row in writers.load(["csv"])["csv"].read(path) if row["status"] == "ok"}
-    assert back == {clip_id: text.replace("\0", "\ufffd") for clip_id, text in ok(captions).items()}
 
 
 def test_parquet_holds_every_caption_as_it_is_and_its_types(hostile):

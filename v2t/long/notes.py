@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from v2t.ask.film import Window
-from v2t.ask.recall import Placed, content
-from v2t.ask.spans import read_spans
 from v2t.data.notes import Note
+from v2t.long.film import Window
+from v2t.long.recall import Placed, content
+from v2t.long.spans import read_spans
 from v2t.styles import Style
 
 _TOUCH_S = 0.5  # how near to the border between two windows an event must come to go on in the next

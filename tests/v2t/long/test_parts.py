@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cineloop.errors import UsageError
-from v2t.caption.parts import PartSpec, plan_parts
+from v2t.long.parts import PartSpec, plan_parts, scenes
 
 lengths = st.floats(0.04, 11_000)
 steps = st.floats(0.5, 120)
@@ -42,10 +42,14 @@ def test_parts_leave_nothing_out(kind, duration_s, seconds, share, cuts_s, start
 
 
 @given(duration_s=lengths, cuts_s=st.lists(st.floats(0.5, 10_000), max_size=20, unique=True))
-def test_every_cut_is_an_edge_of_a_scene(duration_s, cuts_s):
+def test_every_cut_is_an_edge_of_a_scene_unless_the_scene_would_be_too_short(duration_s, cuts_s):
     starts = {start for start, _ in pairs("scene:30", duration_s, cuts_s)}
-    inside = sorted(cut for cut in cuts_s if cut < duration_s - 1e-3)
-    assert all(any(abs(cut - start) < 1e-5 for start in starts) for cut in inside)
+    shots = scenes(duration_s, cuts_s)
+    assert all(any(abs(start - other) < 1e-5 for other in starts) for start, _ in shots)
+    assert all(end - start >= 0.5 for start, end in shots) or len(shots) == 1
+    for cut in cuts_s:
+        edges = [start for start, _ in shots] + [duration_s]
+        assert cut >= duration_s or any(abs(cut - edge) < 0.5 for edge in edges)
 
 
 def test_parts_by_hand():
@@ -55,6 +59,7 @@ def test_parts_by_hand():
     assert pairs("segment:10", 3) == [(0, 3)]
     assert pairs("scene:10", 30, [4, 24]) == [(0, 4), (4, 14), (14, 24), (24, 30)]
     assert pairs("scene", 8) == [(0, 8)]
+    assert pairs("scene", 8, [0.3, 4, 4.4, 7.8]) == [(0, 4), (4, 8)]  # an event is not cut in two by a flash
     assert pairs("window:8", 20) == [(0, 8), (8, 16), (12, 20)]
     assert pairs("window:8/4", 17) == [(0, 8), (4, 12), (8, 16), (9, 17)]
     assert pairs("window:8", 5) == [(0, 5)]

@@ -1,28 +1,32 @@
-"""Which parts a video is captioned in: pure arithmetic on seconds.
+"""Which parts a video is seen in: pure arithmetic on seconds.
 
 In: a `PartSpec` (from `--parts`), the length of a video, its scene cuts. Out: `Part`s in order that leave nothing out:
 the first begins with the video, the last ends with it, and none begins behind the end of the one before.
 
 `whole` one part · `segment` equal steps of the clock; a short rest goes to the segment before · `scene` from cut to
-cut, a long scene in equal pieces · `window` windows of one length that may overlap; the last ends with the video.
+cut, a long scene in equal pieces, one shorter than half a second with the one before it · `window` windows of one
+length that may overlap; the last ends with the video.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cineloop.errors import UsageError
 
 KINDS = ("whole", "segment", "scene", "window")
 _FORMS = "whole, segment[:SECONDS], scene[:SECONDS], window:SECONDS[/STRIDE]"
 _SHORT = 0.25  # a rest below this share of a segment is no segment
+_SHORTEST_SCENE_S = 0.5
+MAX_PART_S = 3600.0
 _TICK = 1e-6
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """From `start_s` to `end_s`, seconds of the file."""
 
     start_s: float
@@ -49,7 +53,7 @@ class PartSpec:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UsageError(f"parts must be one of {_FORMS}, got {self.kind!r}")
-        if not 0.1 <= self.seconds <= 3600:
+        if not 0.1 <= self.seconds <= MAX_PART_S:
             raise UsageError(f"a part must last 0.1 to 3600 seconds, got {self.seconds:g}")
         if self.stride_s is not None and (self.kind != "window" or not 0.1 <= self.stride_s <= self.seconds):
             raise UsageError(
@@ -96,7 +100,7 @@ def plan_parts(spec: PartSpec, duration_s: float, cuts_s: Sequence[float] = (), 
     if spec.kind == "segment":
         edges = _steps(duration_s, spec.seconds)
     elif spec.kind == "scene":
-        edges = _scenes(duration_s, sorted(cut - start_s for cut in cuts_s), spec.seconds)
+        edges = _scene_pieces(duration_s, [cut - start_s for cut in cuts_s], spec.seconds)
     elif spec.kind == "window":
         return [Part(start_s + a, start_s + b) for a, b in _windows(duration_s, spec.seconds, spec.stride_s)]
     else:
@@ -110,13 +114,28 @@ def _steps(duration_s: float, seconds: float) -> list[float]:
     return [*(round(i * seconds, 6) for i in range(count)), duration_s]
 
 
-def _scenes(duration_s: float, cuts_s: Sequence[float], seconds: float) -> list[float]:
-    starts = [0.0]
-    for cut in cuts_s:
-        if starts[-1] + _TICK < cut < duration_s - _TICK:
-            starts.append(cut)
+def scenes(duration_s: float, cuts_s: Sequence[float]) -> list[Part]:
+    """Scenes between cuts, first to last second; one shorter than half a second goes with the one before it."""
+    edges = [0.0]
+    for cut in sorted(cuts_s):
+        if cut - edges[-1] >= _SHORTEST_SCENE_S and duration_s - cut >= _SHORTEST_SCENE_S:
+            edges.append(cut)
+    return [Part(start, end) for start, end in zip(edges, [*edges[1:], duration_s], strict=True)]
+
+
+def part_at(second: float, duration_s: float, cuts_s: Sequence[float], seconds: float) -> Part:
+    """The scene around a second if it is no longer than `seconds`, else so many seconds of it around that second."""
+    all_scenes = scenes(duration_s, cuts_s)
+    start, end = all_scenes[max(0, bisect_right([scene.start_s for scene in all_scenes], second) - 1)]
+    if end - start <= seconds:
+        return Part(start, end)
+    begin = min(max(start, second - seconds / 2), end - seconds)
+    return Part(begin, begin + seconds)
+
+
+def _scene_pieces(duration_s: float, cuts_s: Sequence[float], seconds: float) -> list[float]:
     edges: list[float] = []
-    for start, end in zip(starts, [*starts[1:], duration_s], strict=True):
+    for start, end in scenes(duration_s, cuts_s):
         count = max(1, math.ceil((end - start) / seconds - _TICK))
         edges += [start + (end - start) * i / count for i in range(count)]
     return [*edges, duration_s]

@@ -6,9 +6,7 @@ the windows that cover the film without crossing a cut; the window around a mome
 
 from __future__ import annotations
 
-import math
 import os
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,10 +18,10 @@ from cineloop.log import printable
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
+from v2t.long.parts import MAX_PART_S, PartSpec, part_at, plan_parts
 
 Window = tuple[float, float]
 _MARGIN_S = 2.0  # the detector of cuts compares a frame with those around it
-_SHORTEST_S = 0.5  # a scene shorter than this is seen with its neighbour
 
 
 class Film:
@@ -92,7 +90,8 @@ class Film:
 
     def windows(self) -> list[Window]:
         """Parts of at most `window_s` that cover the film and cross no cut."""
-        return windows(self.duration_s, self.cuts(), self.window_s)
+        spec = PartSpec(kind="scene", seconds=min(self.window_s, MAX_PART_S))
+        return list(plan_parts(spec, self.duration_s, self.cuts()))
 
     def window_at(self, second: float) -> Window:
         """The scene around a second when one look takes it in, else as much of it around that second as one does.
@@ -103,7 +102,7 @@ class Film:
         if cuts is None:
             reach = self.window_s + _MARGIN_S
             cuts = self._find_cuts(max(0.0, second - reach), min(self.duration_s, second + reach))
-        return window_at(second, self.duration_s, cuts, self.window_s)
+        return part_at(second, self.duration_s, cuts, self.window_s)
 
     def _find_cuts(self, start_s: float | None = None, end_s: float | None = None) -> Sequence[float]:
         try:
@@ -116,33 +115,3 @@ class Film:
         if window[0] <= 0 and window[1] >= self.duration_s:
             return self._spec
         return replace(self._spec, start_s=window[0], end_s=window[1])
-
-
-def scenes(duration_s: float, cuts_s: Sequence[float]) -> list[Window]:
-    """Scenes between cuts, first to last second; one shorter than half a second goes with the one before it."""
-    edges = [0.0]
-    for cut in sorted(cuts_s):
-        if cut - edges[-1] >= _SHORTEST_S and duration_s - cut >= _SHORTEST_S:
-            edges.append(cut)
-    return list(zip(edges, [*edges[1:], duration_s], strict=True))
-
-
-def windows(duration_s: float, cuts_s: Sequence[float], window_s: float) -> list[Window]:
-    """Every scene cut into equal parts of at most `window_s` seconds, as few as that allows."""
-    parts = []
-    for start, end in scenes(duration_s, cuts_s):
-        num = max(1, math.ceil((end - start) / window_s - 1e-6))
-        edges = [start + (end - start) * i / num for i in range(num)] + [end]
-        parts += list(zip(edges, edges[1:], strict=False))
-    return parts
-
-
-def window_at(second: float, duration_s: float, cuts_s: Sequence[float], window_s: float) -> Window:
-    """The part to look at for what happens at a second, see `Film.window_at`."""
-    all_scenes = scenes(duration_s, cuts_s)
-    at = bisect_right([start for start, _ in all_scenes], second) - 1
-    start, end = all_scenes[max(0, at)]
-    if end - start <= window_s:
-        return start, end
-    begin = min(max(start, second - window_s / 2), end - window_s)
-    return begin, begin + window_s
