@@ -42,7 +42,6 @@ class Settings:
 class AlignmentMetric(BaseMetric):
     """A metric that holds frames against texts by a dual encoder."""
 
-    level = "clip"
     needs: ClassVar[tuple[str, ...]] = ("frames",)
     uses: ClassVar[tuple[str, ...]] = ("caption", "prompt")
     wants = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"

@@ -27,7 +27,8 @@ from v2t_eval.scores import Scored
 from v2t_eval.workers import measured_by
 
 # What a metric finds to be so of a sample and will find again; any other failure is tried anew in the next scoring.
-LASTING = ABSTENTIONS | {NOTHING_ASKED, "BAD_FACTS", "BAD_QUESTIONS", "BAD_REFERENCE", "BAD_ROW", "NOT_FINITE"}
+LASTING = ABSTENTIONS | {NOTHING_ASKED, "BAD_FACTS", "BAD_QUESTIONS", "BAD_REFERENCE", "BAD_ROW", "NOT_FINITE",
+                       "UNLIKE_REFERENCE"}  # fmt: skip
 _ABOUT = "about/2"
 
 
@@ -101,7 +102,8 @@ class Gathering:
             if not left:
                 self._finish()
                 continue
-            yield Task(number, sample, left, any(uses_frames(self.metrics[n]) for n in left))
+            wants_reference = any("reference_video" in self.metrics[n].needs for n in left)
+            yield Task(number, sample, left, any(uses_frames(self.metrics[n]) for n in left), wants_reference)
 
     def _only_frames(self, tasks: Iterator[Task], here: Measurer) -> Iterator[Task]:
         """The tasks that are worth another process; the others are done here."""
@@ -124,6 +126,8 @@ class Gathering:
             metric.check(sample)
             if "frames" in self.reads[n] and sample.clip is not None:
                 self._name_content(job, sample.clip)
+            if "reference_video" in self.reads[n] and sample.reference_video is not None:
+                self._name_content(job, sample.reference_video)
             job.keys[n] = _hash(f"{self.prints[n]} {sample.content(self.reads[n])}")
         except ItemError as error:
             outcome.failures[n] = Failure.of(error)
@@ -132,14 +136,16 @@ class Gathering:
         """Fill in `clip.content`; a file that cannot be read is the clip's own failure."""
         if clip.content:
             return
-        if job.unreadable is None:
+        if clip is job.sample.reference_video:
+            clip.content = f"file:{self._sha256(clip)}"
+        elif job.unreadable is None:
             try:
                 clip.content = f"file:{self._sha256(clip)}"
             except ItemError as error:
                 job.unreadable = error
                 if not job.is_reference:
                     self.broken[job.sample.id] = Failure.of(error)
-        if job.unreadable is not None:
+        if clip is job.sample.clip and job.unreadable is not None:
             raise job.unreadable
         if clip.start_s is not None or clip.end_s is not None:
             clip.content += f" {clip.start_s or 0.0!r}-{clip.end_s!r}"

@@ -59,6 +59,7 @@ def read_inputs(
     truth: Path | None = None,
     answers: Path | None = None,
     reference_clips: Path | None = None,
+    reference_videos: Path | None = None,
     names: str = "rows",
     limit: int | None = None,
 ) -> Inputs:
@@ -72,6 +73,7 @@ def read_inputs(
         truth: a manifest with facts, questions, or whatever else a metric reads.
         answers: rows of id, question and answer; each question of the truth, or of these rows, is a sample.
         reference_clips: a second set, for distances between sets; read as `clips`.
+        reference_videos: for each clip the one it is compared with, frame by frame; read as `clips`, joined by id.
         names: "vbench": a clip is called PROMPT-NUMBER, and its prompt is taken from there.
         limit: only the first so many samples.
 
@@ -82,7 +84,7 @@ def read_inputs(
     if names not in NAMINGS:
         raise UsageError(f"names must be one of {', '.join(NAMINGS)}, not {names!r}")
     given = {"clips": clips, "prompts": prompts, "captions": captions, "references": references, "truth": truth,
-             "answers": answers, "reference_clips": reference_clips}  # fmt: skip
+             "answers": answers, "reference_clips": reference_clips, "reference_videos": reference_videos}  # fmt: skip
     sources = {role: printable(path.name or str(path)) for role, path in given.items() if path is not None}
     counts: Counter[str] = Counter()
     if answers is not None:
@@ -96,6 +98,7 @@ def read_inputs(
         _add_captions(samples, rows, captions, counts)
         _add_prompts(samples, prompts, names, counts)
         _add_references(samples, references, counts)
+        _add_reference_videos(samples, reference_videos, counts)
         _cluster(samples)
     samples.sort(key=lambda sample: sample.id)
     samples = samples[: len(samples) if limit is None else limit]
@@ -270,6 +273,16 @@ def _add_references(samples: list[Sample], path: Path | None, counts: Counter[st
         sample.references = tuple(found.get(sample.id, ()))
         if sample.id in events:
             sample.row = {**sample.row, "reference_events": events[sample.id]}
+    joined.tell(counts)
+
+
+def _add_reference_videos(samples: list[Sample], place: Path | None, counts: Counter[str]) -> None:
+    if place is None:
+        return
+    rows: list[Row] = [{"id": s.id, "path": str(s.row.get("path") or s.id), "clip": s.clip} for s in _clips(place)]
+    joined = Joined(samples, rows, place, "reference_videos")
+    for sample, row in joined.pairs:
+        sample.reference_video = row["clip"]
     joined.tell(counts)
 
 

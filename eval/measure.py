@@ -2,9 +2,9 @@
 
 In: tasks, each a sample and the metrics that want it. Out: outcomes: encoded evidence by metric, failures, and what the
 clip is like. Decoding runs in a killable child process and reads ahead while a clip is measured; what is read ahead is
-bounded, so at most three clips of the greatest size are in memory. Samples that follow each other and hold one and the
-same `Clip` (a clip with several prompts) are decoded once, and share what was computed of it. Everything computes in
-one thread, so that a result does not depend on how many there were.
+bounded, so at most three clips of the greatest size are in memory (with their reference videos). Samples that follow
+each other and hold one and the same `Clip` (a clip with several prompts) are decoded once, and share what was computed
+of it. Everything computes in one thread, so that a result does not depend on how many there were.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class Task:
     sample: Sample
     metrics: tuple[int, ...]
     wants_frames: bool
+    wants_reference: bool = False
 
 
 @dataclass
@@ -115,19 +116,28 @@ class Measurer:
             self._pool.close()
 
     def begin(self, task: Task) -> Begun:
-        """Start to decode the task's clip."""
-        clip = task.sample.clip
-        if not task.wants_frames or clip is None or clip.path is None:
-            return Begun(task, None)
-        if clip.frames is not None and not (self._is_decoded and self._holds(clip)):
-            return Begun(task, None)
+        """Start to decode the task's clip, and its reference video where that is wanted."""
+        clip, reference = task.sample.clip, task.sample.reference_video
+        future = self._decoding(clip) if task.wants_frames and clip is not None else None
+        beside = self._submit(reference) if task.wants_reference and reference is not None else None
+        begun = Begun(task, future, beside)
+        if future is not None:
+            self._begun = begun
+        return begun
+
+    def _decoding(self, clip: Clip) -> Future[Frames] | None:
+        if clip.path is None or (clip.frames is not None and not (self._is_decoded and self._holds(clip))):
+            return None
         if self._begun is not None and self._begun.task.sample.clip is clip:
-            return Begun(task, self._begun.future)
+            return self._begun.future
+        return self._submit(clip)
+
+    def _submit(self, clip: Clip) -> Future[Frames] | None:
+        if clip.path is None:
+            return None
         if self._pool is None:
             self._pool = DecoderPool(1, self.limits.of_decoder())
-        spec = SampleSpec.every_frame(clip.start_s, clip.end_s)
-        self._begun = Begun(task, self._pool.submit(clip.path, spec))
-        return self._begun
+        return self._pool.submit(clip.path, SampleSpec.every_frame(clip.start_s, clip.end_s))
 
     def finish(self, begun: Begun) -> Outcome:
         """Wait for the frames and let every metric measure.
@@ -147,11 +157,15 @@ class Measurer:
             try:
                 self._give(sample, begun.future.result(), outcome)
             except ItemError as error:
-                outcome.broken = Failure.of(_explained(error, self.limits, sample))
+                outcome.broken = Failure.of(_explained(error, self.limits, sample.clip))
+        unpaired = self._give_reference(begun)
         for number in task.metrics:
             metric = self.metrics[number]
             if outcome.broken is not None and uses_frames(metric):
                 outcome.failures[number] = outcome.broken
+                continue
+            if unpaired is not None and "reference_video" in metric.needs:
+                outcome.failures[number] = unpaired
                 continue
             try:
                 with one_thread():
@@ -159,7 +173,27 @@ class Measurer:
             except Exception as error:  # a metric that breaks costs its own result alone
                 outcome.failures[number] = Failure.of(error)
                 logger.debug("%s failed on %s", metric.title, sample.id, exc_info=error)
+        if begun.reference is not None and sample.reference_video is not None:
+            sample.reference_video.frames = None
         return outcome
+
+    def _give_reference(self, begun: Begun) -> Failure | None:
+        """Wait for the frames of the reference video; why there are none."""
+        sample = begun.task.sample
+        if begun.reference is None or sample.reference_video is None:
+            return None
+        try:
+            frames = begun.reference.result()
+            self._refuse_too_large(frames)
+            sample.reference_video.frames = frames
+        except ItemError as error:
+            failure = Failure.of(_explained(error, self.limits, sample.reference_video))
+            return Failure(failure.code, f"the reference video: {failure.message}", failure.hint)
+        return None
+
+    def _refuse_too_large(self, frames: Frames) -> None:
+        if frames.pixels.nbytes > self.limits.max_clip_mb << 20:
+            raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB", code="TOO_LARGE")
 
     def _holds(self, clip: Clip) -> bool:
         return self._shown is not None and self._shown.clip is clip
@@ -173,8 +207,7 @@ class Measurer:
         self._shown, self._is_decoded = None, False
 
     def _give(self, sample: Sample, frames: Frames, outcome: Outcome) -> None:
-        if frames.pixels.nbytes > self.limits.max_clip_mb << 20:
-            raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB", code="TOO_LARGE")
+        self._refuse_too_large(frames)
         if sample.clip is not None and sample.clip.frames is not frames:
             sample.clip.frames, self._about = frames, about(frames)
         outcome.about = self._about
@@ -182,10 +215,11 @@ class Measurer:
 
 @dataclass
 class Begun:
-    """A task whose clip is being decoded; `future` is None where none is needed."""
+    """A task whose clip (`future`) and reference video are being decoded; None where none is needed."""
 
     task: Task
     future: Future[Frames] | None
+    reference: Future[Frames] | None = None
 
     @property
     def bytes(self) -> int:
@@ -248,14 +282,14 @@ def one_thread() -> Iterator[None]:
             cv2.setNumThreads(of_cv2)
 
 
-def _explained(error: ItemError, limits: ClipLimits, sample: Sample) -> ItemError:
+def _explained(error: ItemError, limits: ClipLimits, clip: Clip | None) -> ItemError:
     """The error in words that say what to do, without the place of the clip on this machine: results are passed on."""
     message, hint = error.message, error.hint
     if error.code == "TOO_LARGE":
         message = f"all frames of the clip at once are more than {limits.max_clip_mb} MiB ({message})"
         hint = "score parts of it (start_s and end_s in a manifest), make it smaller, or raise --max-clip-mb"
-    if sample.clip is not None and sample.clip.path is not None:
-        path = sample.clip.path
+    if clip is not None and clip.path is not None:
+        path = clip.path
         for place in (str(path.absolute()), str(path)):
             message = message.replace(place, path.name)
     return ItemError(message, code=error.code, hint=hint)

@@ -16,12 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+
 from cineloop.config import from_dict, to_dict
 from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.plugin import choices, load
 from v2t_eval.places import identified, shown, without_places
 from v2t_eval.sample import Sample
-from v2t_eval.stats import mean_interval, unless_flat
+from v2t_eval.stats import mean_interval, unless_flat, weighted_shares
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
@@ -134,7 +136,7 @@ class NoSettings:
 class BaseMetric(ABC):
     """A metric; see the module's head.
 
-    Class attributes, all of which a metric states:
+    Class attributes, of which a metric states those that differ from the ones here:
         name: its file name.
         level: text (looks at words), clip (a value for each clip), set (one value for a set of clips).
         needs: what a sample must bring, see `v2t_eval.sample`; "reference_clips" stands for a second set of clips.
@@ -315,6 +317,19 @@ class BaseMetric(ABC):
         return Figure(value=value, low=min(low, value), high=max(high, value), n=len(values))
 
 
+def share_of(
+    rows: Sequence[Measured],
+    right: Sequence[float] | np.ndarray,
+    num: Sequence[float] | np.ndarray | None = None,
+    detail: dict[str, int] | None = None,
+) -> Figure:
+    """A share: of `num` cases of each row (one by default) the `right` ones; see `v2t_eval.stats.weighted_shares`."""
+    found = np.asarray(right, dtype=np.float64)[:, None]  # (n, 1)
+    cases = np.ones_like(found) if num is None else np.asarray(num, dtype=np.float64)[:, None]  # (n, 1)
+    value, (low, high) = weighted_shares(found, cases, (1,), [row.cluster for row in rows])
+    return Figure(value=value, low=low, high=high, n=int(cases.sum()), detail=detail or {})
+
+
 def items_of(rows: Sequence[Measured], key: str = "value") -> list[dict[str, Any]]:
     """Items of a metric whose evidence for a sample is its score."""
     return [{"id": row.id, "value": float(row.evidence[key])} for row in rows]
@@ -335,12 +350,12 @@ def metric_names() -> list[str]:
 
 
 def load_metric(name: str) -> type[Any]:
-    """The class of the metric `name`.
+    """The class of the metric `name`, or in the file of that path.
 
     Raises:
         UsageError: there is no such metric; the message lists those there are.
     """
-    metric: type[Any] = load("v2t_eval.metrics", name, "Metric").Metric
+    metric: type[Any] = load("v2t_eval.metrics", name, "Metric", files=True).Metric
     return metric
 
 

@@ -1,8 +1,9 @@
 """What a metric is shown: one clip, or one text, with all that belongs to it.
 
 In: a manifest row, a caption record, a video file, or frames in memory. Out: `Sample`. A metric names what it must have
-(`needs`) and what it looks at where it is there (`uses`): "frames", "prompt", "caption", "references", or any key of
-`row`. Whatever several metrics want of one sample (tokens, embeddings) they share through `memo`.
+(`needs`) and what it looks at where it is there (`uses`): "frames", "reference_video", "prompt", "caption",
+"references", or any key of `row`. Whatever several metrics want of one sample (tokens, embeddings) they share through
+`memo`.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Sample:
         prompt: what the generator was told.
         caption: what a captioner said.
         references: what the clip truly shows, in one or several wordings.
+        reference_video: the clip that this one is compared with, frame by frame, where there is one.
         row: everything else by name: `facts`, `question`, `answer`, `spans`, `events`, `asked` ... (JSON values).
         cluster: samples that are not independent (seeds of one prompt) carry the same; the prompt, or else the id.
         memo: what was computed in this pass, shared by metrics, and by samples with the same `Clip`: a key of what is
@@ -67,6 +69,7 @@ class Sample:
     prompt: str | None = None
     caption: str | None = None
     references: tuple[str, ...] = ()
+    reference_video: Clip | None = None
     row: Mapping[str, Any] = field(default_factory=dict)
     cluster: str = ""
     memo: dict[Hashable, Any] = field(default_factory=dict)
@@ -85,11 +88,24 @@ class Sample:
             raise ItemError(f"{self.id} has no decoded clip", code="NO_FRAMES", hint="name the folder of the clips")
         return self.clip.frames
 
+    @property
+    def reference_frames(self) -> Frames:
+        """All frames of the reference video.
+
+        Raises:
+            ItemError: NO_REFERENCE_VIDEO, there is none or it was not decoded.
+        """
+        if self.reference_video is None or self.reference_video.frames is None:
+            raise ItemError(
+                f"{self.id} has no decoded reference video", code="NO_REFERENCE_VIDEO", hint=HINTS["reference_video"]
+            )
+        return self.reference_video.frames
+
     def get(self, name: str) -> Any:
-        """What stands under `name` ("frames", "prompt", "caption", "references", or a key of `row`), or None."""
+        """What stands under `name`, see the module's head, or None."""
         if name == "frames":
             return self.clip
-        if name in ("prompt", "caption"):
+        if name in ("prompt", "caption", "reference_video"):
             return getattr(self, name)
         if name == "references":
             return self.references or None
@@ -116,8 +132,8 @@ class Sample:
     def content(self, names: tuple[str, ...]) -> str:
         """Hash of all that stands under `names`: equal for samples a metric that reads these cannot tell apart."""
         found = {name: self.get(name) for name in names}
-        if "frames" in found:
-            found["frames"] = self.clip.content if self.clip is not None else None
+        for name in {"frames", "reference_video"} & found.keys():
+            found[name] = None if found[name] is None else found[name].content
         text = json.dumps(found, sort_keys=True, ensure_ascii=True, default=list)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -127,6 +143,7 @@ HINTS = {
     "caption": "give --captions, as `v2t caption` writes them",
     "references": "give --references",
     "frames": "name the folder of the clips",
+    "reference_video": "give --reference-videos, a folder of videos with the ids of the clips",
     "facts": "give --truth, a manifest with facts",
     "answer": "give --answers, rows of id, question, answer",
     "kind": "give --answers and --truth, a manifest with questions",

@@ -31,7 +31,8 @@ from v2t_eval.sample import HINTS, Sample
 from v2t_eval.scores import Scores, Skipped
 from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
 
-_GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references"}
+_GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references",
+             "reference_video": "reference_videos"}  # fmt: skip
 _MOST_WORKERS = 8
 _CLIPS_EACH = 8  # fewer are not worth the start of a process
 _PACKAGES = ("cineloop", "numpy", "torch", "open_clip_torch", "transformers", "opencv-python-headless", "av")

@@ -19,9 +19,10 @@ from typing import Any
 from cineloop.config import to_dict
 from cineloop.errors import CineloopError, MissingDependencyError
 from cineloop.log import logger
+from cineloop.plugin import source
 from v2t_eval import models
 from v2t_eval.measure import AHEAD, Begun, ClipLimits, Failure, Measurer, Outcome, Task
-from v2t_eval.metric import BaseMetric
+from v2t_eval.metric import BaseMetric, load_metric
 
 _STARTS = 3  # tries of a process that dies before its first sample
 _POLL_S = 0.2
@@ -33,7 +34,7 @@ class Worker:
     def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits, device: str) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        made = [(type(metric), to_dict(metric.settings)) for metric in metrics]
+        made = [(source(type(metric)) or type(metric), to_dict(metric.settings)) for metric in metrics]
         self.process = context.Process(target=_work, args=(theirs, made, limits, device), daemon=True)
         with _no_interrupt():
             self.process.start()
@@ -158,7 +159,7 @@ class _Pool:
 
 
 def _work(
-    pipe: Connection, made: list[tuple[type[BaseMetric], dict[str, Any]]], limits: ClipLimits, device: str
+    pipe: Connection, made: list[tuple[type[BaseMetric] | str, dict[str, Any]]], limits: ClipLimits, device: str
 ) -> None:
     """The process: load the metrics, then answer every task, reading one clip ahead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -166,7 +167,7 @@ def _work(
     with ExitStack() as stack, suppress(EOFError, BrokenPipeError):
         try:
             stack.enter_context(models.on_device(device))
-            metrics = [kind(**settings) for kind, settings in made]
+            metrics = [(load_metric(k) if isinstance(k, str) else k)(**settings) for k, settings in made]
             for metric in metrics:
                 metric.prepare()
             pipe.send("ready")

@@ -74,7 +74,7 @@ def read_recipe(
         raise UsageError(
             f"{name} is a stage of {right}, not of {package.partition('.')[0]}", hint=f"{right} train {asked}"
         )
-    module = plugin.load(package, name, "build_stage")
+    module = plugin.load(package, name, "build_stage", files=True)
     return module, _with_starters(configs.load(module.Config, file=config, sets=sets, flags={"out": out}))
 
 

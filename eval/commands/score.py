@@ -20,6 +20,7 @@ EXAMPLES = (
     "  v2t-eval score generated/ --suite starter -o scores/\n"
     "  v2t-eval score clips/ --prompts prompts.csv --metrics clipsim,temporal_flickering,dynamic_degree -o scores/\n"
     "  v2t-eval score generated/ --reference-clips real/ --metrics 'frechet[feature=starter-tower],kernel_distance'\n"
+    "  v2t-eval score rebuilt/ --reference-videos originals/ --metrics psnr,ssim,vif -o scores/\n"
     "  v2t-eval score --captions captions.jsonl --references refs.json --metrics bleu,rouge_l,cider\n"
     "  v2t-eval score --captions captions.jsonl --truth world/manifest.jsonl -o scores/\n"
     "  v2t-eval score --answers answers.jsonl --truth world/manifest.jsonl --json"
@@ -32,6 +33,7 @@ _FILES = (
     ("truth", "manifest with facts, questions, or what else a metric reads"),
     ("answers", "rows of id, question, answer, and kind and reference where --truth does not say them"),
 )
+_VIDEOS = ("reference_clips", "reference_videos")
 STATE = ".cineloop"
 SETTINGS = "scoring.json"  # in STATE: what the folder's scores are of, and by which metrics
 
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, says in _FILES:
         add(f"--{name}", type=Path, metavar="FILE", help=says)
     add("--reference-clips", type=Path, metavar="DIR", help="a second set of clips, for distances between sets")
+    add("--reference-videos", type=Path, metavar="DIR", help="for each clip, by id, the video it is compared with")
     add("--names", default="rows", help="vbench: clips are called PROMPT-NUMBER.mp4, the prompt is taken from there")
     add("--limit", type=int, metavar="N", help="only the first N samples")
     what = parser.add_argument_group("what to measure (default: facts of captions, or answers)")
@@ -102,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
     metrics = metrics_of(args.metrics, args.suite, answers=args.answers is not None, facts=facts)
     settings = _settings(args, metrics)
     _refuse_other(args.output, settings, overwrite=args.overwrite)
-    given = {name: getattr(args, name) for name, _ in _FILES}
-    inputs = read_inputs(args.clips, **given, reference_clips=args.reference_clips, names=args.names, limit=args.limit)
+    given = {name: getattr(args, name) for name in (*(name for name, _ in _FILES), *_VIDEOS)}
+    inputs = read_inputs(args.clips, **given, names=args.names, limit=args.limit)
     if args.dry_run:
         return dry_run(inputs, metrics, args)
     formats = check() if args.output else ()
@@ -148,7 +151,7 @@ def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, 
     """What decides the scores, by name, each as a text; not what measuring costs."""
     from cineloop.config import to_dict
 
-    places = {name: getattr(args, name) for name in ("clips", *(name for name, _ in _FILES), "reference_clips")}
+    places = {name: getattr(args, name) for name in ("clips", *(name for name, _ in _FILES), *_VIDEOS)}
     found = {name: str(path.absolute()) for name, path in places.items() if path is not None}
     found |= {} if args.limit is None else {"limit": str(args.limit)}
     found |= {"names": args.names, "metrics": ",".join(metric.title for metric in metrics)}

@@ -45,13 +45,10 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "aesthetic_quality"
-    level = "clip"
-    higher_is_better = True
     value_range = (-math.inf, math.inf)
     sees = "blur, noise, dull or broken pictures, as people on the web rated them"
     blind = "order and time (shuffled, reversed and frozen clips score alike), whether the prompt is followed"
     wants = "the LAION head as safetensors (head=FILE) and CLIP ViT-L/14 of OpenAI"
-    version = 1
     fooled_by_frozen = False
     reference = "CLIP ViT-L/14 with the LAION head"
     Settings = AestheticSettings

@@ -69,12 +69,9 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("kind", "reference")
     uses = ("question", "answer")
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     reduction = "set"
     sees = "whether a short answer is the true one, in any usual wording"
     blind = "answers at length, and everything beside the cartoon world's kinds of answer: others must agree in words"
-    wants = ""
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:

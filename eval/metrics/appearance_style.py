@@ -28,13 +28,10 @@ class Metric(TextDimension):
     """See the module's head."""
 
     name = "appearance_style"
-    level = "clip"
-    higher_is_better = True
     value_range = (-1.0, 1.0)
     sees = "the look of single frames: drawing, painting, colours"
     blind = "what is shown, order of frames: a reversed or shuffled clip scores the same"
     wants = "a dual encoder; for the reference's backbone model=clip:openai/clip-vit-base-patch32"
-    version = 1
     reference = "CLIP ViT-B/32"
     piece_s = PIECE_S
 

@@ -16,16 +16,12 @@ class Metric(Consistency):
     """See the module's head."""
 
     name = "background_consistency"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "a place that changes, cuts, frames in disorder, noise"
     blind = (
         "whether anything happens (a frozen clip would be perfect; it is named and left out), blur, "
         "the direction of time where frames change evenly"
     )
     wants = "nothing with the starter; for the reference's backbone model=open_clip:ViT-B-32/openai"
-    version = 1
     reference = "CLIP ViT-B/32"
     usual_model = "starter"
     own_models = (

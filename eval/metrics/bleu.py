@@ -36,13 +36,8 @@ class Metric(CaptionMetric):
     """BLEU; the headline is BLEU-4."""
 
     name = "bleu"
-    uses = ()
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     reduction = "set"
     blind = "paraphrase and synonyms; what no reference says; the value of one caption is nearly always close to 0"
-    wants = ""
-    version = 1
 
     def count(self, tokens: Tokens) -> Evidence:
         words = tokens.caption.split()

@@ -17,6 +17,7 @@ from cineloop.errors import ItemError
 from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, asked, open_backend
 from v2t.backends.batching import Batcher
 from v2t_eval import models
+from v2t_eval.judge.heard import REFUSALS
 from v2t_eval.judge.replies import is_refusal, yes_or_no
 from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
@@ -118,9 +119,15 @@ class Metric(BaseMetric):
 
 
 def _verdict(output: Output | ItemError, answer: str) -> tuple[str, bool | None]:
-    """What was said, and whether it is the wanted answer; None without an answer."""
+    """What was said, and whether it is the wanted answer; None without an answer.
+
+    Raises:
+        ItemError: the reader failed (a server that is down); a refusal is an answer of its own.
+    """
     if isinstance(output, ItemError):
-        return output.code, None
+        if output.code in REFUSALS:
+            return output.code, None
+        raise output
     reply = output.text.strip()
     verdict = yes_or_no(reply)
     if verdict is None:

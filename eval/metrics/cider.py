@@ -35,15 +35,11 @@ class Metric(CaptionMetric):
     """CIDEr-D."""
 
     name = "cider"
-    uses = ()
-    higher_is_better = True
     value_range = (0.0, 10.0)
     blind = (
         "paraphrase and synonyms; words that most clips share weigh nothing; without a corpus the score depends on "
         "which other clips are in the set, and one clip alone scores 0"
     )
-    wants = ""
-    version = 1
     Settings = Settings
 
     def prepare(self) -> None:

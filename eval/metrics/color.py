@@ -28,9 +28,6 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "color"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "the colour of the thing asked for"
     blind = "what it does, what else is there; in compat whose colour it is"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"

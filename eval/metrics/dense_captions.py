@@ -80,15 +80,12 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("events", "reference_events")
     uses = ("duration_s",)
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     reduction = "set"
     sees = "when events are said to happen, in which order, and in which words"
     blind = (
         "paraphrase that METEOR does not know; an event told twice at other times; CIDEr and METEOR over IoU: the order"
     )
     wants = "for METEOR a Java runtime and the package pycocoevalcap; without them F1 of words is taken"
-    version = 1
     Settings = Settings
 
     @property

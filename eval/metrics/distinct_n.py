@@ -93,13 +93,9 @@ class Metric(BaseMetric):
     name = "distinct_n"
     level = "set"
     needs = ("caption",)
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     reduction = "set"
     sees = "captions that say the same in the same words, and a caption that repeats itself"
     blind = "whether a caption is true of its clip: varied nonsense scores best; languages written without spaces"
-    wants = ""
-    version = 1
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

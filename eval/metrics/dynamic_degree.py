@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import Figure, Measured
+from v2t_eval.metric import Figure, Measured, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.stats import weighted_shares
 from v2t_eval.vbench import dynamic
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.flow import open_flow, pair_motion
@@ -36,13 +35,9 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "dynamic_degree"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "whether anything moves; a frozen clip"
     blind = "what moves and which way, order reversed; noise, blur, frames in disorder and flicker can pass for motion"
     wants = "nothing; for the reference's flow flow=raft:FILE"
-    version = 1
     fooled_by_frozen = False
     reference = "RAFT (things)"
     Settings = DynamicSettings
@@ -91,6 +86,4 @@ class Metric(Dimension):
 
     def figures(self, rows: Sequence[Measured]) -> dict[str, Figure]:
         """A share, with an interval that is honest at 0 and at 1."""
-        right = np.array([[row.evidence["value"]] for row in rows])  # (n, 1)
-        value, (low, high) = weighted_shares(right, np.ones_like(right), [1.0], [row.cluster for row in rows])
-        return {self.name: Figure(value=value, low=min(low, value), high=max(high, value), n=len(rows))}
+        return {self.name: share_of(rows, [row.evidence["value"] for row in rows])}

@@ -44,13 +44,10 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("caption",)
     uses = ("references", "prompt", "source")
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     reduction = "set"
     sees = "what happens: left out, made up, or told wrongly; direction and who does it, as far as the judge does"
     blind = "the order of events, their times, how things look, where it is, the camera; and what the judge misses"
     wants = "a judge: world for the cartoon world, openai:URL[#model], or a language model's folder or hub id"
-    version = 1
     Settings = Settings
 
     @property

@@ -19,9 +19,8 @@ from cineloop.errors import ItemError
 from cineloop.world.language.comparison import KINDS, compare
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import STYLES
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.stats import weighted_shares
 
 STATES = ("captioned", "failed", "missing")
 
@@ -41,11 +40,8 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("facts",)
     uses = ("caption", "style", "error", "caption_error")
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "who, what colour, how many, where, what happens, which way, in what order: of clips of the cartoon world"
     blind = "everything the cartoon world has no fact for, and how well a caption reads"
-    wants = ""
     version = 2
     Settings = Settings
 
@@ -75,16 +71,15 @@ class Metric(BaseMetric):
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Shares of all facts of a kind; the headline is joint."""
-        clusters = [row.cluster for row in rows]
         figures = {}
         for kind in KINDS:
             told = np.array([row.evidence["facts"].get(kind, (0, 0, 0)) for row in rows])  # (n, 3)
             if told.sum():
                 detail = dict(zip(("right", "missed", "wrong"), told.sum(0).tolist(), strict=True))
-                figures[kind] = _share(told[:, 0], told.sum(1), clusters, detail)
+                figures[kind] = share_of(rows, told[:, 0], told.sum(1), detail)
         joint = np.array([row.evidence["joint"] for row in rows], dtype=int)  # (n,)
         detail = {"right": int(joint.sum()), "wrong": len(rows) - int(joint.sum())}
-        figures["joint"] = _share(joint, np.ones_like(joint), clusters, detail)
+        figures["joint"] = share_of(rows, joint, detail=detail)
         states = [row.evidence["state"] for row in rows]
         counts = {state: states.count(state) for state in STATES}
         counts |= {name: sum(row.evidence[name] for row in rows) for name in ("made_up", "unread_words")}
@@ -94,9 +89,3 @@ class Metric(BaseMetric):
             for row in rows
         ]
         return Summary(headline="joint", figures=figures, items=items, counts=counts)
-
-
-def _share(right: np.ndarray, num: np.ndarray, clusters: Sequence[str], detail: dict[str, int]) -> Figure:
-    """Of (n,) right ones and (n,) all ones."""
-    value, (low, high) = weighted_shares(right[:, None], num[:, None], (1,), clusters)
-    return Figure(value=value, low=low, high=high, n=int(num.sum()), detail=detail)

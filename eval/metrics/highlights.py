@@ -19,9 +19,8 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.stats import weighted_shares
 
 
 def average_precision(telling: np.ndarray, scores: np.ndarray) -> float:
@@ -63,12 +62,8 @@ class Metric(BaseMetric):
     name = "highlights"
     level = "text"
     needs = ("saliency", "relevance")
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "the order in which scores put the parts of one video"
     blind = "the scores themselves (any rising function of them scores the same), and how two videos compare"
-    wants = ""
-    version = 1
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
@@ -108,13 +103,12 @@ class Metric(BaseMetric):
         for row in rows:
             judged = [value for value in row.evidence["ap"] if value is not None]
             made.append(Measured(id=row.id, cluster=row.cluster, evidence={"value": sum(judged) / len(judged)}))
-        hits = np.array([[row.evidence["hit"]] for row in rows])  # (n, 1)
-        value, (low, high) = weighted_shares(hits, np.ones_like(hits), (1,), [row.cluster for row in rows])
+        hits = [row.evidence["hit"] for row in rows]
         return Summary(
             headline="mAP",
             figures={
                 "mAP": self.mean(made),
-                "HIT@1": Figure(value=value, low=low, high=high, n=len(rows), detail={"right": int(hits.sum())}),
+                "HIT@1": share_of(rows, hits, detail={"right": int(sum(hits))}),
             },
             items=[
                 {"id": row.id, "value": one.evidence["value"], "hit": row.evidence["hit"]}

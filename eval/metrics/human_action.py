@@ -25,9 +25,6 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "human_action"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "what is done"
     blind = "who does it, where, in which direction"
     wants = (

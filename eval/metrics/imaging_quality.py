@@ -44,13 +44,10 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "imaging_quality"
-    level = "clip"
-    higher_is_better = True
     value_range = (-math.inf, math.inf)
     sees = "blur, noise, compression, over-exposure"
     blind = "order and time (shuffled, reversed and frozen clips score alike), what is shown"
     wants = "MUSIQ: pip install pyiqa (no commercial use), or model=torchscript:FILE"
-    version = 1
     fooled_by_frozen = False
     reference = "MUSIQ (SPAQ) of pyiqa"
     Settings = ImagingSettings

@@ -34,13 +34,9 @@ class Metric(CaptionMetric):
     """METEOR."""
 
     name = "meteor"
-    uses = ()
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     reduction = "set"
     blind = "what no reference says; meaning beyond English stems, synonyms and paraphrases"
     wants = "a Java runtime and the package pycocoevalcap"
-    version = 1
 
     def prepare(self) -> None:
         need_java(_JAR)

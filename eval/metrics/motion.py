@@ -32,14 +32,12 @@ class Metric(BaseMetric):
     """See the module's head."""
 
     name = "motion"
-    level = "clip"
     needs = ("frames",)
     higher_is_better = None
     value_range = (0.0, math.inf)
     sees = "how much moves, frozen clips and clips that stop"
     blind = "what moves and which way, order reversed; noise, blur, flicker and frames in disorder pass for motion"
     wants = "nothing; flow=raft:FILE for a flow with weights"
-    version = 1
     Settings = MotionSettings
 
     def prepare(self) -> None:

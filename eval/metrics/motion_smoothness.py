@@ -29,16 +29,12 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "motion_smoothness"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "jumps, frames in disorder, flutter of brightness, noise"
     blind = (
         "order reversed, whether anything happens (a frozen clip would be perfect; it is named and left out), "
         "blur, whether an even motion is a natural one"
     )
     wants = "nothing; for an interpolator with weights interpolator=torchscript:FILE or raft:FILE"
-    version = 1
     reference = "AMT-S"
     Settings = SmoothnessSettings
 

@@ -12,13 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from cineloop.errors import ItemError
 from v2t_eval.judge.replies import is_refusal, plain, read_choice
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.stats import weighted_shares
 
 READ = "accuracy of read replies"
 ALL = "accuracy, unread as wrong"
@@ -32,11 +29,8 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("choices", "answer", "reference")
     uses = ("blind_answer",)
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "which of the offered choices a reply picks"
     blind = "whether the clip was needed at all (see the blind replies), and reasons given beside the pick"
-    wants = ""
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:
@@ -97,6 +91,5 @@ def _verdict(reply: str, choices: Sequence[str], true: int) -> str:
 
 
 def _accuracy(rows: Sequence[Measured], key: str) -> Figure:
-    right = np.array([[row.evidence[key] == "right"] for row in rows])  # (n, 1)
-    value, (low, high) = weighted_shares(right, np.ones_like(right), (1,), [row.cluster for row in rows])
-    return Figure(value=value, low=low, high=high, n=len(rows), detail={"right": int(right.sum())})
+    right = [row.evidence[key] == "right" for row in rows]
+    return share_of(rows, right, detail={"right": sum(right)})

@@ -22,9 +22,6 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "multiple_objects"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "whether all things asked for are there together"
     blind = "how they stand to each other, colours, what they do, order of frames"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"

@@ -17,11 +17,10 @@ import numpy as np
 from cineloop.errors import ItemError
 from cineloop.world.referee.read import FigureRead, ReadBack
 from t2v.obedience import FACTORS, Asked, Verdict, asked, chance, compare, motion_of
-from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.detectors.world import VERSION, reading
 from v2t_eval.semantics.prompt_questions import is_plain, questions, share
-from v2t_eval.stats import weighted_shares
 
 _OF_FIGURE = ("kind", "color", "size", "motion", "direction", "speed", "to_color")
 
@@ -31,7 +30,6 @@ class Metric(BaseMetric):
 
     name = "obedience"
     needs = ("frames", "prompt")
-    reduction = "mean"
     sees = "who, what colour, how big, where, what it does, which way, how fast: of clips of the cartoon world"
     blind = "everything outside the cartoon world; prompts of several figures or of several events"
 
@@ -76,12 +74,13 @@ class Metric(BaseMetric):
         for factor in FACTORS:
             of = [row for row in rows if factor in row.evidence["factors"]]
             if of:
-                right = np.array([float(row.evidence["factors"][factor]) for row in of])
                 unread = sum(factor in row.evidence["unread"] for row in of)
-                figures[factor] = _share(right, [row.cluster for row in of], {"unread": unread})
+                figures[factor] = share_of(
+                    of, [row.evidence["factors"][factor] for row in of], detail={"unread": unread}
+                )
         if luck := _by_luck(rows):
-            right = np.array([float(bool(verdict["joint"])) for verdict in luck]).reshape(-1, len(rows))
-            figures["chance"] = _share(right.mean(0), [row.cluster for row in rows], {})
+            shown = np.array([float(bool(verdict["joint"])) for verdict in luck]).reshape(-1, len(rows))
+            figures["chance"] = share_of(rows, shown.mean(0))
         if known := [row for row in rows if row.evidence["read"] is not None]:
             figures["read"] = self.mean(known, "read")
         items = [{"id": row.id, **row.evidence} for row in rows]
@@ -98,9 +97,3 @@ def _by_luck(rows: Sequence[Measured]) -> list[Verdict]:
         reads.append(ReadBack(place=place, figures=(FigureRead(**seen),)))
         wants.append(Asked(**row.evidence["asked"]))
     return chance(reads, wants)
-
-
-def _share(right: np.ndarray, clusters: Sequence[str], detail: dict[str, int]) -> Figure:
-    """The mean of (n,) shares."""
-    value, (low, high) = weighted_shares(right[:, None], np.ones((len(right), 1)), (1,), clusters)
-    return Figure(value=value, low=low, high=high, n=len(right), detail=detail)

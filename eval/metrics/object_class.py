@@ -20,9 +20,6 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "object_class"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "whether the kind of thing asked for is there"
     blind = "its colour, what it does, what else is there, order of frames"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"

@@ -13,11 +13,8 @@ class Metric(TextDimension):
     """See the module's head."""
 
     name = "overall_consistency"
-    level = "clip"
-    higher_is_better = True
     value_range = (-1.0, 1.0)
     sees = "how well 8 frames together fit the prompt"
     blind = "order of frames and motion, with a model for single frames; what a long prompt says last"
     wants = "a dual encoder: the starter's, clip:ID_OR_FOLDER or open_clip:MODEL/PRETRAINED"
-    version = 1
     reference = "ViCLIP InternVid-10M-FLT"

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from cineloop.errors import ItemError
-from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.stats import weighted_shares
 from v2t_eval.text.prompt_facts import KINDS, hold
 
 
@@ -44,11 +41,8 @@ class Metric(BaseMetric):
         figures = {"recall": self.mean(rows), "f1": self.mean(rows, "f1")}
         for kind in KINDS:
             told = [[said == value for k, value, said in row.evidence["facts"] if k == kind] for row in rows]
-            num, right = np.array([len(each) for each in told]), np.array([sum(each) for each in told])  # (n,)
-            if num.sum():
-                clusters = [row.cluster for row in rows]
-                value, (low, high) = weighted_shares(right[:, None], num[:, None], (1,), clusters)
-                figures[kind] = Figure(value=value, low=low, high=high, n=int(num.sum()))
+            if any(told):
+                figures[kind] = share_of(rows, [sum(each) for each in told], [len(each) for each in told])
         items = [{"id": row.id, **row.evidence} for row in rows]
         return Summary(
             headline="recall", figures=figures, items=items, counts={"made_up": sum(i["made_up"] for i in items)}

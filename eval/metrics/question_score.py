@@ -62,11 +62,8 @@ class Metric(JudgedMetric):
     """See the module's head."""
 
     name = "question_score"
-    level = "clip"
     needs = ("frames",)
     uses = ("prompt", "questions")
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "which facts of the prompt the clip shows, one by one"
     blind = "what nobody asked about; whatever the judge does not see"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"

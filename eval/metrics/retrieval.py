@@ -31,7 +31,6 @@ class Metric(alignment.AlignmentMetric):
 
     name = "retrieval"
     level = "set"
-    value_range = (0.0, 1.0)
     sees = "whether what the frames show tells the clips of a set apart by their texts"
     blind = "order of frames and motion; harder in a larger set: compare only sets of one size"
 

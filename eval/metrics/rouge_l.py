@@ -21,12 +21,7 @@ class Metric(CaptionMetric):
     """ROUGE-L."""
 
     name = "rouge_l"
-    uses = ()
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     blind = "paraphrase and synonyms; what no reference says; words in another order count as missing"
-    wants = ""
-    version = 1
 
     def count(self, tokens: Tokens) -> Evidence:
         # A text without tokens counts as one empty word, as in pycocoevalcap: two empty texts agree.

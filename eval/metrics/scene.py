@@ -22,9 +22,6 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "scene"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "the place"
     blind = "who is there and what they do, order of frames"
     wants = "nothing for the cartoon world; for other clips detector=v2t:MODEL"

@@ -34,14 +34,12 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("caption",)
     uses = ("references", "prompt")
-    higher_is_better = True
     value_range = (-1.0, 1.0)
     sees = "what a caption is about, in any wording"
     blind = (
         "much of who does what to whom, order, left and right, counts and negation: such sentences lie near together"
     )
     wants = "a sentence encoder: model=FOLDER or a hub id such as sentence-transformers/all-MiniLM-L6-v2"
-    version = 1
     Settings = Settings
 
     @property

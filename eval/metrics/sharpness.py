@@ -23,14 +23,10 @@ class Metric(BaseMetric):
     """See the module's head."""
 
     name = "sharpness"
-    level = "clip"
     needs = ("frames",)
-    higher_is_better = True
     value_range = (0.0, inf)
     sees = "blur, lost detail"
     blind = "order and time (shuffled and reversed clips score the same to the bit), colour; noise passes for detail"
-    wants = ""
-    version = 1
 
     def measure(self, sample: Sample) -> Evidence:
         """Mean variance, and that of the least sharp frame."""

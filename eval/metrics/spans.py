@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.stats import weighted_shares
 
 Span = tuple[float, float]
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -86,11 +85,8 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("spans", "reference_spans")
     uses = ("duration_s",)
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "when something is said to begin and end"
     blind = "what is said to happen; how far off a span lies once it does not touch the true one"
-    wants = ""
     version = 2
     Settings = Settings
 
@@ -119,9 +115,8 @@ class Metric(BaseMetric):
         figures = {"mIoU": self.mean(made, "iou")}
         for first in self.settings.first:
             for least in THRESHOLDS:
-                found = np.array([[max(row.evidence["best"][:first], default=0.0) >= least] for row in made])  # (n, 1)
-                value, (low, high) = weighted_shares(found, np.ones_like(found), (1,), [row.cluster for row in rows])
-                figures[f"R@{first} IoU>={least}"] = Figure(value=value, low=low, high=high, n=len(rows))
+                found = [max(row.evidence["best"][:first], default=0.0) >= least for row in made]
+                figures[f"R@{first} IoU>={least}"] = share_of(rows, found)
         figures["mAP"] = self.mean(made, "ap")
         figures["mAP IoU>=0.5"] = self.mean(made, "ap 0.5")
         figures["mAP IoU>=0.75"] = self.mean(made, "ap 0.75")

@@ -23,9 +23,6 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "spatial_relationship"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "left from right and above from below (fixed), two things beside each other (compat)"
     blind = "what the things do, colours; behind and inside, unless a judge is asked; in compat a mirrored clip"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"

@@ -32,13 +32,9 @@ class Metric(CaptionMetric):
     """SPICE."""
 
     name = "spice"
-    uses = ()
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "objects, attributes and relations that a caption and its references name"
     blind = "grammar and fluency; what the parser does not see; order of events"
     wants = f"a Java runtime, the package pycocoevalcap, and CoreNLP's models (385 MB): {_FETCH}"
-    version = 1
 
     def prepare(self) -> None:
         _program()

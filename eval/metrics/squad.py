@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from cineloop.errors import ItemError
 from v2t_eval.judge.replies import normalise
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.stats import weighted_shares
 
 MIN_PEOPLE = 4  # with fewer, no answer could reach a VQA accuracy of 1
 
@@ -49,12 +46,8 @@ class Metric(BaseMetric):
     name = "squad"
     level = "text"
     needs = ("answer", "answers")
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "the words of an answer, whatever their order, case, punctuation and articles"
     blind = "paraphrase (it scores 0), order of words (F1), and a 'not' among many right words"
-    wants = ""
-    version = 1
 
     def measure(self, sample: Sample) -> Evidence:
         """EM and F1 of the answer; "vqa" is None for fewer than `MIN_PEOPLE` right answers.
@@ -78,12 +71,8 @@ class Metric(BaseMetric):
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Means over the answers; the headline is F1."""
-        exact = np.array([[row.evidence["exact"]] for row in rows])  # (n, 1)
-        value, (low, high) = weighted_shares(exact, np.ones_like(exact), (1,), [row.cluster for row in rows])
-        figures = {
-            "f1": self.mean(rows, "f1"),
-            "exact match": Figure(value=value, low=low, high=high, n=len(rows)),
-        }
+        exact = share_of(rows, [row.evidence["exact"] for row in rows])
+        figures = {"f1": self.mean(rows, "f1"), "exact match": exact}
         by_people = [row for row in rows if row.evidence["vqa"] is not None]
         if by_people:
             figures["VQA accuracy"] = self.mean(by_people, "vqa")

@@ -22,16 +22,12 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "ssim_consistency"
-    level = "clip"
-    higher_is_better = True
     value_range = (-1.0, 1.0)
     sees = "frames that do not fit together: disorder, cuts, noise, flutter"
     blind = (
         "order reversed (the same to the bit), colour, whether anything happens (a frozen clip would be perfect; it is "
         "named and left out), blur; fast motion costs as much as a fault"
     )
-    wants = ""
-    version = 1
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
         """The mean over pairs."""

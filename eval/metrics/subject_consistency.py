@@ -18,16 +18,12 @@ class Metric(Consistency):
     """See the module's head."""
 
     name = "subject_consistency"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "a subject that changes its look, cuts, frames in disorder, noise"
     blind = (
         "whether anything happens (a frozen clip would be perfect; it is named and left out), blur, "
         "the direction of time where frames change evenly"
     )
     wants = "nothing with the starter; for the reference's backbone model=dino:facebook/dino-vitb16"
-    version = 1
     reference = "DINO ViT-B/16"
     usual_model = "starter-tower"
     own_models = ("dino:facebook/dino-vitb16",)

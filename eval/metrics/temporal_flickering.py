@@ -38,16 +38,12 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "temporal_flickering"
-    level = "clip"
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "flicker, flutter of brightness, noise, frames in disorder"
     blind = (
         "order reversed, left and right exchanged (the same to the bit), whether anything happens (a frozen clip would "
         "be perfect; it is named and left out), blur; takes motion for flicker unless static_filter is on"
     )
     wants = "nothing; for the reference's static filter flow=raft:FILE"
-    version = 1
     Settings = FlickerSettings
 
     def prepare(self) -> None:

@@ -54,10 +54,7 @@ class Metric(JudgedMetric):
     """See the module's head."""
 
     name = "vqascore"
-    level = "clip"
     needs = ("frames", "prompt")
-    higher_is_better = True
-    value_range = (0.0, 1.0)
     sees = "whether the clip shows what the prompt says, as far as the model understands both"
     blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"

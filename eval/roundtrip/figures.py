@@ -65,7 +65,7 @@ def found(
     elif pairs[0].matched and len(pairs[0].mismatched) < 4 * len(pairs[0].matched):
         notes.append("Some prompts were held against fewer than four others: the floor is rough.")
     return Found(
-        sources=_sources(config, side, ceiling, judge),
+        sources=_sources(config, side, ceiling, judge, scores),
         counts=counts,
         families=tuple(families),
         skipped=tuple(skipped),
@@ -219,7 +219,9 @@ def _relative(trip: Trip, out: Path) -> str | None:
     return None if trip.path is None else trip.path.relative_to(out).as_posix()
 
 
-def _sources(config: RoundtripConfig, side: Side, ceiling: Side | None, judge: Judge | None) -> dict[str, str]:
+def _sources(
+    config: RoundtripConfig, side: Side, ceiling: Side | None, judge: Judge | None, scores: PairScores
+) -> dict[str, str]:
     about = " ".join(f"{key} {value[:12]}" for key, value in side.about.items()) or "not known"
     prompts = ", ".join(printable(Path(text).name, 60) for text in config.prompts) or "of the clips"
     if config.world is not None:
@@ -230,7 +232,9 @@ def _sources(config: RoundtripConfig, side: Side, ceiling: Side | None, judge: J
     elif ceiling is not None:
         best = "the cartoon world's exact clip of each prompt"
     who = "nobody" if judge is None else judge.fingerprint()["judge"]
-    reader = "the cartoon world's grammar" if config.reader is None else config.reader
+    reader = "the cartoon world's grammar"
+    if config.reader is not None:
+        reader = scores.fingerprints.get("questions", {}).get("reader", config.reader).partition("@")[0]
     return {
         "prompts": prompts,
         "generator": about,

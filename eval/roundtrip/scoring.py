@@ -216,14 +216,14 @@ def _samples(pairs: Sequence[Pairs]) -> tuple[list[tuple[str, int]], list[Sample
     for name, wanted in prompts.items():
         trip = trips[name]
         clip = Clip(content="", path=trip.path, start_s=trip.start_s, end_s=trip.end_s)
-        for prompt, what in wanted.items():
+        for prompt, kinds in wanted.items():
             samples.append(
                 Sample(
                     id=f"{len(samples):07d}",
                     prompt=prompt,
                     references=(prompt,),
-                    caption=trip.caption if "caption" in what else None,
-                    clip=clip if "clip" in what else None,
+                    caption=trip.caption if "caption" in kinds else None,
+                    clip=clip if "clip" in kinds else None,
                 )
             )
             keys.append((prompt, name))

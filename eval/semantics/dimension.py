@@ -293,11 +293,6 @@ def chances(judge: Judge, sample: Sample, questions: Sequence[Question], *, raw:
     return found
 
 
-def is_outside(judge: Judge, sample: Sample) -> bool:
-    """Whether the judge has warned that the clip is unlike those it was trained on."""
-    return judge.is_outside(sample)
-
-
 def _piece(sample: Sample, start: int, stop: int) -> Sample:
     """Frames `start` .. `stop` - 1 as a sample of its own, made once for all metrics."""
 

@@ -13,7 +13,6 @@ from v2t_eval.judge.judge import Judge
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.metrics import question_score
 from v2t_eval.sample import Sample
-from v2t_eval.semantics.dimension import is_outside
 from v2t_eval.vbench.still import is_frozen
 
 
@@ -40,7 +39,7 @@ class Answers(question_score.Metric):
                 "right": found.right, "said": found.said, "chance": _said_chance(found.said, found.chances),
                 "status": found.status, "message": found.message,
             })  # fmt: skip
-        return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": is_outside(judge, sample)}
+        return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": judge.is_outside(sample)}
 
 
 class Stillness(BaseMetric):

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "negative_prompt, image; may be given again",
     )
     add("-o", "--output", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"run folder (default: {DEFAULT_OUT})")
-    add("--generator", help="dit (default: the bundled model), world (draws the cartoon world), diffusers")
+    add("--generator", help="dit (default: the bundled model), world (draws the cartoon world), diffusers, FILE.py")
     add("--model", help="a folder, or for diffusers a hub id (default: the bundled model)")
     shape = parser.add_argument_group("the clips (default: the model's own values)")
     shape.add_argument("--num-frames", type=int, metavar="N", help="frames; rounded to what the model can make")

@@ -119,7 +119,7 @@ def open_generator(
     """The generator of a name, not loaded yet.
 
     Args:
-        name: a file of this folder: dit, world, diffusers.
+        name: a file of this folder (dit, world, diffusers), or the path of another one.
         model: a folder or hub id; None for the generator's own (the starter).
         device, dtype: "auto" or what torch calls them.
         options: what only some generators know, by name: the keyword arguments of their class.
@@ -128,7 +128,7 @@ def open_generator(
         UsageError: no such generator, or an option it does not know. MissingDependencyError: no such model.
     """
     check_device(device)
-    maker = plugin.load("t2v.generators", name, "Generator").Generator
+    maker = plugin.load("t2v.generators", name, "Generator", files=True).Generator
     known = [key for key in inspect.signature(maker).parameters if key not in ("model", "device", "dtype")]
     for key in options:
         if key not in known:

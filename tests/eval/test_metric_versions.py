@@ -63,6 +63,13 @@ def texts() -> list[Sample]:
     return [Sample(id=f"t{n}", caption=said, references=(true,), prompt=true) for n, (said, true) in enumerate(pairs)]
 
 
+def paired() -> list[Sample]:
+    return [
+        Sample(id=f"q{n}", clip=Clip.from_frames(moving(n)), reference_video=Clip.from_frames(moving(n + NUM)))
+        for n in range(2)
+    ]
+
+
 def rows(*given: dict[str, Any]) -> list[Sample]:
     return [Sample(id=f"r{number}", row=row) for number, row in enumerate(given)]
 
@@ -118,6 +125,8 @@ GIVEN: dict[str, Any] = {
     **dict.fromkeys(
         ("temporal_flickering", "motion_smoothness", "dynamic_degree", "ssim_consistency", "sharpness", "motion"), clips
     ),
+    **dict.fromkeys(("prompt_facts", "caption_questions"), texts),
+    **dict.fromkeys(("psnr", "ssim", "vif"), paired),
     "answers": lambda: rows(
         answered("color", "red", "red"), answered("color", "red", "blue"), answered("count", None, "two"),
         answered("yesno-color", "yes", "yes"), answered("yesno-color", "maybe", "no"),

@@ -144,7 +144,7 @@ def test_what_lies_outside_of_the_judges_world_fails_or_is_skipped(project, monk
         def test_frozen_comes_first(assert_clip):
             assert_clip("clips/frozen.mp4", prompt="A woman rides a skateboard through Lisbon.")
     """
-    monkeypatch.setattr("v2t_eval.testing.answers.is_outside", lambda judge, sample: True)
+    monkeypatch.setattr("v2t_eval.judge.judge.Judge.is_outside", lambda judge, sample: True)
     result = project(source)
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["*cannot be judged*", "*does not know *'skateboard'*"])

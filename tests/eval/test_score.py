@@ -134,6 +134,30 @@ def test_a_clip_with_several_prompts_is_decoded_once(clips, decodes) -> None:
     assert all(clip.num_frames for clip in found.clips) and first.frames is None and second.frames is None
 
 
+def test_frames_that_a_clip_makes_itself_are_asked_for_when_it_is_measured_and_no_sooner() -> None:
+    """A planted clip draws itself: ahead of its turn it would be drawn twice, or fail where nobody catches it."""
+    order = []
+
+    class Drawn(Clip):
+        @property
+        def frames(self):
+            order.append(self.content)
+            return Frames.from_pixels(np.full((3, 16, 16, 3), 9, np.uint8), 8)
+
+        @frames.setter
+        def frames(self, frames):
+            assert frames is None and "frames" not in vars(self)
+
+    class Seen(planted.Bright):
+        def measure(self, sample):
+            order.append(f"measured {sample.id}")
+            return super().measure(sample)
+
+    samples = [Sample(id=f"s{n}", clip=Drawn(content=f"c{n}")) for n in range(3)]
+    score(Inputs(samples=samples), [Seen()])
+    assert order[0] == "measured s0" and order.index("c1") > order.index("measured s1")
+
+
 def test_a_new_definition_is_measured_anew(clips, decodes, tmp_path, monkeypatch) -> None:
     config = ScoreConfig(cache=tmp_path / "cache")
     score(read_inputs(clips), [planted.Bright()], config)

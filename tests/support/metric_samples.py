@@ -158,6 +158,12 @@ def sets(name: str, good: Callable[[], list[Sample]] = matched) -> tuple[list[Sa
         for one in same:
             one.caption = WORDS[0]
         return varied, same
+    if "reference_video" in load_metric(name).needs:
+        clean = [Clip.from_frames(frames(i)) for i in range(NUM)]
+        same, worse = (
+            [replace(sample(i, fault=f), reference_video=clean[i]) for i in range(NUM)] for f in ("", "noise")
+        )
+        return same, worse
     if name in FAULT or NEEDS_TWO_SETS in load_metric(name).needs:
         fault = FAULT.get(name, "noise")
         return good(), [sample(i, fault=fault) for i in range(NUM)]

@@ -219,7 +219,7 @@ def open_backend(
 
     Args:
         model: "starter", a folder, a hub id, or "openai:URL[#model]".
-        captioner: a file of this folder; "auto" goes by the model.
+        captioner: a file of this folder, or the path of another one; "auto" goes by the model.
         device, dtype: "auto" or what torch calls them.
         options: what only some backends know, by name: the keyword arguments of their class.
 
@@ -228,7 +228,7 @@ def open_backend(
     """
     check_device(device)
     name = choose(model) if captioner == "auto" else captioner
-    maker = plugin.load("v2t.backends", name, "Backend").Backend
+    maker = plugin.load("v2t.backends", name, "Backend", files=True).Backend
     known = list(effects(maker))
     for key in options:
         if key not in known:

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from cineloop import plugin
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, UsageError
 
 Record = dict[str, Any]
 EVERY = "all"
@@ -33,13 +33,19 @@ def names() -> list[str]:
 
 
 def load(formats: Sequence[str]) -> dict[str, ModuleType]:
-    """The writers of some formats, each once, in the order asked for.
+    """The writers of some formats by name, each once, in the order asked for; a file's path stands for its name.
 
     Raises:
-        UsageError: no such format. MissingDependencyError: a package it needs is not installed.
+        UsageError: no such format, or two of one name. MissingDependencyError: a package it needs is not installed.
     """
     wanted = [name for each in formats for name in (names() if each == EVERY else [each])]
-    return {name: plugin.load("v2t.writers", name, _SYMBOL) for name in dict.fromkeys(wanted)}
+    found = {}
+    for name in dict.fromkeys(wanted):
+        called = Path(name).stem if plugin.is_file(name) else name
+        if called in found or (called != name and called in names()):
+            raise UsageError(f"two formats are called {called!r}", hint="rename the file of yours")
+        found[called] = plugin.load("v2t.writers", name, _SYMBOL, files=True)
+    return found
 
 
 @dataclass

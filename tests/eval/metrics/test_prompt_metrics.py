@@ -17,7 +17,7 @@ from cineloop.world.referee.read import read_back
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
 from t2v.obedience import asked, chance, compare, table
-from v2t.backends import Output
+from v2t.backends import Output, VideoLM
 from v2t_eval.cli import main
 from v2t_eval.metric import load_metric
 from v2t_eval.sample import Clip, Sample
@@ -71,7 +71,7 @@ def test_facts_and_questions_of_a_caption():
     assert [(row["kind"], row["wanted"], row["said"]) for row in wrong] == [("direction", "right", "left")]
 
 
-class Reader:
+class Reader(VideoLM):
     """Says what it is given, question by question."""
 
     name, revision = "reader", "1"
@@ -83,7 +83,10 @@ class Reader:
         """Nothing to load."""
 
     def answer(self, conversations, decoding):
-        return [Output(text=text, tokens=1) for text, _ in zip(self.replies, conversations, strict=True)]
+        replies = self.replies if len(conversations) > 1 else self.replies[-1:]
+        if "503" in replies:
+            raise ItemError("the server is down", code="SERVER_ERROR")
+        return [Output(text=text, tokens=1) for text, _ in zip(replies, conversations, strict=True)]
 
 
 def test_a_reader_answers_from_plain_english(tmp_path: Path):
@@ -99,6 +102,12 @@ def test_a_reader_answers_from_plain_english(tmp_path: Path):
     found = metric.measure(sample)
     assert [row["right"] for row in found["questions"]] == [True, False, False, None]
     assert (found["value"], found["answered"]) == (pytest.approx(1 / 3), 0.75)
+    metric.reader = Reader("Yes.", "no", "unknown", "503")
+    with pytest.raises(ItemError) as error:
+        metric.measure(sample)
+    assert (
+        error.value.code == "SERVER_ERROR"
+    )  # it says nothing of the caption: nothing is kept, the next run asks again
     metric.reader = Reader(*["I cannot help with that request."] * 4)
     with pytest.raises(ItemError) as error:
         metric.measure(sample)

@@ -1,0 +1,26 @@
+"""SSIM: how alike in structure a clip is to its reference video (Wang et al. 2004).
+
+In: a clip and its reference video. Out: the mean over frames of the SSIM of their luma (`v2t_eval.vbench.ssim`:
+Gaussian window 11 x 11, sigma 1.5, without the border).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from v2t_eval.paired import PairedMetric, luma, mean_of_frames
+from v2t_eval.vbench.ssim import SIDE, ssim
+
+
+class Metric(PairedMetric):
+    """Structural similarity of the luma."""
+
+    name = "ssim"
+    value_range = (-1.0, 1.0)
+    least = SIDE
+    sees = "blur, blocks, noise and shifts, where they change edges and textures"
+    blind = "colour alone; motion, since each frame is compared by itself"
+
+    def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
+        """See `PairedMetric.compare`."""
+        return mean_of_frames([ssim(a, b) for a, b in zip(luma(clip), luma(reference), strict=True)])
