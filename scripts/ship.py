@@ -35,7 +35,7 @@ from v2t.backends.local import STARTER, Backend
 GENERATOR_LIMIT_MB = 28.0
 CAPTIONER_STAGES = (
     *("tower", "language", "align-heads", "align", "instruct"),
-    *("align-time", "heads-more", "language-film", "align-all", "judge", "judge-film"),
+    *("align-time", "heads-more", "language-film", "align-all", "judge", "judge-film", "judge-motions", "judge-mixed"),
 )
 GENERATOR_STAGES = ("vae", "dit-images", "dit")
 DUAL_WEIGHTS = "open_clip_model.safetensors"
