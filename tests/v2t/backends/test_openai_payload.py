@@ -355,6 +355,9 @@ def test_name_and_revision_are_the_servers_and_stay(server):
     server.models = ()
     with pytest.raises(MissingDependencyError, match="lists no model"):
         opened(server)
+    server.models = ({"id": "tiny", "cineloop": {}},)  # v2t serve answers for the models it lists and no others
+    with pytest.raises(MissingDependencyError, match="serves no model 'other'; it serves tiny"):
+        opened(server, "#other")
 
 
 def test_making_a_captioner_asks_nobody_and_no_server_is_said_at_once():
