@@ -107,7 +107,8 @@ class Progress:
             self._last_line = time.monotonic()
             seconds = self._last_line - self._started
             left_s = seconds / max(self._done, 1) * (self.total - self._done)
-            logger.info("%s: %d of %d, %s, about %.0f s left", self.label, self._done, self.total, note, left_s)
+            parts = (f"{self.label}: {self._done} of {self.total}", note, f"about {left_s:.0f} s left")
+            logger.info("%s", ", ".join(part for part in parts if part))
 
 
 def _rich_bar() -> Any:

@@ -18,7 +18,7 @@ def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
     """The entry of the model `asked_for`, or of the only one; empty where there is none but a name was given.
 
     Raises:
-        MissingDependencyError: no server, or it serves no model. UsageError: several, and none was named.
+        MissingDependencyError: no server, no model, or none of that name. UsageError: several, and none was named.
     """
     try:
         listed = endpoint.models().get("data")
@@ -34,6 +34,14 @@ def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
         if isinstance(card, dict) and isinstance(card.get("id"), str) and card["id"].isprintable() and card["id"]
     }
     if asked_for:
+        if asked_for not in cards and any("cineloop" in card for card in cards.values()):
+            # A server of ours lists all that it answers for; others may serve a model unlisted.
+            names = endpoint.scrubbed(", ".join(list(cards)[:20]), 1000)
+            raise MissingDependencyError(
+                f"{endpoint.url} serves no model {asked_for!r}; it serves {names}",
+                code="SERVER_MODEL",
+                hint="openai:URL#model names one",
+            )
         return cards.get(asked_for, {})
     # Adapters stand beside their base, which is the one meant where none is named.
     bases = {name: card for name, card in cards.items() if not card.get("parent")}

@@ -186,6 +186,7 @@ class Backend(VideoLM):
         if self._frames_as is not None:
             self._form = self._frames_as
             return
+        _ = self._card  # raises where the model is not served
         if self._wanted is not None:
             self._form = "packed"
             return

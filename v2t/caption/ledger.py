@@ -150,7 +150,7 @@ class Ledger:
         if kind == "clip":
             record, old = entry["record"], self.known.get(entry["record"]["id"])
             keys = (old.keys if old else set()) | set(entry["keys"].values()) | set(entry.get("written", ()))
-            files = dict(entry["files"]) or (old.files if old else {})
+            files = (old.files if old else {}) | entry["files"]  # those of formats an earlier run wrote are there still
             is_partial = any(warning.startswith(PART_FAILED) for warning in record.get("warnings", ()))
             self.known[record["id"]] = Known(
                 place,

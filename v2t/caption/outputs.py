@@ -63,6 +63,8 @@ class CaptionFolder:
         self.shard = shard
         self.state_folder = shard.state if shard else folder / STATE_FOLDER
         self.clip_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "SUFFIX")}
+        # an edit is read whatever formats this run asks for
+        self._readers = {n: w for n, w in (writers.load(["txt"]) | loaded).items() if hasattr(w, "read")}
         self._set_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "NAME") and not shard}
         self._safe: set[Path] = set()
         self._stack = contextlib.ExitStack()
@@ -190,9 +192,10 @@ class CaptionFolder:
 
     def _foreign_sidecar(self, clip: Clip, known: Known | None) -> bool:
         """Take over a caption that is there already and not ours; False when there is none."""
-        for name in self.clip_writers if known is None or known.status != "ok" else ():
+        readable = self.clip_writers.keys() & self._readers.keys()
+        for name in readable if known is None or known.status != "ok" else ():
             path = self._sidecar(clip, name)
-            data = self._edited(name, path, known)
+            data = self._edited(path, known)
             if data is None:
                 continue
             if self.writable:
@@ -201,13 +204,13 @@ class CaptionFolder:
             return True
         return False
 
-    def _edited(self, name: str, path: str, known: Known | None) -> bytes | None:
+    def _edited(self, path: str, known: Known | None) -> bytes | None:
         """The content of a sidecar of the kind that people edit, when we never wrote it."""
-        data = _read(self.folder / unescape_name(path)) if hasattr(self.clip_writers[name], "read") else None
+        data = _read(self.folder / unescape_name(path))
         return None if data is None or (known and text_key(data) in known.keys) else data
 
     def _by_hand(self, record: Record, name: str, data: bytes, source: dict[str, Any], files: dict[str, str]) -> Entry:
-        record = {**record, "caption": self.clip_writers[name].read(data), "edited": True}
+        record = {**record, "caption": self._readers[name].read(data), "edited": True}
         return clip_entry(record, BY_HAND, source, files, {name: text_key(data)})
 
     def _tend_sidecars(self) -> None:
@@ -215,7 +218,7 @@ class CaptionFolder:
         adopted = []
         for clip_id, known in self.ledger.known.items():
             for name, path in known.files.items() if known.status == "ok" else ():
-                data = self._edited(name, path, known) if name in self.clip_writers else None
+                data = self._edited(path, known) if name in self._readers else None
                 if data is not None:
                     adopted.append(self._by_hand(self.ledger.record(clip_id), name, data, known.source, known.files))
         self._adopt(adopted)

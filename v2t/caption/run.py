@@ -73,7 +73,9 @@ def run(
         config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
     )
     question = ask(captioner, config)
-    summary = Summary(model=f"{captioner.name}@{captioner.revision}", dry_run=config.dry_run)
+    summary = Summary(
+        model=f"{captioner.name}@{captioner.revision}", dry_run=config.dry_run, is_kept=output is not None
+    )
     with ExitStack() as stack:
         if output is None:
             if config.shard is not None:

@@ -26,6 +26,7 @@ class Summary:
     found: int = 0
     model: str = ""
     dry_run: bool = False
+    is_kept: bool = True  # in a folder that the next run goes on from
     planned: int = 0
     num_captioned: int = 0
     num_parts: int = 0
@@ -117,6 +118,8 @@ class Summary:
             head += f"; {plural(self.num_parts, 'part')} captioned now"
         after = ["--retry-failed tries failed clips again"] if self.failures or self.failed_before else []
         after += ["stopped; the same command goes on from here"] if self.interrupted else []
+        if not self.is_kept:
+            after = ["stopped; with -o the next run goes on from here"] if self.interrupted else []
         return [
             *((WARNING, line) for line in (*self._outside(), *self._failed(), *self._warned())),
             *((INFO, line) for line in (*self._speed(), head, *after)),

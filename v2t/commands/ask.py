@@ -103,8 +103,8 @@ class NoteProgress:
         from cineloop.log import Progress
 
         if not done:
-            self._bar = self._stack.enter_context(Progress(total, "taking notes", enabled=self._enabled))
-        self._bar.advance(done - self._done, "windows")
+            self._bar = self._stack.enter_context(Progress(total, "taking notes, by windows", enabled=self._enabled))
+        self._bar.advance(done - self._done)
         self._done = done
         if done == total:
             self._stack.close()

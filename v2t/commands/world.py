@@ -64,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"num": done.num, "written": done.written, "manifest": str(done.manifest)}))
     logger.info(
-        "%d clips, %d of them new; their truth is in %s", done.num, done.written, log.printable(str(done.manifest))
+        "%s, %d new; their truth is in %s",
+        log.plural(done.num, "clip"),
+        done.written,
+        log.printable(str(done.manifest)),
     )
     return EXIT_OK

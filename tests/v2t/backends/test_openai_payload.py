@@ -352,9 +352,10 @@ def test_name_and_revision_are_the_servers_and_stay(server):
     server.models = ({"id": "tiny"}, {"id": "second"})
     with pytest.raises(UsageError, match="tiny, second"):
         opened(server)
-    server.models = ()
-    with pytest.raises(MissingDependencyError, match="lists no model"):
-        opened(server)
+    ours = ({"id": "tiny", "cineloop": {}},)  # v2t serve answers for the models it lists and no others
+    for server.models, model, says in (((), "", "lists no model"), (ours, "#other", "serves no model 'other'; it")):
+        with pytest.raises(MissingDependencyError, match=says):
+            opened(server, model)
 
 
 def test_making_a_captioner_asks_nobody_and_no_server_is_said_at_once():

@@ -63,6 +63,27 @@ def test_the_sidecar_is_where_captions_are_edited(tmp_path):
     assert "From the rows." in (out / "captions.by-hand.jsonl").read_text()
 
 
+def test_an_edit_is_read_whatever_formats_a_run_asks_for(tmp_path):
+    source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
+    go(source, out)
+    (out / "a.txt").write_text("From the sidecar.\n")
+    for _ in range(2):
+        assert go(source, out, ("srt", "jsonl")) == []
+        assert rows_of(out)["a.mp4"]["caption"] == "From the sidecar."
+        assert "From the sidecar." in (out / "a.srt").read_text()
+        assert (out / "a.txt").read_text() == "From the sidecar.\n"
+
+
+def test_an_edit_is_read_after_a_run_in_another_format(tmp_path):
+    source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
+    go(source, out)
+    clips_in(source, a="cats, which are not dogs")
+    assert go(source, out, ("srt", "jsonl")) == ["a.mp4"]
+    (out / "a.txt").write_text("From the sidecar.\n")
+    go(source, out, ("srt", "jsonl"))
+    assert rows_of(out)["a.mp4"]["caption"] == "From the sidecar."
+
+
 def test_a_caption_that_lay_there_before_is_taken_over(tmp_path):
     source, out = clips_in(tmp_path / "clips", a="dogs", b="cats"), tmp_path / "out"
     out.mkdir()

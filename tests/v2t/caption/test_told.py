@@ -141,6 +141,8 @@ def test_results_come_before_the_progress_that_counts_them_and_the_summary_last(
     places = [next(i for i, line in enumerate(lines) if text in line) for text in order]
     assert places == sorted(places) and places[-1] == len(lines) - 1
     assert "no video captioned yet" not in lines[places[2]]
+    assert main(["caption", str(source)]) == 3
+    assert "--retry-failed" not in capsys.readouterr().err  # without a folder nothing is known of an earlier run
 
 
 def test_counts_and_speeds_read_as_sentences():
