@@ -88,7 +88,8 @@ def discover(
         clips = [_rebase(clip, root) if clip.id == clip.path else clip for clip in clips]
     clips = _unique(clip for clip in clips if _wanted(clip.path, include, exclude))
     if not clips:
-        hint = "look at the paths, --include and --exclude; known endings: " + " ".join(sorted(VIDEO_SUFFIXES))
+        where = "look at the paths, --include and --exclude" if include or exclude else "look at the paths"
+        hint = f"{where}; known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
         raise NothingMatchedError(
             f"no video found in {', '.join(printable(p) for p in [*paths, *lists]) or 'nothing'}",
             hint=next(filter(None, map(_pictures, paths)), hint),
