@@ -189,7 +189,7 @@ def _nearest(key: str, cls: type, path: str) -> str:
     match = difflib.get_close_matches(key.lower(), list(below), n=1, cutoff=0.6)
     if match:
         return f"did you mean {path + below[match[0]]!r}?"
-    return f"known here: {', '.join(here)}"
+    return f"known here: {', '.join(here)}" if here else "no key is known here"
 
 
 def _coerce(kind: Any, value: Any, key: str) -> Any:

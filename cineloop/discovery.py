@@ -79,8 +79,7 @@ def discover(
         else:
             files, folders = _from_glob(argument)
             loose += files
-            for folder in folders:
-                clips += _from_folder(folder)
+            clips += [clip for folder in folders for clip in _from_folder(folder)]
     away += [remote_clips.from_list(name, allow_remote) for name in loose if is_url(name)]
     clips += _from_loose([name for name in loose if not is_url(name)], root)
     clips += remote_clips.from_loose(away)
@@ -88,7 +87,8 @@ def discover(
         clips = [_rebase(clip, root) if clip.id == clip.path else clip for clip in clips]
     clips = _unique(clip for clip in clips if _wanted(clip.path, include, exclude))
     if not clips:
-        hint = "look at the paths, --include and --exclude; known endings: " + " ".join(sorted(VIDEO_SUFFIXES))
+        filters = ", --include and --exclude" if include or exclude else ""
+        hint = f"look at the paths{filters}; known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
         raise NothingMatchedError(
             f"no video found in {', '.join(printable(p) for p in [*paths, *lists]) or 'nothing'}",
             hint=next(filter(None, map(_pictures, paths)), hint),

@@ -85,7 +85,8 @@ def _of_file(path: Path, symbol: str) -> ModuleType:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the plug-in {path}: {error}", code="UNKNOWN_PLUGIN") from error
+        why = getattr(error, "strerror", None) or error  # without the number and the path once more
+        raise UsageError(f"cannot read the plug-in {path}: {why}", code="UNKNOWN_PLUGIN") from error
     if not _defines(symbol).search(text):
         raise UsageError(f"{path} does not define {symbol!r} at top level", code="UNKNOWN_PLUGIN")
     digest = hashlib.sha256(f"{path.resolve()}\n{text}".encode()).hexdigest()[:12]

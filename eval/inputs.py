@@ -153,7 +153,7 @@ def _expected(
     """One sample for everything that ought to be scored."""
     if clips is not None:
         if not clips.exists():
-            raise NothingMatchedError(f"there is no {printable(str(clips))}")
+            raise NothingMatchedError(f"no file or folder {printable(str(clips))}")
         samples = _clips(clips)
         if names == "vbench":
             for sample in samples:

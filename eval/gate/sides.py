@@ -63,7 +63,7 @@ def named(place: Path) -> Named:
         NothingMatchedError: there is nothing. UsageError: a JSON file that is neither scores nor a baseline.
     """
     if not place.exists():
-        raise NothingMatchedError(f"there is no {printable(str(place))}")
+        raise NothingMatchedError(f"no file or folder {printable(str(place))}")
     file = place / RESULTS if place.is_dir() else place
     if file.suffix == ".json" and file.is_file():
         return Named(place=place, scores=read_results(file))

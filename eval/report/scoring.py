@@ -5,9 +5,8 @@ In: `Scores`. Out: `Document`, rendered as `report.html`, `report.md` and on a t
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from cineloop.errors import EXIT_OK
 from cineloop.files import unescape_name
 from cineloop.log import plural
 from v2t_eval.metric import Figure, MetricResult
-from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Interval, Link, Section, Table
+from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Interval, Link, Section, Table, Tone
 from v2t_eval.report.summary import (
     Row,
     chosen,
@@ -169,7 +168,7 @@ def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     clips = {clip.id: clip for clip in scores.clips}
     shown = [by, *(row for row in found if row.values and row is not by)][:_MAX_VALUES]
     ids = [id for id in worst_first(by) if id in clips][:_NUM_WORST]
-    said_of = {} if root is None else _evidence(scores, set(ids))
+    said_of = {} if root is None else _evidence(scores, {id: clips[id] for id in ids})
     cards = []
     for id in ids:
         clip = clips[id]
@@ -183,26 +182,44 @@ def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     return Section(title=f"The {len(ids)} {kind} clips by {by.name}", cards=tuple(cards), brief=brief)
 
 
-def _evidence(scores: Scores, ids: set[str]) -> dict[str, list[str]]:
+def _evidence(scores: Scores, shown: Mapping[str, Scored]) -> dict[str, list[str]]:
     """By id: what each metric says of the sample besides its value, and why it could not score it."""
     found: dict[str, list[str]] = {}
     for result in scores.results:
         for item in result.items:
-            said = {
-                key: value for key, value in item.items() if key not in ("id", "value") and value not in ({}, [], None)
-            }
-            if said and item["id"] in ids:
-                text = ", ".join(f"{key} {_as_text(value)}" for key, value in said.items())
+            clip = shown.get(item["id"])
+            if clip is None:
+                continue
+            more = {key: value for key, value in item.items() if key not in ("id", "value")}
+            if text := _as_text(
+                {key: value for key, value in more.items() if value not in (clip.prompt, clip.caption)}
+            ):
                 found.setdefault(item["id"], []).append(f"{result.name}: {text}")
         for failure in result.failures:
-            if failure["id"] in ids:
+            if failure["id"] in shown:
                 text = f"{result.name}: not scored, {failure['code']}: {failure['message']}"
                 found.setdefault(failure["id"], []).append(text)
     return found
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """Evidence in words: no brackets of JSON, nothing for what is empty or false."""
+    if isinstance(value, Mapping):
+        if "question" in value and "told" in value:  # an answer of the judge
+            return f"{value['question']} {value['told']}, wanted {value.get('wanted', '–')}"
+        return ", ".join(filter(None, (_pair(key, one) for key, one in value.items())))
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_as_text, value))
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _pair(key: str, value: Any) -> str:
+    if value is None or value is False or (not isinstance(value, int | float) and not value):
+        return ""
+    if value is True:
+        return key
+    nested = isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(one, Mapping) for one in value))
+    return f"{key} ({_as_text(value)})" if nested else f"{key} {_as_text(value)}"
 
 
 def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
@@ -211,6 +228,10 @@ def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     by, ranks = chosen(found), [fifths(row) for row in valued]
     order = {id: place for place, id in enumerate(worst_first(by) if by else ())}
     clips = sorted(scores.clips, key=lambda clip: order.get(clip.id, len(order)))
+    unscored: dict[str, set[str]] = {}
+    for result in scores.results:
+        for failure in result.failures:
+            unscored.setdefault(failure["id"], set()).add(failure["code"])
     lines: list[tuple[Cell, ...]] = [
         (
             Link(text=clip.id, path=_file(root, clip)),
@@ -219,7 +240,7 @@ def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
                 Heat(text=number(row.values[clip.id]), level=rank[clip.id]) if clip.id in row.values else None
                 for row, rank in zip(valued, ranks, strict=True)
             ),
-            clip.status if clip.error is None else (clip.error.get("code", clip.status), "bad"),
+            _status(clip, unscored.get(clip.id, set())),
         )
         for clip in clips[:_MAX_CLIPS]
     ]
@@ -228,6 +249,12 @@ def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     caption = f"{plural(len(clips), 'clip')}; from the worst fifth of each metric to the best.{rest}"
     table = Table(columns=columns, rows=tuple(lines), caption=caption)
     return Section(title="Every clip", tables=(table,) if lines else (), folded=True)
+
+
+def _status(clip: Scored, codes: set[str]) -> tuple[str, Tone]:
+    if clip.error is not None:
+        return clip.error.get("code", clip.status), "bad"
+    return (f"not scored: {', '.join(sorted(codes))}", "unsure") if codes else (clip.status, "plain")
 
 
 def _file(root: Path | None, clip: Scored) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
-from cineloop.log import printable
+from cineloop.log import plural, printable
 
 Row = dict[str, Any]
 
@@ -48,7 +48,9 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The summary in words."""
-        text = f"{self.asked} clips: {self.made} made, {self.skipped} there already, {len(self.failures)} failed"
+        text = (
+            f"{plural(self.asked, 'clip')}: {self.made} made, {self.skipped} there already, {len(self.failures)} failed"
+        )
         lines = [text + (f"; {self.seconds / self.made:.2f} s a clip" if self.made else "")]
         if self.folder is not None and (self.made or self.skipped):
             lines.append(f"look at {printable(str(self.folder / 'index.html'))} and contact_sheet.png")

@@ -43,6 +43,15 @@ def test_later_layers_win(tmp_path):
     assert isinstance(made.inner.rate, float)
 
 
+def test_an_unknown_key_where_there_are_none_says_so():
+    @dataclass
+    class Empty:
+        pass
+
+    with pytest.raises(UsageError, match=r"unknown configuration key 'x' \(no key is known here\)"):
+        configs.load(Empty, sets=["x=1"])
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

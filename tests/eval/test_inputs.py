@@ -278,8 +278,10 @@ def test_questions_are_samples_in_clusters_of_a_clip(tmp_path: Path) -> None:
 def test_nothing_to_score(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for clips in (tmp_path / "empty", tmp_path / "absent"):
-        with pytest.raises(NothingMatchedError):
+        with pytest.raises(NothingMatchedError) as raised:
             read_inputs(clips)
+        assert "--include" not in f"{raised.value} {raised.value.hint}"  # no command of v2t-eval has that option
+    assert "no file or folder" in str(raised.value)
     with pytest.raises(NothingMatchedError, match="nothing is to be scored"):
         read_inputs()
     with pytest.raises(NothingMatchedError, match="has no row"):

@@ -251,7 +251,7 @@ def test_page_says_what_was_and_was_not_scored(tmp_path):
         "30 clips, 7 metrics", "1 metric could not run", "no models", "get them", "clip ends early", "make it again",
         "nothing could be scored", "lower is better", "no preferred direction", "ViT-B-32", "cannot see",
         "Long texts were cut.", "[790, 861]", "of 30", "never as zero", "scores.json",
-        "missed [\"colour\"]", "from the worst fifth",
+        "missed colour", "from the worst fifth",
     ):  # fmt: skip
         assert said in words, said
 
@@ -263,7 +263,40 @@ def test_every_clip_stands_in_a_table_worst_first():
     ids = [row[0].text for row in table.rows]
     assert len(ids) == 40 and ids[: len(values)] == sorted(values, key=values.get)
     assert table.columns == ("Clip", "Prompt", *NAMES, "Status") and table.rows[-1][-1] == ("TRUNCATED", "bad")
+    status = {row[0].text: row[-1] for row in table.rows}  # names why a metric did not score a clip
+    assert status["clip 0005"] == ("not scored: NO_CAPTION", "unsure") and status["clip 0000"] == ("ok", "plain")
     assert table.rows[0][2].level == 0 and not any(one.title == "Every clip" for one in document(scores).sections)
+
+
+def test_a_card_gives_evidence_in_words():
+    """No JSON, no digits beyond those of a value, no flag that is false, no text that stands there already."""
+    scores = _scores(6)
+    asked = {
+        "question": "Is there a dog?",
+        "wanted": "yes",
+        "said": "no",
+        "told": "no (chance of 'yes' 0.01)",
+        "lost": 0,
+    }
+    prompts = {clip.id: clip.prompt for clip in scores.clips}
+    for item in scores.result("clipscore").items:
+        item |= {
+            "seen": "",
+            "missed": [],
+            "frozen": False,
+            "cut": True,
+            "strength": 0.7157289024304676,
+            "pairs": 16,
+            "text": prompts[item["id"]],
+            "chances": {"Is it red?": 0.41549577},
+            "questions": [asked],
+        }
+    lines = document(scores, Path()).sections[0].cards[0].lines
+    said = next(line for line in lines if line.startswith("clipscore:"))
+    assert said == (
+        "clipscore: cut, strength 0.7157, pairs 16, chances (Is it red? 0.4155), "
+        "questions (Is there a dog? no (chance of 'yes' 0.01), wanted yes)"
+    )
 
 
 def test_the_page_of_many_clips_is_bounded(tmp_path):
