@@ -79,10 +79,10 @@ def watched(folder: Path, number: int) -> list[Image.Image]:
     item = result(folder / "score", "facts")["items"][number]
     record = next(row for row in rows_of(folder / "captions/captions.jsonl") if row["id"] == item["id"])
     truth = next(row for row in rows_of(folder / "clips/manifest.jsonl") if row["id"] == item["id"])
-    said = facts_line(item)
+    line = facts_line(item)
     verdict = [
         (f"Truth: {truth['captions']['short'][0]}", FAINT),
-        (f"Facts right: {said}", BAD if ":" in said else GOOD),
+        (f"Facts right: {line}", BAD if ":" in line else GOOD),
     ]
     shown = frames_of(folder / "clips" / truth["path"])
     return scene("v2t caption clips/", record["caption"], shown, verdict, late=False)

@@ -223,12 +223,12 @@ def of_tail(kind: str, num: int, per: int, runs: int) -> Callable[[np.random.Gen
         prompts: list[int] = np.repeat(np.arange(num), per).tolist()
         found: dict[str, float] = {}
         for name, broken, harm in (("none", 0, 0.0), ("accepted", 0, 0.03), ("two", 2, 0.0)):
-            said = 0
+            rejected = 0
             for _ in range(runs):
                 new, old = seed_values(kind, rng, num, per, broken)
                 tail = tail_test((new - harm).ravel(), old.ravel(), prompts, accepted=harm, alpha=ALPHA)
-                said += tail is not None and tail.p < ALPHA
-            found[name] = 100 * said / runs
+                rejected += tail is not None and tail.p < ALPHA
+            found[name] = 100 * rejected / runs
         return found
 
     return measure

@@ -31,7 +31,7 @@ WORDS = {
 }
 # Lines that may hold one.
 ALLOWED = (
-    r"q\['said'\]",  # a key of question_score's items
+    r"(q|asked)\['said'\]",  # a key of question_score's items
     r"and the papers\.",  # of other people
 )
 

@@ -298,7 +298,7 @@ class UploadWriter(IncomingFile):
 
 
 def _private(folder: Path) -> Path:
-    """The operator's folder for uploads, open to nobody else."""
+    """The operator's folder for uploads, open to no other user."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_uid != os.geteuid():  # its owner could open it again, also where root may change it

@@ -6,7 +6,7 @@ a cell is `equal` only when every score is the same to the bit. Letters: n clips
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,8 +84,7 @@ def cell(
     groups = _groups(len(first), clusters)  # (G, n)
     low, high = mean_interval(list(changes), clusters)
     wins = np.stack([groups @ ((changes < 0) + 0.5 * (changes == 0)), groups.sum(1)], 1)  # (G, 2)
-    won, won_ends = estimate_of_sums(wins, lambda s: s[:, 0] / s[:, 1])
-    won_ends = unless_flat(won_ends, won, len(groups))
+    won, won_ends = _share(wins, lambda s: s[:, 0] / s[:, 1])
     taus = [kendall_tau(range(len(rest) + 1), column) for column in np.vstack([first, rest]).T]
     area, ends = auroc(first, rest[-1], clusters)
     return Cell(
@@ -136,8 +135,13 @@ def auroc(
     def area(times: np.ndarray) -> np.ndarray:  # of clusters that are drawn so many times, (R, G)
         return np.einsum("ri,ij,rj->r", times, wins, times, optimize=True) / (times @ sizes) ** 2
 
-    value, found = estimate_of_sums(np.eye(len(groups)), area)
-    return value, unless_flat(found, value, len(groups))
+    return _share(np.eye(len(groups)), area)
+
+
+def _share(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, Interval]:
+    """A share of sums over clusters (G, k) and its interval; of a single cluster nothing is known."""
+    value, found = estimate_of_sums(sums, statistic)
+    return value, unless_flat(found, value, len(sums)) if len(sums) > 1 else found
 
 
 def _sign_flip(sums: np.ndarray) -> float:

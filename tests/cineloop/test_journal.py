@@ -219,14 +219,14 @@ def test_a_manifest_with_a_bad_row_is_not_written(tmp_path):
 
 
 def test_plugins_are_files_and_an_unknown_one_lists_them():
-    assert {"txt", "jsonl"} <= set(plugin.choices("v2t.writers", "render"))
+    assert {"txt", "srt"} <= set(plugin.choices("v2t.writers", "render"))
     assert {"short", "detailed", "timed"} <= set(plugin.choices("v2t.styles", "PROMPT"))
     assert "local" in plugin.choices("v2t.backends", "Backend")
     assert "domain" not in plugin.choices("v2t.backends", "Backend")
     assert plugin.load("v2t.writers", "txt", "render").SUFFIX == ".txt"
     with pytest.raises(UsageError, match="txt") as caught:
-        plugin.load("v2t.writers", "jsonk", "render")
-    assert "did you mean 'jsonl'" in caught.value.message and "jsonl, srt" in caught.value.hint
+        plugin.load("v2t.writers", "srtt", "render")
+    assert "did you mean 'srt'" in caught.value.message and "srt, txt" in caught.value.hint
     for name in ("os", "..base.errors", "__init__", ""):
         with pytest.raises(UsageError):
             plugin.load("v2t.writers", name, "render")

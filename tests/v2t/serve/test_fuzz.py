@@ -164,7 +164,7 @@ def test_seven_hundred_requests_over_asgi(clip, config, monkeypatch):
     outcomes: Counter[str] = Counter()
 
     async def play() -> None:
-        monkeypatch.setattr(serve_stand_ins, "Media", lambda: Media(config, SERVED))
+        monkeypatch.setattr(serve_stand_ins, "Media", lambda config: Media(config, SERVED))
         draw = random.Random(1)
         async with client_of(config) as (client, engine, media, gateway):
             async with media:
