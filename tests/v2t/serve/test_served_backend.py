@@ -106,7 +106,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_told(app):
 
 def test_an_answer_has_the_room_that_its_own_prompt_leaves(captioner, monkeypatch):
     """Alone, in a batch with longer prompts, and in pieces."""
-    conversations = [asked("What is a cat?"), asked("What is a cat, and what is it not, and where may it be?")]
+    conversations = [
+        asked("What is a cat?"),
+        asked("What happens in the video, and what is it not, and where may it be?"),
+    ]
     lengths = [captioner._inputs([conversation])["input_ids"].shape[1] for conversation in conversations]
     monkeypatch.setattr(captioner, "_most_positions", max(lengths) + 3)
     alone = [captioner.answer([conversation], Decoding(max_new_tokens=60))[0] for conversation in conversations]
