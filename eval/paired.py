@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from math import fsum
 from typing import ClassVar
 
 import numpy as np
@@ -21,8 +20,7 @@ from v2t_eval.sample import Sample
 
 
 class PairedMetric(BaseMetric):
-    """The mean over clips of a value of each pair; a subclass gives `compare`, or `compare_frames` for a mean over
-    frames."""
+    """The mean over clips of a value of each pair; a subclass gives `compare`."""
 
     needs: ClassVar[tuple[str, ...]] = ("frames", "reference_video")
     least: ClassVar[int] = 1  # pixels of the shorter side
@@ -55,11 +53,6 @@ class PairedMetric(BaseMetric):
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """The mean over clips."""
         return Summary(headline=self.name, figures={self.name: self.mean(rows)}, items=items_of(rows))
-
-
-def mean_of_frames(values: Sequence[float]) -> float:
-    """The mean, by exact summation."""
-    return fsum(values) / len(values)
 
 
 def luma(frames: np.ndarray) -> np.ndarray:

@@ -160,6 +160,19 @@ class Cells:
         return self.found[name]
 
 
+def run_tables(description: str, name: str, make_tables: Callable[[Cells, int], list[str]]) -> int:
+    """The command line of a simulation: its cells in `NAME.json`, its tables in `NAME.md` and on stdout."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(make_tables(Cells(args.output / f"{name}.json"), args.runs)) + "\n"
+    write_atomic(args.output / f"{name}.md", text.encode())
+    print(text)
+    return 0
+
+
 def limits(num: int, spread: float, step: float = 0.0) -> tuple[float, float]:
     """The margin that the gate advises for G prompts, and the least change that it then detects. Where values have a
     `step`, prompts get better by it, too."""
@@ -253,18 +266,9 @@ def tail_table(cells: Cells, runs: int) -> list[str]:
 # --- the whole
 
 
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    cells = Cells(args.output / "gate.json")
-    text = "\n".join([*gate_tables(cells, args.runs), *tail_table(cells, args.runs)]) + "\n"
-    write_atomic(args.output / "gate.md", text.encode())
-    print(text)
-    return 0
+def all_tables(cells: Cells, runs: int) -> list[str]:
+    """Of the gate's rule and of its tail test."""
+    return [*gate_tables(cells, runs), *tail_table(cells, runs)]
 
 
 def gate_tables(cells: Cells, runs: int) -> list[str]:
@@ -305,4 +309,4 @@ def _both(row: dict[str, Any], name: str, verdict: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tables(__doc__, "gate", all_tables))

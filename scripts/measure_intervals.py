@@ -8,18 +8,15 @@ Writes intervals.json after each cell, and intervals.md, which docs/gate-statist
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure_gate import Cells
+from measure_gate import Cells, run_tables
 
-from cineloop.files import write_atomic
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.resampling import replicates
 from v2t_eval.metrics.bleu import bleu
@@ -155,19 +152,6 @@ def of_frechet(kind: str, num: int, runs: int) -> Callable[[np.random.Generator]
     return measure
 
 
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(interval_table(Cells(args.output / "intervals.json"), args.runs)) + "\n"
-    write_atomic(args.output / "intervals.md", text.encode())
-    print(text)
-    return 0
-
-
 def interval_table(cells: Cells, runs: int) -> list[str]:
     """How often published intervals of 95 % hold the truth."""
     few = max(runs // 2, 1)
@@ -192,4 +176,4 @@ def interval_table(cells: Cells, runs: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tables(__doc__, "intervals", interval_table))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy as np
 from cineloop.errors import MissingDependencyError
 from v2t_eval import models
 from v2t_eval.features import file_sha256
-from v2t_eval.paired import PairedMetric, mean_of_frames
+from v2t_eval.paired import PairedMetric
 
 _LAYERS = ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1))  # number, stride, padding
 _POOLED = (3, 6)  # layers that a pooling goes before
@@ -94,7 +95,7 @@ class Metric(PairedMetric):
                     weight = self._weights[f"lin{k}.model.1.weight"].view(1, -1, 1, 1)
                     found += ((a - b) ** 2 * weight).sum(1).mean((1, 2))
                 values += found.tolist()
-        return mean_of_frames(values)
+        return fmean(values)
 
     def _features(self, frames: np.ndarray) -> list[Any]:
         """Of each layer (n, C, h, w), of length 1 over C."""

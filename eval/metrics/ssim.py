@@ -6,9 +6,11 @@ Gaussian window 11 x 11, sigma 1.5, without the border).
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import numpy as np
 
-from v2t_eval.paired import PairedMetric, luma, mean_of_frames
+from v2t_eval.paired import PairedMetric, luma
 from v2t_eval.vbench.ssim import SIDE, ssim
 
 
@@ -23,4 +25,4 @@ class Metric(PairedMetric):
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
         """See `PairedMetric.compare`."""
-        return mean_of_frames([ssim(a, b) for a, b in zip(luma(clip), luma(reference), strict=True)])
+        return fmean([ssim(a, b) for a, b in zip(luma(clip), luma(reference), strict=True)])

@@ -9,9 +9,11 @@ Letters: T frames, H W pixels.
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import numpy as np
 
-from v2t_eval.paired import PairedMetric, luma, mean_of_frames
+from v2t_eval.paired import PairedMetric, luma
 
 _SCALES, _NOISE, _EPS = 4, 2.0, 1e-10
 LEAST = 41  # pixels: the smallest scale still holds its window
@@ -28,7 +30,7 @@ class Metric(PairedMetric):
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
         """See `PairedMetric.compare`."""
-        return mean_of_frames([vif(a, b) for a, b in zip(luma(clip), luma(reference), strict=True)])
+        return fmean([vif(a, b) for a, b in zip(luma(clip), luma(reference), strict=True)])
 
 
 def vif(clip: np.ndarray, reference: np.ndarray) -> float:

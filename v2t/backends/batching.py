@@ -39,13 +39,13 @@ class Batcher:
         self._failures = 0
         self._lock = threading.Lock()
 
-    def generate(self, request: GenerateRequest) -> Output:
-        """The answer to one request.
+    def generate(self, request: GenerateRequest, *, retry_loops: bool = False) -> Output:
+        """The answer to one request; `retry_loops` as in `generate_many`.
 
         Raises:
             ItemError: there is none. MissingDependencyError: the model fails on everything, or its server is gone.
         """
-        (answer,) = self.generate_many([request])
+        (answer,) = self.generate_many([request], retry_loops=retry_loops)
         if isinstance(answer, ItemError):
             raise answer
         return answer

@@ -168,10 +168,7 @@ class Job:
         """The answer to a question without any video. Raises ItemError where there is none."""
         decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
         request = GenerateRequest(messages=asked(prompt), decoding=decoding)
-        (answer,) = self._batcher.generate_many([request], retry_loops=True)
-        if isinstance(answer, ItemError):
-            raise answer
-        return answer
+        return self._batcher.generate(request, retry_loops=True)
 
     def _land(self, *, wait_for_one: bool) -> None:
         """Take what the threads have finished."""
