@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="file with one prompt a line, or .jsonl (a manifest) with prompt and, if given, id, seed, "
+        help="file with one prompt a line (# begins a comment), or .jsonl (a manifest) with prompt and, if given, id, seed, "
         "negative_prompt, image; may be given again",
     )
     add("-o", "--output", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"run folder (default: {DEFAULT_OUT})")
