@@ -73,7 +73,6 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(args, metrics, config)
     with ExitStack() as stack:
-        (args.output / STATE).mkdir(parents=True, exist_ok=True)
         stack.enter_context(FolderLock(args.output / STATE / "lock"))
         stack.enter_context(on_device(args.device))
         judge = _judge(args.judge, args.device)

@@ -177,7 +177,6 @@ def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
     from cineloop.lock import FolderLock
 
     if args.output:
-        (args.output / STATE).mkdir(parents=True, exist_ok=True)
         stack.enter_context(FolderLock(args.output / STATE / "lock"))
     for path in [args.output / name for name in NAMES] if args.output else []:
         path.unlink(missing_ok=True)

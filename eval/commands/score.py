@@ -113,13 +113,13 @@ def run(args: argparse.Namespace) -> int:
     cache = args.cache or (args.output / STATE if args.output else None)
     with ExitStack() as stack:
         if args.output:
-            (args.output / STATE).mkdir(parents=True, exist_ok=True)
             stack.enter_context(FolderLock(args.output / STATE / "lock"))
-            write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         scores = score(
             inputs, metrics, config_of(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
             show_progress=not args.quiet,
         )  # fmt: skip
+        if args.output:
+            write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         written = write(scores, args.output, inputs.clips_root, formats, cache) if args.output else []
     if args.json:
         print(json.dumps(scores.as_dict(items=False), ensure_ascii=False, allow_nan=False))
