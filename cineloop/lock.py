@@ -1,7 +1,7 @@
 """One run at a time in a folder: a lock that names its owner and does not outlive it.
 
-In: a lock file path. Out: the lock held inside a `with` block, or an error that names its owner. Its folder is made when
-absent; a run that fails before it wrote anything takes the folders it made away again.
+In: a lock file path. Out: the lock held inside a `with` block, or an error that names its owner. Its folder is made
+when absent; a run that fails before it wrote anything removes the folders it made.
 The lock is the kernel's (`flock`), so a run that is killed leaves none behind. The file holds the owner (process,
 machine, command, start) for the message. A shared file system may not carry the kernel's lock to other machines:
 there an owner from another machine counts as alive while its heartbeat (the file's mtime) is fresh.

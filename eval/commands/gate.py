@@ -36,7 +36,7 @@ EXAMPLES = (
     "  0 pass, 6 fail, 8 inconclusive (more prompts, or a wider margin), 9 not comparable with the baseline;\n"
     "  5 a metric that decides could not run here, which is never a pass\n"
     "\n"
-    "A folder that is called init or update is named as ./init. See docs/gate.md."
+    "Write a folder named init or update as ./init. See docs/gate.md."
 )
 NAMES = ("verdict.json", "gate.md", "gate.html", "junit.xml")
 
@@ -51,24 +51,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "words", nargs="+", metavar="[init|update] CLIPS|RESULTS",
-        help="a folder of videos, a run folder or a manifest.jsonl, which are scored by the suite; or a scores.json, "
-        "its folder or a baseline, taken as they are",
+        help="folder of videos, run folder or manifest.jsonl, to be scored by the suite; or a scores.json, its "
+        "folder or a baseline, used as they are",
     )  # fmt: skip
-    add(
-        "--suite", type=Path, metavar="SUITE", help="metrics and rules: gate, which is shipped, or a YAML file of yours"
-    )
-    add("--baseline", type=Path, metavar="FILE", help="what to hold against; without it only absolute rules decide")
-    into = "folder for verdict.json, gate.md, gate.html, junit.xml and the scores; of init the baseline's file"
+    add("--suite", type=Path, metavar="SUITE", help="metrics and rules: gate (shipped), or a YAML file of yours")
+    add("--baseline", type=Path, metavar="FILE", help="baseline to compare with; without it only absolute rules decide")
+    into = "folder for verdict.json, gate.md, gate.html, junit.xml and the scores; with init the baseline's file"
     add("-o", "--output", type=Path, metavar="PATH", help=into)
-    add("--reason", metavar="TEXT", help="of update: why, for the baseline's history")
-    add("--audit", type=Path, metavar="FILE", help="what the metrics cannot see (default: the audit the suite names)")
-    add("--junit", type=Path, metavar="FILE", help="the verdict as JUnit XML")
+    add("--reason", metavar="TEXT", help="with update: the reason, for the baseline's history")
+    add("--audit", type=Path, metavar="FILE", help="what the metrics cannot see (default: the suite's audit)")
+    add("--junit", type=Path, metavar="FILE", help="write the verdict as JUnit XML")
     add("--baseline-clips", type=Path, metavar="DIR", help="the baseline's clips, shown beside those that got worse")
-    add("--overwrite", action="store_true", help="replace what -o and --junit name")
-    add("--json", action="store_true", help="the verdict as one JSON object on stdout")
-    add("--dry-run", action="store_true", help="read everything, say what would be measured; measure and write nothing")
+    add("--overwrite", action="store_true", help="replace the files of -o and --junit")
+    add("--json", action="store_true", help="print the verdict as one JSON object on stdout")
+    add("--dry-run", action="store_true", help="read all inputs, print what would be measured; write nothing")
     add("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
-    add("--cache", type=Path, metavar="DIR", help="evidence shared by runs (default: inside of -o)")
+    add("--cache", type=Path, metavar="DIR", help="evidence cache, shared by runs (default: inside -o)")
     add_machine(add)
 
 
