@@ -103,9 +103,9 @@ def select(scores: Scores, by: str, *, keep: int = 1, check: str | None = None) 
         rank = None if one.value is None else len(group) + 1
         group.append(replace(one, rank=rank, kept=rank is not None and rank <= keep))
     groups = [by_prompt[prompt] for prompt in sorted(by_prompt)]
-    gains, mistakes = {by: _gains(groups, "value")}, []
+    gains, mistakes = {by: _gains(groups, "value", scores.result(by).value_range)}, []
     if check is not None:
-        gains[check] = _gains(groups, "check")
+        gains[check] = _gains(groups, "check", scores.result(check).value_range)
         for group in groups:
             known = [(check_sign * one.check, one) for one in group if one.rank is not None and one.check is not None]
             best = max(known, key=lambda pair: pair[0], default=None)
@@ -130,14 +130,15 @@ def _values(scores: Scores, name: str | None) -> tuple[dict[str, float], int]:
     return values, 1 if result.higher_is_better else -1
 
 
-def _gains(groups: Sequence[Sequence[Candidate]], field: str) -> tuple[Gain, ...]:
+def _gains(groups: Sequence[Sequence[Candidate]], field: str, value_range: tuple[float, float]) -> tuple[Gain, ...]:
     """For n = 1, 2, 4 … as far as any prompt has clips, over the prompts that have as many."""
     known = [[one for one in group if one.rank is not None and getattr(one, field) is not None] for group in groups]
     found, n = [], 1
     while enough := [group for group in known if len(group) >= n]:
         means = [_expected(group, n, field) for group in enough]
         interval = mean_interval(means) if len(means) > 1 else Interval(means[0], means[0])
-        found.append(Gain(n=n, value=fmean(means), low=interval.low, high=interval.high, num_prompts=len(means)))
+        low, high = max(interval.low, value_range[0]), min(interval.high, value_range[1])
+        found.append(Gain(n=n, value=fmean(means), low=low, high=high, num_prompts=len(means)))
         n *= 2
     return tuple(found)
 

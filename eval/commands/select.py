@@ -138,19 +138,17 @@ def _document(found: Selection, folder: Path | None) -> Document:
 
     prompts = len({one.prompt for one in found.candidates})
     head = f"{len(found.kept)} of {plural(len(found.candidates), 'clip')} kept, for {plural(prompts, 'prompt')}"
-    columns = ("Best of n", "Prompts", *found.gains)
-    counts = [gain.n for gain in found.gains[found.by]]
-    lines = []
-    for n in counts:
-        cells = [next((g for g in each if g.n == n), None) for each in found.gains.values()]
-        texts = ["" if g is None else f"{g.value:.3f} [{g.low:.3f}, {g.high:.3f}]" for g in cells]
-        lines.append((str(n), cells[0].num_prompts if cells[0] else None, *texts))
+    lines = [(gain.n, name, gain.value, f"[{gain.low:.3f}, {gain.high:.3f}]", gain.num_prompts)
+             for name, gains in found.gains.items() for gain in gains]  # fmt: skip
+    columns = ("Best of n", "Metric", "Mean", "95 % interval", "Prompts")
     wrong = [
-        f"{kept.clip.id} was chosen ({found.check} {kept.check:.3g}), {best.clip.id} has {best.check:.3g}"
-        for kept, best in found.mistakes
+        f"{kept.prompt}: {kept.clip.path or kept.clip.id} was chosen ({found.check} {kept.check:.3g}), "
+        f"{better.clip.path or better.clip.id} has {better.check:.3g}"
+        for kept, better in found.mistakes
     ]
     cards = tuple(
-        Card(title=one.prompt, clip=folder / str(one.clip.path), lines=(f"{found.by} {one.value:.3g}",))
+        Card(title=one.prompt, clip=folder / str(one.clip.path), labels=("clip", ""),
+             lines=(f"{found.by} {one.value:.3g}",))
         for one in found.kept
     ) if folder else ()  # fmt: skip
     sections = (
