@@ -1,7 +1,7 @@
 """What only a CUDA device can show, with the shipped starters: the same answers, clips and losses as on the CPU.
 
-`scripts/gpu-check` runs these and times every training. Half precision may turn a close decision, so answers of bf16 are
-compared by how many are equal, those of float32 to the letter.
+`scripts/gpu-check` runs these and times every training. Half precision may turn a close decision, so answers of bf16
+are compared by how many are equal, those of float32 to the letter.
 """
 
 from __future__ import annotations
