@@ -1,4 +1,4 @@
-"""For programs that tests start and kill: captions read off the pixels, decoding in process, a kill at a counted line."""
+"""For programs that tests start and kill: captions read off the pixels, decoding here, death at a counted line."""
 
 from __future__ import annotations
 
