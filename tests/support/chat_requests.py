@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import torch
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
 from cineloop.video.packed import MEDIA_TYPE, pack
 from v2t.backends import Output, VideoLM
@@ -109,7 +109,7 @@ class StandIn(VideoLM):
         self.wanted = lambda: True
 
         self.prompt_tokens: list[int] = []
-        self.warnings: list[str | None] = []
+        self.warnings: list[Notice | None] = []
 
     def load(self) -> None:
         """Nothing: it is loaded."""

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from cineloop.address import is_url
 from cineloop.clip import Clip
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, plural, printable, stopwatch
 from cineloop.video.worker import DecoderPool
-from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked, outside
+from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked
 from v2t.backends.batching import Answer, Batcher
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
@@ -260,8 +260,12 @@ class Job:
             if not output.text.strip():
                 raise ItemError("the answer is empty", code="BAD_CAPTION")
         except ItemError as problem:
-            warning = f"SUMMARY_FAILED: the parts' captions were joined: {problem.code}: {problem.message}"
-            output = replace(joined, warnings=(warning,))
+            output = replace(
+                joined,
+                warnings=(
+                    Notice("SUMMARY_FAILED", f"the parts' captions were joined: {problem.code}: {problem.message}"),
+                ),
+            )
         return segments, output, time.perf_counter() - start
 
     # ---- saving
@@ -312,9 +316,9 @@ class Job:
 
 def _refuse_outside(answer: Output) -> None:
     """Raises ItemError for an answer about what its model does not know: its words would be read as true."""
-    if warning := outside(answer.warnings):
+    for warning in (one for one in answer.warnings if one.code == OUT_OF_DOMAIN):
         raise ItemError(
-            warning.partition(":")[2].strip(),
+            warning.message,
             code=OUT_OF_DOMAIN,
             hint="name a --model for such clips; --on-outside warn --retry-failed writes the captions all the same",
         )

@@ -20,7 +20,6 @@ from cineloop.files import content_key
 from cineloop.journal import Entry, Journal, Place
 
 Record = dict[str, Any]
-PART_FAILED = "PART_FAILED"  # how the warning begins that says so
 BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption
 
 
@@ -151,7 +150,7 @@ class Ledger:
             record, old = entry["record"], self.known.get(entry["record"]["id"])
             keys = (old.keys if old else set()) | set(entry["keys"].values()) | set(entry.get("written", ()))
             files = (old.files if old else {}) | entry["files"]  # those of formats an earlier run wrote are there still
-            is_partial = any(warning.startswith(PART_FAILED) for warning in record.get("warnings", ()))
+            is_partial = any("error" in segment for segment in record.get("segments", ()))
             self.known[record["id"]] = Known(
                 place,
                 record["status"],

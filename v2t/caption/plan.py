@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cineloop import config as layers
 from cineloop import plugin
 from cineloop.clip import Clip
-from cineloop.errors import UsageError
+from cineloop.errors import Notice, UsageError
 from cineloop.log import printable
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects
@@ -64,7 +64,7 @@ def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
     )
 
 
-def untrained(captioner: VideoLM, style: styles.Style, prompt: str | None) -> tuple[str, ...]:
+def untrained(captioner: VideoLM, style: styles.Style, prompt: str | None) -> tuple[Notice, ...]:
     """Warnings about words that the model was not trained to answer, where it declares its styles.
 
     Raises:
@@ -80,7 +80,7 @@ def untrained(captioner: VideoLM, style: styles.Style, prompt: str | None) -> tu
             code="UNTRAINED_STYLE",
             hint=f"--style {known[0]}, or another --model",
         )
-    return (f"UNTRAINED_PROMPT: {trained}; its answer to other words may say nothing about the video",)
+    return (Notice("UNTRAINED_PROMPT", f"{trained}; its answer to other words may say nothing about the video"),)
 
 
 def make_plan(clips: Sequence[Clip], folder: CaptionFolder, question: Question, config: CaptionConfig) -> Plan:

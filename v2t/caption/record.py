@@ -14,14 +14,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cineloop.clip import Clip
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.files import text_key
 from cineloop.journal import Entry
 from cineloop.log import printable
 from v2t.backends import Output, VideoLM
-from v2t.caption.ledger import PART_FAILED
 from v2t.caption.wording import Wording, clip_values, strip_preamble
-from v2t.long.clip import LongClip, cut_warning, empty_caption, utf8
+from v2t.long.clip import LongClip, empty_caption, fields_of, utf8, warnings_of
 from v2t.long.parts import PartSpec
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Question:
     parts: PartSpec = field(default_factory=PartSpec)
     sums_up: bool = False  # the caption of a video in parts is the model's summary; else its parts' captions joined
     wording: Wording = field(default_factory=Wording)
-    warnings: tuple[str, ...] = ()  # about the question itself, for every clip
+    warnings: tuple[Notice, ...] = ()  # about the question itself, for every clip
     options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that change what it says
 
     @classmethod
@@ -145,12 +144,13 @@ def captioned(
         first = failed_ones[0]
         warnings = [
             *warnings,
-            f"{PART_FAILED}: {len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
-            f"{first['error']['code']}: {printable(first['error']['message'], 200)}",
+            Notice(
+                "PART_FAILED",
+                f"{len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
+                f"{first['error']['code']}: {printable(first['error']['message'], 200)}",
+            ).record(),
         ]
-    warnings = [*warnings, *(utf8(warning) for warning in output.warnings)]
-    if output.finish == "length":
-        warnings.append(cut_warning(output.tokens))
+    warnings = [*warnings, *warnings_of(output)]
     row = {
         **_head(done.clip, "ok"),
         "caption": text,
@@ -167,7 +167,11 @@ def captioned(
     }
     # The caption as it is to be written, and a warning when that is too long for its reader.
     caption = question.wording.apply(text, clip_values(row))
-    return {**row, "caption": caption, "warnings": [*warnings, *question.warnings, *question.wording.warnings(caption)]}
+    return {
+        **row,
+        "caption": caption,
+        "warnings": [*warnings, *map(fields_of, (*question.warnings, *question.wording.warnings(caption)))],
+    }
 
 
 def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
@@ -183,7 +187,7 @@ def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
         "tokens": 0,
         "seconds": 0.0,
         "warnings": [],
-        "error": {key: utf8(str(value)) for key, value in error.record().items()},
+        "error": fields_of(error),
     }
 
 
@@ -201,20 +205,17 @@ def _events(text: str, start_s: float, duration_s: float, question: Question) ->
     ]
 
 
-def _gathered(entries: Sequence[Entry]) -> list[str]:
+def _gathered(entries: Sequence[Entry]) -> list[dict[str, str]]:
     """The parts' warnings, each once, and no more than a few of one kind: an hour has hundreds of parts."""
-    by_code: dict[str, list[str]] = {}
-    for entry in entries:
-        for warning in entry["warnings"]:
-            told = by_code.setdefault(warning.split(":", 1)[0], [])
-            if warning not in told:
-                told.append(warning)
+    by_code: dict[str, list[Notice]] = {}
+    for warning in dict.fromkeys(Notice.read(warning) for entry in entries for warning in entry["warnings"]):
+        by_code.setdefault(warning.code, []).append(warning)
     gathered = []
-    for code, told in by_code.items():
-        gathered += told[:_WARNINGS_EACH]
-        if len(told) > _WARNINGS_EACH:
-            gathered.append(f"{code}: and {len(told) - _WARNINGS_EACH} more of this kind")
-    return gathered
+    for code, each in by_code.items():
+        gathered += each[:_WARNINGS_EACH]
+        if len(each) > _WARNINGS_EACH:
+            gathered.append(Notice(code, f"and {len(each) - _WARNINGS_EACH} more of this kind"))
+    return [warning.record() for warning in gathered]
 
 
 def _head(clip: Clip, status: str) -> dict[str, Any]:

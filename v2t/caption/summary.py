@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from logging import INFO, WARNING
 from typing import Any
 
-from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK, Notice
 from cineloop.log import plural, printable
-from v2t.backends import OUT_OF_DOMAIN, outside
+from v2t.backends import OUT_OF_DOMAIN
 
 _TIMES = {"model": "model", "decode": "waiting for frames", "write": "writing", "load": "loading the model"}
 _NAMED_FAILURES = 5
@@ -61,12 +61,11 @@ class Summary:
         """Count one finished record."""
         if row["status"] != "ok" and row["error"]["code"] == OUT_OF_DOMAIN:
             self._outside_failed.append(row["id"])
-        elif outside(row["warnings"]):
+        elif any(warning["code"] == OUT_OF_DOMAIN for warning in row["warnings"]):
             self._outside_captioned.append(row["id"])
-        for warning in row["warnings"]:
-            code = warning.split(":", 1)[0]
-            self.warnings[code] += 1
-            self._examples.setdefault(code, warning)
+        for warning in map(Notice.read, row["warnings"]):
+            self.warnings[warning.code] += 1
+            self._examples.setdefault(warning.code, str(warning))
         if row["status"] == "ok":
             self.num_captioned += 1
             self.tokens += row["tokens"]

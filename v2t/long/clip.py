@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cineloop.clip import Clip
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.journal import Entry
 from v2t.long.parts import Part
 
@@ -77,7 +77,7 @@ class LongClip:
             "frame_times_s": [],
             "decoder": None,
             "seconds": 0.0,
-            "error": {key: utf8(str(value)) for key, value in error.record().items()},
+            "error": fields_of(error),
         }
         return self.done[number]
 
@@ -128,13 +128,10 @@ class Piece:
 
 def answered(frames: Frames, output: Output, seconds: float) -> Entry:
     """The fields of a part's entry that its frames and the captioner's answer give."""
-    warnings = [utf8(warning) for warning in (*frames.warnings, *output.warnings)]
-    if output.finish == "length":
-        warnings.append(cut_warning(output.tokens))
     return {
         "caption": utf8(output.text).strip(),
         "tokens": output.tokens,
-        "warnings": warnings,
+        "warnings": [*map(fields_of, frames.warnings), *warnings_of(output)],
         "frame_times_s": [round(float(t), 4) for t in frames.times_s],
         "decoder": frames.decoder,
         "seconds": round(seconds, 4),
@@ -152,6 +149,12 @@ def empty_caption() -> ItemError:
     return ItemError("the model answered with an empty caption", code="BAD_CAPTION", hint="another --prompt or model")
 
 
-def cut_warning(tokens: int) -> str:
-    """The warning of an answer that reached its limit."""
-    return f"CUT: the caption was cut after {tokens} tokens"
+def fields_of(problem: ItemError | Notice) -> dict[str, str]:
+    """An error or a warning as a record holds it."""
+    return {key: utf8(str(value)) for key, value in problem.record().items()}
+
+
+def warnings_of(output: Output) -> list[dict[str, str]]:
+    """The warnings of an answer; one more where it reached its limit."""
+    cut = [Notice("CUT", f"the caption was cut after {output.tokens} tokens")] if output.finish == "length" else []
+    return [fields_of(warning) for warning in (*output.warnings, *cut)]

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.config import changes
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.files import text_key
 from cineloop.journal import Entry, Journal, decode_entry
 from cineloop.lock import FolderLock
@@ -92,7 +92,7 @@ class Notebook:
         if given is not None:
             self.settings["notes"] = text_key("\n".join(note.line() for note in given).encode())
         self.path = path or default_path(self.settings)
-        self.warnings: list[str] = []
+        self.warnings: list[Notice] = []
         self._windows: dict[Window, list[Note]] = {}
         self._summaries: dict[tuple[int, str], str] = {}
         self._is_new = True
@@ -156,7 +156,7 @@ class Notebook:
         elif entry["kind"] == "part":
             window = (entry["start_s"], entry["end_s"])
             self._windows[window] = read_notes(entry["caption"], window, self.style)
-            self.warnings += entry["warnings"]
+            self.warnings += map(Notice.read, entry["warnings"])
         elif entry["kind"] == "summary":
             self._summaries[entry["level"], _key((entry["start_s"], entry["end_s"]))] = entry["text"]
 
@@ -191,7 +191,7 @@ class Notebook:
                 else:
                     head = {"kind": "part", "start_s": window[0], "end_s": window[1]}
                     entries.append(head | answered(frames, output, seconds))
-            self.warnings += [f"{p.code}: no notes on {w[0]:.1f}-{w[1]:.1f} s: {p.message}" for w, p in problems]
+            self.warnings += [Notice(p.code, f"no notes on {w[0]:.1f}-{w[1]:.1f} s: {p.message}") for w, p in problems]
             journal.append(entries)
             for entry in entries:
                 self._learn(entry)

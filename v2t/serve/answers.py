@@ -159,7 +159,7 @@ class Answers:
             "start_s": round(float(frames.start_s), 4),
             "visual_tokens": self._served.visual_tokens(len(frames)),
             "decoder": frames.decoder,
-            "warnings": list(frames.warnings),
+            "warnings": [warning.record() for warning in frames.warnings],
         }
 
 
@@ -171,7 +171,7 @@ def _with_warnings(seen: Seen, output: Output) -> dict[str, Any]:
     """With what the engine warns of: a clip outside the domain of its model."""
     if not output.warnings:
         return seen
-    return {"cineloop": {**seen.get("cineloop", {}), "warnings": list(output.warnings)}}
+    return {"cineloop": {**seen.get("cineloop", {}), "warnings": [warning.record() for warning in output.warnings]}}
 
 
 def _choice(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
 from cineloop.video.packed import MEDIA_TYPE, is_packed, unpack
 from cineloop.web.addresses import bad
@@ -106,7 +106,8 @@ def frames(data: bytes, limits: FrameLimits) -> Frames:
     if not isinstance(made.decoder, str) or not _DECODER.fullmatch(made.decoder):
         raise _damaged("invalid decoder name")
     warnings = tuple(
-        "".join(c for c in text if c.isprintable())[:_LONGEST_WARNING] for text in made.warnings[:_MOST_WARNINGS]
+        Notice(*("".join(filter(str.isprintable, text))[:_LONGEST_WARNING] for text in (one.code, one.message)))
+        for one in made.warnings[:_MOST_WARNINGS]
     )
     return replace(made, warnings=warnings)
 

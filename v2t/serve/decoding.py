@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from cineloop.errors import CineloopError, ItemError, MissingDependencyError
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice
 from cineloop.files import TEMPORARY
 from cineloop.log import logger, printable
 from cineloop.video.canvas import Limits
@@ -218,5 +218,7 @@ def _reachable(descriptor: int, folder: Path) -> Iterator[str]:
         yield copy.name
 
 
-def _plain(warnings: tuple[str, ...], path: str, name: str) -> tuple[str, ...]:
-    return tuple(printable(text.replace(repr(path), name).replace(path, name), 300) for text in warnings)
+def _plain(warnings: tuple[Notice, ...], path: str, name: str) -> tuple[Notice, ...]:
+    return tuple(
+        Notice(one.code, printable(one.message.replace(repr(path), name).replace(path, name), 300)) for one in warnings
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from v2t.backends import Conversation, Decoding
 from v2t.backends.local import Backend
 
@@ -40,7 +40,7 @@ class ServedBackend(Backend):
         super().__init__(model, device=device, dtype=dtype)
         self._most_positions = max_model_len
         self.prompt_tokens: list[int] = []
-        self.warnings: list[str | None] = []
+        self.warnings: list[Notice | None] = []
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
@@ -61,7 +61,7 @@ class ServedBackend(Backend):
             )
         return inputs
 
-    def _seen(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[str | None]]:
+    def _seen(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None]]:
         given, self.warnings = super()._seen(inputs, count)
         return given, self.warnings
 

@@ -72,4 +72,4 @@ def test_a_style_the_model_was_not_trained_on_is_refused_and_other_words_warned_
         assert caught.value.code == "UNTRAINED_STYLE" and "--model" in caught.value.hint
     assert ask(starter, CaptionConfig(style="timed")).warnings == ()
     (warning,) = ask(starter, CaptionConfig(prompt="What colour is the bus?")).warnings
-    assert warning.startswith("UNTRAINED_PROMPT: cineloop-starter was trained on")
+    assert str(warning).startswith("UNTRAINED_PROMPT: cineloop-starter was trained on")

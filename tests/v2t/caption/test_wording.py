@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
@@ -278,7 +278,7 @@ def test_tokens_are_counted_with_the_encoders_own_tokenizer(tokenizer_folder):
     assert (fits.count, fits.cut, fits.warning("clip")) == (77, "", None)
     wording = Wording(encoder="clip", tokenizer=tokenizer_folder)
     assert wording.warnings(text) == [
-        "LONG_FOR_ENCODER: 82 tokens, clip reads 77; it will not read: w75 w76 w77 w78 w79"
+        Notice("LONG_FOR_ENCODER", "82 tokens, clip reads 77; it will not read: w75 w76 w77 w78 w79")
     ]
     assert wording.warnings("w1") == [] == Wording().warnings(text)
 
@@ -290,7 +290,7 @@ def test_without_a_tokenizer_the_count_is_called_an_estimate():
     assert counted.is_estimate and 80 <= counted.count <= 130
     assert text.endswith(counted.cut) and count_tokens(text.removesuffix(counted.cut), "clip").count <= 77
     (warning,) = Wording(encoder="clip").warnings(text)
-    assert warning.startswith("LONG_FOR_ENCODER: an estimated ")
+    assert str(warning).startswith("LONG_FOR_ENCODER: an estimated ")
     assert Wording(encoder="cogvideox").warnings(text) == []
     assert Wording(max_tokens=20).warnings(text) != []
 

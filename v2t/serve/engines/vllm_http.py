@@ -15,11 +15,12 @@ from typing import Any
 
 import httpx
 
+from cineloop.errors import Notice
 from cineloop.log import logger, printable
 from cineloop.video.frames import Frames
 from cineloop.web.faults import Fault
 from v2t.backends import Output
-from v2t.backends.payload import Form, content, video_metadata
+from v2t.backends.payload import Form, content, video_metadata, warnings_of
 from v2t.serve.engine import EngineRequest, State, broke_off, down, failed, refused, too_long
 from v2t.serve.engine_process import EngineProcess
 
@@ -166,7 +167,7 @@ async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | Output, None]:
     """The text of a stream, an empty piece where an event has none, and its output. Raises EngineError."""
     parts: list[str] = []
     finish, prompt, tokens = "stop", None, 0
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     async for event in _events(reply):
         try:
             if event.get("usage") is not None:
@@ -229,11 +230,10 @@ def _finish(reason: Any) -> str:
     return "length" if reason == "length" else "stop"
 
 
-def _warnings(value: dict[str, Any]) -> tuple[str, ...]:
+def _warnings(value: dict[str, Any]) -> tuple[Notice, ...]:
     """What the server warns of: that a clip lies outside the world its model knows."""
-    beside = value.get("cineloop")
-    given = beside.get("warnings") if isinstance(beside, dict) else None
-    return tuple(printable(each, _WARNING_CHARS) for each in given or () if isinstance(each, str))[:_MOST_WARNINGS]
+    found = warnings_of(value)[:_MOST_WARNINGS]
+    return tuple(Notice(printable(one.code, _WARNING_CHARS), printable(one.message, _WARNING_CHARS)) for one in found)
 
 
 def _refusal(request: EngineRequest, status: int, data: bytes) -> Fault:
