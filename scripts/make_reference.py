@@ -328,7 +328,7 @@ def records() -> str:
     made = {
         key.value
         for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef) and function.name in ("captioned", "failed", "_head", "provenance")
+        if isinstance(function, ast.FunctionDef) and function.name == "_row"
         for node in ast.walk(function)
         if isinstance(node, ast.Dict)
         for key in node.keys

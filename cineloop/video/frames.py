@@ -6,7 +6,7 @@ Letters: T frames, H W pixels, three channels RGB. Time is the address: frame in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -68,10 +68,6 @@ class Frames:
     def relative_times_s(self) -> np.ndarray:
         """float64 (T,): seconds from the start of the window (the first may lie a little before zero)."""
         return self.times_s - self.start_s
-
-    def with_warnings(self, *more: Notice) -> Frames:
-        """The same frames with further warnings."""
-        return replace(self, warnings=(*self.warnings, *more))
 
     @classmethod
     def from_pixels(cls, pixels: np.ndarray, fps: float, decoder: str = "array") -> Frames:

@@ -194,7 +194,8 @@ class DecoderPool:
                 deaths.append(death)
                 request = replace(request, decoders=rest)
                 continue
-            return frames.with_warnings(*(Notice(d.code, f"{d.message}; read by {frames.decoder}") for d in deaths))
+            more = (Notice(death.code, f"{death.message}; read by {frames.decoder}") for death in deaths)
+            return replace(frames, warnings=(*frames.warnings, *more))
 
     def _item_error(self, path: bytes, death: Died) -> Exception:
         if self._closed:

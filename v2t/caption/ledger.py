@@ -2,13 +2,12 @@
 
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
-that is captioned in parts, see `v2t.long.clip`), `cuts` (where such a clip's scenes change), `settings` (what a key
+that is captioned in parts, see `v2t.long.parts`), `cuts` (where such a clip's scenes change), `settings` (what a key
 stands for), `source` (a new date of the same content), `merged` (how much of another journal was taken over).
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,8 +17,8 @@ from typing import Any
 from cineloop.clip import Clip
 from cineloop.files import content_key
 from cineloop.journal import Entry, Journal, Place
+from v2t.writers import Record
 
-Record = dict[str, Any]
 BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption
 
 
@@ -118,10 +117,6 @@ class Ledger:
         if entry is None or [entry["start_s"], entry["end_s"]] != [clip.start_s, clip.end_s]:
             return None
         return entry["cuts_s"] if _is_same(clip, entry["source"]) else None
-
-    def folders(self) -> set[str]:
-        """Relative paths of the folders that hold sidecars."""
-        return {os.path.dirname(path) for known in self.known.values() for path in known.files.values()}
 
     def _join(self, whole: Ledger, holds: Callable[[str], bool]) -> None:
         self.settings = whole.settings | self.settings

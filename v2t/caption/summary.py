@@ -43,12 +43,7 @@ class Summary:
     _outside_failed: list[str] = field(default_factory=list)
     _outside_captioned: list[str] = field(default_factory=list)
     _examples: dict[str, str] = field(default_factory=dict)
-    _started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def since_start_s(self) -> float:
-        """Seconds since the run began."""
-        return time.perf_counter() - self._started
+    started: float = field(default_factory=time.perf_counter)
 
     @property
     def exit_code(self) -> int:
@@ -72,10 +67,6 @@ class Summary:
             self.video_s += row["duration_s"] or 0.0
         else:
             self.failures.append({"id": row["id"], **row["error"]})
-
-    def add_part(self, entry: dict[str, Any]) -> None:
-        """Count one finished part of a video."""
-        self.num_parts += entry["error"] is None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON-able values; speeds count the time after the model was loaded."""

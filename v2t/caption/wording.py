@@ -55,19 +55,19 @@ class Wording:
         if self.template:
             templates.check(self.template)
 
-    def apply(self, text: str, values: Mapping[str, Any]) -> str:
+    def apply(self, text: str, record: Mapping[str, Any]) -> str:
         """The caption to write.
 
         Args:
             text: the model's answer.
-            values: what the template may name besides `caption` (see `clip_values`).
+            record: what the template may name besides `caption` (see `clip_values`).
 
         Raises:
             ItemError: BAD_CAPTION, nothing is left; TEMPLATE, the template fails on this clip.
         """
         text = strip_preamble(text) if self.strip_preamble else text
         if self.template:
-            text = templates.render(self.template, {**values, "caption": text})
+            text = templates.render(self.template, {**clip_values(record), "caption": text})
         if not text.strip():
             raise ItemError("nothing is left of the caption", code="BAD_CAPTION", hint="another --prompt or template")
         return f"{self.trigger}{self.prefix}{text}{self.suffix}"

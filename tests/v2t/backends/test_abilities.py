@@ -12,7 +12,7 @@ from v2t.ask.settings import AskConfig, window_s
 from v2t.backends import abilities, open_backend
 from v2t.backends.abilities import Abilities
 from v2t.backends.local import STARTER, revision_of
-from v2t.caption.plan import ask
+from v2t.caption.run import ask
 from v2t.caption.settings import CaptionConfig
 
 SMALL = Abilities(window_s=8.0, can_summarise=False, styles=("short", "detailed", "timed", "notes"))

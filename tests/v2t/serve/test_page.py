@@ -11,6 +11,7 @@ import pytest
 
 import page_driving as driving
 import stand_in_gateway as stand_in
+from cineloop.errors import Notice
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from page_driving import WAIT_MS, add, ask, at, mark, refusals
@@ -89,7 +90,11 @@ def test_upload_question_streamed_answer_seek_and_refresh(page, gateway, clip):
 
 def test_a_range_is_asked_about_and_its_times_lead_into_the_video(page, gateway, clip):
     gateway.answers = [
-        Answer(pieces=("It falls at 0.5 s.",), warnings=("OUT_OF_DOMAIN: unlike",), video_warnings=("TRUNCATED: ends",))
+        Answer(
+            pieces=("It falls at 0.5 s.",),
+            warnings=(Notice("OUT_OF_DOMAIN", "unlike"),),
+            video_warnings=(Notice("TRUNCATED", "ends"),),
+        )
     ]
     add(page, clip)
     mark(page, 1.5, 3.0)

@@ -10,6 +10,7 @@ import pytest
 
 import page_driving as driving
 import stand_in_gateway as stand_in
+from cineloop.errors import Notice
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from page_driving import WAIT_MS, add, ask, at, mark, refusals
@@ -316,7 +317,7 @@ def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, gateway, clip,
     assert page.evaluate(width) <= 360
     long = "https://" + "a" * 300
     gateway.answers = [
-        Answer(pieces=(f"0.0-1.9s: {long}\n[0:02] it falls",), warnings=(f"OUT_OF_DOMAIN: {long}",)),
+        Answer(pieces=(f"0.0-1.9s: {long}\n[0:02] it falls",), warnings=(Notice("OUT_OF_DOMAIN", long),)),
         Answer(pieces=("half",), end="drop"),
     ]
     add(page, clip)

@@ -86,7 +86,7 @@ def fill(source: Path, out: Path, captions: dict[str, str | None]) -> None:
                 row |= {"status": "failed", "error": {"code": "NOT_MEDIA", "message": "no video", "hint": ""}}
             results.append((clip, row))
         folder.save(results, "key")
-        folder.write_sets()
+        folder.sets.write_sets()
 
 
 @pytest.fixture(scope="module")
