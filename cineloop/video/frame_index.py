@@ -190,9 +190,8 @@ class _Packets:
         in_order = shown[order]
         fresh = np.concatenate([[True], np.diff(in_order) > 0])
         if not fresh.all():
-            warnings.append(
-                Notice("TIMES_REPEATED", f"{int((~fresh).sum())} frames share another's time and are left out")
-            )
+            lost = int((~fresh).sum())
+            warnings.append(Notice("TIMES_REPEATED", f"{lost} frames share another's time and are left out"))
         kept = order[fresh]
         times_s = (shown[kept] - shown[kept[0]]) * float(self.base)
         duration_s = float(times_s[-1]) + self._last_length(times_s, int(lengths[kept[-1]]), warnings)

@@ -285,9 +285,6 @@ def test_answers_that_are_none_fail_their_clip(server, choice, code):
     assert caught.value.code == code
 
 
-# Streams
-
-
 def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
     yield b": hello\n\n"
     for piece in pieces:
@@ -297,17 +294,9 @@ def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
     if b"DONE" not in end:
         yield end
         return
-    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
-    yield (
-        b"data: "
-        + json.dumps(
-            {
-                **last,
-                "cineloop": {"warnings": [{"code": "OUT_OF_DOMAIN", "message": "far"}, 3, {"code": 4}]},
-            }
-        ).encode()
-        + b"\n\n"
-    )
+    beside = {"warnings": [{"code": "OUT_OF_DOMAIN", "message": "far"}, 3, {"code": 4}]}
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}], "cineloop": beside}
+    yield b"data: " + json.dumps(last).encode() + b"\n\n"
     yield b'data: {"choices": [], "usage": {"completion_tokens": 7}}\n\n' + end
 
 
