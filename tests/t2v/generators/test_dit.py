@@ -128,13 +128,13 @@ def test_remarks_are_for_the_starter_alone(starter, folder):
         facts = sample_solo("unseen", 3, index).facts()
         text = prompt(facts, random.Random(index), unseen_wording=index % 2 == 0)
         assert starter.warnings_for(text) == (), text
-    assert "'castle'" in starter.warnings_for("A red ball in a castle.")[0]
-    (said,) = starter.warnings_for("A blue frobnicator and a red ball roll.")
+    assert "'castle'" in starter.warnings_for("A red ball in a castle.")[0].message
+    said = starter.warnings_for("A blue frobnicator and a red ball roll.")[0].message
     assert "not the words 'frobnicator'" in said and "knows the words 'blue'" in said
-    assert "names no figure" in starter.warnings_for("On the beach.")[0]
-    assert "not several figures, 'chase'" in starter.warnings_for("A red dog chases a blue cat in the snow.")[0]
-    assert "several figures" in starter.warnings_for("Two red dogs run to the left.")[0]
-    assert "'spin'" in starter.warnings_for("A red box spins slowly on the beach.")[0]
+    assert "names no figure" in starter.warnings_for("On the beach.")[0].message
+    assert "not several figures, 'chase'" in starter.warnings_for("A red dog chases a blue cat in the snow.")[0].message
+    assert "several figures" in starter.warnings_for("Two red dogs run to the left.")[0].message
+    assert "'spin'" in starter.warnings_for("A red box spins slowly on the beach.")[0].message
     assert open_generator("dit", model=str(folder)).warnings_for("A castle.") == ()
 
 
