@@ -11,12 +11,12 @@ import json
 import math
 import re
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
-from cineloop.video.packed import MEDIA_TYPE, is_packed, unpack
+from cineloop.video.packed import is_packed, unpack
 from cineloop.web.addresses import bad
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.incoming import too_large
@@ -64,34 +64,25 @@ def content(url: str, start: int, max_bytes: int) -> bytes:
     return data
 
 
-@dataclass(frozen=True, kw_only=True)
-class FrameLimits:
-    """What frames sampled by a client may be.
+def frames(
+    data: bytes, *, frame_size: tuple[int, int] | None, max_pixels: int, max_frames: int, max_duration_s: float
+) -> Frames:
+    """Frames that a client sampled (`cineloop.video.packed`), checked by their header before any are made.
 
     Args:
-        frame_size: (H, W) they must have, None for any up to `pixels`. frames: how many. duration_s: of their video.
-    """
-
-    frame_size: tuple[int, int] | None
-    pixels: int
-    frames: int
-    duration_s: float
-
-
-def frames(data: bytes, limits: FrameLimits) -> Frames:
-    """Frames that a client sampled (`cineloop.video.packed`), checked by their header before any are made.
+        frame_size: (H, W) they must have, None for any up to `max_pixels`. max_duration_s: of their video.
 
     Raises:
         Fault: 422 NOT_MEDIA, 413 TOO_MANY_FRAMES, TOO_LARGE or TOO_LONG.
     """
     num, height, width = _shape(data)
-    if num > limits.frames:
-        raise too_many(limits.frames)
-    if limits.frame_size is not None and (height, width) != limits.frame_size:
-        wanted = f"{limits.frame_size[1]}x{limits.frame_size[0]}"
+    if num > max_frames:
+        raise too_many(max_frames)
+    if frame_size is not None and (height, width) != frame_size:
+        wanted = f"{frame_size[1]}x{frame_size[0]}"
         raise _damaged(f"expected {wanted}; got {width}x{height}")
-    if height * width > limits.pixels:
-        raise fault_of(ItemError(f"the frames have more than {limits.pixels} pixels, the limit", code="TOO_LARGE"))
+    if height * width > max_pixels:
+        raise fault_of(ItemError(f"the frames have more than {max_pixels} pixels, the limit", code="TOO_LARGE"))
     if not is_packed(data):
         raise _damaged("unknown format")
     try:
@@ -101,19 +92,14 @@ def frames(data: bytes, limits: FrameLimits) -> Frames:
     times_s, start_s = made.times_s, made.start_s
     if not (math.isfinite(start_s) and start_s >= 0 and times_s[0] >= 0):
         raise _damaged("expected times of at least 0 s")
-    if max(made.duration_s, start_s, float(times_s[-1])) > limits.duration_s:
-        raise too_long(limits.duration_s)
+    if max(made.duration_s, start_s, float(times_s[-1])) > max_duration_s:
+        raise too_long(max_duration_s)
     if not isinstance(made.decoder, str) or not _DECODER.fullmatch(made.decoder):
         raise _damaged("invalid decoder name")
     warnings = tuple(
         "".join(c for c in text if c.isprintable())[:_LONGEST_WARNING] for text in made.warnings[:_MOST_WARNINGS]
     )
     return replace(made, warnings=warnings)
-
-
-def is_packed_type(media_type: str) -> bool:
-    """Whether a data URL carries packed frames."""
-    return media_type == MEDIA_TYPE
 
 
 def too_many(most: int) -> Fault:

@@ -15,11 +15,10 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from cineloop.web.addresses import parse
+from cineloop.web.addresses import allowed_host, parse
 from cineloop.web.faults import Fault
 from cineloop.web.fetch import Fetcher
-from cineloop.web.networks import allowed_host
-from cineloop.web.sniff import HEAD_BYTES, check
+from cineloop.web.incoming import HEAD_BYTES, check
 
 PUBLIC = "8.8.8.8"
 CLIP = b"\x1a\x45\xdf\xa3" + bytes(9000)

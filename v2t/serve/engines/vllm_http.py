@@ -20,8 +20,8 @@ from cineloop.video.frames import Frames
 from cineloop.web.faults import Fault
 from v2t.backends import Output
 from v2t.backends.payload import Form, content, video_metadata
-from v2t.serve.engine import EngineRequest, State, broke_off, down, failed, refused, too_long
 from v2t.serve.engine_process import EngineProcess
+from v2t.serve.engines import EngineRequest, State, broke_off, down, failed, refused, too_long
 
 _PATH = "/v1/chat/completions"
 _MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.backends.openai
@@ -43,7 +43,7 @@ class EngineError(Exception):
 
 
 class VllmEngine:
-    """See `v2t.serve.engine.Engine`.
+    """See `v2t.serve.engines.Engine`.
 
     Args:
         child: the process.

@@ -14,9 +14,9 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from v2t.serve import engines, served
-from v2t.serve.adapters import Adapter
 from v2t.serve.engine_process import EngineCommand
 from v2t.serve.engines import vllm
+from v2t.serve.served import Adapter
 from v2t.serve.settings import ServeConfig, ServeLimits
 
 KEY = "k" * 20
