@@ -116,8 +116,8 @@ class Media:
             raise bad("this model takes no frames sampled by the client; send the video itself")
         if address.start_s is not None or address.end_s is not None:
             raise bad("frames sampled by the client have a range already; omit #t=")
-        most_bytes = (len(address.body) - start) // 4 * 3
-        self.memory.hold(most_bytes)
+        most, kept = (len(address.body) - start) // 4 * 3, 0
+        self.memory.hold(2 * most)  # the bytes, and the frames made of them
         try:
             data = await asyncio.to_thread(data_urls.content, address.body, start, self._file_bytes)
             frames = await asyncio.to_thread(
@@ -128,11 +128,11 @@ class Media:
                 max_frames=max_frames,
                 max_duration_s=self._config.limits.duration_s,
             )
-            self.memory.hold(frames.pixels.nbytes)
-            self.memory.release_with(frames.pixels)
-            return frames
+            kept = frames.pixels.nbytes
         finally:
-            self.memory.release(most_bytes)
+            self.memory.release(2 * most - kept)
+        self.memory.release_with(frames.pixels)
+        return frames
 
     async def _sweep(self) -> None:
         while True:
