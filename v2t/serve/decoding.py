@@ -9,6 +9,7 @@ the very file that was checked.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import shutil
 import tempfile
@@ -124,13 +125,18 @@ class Decoders:
             with held, _reachable(descriptor, self._scratch) as path:
                 self.memory.hold(most)
                 try:
-                    frames = await asyncio.wrap_future(self.pool.submit(path, spec, size))
+                    # asyncio.wrap_future would tie the future to itself, and its frames stay until the next collection.
+                    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+                    future = self.pool.submit(path, spec, size)
+                    future.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+                    await ended.wait()
+                    frames = future.result()
                     kept = frames.pixels.nbytes
                 finally:
                     self.memory.release(most - kept)
                 self.memory.release_with(frames.pixels)
                 return replace(frames, warnings=_plain(frames.warnings, path, name))
-        except asyncio.CancelledError as error:  # the pool is closed
+        except concurrent.futures.CancelledError as error:
             raise busy("it is stopping") from error
         except CineloopError as error:
             logger.info("%s of %s: %s: %s", name, owner, error.code, printable(error.message, 500))
