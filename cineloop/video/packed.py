@@ -18,7 +18,7 @@ from cineloop.video.frames import Frames
 
 MEDIA_TYPE = "video/x-cineloop"  # of data URLs that carry packed frames
 _ABOUT = "cineloop_frames"  # the one key of the metadata: several would be written in any order, equal frames unlike
-_MAX_HEADER = 1 << 20
+_MAX_HEADER = 64 << 10  # bytes; read before anything is known of the frames
 
 
 def pack(frames: Frames) -> bytes:

@@ -19,7 +19,7 @@ from cineloop.web.guard import REQUEST_ID
 from cineloop.web.limits import FairQueue, MemoryLease
 from v2t.backends import Message, Output
 from v2t.serve.chat import ChatRequest, VideoRef
-from v2t.serve.engine import Engine, EngineRequest, down, failed
+from v2t.serve.engines import Engine, EngineRequest, down, failed
 from v2t.serve.metrics import Metrics
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig

@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import page_driving as driving
 import stand_in_gateway as stand_in
 from cineloop.errors import Notice
-from cineloop.world.scenes.render import render
-from cineloop.world.scenes.sampler import sample_scene
 from page_driving import WAIT_MS, add, ask, at, mark, refusals
 from stand_in_gateway import Answer
 
@@ -26,30 +23,6 @@ EVIL = (
     "<img src=x onerror='window.hacked=1'></script><script>window.hacked=1</script> {{7*7}} \u2028 --> "
     "javascript:window.hacked=1 \u202e [0:02] <svg onload=window.hacked=1>"
 )
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    """Four seconds of the cartoon world as WebM."""
-    path = tmp_path_factory.mktemp("clips") / "robot.webm"
-    stand_in.webm(path, render(sample_scene("seen", 77, 3, seconds=(4.0, 4.0)), (96, 128), fps=12.0), 12)
-    return path
-
-
-@pytest.fixture
-def gateway():
-    state, server = stand_in.serve()
-    try:
-        yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def page(browser, gateway):
-    with driving.opened(browser, gateway.url) as page:
-        yield page
 
 
 def test_upload_question_streamed_answer_seek_and_refresh(page, gateway, clip):

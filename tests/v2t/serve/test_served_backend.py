@@ -6,8 +6,7 @@ import pytest
 
 from chat_requests import PROMPT, body, clip, events, gateway_with, post, told
 from v2t.backends import Decoding, asked
-from v2t.serve.served_backend import ServedBackend
-from v2t.serve.stop_strings import StopStrings
+from v2t.serve.served_backend import ServedBackend, StopStrings
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -21,8 +21,8 @@ from cineloop.video.frames import Frames
 from cineloop.web.faults import Fault
 from v2t.backends import Output
 from v2t.backends.payload import Form, content, video_metadata, warnings_of
-from v2t.serve.engine import EngineRequest, State, broke_off, down, failed, refused, too_long
-from v2t.serve.engine_process import EngineProcess
+from v2t.serve.engine_process import EngineCommand, EngineProcess
+from v2t.serve.engines import EngineRequest, broke_off, down, failed, refused, too_long
 
 _PATH = "/v1/chat/completions"
 _MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.backends.openai
@@ -43,46 +43,26 @@ class EngineError(Exception):
         self.status, self.message = status, message
 
 
-class VllmEngine:
-    """See `v2t.serve.engine.Engine`.
+class VllmEngine(EngineProcess):
+    """See `v2t.serve.engines.Engine`.
 
     Args:
-        child: the process.
+        command, say: see `EngineProcess`.
         packs_frames: the model is ours, which takes packed frames and knows their times; others get JPEGs.
     """
 
     name = "vllm"
 
-    def __init__(self, child: EngineProcess, *, packs_frames: bool) -> None:
-        self._child, self._packs_frames = child, packs_frames
-
-    @property
-    def state(self) -> State:
-        """See `Engine`."""
-        return self._child.state
-
-    async def start(self) -> None:
-        """See `Engine`."""
-        await self._child.start()
-
-    async def ready(self) -> None:
-        """See `Engine`."""
-        await self._child.ready()
-
-    async def failed(self) -> None:
-        """See `Engine`."""
-        await self._child.failed()
-
-    async def stop(self) -> None:
-        """See `Engine`."""
-        await self._child.stop()
+    def __init__(self, command: EngineCommand, *, say: Callable[[str], None], packs_frames: bool) -> None:
+        super().__init__(command, say=say)
+        self._packs_frames = packs_frames
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
         """See `Engine`."""
         body = await self._body(request)
         try:
             async with (
-                self._child.client.stream(
+                self.client.stream(
                     "POST",
                     _PATH,
                     content=body,
