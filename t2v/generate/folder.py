@@ -73,7 +73,7 @@ class RunFolder:
             self._learn(entry)
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *exc: Any) -> None:
         self._stack.__exit__(*exc)
 
     def _learn(self, entry: Entry) -> None:

@@ -96,6 +96,7 @@ def test_train_hands_its_arguments_on(monkeypatch, tmp_path):
     assert given == {
         "config": Path("r.yaml"),
         "sets": ["a=1"],
+        "over": [],
         "out": tmp_path,
         "plan": True,
         "resume": True,

@@ -98,7 +98,7 @@ class CaptionFolder:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *exc: Any) -> None:
         self._stack.__exit__(*exc)
 
     def _open(self, stack: contextlib.ExitStack) -> Ledger:
