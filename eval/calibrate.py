@@ -10,19 +10,15 @@ far they can be trusted) and two tables, by kind of fact and by answer. `judge.j
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from cineloop.log import logger
-from cineloop.video.encode import encode
-from cineloop.video.worker import DecoderPool, SampleSpec
-from cineloop.world.scenes.solo import FPS
 from v2t_eval.audit.agreement import Claim, by_kind
 from v2t_eval.audit.calibrating import Trial, cross_fitted, decided, fit_audited, held
 from v2t_eval.audit.claims import Balance
+from v2t_eval.audit.clips import through_mp4
 from v2t_eval.audit.planting import answers_of, planted
 from v2t_eval.audit.record import Agreement
 from v2t_eval.judge.calibration import Calibration, kind_of
@@ -46,12 +42,9 @@ def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibra
 
 def clips(num: int, seed: int, size: int) -> Iterator[tuple[Shown, dict[str, str]]]:
     """Clips as a decoder gives them, and what is true of each by factor."""
-    with DecoderPool() as pool, tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp4"
-        for number, source in enumerate(planted("seen", seed, num)):
-            frames = replace(source, is_melted=number % 2 == 1).draw(source.scene(), (size, size))
-            encode(frames.pixels, path, FPS)
-            yield Shown(frames=pool.decode(path, SampleSpec(num_frames=len(frames)))), answers_of(source)
+    for number, source in enumerate(planted("seen", seed, num)):
+        frames = replace(source, is_melted=number % 2 == 1).draw(source.scene(), (size, size))
+        yield Shown(frames=through_mp4(frames)), answers_of(source)
 
 
 def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[Trial], int]:

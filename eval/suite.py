@@ -23,7 +23,7 @@ from cineloop.log import printable
 from v2t_eval.audit.record import audit_path
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.metric import BaseMetric, load_metric
-from v2t_eval.places import shown
+from v2t_eval.models import shown
 
 
 @dataclass(frozen=True, kw_only=True)

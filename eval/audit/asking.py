@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.subject import Subject
@@ -75,7 +75,7 @@ class Asking:
         """
         keys = [self._key(sample, question, repeat) for question in questions]
         kept = self.cache.find([key for key in keys if key not in self._known])
-        self._known |= {key: Reply(**decode(data)) for key, data in kept.items() if is_whole(data)}
+        self._known |= {key: Reply(**data) for key, data in kept.items()}
         todo = {key: each for key, each in zip(keys, questions, strict=True) if key not in self._known}
         if todo:
             self.judge.load()
@@ -85,7 +85,7 @@ class Asking:
             self.num_asked += len(todo)
             for key, told in zip(todo, answers, strict=True):
                 self._known[key] = Reply(status=told.status, chance=told.chance, said=told.said, code=told.code)
-            lasting = {key: encode(asdict(self._known[key])) for key in todo if self._known[key].status != "failed"}
+            lasting = {key: asdict(self._known[key]) for key in todo if self._known[key].status != "failed"}
             self.cache.keep(lasting)
         return [self._known[key] for key in keys]
 
