@@ -25,7 +25,7 @@ from v2t_eval.judge.calibration import Calibration, kind_of
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.plain_wording import LISTS, plain_claim, plain_question
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.subject import Shown
+from v2t_eval.sample import Clip, Sample
 
 
 def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibration, str]:
@@ -40,11 +40,11 @@ def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibra
     return fitted, "\n".join((about, kinds, answer_table(fitted)))
 
 
-def clips(num: int, seed: int, size: int) -> Iterator[tuple[Shown, dict[str, str]]]:
+def clips(num: int, seed: int, size: int) -> Iterator[tuple[Sample, dict[str, str]]]:
     """Clips as a decoder gives them, and what is true of each by factor."""
     for number, source in enumerate(planted("seen", seed, num)):
         frames = replace(source, is_melted=number % 2 == 1).draw(source.scene(), (size, size))
-        yield Shown(frames=through_mp4(frames)), answers_of(source)
+        yield Sample(id=source.content, clip=Clip(content="", frames=through_mp4(frames))), answers_of(source)
 
 
 def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[Trial], int]:

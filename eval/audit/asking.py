@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.subject import Subject
 from v2t_eval.measure import one_thread
 from v2t_eval.sample import Sample
 
@@ -31,7 +30,7 @@ class JudgeLike(Protocol):
     def fingerprint(self) -> dict[str, str]:
         """What decides its answers."""
 
-    def answer(self, subject: Subject, questions: Sequence[Question]) -> list[Answer]:
+    def answer(self, sample: Sample, questions: Sequence[Question]) -> list[Answer]:
         """See `Judge.answer`."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Mode, Question, dsg, parents_first
-from v2t_eval.judge.subject import Subject
+from v2t_eval.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Evaluation:
 
 
 def evaluate(
-    judge: Judge, subject: Subject, questions: Sequence[Question], *, threshold: float = 0.5, mode: Mode = "transitive"
+    judge: Judge, sample: Sample, questions: Sequence[Question], *, threshold: float = 0.5, mode: Mode = "transitive"
 ) -> Evaluation:
     """Ask all at once, and count, parents first.
 
@@ -54,7 +54,7 @@ def evaluate(
         ItemError: the clip cannot be read. CycleError: questions hang on each other in a circle.
     """
     ordered = parents_first(questions)
-    answers = dict(zip([q.id for q in ordered], judge.answer(subject, ordered), strict=True))
+    answers = dict(zip([q.id for q in ordered], judge.answer(sample, ordered), strict=True))
     told = {id: answer.is_right(threshold) for id, answer in answers.items()}
     right = {id: verdict for id, verdict in told.items() if verdict is not None}
     return Evaluation(answers=[answers[q.id] for q in questions], right=right, counts=dsg(ordered, right, mode))
