@@ -73,7 +73,8 @@ class Looks:
         row = {} if questions is None else {"questions": [_row(each) for each in questions]}
         sample = Sample(id=path.name, clip=Clip(content="", path=path), prompt=prompt, row=row)
         at_least, at_most = at_least or {}, at_most or {}
-        reasons = [] if frozen_ok else self._frozen(sample)
+        frozen = self._frozen(sample)  # looked at in any case, so that a clip that cannot be read is never passed
+        reasons = [] if frozen_ok else frozen
         bounds = [self._bound(sample, each, at_least, at_most, judge) for each in {**at_least, **at_most}]
         reasons += [bound.told for bound in bounds if not bound.holds]
         rows, against, outside, who = self._asked(sample, judge, bounds) if prompt or questions else ([], [], "", "")

@@ -277,8 +277,9 @@ def test_the_function_works_without_pytest(clips, monkeypatch):
     assert pytest_plugin.assert_clip(clips / "ball.mp4", prompt="On the beach.")
     with pytest.raises(AssertionError, match="seen: on the beach"):
         pytest_plugin.assert_clip(clips / "ball.mp4", prompt="In the snow.")
-    with pytest.raises(pytest_plugin.ClipError, match="NOT_FOUND"):
-        pytest_plugin.assert_clip("none.mp4")
+    for more in ({}, {"frozen_ok": True}):
+        with pytest.raises(pytest_plugin.ClipError, match="NOT_FOUND"):
+            pytest_plugin.assert_clip("none.mp4", **more)
     pytest_plugin._SESSIONS[0].close()
 
 
