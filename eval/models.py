@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -107,6 +108,31 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
+def file_sha256(path: str | Path, expected: str = "") -> str:
+    """sha256 of a file, hex; read once as long as size and time of the file stay.
+
+    Raises:
+        MissingDependencyError: the file cannot be read, or its hash does not begin with `expected`.
+    """
+    path = Path(path)
+    try:
+        about = path.stat()
+        digest = _sha256(str(path.resolve()), about.st_size, about.st_mtime_ns)
+    except OSError as error:
+        raise MissingDependencyError(f"cannot read {path}: {error.strerror}", code="MODEL") from error
+    if expected and not digest.startswith(expected.lower()):
+        raise MissingDependencyError(
+            f"{path} has sha256 {digest}, expected {expected}", code="MODEL", hint="get the file again"
+        )
+    return digest
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class _Named(NamedTuple):
     before: str
     path: str
@@ -172,8 +198,6 @@ def _exists(path: str) -> bool:
 
 
 def _content(path: Path, stated: str) -> str:
-    from v2t_eval.features import file_sha256
-
     if path.is_file():
         return file_sha256(path, stated.removeprefix("#"))[:_DIGITS]
     files = sorted(each for each in path.rglob("*") if each.suffix in _OF_MODELS and each.is_file())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from v2t_eval.features import file_sha256
+from v2t_eval.models import file_sha256
 
 _MOST_BYTES = 4 << 30  # hashing more would take longer than the round trip
 

@@ -16,8 +16,9 @@ from v2t_eval.distribution import detectors
 from v2t_eval.distribution.detectors import picked
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.kernels import QUADRATIC, mmd
-from v2t_eval.features import BaseExtractor, file_sha256
+from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Measured, load_metric
+from v2t_eval.models import file_sha256
 from v2t_eval.sample import Clip, Sample
 
 BY_FEATURE = ("frechet", "kernel_distance", "jedi")
