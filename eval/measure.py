@@ -360,7 +360,7 @@ def _explained(error: ItemError, limits: ClipLimits, clip: Clip | None) -> ItemE
     message, hint = error.message, error.hint
     if error.code == "TOO_LARGE":
         message = f"all frames of the clip at once are more than {limits.max_clip_mb} MiB ({message})"
-        hint = "score parts of it (start_s and end_s in a manifest), or make it smaller; --max-clip-mb, if any, raises it"
+        hint = "score parts of it (start_s and end_s in a manifest), or make it smaller; --max-clip-mb raises the limit"
     if clip is not None and clip.path is not None:
         path = clip.path
         for place in (str(path.absolute()), str(path)):
