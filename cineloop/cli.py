@@ -62,7 +62,8 @@ def main(
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"] or not words:
         words = [*words[1:2], "--help"]
-    parser = build_parser(prog, description, verbs, package)
+    # A verb that is named needs none of the others.
+    parser = build_parser(prog, description, words[:1] if words[0] in verbs else verbs, package)
     if not words[0].startswith("-") and words[0] not in verbs:
         parser.error(no_verb(prog, words[0], verbs))
     args = parser.parse_args(words)

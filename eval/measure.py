@@ -37,7 +37,7 @@ _LEAST_MB = 512  # a decoder's own needs
 # What a metric finds to be so of a sample and will find again; any other error is tried anew in the next scoring.
 LASTING = ABSTENTIONS | {NOTHING_ASKED, "BAD_FACTS", "BAD_QUESTIONS", "BAD_REFERENCE", "BAD_ROW", "NOT_FINITE",
                        "UNLIKE_REFERENCE"}  # fmt: skip
-_ABOUT = "about/2"
+_ABOUT = "about/3"
 Error = dict[str, str]  # code, message, hint
 
 
@@ -326,7 +326,7 @@ def about(frames: Frames) -> dict[str, Any]:
         "num_frames": len(frames),
         "decoder": frames.decoder,
         "frozen": frozen(frames.pixels) if len(frames) > 1 else None,
-        "warnings": list(frames.warnings),
+        "warnings": [warning.record() for warning in frames.warnings],
     }
 
 

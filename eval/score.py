@@ -187,7 +187,7 @@ class _Gathering:
                 self.broken[sample.id] = job.error
             if job.about is not None:
                 self.abouts[sample.id] = job.about
-                self.counts.update(f"warned_{warning.split(':', 1)[0]}" for warning in job.about["warnings"])
+                self.counts.update(f"warned_{warning['code']}" for warning in job.about["warnings"])
         self.finished += 1
         self.bar.advance(1, f"{self.num_known} pieces known before")
 
