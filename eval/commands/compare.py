@@ -114,16 +114,14 @@ def _document(found: list[dict[str, Any]], differences: tuple[str, ...], notes: 
     columns = ("Metric", "Direction", "A", "B", "Change (B minus A)", "p", "Rests on")
     rows: list[tuple[Cell, ...]] = []
     for one in found:
-        direction = DIRECTIONS[one["higher_is_better"]]
-        if one["change"] is None:
-            rows.append((one["metric"], direction, None, None, None, None, None))
-            continue
-        span = "" if one["low"] is None else f" [{one['low']:+.4g}, {one['high']:+.4g}]"
-        rows.append(
-            (one["metric"], direction, f"{one['a']['value']:.4g}", f"{one['b']['value']:.4g}",
-             f"{one['change']:+.4g}{span}", f"{one['p']:.3g}",
-             f"{one['num_pairs']} pairs in {one['num_clusters']} clusters")
-        )  # fmt: skip
+        cells: tuple[Cell, ...] = (None,) * 5
+        if one["change"] is not None:
+            cells = (
+                f"{one['a']['value']:.4g}", f"{one['b']['value']:.4g}",
+                f"{one['change']:+.4g} [{one['low']:+.4g}, {one['high']:+.4g}]", f"{one['p']:.3g}",
+                f"{one['num_pairs']} pairs in {one['num_clusters']} clusters",
+            )  # fmt: skip
+        rows.append((one["metric"], DIRECTIONS[one["higher_is_better"]], *cells))
     table = Table(columns=columns, rows=tuple(rows), notes=tuple(map(_notes, found)))
     sections = (
         Section(title="What makes them not comparable", text=differences),

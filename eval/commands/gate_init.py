@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from v2t_eval.gate.advice import Advice
     from v2t_eval.gate.policy import Policy
     from v2t_eval.scores import Scores
+    from v2t_eval.suite import Suite
 
 SUMMARY = "Make a gate's baseline: scores of the main branch's clips, one file for your repository."
 EXAMPLES = (
@@ -40,29 +41,50 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.audit.record import audit_of
-    from v2t_eval.gate import baseline as file
-    from v2t_eval.gate import sides
-    from v2t_eval.gate.run import plain_policy, require
     from v2t_eval.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     suite = read_suite(args.suite)
-    policy = suite.rules
+    audit = suite.rules.audit
     _refuse_old(args)
     # Before hours of scoring: an audit that later verdicts cannot read is an error now, a missing one a warning.
-    if audit_of(policy.audit) is None and policy.audit is not None:
-        log.logger.warning("there is no audit %s: verdicts will not show what the metrics cannot see", policy.audit)
+    if audit_of(audit) is None and audit is not None:
+        log.logger.warning("there is no audit %s: verdicts will not show what the metrics cannot see", audit)
+    return keep(args, suite, args.output, lambda: _refuse_old(args))
+
+
+def keep(
+    args: argparse.Namespace, suite: Suite | None, path: Path, old: Callable[[], Scores | None], **update: str
+) -> int:
+    """Score the clips and keep what was found as the baseline `path`; returns the exit code.
+
+    Args:
+        suite: None: results are taken as they are, under the rules of `old`.
+        old: asked once the file is locked, since another run may have been faster: the baseline that is replaced.
+        update: the reason.
+    """
+    from v2t_eval.gate import baseline as file
+    from v2t_eval.gate import sides
+    from v2t_eval.gate.comparable import compared
+    from v2t_eval.gate.run import plain_policy, require
+
     found = sides.read(args.clips)
+    metrics, rules = (suite.metrics, suite.rules) if suite else (None, None)
     if args.dry_run:
-        return plan(found, suite.metrics, args)
+        return plan(found, metrics, args)
     with ExitStack() as stack:
-        scores = scored(found, suite.metrics, args, stack, args.cache)
-        require(scores, policy)
-        made = file.baseline_of(scores, suite.name, plain_policy(policy))
-        stack.enter_context(file.lock(args.output))
-        _refuse_old(args)  # another run may have been faster
-        file.write(made, args.output)
-    show(made, scores, policy, args.output, as_json=args.json)
+        scores = scored(found, metrics, args, stack, args.cache)
+        if rules is not None:
+            require(scores, rules)
+        stack.enter_context(file.lock(path))
+        before = old()
+        name, policy = (before.suite, before.policy) if before else ("", {})
+        if suite is not None and rules is not None:
+            name, policy = suite.name, plain_policy(rules)
+        differences = compared(scores, before).differences if before else ()
+        made = file.baseline_of(scores, name, policy, old=before, differences=differences, **update)
+        file.write(made, path)
+    _show(made, scores, rules, path, as_json=args.json)
     return 0
 
 
@@ -74,7 +96,7 @@ def _refuse_old(args: argparse.Namespace) -> None:
         raise UsageError(f"{args.output} exists", code="EXISTS", hint=hint)
 
 
-def show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as_json: bool) -> None:
+def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as_json: bool) -> None:
     """Print what a baseline holds and which margins it can hold, and warn of what it would let pass from now on.
 
     Args:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
 from pathlib import Path
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.gate import CLIPS, SUITE, add_scoring, plan, scored
-from v2t_eval.commands.gate_init import show
+from v2t_eval.commands.gate import CLIPS, SUITE, add_scoring
+from v2t_eval.commands.gate_init import keep
 
 SUMMARY = "Replace a gate's baseline, with a reason; its history keeps what was before."
 EXAMPLES = (
@@ -31,35 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
-    from v2t_eval.gate import baseline as file
-    from v2t_eval.gate import sides
-    from v2t_eval.gate.comparable import compared
-    from v2t_eval.gate.run import plain_policy, require
+    from v2t_eval.gate.baseline import read
     from v2t_eval.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if not args.reason.strip():
         raise UsageError("an update needs a reason", hint='--reason "the sampler takes 20 steps now"')
+    read(args.baseline)  # before hours of scoring
     suite = None if args.suite is None else read_suite(args.suite)
-    policy = None if suite is None else suite.rules
-    file.read(args.baseline)  # before hours of scoring
-    found = sides.read(args.clips)
-    if args.dry_run:
-        return plan(found, suite and suite.metrics, args)
-    with ExitStack() as stack:
-        scores = scored(found, suite and suite.metrics, args, stack, args.cache)
-        if policy is not None:
-            require(scores, policy)
-        stack.enter_context(file.lock(args.baseline))
-        old = file.read(args.baseline)
-        made = file.baseline_of(
-            scores,
-            old.suite if suite is None else suite.name,
-            old.policy if policy is None else plain_policy(policy),
-            old=old,
-            reason=args.reason.strip(),
-            differences=compared(scores, old).differences,
-        )
-        file.write(made, args.baseline)
-    show(made, scores, policy, args.baseline, as_json=args.json)
-    return 0
+    return keep(args, suite, args.baseline, lambda: read(args.baseline), reason=args.reason.strip())

@@ -138,19 +138,11 @@ def _about(scores: Scores) -> dict[str, str]:
 
 def _side_by_side(scores: Scores, baseline: Scores | None, policy: Policy) -> tuple[MetricVerdict, ...]:
     """The primary metrics' figures side by side, which say nothing where the sides are not comparable."""
-    ours, theirs = scores.by_name, baseline.by_name if baseline else {}
-    found = []
-    for rule in policy.primary:
-        mine, other = ours.get(rule.metric), theirs.get(rule.metric)
-        found.append(
-            MetricVerdict(
-                metric=rule.metric, role="primary", outcome="not_comparable",
-                higher_is_better=mine.higher_is_better if mine else True,
-                candidate=mine.figures.get(mine.headline) if mine else None,
-                baseline=other.figures.get(other.headline) if other else None,
-                margin=rule.margin, at_least=rule.at_least, at_most=rule.at_most,
-            )
-        )  # fmt: skip
+    theirs, found = baseline.by_name if baseline else {}, []
+    for one in decide_metrics(scores, None, policy):
+        its = theirs.get(one.metric)
+        figure = its and its.figures.get(its.headline)
+        found.append(replace(one, outcome="not_comparable", baseline=figure, accepted=None, reasons=()))
     return tuple(found)
 
 
