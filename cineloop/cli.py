@@ -120,6 +120,10 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config", type=Path, metavar="RECIPE", help="a YAML file, or a shipped one by its name (see the verb recipes)"
     )
+    parser.add_argument(
+        "--with", action="append", default=[], type=Path, metavar="FILE", dest="over",
+        help="YAML file of settings over the recipe; gpu is shipped (bf16, larger batches)",
+    )  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="run folder, instead of the recipe's")
     parser.add_argument("--plan", action="store_true", help="print parameters, memory, FLOPs and time; train nothing")
@@ -135,6 +139,7 @@ def run_training(run: Callable[..., int], args: argparse.Namespace) -> int:
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     return run(
         args.config,
+        over=args.over,
         sets=args.set,
         out=args.output,
         plan=args.plan,

@@ -26,13 +26,19 @@ _MAX_YAML_VALUES = 1_000_000
 
 
 def load(
-    cls: type[T], *, file: Path | None = None, sets: Iterable[str] = (), flags: Mapping[str, Any] | None = None
+    cls: type[T],
+    *,
+    file: Path | None = None,
+    over: Iterable[Path] = (),
+    sets: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
 ) -> T:
     """Build `cls` from its layers.
 
     Args:
         cls: a dataclass type; nested dataclasses, tuples, dicts, Literal and optional types are understood.
         file: YAML file with the differences from the defaults.
+        over: YAML files with differences from that one, each over those before.
         sets: settings in the form `a.b=c`; the value is read as YAML.
         flags: dotted key → value; a value of None means "flag not given" and is left out.
 
@@ -40,6 +46,8 @@ def load(
         UsageError: unknown key, wrong type, unreadable file, or a value the dataclass itself refuses.
     """
     tree = read_yaml(file) if file is not None else {}
+    for each in over:
+        _merge(tree, read_yaml(each))
     for text in sets:
         key, value = parse_set(text)
         _put(tree, key, value)
@@ -158,6 +166,15 @@ def keys(cls: type, path: str = "") -> list[str]:
             if dataclasses.is_dataclass(inner):
                 found += keys(typing.cast(type, inner), f"{path}{name}.")
     return found
+
+
+def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Put the values of `over` into `tree`, mapping by mapping."""
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

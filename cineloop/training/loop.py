@@ -31,7 +31,7 @@ from cineloop.training.loader import spans, stream
 from cineloop.training.optim import WeightAverage, build_optimizers, freeze, lr_factor
 from cineloop.training.run_log import RunLog, accumulate, say
 from cineloop.training.runtime import RuntimeConfig
-from cineloop.training.stage import LoopConfig, Outcome, Stage
+from cineloop.training.stage import LoopConfig, Outcome, Stage, StepCost
 
 
 class Loop:
@@ -47,7 +47,9 @@ class Loop:
         resolved: Mapping[str, Any],
         resume: bool = False,
         overwrite: bool = False,
+        cost: StepCost | None = None,
     ) -> None:
+        self.cost = cost
         self.stage, self.config, self.out, self.runtime_config = stage, config, Path(out), runtime_config
         self.accelerator = runtime.start(runtime_config)
         self.world, self.main = self.accelerator.num_processes, self.accelerator.is_main_process
@@ -77,7 +79,7 @@ class Loop:
         num_micros = config.batch_size // self.world // self.micro
         wanted = spans(self.step, config.steps, config.batch_size, self.micro, accelerator.process_index, self.world)
         batches = stream(self.stage.source(), wanted, workers=config.workers, pin=accelerator.device.type == "cuda")
-        log = RunLog(self.out, self.stage, config, accelerator, self.step)
+        log = RunLog(self.out, self.stage, config, accelerator, self.step, self.cost)
         status: Literal["done", "budget", "interrupted"] = "done"
         started, before = time.monotonic(), self.seconds
         with _stop_on_signals(self._ask_stop):
@@ -192,6 +194,8 @@ class Loop:
         for module in self.frozen:
             module.eval()
         optimizers = build_optimizers(task, parts, self.config.optim)
+        if self.runtime_config.compile:
+            task.compile()  # in place: names of weights stay
         self.model, *self.optimizers = self.accelerator.prepare(task, *optimizers)
         self.task = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
         self._trainable = [weight for weight in self.model.parameters() if weight.requires_grad]

@@ -10,6 +10,7 @@ autograd would keep, by the same shapes; fused attention keeps its inputs and ou
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +22,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cineloop.documents import read_json
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import CineloopError, MissingDependencyError, UsageError
 from cineloop.training.optim import OptimConfig, freeze
 from cineloop.training.runtime import resolve
+from cineloop.training.stage import StepCost
 
 # Dense bf16 peak in FLOP/s, and the share of it that training of this kind reaches.
 HARDWARE = {
@@ -33,6 +35,7 @@ HARDWARE = {
     "H100 80 GB": (989e12, 0.35),
     "H200 141 GB": (989e12, 0.35),
 }
+_GPUS = {"4090", "A100", "H100", "H200"}  # the words of those names that tell the chip
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,23 @@ def make_plan(module: Any, config: Any) -> Plan:
         config.stage, loop.steps, loop.batch_size, rows, memory | {"sum": sum(memory.values())}, tokens, flops, seconds,
         assumes,
     )  # fmt: skip
+
+
+def count_step(module: Any, config: Any) -> StepCost | None:
+    """Tokens and FLOPs of a step; None where the stage has no plan, or its parts cannot be counted here."""
+    try:
+        plan = make_plan(module, config)
+    except CineloopError:
+        return None
+    return StepCost(tokens=plan.tokens_per_step, flops=plan.flops_per_step)
+
+
+def peak_flops(device: torch.device) -> float:
+    """Dense bf16 FLOP/s of the device by its name; 0 where that is not known."""
+    if device.type != "cuda":
+        return 0.0
+    words = re.split(r"[^A-Z0-9]+", torch.cuda.get_device_name(device).upper())  # NVIDIA A100-SXM4-80GB
+    return next((peak for model, (peak, _) in HARDWARE.items() if set(model.split()) & set(words) & _GPUS), 0.0)
 
 
 def causal_mask(text: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
 from cineloop.training.runtime import RuntimeConfig
 from cineloop.training.stage import LoopConfig
 
+_FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 _OTHER = {"v2t.train": "t2v.train", "t2v.train": "v2t.train"}  # whose recipes are easily taken for one's own
 
 
@@ -45,24 +46,25 @@ def stages(package: str) -> list[str]:
 
 def recipes(package: str) -> dict[str, Path]:
     """The recipes that come with Cineloop for the stages of `package`, by name: `starter/tower`."""
-    folder, known = Path(__file__).resolve().parents[1] / "recipes", stages(package)
-    found = {}
-    for path in sorted(folder.glob("*/*.yaml")):
+    known, found = stages(package), {}
+    for path in sorted(_FOLDER.glob("*/*.yaml")):
         named = re.search(r"^stage: *([\w-]+)", path.read_text("utf-8"), re.MULTILINE)
         if named and named[1] in known:
-            found[path.relative_to(folder).with_suffix("").as_posix()] = path
+            found[path.relative_to(_FOLDER).with_suffix("").as_posix()] = path
     return found
 
 
 def read_recipe(
-    package: str, config: Path, *, sets: Iterable[str] = (), out: Path | None = None
+    package: str, config: Path, *, over: Iterable[Path] = (), sets: Iterable[str] = (), out: Path | None = None
 ) -> tuple[ModuleType, Any]:
-    """The stage's module and its validated configuration; `config` is a file or the name of a shipped recipe.
+    """The stage's module and its validated configuration; `config` is a file or the name of a shipped recipe, `over`
+    are files of settings over it (or "gpu", the shipped one).
 
     Raises:
         UsageError: unknown recipe, stage or key, wrong value; the message names the nearest.
     """
-    sets = list(sets)
+    sets, shipped_over = list(sets), {"gpu": _FOLDER / "gpu.yaml"}
+    over = [shipped.find(each, shipped_over, "file of settings") for each in over]
     other = _OTHER.get(package, package)
     asked, config = config, shipped.find(config, recipes(package) | recipes(other), "recipe")
     name = configs.read_yaml(config).get("stage")
@@ -75,7 +77,7 @@ def read_recipe(
             f"{name} is a stage of {right}, not of {package.partition('.')[0]}", hint=f"{right} train {asked}"
         )
     module = plugin.load(package, name, "build_stage", files=True)
-    return module, _with_starters(configs.load(module.Config, file=config, sets=sets, flags={"out": out}))
+    return module, _with_starters(configs.load(module.Config, file=config, over=over, sets=sets, flags={"out": out}))
 
 
 def _with_starters(config: Any) -> Any:
@@ -93,6 +95,7 @@ def run(
     package: str,
     config: Path,
     *,
+    over: Iterable[Path] = (),
     sets: Iterable[str] = (),
     out: Path | None = None,
     plan: bool = False,
@@ -105,6 +108,7 @@ def run(
     Args:
         package: where the stages are, for example "t2v.train".
         config: the recipe.
+        over: files of settings over the recipe.
         sets: settings `a.b=c` over the recipe.
         out: run folder, over the recipe's.
         plan: print parameters, memory, FLOPs and time per step; allocate nothing.
@@ -123,10 +127,10 @@ def run(
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    module, resolved = read_recipe(package, config, sets=sets, out=out)
-    if plan:
-        from cineloop.training.plan import make_plan, print_plan
+    module, resolved = read_recipe(package, config, over=over, sets=sets, out=out)
+    from cineloop.training.plan import count_step, make_plan, print_plan
 
+    if plan:
         print_plan(make_plan(module, resolved), as_json=as_json)
         return EXIT_OK
     from cineloop.training import runtime
@@ -140,6 +144,7 @@ def run(
         resolved=configs.to_dict(resolved),
         resume=resume,
         overwrite=overwrite,
+        cost=count_step(module, resolved),
     )
     outcome = loop.run()
     runtime.leave()

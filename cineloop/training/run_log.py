@@ -1,8 +1,10 @@
 """What a training run writes down while it runs: log.jsonl, TensorBoard, plain lines with speed and time left.
 
 In: each step's sums. Out: one JSON row a line in `log.jsonl` (`{"step", "seconds", "loss", terms…, metrics…,
-"grad_norm", "lr_factor", "<unit>_per_s"}` or `{"step", "eval": {…}}`), the same figures in `tensorboard/`, and
-lines on stderr. A resumed run drops the rows beyond its checkpoint, so no step is logged twice.
+"grad_norm", "lr_factor", "<unit>_per_s", "tokens_per_s", "tflops", "mfu"}` or `{"step", "eval": {…}}`), the same
+figures in `tensorboard/`, and lines on stderr. `tflops` are the FLOPs that the plan counts by the seconds they took,
+`mfu` (model FLOPs utilisation, Chowdhery et al. 2022, appendix B) is their share of the devices' peak, where that is
+known. A resumed run drops the rows beyond its checkpoint, so no step is logged twice.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cineloop.log import logger
+from cineloop.training.plan import peak_flops
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from cineloop.training.stage import LoopConfig, Stage
+    from cineloop.training.stage import LoopConfig, Stage, StepCost
 
 
 class RunLog:
@@ -30,8 +33,17 @@ class RunLog:
     `step` is the step of the checkpoint that the run resumed from, 0 at the start.
     """
 
-    def __init__(self, out: Path, stage: Stage, config: LoopConfig, accelerator: Accelerator, step: int) -> None:
-        self.stage, self.config, self.accelerator = stage, config, accelerator
+    def __init__(
+        self,
+        out: Path,
+        stage: Stage,
+        config: LoopConfig,
+        accelerator: Accelerator,
+        step: int,
+        cost: StepCost | None = None,
+    ) -> None:
+        self.stage, self.config, self.accelerator, self.cost = stage, config, accelerator, cost
+        self.peak = peak_flops(accelerator.device) * accelerator.num_processes
         self.main, self.evaluating = accelerator.is_main_process, 0.0
         self.window: dict[str, Any] = {}
         self.steps, self.since = 0, time.monotonic()
@@ -65,11 +77,13 @@ class RunLog:
         speed = self.steps * config.batch_size / passed
         row = {"step": step, "seconds": round(seconds, 2), "loss": loss, **terms, **metrics}
         row |= {"grad_norm": window["grad_norm"], "lr_factor": window["lr_factor"], f"{self.stage.unit}_per_s": speed}
+        costs = self._costs(passed)
+        row |= costs
         left = (config.steps - step) * passed / self.steps
         shown = " ".join(f"{name} {value:.3f}" for name, value in {**terms, **metrics}.items())
         self._write("train", row)
         self._say(f"step {step}/{config.steps} loss {loss:.4f} | {shown} | {speed:.1f} {self.stage.unit}/s, "
-                  f"{_clock(left)} left")  # fmt: skip
+                  f"{_costs_text(costs)}{_clock(left)} left")  # fmt: skip
         self.window, self.steps, self.since, self.evaluating = {}, 0, time.monotonic(), 0.0
 
     def evaluation(self, step: int, seconds: float, figures: dict[str, float], took_s: float) -> None:
@@ -79,6 +93,14 @@ class RunLog:
         self._write("eval", row | {"eval_seconds": round(took_s, 2)})
         shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
         self._say(f"eval {step}/{self.config.steps} {shown} | {_clock(took_s)}")
+
+    def _costs(self, passed: float) -> dict[str, float]:
+        """Tokens and FLOPs a second, and their share of the peak where it is known; nothing without a count."""
+        if self.cost is None:
+            return {}
+        flops = self.steps * self.cost.flops / passed
+        costs = {"tokens_per_s": self.steps * self.cost.tokens / passed, "tflops": flops / 1e12}
+        return costs | ({"mfu": flops / self.peak} if self.peak else {})
 
     def close(self) -> None:
         """Flush and close."""
@@ -98,6 +120,13 @@ class RunLog:
     def _say(self, text: str) -> None:
         if self.main:
             say(text)
+
+
+def _costs_text(costs: Mapping[str, float]) -> str:
+    if not costs:
+        return ""
+    share = f" ({costs['mfu']:.1%} of the peak)" if "mfu" in costs else ""
+    return f"{costs['tokens_per_s']:,.0f} tokens/s, {costs['tflops']:.3g} TFLOP/s{share}, "
 
 
 def say(text: str) -> None:

@@ -49,13 +49,14 @@ class RuntimeConfig:
 
     `device` auto takes CUDA when it is there. `precision` auto takes bf16 autocast on CUDA and on CPUs with
     AVX512-BF16 or AMX, fp32 elsewhere. `threads` None leaves torch's own choice, within what the process may
-    use (`cineloop.threads`). `seed` seeds weights, dropout and data.
+    use (`cineloop.threads`). `seed` seeds weights, dropout and data. `compile` runs the task through `torch.compile`.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = None
     seed: int = 0
+    compile: bool = False
     find_unused_parameters: bool = False  # only for DDP with parts that some steps leave out
 
     def __post_init__(self) -> None:

@@ -85,6 +85,14 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """What one optimiser step costs over all processes: tokens of its main part, FLOPs as counted by the plan."""
+
+    tokens: int
+    flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended: after its last step, out of seconds, or asked to stop; with its best held-out score."""
 
