@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 from v2t_eval.gate import reasons
 from v2t_eval.gate.compare import Compared, compare
@@ -101,29 +102,20 @@ def _verdict(
         found += _of_bounds(rule, candidate, compared.why)
     outcome = min((one for one, _ in found), key=list(OUTCOMES).index)
     why = [text for one, text in found if one == outcome] + [text for one, text in found if one != outcome]
+    asked: dict[str, float | None] = {}
+    changed: dict[str, Any] = {}
+    if rule is not None:
+        asked = {"margin": rule.margin, "at_least": rule.at_least, "at_most": rule.at_most}
+        asked["accepted"] = None if rule.margin is None else accepted
+    if change is not None:
+        changed = {"change": change.value, "p_adjusted": p_adjusted}
+        changed |= {name: getattr(change, name) for name in ("low", "high", "p", "num_pairs", "num_clusters")}
     return MetricVerdict(
-        metric=compared.name,
-        role="primary" if rule else "exploratory",
-        outcome=outcome,
-        higher_is_better=better,
-        candidate=candidate,
-        baseline=baseline,
-        change=change.value if change else None,
-        low=change.low if change else None,
-        high=change.high if change else None,
-        margin=rule.margin if rule else None,
-        accepted=accepted if rule and rule.margin is not None else None,
-        at_least=rule.at_least if rule else None,
-        at_most=rule.at_most if rule else None,
-        p=change.p if change else None,
-        p_adjusted=p_adjusted if change else None,
-        mde=compared.detectable(accepted=accepted, num_tests=tests, **power),
-        least_margin=least,
-        worst=compared.worst,
-        num_pairs=change.num_pairs if change else 0,
-        num_clusters=change.num_clusters if change else 0,
-        reasons=(*why, *compared.notes),
-    )
+        metric=compared.name, role="primary" if rule else "exploratory", outcome=outcome, higher_is_better=better,
+        candidate=candidate, baseline=baseline, least_margin=least, worst=compared.worst,
+        mde=compared.detectable(accepted=accepted, num_tests=tests, **power), reasons=(*why, *compared.notes),
+        **asked, **changed,
+    )  # fmt: skip
 
 
 def _of_bounds(rule: Rule, figure: Figure | None, why: str) -> list[tuple[Outcome, str]]:

@@ -69,7 +69,7 @@ def _verdict(root: ElementTree.Element, document: Document) -> None:
             lines.append(document.left_out(rest, "clip"))
     case = _case(_suite(root, document, "verdict"), "verdict", properties)
     why = "; ".join([banner.sentence, *document.first_lines])
-    _end(case, _KINDS.get(banner.tone, ""), banner.word.lower(), why, lines)
+    _end(case, banner.tone, banner.word.lower(), why, lines)
 
 
 def _check(
@@ -81,10 +81,7 @@ def _check(
         if isinstance(cell, Interval):
             ends = {"value": cell.value, "low": cell.low, "high": cell.high}
             properties += [(f"{column} {end}", repr(float(value))) for end, value in ends.items()]
-    kind, why = _KINDS.get(check.tone, ""), check.why
-    if kind and section.folded:
-        kind, why = "skipped", f"not part of the verdict; by itself it would be: {check.text}"
-    _end(_case(suite, name[1], properties), kind, check.text, why, lines)
+    _end(_case(suite, name[1], properties), check.tone, check.text, check.why, lines, counts=not section.folded)
 
 
 def _case(suite: ElementTree.Element, name: str, properties: Iterable[tuple[str, str]]) -> ElementTree.Element:
@@ -99,15 +96,17 @@ def _case(suite: ElementTree.Element, name: str, properties: Iterable[tuple[str,
     return case
 
 
-def _end(case: ElementTree.Element, kind: str, word: str, why: str, lines: Iterable[str]) -> None:
-    """How a case ended; `kind` "" for passed. What is unsure or invalid says so before why."""
-    text = _text("\n".join(lines))
-    if kind:
-        message = why if kind == "skipped" or word == "fail" else f"{word}: {why}"
-        ending = ElementTree.SubElement(case, kind, message=_line(message, _MAX_MESSAGE))
-        if kind != "skipped":
-            ending.set("type", word)
-            ending.text = text
+def _end(
+    case: ElementTree.Element, tone: Tone, word: str, why: str, lines: Iterable[str], *, counts: bool = True
+) -> None:
+    """How a case ended, and what there is to say of it; one that does not count is skipped where it is not good."""
+    text, kind = _text("\n".join(lines)), _KINDS.get(tone, "")
+    if kind and not counts:
+        message = f"not part of the verdict; by itself it would be: {word}"
+        ElementTree.SubElement(case, "skipped", message=_line(message, _MAX_MESSAGE))
+    elif kind:
+        message = why if tone == "bad" else f"{word}: {why}"
+        ElementTree.SubElement(case, kind, message=_line(message, _MAX_MESSAGE), type=word).text = text
     if text:
         ElementTree.SubElement(case, "system-out").text = text
 

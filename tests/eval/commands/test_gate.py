@@ -120,7 +120,7 @@ def test_a_wrong_line_is_refused_in_words(tmp_path, suite, baseline, capsys, wor
         ("{primary: [{metric: sharpness, margin: .inf}]}", "must be a number"),
         ("{primary: [{metric: sharpnes, margin: 1}]}", "did you mean 'sharpness'"),
         ("{primary: [{metric: clipsim, margin: 1}]}", "not among the suite's metrics"),
-        ("{primary: [{metric: motion, margin: 1}]}", "neither end is good"),
+        ("{primary: [{metric: motion, margin: 1}]}", "no preferred direction"),
         ("{primary: [{metric: sharpness, margin: 1}, {metric: 'sharpness', at_least: 0}]}", "each metric once"),
         ("{primary: [{metric: motion, at_most: 1}, {metric: 'motion[flow=dis]', at_least: 0}]}", "each metric once"),
         ("{primary: [{metric: sharpness, margin: 1}], alfa: 1}", "did you mean 'gate.alpha'"),
