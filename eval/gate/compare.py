@@ -63,7 +63,7 @@ class Compared:
     @property
     def figures(self) -> tuple[Figure | None, Figure | None]:
         """The candidate's figure and the baseline's."""
-        mine, its = (one and one.figures.get(one.headline) for one in (self.mine, self.its))
+        mine, its = (None if one is None else one.figures.get(one.headline) for one in (self.mine, self.its))
         return mine, its
 
     def detectable(self, *, accepted: float, alpha: float, power: float, num_tests: int) -> float | None:
@@ -137,8 +137,9 @@ def worst_clips(
             if amount > 0:
                 here, there = ours.get(id), theirs.get(id)
                 change = ClipChange(
-                    id=id, metric=name, prompt=here and here.prompt, baseline=old[id], candidate=new[id], worse=amount,
-                    baseline_path=there and there.path, candidate_path=here and here.path,
+                    id=id, metric=name, prompt=here.prompt if here else None, baseline=old[id], candidate=new[id],
+                    worse=amount, baseline_path=there.path if there else None,
+                    candidate_path=here.path if here else None,
                 )  # fmt: skip
                 found.append((-amount / size, change))
     return [change for _, change in sorted(found, key=lambda pair: (pair[0], pair[1].id, pair[1].metric))]

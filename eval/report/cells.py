@@ -78,9 +78,8 @@ def shown_table(table: Table, title: str, folder: Path) -> dict[str, Any]:
 
 
 def _cell(cell: Cell, numeric: bool, folder: Path) -> dict[str, Any]:
-    tone = "plain"
-    if isinstance(cell, tuple):
-        cell, tone = cell[0], cell[1]
+    tone = cell[1] if isinstance(cell, tuple) else "plain"
+    cell = cell[0] if isinstance(cell, tuple) else cell
     found = {"tone": tone, "text": "", "drawn": None, "bars": None, "numeric": numeric, "key": "", "hint": "",
              "level": None, "link": None}  # fmt: skip
     if isinstance(cell, Link):

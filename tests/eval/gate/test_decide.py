@@ -45,7 +45,6 @@ def side(*metrics: MetricResult, num: int = NUM, seeds: int = SEEDS, **other: di
 
 
 def bare(results: list[MetricResult], clusters: dict[str, str]) -> Scores:
-    """Results with clips of which the clusters alone are known."""
     return Scores(sources={}, clips=[Scored(id=id, cluster=own) for id, own in clusters.items()], results=results)
 
 
@@ -98,7 +97,7 @@ def test_a_margin_that_so_few_prompts_cannot_show_says_what_it_would_take() -> N
 def test_lower_is_better_is_the_mirror() -> None:
     before, after = drawn(1), drawn(2, 0.15)
     one = only(side(result(after, higher_is_better=False)), side(result(before, higher_is_better=False)))
-    assert one.outcome == "fail" and one.change is not None and one.change > 0
+    assert one.outcome == "fail" and (one.change or 0) > 0
     turned = [side(result({id: 1 - value for id, value in values.items()})) for values in (after, before)]
     other = only(*turned)
     assert (other.outcome, other.p, other.p_adjusted) == (one.outcome, one.p, one.p_adjusted)
@@ -247,7 +246,7 @@ def test_clips_without_a_partner_are_left_out_and_counted() -> None:
     mine = result(known, items=[{"id": id, "value": value} for id, value in after.items()])
     found = only(side(mine), side(result(before)))
     assert found.num_pairs == 76 and any("76 pairs of 77 scored clips" in why for why in found.reasons)
-    moved = {clip.id: f"{'another ' * (clip.id < 'p10')}{clip.prompt}" for clip in side().clips}
+    moved = {one.id: f"{'another ' * (one.id < 'p10')}{one.prompt}" for one in side().clips}
     assert only(side(result(drawn(2)), prompt=moved), side(result(drawn(1)))).num_pairs == 60, "another prompt"
 
 
@@ -309,8 +308,7 @@ def test_seeds_of_one_prompt_are_one_case() -> None:
     found = only(*sides, rule)
     assert found.num_clusters == 12 and found.outcome == "inconclusive"
     assert found.p == only(side(result(after), num=12, seeds=1), side(result(before), num=12, seeds=1), rule).p
-    wrong = [bare(one.results, {clip.id: clip.id for clip in one.clips}) for one in sides]
-    assert only(*wrong, rule).outcome == "fail"
+    assert only(*(bare(one.results, {id: id for id in one.by_id}) for one in sides), rule).outcome == "fail"
 
 
 def test_worst_clips_first() -> None:
@@ -320,13 +318,11 @@ def test_worst_clips_first() -> None:
     after["p05-0"] = before["p05-0"] + 0.9
     fine = {id: 1e-3 * value for id, value in before.items()}
     moved = fine | {"p09-0": fine["p09-0"] + 1e-3}
-    rules = policy(Rule(metric="score", margin=0.1), Rule(metric="fine", margin=1e-4))
     sides = [
         side(result(values), result(small, name="fine", higher_is_better=False))
         for values, small in ((after, moved), (before, fine))
     ]
-    names = [rule.metric for rule in rules.primary]
-    found = worst_clips(*sides, names)
+    found = worst_clips(*sides, names := ["score", "fine"])
     assert [clip.id for clip in found] == ["p09-0", "p07-1", "p03-0"], "a metric's unit gives it no weight"
     assert found[1].worse == pytest.approx(0.4) and found[1].candidate == after["p07-1"]
     assert found[1].baseline_path == found[1].candidate_path == "clips/p07-1.mp4"
@@ -395,8 +391,7 @@ def test_no_result_raises(mine: MetricResult, its: MetricResult, as_mean: bool, 
         if as_mean and known:
             mean = sum(known) / len(known)
             one = result({}, **{**vars(one), "figures": {"score": Figure(value=mean, low=mean, high=mean, n=8)}})
-        groups = {f"p{number:02}-0": str(number % clusters) for number in range(7)}
-        sides.append(bare([one, replace(one, name="other")], groups))
+        sides.append(bare([one, replace(one, name="other")], {f"p{n:02}-0": str(n % clusters) for n in range(7)}))
     rules = policy(Rule(metric="score", margin=0.1, at_least=0.2), Rule(metric="gone", at_most=1))
     found = decide_metrics(sides[0], sides[1], rules)
     worst_clips(sides[0], sides[1], ["score", "gone"])
