@@ -102,7 +102,7 @@ def _verdict(
         found += _of_bounds(rule, candidate, compared.why)
     outcome = min((one for one, _ in found), key=list(OUTCOMES).index)
     why = [text for one, text in found if one == outcome] + [text for one, text in found if one != outcome]
-    asked: dict[str, float | None] = {}
+    asked: dict[str, Any] = {}
     changed: dict[str, Any] = {}
     if rule is not None:
         asked = {"margin": rule.margin, "at_least": rule.at_least, "at_most": rule.at_most}

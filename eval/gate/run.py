@@ -141,7 +141,7 @@ def _side_by_side(scores: Scores, baseline: Scores | None, policy: Policy) -> tu
     theirs, found = baseline.by_name if baseline else {}, []
     for one in decide_metrics(scores, None, policy):
         its = theirs.get(one.metric)
-        figure = its and its.figures.get(its.headline)
+        figure = None if its is None else its.figures.get(its.headline)
         found.append(replace(one, outcome="not_comparable", baseline=figure, accepted=None, reasons=()))
     return tuple(found)
 
