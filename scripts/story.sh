@@ -2,7 +2,7 @@
 # The whole project, small and in order, on a CPU: read it from top to bottom. Two models are trained from nothing, a
 # captioner and a generator; clips are made, watched, scored, sent round, and a gate passes one generator and fails
 # another. All of it ends in one page, DIR/index.html.
-#   scripts/story.sh [DIR]                      3 to 8 minutes on two cores; DIR is runs/story/small if not given
+#   scripts/story.sh [DIR]                      a few minutes on two free cores; DIR is runs/story/small if not given
 #   STORY_SIZE=full scripts/story.sh [DIR]      about 25 minutes: the models learn more, there are more clips
 # What is trained here has seen a few hundred clips and can next to nothing: it shows that the path is whole. What is
 # scored is made and watched by the bundled starters, which were trained by the same commands for hours.
@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case "${STORY_SIZE:=small}" in
-  small) tower=40 language=60 heads=20 align=30 vae=40 dit=60 epoch=64 clips=8 seeds=1 planted=6 ;;
+  small) tower=20 language=30 heads=10 align=15 vae=20 dit=30 epoch=32 clips=8 seeds=1 planted=6 ;;
   full) tower=1200 language=700 heads=600 align=600 vae=700 dit=1000 epoch=2048 clips=60 seeds=4 planted=12 ;;
   *) echo "STORY_SIZE must be small or full, not $STORY_SIZE" >&2 && exit 2 ;;
 esac

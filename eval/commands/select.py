@@ -121,6 +121,8 @@ def _write(found: Selection, inputs: Inputs, output: Path, cache: Path | None) -
     samples, rows = {sample.id: sample for sample in inputs.samples}, []
     for one in found.kept:
         sample = samples[one.clip.id]
+        if sample.clip is None or sample.clip.path is None:
+            continue  # a row of failures.jsonl: there is no file, and no metric of clips gave it a value
         target = output / sample.row["path"]
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")

@@ -1,9 +1,10 @@
 """Latents of the cartoon world for training the DiT: made once, kept on disk, read back for every epoch.
 
-In: a trained autoencoder, a stream of solo scenes. Out: batches of normalised latents, prompts as token ids, and where
-the figure is (for the auxiliary head). The cache is keyed by what its values depend on: the autoencoder's weights and
-statistics, the stream, the size, and the pixels of its first clips (so a change of the renderer makes a new cache).
-Letters: n clips, T frames, c latent channels, t h w latent size, L tokens.
+In: a trained autoencoder, a stream of solo scenes. Out: batches of normalised latents, prompts as token ids, what
+prompts ask for, and what is where in every frame (for the auxiliary heads). The cache is keyed by what its values
+depend on: the autoencoder's weights and statistics, the stream, the size, and the pixels of its first clips (so a
+change of the renderer makes a new cache).
+Letters: n clips, T frames, c latent channels, t h w latent size, L tokens, F factors.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ from cineloop.world.draw import Draw
 from cineloop.world.scenes.render import label_masks
 from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import FPS, sample_solo
+from cineloop.world.vocabulary import COLORS, KINDS
+from t2v.data.facts import labels
 from t2v.data.world import prompt_of, solo_clips, to_video
 
 SHARD = 512  # clips of one file
+CELL = 2  # pixels a side of the cells of `occupancy`; a latent place is 8 pixels a side
+KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
 _PER_PASS = 32
 Tensors = dict[str, torch.Tensor]
 
@@ -37,16 +42,22 @@ def weights_key(vae: Any) -> str:
     return digest.hexdigest()
 
 
-def occupancy(scene: Scene, num_frames: int, size: tuple[int, int]) -> np.ndarray:
-    """How much of each latent place the figure covers, frame by frame: uint8 (t, 4, h, w), 255 is wholly.
+def occupancy(scene: Scene, num_frames: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the figure is and in which colour, frame by frame.
 
-    The first latent frame holds one frame, which stands four times.
+    Returns:
+        share: uint8 (t, 4, H / CELL, W / CELL), how much of each cell the figure covers, 255 is wholly; the first
+        latent frame holds one frame, which stands four times.
+        color: int8 (t,), the number of the named colour nearest to the figure's in the last frame of each.
     """
-    masks = label_masks(scene, np.arange(num_frames) / FPS, size)[0] >= 0  # (T, H, W)
+    masks, _, colors = label_masks(scene, np.arange(num_frames) / FPS, size)
     height, width = size
-    share = masks.reshape(num_frames, height // 8, 8, width // 8, 8).mean((2, 4))  # (T, h, w)
-    share = np.concatenate([share[:1]] * 3 + [share])  # (4t, h, w)
-    return np.rint(share.reshape(-1, 4, height // 8, width // 8) * 255).astype(np.uint8)
+    share = (masks >= 0).reshape(num_frames, height // CELL, CELL, width // CELL, CELL).mean((2, 4))
+    share = np.concatenate([share[:1]] * 3 + [share])  # (4t, H / CELL, W / CELL)
+    share = np.rint(share.reshape(-1, 4, height // CELL, width // CELL) * 255).astype(np.uint8)
+    named = np.array(list(COLORS.values()), dtype=np.float64)  # (K, 3)
+    color = np.square(colors[0][::4, None] - named).sum(-1).argmin(-1)  # (t,)
+    return share, color.astype(np.int8)
 
 
 @dataclass(frozen=True)
@@ -75,15 +86,22 @@ class LatentSource:
     _shards: dict[int, Tensors] = field(default_factory=dict)
 
     def __call__(self, start: int, count: int) -> Tensors:
-        """Latents (n, c, t, h, w), occupancy (n, t, 4, h, w), input_ids and attention_mask (n, L)."""
+        """Latents (n, c, t, h, w), occupancy (n, t, 4, H / CELL, W / CELL) in [0, 1], color (n, t), kind (n,),
+        facing (n,) 0 left or 1 right, facts (n, F), input_ids and attention_mask (n, L)."""
         numbers = np.arange(start, start + count)
         epochs, indices = (numbers // self.num_clips, numbers % self.num_clips) if self.num_clips else (0, numbers)
         kept = self._read(indices) if self.cache else encode(self, int(indices[0]), count)
-        texts = [self._text(int(i), int(e)) for i, e in np.broadcast(indices, epochs)]
+        scenes = [self.scene(int(index)) for index in indices]
+        rows = zip(scenes, indices, np.broadcast_to(epochs, indices.shape), strict=True)
+        texts = [self._text(scene, int(index), int(epoch)) for scene, index, epoch in rows]
         tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         return {
             "latents": kept["latents"].float(),
             "occupancy": kept["occupancy"].float() / 255,
+            "color": kept["color"].long(),
+            "kind": torch.tensor([KIND_NUMBERS[scene.actors[0].kind] for scene in scenes]),
+            "facing": torch.tensor([int(scene.actors[0].facing > 0) for scene in scenes]),
+            "facts": torch.tensor([labels(scene.facts(), text) for scene, text in zip(scenes, texts, strict=True)]),
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
         }
@@ -92,10 +110,10 @@ class LatentSource:
         """Scene `index` of the stream."""
         return sample_solo(self.split, self.seed, index)
 
-    def _text(self, index: int, epoch: int) -> str:
+    def _text(self, scene: Scene, index: int, epoch: int) -> str:
         if self.text_dropout and Draw(f"drop|{self.seed}|{epoch}|{index}").uniform(0, 1) < self.text_dropout:
             return ""
-        return prompt_of(self.scene(index), self.seed + epoch, index)
+        return prompt_of(scene, self.seed + epoch, index)
 
     def _read(self, indices: np.ndarray) -> Tensors:
         rows = []
@@ -109,20 +127,22 @@ class LatentSource:
 
 @torch.no_grad()
 def encode(source: LatentSource, start: int, count: int) -> Tensors:
-    """Latents (float16) and occupancy of clips `start` … `start + count - 1` of the stream."""
+    """Latents (float16), occupancy and colour of clips `start` … `start + count - 1` of the stream."""
     latents, occupied = [], []
     for first in range(start, start + count, _PER_PASS):
         num = min(_PER_PASS, start + count - first)
         frames, scenes = solo_clips(source.split, source.seed, first, num, source.size, source.num_frames)
         latents.append(source.vae.encode_normalized(to_video(frames)).float())
-        occupied += [torch.from_numpy(occupancy(scene, source.num_frames, source.size)) for scene in scenes]
-    return {"latents": torch.cat(latents).half(), "occupancy": torch.stack(occupied)}
+        occupied += [occupancy(scene, source.num_frames, source.size) for scene in scenes]
+    share, color = (torch.from_numpy(np.stack(each)) for each in zip(*occupied, strict=True))
+    return {"latents": torch.cat(latents).half(), "occupancy": share, "color": color}
 
 
 def cache_key(source: LatentSource) -> str:
     """What the cached values depend on, as 16 hexadecimal digits."""
     frames, _ = solo_clips(source.split, source.seed, 0, 8, source.size)
-    settings = f"{weights_key(source.vae)}|{source.split}|{source.seed}|{source.size}|{source.num_frames}|float16"
+    stream = f"{source.split}|{source.seed}|{source.size}|{source.num_frames}"
+    settings = f"{weights_key(source.vae)}|{stream}|{CELL}|float16"
     return hashlib.sha256(settings.encode() + frames.tobytes()).hexdigest()[:16]
 
 

@@ -42,6 +42,8 @@ class AutoencoderKLCineloop(ModelMixin, AutoencoderMixin, ConfigMixin):
         latent_channels: c.
         widths: channels of the three sizes, finest first; each next divides 8 ×, then 2 ×, the one before.
         depth: residual blocks at the coarsest size, in encoder and decoder each.
+        factorized: blocks over space and time as 1 × 3 × 3 and 3 × 1 × 1 convolutions rather than two of 3 × 3 × 3:
+            about a fifth of their weights and operations.
         patch_size: pixels a side of the patches before the first convolution; `patch_size` × 2 is the spatial ratio.
         latents_mean, latents_std: per channel, of `encode(...).latent_dist.mode()`; None stands for 0 and 1.
         spatial_compression_ratio, temporal_compression_ratio: for readers of the config; they follow from the rest.
@@ -60,6 +62,7 @@ class AutoencoderKLCineloop(ModelMixin, AutoencoderMixin, ConfigMixin):
         widths: tuple[int, int, int] = (64, 128, 128),
         depth: int = 2,
         patch_size: int = 4,
+        factorized: bool = False,
         latents_mean: list[float] | None = None,
         latents_std: list[float] | None = None,
         spatial_compression_ratio: int | None = None,
@@ -74,8 +77,8 @@ class AutoencoderKLCineloop(ModelMixin, AutoencoderMixin, ConfigMixin):
                 raise ValueError(f"with patches of {patch_size} the compression ratios are {ratios}, got {given}")
         self.register_to_config(spatial_compression_ratio=ratios[0], temporal_compression_ratio=ratios[1])
         self.spatial_compression_ratio, self.temporal_compression_ratio = ratios
-        self.encoder = Encoder(latent_channels, widths, depth, patch_size)
-        self.decoder = Decoder(latent_channels, widths, depth, patch_size)
+        self.encoder = Encoder(latent_channels, widths, depth, patch_size, factorized=factorized)
+        self.decoder = Decoder(latent_channels, widths, depth, patch_size, factorized=factorized)
 
         self.use_slicing = self.use_tiling = False
         self.use_framewise_encoding = self.use_framewise_decoding = False

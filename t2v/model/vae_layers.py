@@ -72,19 +72,25 @@ class ChannelNorm(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, around a shortcut."""
+    """Norm, SiLU, convolution, twice, around a shortcut; the two kernels may differ (first space, then time)."""
 
-    def __init__(self, channels: int, kernel: Triple) -> None:
+    def __init__(self, channels: int, kernel: Triple, second: Triple | None = None) -> None:
         super().__init__()
         self.norm1 = ChannelNorm(channels)
         self.conv1 = CausalConv3d(channels, channels, kernel)
         self.norm2 = ChannelNorm(channels)
-        self.conv2 = CausalConv3d(channels, channels, kernel)
+        self.conv2 = CausalConv3d(channels, channels, second or kernel)
 
     def forward(self, x: torch.Tensor, cache: FrameCache | None = None) -> torch.Tensor:
         """(B, C, T, H, W), same shape."""
         inner = self.conv1(F.silu(self.norm1(x)), cache)
         return x + self.conv2(F.silu(self.norm2(inner)), cache)
+
+
+def blocks(channels: int, count: int, *, factorized: bool) -> nn.ModuleList:
+    """`count` residual blocks over space and time: 3 × 3 × 3 twice, or 1 × 3 × 3 and then 3 × 1 × 1."""
+    kernels: tuple[Triple, Triple] = ((1, 3, 3), (3, 1, 1)) if factorized else ((3, 3, 3), (3, 3, 3))
+    return nn.ModuleList([ResBlock(channels, *kernels) for _ in range(count)])
 
 
 def fold(x: torch.Tensor, factor: Triple, *, begins: bool) -> torch.Tensor:
@@ -159,16 +165,18 @@ class Side(nn.Module):
 class Encoder(Side):
     """Patches, then `widths` over three sizes: (T, 16), (T/2, 8), (T/4, 8) of a 64-pixel clip."""
 
-    def __init__(self, latent_channels: int, widths: Sequence[int], depth: int, patch: int) -> None:
+    def __init__(
+        self, latent_channels: int, widths: Sequence[int], depth: int, patch: int, *, factorized: bool = False
+    ) -> None:
         super().__init__()
         wide, middle, deep = widths
         self.patch = patch
         self.conv_in = CausalConv3d(3 * patch * patch, wide, (1, 3, 3))
         self.blocks0 = nn.ModuleList([ResBlock(wide, (1, 3, 3))])
         self.down0 = Down(wide, middle, (2, 2, 2))
-        self.blocks1 = nn.ModuleList([ResBlock(middle, (3, 3, 3))])
+        self.blocks1 = blocks(middle, 1, factorized=factorized)
         self.down1 = Down(middle, deep, (2, 1, 1))
-        self.blocks2 = nn.ModuleList([ResBlock(deep, (3, 3, 3)) for _ in range(depth)])
+        self.blocks2 = blocks(deep, depth, factorized=factorized)
         self.norm_out = ChannelNorm(deep)
         self.conv_out = CausalConv3d(deep, 2 * latent_channels, (1, 1, 1))
         with torch.no_grad():  # a quiet posterior to begin with: at deviation 1 the decoder would first see only noise
@@ -185,14 +193,16 @@ class Encoder(Side):
 class Decoder(Side):
     """The encoder's mirror, with twice its blocks where the frames are: to paint is harder than to see."""
 
-    def __init__(self, latent_channels: int, widths: Sequence[int], depth: int, patch: int) -> None:
+    def __init__(
+        self, latent_channels: int, widths: Sequence[int], depth: int, patch: int, *, factorized: bool = False
+    ) -> None:
         super().__init__()
         wide, middle, deep = widths
         self.patch = patch
         self.conv_in = CausalConv3d(latent_channels, deep, (3, 3, 3))
-        self.blocks2 = nn.ModuleList([ResBlock(deep, (3, 3, 3)) for _ in range(depth)])
+        self.blocks2 = blocks(deep, depth, factorized=factorized)
         self.up1 = Up(deep, middle, (2, 1, 1))
-        self.blocks1 = nn.ModuleList([ResBlock(middle, (3, 3, 3)) for _ in range(2)])
+        self.blocks1 = blocks(middle, 2, factorized=factorized)
         self.up0 = Up(middle, wide, (2, 2, 2))
         self.blocks0 = nn.ModuleList([ResBlock(wide, (1, 3, 3)) for _ in range(2)])
         self.norm_out = ChannelNorm(wide)

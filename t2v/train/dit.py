@@ -1,9 +1,10 @@
 """Stage `dit`: the transformer and its text encoder learn to make latents of the cartoon world from prompts.
 
 In: latents of a trained autoencoder (`t2v.data.latents`), of single frames or of whole clips. Out: `final/`, a whole
-`CineloopPipeline`. The loss is rectified flow's; beside it a linear head on a middle block says where the figure is in
-every frame. That is known exactly, the prompt does not tell it, and it teaches the lower half of the network to see
-through noise (the place REPA, arXiv:2410.06940, gives to a pretrained encoder); the head is dropped when training ends.
+`CineloopPipeline`. The loss is rectified flow's; beside it a linear head on a middle block says what is where in every
+frame: the figure's silhouette, kind, colour and facing. That is known exactly, and it teaches the lower half of the
+network to see through noise (the place REPA, arXiv:2410.06940, gives to a pretrained encoder); another head keeps the
+text encoder naming what the prompt asks for. Both (`t2v.train.heads`) are dropped when training ends.
 Letters: n clips, c latent channels, t h w latent size, N tokens, D width, L text.
 """
 
@@ -28,12 +29,14 @@ from t2v.data import latents as data
 from t2v.model.dit import CineloopTransformer3DModel
 from t2v.model.text import CineloopTextConfig, CineloopTextModel, build_tokenizer, world_words
 from t2v.model.vae import AutoencoderKLCineloop
+from t2v.train.heads import FactHead, StateHead
 from t2v.train.held_out import flow_loss_grid
 from t2v.train.watch import obedience
 
 # Below this noise level the noisy latents themselves show where the figure is, so a weight by place is known to the
 # network and does not move what it should predict; above it, it would call for figures in every likely place.
 SEEN_SIGMA = 0.85
+LEAST_SIDE = 48  # pixels, of what the referee reads
 PROMPT_TOKENS = 24  # of a prompt, as `--plan` counts; an estimate
 
 
@@ -45,14 +48,16 @@ class Config(StageConfig):
     from each other. `init` continues from a pipeline folder. `num_frames` 1 trains on first frames. `num_clips` is the
     size of an epoch (0: clips never come twice), `cache` the folder its latents are kept in. `figure_weight` is what
     the error counts where the figure is, once the noise lets one see where (σ below `SEEN_SIGMA`). `state_weight`
-    scales the auxiliary head on block `state_block`. Every evaluation takes the loss on a frozen grid over
-    `eval_clips`, and for whole clips lets `eval_prompts` prompts be drawn and read back (`score` is then the mean over
-    what they ask for).
+    scales the auxiliary head on block `state_block`, `facts_weight` that on the text encoder, which `text_encoder`, a
+    folder of stage `text`, may provide. Every evaluation takes the loss on a frozen grid over
+    `eval_clips`, and lets `eval_prompts` prompts be drawn and read back (`score` is then the mean over what they ask
+    for; of single frames, what a frame can show).
     """
 
     vae: Path
     transformer: dict[str, Any] = field(default_factory=dict)
     text: dict[str, Any] = field(default_factory=dict)
+    text_encoder: Path | None = None
     init: Path | None = None
     size: tuple[int, int] = (64, 64)
     num_frames: int = 17
@@ -63,6 +68,7 @@ class Config(StageConfig):
     figure_weight: float = 1.0
     state_weight: float = 0.0
     state_block: int = 2
+    facts_weight: float = 0.0
     eval_clips: int = 128
     eval_prompts: int = 48
     eval_steps: int = 16
@@ -76,24 +82,8 @@ class Config(StageConfig):
             raise ValueError("a cache needs num_clips, the size of an epoch")
         if not 0 <= self.text_dropout < 1:
             raise ValueError(f"text_dropout must be in [0, 1), got {self.text_dropout}")
-
-
-class StateHead(nn.Module):
-    """Where the figure is, from a middle block: one number per latent place and frame of a token."""
-
-    def __init__(self, width: int, patch: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.patch = patch
-        self.linear = nn.Linear(width, 4 * patch[0] * patch[1] * patch[2])
-
-    def forward(self, tokens: torch.Tensor, occupancy: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of each clip (n,) from tokens (n, N, D) and occupancy (n, t, 4, h, w) in [0, 1]."""
-        n, t, _, h, w = occupancy.shape
-        pt, ph, pw = self.patch
-        truth = occupancy.reshape(n, t // pt, pt, 4, h // ph, ph, w // pw, pw)
-        truth = truth.permute(0, 1, 4, 6, 2, 3, 5, 7).reshape(n, tokens.shape[1], -1)  # (n, N, pt*4*ph*pw)
-        logits = self.linear(tokens).float()
-        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2))  # (n,)
+        if self.eval_prompts and min(self.size) < LEAST_SIDE:
+            raise ValueError(f"the referee reads no picture below {LEAST_SIDE} pixels a side: set eval_prompts to 0")
 
 
 class DitTask(nn.Module):
@@ -102,11 +92,15 @@ class DitTask(nn.Module):
     def __init__(self, transformer: Any, text_encoder: Any, config: Config) -> None:
         super().__init__()
         self.transformer, self.text_encoder, self.config = transformer, text_encoder, config
-        self.state = None
+        self.state: StateHead | None = None
+        self.facts = FactHead(text_encoder.config.hidden_size) if config.facts_weight else None
         self._middle: torch.Tensor | None = None
+        self._text: Any = None
         if config.state_weight:
             shape = transformer.config
-            self.state = StateHead(shape.num_attention_heads * shape.attention_head_dim, tuple(shape.patch_size))
+            time, *sides = shape.patch_size
+            cells = (time, *(side * 8 // data.CELL for side in sides))
+            self.state = StateHead(shape.num_attention_heads * shape.attention_head_dim, cells)
             transformer.blocks[config.state_block].register_forward_hook(self._keep)
 
     def _keep(self, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
@@ -114,7 +108,7 @@ class DitTask(nn.Module):
 
     def predict(self, noisy: torch.Tensor, sigma: torch.Tensor, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
         """The prediction (n, c, t, h, w) for noisy latents at levels `sigma` (n,), under prompts as token ids."""
-        text = self.text_encoder(tokens["input_ids"], tokens["attention_mask"])
+        self._text = text = self.text_encoder(tokens["input_ids"], tokens["attention_mask"])
         return self.transformer(
             noisy,
             1000 * sigma,
@@ -133,12 +127,15 @@ class DitTask(nn.Module):
         error = (squared * self._places(batch["occupancy"], sigma)).flatten(1).mean(1)  # (n,)
         terms = {"flow": error.sum()}
         if self.state is not None:
-            terms["state"] = self.state(self._middle, batch["occupancy"]).sum()
+            terms["state"] = self.state(self._middle, batch).sum()
+        if self.facts is not None:
+            terms["facts"] = self.facts(self._text, batch["attention_mask"], batch["facts"]).sum()
         return {"terms": terms, "metrics": {"mse": (squared.detach().flatten(1).mean(1).sum(), len(error))}}
 
     def _places(self, occupancy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """What each latent place counts, (n, 1, t, h, w), from occupancy (n, t, 4, h, w)."""
-        here = (occupancy.amax(2) > 0) & (sigma < SEEN_SIGMA)[:, None, None, None]  # (n, t, h, w)
+        """What each latent place counts, (n, 1, t, h, w), from occupancy (n, t, 4, H / CELL, W / CELL)."""
+        covered = F.max_pool2d(occupancy.amax(2), 8 // data.CELL)  # (n, t, h, w)
+        here = (covered > 0) & (sigma < SEEN_SIGMA)[:, None, None, None]
         return 1 + (self.config.figure_weight - 1) * here.unsqueeze(1).float()
 
 
@@ -149,8 +146,9 @@ class DitStage:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.terms = {"flow": 1.0} | ({"state": config.state_weight} if config.state_weight else {})
-        for name, file in (("vae", "config.json"), ("init", "model_index.json")):
+        weights = {"flow": 1.0, "state": config.state_weight, "facts": config.facts_weight}
+        self.terms = {name: weight for name, weight in weights.items() if weight}
+        for name, file in (("vae", "config.json"), ("init", "model_index.json"), ("text_encoder", "config.json")):
             folder = getattr(config, name)
             if folder is not None and not (folder / file).is_file():
                 raise UsageError(
@@ -162,11 +160,12 @@ class DitStage:
         self.tokenizer = self._tokenizer()
 
     def _tokenizer(self) -> Any:
-        if self.config.init is None:
+        folder = self.config.init / "tokenizer" if self.config.init else self.config.text_encoder
+        if folder is None:
             return build_tokenizer(world_words())
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.config.init / "tokenizer")
+        return AutoTokenizer.from_pretrained(folder)
 
     def build(self) -> nn.Module:
         """Transformer and text encoder, fresh or from `init`."""
@@ -175,18 +174,21 @@ class DitStage:
             transformer = CineloopTransformer3DModel.from_pretrained(config.init / "transformer")
             text_encoder = CineloopTextModel.from_pretrained(config.init / "text_encoder")
             return DitTask(transformer.float(), text_encoder.float(), config)
-        text = CineloopTextConfig(vocab_size=len(self.tokenizer), **config.text)
-        channels, width = self.vae.config.latent_channels, text.hidden_size
+        if config.text_encoder is not None:
+            text_encoder = CineloopTextModel.from_pretrained(config.text_encoder).float()
+        else:
+            text_encoder = CineloopTextModel(CineloopTextConfig(vocab_size=len(self.tokenizer), **config.text))
+        channels, width = self.vae.config.latent_channels, text_encoder.config.hidden_size
         transformer = CineloopTransformer3DModel(
             **{"in_channels": channels, "out_channels": channels, "text_dim": width, "pooled_dim": width}
             | config.transformer
         )
-        return DitTask(transformer, CineloopTextModel(text), config)
+        return DitTask(transformer, text_encoder, config)
 
     def parts(self, task: DitTask) -> dict[str, list[nn.Module]]:
-        """`transformer`, `text_encoder`, and `state` where there is a head."""
-        parts: dict[str, list[nn.Module]] = {"transformer": [task.transformer], "text_encoder": [task.text_encoder]}
-        return parts | ({"state": [task.state]} if task.state is not None else {})
+        """`transformer`, `text_encoder`, and `state` and `facts` where there are such heads."""
+        parts = {name: getattr(task, name) for name in ("transformer", "text_encoder", "state", "facts")}
+        return {name: [part] for name, part in parts.items() if part is not None}
 
     def source(self) -> data.LatentSource:
         """Training latents; what the cache lacks is made first."""
@@ -220,7 +222,7 @@ class DitStage:
     def evaluate(self, task: DitTask, device: torch.device) -> dict[str, float]:
         """Loss on the frozen grid over held-out clips, per bin; obedience of clips drawn for held-out prompts."""
         figures = flow_loss_grid(task.predict, self._held_out(device), sigmas_per_clip=2)
-        if self.config.num_frames == 1 or not self.config.eval_prompts:
+        if not self.config.eval_prompts:
             return {"score": -figures["loss"], **figures}
         obeyed = obedience(self.pipeline(task), self.config, device)
         return {"score": obeyed.pop("mean"), **obeyed, **figures}

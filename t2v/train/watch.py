@@ -13,9 +13,13 @@ import torch
 from cineloop.world.scenes.solo import sample_solo
 from t2v.data.world import TIMES_S, prompt_of
 
+LEAST_FRAMES = 3  # that the referee reads
+STILL = ("place", "color", "kind", "size")  # what a single frame shows
+
 
 def obedience(pipeline: Any, config: Any, device: torch.device) -> dict[str, float]:
-    """`mean` over what the prompts ask for, `joint` (all a prompt asks for), and each factor, on held-out prompts."""
+    """`mean` over what the prompts ask for, `joint` (all a prompt asks for), and each factor, on held-out prompts; of
+    single frames, shown to the referee as still clips, what a frame can show."""
     from t2v.obedience import judge
 
     scenes = [sample_solo("seen", config.eval_seed, index) for index in range(config.eval_prompts)]
@@ -31,10 +35,16 @@ def obedience(pipeline: Any, config: Any, device: torch.device) -> dict[str, flo
         generator=[torch.Generator().manual_seed(index) for index in range(len(prompts))],
     ).frames  # (n, T, H, W, 3) in [0, 1]
     clips = np.rint(frames * 255).astype(np.uint8)
+    is_still = config.num_frames == 1
+    if is_still:
+        clips = clips.repeat(LEAST_FRAMES, 1)
     judged = [
-        judge(clip, TIMES_S, scene.facts(), prompt)
+        judge(clip, TIMES_S[: len(clip)], scene.facts(), prompt)
         for clip, scene, prompt in zip(clips, scenes, prompts, strict=True)
     ]  # fmt: skip
+    if is_still:
+        judged = [{name: right for name, right in each.items() if name in STILL} for each in judged]
+        judged = [{**each, "joint": all(each.values())} for each in judged]
     factors = sorted({name for each in judged for name in each})
     figures: dict[str, float] = {}
     for name in factors:

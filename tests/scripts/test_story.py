@@ -113,7 +113,7 @@ def test_another_size_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(5400)  # two dozen programs in turn: minutes alone, half an hour beside sixteen busy processes
 def test_the_story_is_whole(tmp_path):
     folder = tmp_path / "story"
     code, log = told_by(folder)

@@ -36,7 +36,8 @@ def vae(tmp_path_factory):
 
 def dit(folder: Path, name: str, vae: Path, **fields) -> Path:
     shape = {"num_attention_heads": 2, "attention_head_dim": 12, "ffn_dim": 32, "num_layers": 3}
-    kept = {"transformer": shape, "text": {"hidden_size": 16, "num_heads": 2, "num_layers": 1}, "eval_clips": 16}
+    kept = {"transformer": shape, "text": {"hidden_size": 16, "num_heads": 2, "num_layers": 1}, "eval_clips": 16,
+            "eval_prompts": 0}  # fmt: skip
     return recipe(folder, name, stage="dit", vae=str(vae), **{**kept, **fields})
 
 
@@ -45,7 +46,7 @@ def test_frames_then_clips_end_in_a_pipeline(vae, tmp_path):
     assert train.run(dit(tmp_path, "frames", vae, num_frames=1, state_weight=0.2)) == 0
     clips = dit(
         tmp_path, "clips", vae, init=str(tmp_path / "frames/final"), num_frames=5, num_clips=4,
-        cache=str(tmp_path / "latents"), figure_weight=4.0, state_weight=0.2, eval_prompts=0, flow={"shift": 5.0},
+        cache=str(tmp_path / "latents"), figure_weight=4.0, state_weight=0.2, facts_weight=0.1, flow={"shift": 5.0},
     )  # fmt: skip
     assert train.run(clips) == 0
     (shard,) = (tmp_path / "latents").rglob("*.safetensors")
