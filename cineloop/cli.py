@@ -63,7 +63,9 @@ def main(
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"] or not words:
         words = [*words[1:3], "--help"]
-    parser = build_parser(prog, description, verbs, package)
+    # A verb that is named needs none of the others.
+    named = [verb for verb in verbs if verb.split()[0] == words[0]]
+    parser = build_parser(prog, description, named or verbs, package)
     if not words[0].startswith("-") and words[0] not in verbs:
         parser.error(no_verb(prog, words[0], verbs))
     args = parser.parse_args(words)

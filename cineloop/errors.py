@@ -1,9 +1,13 @@
-"""Errors with a stable code, an exit code, and a hint: what was expected, what came, where, what to do.
+"""Errors with a stable code, an exit code, and a hint; and warnings with a stable code.
 
-In: nothing. Out: the exception classes every room raises and every command turns into an exit code.
+In: nothing. Out: the exception classes every room raises and every command turns into an exit code; `Notice`, a warning
+about a clip, an answer or a prompt that was made all the same.
 """
 
 from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
 
 # Exit codes, the same for every command (design: contracts).
 EXIT_OK = 0
@@ -47,6 +51,39 @@ class CineloopError(Exception):
     def record(self) -> dict[str, str]:
         """The error as the `error` field of a caption record."""
         return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning as data: what a reader of a result must know of it.
+
+    Attributes:
+        code: stable upper-case identifier a program may match on.
+        message: one plain sentence.
+    """
+
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+    def record(self) -> dict[str, str]:
+        """The warning as an element of the `warnings` of a record."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, value: Any) -> Notice:
+        """The warning in what `record` gave. A text, as older folders have it, has the code WARNING.
+
+        Raises:
+            ValueError: neither.
+        """
+        if isinstance(value, str):
+            return cls("WARNING", value)
+        if isinstance(value, dict) and isinstance(value.get("code"), str) and isinstance(value.get("message"), str):
+            return cls(value["code"], value["message"])
+        raise ValueError(f"a warning is an object with a code and a message, got {value!r:.200}")
 
 
 def _rebuild(cls: type[CineloopError], message: str, code: str, hint: str) -> CineloopError:

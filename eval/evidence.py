@@ -29,7 +29,7 @@ from v2t_eval.workers import measured_by
 # What a metric finds to be so of a sample and will find again; any other failure is tried anew in the next scoring.
 LASTING = ABSTENTIONS | {NOTHING_ASKED, "BAD_FACTS", "BAD_QUESTIONS", "BAD_REFERENCE", "BAD_ROW", "NOT_FINITE",
                        "UNLIKE_REFERENCE"}  # fmt: skip
-_ABOUT = "about/2"
+_ABOUT = "about/3"
 
 
 @dataclass
@@ -187,7 +187,7 @@ class Gathering:
         if outcome.about is not None and sample.id not in self.abouts:
             self.abouts[sample.id] = outcome.about
             for warning in outcome.about["warnings"]:
-                self.counts[f"warned_{warning.split(':', 1)[0]}"] += 1
+                self.counts[f"warned_{warning['code']}"] += 1
 
     def _keep(self, outcome: Outcome) -> None:
         """As `_take`, of what was measured now, and keep it for the next time."""

@@ -253,7 +253,7 @@ def about(frames: Frames) -> dict[str, Any]:
         "num_frames": len(frames),
         "decoder": frames.decoder,
         "frozen": frozen(frames.pixels) if len(frames) > 1 else None,
-        "warnings": list(frames.warnings),
+        "warnings": [warning.record() for warning in frames.warnings],
     }
 
 

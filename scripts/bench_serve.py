@@ -46,8 +46,7 @@ from v2t.backends import (  # noqa: E402
 from v2t.caption import run as caption  # noqa: E402
 from v2t.caption.settings import CaptionConfig  # noqa: E402
 from v2t.serve import served  # noqa: E402
-from v2t.serve.engine import Engine, EngineRequest  # noqa: E402
-from v2t.serve.engines import create  # noqa: E402
+from v2t.serve.engines import Engine, EngineRequest, create  # noqa: E402
 from v2t.serve.settings import ServeConfig  # noqa: E402
 
 PROMPT = "Describe the video in one sentence."

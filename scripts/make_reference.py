@@ -64,7 +64,7 @@ RECORD = {
     "duration_s": "seconds of the file; null in a failed record",
     "tokens": "tokens written by the model",
     "seconds": "the clip's share of the model's time",
-    "warnings": 'texts that begin with a code: `"OUT_OF_DOMAIN: ..."`',
+    "warnings": "list of `{code, message}`",
     "error": "`{code, message, hint}` of a failed record, else null",
 }
 
@@ -216,7 +216,11 @@ def codes() -> str:
 def raised() -> dict[str, tuple[set[str], set[str], str]]:
     """Exit codes, rooms and one message of each error code, sorted by code."""
     found: dict[str, tuple[set[str], set[str], str]] = {}
-    kinds = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
+    kinds = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.CineloopError)
+    }
     for kind in kinds.values():
         message = f"(without another code) {(kind.__doc__ or '').splitlines()[0]}"
         found[kind.default_code] = ({str(kind.exit_code)}, {"cineloop"}, message)
@@ -245,10 +249,10 @@ def constants(node: ast.AST | None) -> Iterator[str]:
 def warnings() -> dict[str, str]:
     """One message of each warning code, sorted by code."""
     found = {}
-    for room, node in nodes(ast.Constant, ast.JoinedStr):
-        match = re.match(r"([A-Z]{2,}(?:_[A-Z]+)+|[A-Z]{3,}): (.+)", template(node))
-        if match and not room.startswith("eval"):  # a scoring's remarks are no warnings of a clip
-            found[match[1]] = max(found.get(match[1], ""), match[2], key=len)
+    for _, node in nodes(ast.Call):
+        if called(node) == "Notice" and isinstance(node.args[0], ast.Constant):
+            code, message = str(node.args[0].value), template(node.args[1])
+            found[code] = max(found.get(code, ""), message, key=len)
     return dict(sorted(found.items()))
 
 
@@ -324,7 +328,7 @@ def records() -> str:
     made = {
         key.value
         for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef) and function.name in ("captioned", "failed", "_head", "provenance")
+        if isinstance(function, ast.FunctionDef) and function.name == "_row"
         for node in ast.walk(function)
         if isinstance(node, ast.Dict)
         for key in node.keys

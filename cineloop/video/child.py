@@ -160,7 +160,7 @@ def _answer(
         "duration_s": frames.duration_s,
         "fps": frames.fps,
         "decoder": frames.decoder,
-        "warnings": frames.warnings,
+        "warnings": [warning.record() for warning in frames.warnings],
         "start_s": frames.start_s,
     }
     return reply, arena.unsent

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.video.canvas import Allocate, Canvas, Limits
 from cineloop.video.container import Source
 from cineloop.video.frame_index import Table
@@ -183,21 +183,25 @@ def _order(decoders: tuple[str, ...], table: Table, positions: np.ndarray) -> li
     return sorted(decoders, key=lambda name: name != "pyav") if is_part and table.pts is not None else list(decoders)
 
 
-def _fallbacks(failed: dict[str, str], name: str) -> list[str]:
-    return [f"FALLBACK: {other} failed ({reason}); read by {name}" for other, reason in failed.items()]
+def _fallbacks(failed: dict[str, str], name: str) -> list[Notice]:
+    return [Notice("FALLBACK", f"{other} failed ({reason}); read by {name}") for other, reason in failed.items()]
 
 
 def _frames(
-    canvas: Canvas, table: Table, positions: np.ndarray, spec: SampleSpec, name: str, notes: list[str]
+    canvas: Canvas, table: Table, positions: np.ndarray, spec: SampleSpec, name: str, notes: list[Notice]
 ) -> Frames:
     warnings = [*table.info.warnings, *notes]
     pixels, times_s = canvas.pixels, table.times_s[positions]
     if not canvas.there.all():
         lost = int((~canvas.there).sum())
-        warnings.append(f"DAMAGED: {lost} of {len(positions)} chosen frames could not be read and are left out")
+        warnings.append(
+            Notice("DAMAGED", f"{lost} of {len(positions)} chosen frames could not be read and are left out")
+        )
         pixels, times_s = pixels[canvas.there], times_s[canvas.there]
     if len(canvas.sizes) > 1:
-        warnings.append("SIZE_CHANGES: the frame size changes within the video; all frames are resized to the first")
+        warnings.append(
+            Notice("SIZE_CHANGES", "the frame size changes within the video; all frames are resized to the first")
+        )
     start_s, length_s = _span(spec, table.info.duration_s)
     return Frames(pixels, times_s, length_s, table.info.fps, name, tuple(warnings), start_s)
 
@@ -253,7 +257,7 @@ class _Borrowed:
         return (1, 0)  # CPU
 
 
-def _read_decord(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[str]:
+def _read_decord(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[Notice]:
     import decord
 
     if table.info.rotation and not decord.__version__.startswith("0.6"):
@@ -279,4 +283,4 @@ def _read_decord(opened: Opened, table: Table, positions: list[int], canvas: Can
     return []
 
 
-_READERS: dict[str, Callable[..., list[str]]] = {"decord": _read_decord, "pyav": read_pyav}
+_READERS: dict[str, Callable[..., list[Notice]]] = {"decord": _read_decord, "pyav": read_pyav}

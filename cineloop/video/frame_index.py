@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.video.container import Layout, Source, as_path
 from cineloop.video.info import VideoInfo
 from cineloop.video.stream import check_pixels, default_stream, demuxed, open_container
@@ -169,7 +169,7 @@ class _Packets:
 
     def table(self, source: Source, layout: Layout, stored: tuple[int, int], rotation: int, mirrored: bool) -> Table:
         """Sort into the order of showing, and compare with what the container claims."""
-        warnings: list[str] = []
+        warnings: list[Notice] = []
         pts = [row[0] for row in self.rows]
         dts = np.array([self._place(row, i) for i, row in enumerate(self.rows)], dtype=np.int64)
         is_key = np.array([row[3] for row in self.rows])
@@ -183,12 +183,15 @@ class _Packets:
             rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
             step = max(1, round(1 / (rate * self.base)))
             shown = np.arange(len(pts), dtype=np.int64) * step
-            warnings.append(f"TIMES_ASSUMED: the file has no times; {float(rate):.3f} frames per second are assumed")
+            warnings.append(
+                Notice("TIMES_ASSUMED", f"the file has no times; {float(rate):.3f} frames per second are assumed")
+            )
         order = np.argsort(shown, kind="stable")
         in_order = shown[order]
         fresh = np.concatenate([[True], np.diff(in_order) > 0])
         if not fresh.all():
-            warnings.append(f"TIMES_REPEATED: {int((~fresh).sum())} frames share another's time and are left out")
+            lost = int((~fresh).sum())
+            warnings.append(Notice("TIMES_REPEATED", f"{lost} frames share another's time and are left out"))
         kept = order[fresh]
         times_s = (shown[kept] - shown[kept[0]]) * float(self.base)
         duration_s = float(times_s[-1]) + self._last_length(times_s, int(lengths[kept[-1]]), warnings)
@@ -230,11 +233,13 @@ class _Packets:
         pts, dts = row[0], row[1]
         return dts if dts is not None else pts if pts is not None else index
 
-    def _last_length(self, times_s: np.ndarray, ticks: int, warnings: list[str]) -> float:
+    def _last_length(self, times_s: np.ndarray, ticks: int, warnings: list[Notice]) -> float:
         """Seconds the last frame stays: its own packet's, else the usual step, else a twenty-fifth of a second."""
         length = ticks * float(self.base)
         if length > _LONGEST_LAST_FRAME_S:
-            warnings.append(f"IMPLAUSIBLE_DURATION: the last frame claims {length:.0f} s; the usual step is taken")
+            warnings.append(
+                Notice("IMPLAUSIBLE_DURATION", f"the last frame claims {length:.0f} s; the usual step is taken")
+            )
             length = 0.0
         if length > 0:
             return length
@@ -243,19 +248,23 @@ class _Packets:
         rate = self.stream.average_rate
         return 1.0 / float(rate) if rate and 0.1 <= rate <= 1000 else 0.04
 
-    def _claims(self, layout: Layout) -> list[str]:
+    def _claims(self, layout: Layout) -> list[Notice]:
         warnings = []
         claimed, there = self.stream.frames, len(self.rows) + self.hidden
         if layout.missing_bytes or self.cut:
             claim = f" of {claimed}" if claimed > there else ""
             warnings.append(
-                f"TRUNCATED: {layout.missing_bytes} bytes are missing at the end; {there}{claim} frames are there"
+                Notice(
+                    "TRUNCATED", f"{layout.missing_bytes} bytes are missing at the end; {there}{claim} frames are there"
+                )
             )
         elif claimed and claimed != there:
-            warnings.append(f"FRAME_COUNT: the container claims {claimed} frames, {there} are there")
+            warnings.append(Notice("FRAME_COUNT", f"the container claims {claimed} frames, {there} are there"))
         transfer = getattr(self.stream.codec_context, "color_trc", 0)
         if transfer in _HDR:
-            warnings.append(f"HDR_NOT_TONEMAPPED: {_HDR[transfer]} video is read without tone mapping and looks pale")
+            warnings.append(
+                Notice("HDR_NOT_TONEMAPPED", f"{_HDR[transfer]} video is read without tone mapping and looks pale")
+            )
         return warnings
 
 

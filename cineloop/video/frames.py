@@ -6,9 +6,11 @@ Letters: T frames, H W pixels, three channels RGB. Time is the address: frame in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+
+from cineloop.errors import Notice
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Frames:
         duration_s: seconds covered by the file, or by the window that was asked for, >= 0.
         fps: mean frame rate of the file (of the source, not of the sample), > 0.
         decoder: what made the pixels: "decord", "pyav", "pillow", or the name of a renderer.
-        warnings: plain sentences, each starting with a stable code ("TRUNCATED: ...").
+        warnings: what is wrong with the file or the frames, such as TRUNCATED.
         start_s: where the window starts within the file; 0 for a whole file.
 
     Raises:
@@ -34,7 +36,7 @@ class Frames:
     duration_s: float
     fps: float
     decoder: str = "array"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     start_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -66,10 +68,6 @@ class Frames:
     def relative_times_s(self) -> np.ndarray:
         """float64 (T,): seconds from the start of the window (the first may lie a little before zero)."""
         return self.times_s - self.start_s
-
-    def with_warnings(self, *more: str) -> Frames:
-        """The same frames with further warnings."""
-        return replace(self, warnings=(*self.warnings, *more))
 
     @classmethod
     def from_pixels(cls, pixels: np.ndarray, fps: float, decoder: str = "array") -> Frames:

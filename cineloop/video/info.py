@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cineloop.errors import Notice
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -22,7 +24,7 @@ class VideoInfo:
         first_pts_s: presentation time of the first frame in the container; 0 in `Frames.times_s`.
         sample_aspect: width over height of one stored pixel.
         keyframe_times_s: seconds of the intra frames, counted like `Frames.times_s`.
-        warnings: each starting with a stable code.
+        warnings: what is wrong with the file.
     """
 
     path: Path
@@ -38,4 +40,4 @@ class VideoInfo:
     sample_aspect: float = 1.0
     mirrored: bool = False
     keyframe_times_s: tuple[float, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from cineloop.documents import parse_json
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
 
 MEDIA_TYPE = "video/x-cineloop"  # of data URLs that carry packed frames
 _ABOUT = "cineloop_frames"  # the one key of the metadata: several would be written in any order, equal frames unlike
-_MAX_HEADER = 1 << 20
+_MAX_HEADER = 64 << 10  # bytes; read before anything is known of the frames
 
 
 def pack(frames: Frames) -> bytes:
@@ -30,7 +30,7 @@ def pack(frames: Frames) -> bytes:
         "fps": frames.fps,
         "start_s": frames.start_s,
         "decoder": frames.decoder,
-        "warnings": list(frames.warnings),
+        "warnings": [warning.record() for warning in frames.warnings],
     }
     tensors = {"pixels": np.ascontiguousarray(frames.pixels), "times_s": frames.times_s}
     return save(tensors, metadata={_ABOUT: json.dumps(about)})
@@ -63,7 +63,7 @@ def unpack(data: bytes) -> Frames:
             duration_s=float(about["duration_s"]),
             fps=float(about["fps"]),
             decoder=about["decoder"],
-            warnings=tuple(map(str, about["warnings"])),
+            warnings=tuple(map(Notice.read, about["warnings"])),
             start_s=float(about["start_s"]),
         )
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.video.canvas import Limits
 from cineloop.video.decode import Request
 from cineloop.video.frames import Frames
@@ -85,8 +85,8 @@ class DecoderProcess:
         """See `DecoderPool.probe`."""
         reply = self._ask({"op": "probe", "path": path.decode("latin-1")})
         info = {**reply["info"], "path": Path(os.fsdecode(path))}
-        for name in ("keyframe_times_s", "warnings"):
-            info[name] = tuple(info[name])
+        info["keyframe_times_s"] = tuple(info["keyframe_times_s"])
+        info["warnings"] = tuple(map(Notice.read, info["warnings"]))
         return VideoInfo(**info)
 
     def cuts(self, path: bytes, start_s: float | None, end_s: float | None) -> list[float]:
@@ -115,7 +115,7 @@ class DecoderProcess:
             duration_s=reply["duration_s"],
             fps=reply["fps"],
             decoder=reply["decoder"],
-            warnings=tuple(reply["warnings"]),
+            warnings=tuple(map(Notice.read, reply["warnings"])),
             start_s=reply["start_s"],
         )
 

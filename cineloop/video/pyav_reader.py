@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cineloop.errors import Notice
 from cineloop.video.canvas import Canvas, resized
 from cineloop.video.frame_index import Table
 from cineloop.video.open_file import Opened
@@ -22,7 +23,7 @@ _FAR = 2000  # frames; from the start of all but long films, where it would cost
 _MOTION_FPS, _MOTION_POINTS, _MOTION_SIZE = 8.0, 4096, (36, 64)
 
 
-def read_pyav(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[str]:
+def read_pyav(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[Notice]:
     """Put the frames at `positions` on `canvas`; returns warnings. What cannot be read stays absent there."""
     walk = opened.walk(table, threads)
     walk.errors = 0
@@ -37,7 +38,9 @@ def read_pyav(opened: Opened, table: Table, positions: list[int], canvas: Canvas
             damaged += _walk_through(walk, positions, wanted, canvas, from_afar=True)
             errors = walk.errors
     if errors or damaged:
-        return [f"DAMAGED: {errors} packets could not be decoded, {damaged} frames were repaired by the decoder"]
+        return [
+            Notice("DAMAGED", f"{errors} packets could not be decoded, {damaged} frames were repaired by the decoder")
+        ]
     return []
 
 

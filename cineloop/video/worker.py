@@ -16,7 +16,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.threads import usable_cpus
 from cineloop.video.decode import DECODERS, Limits, Request, installed
 from cineloop.video.frames import Frames
@@ -177,7 +177,7 @@ class DecoderPool:
             raise self._item_error(path, death) from death
 
     def _decode(self, path: bytes, request: Request) -> Frames:
-        notes: list[str] = []
+        deaths: list[Died] = []
         again = False
         while True:
             child = self._child()
@@ -191,10 +191,11 @@ class DecoderPool:
                 rest = tuple(name for name in request.decoders if name != death.decoder)
                 if death.decoder not in request.decoders or not any(installed(name) for name in rest):
                     raise self._item_error(path, death) from death
-                notes.append(f"{death.code}: {death.message}")
+                deaths.append(death)
                 request = replace(request, decoders=rest)
                 continue
-            return frames.with_warnings(*(f"{note}; read by {frames.decoder}" for note in notes))
+            more = (Notice(death.code, f"{death.message}; read by {frames.decoder}") for death in deaths)
+            return replace(frames, warnings=(*frames.warnings, *more))
 
     def _item_error(self, path: bytes, death: Died) -> Exception:
         if self._closed:

@@ -2,6 +2,6 @@
 
 In: requests of strangers. Out: checked ones, or a `faults.Fault`. `guard` is the middleware around all routes, `limits`
 has keys, rates, queues and memory, `bodies` reads requests within them, `connection` bounds what happens beside a
-request; `addresses`, `networks`, `local_files` and `fetch` read what a client names, `sniff`, `incoming` and `uploads`
-take what a client sends.
+request; `addresses`, `local_files` and `fetch` read what a client names, `incoming` and `uploads` take what a client
+sends.
 """

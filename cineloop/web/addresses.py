@@ -1,22 +1,28 @@
-"""Addresses by which a client may name a video: one parser for checking and for fetching, so the two cannot disagree.
+"""Addresses by which a client may name a video, and the hosts and networks videos may be fetched from.
 
-In: the text of a URL. Out: an `Address`, or a `Fault`. Pure; nothing is opened or resolved. Whatever is not one of the
-forms below, character by character, is refused: a lenient parser is how allow-lists are bypassed.
+In: the text of a URL, entries of `allow_hosts`, what a name was resolved to. Out: an `Address`, an `AllowedHost`, or a
+`Fault`; whether an address is public. Pure; nothing is opened or resolved. One parser serves checking and fetching, so
+the two cannot disagree. Whatever is not one of the forms below, character by character, is refused: a lenient parser
+is how allow-lists are bypassed.
 
     data:video/mp4;base64,AAAA        upload:file-<32 hex>
     file://ROOT/path/in/it.mp4        https://host[:port]/path?query       each with #t=START,END at will
+
+A name never leads to this machine or its neighbours, whatever its DNS says; the one way to a server on this machine is
+an entry that is itself a loopback address with a port, which only the operator can have written.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
+from cineloop.errors import UsageError
 from cineloop.web.faults import Fault
-from cineloop.web.networks import AllowedHost
 
 LONGEST = 4096  # letters of an address that is not a data URL
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]{0,31}):", re.ASCII)
@@ -32,6 +38,33 @@ _WEB = re.compile(
 _TARGET = re.compile(r"/(?!/)[\x21-\x7e]*", re.ASCII)
 _SECONDS = r"[0-9]{1,7}(?:\.[0-9]{1,9})?"
 _RANGE = re.compile(rf"t=({_SECONDS})?(?:,({_SECONDS}))?", re.ASCII)
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+_ENTRY = re.compile(
+    r"(?:(https?)://)?([a-z0-9](?:[a-z0-9.\-]{0,252}[a-z0-9])?|\[[0-9a-f:]{2,39}\])(?::([1-9][0-9]{0,4}))?", re.ASCII
+)
+# Beyond what `ipaddress` knows in every version: shared (CGNAT), protocol assignments, 6to4 relays, benchmarks;
+# site-local, 6to4, Teredo, NAT64 with local prefixes, documentation, segment routing.
+_CLOSED = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8 100.64.0.0/10 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.18.0.0/15 198.51.100.0/24 "
+            "203.0.113.0/24 224.0.0.0/3 ::/96 ::ffff:0:0/96 64:ff9b:1::/48 100::/64 2001::/23 2001:db8::/32 2002::/16 "
+            "3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8"
+        ).split(),
+    )
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllowedHost:
+    """What an address of the web must match. `loopback`: the entry's own address, where it is one of this machine."""
+
+    scheme: str
+    host: str
+    port: int
+    loopback: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +108,9 @@ def parse(url: str) -> Address:
     """
     if not isinstance(url, str) or not url:
         raise bad("expected the address of a video")
+    body, mark, fragment = url.partition("#")
     if url[:5].lower() == "data:":
-        body, fragment = _split(url)
-        return _ranged(Address(kind="data", body=body), fragment)
+        return _ranged(Address(kind="data", body=body), mark, fragment)
     if len(url) > LONGEST:
         raise bad(f"expected at most {LONGEST} characters")
     if any(letter.isspace() or ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in url):
@@ -87,17 +120,16 @@ def parse(url: str) -> Address:
     scheme = _SCHEME.match(url)
     if scheme is None:
         raise bad("expected data:, upload:, file:// or https:// before the video's name")
-    body, fragment = _split(url)
     kind = scheme.group(1).lower()
     if kind == "upload":
         found = _UPLOAD.fullmatch(body)
         if found is None:
             raise bad("expected upload:file- and 32 hexadecimal digits, as the server gave it")
-        return _ranged(Address(kind="upload", body=found.group(1)), fragment)
+        return _ranged(Address(kind="upload", body=found.group(1)), mark, fragment)
     if kind == "file":
-        return _ranged(_file(body), fragment)
+        return _ranged(_file(body), mark, fragment)
     if kind in ("http", "https"):
-        return _ranged(_web(body), fragment)
+        return _ranged(_web(body), mark, fragment)
     raise forbidden("unsupported URL scheme; use data:, upload:, file:// or https://")
 
 
@@ -143,14 +175,9 @@ def forbidden(why: str) -> Fault:
     return Fault(403, "URL_FORBIDDEN", why)
 
 
-def _split(url: str) -> tuple[str, str | None]:
-    """The URL and its fragment, what follows the first "#"; None if there is no "#"."""
-    body, mark, fragment = url.partition("#")
-    return body, fragment if mark else None
-
-
-def _ranged(address: Address, fragment: str | None) -> Address:
-    if fragment is None:
+def _ranged(address: Address, mark: str, fragment: str) -> Address:
+    """The address with the range in its fragment, what follows the first "#"; `mark` is that, or empty."""
+    if not mark:
         return address
     found = _RANGE.fullmatch(fragment) if len(fragment) <= 64 else None
     if found is None or fragment == "t=":
@@ -188,3 +215,57 @@ def _web(body: str) -> Address:
     return Address(
         kind="web", scheme=scheme, host=host, port=port, target=target if target.startswith("/") else "/" + target
     )
+
+
+def allowed_host(entry: str) -> AllowedHost:
+    """An entry as `ServeConfig` describes it.
+
+    Raises:
+        UsageError: it is invalid, or an address of a private network.
+    """
+    found = _ENTRY.fullmatch(entry.strip().lower())
+    if found is None or ".." in entry or int(found[3] or 1) > 65535:
+        raise UsageError(
+            f"allow_hosts: {entry!r} is not a host",
+            hint="cdn.example.org, example.org:8443 or http://example.org; names in other scripts as xn--…",
+        )
+    scheme, host = found[1] or "https", found[2]
+    port = int(found[3] or {"http": 80, "https": 443}[scheme])
+    literal = _literal(host)
+    if literal is None and re.fullmatch(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", host):
+        raise UsageError(f"allow_hosts: {entry!r} is not a valid IP address")
+    if literal is not None and literal.is_loopback:
+        if not found[3]:
+            raise UsageError(f"allow_hosts: {entry!r} is this machine, so a port is needed, {entry.strip()}:8080")
+        return AllowedHost(scheme=scheme, host=host, port=port, loopback=str(literal))
+    if literal is not None and not is_public(literal):
+        raise UsageError(f"allow_hosts: {entry!r} is an address of a private network, from which nothing is fetched")
+    return AllowedHost(scheme=scheme, host=host, port=port)
+
+
+def is_public(address: IPAddress) -> bool:
+    """Whether an address belongs to a machine of the open internet: not this one, not a neighbour, no group."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            return False
+        if address in _NAT64:  # stands for the IPv4 address in its last four bytes
+            return is_public(ipaddress.IPv4Address(address.packed[-4:]))
+    if any(address in network for network in _CLOSED):
+        return False
+    closed = (
+        address.is_private,
+        address.is_loopback,
+        address.is_link_local,
+        address.is_multicast,
+        address.is_reserved,
+        address.is_unspecified,
+        not address.is_global,
+    )
+    return not any(closed)
+
+
+def _literal(host: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None

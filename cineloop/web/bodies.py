@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, NoReturn, TypeVar
 
 from cineloop.web.faults import Fault
@@ -28,18 +28,18 @@ class ClientGone(Exception):
     """The client closed its connection."""
 
 
-async def pieces(receive: Receive, length: int | None, limit: int) -> AsyncIterator[bytes]:
+async def pieces(receive: Receive, headers: Mapping[str, str], limit: int) -> AsyncIterator[bytes]:
     """The pieces of a body.
 
     Args:
-        receive: of the request.
-        length: what its Content-Length says, or None.
+        receive, headers: of the request.
         limit: bytes it may have.
 
     Raises:
         Fault: TOO_LARGE, BODY_TIMEOUT. ClientGone.
     """
-    if length is not None and length > limit:
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and len(length) < 19 and int(length) > limit:
         raise _too_large(limit)
     begun, size = time.monotonic(), 0
     while True:
@@ -61,7 +61,7 @@ async def pieces(receive: Receive, length: int | None, limit: int) -> AsyncItera
             return
 
 
-async def read_json(receive: Receive, headers: Any, limit: int, lease: MemoryLease) -> Any:
+async def read_json(receive: Receive, headers: Mapping[str, str], limit: int, lease: MemoryLease) -> Any:
     """The JSON value in a body; `lease` then holds what it takes.
 
     Raises:
@@ -71,7 +71,7 @@ async def read_json(receive: Receive, headers: Any, limit: int, lease: MemoryLea
     if kind != "application/json":  # also keeps out what a foreign page can send without asking
         raise Fault(415, "BAD_REQUEST", "expected the header Content-Type: application/json")
     data = bytearray()
-    async for piece in pieces(receive, length_of(headers), limit):
+    async for piece in pieces(receive, headers, limit):
         lease.set(lease.size + len(piece))
         data += piece
     # The text beside the bytes; one character beyond ASCII can make it four bytes a letter.
@@ -104,12 +104,6 @@ def _whole(digits: str) -> int:
 
 def _refuse(name: str) -> NoReturn:
     raise Fault(400, "BAD_JSON", f"the body contains {name}, which is not valid JSON")
-
-
-def length_of(headers: Any) -> int | None:
-    """What Content-Length says; None where it says nothing that is a number."""
-    text = headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _too_large(limit: int) -> Fault:

@@ -19,9 +19,8 @@ import httpx
 
 from cineloop.errors import ItemError
 from cineloop.log import logger
-from cineloop.web.addresses import Address, check_host, follow, forbidden
+from cineloop.web.addresses import Address, AllowedHost, check_host, follow, forbidden, is_public
 from cineloop.web.faults import Fault, fault_of
-from cineloop.web.networks import AllowedHost, is_public
 
 MOST_HOPS = 3
 _REDIRECTS = {301, 302, 303, 307, 308}

@@ -14,7 +14,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +39,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "x-frame-options": "DENY",
 }
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
 _SAFE_METHODS = ("GET", "HEAD")
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS")
 _TWO_LENGTHS, _VERSION = "TWO_LENGTHS", "HTTP_VERSION"
@@ -84,7 +85,7 @@ class GuardMiddleware:
             await self._app(scope, receive, send)
         if scope["type"] != "http":
             return
-        headers = _Headers(scope["headers"])
+        headers = _headers(scope["headers"])
         given = headers.get("x-request-id", "")
         request_id = given if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given) else f"req-{uuid.uuid4().hex}"
         REQUEST_ID.set(request_id)
@@ -110,14 +111,14 @@ class GuardMiddleware:
             self._observe(route, response.status, seconds)
             logger.info("%s %s %d %s %.3f s", method, route, response.status, request_id, seconds)
 
-    def _check(self, scope: MutableMapping[str, Any], headers: _Headers, route: str) -> None:
+    def _check(self, scope: MutableMapping[str, Any], headers: Mapping[str, str], route: str) -> None:
         """Sets the request's owner. Raises Fault: DRAINING, HOST_FORBIDDEN, ORIGIN_FORBIDDEN, ..."""
         if scope["http_version"] not in ("1.0", "1.1"):
             raise Fault(505, _VERSION, f"HTTP/1.1 is expected, got HTTP/{scope['http_version']}")
         host = headers.get("host", "")
         if not self._is_known(host):
             raise Fault(403, "HOST_FORBIDDEN", "unknown Host header; the setting hosts lists the accepted names")
-        if headers.get("transfer-encoding") is not None and headers.get("content-length") is not None:
+        if "transfer-encoding" in headers and "content-length" in headers:
             raise Fault(400, _TWO_LENGTHS, "both Content-Length and Transfer-Encoding are given")
         if scope["method"] not in _SAFE_METHODS:
             origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
@@ -133,9 +134,10 @@ class GuardMiddleware:
         self._rate.take(owner)
 
     def _is_known(self, host: str) -> bool:
-        name = _host_name(host)
-        if name is None:
+        if not _HOST.fullmatch(host):
             return False
+        name = host.rpartition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
+        name = name.lower().rstrip(".")
         if name in self._hosts:
             return True
         try:
@@ -193,28 +195,13 @@ class _Response:
         await self.send({"type": "http.response.body", "body": body})
 
 
-class _Headers:
+def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers by lower-case name; one that came twice has an empty value."""
-
-    def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        self._values: dict[str, str | None] = {}
-        for name, value in pairs:
-            key = name.decode("latin-1").lower()
-            self._values[key] = None if key in self._values else value.decode("latin-1")
-
-    def get(self, name: str, default: Any = None) -> Any:
-        if name not in self._values:
-            return default
-        value = self._values[name]
-        return "" if value is None else value
-
-
-def _host_name(host: str) -> str | None:
-    """The host name in a Host header; None if it is malformed."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?", host):
-        return None
-    name = host.rpartition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
-    return name.lower().rstrip(".")
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        key = name.decode("latin-1").lower()
+        values[key] = "" if key in values else value.decode("latin-1")
+    return values
 
 
 def _is_same(origin: str, host: str) -> bool:

@@ -50,7 +50,7 @@ class ApiKeys:
         Raises:
             Fault: UNAUTHORIZED, the key is missing or unknown.
         """
-        if self.is_open:
+        if not self._digests:
             return LOCAL
         scheme, _, key = (authorization or "").partition(" ")
         digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
@@ -140,8 +140,9 @@ class FairQueue:
             Fault: BUSY, too many requests wait already, or this one waited too long.
         """
         mine = self._queues.get(owner, ())
-        if not mine and self.taken < self._num and self._has_share(owner):
-            self._taken[owner] = self._taken.get(owner, 0) + 1
+        has = self._taken.get(owner, 0)
+        if not mine and self.taken < self._num and has < self._share:
+            self._taken[owner] = has + 1
             return
         if self._max_waiting is not None and (self.waiting >= self._max_waiting or len(mine) >= self._share):
             raise busy("the queue is full")
@@ -164,7 +165,7 @@ class FairQueue:
         self._taken[owner] -= 1
         if not self._taken[owner]:
             del self._taken[owner]
-        ready = [name for name in self._queues if self._has_share(name)]
+        ready = [name for name in self._queues if self._taken.get(name, 0) < self._share]
         if ready:
             chosen = min(ready, key=lambda name: self._taken.get(name, 0))  # the first of the least
             queue = self._queues.pop(chosen)
@@ -173,9 +174,6 @@ class FairQueue:
                 self._queues[chosen] = queue  # at the end: the others come first
             self._taken[chosen] = self._taken.get(chosen, 0) + 1
             turn.set_result(None)
-
-    def _has_share(self, owner: str) -> bool:
-        return self._taken.get(owner, 0) < self._share
 
     def _leave(self, owner: str, turn: asyncio.Future[None]) -> None:
         self._queues[owner].remove(turn)

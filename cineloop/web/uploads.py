@@ -150,9 +150,8 @@ class UploadStore:
     @contextmanager
     def scratch(self, owner: str, name: str) -> Iterator[IncomingFile]:
         """A temporary file that counts as the owner's; `name` is what messages call the video."""
-        file = IncomingFile(
-            lambda: tempfile.TemporaryFile(dir=self.folder, prefix=TEMPORARY), partial(self.charge, owner), name
-        )
+        make = partial(tempfile.TemporaryFile, dir=self.folder, prefix=TEMPORARY)
+        file = IncomingFile(make, partial(self.charge, owner), name)
         try:
             yield file
         finally:

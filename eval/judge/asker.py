@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import choose, motion_energy
 from cineloop.world.language.words import PROMPTS
@@ -134,7 +134,7 @@ class Asker:
 
         return subject.shared(("view", str(self.captioner.spec)), make)
 
-    def warnings(self, subject: Subject) -> set[str]:
+    def warnings(self, subject: Subject) -> set[Notice]:
         """What the captioner has warned of while it looked at a clip; whoever asks may add to it."""
         return subject.shared(("warnings", self.identity), set)
 

@@ -18,7 +18,7 @@ from cineloop.errors import UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.still import frozen
-from v2t.backends import VideoLM, open_backend
+from v2t.backends import OUT_OF_DOMAIN, VideoLM, open_backend
 from v2t_eval.judge import calibration as calibrations
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.asker import Asker
@@ -107,7 +107,7 @@ class Judge(Asker):
 
     def is_outside(self, subject: Subject) -> bool:
         """Whether the captioner warned, when it looked, that the clip is unlike those it was trained on."""
-        return any(warning.startswith("OUT_OF_DOMAIN") for warning in self.warnings(subject))
+        return any(warning.code == OUT_OF_DOMAIN for warning in self.warnings(subject))
 
     @property
     def _stamp(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cineloop.errors import Notice
 from cineloop.manifest import write_manifest
 from v2t.backends import VideoLM
 from v2t.caption.run import read_records
@@ -55,7 +56,7 @@ def add_captions(
     records = {row["id"]: row for row in read_records(out / "captions")}
     for trip in there:
         record = records.get(trip.name, {"status": "failed"})
-        trip.warnings = tuple(record.get("warnings") or ())
+        trip.warnings = tuple(map(Notice.read, record.get("warnings") or ()))
         if record["status"] == "ok":
             trip.caption = record["caption"]
         else:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cineloop.log import printable
+from v2t.backends import OUT_OF_DOMAIN
 from v2t_eval.judge.judge import Judge
 from v2t_eval.roundtrip import cells as four
 from v2t_eval.roundtrip.calibration import calibrate
@@ -52,7 +53,7 @@ def found(
         "captioned": len(side.captioned),
         "failed": len(failed),
         "mismatched_pairs": len(pairs[0].mismatched),
-        "outside_of_captioners_world": sum(any(w.startswith("OUT_OF_DOMAIN") for w in t.warnings) for t in side.trips),
+        "outside_of_captioners_world": sum(any(w.code == OUT_OF_DOMAIN for w in t.warnings) for t in side.trips),
     }
     if ceiling is not None:
         counts |= {

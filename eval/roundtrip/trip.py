@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cineloop.errors import Notice
+
 
 @dataclass(kw_only=True)
 class Trip:
@@ -28,7 +30,7 @@ class Trip:
     start_s: float | None = None
     end_s: float | None = None
     caption: str | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     error: dict[str, str] | None = None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from cineloop.errors import Notice
 from cineloop.files import write_atomic
 from cineloop.log import printable
 
@@ -82,7 +83,7 @@ def _figure(row: dict[str, Any], how: str, *, with_model: bool) -> str:
     frames = "1 frame" if shape["num_frames"] == 1 else f"{shape['num_frames']} frames"
     about = [f"seed {row['seed']}", frames, f"{shape['width']}×{shape['height']}"]
     about += [_model(row)] if with_model else []
-    warnings = "".join(f'<br><small class="warn">{_text(warning)}</small>' for warning in row.get("warnings", ()))
+    warnings = "".join(f'<br><small class="warn">{_text(Notice.read(one))}</small>' for one in row.get("warnings", ()))
     small = ' class="small"' if shape["width"] < _SMALL else ""
     return (
         f'<figure><video{small} src="{escape(quote(row["path"]))}" width="{shape["width"]}" '

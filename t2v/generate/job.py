@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
 from cineloop import config as layers
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.files import text_key
 from cineloop.log import Progress, logger, printable
 from cineloop.video.frames import Frames
@@ -54,7 +54,7 @@ class Job:
     ) -> None:
         self.folder, self.generator, self.config, self.emit, self.summary = folder, generator, config, emit, summary
         self.settings: Row = {}
-        self.warnings: dict[str, tuple[str, ...]] = {}
+        self.warnings: dict[str, tuple[Notice, ...]] = {}
 
     def work(
         self, clips: Sequence[Clip], todo: Mapping[str, Row], stop: Callable[[], bool], show_progress: bool
@@ -77,7 +77,7 @@ class Job:
         self.warnings = {prompt: self.generator.warnings_for(prompt) for prompt in dict.fromkeys(prompts)}
         found = [(prompt, warning) for prompt, warnings in self.warnings.items() for warning in warnings]
         for prompt, warning in found[:_NAMED]:
-            logger.warning("%s: %s", printable(prompt, 60), printable(warning))
+            logger.warning("%s: %s", printable(prompt, 60), printable(str(warning)))
         if len(found) > _NAMED:
             logger.warning("and %d more warnings like these; all are in the manifest", len(found) - _NAMED)
 
@@ -108,7 +108,7 @@ class Job:
 
     def _save(self, clip: Clip, decisive: Row, frames: Frames, seconds: float) -> None:
         request = clip.request
-        warnings = [*self.warnings[request.prompt], *frames.warnings]
+        warnings = [warning.record() for warning in (*self.warnings[request.prompt], *frames.warnings)]
         row = {
             "prompt": request.prompt,
             **({"negative_prompt": request.negative_prompt} if request.negative_prompt else {}),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cineloop import plugin
-from cineloop.errors import UsageError
+from cineloop.errors import Notice, UsageError
 from cineloop.training.runtime import check_device
 from cineloop.video.frames import Frames
 from t2v.shape import Shape
@@ -92,8 +92,8 @@ class GeneratorLike(Protocol):
         """The settings with its own values where None stands, for the record."""
         ...
 
-    def warnings_for(self, prompt: str) -> tuple[str, ...]:
-        """Warnings about a prompt, each starting with a stable code ("OUT_OF_DOMAIN: ..."); none is the rule."""
+    def warnings_for(self, prompt: str) -> tuple[Notice, ...]:
+        """Warnings about a prompt, such as OUT_OF_DOMAIN; none is the rule."""
         ...
 
     def generate(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, Notice, UsageError
 from cineloop.world import vocabulary as words
 from cineloop.world.language.phrases import vocabulary, why_unread
 from cineloop.world.language.read_text import parse
@@ -71,7 +71,7 @@ class Generator(PipelineGenerator):
         shape: Shape = self.pipeline.valid_shape(num_frames, height, width)
         return shape
 
-    def warnings_for(self, prompt: str) -> tuple[str, ...]:
+    def warnings_for(self, prompt: str) -> tuple[Notice, ...]:
         """Of the starter: what a prompt says that it was never taught."""
         if not self.is_starter:
             return ()
@@ -86,7 +86,7 @@ class Generator(PipelineGenerator):
             problems.append("the prompt names no figure of it")
         elif more := _more_than_taught(stated):
             problems.append(f"it was taught one figure doing one thing, not {more}")
-        return (f"OUT_OF_DOMAIN: {_WORLD}: {'; '.join(problems)}",) if problems else ()
+        return (Notice("OUT_OF_DOMAIN", f"{_WORLD}: {'; '.join(problems)}"),) if problems else ()
 
     def _unknown(self, prompt: str) -> list[str]:
         """Words that the tokenizer has no token for."""

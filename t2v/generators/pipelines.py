@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop import model_folder
-from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.log import logger
 from cineloop.video.frames import Frames
 from t2v.generators import GenerateSettings, OnStep, Request
@@ -230,7 +230,7 @@ class PipelineGenerator(ABC):
             "dtype": self.dtype,
         }
 
-    def warnings_for(self, prompt: str) -> tuple[str, ...]:
+    def warnings_for(self, prompt: str) -> tuple[Notice, ...]:
         """None."""
         return ()
 

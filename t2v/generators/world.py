@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cineloop.errors import UsageError
+from cineloop.errors import Notice, UsageError
 from cineloop.video.frames import Frames
 from cineloop.world.draw import Draw
 from cineloop.world.language.read_text import parse
@@ -71,7 +71,7 @@ class Generator:
             "guidance": None,
         }
 
-    def warnings_for(self, prompt: str) -> tuple[str, ...]:
+    def warnings_for(self, prompt: str) -> tuple[Notice, ...]:
         """None: what it does not know it refuses."""
         return ()
 

@@ -18,7 +18,7 @@ from t2v.generate.prompts import plan
 from t2v.generate.settings import GenerateConfig
 from v2t.backends import choose
 from v2t.backends.local import _read_json as model_file
-from v2t.serve import adapters
+from v2t.serve import served
 from v2t_eval.audit.record import read_audit
 from v2t_eval.extractors.hub import _read as hub_file
 from v2t_eval.gate import baseline, sides
@@ -45,7 +45,7 @@ DOORS = {
     "recipe": ("c.yaml", config.read_yaml),
     "model": ("config.json", model_file),
     "model of a metric": ("config.json", hub_file),
-    "adapter": ("adapter_config.json", lambda path: adapters.read(path.parent)),
+    "adapter": ("adapter_config.json", lambda path: served.read_adapter(path.parent)),
 }
 LISTS = {
     "list of clips": ("list.txt", lambda path: discover([f"@{path}"])),

@@ -108,16 +108,12 @@ class StandIn(VideoLM):
         self.begun, self.closed = threading.Event(), threading.Event()
         self.wanted = lambda: True
 
-        self.prompt_tokens: list[int] = []
-        self.warnings: list[str | None] = []
-
     def load(self) -> None:
         """Nothing: it is loaded."""
 
     def _note(self, conversations) -> list[str]:
         texts = [conversation[-1].text for conversation in conversations]
         self.batches.append(texts)
-        self.prompt_tokens, self.warnings = [5] * len(texts), [None] * len(texts)
         self.begun.set()
         assert self.free.wait(LONG_S)
         return texts
@@ -142,6 +138,8 @@ class StandIn(VideoLM):
         (text,) = self._note([conversation])
         try:
             for number in range(10**9 if text == "endless" else 3):
+                if not self.wanted():
+                    break
                 if text == "breaks" and number == 2:
                     raise RuntimeError("/secret/path")
                 yield f"{number} "

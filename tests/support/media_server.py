@@ -8,6 +8,7 @@ import base64
 import numpy as np
 import pytest
 
+from cineloop.errors import Notice
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.web.faults import Fault
@@ -53,6 +54,12 @@ def data_url(data: bytes, kind: str = "video/mp4") -> str:
 
 
 def sampled(num=4, size=(32, 32), **more) -> Frames:
-    values = {"duration_s": 2.0, "fps": 12.0, "decoder": "decord", "warnings": ("DAMAGED: x",), "start_s": 0.0}
+    values = {
+        "duration_s": 2.0,
+        "fps": 12.0,
+        "decoder": "decord",
+        "warnings": (Notice("DAMAGED", "x"),),
+        "start_s": 0.0,
+    }
     pixels = np.random.default_rng(0).integers(0, 256, (num, *size, 3), dtype=np.uint8)
     return Frames(pixels, np.arange(num) / 12.0, **{**values, **more})

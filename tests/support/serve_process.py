@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-START_S, STOP_S = 240.0, 90.0
+START_S, STOP_S = 600.0, 90.0
 
 
 class Process:

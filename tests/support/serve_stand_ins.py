@@ -56,11 +56,12 @@ def piece(text: str | None = None, finish: str | None = None, **more: object) ->
     return {"id": "inner", "choices": [{"index": 0, "delta": delta, "finish_reason": finish, "secret": "x"}], **more}
 
 
-class Engine:
-    """vLLM's process, which answers by `reply(request's body) -> httpx.Response`; `asked` are the bodies it saw."""
+class Engine(VllmEngine):
+    """vLLM's process, never started, which answers by `reply(request's body) -> httpx.Response`; `asked` are the bodies
+    it saw."""
 
     def __init__(self) -> None:
-        self.state = "ready"
+        self.state, self._packs_frames = "ready", SERVED.is_ours
         self.asked: list[dict] = []
         self.held: asyncio.Event | None = None  # answers wait for it
         self.cancelled = self.closed = 0
@@ -145,7 +146,7 @@ async def client_of(config: ServeConfig, **headers: str):
     from v2t.serve.app import create_app
 
     engine, media = Engine(), Media(config=config)
-    app = create_app(config, SERVED, VllmEngine(engine, packs_frames=SERVED.is_ours), media)  # type: ignore[arg-type]
+    app = create_app(config, SERVED, engine, media)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app=app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", headers=headers) as client:
@@ -167,7 +168,7 @@ def listening(config: ServeConfig, make_media: Callable[[], Any] = Media):
 
     async def serve(port) -> None:
         engine, media = Engine(), make_media()
-        app = create_app(config, SERVED, VllmEngine(engine, packs_frames=True), media)  # type: ignore[arg-type]
+        app = create_app(config, SERVED, engine, media)  # type: ignore[arg-type]
         server = server_of(config, app)
         made.update(engine=engine, gateway=app.state.gateway, server=server)
         task = asyncio.create_task(server.serve(sockets=[port]))

@@ -21,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from cineloop.errors import Notice
+
 PAGE = Path(__file__).resolve().parents[2] / "v2t" / "serve" / "page"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
@@ -42,8 +44,8 @@ class Answer:
     retry_after: str = ""
     gate: threading.Event | None = None  # waited for after the first piece
     end: str = "done"  # "done", "drop", "error", "garbage", "length"
-    warnings: tuple[str, ...] = ()  # of the model, told with its words; of each video, told before
-    video_warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()  # of the model, told with its words; of each video, told before
+    video_warnings: tuple[Notice, ...] = ()
 
 
 @dataclass
@@ -99,11 +101,11 @@ def window(url: str) -> tuple[float, float]:
     return (float(found[1]), float(found[2] or DURATION_S)) if found else (0.0, DURATION_S)
 
 
-def _seen(url: str, warnings: tuple[str, ...] = ()) -> dict:
+def _seen(url: str, warnings: tuple[Notice, ...] = ()) -> dict:
     start, end = window(url)
     times = [start + (end - start) * i / 8 for i in range(8)]
     return {"times_s": times, "duration_s": end - start, "start_s": start, "visual_tokens": 32, "decoder": "stand-in",
-            "warnings": list(warnings)}  # fmt: skip
+            "warnings": [warning.record() for warning in warnings]}  # fmt: skip
 
 
 def addresses(body: dict) -> list[str]:
@@ -209,7 +211,8 @@ class _Handler(BaseHTTPRequestHandler):
         first = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
         self._event({**first, "cineloop": {"videos": [_seen(url, answer.video_warnings) for url in urls]}})
         for i, piece in enumerate(answer.pieces):
-            beside = {"cineloop": {"warnings": answer.warnings}} if answer.warnings and i == 0 else {}
+            warned = {"warnings": [warning.record() for warning in answer.warnings]}
+            beside = {"cineloop": warned} if answer.warnings and i == 0 else {}
             self._event({"choices": [{"index": 0, "delta": {"content": piece}}], **beside})
             for _ in range(6000 if answer.gate and i == 0 else 0):  # a minute at most; writes show whether anyone reads
                 if answer.gate.wait(0.01):

@@ -44,7 +44,7 @@ def test_a_core_package_missing_or_outside_its_window_is_an_error():
 
 def test_extras_come_from_the_metadata():
     required = doctor.requirements()
-    assert "peft" in required["train"] and "fastapi" in required["serve"] and "dev" not in required
+    assert "peft" in required["train"] and "uvicorn" in required["serve"] and "dev" not in required
 
 
 def test_a_torchvision_that_fails_at_import_is_one_line(monkeypatch):

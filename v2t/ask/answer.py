@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cineloop.errors import Notice
 from v2t.ask.prepare import Prepared, Turns, prepare
 from v2t.ask.result import Answer, Found, condensed
 from v2t.ask.settings import AskConfig
@@ -59,7 +60,7 @@ def answer(viewer: Viewer, film: Film, question: str, view: Window | None = None
     return finish(viewer, film, prepared, output.text, output.warnings)
 
 
-def finish(viewer: Viewer, film: Film, prepared: Prepared, text: str, warnings: Sequence[str] = ()) -> Answer:
+def finish(viewer: Viewer, film: Film, prepared: Prepared, text: str, warnings: Sequence[Notice] = ()) -> Answer:
     """The captioner's words as an `Answer`: its times read, and moved from the part that was seen to the film."""
     start, end = prepared.part
     spans = [Found(start_s=a + start, end_s=b + start) for a, b in read_spans(text, end - start).spans]

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cineloop.clock import format_clock, parse_clock
-from cineloop.errors import CineloopError, ItemError, UsageError
+from cineloop.errors import CineloopError, ItemError, Notice, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import logger, printable
 from v2t.ask.answer import answer, finish
@@ -173,7 +173,7 @@ class Chat:
         """Say the answer as it is written; what is moved in time goes out sentence by sentence."""
         start, end = prepared.part
         raw, held = "", ""
-        warnings: tuple[str, ...] = ()
+        warnings: tuple[Notice, ...] = ()
         pieces = self.viewer.batcher.stream(self.viewer.request(prepared.conversation))
         try:
             for piece in pieces:
@@ -201,13 +201,12 @@ class Chat:
         self._shown.append((f"{self._open_film().path.name}{view}", found.question, found.answer))
         self._warn(found.warnings)
 
-    def _warn(self, warnings: list[str] | tuple[str, ...]) -> None:
+    def _warn(self, warnings: Sequence[Notice]) -> None:
         """Each kind of warning once for a video."""
         for warning in warnings:
-            code = warning.partition(":")[0]
-            if code not in self._warned:
-                self._warned.add(code)
-                self._tell(f"warning: {printable(warning)}")
+            if warning.code not in self._warned:
+                self._warned.add(warning.code)
+                self._tell(f"warning: {printable(str(warning))}")
 
     def _forget_oldest(self) -> None:
         most, before = self.viewer.config.history_tokens, len(self._history)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cineloop.errors import UsageError
+from cineloop.errors import Notice, UsageError
 from v2t.ask import moments
 from v2t.ask.viewer import Viewer
 from v2t.backends import Conversation, Message
@@ -43,7 +43,7 @@ class Prepared:
     part: Window
     windows: tuple[Window, ...] = ()
     notes: tuple[Note, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
 
 
 def prepare(viewer: Viewer, film: Film, question: str, view: Window | None = None, history: Turns = ()) -> Prepared:
@@ -113,11 +113,13 @@ def by_notes(viewer: Viewer, film: Film, question: str, put: str, extent: Window
     if found.num_matching > len(notes):
         left = found.num_matching - len(notes)
         warnings.append(
-            f"NOTES_LEFT_OUT: {left} of the {found.num_matching} notes that fit the question are too many for "
-            f"notes_tokens={most}"
+            Notice(
+                "NOTES_LEFT_OUT",
+                f"{left} of the {found.num_matching} notes that fit the question are too many for notes_tokens={most}",
+            )
         )
     if not placed:
-        warnings.append("NO_NOTES: the captioner noted nothing in this part of the video")
+        warnings.append(Notice("NO_NOTES", "the captioner noted nothing in this part of the video"))
     return Prepared(
         question=question,
         put=put,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from cineloop.errors import Notice
 from v2t.data.notes import Note
 from v2t.long.film import Window
 from v2t.long.spans import Span, format_span
@@ -47,7 +48,7 @@ class Answer:
         spans: the times it speaks of.
         windows: parts that were looked at for this question.
         notes: the notes it was answered from.
-        warnings: plain sentences, each starting with a stable code.
+        warnings: what a reader of the answer must know, one of each code.
     """
 
     question: str
@@ -58,7 +59,7 @@ class Answer:
     spans: tuple[Found, ...] = ()
     windows: tuple[Window, ...] = ()
     notes: tuple[Note, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON-able data."""
@@ -75,13 +76,16 @@ class Answer:
             "windows": [{"start_s": round(start, 3), "end_s": round(end, 3)} for start, end in self.windows],
             "notes": [{"start_s": n.start_s, "end_s": n.end_s, "text": n.text} for n in self.notes],
             "model": self.model,
-            "warnings": list(self.warnings),
+            "warnings": [warning.record() for warning in self.warnings],
         }
 
 
-def condensed(warnings: Iterable[str]) -> tuple[str, ...]:
+def condensed(warnings: Iterable[Notice]) -> tuple[Notice, ...]:
     """One warning for each code, the first, with how many more like it there were (a long film has many windows)."""
     by_code: dict[str, list[str]] = {}
     for warning in dict.fromkeys(warnings):
-        by_code.setdefault(warning.partition(":")[0], []).append(warning)
-    return tuple(w[0] if len(w) == 1 else f"{w[0]} (and {len(w) - 1} more like it)" for w in by_code.values())
+        by_code.setdefault(warning.code, []).append(warning.message)
+    return tuple(
+        Notice(code, texts[0] if len(texts) == 1 else f"{texts[0]} (and {len(texts) - 1} more like it)")
+        for code, texts in by_code.items()
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.video.frames import Frames
 from v2t.ask import moments
 from v2t.ask.result import Answer, Found, condensed
@@ -64,7 +64,7 @@ def find_when(
     if not statement:
         raise UsageError("nothing to look for: the statement is empty", hint='v2t ask video.mp4 --when "the dog jumps"')
     extent, look = view or (0.0, film.duration_s), viewer.config.look
-    warnings: list[str] = list(film.warnings)
+    warnings: list[Notice] = list(film.warnings)
     candidates = [_Candidate(extent)]
     if look == "notes" or (look == "auto" and extent[1] - extent[0] > film.window_s):
         candidates = _candidates(viewer, film, statement, extent, warnings)
@@ -86,7 +86,7 @@ def find_when(
     )
 
 
-def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warnings: list[str]) -> list[_Candidate]:
+def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warnings: list[Notice]) -> list[_Candidate]:
     """Windows to look at again, best first: as many as `top` says."""
     notebook, windows, placed = viewer.noted(film, extent)
     warnings += notebook.warnings
@@ -103,12 +103,14 @@ def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warn
         return [*found, *(_Candidate(window, 0.0) for window in windows if window not in best)]
     matching = sum(is_match(candidate.score, found[0].score) for candidate in found)
     if matching > top:
-        warnings.append(f"MORE_MATCH: {matching - top} more windows may show it; top={matching} looks at them too")
+        warnings.append(
+            Notice("MORE_MATCH", f"{matching - top} more windows may show it; top={matching} looks at them too")
+        )
     return found[:top]
 
 
 def _looked_at(
-    viewer: Viewer, film: Film, question: str, candidates: list[_Candidate], warnings: list[str]
+    viewer: Viewer, film: Film, question: str, candidates: list[_Candidate], warnings: list[Notice]
 ) -> list[Found]:
     """What the captioner sees when it looks at the windows (again)."""
     seen: list[tuple[_Candidate, Frames]] = []
@@ -132,11 +134,11 @@ def _looked_at(
             found += _read(candidate, output.text, warnings)
     if len(problems) == len(candidates) and problems:
         raise problems[0]
-    warnings += [f"{problem.code}: {problem.message}" for problem in problems]
+    warnings += [Notice(problem.code, problem.message) for problem in problems]
     return found
 
 
-def _read(candidate: _Candidate, text: str, warnings: list[str]) -> list[Found]:
+def _read(candidate: _Candidate, text: str, warnings: list[Notice]) -> list[Found]:
     """What an answer about one window says, in seconds of the film."""
     start, end = candidate.window
     reading = read_spans(text, end - start, bare=True)
@@ -144,7 +146,9 @@ def _read(candidate: _Candidate, text: str, warnings: list[str]) -> list[Found]:
         note = candidate.note.text if candidate.note else ""
         return [Found(start_s=start + a, end_s=start + b, score=candidate.score, note=note) for a, b in reading.spans]
     said = " ".join(text.split())[:120]
-    warnings.append(f"NO_TIME: asked about {format_span(candidate.window)}, the model named no time: {said!r}")
+    warnings.append(
+        Notice("NO_TIME", f"asked about {format_span(candidate.window)}, the model named no time: {said!r}")
+    )
     return [_noted(candidate.note, candidate.score)] if candidate.note is not None else []
 
 

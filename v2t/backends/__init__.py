@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cineloop import plugin
 from cineloop.documents import read_json
-from cineloop.errors import UsageError
+from cineloop.errors import Notice, UsageError
 from cineloop.training.runtime import check_device
 from v2t.backends.abilities import Abilities
 
@@ -112,14 +112,14 @@ class Output:
         text: the answer as the model wrote it.
         tokens: how many tokens that took.
         finish: "stop" when the model ended by itself, "length" when it was cut at `max_new_tokens`.
-        warnings: plain sentences, each starting with a stable code ("OUT_OF_DOMAIN: ...").
+        warnings: what a reader of the answer must know, such as OUT_OF_DOMAIN.
         prompt_tokens: tokens of the prompt; None where nobody says how many.
     """
 
     text: str
     tokens: int
     finish: str = "stop"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     prompt_tokens: int | None = None
 
     def usage(self) -> dict[str, int] | None:
@@ -204,12 +204,7 @@ class VideoLM(Protocol):
         return None
 
 
-OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
-
-
-def outside(warnings: Sequence[str]) -> str:
-    """The warning that a clip lies outside what the model knows; empty where there is none."""
-    return next((warning for warning in warnings if warning.partition(":")[0] == OUT_OF_DOMAIN), "")
+OUT_OF_DOMAIN = "OUT_OF_DOMAIN"  # code of the warning that a clip lies outside what the model knows
 
 
 def open_backend(

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from cineloop.errors import CineloopError, ItemError, MissingDependencyError
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice
 from cineloop.log import logger, printable
 from v2t.backends import GenerateRequest, Output, VideoLM
 from v2t.backends.repetition import loop
@@ -177,4 +177,4 @@ def _best(candidates: Sequence[Answer], found: str) -> Output:
     good = [one for one in answers if loop(one.text) is None]
     best = good[0] if good else min(answers, key=lambda one: len(one.text))
     how = "asked again with other decoding" if good else f"and still so after {len(candidates) - 1} more tries"
-    return replace(best, warnings=(*best.warnings, f"REPETITION: {found}; {how}"))
+    return replace(best, warnings=(*best.warnings, Notice("REPETITION", f"{found}; {how}")))

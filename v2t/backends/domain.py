@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, Notice, UsageError
 from cineloop.files import write_atomic
 
 FILE_NAME = "domain.safetensors"
@@ -57,13 +57,14 @@ class Domain:
             scores = np.sqrt((z**2).mean(axis=1))  # (N,)
         return np.where(np.isfinite(scores), scores, np.inf)
 
-    def warning(self, score: float) -> str | None:
+    def warning(self, score: float) -> Notice | None:
         """The warning for one score; None when it lies inside."""
         if score <= self.threshold:
             return None
-        return (
-            f"OUT_OF_DOMAIN: unlike {self.description} (distance {score:.1f}, limit {self.threshold:.1f}); "
-            "do not trust this caption, name a larger --model"
+        return Notice(
+            "OUT_OF_DOMAIN",
+            f"unlike {self.description} (distance {score:.1f}, limit {self.threshold:.1f}); "
+            "do not trust this caption, name a larger --model",
         )
 
 

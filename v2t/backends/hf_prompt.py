@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.model_folder import template_deadline
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -165,15 +165,22 @@ class Prompter:
         height, width = (video.size.get(side) for side in ("height", "width"))
         return (int(height), int(width)) if height and width else None
 
-    def left_out(self, conversation: Conversation) -> tuple[str, ...]:
+    def left_out(self, conversation: Conversation) -> tuple[Notice, ...]:
         """Warnings for videos with more frames than the model takes."""
         most = self.fixed_frames
         if most == 1:
             if all(len(v) == 1 and v.duration_s <= _STILL_S for message in conversation for v in message.videos):
                 return ()
-            return ("ONE_PICTURE: this model takes one picture: it saw the middle frame of the video and no motion",)
+            return (
+                Notice(
+                    "ONE_PICTURE", "this model takes one picture: it saw the middle frame of the video and no motion"
+                ),
+            )
         return tuple(
-            f"FRAMES_LEFT_OUT: this model takes {most} frames; {len(video) - most} of {len(video)} were not looked at"
+            Notice(
+                "FRAMES_LEFT_OUT",
+                f"this model takes {most} frames; {len(video) - most} of {len(video)} were not looked at",
+            )
             for message in conversation
             for video in message.videos
             if most is not None and len(video) > most

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cineloop import model_folder
 from cineloop.documents import read_json
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, Notice, UsageError
 from cineloop.files import content_key, text_key
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
@@ -46,7 +46,7 @@ class Watched:
 
     text: str
     visual_tokens: Tensor
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
 
 
 class Backend(VideoLM):
@@ -236,7 +236,7 @@ class Backend(VideoLM):
         inputs = self._processor(text=texts, videos=videos or None, return_tensors="pt")
         return {**inputs.to(self._model.device), "num_segments": counts}
 
-    def _seen(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[str | None]]:
+    def _seen(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None]]:
         """What `generate` is given, the frames already encoded, and a warning or None for each conversation."""
         given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         if "pixel_values_videos" not in inputs:
@@ -245,7 +245,7 @@ class Backend(VideoLM):
         given |= {"frame_times_s": inputs["frame_times_s"], "frame_mask": inputs["frame_mask"]}
         watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
         features = _pool(tokens, inputs["frame_mask"], [inputs["num_segments"][i] for i in watching])
-        warnings: list[str | None] = [None] * count
+        warnings: list[Notice | None] = [None] * count
         if self._domain is not None:
             for i, score in zip(watching, self._domain.score(features), strict=True):
                 warnings[i] = self._domain.warning(float(score))
@@ -261,7 +261,7 @@ class Backend(VideoLM):
         tokens = encode_frames(tower, pixels, inputs["frame_mask"], self._chunk_frames)  # (S, F, N, D)
         return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
 
-    def _output(self, ids: list[int], prompt_tokens: int, warning: str | None) -> Output:
+    def _output(self, ids: list[int], prompt_tokens: int, warning: Notice | None) -> Output:
         ends = self._model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))

@@ -20,7 +20,7 @@ from itertools import chain
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
@@ -30,6 +30,7 @@ from v2t.backends.cards import find, wanted_frames
 from v2t.backends.endpoint import BadReply, Endpoint, Refusal
 from v2t.backends.payload import Beside, Form, content, num_tokens, text_of, tiny_jpeg, video_metadata
 
+_MOST_WARNINGS = 8
 T = TypeVar("T")
 _FORMS = ("auto", "video", "images")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -319,13 +320,10 @@ class Backend(VideoLM):
             warnings=self._warnings(reply),
         )
 
-    def _warnings(self, reply: dict[str, Any]) -> tuple[str, ...]:
+    def _warnings(self, reply: dict[str, Any]) -> tuple[Notice, ...]:
         """What a `v2t serve` says of the answer, such as OUT_OF_DOMAIN."""
-        about = reply.get("cineloop")
-        warnings = about.get("warnings") if isinstance(about, dict) else None
-        if not isinstance(warnings, list):
-            return ()
-        return tuple(self._endpoint.scrubbed(text) for text in warnings[:8] if isinstance(text, str))
+        found, scrubbed = payload.warnings_of(reply)[:_MOST_WARNINGS], self._endpoint.scrubbed
+        return tuple(Notice(scrubbed(one.code), scrubbed(one.message)) for one in found)
 
     def _piece(self, event: dict[str, Any], last: Beside) -> str:
         """The text of one event of a stream, some have none; what it says beside goes into `last`."""

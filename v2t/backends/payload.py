@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.video.packed import MEDIA_TYPE, pack
 from v2t.backends.endpoint import BadReply
 
@@ -130,7 +131,18 @@ class Beside:
     tokens: int = 0
     prompt_tokens: int | None = None
     finish: str = "stop"
-    warnings: dict[str, None] = field(default_factory=dict)
+    warnings: dict[Notice, None] = field(default_factory=dict)
+
+
+def warnings_of(reply: dict[str, Any]) -> list[Notice]:
+    """The warnings in a reply of `v2t serve`; what is none is left out."""
+    about = reply.get("cineloop")
+    given = about.get("warnings") if isinstance(about, dict) else None
+    found = []
+    for one in given if isinstance(given, list) else []:
+        with suppress(ValueError):
+            found.append(Notice.read(one))
+    return found
 
 
 def num_tokens(reply: dict[str, Any], of: Literal["prompt", "completion"] = "completion") -> int | None:

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from v2t.backends import COST, Conversation, Decoding, Output, VideoLM, domain, local
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class Backend(VideoLM):
             output_kind=RequestOutputKind.DELTA if in_pieces else RequestOutputKind.FINAL_ONLY,
         )
 
-    def _output(self, text: str, ids: list[int], prompt_tokens: int, warnings: tuple[str, ...]) -> Output:
+    def _output(self, text: str, ids: list[int], prompt_tokens: int, warnings: tuple[Notice, ...]) -> Output:
         ended = bool(ids) and ids[-1] in self._ends
         return Output(
             text=text,
@@ -228,8 +228,8 @@ class Backend(VideoLM):
             prompt_tokens=prompt_tokens,
         )
 
-    def _warnings(self, conversations: Sequence[Conversation]) -> list[tuple[str, ...]]:
-        found: list[tuple[str, ...]] = []
+    def _warnings(self, conversations: Sequence[Conversation]) -> list[tuple[Notice, ...]]:
+        found: list[tuple[Notice, ...]] = []
         for conversation in conversations:
             videos = [frames for message in conversation for frames in message.videos]
             if self._domain is None or not videos:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cineloop.clip import Clip, check, check_unchanged
 from cineloop.errors import ItemError
-from v2t.long.clip import LongClip, Piece
-from v2t.long.parts import Part, PartSpec, plan_parts
+from v2t.long.parts import LongClip, Part, PartSpec, Piece, plan_parts
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -67,7 +66,7 @@ class Ahead:
         stopped: asked between steps; once true, nothing more is begun and the iterator ends.
         parts: how clips are parted.
         begin: makes a `LongClip`, with what is done of it already; given its parts and, where they were looked for now,
-            its cuts. Not needed for clips that are captioned whole.
+            its cuts.
         known_cuts: the cuts of a clip whose scenes an earlier run looked for, or None; called from threads.
     """
 
@@ -76,10 +75,10 @@ class Ahead:
     size: tuple[int, int] | None
     batch_size: int
     num_workers: int
-    stopped: Callable[[], bool] = lambda: False
-    parts: PartSpec = field(default_factory=PartSpec)
-    begin: Callable[[Clip, list[Part], list[float] | None], LongClip] | None = None
-    known_cuts: Callable[[Clip], list[float] | None] = lambda clip: None
+    stopped: Callable[[], bool]
+    parts: PartSpec
+    begin: Callable[[Clip, list[Part], list[float] | None], LongClip]
+    known_cuts: Callable[[Clip], list[float] | None]
     wait_s: float = 0.0
     _ready: deque[Piece] = field(default_factory=deque)
     _plans: dict[Future[tuple[list[Part], list[float] | None]], Clip] = field(default_factory=dict)
@@ -113,7 +112,10 @@ class Ahead:
 
     def _fill(self, source: Iterator[Clip], planner: ThreadPoolExecutor) -> Iterator[Batch]:
         """Begin to decode as much as there is room for; give back what fails before that, and clips that are done."""
-        while len(self._pending) < self._room():
+        # A batch beyond the workers, as memory allows, but never an idle worker.
+        by_bytes = int(MAX_AHEAD_BYTES / max(self._sizes))
+        room = max(self.num_workers, min(2 * self.batch_size + self.num_workers, by_bytes))
+        while len(self._pending) < room:
             # One film is planned beside those that decode; as many as there are workers when none is at hand.
             if len(self._plans) < (1 if self._ready else self.num_workers) and not (
                 self._ready and self.parts.kind == "whole"
@@ -123,24 +125,24 @@ class Ahead:
                     try:
                         check(clip)
                     except ItemError as error:
-                        yield Batch(failed=(Piece(LongClip.whole(clip)), error))
+                        yield Batch(failed=((LongClip.whole(clip), 0), error))
                         continue
                     if self.parts.kind == "whole":
-                        self._ready.append(Piece(LongClip.whole(clip)))
+                        self._ready.append((LongClip.whole(clip), 0))
                     else:
                         self._plans[planner.submit(self._plan, clip)] = clip
                     continue
             if not self._ready:
                 return
-            piece = self._ready.popleft()
-            hopeless = piece.of.given_up()
+            long, number = piece = self._ready.popleft()
+            hopeless = long.given_up()
             if hopeless is not None:
                 yield Batch(failed=(piece, hopeless))
             else:
-                start_s, end_s = piece.window
+                start_s, end_s = long.window(number)
                 is_all = start_s is None and end_s is None
                 spec = self.spec if is_all else replace(self.spec, start_s=start_s, end_s=end_s)
-                self._pending[self.pool.submit(piece.clip.file, spec, self.size)] = piece
+                self._pending[self.pool.submit(long.clip.file, spec, self.size)] = piece
 
     def _plan(self, clip: Clip) -> tuple[list[Part], list[float] | None]:
         """The parts of a clip, and its cuts when they are new; in a thread, for looking for them may take minutes."""
@@ -160,12 +162,10 @@ class Ahead:
             try:
                 parts, cuts_s = future.result()
             except ItemError as error:
-                yield Batch(failed=(Piece(LongClip.whole(clip)), error))
+                yield Batch(failed=((LongClip.whole(clip), 0), error))
                 continue
-            if self.begin is None:
-                raise ValueError("parts need a way to begin a clip")
             long = self.begin(clip, parts, cuts_s)
-            pieces = [Piece(long, number) for number in long.missing()]
+            pieces = [(long, number) for number in long.missing()]
             self._ready.extend(pieces)
             if not pieces:
                 yield Batch(done=long)
@@ -184,7 +184,7 @@ class Ahead:
             piece = self._pending.pop(future)
             try:
                 frames = future.result()
-                check_unchanged(piece.clip)
+                check_unchanged(piece[0].clip)
             except ItemError as error:
                 yield Batch(failed=(piece, error))
                 continue
@@ -198,8 +198,3 @@ class Ahead:
         while sum(map(len, self._groups.values())) > max(held, self.batch_size):
             fullest = max(self._groups, key=lambda shape: len(self._groups[shape]))
             yield Batch(items=self._groups.pop(fullest))
-
-    def _room(self) -> int:
-        """Pieces that may be on their way: a batch beyond the workers, as memory allows, but never an idle worker."""
-        by_bytes = int(MAX_AHEAD_BYTES / max(self._sizes))
-        return max(self.num_workers, min(2 * self.batch_size + self.num_workers, by_bytes))

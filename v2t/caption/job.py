@@ -13,30 +13,29 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cineloop.address import is_url
 from cineloop.clip import Clip
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, plural, printable, stopwatch
 from cineloop.video.worker import DecoderPool
-from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked, outside
+from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked
 from v2t.backends.batching import Answer, Batcher
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.fetching import Fetching
-from v2t.caption.ledger import Record, cuts_entry, source_of
+from v2t.caption.ledger import cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
-from v2t.long.clip import LongClip, Piece
-from v2t.long.parts import Part
+from v2t.long.parts import LongClip, Part, Piece, answered, failed
 from v2t.long.summary import join, sum_up
-from v2t.writers import EVERY, strips
+from v2t.writers import EVERY, Record, strips
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 
 _SETS_EVERY_S = 15.0
 _POLL_S = 0.5
+_NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions all the same"
 Items = list[tuple[Piece, "Frames"]]
 Segments = list[dict[str, Any]]
 
@@ -68,10 +68,6 @@ class Job:
     _sets_at: float = field(default_factory=time.monotonic)
     _sets_every_s: float = _SETS_EVERY_S
 
-    def __post_init__(self) -> None:
-        self._batcher = Batcher(self.captioner)
-        self._concurrency = self.captioner.concurrency
-
     def work(self, todo: list[Clip], show_progress: bool) -> None:
         """Caption the clips, until done or asked to stop.
 
@@ -79,8 +75,13 @@ class Job:
             MissingDependencyError: the model does not load or fails on every clip, or the disk is full.
         """
         num_workers = self.config.workers or max(1, (os.cpu_count() or 2) // 2)
+        self._batcher, self._concurrency = Batcher(self.captioner), self.captioner.concurrency
         with ExitStack() as stack:
-            pool = self._open_pool(todo, num_workers, stack)
+            pool: Pool = stack.enter_context(
+                DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders)
+            )
+            if any(is_url(clip.file) for clip in todo):
+                pool = stack.enter_context(Fetching(pool, num_workers + 2, int(self.config.remote_max_gb * 1e9)))
             self._progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
             if self._concurrency > 1:
                 self._threads = stack.enter_context(ThreadPoolExecutor(self._concurrency, "answer"))
@@ -108,13 +109,6 @@ class Job:
                 self._land(wait_for_one=True)
             self.summary.times["decode"] = self.summary.times.get("decode", 0.0) + ahead.wait_s
 
-    def _open_pool(self, todo: list[Clip], num_workers: int, stack: ExitStack) -> Pool:
-        """Who decodes; where there is something to be fetched first, with a folder for that."""
-        pool: Pool = stack.enter_context(DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders))
-        if any(is_url(clip.file) for clip in todo):
-            pool = stack.enter_context(Fetching(pool, num_workers + 2, int(self.config.remote_max_gb * 1e9)))
-        return pool
-
     # ---- asking
 
     def _begin(self, clip: Clip, parts: list[Part], cuts_s: list[float] | None) -> LongClip:
@@ -136,11 +130,12 @@ class Job:
 
     def _take(self, batch: Batch) -> None:
         if batch.failed is not None:
-            self._fail(*batch.failed)
+            self._add_part(batch.failed[0], failed(batch.failed[1]))
         if batch.done is not None:
             self._whole.append(batch.done)
         if batch.items:
-            self._wait_for_model()
+            with stopwatch(self.summary.times, "load"):
+                self._loading.result()
             if self._threads is None:
                 with stopwatch(self.summary.times, "model"):
                     answers, seconds = self._ask(batch.items)
@@ -149,11 +144,8 @@ class Job:
                 while len(self._flying) >= self._concurrency:
                     self._land(wait_for_one=True)
                 self._flying[self._threads.submit(self._ask, batch.items)] = batch.items
-        self._land(wait_for_one=False)
-
-    def _wait_for_model(self) -> None:
-        with stopwatch(self.summary.times, "load"):
-            self._loading.result()
+        if self._flying:
+            self._land(wait_for_one=False)
 
     def _ask(self, items: Items) -> tuple[list[Answer], float]:
         """Answers to a batch, and the seconds each took."""
@@ -178,81 +170,74 @@ class Job:
         for future in [future for future in self._flying if future.done()]:
             work = self._flying.pop(future)
             if isinstance(work, LongClip):
-                self._add_record(work, *future.result())
+                self._finish(work, future.result())
             else:
                 self._answered(work, *future.result())
 
     def _answered(self, items: Items, answers: list[Answer], seconds: float) -> None:
+        keeps_strips = "html" in self.config.format or EVERY in self.config.format
         for (piece, frames), answer in zip(items, answers, strict=True):
+            clip, number = piece
             try:
                 if isinstance(answer, ItemError):
                     raise answer
-                self._keep_strip(piece, frames)
-                if self.config.on_outside == "fail":
-                    _refuse_outside(answer)
-                self._add_part(piece.of, piece.of.captioned(piece.number, frames, answer, seconds))
+                if keeps_strips:  # what the model saw, for the page of the run: nothing is decoded twice
+                    part = None if len(clip.parts) == 1 else clip.parts[number].start_s
+                    with stopwatch(self.summary.times, "write"):
+                        strips.save(self.folder.folder, frames.pixels, clip.clip.id, part)
+                for warning in answer.warnings:
+                    if warning.code == OUT_OF_DOMAIN and self.config.on_outside == "fail":
+                        raise ItemError(warning.message, code=OUT_OF_DOMAIN, hint=_NAME_A_MODEL)
+                self._add_part(piece, answered(frames, answer, seconds), frames)
             except ItemError as problem:
-                self._fail(piece, problem)
-
-    def _keep_strip(self, piece: Piece, frames: Frames) -> None:
-        """Keep what the model saw for the page of the run, while it is at hand: nothing is decoded twice."""
-        if "html" in self.config.format or EVERY in self.config.format:
-            part = None if len(piece.of.parts) == 1 else piece.of.parts[piece.number].start_s
-            with stopwatch(self.summary.times, "write"):
-                strips.save(self.folder.folder, frames.pixels, piece.clip.id, part)
-
-    def _fail(self, piece: Piece, problem: ItemError) -> None:
-        self._add_part(piece.of, piece.of.failed(piece.number, problem))
+                self._add_part(piece, failed(problem))
 
     # ---- records
 
-    def _add_part(self, clip: LongClip, entry: Entry) -> None:
+    def _add_part(self, piece: Piece, fields: Entry, frames: Frames | None = None) -> None:
+        clip, number = piece
+        entry = clip.add(number, fields, frames)
         self._steps += 1
         if self.question.parts.kind != "whole":
-            self.summary.add_part(entry)
+            self.summary.num_parts += entry["error"] is None
         if len(clip.parts) > 1:
             self._entries.append(entry)
-        if not clip.missing():
+        if len(clip.done) == len(clip.parts):
             self._whole.append(clip)
 
-    def _finish(self, clip: LongClip) -> None:
-        """Make the record of a clip whose parts are all done."""
-        problem = clip.error()
-        if problem is not None:
-            self._add(clip.clip, record.failed(clip.clip, problem, self.question))
-            return
-        segments = record.segments_of(clip, self.question)
-        told = [segment for segment in segments if segment["caption"]]
-        joined = self._joined(clip, told)
-        if len(clip.parts) == 1 or self.question.segments is not None or not self.question.sums_up or len(told) < 2:
-            self._add_record(clip, segments, joined, 0.0)
-            return
-        self._wait_for_model()
-        if self._threads is not None:
-            self._flying[self._threads.submit(self._summed_up, segments, told, joined)] = clip
-            return
-        with stopwatch(self.summary.times, "model"):
-            found = self._summed_up(segments, told, joined)
-        self._add_record(clip, *found)
+    def _finish(self, clip: LongClip, summed: tuple[Output, float] | None = None) -> None:
+        """Make the record of a clip whose parts are all done.
 
-    def _add_record(self, clip: LongClip, segments: Segments, output: Output, seconds: float) -> None:
+        Args:
+            clip: the clip.
+            summed: the model's summary and its seconds; None where that is still to be asked for, or not wanted.
+        """
+        question = self.question
         try:
-            row = record.captioned(clip, segments, output, self.question, seconds)
+            segments = record.segments_of(clip, question)
+            told = [segment for segment in segments if segment["caption"]]
+            if len(clip.parts) == 1:
+                text = clip.done[0]["caption"]
+            elif question.segments is not None:
+                text = "\n".join(f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in told)
+            else:
+                text = join([segment["caption"] for segment in told])
+                if summed is None and question.sums_up and len(told) > 1:
+                    with stopwatch(self.summary.times, "load"):
+                        self._loading.result()
+                    if self._threads is not None:
+                        self._flying[self._threads.submit(self._summed_up, told, text)] = clip
+                        return
+                    with stopwatch(self.summary.times, "model"):
+                        summed = self._summed_up(told, text)
+            row = record.captioned(clip, segments, *(summed or (Output(text=text, tokens=0), 0.0)), question)
         except ItemError as problem:
-            row = record.failed(clip.clip, problem, self.question)
-        self._add(clip.clip, row)
+            row = record.failed(clip.clip, problem, question)
+        self._rows.append((clip.clip, row))
+        self.summary.add(row)
 
-    def _joined(self, clip: LongClip, told: Segments) -> Output:
-        """The caption of a clip without a summary by the model."""
-        if len(clip.parts) == 1:
-            return Output(text=clip.done[0]["caption"], tokens=0)
-        if self.question.segments is not None:
-            lines = [f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in told]
-            return Output(text="\n".join(lines), tokens=0)
-        return Output(text=join([segment["caption"] for segment in told]), tokens=0)
-
-    def _summed_up(self, segments: Segments, told: Segments, joined: Output) -> tuple[Segments, Output, float]:
-        """(segments, the model's caption of all, its seconds); may run in a thread."""
+    def _summed_up(self, told: Segments, joined: str) -> tuple[Output, float]:
+        """(the model's caption of all, else the parts' `joined`; its seconds); may run in a thread."""
         notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in told]
         start = time.perf_counter()
         try:
@@ -260,15 +245,11 @@ class Job:
             if not output.text.strip():
                 raise ItemError("the answer is empty", code="BAD_CAPTION")
         except ItemError as problem:
-            warning = f"SUMMARY_FAILED: the parts' captions were joined: {problem.code}: {problem.message}"
-            output = replace(joined, warnings=(warning,))
-        return segments, output, time.perf_counter() - start
+            why = Notice("SUMMARY_FAILED", f"the parts' captions were joined: {problem.code}: {problem.message}")
+            output = Output(text=joined, tokens=0, warnings=(why,))
+        return output, time.perf_counter() - start
 
     # ---- saving
-
-    def _add(self, clip: Clip, row: Record) -> None:
-        self._rows.append((clip, row))
-        self.summary.add(row)
 
     def _save(self, *, force: bool = False) -> None:
         """Journal the parts, then make and save the records; failed clips wait until there are some of them."""
@@ -282,39 +263,26 @@ class Job:
             self._finish(clip)
         has_caption = any(row["status"] == "ok" for _, row in self._rows)
         if self._rows and (force or has_caption or len(self._rows) >= self.config.batch_size):
-            self._save_records()
+            rows, self._rows = self._rows, []
+            with stopwatch(self.summary.times, "write"):
+                for clip_id in self.folder.save(rows, self.question.settings_key):
+                    logger.warning("%s: a file of that name was written meanwhile; left as it is", printable(clip_id))
+                # Now and then the file a person looks at; seldom enough to cost nothing in a folder of a million.
+                if time.monotonic() - self._sets_at > self._sets_every_s:
+                    start = time.monotonic()
+                    self.folder.sets.write_sets(during=True)
+                    self._sets_at = time.monotonic()
+                    self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - start))
+            for _, row in rows:
+                self.emit(row)
         if self._steps:  # after the results, which it counts
             self._progress.advance(self._steps, self._speed())
             self._steps = 0
 
-    def _save_records(self) -> None:
-        rows, self._rows = self._rows, []
-        with stopwatch(self.summary.times, "write"):
-            for clip_id in self.folder.save(rows, self.question.settings_key):
-                logger.warning("%s: a file of that name was written meanwhile; left as it is", printable(clip_id))
-            # Now and then the file a person looks at; seldom enough to cost nothing in a folder of a million.
-            if time.monotonic() - self._sets_at > self._sets_every_s:
-                start = time.monotonic()
-                self.folder.write_sets(during=True)
-                self._sets_at = time.monotonic()
-                self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - start))
-        for _, row in rows:
-            self.emit(row)
-
     def _speed(self) -> str:
         if not self._loading.done():
             return "loading the model"
-        seconds = self.summary.since_start_s - self.summary.times.get("load", 0.0)
+        seconds = time.perf_counter() - self.summary.started - self.summary.times.get("load", 0.0)
         if self.question.parts.kind != "whole":
             return f"{plural(self.summary.num_parts, 'part')}, {rate(self.summary.num_parts, seconds, 'part')}"
         return rate(self.summary.num_captioned, seconds, "video")
-
-
-def _refuse_outside(answer: Output) -> None:
-    """Raises ItemError for an answer about what its model does not know: its words would be read as true."""
-    if warning := outside(answer.warnings):
-        raise ItemError(
-            warning.partition(":")[2].strip(),
-            code=OUT_OF_DOMAIN,
-            hint="name a --model for such clips; --on-outside warn --retry-failed writes the captions all the same",
-        )

@@ -2,13 +2,12 @@
 
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
-that is captioned in parts, see `v2t.long.clip`), `cuts` (where such a clip's scenes change), `settings` (what a key
+that is captioned in parts, see `v2t.long.parts`), `cuts` (where such a clip's scenes change), `settings` (what a key
 stands for), `source` (a new date of the same content), `merged` (how much of another journal was taken over).
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,9 +17,8 @@ from typing import Any
 from cineloop.clip import Clip
 from cineloop.files import content_key
 from cineloop.journal import Entry, Journal, Place
+from v2t.writers import Record
 
-Record = dict[str, Any]
-PART_FAILED = "PART_FAILED"  # how the warning begins that says so
 BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption
 
 
@@ -120,10 +118,6 @@ class Ledger:
             return None
         return entry["cuts_s"] if _is_same(clip, entry["source"]) else None
 
-    def folders(self) -> set[str]:
-        """Relative paths of the folders that hold sidecars."""
-        return {os.path.dirname(path) for known in self.known.values() for path in known.files.values()}
-
     def _join(self, whole: Ledger, holds: Callable[[str], bool]) -> None:
         self.settings = whole.settings | self.settings
         self.owners = whole.owners | self.owners
@@ -151,7 +145,7 @@ class Ledger:
             record, old = entry["record"], self.known.get(entry["record"]["id"])
             keys = (old.keys if old else set()) | set(entry["keys"].values()) | set(entry.get("written", ()))
             files = (old.files if old else {}) | entry["files"]  # those of formats an earlier run wrote are there still
-            is_partial = any(warning.startswith(PART_FAILED) for warning in record.get("warnings", ()))
+            is_partial = any("error" in segment for segment in record.get("segments", ()))
             self.known[record["id"]] = Known(
                 place,
                 record["status"],

@@ -139,7 +139,7 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
         sizes = {shards.merge_name(folder, path): path.stat().st_size for path in fresh}
         whole.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
     with CaptionFolder(folder, formats) as opened:
-        opened.write_sets()
+        opened.sets.write_sets()
         return _counted(merged, list(opened.ledger.known.values()))
 
 

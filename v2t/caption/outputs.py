@@ -26,9 +26,9 @@ from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from v2t import writers
 from v2t.caption import shards
-from v2t.caption.ledger import BY_HAND, Known, Ledger, Record, clip_entry, source_of
+from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry, source_of
 from v2t.caption.sets import SetFiles
-from v2t.writers import strips
+from v2t.writers import Record, strips
 
 STATE_FOLDER = shards.STATE_FOLDER
 _NOBODY = ""  # owns the sidecar names that several clips of a run would share
@@ -89,7 +89,8 @@ class CaptionFolder:
             if self.writable:
                 self.sets.beat = self.lock.beat
                 if not self.shard:
-                    folders = {self.folder / unescape_name(path) for path in self.ledger.folders()}
+                    sidecars = (path for known in self.ledger.known.values() for path in known.files.values())
+                    folders = {(self.folder / unescape_name(path)).parent for path in sidecars}
                     for place in {self.state_folder, self.folder, self.folder / strips.FOLDER, *folders}:
                         sweep(place)
                     self.sets.open()
@@ -161,10 +162,6 @@ class CaptionFolder:
                 if not self._write_sidecar(self.ledger.known[clip_id], files[name], data):
                     kept.append(clip_id)
         return kept
-
-    def write_sets(self, *, during: bool = False) -> None:
-        """Write the run-wide formats from the journal (see `SetFiles.write_sets`)."""
-        self.sets.write_sets(during=during)
 
     # ---- sidecars and edits
 

@@ -14,15 +14,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cineloop.clip import Clip
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.files import text_key
 from cineloop.journal import Entry
 from cineloop.log import printable
-from v2t.backends import Output, VideoLM
-from v2t.caption.ledger import PART_FAILED
-from v2t.caption.wording import Wording, clip_values, strip_preamble
-from v2t.long.clip import LongClip, cut_warning, empty_caption, utf8
-from v2t.long.parts import PartSpec
+from v2t.backends import Output
+from v2t.caption.wording import Wording, strip_preamble
+from v2t.long.parts import LongClip, PartSpec, empty_caption, fields_of, utf8, warnings_of
 
 if TYPE_CHECKING:
     from cineloop.video.sample import SampleSpec
@@ -47,13 +45,8 @@ class Question:
     parts: PartSpec = field(default_factory=PartSpec)
     sums_up: bool = False  # the caption of a video in parts is the model's summary; else its parts' captions joined
     wording: Wording = field(default_factory=Wording)
-    warnings: tuple[str, ...] = ()  # about the question itself, for every clip
+    warnings: tuple[Notice, ...] = ()  # about the question itself, for every clip
     options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that change what it says
-
-    @classmethod
-    def to(cls, captioner: VideoLM, **rest: Any) -> Question:
-        """The question as put to a captioner."""
-        return cls(model=captioner.name, revision=captioner.revision, frame_size=captioner.frame_size, **rest)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -85,18 +78,17 @@ class Question:
         """Short hash of `settings`."""
         return text_key(repr(sorted(self.settings.items())).encode("utf-8", "surrogatepass"))
 
-    @cached_property
-    def provenance(self) -> dict[str, Any]:
-        """What a record says of where its caption comes from."""
-        prompt = text_key(self.prompt.encode("utf-8", "surrogatepass"))
-        return {"model": self.model, "revision": self.revision, "style": self.style, "prompt_sha": prompt}
-
 
 def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
     """`[{start_s, end_s, caption}]` of a clip's parts: the events told in a part, or the part with its caption.
 
     A part that failed has an empty caption and an `error`. A clip that was to be captioned whole has events alone.
+
+    Raises:
+        ItemError: no part has a caption, or the file changed meanwhile.
     """
+    if (problem := done.error()) is not None:
+        raise problem
     segments = []
     for entry in done.entries:
         start_s, end_s = entry["start_s"], entry["end_s"]
@@ -105,7 +97,11 @@ def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
             segments.append({**part, "caption": "", "error": entry["error"]})
             continue
         text = strip_preamble(entry["caption"]) if question.wording.strip_preamble else entry["caption"]
-        events = _events(text, start_s, end_s - start_s, question)
+        # The model counts from the start of what it sees.
+        events = [
+            {**e, "start_s": round(start_s + e["start_s"], 4), "end_s": round(start_s + e["end_s"], 4)}
+            for e in (question.segments(text, end_s - start_s) if question.segments else ())
+        ]
         segments += events or ([{**part, "caption": text}] if question.parts.kind != "whole" else [])
     if len(done.parts) > 1:  # the events of one answer stay in its order
         segments.sort(key=lambda segment: (segment["start_s"], segment["end_s"]))
@@ -116,8 +112,8 @@ def captioned(
     done: LongClip,
     segments: Sequence[dict[str, Any]],
     output: Output,
-    question: Question,
     seconds: float,
+    question: Question,
 ) -> dict[str, Any]:
     """The record of a clip whose parts are all done; some may have failed.
 
@@ -125,8 +121,8 @@ def captioned(
         done: the clip.
         segments: see `segments_of`.
         output: the caption of the whole, with the tokens and warnings of summing up.
-        question: what was asked.
         seconds: of the model, for summing up.
+        question: what was asked.
 
     Raises:
         ItemError: BAD_CAPTION, the caption is empty; TEMPLATE, the template fails on this clip.
@@ -145,80 +141,71 @@ def captioned(
         first = failed_ones[0]
         warnings = [
             *warnings,
-            f"{PART_FAILED}: {len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
-            f"{first['error']['code']}: {printable(first['error']['message'], 200)}",
+            Notice(
+                "PART_FAILED",
+                f"{len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
+                f"{first['error']['code']}: {printable(first['error']['message'], 200)}",
+            ).record(),
         ]
-    warnings = [*warnings, *(utf8(warning) for warning in output.warnings)]
-    if output.finish == "length":
-        warnings.append(cut_warning(output.tokens))
-    row = {
-        **_head(done.clip, "ok"),
-        "caption": text,
-        "segments": list(segments),
-        **question.provenance,
+    warnings = [*warnings, *warnings_of(output)]
+    row = _row(
+        done.clip,
+        question,
+        status="ok",
+        caption=text,
+        segments=list(segments),
         **({} if question.fields is None else {"fields": question.fields(text)}),
-        "decoder": next((entry["decoder"] for entry in entries if entry["decoder"]), None),
-        "frame_times_s": times_s,
-        "duration_s": round(entries[-1]["end_s"] - entries[0]["start_s"], 4),
-        "tokens": output.tokens + sum(entry["tokens"] for entry in entries),
-        "seconds": round(seconds + sum(entry["seconds"] for entry in entries), 4),
-        "warnings": warnings,
-        "error": None,
-    }
+        decoder=next((entry["decoder"] for entry in entries if entry["decoder"]), None),
+        frame_times_s=times_s,
+        duration_s=round(entries[-1]["end_s"] - entries[0]["start_s"], 4),
+        tokens=output.tokens + sum(entry["tokens"] for entry in entries),
+        seconds=round(seconds + sum(entry["seconds"] for entry in entries), 4),
+    )
     # The caption as it is to be written, and a warning when that is too long for its reader.
-    caption = question.wording.apply(text, clip_values(row))
-    return {**row, "caption": caption, "warnings": [*warnings, *question.warnings, *question.wording.warnings(caption)]}
+    caption = question.wording.apply(text, row)
+    warnings += map(fields_of, (*question.warnings, *question.wording.warnings(caption)))
+    return {**row, "caption": caption, "warnings": warnings}
 
 
 def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
     """The record of a clip that could not be captioned."""
+    return _row(clip, question, error=fields_of(error))
+
+
+def _row(clip: Clip, question: Question, **found: Any) -> dict[str, Any]:
+    """A record with its keys in their order; what was not found is as in a failed one."""
+    is_part = clip.start_s is not None or clip.end_s is not None
     return {
-        **_head(clip, "failed"),
+        "id": clip.id,
+        "path": clip.path,
+        "status": "failed",
+        **({"start_s": clip.start_s, "end_s": clip.end_s} if is_part else {}),
         "caption": None,
         "segments": [],
-        **question.provenance,
+        "model": question.model,
+        "revision": question.revision,
+        "style": question.style,
+        "prompt_sha": text_key(question.prompt.encode("utf-8", "surrogatepass")),
+        **({"fields": None} if "fields" in found else {}),
         "decoder": None,
         "frame_times_s": [],
         "duration_s": None,
         "tokens": 0,
         "seconds": 0.0,
         "warnings": [],
-        "error": {key: utf8(str(value)) for key, value in error.record().items()},
+        "error": None,
+        **found,
     }
 
 
-def _events(text: str, start_s: float, duration_s: float, question: Question) -> list[dict[str, Any]]:
-    """What the style reads from an answer, in seconds of the file; the model counts from the start of what it sees."""
-    if question.segments is None:
-        return []
-    return [
-        {
-            **event,
-            "start_s": round(start_s + event["start_s"], 4),
-            "end_s": round(start_s + event["end_s"], 4),
-        }
-        for event in question.segments(text, duration_s)
-    ]
-
-
-def _gathered(entries: Sequence[Entry]) -> list[str]:
+def _gathered(entries: Sequence[Entry]) -> list[dict[str, str]]:
     """The parts' warnings, each once, and no more than a few of one kind: an hour has hundreds of parts."""
-    by_code: dict[str, list[str]] = {}
-    for entry in entries:
-        for warning in entry["warnings"]:
-            told = by_code.setdefault(warning.split(":", 1)[0], [])
-            if warning not in told:
-                told.append(warning)
+    by_code: dict[str, list[Notice]] = {}
+    for warning in dict.fromkeys(Notice.read(warning) for entry in entries for warning in entry["warnings"]):
+        by_code.setdefault(warning.code, []).append(warning)
     gathered = []
-    for code, told in by_code.items():
-        gathered += told[:_WARNINGS_EACH]
-        if len(told) > _WARNINGS_EACH:
-            gathered.append(f"{code}: and {len(told) - _WARNINGS_EACH} more of this kind")
-    return gathered
-
-
-def _head(clip: Clip, status: str) -> dict[str, Any]:
-    head: dict[str, Any] = {"id": clip.id, "path": clip.path, "status": status}
-    if clip.start_s is not None or clip.end_s is not None:
-        head |= {"start_s": clip.start_s, "end_s": clip.end_s}
-    return head
+    for code, each in by_code.items():
+        gathered += each[:_WARNINGS_EACH]
+        if len(each) > _WARNINGS_EACH:
+            gathered.append(Notice(code, f"and {len(each) - _WARNINGS_EACH} more of this kind"))
+    return [warning.record() for warning in gathered]

@@ -2,7 +2,7 @@
 
 In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, a `Summary`.
 Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the output folder and ask it what is done
-(`v2t.caption.outputs`, `v2t.caption.plan`), do the rest (`v2t.caption.job`), write what is written once a run. With
+(`v2t.caption.outputs`, `make_plan`), do the rest (`v2t.caption.job`), write what is written once a run. With
 `config.shard` that is done for one part of the folder (`v2t.caption.shards`).
 """
 
@@ -11,29 +11,33 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cineloop import config as layers
+from cineloop import plugin
 from cineloop.clip import Clip
 from cineloop.discovery import choose, discover
-from cineloop.errors import CineloopError, NothingMatchedError, UsageError
+from cineloop.errors import CineloopError, NothingMatchedError, Notice, UsageError
 from cineloop.files import content_key, write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.log import logger, printable, stopwatch
 from cineloop.training.runtime import run_metadata
-from v2t.backends import VideoLM, open_backend
+from v2t import styles
+from v2t.backends import COST, VideoLM, effects, open_backend
 from v2t.caption.job import Job
-from v2t.caption.ledger import Record
 from v2t.caption.outputs import CaptionFolder
-from v2t.caption.plan import ask, make_plan
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import Shard, are_done
 from v2t.caption.summary import Summary
 from v2t.data.notes import Note
+from v2t.long.parts import PartSpec
+from v2t.writers import Record
 
 
 def run(
@@ -144,35 +148,114 @@ def _caption(
         folder.sidecar_paths(clips)
         plan = make_plan(mine, folder, question, config)
         summary.found = len(mine)
-        summary.done_before = plan.count("done")
-        summary.kept = plan.count("kept")
-        summary.failed_before = plan.count("failed")
+        counts = Counter(plan.values())
+        summary.done_before, summary.kept, summary.failed_before = counts["done"], counts["kept"], counts["failed"]
+        todo = [clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")]
         if config.dry_run:
-            for clip_id, action in plan.actions.items():
+            for clip_id, action in plan.items():
                 emit({"id": clip_id, "action": action})
-            summary.planned = len(plan.todo)
+            summary.planned = len(todo)
             return
-        if plan.todo:
+        if todo:
             folder.ledger.name_settings(question.settings_key, question.settings)
-            _write_run_metadata(folder.state_folder, config, question)
-            about = f" ({captioner.about})" if captioner.about else ""
-            logger.info("captioning %d of %d clips with %s%s", len(plan.todo), len(mine), captioner.name, about)
+            # What is needed to repeat the run.
+            about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
+            values = layers.dump(config).encode("utf-8", "surrogateescape")
+            write_atomic(folder.state_folder / "config.yaml", values, durable=False)
+            write_atomic(folder.state_folder / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
+            known = f" ({captioner.about})" if captioner.about else ""
+            logger.info("captioning %d of %d clips with %s%s", len(todo), len(mine), captioner.name, known)
             try:
-                Job(folder, captioner, question, config, summary, emit, stop).work(plan.todo, show_progress)
+                Job(folder, captioner, question, config, summary, emit, stop).work(todo, show_progress)
             except CineloopError as error:  # the files of the run still say what was done
                 if error.code != "DISK_FULL":
-                    folder.write_sets()
+                    folder.sets.write_sets()
                 raise
         with stopwatch(summary.times, "write"):
-            folder.write_sets()
+            folder.sets.write_sets()
         if shard and not stop.asked:
             shard.finish()
             if are_done(output, shard.of):
                 logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
 
 
-def _write_run_metadata(state: Path, config: CaptionConfig, question: Question) -> None:
-    """`config.yaml` and `run.json`: what is needed to repeat the run."""
-    about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
-    write_atomic(state / "config.yaml", layers.dump(config).encode("utf-8", "surrogateescape"), durable=False)
-    write_atomic(state / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
+def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
+    """What the run asks of every clip: the model's defaults with what the config changes."""
+    style = styles.load(config.style)
+    warnings = untrained(captioner, style, config.prompt)
+    changes: dict[str, Any] = {"sampler": config.sampler, "num_frames": config.frames, "fps": config.fps}
+    if config.sampler is None and config.fps is not None:
+        changes["sampler"] = "fps"
+    elif config.sampler is None and config.frames is not None and captioner.spec.sampler == "fps":
+        changes["sampler"] = "uniform"  # a number of frames says nothing to a rate
+    declared = effects(type(captioner))
+    return Question(
+        model=captioner.name,
+        revision=captioner.revision,
+        frame_size=captioner.frame_size,
+        style="custom" if config.prompt else style.name,
+        prompt=config.prompt or style.prompt,
+        max_new_tokens=config.max_new_tokens or style.max_new_tokens,
+        spec=replace(captioner.spec, **{k: v for k, v in changes.items() if v is not None}),
+        segments=None if config.prompt else style.segments,
+        fields=None if config.prompt else style.fields,
+        parts=PartSpec.parse(config.parts),
+        sums_up=config.summary == "model" or (config.summary == "auto" and captioner.abilities.can_summarise),
+        wording=config.wording,
+        warnings=warnings,
+        options=tuple(sorted((k, v) for k, v in config.options.items() if declared.get(k) is not COST)),
+    )
+
+
+def untrained(captioner: VideoLM, style: styles.Style, prompt: str | None) -> tuple[Notice, ...]:
+    """Warnings about words that the model was not trained to answer, where it declares its styles.
+
+    Raises:
+        UsageError: UNTRAINED_STYLE, a named style that asks for a form of answer it does not know.
+    """
+    known = captioner.abilities.styles
+    if known is None or (prompt is None and style.prompt in {styles.load(name).prompt for name in known}):
+        return ()
+    trained = f"{captioner.name} was trained on {', '.join(known)}"
+    if prompt is None and style.name in plugin.choices("v2t.styles", "PROMPT"):
+        raise UsageError(
+            f"style {style.name!r} needs a model that follows instructions; {trained}",
+            code="UNTRAINED_STYLE",
+            hint=f"--style {known[0]}, or another --model",
+        )
+    return (Notice("UNTRAINED_PROMPT", f"{trained}; its answer to other words may say nothing about the video"),)
+
+
+def make_plan(
+    clips: Sequence[Clip], folder: CaptionFolder, question: Question, config: CaptionConfig
+) -> dict[str, str]:
+    """What is done with each clip, by id: caption, retry or again; of the others why not: done, kept or failed.
+
+    Raises:
+        UsageError: captions made with other settings are there and `overwrite` was not asked for.
+    """
+    redo = {"new": "caption", "changed": "again"}
+    if config.retry_failed or config.overwrite:
+        redo["failed"] = "retry"
+    if config.overwrite:
+        redo |= {"done": "again", "settings": "again"}
+    if config.overwrite_edited:
+        redo["by_hand"] = "again"
+    actions = {"done": "done", "failed": "failed", "by_hand": "kept", "settings": "conflict"} | redo
+    plan = {}
+    for clip in clips:
+        state = folder.state(clip, question.settings_key)
+        known = folder.ledger.known.get(clip.id)
+        if state == "done" and config.retry_failed and known is not None and known.has_failed_parts:
+            state = "failed"
+        plan[clip.id] = actions[state]
+    conflicts = [clip_id for clip_id, action in plan.items() if action == "conflict"]
+    if conflicts:
+        old = folder.ledger.settings.get(folder.ledger.known[conflicts[0]].settings, {})
+        raise UsageError(
+            f"{len(conflicts)} captions in {printable(str(folder.folder))} were made with other settings: "
+            + "; ".join(layers.changes(old, question.settings)),
+            code="OTHER_SETTINGS",
+            hint="give another -o, or --overwrite to caption them again (edited captions stay)",
+        )
+    return plan

@@ -25,8 +25,8 @@ from cineloop.documents import read_json
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.files import content_key, open_file, raise_if_full, sync, unescape_name, write_atomic
 from cineloop.log import logger, printable
-from v2t.caption.ledger import Ledger, Record
-from v2t.writers import Rows
+from v2t.caption.ledger import Ledger
+from v2t.writers import Record, Rows
 
 _TEXTS = {".txt", ".json", ".jsonl"}
 
@@ -89,7 +89,9 @@ class SetFiles:
         Raises:
             MissingDependencyError: DISK_FULL; OUTPUT_FOLDER, it cannot be written.
         """
-        made_from = self._made_from()
+        # Which records a set written now would hold: it changes with every new one.
+        newest = max((known.place for known in self.ledger.known.values()), default=(0, 0))
+        made_from = f"{len(self.ledger.known)}:{newest[0]}:{newest[1]}"
         for name, writer in self.writers.items():
             if during and getattr(writer, "COPIES_VIDEOS", False):
                 continue
@@ -158,11 +160,6 @@ class SetFiles:
         write_atomic(self._state / "sets.json", json.dumps(self._memory).encode("ascii"))
 
     # ---- what a set is made from
-
-    def _made_from(self) -> str:
-        """Which records a set written now would hold: it changes with every new one."""
-        newest = max((known.place for known in self.ledger.known.values()), default=(0, 0))
-        return f"{len(self.ledger.known)}:{newest[0]}:{newest[1]}"
 
     def _records(self) -> Iterator[Record]:
         for number, clip_id in enumerate(sorted(self.ledger.known)):

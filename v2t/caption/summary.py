@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from logging import INFO, WARNING
 from typing import Any
 
-from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_INTERRUPTED, EXIT_OK, Notice
 from cineloop.log import plural, printable
-from v2t.backends import OUT_OF_DOMAIN, outside
+from v2t.backends import OUT_OF_DOMAIN
 
 _TIMES = {"model": "model", "decode": "waiting for frames", "write": "writing", "load": "loading the model"}
 _NAMED_FAILURES = 5
@@ -43,12 +43,7 @@ class Summary:
     _outside_failed: list[str] = field(default_factory=list)
     _outside_captioned: list[str] = field(default_factory=list)
     _examples: dict[str, str] = field(default_factory=dict)
-    _started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def since_start_s(self) -> float:
-        """Seconds since the run began."""
-        return time.perf_counter() - self._started
+    started: float = field(default_factory=time.perf_counter)
 
     @property
     def exit_code(self) -> int:
@@ -61,22 +56,17 @@ class Summary:
         """Count one finished record."""
         if row["status"] != "ok" and row["error"]["code"] == OUT_OF_DOMAIN:
             self._outside_failed.append(row["id"])
-        elif outside(row["warnings"]):
+        elif any(warning["code"] == OUT_OF_DOMAIN for warning in row["warnings"]):
             self._outside_captioned.append(row["id"])
-        for warning in row["warnings"]:
-            code = warning.split(":", 1)[0]
-            self.warnings[code] += 1
-            self._examples.setdefault(code, warning)
+        for warning in map(Notice.read, row["warnings"]):
+            self.warnings[warning.code] += 1
+            self._examples.setdefault(warning.code, str(warning))
         if row["status"] == "ok":
             self.num_captioned += 1
             self.tokens += row["tokens"]
             self.video_s += row["duration_s"] or 0.0
         else:
             self.failures.append({"id": row["id"], **row["error"]})
-
-    def add_part(self, entry: dict[str, Any]) -> None:
-        """Count one finished part of a video."""
-        self.num_parts += entry["error"] is None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON-able values; speeds count the time after the model was loaded."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, Notice, UsageError
 from cineloop.log import printable
 
 LIMITS = {"clip": 77, "cogvideox": 226, "hunyuan": 256, "wan": 512}
@@ -37,13 +37,15 @@ class TokenCount:
     cut: str
     is_estimate: bool
 
-    def warning(self, encoder: str) -> str | None:
-        """`LONG_FOR_ENCODER: ...` for a record, or None when all is read."""
+    def warning(self, encoder: str) -> Notice | None:
+        """LONG_FOR_ENCODER, or None when all is read."""
         if self.count <= self.limit:
             return None
         about = "an estimated " if self.is_estimate else ""
         cut = printable(self.cut, 120)
-        return f"LONG_FOR_ENCODER: {about}{self.count} tokens, {encoder} reads {self.limit}; it will not read: {cut}"
+        return Notice(
+            "LONG_FOR_ENCODER", f"{about}{self.count} tokens, {encoder} reads {self.limit}; it will not read: {cut}"
+        )
 
 
 def count_tokens(text: str, encoder: str, *, tokenizer: str = "", limit: int | None = None) -> TokenCount:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, Notice, UsageError
 from v2t.caption import template as templates
 from v2t.caption.token_count import LIMITS, count_tokens, limit_of
 
@@ -55,25 +55,25 @@ class Wording:
         if self.template:
             templates.check(self.template)
 
-    def apply(self, text: str, values: Mapping[str, Any]) -> str:
+    def apply(self, text: str, record: Mapping[str, Any]) -> str:
         """The caption to write.
 
         Args:
             text: the model's answer.
-            values: what the template may name besides `caption` (see `clip_values`).
+            record: what the template may name besides `caption` (see `clip_values`).
 
         Raises:
             ItemError: BAD_CAPTION, nothing is left; TEMPLATE, the template fails on this clip.
         """
         text = strip_preamble(text) if self.strip_preamble else text
         if self.template:
-            text = templates.render(self.template, {**values, "caption": text})
+            text = templates.render(self.template, {**clip_values(record), "caption": text})
         if not text.strip():
             raise ItemError("nothing is left of the caption", code="BAD_CAPTION", hint="another --prompt or template")
         return f"{self.trigger}{self.prefix}{text}{self.suffix}"
 
-    def warnings(self, caption: str) -> list[str]:
-        """`LONG_FOR_ENCODER: ...` when the target will not read all of a caption that `apply` made."""
+    def warnings(self, caption: str) -> list[Notice]:
+        """LONG_FOR_ENCODER when the target will not read all of a caption that `apply` made."""
         if not self.encoder and self.max_tokens is None:
             return []
         counted = count_tokens(caption, self.encoder, tokenizer=self.tokenizer, limit=self.max_tokens)

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             answer = ask(args.video, args.question, settings, advance=progress)
     for warning in answer.warnings:
-        logger.warning("%s", log.printable(warning))
+        logger.warning("%s", log.printable(str(warning)))
     if args.json:
         print(json.dumps(answer.to_dict(), ensure_ascii=False, allow_nan=False))
     elif args.when is None:

@@ -126,7 +126,11 @@ def run(args: argparse.Namespace) -> int:
         elif "action" in row:
             print(f"{row['action']}\t{log.printable(row['id'])}")
         elif row["status"] == "ok" and not args.quiet:
-            print(_shown(row, on_terminal=sys.stdout.isatty()), flush=True)
+            name, lines = log.printable(row["id"]), row["caption"].splitlines()
+            if sys.stdout.isatty() and len(lines) > 1:  # for a person its own lines, indented
+                print("\n".join([name, *(f"    {log.printable(line)}" for line in lines)]), flush=True)
+            else:  # one line for programs
+                print(f"{name}\t{log.printable(row['caption'])}", flush=True)
 
     summary = caption.run(args.paths, args.output, settings, emit=emit, show_progress=not args.quiet)
     if args.json:
@@ -134,13 +138,3 @@ def run(args: argparse.Namespace) -> int:
     for level, line in summary.report():
         logger.log(level, "%s", line)
     return summary.exit_code
-
-
-def _shown(row: dict[str, Any], *, on_terminal: bool) -> str:
-    """A caption as it is printed: one line for programs; for a person its own lines, indented."""
-    from cineloop.log import printable
-
-    name, lines = printable(row["id"]), row["caption"].splitlines()
-    if on_terminal and len(lines) > 1:
-        return "\n".join([name, *(f"    {printable(line)}" for line in lines)])
-    return f"{name}\t{printable(row['caption'])}"

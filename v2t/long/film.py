@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError
+from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, Notice
 from cineloop.files import content_key
 from cineloop.log import printable
 from cineloop.video.frames import Frames
@@ -108,7 +108,9 @@ class Film:
         try:
             return self._pool.cuts(self.path, start_s, end_s)
         except MissingDependencyError as error:
-            self.warnings.append(f"NO_CUTS: windows go by the clock alone, scenes are not known: {error.message}")
+            self.warnings.append(
+                Notice("NO_CUTS", f"windows go by the clock alone, scenes are not known: {error.message}")
+            )
             return ()
 
     def _part(self, window: Window) -> SampleSpec:

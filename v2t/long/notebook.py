@@ -6,7 +6,7 @@ flushed, so a run that was killed goes on where it stopped, inside the film. Its
 
     {"kind": "notebook", "settings": {...}}                        first, what the notes depend on
     {"kind": "cuts", "cuts_s": [...]}
-    {"kind": "part", "start_s", "end_s", "caption", ...}           one window, as in a captioning run (`v2t.long.clip`)
+    {"kind": "part", "start_s", "end_s", "caption", ...}           one window, as in a captioning run (`v2t.long.parts`)
     {"kind": "summary", "level": 1, "start_s", "end_s", "text"}    events -> scenes -> ... -> the whole
 
 Notes that a captioning run made are taken as they are; then only summaries are kept here. The hierarchy of summaries is
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.config import changes
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.files import text_key
 from cineloop.journal import Entry, Journal, decode_entry
 from cineloop.lock import FolderLock
@@ -33,10 +33,11 @@ from cineloop.log import printable
 from v2t.backends import Decoding, GenerateRequest, VideoLM, asked
 from v2t.backends.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
-from v2t.long.clip import answered
 from v2t.long.film import Film, Window
 from v2t.long.notes import joined, read_notes
+from v2t.long.parts import answered
 from v2t.long.recall import Placed, num_tokens
+from v2t.long.summary import fewer
 from v2t.styles import Style, load
 
 FORMAT = 2  # raised whenever the same settings would give other notes
@@ -92,7 +93,7 @@ class Notebook:
         if given is not None:
             self.settings["notes"] = text_key("\n".join(note.line() for note in given).encode())
         self.path = path or default_path(self.settings)
-        self.warnings: list[str] = []
+        self.warnings: list[Notice] = []
         self._windows: dict[Window, list[Note]] = {}
         self._summaries: dict[tuple[int, str], str] = {}
         self._is_new = True
@@ -121,14 +122,15 @@ class Notebook:
 
     def overview(self, placed: Sequence[Placed], max_tokens: int) -> list[Note]:
         """What happens in all, as finely told as `max_tokens` allow: events, else scenes, else groups of scenes."""
-        notes = [one.note for one in placed]
-        groups = [[p.note for p in placed if p.scene == scene] for scene in dict.fromkeys(p.scene for p in placed)]
-        level = 0
-        while sum(num_tokens(note.line()) for note in notes) > max_tokens and len(notes) > 1:
-            level += 1
-            notes = self._summed_up(level, groups)
-            groups = [notes[i : i + _GROUP] for i in range(0, len(notes), _GROUP)]
-        return notes
+        scenes = [[p.note for p in placed if p.scene == scene] for scene in dict.fromkeys(p.scene for p in placed)]
+
+        def is_enough(notes: Sequence[Note]) -> bool:
+            return len(notes) <= 1 or sum(num_tokens(note.line()) for note in notes) <= max_tokens
+
+        def parted(level: int, notes: Sequence[Note]) -> list[list[Note]]:
+            return scenes if level == 1 else [list(notes[i : i + _GROUP]) for i in range(0, len(notes), _GROUP)]
+
+        return fewer([one.note for one in placed], is_enough, parted, self._told)
 
     def _read(self) -> None:
         if _is_foreign(self.path):
@@ -156,7 +158,7 @@ class Notebook:
         elif entry["kind"] == "part":
             window = (entry["start_s"], entry["end_s"])
             self._windows[window] = read_notes(entry["caption"], window, self.style)
-            self.warnings += entry["warnings"]
+            self.warnings += map(Notice.read, entry["warnings"])
         elif entry["kind"] == "summary":
             self._summaries[entry["level"], _key((entry["start_s"], entry["end_s"]))] = entry["text"]
 
@@ -191,17 +193,17 @@ class Notebook:
                 else:
                     head = {"kind": "part", "start_s": window[0], "end_s": window[1]}
                     entries.append(head | answered(frames, output, seconds))
-            self.warnings += [f"{p.code}: no notes on {w[0]:.1f}-{w[1]:.1f} s: {p.message}" for w, p in problems]
+            self.warnings += [Notice(p.code, f"no notes on {w[0]:.1f}-{w[1]:.1f} s: {p.message}") for w, p in problems]
             journal.append(entries)
             for entry in entries:
                 self._learn(entry)
             done += len(batch)
             advance(done, len(windows))
 
-    def _summed_up(self, level: int, groups: Sequence[Sequence[Note]]) -> list[Note]:
-        """One note for each group; a group of one stays as it is."""
+    def _told(self, level: int, groups: Sequence[Sequence[Note]]) -> list[str]:
+        """What the captioner says of each group, now or before; the first note of one that it says nothing of."""
         spans = [(group[0].start_s, max(note.end_s for note in group)) for group in groups]
-        missing = [i for i, g in enumerate(groups) if len(g) > 1 and (level, _key(spans[i])) not in self._summaries]
+        missing = [i for i, span in enumerate(spans) if (level, _key(span)) not in self._summaries]
         if missing:
             style = load("short")
             decoding = Decoding(max_new_tokens=style.max_new_tokens, seed=self._decoding.seed)
@@ -216,11 +218,7 @@ class Notebook:
                     self._learn(entries[-1])
             with self._writing() as journal:
                 journal.append(entries)
-        out = []
-        for group, span in zip(groups, spans, strict=True):
-            text = self._summaries.get((level, _key(span)), group[0].text) if len(group) > 1 else group[0].text
-            out.append(Note(start_s=span[0], end_s=span[1], text=text))
-        return out
+        return [self._summaries.get((level, _key(s)), g[0].text) for g, s in zip(groups, spans, strict=True)]
 
 
 def default_path(settings: dict[str, Any]) -> Path:

@@ -1,4 +1,4 @@
-"""Which parts a video is seen in: pure arithmetic on seconds.
+"""Which parts a video is seen in, and what became of each.
 
 In: a `PartSpec` (from `--parts`), the length of a video, its scene cuts. Out: `Part`s in order that leave nothing out:
 the first begins with the video, the last ends with it, and none begins behind the end of the one before.
@@ -6,6 +6,13 @@ the first begins with the video, the last ends with it, and none begins behind t
 `whole` one part · `segment` equal steps of the clock; a short rest goes to the segment before · `scene` from cut to
 cut, a long scene in equal pieces, one shorter than half a second with the one before it · `window` windows of one
 length that may overlap; the last ends with the video.
+
+A `LongClip` is a clip of a captioning run with the journal's entries of its finished parts, also of those that an
+earlier run finished. A clip that is captioned whole has one part, and no entries in the journal but its record. One
+entry stands for one part:
+
+    {"kind": "part", "id", "settings", "source", "start_s", "end_s", "caption", "tokens", "warnings", "frame_times_s",
+     "decoder", "seconds", "error"}            caption is null where error is not
 """
 
 from __future__ import annotations
@@ -13,10 +20,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cineloop.errors import UsageError
+from cineloop.clip import Clip
+from cineloop.errors import ItemError, Notice, UsageError
+from cineloop.journal import Entry
+
+if TYPE_CHECKING:
+    from cineloop.video.frames import Frames
+    from v2t.backends import Output
 
 KINDS = ("whole", "segment", "scene", "window")
 _FORMS = "whole, segment[:SECONDS], scene[:SECONDS], window:SECONDS[/STRIDE]"
@@ -24,6 +37,8 @@ _SHORT = 0.25  # a rest below this share of a segment is no segment
 _SHORTEST_SCENE_S = 0.5
 MAX_PART_S = 3600.0
 _TICK = 1e-6
+_DEATHS = ("DECODE_TIMEOUT", "DECODER_CRASH", "OUT_OF_MEMORY")
+_HOPELESS = 5  # parts that cost a decoder its life, one after another
 
 
 class Part(NamedTuple):
@@ -148,3 +163,118 @@ def _windows(duration_s: float, seconds: float, stride_s: float | None) -> list[
     # The last window is as long as the others: it reaches back rather than being cut off.
     starts[-1] = min(starts[-1], max(0.0, duration_s - seconds))
     return [(start, duration_s if i == count - 1 else start + seconds) for i, start in enumerate(starts)]
+
+
+@dataclass
+class LongClip:
+    """A clip and its parts; `done` holds the entries of finished parts by their number."""
+
+    clip: Clip
+    parts: list[Part]
+    settings: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
+    done: dict[int, Entry] = field(default_factory=dict)
+    _deaths: int = 0
+
+    @classmethod
+    def whole(cls, clip: Clip) -> LongClip:
+        """The clip in one part, however long its file is."""
+        return cls(clip, [Part(clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s)])
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Those of all parts, which must be done, in order."""
+        return [self.done[number] for number in range(len(self.parts))]
+
+    def missing(self) -> list[int]:
+        """Numbers of the parts that are still to be done."""
+        return [number for number in range(len(self.parts)) if number not in self.done]
+
+    def window(self, number: int) -> tuple[float | None, float | None]:
+        """(start_s, end_s) of a part within the file, None for the file's own start or end."""
+        return (self.clip.start_s, self.clip.end_s) if len(self.parts) == 1 else self.parts[number]
+
+    def add(self, number: int, fields: Entry, frames: Frames | None = None) -> Entry:
+        """Note what became of a part; returns its entry.
+
+        Args:
+            number: which part.
+            fields: `answered` or `failed`.
+            frames: what the model saw.
+
+        Raises:
+            ItemError: BAD_CAPTION, the answer is empty.
+        """
+        if fields["error"] is None and not fields["caption"]:
+            raise empty_caption()
+        has_died = fields["error"] is not None and fields["error"]["code"] in _DEATHS
+        self._deaths = self._deaths + 1 if has_died else 0
+        start_s, end_s = self.parts[number]
+        if len(self.parts) == 1 and frames is not None:  # now that it was decoded, its true length is known
+            start_s, end_s = float(frames.start_s), float(frames.start_s) + float(frames.duration_s)
+        head = {"kind": "part", "id": self.clip.id, "settings": self.settings, "source": self.source}
+        self.done[number] = {**head, "start_s": start_s, "end_s": end_s, **fields}
+        return self.done[number]
+
+    def given_up(self) -> ItemError | None:
+        """Why the rest is not even tried: a file that kills its decoder again and again costs a time limit a part."""
+        if self._deaths < _HOPELESS:
+            return None
+        return ItemError(
+            f"not tried, for {self._deaths} parts before it had no decoder survive",
+            code="DECODER_CRASH",
+            hint="the file may be damaged or hostile",
+        )
+
+    def error(self) -> ItemError | None:
+        """Why there is no caption at all; None when some of the parts have one and the file stayed the same."""
+        errors = [entry["error"] for entry in self.done.values() if entry["error"] is not None]
+        worst = next((error for error in errors if error["code"] == "CHANGED"), None)
+        if worst is None and len(errors) < len(self.parts):
+            return None
+        worst = worst or errors[0]
+        many = f"all {len(errors)} parts failed, the first: " if len(errors) > 1 and worst["code"] != "CHANGED" else ""
+        return ItemError(many + worst["message"], code=worst["code"], hint=worst["hint"])
+
+
+Piece = tuple[LongClip, int]  # what is decoded and asked at once: a clip and the number of one of its parts
+
+
+def answered(frames: Frames, output: Output, seconds: float) -> Entry:
+    """The fields of a part's entry that its frames and the captioner's answer give."""
+    return {
+        "caption": utf8(output.text).strip(),
+        "tokens": output.tokens,
+        "warnings": [*map(fields_of, frames.warnings), *warnings_of(output)],
+        "frame_times_s": [round(float(t), 4) for t in frames.times_s],
+        "decoder": frames.decoder,
+        "seconds": round(seconds, 4),
+        "error": None,
+    }
+
+
+def failed(error: ItemError) -> Entry:
+    """The same fields of a part that could not be captioned."""
+    empty: Entry = {"caption": None, "tokens": 0, "warnings": [], "frame_times_s": [], "decoder": None, "seconds": 0.0}
+    return {**empty, "error": fields_of(error)}
+
+
+def utf8(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates, from file names or a model's JSON, are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def empty_caption() -> ItemError:
+    """The error of an answer that says nothing."""
+    return ItemError("the model answered with an empty caption", code="BAD_CAPTION", hint="another --prompt or model")
+
+
+def fields_of(problem: ItemError | Notice) -> dict[str, str]:
+    """An error or a warning as a record holds it."""
+    return {key: utf8(str(value)) for key, value in problem.record().items()}
+
+
+def warnings_of(output: Output) -> list[dict[str, str]]:
+    """The warnings of an answer; one more where it reached its limit."""
+    cut = [Notice("CUT", f"the caption was cut after {output.tokens} tokens")] if output.finish == "length" else []
+    return [fields_of(warning) for warning in (*output.warnings, *cut)]

@@ -1,14 +1,15 @@
-"""The caption of a whole video from the captions of its parts.
+"""Fewer notes from many, and the caption of a whole video from the captions of its parts.
 
-In: notes, one for each part, in order. Out: one text. A captioner that follows instructions is asked to sum them up;
-it never reads more than `GROUP_CHARS` of notes at once, whatever the length of the video: groups of notes become
-summaries, groups of summaries become summaries, until one group is left (recursive task decomposition, Wu et al. 2021,
-arXiv 2109.10862). For one that does not, the captions are joined.
+In: notes in order. Out: notes that are few enough, or one text. Groups of notes become summaries, groups of summaries
+become summaries, until what is left is enough (`fewer`; recursive task decomposition, Wu et al. 2021, arXiv
+2109.10862). For a caption, a captioner that follows instructions never reads more than `GROUP_CHARS` of notes at once,
+whatever the length of the video. For one that does not, the captions are joined.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from v2t.backends import Output
 from v2t.data.notes import Note, notes_prompt
@@ -22,6 +23,8 @@ _PART = (
 _WHOLE = "These notes tell a whole video, in order. Answer from the notes alone, without times and without a preamble: "
 
 Ask = Callable[[str, int], Output]
+Parted = Callable[[int, Sequence[Note]], list[list[Note]]]
+Told = Callable[[int, Sequence[Sequence[Note]]], list[str]]
 
 
 def join(captions: Sequence[str]) -> str:
@@ -46,25 +49,46 @@ def sum_up(notes: Sequence[Note], prompt: str, max_new_tokens: int, ask: Ask) ->
     Raises:
         ItemError: the captioner gives no answer.
     """
-    level = [_short(note) for note in notes]
     tokens = 0
-    while len(groups := _groups(level)) > 1:
-        shorter = []
-        for group in groups:
-            answer = ask(notes_prompt(group, _PART), _PART_TOKENS) if len(group) > 1 else None
-            tokens += answer.tokens if answer else 0
-            text = answer.text if answer else group[0].text
-            shorter.append(_short(Note(start_s=group[0].start_s, end_s=group[-1].end_s, text=text)))
-        level = shorter
-    answer = ask(notes_prompt(level, _WHOLE + prompt), max_new_tokens)
-    return Output(text=answer.text, tokens=tokens + answer.tokens, finish=answer.finish, warnings=answer.warnings)
+
+    def told(level: int, groups: Sequence[Sequence[Note]]) -> list[str]:
+        nonlocal tokens
+        answers = [ask(notes_prompt(group, _PART), _PART_TOKENS) for group in groups]
+        tokens += sum(answer.tokens for answer in answers)
+        return [_short(answer.text) for answer in answers]
+
+    short = [replace(note, text=_short(note.text)) for note in notes]
+    last = fewer(short, lambda notes: len(_groups(notes)) == 1, lambda level, notes: _groups(notes), told)
+    answer = ask(notes_prompt(last, _WHOLE + prompt), max_new_tokens)
+    return replace(answer, tokens=tokens + answer.tokens)
 
 
-def _short(note: Note) -> Note:
-    text = " ".join(note.text.split())
-    if len(text) <= _NOTE_CHARS - 32:
-        return note
-    return Note(start_s=note.start_s, end_s=note.end_s, text=text[: _NOTE_CHARS - 33] + "…")
+def fewer(notes: Sequence[Note], is_enough: Callable[[Sequence[Note]], bool], parted: Parted, told: Told) -> list[Note]:
+    """Notes made fewer until they are enough: groups of notes become one each, then groups of those.
+
+    Args:
+        notes: in order of time.
+        is_enough: whether notes may stay as they are.
+        parted: `(level, notes) -> groups` of notes that follow each other; levels count from 1.
+        told: `(level, groups) -> texts`, what each group of several notes says; a group of one stays as it is.
+    """
+    level = 0
+    while not is_enough(notes):
+        level += 1
+        groups = parted(level, notes)
+        texts = iter(told(level, [group for group in groups if len(group) > 1]))
+        notes = [
+            Note(start_s=group[0].start_s, end_s=max(note.end_s for note in group), text=next(texts))
+            if len(group) > 1
+            else group[0]
+            for group in groups
+        ]
+    return list(notes)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return text if len(line) <= _NOTE_CHARS - 32 else line[: _NOTE_CHARS - 33] + "…"
 
 
 def _groups(notes: Sequence[Note]) -> list[list[Note]]:

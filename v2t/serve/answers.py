@@ -19,7 +19,7 @@ from cineloop.web.guard import REQUEST_ID
 from cineloop.web.limits import FairQueue, MemoryLease
 from v2t.backends import Message, Output
 from v2t.serve.chat import ChatRequest, VideoRef
-from v2t.serve.engine import Engine, EngineRequest, down, failed
+from v2t.serve.engines import Engine, EngineRequest, down, failed
 from v2t.serve.metrics import Metrics
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
@@ -159,7 +159,7 @@ class Answers:
             "start_s": round(float(frames.start_s), 4),
             "visual_tokens": self._served.visual_tokens(len(frames)),
             "decoder": frames.decoder,
-            "warnings": list(frames.warnings),
+            "warnings": [warning.record() for warning in frames.warnings],
         }
 
 
@@ -171,7 +171,7 @@ def _with_warnings(seen: Seen, output: Output) -> dict[str, Any]:
     """With what the engine warns of: a clip outside the domain of its model."""
     if not output.warnings:
         return seen
-    return {"cineloop": {**seen.get("cineloop", {}), "warnings": list(output.warnings)}}
+    return {"cineloop": {**seen.get("cineloop", {}), "warnings": [warning.record() for warning in output.warnings]}}
 
 
 def _choice(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,7 +28,7 @@ from v2t.backends.cards import wishes
 from v2t.backends.payload import encode
 from v2t.serve import chat, files
 from v2t.serve.answers import Answers, error_event
-from v2t.serve.engine import Engine
+from v2t.serve.engines import Engine
 from v2t.serve.metrics import MEDIA_TYPE, Metrics
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
@@ -94,7 +95,7 @@ class Gateway:
         watch("v2t_engine_up", "Whether the engine answers", lambda: self.engine.state == "ready")
 
 
-def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media, *, created: int = 0) -> FastAPI:
+def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media, *, created: int = 0) -> Starlette:
     """The application; `app.state.gateway` is its `Gateway`.
 
     Raises:
@@ -107,7 +108,7 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
         Route("/metrics", metrics, methods=["GET"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{id:path}", model, methods=["GET"]),
-        Route("/v1/chat/completions", completions, methods=["POST"]),
+        Route("/v1/chat/completions", _Completions(gateway), methods=["POST"]),
         Route("/v1/frames", frames, methods=["POST"]),
         Route("/v1/files", files.upload, methods=["POST"]),
         Route("/v1/files", files.listing, methods=["GET"]),
@@ -117,9 +118,8 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
     ]
     if config.page:
         routes += [Route("/", page, methods=["GET"]), Route("/page/{file}", page, methods=["GET"])]
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, routes=routes)
-    app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(CineloopError, _library_error)
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route, CineloopError: _library_error})
+    app.router.redirect_slashes = False
     app.state.gateway = gateway
     app.add_middleware(
         GuardMiddleware,
@@ -197,11 +197,6 @@ def _cards(gateway: Gateway) -> list[dict[str, Any]]:
     return cards + [{"id": name, "parent": served.name, **card} for name in served.adapters]
 
 
-async def completions(request: Request) -> Response:
-    """POST /v1/chat/completions."""
-    return _Completion(request)
-
-
 async def frames(request: Request) -> Response:
     """POST /v1/frames: the frames the model is given of a video."""
     gateway: Gateway = request.app.state.gateway
@@ -235,18 +230,17 @@ async def page(request: Request) -> Response:
     return Response(data, headers={"content-type": kind, "cache-control": "no-cache"})
 
 
-class _Completion(Response):
-    """The response to a chat request; made as it is sent, so that a client that leaves cancels the work."""
+class _Completions:
+    """POST /v1/chat/completions, an ASGI application: a client that leaves cancels the work."""
 
-    def __init__(self, request: Request) -> None:
-        self._request, self._gateway = request, request.app.state.gateway
-        self.background = None
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # type: ignore[override]
-        gateway, owner = self._gateway, self._request.state.owner
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        gateway, owner = self._gateway, scope["state"]["owner"]
         limits = gateway.config.limits
         with gateway.memory.lease(owner) as lease:
-            body = await read_json(receive, self._request.headers, limits.body_mb * MIB, lease)
+            body = await read_json(receive, Headers(scope=scope), limits.body_mb * MIB, lease)
             parsed = chat.read(body, gateway.served, limits)
             del body
             if parsed.stream:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -107,8 +107,7 @@ def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
     Raises:
         Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, each with the field at fault.
     """
-    given = _known(body, _FIELDS | _NEUTRAL.keys(), "")
-    _check_neutral(given, _NEUTRAL, "")
+    given = _known(body, _FIELDS, "", _NEUTRAL)
     stream = _bool(given, "stream")
     options = _known(given.get("stream_options", {}), {"include_usage"}, "stream_options")
     if "stream_options" in given and not stream:
@@ -156,8 +155,7 @@ def _messages(given: Any, limits: ServeLimits) -> tuple[ChatMessage, ...]:
 
 
 def _message(message: Any, where: str, is_first: bool) -> ChatMessage:
-    given = _known(message, {"role", "content", "name", *_NEUTRAL_IN_MESSAGE}, where)
-    _check_neutral(given, _NEUTRAL_IN_MESSAGE, f"{where}.")
+    given = _known(message, {"role", "content", "name"}, where, _NEUTRAL_IN_MESSAGE)
     if "name" in given:
         _text(given["name"], f"{where}.name")
     role: Any = "system" if given.get("role") == "developer" else given.get("role")
@@ -231,15 +229,6 @@ def _text(text: Any, where: str) -> str:
     return text
 
 
-def _check_neutral(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]], where: str) -> None:
-    """Refuse a feature that this server lacks, unless its value asks for nothing. Raises Fault UNSUPPORTED."""
-    for name, values in neutral.items():
-        if name in given and not any(type(given[name]) is type(value) and given[name] == value for value in values):
-            allowed = " or ".join(json.dumps(value) for value in values)
-            message = f"{where}{name}: not supported by this server; leave it out, or send {allowed}"
-            raise Fault(400, "UNSUPPORTED", message, param=where + name)
-
-
 def _max_tokens(given: Mapping[str, Any], limits: ServeLimits) -> int:
     values = {name: given[name] for name in ("max_tokens", "max_completion_tokens") if name in given}
     for name, value in values.items():
@@ -289,16 +278,25 @@ def _bool(given: Mapping[str, Any], name: str, where: str = "") -> bool:
     return value
 
 
-def _known(value: Any, fields: Sequence[str] | frozenset[str] | set[str], where: str) -> dict[str, Any]:
-    """The fields of an object that are given; refuses those that are not known."""
+def _known(
+    value: Any, fields: Collection[str], where: str, neutral: Mapping[str, tuple[Any, ...]] = {}
+) -> dict[str, Any]:
+    """The fields of an object that are given; refuses those that are not known, and a feature that this server lacks
+    (`neutral`) unless its value asks for nothing. Raises Fault UNKNOWN_FIELD, UNSUPPORTED, BAD_REQUEST."""
     if not isinstance(value, dict):
         raise _wrong(where or None, "expected a JSON object", value)
     given = {name: each for name, each in value.items() if each is not None}
     for name in given:
-        if name not in fields:
+        if name not in fields and name not in neutral:
             shown = _shown(name).strip('"')
             place = f"{where}.{shown}" if where else shown
             raise Fault(400, "UNKNOWN_FIELD", f"{place}: unknown field", param=place)
+    for name, values in neutral.items():
+        if name in given and not any(type(given[name]) is type(value) and given[name] == value for value in values):
+            place = f"{where}.{name}" if where else name
+            allowed = " or ".join(json.dumps(value) for value in values)
+            message = f"{place}: not supported by this server; leave it out, or send {allowed}"
+            raise Fault(400, "UNSUPPORTED", message, param=place)
     return given
 
 

@@ -1,22 +1,19 @@
 """Videos inside the request itself: `data:` URLs of files, and of frames that the client sampled.
 
 In: a data URL without fragment. Out: its bytes, or checked `Frames`. Base64 is strict, sizes are checked before
-anything is decoded or allocated, and frames of a client are subject to the same limits as files.
+it is decoded, and frames of a client are subject to the same limits as files.
 """
 
 from __future__ import annotations
 
 import binascii
-import json
 import math
 import re
-import struct
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
-from cineloop.video.packed import MEDIA_TYPE, is_packed, unpack
+from cineloop.video.packed import unpack
 from cineloop.web.addresses import bad
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.incoming import too_large
@@ -26,7 +23,6 @@ _HEAD = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _LONGEST_HEAD = 512
-_MOST_HEADER = 64 << 10  # bytes of the header of packed frames
 _DECODER = re.compile(r"[\w.\-]{1,32}", re.ASCII)
 _MOST_WARNINGS, _LONGEST_WARNING = 8, 200
 
@@ -64,56 +60,40 @@ def content(url: str, start: int, max_bytes: int) -> bytes:
     return data
 
 
-@dataclass(frozen=True, kw_only=True)
-class FrameLimits:
-    """What frames sampled by a client may be.
+def frames(
+    data: bytes, *, frame_size: tuple[int, int] | None, max_pixels: int, max_frames: int, max_duration_s: float
+) -> Frames:
+    """Frames that a client sampled (`cineloop.video.packed`, which checks their form), within the limits of files.
 
     Args:
-        frame_size: (H, W) they must have, None for any up to `pixels`. frames: how many. duration_s: of their video.
-    """
-
-    frame_size: tuple[int, int] | None
-    pixels: int
-    frames: int
-    duration_s: float
-
-
-def frames(data: bytes, limits: FrameLimits) -> Frames:
-    """Frames that a client sampled (`cineloop.video.packed`), checked by their header before any are made.
+        frame_size: (H, W) they must have, None for any up to `max_pixels`. max_duration_s: of their video.
 
     Raises:
         Fault: 422 NOT_MEDIA, 413 TOO_MANY_FRAMES, TOO_LARGE or TOO_LONG.
     """
-    num, height, width = _shape(data)
-    if num > limits.frames:
-        raise too_many(limits.frames)
-    if limits.frame_size is not None and (height, width) != limits.frame_size:
-        wanted = f"{limits.frame_size[1]}x{limits.frame_size[0]}"
-        raise _damaged(f"expected {wanted}; got {width}x{height}")
-    if height * width > limits.pixels:
-        raise fault_of(ItemError(f"the frames have more than {limits.pixels} pixels, the limit", code="TOO_LARGE"))
-    if not is_packed(data):
-        raise _damaged("unknown format")
     try:
         made = unpack(data)
     except ItemError as error:
         raise _damaged("not in the format of cineloop.video.packed") from error
+    height, width = made.size
+    if len(made) > max_frames:
+        raise too_many(max_frames)
+    if frame_size is not None and (height, width) != frame_size:
+        raise _damaged(f"expected {frame_size[1]}x{frame_size[0]}; got {width}x{height}")
+    if height * width > max_pixels:
+        raise fault_of(ItemError(f"the frames have more than {max_pixels} pixels, the limit", code="TOO_LARGE"))
     times_s, start_s = made.times_s, made.start_s
     if not (math.isfinite(start_s) and start_s >= 0 and times_s[0] >= 0):
         raise _damaged("expected times of at least 0 s")
-    if max(made.duration_s, start_s, float(times_s[-1])) > limits.duration_s:
-        raise too_long(limits.duration_s)
+    if max(made.duration_s, start_s, float(times_s[-1])) > max_duration_s:
+        raise too_long(max_duration_s)
     if not isinstance(made.decoder, str) or not _DECODER.fullmatch(made.decoder):
         raise _damaged("invalid decoder name")
     warnings = tuple(
-        "".join(c for c in text if c.isprintable())[:_LONGEST_WARNING] for text in made.warnings[:_MOST_WARNINGS]
+        Notice(*("".join(filter(str.isprintable, text))[:_LONGEST_WARNING] for text in (one.code, one.message)))
+        for one in made.warnings[:_MOST_WARNINGS]
     )
     return replace(made, warnings=warnings)
-
-
-def is_packed_type(media_type: str) -> bool:
-    """Whether a data URL carries packed frames."""
-    return media_type == MEDIA_TYPE
 
 
 def too_many(most: int) -> Fault:
@@ -124,28 +104,6 @@ def too_many(most: int) -> Fault:
 def too_long(most_s: float) -> Fault:
     """A longer video than is taken."""
     return fault_of(ItemError(f"the video is longer than {most_s:g} s, the limit", code="TOO_LONG"))
-
-
-def _shape(data: bytes) -> tuple[int, int, int]:
-    """(T, H, W) by the header, which holds exactly two tensors of the right kinds that fill the rest."""
-    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
-    if not 2 <= length <= min(_MOST_HEADER, len(data) - 8):
-        raise _damaged("missing header")
-    try:
-        header: Any = json.loads(data[8 : 8 + length])
-        pixels, times_s = header["pixels"], header["times_s"]
-        num, height, width, channels = pixels["shape"]
-        is_right = (
-            set(header) == {"pixels", "times_s", "__metadata__"}
-            and (pixels["dtype"], times_s["dtype"], channels, times_s["shape"]) == ("U8", "F64", 3, [num])
-            and all(type(side) is int and side >= 1 for side in (num, height, width))
-            and num * (height * width * 3 + 8) == len(data) - 8 - length
-        )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged("invalid header") from error
-    if not is_right:
-        raise _damaged("the header does not match the content")
-    return num, height, width
 
 
 def _damaged(why: str) -> Fault:

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from cineloop.errors import CineloopError, ItemError, MissingDependencyError
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice
 from cineloop.files import TEMPORARY
 from cineloop.log import logger, printable
 from cineloop.video.canvas import Limits
@@ -27,7 +27,7 @@ from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.limits import FairQueue, MemoryBudget, busy
-from v2t.serve.data_urls import too_long, too_many
+from v2t.serve.data_urls import too_long
 from v2t.serve.settings import ServeLimits
 
 _CHILD_MB = 2048
@@ -111,27 +111,29 @@ class Decoders:
             await self._queue.take(owner)
             work = asyncio.ensure_future(self._work(descriptor, spec, size, owner, name, held.pop_all()))
         self._running.add(work)
-        work.add_done_callback(self._done)
+        work.add_done_callback(self._running.discard)
         return await asyncio.shield(work)
 
     async def _work(
         self, descriptor: int, spec: SampleSpec, size: tuple[int, int] | None, owner: str, name: str, held: ExitStack
     ) -> Frames:
-        loop, ended, most = asyncio.get_running_loop(), asyncio.Event(), 0
+        # The most that the frames can take; of a sampler with a fixed number that number counts.
+        most = spec.max_frames if spec.sampler in ("fps", "segment") else min(spec.num_frames, spec.max_frames)
+        most *= (self.limits.pixels if size is None else size[0] * size[1]) * 3
+        most, kept = min(most, int(_SHARE * (self._child_mb << 20))), 0
         try:
             with held, _reachable(descriptor, self._scratch) as path:
-                most = self._most_bytes(spec, size)
+                self.memory.hold(most)
                 try:
-                    self.memory.hold(most)
-                except Fault:
-                    most = 0
-                    raise
-                future = self.pool.submit(path, spec, size)
-                future.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
-                await ended.wait()
-                frames = future.result()
-                self.memory.release(most - frames.pixels.nbytes)
-                most = 0
+                    # asyncio.wrap_future would tie the future to itself, and its frames stay until the next collection.
+                    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+                    future = self.pool.submit(path, spec, size)
+                    future.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+                    await ended.wait()
+                    frames = future.result()
+                    kept = frames.pixels.nbytes
+                finally:
+                    self.memory.release(most - kept)
                 self.memory.release_with(frames.pixels)
                 return replace(frames, warnings=_plain(frames.warnings, path, name))
         except concurrent.futures.CancelledError as error:
@@ -140,19 +142,7 @@ class Decoders:
             logger.info("%s of %s: %s: %s", name, owner, error.code, printable(error.message, 500))
             raise self._fault(error, name) from error
         finally:
-            self.memory.release(most)
             self._queue.give(owner)
-
-    def _done(self, work: asyncio.Task[Frames]) -> None:
-        self._running.discard(work)
-        if not work.cancelled():
-            work.exception()  # nobody may be left to hear of it
-
-    def _most_bytes(self, spec: SampleSpec, size: tuple[int, int] | None) -> int:
-        """The most a decode may give."""
-        frames = spec.max_frames if spec.sampler in ("fps", "segment") else min(spec.num_frames, spec.max_frames)
-        pixels = self.limits.pixels if size is None else size[0] * size[1]
-        return min(frames * pixels * 3, int(_SHARE * (self._child_mb << 20)))
 
     def _fault(self, error: CineloopError, name: str) -> Fault:
         """What the client hears: words of ours, chosen by the code."""
@@ -179,22 +169,10 @@ def limited(spec: SampleSpec, max_frames: int, start_s: float | None, end_s: flo
     """The frames to take of a range, within what a request has left.
 
     Samplers that grow with the video are cut to `max_frames`. Those of a fixed number must not be: the model was made
-    for that number. They are asked for one more than is left, by which `within` sees that there would be too many.
-
-    Raises:
-        Fault: 413 TOO_MANY_FRAMES when nothing is left.
+    for that number. They are asked for one more than is left, by which the caller sees that there are too many.
     """
-    if max_frames < 1:
-        raise too_many(0)
     most = max_frames if spec.sampler in ("fps", "segment") else max_frames + 1
     return replace(spec, max_frames=min(spec.max_frames, most), start_s=start_s, end_s=end_s)
-
-
-def within(frames: Frames, max_frames: int) -> Frames:
-    """The frames, unless they are too many. Raises Fault 413 TOO_MANY_FRAMES."""
-    if len(frames) > max_frames:
-        raise too_many(max_frames)
-    return frames
 
 
 def child_environment() -> dict[str, str]:
@@ -218,5 +196,7 @@ def _reachable(descriptor: int, folder: Path) -> Iterator[str]:
         yield copy.name
 
 
-def _plain(warnings: tuple[str, ...], path: str, name: str) -> tuple[str, ...]:
-    return tuple(printable(text.replace(repr(path), name).replace(path, name), 300) for text in warnings)
+def _plain(warnings: tuple[Notice, ...], path: str, name: str) -> tuple[Notice, ...]:
+    return tuple(
+        Notice(one.code, printable(one.message.replace(repr(path), name).replace(path, name), 300)) for one in warnings
+    )

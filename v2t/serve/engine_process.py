@@ -22,7 +22,7 @@ import httpx
 
 from cineloop.errors import MissingDependencyError
 from cineloop.log import printable
-from v2t.serve.engine import State
+from v2t.serve.engines import State
 
 _LONGEST_FOLDER = 60  # letters: file names in it have up to 40, and a socket's path at most 107
 _LOG_LINES, _TAIL_BYTES, _MAX_LOG_BYTES = 12, 8192, 16 << 20

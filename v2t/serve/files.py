@@ -16,7 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from cineloop.web.bodies import MIB, length_of, pieces
+from cineloop.web.bodies import MIB, pieces
 from cineloop.web.faults import Fault
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def upload(request: Request) -> Response:
     form = _Form(request.headers.get("content-type", ""))
     writer: UploadWriter | None = None
     async with AsyncExitStack() as stack:
-        async for piece in pieces(request.receive, length_of(request.headers), limit):
+        async for piece in pieces(request.receive, request.headers, limit):
             chunks = form.feed(piece)
             if writer is None and form.filename is not None:
                 writer = await stack.enter_async_context(store.begin(request.state.owner, form.filename))

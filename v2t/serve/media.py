@@ -1,8 +1,8 @@
 """Videos as clients name them, turned into frames: addresses, fetching, uploads, decoding.
 
 In: the text of a URL and its owner. Out: `Frames` for the model that is served, or a `Fault`. Every video passes the
-same checks in this order: one parser (`addresses`), permission (`networks`, `local_files`, the owner of an upload),
-size while it arrives (`incoming`), content by its first bytes (`sniff`), a killable decoder with limits (`decoding`).
+same checks in this order: one parser and permission (`addresses`, `local_files`, the owner of an upload), size while it
+arrives and content by its first bytes (`incoming`), a killable decoder with limits (`decoding`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import asyncio
 import os
 from contextlib import ExitStack, suppress
 
+from cineloop.video import packed
 from cineloop.video.frames import Frames
-from cineloop.web.addresses import Address, bad, check_host, parse
+from cineloop.web.addresses import Address, allowed_host, bad, check_host, parse
 from cineloop.web.faults import Fault
 from cineloop.web.fetch import Fetcher
+from cineloop.web.incoming import HEAD_BYTES, check
 from cineloop.web.limits import MemoryBudget
 from cineloop.web.local_files import open_below
-from cineloop.web.networks import allowed_host
-from cineloop.web.sniff import HEAD_BYTES, check
 from cineloop.web.uploads import UploadStore
 from v2t.serve import data_urls
-from v2t.serve.decoding import Decoders, limited, within
+from v2t.serve.decoding import Decoders, limited
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -74,68 +74,65 @@ class Media:
                 DISK_FULL, BUSY, and the codes of decoding.
         """
         try:
-            return await self._frames(parse(url), owner, max_frames)
+            address = parse(url)
+            if max_frames < 1:
+                raise data_urls.too_many(0)
+            with ExitStack() as held:
+                if address.kind == "data":
+                    media_type, start = data_urls.split(address.body)
+                    if media_type == packed.MEDIA_TYPE:
+                        return await self._packed(address, start, max_frames)
+                    data = await asyncio.to_thread(data_urls.content, address.body, start, self._file_bytes)
+                    arriving = held.enter_context(self.uploads.scratch(owner, address.name))
+                    await arriving.write(data)
+                    del data  # the file has it
+                    await arriving.seal()
+                    descriptor = arriving.descriptor
+                elif address.kind == "upload":
+                    descriptor = held.enter_context(self.uploads.use(owner, address.body)).fileno()
+                elif address.kind == "file":
+                    descriptor = open_below(address, self._config.roots)
+                    held.callback(os.close, descriptor)
+                    check(os.pread(descriptor, HEAD_BYTES, 0), address.name)
+                else:
+                    check_host(address, self._allowed)
+                    arriving = held.enter_context(self.uploads.scratch(owner, address.name))
+                    await self.fetcher.fetch(address, arriving)
+                    await arriving.seal()
+                    descriptor = arriving.descriptor
+                spec = limited(self._served.spec, max_frames, address.start_s, address.end_s)
+                frames = await self.decoders.decode(
+                    descriptor, spec, self._served.frame_size, owner=owner, name=address.name, held=held.pop_all()
+                )
+            if len(frames) > max_frames:
+                raise data_urls.too_many(max_frames)
         except Fault as fault:
             fault.param = fault.param or param
             raise
-
-    async def _frames(self, address: Address, owner: str, max_frames: int) -> Frames:
-        if max_frames < 1:
-            raise data_urls.too_many(0)
-        with ExitStack() as held:
-            if address.kind == "data":
-                media_type, start = data_urls.split(address.body)
-                if data_urls.is_packed_type(media_type):
-                    return await self._packed(address, start, max_frames)
-                descriptor = await self._received(address, start, owner, held)
-            elif address.kind == "upload":
-                descriptor = held.enter_context(self.uploads.use(owner, address.body)).fileno()
-            elif address.kind == "file":
-                descriptor = open_below(address, self._config.roots)
-                held.callback(os.close, descriptor)
-                check(os.pread(descriptor, HEAD_BYTES, 0), address.name)
-            else:
-                check_host(address, self._allowed)
-                arriving = held.enter_context(self.uploads.scratch(owner, address.name))
-                await self.fetcher.fetch(address, arriving)
-                await arriving.seal()
-                descriptor = arriving.descriptor
-            spec = limited(self._served.spec, max_frames, address.start_s, address.end_s)
-            frames = await self.decoders.decode(
-                descriptor, spec, self._served.frame_size, owner=owner, name=address.name, held=held.pop_all()
-            )
-        return within(frames, max_frames)
-
-    async def _received(self, address: Address, start: int, owner: str, held: ExitStack) -> int:
-        """A descriptor of the content of a data URL; the bytes in memory are given up on the way."""
-        data = await asyncio.to_thread(data_urls.content, address.body, start, self._file_bytes)
-        check(data[:HEAD_BYTES], address.name)
-        arriving = held.enter_context(self.uploads.scratch(owner, address.name))
-        await arriving.write(data)
-        await arriving.seal()
-        return arriving.descriptor
+        return frames
 
     async def _packed(self, address: Address, start: int, max_frames: int) -> Frames:
         if not self._served.is_ours:
             raise bad("this model takes no frames sampled by the client; send the video itself")
         if address.start_s is not None or address.end_s is not None:
             raise bad("frames sampled by the client have a range already; omit #t=")
-        limits = data_urls.FrameLimits(
-            frame_size=self._served.frame_size,
-            pixels=self._config.limits.pixels,
-            frames=max_frames,
-            duration_s=self._config.limits.duration_s,
-        )
-        most_bytes = (len(address.body) - start) // 4 * 3
-        self.memory.hold(most_bytes)
+        most, kept = (len(address.body) - start) // 4 * 3, 0
+        self.memory.hold(2 * most)  # the bytes, and the frames made of them
         try:
             data = await asyncio.to_thread(data_urls.content, address.body, start, self._file_bytes)
-            frames = await asyncio.to_thread(data_urls.frames, data, limits)
-            self.memory.hold(frames.pixels.nbytes)
-            self.memory.release_with(frames.pixels)
-            return frames
+            frames = await asyncio.to_thread(
+                data_urls.frames,
+                data,
+                frame_size=self._served.frame_size,
+                max_pixels=self._config.limits.pixels,
+                max_frames=max_frames,
+                max_duration_s=self._config.limits.duration_s,
+            )
+            kept = frames.pixels.nbytes
         finally:
-            self.memory.release(most_bytes)
+            self.memory.release(2 * most - kept)
+        self.memory.release_with(frames.pixels)
+        return frames
 
     async def _sweep(self) -> None:
         while True:

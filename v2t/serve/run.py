@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
 from cineloop.log import logger
 from v2t import doctor
-from v2t.serve.engine import MODEL_THREAD
+from v2t.serve.engines import MODEL_THREAD
 from v2t.serve.served import Served, read
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
     import uvicorn
-    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
     from v2t.serve.app import Gateway
 
@@ -45,10 +45,10 @@ def run(config: ServeConfig) -> int:
         UsageError: a setting that does not fit the model.
     """
     try:
-        import fastapi  # noqa: F401
         import httpx  # noqa: F401
         import prometheus_client  # noqa: F401
         import python_multipart  # noqa: F401
+        import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(f"serving needs {error.name}", hint="pip install 'cineloop[serve]'") from error
@@ -182,7 +182,7 @@ class _Serving:
         await asyncio.wait({serving, now})
 
 
-def server_of(config: ServeConfig, app: FastAPI) -> uvicorn.Server:
+def server_of(config: ServeConfig, app: Starlette) -> uvicorn.Server:
     """The HTTP server of an application; it heeds no signals and writes no log of its own."""
     import uvicorn
 

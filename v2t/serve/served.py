@@ -1,22 +1,34 @@
-"""The model that is served, as the gateway needs to know it: its name, the frames it wants, what they cost in tokens.
+"""The model that is served, as the gateway needs to know it: its name, the frames it wants, what they cost in tokens;
+and the LoRA adapters beside it.
 
-In: a `ServeConfig`. Out: a `Served`, read from small JSON files; no weights, no torch.
+In: a `ServeConfig`, with folders of adapters that `v2t train` (`final/adapter`) or peft wrote. Out: a `Served`, read
+from small JSON files and file names, no weights, no torch; refusals of what would answer wrongly or is unsafe to load.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from cineloop.errors import UsageError
+from cineloop.documents import read_json
+from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.sample import SampleSpec
 from v2t.backends import choose
 from v2t.backends.abilities import Abilities
-from v2t.serve import adapters
-from v2t.serve.adapters import Adapter
 from v2t.serve.settings import ServeConfig
 
 _FOREIGN = SampleSpec(sampler="fps", fps=2.0, max_frames=64)  # as v2t.backends.openai samples for a served model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """An adapter: its folder, its rank r, and the revision of the captioner it was trained on, where that is known."""
+
+    folder: Path
+    rank: int
+    base_revision: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +68,7 @@ def read(config: ServeConfig) -> Served:
     Raises:
         MissingDependencyError: no usable model in the folder. UsageError: an engine or adapters it cannot have.
     """
-    beside = {name: adapters.read(folder) for name, folder in config.adapters.items()}
+    beside = {name: read_adapter(folder) for name, folder in config.adapters.items()}
     if beside and config.engine == "local":
         raise UsageError("--engine local serves no adapters", hint="--engine vllm, or serve the merged captioner")
     if choose(config.model) == "openai":
@@ -73,7 +85,7 @@ def read(config: ServeConfig) -> Served:
     captioner = Backend(config.model)
     settings = _read_json(captioner.folder / "processor_config.json")
     length = settings.get("video_processor", {}).get("segment_frames", 16)
-    adapters.check_base(beside, captioner.revision)
+    _check_base(beside, captioner.revision)
     name = config.name or captioner.name
     if name in beside:
         raise UsageError(f"the model and an adapter are both called {name!r}", hint="--name")
@@ -89,3 +101,45 @@ def read(config: ServeConfig) -> Served:
         about=captioner.about,
         abilities=captioner.abilities,
     )
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """The adapter in a folder.
+
+    Raises:
+        MissingDependencyError: no adapter there, or weights that are not safetensors.
+        UsageError: a kind of adapter that engines do not serve.
+    """
+    try:
+        config: dict[str, Any] = read_json(folder / "adapter_config.json")
+        kind, rank = config["peft_type"], int(config["r"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingDependencyError(
+            f"no usable adapter in {folder}: adapter_config.json: {error}",
+            code="ADAPTER",
+            hint="expected the folder final/adapter of a run of v2t train, or one that peft saved",
+        ) from error
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise MissingDependencyError(f"{folder} contains no adapter_model.safetensors", code="ADAPTER")
+    if kind != "LORA" or config.get("use_dora"):
+        raise UsageError(
+            f"{folder} is {'DoRA' if config.get('use_dora') else kind}; engines serve plain LoRA beside a base",
+            hint="serve the merged captioner, the folder final/, instead",
+        )
+    revision = config.get("revision")
+    return Adapter(folder=folder, rank=rank, base_revision=revision if isinstance(revision, str) else None)
+
+
+def _check_base(adapters: Mapping[str, Adapter], revision: str) -> None:
+    """Return when the adapters were trained on the captioner of this revision (`v2t.backends.local.revision_of`).
+
+    Raises:
+        UsageError: MISMATCH, one was trained on another.
+    """
+    for name, adapter in adapters.items():
+        if adapter.base_revision is not None and adapter.base_revision != revision:
+            raise UsageError(
+                f"adapter {name} was trained on the captioner {adapter.base_revision}, this one is {revision}",
+                code="MISMATCH",
+                hint="serve it beside the folder it was trained on (base_model_name_or_path in its config names it)",
+            )

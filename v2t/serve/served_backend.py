@@ -1,5 +1,5 @@
 """The local captioner for a server: it stops when nobody wants its answer, keeps within the model's positions, and says
-how long its prompts are.
+how long its prompts are; and stop strings, where an answer ends.
 
 In: conversations. Out: as `v2t.backends.local`. For one thread.
 """
@@ -29,7 +29,6 @@ class ServedBackend(Backend):
 
     Attributes:
         wanted: asked before each token.
-        prompt_tokens, warnings: of each conversation of the current call, or of the last one.
     """
 
     wanted: Callable[[], bool] = staticmethod(lambda: True)
@@ -39,8 +38,7 @@ class ServedBackend(Backend):
     ) -> None:
         super().__init__(model, device=device, dtype=dtype)
         self._most_positions = max_model_len
-        self.prompt_tokens: list[int] = []
-        self.warnings: list[str | None] = []
+        self._prompt_tokens: list[int] = []  # of each conversation of the current call
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
@@ -53,25 +51,21 @@ class ServedBackend(Backend):
 
     def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         inputs = super()._inputs(conversations)
-        self.prompt_tokens = inputs["attention_mask"].sum(1).tolist()
-        if max(self.prompt_tokens) >= self._positions:
+        self._prompt_tokens = inputs["attention_mask"].sum(1).tolist()
+        if max(self._prompt_tokens) >= self._positions:
             raise ItemError(
-                f"the prompt has {max(self.prompt_tokens)} tokens; the model takes {self._positions} with the answer",
+                f"the prompt has {max(self._prompt_tokens)} tokens; the model takes {self._positions} with the answer",
                 code=TOO_LONG,
             )
         return inputs
-
-    def _seen(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[str | None]]:
-        given, self.warnings = super()._seen(inputs, count)
-        return given, self.warnings
 
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
         import torch
         from transformers import StoppingCriteriaList
 
-        room = self._positions - max(self.prompt_tokens)
+        room = self._positions - max(self._prompt_tokens)
         if room < decoding.max_new_tokens:
-            if len(self.prompt_tokens) > 1:  # the longest prompt must not cut the others' answers: ask them alone
+            if len(self._prompt_tokens) > 1:  # the longest prompt must not cut the others' answers: ask them alone
                 raise ItemError("the batch has no room for its longest answer", code=TOO_LONG)
             decoding = replace(decoding, max_new_tokens=room)
 
@@ -79,3 +73,42 @@ class ServedBackend(Backend):
             return torch.full((len(input_ids),), not self.wanted(), device=input_ids.device)  # (B,)
 
         return {**super()._settings(decoding), "stopping_criteria": StoppingCriteriaList([is_unwanted])}  # type: ignore[list-item]
+
+
+class StopStrings:
+    """An answer that ends before the stop string that is complete first; what may become one is held back.
+
+    However the answer comes in pieces, the same is let through.
+
+    Attributes:
+        read: the answer so far, up to the end of the stop string. is_over: there was one.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops, self._held = stops, ""
+        self.read, self.is_over = "", False
+
+    def feed(self, piece: str) -> str:
+        """What can be passed on after one more piece."""
+        if self.is_over:
+            return ""
+        text = self._held + piece
+        self.read += piece
+        found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self._stops if stop in text]
+        if found:
+            end, begin = min(found)
+            self.is_over, self._held = True, ""
+            self.read = self.read[: len(self.read) - len(text) + end]
+            return text[:begin]
+        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        for length in range(min(longest, len(text)), 0, -1):
+            if any(stop.startswith(text[-length:]) for stop in self._stops):
+                self._held = text[-length:]
+                return text[:-length]
+        self._held = ""
+        return text
+
+    def end(self) -> str:
+        """What is left at the end."""
+        held, self._held = self._held, ""
+        return held

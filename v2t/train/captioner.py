@@ -114,6 +114,7 @@ def _named(config: Any) -> Iterator[None]:
 def plan_pieces(config: Any) -> tuple[list[Piece], str]:
     """The parts that `--plan` counts, and what a sample is."""
     model, processor = empty_captioner(config)
+    model.float()  # as `Piece` counts activations, whatever the checkpoint was saved in
     if getattr(config, "lora", None) is not None:
         from v2t.model.weights import LoraSettings, apply_lora
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cineloop.errors import Notice
+
 COLUMNS = (
     "id path status caption segments start_s end_s duration_s style model revision prompt_sha decoder tokens seconds "
     "warnings error_code error_message edited"
@@ -22,7 +24,7 @@ def flat(record: dict[str, Any]) -> dict[str, Any]:
         {"start_s": float(part["start_s"]), "end_s": float(part["end_s"]), "caption": str(part["caption"])}
         for part in record.get("segments") or []
     ]
-    row["warnings"] = [str(warning) for warning in record.get("warnings") or []]
+    row["warnings"] = [Notice.read(warning).record() for warning in record.get("warnings") or []]
     row["edited"] = bool(record.get("edited", False))
     row["error_code"], row["error_message"] = error.get("code"), error.get("message")
     return row

@@ -16,10 +16,9 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.log import printable
 from v2t.writers import Record, Rows, strips
 
@@ -80,7 +79,7 @@ def write(rows: Rows, target: Path, place: Path) -> None:
     for record in rows.records():
         counts[_kind(record)] += 1
         models[f"{record.get('model') or 'unknown'} ({record.get('style') or 'own prompt'})"] += 1
-        codes.update(_code(warning) for warning in record.get("warnings") or ())
+        codes.update(Notice.read(warning).code for warning in record.get("warnings") or ())
     num = sum(counts.values())
     with open(target, "w", encoding="utf-8", newline="\n") as file:
         file.write(_head(num, counts, models, codes))
@@ -134,7 +133,7 @@ def _card(record: Record, kind: str, rows: Rows, place: Path) -> str:
         parts.append(f'<p class="bad">{_text(error.get("code"))}: {_text(error.get("message"))}{hint}</p>')
     else:
         parts.append(f'<p class="caption" dir="auto">{_lines(record["caption"])}</p>')
-    parts += [f'<p class="warn">{_text(_told(warning))}</p>' for warning in record.get("warnings") or ()]
+    parts += [f'<p class="warn">{_text(Notice.read(warning))}</p>' for warning in record.get("warnings") or ()]
     if record.get("segments"):
         parts.append(_segments(record, place))
     parts.append(f"<small>{_text(', '.join(_about(record)))}</small></article>\n")
@@ -198,14 +197,6 @@ def _linked(inner: str, record: Record, rows: Rows, place: Path) -> str:
 
 def _kind(record: Record) -> str:
     return "failed" if record["status"] != "ok" else "warned" if record.get("warnings") else "plain"
-
-
-def _told(warning: Any) -> str:
-    return f"{warning['code']}: {warning['message']}" if isinstance(warning, dict) else str(warning)
-
-
-def _code(warning: Any) -> str:
-    return _told(warning).split(":", 1)[0]
 
 
 def _text(text: object) -> str:

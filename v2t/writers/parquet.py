@@ -26,7 +26,7 @@ _GROUP_CHARS = 16_000_000
 _TEXT, _NUMBER = pyarrow.string(), pyarrow.float64()
 _KINDS = {
     "segments": pyarrow.list_(pyarrow.struct({"start_s": _NUMBER, "end_s": _NUMBER, "caption": _TEXT})),
-    "warnings": pyarrow.list_(_TEXT),
+    "warnings": pyarrow.list_(pyarrow.struct({"code": _TEXT, "message": _TEXT})),
     "tokens": pyarrow.int64(),
     "edited": pyarrow.bool_(),
 } | dict.fromkeys(("start_s", "end_s", "duration_s", "seconds"), _NUMBER)

@@ -145,7 +145,7 @@ def test_frames_hold_what_they_promise():
     pixels = drift(3, 8, 8)
     frames = Frames.from_pixels(pixels, fps=2)
     assert frames.times_s.tolist() == [0, 0.5, 1.0] and frames.duration_s == 1.5 and frames.size == (8, 8)
-    assert frames.with_warnings("A: b").warnings == ("A: b",) and len(frames) == 3
+    assert len(frames) == 3
     for wrong in (
         dict(pixels=pixels.astype(float)),
         dict(pixels=pixels[0]),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
 from cineloop.video.packed import is_packed, pack, unpack
 
@@ -15,7 +15,9 @@ from cineloop.video.packed import is_packed, pack, unpack
 def frames(count=3, height=4, width=6):
     pixels = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
     times = np.arange(count) / 23.976 + 7.123456789
-    return Frames(pixels, times, duration_s=1 / 3, fps=24000 / 1001, decoder="pyav", warnings=("A: b",), start_s=7.1)
+    return Frames(
+        pixels, times, duration_s=1 / 3, fps=24000 / 1001, decoder="pyav", warnings=(Notice("A", "b"),), start_s=7.1
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 6), (64, 30, 17)])

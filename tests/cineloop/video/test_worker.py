@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.video.container import open_source
 from cineloop.video.decode import Request, decode, installed
 from cineloop.video.encode import encode
@@ -143,7 +143,7 @@ def test_truncated_gives_the_frames_before_the_cut(tmp_path, pool, share):
     (tmp_path / "cut.mp4").write_bytes(data[: start + int(size * share)])
     spec = SampleSpec(num_frames=40)
     full, cut = pool.decode(whole, spec), pool.decode(tmp_path / "cut.mp4", spec)
-    assert not full.warnings and any(w.startswith("TRUNCATED") for w in cut.warnings)
+    assert not full.warnings and any(w.code == "TRUNCATED" for w in cut.warnings)
     assert 0.6 * share * 40 < len(cut) < 40
     places = [int(round(t * 20)) for t in cut.times_s]
     assert (cut.pixels == full.pixels[places]).all(axis=(1, 2, 3)).mean() > 0.9
@@ -161,7 +161,7 @@ def test_frames_lost_in_the_middle_do_not_shift_the_others(tmp_path, pool):
     path.write_bytes(data)
     spec = SampleSpec(num_frames=30)
     there, here = pool.decode(path, spec), decode(path, Request(spec=spec))
-    assert len(here) < 30 and any(w.startswith("DAMAGED") for w in there.warnings)
+    assert len(here) < 30 and any(w.code == "DAMAGED" for w in there.warnings)
     assert (there.pixels == here.pixels).all() and (there.times_s == here.times_s).all()
 
 
@@ -187,7 +187,7 @@ def test_containers_that_lie_are_not_believed(tmp_path, pool):
     lying.write_bytes(data)
     frames = pool.decode(lying, SampleSpec(num_frames=16))
     assert len(frames) == 16 and frames.times_s[-1] == pytest.approx(29 / 25, abs=0.021)
-    assert any(w.startswith("FRAME_COUNT") for w in frames.warnings)
+    assert any(w.code == "FRAME_COUNT" for w in frames.warnings)
     data[at + 20 : at + 28] = struct.pack("<II", 1, 0)  # scale 1, rate 0: no frame rate at all
     lying.write_bytes(data)
     zero = pool.decode(lying, SampleSpec(num_frames=16))
@@ -294,8 +294,8 @@ def test_a_decoder_that_misbehaves_costs_itself_alone(tmp_path, monkeypatch, cod
     with DecoderPool(1, limits) as pool:
         frames = pool.decode(paths[1])
         assert frames.decoder == "pyav" and len(frames) == 5
-        assert [w.split(":")[0] for w in frames.warnings] == [code] and "read by pyav" in frames.warnings[0]
-        assert code != "DECODER_CRASH" or "SIGSEGV" in frames.warnings[0]
+        assert [w.code for w in frames.warnings] == [code] and "read by pyav" in frames.warnings[0].message
+        assert code != "DECODER_CRASH" or "SIGSEGV" in frames.warnings[0].message
 
 
 @needs_decord
@@ -304,7 +304,7 @@ def test_an_error_of_a_decoder_goes_to_the_next(tmp_path, monkeypatch):
     with DecoderPool() as pool:
         frames = pool.decode(clip(tmp_path / "a.mp4", 3))
         assert frames.decoder == "pyav" and frames.warnings == (
-            "FALLBACK: decord failed (ValueError: no such codec); read by pyav",
+            Notice("FALLBACK", "decord failed (ValueError: no such codec); read by pyav"),
         )
     with DecoderPool(decoders=("decord",)) as pool:
         assert code_of(pool, tmp_path / "a.mp4") == "DECODE_ERROR"

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cineloop.errors import UsageError
-from cineloop.web.addresses import Address, check_host, follow, parse
+from cineloop.web.addresses import Address, allowed_host, check_host, follow, is_public, parse
 from cineloop.web.faults import Fault
-from cineloop.web.networks import allowed_host, is_public
 
 ID = "file-" + "0123456789abcdef" * 2
 ALLOWED = tuple(map(allowed_host, ("cdn.example.org", "example.org:8443", "http://plain.example.org")))
@@ -259,6 +258,11 @@ def test_redirects_lead_to_allowed_places_and_keep_the_range():
         "/\\evil.org/c",
         "/c d",
         "http://127.0.0.1/c",
+        "http://127.0.0.1:1/",
+        "http://127.1/",
+        "http://[::1]/",
+        "http://localhost/",
+        "gopher://127.0.0.1:6379/",
         "http://cdn.example.org/c",
         "https://evil.org/c",
         "https://u@cdn.example.org/c",

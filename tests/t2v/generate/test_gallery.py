@@ -14,7 +14,7 @@ SHAPE = {"num_frames": 1, "height": 8, "width": 8}
 
 def test_the_gallery_escapes_everything_and_stands_alone(tmp_path):
     evil = "<script>alert('x')</script>\"&{title}\u202e"
-    row = {**ROW, "prompt": evil, "model": evil, "shape": SHAPE, "warnings": [evil]}
+    row = {**ROW, "prompt": evil, "model": evil, "shape": SHAPE, "warnings": [evil, {"code": evil, "message": evil}]}
     failure = {"id": "f", "prompt": evil, "error": {"code": evil, "message": evil}}
     write_gallery([row], [failure], tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text()

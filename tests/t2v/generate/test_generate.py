@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.errors import ItemError, NothingMatchedError, Notice, UsageError
 from cineloop.manifest import read_manifest
 from cineloop.video.frames import Frames
 from t2v.cli import main
@@ -53,7 +53,7 @@ class Fake:
         return {"steps": settings.steps or 4, "fps": self.fps}
 
     def warnings_for(self, prompt):
-        return ("OUT_OF_DOMAIN: strange",) if "strange" in prompt else ()
+        return (Notice("OUT_OF_DOMAIN", "strange"),) if "strange" in prompt else ()
 
     def generate(self, requests: list[Request], settings: GenerateSettings, on_step=None) -> list[Frames]:
         self.batches.append([request.prompt for request in requests])
@@ -184,7 +184,7 @@ def test_a_run_leaves_clips_rows_and_papers(fake, tmp_path):
     assert [(row["prompt"], row["seed"]) for row in rows] == [(p, s) for p in (BALL, "strange thing") for s in (0, 1)]
     assert rows[0]["shape"] == {"num_frames": 3, "height": 16, "width": 16} and rows[0]["weights_sha256"] == "a"
     assert rows[0]["settings"]["steps"] == 3 and rows[0]["seconds"] >= 0 and "warnings" not in rows[0]
-    assert rows[2]["warnings"] == ["OUT_OF_DOMAIN: strange"]
+    assert rows[2]["warnings"] == [{"code": "OUT_OF_DOMAIN", "message": "strange"}]
     assert {path.name for path in (tmp_path / "clips").iterdir()} == {Path(row["path"]).name for row in rows}
     papers = json.loads((tmp_path / "run.json").read_text())
     assert (

@@ -82,7 +82,7 @@ def test_the_command_makes_clips_and_warns_of_strange_words(starter, tmp_path, c
     assert "knows only its cartoon world: not the words 'dragon', 'eats'" in said.err
     lines = [json.loads(line) for line in said.out.splitlines()]
     assert [line["type"] for line in lines] == ["clip", "clip", "summary"] and lines[2]["made"] == 2
-    assert "warnings" not in lines[0] and "dragon" in lines[1]["warnings"][0]
+    assert "warnings" not in lines[0] and "dragon" in lines[1]["warnings"][0]["message"]
     first = lines[0]
     assert first["model"] == "starter" and first["fps"] == 8.0 and first["settings"]["guidance"] == 3.0
     assert decode(tmp_path / "out" / first["path"]).pixels.shape == (9, 32, 48, 3)
@@ -128,13 +128,13 @@ def test_remarks_are_for_the_starter_alone(starter, folder):
         facts = sample_solo("unseen", 3, index).facts()
         text = prompt(facts, random.Random(index), unseen_wording=index % 2 == 0)
         assert starter.warnings_for(text) == (), text
-    assert "'castle'" in starter.warnings_for("A red ball in a castle.")[0]
-    (said,) = starter.warnings_for("A blue frobnicator and a red ball roll.")
+    assert "'castle'" in starter.warnings_for("A red ball in a castle.")[0].message
+    said = starter.warnings_for("A blue frobnicator and a red ball roll.")[0].message
     assert "not the words 'frobnicator'" in said and "knows the words 'blue'" in said
-    assert "names no figure" in starter.warnings_for("On the beach.")[0]
-    assert "not several figures, 'chase'" in starter.warnings_for("A red dog chases a blue cat in the snow.")[0]
-    assert "several figures" in starter.warnings_for("Two red dogs run to the left.")[0]
-    assert "'spin'" in starter.warnings_for("A red box spins slowly on the beach.")[0]
+    assert "names no figure" in starter.warnings_for("On the beach.")[0].message
+    assert "not several figures, 'chase'" in starter.warnings_for("A red dog chases a blue cat in the snow.")[0].message
+    assert "several figures" in starter.warnings_for("Two red dogs run to the left.")[0].message
+    assert "'spin'" in starter.warnings_for("A red box spins slowly on the beach.")[0].message
     assert open_generator("dit", model=str(folder)).warnings_for("A castle.") == ()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.errors import ItemError, NothingMatchedError, Notice, UsageError
 from cineloop.journal import Journal
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
@@ -174,7 +174,7 @@ def test_looks_that_are_asked_for(film, config):
 def test_few_tokens_leave_notes_out_and_say_so(film, config):
     found = ask(film, "How many times does a square jump?", replace(config, notes_tokens=64), captioner=Fake())
     assert 1 <= len(found.notes) < len(SCENES)
-    assert any(warning.startswith("NOTES_LEFT_OUT") for warning in found.warnings)
+    assert any(warning.code == "NOTES_LEFT_OUT" for warning in found.warnings)
 
 
 def test_what_the_film_is_about_is_summed_up_to_fit(film, config):
@@ -209,7 +209,7 @@ def test_when_looks_at_the_best_windows_only_and_says_that_there_are_more(film, 
     fake.asked.clear()
     found = when(film, "a red square jumps", replace(config, top=2), captioner=fake)
     assert len(found.spans) == 2 and len(fake.asked) == 2
-    assert found.warnings == ("MORE_MATCH: 1 more windows may show it; top=3 looks at them too",)
+    assert found.warnings == (Notice("MORE_MATCH", "1 more windows may show it; top=3 looks at them too"),)
     assert len(when(film, "a zebra sleeps", replace(config, top=0), captioner=fake).windows) == len(SCENES)
 
 
@@ -218,7 +218,7 @@ def test_an_answer_without_a_time_is_told_and_the_note_stands(film, config):
     fake.when = "yes, quite early"
     found = when(film, "a white square jumps", replace(config, top=1), captioner=fake)
     assert [(span.span, span.is_seen) for span in found.spans] == [((21.0, 23.0), False)]
-    assert found.warnings[0].startswith("NO_TIME: asked about 0:20.0-0:25.0, the model named no time: 'yes, quite")
+    assert str(found.warnings[0]).startswith("NO_TIME: asked about 0:20.0-0:25.0, the model named no time: 'yes, quite")
 
 
 def test_when_in_a_short_video(clip, config):
@@ -276,7 +276,9 @@ def test_a_window_that_fails_is_told_and_tried_again_later(film, config):
     fake = Fake()
     fake.fail["Note every event"] = ItemError("too bright", code="MODEL_ERROR")
     found = ask(film, "How many times does a red square jump?", config, captioner=fake)
-    assert found.notes == () and found.warnings[0].startswith("MODEL_ERROR: no notes on 0.0-5.0 s: too bright (and 7")
+    assert found.notes == () and str(found.warnings[0]).startswith(
+        "MODEL_ERROR: no notes on 0.0-5.0 s: too bright (and 7"
+    )
     assert ask(film, "How many times does a red square jump?", config, captioner=Fake()).answer.startswith("3 notes")
 
 
@@ -383,4 +385,4 @@ def test_a_model_that_fails_on_a_question_is_an_error_with_a_code(film, clip, co
         ask(clip, "What is there?", config, captioner=fake)
     assert caught.value.code == "OUT_OF_MEMORY"
     found = ask(film, "What is this film about?", config, captioner=fake)
-    assert not found.notes and any(w.startswith("MODEL_ERROR") for w in found.warnings)
+    assert not found.notes and any(w.code == "MODEL_ERROR" for w in found.warnings)

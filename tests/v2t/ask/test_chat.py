@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cineloop.errors import ItemError, MissingDependencyError
+from cineloop.errors import ItemError, MissingDependencyError, Notice
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
@@ -31,7 +31,7 @@ class Fake(VideoLM):
     def __init__(self) -> None:
         self.asked: list[tuple[Message, ...]] = []
         self.fail: dict[str, Exception] = {}
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: tuple[Notice, ...] = ()
 
     def load(self) -> None:
         pass
@@ -216,7 +216,7 @@ def test_chat_reads_a_pipe_and_prints_no_prompt(clip, monkeypatch, capsys):
 
 def test_the_first_question_is_asked_once_and_warned_of_by_its_own_answer(terminal, clip):
     fake = terminal.chat.viewer.captioner
-    fake.warnings, fake.about = ("OUT_OF_DOMAIN: unlike",), "served at http://127.0.0.1:1/v1"
+    fake.warnings, fake.about = (Notice("OUT_OF_DOMAIN", "unlike"),), "served at http://127.0.0.1:1/v1"
     said, told = terminal.type(f"/video {clip}", "What is there?", "And now?")
     assert said == "I see 0\nI see 0\n" and len(fake.asked) == 2
     assert told.count("warning: OUT_OF_DOMAIN: unlike") == 1

@@ -12,7 +12,7 @@ from v2t.ask.settings import AskConfig, window_s
 from v2t.backends import abilities, open_backend
 from v2t.backends.abilities import Abilities
 from v2t.backends.local import STARTER, revision_of
-from v2t.caption.plan import ask
+from v2t.caption.run import ask
 from v2t.caption.settings import CaptionConfig
 
 SMALL = Abilities(window_s=8.0, can_summarise=False, styles=("short", "detailed", "timed", "notes"))
@@ -72,4 +72,4 @@ def test_a_style_the_model_was_not_trained_on_is_refused_and_other_words_warned_
         assert caught.value.code == "UNTRAINED_STYLE" and "--model" in caught.value.hint
     assert ask(starter, CaptionConfig(style="timed")).warnings == ()
     (warning,) = ask(starter, CaptionConfig(prompt="What colour is the bus?")).warnings
-    assert warning.startswith("UNTRAINED_PROMPT: cineloop-starter was trained on")
+    assert str(warning).startswith("UNTRAINED_PROMPT: cineloop-starter was trained on")

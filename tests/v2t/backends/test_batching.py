@@ -53,16 +53,16 @@ def test_a_loop_is_asked_again_and_the_first_good_answer_counts():
         (1.3, 0.0, 3),
         (1.0, 0.7, 3),
     ]
-    assert answers[0].warnings == () and answers[1].warnings[0].startswith("REPETITION: the words")
+    assert answers[0].warnings == () and str(answers[1].warnings[0]).startswith("REPETITION: the words")
     assert Batcher(captioner).generate_many(requests(2))[1].text == LOOP  # nobody asked for retries
 
 
 def test_when_every_answer_loops_the_shortest_stays_and_says_so():
     (answer,) = Batcher(Says((LOOP, LOOP * 2, LOOP[:150]))).generate_many(requests(1), retry_loops=True)
-    assert answer.text == LOOP[:150] and "still so after 2 more" in answer.warnings[0]
+    assert answer.text == LOOP[:150] and "still so after 2 more" in answer.warnings[0].message
     failing = Says((LOOP, ItemError("no", code="REFUSED"), RuntimeError("index")))
     (answer,) = Batcher(failing).generate_many(requests(1), retry_loops=True)
-    assert answer.text == LOOP and answer.warnings[0].startswith("REPETITION")
+    assert answer.text == LOOP and answer.warnings[0].code == "REPETITION"
 
 
 def test_batches_are_of_one_shape_and_one_way_of_decoding_and_bounded():

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from cineloop.errors import UsageError
+from cineloop.errors import Notice, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.packed import unpack
 from cineloop.video.sample import SampleSpec
@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.server.seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         choice = {"index": 0, "message": {"content": "a red ball"}, "finish_reason": "stop"}
-        about = {"warnings": ["OUT_OF_DOMAIN: far\nfrom home", 7]}
+        about = {"warnings": [{"code": "OUT_OF_DOMAIN", "message": "far\nfrom home"}, 7]}
         self._send({"choices": [choice], "usage": {"completion_tokens": 3}, "cineloop": about})
 
 
@@ -62,7 +62,7 @@ def test_our_server_is_sent_the_very_frames_its_model_wants(server):
     rng = np.random.default_rng(0)
     two = [Frames.from_pixels(rng.integers(0, 256, (n, 24, 32, 3), dtype=np.uint8), 7.3) for n in (3, 5)]
     (output,) = captioner.answer([asked("what?", *two)], Decoding(max_new_tokens=4))
-    assert output.text == "a red ball" and output.warnings == (r"OUT_OF_DOMAIN: far\nfrom home",)
+    assert output.text == "a red ball" and output.warnings == (Notice("OUT_OF_DOMAIN", r"far\nfrom home"),)
     request = server.seen[0]
     assert "media_io_kwargs" not in request
     *videos, words = request["messages"][0]["content"]

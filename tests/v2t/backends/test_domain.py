@@ -36,7 +36,7 @@ def test_clips_off_the_world_are_outside(fitted):
     for features in (shifted, louder, other):
         assert (fitted.score(features) > fitted.threshold).mean() > 0.9
     assert fitted.warning(fitted.threshold) is None
-    assert fitted.warning(fitted.threshold + 0.1).startswith("OUT_OF_DOMAIN: unlike cartoons")
+    assert str(fitted.warning(fitted.threshold + 0.1)).startswith("OUT_OF_DOMAIN: unlike cartoons")
     assert np.isinf(fitted.score(np.full((1, D), np.nan)))[0]
 
 

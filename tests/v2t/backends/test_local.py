@@ -161,7 +161,7 @@ def test_a_clip_unlike_the_fitted_ones_is_warned_about(captioner, model_folder, 
     assert homed.revision == captioner.revision  # where it is at home does not change what it says
     homed.load()
     inside, outside = ask(homed, [plain(1000), clip(5)])
-    assert inside.warnings == () and outside.warnings[0].startswith("OUT_OF_DOMAIN: unlike dim noise")
+    assert inside.warnings == () and str(outside.warnings[0]).startswith("OUT_OF_DOMAIN: unlike dim noise")
 
 
 def test_the_command_captions_a_folder(model_folder, tmp_path, capsys):

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.video.decode import Request, decode
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -285,9 +285,6 @@ def test_answers_that_are_none_fail_their_clip(server, choice, code):
     assert caught.value.code == code
 
 
-# Streams
-
-
 def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
     yield b": hello\n\n"
     for piece in pieces:
@@ -297,8 +294,9 @@ def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
     if b"DONE" not in end:
         yield end
         return
-    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
-    yield b"data: " + json.dumps({**last, "cineloop": {"warnings": ["OUT_OF_DOMAIN: far", 3]}}).encode() + b"\n\n"
+    beside = {"warnings": [{"code": "OUT_OF_DOMAIN", "message": "far"}, 3, {"code": 4}]}
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}], "cineloop": beside}
+    yield b"data: " + json.dumps(last).encode() + b"\n\n"
     yield b'data: {"choices": [], "usage": {"completion_tokens": 7}}\n\n' + end
 
 
@@ -316,7 +314,7 @@ def test_a_stream_is_the_answer_in_pieces(server, pieces):
     server.says = lambda request: events(*pieces) if request.get("stream") else "".join(pieces)
     *got, output = captioner.stream(asked("what?", grey()), Decoding())
     assert "".join(got) == ask(captioner, grey()).text == output.text and len(got) <= len(pieces)
-    assert (output.finish, output.tokens, output.warnings) == ("length", 7, ("OUT_OF_DOMAIN: far",))
+    assert (output.finish, output.tokens, output.warnings) == ("length", 7, (Notice("OUT_OF_DOMAIN", "far"),))
 
 
 def test_closing_a_stream_hangs_up(server):

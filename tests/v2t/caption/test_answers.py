@@ -130,7 +130,7 @@ def test_wording_reaches_the_record_and_is_a_setting(folder, tmp_path):
     with pytest.raises(UsageError, match="wording.prefix: \\[v\\]"):
         go(folder, out, "?", wording=Wording(suffix=" (end)", trigger="toon, ", template=wording.template))
     _, rows = go(folder, tmp_path / "out2", "word " * 200 + "end.", wording=Wording(encoder="clip"))
-    assert any(w.startswith("LONG_FOR_ENCODER") for w in rows[0]["warnings"])
+    assert any(w["code"] == "LONG_FOR_ENCODER" for w in rows[0]["warnings"])
     _, rows = go(folder, tmp_path / "out3", "Subject: a dog\nAction: runs", style="structured")
     assert rows[0]["fields"] == {"subject": "a dog", "action": "runs"}
 

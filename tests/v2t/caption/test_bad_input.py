@@ -16,7 +16,7 @@ import pytest
 
 from cineloop.clip import check
 from cineloop.discovery import discover
-from cineloop.errors import ItemError, NothingMatchedError
+from cineloop.errors import ItemError, NothingMatchedError, Notice
 from cineloop.files import unescape_name
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
@@ -139,7 +139,9 @@ def test_each_bad_file_has_its_code_and_the_rest_is_captioned(folder, tmp_path):
     assert all(row["error"]["message"] and row["error"]["hint"] for row in rows.values() if row["error"])
     captions = {name: row["caption"] for name, row in rows.items() if row["status"] == "ok"}
     truncated = captions.pop("truncated.mp4")
-    assert 0 < int(truncated.split()[0]) < 32 and any("TRUNCATED" in w for w in rows["truncated.mp4"]["warnings"])
+    assert 0 < int(truncated.split()[0]) < 32 and any(
+        w["code"] == "TRUNCATED" for w in rows["truncated.mp4"]["warnings"]
+    )
     assert captions == {name: f"{num} frames." for name, num in FRAMES_SEEN.items()} | dict.fromkeys(
         NAMES, "32 frames."
     )
@@ -189,7 +191,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_clip(tmp_path, monkeypatch, f
     assert [rows[name]["decoder"] for name in ("a.mp4", "z.mp4")] == ["decord", "decord"]
     for name, code in (("crash.mp4", "DECODER_CRASH"), ("hang.mp4", "DECODE_TIMEOUT")):
         if fallback:
-            assert rows[name]["decoder"] == "pyav" and rows[name]["warnings"][0].startswith(code)
+            assert rows[name]["decoder"] == "pyav" and rows[name]["warnings"][0]["code"] == code
         else:
             assert rows[name]["error"]["code"] == code
     assert summary.exit_code == (0 if fallback else 3)
@@ -276,7 +278,7 @@ def test_a_folder_of_pictures_says_that_they_are_there(tmp_path):
 def test_failures_and_warnings_are_told_also_when_nothing_else_is(tmp_path, monkeypatch, capsys, noise):
     class Doubtful(Captioner):
         def answer(self, conversations, decoding):
-            return [Output(text="A cat.", tokens=2, warnings=("LOOPED: it repeats itself",))]
+            return [Output(text="A cat.", tokens=2, warnings=(Notice("LOOPED", "it repeats itself"),))]
 
     monkeypatch.setattr("v2t.caption.run.open_backend", lambda *args, **options: Doubtful())
     source = tmp_path / "clips"

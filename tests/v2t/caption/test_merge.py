@@ -41,7 +41,7 @@ def work(source: Path, out: Path, shard: str | None, text="A clip.", *, settings
         for clip in mine.clips if mine else listing:
             if redo or folder.state(clip, settings) in ("new", "changed"):
                 folder.save([(clip, row(clip, text))], settings)
-        folder.write_sets()
+        folder.sets.write_sets()
         if mine:
             mine.finish()
 

@@ -36,7 +36,7 @@ def go(source: Path, out: Path, formats: tuple[str, ...] = ("txt", "jsonl")) -> 
                     row |= {"start_s": clip.start_s, "end_s": clip.end_s}
                 folder.save([(clip, {**row, "caption": f"A clip of {Path(clip.file).read_text()}."})], "settings")
                 done.append(clip.id)
-        folder.write_sets()
+        folder.sets.write_sets()
     return done
 
 

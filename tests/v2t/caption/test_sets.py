@@ -36,7 +36,7 @@ def go(source: Path, out: Path, formats: tuple[str, ...], text: str = "A clip", 
         todo = [clip for clip in clips if folder.state(clip, "key") == "new"]
         rows = [{"id": c.id, "path": c.path, "status": "ok", "caption": f"{text} {c.id}."} for c in todo]
         folder.save(list(zip(todo, rows, strict=True)), "key")
-        folder.write_sets(during=during)
+        folder.sets.write_sets(during=during)
 
 
 def ids(out: Path, name: str) -> list[str]:
@@ -138,7 +138,7 @@ def test_a_set_changed_in_the_middle_of_a_run_is_put_aside_too(tmp_path):
         for clip in clips:
             row = {"id": clip.id, "path": clip.path, "status": "ok", "caption": "A dog."}
             folder.save([(clip, row)], "key")
-            folder.write_sets(during=True)
+            folder.sets.write_sets(during=True)
             if clip is clips[0]:
                 (out / "captions.jsonl").write_text("mine, written meanwhile\n")
     assert (out / "captions.by-hand.jsonl").read_text() == "mine, written meanwhile\n"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of
-from cineloop.errors import UsageError
+from cineloop.errors import Notice, UsageError
 from cineloop.log import plural
 from v2t.backends import Output
 from v2t.caption import ahead, job
@@ -78,7 +78,7 @@ class Warned(Captioner):
 
     def answer(self, conversations, decoding):
         found = super().answer(conversations, decoding)
-        odd = ("OUT_OF_DOMAIN: unlike cartoons (distance 9.0, limit 1.0)",)
+        odd = (Notice("OUT_OF_DOMAIN", "unlike cartoons (distance 9.0, limit 1.0)"),)
         return [replace(one, warnings=odd) if "ODD" in one.text else one for one in found]
 
 
@@ -98,7 +98,7 @@ def test_a_clip_outside_the_models_world_has_no_caption_unless_asked_for(tmp_pat
     summary, _, _ = go(source, out, Warned(), on_outside="warn", retry_failed=True)
     row = rows_of(out)["odd0.mp4"]
     assert summary.exit_code == 0 and (row["status"], row["caption"]) == ("ok", "A clip of ODD.")
-    assert (out / "odd0.txt").exists() and row["warnings"][0].startswith("OUT_OF_DOMAIN")
+    assert (out / "odd0.txt").exists() and row["warnings"][0]["code"] == "OUT_OF_DOMAIN"
     assert summary.lines()[0].startswith(
         "7 clips lie outside what fake@r1 knows and got captions not to be trusted: odd0"
     )

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
 from v2t.backends.repetition import loop
 from v2t.caption import template
 from v2t.caption.token_count import LIMITS, count_tokens
-from v2t.caption.wording import Wording, clip_values, strip_preamble
+from v2t.caption.wording import Wording, strip_preamble
 
 RECORD = {
     "id": "a/b/dog 1.v2.mp4",
@@ -37,7 +37,7 @@ RECORD = {
 
 @given(*[st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) for _ in range(3)])
 def test_prefix_suffix_and_trigger_are_verbatim_with_nothing_between(prefix, suffix, trigger):
-    made = Wording(prefix=prefix, suffix=suffix, trigger=trigger).apply("A dog runs.", clip_values(RECORD))
+    made = Wording(prefix=prefix, suffix=suffix, trigger=trigger).apply("A dog runs.", RECORD)
     assert made == trigger + prefix + "A dog runs." + suffix
 
 
@@ -86,8 +86,8 @@ KEPT = [
 @pytest.mark.parametrize(("answer", "expected"), STRIPPED)
 def test_what_is_no_content_goes(answer, expected):
     assert strip_preamble(answer) == expected
-    assert Wording().apply(answer, clip_values(RECORD)) == expected
-    assert Wording(strip_preamble=False).apply(answer, clip_values(RECORD)) == answer
+    assert Wording().apply(answer, RECORD) == expected
+    assert Wording(strip_preamble=False).apply(answer, RECORD) == answer
 
 
 @pytest.mark.parametrize("answer", KEPT)
@@ -177,7 +177,7 @@ def test_a_template_may_name_what_is_known_of_a_clip():
         "{% for s in segments %}\n{{ loop.index }}. {{ s.start_s }}-{{ s.end_s }} {{ s.caption|replace('.', '!') }}"
         "{% endfor %}{% if segments|length > 1 %}\n{{ id }} {{ path }}{% endif %}\n"
     )
-    assert Wording(template=text).apply("A Dog.", clip_values(RECORD)) == (
+    assert Wording(template=text).apply("A Dog.", RECORD) == (
         "dog 1.v2 in a/b (2.5 s, timed, starter): a dog.\n1. 0.0-1.0 a dog runs!\n2. 1.0-2.5 it jumps!\n"
         "a/b/dog 1.v2.mp4 a/b/dog 1.v2.mp4\n"
     )
@@ -185,8 +185,8 @@ def test_a_template_may_name_what_is_known_of_a_clip():
 
 def test_what_a_caption_says_is_never_a_template():
     hostile = "{{ ''.__class__ }} {% for i in x %} {# note #}"
-    assert Wording(template="[{{ caption }}]").apply(hostile, clip_values(RECORD)) == f"[{hostile}]"
-    assert Wording(prefix="{{ id }} ").apply("A dog.", clip_values(RECORD)) == "{{ id }} A dog."
+    assert Wording(template="[{{ caption }}]").apply(hostile, RECORD) == f"[{hostile}]"
+    assert Wording(prefix="{{ id }} ").apply("A dog.", RECORD) == "{{ id }} A dog."
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_template_cannot_fill_the_memory():
     doubling = Wording(template="{{ caption" + "|replace('a', 'aa')" * 100 + " }}")
     flood = Wording(template="{% for s in segments %}" + "{{ caption }}" * 500 + "{% endfor %}")
     square = Wording(template="{{ caption|replace('', caption) }}")
-    values = {**clip_values(RECORD), "segments": RECORD["segments"] * 10_000}
+    values = {**RECORD, "segments": RECORD["segments"] * 10_000}
     tracemalloc.start()
     for wording, text in ((doubling, "a"), (flood, "dog " * 1000), (square, "a" * 1_000_000)):
         with pytest.raises(ItemError, match=str(template.MAX_CHARS)) as caught:
@@ -243,9 +243,9 @@ def test_a_template_cannot_fill_the_memory():
 def test_a_template_that_fails_on_one_clip_fails_that_clip():
     wording = Wording(template="{{ caption }} {{ duration_s|round }}")
     with pytest.raises(ItemError, match="template fails"):
-        wording.apply("A dog.", clip_values({"id": "a", "path": "a.mp4"}))
+        wording.apply("A dog.", {"id": "a", "path": "a.mp4"})
     with pytest.raises(ItemError) as caught:
-        Wording(template="{% if duration_s is none %}{{ caption }}{% endif %}").apply("A dog.", clip_values(RECORD))
+        Wording(template="{% if duration_s is none %}{{ caption }}{% endif %}").apply("A dog.", RECORD)
     assert caught.value.code == "BAD_CAPTION"
 
 
@@ -278,7 +278,7 @@ def test_tokens_are_counted_with_the_encoders_own_tokenizer(tokenizer_folder):
     assert (fits.count, fits.cut, fits.warning("clip")) == (77, "", None)
     wording = Wording(encoder="clip", tokenizer=tokenizer_folder)
     assert wording.warnings(text) == [
-        "LONG_FOR_ENCODER: 82 tokens, clip reads 77; it will not read: w75 w76 w77 w78 w79"
+        Notice("LONG_FOR_ENCODER", "82 tokens, clip reads 77; it will not read: w75 w76 w77 w78 w79")
     ]
     assert wording.warnings("w1") == [] == Wording().warnings(text)
 
@@ -290,7 +290,7 @@ def test_without_a_tokenizer_the_count_is_called_an_estimate():
     assert counted.is_estimate and 80 <= counted.count <= 130
     assert text.endswith(counted.cut) and count_tokens(text.removesuffix(counted.cut), "clip").count <= 77
     (warning,) = Wording(encoder="clip").warnings(text)
-    assert warning.startswith("LONG_FOR_ENCODER: an estimated ")
+    assert str(warning).startswith("LONG_FOR_ENCODER: an estimated ")
     assert Wording(encoder="cogvideox").warnings(text) == []
     assert Wording(max_tokens=20).warnings(text) != []
 

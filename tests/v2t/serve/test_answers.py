@@ -16,11 +16,16 @@ from v2t.serve.settings import ServeConfig, ServeLimits
 
 def test_what_the_engine_warns_of_is_passed_on():
     async def play(client, engine, *_):
-        beside = {"cineloop": {"warnings": ["OUT_OF_DOMAIN: \x1b[31m far away", 3], "secret": "inner"}}
+        beside = {
+            "cineloop": {"warnings": [{"code": "OUT_OF_DOMAIN", "message": "\x1b[31m far away"}, 3], "secret": "inner"}
+        }
         message = {"message": {"content": "x"}, "finish_reason": "stop"}
         engine.reply = lambda body: httpx.Response(200, json={"choices": [message], "usage": stand_ins.USAGE, **beside})
         told = (await client.post(CHAT, json=with_video())).json()["cineloop"]
-        assert told["warnings"] == ["OUT_OF_DOMAIN: \\u001b[31m far away"] and len(told["videos"]) == 1
+        assert (
+            told["warnings"] == [{"code": "OUT_OF_DOMAIN", "message": "\\u001b[31m far away"}]
+            and len(told["videos"]) == 1
+        )
         stream = events(piece("x"), piece(None, "stop", **beside))
         engine.reply = lambda body: httpx.Response(200, content=stream)
         *_, last, _ = data_of(await client.post(CHAT, json={**WORDS, "stream": True}))

@@ -21,7 +21,7 @@ import pytest
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.web.faults import Fault
-from cineloop.web.sniff import container
+from cineloop.web.incoming import container
 from hostile_media import disguises, lists, outer_data
 from v2t.serve.media import Media
 from v2t.serve.served import Served

@@ -20,7 +20,7 @@ from v2t import train
 from v2t.backends import Decoding, asked, open_backend
 from v2t.backends.local import STARTER
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 TOKENS = 32
 RECIPE = """\
 stage: instruct

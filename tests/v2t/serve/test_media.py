@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from cineloop.video.packed import pack
@@ -141,9 +141,11 @@ def test_frames_that_the_client_sampled_arrive_to_the_bit(server):
     sent = sampled(start_s=0.25)
     frames = server.frames(packed_url(sent))
     assert (frames.pixels == sent.pixels).all() and (frames.times_s == sent.times_s).all()
-    assert (frames.start_s, frames.decoder, frames.warnings) == (0.25, "decord", ("DAMAGED: x",))
-    loud = server.frames(packed_url(sampled(warnings=("a\x1b[31m\nb" * 50,) * 20)))
-    assert len(loud.warnings) == 8 and all(len(text) <= 200 and text.isprintable() for text in loud.warnings)
+    assert (frames.start_s, frames.decoder, frames.warnings) == (0.25, "decord", (Notice("DAMAGED", "x"),))
+    loud = server.frames(packed_url(sampled(warnings=(Notice("DAMAGED", "a\x1b[31m\nb" * 50),) * 20)))
+    assert len(loud.warnings) == 8 and all(
+        len(one.message) <= 200 and one.message.isprintable() for one in loud.warnings
+    )
 
 
 def lying(change) -> str:

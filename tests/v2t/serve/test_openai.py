@@ -29,7 +29,7 @@ from v2t.backends import Decoding, Message, asked, open_backend
 pytestmark = pytest.mark.slow  # a server with the true starter
 NUM, TOKENS = 32, 40
 SHORT = PROMPTS["short"]
-ENGINES = ["local", pytest.param("vllm", marks=pytest.mark.vllm)]
+ENGINES = ["local", pytest.param("vllm", marks=[pytest.mark.vllm, pytest.mark.timeout(900)])]
 
 
 @pytest.fixture(scope="module")

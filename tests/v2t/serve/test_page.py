@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import page_driving as driving
 import stand_in_gateway as stand_in
-from cineloop.world.scenes.render import render
-from cineloop.world.scenes.sampler import sample_scene
+from cineloop.errors import Notice
 from page_driving import WAIT_MS, add, ask, at, mark, refusals
 from stand_in_gateway import Answer
 
@@ -25,30 +23,6 @@ EVIL = (
     "<img src=x onerror='window.hacked=1'></script><script>window.hacked=1</script> {{7*7}} \u2028 --> "
     "javascript:window.hacked=1 \u202e [0:02] <svg onload=window.hacked=1>"
 )
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    """Four seconds of the cartoon world as WebM."""
-    path = tmp_path_factory.mktemp("clips") / "robot.webm"
-    stand_in.webm(path, render(sample_scene("seen", 77, 3, seconds=(4.0, 4.0)), (96, 128), fps=12.0), 12)
-    return path
-
-
-@pytest.fixture
-def gateway():
-    state, server = stand_in.serve()
-    try:
-        yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def page(browser, gateway):
-    with driving.opened(browser, gateway.url) as page:
-        yield page
 
 
 def test_upload_question_streamed_answer_seek_and_refresh(page, gateway, clip):
@@ -89,7 +63,11 @@ def test_upload_question_streamed_answer_seek_and_refresh(page, gateway, clip):
 
 def test_a_range_is_asked_about_and_its_times_lead_into_the_video(page, gateway, clip):
     gateway.answers = [
-        Answer(pieces=("It falls at 0.5 s.",), warnings=("OUT_OF_DOMAIN: unlike",), video_warnings=("TRUNCATED: ends",))
+        Answer(
+            pieces=("It falls at 0.5 s.",),
+            warnings=(Notice("OUT_OF_DOMAIN", "unlike"),),
+            video_warnings=(Notice("TRUNCATED", "ends"),),
+        )
     ]
     add(page, clip)
     mark(page, 1.5, 3.0)

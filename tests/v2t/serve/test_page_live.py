@@ -13,13 +13,11 @@ import pytest
 
 import page_driving as driving
 import stand_in_gateway as stand_in
-from cineloop.world.scenes.render import render
-from cineloop.world.scenes.sampler import sample_scene
 from page_driving import WAIT_MS, add, ask, mark
 from serve_process import serving
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
-pytest.importorskip("fastapi", reason="the extra serve is not installed")
+pytest.importorskip("starlette", reason="the extra serve is not installed")
 expect = sync_api.expect
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -42,9 +40,7 @@ def test_the_stand_in_keeps_the_policy_of_the_gateway(url):
             assert reply.headers["Content-Type"].split(";")[0] in stand_in.TYPES.values()
 
 
-def test_a_clip_is_asked_about(browser, url, tmp_path):
-    clip = tmp_path / "clip.webm"
-    stand_in.webm(clip, render(sample_scene("seen", 77, 3, seconds=(4.0, 4.0)), (96, 128), fps=12.0), 12)
+def test_a_clip_is_asked_about(browser, url, clip):
     with driving.opened(browser, url) as page:
         add(page, clip, 16)
         sent = re.compile(r"^16 frames from 0\.0 to \d\.\d s, \d+ tokens$")

@@ -4,44 +4,16 @@ server; several videos, edits, history; and the page by keyboard, on a phone, in
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
-import page_driving as driving
-import stand_in_gateway as stand_in
-from cineloop.world.scenes.render import render
-from cineloop.world.scenes.sampler import sample_scene
+from cineloop.errors import Notice
 from page_driving import WAIT_MS, add, ask, at, mark, refusals
 from stand_in_gateway import Answer, addresses
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
 expect = sync_api.expect
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    """Four seconds of the cartoon world as WebM."""
-    path = tmp_path_factory.mktemp("clips") / "robot.webm"
-    stand_in.webm(path, render(sample_scene("seen", 77, 3, seconds=(4.0, 4.0)), (96, 128), fps=12.0), 12)
-    return path
-
-
-@pytest.fixture
-def gateway():
-    state, server = stand_in.serve()
-    try:
-        yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def page(browser, gateway):
-    with driving.opened(browser, gateway.url) as page:
-        yield page
 
 
 def texts(body: dict) -> list[str]:
@@ -316,7 +288,7 @@ def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, gateway, clip,
     assert page.evaluate(width) <= 360
     long = "https://" + "a" * 300
     gateway.answers = [
-        Answer(pieces=(f"0.0-1.9s: {long}\n[0:02] it falls",), warnings=(f"OUT_OF_DOMAIN: {long}",)),
+        Answer(pieces=(f"0.0-1.9s: {long}\n[0:02] it falls",), warnings=(Notice("OUT_OF_DOMAIN", long),)),
         Answer(pieces=("half",), end="drop"),
     ]
     add(page, clip)

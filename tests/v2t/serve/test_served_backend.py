@@ -6,8 +6,7 @@ import pytest
 
 from chat_requests import PROMPT, body, clip, events, gateway_with, post, told
 from v2t.backends import Decoding, asked
-from v2t.serve.served_backend import ServedBackend
-from v2t.serve.stop_strings import StopStrings
+from v2t.serve.served_backend import ServedBackend, StopStrings
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def test_many_at_once_get_what_each_alone_gets_from_the_captioner(app, captioner
         prompt = captioner._inputs([conversation])["input_ids"].shape[1]
         assert value["usage"]["prompt_tokens"] == prompt
         assert value["usage"]["total_tokens"] == prompt + output.tokens
-        assert warnings_of(value) == list(output.warnings)
+        assert warnings_of(value) == [warning.record() for warning in output.warnings]
         assert value["object"] == "chat.completion" and value["model"] == "starter"
     assert any(output.warnings for output in alone)
 

@@ -9,7 +9,7 @@ import pytest
 from cineloop import config
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from v2t.backends.local import STARTER, revision_of
-from v2t.serve import adapters, served
+from v2t.serve import served
 from v2t.serve.settings import ServeConfig
 
 KEY = "a-key-of-more-than-16"
@@ -87,8 +87,8 @@ def test_what_cannot_be_served_is_refused(tmp_path):
         served.read(ServeConfig(adapters={"mine": adapter(tmp_path / "other", revision="0123456789ab")}))
     assert refused.value.code == "MISMATCH"
     with pytest.raises(UsageError, match="DoRA"):
-        adapters.read(adapter(tmp_path / "dora", use_dora=True))
+        served.read_adapter(adapter(tmp_path / "dora", use_dora=True))
     (good / "adapter_model.safetensors").rename(good / "adapter_model.bin")
     for folder in (good, tmp_path):
         with pytest.raises(MissingDependencyError, match="adapter"):
-            adapters.read(folder)
+            served.read_adapter(folder)

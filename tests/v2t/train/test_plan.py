@@ -11,7 +11,7 @@ import torch
 from cineloop.errors import MissingDependencyError
 from cineloop.training.plan import make_plan
 from tiny_captioner import save_tiny_parts
-from v2t import train
+from v2t import STARTER, train
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
@@ -46,6 +46,16 @@ def test_a_model_too_large_for_the_machine_is_planned(tmp_path):
     assert sum(part.parameters for part in plan.parts) > 9e10
     assert plan.memory["weights"] > 3.5e11
     assert torch.zeros(1).device.type == "cpu"  # the meta device was for the plan alone
+
+
+def test_a_checkpoint_saved_in_bfloat16_is_planned(tmp_path):
+    """As the starter is: every training counts its step by this plan."""
+    recipe = tmp_path / "lora.yaml"
+    recipe.write_text(
+        f"stage: instruct\nout: {tmp_path / 'out'}\nlora: {{r: 4}}\n"
+        "loop: {steps: 1, batch_size: 1, optim: {base_lr: 1e-3, lr: {language_model: 1e-3}}}\n"
+    )
+    assert sum(part.flops for part in plan_of(recipe, f"model={STARTER}").parts) > 0
 
 
 def test_a_recipe_whose_parts_are_not_there_yet_says_so(tmp_path):

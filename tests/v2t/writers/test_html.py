@@ -68,7 +68,7 @@ def page(records: list[dict], out: Path) -> Page:
 
 
 def test_failures_stand_first_then_warnings_and_all_are_counted(tmp_path):
-    rows = [record("a"), record("b", warnings=["OUT_OF_DOMAIN: far"]), failed("c"), record("d")]
+    rows = [record("a"), record("b", warnings=[{"code": "OUT_OF_DOMAIN", "message": "far"}]), failed("c"), record("d")]
     found = page(rows, tmp_path / "out")
     assert [card["class"] for card in found.all("article")] == ["failed", "warned", "plain", "plain"]
     text = " ".join(found.texts)
@@ -80,8 +80,8 @@ def test_failures_stand_first_then_warnings_and_all_are_counted(tmp_path):
 
 def test_texts_of_others_stay_text_and_only_our_script_may_run(tmp_path):
     rows = [
-        record(EVIL, caption=EVIL, warnings=[EVIL], model=EVIL, style=EVIL, decoder=EVIL,
-               segments=[{"start_s": 0.0, "end_s": 1.0, "caption": EVIL}]),
+        record(EVIL, caption=EVIL, warnings=[EVIL, {"code": EVIL, "message": EVIL}], model=EVIL, style=EVIL,
+               decoder=EVIL, segments=[{"start_s": 0.0, "end_s": 1.0, "caption": EVIL}]),
         failed("javascript:alert(1)//" + EVIL, EVIL),
     ]  # fmt: skip
     found = page(rows, tmp_path / "out")
@@ -100,7 +100,10 @@ def test_texts_of_others_stay_text_and_only_our_script_may_run(tmp_path):
 
 def test_a_run_of_thousands_keeps_the_page_small_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(html, "MAX_CARDS", 3)
-    rows = [record(f"{n:03}") for n in range(9)] + [failed("z"), record("zz", warnings=["CUT: x"])]
+    rows = [record(f"{n:03}") for n in range(9)] + [
+        failed("z"),
+        record("zz", warnings=[{"code": "CUT", "message": "x"}]),
+    ]
     found = page(rows, tmp_path / "out")
     assert [card["class"] for card in found.all("article")] == ["failed", "warned", "plain"]
     assert "3 are shown here; 8 more clips are in captions.jsonl" in " ".join(found.texts)

@@ -36,7 +36,7 @@ def fill(source: Path, out: Path, captions: dict[str, str], formats: tuple[str, 
                     row |= {"start_s": clip.start_s, "end_s": clip.end_s}
                 results.append((clip, row))
         folder.save(results, "key")
-        folder.write_sets()
+        folder.sets.write_sets()
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -75,12 +75,18 @@ def fill(source: Path, out: Path, captions: dict[str, str | None]) -> None:
                 continue
             caption = captions[clip.id]
             row = {"id": clip.id, "path": clip.path, "status": "ok", "caption": caption, "segments": [], "error": None}
-            row |= {"duration_s": 2.5, "tokens": 7, "seconds": 0.25, "warnings": ["CUT: -"], "model": "=m"}
+            row |= {
+                "duration_s": 2.5,
+                "tokens": 7,
+                "seconds": 0.25,
+                "warnings": [{"code": "CUT", "message": "-"}],
+                "model": "=m",
+            }
             if caption is None:
                 row |= {"status": "failed", "error": {"code": "NOT_MEDIA", "message": "no video", "hint": ""}}
             results.append((clip, row))
         folder.save(results, "key")
-        folder.write_sets()
+        folder.sets.write_sets()
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +168,7 @@ def test_csv_rows_stay_apart_and_formulas_do_not_run(hostile):
     assert {row["id"]: row["caption"] for row in named if row["status"] == "ok"} == expected
     failed = named[-1]
     assert (failed["status"], failed["error_code"], failed["caption"]) == ("failed", "NOT_MEDIA", "")
-    assert named[0]["model"] == "'=m" and json.loads(named[0]["warnings"]) == ["CUT: -"]
+    assert named[0]["model"] == "'=m" and json.loads(named[0]["warnings"]) == [{"code": "CUT", "message": "-"}]
 
     strict = pyarrow.csv.ConvertOptions(column_types={"caption": pyarrow.string()})
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
@@ -183,7 +189,7 @@ def test_parquet_holds_every_caption_as_it_is_and_its_types(hostile):
     path = str(out / "captions.parquet")
     rows = pyarrow.parquet.read_table(path).to_pylist()
     assert {row["id"]: row["caption"] for row in rows} == captions
-    assert (rows[0]["tokens"], rows[0]["seconds"], rows[0]["warnings"]) == (7, 0.25, ["CUT: -"])
+    assert (rows[0]["tokens"], rows[0]["seconds"], rows[0]["warnings"]) == (7, 0.25, [{"code": "CUT", "message": "-"}])
     assert (rows[-1]["status"], rows[-1]["error_code"], rows[-1]["error_message"]) == (
         "failed",
         "NOT_MEDIA",

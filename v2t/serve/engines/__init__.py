@@ -1,21 +1,136 @@
-"""One file per engine that answers behind the gateway, loaded by file name (`--engine`).
+"""The engine protocol: one request in, pieces of text and one output back; one file per engine (`--engine`).
 
-In: what is to be served. Out: an `Engine` (`v2t.serve.engine`). An engine module defines `create(config, served, say)`,
-where `say` takes what the operator should know, and `command_line(config, served)`, the program it will start (none
-where it runs in the gateway's process); both refuse settings that the engine cannot have.
+In: what is to be served, then `EngineRequest`s, checked, with their frames decoded. Out: text as it is written, and
+last an `Output`; a `Fault` on failure. An engine module defines `create(config, served, say)`, where `say` takes what
+the operator should know, and `command_line(config, served)`, the program it will start (none where it runs in the
+gateway's process); both refuse settings that the engine cannot have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any, Literal, Protocol
 
 from cineloop import plugin
 from cineloop.errors import MissingDependencyError
-from v2t.serve.engine import Engine
+from cineloop.log import printable
+from cineloop.web.faults import Fault
+from cineloop.web.limits import MemoryLease
+from v2t.backends import Message, Output
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
+
+State = Literal["starting", "ready", "failing", "stopped"]
+_RETRY_S = 5.0
+MODEL_THREAD = "v2t-model"  # of an engine in this process
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EngineRequest:
+    """What an engine is asked.
+
+    Attributes:
+        id: of the request, for the log.
+        model: one of the served names.
+        conversation: the last message is the user's; its videos are frames.
+        max_tokens: longest answer. sampling: the fields of OpenAI's request that say how it is drawn, those alone that
+            the client gave. stops: strings that end the answer and are not part of it.
+        stream: the answer is wanted in pieces.
+        cache_salt: whose prompts alone may be kept for this one; None for anyone's.
+        lease: the memory of the request, which copies of the frames are added to.
+    """
+
+    id: str
+    model: str
+    conversation: tuple[Message, ...]
+    max_tokens: int
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    stops: tuple[str, ...] = ()
+    stream: bool = False
+    cache_salt: str | None = None
+    lease: MemoryLease | None = None
+
+
+class Engine(Protocol):
+    """One engine, of one event loop.
+
+    Attributes:
+        name: as `--engine` has it.
+        state: it answers while "ready"; while "failing" it tries, and the last few requests failed one after another.
+    """
+
+    name: str
+
+    @property
+    def state(self) -> State:
+        """See above."""
+
+    async def start(self) -> None:
+        """Begin to start; returns at once."""
+
+    async def ready(self) -> None:
+        """Return when it answers.
+
+        Raises:
+            CineloopError: it cannot start.
+        """
+
+    async def failed(self) -> None:
+        """Never returns while the engine runs.
+
+        Raises:
+            CineloopError: it ended by itself, or had to be ended.
+        """
+
+    def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
+        """The answer: with `stream` in pieces as they are written, and last, or alone, the `Output`. Closing it
+        ends the work.
+
+        Raises:
+            Fault: PROMPT_TOO_LONG, BAD_REQUEST, ENGINE, ENGINE_DOWN.
+        """
+
+    async def stop(self) -> None:
+        """End it and all it holds. May be called more than once."""
+
+
+def down(why: str) -> Fault:
+    """The engine cannot be asked now."""
+    return Fault(503, "ENGINE_DOWN", f"the model is not available: {why}", retry_after_s=_RETRY_S)
+
+
+def broke_off() -> Fault:
+    """The engine ended in the middle of an answer."""
+    return Fault(502, "ENGINE", "the engine stopped while it generated the answer", retry_after_s=_RETRY_S)
+
+
+def failed() -> Fault:
+    """The engine failed at this request."""
+    return Fault(502, "ENGINE", "the engine failed at this request; the server's log says why")
+
+
+def too_long() -> Fault:
+    """Prompt and answer are longer than the model's positions."""
+    hint = "use fewer or shorter videos, less text, or a smaller max_tokens"
+    return Fault(400, "PROMPT_TOO_LONG", f"longer than the model's context: {hint}", param="messages")
+
+
+def refused(message: str) -> Fault:
+    """The engine does not take this request, in its words where they help."""
+    return Fault(400, "BAD_REQUEST", f"the model refused the request: {scrubbed(message) or 'no reason given'}")
+
+
+def scrubbed(message: str) -> str:
+    """An engine's words without what could be a path, an address or data."""
+    message = printable(message, 2000)
+    message = re.sub(r"[A-Za-z0-9+/=_-]{64,}", "...", message)
+    message = re.sub(r"\w+://\S+", "...", message)
+    message = re.sub(r"(?<![\w/])/(?:[\w.@+-]+/?)+|[A-Za-z]:\\\\?\S+", "...", message)
+    return message[:300]
 
 
 def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> Engine:

@@ -15,20 +15,16 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
 from cineloop.log import logger
 from cineloop.web.faults import Fault
 from v2t.backends import Decoding, GenerateRequest, Output
 from v2t.backends.batching import Batcher
-from v2t.serve.engine import MODEL_THREAD, EngineRequest, State, down, failed, refused, too_long
+from v2t.serve.engines import MODEL_THREAD, EngineRequest, State, down, failed, refused, too_long
 from v2t.serve.served import Served
+from v2t.serve.served_backend import ServedBackend, StopStrings
 from v2t.serve.settings import ServeConfig
-from v2t.serve.stop_strings import StopStrings
-
-if TYPE_CHECKING:
-    from v2t.serve.served_backend import ServedBackend
 
 _MAX_BATCH, _MAX_FRAMES = 8, 1024
 _FAILURES_IN_A_ROW = 3
@@ -41,8 +37,6 @@ Reply = str | Output
 
 def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
-    from v2t.serve.served_backend import ServedBackend
-
     command_line(config, served)
     return LocalEngine(
         ServedBackend(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len),
@@ -91,7 +85,7 @@ class _Job:
 
 
 class LocalEngine:
-    """See `v2t.serve.engine.Engine`.
+    """See `v2t.serve.engines.Engine`.
 
     Args:
         captioner: not loaded yet; from the start on it belongs to this engine's thread. say: given what the operator
@@ -262,23 +256,17 @@ class LocalEngine:
         stops, parts = StopStrings(job.request.stops), []
         with closing(self._batcher.stream(request)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
-                if job.is_gone:
+                if job.is_gone and not stops.is_over:
                     return
                 self._failures = 0
-                output = piece if isinstance(piece, Output) else None
                 text = stops.feed(piece) if isinstance(piece, str) else stops.end()
                 if text:
                     parts.append(text)
                     job.reply(text)
                 if stops.is_over:
-                    break
-        if stops.is_over:
-            warnings = tuple(filter(None, self._captioner.warnings))
-            prompt_tokens = self._captioner.prompt_tokens[0]
-            output = Output(text="", tokens=0, warnings=warnings, prompt_tokens=prompt_tokens)
-            output = self._stopped(output, stops, "".join(parts))
-        if output is not None:
-            job.reply(output)
+                    job.is_gone = True  # the model ends at its next token; then comes its output
+                if isinstance(piece, Output):
+                    job.reply(self._stopped(piece, stops, "".join(parts)) if stops.is_over else piece)
 
     def _stopped(self, output: Output, stops: StopStrings, text: str) -> Output:
         """An answer that was cut at a stop string, whose tokens count up to the end of that."""

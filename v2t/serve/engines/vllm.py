@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import PolicyError, UsageError
-from v2t.serve.engine_process import EngineCommand, EngineProcess, private_folder
+from v2t.serve.engine_process import EngineCommand, private_folder
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -49,7 +49,7 @@ def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> V
     except BaseException:
         folder.rmdir()
         raise
-    return VllmEngine(EngineProcess(made, say=say), packs_frames=served.is_ours)
+    return VllmEngine(made, say=say, packs_frames=served.is_ours)
 
 
 def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import httpx
 
+from cineloop.errors import Notice
 from cineloop.log import logger, printable
 from cineloop.video.frames import Frames
 from cineloop.web.faults import Fault
 from v2t.backends import Output
-from v2t.backends.payload import Form, content, video_metadata
-from v2t.serve.engine import EngineRequest, State, broke_off, down, failed, refused, too_long
-from v2t.serve.engine_process import EngineProcess
+from v2t.backends.payload import Form, content, video_metadata, warnings_of
+from v2t.serve.engine_process import EngineCommand, EngineProcess
+from v2t.serve.engines import EngineRequest, broke_off, down, failed, refused, too_long
 
 _PATH = "/v1/chat/completions"
 _MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.backends.openai
@@ -42,46 +43,26 @@ class EngineError(Exception):
         self.status, self.message = status, message
 
 
-class VllmEngine:
-    """See `v2t.serve.engine.Engine`.
+class VllmEngine(EngineProcess):
+    """See `v2t.serve.engines.Engine`.
 
     Args:
-        child: the process.
+        command, say: see `EngineProcess`.
         packs_frames: the model is ours, which takes packed frames and knows their times; others get JPEGs.
     """
 
     name = "vllm"
 
-    def __init__(self, child: EngineProcess, *, packs_frames: bool) -> None:
-        self._child, self._packs_frames = child, packs_frames
-
-    @property
-    def state(self) -> State:
-        """See `Engine`."""
-        return self._child.state
-
-    async def start(self) -> None:
-        """See `Engine`."""
-        await self._child.start()
-
-    async def ready(self) -> None:
-        """See `Engine`."""
-        await self._child.ready()
-
-    async def failed(self) -> None:
-        """See `Engine`."""
-        await self._child.failed()
-
-    async def stop(self) -> None:
-        """See `Engine`."""
-        await self._child.stop()
+    def __init__(self, command: EngineCommand, *, say: Callable[[str], None], packs_frames: bool) -> None:
+        super().__init__(command, say=say)
+        self._packs_frames = packs_frames
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
         """See `Engine`."""
         body = await self._body(request)
         try:
             async with (
-                self._child.client.stream(
+                self.client.stream(
                     "POST",
                     _PATH,
                     content=body,
@@ -166,7 +147,7 @@ async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | Output, None]:
     """The text of a stream, an empty piece where an event has none, and its output. Raises EngineError."""
     parts: list[str] = []
     finish, prompt, tokens = "stop", None, 0
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     async for event in _events(reply):
         try:
             if event.get("usage") is not None:
@@ -229,11 +210,10 @@ def _finish(reason: Any) -> str:
     return "length" if reason == "length" else "stop"
 
 
-def _warnings(value: dict[str, Any]) -> tuple[str, ...]:
+def _warnings(value: dict[str, Any]) -> tuple[Notice, ...]:
     """What the server warns of: that a clip lies outside the world its model knows."""
-    beside = value.get("cineloop")
-    given = beside.get("warnings") if isinstance(beside, dict) else None
-    return tuple(printable(each, _WARNING_CHARS) for each in given or () if isinstance(each, str))[:_MOST_WARNINGS]
+    found = warnings_of(value)[:_MOST_WARNINGS]
+    return tuple(Notice(printable(one.code, _WARNING_CHARS), printable(one.message, _WARNING_CHARS)) for one in found)
 
 
 def _refusal(request: EngineRequest, status: int, data: bytes) -> Fault:

@@ -14,9 +14,9 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from v2t.serve import engines, served
-from v2t.serve.adapters import Adapter
 from v2t.serve.engine_process import EngineCommand
 from v2t.serve.engines import vllm
+from v2t.serve.served import Adapter
 from v2t.serve.settings import ServeConfig, ServeLimits
 
 KEY = "k" * 20
@@ -89,7 +89,7 @@ def test_vllms_command_line_is_that_of_its_process_and_refused_settings_leave_no
         engines.create(ServeConfig(engine_args=("--port=1",)), OURS, print)
     assert not any(tmp_path.iterdir())
     engine = engines.create(ServeConfig(limits=ServeLimits(in_flight=5, answer_s=7)), OURS, print)
-    command = engine._child.command
+    command = engine.command
     assert (engine.name, engine.state, command.in_flight, command.answer_s) == ("vllm", "starting", 5, 7)
     asyncio.run(engine.stop())
     assert not any(tmp_path.iterdir())
