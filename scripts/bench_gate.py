@@ -131,7 +131,8 @@ def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, 
             import torch  # noqa: F401
             import transformers  # noqa: F401
 
-            from v2t_eval.gate import baseline
+            from v2t_eval.gate.baseline import baseline_of
+            from v2t_eval.gate.baseline import write as write_baseline
             from v2t_eval.gate.report import document
             from v2t_eval.gate.run import gate, plain_policy
             from v2t_eval.measure import Engine
@@ -150,8 +151,8 @@ def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, 
         if asked.policy is None:
             sys.exit(f"{suite} has no gate")
         with part("verdict"):
-            kept = baseline.made_of(scores, asked.name, plain_policy(asked.policy))
-            baseline.write(kept, scratch / "baseline.json")
+            kept = baseline_of(scores, asked.name, plain_policy(asked.policy))
+            write_baseline(kept, scratch / "baseline.json")
             verdict = gate(scores, asked.policy, baseline=kept)
         with part("reports"):
             (scratch / "one").mkdir()
