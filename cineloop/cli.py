@@ -56,20 +56,22 @@ def guarded(work: Callable[[], int], *, traceback: bool) -> int:
 def main(
     prog: str, description: str, verbs: Sequence[str], argv: Sequence[str] | None, *, package: str | None = None
 ) -> int:
-    """Run the verb that `argv` names, a file of `PACKAGE.commands`; returns the exit code (`package` None: `prog`)."""
+    """Run the verb that `argv` names, a file of `PACKAGE.commands`; returns the exit code (`package` None: `prog`). A
+    verb may be two words: `gate init` is the file `gate_init`."""
     threads.prepare()  # before a verb loads torch
     package = package or prog
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"] or not words:
-        words = [*words[1:2], "--help"]
+        words = [*words[1:3], "--help"]
     # A verb that is named needs none of the others.
-    parser = build_parser(prog, description, words[:1] if words[0] in verbs else verbs, package)
+    named = [verb for verb in verbs if verb.split()[0] == words[0]]
+    parser = build_parser(prog, description, named or verbs, package)
     if not words[0].startswith("-") and words[0] not in verbs:
         parser.error(no_verb(prog, words[0], verbs))
     args = parser.parse_args(words)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # texts and JSON, whatever the locale
-    verb = importlib.import_module(f"{package}.commands.{args.command}")
+    verb = _module(package, args.command)
     return guarded(lambda: int(verb.run(args)), traceback=bool(getattr(args, "verbose", 0)))
 
 
@@ -81,7 +83,7 @@ def build_parser(prog: str, description: str, verbs: Sequence[str], package: str
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in verbs:
-        module = importlib.import_module(f"{package}.commands.{name}")
+        module = _module(package, name)
         verb = subparsers.add_parser(
             name,
             help=module.SUMMARY,
@@ -94,6 +96,10 @@ def build_parser(prog: str, description: str, verbs: Sequence[str], package: str
         noise.add_argument("-v", "--verbose", action="count", default=0, help="more messages; tracebacks")
         noise.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")
     return parser
+
+
+def _module(package: str, verb: str) -> Any:
+    return importlib.import_module(f"{package}.commands.{verb.replace(' ', '_')}")
 
 
 class _Version(argparse.Action):

@@ -25,13 +25,15 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong in one line and end with exit 2."""
         from cineloop.log import printable
 
-        verb = self.prog.split()
-        print(printable(f"error USAGE: {message} ({' '.join(verb[:2])} --help)"), file=sys.stderr)
+        print(printable(f"error USAGE: {message} ({self.prog} --help)"), file=sys.stderr)
         raise SystemExit(EXIT_USAGE)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, with the nearest option of the verb for one that it does not know."""
-        parsed, unknown = self.parse_known_args(args, namespace)
+        """As argparse's, with the nearest option of the verb for one that it does not know. A verb may be two words."""
+        words = list(sys.argv[1:] if args is None else args)
+        if self._verb(pair := " ".join(words[:2])) is not self:
+            words[:2] = [pair]
+        parsed, unknown = self.parse_known_args(words, namespace)
         if unknown:
             verb = self._verb(getattr(parsed, "command", None))
             # argparse takes an optional argument for left out when options stand before it: `v2t ask FILE -q QUESTION`.

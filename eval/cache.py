@@ -46,15 +46,30 @@ class NotFiniteError(ValueError):
     """Evidence holds NaN or infinity."""
 
 
-def encode(evidence: Evidence) -> bytes:
-    """Evidence as bytes.
+def plain(evidence: Evidence) -> Evidence:
+    """Evidence as it comes back from the cache: numbers of numpy and tuples as JSON has them, arrays of its own.
 
     Raises:
         NotFiniteError: a number in it is NaN or infinite.
         TypeError: it holds what is neither a JSON value nor an array of numbers.
     """
+    found: Evidence = _plain(evidence, "evidence")
+    return found
+
+
+def encode(evidence: Evidence) -> bytes:
+    """Evidence as bytes.
+
+    Raises:
+        NotFiniteError, TypeError: as `plain`.
+    """
     arrays: list[np.ndarray] = []
-    text = json.dumps(_plain(evidence, arrays, "evidence"), separators=(",", ":")).encode("ascii")
+
+    def placed(array: np.ndarray) -> dict[str, Any]:
+        arrays.append(array)
+        return {_ARRAY: [array.dtype.str, list(array.shape)]}
+
+    text = json.dumps(plain(evidence), separators=(",", ":"), default=placed).encode("ascii")
     body = struct.pack("<I", len(text)) + text + b"".join(array.tobytes() for array in arrays)
     return struct.pack("<I", zlib.crc32(body)) + body
 
@@ -77,7 +92,7 @@ def decode(data: bytes) -> Evidence:
     return evidence
 
 
-def _plain(value: Any, arrays: list[np.ndarray], place: str) -> Any:
+def _plain(value: Any, place: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -91,12 +106,11 @@ def _plain(value: Any, arrays: list[np.ndarray], place: str) -> Any:
             raise TypeError(f"{place} is an array of {value.dtype}, expected numbers")
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise NotFiniteError(f"{place} holds NaN or infinity")
-        arrays.append(np.ascontiguousarray(value))
-        return {_ARRAY: [value.dtype.str, list(value.shape)]}
+        return np.array(value, order="C")
     if isinstance(value, dict):
-        return {str(key): _plain(each, arrays, f"{place}.{key}") for key, each in value.items()}
+        return {str(key): _plain(each, f"{place}.{key}") for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(each, arrays, f"{place}[{number}]") for number, each in enumerate(value)]
+        return [_plain(each, f"{place}[{number}]") for number, each in enumerate(value)]
     raise TypeError(f"{place} is a {type(value).__name__}, expected JSON values and arrays")
 
 
@@ -140,20 +154,20 @@ class EvidenceCache:
         self.save()
         self._close()
 
-    def find(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """What is kept under those of the keys that are there: encoded evidence, not checked yet."""
+    def find(self, keys: Iterable[str]) -> dict[str, Evidence]:
+        """The evidence that is kept under those of the keys that are there, without what is damaged."""
         wanted = list(keys)
         found: dict[str, bytes] = {}
         for start in range(0, len(wanted), _AT_ONCE):
             part = wanted[start : start + _AT_ONCE]
             marks = ",".join("?" * len(part))
             found.update(self._ask(f"SELECT key, data FROM evidence WHERE key IN ({marks})", part))
-        return found
+        return {key: decode(data) for key, data in found.items() if is_whole(data)}
 
-    def keep(self, entries: dict[str, bytes]) -> None:
-        """Keep encoded evidence by key: on disk at once where little comes, in bundles where much does."""
+    def keep(self, entries: dict[str, Evidence]) -> None:
+        """Keep evidence by key: on disk at once where little comes, in bundles where much does."""
         if self._base is not None:
-            self._waiting |= entries
+            self._waiting |= {key: encode(evidence) for key, evidence in entries.items()}
             if time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
                 self.save()
 

@@ -10,26 +10,22 @@ far they can be trusted) and two tables, by kind of fact and by answer. `judge.j
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from cineloop.log import logger
-from cineloop.video.encode import encode
-from cineloop.video.worker import DecoderPool, SampleSpec
-from cineloop.world.scenes.solo import FPS
 from v2t_eval.audit.agreement import Claim, by_kind
 from v2t_eval.audit.calibrating import Trial, cross_fitted, decided, fit_audited, held
 from v2t_eval.audit.claims import Balance
+from v2t_eval.audit.clips import through_mp4
 from v2t_eval.audit.planting import answers_of, planted
 from v2t_eval.audit.record import Agreement
 from v2t_eval.judge.calibration import Calibration, kind_of
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.plain_wording import LISTS, plain_claim, plain_question
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.subject import Shown
+from v2t_eval.sample import Clip, Sample
 
 
 def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibration, str]:
@@ -44,14 +40,11 @@ def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibra
     return fitted, "\n".join((about, kinds, answer_table(fitted)))
 
 
-def clips(num: int, seed: int, size: int) -> Iterator[tuple[Shown, dict[str, str]]]:
+def clips(num: int, seed: int, size: int) -> Iterator[tuple[Sample, dict[str, str]]]:
     """Clips as a decoder gives them, and what is true of each by factor."""
-    with DecoderPool() as pool, tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp4"
-        for number, source in enumerate(planted("seen", seed, num)):
-            frames = replace(source, is_melted=number % 2 == 1).draw(source.scene(), (size, size))
-            encode(frames.pixels, path, FPS)
-            yield Shown(frames=pool.decode(path, SampleSpec(num_frames=len(frames)))), answers_of(source)
+    for number, source in enumerate(planted("seen", seed, num)):
+        frames = replace(source, is_melted=number % 2 == 1).draw(source.scene(), (size, size))
+        yield Sample(id=source.content, clip=Clip(content="", frames=through_mp4(frames))), answers_of(source)
 
 
 def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[Trial], int]:

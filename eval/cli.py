@@ -14,7 +14,10 @@ from cineloop.errors import EXIT_OK, EXIT_USAGE
 from cineloop.parser import no_verb
 
 ABOUT = "Score captions and generated videos."
-VERBS = ("score", "select", "roundtrip", "gate", "audit", "calibrate", "compare", "questions", "list", "suites", "ci")
+VERBS = (
+    "score", "select", "roundtrip", "gate", "gate init", "gate update", "audit", "calibrate", "compare", "questions",
+    "list", "suites", "ci",
+)  # fmt: skip
 
 
 def overview(argv: Sequence[str] | None = None) -> int:

@@ -27,12 +27,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError, UsageError
 from cineloop.plugin import load
 from cineloop.video.frames import Frames
 from v2t_eval import models
@@ -41,7 +40,7 @@ from v2t_eval.sample import Sample
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BaseExtractor", "clip_features", "file_sha256", "frame_features", "mean_features", "open_extractor",
+__all__ = ["BaseExtractor", "clip_features", "frame_features", "mean_features", "open_extractor",
            "text_features", "unit", "versions"]  # fmt: skip
 FRAMES_AT_ONCE = 16  # the activations of more fall out of a CPU's caches
 
@@ -266,31 +265,6 @@ def unit(features: np.ndarray) -> np.ndarray:
     features = np.asarray(features, dtype=np.float64)
     length = np.linalg.norm(features, axis=-1, keepdims=True)
     return features / np.where(length == 0, 1.0, length)
-
-
-def file_sha256(path: str | Path, expected: str = "") -> str:
-    """sha256 of a file, hex; read once as long as size and time of the file stay.
-
-    Raises:
-        MissingDependencyError: the file cannot be read, or its hash does not begin with `expected`.
-    """
-    path = Path(path)
-    try:
-        about = path.stat()
-        digest = _sha256(str(path.resolve()), about.st_size, about.st_mtime_ns)
-    except OSError as error:
-        raise MissingDependencyError(f"cannot read {path}: {error.strerror}", code="MODEL") from error
-    if expected and not digest.startswith(expected.lower()):
-        raise MissingDependencyError(
-            f"{path} has sha256 {digest}, expected {expected}", code="MODEL", hint="get the file again"
-        )
-    return digest
-
-
-@lru_cache(maxsize=256)
-def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions(*packages: str) -> str:

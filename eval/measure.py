@@ -1,14 +1,18 @@
-"""Measuring one sample after another: its clip is decoded once, and every metric looks at the same frames.
+"""The engine: a sample under every metric that is asked of it, known evidence first, its clip decoded once.
 
-In: tasks, each a sample and the metrics that want it. Out: outcomes: encoded evidence by metric, failures, and what the
-clip is like. Decoding runs in a killable child process and reads ahead while a clip is measured; what is read ahead is
-bounded, so at most three clips of the greatest size are in memory (with their reference videos). Samples that follow
-each other and hold one and the same `Clip` (a clip with several prompts) are decoded once, and share what was computed
-of it. Everything computes in one thread, so that a result does not depend on how many there were.
+In: loaded metrics, the kept evidence, samples. Out: `Job`s, each a sample with its evidence, or why there is none. A
+piece of evidence has a key of what the metric reads of the sample and of the metric's fingerprint: the name of a clip
+is not in it, its bytes are; and so are the decoders that are installed, which do not give quite the same pixels.
+Decoding runs in a killable child process and reads ahead while a clip is measured; what is read ahead is bounded, so at
+most three clips of the greatest size are in memory (with their reference videos). Samples that follow each other and
+hold one and the same `Clip` (a clip with several prompts) are decoded once, and share what was computed of it.
+Everything computes in one thread, so that a result does not depend on how many there were.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,17 +21,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from cineloop.clip import reading
 from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
+from cineloop.video.decode import DECODERS, installed
 from cineloop.video.frames import Frames
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
-from v2t_eval.cache import NotFiniteError, encode
-from v2t_eval.metric import BaseMetric
+from v2t_eval.cache import EvidenceCache, NotFiniteError, plain
+from v2t_eval.metric import ABSTENTIONS, NOTHING_ASKED, REFERENCE_CLIPS, BaseMetric, Evidence
 from v2t_eval.sample import Clip, Sample
 
 AHEAD = 2  # clips decoded or being decoded beside the one that is measured
 _AHEAD_BYTES = 256 << 20  # from here on only one is
 _LEAST_MB = 512  # a decoder's own needs
+# What a metric finds to be so of a sample and will find again; any other error is tried anew in the next scoring.
+LASTING = ABSTENTIONS | {NOTHING_ASKED, "BAD_FACTS", "BAD_QUESTIONS", "BAD_REFERENCE", "BAD_ROW", "NOT_FINITE",
+                       "UNLIKE_REFERENCE"}  # fmt: skip
+_ABOUT = "about/3"
+Error = dict[str, str]  # code, message, hint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,150 +61,247 @@ class ClipLimits:
         return Limits(timeout_s=self.timeout_s, memory_mb=max(_LEAST_MB, -(-self.max_clip_mb * 5 // 3)))
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a sample has no evidence: a stable code and a sentence."""
-
-    code: str
-    message: str
-    hint: str = ""
-
-    @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        """The failure an error stands for; METRIC_ERROR for what no metric should raise."""
-        if isinstance(error, CineloopError):
-            return cls(error.code, error.message, error.hint)
-        if isinstance(error, NotFiniteError):
-            return cls("NOT_FINITE", str(error))
-        if isinstance(error, MemoryError):
-            return cls("OUT_OF_MEMORY", "there was not enough memory")
-        return cls("METRIC_ERROR", f"{type(error).__name__}: {error}")
-
-    def error(self) -> ItemError:
-        """As an error again."""
-        return ItemError(self.message, code=self.code, hint=self.hint)
+def error_of(error: BaseException) -> Error:
+    """The record of an error; METRIC_ERROR for what no metric should raise."""
+    if isinstance(error, CineloopError):
+        return error.record()
+    code, message = "METRIC_ERROR", f"{type(error).__name__}: {error}"
+    if isinstance(error, NotFiniteError):
+        code, message = "NOT_FINITE", str(error)
+    elif isinstance(error, MemoryError):
+        code, message = "OUT_OF_MEMORY", "there was not enough memory"
+    return {"code": code, "message": message, "hint": ""}
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A sample, and which metrics want it, by their numbers."""
+@dataclass(eq=False, kw_only=True)
+class Job:
+    """A sample on its way through metrics, which are meant by their numbers.
 
-    number: int
+    Attributes:
+        is_reference: the sample is of the second set of clips.
+        keys: under which evidence is kept, by metric; metrics whose inputs the sample lacks have none.
+        todo: metrics that are still to measure.
+        evidence, errors: what was found, or why nothing was, by metric.
+        about: what the clip is like; error: why it cannot be read.
+        decoding, decoding_reference: frames of the clip and of the reference video on their way, where they are wanted.
+    """
+
     sample: Sample
-    metrics: tuple[int, ...]
-    wants_frames: bool
-    wants_reference: bool = False
-
-
-@dataclass
-class Outcome:
-    """What came of a task: evidence and failures by number of metric, and the clip's own shape or failure."""
-
-    number: int
-    found: dict[int, bytes] = field(default_factory=dict)
-    failures: dict[int, Failure] = field(default_factory=dict)
+    is_reference: bool = False
+    keys: dict[int, str] = field(default_factory=dict)
+    todo: tuple[int, ...] = ()
+    evidence: dict[int, Evidence] = field(default_factory=dict)
+    errors: dict[int, Error] = field(default_factory=dict)
     about: dict[str, Any] | None = None
-    broken: Failure | None = None
+    error: Error | None = None
+    decoding: Future[Frames] | None = None
+    decoding_reference: Future[Frames] | None = None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of frames that wait to be measured."""
+        future = self.decoding
+        if future is None or not future.done() or future.cancelled() or future.exception():
+            return 0
+        return int(future.result().pixels.nbytes)
 
 
-class Measurer:
-    """Metrics that are loaded, and a decoder; a context manager, used from one thread."""
+class Engine:
+    """Metrics, a decoder and kept evidence; a context manager, used from one thread. Metrics may be added to
+    `metrics`; each must be loaded before it measures."""
 
-    def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits) -> None:
-        self.metrics, self.limits = metrics, limits
+    def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits, cache: EvidenceCache | None = None) -> None:
+        self.metrics, self.limits, self.cache = list(metrics), limits, cache or EvidenceCache(None)
+        self._decoders = " ".join(name for name in DECODERS if installed(name))
+        self._prints: dict[int, str] = {}
         self._pool: DecoderPool | None = None
-        self._begun: Begun | None = None  # the last one
+        self._begun: Job | None = None  # the last one whose clip is decoded
         self._shown: Sample | None = None  # the sample whose clip is in memory
         self._is_decoded = False  # its frames were made here
         self._about: dict[str, Any] | None = None
 
-    def __enter__(self) -> Measurer:
+    def __enter__(self) -> Engine:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._forget()
         if self._pool is not None:
             self._pool.close()
+            self._pool = None
 
-    def begin(self, task: Task) -> Begun:
-        """Start to decode the task's clip, and its reference video where that is wanted."""
-        clip, reference = task.sample.clip, task.sample.reference_video
-        future = self._decoding(clip) if task.wants_frames and clip is not None else None
-        beside = self._submit(reference) if task.wants_reference and reference is not None else None
-        begun = Begun(task, future, beside)
-        if future is not None:
-            self._begun = begun
-        return begun
+    # what is known
+
+    def open(self, sample: Sample, numbers: Iterable[int], *, is_reference: bool = False) -> Job:
+        """The sample's job for the metrics of these numbers, with what is kept of it, and what is left to measure."""
+        job = Job(sample=sample, is_reference=is_reference)
+        for n in numbers:
+            self._name(job, n)
+        clip, errors = sample.clip, {n: _error_key(key, sample) for n, key in job.keys.items()}
+        about = self._about_key(clip) if clip is not None and clip.content else ""
+        kept = self.cache.find([*job.keys.values(), *errors.values(), *([about] if about else [])])
+        job.evidence = {n: kept[key] for n, key in job.keys.items() if key in kept}
+        job.errors |= {n: kept[key] for n, key in errors.items() if key in kept and n not in job.evidence}
+        job.about = kept.get(about)
+        job.todo = tuple(n for n in job.keys if n not in job.evidence and n not in job.errors)
+        return job
+
+    def _name(self, job: Job, n: int) -> None:
+        """Note under which key the evidence is kept, or the error of a sample that lacks something."""
+        metric, sample = self.metrics[n], job.sample
+        reads = tuple(sorted({*metric.needs, *metric.uses} - {REFERENCE_CLIPS})) or ("id",)
+        try:
+            metric.check(sample)
+            if "frames" in reads and sample.clip is not None:
+                try:
+                    self._name_content(sample.clip)
+                except ItemError as error:
+                    job.error = error.record()
+                    raise
+            if "reference_video" in reads and sample.reference_video is not None:
+                self._name_content(sample.reference_video)
+            if n not in self._prints:
+                read_by = self._decoders if uses_frames(metric) else ""
+                self._prints[n] = _hash(f"{json.dumps(metric.evidence_fingerprint(), sort_keys=True)} {read_by}")
+            job.keys[n] = _hash(f"{self._prints[n]} {sample.content(reads)}")
+        except ItemError as error:
+            job.errors[n] = error.record()
+
+    def _name_content(self, clip: Clip) -> None:
+        """Fill in `clip.content`.
+
+        Raises:
+            ItemError: the file cannot be read.
+        """
+        if clip.content:
+            return
+        if clip.path is None:
+            raise ItemError("the clip is neither a file nor frames", code="NO_FRAMES")
+        with reading(clip.path):
+            clip.content = f"file:{self.cache.file_sha256(clip.path)}"
+        if clip.start_s is not None or clip.end_s is not None:
+            clip.content += f" {clip.start_s or 0.0!r}-{clip.end_s!r}"
+
+    def _about_key(self, clip: Clip) -> str:
+        return _hash(f"{_ABOUT} {self._decoders} {clip.content}")
+
+    def keep(self, job: Job) -> None:
+        """Keep what was measured now for the next time."""
+        new: dict[str, Evidence] = {job.keys[n]: job.evidence[n] for n in job.todo if n in job.evidence}
+        for n in job.todo:
+            if n in job.errors and job.errors[n]["code"] in LASTING:
+                new[_error_key(job.keys[n], job.sample)] = job.errors[n]
+        if job.todo and job.about is not None and job.sample.clip is not None and job.sample.clip.content:
+            new[self._about_key(job.sample.clip)] = job.about
+        self.cache.keep(new)
+
+    # what is measured
+
+    def wants_frames(self, job: Job) -> bool:
+        """Whether some of what is left to measure looks at frames."""
+        return any(uses_frames(self.metrics[n]) for n in job.todo)
+
+    def run(self, jobs: Iterable[Job], stop: Callable[[], bool] = lambda: False) -> Iterator[Job]:
+        """The jobs, measured, in their order, reading ahead; when asked to stop, those that were begun and no more."""
+        waiting: deque[Job] = deque()
+        for job in jobs:
+            waiting.append(self.begin(job))
+            while len(waiting) > (AHEAD if sum(one.waiting_bytes for one in waiting) < _AHEAD_BYTES else 1):
+                yield self.finish(waiting.popleft())
+            if stop():
+                break
+        while waiting:
+            yield self.finish(waiting.popleft())
+
+    def begin(self, job: Job) -> Job:
+        """Start to decode the job's clip, and its reference video where that is wanted."""
+        clip, reference = job.sample.clip, job.sample.reference_video
+        if clip is not None and self.wants_frames(job):
+            job.decoding = self._decoding(clip)
+        if reference is not None and any("reference_video" in self.metrics[n].needs for n in job.todo):
+            job.decoding_reference = self._submit(reference)
+        if job.decoding is not None:
+            self._begun = job
+        return job
 
     def _decoding(self, clip: Clip) -> Future[Frames] | None:
         if clip.path is None or (clip.frames is not None and not (self._is_decoded and self._holds(clip))):
             return None
-        if self._begun is not None and self._begun.task.sample.clip is clip:
-            return self._begun.future
+        if self._begun is not None and self._begun.sample.clip is clip:
+            return self._begun.decoding
         return self._submit(clip)
 
     def _submit(self, clip: Clip) -> Future[Frames] | None:
+        """Every frame of the clip, on their way."""
         if clip.path is None:
             return None
         if self._pool is None:
             self._pool = DecoderPool(1, self.limits.of_decoder())
         return self._pool.submit(clip.path, SampleSpec.every_frame(clip.start_s, clip.end_s))
 
-    def finish(self, begun: Begun) -> Outcome:
+    def frames(self, clip: Clip, decoding: Future[Frames] | None = None) -> Frames:
+        """Every frame of a clip, from its file.
+
+        Raises:
+            ItemError: it cannot be decoded, or takes more memory than it may. MissingDependencyError: no decoder.
+        """
+        future = decoding or self._submit(clip)
+        if future is None:
+            raise ItemError("the clip is neither a file nor frames", code="NO_FRAMES")
+        try:
+            frames = future.result()
+            if frames.pixels.nbytes > self.limits.max_clip_mb << 20:
+                raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB", code="TOO_LARGE")
+            return frames
+        except ItemError as error:
+            raise _explained(error, self.limits, clip) from None
+
+    def finish(self, job: Job) -> Job:
         """Wait for the frames and let every metric measure.
 
         Raises:
             MissingDependencyError: there is no decoder.
         """
-        task, sample = begun.task, begun.task.sample
-        outcome = Outcome(task.number)
+        sample, clip, reference = job.sample, job.sample.clip, job.sample.reference_video
+        self._show(job)
+        unread: dict[str, Error] = {}  # by what a metric needs
+        if clip is not None and job.decoding is not None:
+            try:
+                frames = self.frames(clip, job.decoding)
+                if clip.frames is not frames:
+                    clip.frames, self._about = frames, about(frames)
+                job.about = self._about
+            except ItemError as error:
+                job.error = unread["frames"] = error.record()
+        if reference is not None and job.decoding_reference is not None:
+            try:
+                reference.frames = self.frames(reference, job.decoding_reference)
+            except ItemError as error:
+                unread["reference_video"] = error.record() | {"message": f"the reference video: {error.message}"}
+        for n in job.todo:
+            metric = self.metrics[n]
+            lacking = [unread[name] for name in unread if name in (*metric.needs, *metric.uses)]
+            if lacking:
+                job.errors[n] = lacking[0]
+                continue
+            try:
+                with one_thread():
+                    job.evidence[n] = plain(metric.measure(sample))
+            except Exception as error:  # a metric that breaks costs its own result alone
+                job.errors[n] = error_of(error)
+                logger.debug("%s failed on %s", metric.title, sample.id, exc_info=error)
+        if reference is not None and job.decoding_reference is not None:
+            reference.frames = None
+        return job
+
+    def _show(self, job: Job) -> None:
+        """Go over to the job's clip: what was computed of it stays where it is in memory already."""
+        sample = job.sample
         is_same = self._shown is not None and sample.clip is not None and self._holds(sample.clip)
         if is_same and self._shown is not None:
             sample.memo = self._shown.memo
         else:
             self._forget()
-        self._shown, self._is_decoded = sample, begun.future is not None or (is_same and self._is_decoded)
-        if begun.future is not None:
-            try:
-                self._give(sample, begun.future.result(), outcome)
-            except ItemError as error:
-                outcome.broken = Failure.of(_explained(error, self.limits, sample.clip))
-        unpaired = self._give_reference(begun)
-        for number in task.metrics:
-            metric = self.metrics[number]
-            if outcome.broken is not None and uses_frames(metric):
-                outcome.failures[number] = outcome.broken
-                continue
-            if unpaired is not None and "reference_video" in metric.needs:
-                outcome.failures[number] = unpaired
-                continue
-            try:
-                with one_thread():
-                    outcome.found[number] = encode(metric.measure(sample))
-            except Exception as error:  # a metric that breaks costs its own result alone
-                outcome.failures[number] = Failure.of(error)
-                logger.debug("%s failed on %s", metric.title, sample.id, exc_info=error)
-        if begun.reference is not None and sample.reference_video is not None:
-            sample.reference_video.frames = None
-        return outcome
-
-    def _give_reference(self, begun: Begun) -> Failure | None:
-        """Wait for the frames of the reference video; why there are none."""
-        sample = begun.task.sample
-        if begun.reference is None or sample.reference_video is None:
-            return None
-        try:
-            frames = begun.reference.result()
-            self._refuse_too_large(frames)
-            sample.reference_video.frames = frames
-        except ItemError as error:
-            failure = Failure.of(_explained(error, self.limits, sample.reference_video))
-            return Failure(failure.code, f"the reference video: {failure.message}", failure.hint)
-        return None
-
-    def _refuse_too_large(self, frames: Frames) -> None:
-        if frames.pixels.nbytes > self.limits.max_clip_mb << 20:
-            raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB", code="TOO_LARGE")
+        self._shown, self._is_decoded = sample, job.decoding is not None or (is_same and self._is_decoded)
 
     def _holds(self, clip: Clip) -> bool:
         return self._shown is not None and self._shown.clip is clip
@@ -205,41 +313,6 @@ class Measurer:
             if self._is_decoded and self._shown.clip is not None:
                 self._shown.clip.frames = None
         self._shown, self._is_decoded = None, False
-
-    def _give(self, sample: Sample, frames: Frames, outcome: Outcome) -> None:
-        self._refuse_too_large(frames)
-        if sample.clip is not None and sample.clip.frames is not frames:
-            sample.clip.frames, self._about = frames, about(frames)
-        outcome.about = self._about
-
-
-@dataclass
-class Begun:
-    """A task whose clip (`future`) and reference video are being decoded; None where none is needed."""
-
-    task: Task
-    future: Future[Frames] | None
-    reference: Future[Frames] | None = None
-
-    @property
-    def bytes(self) -> int:
-        """Of frames that wait to be measured."""
-        if self.future is None or not self.future.done() or self.future.cancelled() or self.future.exception():
-            return 0
-        return int(self.future.result().pixels.nbytes)
-
-
-def measured(measurer: Measurer, tasks: Iterable[Task], stop: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
-    """Outcomes in the order of the tasks, reading ahead; when asked to stop, those that were begun and no more."""
-    waiting: deque[Begun] = deque()
-    for task in tasks:
-        waiting.append(measurer.begin(task))
-        while len(waiting) > (AHEAD if sum(one.bytes for one in waiting) < _AHEAD_BYTES else 1):
-            yield measurer.finish(waiting.popleft())
-        if stop():
-            break
-    while waiting:
-        yield measurer.finish(waiting.popleft())
 
 
 def about(frames: Frames) -> dict[str, Any]:
@@ -287,9 +360,17 @@ def _explained(error: ItemError, limits: ClipLimits, clip: Clip | None) -> ItemE
     message, hint = error.message, error.hint
     if error.code == "TOO_LARGE":
         message = f"all frames of the clip at once are more than {limits.max_clip_mb} MiB ({message})"
-        hint = "score parts of it (start_s and end_s in a manifest), make it smaller, or raise --max-clip-mb"
+        hint = "score parts of it (start_s and end_s in a manifest), or make it smaller; --max-clip-mb raises the limit"
     if clip is not None and clip.path is not None:
         path = clip.path
         for place in (str(path.absolute()), str(path)):
             message = message.replace(place, path.name)
     return ItemError(message, code=error.code, hint=hint)
+
+
+def _error_key(key: str, sample: Sample) -> str:
+    return _hash(f"failure {key} {sample.id}")  # the message names the sample
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

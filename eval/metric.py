@@ -21,9 +21,9 @@ import numpy as np
 from cineloop.config import from_dict, to_dict
 from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.plugin import choices, load
-from v2t_eval.places import identified, shown, without_places
+from v2t_eval.models import identified, shown, without_places
 from v2t_eval.sample import Sample
-from v2t_eval.stats import mean_interval, unless_flat, weighted_shares
+from v2t_eval.stats import Estimate, mean_interval, unless_flat, weighted_shares
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
@@ -36,13 +36,13 @@ REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One number: a value in the metric's range, its 95 % interval, the number of cases behind it."""
+class Figure(Estimate):
+    """An estimate within the metric's range; `detail` counts what is behind it.
 
-    value: float
-    low: float
-    high: float
-    n: int
+    Raises:
+        ValueError: a number in it is not finite.
+    """
+
     detail: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -249,7 +249,7 @@ class BaseMetric(ABC):
                 self.check(sample)
                 evidence = self.measure(sample)
             except ItemError as error:
-                self.fail(sample.id, error, reference=reference)
+                self.fail(sample.id, error.record(), reference=reference)
             else:
                 self.add(Measured(id=sample.id, cluster=sample.cluster, evidence=evidence), reference=reference)
 
@@ -264,15 +264,17 @@ class BaseMetric(ABC):
             raise ValueError(f"sample {row.id!r} was given to {self.name} twice")
         kept[row.id] = row
 
-    def fail(self, id: str, error: ItemError, *, reference: bool = False) -> None:
-        """Keep a sample that could not be measured; one of the set to compare with is told as reference_clips/ID and
-        does not count in n and coverage. One that asks for nothing the metric looks at is counted as nothing_asked."""
-        if error.code == NOTHING_ASKED and not reference:
+    def fail(self, id: str, error: Mapping[str, str], *, reference: bool = False) -> None:
+        """Keep a sample that could not be measured, by its error's code, message and hint; one of the set to compare
+        with is told as reference_clips/ID and does not count in n and coverage. One that asks for nothing the metric
+        looks at is counted as nothing_asked."""
+        if error["code"] == NOTHING_ASKED and not reference:
             self._not_asked += 1
             return
         kept = self._failed_references if reference else self._failures
         id = f"{REFERENCE_CLIPS}/{id}" if reference else id
-        kept.append({"id": id, "code": error.code, "message": str(error)})
+        message = f"{error['message']} ({error['hint']})" if error["hint"] else error["message"]
+        kept.append({"id": id, "code": error["code"], "message": message})
 
     def compute(self) -> MetricResult:
         """The figures over all samples so far.

@@ -1,17 +1,23 @@
-"""Models in memory: opened once for each device, shared by all metrics of a run, and released together.
+"""Models: opened once for each device, shared by all metrics of a run, released together, and known by their content.
 
 In: a name and what opens it. Out: the same object each time until `release`. The device is a setting of the run
-(`on_device`), which whatever opens a model reads; the environment of the process stays as it is.
+(`on_device`), which whatever opens a model reads; the environment of the process stays as it is. A setting may name a
+file or folder (`i3d:/data/i3d.pt#SHA256`, `v2t:runs/judge/final`): for people it is called by that file's name
+(`shown`), in fingerprints by a hash of its content (`identified`). So equal weights at two places are one metric, and
+no path leaves the machine in a result.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from cineloop.errors import MissingDependencyError
 from cineloop.training.runtime import check_device
@@ -21,6 +27,8 @@ _DEVICE: ContextVar[str] = ContextVar("device", default="auto")
 _OPEN: dict[Hashable, Any] = {}
 _ON_RELEASE: list[Callable[[], None]] = []
 _LOCK = threading.RLock()
+_OF_MODELS = (".safetensors", ".json", ".jinja", ".model", ".txt")  # what decides in a model's folder
+_DIGITS = 16
 
 
 @contextmanager
@@ -98,3 +106,100 @@ def release() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def file_sha256(path: str | Path, expected: str = "") -> str:
+    """sha256 of a file, hex; read once as long as size and time of the file stay.
+
+    Raises:
+        MissingDependencyError: the file cannot be read, or its hash does not begin with `expected`.
+    """
+    path = Path(path)
+    try:
+        about = path.stat()
+        digest = _sha256(str(path.resolve()), about.st_size, about.st_mtime_ns)
+    except OSError as error:
+        raise MissingDependencyError(f"cannot read {path}: {error.strerror}", code="MODEL") from error
+    if expected and not digest.startswith(expected.lower()):
+        raise MissingDependencyError(
+            f"{path} has sha256 {digest}, expected {expected}", code="MODEL", hint="get the file again"
+        )
+    return digest
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Named(NamedTuple):
+    before: str
+    path: str
+    after: str
+
+
+def shown(setting: Any) -> Any:
+    """The setting with the name of its file or folder in the place of the path; what names none stays as it is."""
+    found = _find(setting)
+    return setting if found is None else f"{found.before}{Path(found.path).resolve().name}"
+
+
+def identified(setting: Any) -> Any:
+    """The setting with the content's hash in the place of the path; what names no file stays as it is.
+
+    Raises:
+        MissingDependencyError: the file cannot be read, or its hash is not the one that the setting states.
+    """
+    found = _find(setting)
+    return setting if found is None else f"{found.before}sha256:{_content(Path(found.path), found.after)}"
+
+
+def without_places(texts: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of a fingerprint with every path that `settings` name replaced by the content's hash.
+
+    Raises:
+        MissingDependencyError: as `identified`.
+    """
+    cleaned = dict(texts)
+    for setting in settings.values():
+        found = _find(setting)
+        if found is None:
+            continue
+        content, name = f"sha256:{_content(Path(found.path), found.after)}", Path(found.path).resolve().name
+        for key, text in cleaned.items():
+            text = text.replace(found.path + found.after, content).replace(found.path, content)
+            # A captioner is called by its folder's name, NAME@REVISION.
+            cleaned[key] = content + text[len(name) :] if text.startswith(f"{name}@") else text
+    return cleaned
+
+
+def _find(setting: Any) -> _Named | None:
+    """The path in a setting, and what stands before and after it; None where nothing there exists."""
+    if not isinstance(setting, str) or not setting:
+        return None
+    whole, mark, digest = setting.partition("#")
+    starts = [0, *(number + 1 for number, char in enumerate(whole) if char == ":")]
+    if whole.startswith("open_clip:") and "/" in whole:  # MODEL/FILE
+        starts.append(whole.index("/") + 1)
+    for start in starts:
+        path = whole[start:]
+        # A bare word such as "prompt" is a choice, though a folder of that name may lie here.
+        if path and (start or "/" in path or "." in path) and _exists(path):
+            return _Named(whole[:start], path, mark + digest)
+    return None
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # longer than a name may be, or with a zero byte: no path
+        return False
+
+
+def _content(path: Path, stated: str) -> str:
+    if path.is_file():
+        return file_sha256(path, stated.removeprefix("#"))[:_DIGITS]
+    files = sorted(each for each in path.rglob("*") if each.suffix in _OF_MODELS and each.is_file())
+    parts = "".join(f"{each.relative_to(path).as_posix()}={file_sha256(each)};" for each in files)
+    return hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]

@@ -9,8 +9,9 @@ test; what keeps it from being looked at (no such file, a broken one, no model, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
     from v2t_eval.gate.verdict import Verdict as GateVerdict
-    from v2t_eval.sample import Sample
-    from v2t_eval.testing.room import Room
+    from v2t_eval.testing.looks import Looks
     from v2t_eval.testing.verdict import Verdict
 
 MARK = (
@@ -29,13 +29,59 @@ MARK = (
 )
 
 
+_LONGEST_NAME = 100
+
+
 @dataclass
 class _Session:
-    """A run of pytest; its room is opened by the first test that asks for a clip."""
+    """A run of pytest: its options, its folders, and what clips are looked at with, opened by the first test that asks
+    for a clip."""
 
-    config: pytest.Config | None = None  # None outside of pytest
+    config: pytest.Config | None = None  # None outside of pytest, where nothing is kept
     test: str = ""  # that runs now
-    room: Room | None = None
+    opened: Looks | None = None
+    pictures: Path | None = None
+
+    def looks(self) -> Looks:
+        """What clips are looked at with."""
+        if self.opened is None:
+            from v2t_eval.testing.looks import Looks
+
+            self.opened = Looks(self.cache())
+        return self.opened
+
+    def cache(self) -> Path | None:
+        """Folder for evidence; None where pytest keeps nothing (`-p no:cacheprovider`)."""
+        kept = getattr(self.config, "cache", None)
+        return None if kept is None else Path(kept.mkdir("cineloop"))
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """An option of the command line."""
+        return default if self.config is None else self.config.getoption(name)
+
+    def find(self, path: str | Path) -> Path:
+        """The path as it is; a relative one that is not there, from pytest's root folder."""
+        given = Path(path)
+        if self.config is None or given.is_absolute() or given.exists():
+            return given
+        rooted = self.config.rootpath / given
+        return rooted if rooted.exists() else given
+
+    def picture(self, clip: str) -> Path:
+        """Where the picture of a clip that did not pass goes."""
+        if self.pictures is None:
+            import tempfile
+
+            given = self.option("cineloop_report")
+            self.pictures = Path(given) if given else Path(tempfile.mkdtemp(prefix="clips-"))
+        name = re.sub(r"[^\w.-]+", "_", f"{self.test or 'clip'}-{Path(clip).stem}").strip("_")[-_LONGEST_NAME:]
+        return self.pictures / f"{name}.webp"
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self.opened is not None:
+            self.opened.close()
+            self.opened = None
 
 
 _SESSIONS: list[_Session] = []  # of this process, the innermost last: one may test the other
@@ -105,31 +151,15 @@ def _session() -> _Session:
     return _SESSIONS[-1]
 
 
-def _room() -> Room:
-    """The room of this session, where pictures are named after the test that runs.
-
-    Raises:
-        ImportError: Cineloop, or what it needs, cannot be imported here.
-    """
-    from v2t_eval.testing.room import Room
-
-    session = _session()
-    session.room = session.room or Room(session.config)
-    session.room.test = session.test
-    return session.room
-
-
-def _guarded(work: Callable[[Room], Any], name: str) -> Any:
-    """`work(room)`, its errors and imports that fail as `ClipError`."""
+def _guarded(work: Callable[[_Session], Any], name: str) -> Any:
+    """`work(session)`, its errors and imports that fail as `ClipError`."""
     __tracebackhide__ = True
     try:
         from cineloop.errors import CineloopError
-
-        room = _room()
     except ImportError as error:
         raise _cannot_import(error, name) from error
     try:
-        return work(room)
+        return work(_session())
     except CineloopError as error:
         raise ClipError(f"{name}: {error.code}: {error}") from None
     except ImportError as error:
@@ -143,27 +173,27 @@ def _cannot_import(error: ImportError, name: str) -> ClipError:
 def _verdict(path: str | Path, **keywords: Any) -> Verdict:
     __tracebackhide__ = True
 
-    def work(room: Room) -> Verdict:
-        from v2t_eval.testing.looks import with_strip
+    def work(session: _Session) -> Verdict:
+        looks, found = session.looks(), session.find(path)
+        verdict = looks.verdict(found, name=str(path), **keywords)
+        strip = None if verdict.outcome == "pass" else looks.strip(found)
+        if strip is None:
+            return verdict
+        from cineloop.files import write_atomic
 
-        looks = room.looks()
-        found = looks.verdict(room.find(path), name=str(path), **keywords)
-        if found.outcome == "pass":
-            return found
-        return with_strip(found, looks.strip(_sample(room, path)), room.picture(str(path)))
+        picture = session.picture(str(path))
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(picture, strip)
+        return replace(verdict, strip=picture)
 
     found: Verdict = _guarded(work, str(path))
     return found
 
 
-def _sample(room: Room, path: str | Path) -> Sample:
-    return room.looks().sample(room.find(path), None, None)
-
-
 def _raise(verdict: Verdict) -> None:
     """End the test as the verdict says."""
     __tracebackhide__ = True
-    if verdict.outcome == "outside" and _room().option("cineloop_outside", "fail") == "skip":
+    if verdict.outcome == "outside" and _session().option("cineloop_outside", "fail") == "skip":
         pytest.skip(verdict.message)
     if not verdict:
         raise AssertionError(verdict.message)
@@ -187,8 +217,8 @@ def clip(request: pytest.FixtureRequest) -> Shown:
     told = getattr(request, "param", None)
     path, keywords = _of_mark(*mark.args, **mark.kwargs) if told is None else (told[0], told[1])
     verdict = _verdict(path, **keywords)
-    frames = _guarded(lambda room: room.looks().frames(_sample(room, path)), str(path))
-    return Shown(path=_room().find(path), prompt=keywords.get("prompt"), frames=frames, verdict=verdict)
+    frames = _guarded(lambda session: session.looks().frames(session.find(path)), str(path))
+    return Shown(path=_session().find(path), prompt=keywords.get("prompt"), frames=frames, verdict=verdict)
 
 
 @pytest.fixture
@@ -206,14 +236,14 @@ def gate() -> Callable[..., GateVerdict]:
         if inconclusive not in ("fail", "xfail", "skip", "pass"):
             raise ClipError(f"inconclusive must be fail, xfail, skip or pass, not {inconclusive!r}")
 
-        def work(room: Room) -> GateVerdict:
+        def work(session: _Session) -> GateVerdict:
             from v2t_eval.gate.sides import gated
             from v2t_eval.score import ScoreConfig
             from v2t_eval.suite import suites
 
-            against = None if baseline is None else room.find(baseline)
-            rules = Path(suite) if str(suite) in suites() else room.find(suite)
-            return gated(room.find(clips), rules, against, ScoreConfig(cache=room.cache()))
+            against = None if baseline is None else session.find(baseline)
+            rules = Path(suite) if str(suite) in suites() else session.find(suite)
+            return gated(session.find(clips), rules, against, ScoreConfig(cache=session.cache()))
 
         found: GateVerdict = _guarded(work, str(clips))
         from v2t_eval.testing.sets import told
@@ -244,7 +274,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if mark is None or not mark.args or not _is_ours(metafunc):
         return
     path, keywords = _of_mark(*mark.args, **mark.kwargs)
-    given = _guarded(lambda room: _rows(room.find(path), keywords), str(path))
+    given = _guarded(lambda session: _rows(session.find(path), keywords), str(path))
     if given is not None:
         metafunc.parametrize("clip", [each[1:] for each in given], ids=[each[0] for each in given], indirect=True)
 
@@ -292,11 +322,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close the session's room, where one was opened."""
+    """Close the session."""
     for session in [session for session in _SESSIONS if session.config is config]:
         _SESSIONS.remove(session)
-        if session.room is not None:
-            session.room.close()
+        session.close()
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:

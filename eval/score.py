@@ -1,9 +1,8 @@
 """Scoring: samples and metrics in, `Scores` out; what was measured before is not measured again.
 
-Each clip is decoded once for all metrics. Evidence is kept under the content of what a metric reads and the metric's
-fingerprint, so a rescoring decodes nothing, and a scoring that was cut short goes on where it stopped. A sample that
-cannot be measured is a failure with a code and lowers the coverage; a metric that cannot run is skipped with a reason;
-neither stops the rest.
+Each clip is decoded once for all metrics (`v2t_eval.measure`). A rescoring decodes nothing, and a scoring that was cut
+short goes on where it stopped. A sample that cannot be measured is an error with a code and lowers the coverage; a
+metric that cannot run is skipped with a reason; neither stops the rest.
 """
 
 from __future__ import annotations
@@ -12,24 +11,25 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
-from cineloop.log import logger, printable
+from cineloop.log import Progress, logger, printable
 from cineloop.threads import usable_cpus
 from cineloop.training.runtime import check_device
 from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
-from v2t_eval.evidence import Gathering, named_dimensions
 from v2t_eval.inputs import Inputs
-from v2t_eval.measure import ClipLimits, Failure
-from v2t_eval.metric import NOTHING_ASKED, BaseMetric, MetricResult
+from v2t_eval.measure import ClipLimits, Engine, Error, Job, error_of
+from v2t_eval.metric import NOTHING_ASKED, REFERENCE_CLIPS, BaseMetric, Measured, MetricResult
 from v2t_eval.sample import HINTS, Sample
-from v2t_eval.scores import Scores, Skipped
+from v2t_eval.scores import Scored, Scores, Skipped
 from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
+from v2t_eval.workers import measured_by
 
 _GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references",
              "reference_video": "reference_videos"}  # fmt: skip
@@ -101,20 +101,135 @@ def _scored(
         raise NothingMatchedError("there is no sample to score")
     fitting, skipped = fitting_metrics(inputs, metrics, is_suite=config.is_suite)
     ready, missing = _prepared(fitting)
-    with EvidenceCache(config.cache) as cache:
-        gathering = Gathering(inputs, ready, cache, config.limits)
-        workers = config.workers or _usual_workers(len(inputs.samples) + len(inputs.references))
-        gathering.run(workers, stop, show_progress)
+    total = len(inputs.samples) + len(inputs.references)
+    with (
+        EvidenceCache(config.cache) as cache,
+        Engine(ready, config.limits, cache) as engine,
+        Progress(total, "scoring", enabled=show_progress) as bar,
+    ):
+        gathering = _Gathering(inputs, engine, bar)
+        gathering.run(config.workers or _usual_workers(total), stop)
     results, broken = _computed(ready, is_suite=config.is_suite)
-    total, untold = _vbench_total(metrics, results)
+    summed, without = _vbench_total(metrics, results)
     return Scores(
         sources=inputs.sources,
         clips=gathering.clips(),
-        results=[*results, *total],
-        skipped=[*skipped, *missing, *broken, *untold],
+        results=[*results, *summed],
+        skipped=[*skipped, *missing, *broken, *without],
         counts={**inputs.counts, **gathering.counts},
         environment=environment(),
     )
+
+
+class _Gathering:
+    """The samples on their way through the engine into the metrics; used once."""
+
+    def __init__(self, inputs: Inputs, engine: Engine, bar: Progress) -> None:
+        self.inputs, self.engine, self.bar = inputs, engine, bar
+        self.dimensions = _named_dimensions(inputs)
+        self.abouts: dict[str, dict[str, Any]] = {}
+        self.broken: dict[str, Error] = {}
+        self.counts: Counter[str] = Counter()
+        self.finished = self.num_known = 0
+
+    def run(self, workers: int, stop: Callable[[], bool]) -> None:
+        """Measure what is not known yet."""
+        engine, jobs = self.engine, self._jobs(workers, stop)
+        if workers > 1:
+            jobs = measured_by(workers, engine.metrics, engine.limits, jobs, stop)
+        for job in jobs if workers > 1 else engine.run(jobs, stop):
+            self._take(job)
+        total = len(self.inputs.samples) + len(self.inputs.references)
+        if self.finished < total and not stop():
+            raise RuntimeError(f"{total - self.finished} of {total} samples were lost on the way; this is a bug")
+        if self.finished < total:
+            kept = (
+                "is kept: the same command goes on from there" if engine.cache.path else "is not kept without a cache"
+            )
+            logger.warning("stopped after %d of %d samples; what was measured %s", self.finished, total, kept)
+            raise KeyboardInterrupt
+        logger.debug("%d pieces of evidence were known", self.num_known)
+
+    def _jobs(self, workers: int, stop: Callable[[], bool]) -> Iterator[Job]:
+        """What is left to measure and worth another process; the rest is done here."""
+        both = [(sample, False) for sample in self.inputs.samples]
+        both += [(sample, True) for sample in self.inputs.references]
+        for sample, is_reference in both:
+            if stop():
+                return
+            asked = [n for n, metric in enumerate(self.engine.metrics) if self._is_asked(metric, sample, is_reference)]
+            job = self.engine.open(sample, asked, is_reference=is_reference)
+            self.num_known += len(job.keys) - len(job.todo)
+            if not job.todo:
+                self._take(job)
+            elif workers > 1 and not self.engine.wants_frames(job):
+                self._take(self.engine.finish(self.engine.begin(job)))
+            else:
+                yield job
+
+    def _is_asked(self, metric: BaseMetric, sample: Sample, is_reference: bool) -> bool:
+        """References are for metrics that compare sets; a prompt list that names dimensions says who is for whom."""
+        if is_reference:
+            return REFERENCE_CLIPS in metric.needs
+        return metric.name not in self.dimensions or metric.name in _dimensions(sample)
+
+    def _take(self, job: Job) -> None:
+        """Keep what was measured, and hand evidence and errors to the metrics."""
+        sample = job.sample
+        self.engine.keep(job)
+        for n, evidence in job.evidence.items():
+            row = Measured(id=sample.id, cluster=sample.cluster, evidence=evidence)
+            self.engine.metrics[n].add(row, reference=job.is_reference)
+        for n, error in job.errors.items():
+            self.engine.metrics[n].fail(sample.id, error, reference=job.is_reference)
+        if not job.is_reference:
+            if job.error is not None:
+                self.broken[sample.id] = job.error
+            if job.about is not None:
+                self.abouts[sample.id] = job.about
+                self.counts.update(f"warned_{warning['code']}" for warning in job.about["warnings"])
+        self.finished += 1
+        self.bar.advance(1, f"{self.num_known} pieces known before")
+
+    def clips(self) -> list[Scored]:
+        """Every sample that was expected, in the order of ids."""
+        return [self._scored(sample) for sample in sorted(self.inputs.samples, key=lambda sample: sample.id)]
+
+    def _scored(self, sample: Sample) -> Scored:
+        error, clip = self.broken.get(sample.id), sample.clip
+        if error is None and clip is None and sample.caption is None and isinstance(sample.row.get("error"), dict):
+            error = {key: str(sample.row["error"].get(key, "")) for key in ("code", "message", "hint")}
+        found = self.abouts.get(sample.id, {})
+        path = sample.row.get("path")
+        return Scored(
+            id=sample.id,
+            cluster=sample.cluster,
+            status="ok" if error is None else "failed",
+            path=path if clip is not None and isinstance(path, str) else None,
+            content=clip.content or None if clip is not None else None,
+            prompt=sample.prompt,
+            caption=sample.caption,
+            references=sample.references,
+            duration_s=found.get("duration_s"),
+            fps=found.get("fps"),
+            size=tuple(found["size"]) if found else None,
+            start_s=clip.start_s if clip is not None else None,
+            end_s=clip.end_s if clip is not None else None,
+            num_frames=found.get("num_frames"),
+            decoder=found.get("decoder"),
+            frozen=found.get("frozen"),
+            error=error,
+        )
+
+
+def _named_dimensions(inputs: Inputs) -> set[str]:
+    """Dimensions of VBench that the prompts name; a prompt list that names them says which clip is for which."""
+    return {name for sample in inputs.samples for name in _dimensions(sample)}
+
+
+def _dimensions(sample: Sample) -> tuple[str, ...]:
+    named = sample.row.get("dimension")
+    return tuple(named) if isinstance(named, list) else (named,) if isinstance(named, str) else ()
 
 
 def fitting_metrics(
@@ -126,7 +241,7 @@ def fitting_metrics(
         UsageError: a metric fits no sample, and it was asked for by name.
     """
     fitting, skipped = [], []
-    dimensions = named_dimensions(inputs)
+    dimensions = _named_dimensions(inputs)
     for metric in metrics:
         if dimensions and metric.name in {*QUALITY, *SEMANTIC} - dimensions:
             reason = f"no prompt names this dimension; those named: {', '.join(sorted(dimensions))}"
@@ -175,13 +290,17 @@ def _prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Ski
         except MissingDependencyError as error:
             skipped.append(Skipped(metric=metric.title, reason=error.message, hint=error.hint))
         except Exception as error:  # one metric that breaks must not cost the others
-            failure = Failure.of(error)
-            skipped.append(Skipped(metric=metric.title, reason=failure.message, hint=failure.hint, code=failure.code))
+            skipped.append(_broken(metric, error))
         else:
             ready.append(metric)
             continue
         logger.warning("skipped: %s: %s (%s)", metric.title, skipped[-1].reason, skipped[-1].hint or "no hint")
     return ready, skipped
+
+
+def _broken(metric: BaseMetric, error: Exception) -> Skipped:
+    found = error_of(error)
+    return Skipped(metric=metric.title, reason=found["message"], hint=found["hint"], code=found["code"])
 
 
 def _computed(metrics: Sequence[BaseMetric], *, is_suite: bool) -> tuple[list[MetricResult], list[Skipped]]:
@@ -195,10 +314,9 @@ def _computed(metrics: Sequence[BaseMetric], *, is_suite: bool) -> tuple[list[Me
             )
             continue
         except Exception as error:  # one metric that breaks must not cost the others
-            failure = Failure.of(error)
-            logger.warning("%s has no result: %s", metric.title, failure.message)
+            broken.append(_broken(metric, error))
+            logger.warning("%s has no result: %s", metric.title, broken[-1].reason)
             logger.debug("%s", metric.title, exc_info=error)
-            broken.append(Skipped(metric=metric.title, reason=failure.message, hint=failure.hint, code=failure.code))
             continue
         codes = {failure["code"] for failure in result.failures}
         if is_suite and not result.figures and len(codes) == 1 and (code := codes.pop()).startswith("NO_"):

@@ -1,7 +1,7 @@
 """Scores: everything one scoring of a set found, as it is written to `scores.json` and read again.
 
 In: results of metrics and the clips they are about. Out: one JSON document with a schema version. Reports, the gate and
-comparisons read this and nothing else.
+comparisons read this and nothing else. A baseline is scores with a history (`v2t_eval.gate.baseline`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 from cineloop.documents import read_json
 from cineloop.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, UsageError
+from cineloop.log import printable
 from v2t_eval.metric import ABSTENTIONS, Figure, MetricResult
 
 SCHEMA = 1
+RESULTS = "scores.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,17 @@ class Skipped:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Update:
+    """One entry of a baseline's history: when and why the figures became these, and what they were before."""
+
+    date: str
+    reason: str
+    num_clips: int
+    figures: dict[str, tuple[float | None, float | None]]
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Results by metric, what they are about and what they were made from.
 
@@ -69,6 +82,8 @@ class Scores:
         clips: every sample that was expected, in the order of ids.
         skipped: metrics that were asked for and could not run.
         environment: versions, device, and the date.
+        suite, policy, history: of a baseline: the suite's name, its gate as plain values, and how the figures came to
+            be these, oldest first; empty otherwise.
     """
 
     sources: dict[str, str]
@@ -77,6 +92,19 @@ class Scores:
     skipped: list[Skipped] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    suite: str = ""
+    policy: dict[str, Any] = field(default_factory=dict)
+    history: tuple[Update, ...] = ()
+
+    @property
+    def by_id(self) -> dict[str, Scored]:
+        """The clips by id."""
+        return {clip.id: clip for clip in self.clips}
+
+    @property
+    def by_name(self) -> dict[str, MetricResult]:
+        """The results by the metric's title."""
+        return {result.name: result for result in self.results}
 
     @property
     def exit_code(self) -> int:
@@ -95,10 +123,7 @@ class Scores:
         Raises:
             KeyError: there is none.
         """
-        for result in self.results:
-            if result.name == name:
-                return result
-        raise KeyError(name)
+        return self.by_name[name]
 
     def as_dict(self, *, items: bool = True) -> dict[str, Any]:
         """JSON-able form; without `items` the values of the single samples are left out."""
@@ -106,8 +131,10 @@ class Scores:
         if not items:
             for result in results:
                 del result["items"], result["failures"]
+        kept = {"suite": self.suite, "policy": self.policy, "history": [asdict(one) for one in self.history]}
         return {
             "schema": SCHEMA,
+            **(kept if self.history else {}),
             "sources": self.sources,
             "environment": self.environment,
             "counts": self.counts,
@@ -122,31 +149,47 @@ def _has_failed(result: MetricResult) -> bool:
 
 
 def read_scores(path: Path) -> Scores:
-    """Scores from the JSON document that `v2t-eval score` wrote.
+    """Scores from the JSON document that `v2t-eval score` or `v2t-eval gate init` wrote.
 
     Raises:
-        UsageError: the file cannot be read, is no such document, or of another schema version.
+        UsageError: the file cannot be read, is no such document, damaged, or of another schema version.
     """
+    name = printable(str(path))
+    again = "make it again: `v2t-eval score` writes scores, `v2t-eval gate init CLIPS --suite SUITE -o FILE` a baseline"
     try:
         tree = read_json(path)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {name}: {error.strerror}", hint=again) from error
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON: {error}") from error
-    if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
-        found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
-        raise UsageError(f"{path}: expected scores of schema {SCHEMA}, found {found!r}", hint="score the clips again")
+        raise UsageError(f"{name} is no JSON: {error}", hint="take it from your version control again") from error
+    found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
+    if found != SCHEMA:
+        newer = isinstance(found, int) and found > SCHEMA
+        hint = "a newer cineloop wrote it: upgrade this one" if newer else again
+        raise UsageError(f"{name}: expected scores of schema {SCHEMA}, found {found!r}", hint=hint)
+    if "results" not in tree and "metrics" in tree:
+        raise UsageError(f"{name} is a baseline of an earlier format", hint=again)
     try:
-        return Scores(
-            sources=tree["sources"],
-            environment=tree["environment"],
-            counts=tree["counts"],
-            clips=[_scored(clip) for clip in tree["clips"]],
-            results=[_result(result) for result in tree["results"]],
-            skipped=[Skipped(**one) for one in tree["skipped"]],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is damaged: {error!r}", hint="score the clips again") from error
+        return _read(tree)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{name} is damaged: {error!r}", hint=again) from error
+
+
+def _read(tree: dict[str, Any]) -> Scores:
+    scores = Scores(
+        sources=tree["sources"],
+        environment=tree["environment"],
+        counts=tree["counts"],
+        clips=[_scored(clip) for clip in tree["clips"]],
+        results=[_result(result) for result in tree["results"]],
+        skipped=[Skipped(**one) for one in tree["skipped"]],
+        suite=tree.get("suite", ""),
+        policy=tree.get("policy", {}),
+        history=tuple(_update(one) for one in tree.get("history", ())),
+    )
+    if len(scores.by_id) < len(scores.clips):
+        raise ValueError("an id comes twice")
+    return scores
 
 
 def _scored(tree: dict[str, Any]) -> Scored:
@@ -154,8 +197,16 @@ def _scored(tree: dict[str, Any]) -> Scored:
     return Scored(**{**tree, "references": tuple(tree["references"]), "size": tuple(size) if size else None})
 
 
+def _update(tree: dict[str, Any]) -> Update:
+    figures = {name: (old, new) for name, (old, new) in tree["figures"].items()}
+    return Update(**{**tree, "figures": figures, "differences": tuple(tree["differences"])})
+
+
 def _result(tree: dict[str, Any]) -> MetricResult:
     low, high = tree["value_range"]
+    for item in tree["items"]:
+        if not isinstance(item.get("value"), int | float | None):
+            raise ValueError(f"the value of {item['id']} by {tree['name']} is no number: {item['value']!r}")
     return MetricResult(
         **{
             **tree,

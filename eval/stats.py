@@ -10,7 +10,8 @@ often they hold: docs/gate-statistics.md. Letters: n values, G clusters, k sums.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import fsum, sqrt
 from statistics import fmean
@@ -20,7 +21,10 @@ import numpy as np
 from cineloop.intervals import Interval, normal_quantile, wilson
 
 __all__ = [
+    "Estimate",
     "Interval",
+    "UndefinedError",
+    "auroc",
     "bootstrap",
     "clustered_se",
     "estimate_of_sums",
@@ -28,17 +32,53 @@ __all__ = [
     "interval_of_sums",
     "jackknife_interval",
     "mean_interval",
+    "numbered",
     "student",
     "student_interval",
+    "summed",
     "unless_flat",
     "weighted_shares",
     "wilson",
 ]
 NUM_RESAMPLES = 2000
+CONFIDENCE = 0.95
+TAIL = (1 - CONFIDENCE) / 2  # beyond either end of an interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One number: a value, its 95 % interval, the number of cases behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class UndefinedError(ValueError):
+    """A statistic is undefined, of the whole set or without one of `lost` clusters (0: of the whole set)."""
+
+    def __init__(self, lost: int) -> None:
+        super().__init__(f"the statistic is undefined without one of {lost} clusters" if lost else "it is undefined")
+        self.lost = lost
+
+
+def numbered(clusters: Iterable[Hashable]) -> tuple[np.ndarray, int]:
+    """The number of each case's cluster (n,), from 0 in the order in which they come, and how many there are."""
+    where: dict[Hashable, int] = {}
+    at = np.array([where.setdefault(cluster, len(where)) for cluster in clusters], dtype=np.int64)
+    return at, len(where)
+
+
+def summed(rows: np.ndarray, at: np.ndarray, num: int) -> np.ndarray:
+    """Sums of the rows (n, ...) of each of `num` clusters: (G, ...)."""
+    found = np.zeros((num, *rows.shape[1:]))
+    np.add.at(found, at, rows)
+    return found
 
 
 def weighted_shares(
-    right: np.ndarray, num: np.ndarray, weights: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95
+    right: np.ndarray, num: np.ndarray, weights: Sequence[float], clusters: Sequence[Hashable]
 ) -> tuple[float, Interval]:
     """Weighted sum of k shares whose cases come in clusters: k is 1 for one share, 2 for a balanced accuracy.
 
@@ -62,24 +102,21 @@ def weighted_shares(
     if not (all_num > 0).all():
         raise ValueError("every share needs at least one case")
     share = all_right / all_num
-    where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-    pull = np.zeros(len(where))  # how far each cluster pulls the value
-    np.add.at(pull, [where[cluster] for cluster in clusters], ((right - share * num) * weight / all_num).sum(1))
+    at, groups = numbered(clusters)
+    pull = summed(((right - share * num) * weight / all_num).sum(1), at, groups)  # how far each pulls the value
     alone = float((weight**2 * share * (1 - share) / all_num).sum())
-    effect, groups = max(1.0, float((pull**2).sum()) / alone if alone > 0 else all_num.sum() / len(where)), len(where)
+    effect = max(1.0, float((pull**2).sum()) / alone if alone > 0 else all_num.sum() / groups)
     if alone > 0 and 1 < groups < all_num.sum():  # the effect is an estimate: Student's quantile (Korn, Graubard 1998)
-        spread = student(groups - 1, (1 - confidence) / 2) / normal_quantile(confidence)
+        spread = student(groups - 1, TAIL) / normal_quantile(CONFIDENCE)
         effect = max(1.0, groups / (groups - 1) * effect) * spread**2
-    ends = [
-        wilson(r / effect, n / effect, confidence) for r, n in zip(all_right.tolist(), all_num.tolist(), strict=True)
-    ]
+    ends = [wilson(r / effect, n / effect) for r, n in zip(all_right.tolist(), all_num.tolist(), strict=True)]
     value = float((weight * share).sum())
     below = sqrt(sum((w * (p - end.low)) ** 2 for w, p, end in zip(weight, share, ends, strict=True)))
     above = sqrt(sum((w * (end.high - p)) ** 2 for w, p, end in zip(weight, share, ends, strict=True)))
     return value, Interval(max(0.0, value - below), min(1.0, value + above))
 
 
-def interval_of_pulls(value: float, pulls: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
+def interval_of_pulls(value: float, pulls: Sequence[float] | np.ndarray) -> Interval:
     """Interval of a value that is a mean, or close to one, over clusters: Student's t and its transformation by
     Hall (1992), which corrects for skew to the first order; of either end the one farther out.
 
@@ -96,7 +133,7 @@ def interval_of_pulls(value: float, pulls: Sequence[float] | np.ndarray, confide
         raise ValueError(f"an interval needs at least two clusters, got {num}")
     pull = pull - pull.mean()
     squares = float((pull**2).sum())
-    se, quantile = sqrt(num / (num - 1) * squares), student(num - 1, (1 - confidence) / 2)
+    se, quantile = sqrt(num / (num - 1) * squares), student(num - 1, TAIL)
     low, high = value - quantile * se, value + quantile * se
     if num < 3 or squares <= 0:
         return Interval(low, high)
@@ -108,9 +145,7 @@ def interval_of_pulls(value: float, pulls: Sequence[float] | np.ndarray, confide
     return Interval(min(low, value - ends[0] * se), max(high, value - ends[1] * se))
 
 
-def mean_interval(
-    values: Sequence[float], clusters: Sequence[Hashable] | None = None, confidence: float = 0.95
-) -> Interval:
+def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval:
     """Interval of the mean of `values`, see `interval_of_pulls`.
 
     A single cluster shows nothing of the spread: the ends are then the least and the greatest value.
@@ -122,7 +157,7 @@ def mean_interval(
     if len(groups) == 1:
         return Interval(min(values), max(values))
     mean, num = fmean(values), len(values)
-    return interval_of_pulls(mean, [(fsum(group) - mean * len(group)) / num for group in groups], confidence)
+    return interval_of_pulls(mean, [(fsum(group) - mean * len(group)) / num for group in groups])
 
 
 @lru_cache(maxsize=256)
@@ -133,9 +168,7 @@ def student(degrees: int, tail: float) -> float:
     return float(t.isf(tail, degrees))
 
 
-def student_interval(
-    values: Sequence[float], clusters: Sequence[Hashable] | None = None, confidence: float = 0.95
-) -> Interval:
+def student_interval(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval:
     """Mean plus and minus t times the clustered standard error, with G-1 degrees of freedom.
 
     Raises:
@@ -145,12 +178,12 @@ def student_interval(
     if num < 2:
         raise ValueError("Student's interval needs at least two clusters")
     few = 1.0 if num == len(values) else sqrt(num / (num - 1))
-    half = student(num - 1, (1 - confidence) / 2) * clustered_se(values, clusters) * few
+    half = student(num - 1, TAIL) * clustered_se(values, clusters) * few
     mean = fmean(values)
     return Interval(mean - half, mean + half)
 
 
-def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
+def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray) -> Interval:
     """Interval of any smooth statistic of clusters, see `interval_of_pulls`.
 
     Args:
@@ -161,7 +194,7 @@ def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray, con
         ValueError: fewer than two clusters.
     """
     left = np.asarray(left_out, dtype=np.float64)
-    return interval_of_pulls(value, (len(left) - 1) / max(len(left), 1) * (left.mean() - left), confidence)
+    return interval_of_pulls(value, (len(left) - 1) / max(len(left), 1) * (left.mean() - left))
 
 
 def interval_of_sums(
@@ -184,9 +217,7 @@ def interval_of_sums(
     sums = np.asarray(sums, dtype=np.float64)
     if not len(sums) or len(sums) != len(clusters):
         raise ValueError(f"{len(sums)} rows of sums, {len(clusters)} clusters")
-    where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-    merged = np.zeros((len(where), sums.shape[1]))
-    np.add.at(merged, [where[cluster] for cluster in clusters], sums)
+    merged = summed(sums, *numbered(clusters))
     value, found = estimate_of_sums(merged, statistic, value_range)
     return unless_flat(found if len(merged) > 1 else Interval(value, value), value, len(merged), value_range)
 
@@ -195,13 +226,46 @@ def estimate_of_sums(
     sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], value_range: tuple[float, float] = (0.0, 1.0)
 ) -> tuple[float, Interval]:
     """A statistic of the sums of clusters, float (G, k), and its jackknife interval within the range, which is the
-    whole range for a single cluster."""
+    whole range for a single cluster.
+
+    Raises:
+        UndefinedError: it is not finite, of all clusters or without one of them.
+    """
     least, most = value_range
-    value = min(max(float(statistic(sums.sum(0)[None])[0]), least), most)
+    value = float(statistic(sums.sum(0)[None])[0])
+    if not np.isfinite(value):
+        raise UndefinedError(0)
+    value = min(max(value, least), most)
     if len(sums) == 1:
         return value, Interval(least, most)
-    low, high = jackknife_interval(value, statistic(sums.sum(0) - sums))
+    left = statistic(sums.sum(0) - sums)
+    if lost := int((~np.isfinite(left)).sum()):
+        raise UndefinedError(lost)
+    low, high = jackknife_interval(value, left)
     return value, Interval(max(least, min(low, value)), min(most, max(high, value)))
+
+
+def auroc(
+    above: np.ndarray, below: np.ndarray, above_at: np.ndarray, below_at: np.ndarray, num: int
+) -> tuple[float, Interval]:
+    """Area under the ROC curve of scores that ought to be higher (n,) against scores that ought to be lower (m,), ties
+    one half, with its jackknife interval over `num` clusters; one half, from 0 to 1, where either are missing.
+
+    Args:
+        above_at, below_at: the cluster of each score; without a cluster go all pairs it stands in on either side.
+    """
+    if not above.size or not below.size:
+        return 0.5, Interval(0.0, 1.0)
+    won = (above[:, None] > below[None]) + 0.5 * (above[:, None] == below[None])  # (n, m)
+    wins = summed(summed(won, above_at, num).T, below_at, num).T  # (G, G)
+    num_above, num_below = (np.bincount(at, minlength=num).astype(float) for at in (above_at, below_at))
+
+    def statistic(times: np.ndarray) -> np.ndarray:  # of clusters that count so many times, (R, G)
+        pairs = (times @ num_above) * (times @ num_below)
+        right = np.einsum("ri,ij,rj->r", times, wins, times, optimize=True)
+        return np.where(pairs > 0, right / np.maximum(pairs, 1.0), 0.5)
+
+    return estimate_of_sums(np.eye(num), statistic)
 
 
 def unless_flat(
@@ -244,24 +308,21 @@ def bootstrap(
     clusters: Sequence[Hashable] | None = None,
     statistic: Callable[[Sequence[float]], float] = fmean,
     num_resamples: int = NUM_RESAMPLES,
-    confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
     """Percentile interval of a statistic that no jackknife fits, such as a median, drawing whole clusters with
     replacement (each value its own by default).
 
     Raises:
-        ValueError: no value, lengths that differ, or a confidence not within 0 and 1.
+        ValueError: no value, or lengths that differ.
     """
     pool = _grouped(values, clusters)
-    normal_quantile(confidence)
     draw = random.Random(seed).random
     drawn = []
     for _ in range(num_resamples):
         sample = [value for _ in pool for value in pool[int(draw() * len(pool))]]
         drawn.append(statistic(sample))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, (tail, 1 - tail))
+    low, high = np.quantile(drawn, (TAIL, 1 - TAIL))
     return Interval(float(low), float(high))
 
 

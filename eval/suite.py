@@ -23,7 +23,7 @@ from cineloop.log import printable
 from v2t_eval.audit.record import audit_path
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.metric import BaseMetric, load_metric
-from v2t_eval.places import shown
+from v2t_eval.models import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +118,7 @@ def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
 
     Raises:
         UsageError: see `v2t_eval.gate.policy`; a rule for a metric that is not in the suite, or with a margin for one
-        of
-            which neither end is good.
+            without a preferred direction.
     """
     if not isinstance(tree, Mapping):
         raise UsageError(f"{path}: 'gate' must hold primary and more by name, got {tree!r}", hint="see docs/gate.md")
@@ -141,7 +140,7 @@ def _title(rule: Rule, metrics: list[BaseMetric], path: Path) -> str:
         raise UsageError(f"{path}: the gate asks for {title!r}, which is not among the suite's metrics", hint=hint)
     if rule.margin is not None and known[title].higher_is_better is None:
         hint = "give at_least or at_most"
-        raise UsageError(f"{path}: of {title} neither end is good, so a margin has no direction", hint=hint)
+        raise UsageError(f"{path}: {title} has no preferred direction, so a margin says nothing", hint=hint)
     if not all(
         math.isfinite(bound)
         for bound in (rule.margin, rule.accepted, rule.worst, rule.at_least, rule.at_most)

@@ -16,7 +16,7 @@ import numpy as np
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.cache import decode, encode
-from v2t_eval.measure import Failure
+from v2t_eval.measure import error_of
 from v2t_eval.metric import BaseMetric, Measured, MetricResult
 from v2t_eval.sample import Clip, Sample
 
@@ -106,9 +106,8 @@ class _Behaviour:
                 entry["evidence"] = self.metric.measure(sample)
                 data = encode(entry)
             except (ItemError, ValueError) as error:
-                failure = Failure.of(error)
                 entry.pop("evidence", None)
-                data = encode({**entry, "failure": [failure.code, failure.message, failure.hint]})
+                data = encode({**entry, "error": error_of(error)})
             self.entries.append(_tensor(_LENGTH.pack(len(data)) + data, self.device))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -132,10 +131,8 @@ class _Behaviour:
         self.metric.reset()
         for entry in _read(self.entries):
             id = entry["id"]
-            if "failure" in entry:
-                code, message, hint = entry["failure"]
-                error = ItemError(message, code=code, hint=hint)
-                self.metric.fail(id, error, reference=entry["reference"])
+            if "error" in entry:
+                self.metric.fail(id, entry["error"], reference=entry["reference"])
             else:
                 row = Measured(id=id, cluster=entry["cluster"], evidence=entry["evidence"])
                 self.metric.add(row, reference=entry["reference"])

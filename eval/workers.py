@@ -1,8 +1,8 @@
 """Measuring in several processes, each with its own metrics and decoder, that take samples as they become free.
 
-In: tasks. Out: their outcomes in any order, the same bits as in one process. A process that dies (native code, memory)
-costs the sample it was at, with code WORKER_DIED, and is started again. The processes are spawned, since threads and
-GPU contexts do not survive a fork; Ctrl-C is for the parent alone, and they end when it does.
+In: jobs. Out: the same jobs, measured, in any order, with the same bits as in one process. A process that dies (native
+code, memory) costs the sample it was at, with code WORKER_DIED, and is started again. The processes are spawned, since
+threads and GPU contexts do not survive a fork; Ctrl-C is for the parent alone, and they end when it does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -21,15 +22,16 @@ from cineloop.errors import CineloopError, MissingDependencyError
 from cineloop.log import logger
 from cineloop.plugin import source
 from v2t_eval import models
-from v2t_eval.measure import AHEAD, Begun, ClipLimits, Failure, Measurer, Outcome, Task
+from v2t_eval.measure import AHEAD, ClipLimits, Engine, Error, Job
 from v2t_eval.metric import BaseMetric, load_metric
+from v2t_eval.sample import Sample
 
 _STARTS = 3  # tries of a process that dies before its first sample
 _POLL_S = 0.2
 
 
 class Worker:
-    """One process, the pipe to it, and the tasks it has in hand, the first one being measured."""
+    """One process, the pipe to it, and the jobs it has in hand, the first one being measured."""
 
     def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits, device: str) -> None:
         context = get_context("spawn")
@@ -39,14 +41,14 @@ class Worker:
         with _no_interrupt():
             self.process.start()
         theirs.close()
-        self.tasks: deque[Task] = deque()
+        self.jobs: deque[Job] = deque()
         self.ready = False
 
-    def give(self, task: Task) -> None:
-        """Send a task."""
-        self.tasks.append(task)
-        with suppress(OSError):  # it died: its tasks are dealt with when that is seen
-            self.pipe.send(task)
+    def give(self, job: Job) -> None:
+        """Send a job, without what is known of it already."""
+        self.jobs.append(job)
+        with suppress(OSError):  # it died: its jobs are dealt with when that is seen
+            self.pipe.send(replace(job, keys={}, evidence={}, errors={}))
 
     def end(self) -> str:
         """End the process; in words, how it ended."""
@@ -63,16 +65,16 @@ def measured_by(
     num: int,
     metrics: Sequence[BaseMetric],
     limits: ClipLimits,
-    tasks: Iterable[Task],
+    jobs: Iterable[Job],
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Outcome]:
-    """Outcomes of the tasks from up to `num` processes, as they come; no new tasks are given when asked to stop.
+) -> Iterator[Job]:
+    """The jobs, measured by up to `num` processes, as they come; no new ones are given when asked to stop.
 
     Raises:
         MissingDependencyError: a process does not start, or there is no decoder.
     """
     pool = _Pool(num, metrics, limits)
-    source, again = iter(tasks), deque[Task]()
+    source, again = iter(jobs), deque[Job]()
     try:
         more = True
         while more or pool.busy or again:
@@ -80,14 +82,14 @@ def measured_by(
                 free = pool.free()
                 if free is None or (stop() and not again):
                     break
-                task = again.popleft() if again else next(source, None)
-                if task is None:
+                job = again.popleft() if again else next(source, None)
+                if job is None:
                     more = False
                 else:
-                    free.give(task)
+                    free.give(job)
             if stop():
                 more = False
-            yield from pool.outcomes(again)
+            yield from pool.finished(again)
     finally:
         pool.close()
 
@@ -103,20 +105,20 @@ class _Pool:
 
     @property
     def busy(self) -> bool:
-        return any(worker.tasks for worker in self.workers)
+        return any(worker.jobs for worker in self.workers)
 
     def free(self) -> Worker | None:
         """The process with least in hand, a new one where that is not none and more may be started."""
-        least = min(self.workers, key=lambda worker: len(worker.tasks), default=None)
-        if (least is None or least.tasks) and len(self.workers) < self.num:
+        least = min(self.workers, key=lambda worker: len(worker.jobs), default=None)
+        if (least is None or least.jobs) and len(self.workers) < self.num:
             device = self.devices[len(self.workers) % len(self.devices)]
             least = Worker(self.metrics, self.limits, device)
             self.workers.append(least)
-        return least if least is not None and len(least.tasks) < AHEAD else None
+        return least if least is not None and len(least.jobs) < AHEAD else None
 
-    def outcomes(self, again: deque[Task]) -> Iterator[Outcome]:
-        """What has come in; tasks of a dead process go to `again`, but for the one it died of."""
-        pipes: dict[Any, Worker] = {worker.pipe: worker for worker in self.workers if worker.tasks}
+    def finished(self, again: deque[Job]) -> Iterator[Job]:
+        """What has come in; jobs of a dead process go to `again`, but for the one it died of."""
+        pipes: dict[Any, Worker] = {worker.pipe: worker for worker in self.workers if worker.jobs}
         for pipe in wait(list(pipes), timeout=_POLL_S) if pipes else ():
             worker = pipes[pipe]
             try:
@@ -124,20 +126,23 @@ class _Pool:
             except (EOFError, OSError):
                 yield from self._bury(worker, again)
                 continue
-            if isinstance(reply, Outcome):
+            if isinstance(reply, Job):
                 self.false_starts = 0
-                worker.tasks.popleft()
-                yield reply
+                job = worker.jobs.popleft()
+                job.evidence |= reply.evidence
+                job.errors |= reply.errors
+                job.about, job.error = reply.about or job.about, reply.error or job.error
+                yield job
             elif isinstance(reply, Exception):
                 raise reply
             else:
                 worker.ready = True
 
-    def _bury(self, worker: Worker, again: deque[Task]) -> Iterator[Outcome]:
-        """Put away a dead process: its first task is what it died of, unless it never began."""
+    def _bury(self, worker: Worker, again: deque[Job]) -> Iterator[Job]:
+        """Put away a dead process: its first job is what it died of, unless it never began."""
         self.workers.remove(worker)
         how = worker.end()
-        again.extend(worker.tasks)
+        again.extend(worker.jobs)
         if not worker.ready:
             self.false_starts += 1
             if self.false_starts >= _STARTS:
@@ -146,11 +151,13 @@ class _Pool:
                     hint="--workers 1 measures in this process and shows why",
                 )
             return
-        task = worker.tasks[0]
-        again.remove(task)
-        logger.warning("the process that measured %s died (%s); another goes on", task.sample.id, how)
-        failure = Failure("WORKER_DIED", f"the process that measured it ended with {how}", "memory may be short")
-        yield Outcome(task.number, failures=dict.fromkeys(task.metrics, failure))
+        job = worker.jobs[0]
+        again.remove(job)
+        logger.warning("the process that measured %s died (%s); another goes on", job.sample.id, how)
+        message = f"the process that measured it ended with {how}"
+        error: Error = {"code": "WORKER_DIED", "message": message, "hint": "memory may be short"}
+        job.errors |= dict.fromkeys(job.todo, error)
+        yield job
 
     def close(self) -> None:
         """End all processes."""
@@ -161,9 +168,9 @@ class _Pool:
 def _work(
     pipe: Connection, made: list[tuple[type[BaseMetric] | str, dict[str, Any]]], limits: ClipLimits, device: str
 ) -> None:
-    """The process: load the metrics, then answer every task, reading one clip ahead."""
+    """The process: load the metrics, then answer every job, reading one clip ahead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    begun: deque[Begun] = deque()
+    begun: deque[Job] = deque()
     with ExitStack() as stack, suppress(EOFError, BrokenPipeError):
         try:
             stack.enter_context(models.on_device(device))
@@ -171,11 +178,12 @@ def _work(
             for metric in metrics:
                 metric.prepare()
             pipe.send("ready")
-            with Measurer(metrics, limits) as measurer:
+            with Engine(metrics, limits) as engine:
                 while True:
                     while not begun or (len(begun) < AHEAD and pipe.poll()):
-                        begun.append(measurer.begin(pipe.recv()))
-                    pipe.send(measurer.finish(begun.popleft()))
+                        begun.append(engine.begin(pipe.recv()))
+                    done = engine.finish(begun.popleft())
+                    pipe.send(replace(done, sample=Sample(id=done.sample.id), decoding=None, decoding_reference=None))
         except (EOFError, BrokenPipeError):  # the parent needs no more
             raise
         except CineloopError as error:

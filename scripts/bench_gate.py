@@ -131,27 +131,28 @@ def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, 
             import torch  # noqa: F401
             import transformers  # noqa: F401
 
-            from v2t_eval.gate import baseline
+            from v2t_eval.gate.baseline import baseline_of
+            from v2t_eval.gate.baseline import write as write_baseline
             from v2t_eval.gate.report import document
             from v2t_eval.gate.run import gate, plain_policy
-            from v2t_eval.measure import Measurer
+            from v2t_eval.measure import Engine
             from v2t_eval.report import check, page, write
             from v2t_eval.score import ScoreConfig, score
         asked, inputs = read_suite(suite), read_inputs(folder)
         for metric in asked.metrics:
             metric.prepare = timed("models", metric.prepare)  # type: ignore[method-assign]
             metric.measure = timed(metric.title, metric.measure)  # type: ignore[method-assign]
-        finish = Measurer.finish
-        Measurer.finish = timed("clips", finish)  # type: ignore[method-assign]
+        finish = Engine.finish
+        Engine.finish = timed("clips", finish)  # type: ignore[method-assign]
         try:
             scores = score(inputs, asked.metrics, ScoreConfig(workers=1, cache=scratch / "cache", is_suite=True))
         finally:
-            Measurer.finish = finish  # type: ignore[method-assign]
+            Engine.finish = finish  # type: ignore[method-assign]
         if asked.policy is None:
             sys.exit(f"{suite} has no gate")
         with part("verdict"):
-            kept = baseline.made_of(scores, asked.name, plain_policy(asked.policy))
-            baseline.write(kept, scratch / "baseline.json")
+            kept = baseline_of(scores, asked.name, plain_policy(asked.policy))
+            write_baseline(kept, scratch / "baseline.json")
             verdict = gate(scores, asked.policy, baseline=kept)
         with part("reports"):
             (scratch / "one").mkdir()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v2t_eval.audit.record import Agreement, ByAnswer
-from v2t_eval.stats import Interval, estimate_of_sums, wilson
+from v2t_eval.stats import Interval, auroc, estimate_of_sums, numbered, summed, wilson
 
 ALL = "all"
 NUM_BINS = 10
@@ -57,7 +57,8 @@ def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread
     num_clips = len(counts)
     same, same_ends = agreement_of(claims)
     bias, bias_ends = estimate_of_sums(counts, lambda sums: (sums[:, 1] - sums[:, 2]) / sums[:, 0], (-1.0, 1.0))
-    area, area_ends = _area(chance, true > 0.5, at, num_clips)
+    is_true = true > 0.5
+    area, area_ends = auroc(chance[is_true], chance[~is_true], at[is_true], at[~is_true], num_clips)
     gaps = np.concatenate([_gaps(chance, true, at, num_clips), counts[:, :1]], 1)  # (G, B + 1)
     off, off_ends = estimate_of_sums(gaps, lambda sums: np.abs(sums[:, :-1]).sum(1) / sums[:, -1])
     if area == 1.0:
@@ -100,11 +101,10 @@ def agreement_of(claims: Sequence[Claim]) -> tuple[float, Interval]:
 def _counts(claims: Sequence[Claim]) -> tuple[np.ndarray, np.ndarray, float]:
     """Of each clip its claims, those said to be true, those that are, those that are both (G, 4); the clip of each
     claim (n,); and where none is wrong, the share of errors that so few clips may hide."""
-    where = {clip: number for number, clip in enumerate(dict.fromkeys(claim.clip for claim in claims))}
-    at = np.array([where[claim.clip] for claim in claims])  # (n,)
+    at, num = numbered(claim.clip for claim in claims)
     yes, true = (np.array([getattr(claim, key) for claim in claims], float) for key in ("yes", "true"))
-    counts = _by_clip(np.stack([np.ones(len(claims)), yes, true, yes * true], 1), at, len(where))  # (G, 4)
-    return counts, at, 1 - wilson(len(where), len(where)).low if (yes == true).all() else 0.0
+    counts = summed(np.stack([np.ones(len(claims)), yes, true, yes * true], 1), at, num)  # (G, 4)
+    return counts, at, 1 - wilson(num, num).low if (yes == true).all() else 0.0
 
 
 def by_answer(claims: Sequence[Claim], planted: Mapping[tuple[str, str], int]) -> tuple[ByAnswer, ...]:
@@ -159,29 +159,4 @@ def _gaps(chance: np.ndarray, true: np.ndarray, at: np.ndarray, num_clips: int) 
     """Per clip and bin the sum of chance minus truth, (G, B)."""
     found = np.zeros((num_clips, NUM_BINS))
     np.add.at(found, (at, bins(chance)), chance - true)
-    return found
-
-
-def _area(chance: np.ndarray, true: np.ndarray, at: np.ndarray, num_clips: int) -> tuple[float, Interval]:
-    above, below = chance[true], chance[~true]
-    if not above.size or not below.size:
-        return 0.5, Interval(0.0, 1.0)
-    # Pairs of claims that are won, ties one half, added up by the clips of the true and of the false one.
-    won = (above[:, None] > below[None]) + 0.5 * (above[:, None] == below[None])  # (n true, n false)
-    rows = _by_clip(won, at[true], num_clips)  # (G, n false)
-    wins = _by_clip(rows.T, at[~true], num_clips).T  # (G, G)
-    num_above, num_below = (_by_clip(np.ones((int(m.sum()), 1)), at[m], num_clips)[:, 0] for m in (true, ~true))
-
-    def statistic(times: np.ndarray) -> np.ndarray:
-        pairs = (times @ num_above) * (times @ num_below)
-        right = np.einsum("ri,ij,rj->r", times, wins, times, optimize=True)
-        return np.where(pairs > 0, right / np.maximum(pairs, 1.0), 0.5)
-
-    return estimate_of_sums(np.eye(num_clips), statistic)
-
-
-def _by_clip(rows: np.ndarray, at: np.ndarray, num_clips: int) -> np.ndarray:
-    """Sums of the rows (n, k) of each clip: (G, k)."""
-    found = np.zeros((num_clips, rows.shape[1]))
-    np.add.at(found, at, rows)
     return found

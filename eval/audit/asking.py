@@ -1,6 +1,6 @@
 """A judge and what it answered before: nothing is asked twice of the same clip.
 
-In: planted clips and questions. Out: `Reply`s, kept as evidence under the judge's fingerprint, the clip's content and
+In: planted clips and questions. Out: `Answer`s, kept as evidence under the judge's fingerprint, the clip's content and
 the question. Frames are made only when something is left to ask.
 """
 
@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Protocol
 
-from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.subject import Subject
 from v2t_eval.measure import one_thread
 from v2t_eval.sample import Sample
+
+_KEPT = ("status", "chance", "said", "code")  # of an answer
 
 
 class JudgeLike(Protocol):
@@ -31,28 +32,8 @@ class JudgeLike(Protocol):
     def fingerprint(self) -> dict[str, str]:
         """What decides its answers."""
 
-    def answer(self, subject: Subject, questions: Sequence[Question]) -> list[Answer]:
+    def answer(self, sample: Sample, questions: Sequence[Question]) -> list[Answer]:
         """See `Judge.answer`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What of an answer is kept: the chance of the wanted one, what was said, and why nothing was."""
-
-    status: str
-    chance: float | None
-    said: str | None
-    code: str = ""
-
-    @property
-    def answered(self) -> bool:
-        """Whether there is a chance to go by."""
-        return self.status == "answered" and self.chance is not None
-
-    @property
-    def yes(self) -> bool:
-        """Whether the judge takes the wanted answer for true."""
-        return self.chance is not None and self.chance >= 0.5
 
 
 class Asking:
@@ -61,11 +42,11 @@ class Asking:
     def __init__(self, judge: JudgeLike, cache: EvidenceCache) -> None:
         self.judge, self.cache = judge, cache
         self.num_asked = 0
-        self._known: dict[str, Reply] = {}
+        self._known: dict[str, Answer] = {}
         self._print = json.dumps(judge.fingerprint(), sort_keys=True)
 
-    def ask(self, sample: Sample, questions: Sequence[Question], *, repeat: int = 0) -> list[Reply]:
-        """The replies in the order of the questions.
+    def ask(self, sample: Sample, questions: Sequence[Question], *, repeat: int = 0) -> list[Answer]:
+        """The answers in the order of the questions; of those given earlier only what `_KEPT` names.
 
         Args:
             repeat: the same number, the same memory; another number asks again.
@@ -74,19 +55,19 @@ class Asking:
             ItemError: the clip cannot be read.
         """
         keys = [self._key(sample, question, repeat) for question in questions]
+        asked = dict(zip(keys, questions, strict=True))
         kept = self.cache.find([key for key in keys if key not in self._known])
-        self._known |= {key: Reply(**decode(data)) for key, data in kept.items() if is_whole(data)}
-        todo = {key: each for key, each in zip(keys, questions, strict=True) if key not in self._known}
+        self._known |= {key: Answer(question=asked[key], **told) for key, told in kept.items()}
+        todo = {key: each for key, each in asked.items() if key not in self._known}
         if todo:
             self.judge.load()
             with one_thread():
-                answers = self.judge.answer(sample, list(todo.values()))
+                answers = dict(zip(todo, self.judge.answer(sample, list(todo.values())), strict=True))
             sample.memo.clear()
             self.num_asked += len(todo)
-            for key, told in zip(todo, answers, strict=True):
-                self._known[key] = Reply(status=told.status, chance=told.chance, said=told.said, code=told.code)
-            lasting = {key: encode(asdict(self._known[key])) for key in todo if self._known[key].status != "failed"}
-            self.cache.keep(lasting)
+            self._known |= answers
+            lasting = {key: answer for key, answer in answers.items() if answer.status != "failed"}
+            self.cache.keep({key: {name: getattr(told, name) for name in _KEPT} for key, told in lasting.items()})
         return [self._known[key] for key in keys]
 
     def _key(self, sample: Sample, question: Question, repeat: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
@@ -21,7 +22,6 @@ import numpy as np
 from cineloop.errors import ItemError
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
-from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from cineloop.world.scenes.augment import with_artifacts
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
@@ -29,6 +29,7 @@ from cineloop.world.scenes.scene import Event, Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
 from v2t_eval import models
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
+from v2t_eval.measure import ClipLimits, Engine
 from v2t_eval.sample import Clip, Sample
 
 SIZE = (64, 64)  # pixels, as the bundled generator makes them
@@ -114,7 +115,8 @@ class Filmed:
         Raises:
             ItemError: it cannot be decoded.
         """
-        frames = _decoded(self.path, self.start_s, self.end_s)
+        clip = Clip(content="", path=self.path, start_s=self.start_s, end_s=self.end_s)
+        frames = _kept((self.path, self.start_s, self.end_s), lambda: _decoder().frames(clip))
         return plant(frames, fault, severity, seed=int(self.sha256[:8], 16)) if fault else frames
 
 
@@ -178,12 +180,12 @@ def _frames(source: Source, fault: str, severity: int, codec: bool) -> Frames:
 
     def make() -> Frames:
         frames = source.spoiled(fault, severity)
-        return _through_mp4(frames) if codec else frames
+        return through_mp4(frames) if codec else frames
 
     return _kept((source, fault, severity, codec), make)
 
 
-def _kept(key: Any, make: Any) -> Frames:
+def _kept(key: Any, make: Callable[[], Frames]) -> Frames:
     if key not in _MADE:
         try:
             _MADE[key] = make()
@@ -199,30 +201,21 @@ def _kept(key: Any, make: Any) -> Frames:
 
 
 @cache
-def _pool() -> DecoderPool:
+def _decoder() -> Engine:
+    """One decoder for the process: a planted clip makes its frames wherever it is measured."""
     import atexit
 
-    pool = DecoderPool(1, Limits(memory_mb=2 * MOST_MB + 512))
-    atexit.register(pool.close)
-    return pool
+    engine = Engine([], ClipLimits(max_clip_mb=MOST_MB))
+    atexit.register(engine.__exit__)
+    return engine
 
 
-def _decoded(path: Path, start_s: float | None, end_s: float | None) -> Frames:
-    def make() -> Frames:
-        spec = SampleSpec.every_frame(start_s, end_s)
-        frames = _pool().decode(path, spec)
-        if frames.pixels.nbytes > MOST_MB << 20:
-            raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB, more than {MOST_MB}", code="TOO_LARGE")
-        return frames
-
-    return _kept((path, start_s, end_s), make)
-
-
-def _through_mp4(frames: Frames) -> Frames:
+def through_mp4(frames: Frames) -> Frames:
+    """The frames after the codec."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         encode(frames.pixels, path, Fraction(frames.fps).limit_denominator(1001))
-        return _pool().decode(path, SampleSpec.every_frame())
+        return _decoder().frames(Clip(content="", path=path))
 
 
 def solo_clips(num: int, seed: int, *, every_motion: bool = False, is_melted: bool = False) -> list[AuditClip]:

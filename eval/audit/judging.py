@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from cineloop.errors import ItemError
 from cineloop.world.language.plain_questions import NONE
 from v2t_eval.audit.agreement import Claim, by_answer, by_kind
-from v2t_eval.audit.asking import Asking, Reply
+from v2t_eval.audit.asking import Asking
 from v2t_eval.audit.claims import Balance, Put, of_row, of_values, question
 from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.record import Agreement, ByAnswer, Noticed
 from v2t_eval.audit.sensitivity import auroc
 from v2t_eval.audit.truth import Truth, of_facts
+from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.plain_wording import LISTS
 from v2t_eval.judge.question import Question
 
@@ -94,18 +95,23 @@ def agree(
     return found
 
 
-def _take(found: Found, clip: AuditClip, puts: Sequence[Put], replies: Sequence[Reply]) -> None:
+def _take(found: Found, clip: AuditClip, puts: Sequence[Put], replies: Sequence[Answer]) -> None:
     for put, reply in zip(puts, replies, strict=True):
         found.codes[reply.status] += 1
         found.facts[put.kind] += put.true
         if put.answer and put.true:
             found.planted[put.kind, put.answer] += 1
-        if not reply.answered or reply.chance is None:
+        if reply.chance is None:
             found.unanswered[put.kind] += 1
             continue
         found.claims.append(
             Claim(
-                clip=clip.cluster, kind=put.kind, answer=put.answer, true=put.true, chance=reply.chance, yes=reply.yes
+                clip=clip.cluster,
+                kind=put.kind,
+                answer=put.answer,
+                true=put.true,
+                chance=reply.chance,
+                yes=bool(reply.right),
             )
         )
 

@@ -1,8 +1,7 @@
 """What is audited besides the cartoon world's clips: the user's, generated ones, and what is true of them.
 
-In: folders as `v2t_eval.inputs` reads them. Out: `Material`, clips whose files can be read, and the `Truth` of a
-clip: its
-facts, its questions with answers, or what the referee reads of a generated one. What is found is kept as evidence.
+In: folders as `v2t_eval.inputs` reads them. Out: `Material`, clips whose files can be read, and the `Truth` of a clip:
+its facts, its questions with answers, or what the referee reads of a generated one. What is found is kept as evidence.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ from pathlib import Path
 from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.log import logger, printable
 from v2t_eval.audit.clips import AuditClip, check, filmed
-from v2t_eval.audit.truth import Truth, of_facts, of_frames
-from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.audit.truth import Truth, of_facts, of_reading
+from v2t_eval.cache import EvidenceCache
 from v2t_eval.inputs import Inputs
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.detectors.world import VERSION as REFEREE_VERSION
+from v2t_eval.semantics.detectors.world import reading
 
-_TRUTH_VERSION = 1  # raised when `of_frames` makes other facts of what the referee reads
+_TRUTH_VERSION = 1  # raised when `of_reading` makes other facts of what the referee reads
 _NAMED = 10
 
 
@@ -91,9 +91,9 @@ def _without_place(error: ItemError, sample: Sample) -> str:
 def _check(clip: AuditClip, cache: EvidenceCache) -> None:
     """Decode a file that was never decoded before."""
     key = _hash(f"readable/1 {clip.source.content}")
-    if not any(map(is_whole, cache.find([key]).values())):
+    if key not in cache.find([key]):
         check(clip)
-        cache.keep({key: encode({"readable": True})})
+        cache.keep({key: {"readable": True}})
 
 
 def content_of(clips: Sequence[AuditClip]) -> str:
@@ -124,19 +124,13 @@ def referee(clip: AuditClip, cache: EvidenceCache) -> Truth:
     """What the referee reads, kept under its version and the clip's content.
 
     Raises:
-        ItemError: UNREAD, too few or too small frames; or it cannot be decoded.
+        ItemError: TOO_SHORT, too few or too small frames; or it cannot be decoded.
     """
     key = _hash(f"truth/{_TRUTH_VERSION}.{REFEREE_VERSION} {clip.source.content}")
-    kept = [data for data in cache.find([key]).values() if is_whole(data)]
-    if kept:
-        told = decode(kept[0])
+    if told := cache.find([key]).get(key):
         return Truth(values=told["values"], unread=tuple(told["unread"]))
-    frames = clip.sample().frames
-    try:
-        truth = of_frames(frames)
-    except ValueError as error:
-        raise ItemError(f"{clip.id}: {error}", code="UNREAD") from error
-    cache.keep({key: encode(asdict(truth))})
+    truth = of_reading(reading(clip.sample()))
+    cache.keep({key: asdict(truth)})
     return truth
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cineloop.config import from_dict
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from v2t_eval.audit.sensitivity import Cell
@@ -212,20 +213,6 @@ def read_audit(path: Path) -> Audit:
     if not isinstance(tree, dict) or tree.pop("schema", None) != SCHEMA:
         raise UsageError(f"{path}: expected an audit of schema {SCHEMA}", hint="run `v2t-eval audit` again")
     try:
-        return Audit(
-            **{
-                **tree,
-                "table": tuple(Seen(**{**row, "cell": Cell(**row["cell"])}) for row in tree["table"]),
-                "agreement": {
-                    name: tuple(Agreement(**row) for row in rows) for name, rows in tree["agreement"].items()
-                },
-                "answers": {
-                    name: tuple(ByAnswer(**row) for row in told) for name, told in tree.get("answers", {}).items()
-                },
-                "noticed": tuple(Noticed(**row) for row in tree.get("noticed", ())),
-                "failures": tuple(tree.get("failures", ())),
-                "notes": tuple(tree["notes"]),
-            }
-        )
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"{path} is damaged: {error!r}", hint="run `v2t-eval audit` again") from error
+        return from_dict(Audit, tree)
+    except UsageError as error:
+        raise UsageError(f"{path} is damaged: {error.message}", hint="run `v2t-eval audit` again") from error

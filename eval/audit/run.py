@@ -21,12 +21,13 @@ from v2t_eval.audit.material import Material, content_of, is_known, known, refer
 from v2t_eval.audit.planting import planted
 from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Noticed, Seen
 from v2t_eval.audit.stability import stability
-from v2t_eval.audit.table import Case, cases, rows, scored
+from v2t_eval.audit.table import Case, cases, rows
 from v2t_eval.audit.truth import Truth
 from v2t_eval.cache import EvidenceCache
+from v2t_eval.inputs import Inputs
 from v2t_eval.judge.question import Question
 from v2t_eval.metric import BaseMetric
-from v2t_eval.score import ScoreConfig, environment
+from v2t_eval.score import ScoreConfig, environment, score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,8 @@ def _with_table(
     prints: dict[str, dict[str, str]] = {}
     if usable:
         settings = ScoreConfig(workers=config.workers, cache=config.cache, is_suite=True)
-        scores = scored(planned, usable, settings, stop, show_progress=show_progress)
+        inputs = Inputs(samples=[case.sample for case in planned])
+        scores = score(inputs, usable, settings, stop=stop, show_progress=show_progress)
         table, told = rows(scores, planned)
         notes += told
         prints = {result.name: result.fingerprint for result in scores.results}

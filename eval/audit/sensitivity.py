@@ -6,12 +6,13 @@ a cell is `equal` only when every score is the same to the bit. Letters: n clips
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.stats import Interval, estimate_of_sums, mean_interval, unless_flat
+from v2t_eval import stats
+from v2t_eval.stats import Interval, estimate_of_sums, mean_interval, numbered, unless_flat
 
 ALPHA = 0.05
 LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test of pairs can fall below .05: 2 of 2^5 is .06
@@ -81,10 +82,11 @@ def cell(
     if rest.ndim != 2 or not first.size or not rest.size or rest.shape[1:] != first.shape:
         raise ValueError(f"expected {first.size} scores for each of some severities, got an array of {rest.shape}")
     changes = rest[-1] - first  # (n,)
-    groups = _groups(len(first), clusters)  # (G, n)
+    at, num = numbered(range(len(first)) if clusters is None else clusters)
+    groups = np.eye(num)[:, at]  # which clips each cluster holds, (G, n)
     low, high = mean_interval(list(changes), clusters)
     wins = np.stack([groups @ ((changes < 0) + 0.5 * (changes == 0)), groups.sum(1)], 1)  # (G, 2)
-    won, won_ends = _share(wins, lambda s: s[:, 0] / s[:, 1])
+    won, won_ends = _unless_flat(num, *estimate_of_sums(wins, lambda s: s[:, 0] / s[:, 1]))
     taus = [kendall_tau(range(len(rest) + 1), column) for column in np.vstack([first, rest]).T]
     area, ends = auroc(first, rest[-1], clusters)
     return Cell(
@@ -97,7 +99,7 @@ def cell(
         auroc_low=ends.low,
         auroc_high=ends.high,
         n=len(first),
-        clusters=len(groups),
+        clusters=num,
         wins=won,
         wins_low=won_ends.low,
         wins_high=won_ends.high,
@@ -128,20 +130,13 @@ def auroc(
     above, below = np.asarray(higher, dtype=np.float64), np.asarray(lower, dtype=np.float64)
     if not above.size or above.shape != below.shape:
         raise ValueError(f"expected two lists of equal length, got {above.shape} and {below.shape}")
-    wins = (above[:, None] > below[None]) + 0.5 * (above[:, None] == below[None])  # (n, n)
-    groups = _groups(len(above), clusters)
-    wins, sizes = groups @ wins @ groups.T, groups.sum(1)  # (G, G), (G,)
-
-    def area(times: np.ndarray) -> np.ndarray:  # of clusters that are drawn so many times, (R, G)
-        return np.einsum("ri,ij,rj->r", times, wins, times, optimize=True) / (times @ sizes) ** 2
-
-    return _share(np.eye(len(groups)), area)
+    at, num = numbered(range(len(above)) if clusters is None else clusters)
+    return _unless_flat(num, *stats.auroc(above, below, at, at, num))
 
 
-def _share(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, Interval]:
-    """A share of sums over clusters (G, k) and its interval; of a single cluster nothing is known."""
-    value, found = estimate_of_sums(sums, statistic)
-    return value, unless_flat(found, value, len(sums)) if len(sums) > 1 else found
+def _unless_flat(num: int, value: float, found: Interval) -> tuple[float, Interval]:
+    """A share and its interval; of a single cluster nothing is known."""
+    return value, unless_flat(found, value, num) if num > 1 else found
 
 
 def _sign_flip(sums: np.ndarray) -> float:
@@ -152,12 +147,3 @@ def _sign_flip(sums: np.ndarray) -> float:
         return 1.0
     found = permutation_test((sums,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True, rng=0)
     return float(found.pvalue)
-
-
-def _groups(num: int, clusters: Sequence[Hashable] | None) -> np.ndarray:
-    """Which of the clusters each of `num` clips is in, 0 or 1 (G, n)."""
-    names = list(range(num)) if clusters is None else list(clusters)
-    where = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    found = np.zeros((len(where), num))
-    found[[where[name] for name in names], np.arange(num)] = 1
-    return found

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from v2t_eval.audit.asking import Asking, Reply
+from v2t_eval.audit.asking import Asking
 from v2t_eval.audit.claims import question
 from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.judging import BREAKS, asked_of, truth_values
+from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.plain_wording import LISTS
 from v2t_eval.judge.question import Question
 
@@ -33,7 +34,7 @@ def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], Non
         asked = asked_of(clip, values, closed=closed)
         plain = asking.ask(clip.sample(), asked)
         right = [_is_right(each, reply) for each, reply in zip(asked, plain, strict=True)]
-        _add(cases, "right", [good for good, reply in zip(right, plain, strict=True) if reply.answered])
+        _add(cases, "right", [good for good, reply in zip(right, plain, strict=True) if _has_answer(reply)])
         _add(cases, "flips_repeat", _flips(plain, asking.ask(clip.sample(), asked, repeat=1)))
         if closed:
             _reworded(cases, asking, clip, values)
@@ -41,7 +42,9 @@ def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], Non
             _add(cases, "flips_order", _flips(plain, asking.ask(clip.sample(), backwards)))
         for fault, severity in SLIGHT:
             spoiled = asking.ask(clip.sample(fault, severity), asked)
-            kept = [_is_right(q, r) for q, r, good in zip(asked, spoiled, right, strict=True) if good and r.answered]
+            kept = [
+                _is_right(q, r) for q, r, good in zip(asked, spoiled, right, strict=True) if good and _has_answer(r)
+            ]
             _add(cases, f"still_right_{fault}", kept)
         for fault in ORDER:
             kind, broken = BREAKS[fault]
@@ -58,7 +61,7 @@ def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], Non
 def _reworded(cases: dict[str, list[bool]], asking: Asking, clip: AuditClip, values: dict[str, str]) -> None:
     """Each two wordings of a question, asked one by one."""
     ways = range(max(len(LISTS[factor].wordings) for factor in values) if values else 0)
-    told: list[list[Reply]] = []
+    told: list[list[Answer]] = []
     for way in ways:
         made = [question(factor, value, closed=True, wording=way % len(LISTS[factor].wordings))
                 for factor, value in values.items()]  # fmt: skip
@@ -73,18 +76,22 @@ def _changes(asking: Asking, clip: AuditClip, fault: str, kind: str, value: str,
     if asked is None:
         return []
     (clean,), (other,) = asking.ask(clip.sample(), [asked]), asking.ask(clip.sample(fault, 5), [asked])
-    if not _is_right(asked, clean) or not other.answered:
+    if not _is_right(asked, clean) or not _has_answer(other):
         return []
     return [other.said != clean.said]
 
 
-def _is_right(asked: Question, reply: Reply) -> bool:
+def _is_right(asked: Question, reply: Answer) -> bool:
     """Whether the wanted answer, a true one, was said."""
-    return reply.answered and reply.said == asked.answer
+    return _has_answer(reply) and reply.said == asked.answer
 
 
-def _flips(first: Sequence[Reply], second: Sequence[Reply]) -> list[bool]:
-    return [a.said != b.said for a, b in zip(first, second, strict=True) if a.answered and b.answered]
+def _flips(first: Sequence[Answer], second: Sequence[Answer]) -> list[bool]:
+    return [a.said != b.said for a, b in zip(first, second, strict=True) if _has_answer(a) and _has_answer(b)]
+
+
+def _has_answer(reply: Answer) -> bool:
+    return reply.right is not None
 
 
 def _add(cases: dict[str, list[bool]], name: str, more: Sequence[bool]) -> None:

@@ -7,17 +7,15 @@ clip no value (VBench's in mode fixed) shows what it would have been: whether it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from v2t_eval.audit.clips import AuditClip, Drawn
 from v2t_eval.audit.faults import FAULTS, SEVERITIES
 from v2t_eval.audit.record import Seen
 from v2t_eval.audit.sensitivity import Cell, cell
-from v2t_eval.inputs import Inputs
-from v2t_eval.metric import BaseMetric, MetricResult
+from v2t_eval.metric import MetricResult
 from v2t_eval.sample import Sample
-from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Scores
 
 PROMPT = "prompt"
@@ -81,15 +79,6 @@ def cases(clips: Sequence[AuditClip], *, codec: bool = False) -> list[Case]:
                 sample = clip.sample(planted, severity, codec=mp4, prompt=told)
                 found.append(Case(clip=clip, fault=fault + (MP4 if mp4 else ""), severity=severity, sample=sample))
     return found
-
-
-def scored(
-    found: Sequence[Case], metrics: Sequence[BaseMetric], config: ScoreConfig, stop: Callable[[], bool],
-    *, show_progress: bool = False,
-) -> Scores:  # fmt: skip
-    """All cases through the engine, see `v2t_eval.score.score`."""
-    inputs = Inputs(samples=[case.sample for case in found])
-    return score(inputs, metrics, config, stop=stop, show_progress=show_progress)
 
 
 def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[Seen], list[str]]:

@@ -1,6 +1,6 @@
 """What is true of a clip, factor by factor: from its facts, or as the cartoon world's referee reads it.
 
-In: facts of the world, or frames. Out: `Truth`: the values that are known (in the words of
+In: facts of the world, or what the referee reads. Out: `Truth`: the values that are known (in the words of
 `cineloop.world.language.plain_questions`), and the factors that ought to have one and could not be read. A referee
 that abstains is held against nobody.
 """
@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cineloop.video.frames import Frames
 from cineloop.world.language.plain_questions import MOTIONS, NONE, PLAIN
-from cineloop.world.referee.read import ReadBack, read_back
+from cineloop.world.referee.read import ReadBack
 from v2t_eval.judge.plain_wording import listed_values
 
 _OF_FIGURE = ("kind", "color", "size", "motion")
@@ -31,15 +30,6 @@ class Truth:
 def of_facts(facts: Mapping[str, Any]) -> Truth:
     """What the world's facts say; what they leave open is not asked."""
     return Truth(values=listed_values(facts))
-
-
-def of_frames(frames: Frames) -> Truth:
-    """What the referee reads.
-
-    Raises:
-        ValueError: fewer than 3 frames, or smaller than 48 x 48.
-    """
-    return of_reading(read_back(frames.pixels, frames.times_s))
 
 
 def of_reading(read: ReadBack) -> Truth:

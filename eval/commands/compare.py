@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_NOT_COMPARABLE, EXIT_OK
-from v2t_eval.commands.score import add_machine, config_of
+from v2t_eval.commands.gate import scored
+from v2t_eval.commands.score import add_machine
 
 if TYPE_CHECKING:
-    from v2t_eval.gate.verdict import ClipChange, MetricVerdict
+    from v2t_eval.gate.compare import Compared
+    from v2t_eval.gate.verdict import ClipChange
     from v2t_eval.report.document import Cell, Document
     from v2t_eval.scores import Scores
 
@@ -42,86 +44,85 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
-    from cineloop.interrupt import Stopping
+    from v2t_eval.gate import sides
     from v2t_eval.gate.comparable import compared
-    from v2t_eval.gate.sides import named, results_of
     from v2t_eval.report import terminal
-    from v2t_eval.score import ScoreConfig
     from v2t_eval.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     metrics = read_suite(args.suite).metrics if args.suite else None
-    sides = [named(args.before), named(args.after)]
+    found = [sides.read(args.before), sides.read(args.after)]
     with ExitStack() as stack:
-        stop = stack.enter_context(Stopping())
-        config = config_of(ScoreConfig, args, args.cache)
-        before, after = (
-            results_of(side) if metrics is None else side.scored(metrics, config, stop, show_progress=not args.quiet)
-            for side in sides
-        )
-    found = compared(after, before)
-    told = [] if found.differences else changes(before, after)
+        before, after = (scored(side, metrics, args, stack, args.cache) for side in found)
+    check = compared(after, before)
+    rows = [] if check.differences else changes(before, after)
     if args.json:
-        tree = {"schema": 1, "comparable": not found.differences, "differences": list(found.differences),
-                "notes": list(found.notes), "metrics": told}  # fmt: skip
+        tree = {"schema": 1, "comparable": not check.differences, "differences": list(check.differences),
+                "notes": list(check.notes), "metrics": rows}  # fmt: skip
         print(json.dumps(tree, allow_nan=False))
     else:
-        terminal.show(_document(told, found.differences, found.notes))
-    return EXIT_NOT_COMPARABLE if found.differences else EXIT_OK
+        terminal.show(_document(rows, check.differences, check.notes))
+    return EXIT_NOT_COMPARABLE if check.differences else EXIT_OK
 
 
 def changes(before: Scores, after: Scores) -> list[dict[str, Any]]:
-    """For each metric that both have: both figures, the change with its interval and p, the clips that changed most."""
-    from v2t_eval.gate.decide import decide_metrics, worst_clips
-    from v2t_eval.gate.policy import Policy, Rule
-    from v2t_eval.gate.run import side_of
+    """For each metric that both have: both figures, the change with its bounds and p, the clips that changed most."""
+    from v2t_eval.gate.compare import compare, worst_clips
 
-    old, new = side_of(before), side_of(after)
-    shared = [name for name in new.results if name in old.results]
-    if not shared:
-        return []
-    # Every metric in turn is asked about; what a rule would say of it is not told.
-    policy = Policy(primary=tuple(Rule(metric=name, margin=1.0, accepted=0.0) for name in shared))
-    worst, best = worst_clips(new, old, policy, limit=NUM_CLIPS), worst_clips(old, new, policy, limit=NUM_CLIPS)
+    names = [name for name in after.by_name if name in before.by_name]
+    worst, best = (worst_clips(*sides, names, limit=NUM_CLIPS) for sides in ((after, before), (before, after)))
     return [
-        _told(one, [clip for clip in worst if clip.metric == one.metric], [c for c in best if c.metric == one.metric])
-        for one in decide_metrics(new, old, policy)
+        _row(
+            compare(after, before, name),
+            len(names),
+            [clip for clip in worst if clip.metric == name],
+            [clip for clip in best if clip.metric == name],
+        )
+        for name in names
     ]
 
 
-def _told(one: MetricVerdict, worst: list[ClipChange], best: list[ClipChange]) -> dict[str, Any]:
-    names = ("metric", "higher_is_better", "change", "low", "high", "p", "mde", "num_pairs", "num_clusters")
-    figures = {side: None if figure is None else {"value": figure.value, "low": figure.low, "high": figure.high}
-               for side, figure in (("a", one.baseline), ("b", one.candidate))}  # fmt: skip
-    clips = {
+def _row(found: Compared, num_tests: int, worst: list[ClipChange], best: list[ClipChange]) -> dict[str, Any]:
+    from v2t_eval.gate.compare import ALPHA, POWER
+
+    change, (b, a) = found.change, found.figures
+    return {
+        "metric": found.name,
+        "higher_is_better": found.higher_is_better,
+        "change": change and change.value,
+        "low": change and change.low,
+        "high": change and change.high,
+        "p": change and change.p,
+        "num_pairs": change.num_pairs if change else 0,
+        "num_clusters": change.num_clusters if change else 0,
+        "mde": found.detectable(accepted=0.0, alpha=ALPHA, power=POWER, num_tests=num_tests),
+        "a": a and {"value": a.value, "low": a.low, "high": a.high},
+        "b": b and {"value": b.value, "low": b.low, "high": b.high},
+        "why_not": found.why or None,
+        "notes": [*([found.blocked] if found.blocked else []), *found.notes],
         "worst": [{"id": c.id, "prompt": c.prompt, "a": c.baseline, "b": c.candidate} for c in worst],
         "best": [{"id": c.id, "prompt": c.prompt, "a": c.candidate, "b": c.baseline} for c in best],  # sides turned
     }
-    why = one.reasons[0] if one.change is None and one.reasons else None
-    beside = {"why_not": why, "notes": list(one.reasons[1:])}
-    return {name: getattr(one, name) for name in names} | figures | beside | clips
 
 
-def _document(told: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple[str, ...]) -> Document:
+def _document(found: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple[str, ...]) -> Document:
     from cineloop.log import plural
     from v2t_eval.report.document import Banner, Document, Section, Table
     from v2t_eval.report.summary import DIRECTIONS
 
-    word = "NOT COMPARABLE" if differences else f"{plural(len(told), 'metric')} compared"
+    word = "NOT COMPARABLE" if differences else f"{plural(len(found), 'metric')} compared"
     columns = ("Metric", "Direction", "A", "B", "Change (B minus A)", "p", "Rests on")
     rows: list[tuple[Cell, ...]] = []
-    for one in told:
-        direction = DIRECTIONS[one["higher_is_better"]]
-        if one["change"] is None:
-            rows.append((one["metric"], direction, None, None, None, None, None))
-            continue
-        span = "" if one["low"] is None else f" [{one['low']:+.4g}, {one['high']:+.4g}]"
-        rows.append(
-            (one["metric"], direction, f"{one['a']['value']:.4g}", f"{one['b']['value']:.4g}",
-             f"{one['change']:+.4g}{span}", f"{one['p']:.3g}",
-             f"{one['num_pairs']} pairs in {one['num_clusters']} clusters")
-        )  # fmt: skip
-    table = Table(columns=columns, rows=tuple(rows), notes=tuple(map(_notes, told)))
+    for one in found:
+        cells: tuple[Cell, ...] = (None,) * 5
+        if one["change"] is not None:
+            cells = (
+                f"{one['a']['value']:.4g}", f"{one['b']['value']:.4g}",
+                f"{one['change']:+.4g} [{one['low']:+.4g}, {one['high']:+.4g}]", f"{one['p']:.3g}",
+                f"{one['num_pairs']} pairs in {one['num_clusters']} clusters",
+            )  # fmt: skip
+        rows.append((one["metric"], DIRECTIONS[one["higher_is_better"]], *cells))
+    table = Table(columns=columns, rows=tuple(rows), notes=tuple(map(_notes, found)))
     sections = (
         Section(title="What makes them not comparable", text=differences),
         Section(title="Changes", tables=(table,) if rows else ()),

@@ -1,7 +1,4 @@
-"""The verb `v2t-eval gate`: clips or scores against a baseline in; one verdict with one exit code out.
-
-`gate init` makes the baseline and `gate update` replaces it, with a reason; a verdict never does.
-"""
+"""The verb `v2t-eval gate`: clips or scores against a baseline in; one verdict with one exit code out."""
 
 from __future__ import annotations
 
@@ -10,20 +7,20 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.gate_asked import FORMS, cache_of, planned, scored, suite_of
-from v2t_eval.commands.score import STATE, add_machine
+from v2t_eval.commands.score import STATE, add_machine, config_of
 
 if TYPE_CHECKING:
-    from v2t_eval.audit.record import Audit
-    from v2t_eval.gate.sides import Named
     from v2t_eval.gate.verdict import Verdict
+    from v2t_eval.inputs import Inputs
+    from v2t_eval.metric import BaseMetric
+    from v2t_eval.report.document import Document
     from v2t_eval.scores import Scores
-    from v2t_eval.suite import Suite
 
 SUMMARY = "Pass or fail a generator's clips against a baseline, by declared rules; one verdict, one exit code."
 EXAMPLES = (
@@ -39,133 +36,125 @@ EXAMPLES = (
     "Write a folder named init or update as ./init. See docs/gate.md."
 )
 NAMES = ("verdict.json", "gate.md", "gate.html", "junit.xml")
+CLIPS = (
+    "a folder of videos, a run folder or a manifest.jsonl, which are scored by the suite; or a scores.json, its folder "
+    "or a baseline, taken as they are"
+)
+SUITE = "metrics and rules: gate, which is shipped, or a YAML file of yours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.usage = (
-        "\n  v2t-eval gate CLIPS|RESULTS --suite SUITE [--baseline FILE] [-o DIR] [more]"
-        "\n  v2t-eval gate init CLIPS|RESULTS --suite SUITE -o FILE"
-        "\n  v2t-eval gate update CLIPS|RESULTS --baseline FILE --reason TEXT [--suite SUITE]"
-    )
     add = parser.add_argument
-    add(
-        "words", nargs="+", metavar="[init|update] CLIPS|RESULTS",
-        help="folder of videos, run folder or manifest.jsonl, to be scored by the suite; or a scores.json, its "
-        "folder or a baseline, used as they are",
-    )  # fmt: skip
-    add("--suite", type=Path, metavar="SUITE", help="metrics and rules: gate (shipped), or a YAML file of yours")
-    add("--baseline", type=Path, metavar="FILE", help="baseline to compare with; without it only absolute rules decide")
-    into = "folder for verdict.json, gate.md, gate.html, junit.xml and the scores; with init the baseline's file"
-    add("-o", "--output", type=Path, metavar="PATH", help=into)
-    add("--reason", metavar="TEXT", help="with update: the reason, for the baseline's history")
-    add("--audit", type=Path, metavar="FILE", help="what the metrics cannot see (default: the suite's audit)")
-    add("--junit", type=Path, metavar="FILE", help="write the verdict as JUnit XML")
+    add("clips", type=Path, metavar="CLIPS|RESULTS", help=CLIPS)
+    add("--suite", type=Path, required=True, metavar="SUITE", help=SUITE)
+    add("--baseline", type=Path, metavar="FILE", help="what to hold against; without it only absolute rules decide")
+    into = "folder for verdict.json, gate.md, gate.html, junit.xml and the scores"
+    add("-o", "--output", type=Path, metavar="DIR", help=into)
+    add("--audit", type=Path, metavar="FILE", help="what the metrics cannot see (default: the audit the suite names)")
+    add("--junit", type=Path, metavar="FILE", help="the verdict as JUnit XML")
     add("--baseline-clips", type=Path, metavar="DIR", help="the baseline's clips, shown beside those that got worse")
-    add("--overwrite", action="store_true", help="replace the files of -o and --junit")
-    add("--json", action="store_true", help="print the verdict as one JSON object on stdout")
-    add("--dry-run", action="store_true", help="read all inputs, print what would be measured; write nothing")
-    add("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
-    add("--cache", type=Path, metavar="DIR", help="evidence cache, shared by runs (default: inside -o)")
+    add("--overwrite", action="store_true", help="replace what -o and --junit name")
+    add("--json", action="store_true", help="the verdict as one JSON object on stdout")
+    add_scoring(add, "evidence shared by runs (default: inside of -o)")
+
+
+def add_scoring(add: Callable[..., object], cache: str = "evidence of clips, shared by runs") -> None:
+    """The flags of the verbs that score clips on the way."""
+    add("--dry-run", action="store_true", help="read everything, say what would be measured; measure and write nothing")
+    add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
+    add("--cache", type=Path, metavar="DIR", help=cache)
     add_machine(add)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
+    from v2t_eval.audit.record import audit_of, read_audit
+    from v2t_eval.gate import sides
+    from v2t_eval.gate.report import document
+    from v2t_eval.gate.run import gate
+    from v2t_eval.report import check, write
+    from v2t_eval.scores import Scores, read_scores
+    from v2t_eval.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    form, place = _asked(args.words)
-    if args.workers is not None and args.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {args.workers}")
-    _refuse_misfits(form, args)
-    if form == "":
-        return _verdict(place, args)
-    from v2t_eval.commands import gate_baseline
-
-    return gate_baseline.init(place, args) if form == "init" else gate_baseline.update(place, args)
-
-
-def _asked(words: list[str]) -> tuple[str, Path]:
-    """The form, "" for a verdict, and what is to be judged."""
-    form, rest = (words[0], words[1:]) if words[0] in FORMS else ("", words)
-    if len(rest) != 1:
-        name = f"gate {form}".strip()
-        got = f"got {', '.join(rest)}" if rest else "got none"
-        raise UsageError(f"{name} takes one folder of clips or one result, {got}", hint="v2t-eval gate --help")
-    return form, Path(rest[0])
-
-
-def _refuse_misfits(form: str, args: argparse.Namespace) -> None:
-    """Options of one form do nothing in another, which would go unseen."""
-    of = {"": (), "init": ("baseline", "reason", "audit", "junit", "baseline_clips"),
-          "update": ("output", "audit", "junit", "baseline_clips")}[form]  # fmt: skip
-    misfits = [name for name in of if getattr(args, name) is not None]
-    misfits += ["reason"] if form == "" and args.reason is not None else []
-    if misfits:
-        option = f"--{misfits[0].replace('_', '-')}" if misfits[0] != "output" else "-o"
-        raise UsageError(f"{option} is not for gate {form or 'without init or update'}", hint="v2t-eval gate --help")
-
-
-# --- a verdict
-
-
-def _verdict(place: Path, args: argparse.Namespace) -> int:
-    from cineloop.log import printable
-    from v2t_eval.gate import baseline as file
-    from v2t_eval.gate.run import gate
-    from v2t_eval.gate.sides import named
-
-    suite = suite_of(args)
+    suite = read_suite(args.suite)
     policy = suite.rules
     _refuse_old(args)
-    before = file.read(args.baseline) if args.baseline else None
-    audit = _audit(args, suite)
-    found = named(place)
+    baseline = read_scores(args.baseline) if args.baseline else None
+    audit = read_audit(args.audit) if args.audit else audit_of(policy.audit)
+    found = sides.read(args.clips)
     if args.dry_run:
-        return planned(found, suite, args, before)
+        return plan(found, suite.metrics, args)
+    root = None if isinstance(found, Scores) else found.clips_root
+    cache = args.cache or (args.output / STATE if args.output else None)
+    names = {"file": args.baseline, "folder": args.baseline_clips}
     with ExitStack() as stack:
         _begin(args, stack)
-        scores = scored(found, suite, args, stack)
+        scores = scored(found, suite.metrics, args, stack, cache)
         if args.output:
-            _write_scores(scores, args, found)
+            write(scores, args.output, root, check(), cache)
         verdict = gate(
-            scores, policy, baseline=before, audit=audit, suite=printable(str(args.suite)),
-            candidate_told={"folder": printable(str(place))}, baseline_told=_told(args),
+            scores, policy, baseline=baseline, audit=audit, suite=log.printable(str(args.suite)),
+            about_candidate={"folder": log.printable(str(args.clips))},
+            about_baseline={key: log.printable(str(path)) for key, path in names.items() if path is not None},
         )  # fmt: skip
-        _write(verdict, found, args)
-    _tell(verdict, as_json=args.json)
+        report = document(verdict, root, args.baseline_clips)
+        _write(verdict, report, args)
+    _show(verdict, report, as_json=args.json)
     return verdict.exit_code
 
 
-def _told(args: argparse.Namespace) -> dict[str, str]:
-    from cineloop.log import printable
+def scored(
+    found: Scores | Inputs,
+    metrics: list[BaseMetric] | None,
+    args: argparse.Namespace,
+    stack: ExitStack,
+    cache: Path | None,
+) -> Scores:
+    """Results as they are, or the scores of clips by the metrics; the first Ctrl-C keeps what was measured.
 
-    told = {"file": args.baseline, "folder": args.baseline_clips}
-    return {key: printable(str(path)) for key, path in told.items() if path is not None}
+    Raises:
+        UsageError: clips without metrics, or a value of a flag that cannot be; else as `v2t_eval.score.score`.
+    """
+    from cineloop.interrupt import Stopping
+    from v2t_eval.gate import sides
+    from v2t_eval.score import ScoreConfig
+
+    config = config_of(ScoreConfig, args, cache)
+    stop = stack.enter_context(Stopping())
+    return sides.scored(found, metrics, config, stop, show_progress=not args.quiet)
 
 
-def _audit(args: argparse.Namespace, suite: Suite) -> Audit | None:
-    from v2t_eval.audit.record import audit_of, read_audit
+def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argparse.Namespace) -> int:
+    """Say what would be measured; returns the exit code.
 
-    if args.audit is not None:
-        return read_audit(args.audit)
-    return audit_of(suite.policy.audit if suite.policy is not None else None)
+    Raises:
+        UsageError: clips without metrics.
+    """
+    from v2t_eval.commands.score import dry_run
+    from v2t_eval.gate import sides
+    from v2t_eval.scores import Scores
 
-
-def _outputs(args: argparse.Namespace) -> list[Path]:
-    from v2t_eval.report import NAMES as REPORTS
-
-    found = [args.output / name for name in (*NAMES, *REPORTS.values())] if args.output else []
-    return found + ([args.junit] if args.junit else [])
+    if not isinstance(found, Scores) and metrics is not None:
+        return dry_run(found, metrics, args)
+    scores = sides.scored(found, None)
+    names = list(scores.by_name)
+    counts = {"clips": len(scores.clips), "metrics": names}
+    print(json.dumps(counts) if args.json else f"{len(scores.clips)} clips with scores by {', '.join(names)}")
+    return 0
 
 
 def _refuse_old(args: argparse.Namespace) -> None:
+    from v2t_eval.report import NAMES as REPORTS
+
     if args.output is not None and (args.output.suffix in (".json", ".html", ".xml", ".md") or args.output.is_file()):
         raise UsageError(
             f"-o takes a folder, not a file such as {args.output.name!r}", hint="--junit FILE takes a file"
         )
-    there = [path for path in _outputs(args) if path.exists()]
+    written = [args.output / name for name in (*NAMES, *REPORTS.values())] if args.output else []
+    there = [path for path in (*written, args.junit) if path is not None and path.exists()]
     if there and not args.overwrite:
         raise UsageError(f"{there[0]} exists", code="EXISTS", hint="another place, or --overwrite (evidence is kept)")
 
@@ -182,52 +171,36 @@ def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
         args.junit.unlink(missing_ok=True)
 
 
-def _write_scores(scores: Scores, args: argparse.Namespace, found: Named) -> None:
-    from v2t_eval.report import check, write
-
-    write(scores, args.output, found.root, check(), cache_of(args))
-
-
-def _write(verdict: Verdict, found: Named, args: argparse.Namespace) -> None:
+def _write(verdict: Verdict, report: Document, args: argparse.Namespace) -> None:
     from cineloop.files import write_atomic
     from cineloop.log import logger, printable
-    from v2t_eval.gate import junit
-    from v2t_eval.gate.report import document
-    from v2t_eval.report import markdown, page
+    from v2t_eval.report import junit, markdown, page
+    from v2t_eval.report.json import escaped
 
     if args.junit:
-        write_atomic(args.junit, junit.render(verdict))
+        write_atomic(args.junit, junit.render(report))
     if not args.output:
         return
     folder: Path = args.output
-    report = document(verdict, found.root, args.baseline_clips)
-    made = {
+    tree = json.dumps(verdict.as_dict(), ensure_ascii=False, allow_nan=False, indent=1)
+    written = {
         "gate.md": markdown.render(report, max_bytes=markdown.COMMENT_BYTES).encode(),
         "gate.html": page.render(report, folder),
-        "junit.xml": junit.render(verdict),
-        "verdict.json": as_json(verdict, indent=1),
+        "junit.xml": junit.render(report),
+        "verdict.json": escaped(tree + "\n"),
     }
-    for name, data in made.items():
+    for name, data in written.items():
         write_atomic(folder / name, data)
         logger.info("%s", printable(str(folder / name)))
 
 
-def as_json(verdict: Verdict, indent: int | None = None) -> bytes:
-    """The verdict as JSON, UTF-8."""
-    from v2t_eval.report.json import escaped
+def _show(verdict: Verdict, report: Document, *, as_json: bool) -> None:
+    from v2t_eval.report import github, terminal
 
-    return escaped(json.dumps(verdict.as_dict(), ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
-
-
-def _tell(verdict: Verdict, *, as_json: bool) -> None:
-    from v2t_eval.gate import github
-    from v2t_eval.gate.report import document
-    from v2t_eval.report import terminal
-
-    github.write_summary(verdict, os.environ)
+    github.write_summary(report, os.environ)
     if as_json:
         print(json.dumps(verdict.as_dict(), allow_nan=False))
     else:
-        terminal.show(document(verdict))
+        terminal.show(report)
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        github.announce(verdict, os.environ)
+        github.announce(report, os.environ)

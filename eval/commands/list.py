@@ -17,7 +17,6 @@ EXAMPLES = "  v2t-eval list\n  v2t-eval list clipsim\n  v2t-eval list --json --c
 
 LEVELS = {"text": "of words", "clip": "of a clip", "set": "of a set of clips or texts"}
 _WIDEST = 116
-_DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is good"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +49,7 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
         UsageError: there is no such metric.
     """
     from v2t_eval.metric import load_metric
+    from v2t_eval.report.summary import DIRECTIONS
 
     kind: type[BaseMetric] = load_metric(name)
     low, high = kind.value_range
@@ -59,7 +59,7 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
         "needs": list(kind.needs),
         "uses": list(kind.uses),
         "range": [end if math.isfinite(end) else None for end in (low, high)],
-        "direction": _DIRECTIONS[kind.higher_is_better],
+        "direction": DIRECTIONS[kind.higher_is_better],
         "settings": _settings(kind.Settings),
         "wants": kind.wants,
         "sees": kind.sees,
@@ -104,7 +104,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         lines += [f"{says}:"]
         for row in (row for row in rows if row["level"] == level):
             runs = {None: "", True: "  runs here", False: "  cannot run here"}[row["runs"]]
-            facts = f"{row['direction']:<20}  needs {', '.join(row['needs']) or 'nothing'}{runs}"
+            facts = f"{row['direction']:<22}  needs {', '.join(row['needs']) or 'nothing'}{runs}"
             lines.append(f"  {row['name']:<{width}}  {facts}"[:_WIDEST])
     return "\n".join([*lines, "settings, range, what a metric sees and cannot see: v2t-eval list NAME"])
 

@@ -22,7 +22,7 @@ from v2t_eval.distribution.estimators import Estimator
 from v2t_eval.distribution.resampling import NUM_GROUPS, floor_values, limit, replicates
 from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from v2t_eval.places import shown
+from v2t_eval.models import shown
 from v2t_eval.sample import Sample
 from v2t_eval.stats import jackknife_interval, student
 

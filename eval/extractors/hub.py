@@ -12,7 +12,8 @@ from typing import Any
 
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError, UsageError
-from v2t_eval.features import file_sha256, versions
+from v2t_eval.features import versions
+from v2t_eval.models import file_sha256
 
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")

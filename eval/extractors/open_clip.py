@@ -21,7 +21,8 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError, UsageError
 from v2t_eval.extractors.pixels import normalise, pil_square, tensor_square
-from v2t_eval.features import BaseExtractor, file_sha256, versions
+from v2t_eval.features import BaseExtractor, versions
+from v2t_eval.models import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

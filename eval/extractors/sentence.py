@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from cineloop.documents import read_json
 from cineloop.errors import ItemError, MissingDependencyError
 from v2t_eval.extractors import hub
-from v2t_eval.features import BaseExtractor, file_sha256
+from v2t_eval.features import BaseExtractor
+from v2t_eval.models import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

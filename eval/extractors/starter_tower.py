@@ -13,7 +13,8 @@ import numpy as np
 
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError
-from v2t_eval.features import BaseExtractor, file_sha256, versions
+from v2t_eval.features import BaseExtractor, versions
+from v2t_eval.models import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

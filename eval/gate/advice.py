@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from v2t_eval.gate.decide import ends
+from v2t_eval.gate.compare import ends
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.statistics import finite_values, least_margin, parts_of_variance, prompts_for
 from v2t_eval.metric import MetricResult
@@ -29,7 +29,7 @@ class Advice:
 def advise(scores: Scores, policy: Policy) -> list[Advice]:
     """Advice for each primary metric with a margin that is a mean over clips and has a preferred direction."""
     held = [rule for rule in policy.primary if rule.margin is not None]
-    results = {result.name: result for result in scores.results}
+    results = scores.by_name
     clusters = {clip.id: clip.cluster for clip in scores.clips}
     known = [(rule, results[rule.metric]) for rule in held if rule.metric in results]
     power = policy.power ** (1 / max(len(held), 1))  # all of them are to pass

@@ -44,7 +44,7 @@ def compared(candidate: Scores, baseline: Scores, needed: Iterable[str] | None =
     Args:
         needed: titles of the metrics that decide; None for all that both have.
     """
-    ours, theirs = ({result.name: result for result in scores.results} for scores in (candidate, baseline))
+    ours, theirs = candidate.by_name, baseline.by_name
     shared = [name for name in ours if name in theirs]
     deciding = shared if needed is None else list(needed)
     differences, notes, unlike = [], [], set()
@@ -61,7 +61,7 @@ def compared(candidate: Scores, baseline: Scores, needed: Iterable[str] | None =
         elif found:
             unlike.add(name)
             notes.append(f"{name} is left out, it is not what it was: {found[0].removeprefix(f'{name}: ')}")
-    about, beside = _clip_changes(candidate.clips, baseline.clips)
+    about, beside = _clip_changes(candidate.by_id, baseline.by_id)
     notes += [*beside, *_environment_changes(candidate.environment, baseline.environment)]
     return Comparison(
         differences=(*about, *differences), notes=tuple(dict.fromkeys(notes)), unlike=frozenset(unlike)
@@ -117,9 +117,8 @@ def _reference_size(result: MetricResult) -> int | None:
     return None if figure is None else figure.detail.get("reference_vectors")
 
 
-def _clip_changes(ours: Iterable[Scored], theirs: Iterable[Scored]) -> tuple[list[str], list[str]]:
+def _clip_changes(mine: Mapping[str, Scored], other: Mapping[str, Scored]) -> tuple[list[str], list[str]]:
     """What was looked at, clip by clip, and how many clips there are of a prompt."""
-    mine, other = ({clip.id: clip for clip in clips} for clips in (ours, theirs))
     shared = [id for id in mine if id in other]
     if not shared:
         return [f"clips: no id in common: candidate {_some(mine)}, baseline {_some(other)}"], []

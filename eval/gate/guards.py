@@ -70,7 +70,7 @@ def lost(candidate: Scores, baseline: Scores | None, primary: Sequence[str], mos
     Without a baseline, every clip that was expected and has none. A clip without a value because it stands still is
     the business of `frozen`.
     """
-    ours = {clip.id: clip for clip in candidate.clips}
+    ours = candidate.by_id
     expected = list(ours) if baseline is None else [clip.id for clip in baseline.clips]
     why: dict[str, str] = {id: "missing" for id in expected if id not in ours}
     broken = set() if baseline is None else {clip.id for clip in baseline.clips if clip.status != "ok"}
@@ -78,10 +78,10 @@ def lost(candidate: Scores, baseline: Scores | None, primary: Sequence[str], mos
         if id in ours and ours[id].status != "ok" and id not in broken:
             why.setdefault(id, f"unreadable ({(ours[id].error or {}).get('code', 'failed')})")
     for name in primary:
-        result = _result(candidate, name)
+        result = candidate.by_name.get(name)
         if result is None:
             continue
-        before = None if baseline is None else _result(baseline, name)
+        before = baseline.by_name.get(name) if baseline else None
         still = {item["id"] for item in result.items if item.get("frozen")}
         for id in _wanted(result, before) & set(expected) - set(_values(result)) - still:
             if id in ours and ours[id].frozen is not True:
@@ -116,7 +116,7 @@ def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | 
     if baseline is None or least <= 0:
         return None
     for name in MOTION:
-        ours, theirs = _result(candidate, name), _result(baseline, name)
+        ours, theirs = candidate.by_name.get(name), baseline.by_name.get(name)
         if ours is None or theirs is None:
             continue
         new, old = _values(ours), _values(theirs)
@@ -142,7 +142,7 @@ def outside(candidate: Scores, baseline: Scores | None) -> Guard | None:
     if not told:
         return None
     worst = max(told, key=lambda result: result.counts["outside"] / result.n)
-    before = None if baseline is None else _result(baseline, worst.name)
+    before = baseline.by_name.get(worst.name) if baseline else None
     own = (before.counts.get("outside", 0), before.n) if before is not None else (0, 0)
     counts = _Counts(worst.counts["outside"], worst.n, *own)
     name, what = "outside the judge's world", f"are unlike what the judge of {worst.name} was trained on"
@@ -233,10 +233,6 @@ def _wanted(result: MetricResult, before: MetricResult | None) -> set[str]:
 
 def _values(result: MetricResult) -> dict[str, float]:
     return {item["id"]: item["value"] for item in result.items if item.get("value") is not None}
-
-
-def _result(scores: Scores, name: str) -> MetricResult | None:
-    return next((result for result in scores.results if result.name == name), None)
 
 
 def _outcome(is_fine: bool) -> Outcome:

@@ -1,22 +1,25 @@
 """The verdict as a document: metrics, guards, the clips that got worst beside the baseline's.
 
-In: a `Verdict`, folders of the clips. Out: `Document`, rendered as `gate.html`, `gate.md`, GitHub's job
-summary and on a terminal.
+In: a `Verdict`, folders of the clips. Out: `Document`, rendered as `gate.html`, `gate.md`, `junit.xml`, GitHub's job
+summary and annotations, and on a terminal. Text of others (prompts, ids, reasons) is handed on as it is: each renderer
+makes it inert in its own way.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cineloop.files import unescape_name
 from cineloop.log import plural
-from v2t_eval.gate import wording
-from v2t_eval.gate.verdict import MetricVerdict, Outcome, Verdict
-from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table, Tone
+from v2t_eval.gate.verdict import OUTCOMES, ClipChange, MetricVerdict, Outcome, Verdict
+from v2t_eval.metric import Figure
+from v2t_eval.report.document import Banner, Card, Cell, Check, Document, Interval, Section, Table
+from v2t_eval.report.summary import DIRECTIONS, decimals, figure_texts, number
 
-_TONES: dict[Outcome, Tone] = {"pass": "good", "fail": "bad", "inconclusive": "unsure", "not_comparable": "unsure"}
+NOTHING = "–"
 _MAX_NAMED = 20  # clips named below a guard
 
 
@@ -28,7 +31,8 @@ def document(verdict: Verdict, candidate_root: Path | None = None, baseline_root
         candidate_root, baseline_root: what the clips' paths are relative to; None: the `folder` that the verdict names
             for that side, and without one that side's clips are not shown.
     """
-    primary, exploratory = wording.parted(verdict)
+    ranked = sorted(verdict.metrics, key=lambda metric: list(OUTCOMES).index(metric.outcome))
+    primary, exploratory = ([one for one in ranked if one.role == role] for role in ("primary", "exploratory"))
     share = f"{100 * (1 - float(verdict.policy.get('alpha', 0.05))):g} %"
     drawn = (
         f"The change is candidate minus baseline, paired by clip, between bounds over prompts that hold with {share} "
@@ -47,19 +51,27 @@ def document(verdict: Verdict, candidate_root: Path | None = None, baseline_root
         ),
         Section(title="Policy", facts=_policy(verdict.policy), folded=True),
         Section(title="Environment", facts=tuple(verdict.environment.items()), folded=True),
-        Section(title="How to get this verdict again", commands=(wording.command(verdict),)),
+        Section(title="How to get this verdict again", commands=(_command(verdict),)),
     )  # fmt: skip
     return Document(title="Gate", banner=_banner(verdict), sections=sections, data="verdict.json")
 
 
 def _banner(verdict: Verdict) -> Banner:
-    facts = [("exit code", str(verdict.exit_code))]
-    for side, told in (("candidate", verdict.candidate), ("baseline", verdict.baseline)):
-        if told:
-            facts.append((side, wording.side(told)))
-    return Banner(
-        word=wording.WORDS[verdict.outcome], sentence=verdict.reason, tone=_TONES[verdict.outcome], facts=tuple(facts)
-    )
+    word, tone, code = OUTCOMES[verdict.outcome]
+    facts = [("exit code", str(code))]
+    for side, about in (("candidate", verdict.candidate), ("baseline", verdict.baseline)):
+        named = [about["name"]] if about.get("name") else []
+        if about:
+            rest = [f"{name} {value}" for name, value in about.items() if value and name != "name"]
+            facts.append((side, ", ".join([*named, *rest])))
+    return Banner(word=word.upper(), sentence=verdict.reason, tone=tone, facts=tuple(facts))
+
+
+def _check(outcome: Outcome, why: str) -> Check:
+    return Check(OUTCOMES[outcome].word, OUTCOMES[outcome].tone, why)
+
+
+# --- metrics
 
 
 def _metrics(metrics: Sequence[MetricVerdict]) -> tuple[Table, ...]:
@@ -69,46 +81,97 @@ def _metrics(metrics: Sequence[MetricVerdict]) -> tuple[Table, ...]:
     rows = tuple(
         (
             one.metric,
-            (one.outcome.replace("_", " "), _TONES[one.outcome]),
+            _check(one.outcome, one.reasons[0] if one.reasons else f"change {change_text(one)}"),
             _candidate(one),
-            wording.figure(one.baseline),
+            figure_text(one.baseline),
             _change(one),
-            wording.probabilities(one),
-            wording.amount(one.mde),
+            NOTHING if one.p is None else f"{p_text(one.p)} ({p_text(one.p_adjusted)})",
+            NOTHING if one.mde is None else number(one.mde, decimals(abs(one.mde))),
         )
         for one in metrics
     )
-    return (Table(columns=columns, rows=rows, notes=tuple(_said(one) for one in metrics)),)
+    return (Table(columns=columns, rows=rows, notes=tuple(_notes(one) for one in metrics)),)
 
 
-def _said(metric: MetricVerdict) -> tuple[str, ...]:
-    asked = f"Asked for: {wording.asked(metric)}; " if wording.asked(metric) != wording.NOTHING else ""
+def _notes(metric: MetricVerdict) -> tuple[str, ...]:
+    asked = f"Asked for: {asked_text(metric)}; " if asked_text(metric) else ""
+    behind = f"{plural(metric.num_pairs, 'pair')} in {plural(metric.num_clusters, 'cluster')}"
+    rests = f" The change rests on {behind}." if metric.num_pairs else ""
     blind = (f"Measured to be blind: {'; '.join(metric.blind)}.",) if metric.blind else ()
-    rests = f" The change rests on {wording.behind(metric)}." if metric.num_pairs else ""
-    return (*metric.reasons, f"{asked}{wording.better(metric)}.{rests}", *blind)
+    return (*metric.reasons, f"{asked}{DIRECTIONS[metric.higher_is_better]}.{rests}", *blind)
+
+
+def figure_text(found: Figure | None) -> str:
+    """Value and interval: "0.812 [0.790, 0.835]"."""
+    if found is None:
+        return NOTHING
+    value, low, high = figure_texts(found)
+    return f"{value} [{low}, {high}]"
+
+
+def change_text(metric: MetricVerdict) -> str:
+    """Candidate minus baseline with its interval, signed: "-0.051 [-0.070, -0.031]"."""
+    if metric.change is None:
+        return NOTHING
+    if metric.low is None or metric.high is None:
+        return _signed(metric.change, decimals(abs(metric.change)))
+    places = decimals(metric.high - metric.low or abs(metric.change))
+    value, low, high = (_signed(one, places) for one in (metric.change, metric.low, metric.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _signed(value: float, places: int) -> str:
+    text = number(value, places)
+    return text if value < 0 or float(text) == 0 else f"+{text}"
+
+
+def asked_text(metric: MetricVerdict) -> str:
+    """What was asked for: "less than 0.05 worse, at least 0.6"; "" for nothing."""
+    parts = [
+        (metric.margin, "less than {:g} worse"), (metric.at_least, "at least {:g}"), (metric.at_most, "at most {:g}"),
+    ]  # fmt: skip
+    return ", ".join(text.format(bound) for bound, text in parts if bound is not None)
+
+
+def p_text(p: float | None) -> str:
+    """A p-value: three places, "< 0.001" below."""
+    if p is None:
+        return NOTHING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _candidate(metric: MetricVerdict) -> Cell:
     """The candidate's figure; drawn against its bounds where there are some."""
     found = metric.candidate
     if found is None or (metric.at_least is None and metric.at_most is None):
-        return wording.figure(found)
+        return figure_text(found)
     return Interval(
-        value=found.value, low=found.low, high=found.high, text=wording.figure(found), bad_below=metric.at_least,
+        value=found.value, low=found.low, high=found.high, text=figure_text(found), bad_below=metric.at_least,
         bad_above=metric.at_most, mirrored=metric.higher_is_better is False,
     )  # fmt: skip
 
 
 def _change(metric: MetricVerdict) -> Cell:
     if metric.change is None or metric.low is None or metric.high is None:
-        return wording.change(metric)
+        return change_text(metric)
     margin = metric.margin
     return Interval(
-        value=metric.change, low=metric.low, high=metric.high, text=wording.change(metric), zero=0.0,
+        value=metric.change, low=metric.low, high=metric.high, text=change_text(metric), zero=0.0,
         bad_below=None if margin is None or metric.higher_is_better is False else -margin,
         bad_above=None if margin is None or metric.higher_is_better is True else margin,
         mirrored=metric.higher_is_better is False,
     )  # fmt: skip
+
+
+def _explored(metrics: Sequence[MetricVerdict]) -> tuple[str, ...]:
+    if not metrics:
+        return ()
+    notable = [f"{one.metric} ({OUTCOMES[one.outcome].word})" for one in metrics if one.outcome != "pass"]
+    counts = f"{plural(len(metrics), 'exploratory metric')} (not part of the verdict)"
+    return (f"{counts}: {', '.join(notable) or 'all would pass'}",)
+
+
+# --- guards, clips, policy
 
 
 def _guards(verdict: Verdict) -> tuple[Table, ...]:
@@ -116,7 +179,7 @@ def _guards(verdict: Verdict) -> tuple[Table, ...]:
         return ()
     rows, notes = [], []
     for one in verdict.guards:
-        rows.append((one.name, (one.outcome.replace("_", " "), _TONES[one.outcome]), one.message))
+        rows.append((one.name, _check(one.outcome, one.message), one.message))
         rest = len(one.clips) - _MAX_NAMED
         named = [*one.clips[:_MAX_NAMED], *([f"and {rest} more"] if rest > 0 else [])]
         notes.append((f"Clips: {', '.join(named)}",) if named else ())
@@ -124,25 +187,32 @@ def _guards(verdict: Verdict) -> tuple[Table, ...]:
 
 
 def _clips(verdict: Verdict, candidate_root: Path | None, baseline_root: Path | None) -> Section:
+    """A card for each clip that got worse, with all that the verdict says of it; worst first."""
+    grouped: dict[str, list[ClipChange]] = {}
+    for found in verdict.clips:
+        grouped.setdefault(found.id, []).append(found)
     cards = tuple(
         Card(
-            title=first.id,
-            lines=(*map(wording.clip, changes), *([f"Prompt: {first.prompt}"] if first.prompt else [])),
-            clip=_file(candidate_root, first.candidate_path),
-            beside=_file(baseline_root, first.baseline_path),
+            title=id,
+            lines=(*map(clip_text, changes), *([f"Prompt: {changes[0].prompt}"] if changes[0].prompt else [])),
+            clip=_file(candidate_root, changes[0].candidate_path),
+            beside=_file(baseline_root, changes[0].baseline_path),
         )
-        for first, changes in wording.by_clip(verdict)
+        for id, changes in grouped.items()
     )
-    said = (f"{plural(len(cards), 'clip')} got worse in a primary metric, worst first.",) if cards else ()
-    return Section(title="Clips that got worse", text=said, cards=cards)
+    text = (f"{plural(len(cards), 'clip')} got worse in a primary metric, worst first.",) if cards else ()
+    return Section(title="Clips that got worse", text=text, cards=cards)
 
 
-def _explored(metrics: Sequence[MetricVerdict]) -> tuple[str, ...]:
-    if not metrics:
-        return ()
-    notable = [f"{one.metric} ({one.outcome.replace('_', ' ')})" for one in metrics if one.outcome != "pass"]
-    counts = f"{plural(len(metrics), 'exploratory metric')} (not part of the verdict)"
-    return (f"{counts}: {', '.join(notable) or 'all would pass'}",)
+def clip_text(found: ClipChange) -> str:
+    """One clip under one metric: "question_score: 0.92 to 0.41, 0.51 worse"."""
+    values = [value for value in (found.baseline, found.candidate) if value is not None]
+    if found.worse is None or len(values) < 2:
+        both = [number(value, decimals(abs(value))) for value in values]
+        return f"{found.metric}: {' to '.join(both) or NOTHING}"
+    places = decimals(abs(found.worse))
+    before, after, by = (number(value, places) for value in (*values, abs(found.worse)))
+    return f"{found.metric}: {before} to {after}, {by} {'worse' if found.worse >= 0 else 'better'}"
 
 
 def _policy(policy: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -152,7 +222,7 @@ def _policy(policy: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         if name == "primary" and isinstance(value, list | tuple):
             found += [("primary", _rule(rule)) for rule in value]
         else:
-            found.append((name, wording.NOTHING if value is None else str(value)))
+            found.append((name, NOTHING if value is None else str(value)))
     return tuple(found)
 
 
@@ -160,6 +230,14 @@ def _rule(rule: Any) -> str:
     if not isinstance(rule, dict):
         return str(rule)
     return ", ".join(f"{name} {value}" for name, value in rule.items() if value is not None)
+
+
+def _command(verdict: Verdict) -> str:
+    """The command that gives this verdict again, as far as the verdict knows it."""
+    clips = verdict.candidate.get("folder", "CLIPS")
+    suite = str(verdict.policy.get("suite", "SUITE"))
+    baseline = verdict.baseline.get("file", "BASELINE")
+    return shlex.join(["v2t-eval", "gate", clips, "--suite", suite, "--baseline", baseline])
 
 
 def _root(given: Path | None, side: dict[str, str]) -> Path | None:

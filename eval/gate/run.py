@@ -1,7 +1,7 @@
 """One gate from scores to a verdict: what may be compared is compared, what no metric outweighs is looked at.
 
-In: the candidate's `Scores`, a `Policy`, a `Baseline` and an `Audit` where there are such. Out: a `Verdict`. Without a
-baseline the absolute rules decide alone. No file is read or written here, and nothing depends on the clock.
+In: the candidate's `Scores`, a `Policy`, the baseline's `Scores` and an `Audit` where there are such. Out: a `Verdict`.
+Without a baseline the absolute rules decide alone. No file is read or written here, and nothing depends on the clock.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 from cineloop.config import changes, to_dict
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from v2t_eval.audit.record import Audit
-from v2t_eval.gate.baseline import Baseline
 from v2t_eval.gate.comparable import Comparison, compared, fingerprint_changes
-from v2t_eval.gate.decide import Side, decide_metrics, overall, worst_clips
+from v2t_eval.gate.compare import worst_clips
+from v2t_eval.gate.decide import decide_metrics, overall
 from v2t_eval.gate.guards import MOTION, guards, settled
 from v2t_eval.gate.policy import Policy
 from v2t_eval.gate.verdict import Guard, MetricVerdict, Verdict
@@ -29,10 +29,10 @@ def gate(
     scores: Scores,
     policy: Policy,
     *,
-    baseline: Baseline | None = None,
+    baseline: Scores | None = None,
     audit: Audit | None = None,
-    candidate_told: Mapping[str, str] | None = None,
-    baseline_told: Mapping[str, str] | None = None,
+    about_candidate: Mapping[str, str] | None = None,
+    about_baseline: Mapping[str, str] | None = None,
     suite: str = "",
 ) -> Verdict:
     """The verdict.
@@ -41,7 +41,7 @@ def gate(
         scores: of the candidate, by the suite of the policy.
         baseline: what it is held against; None: only absolute rules decide.
         audit: whose blind spots are shown.
-        candidate_told, baseline_told: what is known of the sides beside their scores (folder, file).
+        about_candidate, about_baseline: what is known of the sides beside their scores (folder, file).
         suite: name of the suite's file.
 
     Raises:
@@ -50,35 +50,37 @@ def gate(
     """
     require(scores, policy)
     sides = {
-        "candidate": _about(scores) | dict(candidate_told or {}),
-        "baseline": {} if baseline is None else _about(baseline.scores) | dict(baseline_told or {}),
+        "candidate": _about(scores) | dict(about_candidate or {}),
+        "baseline": {} if baseline is None else _about(baseline) | dict(about_baseline or {}),
     }
     plain = plain_policy(policy) | ({"suite": suite} if suite else {})
     found = Comparison()
     if baseline is not None:
-        found = compared(scores, baseline.scores, [rule.metric for rule in policy.primary if rule.margin is not None])
+        found = compared(scores, baseline, [rule.metric for rule in policy.primary if rule.margin is not None])
     notes = [*found.notes, *_policy_notes(policy, baseline), *_same_notes(scores, baseline), *_skip_notes(scores)]
     common: dict[str, Any] = {
         **sides, "policy": plain, "environment": scores.environment, "differences": found.differences,
     }  # fmt: skip
     if found.differences:
-        metrics = _untold(scores, baseline, policy)
+        metrics = _side_by_side(scores, baseline, policy)
         outcome, reason = overall(metrics, (), found.differences)
         return Verdict(outcome=outcome, reason=reason, metrics=metrics, notes=tuple(notes), **common)
-    ours, theirs = side_of(scores), None if baseline is None else side_of(baseline.scores, leave_out=found.unlike)
-    checks = guards(scores, None if baseline is None else baseline.scores, policy)
-    metrics = tuple(decide_metrics(ours, theirs, policy, [check.p for check in checks if check.p is not None]))
+    before = baseline
+    if baseline is not None:
+        before = replace(baseline, results=[one for one in baseline.results if one.name not in found.unlike])
+    checks = guards(scores, baseline, policy)
+    metrics = tuple(decide_metrics(scores, before, policy, [check.p for check in checks if check.p is not None]))
     held = [one for one in metrics if one.role == "primary" and one.margin is not None]
     checks = settled(checks, [1.0 if one.p is None else one.p for one in held], policy.alpha)
     if baseline is None:
         metrics = tuple(map(_without_baseline, metrics))
     if audit is not None:
-        metrics = tuple(replace(metric, blind=_blind(metric.metric, audit, ours)) for metric in metrics)
+        metrics = tuple(replace(metric, blind=_blind(metric.metric, audit, scores)) for metric in metrics)
     notes += [*_motion_notes(scores, policy), *_audit_notes(scores, audit, metrics, checks, policy)]
     outcome, reason = overall(metrics, checks, ())
     return Verdict(
         outcome=outcome, reason=reason, metrics=metrics, guards=checks, notes=tuple(notes),
-        clips=tuple(worst_clips(ours, theirs, policy)), **common,
+        clips=tuple(worst_clips(scores, before, [rule.metric for rule in policy.primary])), **common,
     )  # fmt: skip
 
 
@@ -90,9 +92,9 @@ def _without_baseline(metric: MetricVerdict) -> MetricVerdict:
     return replace(metric, outcome="inconclusive", reasons=(NO_BASELINE, *said))
 
 
-def _blind(name: str, audit: Audit, side: Side) -> tuple[str, ...]:
+def _blind(name: str, audit: Audit, scores: Scores) -> tuple[str, ...]:
     """What the audit says that a metric does not see, and of one that asks the audited judge what that does not."""
-    result = side.results.get(name)
+    result = scores.by_name.get(name)
     judge = None if result is None else result.fingerprint.get("judge")
     unseen = audit.unseen_by_judge() if judge is not None and judge == audit.judge.get("judge") else []
     return tuple(dict.fromkeys([*audit.blind_to(name), *unseen]))
@@ -105,7 +107,7 @@ def require(scores: Scores, policy: Policy) -> None:
         MissingDependencyError: a primary metric could not run here. NothingMatchedError: no clip brings what it needs.
         UsageError: it was not asked for.
     """
-    there, skipped = {result.name for result in scores.results}, {one.metric: one for one in scores.skipped}
+    there, skipped = scores.by_name, {one.metric: one for one in scores.skipped}
     unreadable = bool(scores.clips) and all(clip.status != "ok" for clip in scores.clips)
     for rule in policy.primary:
         name = rule.metric
@@ -127,18 +129,6 @@ def plain_policy(policy: Policy) -> dict[str, Any]:
     return plain | {"audit": None if policy.audit is None else policy.audit.name}
 
 
-def side_of(scores: Scores, leave_out: frozenset[str] = frozenset()) -> Side:
-    """Scores as one side of a comparison, without the results of the metrics to `leave_out`."""
-    clips = scores.clips
-    return Side(
-        results={result.name: result for result in scores.results if result.name not in leave_out},
-        clusters={clip.id: clip.cluster for clip in clips},
-        prompts={clip.id: clip.prompt for clip in clips},
-        paths={clip.id: clip.path for clip in clips},
-        contents={clip.id: clip.content for clip in clips},
-    )
-
-
 def _about(scores: Scores) -> dict[str, str]:
     """What the scores themselves tell of a side."""
     told = {"name": scores.sources.get("clips", ""), "revision": scores.environment.get("generator", ""),
@@ -146,29 +136,20 @@ def _about(scores: Scores) -> dict[str, str]:
     return {key: text for key, text in told.items() if text}
 
 
-def _untold(scores: Scores, baseline: Baseline | None, policy: Policy) -> tuple[MetricVerdict, ...]:
+def _side_by_side(scores: Scores, baseline: Scores | None, policy: Policy) -> tuple[MetricVerdict, ...]:
     """The primary metrics' figures side by side, which say nothing where the sides are not comparable."""
-    ours = {result.name: result for result in scores.results}
-    theirs = {} if baseline is None else {result.name: result for result in baseline.scores.results}
-    found = []
-    for rule in policy.primary:
-        mine, other = ours.get(rule.metric), theirs.get(rule.metric)
-        found.append(
-            MetricVerdict(
-                metric=rule.metric, role="primary", outcome="not_comparable",
-                higher_is_better=mine.higher_is_better if mine else True,
-                candidate=mine.figures.get(mine.headline) if mine else None,
-                baseline=other.figures.get(other.headline) if other else None,
-                margin=rule.margin, at_least=rule.at_least, at_most=rule.at_most,
-            )
-        )  # fmt: skip
+    theirs, found = baseline.by_name if baseline else {}, []
+    for one in decide_metrics(scores, None, policy):
+        its = theirs.get(one.metric)
+        figure = None if its is None else its.figures.get(its.headline)
+        found.append(replace(one, outcome="not_comparable", baseline=figure, accepted=None, reasons=()))
     return tuple(found)
 
 
 # --- what a reader must know
 
 
-def _policy_notes(policy: Policy, baseline: Baseline | None) -> list[str]:
+def _policy_notes(policy: Policy, baseline: Scores | None) -> list[str]:
     """Rules that are not those the baseline was made under."""
     if baseline is None or not baseline.policy:
         return []
@@ -187,10 +168,10 @@ def _by_metric(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {rule.get("metric", ""): rule for rule in tree.get("primary") or ()}
 
 
-def _same_notes(scores: Scores, baseline: Baseline | None) -> list[str]:
+def _same_notes(scores: Scores, baseline: Scores | None) -> list[str]:
     if baseline is None:
         return []
-    before = {clip.id: clip.content for clip in baseline.scores.clips}
+    before = {clip.id: clip.content for clip in baseline.clips}
     same = sum(clip.content is not None and clip.content == before.get(clip.id) for clip in scores.clips)
     return [f"{same} of {len(scores.clips)} clips are byte for byte the baseline's"] if same else []
 
@@ -216,7 +197,7 @@ def _audit_notes(
         return [f"there is no audit {policy.audit}, so what the metrics cannot see is not shown"]
     if audit is None:
         return ["no audit is named, so what the metrics cannot see is not shown (`v2t-eval audit` measures it)"]
-    results, notes = {result.name: result for result in scores.results}, []
+    results, notes = scores.by_name, []
     guarded = policy.max_frozen < 1 and any(check.name == "frozen clips" for check in checks)
     audited = {row.metric for row in audit.table}
     for metric in metrics:

@@ -57,11 +57,6 @@ class Change:
     rise: float = 0.0
     step: float = 0.0
 
-    @property
-    def paired(self) -> bool:
-        """Made of pairs of clips."""
-        return self.num_pairs > 0
-
 
 def paired_change(
     differences: Sequence[float],

@@ -1,21 +1,35 @@
 """What a gate says: per metric and as a whole; one verdict, one exit code.
 
-In: nothing. Out: `Verdict` and its parts, JSON-able. JUnit, GitHub and the page are made from this and nothing else.
+In: nothing. Out: `Verdict` and its parts, JSON-able. Every report of a gate is made from this (`v2t_eval.gate.report`).
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from cineloop.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_NOT_COMPARABLE, EXIT_OK
 from v2t_eval.metric import Figure
+from v2t_eval.report.document import Tone
 
 SCHEMA = 1
 Outcome = Literal["pass", "fail", "inconclusive", "not_comparable"]
-EXIT_CODES: dict[str, int] = {
-    "pass": EXIT_OK, "fail": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE, "not_comparable": EXIT_NOT_COMPARABLE,
-}  # fmt: skip
+
+
+class Ending(NamedTuple):
+    """What an outcome is called, how reports colour it, and the exit code of a gate that ends so."""
+
+    word: str
+    tone: Tone
+    exit_code: int
+
+
+OUTCOMES: dict[Outcome, Ending] = {  # the gravest first
+    "fail": Ending("fail", "bad", EXIT_GATE_FAILED),
+    "not_comparable": Ending("not comparable", "invalid", EXIT_NOT_COMPARABLE),
+    "inconclusive": Ending("inconclusive", "unsure", EXIT_INCONCLUSIVE),
+    "pass": Ending("pass", "good", EXIT_OK),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +136,7 @@ class Verdict:
     @property
     def exit_code(self) -> int:
         """0 pass, 6 fail, 8 inconclusive, 9 not comparable."""
-        return EXIT_CODES[self.outcome]
+        return OUTCOMES[self.outcome].exit_code
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able form."""

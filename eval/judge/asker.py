@@ -25,7 +25,7 @@ from v2t_eval.judge.ballots import FORMS, ballots, read
 from v2t_eval.judge.heard import Heard, unreadable
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import without_thoughts
-from v2t_eval.judge.subject import Subject
+from v2t_eval.sample import Sample
 
 YES, NO = ("yes", "Yes"), ("no", "No")
 VOTES = 3
@@ -83,19 +83,19 @@ class Asker:
         frames, dtype = str(self.captioner.spec), self.captioner.dtype
         return {"judge": self.identity, "answers": how, "frames": frames, "dtype": dtype}
 
-    def ask(self, subject: Subject, questions: Sequence[Question]) -> list[Heard]:
+    def ask(self, sample: Sample, questions: Sequence[Question]) -> list[Heard]:
         """What is heard of each question, in their order.
 
         Raises:
             ItemError: the clip cannot be read.
         """
         by_weight = [self.tells_likelihoods and question.form in ("choice", "yes_no") for question in questions]
-        weighed = iter(self._by_weight(subject, [q for q, is_so in zip(questions, by_weight, strict=True) if is_so]))
-        voted = iter(self._by_vote(subject, [q for q, is_so in zip(questions, by_weight, strict=True) if not is_so]))
+        weighed = iter(self._by_weight(sample, [q for q, is_so in zip(questions, by_weight, strict=True) if is_so]))
+        voted = iter(self._by_vote(sample, [q for q, is_so in zip(questions, by_weight, strict=True) if not is_so]))
         return [next(weighed if is_so else voted) for is_so in by_weight]
 
     def log_likelihoods(
-        self, subject: Subject, question: str, answers: Sequence[str], *, whole: bool = False
+        self, sample: Sample, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
         """For each answer the log-probability that a reply begins with it, or is it and no more (`whole`).
 
@@ -104,25 +104,25 @@ class Asker:
         """
         if not self.tells_likelihoods:
             raise UsageError(f"{self.name} does not tell how likely an answer is")
-        found = self._weigh(self._watched(subject), [(question, tuple(answers), whole)])[0]
+        found = self._weigh(self._watched(sample), [(question, tuple(answers), whole)])[0]
         if isinstance(found, ItemError):
             raise found
         return found
 
-    def captions_of(self, subject: Subject, indices: Sequence[int]) -> list[str]:
+    def captions_of(self, sample: Sample, indices: Sequence[int]) -> list[str]:
         """What the captioner says of each frame of `indices`, shown one by one, in small letters."""
         self.load()
-        frames = subject.frames
+        frames = sample.frames
         pictures = {i: replace(frames, pixels=frames.pixels[i : i + 1], times_s=frames.times_s[:1]) for i in indices}
         puts = {i: GenerateRequest(messages=asked(PROMPTS["short"], p), decoding=_CAPTION) for i, p in pictures.items()}
         told = {i: self._batcher.generate(request) for i, request in puts.items()}
         return [told[i].text.lower() for i in indices]
 
-    def view(self, subject: Subject) -> Frames:
+    def view(self, sample: Sample) -> Frames:
         """The frames the captioner wants to see."""
 
         def make() -> Frames:
-            frames, spec = subject.frames, self.captioner.spec
+            frames, spec = sample.frames, self.captioner.spec
             given: dict[str, Any] = {}
             if spec.sampler == "keyframe":
                 given = {"keyframe_times_s": frames.times_s[:0]}  # which are intra frames is not known any more
@@ -132,21 +132,21 @@ class Asker:
             picked = choose(spec, frames.times_s, frames.duration_s, **given)
             return replace(frames, pixels=frames.pixels[picked], times_s=frames.times_s[picked])
 
-        return subject.shared(("view", str(self.captioner.spec)), make)
+        return sample.shared(("view", str(self.captioner.spec)), make)
 
-    def warnings(self, subject: Subject) -> set[Notice]:
+    def warnings(self, sample: Sample) -> set[Notice]:
         """What the captioner has warned of while it looked at a clip; whoever asks may add to it."""
-        return subject.shared(("warnings", self.identity), set)
+        return sample.shared(("warnings", self.identity), set)
 
-    def _watched(self, subject: Subject) -> Any:
+    def _watched(self, sample: Sample) -> Any:
         """The clip as the captioner keeps it for all questions."""
-        view = self.view(subject)
+        view = self.view(sample)
         self.load()
-        watched = subject.shared(("watched", self.identity), lambda: self.captioner.watch(view))
-        self.warnings(subject).update(getattr(watched, "warnings", ()))
+        watched = sample.shared(("watched", self.identity), lambda: self.captioner.watch(view))
+        self.warnings(sample).update(getattr(watched, "warnings", ()))
         return watched
 
-    def _by_weight(self, subject: Subject, questions: list[Question]) -> list[Heard]:
+    def _by_weight(self, sample: Sample, questions: list[Question]) -> list[Heard]:
         if not questions:
             return []
         asks, owners = [], []
@@ -156,9 +156,7 @@ class Asker:
                 asks.append((text, answers, bool(question.choices) and not question.begins))
                 owners.append(number)
         heard = [Heard() for _ in questions]
-        for owner, (text, answers, _), logs in zip(
-            owners, asks, self._weigh(self._watched(subject), asks), strict=True
-        ):
+        for owner, (text, answers, _), logs in zip(owners, asks, self._weigh(self._watched(sample), asks), strict=True):
             vote = None if isinstance(logs, ItemError) else _shares(answers, logs)
             if vote is not None:
                 heard[owner] = heard[owner].with_vote(vote)
@@ -182,11 +180,11 @@ class Asker:
                 found.append(problem)
         return found
 
-    def _by_vote(self, subject: Subject, questions: list[Question]) -> list[Heard]:
+    def _by_vote(self, sample: Sample, questions: list[Question]) -> list[Heard]:
         if not questions:
             return []
         put = [(number, ballot) for number, q in enumerate(questions) for ballot in ballots(q, self.votes or VOTES)]
-        view = self.view(subject)
+        view = self.view(sample)
         self.load()
         decoding = Decoding(max_new_tokens=self.reply_tokens)
         requests = [GenerateRequest(messages=asked(ballot.text, view), decoding=decoding) for _, ballot in put]
@@ -196,7 +194,7 @@ class Asker:
             if isinstance(reply, ItemError):
                 heard[number] = heard[number].with_loss(reply)
                 continue
-            self.warnings(subject).update(reply.warnings)
+            self.warnings(sample).update(reply.warnings)
             text = without_thoughts(reply.text)
             vote = read(ballot, questions[number], text)
             heard[number] = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Mode, Question, dsg, parents_first
-from v2t_eval.judge.subject import Subject
+from v2t_eval.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,9 @@ class Evaluation:
     """What came of the questions.
 
     Attributes:
-        answers: one for each question that was asked, in the order the questions were given.
+        answers: one for each question, in the order the questions were given.
         right: by id, of the answered ones: whether the wanted answer is held to be true.
-        counts: by id, whether the question counts as right once its parents have spoken; of those that were answered
-            or, with `ask_all` off, not asked because a parent was wrong.
+        counts: by id, of the answered ones: whether the question counts as right once its parents have spoken.
     """
 
     answers: list[Answer]
@@ -42,44 +41,20 @@ class Evaluation:
 
 
 def evaluate(
-    judge: Judge,
-    subject: Subject,
-    questions: Sequence[Question],
-    *,
-    ask_all: bool = True,
-    threshold: float = 0.5,
-    mode: Mode = "transitive",
+    judge: Judge, sample: Sample, questions: Sequence[Question], *, threshold: float = 0.5, mode: Mode = "transitive"
 ) -> Evaluation:
-    """Ask, parents first, and count.
+    """Ask all at once, and count, parents first.
 
     Args:
         questions: in any order; each parent among them.
-        ask_all: ask also what hangs on a wrong answer: all questions go to the judge at once. Off, they go in as many
-            rounds as they hang deep, and `accuracy` knows fewer of them; `dsg` is the same.
         threshold: chance of the wanted answer from which it is right.
-        mode: see `v2t_eval.judge.question.dsg`; compat counts the answers of all questions.
+        mode: see `v2t_eval.judge.question.dsg`.
 
     Raises:
-        ItemError: the clip cannot be read. CycleError: questions hang on each other in a circle. ValueError: compat
-            without `ask_all`.
+        ItemError: the clip cannot be read. CycleError: questions hang on each other in a circle.
     """
-    if mode == "compat" and not ask_all:
-        raise ValueError("mode='compat' counts every question's own answer, so all must be asked: ask_all=True")
     ordered = parents_first(questions)
-    answers: dict[str, Answer] = {}
-    right: dict[str, bool] = {}
-    spared: set[str] = set()
-    waiting = list(ordered)
-    while waiting:
-        done = answers.keys() | spared
-        ready = waiting if ask_all else [q for q in waiting if done.issuperset(q.parents)]
-        wrong = {id for id, is_right in right.items() if not is_right} | spared
-        asked = [q for q in ready if ask_all or not wrong.intersection(q.parents)]
-        spared |= {q.id for q in ready} - {q.id for q in asked}
-        for question, answer in zip(asked, judge.answer(subject, asked) if asked else [], strict=True):
-            answers[question.id] = answer
-            if (verdict := answer.is_right(threshold)) is not None:
-                right[question.id] = verdict
-        waiting = [q for q in waiting if q.id not in answers and q.id not in spared]
-    counts = dsg(ordered, right | dict.fromkeys(spared, False), mode)
-    return Evaluation(answers=[answers[q.id] for q in questions if q.id in answers], right=right, counts=counts)
+    answers = dict(zip([q.id for q in ordered], judge.answer(sample, ordered), strict=True))
+    told = {id: answer.is_right(threshold) for id, answer in answers.items()}
+    right = {id: verdict for id, verdict in told.items() if verdict is not None}
+    return Evaluation(answers=[answers[q.id] for q in questions], right=right, counts=dsg(ordered, right, mode))

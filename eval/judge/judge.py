@@ -26,7 +26,7 @@ from v2t_eval.judge.calibration import Calibration
 from v2t_eval.judge.heard import Heard, answer_of, asking
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.stillness import of_still_clip
-from v2t_eval.judge.subject import Subject
+from v2t_eval.sample import Sample
 
 _OPEN: dict[tuple[str, Path | None, str], Judge] = {}
 _LOCK = threading.RLock()
@@ -64,24 +64,24 @@ class Judge(Asker):
         calibration = "none" if self.calibration is None else self.calibration.key
         return {**self.about(), "calibration": calibration, "stillness": "frozen rule 1"}
 
-    def answer(self, subject: Subject, questions: Sequence[Question]) -> list[Answer]:
+    def answer(self, sample: Sample, questions: Sequence[Question]) -> list[Answer]:
         """The answer to each question, in their order; nothing is raised for a question without one.
 
         Raises:
             ItemError: the clip cannot be read.
         """
-        settled = [self._settled(subject, question) for question in questions]
+        settled = [self._settled(sample, question) for question in questions]
         asked = [each for each in settled if isinstance(each, Question)]
-        heard = iter(self._heard(subject, asked))
+        heard = iter(self._heard(sample, asked))
         return [
             each if isinstance(each, Answer) else answer_of(question, next(heard), self.calibration)
             for question, each in zip(questions, settled, strict=True)
         ]
 
-    def _settled(self, subject: Subject, question: Question) -> Answer | Question:
+    def _settled(self, sample: Sample, question: Question) -> Answer | Question:
         """The answer, where no model is needed or may be asked; else the question with the answers to offer."""
         ruled = of_still_clip(question)
-        if ruled is not None and subject.shared("frozen", lambda: frozen(subject.frames.pixels)):
+        if ruled is not None and sample.shared("frozen", lambda: frozen(sample.frames.pixels)):
             return ruled
         found = question if self.calibration is None else self.calibration.audited(question)
         if isinstance(found, Question):
@@ -91,23 +91,23 @@ class Judge(Asker):
             message=f"not asked {question.question!r}: the judge was not shown to know {question.answer!r} ({found})",
         )  # fmt: skip
 
-    def _heard(self, subject: Subject, questions: Sequence[Question]) -> list[Heard]:
+    def _heard(self, sample: Sample, questions: Sequence[Question]) -> list[Heard]:
         """What is heard of each question, in their order; what was heard before is not asked again."""
-        known: dict[Hashable, Heard] = subject.shared(("heard", self._stamp), dict)
+        known: dict[Hashable, Heard] = sample.shared(("heard", self._stamp), dict)
         wanted = {asking(question): question for question in questions}
         missing = {key: question for key, question in wanted.items() if key not in known}
         if missing:
-            known |= dict(zip(missing, self.ask(subject, list(missing.values())), strict=True))
+            known |= dict(zip(missing, self.ask(sample, list(missing.values())), strict=True))
         return [known[asking(question)] for question in questions]
 
-    def may_ask(self, subject: Subject, question: Question) -> bool:
+    def may_ask(self, sample: Sample, question: Question) -> bool:
         """Whether the question gets an answer other than that the judge was not audited for it."""
-        settled = self._settled(subject, question)
+        settled = self._settled(sample, question)
         return isinstance(settled, Question) or settled.status != "unaudited"
 
-    def is_outside(self, subject: Subject) -> bool:
+    def is_outside(self, sample: Sample) -> bool:
         """Whether the captioner warned, when it looked, that the clip is unlike those it was trained on."""
-        return any(warning.code == OUT_OF_DOMAIN for warning in self.warnings(subject))
+        return any(warning.code == OUT_OF_DOMAIN for warning in self.warnings(sample))
 
     @property
     def _stamp(self) -> str:

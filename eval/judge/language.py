@@ -20,7 +20,7 @@ from cineloop.files import text_key
 from cineloop.log import printable
 from v2t.backends import Decoding, GenerateRequest, asked, open_backend
 from v2t.backends.batching import Batcher
-from v2t_eval.cache import EvidenceCache, decode, encode
+from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.answerable import CHECK, Dropped, check_text, entailed, of_json, to_json, well_formed
 from v2t_eval.judge.question import Question, from_row
 
@@ -82,7 +82,7 @@ class Questioner:
         known = self.cache.find([key]).get(key) if self.cache else None
         if known is not None:
             try:
-                return of_json(decode(known)["made"])
+                return of_json(known["made"])
             except (ItemError, ValueError, KeyError, TypeError):
                 pass  # written by an older version: asked again
         written = self._read(TEMPLATE.format(prompt=prompt.strip(), kinds=", ".join(KINDS)), read_questions)
@@ -99,7 +99,7 @@ class Questioner:
                 hint="another model, or give `questions` in the manifest",
             )
         if self.cache:
-            self.cache.keep({key: encode({"made": to_json(questions, dropped)})})
+            self.cache.keep({key: {"made": to_json(questions, dropped)}})
             self.cache.save()
         return questions, dropped
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from v2t_eval.features import file_sha256, frame_features, unit
+from v2t_eval.features import frame_features, unit
 from v2t_eval.metric import Measured
+from v2t_eval.models import file_sha256
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.backbone import describe_backbone, open_backbone
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part

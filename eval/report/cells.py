@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.log import printable
-from v2t_eval.report.document import Cell, Heat, Interval, Link, Table
+from v2t_eval.report.document import Cell, Heat, Histogram, Interval, Link, Table
 from v2t_eval.report.inert import address
 from v2t_eval.report.summary import decimals, number
 
@@ -30,13 +30,17 @@ def inert(text: str, limit: int = _MAX_TEXT) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """A cell on one line: a number to 3 places, an interval as "0.50 [0.41, 0.59]", "–" for nothing."""
+    """A cell on one line: a number to 3 places, an interval as "0.50 [0.41, 0.59]", a histogram as its ends, "–" for
+    nothing."""
     if isinstance(cell, tuple):
         cell = cell[0]
     if isinstance(cell, Heat | Link):
         return inert(cell.text)
     if isinstance(cell, Interval):
         return _interval_text(cell)
+    if isinstance(cell, Histogram):
+        places = decimals(cell.high - cell.low or abs(cell.high))
+        return f"{number(cell.low, places)} to {number(cell.high, places)}"
     return _text(cell)
 
 
@@ -74,11 +78,10 @@ def shown_table(table: Table, title: str, folder: Path) -> dict[str, Any]:
 
 
 def _cell(cell: Cell, numeric: bool, folder: Path) -> dict[str, Any]:
-    tone = "plain"
-    if isinstance(cell, tuple):
-        cell, tone = cell
-    found = {"tone": tone, "text": "", "drawn": None, "numeric": numeric, "key": "", "hint": "", "level": None,
-             "link": None}  # fmt: skip
+    tone = cell[1] if isinstance(cell, tuple) else "plain"
+    cell = cell[0] if isinstance(cell, tuple) else cell
+    found = {"tone": tone, "text": "", "drawn": None, "bars": None, "numeric": numeric, "key": "", "hint": "",
+             "level": None, "link": None}  # fmt: skip
     if isinstance(cell, Link):
         link = address(cell.path, folder) if cell.path is not None and cell.path.is_file() else None
         return {**found, "text": inert(cell.text), "link": link}
@@ -88,6 +91,8 @@ def _cell(cell: Cell, numeric: bool, folder: Path) -> dict[str, Any]:
                 "key": "" if value is None else _key(value)}  # fmt: skip
     if isinstance(cell, Interval):
         return {**found, "drawn": _drawn(cell), "text": _interval_text(cell), "key": _key(cell.value)}
+    if isinstance(cell, Histogram):
+        return {**found, "bars": _bars(cell.counts), "text": cell_text(cell)}
     value = _value(cell)
     return {**found, "text": _text(cell), "key": "" if value is None else _key(value)}
 
@@ -110,6 +115,8 @@ def _value(cell: Cell) -> float | None:
         return cell.value
     if isinstance(cell, Heat | Link):
         cell = cell.text
+    if isinstance(cell, Histogram):
+        return None
     if cell is None or isinstance(cell, str):
         begun = _LEADING.match(cell or "")
         return float(begun.group(1).replace(",", "")) if begun else None
@@ -131,6 +138,16 @@ def _interval_text(cell: Interval) -> str:
         return inert(cell.text)
     places = decimals(cell.high - cell.low or abs(cell.value))
     return f"{number(cell.value, places)} [{number(cell.low, places)}, {number(cell.high, places)}]"
+
+
+def _bars(counts: tuple[int, ...]) -> list[tuple[float, float, float]]:
+    """Left end, width and height of the bars that are not empty, in a box of 200 by 28; the least shows."""
+    step, most = 200 / max(len(counts), 1), max(counts, default=1)
+    return [
+        (round(number * step + 0.5, 2), round(step - 1, 2), max(round(28 * count / most, 2), 1.5))
+        for number, count in enumerate(counts)
+        if count
+    ]
 
 
 def _drawn(cell: Interval) -> dict[str, Any] | None:

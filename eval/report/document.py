@@ -1,23 +1,25 @@
 """A report as data: a banner, sections, tables with intervals, cards of clips.
 
 In: nothing. Out: `Document`, which scoring, gate, comparison, audit and round trip fill, and which `page` (HTML),
-`markdown` and `terminal` render. No text in it is escaped: each renderer makes it inert in its own way.
+`markdown`, `terminal`, `junit` and `github` render. No text in it is escaped: each renderer makes it inert in its own
+way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Level = Literal[0, 1, 2, 3, 4]
-Tone = Literal["good", "bad", "unsure", "plain"]
+Tone = Literal["good", "bad", "unsure", "invalid", "plain"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Banner:
     """The result in a word or two and a sentence; `facts` are names and values below. A tone other than "plain" makes
-    the word a verdict, which stands in the heading."""
+    the word a verdict, which stands in the heading. "invalid": nothing could be tested."""
 
     word: str
     sentence: str
@@ -68,7 +70,25 @@ class Link:
     path: Path | None = None
 
 
-Cell = str | float | int | None | tuple[str | float, Tone] | Interval | Heat | Link
+class Check(NamedTuple):
+    """A cell with the outcome of a check: a word in its tone, and why. JUnit counts the row as a test, called as its
+    first cell; GitHub annotates what is not good."""
+
+    text: str
+    tone: Tone
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """A cell that draws how many values lie in each of equal parts of an axis from `low` to `high`."""
+
+    counts: tuple[int, ...]
+    low: float
+    high: float
+
+
+Cell = str | float | int | None | tuple[str | float, Tone] | Check | Interval | Heat | Histogram | Link
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +156,20 @@ class Document:
     banner: Banner | None = None
     sections: tuple[Section, ...] = ()
     data: str = ""
+
+    @property
+    def first_lines(self) -> tuple[str, ...]:
+        """Text that stands right below the banner, such as what makes two sets not comparable."""
+        first = next((section for section in self.sections if not section.empty), None)
+        return first.text if first is not None and not (first.folded or first.tables or first.cards) else ()
+
+    def checks(self) -> Iterator[tuple[Section, dict[str, Cell], Check, tuple[str, ...]]]:
+        """Each row with a `Check`: its section, its cells by column, the check, the row's notes."""
+        for section in self.sections:
+            for table in section.tables:
+                for row, notes in zip(table.rows, table.notes or ((),) * len(table.rows), strict=True):
+                    for check in (cell for cell in row if isinstance(cell, Check)):
+                        yield section, dict(zip(table.columns, row, strict=True)), check, notes
 
     def left_out(self, count: int, noun: str) -> str:
         """The line that stands for what had no room."""

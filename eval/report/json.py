@@ -1,6 +1,9 @@
-"""`scores.json`: the whole of a scoring, for programs; `v2t_eval.scores.read_scores` gives it back equal.
+"""`scores.json` and baselines: the whole of a scoring, for programs; `v2t_eval.scores.read_scores` gives it back equal.
 
-In: `Scores`. Out: UTF-8 JSON with a schema version, without NaN or infinity; half characters are replaced.
+In: `Scores`. Out: UTF-8 JSON with a schema version, without NaN or infinity; half characters are replaced. What has an
+id is one line (a clip; its value under a metric), so that a changed value changes one line. Numbers are written as
+Python's shortest form that reads back to the same bits: rounded ones would give the same clips a change that is not
+zero.
 """
 
 from __future__ import annotations
@@ -23,10 +26,21 @@ def render(scores: Scores) -> bytes:
     """
     tree = scores.as_dict()
     try:
-        text = json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=1)
+        text = _lines(tree)
     except ValueError as error:
         raise ValueError(f"scores hold a number that is not finite: {_where(tree) or error}") from error
     return escaped(text + "\n")
+
+
+def _lines(tree: Any, start: str = "\n") -> str:
+    """`tree` as JSON; objects without an id and lists of objects go over several lines, each begun by `start`."""
+    inner = f"{start} "
+    if isinstance(tree, dict) and tree and "id" not in tree:
+        parts = [f"{inner}{json.dumps(key, ensure_ascii=False)}: {_lines(value, inner)}" for key, value in tree.items()]
+        return f"{{{','.join(parts)}{start}}}"
+    if isinstance(tree, list | tuple) and any(isinstance(one, dict) for one in tree):
+        return f"[{','.join(inner + _lines(one, inner) for one in tree)}{start}]"
+    return json.dumps(tree, ensure_ascii=False, allow_nan=False)
 
 
 def escaped(text: str) -> bytes:

@@ -109,7 +109,7 @@ def _card(card: Card) -> list[str]:
 
 def _cell(cell: Cell) -> str:
     text = plain(cell_text(cell))
-    return f"**{text}**" if isinstance(cell, tuple) and cell[1] in ("bad", "unsure") else text
+    return f"**{text}**" if isinstance(cell, tuple) and cell[1] in ("bad", "unsure", "invalid") else text
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

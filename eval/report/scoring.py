@@ -14,7 +14,7 @@ from cineloop.errors import EXIT_OK
 from cineloop.files import unescape_name
 from cineloop.log import plural
 from v2t_eval.metric import Figure, MetricResult
-from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Interval, Link, Section, Table, Tone
+from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Histogram, Interval, Link, Section, Table, Tone
 from v2t_eval.report.summary import (
     Row,
     chosen,
@@ -32,6 +32,7 @@ from v2t_eval.sample import HINTS
 from v2t_eval.scores import Scored, Scores, Skipped
 
 _NUM_WORST = 10
+_NUM_BARS = 20  # of a histogram
 _MAX_PROBLEMS = 20
 _MAX_FIGURES = 40  # of one metric
 _MAX_VALUES = 8  # metrics named below a clip
@@ -55,7 +56,7 @@ def document(scores: Scores, root: Path | None = None, files: Sequence[Path] = (
     )  # fmt: skip
     sections = (
         _worst(scores, found, root),
-        Section(title="Metrics", tables=(_metrics(found),) if found else ()),
+        Section(title="Metrics", tables=(_metrics(found, drawn=root is not None),) if found else ()),
         _skipped("Metrics that could not run", [one for one in scores.skipped if not one.found_nothing]),
         _not_scored(scores),
         _idle([one for one in scores.skipped if one.found_nothing]),
@@ -72,21 +73,36 @@ def document(scores: Scores, root: Path | None = None, files: Sequence[Path] = (
     return Document(title="Scores", banner=banner, sections=sections, data="scores.json")
 
 
-def _metrics(found: Sequence[Row]) -> Table:
+def _metrics(found: Sequence[Row], *, drawn: bool) -> Table:
+    """A row for each figure; `drawn`: with a histogram of the clips' values."""
     lines: list[tuple[Cell, ...]] = []
     notes: list[tuple[str, ...]] = []
     for row in found:
         coverage = f"{percent(row.result.coverage)} ({row.scored:,} of {row.result.n:,})"
         n = row.figure.n if row.figure else 0
-        lines.append((row.name, _figure(row.figure, row.result), n, coverage, row.direction))
+        bars = (_histogram(row),) if drawn else ()
+        lines.append((row.name, _figure(row.figure, row.result), *bars, n, coverage, row.direction))
         notes.append(_as_wrong(row.result))
         others = [(key, one) for key, one in row.result.figures.items() if key != row.result.headline]
         for key, figure in others[:_MAX_FIGURES]:
             detail = ", ".join(f"{num} {what}" for what, num in figure.detail.items() if num)
-            lines.append((f"{row.name}: {key}", " ".join(_texts(figure)), figure.n, detail or None, None))
+            none = (None,) if drawn else ()
+            lines.append((f"{row.name}: {key}", " ".join(_texts(figure)), *none, figure.n, detail or None, None))
             notes.append(())
-    columns = ("Metric", "Value [95 %]", "n", "Scored", "Direction")
+    columns = ("Metric", "Value [95 %]", *(("Clips",) if drawn else ()), "n", "Scored", "Direction")
     return Table(columns=columns, rows=tuple(lines), notes=tuple(notes))
+
+
+def _histogram(row: Row) -> Histogram | None:
+    """The values of single clips over their range; None where fewer than two differ."""
+    values = list(row.values.values())
+    if len(set(values)) < 2:
+        return None
+    low, high = min(values), max(values)
+    counts = [0] * _NUM_BARS
+    for value in values:
+        counts[min(int(_NUM_BARS * ((value - low) / (high - low))), _NUM_BARS - 1)] += 1
+    return Histogram(counts=tuple(counts), low=low, high=high)
 
 
 def _texts(figure: Figure) -> tuple[str, str]:
@@ -223,11 +239,12 @@ def _pair(key: str, value: Any) -> str:
 
 
 def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
-    """Each clip with its values, worst first; those of one metric are coloured by fifths."""
+    """Each clip with its values: those that failed, those that lack a value, then worst first; those of one metric are
+    coloured by fifths."""
     valued = [row for row in found if row.values]
     by, ranks = chosen(found), [fifths(row) for row in valued]
     order = {id: place for place, id in enumerate(worst_first(by) if by else ())}
-    clips = sorted(scores.clips, key=lambda clip: order.get(clip.id, len(order)))
+    clips = sorted(scores.clips, key=lambda clip: (clip.error is None, order.get(clip.id, -1)))
     unscored: dict[str, set[str]] = {}
     for result in scores.results:
         for failure in result.failures:
@@ -246,7 +263,7 @@ def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     ]
     columns = ("Clip", "Prompt", *(row.name for row in valued), "Status")
     rest = f" The other {len(clips) - _MAX_CLIPS:,} stand in scores.json." if len(clips) > _MAX_CLIPS else ""
-    caption = f"{plural(len(clips), 'clip')}; from the worst fifth of each metric to the best.{rest}"
+    caption = f"{plural(len(clips), 'clip')}, failures first; from the worst fifth of each metric to the best.{rest}"
     table = Table(columns=columns, rows=tuple(lines), caption=caption)
     return Section(title="Every clip", tables=(table,) if lines else (), folded=True)
 

@@ -50,12 +50,6 @@ class Row:
         """Samples behind the figure, of `result.n`."""
         return round(self.result.coverage * self.result.n)
 
-    def texts(self) -> tuple[str, str, str]:
-        """Value, low and high end as text with as many digits as the interval supports."""
-        if self.figure is None:
-            return "–", "–", "–"
-        return figure_texts(self.figure)
-
 
 @dataclass(kw_only=True)
 class Problem:

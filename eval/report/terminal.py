@@ -27,7 +27,9 @@ _MAX_LINES = 20  # of one list
 _MAX_CARDS = 5
 _LEAST_FIRST = 24  # columns of the screen for the first column of a table
 _STACKED_FROM = 5  # columns: a table that is too wide is written row by row; a narrower one wraps its cells
-_STYLES: dict[Tone, str] = {"good": "green", "bad": "bold red", "unsure": "yellow", "plain": "bold"}
+_STYLES: dict[Tone, str] = {
+    "good": "green", "bad": "bold red", "unsure": "yellow", "invalid": "yellow", "plain": "bold",
+}  # fmt: skip
 
 
 def show(document: Document) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import ItemError
 from cineloop.files import content_key, text_key
@@ -107,23 +107,18 @@ def _made(wanted: Sequence[_Wanted], cache: Path | None) -> dict[Part, Strip]:
     return found
 
 
-def _keepable(strip: Strip) -> bytes:
+def _keepable(strip: Strip) -> dict[str, Any]:
     import numpy as np
 
-    from v2t_eval.cache import encode as encoded
-
     about = {"width": strip.width, "height": strip.height, "num_frames": strip.num_frames}
-    return encoded({**about, "webp": np.frombuffer(strip.data, np.uint8)})
+    return {**about, "webp": np.frombuffer(strip.data, np.uint8)}
 
 
-def _kept(data: bytes) -> Strip | None:
-    """The strip that was kept; None where it is damaged."""
-    from v2t_eval.cache import decode
-
+def _kept(held: dict[str, Any]) -> Strip | None:
+    """The strip that was kept; None where it is of another form."""
     try:
-        held = decode(data)
         return Strip(held["webp"].tobytes(), held["width"], held["height"], held["num_frames"])
-    except (KeyError, ValueError):
+    except KeyError:
         return None
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from v2t_eval.stats import Interval, jackknife_interval, wilson
+from v2t_eval.stats import Estimate, Interval, UndefinedError, estimate_of_sums, unless_flat
 
 _SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(-math.inf, math.inf)
 _LEAST_ROOM = 1e-6  # between floor and top, below which nothing can be told
@@ -35,16 +35,6 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """A figure with its 95 % interval and the number of prompts behind it."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Calibrated:
     """One family of scores.
 
@@ -57,14 +47,14 @@ class Calibrated:
         prompts: how many prompts are compared; those that lack a score on either side are left out.
     """
 
-    floor: Told | None = None
-    generator: Told | None = None
-    ceiling: Told | None = None
-    corrected: Told | None = None
-    deranged: Told | None = None
-    ceiling_corrected: Told | None = None
-    auroc: Told | None = None
-    ceiling_auroc: Told | None = None
+    floor: Estimate | None = None
+    generator: Estimate | None = None
+    ceiling: Estimate | None = None
+    corrected: Estimate | None = None
+    deranged: Estimate | None = None
+    ceiling_corrected: Estimate | None = None
+    auroc: Estimate | None = None
+    ceiling_auroc: Estimate | None = None
     prompts: int = 0
     notes: tuple[str, ...] = field(default=())
 
@@ -114,13 +104,15 @@ def calibrate(
 
     def told(
         name: str, statistic: Callable[[np.ndarray], np.ndarray], *needs: _Scores, ends: Interval = _SCORES
-    ) -> Told | None:
+    ) -> Estimate | None:
         if any(not len(scores) for scores in needs):
             return None
         try:
             return _told(statistic, len(prompts), ends)
-        except _NoIntervalError as error:
-            notes.append(f"{name} cannot be given: {error}")
+        except UndefinedError as error:
+            if error.lost:
+                few = f"it is undefined without one of {error.lost} of {len(prompts)} prompts"
+                notes.append(f"{name} cannot be given: {few}")
             return None
 
     def top_mean(weights: np.ndarray) -> np.ndarray:
@@ -141,10 +133,6 @@ def calibrate(
         prompts=len(prompts),
         notes=tuple(notes),
     )
-
-
-class _NoIntervalError(ValueError):
-    """A figure is undefined for too many of the sets of prompts that might have been drawn."""
 
 
 class _Scores:
@@ -192,21 +180,15 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(len(above), np.nan), where=np.abs(below) > _LEAST_ROOM)
 
 
-def _told(statistic: Callable[[np.ndarray], np.ndarray], num: int, ends: Interval) -> Told | None:
-    """The statistic with its interval, which ends where the statistic can end; None where it is undefined.
+def _told(statistic: Callable[[np.ndarray], np.ndarray], num: int, ends: Interval) -> Estimate:
+    """The statistic with its interval, which ends where the statistic can end.
 
     Raises:
-        _NoIntervalError: it is undefined without one of the prompts.
+        UndefinedError: it is undefined, or without one of the prompts.
     """
-    value = float(statistic(np.ones((1, num)))[0])
-    if not math.isfinite(value):
-        return None
-    found = Interval(value, value)
-    if num > 1:
-        left = statistic(np.ones((num, num)) - np.eye(num))
-        if lost := int((~np.isfinite(left)).sum()):
-            raise _NoIntervalError(f"it is undefined without one of {lost} of {num} prompts")
-        found = jackknife_interval(value, left)
+    value, found = estimate_of_sums(np.eye(num), statistic, ends)
+    if num == 1:
+        found = Interval(value, value)
     if found.high - found.low < 1e-9 and 0 <= value <= 1:  # without spread there is no proof that there is none
-        found = wilson(value * num, num)
-    return Told(value=value, low=max(ends.low, found.low), high=min(ends.high, found.high), n=num)
+        found = unless_flat(found, value, num)
+    return Estimate(value=value, low=found.low, high=found.high, n=num)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.roundtrip.calibration import Told
-from v2t_eval.stats import weighted_shares
+from v2t_eval.stats import Estimate, weighted_shares
 
 CELLS: dict[str, str] = {
     "kept": "clip ✓ caption ✓",
@@ -45,7 +44,7 @@ class Cells:
     kind: str
     n: int
     unanswered: int
-    shares: dict[str, Told]
+    shares: dict[str, Estimate]
 
 
 def cell_of(case: Case) -> str | None:
@@ -75,5 +74,5 @@ def _cells(cases: Sequence[Case], who: str, side: str, kind: str) -> Cells:
     for name in CELLS if told else ():
         right = np.array([[float(cell == name)] for _, cell in told])
         value, ends = weighted_shares(right, np.ones((len(told), 1)), [1.0], clusters)
-        shares[name] = Told(value=value, low=ends.low, high=ends.high, n=num)
+        shares[name] = Estimate(value=value, low=ends.low, high=ends.high, n=num)
     return Cells(who=who, side=side, kind=kind, n=len(told), unanswered=len(cases) - len(told), shares=shares)

@@ -7,10 +7,10 @@ shares its text encoder with the generator likes what that encoder likes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
+
+from v2t_eval.models import file_sha256
 
 _MOST_BYTES = 4 << 30  # hashing more would take longer than the round trip
 
@@ -66,14 +66,9 @@ def _folder(name: str, package: str) -> Path | None:
         return None
 
 
-@lru_cache(maxsize=8)
 def _hashes(folder: Path | None) -> frozenset[str]:
     """SHA-256 of each file of weights; none where there is no folder, or too much in it."""
     files = [] if folder is None else [path for path in folder.rglob("*.safetensors") if path.is_file()]
     if sum(path.stat().st_size for path in files) > _MOST_BYTES:
         return frozenset()
-    found = set()
-    for path in files:
-        with open(path, "rb") as opened:
-            found.add(hashlib.file_digest(opened, "sha256").hexdigest())
-    return frozenset(found)
+    return frozenset(map(file_sha256, files))

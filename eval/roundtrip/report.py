@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
-from v2t_eval.roundtrip.calibration import Told
 from v2t_eval.roundtrip.cells import CELLS, Cells
 from v2t_eval.roundtrip.found import Family, Found, Row
+from v2t_eval.stats import Estimate
 
 TITLE = "Round trip"
 _NUM_WORST = 12
@@ -44,12 +44,12 @@ def headline(found: Found) -> tuple[str, str]:
     return word, sentence
 
 
-def short(told: Told | None) -> str:
+def short(told: Estimate | None) -> str:
     """A value with 3 places, a dash for none."""
     return "–" if told is None else f"{told.value:.3f}"
 
 
-def interval(told: Told | None) -> str:
+def interval(told: Estimate | None) -> str:
     """A value with its interval."""
     return "–" if told is None else f"{told.value:.3f} [{told.low:.3f}, {told.high:.3f}]"
 
@@ -111,7 +111,7 @@ def _checks(found: Found) -> Table:
     return Table(columns=columns, rows=rows, notes=notes)
 
 
-def _drawn(told: Told | None, zero: float) -> Cell:
+def _drawn(told: Estimate | None, zero: float) -> Cell:
     if told is None:
         return None
     return Interval(

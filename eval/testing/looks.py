@@ -1,28 +1,23 @@
 """Looking at single clips: each model loaded once, each clip decoded once, what was found kept by content.
 
-In: a file, and what it must show. Out: `Verdict`. One object a test session; several processes may share its cache
-folder. A clip whose evidence is kept costs no decoding and no model; a broken file is an `ItemError`, never a verdict.
+In: a file, and what it must show. Out: `Verdict`. One object a test session, over one `Engine` of `v2t_eval.measure`;
+several processes may share its cache folder. A clip whose evidence is kept costs no decoding and no model; a broken
+file is an `ItemError`, never a verdict.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cineloop.clip import reading
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
-from cineloop.video.sample import SampleSpec
-from cineloop.video.worker import DecoderPool
 from cineloop.world.language.phrases import why_unread
 from cineloop.world.language.read_text import parse
-from v2t_eval.cache import EvidenceCache, decode, encode, is_whole
+from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.prompt import of_world
-from v2t_eval.measure import ClipLimits, one_thread
+from v2t_eval.measure import ClipLimits, Engine, Error, Job
 from v2t_eval.metric import BaseMetric, Evidence, Measured
 from v2t_eval.report import thumbnails
 from v2t_eval.sample import Clip, Sample
@@ -45,19 +40,15 @@ class Looks:
     """
 
     def __init__(self, cache: Path | None = None, limits: ClipLimits | None = None) -> None:
-        self.limits = limits or ClipLimits()
-        self._cache = EvidenceCache(cache)
-        self._pool: DecoderPool | None = None
-        self._metrics: dict[str, BaseMetric] = {}
-        self._prepared: set[str] = set()
-        self._cache.__enter__()
+        self._folder = cache
+        self._engine = Engine([], limits or ClipLimits(), EvidenceCache(cache).__enter__())
+        self._numbers: dict[str, int] = {}  # of the engine's metrics
+        self._prepared: set[int] = set()
 
     def close(self) -> None:
         """Bring the evidence to disk and end the decoder."""
-        self._cache.__exit__(None, None, None)
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        self._engine.__exit__(None, None, None)
+        self._engine.cache.__exit__(None, None, None)
 
     def verdict(
         self,
@@ -79,9 +70,11 @@ class Looks:
         Raises:
             ItemError: the file cannot be read. UsageError: a bound that is none. MissingDependencyError: a model.
         """
-        sample = self.sample(path, prompt, questions)
+        row = {} if questions is None else {"questions": [_row(each) for each in questions]}
+        sample = Sample(id=path.name, clip=Clip(content="", path=path), prompt=prompt, row=row)
         at_least, at_most = at_least or {}, at_most or {}
-        reasons = [] if frozen_ok else self._frozen(sample)
+        frozen = self._frozen(sample)  # looked at in any case, so that a clip that cannot be read is never passed
+        reasons = [] if frozen_ok else frozen
         bounds = [self._bound(sample, each, at_least, at_most, judge) for each in {**at_least, **at_most}]
         reasons += [bound.told for bound in bounds if not bound.holds]
         rows, against, outside, who = self._asked(sample, judge, bounds) if prompt or questions else ([], [], "", "")
@@ -90,101 +83,82 @@ class Looks:
         return Verdict(path=name or str(path), prompt=prompt, answers=tuple(rows), bounds=tuple(bounds),
                        reasons=tuple(reasons), outside=outside, judge=who)  # fmt: skip
 
-    def sample(self, path: Path, prompt: str | None, questions: Sequence[Any] | None) -> Sample:
-        """The clip as metrics see it, not decoded yet.
-
-        Raises:
-            ItemError: there is no such file, or nothing in it.
-        """
-        with reading(path):
-            content = f"file:{self._cache.file_sha256(path)}"
-        row = {} if questions is None else {"questions": [_row(each) for each in questions]}
-        return Sample(id=path.name, clip=Clip(content=content, path=path), prompt=prompt, row=row)
-
-    def frames(self, sample: Sample) -> Frames:
-        """Every frame of the clip, decoded at the first call.
+    def frames(self, path: Path) -> Frames:
+        """Every frame of a file.
 
         Raises:
             ItemError: it cannot be decoded.
         """
-        clip = sample.clip
-        if clip is None or clip.path is None:
-            return sample.frames
-        if clip.frames is None:
-            if self._pool is None:
-                self._pool = DecoderPool(1, self.limits.of_decoder())
-            clip.frames = self._pool.decode(clip.path, SampleSpec.every_frame())
-        return clip.frames
+        return self._engine.frames(Clip(content="", path=path))
 
-    def strip(self, sample: Sample) -> bytes:
-        """A few frames side by side, as WebP.
+    def strip(self, path: Path) -> bytes | None:
+        """A few frames side by side, as WebP; None where no picture can be made."""
+        part: thumbnails.Part = (path, None)
+        made = thumbnails.of_parts([part], _STRIP_BYTES, _STRIP_FRAMES, self._folder).get(part)
+        return None if made is None else made.data
 
-        Raises:
-            ItemError: the clip cannot be decoded.
-        """
-        import cv2
-        import numpy as np
+    def _number(self, key: str, make: Callable[[], BaseMetric]) -> int:
+        """The metric's number in the engine."""
+        if key not in self._numbers:
+            self._engine.metrics.append(make())
+            self._numbers[key] = len(self._engine.metrics) - 1
+        return self._numbers[key]
 
-        frames = self.frames(sample)
-        picked = np.unique(np.linspace(0, len(frames) - 1, _STRIP_FRAMES).round().astype(int))
-        size = thumbnails.fitted(frames.size[1], frames.size[0])
-        small = [cv2.resize(frames.pixels[i], size[::-1], interpolation=cv2.INTER_AREA) for i in picked]
-        return thumbnails.encode(np.stack(small), _STRIP_BYTES).data  # of (T, H, W, 3)
-
-    def evidence(self, sample: Sample, metric: BaseMetric) -> Evidence:
-        """What the metric finds, or found before.
+    def _look(self, sample: Sample, n: int) -> Job:
+        """The clip under metric `n`.
 
         Raises:
-            ItemError: the sample lacks what it needs, or cannot be measured. MissingDependencyError: a model.
+            ItemError: the file is broken, and no metric is to blame. MissingDependencyError: a model.
+            RuntimeError: the metric broke.
         """
-        metric.check(sample)
-        if not isinstance(metric, JudgedMetric):  # a judge is known by its files; others tell only when loaded
-            self._prepare(metric)
-        reads = tuple(sorted({*metric.needs, *metric.uses}))
-        told = json.dumps([metric.title, metric.evidence_fingerprint(), sample.content(reads)], sort_keys=True)
-        key = hashlib.sha256(told.encode()).hexdigest()
-        kept = self._cache.find([key]).get(key)
-        if kept is not None and is_whole(kept):
-            return decode(kept)
-        self._prepare(metric)
-        self.frames(sample)
-        with one_thread():
-            data = encode(metric.measure(sample))
-        self._cache.keep({key: data})
-        return decode(data)
+        if not isinstance(self._engine.metrics[n], JudgedMetric):  # a judge is known by its files; others tell loaded
+            self._prepare(n)
+        job = self._engine.open(sample, [n])
+        if job.todo:
+            self._prepare(n)
+            self._engine.keep(self._engine.finish(self._engine.begin(job)))
+        if job.error is not None:
+            raise _raised(job.error)
+        if n in job.errors and job.errors[n]["code"] == "METRIC_ERROR":
+            raise RuntimeError(job.errors[n]["message"])
+        return job
 
-    def _prepare(self, metric: BaseMetric) -> None:
-        if metric.title not in self._prepared:
-            metric.prepare()
-            self._prepared.add(metric.title)
+    def _evidence(self, sample: Sample, n: int) -> Evidence:
+        """What metric `n` finds, or found before.
+
+        Raises:
+            ItemError: it has nothing; and as `_look`.
+        """
+        job = self._look(sample, n)
+        if n in job.errors:
+            raise _raised(job.errors[n])
+        return job.evidence[n]
+
+    def _prepare(self, n: int) -> None:
+        if n not in self._prepared:
+            self._engine.metrics[n].prepare()
+            self._prepared.add(n)
 
     def _frozen(self, sample: Sample) -> list[str]:
-        found = self.evidence(sample, self._known("stillness", Stillness))
+        found = self._evidence(sample, self._number("stillness", Stillness))
         if not found["frozen"]:
             return []
         if found["num_frames"] == 1:
             return ["it is a single picture (frozen_ok=True accepts that)"]
         return [f"it is frozen: its {found['num_frames']} frames are one picture (frozen_ok=True accepts that)"]
 
-    def _known(self, key: str, make: Any) -> Any:
-        if key not in self._metrics:
-            self._metrics[key] = make()
-        return self._metrics[key]
-
     def _bound(self, sample: Sample, name: str, at_least: Bounds, at_most: Bounds, judge: str) -> Bound:
-        metric: BaseMetric = self._known(f"{name} {judge}", lambda: clip_metric(name, judge))
+        n = self._number(f"{name} {judge}", lambda: clip_metric(name, judge))
+        metric, job = self._engine.metrics[n], self._look(sample, n)
         value, why = None, ""
-        try:
+        if n in job.errors:
+            why = str(_raised(job.errors[n]))
+        else:
             metric.reset()
-            found = self.evidence(sample, metric)
-            metric.add(Measured(id=sample.id, cluster=sample.cluster, evidence=found))
+            metric.add(Measured(id=sample.id, cluster=sample.cluster, evidence=job.evidence[n]))
             result = metric.compute()
             figure = result.figures.get(result.headline)
             value, why = (None, "; ".join(result.notes[:1])) if figure is None else (figure.value, "")
-        except ItemError as error:
-            if sample.clip is None or sample.clip.frames is None:
-                raise  # the file is broken, and no metric is to blame
-            why = str(error)
         return Bound(metric=name, value=value, at_least=at_least.get(name), at_most=at_most.get(name), why=why)
 
     def _asked(
@@ -193,7 +167,7 @@ class Looks:
         """Answers, what they have against the clip, why they do not count, who gave them."""
         if outside := prompt_outside(sample, judge):
             return [], [], outside, judge
-        found = self.evidence(sample, self._known(f"answers {judge}", lambda: Answers(judge=judge)))
+        found = self._evidence(sample, self._number(f"answers {judge}", lambda: Answers(judge=judge)))
         rows, who = found["answers"], found["judge"]
         outside = (
             f"the judge {who} has not learnt clips like this one, so its answers say nothing; for other footage name "
@@ -236,13 +210,8 @@ def prompt_outside(sample: Sample, judge: str) -> str:
     )
 
 
-def with_strip(verdict: Verdict, data: bytes, path: Path) -> Verdict:
-    """The verdict, with its picture written to `path`."""
-    from cineloop.files import write_atomic
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data)
-    return replace(verdict, strip=path)
+def _raised(error: Error) -> ItemError:
+    return ItemError(error["message"], code=error["code"], hint=error["hint"])
 
 
 def _row(question: Any) -> Any:

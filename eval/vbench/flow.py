@@ -21,7 +21,7 @@ import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from v2t_eval import models
-from v2t_eval.features import file_sha256
+from v2t_eval.models import file_sha256
 from v2t_eval.sample import Sample
 
 RAFT_ITERATIONS = 20

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from v2t_eval.features import file_sha256, frame_features
+from v2t_eval.features import frame_features
 from v2t_eval.metric import Evidence, Figure, Measured
+from v2t_eval.models import file_sha256
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.backbone import describe_backbone, open_backbone
 from v2t_eval.vbench.consistency import consistency

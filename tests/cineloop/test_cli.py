@@ -63,6 +63,15 @@ def test_help_is_what_one_asks_for_in_any_way(command, capsys):
     assert f"usage: {command} {verb}" in capsys.readouterr().out
 
 
+def test_a_verb_of_two_words_has_a_help_of_its_own(capsys):
+    for words in (["help", "gate", "init"], ["gate", "init", "--help"]):
+        assert ends("v2t-eval", *words) == 0
+        shown = capsys.readouterr().out
+        assert "usage: v2t-eval gate init" in shown and "--reason" not in shown
+    assert ends("v2t-eval", "gate", "init", "a", "b", "--suite", "gate", "-o", "x.json") == errors.EXIT_USAGE
+    assert "too many arguments: b (v2t-eval gate init --help)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("flag", ["-V", "--version"])
 def test_versions(command, flag, capsys):

@@ -21,8 +21,7 @@ from v2t.backends.local import _read_json as model_file
 from v2t.serve import served
 from v2t_eval.audit.record import read_audit
 from v2t_eval.extractors.hub import _read as hub_file
-from v2t_eval.gate import baseline
-from v2t_eval.gate.sides import read_results
+from v2t_eval.gate import baseline, sides
 from v2t_eval.judge import calibration
 from v2t_eval.scores import read_scores
 from v2t_eval.tables import read_rows
@@ -38,7 +37,7 @@ DOORS = {
     "layout": ("metadata.jsonl", lambda path: read_items([path.parent])),
     "scores": ("scores.json", read_scores),
     "baseline": ("baseline.json", baseline.read),
-    "either side of a gate": ("side.json", read_results),
+    "either side of a gate": ("side.json", sides.read),
     "audit": ("audit.json", read_audit),
     "corpus": ("corpus.json", lambda path: frequencies(str(path))),
     "corpus lines": ("corpus.jsonl", lambda path: frequencies(str(path))),

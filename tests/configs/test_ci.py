@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from cineloop import cli as command
-from v2t_eval.commands import gate
 
 FOLDER = Path(__file__).resolve().parents[2] / "eval" / "workflows"
 GITHUB, GITLAB = FOLDER / "github.yml", FOLDER / "gitlab.yml"
@@ -42,8 +41,9 @@ def command_lines(text: str) -> list[list[str]]:
 
 def parsed(words: list[str]):
     program, package = words[0], PROGRAMS[words[0]]
-    assert words[1] in import_module(f"{package}.cli").VERBS
-    return command.build_parser(program, "", words[1:2], package).parse_args(words[1:])
+    verbs = import_module(f"{package}.cli").VERBS
+    assert words[1] in verbs
+    return command.build_parser(program, "", verbs, package).parse_args(words[1:])
 
 
 @pytest.mark.parametrize("path", [GITHUB, GITLAB], ids=lambda path: path.stem)
@@ -52,10 +52,7 @@ def test_every_command_line_is_one_that_we_take(path):
     verbs = [words[1] for words in lines]
     assert {"score", "gate", "generate"} <= set(verbs) and len(lines) >= 4, lines
     for words in lines:
-        args = parsed(words)
-        if args.command == "gate":
-            form, _ = gate._asked(args.words)
-            gate._refuse_misfits(form, args)
+        parsed(words)
     with pytest.raises(SystemExit):
         parsed(["v2t-eval", "gate", "clips/", "--no-such-option"])
 

@@ -69,13 +69,13 @@ def test_every_changed_byte_is_noticed() -> None:
 
 
 def test_kept_and_found_again_by_several(tmp_path: Path) -> None:
-    entries = {f"key{n}": encode({"value": n}) for n in range(1200)}
+    entries = {f"key{n}": {"value": n} for n in range(1200)}
     with EvidenceCache(tmp_path) as one, EvidenceCache(tmp_path) as other:
         one.keep(entries)
         one.save()
-        other.keep({"theirs": encode({"value": -1})})
+        other.keep({"theirs": {"value": -1}})
         other.save()
-        assert other.find(entries) == entries and one.find(["theirs", "nothing"]) == {"theirs": encode({"value": -1})}
+        assert other.find(entries) == entries and one.find(["theirs", "nothing"]) == {"theirs": {"value": -1}}
     with EvidenceCache(tmp_path) as again:
         assert len(again.find([*entries, "theirs"])) == 1201 and not again.trouble
     with EvidenceCache(None) as none:
@@ -104,7 +104,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
     caplog.set_level(logging.WARNING, "cineloop")
     logging.getLogger("cineloop").propagate = True
     with EvidenceCache(tmp_path) as cache:
-        cache.keep({"a": encode({"value": 1})})
+        cache.keep({"a": {"value": 1}})
         cache.save()
         assert cache.find(["a"]) and not cache.trouble
     assert "damaged" in caplog.text and (tmp_path / FILE).with_suffix(".damaged").read_bytes() == content
@@ -112,14 +112,14 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_damage_that_shows_later_is_not_fatal(tmp_path: Path) -> None:
     with EvidenceCache(tmp_path) as cache:
-        cache.keep({f"key{n}": encode({"features": np.full(2000, n)}) for n in range(20)})
+        cache.keep({f"key{n}": {"features": np.full(2000, n)} for n in range(20)})
     file = tmp_path / FILE
     data = bytearray(file.read_bytes())
     data[4096:] = bytes(len(data) - 4096)  # the first page, with the tables' names, is whole
     file.write_bytes(data)
     with EvidenceCache(tmp_path) as cache:
         assert cache.find(f"key{n}" for n in range(20)) == {}
-        cache.keep({"new": encode({"value": 1})})
+        cache.keep({"new": {"value": 1}})
         cache.save()
         assert cache.find(["new"])
 
@@ -127,11 +127,11 @@ def test_damage_that_shows_later_is_not_fatal(tmp_path: Path) -> None:
 def test_a_locked_file_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "_WAIT_S", 0.05)
     with EvidenceCache(tmp_path) as cache:
-        cache.keep({"a": encode({"value": 1})})
+        cache.keep({"a": {"value": 1}})
         cache.save()
         other = sqlite3.connect(tmp_path / FILE)
         other.execute("BEGIN IMMEDIATE")
-        cache.keep({"b": encode({"value": 2})})
+        cache.keep({"b": {"value": 2}})
         cache.save()
         assert "locked" in cache.trouble and cache.find(["a"]) == {}
         other.close()
@@ -142,5 +142,5 @@ def test_a_locked_file_is_done_without(tmp_path: Path, monkeypatch: pytest.Monke
 def test_no_folder_can_be_made_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with EvidenceCache(tmp_path / "file" / "cache") as cache:
-        cache.keep({"a": encode({"value": 1})})
+        cache.keep({"a": {"value": 1}})
         assert cache.trouble and cache.find(["a"]) == {}

@@ -12,13 +12,13 @@ from v2t_eval import features
 from v2t_eval.features import (
     BaseExtractor,
     clip_features,
-    file_sha256,
     frame_features,
     mean_features,
     open_extractor,
     text_features,
     unit,
 )
+from v2t_eval.models import file_sha256
 from v2t_eval.sample import Clip, Sample
 
 

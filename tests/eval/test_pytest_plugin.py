@@ -56,7 +56,7 @@ def clips(tmp_path_factory) -> Path:
     write_manifest(rows, folder / "manifest.jsonl")
     warm = looking.Looks()
     found = warm.verdict(folder / "ball.mp4", prompt="On the beach.", at_least={"sharpness": 0.0})
-    warm.strip(warm.sample(folder / "ball.mp4", None, None))
+    warm.strip(folder / "ball.mp4")
     warm.close()
     assert found, found
     return folder
@@ -162,7 +162,7 @@ def test_a_second_run_decodes_nothing_and_asks_nobody(project, monkeypatch):
     def refuse(*args, **kwargs):
         raise RuntimeError("looked again")
 
-    monkeypatch.setattr(looking, "DecoderPool", refuse)
+    monkeypatch.setattr("v2t_eval.measure.DecoderPool", refuse)
     monkeypatch.setattr("v2t_eval.judge.judge.Judge.answer", refuse)
     project(source).assert_outcomes(passed=1)
     project(source.replace("On the beach", "In the snow")).assert_outcomes(failed=1)  # another prompt is asked anew
@@ -277,9 +277,10 @@ def test_the_function_works_without_pytest(clips, monkeypatch):
     assert pytest_plugin.assert_clip(clips / "ball.mp4", prompt="On the beach.")
     with pytest.raises(AssertionError, match="seen: on the beach"):
         pytest_plugin.assert_clip(clips / "ball.mp4", prompt="In the snow.")
-    with pytest.raises(pytest_plugin.ClipError, match="NOT_FOUND"):
-        pytest_plugin.assert_clip("none.mp4")
-    pytest_plugin._SESSIONS[0].room.close()
+    for more in ({}, {"frozen_ok": True}):
+        with pytest.raises(pytest_plugin.ClipError, match="NOT_FOUND"):
+            pytest_plugin.assert_clip("none.mp4", **more)
+    pytest_plugin._SESSIONS[0].close()
 
 
 def test_what_the_documentation_shows_runs(pytester, clips, monkeypatch):

@@ -275,11 +275,11 @@ def test_what_the_referee_cannot_read_is_held_against_nobody() -> None:
 
 @pytest.mark.slow
 def test_the_referee_and_the_facts_of_clean_clips_tell_the_same() -> None:
-    from v2t_eval.audit.truth import of_frames
+    from v2t_eval.semantics.detectors.world import reading
 
     agree = total = 0
     for clip in solo_clips(4, 11):
-        read, facts = of_frames(clip.sample().frames).values, of_facts(clip.facts).values
+        read, facts = of_reading(reading(clip.sample())).values, of_facts(clip.facts).values
         agree += sum(read[key] == facts[key] for key in facts if key in read)
         total += sum(key in read for key in facts)
     assert total >= 20 and agree / total > 0.9

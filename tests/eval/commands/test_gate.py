@@ -14,8 +14,18 @@ import planted_metrics as planted
 from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
 from planted_scores import SUITE, absent, scores, unscored, without, write_scores
-from v2t_eval.cli import main
+from v2t_eval.cli import main as command
 from v2t_eval.gate import baseline as file
+from v2t_eval.scores import Scores
+
+
+def main(words: list[str]) -> int:
+    """The exit code of a command line."""
+    try:
+        return command(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\x1b[31m\n::error::boo\u202e ]]> & \x00"
 
@@ -75,18 +85,19 @@ def test_the_verdict_is_what_the_process_ends_with(judged, capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["init"], "got none"),
-        (["a", "b"], "got a, b"),
-        (["CANDIDATE", "--reason", "x"], "--reason is not for gate"),
-        (["update", "CANDIDATE", "-o", "x"], "-o is not for gate update"),
-        (["init", "CANDIDATE", "--baseline", "x"], "--baseline is not for gate init"),
-        (["CANDIDATE"], "--suite gate"),
-        (["init", "CANDIDATE", "--suite", "SUITE"], "-o baseline.json"),
-        (["update", "CANDIDATE", "--reason", "why"], "--baseline FILE"),
+        (["init"], "required: CLIPS|RESULTS, --suite, -o/--output (v2t-eval gate init --help)"),
+        (["a", "b", "--suite", "SUITE"], "too many arguments: b (v2t-eval gate --help)"),
+        (["CANDIDATE", "--suite", "SUITE", "--reason", "x"], "unknown option --reason"),
+        (["update", "CANDIDATE", "--baseline", "BASELINE", "--reason", "x", "-o", "x"], "unknown option -o"),
+        (["init", "CANDIDATE", "--suite", "SUITE", "-o", "x.json", "--baseline", "x"], "unknown option --baseline"),
+        (["CANDIDATE"], "required: --suite (v2t-eval gate --help)"),
+        (["init", "CANDIDATE", "--suite", "SUITE"], "required: -o/--output"),
+        (["init", "CANDIDATE", "--suite", "SUITE", "-o", "."], "-o takes a file"),
+        (["update", "CANDIDATE", "--reason", "why"], "required: --baseline"),
         (["update", "CANDIDATE", "--baseline", "BASELINE", "--reason", "  "], "needs a reason"),
-        (["update", "CANDIDATE", "--baseline", "BASELINE"], "needs a reason"),
+        (["update", "CANDIDATE", "--baseline", "BASELINE"], "required: --reason"),
         (["CANDIDATE", "--suite", "PLAIN"], "has no gate"),
-        (["CANDIDATE", "--suite", "SUITE", "--workers", "0"], "--workers"),
+        (["CANDIDATE", "--suite", "SUITE", "--workers", "0"], "workers must be at least 1"),
         (["CANDIDATE", "--suite", "SUITE", "-o", "gate.html"], "takes a folder"),
         (["CANDIDATE", "--suite", "SUITE", "--baseline", "SUITE"], "is no JSON"),
     ],
@@ -109,7 +120,7 @@ def test_a_wrong_line_is_refused_in_words(tmp_path, suite, baseline, capsys, wor
         ("{primary: [{metric: sharpness, margin: .inf}]}", "must be a number"),
         ("{primary: [{metric: sharpnes, margin: 1}]}", "did you mean 'sharpness'"),
         ("{primary: [{metric: clipsim, margin: 1}]}", "not among the suite's metrics"),
-        ("{primary: [{metric: motion, margin: 1}]}", "neither end is good"),
+        ("{primary: [{metric: motion, margin: 1}]}", "no preferred direction"),
         ("{primary: [{metric: sharpness, margin: 1}, {metric: 'sharpness', at_least: 0}]}", "each metric once"),
         ("{primary: [{metric: motion, at_most: 1}, {metric: 'motion[flow=dis]', at_least: 0}]}", "each metric once"),
         ("{primary: [{metric: sharpness, margin: 1}], alfa: 1}", "did you mean 'gate.alpha'"),
@@ -201,6 +212,7 @@ def test_an_update_says_why_and_what_was_before(tmp_path, baseline, judged, caps
     assert [each.reason for each in history] == ["first baseline", "another judge"]
     assert history[1].figures["sharpness"][0] == pytest.approx(history[1].figures["sharpness"][1] + 0.2)
     assert file.read(Path(baseline)).suite == "two" and file.read(Path(baseline)).policy["alpha"] == 0.05
+    assert isinstance(file.read(Path(baseline)), Scores)
     assert judged(scores(worse=0.2, fingerprint={"weights": "w2"})) == 0
     assert judged(scores()) == 9
 

@@ -11,7 +11,8 @@ import torch
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.extractors.pixels import crop_start, resize_pil, resize_tensor, shortest_to, tensor_square, to_floats
-from v2t_eval.features import file_sha256, open_extractor
+from v2t_eval.features import open_extractor
+from v2t_eval.models import file_sha256
 
 SIZES = ((45, 61), (61, 45), (32, 32))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from v2t_eval.gate.decide import Side, decide_metrics, overall, worst_clips
+from v2t_eval.gate.compare import worst_clips
+from v2t_eval.gate.decide import decide_metrics, overall
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.verdict import Guard, MetricVerdict
 from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.scores import Scored, Scores
 
 NUM, SEEDS = 40, 2
 
@@ -32,17 +35,17 @@ def result(values: dict[str, float | None], **other: Any) -> MetricResult:
     return MetricResult(**{**made, **other})
 
 
-def side(*metrics: MetricResult, num: int = NUM, seeds: int = SEEDS, **other: Any) -> Side:
-    """`num` prompts of `seeds` clips each."""
+def side(*metrics: MetricResult, num: int = NUM, seeds: int = SEEDS, **other: dict[str, str]) -> Scores:
+    """`num` prompts of `seeds` clips each; `other`: fields of the clips by id."""
     ids = [f"p{prompt:02}-{seed}" for prompt in range(num) for seed in range(seeds)]
     prompts = {id: f"prompt {id.split('-')[0]}" for id in ids}
-    made: dict[str, Any] = {
-        "results": {metric.name: metric for metric in metrics},
-        "clusters": prompts,
-        "prompts": prompts,
-        "paths": {id: f"clips/{id}.mp4" for id in ids},
-    }
-    return Side(**{**made, **other})
+    fields = {"cluster": prompts, "prompt": prompts, "path": {id: f"clips/{id}.mp4" for id in ids}} | other
+    clips = [Scored(id=id, **{name: values[id] for name, values in fields.items()}) for id in ids]  # type: ignore[arg-type]
+    return Scores(sources={}, clips=clips, results=list(metrics))
+
+
+def bare(results: list[MetricResult], clusters: dict[str, str]) -> Scores:
+    return Scores(sources={}, clips=[Scored(id=id, cluster=own) for id, own in clusters.items()], results=results)
 
 
 def drawn(seed: int, shift: float = 0.0, *, num: int = NUM, seeds: int = SEEDS, spread: float = 0.1) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def policy(*rules: Rule, **other: Any) -> Policy:
     return Policy(primary=rules or (Rule(metric="score", margin=0.08),), **other)
 
 
-def only(candidate: Side, baseline: Side | None, *rules: Rule) -> MetricVerdict:
+def only(candidate: Scores, baseline: Scores | None, *rules: Rule) -> MetricVerdict:
     return decide_metrics(candidate, baseline, policy(*rules))[0]
 
 
@@ -94,7 +97,7 @@ def test_a_margin_that_so_few_prompts_cannot_show_says_what_it_would_take() -> N
 def test_lower_is_better_is_the_mirror() -> None:
     before, after = drawn(1), drawn(2, 0.15)
     one = only(side(result(after, higher_is_better=False)), side(result(before, higher_is_better=False)))
-    assert one.outcome == "fail" and one.change is not None and one.change > 0
+    assert one.outcome == "fail" and (one.change or 0) > 0
     turned = [side(result({id: 1 - value for id, value in values.items()})) for values in (after, before)]
     other = only(*turned)
     assert (other.outcome, other.p, other.p_adjusted) == (one.outcome, one.p, one.p_adjusted)
@@ -116,9 +119,9 @@ def test_two_levels_that_agree_are_no_proof_unless_the_bytes_are_the_same() -> N
     found = only(one, one, Rule(metric="score", margin=0.01))
     assert found.outcome == "inconclusive" and found.change == 0 and "at least 298" in found.reasons[0]
     assert found.low is not None and found.low < -0.05
-    named = side(result(right), seeds=1, contents={id: f"sha-{id}" for id in right})
+    named = side(result(right), seeds=1, content={id: f"sha-{id}" for id in right})
     assert only(named, named, Rule(metric="score", margin=0.01)).outcome == "pass"
-    other = side(result(right), seeds=1, contents={id: f"other-{id}" for id in right})
+    other = side(result(right), seeds=1, content={id: f"other-{id}" for id in right})
     assert only(named, other, Rule(metric="score", margin=0.01)).outcome == "inconclusive"
 
 
@@ -167,7 +170,7 @@ def test_holm_is_over_the_primary_metrics_with_a_margin() -> None:
     assert found[3].p is None or found[3].p_adjusted is None
     alone = only(after, before, Rule(metric="a", margin=0.03))
     assert alone.mde is not None and found[0].mde is not None and found[0].mde > alone.mde, "alpha is shared by three"
-    lost = Side(results={name: r for name, r in after.results.items() if name != "c"}, clusters=after.clusters)
+    lost = bare([one for one in after.results if one.name != "c"], {clip.id: clip.cluster for clip in after.clips})
     assert decide_metrics(lost, before, policy(*rules))[0].p_adjusted == found[0].p_adjusted, "a lost test still counts"
 
 
@@ -181,7 +184,7 @@ def test_exploratory_metrics_are_told() -> None:
         result(drawn(7, 0.4), name="better", higher_is_better=None),
         result(drawn(1), name="mine alone"),
     )
-    before.results["better"] = result(drawn(1), name="better", higher_is_better=None)  # type: ignore[index]
+    before.results[2] = result(drawn(1), name="better", higher_is_better=None)
     found = decide_metrics(after, before, policy())
     assert [(one.metric, one.role) for one in found] == [
         ("score", "primary"), ("a", "exploratory"), ("better", "exploratory"), ("z", "exploratory"),
@@ -243,8 +246,8 @@ def test_clips_without_a_partner_are_left_out_and_counted() -> None:
     mine = result(known, items=[{"id": id, "value": value} for id, value in after.items()])
     found = only(side(mine), side(result(before)))
     assert found.num_pairs == 76 and any("76 pairs of 77 scored clips" in why for why in found.reasons)
-    moved = {id: f"another {prompt}" if id < "p10" else prompt for id, prompt in side().prompts.items()}
-    assert only(side(result(drawn(2)), prompts=moved), side(result(drawn(1)))).num_pairs == 60, "another prompt"
+    moved = {one.id: f"{'another ' * (one.id < 'p10')}{one.prompt}" for one in side().clips}
+    assert only(side(result(drawn(2)), prompt=moved), side(result(drawn(1)))).num_pairs == 60, "another prompt"
 
 
 @pytest.mark.parametrize(
@@ -305,8 +308,7 @@ def test_seeds_of_one_prompt_are_one_case() -> None:
     found = only(*sides, rule)
     assert found.num_clusters == 12 and found.outcome == "inconclusive"
     assert found.p == only(side(result(after), num=12, seeds=1), side(result(before), num=12, seeds=1), rule).p
-    wrong = [Side(results=one.results, clusters={id: id for id in one.clusters}) for one in sides]
-    assert only(*wrong, rule).outcome == "fail"
+    assert only(*(bare(one.results, {id: id for id in one.by_id}) for one in sides), rule).outcome == "fail"
 
 
 def test_worst_clips_first() -> None:
@@ -316,18 +318,17 @@ def test_worst_clips_first() -> None:
     after["p05-0"] = before["p05-0"] + 0.9
     fine = {id: 1e-3 * value for id, value in before.items()}
     moved = fine | {"p09-0": fine["p09-0"] + 1e-3}
-    rules = policy(Rule(metric="score", margin=0.1), Rule(metric="fine", margin=1e-4))
     sides = [
         side(result(values), result(small, name="fine", higher_is_better=False))
         for values, small in ((after, moved), (before, fine))
     ]
-    found = worst_clips(*sides, rules)
+    found = worst_clips(*sides, names := ["score", "fine"])
     assert [clip.id for clip in found] == ["p09-0", "p07-1", "p03-0"], "a metric's unit gives it no weight"
     assert found[1].worse == pytest.approx(0.4) and found[1].candidate == after["p07-1"]
     assert found[1].baseline_path == found[1].candidate_path == "clips/p07-1.mp4"
     assert found[1].prompt == "prompt p07" and found[0].worse == pytest.approx(1e-3)
-    assert [clip.id for clip in worst_clips(*sides, rules, limit=1)] == ["p09-0", "p07-1"]
-    assert worst_clips(sides[0], None, rules) == []
+    assert [clip.id for clip in worst_clips(*sides, names, limit=1)] == ["p09-0", "p07-1"]
+    assert worst_clips(sides[0], None, names) == []
 
 
 def test_one_outcome_with_its_reason() -> None:
@@ -362,7 +363,7 @@ def test_the_order_of_clips_does_not_matter(order: list[int]) -> None:
     sorted_ones = only(side(result(after), num=12), side(result(before), num=12))
     assert only(*(side(result(values), num=12) for values in mixed)).low == sorted_ones.low
     clusters = {ids[number]: f"prompt {ids[number].split('-')[0]}" for number in order}
-    assert only(*(side(result(values), num=12, clusters=clusters) for values in mixed)).p == sorted_ones.p
+    assert only(*(side(result(values), num=12, cluster=clusters) for values in mixed)).p == sorted_ones.p
 
 
 VALUES = st.none() | st.booleans() | st.floats() | st.sampled_from([0.0, 1.0, 0.5, "high"])
@@ -390,11 +391,10 @@ def test_no_result_raises(mine: MetricResult, its: MetricResult, as_mean: bool, 
         if as_mean and known:
             mean = sum(known) / len(known)
             one = result({}, **{**vars(one), "figures": {"score": Figure(value=mean, low=mean, high=mean, n=8)}})
-        groups = {f"p{number:02}-0": str(number % clusters) for number in range(7)}
-        sides.append(Side(results={"score": one, "other": one}, clusters=groups))
+        sides.append(bare([one, replace(one, name="other")], {f"p{n:02}-0": str(n % clusters) for n in range(7)}))
     rules = policy(Rule(metric="score", margin=0.1, at_least=0.2), Rule(metric="gone", at_most=1))
     found = decide_metrics(sides[0], sides[1], rules)
-    worst_clips(sides[0], sides[1], rules)
+    worst_clips(sides[0], sides[1], ["score", "gone"])
     outcome, reason = overall(found, (), ())
     assert outcome in ("pass", "fail", "inconclusive", "not_comparable") and reason
     assert all(one.reasons and one.reasons[0] for one in found)

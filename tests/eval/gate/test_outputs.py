@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 import planted_verdicts as planted
-from v2t_eval.gate import github, junit, wording
-from v2t_eval.gate.report import document
+from v2t_eval.gate.report import asked_text, change_text, clip_text, document, p_text
+from v2t_eval.gate.verdict import OUTCOMES as ENDINGS
 from v2t_eval.gate.verdict import ClipChange, Guard, MetricVerdict, Verdict
-from v2t_eval.report import markdown, terminal
+from v2t_eval.report import github, junit, markdown, terminal
 
 OUTCOMES = ("pass", "fail", "inconclusive", "not_comparable")
 HOSTILE = planted.HOSTILE
@@ -72,7 +72,7 @@ def _case(case: ElementTree.Element, found: dict) -> str:
 @pytest.mark.parametrize("texts", [(), HOSTILE])
 def test_junit_is_red_exactly_where_the_exit_code_is_not_0(outcome, texts):
     verdict = planted.verdict(outcome, texts=texts)
-    cases = _consumed(junit.render(verdict))
+    cases = _consumed(junit.render(document(verdict)))
     red = [case for case in cases.values() if case["ended"] in ("failure", "error")]
     assert bool(red) == (verdict.exit_code != 0)
     whole = cases["gate.verdict", "verdict"]
@@ -84,21 +84,22 @@ def test_junit_is_red_exactly_where_the_exit_code_is_not_0(outcome, texts):
 
 def test_junit_is_red_where_nothing_but_the_whole_says_so():
     verdict = replace(EMPTY, outcome="not_comparable", reason="the judge changed", differences=("judge: a against b",))
-    cases = _consumed(junit.render(verdict))
+    cases = _consumed(junit.render(document(verdict)))
     assert [case["ended"] for case in cases.values()] == ["error"]
     assert "judge: a against b" in cases["gate.verdict", "verdict"]["message"]
-    assert [case["ended"] for case in _consumed(junit.render(EMPTY)).values()] == ["passed"]
+    assert [case["ended"] for case in _consumed(junit.render(document(EMPTY))).values()] == ["passed"]
 
 
 def test_junit_holds_the_figures_as_properties_and_as_output():
-    case = _consumed(junit.render(planted.verdict()))["gate.primary", "question_score"]
-    assert case["change"] == "-0.110 [-0.140, -0.080]" and case["p_adjusted"] == "< 0.001"
-    assert float(case["margin"]) == 0.05 and float(case["mde"]) == 0.032 and float(case["change_low"]) == -0.14
-    assert float(case["p_value"]) == 0.0001 and float(case["value"]) == 0.71
-    for said in ("-0.110 [-0.140, -0.080]", "less than 0.05 worse, at least 0.6", "likes freeze", "worse: clip-000"):
+    case = _consumed(junit.render(document(planted.verdict())))["gate.primary", "question_score"]
+    assert case["change"] == "-0.110 [-0.140, -0.080]" and case["p_adjusted"] == "< 0.001 (< 0.001)"
+    assert (
+        case["detectable"] == "0.032" and float(case["change_low"]) == -0.14 and float(case["candidate_value"]) == 0.71
+    )
+    for said in ("-0.110 [-0.140, -0.080]", "less than 0.05 worse, at least 0.6", "likes freeze"):
         assert said in case["out"]
     assert case["message"] == "worse by more than the margin"
-    inconclusive = _consumed(junit.render(planted.verdict("inconclusive")))["gate.primary", "question_score"]
+    inconclusive = _consumed(junit.render(document(planted.verdict("inconclusive"))))["gate.primary", "question_score"]
     assert inconclusive["message"].startswith("inconclusive: ")
 
 
@@ -111,21 +112,21 @@ def _github(tmp_path: Path) -> dict[str, str]:
 
 def test_outside_of_github_nothing_is_written_or_printed(tmp_path, capsys):
     for environ in ({}, {"GITHUB_ACTIONS": "true"}, {**_github(tmp_path), "GITHUB_ACTIONS": "false"}):
-        assert github.write_summary(planted.verdict(), environ) is False
-    assert github.announce(planted.verdict(), {"GITHUB_STEP_SUMMARY": "x"}) is False
+        assert github.write_summary(document(planted.verdict()), environ) is False
+    assert github.announce(document(planted.verdict()), {"GITHUB_STEP_SUMMARY": "x"}) is False
     assert capsys.readouterr().out == "" and list(tmp_path.iterdir()) == []
 
 
 def test_the_summary_is_appended_and_the_whole_file_stays_within_the_limit(tmp_path):
     environ, path = _github(tmp_path), tmp_path / "summary.md"
-    assert github.write_summary(planted.verdict(), environ) is True
+    assert github.write_summary(document(planted.verdict()), environ) is True
     first = path.read_bytes()
     assert first.startswith(b"# Gate: FAIL") and b"left out" not in first
     long = planted.verdict(num=1_200, texts=("\U0001f600" * 400,))
     assert (
         len(markdown.render(document(long), max_bytes=100_000_000).encode()) > github.SUMMARY_BYTES
     )  # else it proves nothing
-    assert github.write_summary(long, environ) is True
+    assert github.write_summary(document(long), environ) is True
     data = path.read_bytes()
     assert data.startswith(first) and 1_000_000 < len(data) <= github.SUMMARY_BYTES
     second = data[len(first) :].decode("utf-8")  # whole characters
@@ -137,14 +138,14 @@ def test_the_summary_is_appended_and_the_whole_file_stays_within_the_limit(tmp_p
         and "| clip-1199" not in second
     )
     path.write_bytes(b"x" * (github.SUMMARY_BYTES - 1_000))
-    assert github.write_summary(planted.verdict(), environ) is False
+    assert github.write_summary(document(planted.verdict()), environ) is False
     assert path.stat().st_size == github.SUMMARY_BYTES - 1_000
 
 
 def test_a_summary_that_cannot_be_written_changes_nothing(tmp_path, caplog):
     environ = {**_github(tmp_path), "GITHUB_STEP_SUMMARY": str(tmp_path)}
     with caplog.at_level("WARNING", logger="cineloop"):
-        assert github.write_summary(planted.verdict(), environ) is False
+        assert github.write_summary(document(planted.verdict()), environ) is False
     assert "cannot be written" in caplog.text
 
 
@@ -160,15 +161,15 @@ def _unescaped(text: str) -> str:
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_annotations_are_workflow_commands_of_one_line_each(outcome, capsys):
     verdict = planted.verdict(outcome, texts=HOSTILE)
-    lines = github.annotations(verdict)
+    lines = github.workflow_commands(document(verdict))
     read = [_COMMAND.fullmatch(line) for line in lines]
     assert all(read)
     kinds = {"pass": "notice", "fail": "error", "inconclusive": "warning", "not_comparable": "error"}
     first = next(one for one in read if one[1] == kinds[outcome])
-    assert _unescaped(first[2]) == f"Gate: {wording.WORDS[outcome].lower()}"
+    assert _unescaped(first[2]) == f"Gate: {ENDINGS[outcome].word}"
     assert f"exit code {verdict.exit_code}" in _unescaped(first[3])
     assert not re.search("%(?!25|0A|0D|3A|2C)", "".join(lines))
-    assert github.announce(verdict, {"GITHUB_ACTIONS": "true"}) is True
+    assert github.announce(document(verdict), {"GITHUB_ACTIONS": "true"}) is True
     assert capsys.readouterr().out.splitlines() == lines
 
 
@@ -179,7 +180,7 @@ def test_of_each_kind_there_are_at_most_ten_and_the_rest_is_named():
     told = tuple(replace(metric, metric=f"told_{i}", role="exploratory") for i in range(11))
     guards = tuple(Guard(name=f"guard {i}", outcome="fail", message="5 %") for i in range(3))
     verdict = Verdict(outcome="fail", reason="much", metrics=many + unsure + told, guards=guards)
-    lines = github.annotations(verdict)
+    lines = github.workflow_commands(document(verdict))
     by_kind = {
         kind: [line for line in lines if line.startswith(f"::{kind} ")] for kind in ("error", "warning", "notice")
     }
@@ -187,7 +188,7 @@ def test_of_each_kind_there_are_at_most_ten_and_the_rest_is_named():
     assert "title=Gate%3A fail::" in by_kind["error"][0]
     rest = _unescaped(by_kind["error"][-1])
     assert "title=8 more" in rest and all(f"metric_{i}: fail" in rest for i in range(8, 13)) and "guard 2" in rest
-    some = github.annotations(replace(verdict, metrics=many[:9], guards=()))
+    some = github.workflow_commands(document(replace(verdict, metrics=many[:9], guards=())))
     assert sum(line.startswith("::error") for line in some) == 10 and " more::" not in some[-1]
 
 
@@ -249,7 +250,7 @@ def test_markdown_keeps_to_its_limit_and_says_what_is_left_out(limit):
 @pytest.mark.parametrize("texts", [(), HOSTILE])
 def test_text_says_the_verdict_first_in_a_hundred_columns(outcome, texts):
     lines = terminal.render(document(planted.verdict(outcome, texts=texts))).split("\n")
-    assert lines[0].startswith(f"{wording.WORDS[outcome]}: question_score fell by 0.11")
+    assert lines[0].startswith(f"{ENDINGS[outcome].word.upper()}: question_score fell by 0.11")
     assert f"  exit code: {planted.verdict(outcome).exit_code}" in lines
     wide = [sum(2 if east_asian_width(char) in "WF" else 1 for char in line) for line in lines]
     assert max(wide) <= 100
@@ -274,24 +275,23 @@ def test_text_tells_what_decided_and_the_five_worst_clips():
 
 def test_numbers_have_the_digits_that_their_interval_supports():
     metric = MetricVerdict(metric="m", role="primary", outcome="pass", change=0.00042, low=-0.0011, high=0.0019)
-    assert wording.change(metric) == "+0.0004 [-0.0011, +0.0019]"
-    assert wording.change(replace(metric, change=None)) == "–"
-    assert wording.change(replace(metric, change=0.0, low=0.0, high=0.0)) == "0.000 [0.000, 0.000]"
-    assert [wording.probability(p) for p in (None, 0.0, 0.00099, 0.05, 1.0)] == [
+    assert change_text(metric) == "+0.0004 [-0.0011, +0.0019]"
+    assert change_text(replace(metric, change=None)) == "–"
+    assert change_text(replace(metric, change=0.0, low=0.0, high=0.0)) == "0.000 [0.000, 0.000]"
+    assert [p_text(p) for p in (None, 0.0, 0.00099, 0.05, 1.0)] == [
         "–",
         "< 0.001",
         "< 0.001",
         "0.050",
         "1.000",
     ]
-    assert wording.asked(replace(metric, margin=0.05, at_most=3.0)) == "less than 0.05 worse, at most 3"
+    assert asked_text(replace(metric, margin=0.05, at_most=3.0)) == "less than 0.05 worse, at most 3"
 
 
-def test_a_clip_is_told_once_with_all_its_metrics():
-    found = wording.by_clip(planted.verdict(num=10))
-    assert [first.id for first, _ in found] == [f"clip-{i:03}" for i in range(10)]
-    assert [len(changes) for _, changes in found] == [2, 1, 1, 1, 1, 2, 1, 1, 1, 1]
-    assert wording.clip(found[0][1][0]) == "question_score: 1.00 to 0.20, 0.80 worse"
-    assert wording.clip(found[0][1][1]) == "temporal_flickering: 0.90"
+def test_a_clip_is_one_card_with_all_its_metrics():
+    cards = next(one for one in document(planted.verdict(num=10)).sections if one.cards).cards
+    assert [card.title for card in cards] == [f"clip-{i:03}" for i in range(10)]
+    assert [len(card.lines) - 1 for card in cards] == [2, 1, 1, 1, 1, 2, 1, 1, 1, 1]
+    assert cards[0].lines[:2] == ("question_score: 1.00 to 0.20, 0.80 worse", "temporal_flickering: 0.90")
     better = ClipChange(id="x", metric="m", baseline=0.5, candidate=0.75, worse=-0.25)
-    assert wording.clip(better) == "m: 0.50 to 0.75, 0.25 better"
+    assert clip_text(better) == "m: 0.50 to 0.75, 0.25 better"

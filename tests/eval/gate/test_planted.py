@@ -10,17 +10,18 @@ import pytest
 
 from planted_scores import scores, with_motion
 from v2t_eval.gate import baseline as file
-from v2t_eval.gate.decide import Side, decide_metrics
+from v2t_eval.gate.decide import decide_metrics
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.run import gate, plain_policy
 from v2t_eval.gate.statistics import lower_bounds, p_values
 from v2t_eval.gate.verdict import MetricVerdict
 from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.scores import Scored, Scores
 
 NUM = 60
 
 
-def side(values: np.ndarray, *, reduction: str = "mean", counts: dict[str, int] | None = None, **other: Any) -> Side:
+def side(values: np.ndarray, *, reduction: str = "mean", counts: dict[str, int] | None = None, **other: Any) -> Scores:
     """Float (prompts, seeds) as one side; `other`: of the metric's result."""
     ids = [f"p{p:03}-{s}" for p in range(values.shape[0]) for s in range(values.shape[1])]
     prompts = {id: id.split("-")[0] for id in ids}
@@ -33,7 +34,8 @@ def side(values: np.ndarray, *, reduction: str = "mean", counts: dict[str, int] 
         name="score", headline="score", n=values.size, coverage=1.0, fingerprint={}, value_range=(0.0, 1.0),
         reduction=reduction, counts=counts or {}, **(made | other),
     )  # fmt: skip
-    return Side(results={"score": result}, clusters=prompts, prompts=prompts)
+    clips = [Scored(id=id, cluster=prompt, prompt=prompt) for id, prompt in prompts.items()]
+    return Scores(sources={}, clips=clips, results=[result])
 
 
 def decided(after: np.ndarray, before: np.ndarray, *, margin: float = 0.1, **other: Any) -> MetricVerdict:
@@ -117,10 +119,10 @@ def test_flat_agreement_needs_prompts_and_copies_need_none() -> None:
 def test_a_candidate_that_hardly_moves_does_not_pass_on_its_smoothness(still: bool) -> None:
     """A still picture with a small drifting square is not frozen, and smoother than any clip that moves."""
     policy = Policy(primary=(Rule(metric="temporal_flickering", margin=0.3),))
-    before = file.made_of(with_motion(scores(), 0.5), "two", plain_policy(policy))
+    before = file.baseline_of(with_motion(scores(), 0.5), "two", plain_policy(policy))
     verdict = gate(with_motion(scores(seed=2), 0.01 if still else 0.5), policy, baseline=before)
     assert verdict.outcome == ("fail" if still else "pass")
-    blind = gate(scores(seed=2), policy, baseline=replace(before, scores=scores()))
+    blind = gate(scores(seed=2), policy, baseline=replace(before, results=scores().results))
     assert any("motion" in note for note in blind.notes)
 
 

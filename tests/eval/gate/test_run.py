@@ -15,12 +15,13 @@ from v2t_eval.audit.sensitivity import Cell
 from v2t_eval.gate import baseline as file
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.run import gate, plain_policy
+from v2t_eval.scores import Scores
 
 POLICY = Policy(primary=(Rule(metric="sharpness", margin=0.05),))
 
 
-def kept(made=None, policy=POLICY) -> file.Baseline:
-    return file.made_of(scores() if made is None else made, "two", plain_policy(policy))
+def kept(made=None, policy=POLICY) -> Scores:
+    return file.baseline_of(scores() if made is None else made, "two", plain_policy(policy))
 
 
 def guard(verdict, name):

@@ -210,7 +210,7 @@ def test_unpaired_by_hand() -> None:
     se = math.hypot(2.5, 2.5) / 1.959964
     accepted = unpaired_change(new, old, 90, higher_is_better=False, accepted=4.0)
     assert accepted.p == pytest.approx(0.5)
-    assert change.value == 4 and change.se == pytest.approx(se, rel=1e-5) and not change.paired
+    assert change.value == 4 and change.se == pytest.approx(se, rel=1e-5) and change.num_pairs == 0
     assert change.low == pytest.approx(4 - student(89, 0.05) * se, rel=1e-5)
     assert change.p < 0.02 and unpaired_change(new, old, 90).p == pytest.approx(1 - change.p)
     assert unpaired_change(old, old, 90).high == 0

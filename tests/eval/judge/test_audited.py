@@ -20,7 +20,6 @@ from v2t_eval.judge.evaluation import evaluate
 from v2t_eval.judge.heard import Heard
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.plain_wording import LISTS, listed_values, plain_claim, plain_question
-from v2t_eval.judge.subject import Shown
 from v2t_eval.metric import load_metric
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.testing.verdict import reasons_of
@@ -53,11 +52,11 @@ class Favours(VideoLM):
         return [math.log(0.9 if answer in self.favourites else 0.01) for answer in answers]
 
 
-def clip(*, frozen: bool) -> Shown:
+def clip(*, frozen: bool) -> Sample:
     pixels = np.zeros((8, 32, 32, 3), np.uint8)
     if not frozen:
         pixels[4:, 8:24, 8:24] = 255
-    return Shown(frames=Frames.from_pixels(pixels, fps=8))
+    return Sample(id="clip", clip=Clip(content="", frames=Frames.from_pixels(pixels, fps=8)))
 
 
 def audited(**motions: Reliability) -> Calibration:

@@ -13,11 +13,11 @@ import pytest
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.distribution import detectors
-from v2t_eval.distribution.detectors import picked
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.kernels import QUADRATIC, mmd
-from v2t_eval.features import BaseExtractor, file_sha256
+from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Measured, load_metric
+from v2t_eval.models import file_sha256
 from v2t_eval.sample import Clip, Sample
 
 BY_FEATURE = ("frechet", "kernel_distance", "jedi")
@@ -363,11 +363,11 @@ def test_inception_score_by_splits_of_clips(scripts: dict[str, str]) -> None:
 
 def test_frames_are_picked_by_name() -> None:
     frames = clip(0, num_frames=9)
-    assert picked(frames, "all").tolist() == list(range(9))
-    assert picked(frames, "first").tolist() == [0] and picked(frames, "middle").tolist() == [4]
-    assert picked(frames, "uniform-3").tolist() == [0, 4, 8]
-    assert picked(frames, "uniform-16").tolist() == list(range(9))
-    assert picked(clip(0, num_frames=1), "uniform-2").tolist() == [0]
+    assert detectors.picked(frames, "all").tolist() == list(range(9))
+    assert detectors.picked(frames, "first").tolist() == [0] and detectors.picked(frames, "middle").tolist() == [4]
+    assert detectors.picked(frames, "uniform-3").tolist() == [0, 4, 8]
+    assert detectors.picked(frames, "uniform-16").tolist() == list(range(9))
+    assert detectors.picked(clip(0, num_frames=1), "uniform-2").tolist() == [0]
 
 
 # The starter's tower, and parity case A7

@@ -1,11 +1,12 @@
-"""One document, three renderers: what is folded, brief or too much for a place is treated as declared."""
+"""One document, five renderers: what is folded, brief or too much for a place is treated as declared."""
 
 from __future__ import annotations
 
 import re
 
-from v2t_eval.report import markdown, page, terminal
-from v2t_eval.report.document import Banner, Card, Document, Heat, Interval, Section, Table
+from planted_scores import scores
+from v2t_eval.report import github, junit, markdown, page, scoring, terminal
+from v2t_eval.report.document import Banner, Card, Check, Document, Heat, Histogram, Interval, Section, Table
 
 FOLDED = Section(
     title="Secondary", tables=(Table(columns=("a", "b"), rows=tuple((f"row {i}", i) for i in range(300))),), folded=True
@@ -66,3 +67,36 @@ def test_the_page_counts_the_clips_it_has_no_room_for(tmp_path):
     shown = page.render(_document(Section(title="S", cards=cards), Section(title="Empty")), tmp_path).decode()
     assert shown.count("<article") == page.MAX_CARDS and "2 clips more: left out here, all stand in d.json." in shown
     assert "Empty" not in shown
+
+
+def test_a_check_is_a_test_and_an_annotation_and_in_a_folded_section_neither():
+    """Whatever the document is about: nothing in the renderers knows a gate."""
+    table = Table(columns=("Room", "State"), rows=(("attic", Check("too warm", "bad", "31 degrees")),))
+    odd = Table(columns=("Room", "State"), rows=(("roof", Check("shut", "invalid", "no key")),))
+    document = _document(Section(title="Rooms", tables=(table,)), Section(title="Others", tables=(odd,), folded=True))
+    xml = junit.render(document).decode()
+    assert '<testcase classname="t.rooms" name="attic"' in xml
+    assert '<failure message="31 degrees" type="too warm">' in xml
+    assert '<skipped message="not part of the verdict; by itself it would be: shut"' in xml and 'failures="2"' in xml
+    assert github.workflow_commands(document) == [
+        "::error title=T%3A no::why",
+        "::error title=attic%3A too warm::31 degrees",
+    ]
+    assert "too warm" in terminal.render(document) and "**too warm**" in markdown.render(document)
+
+
+def test_the_page_of_scores_draws_how_the_values_of_clips_are_spread(tmp_path):
+    """Each metric of single clips has its histogram on the page; text reports have none."""
+    found = scores()
+    document = scoring.document(found, tmp_path)
+    table = next(one for one in document.sections if one.title == "Metrics").tables[0]
+    drawn = {row[0]: row[2] for row in table.rows if isinstance(row[2], Histogram)}
+    values = [item["value"] for item in found.result("sharpness").items]
+    sharp = drawn["sharpness"]
+    assert set(drawn) == {"sharpness", "temporal_flickering"} and sum(sharp.counts) == len(values)
+    assert (sharp.low, sharp.high) == (min(values), max(values))
+    assert sharp.counts[0] == sum((value - min(values)) * 20 < max(values) - min(values) for value in values)
+    bars = page.render(document, tmp_path).decode().split('class="bars"')[1:]
+    assert len(bars) == 2 and len(re.findall("<rect ", bars[0].split("</svg>")[0])) == sum(map(bool, sharp.counts))
+    plain = {one.title: one for one in scoring.document(found).sections}
+    assert "Clips" not in plain["Metrics"].tables[0].columns and "Every clip" not in plain

@@ -12,9 +12,9 @@ import pytest
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.audit.faults import plant
-from v2t_eval.features import file_sha256
 from v2t_eval.metric import load_metric
 from v2t_eval.metrics.imaging_quality import fitted
+from v2t_eval.models import file_sha256
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.vbench import flow
 from v2t_eval.vbench.interpolate import open_interpolator

@@ -1,0 +1,135 @@
+"""The verb `v2t-eval gate init`: clips or scores in; the baseline that candidates are held against out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cineloop.errors import UsageError
+from v2t_eval.commands.gate import CLIPS, SUITE, add_scoring, plan, scored
+
+if TYPE_CHECKING:
+    from v2t_eval.gate.advice import Advice
+    from v2t_eval.gate.policy import Policy
+    from v2t_eval.scores import Scores
+    from v2t_eval.suite import Suite
+
+SUMMARY = "Make a gate's baseline: scores of the main branch's clips, one file for your repository."
+EXAMPLES = (
+    "  v2t-eval gate init main-clips/ --suite gate -o baseline.json\n"
+    "  v2t-eval gate init main-scores/scores.json --suite gate -o baseline.json"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    add("clips", type=Path, metavar="CLIPS|RESULTS", help=CLIPS)
+    add("--suite", type=Path, required=True, metavar="SUITE", help=SUITE)
+    add("-o", "--output", type=Path, required=True, metavar="FILE", help="the baseline, such as baseline.json")
+    add("--overwrite", action="store_true", help="replace the file of -o and forget its history")
+    add("--json", action="store_true", help="figures, history and advice as one JSON object on stdout")
+    add_scoring(add)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from cineloop import log
+    from v2t_eval.audit.record import audit_of
+    from v2t_eval.suite import read_suite
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    suite = read_suite(args.suite)
+    audit = suite.rules.audit
+    _refuse_old(args)
+    # Before hours of scoring: an audit that later verdicts cannot read is an error now, a missing one a warning.
+    if audit_of(audit) is None and audit is not None:
+        log.logger.warning("there is no audit %s: verdicts will not show what the metrics cannot see", audit)
+    return keep(args, suite, args.output, lambda: _refuse_old(args))
+
+
+def keep(
+    args: argparse.Namespace, suite: Suite | None, path: Path, old: Callable[[], Scores | None], **update: str
+) -> int:
+    """Score the clips and keep what was found as the baseline `path`; returns the exit code.
+
+    Args:
+        suite: None: results are taken as they are, under the rules of `old`.
+        old: asked once the file is locked, since another run may have been faster: the baseline that is replaced.
+        update: the reason.
+    """
+    from v2t_eval.gate import baseline as file
+    from v2t_eval.gate import sides
+    from v2t_eval.gate.comparable import compared
+    from v2t_eval.gate.run import plain_policy, require
+
+    found = sides.read(args.clips)
+    metrics, rules = (suite.metrics, suite.rules) if suite else (None, None)
+    if args.dry_run:
+        return plan(found, metrics, args)
+    with ExitStack() as stack:
+        scores = scored(found, metrics, args, stack, args.cache)
+        if rules is not None:
+            require(scores, rules)
+        stack.enter_context(file.lock(path))
+        before = old()
+        name, policy = (before.suite, before.policy) if before else ("", {})
+        if suite is not None and rules is not None:
+            name, policy = suite.name, plain_policy(rules)
+        differences = compared(scores, before).differences if before else ()
+        made = file.baseline_of(scores, name, policy, old=before, differences=differences, **update)
+        file.write(made, path)
+    _show(made, scores, rules, path, as_json=args.json)
+    return 0
+
+
+def _refuse_old(args: argparse.Namespace) -> None:
+    if args.output.is_dir():
+        raise UsageError(f"-o takes a file, and {args.output} is a folder", hint="-o baseline.json")
+    if args.output.exists() and not args.overwrite:
+        hint = "`gate update --reason` replaces it and keeps its history; --overwrite forgets that"
+        raise UsageError(f"{args.output} exists", code="EXISTS", hint=hint)
+
+
+def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as_json: bool) -> None:
+    """Print what a baseline holds and which margins it can hold, and warn of what it would let pass from now on.
+
+    Args:
+        made: the baseline of `scores`; `policy`: its gate, where a suite was named.
+    """
+    from cineloop.log import logger, printable
+    from v2t_eval.gate.advice import advise
+    from v2t_eval.gate.guards import guards
+
+    for guard in guards(scores, None, policy) if policy else ():
+        if guard.outcome != "pass":
+            logger.warning(
+                "%s: %s; what is so in the baseline is not held against a candidate", guard.name, guard.message
+            )
+    for one in scores.skipped if policy else ():
+        logger.warning("the baseline lacks %s: %s", one.metric, one.reason)
+    last, advice = made.history[-1], advise(scores, policy) if policy else []
+    if as_json:
+        tree = {"file": printable(str(path)), "clips": last.num_clips, "reason": last.reason, "figures": last.figures,
+                "differences": list(last.differences), "history": len(made.history),
+                "advice": [asdict(one) for one in advice]}  # fmt: skip
+        print(json.dumps(tree, allow_nan=False))
+    else:
+        print("\n".join(_lines(made, path, advice)))
+
+
+def _lines(made: Scores, path: Path, advice: Sequence[Advice]) -> list[str]:
+    from cineloop.log import printable
+
+    last = made.history[-1]
+    lines = [f"{printable(str(path))}: {last.num_clips} clips, {printable(last.reason, 200)}"]
+    for name, (old, new) in last.figures.items():
+        now = "gone" if new is None else f"{new:.4g}"
+        lines.append(f"  {name}: {now}" + ("" if old is None else f" (was {old:.4g})"))
+    lines += [f"  {one.metric}: {one.text}" for one in advice]
+    return lines + [f"  not comparable with what was before: {printable(line)}" for line in last.differences]
