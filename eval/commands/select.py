@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     cache = args.cache or (args.output / STATE if args.output else None)
     with ExitStack() as stack:
         if args.output:
-            (args.output / STATE).mkdir(parents=True, exist_ok=True)
             stack.enter_context(FolderLock(args.output / STATE / "lock"))
         scores = score(
             inputs, metrics, config_of(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
