@@ -61,7 +61,7 @@ class CineloopConditionEmbedding(nn.Module):
 
 class ConvFeedForward(FeedForward):
     """A feed-forward with a depthwise 3 × 3 convolution over rows and columns of its inner channels, around which a
-    shortcut goes: tokens see their neighbours without attention (Mix-FFN of SANA, arXiv:2410.10629, without the gate)."""
+    shortcut goes: tokens see their neighbours without attention (Mix-FFN of SANA, arXiv:2410.10629, no gate)."""
 
     def __init__(self, dim: int, inner_dim: int, activation_fn: str) -> None:
         super().__init__(dim, inner_dim=inner_dim, activation_fn=activation_fn)
