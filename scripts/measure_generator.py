@@ -34,9 +34,9 @@ from cineloop.world import vocabulary as words
 from cineloop.world.referee.read import MUDDY, ReadBack, read_back
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Scene
-from cineloop.world.scenes.solo import FPS, sample_solo
+from cineloop.world.scenes.solo import FPS
 from cineloop.world.scenes.stories import PACE
-from t2v.data.world import TIMES_S, prompt_of, to_video
+from t2v.data.world import TIMES_S, prompt_of, solo_scene, to_video
 from t2v.obedience import Asked, asked, chance, compare, motion_of, table
 
 SPLITS = ("seen", "unseen", "wording")
@@ -154,7 +154,7 @@ def judged(
 
 def scenes_of(split: str, args: argparse.Namespace, count: int) -> tuple[list[Scene], list[str]]:
     """Scenes and prompts of a split of this script."""
-    scenes = [sample_solo("seen" if split == "wording" else split, args.seed, i) for i in range(count)]
+    scenes = [solo_scene("seen" if split == "wording" else split, args.seed, i) for i in range(count)]
     unseen = split == "wording"
     return scenes, [prompt_of(s, args.seed, i, unseen_wording=unseen) for i, s in enumerate(scenes)]
 
@@ -206,9 +206,7 @@ def unconditional(make: Maker, clips: Clips, args: argparse.Namespace) -> dict[s
 
 def nearest(clips: Clips, args: argparse.Namespace) -> dict[str, Any]:
     """Distance of each clip to the nearest of the training clips (levels a value), and that of real held-out clips."""
-    train = np.stack(
-        [shrunk(renders([], [sample_solo("train", args.train_seed, i)], [])[0]) for i in range(args.train)]
-    )
+    train = np.stack([shrunk(renders([], [solo_scene("train", args.train_seed, i)], [])[0]) for i in range(args.train)])
     held_out = np.stack([shrunk(render(scene, SIZE, times_s=TIMES_S)) for scene in clips.scenes[: args.prompts]])
 
     def distances(some: np.ndarray) -> np.ndarray:
@@ -227,7 +225,7 @@ def nearest(clips: Clips, args: argparse.Namespace) -> dict[str, Any]:
 def diversity(make: Maker, args: argparse.Namespace) -> dict[str, Any]:
     """Spread of start and size over 16 seeds of a prompt, and the renderer's over scenes of the same prompt."""
     scenes, prompts = scenes_of("seen", args, args.diversity)
-    pool = [sample_solo("train", args.train_seed, i) for i in range(4000)]
+    pool = [solo_scene("train", args.train_seed, i) for i in range(4000)]
     made, real = [], []
     for scene, prompt in zip(scenes, prompts, strict=True):
         clips = judged(make, [prompt] * 16, [scene] * 16, list(range(16)), args)

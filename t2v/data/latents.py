@@ -22,10 +22,10 @@ from cineloop.files import write_atomic
 from cineloop.world.draw import Draw
 from cineloop.world.scenes.render import label_masks
 from cineloop.world.scenes.scene import Scene
-from cineloop.world.scenes.solo import FPS, sample_solo
+from cineloop.world.scenes.solo import FPS
 from cineloop.world.vocabulary import COLORS, KINDS
 from t2v.data.facts import labels
-from t2v.data.world import prompt_of, solo_clips, to_video
+from t2v.data.world import prompt_of, solo_clips, solo_scene, to_video
 
 SHARD = 512  # clips of one file
 CELL = 2  # pixels a side of the cells of `occupancy`; a latent place is 8 pixels a side
@@ -108,7 +108,7 @@ class LatentSource:
 
     def scene(self, index: int) -> Scene:
         """Scene `index` of the stream."""
-        return sample_solo(self.split, self.seed, index)
+        return solo_scene(self.split, self.seed, index)
 
     def _text(self, scene: Scene, index: int, epoch: int) -> str:
         if self.text_dropout and Draw(f"drop|{self.seed}|{epoch}|{index}").uniform(0, 1) < self.text_dropout:

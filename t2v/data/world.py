@@ -19,6 +19,10 @@ from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
 
 TIMES_S = np.arange(NUM_FRAMES) / FPS
+# Drawings of each place behind the figures that the generator is taught. A backdrop of its own in every clip (stars,
+# windows, flowers) is noise that no prompt asks for, and a small generator spends its capacity on it.
+BACKDROPS = 4
+_SEEDS = 1 << 30  # of the scenes that `sample_solo` draws
 
 
 def to_video(frames: np.ndarray) -> torch.Tensor:
@@ -26,11 +30,17 @@ def to_video(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 4, 1, 2, 3).float() / 127.5 - 1  # (n, 3, T, H, W)
 
 
+def solo_scene(split: str, seed: int, index: int) -> Scene:
+    """Scene `index` of a stream of solo scenes (`sample_solo`), before one of the `BACKDROPS` drawings of its place."""
+    scene = sample_solo(split, seed, index)
+    return replace(scene, seed=scene.seed * BACKDROPS // _SEEDS)
+
+
 def solo_clips(
     split: str, seed: int, start: int, count: int, size: tuple[int, int], num_frames: int = NUM_FRAMES
 ) -> tuple[np.ndarray, list[Scene]]:
     """The first frames uint8 (n, T, H, W, 3) of solo scenes `start` … `start + count - 1`, and the scenes."""
-    scenes = [sample_solo(split, seed, index) for index in range(start, start + count)]
+    scenes = [solo_scene(split, seed, index) for index in range(start, start + count)]
     return np.stack([render(scene, size, times_s=TIMES_S[:num_frames]) for scene in scenes]), scenes
 
 
@@ -68,6 +78,6 @@ class PictureSource:
 
     def _scene(self, index: int, draw: Draw) -> Scene:
         if draw.uniform(0, 1) < 0.5:
-            return sample_solo(self.split, self.seed, index)
+            return solo_scene(self.split, self.seed, index)
         scene = sample_crowd(self.split, self.seed, index)
         return replace(scene, style="flat", shots=(replace(scene.shots[0], camera="static"),))

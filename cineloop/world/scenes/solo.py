@@ -26,9 +26,6 @@ TRAVEL_SHARE = 0.7
 # A judge is offered every motion a single figure can have, so it must be taught all of them.
 EVERY_MOTION = (*ON_THE_SPOT, "stand", "fall", "shake", "spin", "appear")
 EVERY_TRAVEL_SHARE = 0.25
-# Drawings of each place behind the figures that the generator is taught. A backdrop of its own in every clip (stars,
-# windows, flowers) is noise that no prompt asks for, and a small generator spends its capacity on it.
-BACKDROPS = 4
 _ROOM = {True: 0.42, False: 0.6}  # of the frame's height for who goes up or down, of its width for the others
 _FLAT_TALE = {"kind": "ball", "color": "red", "size": "medium", "place": "beach"}
 
@@ -59,13 +56,7 @@ def sample_solo(split: str, seed: int, index: int, *, every_motion: bool = False
         size = "medium"
     actor = _placed(draw, Actor(kind=kind, color=color, size=size), event, vertical=vertical)
     shot = Shot(start_s=0.0, end_s=SECONDS, place=draw.pick(words.PLACES))
-    return Scene(
-        seed=draw.integer(1 << 30 if every_motion else BACKDROPS),
-        style="flat",
-        shots=(shot,),
-        actors=(actor,),
-        events=(event,),
-    )
+    return Scene(seed=draw.integer(1 << 30), style="flat", shots=(shot,), actors=(actor,), events=(event,))
 
 
 def _event(draw: Draw, kind: str, color: str, *, every_motion: bool) -> tuple[Event, bool]:

@@ -374,7 +374,7 @@ for line in sys.stdin:
 def test_kill_nine_costs_no_part_that_was_answered(tmp_path):
     source = film(tmp_path / "clips/a.mp4", 120)
     command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), str(source), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/support'}"}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as driver:
         assert driver.stdin is not None and driver.stdout is not None
         codes = []
