@@ -17,7 +17,7 @@ from v2t.ask import moments
 from v2t.ask.result import Answer, Found, condensed
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.backends import asked
+from v2t.backends import user_turn
 from v2t.data.notes import Note
 from v2t.long.film import Film, Window
 from v2t.long.recall import is_match, ranked
@@ -122,7 +122,7 @@ def _looked_at(
         else:
             seen.append((candidate, frames))
             warnings += frames.warnings
-    conversations = [asked(question, frames) for _, frames in seen]
+    conversations = [user_turn(question, frames) for _, frames in seen]
     requests = [viewer.request(conversation) for conversation in conversations]
     told = viewer.batcher.generate_many(requests, batch_size=viewer.config.batch_size)
     found: list[Found] = []

@@ -91,7 +91,7 @@ def effects(captioner: type) -> dict[str, Effect]:
     }
 
 
-def asked(text: str, *videos: Frames) -> Conversation:
+def user_turn(text: str, *videos: Frames) -> Conversation:
     """A conversation of one question about some videos."""
     return (Message(role="user", text=text, videos=videos),)
 
@@ -130,7 +130,7 @@ class Output:
         return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.tokens, "total_tokens": total}
 
 
-Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
+LikelihoodQuery = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
 class VideoLM(Protocol):
@@ -149,7 +149,7 @@ class VideoLM(Protocol):
         concurrency: calls of `answer` that may run at once, from threads; 1 for a model in this process.
         batches_draws: whether a batch answers as each request alone would also where tokens are drawn or penalised.
         reply_tokens: longest answer to a judge's question, with the thoughts of a model that thinks.
-        tells_likelihoods: whether `watch`, `likelihoods` and `weigh` can be asked.
+        has_likelihoods: whether `encode_clip`, `likelihoods` and `batch_likelihoods` can be asked.
     """
 
     name: str
@@ -163,7 +163,7 @@ class VideoLM(Protocol):
     concurrency: int = 1
     batches_draws: bool = False
     reply_tokens: int = 16
-    tells_likelihoods: bool = False
+    has_likelihoods: bool = False
 
     def load(self) -> None:
         """Bring the weights into memory, or find the server."""
@@ -182,11 +182,11 @@ class VideoLM(Protocol):
         """The answer to one conversation in pieces of text as they are written, and last the `Output` that
         `answer` gives; the pieces joined are its text, but for spaces at the ends. Closing it ends the answer."""
 
-    def watch(self, frames: Frames) -> Any:
+    def encode_clip(self, frames: Frames) -> Any:
         """A clip as `likelihoods` takes it, encoded once for all questions where the model allows it."""
         return frames
 
-    def likelihoods(self, watched: Any, question: str, answers: Sequence[str], *, whole: bool = False) -> list[float]:
+    def likelihoods(self, clip: Any, question: str, answers: Sequence[str], *, whole: bool = False) -> list[float]:
         """For each answer the log-probability that the reply to `question` begins with it, or, where `whole`, is that
         and no more; in nats: the sum over its tokens, exact, at temperature 1.
 
@@ -195,9 +195,9 @@ class VideoLM(Protocol):
         """
         raise UsageError(f"{self.name} does not tell how likely an answer is")
 
-    def weigh(self, watched: Any, asks: Sequence[Ask]) -> list[list[float]]:
+    def batch_likelihoods(self, clip: Any, queries: Sequence[LikelihoodQuery]) -> list[list[float]]:
         """As `likelihoods` for many questions about one clip."""
-        return [self.likelihoods(watched, question, answers, whole=whole) for question, answers, whole in asks]
+        return [self.likelihoods(clip, question, answers, whole=whole) for question, answers, whole in queries]
 
     def close(self) -> None:
         """Free what `load` took."""
@@ -223,8 +223,8 @@ def open_backend(
     """
     check_device(device)
     name = choose(model) if captioner == "auto" else captioner
-    maker = plugin.load("v2t.backends", name, "Backend", files=True).Backend
-    known = list(effects(maker))
+    backend_class = plugin.load("v2t.backends", name, "Backend", files=True).Backend
+    known = list(effects(backend_class))
     for key in options:
         if key not in known:
             raise UsageError(
@@ -232,8 +232,8 @@ def open_backend(
                 code="UNKNOWN_OPTION",
                 hint="which captioner runs a model goes by --model",
             )
-    made: VideoLM = maker(model, device=device, dtype=dtype, **options)
-    return made
+    backend: VideoLM = backend_class(model, device=device, dtype=dtype, **options)
+    return backend
 
 
 def choose(model: str) -> str:

@@ -21,8 +21,8 @@ from v2t.backends import GenerateRequest, Output, VideoLM
 from v2t.backends.repetition import loop
 
 Answer = Output | ItemError
-_FAILURES_IN_A_ROW = 16  # with nothing answered in between, the model or its server is broken and not the requests
-_COUNTED = ("MODEL_ERROR", "SERVER_ERROR", "BAD_REQUEST")
+_MAX_FAILURES = 16  # with nothing answered in between, the model or its server is broken and not the requests
+_FAILURE_CODES = ("MODEL_ERROR", "SERVER_ERROR", "BAD_REQUEST")
 # What to try on an answer that runs in a loop, in order (Keskar et al. 2019, arXiv 1909.05858, section 4.1).
 _RETRIES: tuple[dict[str, Any], ...] = ({"repetition_penalty": 1.3}, {"temperature": 0.7})
 
@@ -65,13 +65,13 @@ class Batcher:
         """
         if self.captioner.concurrency > 1 and len(requests) > 1:
             with ThreadPoolExecutor(min(self.captioner.concurrency, len(requests))) as threads:
-                answers = list(threads.map(lambda one: self._halved([one])[0], requests))
+                answers = list(threads.map(lambda one: self._answer_batch([one])[0], requests))
         else:
             found: dict[int, Answer] = {}
             for numbers in self._batches(requests, batch_size):
-                found |= dict(zip(numbers, self._halved([requests[i] for i in numbers]), strict=True))
+                found |= dict(zip(numbers, self._answer_batch([requests[i] for i in numbers]), strict=True))
             answers = [found[number] for number in range(len(requests))]
-        return self._without_loops(requests, answers, batch_size) if retry_loops else answers
+        return self._retry_loops(requests, answers, batch_size) if retry_loops else answers
 
     def stream(self, request: GenerateRequest) -> Iterator[str | Output]:
         """The answer to one request in pieces, see `VideoLM.stream`; errors as `generate`."""
@@ -81,11 +81,11 @@ class Batcher:
         except CineloopError:
             raise
         except Exception as error:
-            problem = _problem(error)
+            problem = _request_error(error)
         else:
             self._failures = 0
             return
-        raise self._counted(problem)
+        raise self._count_failure(problem)
 
     def _batches(self, requests: Sequence[GenerateRequest], batch_size: int | None) -> Iterator[list[int]]:
         """Numbers of the requests that go through the model together: of the same shapes and way of decoding. Draws
@@ -101,7 +101,7 @@ class Batcher:
             size = batch_size or len(numbers)
             yield from (numbers[first : first + size] for first in range(0, len(numbers), size))
 
-    def _halved(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
+    def _answer_batch(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
         """Answers to a batch; where it fails, to its halves, down to the request at fault."""
         try:
             outputs = self.captioner.answer([request.messages for request in batch], batch[0].decoding)
@@ -112,36 +112,36 @@ class Batcher:
         except CineloopError:
             raise
         except Exception as error:  # a model may fail in any way on one clip, and that must not end the run
-            problem = _problem(error)
+            problem = _request_error(error)
         else:
             self._failures = 0
             return list(outputs)
         # Out here nothing holds the model's error, nor its frames and with them the device's memory.
         if len(batch) > 1:
             middle = len(batch) // 2
-            return [*self._halved(batch[:middle]), *self._halved(batch[middle:])]
-        counted = self._counted(problem)
-        if isinstance(counted, ItemError):
-            return [counted]
-        raise counted
+            return [*self._answer_batch(batch[:middle]), *self._answer_batch(batch[middle:])]
+        failure = self._count_failure(problem)
+        if isinstance(failure, ItemError):
+            return [failure]
+        raise failure
 
-    def _counted(self, problem: ItemError) -> CineloopError:
+    def _count_failure(self, problem: ItemError) -> CineloopError:
         """The error of one request, or of all where as many in a row failed as no clip alone can be at fault for."""
-        if problem.code not in _COUNTED:
+        if problem.code not in _FAILURE_CODES:
             return problem
         with self._lock:
             self._failures += 1
             count = self._failures
-        if count < _FAILURES_IN_A_ROW:
+        if count < _MAX_FAILURES:
             return problem
-        said = problem.message
+        text = problem.message
         if problem.code == "MODEL_ERROR":
             hint = "try --device cpu or another model"
-            return MissingDependencyError(f"{count} requests failed in a row: {said}", code="MODEL_BROKEN", hint=hint)
+            return MissingDependencyError(f"{count} requests failed in a row: {text}", code="MODEL_BROKEN", hint=hint)
         hint = "check the server, then run again with --retry-failed"
-        return MissingDependencyError(f"{count} requests failed in a row: {said}", code="SERVER", hint=hint)
+        return MissingDependencyError(f"{count} requests failed in a row: {text}", code="SERVER", hint=hint)
 
-    def _without_loops(
+    def _retry_loops(
         self, requests: Sequence[GenerateRequest], answers: list[Answer], batch_size: int | None
     ) -> list[Answer]:
         """Answers, those that run in a loop replaced by better ones where a retry gives one."""
@@ -149,19 +149,19 @@ class Batcher:
         loops = {i: found for i, text in texts.items() if (found := loop(text)) is not None}
         if not loops:
             return answers
-        tried = {i: [answers[i]] for i in loops}
+        attempts = {i: [answers[i]] for i in loops}
         open_ones = list(loops)
         for changes in _RETRIES:
             again = [requests[i] for i in open_ones]
             again = [replace(request, decoding=replace(request.decoding, **changes)) for request in again]
             for i, answer in zip(open_ones, self.generate_many(again, batch_size=batch_size), strict=True):
-                tried[i].append(answer)
-            last = {i: tried[i][-1] for i in open_ones}
+                attempts[i].append(answer)
+            last = {i: attempts[i][-1] for i in open_ones}
             open_ones = [i for i, one in last.items() if isinstance(one, ItemError) or loop(one.text) is not None]
-        return [_best(tried[i], loops[i]) if i in loops else answer for i, answer in enumerate(answers)]
+        return [_best_answer(attempts[i], loops[i]) if i in loops else answer for i, answer in enumerate(answers)]
 
 
-def _problem(error: Exception) -> ItemError:
+def _request_error(error: Exception) -> ItemError:
     """What a model raised, as an error of the request."""
     logger.debug("the model failed", exc_info=error)
     reason = f"the model failed: {type(error).__name__}: {printable(str(error), 300)}"
@@ -171,7 +171,7 @@ def _problem(error: Exception) -> ItemError:
     return ItemError(reason, code="MODEL_ERROR", hint="run again with -v")
 
 
-def _best(candidates: Sequence[Answer], found: str) -> Output:
+def _best_answer(candidates: Sequence[Answer], found: str) -> Output:
     """The first answer without a loop, else the shortest that says anything; it says so in its warnings."""
     answers = [one for one in candidates if isinstance(one, Output) and one.text.strip()]
     good = [one for one in answers if loop(one.text) is None]

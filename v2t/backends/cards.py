@@ -36,7 +36,7 @@ def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
     if asked_for:
         if asked_for not in cards and any("cineloop" in card for card in cards.values()):
             # A server of ours lists all that it answers for; others may serve a model unlisted.
-            names = endpoint.scrubbed(", ".join(list(cards)[:20]), 1000)
+            names = endpoint.redact(", ".join(list(cards)[:20]), 1000)
             raise MissingDependencyError(
                 f"{endpoint.url} serves no model {asked_for!r}; it serves {names}",
                 code="SERVER_MODEL",
@@ -47,7 +47,7 @@ def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
     bases = {name: card for name, card in cards.items() if not card.get("parent")}
     if len(bases) == 1:
         return next(iter(bases.values()))
-    names = endpoint.scrubbed(", ".join(list(cards)[:20]), 1000)
+    names = endpoint.redact(", ".join(list(cards)[:20]), 1000)
     if cards:
         raise UsageError(f"{endpoint.url} serves several models: {names}", hint="name one: openai:URL#model")
     raise MissingDependencyError(
@@ -84,7 +84,7 @@ def abilities(card: dict[str, Any]) -> Abilities:
     return Abilities.from_dict(about.get("abilities", {})) if isinstance(about, dict) else Abilities()
 
 
-def wishes(spec: SampleSpec, size: tuple[int, int] | None) -> dict[str, Any]:
+def frame_settings(spec: SampleSpec, size: tuple[int, int] | None) -> dict[str, Any]:
     """What a server says for `wanted_frames` to read."""
     names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
     return {**{name: getattr(spec, name) for name in names}, "size": list(size) if size else None}

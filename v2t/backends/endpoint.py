@@ -79,7 +79,9 @@ class Endpoint:
 
     def models(self) -> dict[str, Any]:
         """The server's list of models; asked for less patiently than an answer is."""
-        return self._patiently(lambda client: _object(client.models.with_raw_response.list()), retries=2, total_s=20.0)
+        return self._with_retries(
+            lambda client: _object(client.models.with_raw_response.list()), retries=2, total_s=20.0
+        )
 
     def post(self, body: dict[str, Any], read: Callable[[dict[str, Any]], T], *, retries: int | None = None) -> T:
         """What `read` makes of the reply to a chat completion; `read` may raise BadReply.
@@ -98,7 +100,7 @@ class Endpoint:
                 raise BadReply("the answer to another request")
             return read(reply)
 
-        return self._patiently(send, retries=self._retries if retries is None else min(retries, self._retries))
+        return self._with_retries(send, retries=self._retries if retries is None else min(retries, self._retries))
 
     def stream(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a reply. Tried again until it begins; closing the generator closes the connection."""
@@ -107,7 +109,7 @@ class Endpoint:
         def begin(client: Any) -> Any:
             return client.chat.completions.create(stream=True, **_arguments(body))
 
-        events = self._patiently(begin)
+        events = self._with_retries(begin)
         is_over, problem = False, "the stream ended before the answer did"
         try:
             with events:
@@ -119,11 +121,11 @@ class Endpoint:
                     is_over = is_over or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
                     yield event
         except (openai.OpenAIError, ValueError) as error:
-            is_over, problem = False, _words(error)
+            is_over, problem = False, _message(error)
         if not is_over:
-            raise ItemError(f"the answer broke off: {self.scrubbed(problem)}", code="SERVER_ERROR", hint="ask again")
+            raise ItemError(f"the answer broke off: {self.redact(problem)}", code="SERVER_ERROR", hint="ask again")
 
-    def scrubbed(self, text: str, limit: int = 300) -> str:
+    def redact(self, text: str, limit: int = 300) -> str:
         """`text` on one line without the key or what looks like one, cut to `limit`."""
         if key := self._key():
             text = text.replace(key, "[key]")
@@ -172,7 +174,7 @@ class Endpoint:
             raise UsageError(f"the environment variable {self.key_env} holds no key: expected ASCII without spaces")
         return key
 
-    def _patiently(self, send: Callable[[Any], T], *, retries: int | None = None, total_s: float | None = None) -> T:
+    def _with_retries(self, send: Callable[[Any], T], *, retries: int | None = None, total_s: float | None = None) -> T:
         """What `send` gives with the client; again after a reply that is not usable, and while a rate limit holds."""
         import openai
 
@@ -196,53 +198,53 @@ class Endpoint:
             if is_last:
                 break
             time.sleep(pause_s)
-        raise self._meaning(problem)  # out here: no context repeats what the server said
+        raise self._error_of(problem)  # out here: no context repeats what the server sent
 
-    def _meaning(self, error: Exception) -> CineloopError:
+    def _error_of(self, error: Exception) -> CineloopError:
         """What failed, as an error of ours."""
         import openai
 
         cause = error.__cause__ or error
         if isinstance(error, openai.APIStatusError):
-            return self._refused(error.status_code, error.response)
+            return self._status_error(error.status_code, error.response)
         if "CERTIFICATE_VERIFY_FAILED" in str(cause):
             return MissingDependencyError(
-                f"{self.url} shows a certificate that is not trusted: {_words(cause)}",
+                f"{self.url} shows a certificate that is not trusted: {_message(cause)}",
                 code="SERVER",
                 hint="name the file of your authority in SSL_CERT_FILE",
             )
-        return self._unusable(self.scrubbed(_words(cause)))
+        return self._unusable_reply(self.redact(_message(cause)))
 
-    def _unusable(self, reason: str) -> ItemError:
+    def _unusable_reply(self, reason: str) -> ItemError:
         return ItemError(
             f"no usable answer from {self.url}: {reason}",
             code="SERVER_ERROR",
             hint="run again with --retry-failed once the server is well",
         )
 
-    def _refused(self, status: int, response: Any) -> CineloopError:
+    def _status_error(self, status: int, response: Any) -> CineloopError:
         """What a status other than 200 means."""
         if 300 <= status < 400:
             return MissingDependencyError(
-                f"{self.url} redirects to {self.scrubbed(response.headers.get('Location') or 'nowhere')}",
+                f"{self.url} redirects to {self.redact(response.headers.get('Location') or 'nowhere')}",
                 code="SERVER",
                 hint="redirects are not followed; name the address it should be",
             )
         body = _problem(response.text)
-        said = f"{self.url} answers {status}: {self.scrubbed(body['message'] or response.reason_phrase)}"
+        text = f"{self.url} answers {status}: {self.redact(body['message'] or response.reason_phrase)}"
         is_spent = status == 402 or body["code"] == _SPENT
         if status in (401, 403) or is_spent:
             hint = "pay for more" if is_spent else f"put a valid key into the environment variable {self.key_env}"
-            return MissingDependencyError(said, code="SERVER_KEY", hint=hint)
+            return MissingDependencyError(text, code="SERVER_KEY", hint=hint)
         if status in (404, 405):
             hint = "check the address (it mostly ends in /v1) and the model's name: openai:URL#model"
-            return MissingDependencyError(said, code="SERVER_MODEL", hint=hint)
+            return MissingDependencyError(text, code="SERVER_MODEL", hint=hint)
         if status in (408, 409, 425, 429) or status >= 500:
-            return self._unusable(said)
+            return self._unusable_reply(text)
         code, hint = "BAD_REQUEST", ""
         if status == 413:
             code, hint = "TOO_LARGE", "fewer --frames, or a smaller options.max_side or options.quality"
-        refusal = Refusal(said, code=code, hint=hint)
+        refusal = Refusal(text, code=code, hint=hint)
         refusal.param = body["param"] or None
         return refusal
 
@@ -282,5 +284,5 @@ def _retry_after_s(value: str | None) -> float:
     return max(_PAUSE_S, float(value)) if value and re.fullmatch(r"\d+(\.\d+)?", value.strip()) else _PAUSE_S
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return str(error) or type(error).__name__

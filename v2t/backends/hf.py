@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.log import printable
-from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, asked
+from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, user_turn
 from v2t.backends.abilities import Abilities, read
 from v2t.backends.hf_prompt import Prompter, noise_clip
 from v2t.backends.hf_source import Source
 from v2t.backends.local import STARTER, STARTER_NAME, pieces
-from v2t.backends.sampling import picking
+from v2t.backends.sampling import sampling_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,7 @@ class Backend(VideoLM):
         self.source.model_class(self._config)
         text = self._config.get_text_config(decoder=True)
         self._has_decoder_start = bool(self._config.is_encoder_decoder or text.is_encoder_decoder)
-        self.tells_likelihoods = not self._has_decoder_start  # else the answer does not follow its prompt
+        self.has_likelihoods = not self._has_decoder_start  # else the answer does not follow its prompt
         video_token = getattr(self._config, "video_token_id", getattr(self._config, "video_token_index", None))
         self.prompter = Prompter(
             self.source.processor(),
@@ -116,9 +116,9 @@ class Backend(VideoLM):
         if "device_map" not in options:
             self._model.to(device)
         if not self.prompter.takes_video and self.prompter.fixed_frames is None:
-            self._find_number()
+            self._probe_num_pictures()
 
-    def _find_number(self) -> None:
+    def _probe_num_pictures(self) -> None:
         """Ask the model once whether it takes several pictures; one that takes a single one gets the middle frame.
 
         Raises:
@@ -127,7 +127,7 @@ class Backend(VideoLM):
         problem = None
         for self.prompter.fixed_frames in (None, 1):
             try:
-                self.answer([asked("what", noise_clip(0, 1, 2, size=(64, 64)))], Decoding(max_new_tokens=1))
+                self.answer([user_turn("what", noise_clip(0, 1, 2, size=(64, 64)))], Decoding(max_new_tokens=1))
             except Exception as error:  # whatever it raises now it would raise at every clip
                 problem = problem or f"{type(error).__name__}: {error}"
             else:
@@ -168,30 +168,31 @@ class Backend(VideoLM):
         length = int(inputs["attention_mask"].sum())
         yield self._output(conversation, self._new_tokens(inputs, generated)[0], length)
 
-    def likelihoods(
-        self, watched: Frames, question: str, answers: Sequence[str], *, whole: bool = False
-    ) -> list[float]:
+    def likelihoods(self, clip: Frames, question: str, answers: Sequence[str], *, whole: bool = False) -> list[float]:
         """See `VideoLM.likelihoods`. Answers of one token take one forward pass together; of longer ones each
         beginning takes one."""
         import torch
 
-        if not self.tells_likelihoods:
+        if not self.has_likelihoods:
             raise UsageError(f"{self.name} has a decoder of its own and does not tell how likely an answer is")
         tokenizer = self.prompter.processor.tokenizer
-        told = [tuple(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
-        if not told or not all(told):
+        tokenized = [tuple(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
+        if not tokenized or not all(tokenized):
             raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
-        inputs = self._inputs([asked(question, watched)])
-        logs = {begun: self._after(inputs, begun) for begun in sorted({ids if whole else ids[:-1] for ids in told})}
+        inputs = self._inputs([user_turn(question, clip)])
+        logs = {
+            begun: self._log_probs_after(inputs, begun)
+            for begun in sorted({ids if whole else ids[:-1] for ids in tokenized})
+        }
         found = []
-        for ids in told:
+        for ids in tokenized:
             steps = logs[ids if whole else ids[:-1]]
-            ends = [end for end in self._ends() if end < steps.shape[1]] if whole else []
+            ends = [end for end in self._end_tokens() if end < steps.shape[1]] if whole else []
             total = float(steps[range(len(ids)), ids].sum())
             found.append(total + (float(torch.logsumexp(steps[-1, ends], 0)) if whole else 0.0))
         return found
 
-    def _after(self, inputs: dict[str, Any], begun: tuple[int, ...]) -> Tensor:
+    def _log_probs_after(self, inputs: dict[str, Any], begun: tuple[int, ...]) -> Tensor:
         """Log-probabilities float64 (n + 1, vocabulary) after the prompt and after each of n tokens behind it."""
         import inspect
 
@@ -267,12 +268,12 @@ class Backend(VideoLM):
             room = min(room, self.prompter.positions - inputs["input_ids"].shape[1])
         return {
             "max_new_tokens": room,
-            "eos_token_id": self._ends() or None,
+            "eos_token_id": self._end_tokens() or None,
             "pad_token_id": tokenizer.pad_token_id,
-            **picking(decoding),
+            **sampling_settings(decoding),
         }
 
-    def _ends(self) -> list[int]:
+    def _end_tokens(self) -> list[int]:
         """Tokens that end an answer."""
         ends = self._model.generation_config.eos_token_id
         tokenizer = self.prompter.processor.tokenizer
@@ -281,13 +282,13 @@ class Backend(VideoLM):
         return sorted(found - {None})
 
     def _output(self, conversation: Conversation, ids: list[int], prompt_tokens: int) -> Output:
-        ends = set(self._ends())
+        ends = set(self._end_tokens())
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
         return Output(
             text=self.prompter.processor.tokenizer.decode(ids[:length], skip_special_tokens=True),
             tokens=length,
             finish="stop" if length < len(ids) else "length",
-            warnings=self.prompter.left_out(conversation),
+            warnings=self.prompter.frame_warnings(conversation),
             prompt_tokens=prompt_tokens,
         )
 
@@ -301,11 +302,11 @@ class Backend(VideoLM):
         made_by = self.source.model_class(self._config)
         with torch.device("meta"):
             empty = (getattr(made_by, "from_config", None) or made_by._from_config)(self._config)
-        made.llm_int8_skip_modules = _beside(empty, empty.get_decoder()) or None
+        made.llm_int8_skip_modules = _siblings(empty, empty.get_decoder()) or None
         return made
 
 
-def _beside(model: Any, kept: Any) -> list[str]:
+def _siblings(model: Any, kept: Any) -> list[str]:
     """Names of the modules beside `kept`, at every level on the way to it."""
     path = next((name for name, module in model.named_modules() if module is kept), "")
     names, at = [], ""

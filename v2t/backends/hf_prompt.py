@@ -20,7 +20,7 @@ from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageErro
 from cineloop.model_folder import template_deadline
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.backends import Conversation, Message, asked
+from v2t.backends import Conversation, Message, user_turn
 from v2t.backends.hf_times import Shown
 
 _ANSWER = 512  # tokens of a prompt's room that are left for question and answer when frames are counted out
@@ -52,7 +52,7 @@ class Prompter:
     stacked: int | None = None
     form: str = field(init=False, default="plain")
     takes_video: bool = field(init=False, default=False)
-    says_times: bool = field(init=False, default=False)
+    has_times: bool = field(init=False, default=False)
     fixed_frames: int | None = field(init=False, default=None)
     adds_token: bool = field(init=False, default=False)
     tokens_per_frame: float = field(init=False, default=1.0)
@@ -165,7 +165,7 @@ class Prompter:
         height, width = (video.size.get(side) for side in ("height", "width"))
         return (int(height), int(width)) if height and width else None
 
-    def left_out(self, conversation: Conversation) -> tuple[Notice, ...]:
+    def frame_warnings(self, conversation: Conversation) -> tuple[Notice, ...]:
         """Warnings for videos with more frames than the model takes."""
         most = self.fixed_frames
         if most == 1:
@@ -187,7 +187,7 @@ class Prompter:
         )
 
     def _content(self, message: Message) -> Any:
-        words = self._safe(message.text)
+        words = self._escape(message.text)
         if self.form == "text":
             return (
                 "".join(f"{part['text'] if part['type'] == 'text' else self._token}\n" for part in self._parts(message))
@@ -207,8 +207,8 @@ class Prompter:
                     parts += [] if self.adds_token else [{"type": "image"}]
                 continue
             parts.append({"type": "video"})
-            if not self.says_times and not is_still:
-                parts.append({"type": "text", "text": shown.in_words()})
+            if not self.has_times and not is_still:
+                parts.append({"type": "text", "text": shown.as_text()})
         return parts
 
     def _plain_text(self, conversation: Conversation) -> str:
@@ -217,7 +217,7 @@ class Prompter:
         blocks = []
         for message in conversation:
             before = [part.get("text", token).strip() for part in self._parts(message)]
-            blocks.append("\n".join([*filter(None, before), self._safe(message.text)]))
+            blocks.append("\n".join([*filter(None, before), self._escape(message.text)]))
         if len(blocks) == 1:
             return blocks[0]
         names = {"system": "", "user": "Question: ", "assistant": "Answer: "}
@@ -229,7 +229,7 @@ class Prompter:
         token = getattr(self.processor, "video_token" if self.takes_video else "image_token", None)
         return str(getattr(token, "content", token) or "")
 
-    def _safe(self, words: str) -> str:
+    def _escape(self, words: str) -> str:
         """Words that cannot be mistaken for control tokens or placeholders: those are broken by a space."""
         tokenizer = self.processor.tokenizer
         tokens = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
@@ -275,7 +275,7 @@ class Prompter:
         problems = []
         for self.fixed_frames, self.adds_token in ways:
             try:
-                self.encode([asked("what", noise_clip(0, 10, 20, 60))])
+                self.encode([user_turn("what", noise_clip(0, 10, 20, 60))])
                 return
             except Exception as error:  # some raise what Python raises
                 problems.append(error)
@@ -286,19 +286,19 @@ class Prompter:
         clip = noise_clip
 
         def ids(*times: float) -> list[int]:
-            return list(self.encode([asked("what", clip(*times))])["input_ids"][0].tolist())
+            return list(self.encode([user_turn("what", clip(*times))])["input_ids"][0].tolist())
 
         positions, self.positions = self.positions, None  # the probe may be longer than a prompt of the right size
-        self.says_times = True  # so that words do not make the difference
+        self.has_times = True  # so that words do not make the difference
         four, eight = ids(0, 10, 20, 60), ids(0, 10, 20, 60, 61, 62, 63, 64)
-        self.says_times = four != ids(0, 30, 40, 60)
+        self.has_times = four != ids(0, 30, 40, 60)
         self.positions = positions
         self.tokens_per_frame = (len(eight) - len(four)) / 4
         queries = getattr(self.processor, "num_query_tokens", None)
         if self.tokens_per_frame == 0 and queries and self.video_token_id is not None:
             self.fixed_frames = four.count(self.video_token_id) // queries
-        if self.takes_video and not self.says_times:
-            words = self.processor.tokenizer([Shown.of(clip(*range(num))).in_words() for num in (4, 8)])["input_ids"]
+        if self.takes_video and not self.has_times:
+            words = self.processor.tokenizer([Shown.of(clip(*range(num))).as_text() for num in (4, 8)])["input_ids"]
             self.tokens_per_frame += (len(words[1]) - len(words[0])) / 4
 
     def _fit(self, frames: Frames) -> Shown:

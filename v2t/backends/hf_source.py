@@ -17,7 +17,7 @@ from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.model_folder import check, check_whole, loading
 from v2t.backends.local import _read_json, revision_of
 
-_PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+_SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _KIND = {True: "cache", False: "hub"}
@@ -61,13 +61,13 @@ class Source:
             check(folder)
             _refuse_pickles(folder)
             return cls(model=model, folder=folder, revision=revision_of(folder), local=True, trust=trust)
-        patterns = (*_PAPERS, "*.py") if trust else _PAPERS
-        folder = _download(model, revision, patterns, _has_text_papers if only_text else _has_papers)
+        patterns = (*_SMALL_FILES, "*.py") if trust else _SMALL_FILES
+        folder = _download(model, revision, patterns, _has_text_files if only_text else _has_small_files)
         check(folder)
         return cls(model=model, folder=folder, revision=folder.name, local=False, trust=trust)
 
     @property
-    def loading(self) -> dict[str, Any]:
+    def load_options(self) -> dict[str, Any]:
         """What every `from_pretrained` is told."""
         return {"local_files_only": True, "trust_remote_code": self.trust}
 
@@ -93,10 +93,10 @@ class Source:
                 hint="read that code; to run it: --set options.trust_remote_code=true",
             )
         try:
-            return AutoConfig.from_pretrained(self.folder, **self.loading)
+            return AutoConfig.from_pretrained(self.folder, **self.load_options)
         except Exception as error:  # a configuration can be wrong in as many ways as there are classes for it
             raise MissingDependencyError(
-                f"transformers {version} cannot read the configuration of {self.model}: {_first(error)}",
+                f"transformers {version} cannot read the configuration of {self.model}: {_brief(error)}",
                 code="MODEL",
                 hint="a newer transformers may know it",
             ) from error
@@ -110,16 +110,16 @@ class Source:
         try:
             from transformers import AutoProcessor
 
-            return AutoProcessor.from_pretrained(self.folder, **self.loading)
+            return AutoProcessor.from_pretrained(self.folder, **self.load_options)
         except Exception as error:  # as above
             if "torchvision" in str(error).lower():
                 raise MissingDependencyError(
-                    f"the processor of {self.model} needs torchvision, built for this torch: {_first(error, 160)}",
+                    f"the processor of {self.model} needs torchvision, built for this torch: {_brief(error, 160)}",
                     code="TORCHVISION",
                     hint="pip install torchvision, from the same place as torch; v2t doctor says what is installed",
                 ) from error
             code = "PACKAGE" if isinstance(error, ImportError) else "MODEL"
-            raise MissingDependencyError(f"no processor for {self.model}: {_first(error)}", code=code) from error
+            raise MissingDependencyError(f"no processor for {self.model}: {_brief(error)}", code=code) from error
 
     def model_class(self, config: Any) -> Any:
         """The class that answers in text: by transformers' mappings, else by the architecture that the config names.
@@ -163,7 +163,12 @@ class Source:
         _refuse_pickles(self.folder)
         with loading(self.folder):
             model, info = self.model_class(config).from_pretrained(
-                self.folder, config=config, use_safetensors=True, output_loading_info=True, **self.loading, **options
+                self.folder,
+                config=config,
+                use_safetensors=True,
+                output_loading_info=True,
+                **self.load_options,
+                **options,
             )
         check_whole(self.folder, info)
         return model.eval()
@@ -184,7 +189,7 @@ def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole
             folder = Path(snapshot_download(model, local_files_only=cached, **wanted))
         except (OSError, ValueError, HfHubHTTPError) as error:
             is_absent = cached and isinstance(error, LocalEntryNotFoundError)
-            reasons.append("it is not in the cache" if is_absent else f"{_KIND[cached]}: {_first(error)}")
+            reasons.append("it is not in the cache" if is_absent else f"{_KIND[cached]}: {_brief(error)}")
             continue
         if whole(folder) or not cached:
             return folder
@@ -197,12 +202,12 @@ def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole
     )
 
 
-def _has_papers(folder: Path) -> bool:
+def _has_small_files(folder: Path) -> bool:
     """Whether configuration, processor and tokenizer are there: a download may have been broken off."""
-    return _has_text_papers(folder) and any(folder.glob("*processor_config.json"))
+    return _has_text_files(folder) and any(folder.glob("*processor_config.json"))
 
 
-def _has_text_papers(folder: Path) -> bool:
+def _has_text_files(folder: Path) -> bool:
     """The same of a model of text alone."""
     return all(any(folder.glob(pattern)) for pattern in ("config.json", "tokenizer*"))
 
@@ -227,6 +232,6 @@ def _refuse_pickles(folder: Path) -> None:
         )
 
 
-def _first(error: BaseException, length: int = 400) -> str:
+def _brief(error: BaseException, length: int = 400) -> str:
     """The beginning of an error in one line: transformers explains at length."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:length]}"

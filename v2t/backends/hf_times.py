@@ -68,7 +68,7 @@ class Shown:
 
         return [Image.fromarray(pixels) for pixels in self.pixels]
 
-    def in_words(self) -> str:
+    def as_text(self) -> str:
         """Duration and times, as LLaVA-Video tells them (arXiv:2410.02713)."""
         num = len(self.times_s)
         shown = "One frame of it is" if num == 1 else f"{num} frames of it are"

@@ -28,7 +28,7 @@ from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, ca
 from v2t.backends.abilities import Abilities
 from v2t.backends.cards import find, wanted_frames
 from v2t.backends.endpoint import BadReply, Endpoint, Refusal
-from v2t.backends.payload import Beside, Form, content, num_tokens, text_of, tiny_jpeg, video_metadata
+from v2t.backends.payload import Form, StreamInfo, content, num_tokens, text_of, tiny_jpeg, video_metadata
 
 _MOST_WARNINGS = 8
 T = TypeVar("T")
@@ -137,12 +137,12 @@ class Backend(VideoLM):
     @property
     def spec(self) -> SampleSpec:  # type: ignore[override]
         """The frames the served model wants; of any but our own, two a second. The first look may ask the server."""
-        return self._wanted[0] if self._wanted else SampleSpec(sampler="fps", fps=2.0, max_frames=64)
+        return self._wanted_frames[0] if self._wanted_frames else SampleSpec(sampler="fps", fps=2.0, max_frames=64)
 
     @property
     def frame_size(self) -> tuple[int, int] | None:  # type: ignore[override]
         """(H, W) of the frames our own models want; None for others. The first look may ask the server."""
-        return self._wanted[1] if self._wanted else None
+        return self._wanted_frames[1] if self._wanted_frames else None
 
     @cached_property
     def abilities(self) -> Abilities:  # type: ignore[override]
@@ -156,7 +156,7 @@ class Backend(VideoLM):
             return Abilities()
 
     @cached_property
-    def _wanted(self) -> tuple[SampleSpec, tuple[int, int] | None] | None:
+    def _wanted_frames(self) -> tuple[SampleSpec, tuple[int, int] | None] | None:
         """Frames that a `v2t serve` says its model wants, and their size; None of any other server."""
         if self._frames_as is not None:
             return None
@@ -188,14 +188,14 @@ class Backend(VideoLM):
             self._form = self._frames_as
             return
         _ = self._card  # raises where the model is not served
-        if self._wanted is not None:
+        if self._wanted_frames is not None:
             self._form = "packed"
             return
-        self._form, why = self._ask_for_form()
+        self._form, why = self._probe_form()
         if why:
             logger.warning("frames go to %s as images with their times in words: %s", self.name, why)
 
-    def _ask_for_form(self) -> tuple[Form, str]:
+    def _probe_form(self) -> tuple[Form, str]:
         """How the server wants frames, and why not as a video.
 
         The question is a video of one frame with two frame numbers. A server that reads them says that they do not
@@ -232,7 +232,7 @@ class Backend(VideoLM):
         def send(body: dict[str, Any]) -> Output:
             return self._endpoint.post(body, self._output)
 
-        return [self._asked(send, conversation, decoding) for conversation in conversations]
+        return [self._send(send, conversation, decoding) for conversation in conversations]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
         """See `VideoLM.stream`. Reasoning is left out where it begins with its tag; where the server's template
@@ -242,8 +242,8 @@ class Backend(VideoLM):
             events = self._endpoint.stream(body)
             return next(events, {}), events
 
-        first, rest = self._asked(begin, conversation, decoding)
-        text, last = "", Beside()
+        first, rest = self._send(begin, conversation, decoding)
+        text, last = "", StreamInfo()
         with closing(rest):  # type: ignore[type-var]
             for piece in payload.without_reasoning(
                 filter(None, (self._piece(event, last) for event in chain([first], rest)))
@@ -258,7 +258,7 @@ class Backend(VideoLM):
             prompt_tokens=last.prompt_tokens,
         )
 
-    def _asked(self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding) -> T:
+    def _send(self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding) -> T:
         """What `send` makes of the request; again without a parameter that the server turns out not to know."""
         request = self._request(conversation, decoding)
         while True:
@@ -269,7 +269,7 @@ class Backend(VideoLM):
             try:
                 return send(known)
             except Refusal as refusal:
-                if (missing := _unknown_to_server(refusal, known)) is None:
+                if (missing := _unknown_parameter(refusal, known)) is None:
                     raise
                 with self._lock:
                     if missing not in self._stand_ins:
@@ -322,10 +322,10 @@ class Backend(VideoLM):
 
     def _warnings(self, reply: dict[str, Any]) -> tuple[Notice, ...]:
         """What a `v2t serve` says of the answer, such as OUT_OF_DOMAIN."""
-        found, scrubbed = payload.warnings_of(reply)[:_MOST_WARNINGS], self._endpoint.scrubbed
-        return tuple(Notice(scrubbed(one.code), scrubbed(one.message)) for one in found)
+        found, redact = payload.warnings_of(reply)[:_MOST_WARNINGS], self._endpoint.redact
+        return tuple(Notice(redact(one.code), redact(one.message)) for one in found)
 
-    def _piece(self, event: dict[str, Any], last: Beside) -> str:
+    def _piece(self, event: dict[str, Any], last: StreamInfo) -> str:
         """The text of one event of a stream, some have none; what it says beside goes into `last`."""
         last.tokens = num_tokens(event) or last.tokens
         last.prompt_tokens = num_tokens(event, "prompt") or last.prompt_tokens
@@ -348,13 +348,13 @@ class Backend(VideoLM):
         refusal = message.get("refusal")
         if refusal or choice.get("finish_reason") == "content_filter":
             raise ItemError(
-                f"the model refused: {self._endpoint.scrubbed(str(refusal or 'content filter'))}",
+                f"the model refused: {self._endpoint.redact(str(refusal or 'content filter'))}",
                 code="REFUSED",
                 hint="another --prompt or model",
             )
 
 
-def _unknown_to_server(refusal: Refusal, request: dict[str, Any]) -> str | None:
+def _unknown_parameter(refusal: Refusal, request: dict[str, Any]) -> str | None:
     """The parameter that a server refuses as such and that can be left out or called otherwise; None if none."""
     if not _UNKNOWN.search(refusal.message):
         return None

@@ -125,7 +125,7 @@ def text_of(content: Any) -> str:
 
 
 @dataclass
-class Beside:
+class StreamInfo:
     """What a stream says beside its text."""
 
     tokens: int = 0

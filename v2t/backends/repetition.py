@@ -46,7 +46,7 @@ def loop(text: str) -> str | None:
     return None
 
 
-def _enough(period: int) -> int:
+def _min_repeats(period: int) -> int:
     """How many times in a row make a loop of so many words."""
     return {1: 6, 2: 5}.get(period, 4 if period < 12 else 3)
 
@@ -60,7 +60,7 @@ def _longest_run(words: Sequence[str]) -> tuple[int, int, int] | None:
         for i in range(len(words) - period):
             run = run + 1 if words[i] == words[i + period] else 0
             times = run // period + 1
-            if run > covered and times >= _enough(period):
+            if run > covered and times >= _min_repeats(period):
                 best, covered = (i - run + 1, period, times), run
     return best
 

@@ -37,7 +37,7 @@ class AnswerPenalties:
         return scores - self._presence * (counts > 0) - self._frequency * counts
 
 
-def picking(decoding: Decoding) -> dict[str, Any]:
+def sampling_settings(decoding: Decoding) -> dict[str, Any]:
     """How `generate` picks each token, so that a `Decoding` means the same in every backend.
 
     Every filter that transformers knows is named: what is left out would be the checkpoint's own, or the top_k of 50

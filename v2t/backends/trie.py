@@ -46,7 +46,7 @@ class Trie:
             at = node
         return at
 
-    def sees(self) -> np.ndarray:
+    def attention_mask(self) -> np.ndarray:
         """Who looks where, bool (N, N): row i is True at node i and its ancestors."""
         found = np.eye(len(self), dtype=bool)  # (N, N)
         for node, parent in enumerate(self.parents):
@@ -55,7 +55,7 @@ class Trie:
         return found
 
 
-def weigh(
+def answer_log_probs(
     model: Any, rows: Iterable[tuple[Sequence[int], Sequence[Sequence[int]]]], visual_tokens: Tensor
 ) -> list[list[float]]:
     """The log-probability of each answer after its prompt, in nats: the sum over its tokens, at temperature 1.
@@ -82,7 +82,7 @@ def _read(model: Any, trie: Trie, steps: list[list[list[tuple[int, int]]]], visu
     import torch
 
     kept = sorted({node for question in steps for answer in question for node, _ in answer})
-    hidden = torch.from_numpy(~trie.sees()).to(model.device)  # (N, N)
+    hidden = torch.from_numpy(~trie.attention_mask()).to(model.device)  # (N, N)
     mask = torch.zeros(hidden.shape, dtype=model.dtype, device=model.device)
     mask = mask.masked_fill(hidden, torch.finfo(model.dtype).min)[None, None]  # (1, 1, N, N)
     with torch.inference_mode():

@@ -235,8 +235,8 @@ class Backend(VideoLM):
             if self._domain is None or not videos:
                 found.append(())
                 continue
-            told = [self._domain.warning(float(score)) for score in self._domain.score(self._local.features(videos))]
-            found.append(tuple(dict.fromkeys(filter(None, told))))
+            notices = [self._domain.warning(float(score)) for score in self._domain.score(self._local.features(videos))]
+            found.append(tuple(dict.fromkeys(filter(None, notices))))
         return found
 
     @property

@@ -23,7 +23,7 @@ from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, plural, printable, stopwatch
 from cineloop.video.worker import DecoderPool
-from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked
+from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Answer, Batcher
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
@@ -152,14 +152,14 @@ class Job:
         start = time.perf_counter()
         decoding = Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed)
         prompt = self.question.prompt
-        requests = [GenerateRequest(messages=asked(prompt, frames), decoding=decoding) for _, frames in items]
+        requests = [GenerateRequest(messages=user_turn(prompt, frames), decoding=decoding) for _, frames in items]
         answers = self._batcher.generate_many(requests, retry_loops=True)
         return answers, (time.perf_counter() - start) / len(items)
 
     def _ask_text(self, prompt: str, max_new_tokens: int) -> Output:
         """The answer to a question without any video. Raises ItemError where there is none."""
         decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
-        request = GenerateRequest(messages=asked(prompt), decoding=decoding)
+        request = GenerateRequest(messages=user_turn(prompt), decoding=decoding)
         return self._batcher.generate(request, retry_loops=True)
 
     def _land(self, *, wait_for_one: bool) -> None:

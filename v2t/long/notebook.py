@@ -30,7 +30,7 @@ from cineloop.files import text_key
 from cineloop.journal import Entry, Journal, decode_entry
 from cineloop.lock import FolderLock
 from cineloop.log import printable
-from v2t.backends import Decoding, GenerateRequest, VideoLM, asked
+from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
 from v2t.long.film import Film, Window
@@ -182,7 +182,9 @@ class Notebook:
         while batch := list(islice(looks, size)):
             seen = [(window, frames) for window, frames in batch if not isinstance(frames, ItemError)]
             problems = [(window, frames) for window, frames in batch if isinstance(frames, ItemError)]
-            requests = [GenerateRequest(messages=asked(self.style.prompt, f), decoding=self._decoding) for _, f in seen]
+            requests = [
+                GenerateRequest(messages=user_turn(self.style.prompt, f), decoding=self._decoding) for _, f in seen
+            ]
             start = time.perf_counter()
             outputs = self._batcher.generate_many(requests, batch_size=self._batch_size)
             seconds = (time.perf_counter() - start) / max(1, len(seen))
@@ -207,7 +209,7 @@ class Notebook:
         if missing:
             style = load("short")
             decoding = Decoding(max_new_tokens=style.max_new_tokens, seed=self._decoding.seed)
-            prompts = [asked(notes_prompt(groups[i], style.prompt)) for i in missing]
+            prompts = [user_turn(notes_prompt(groups[i], style.prompt)) for i in missing]
             requests = [GenerateRequest(messages=prompt, decoding=decoding) for prompt in prompts]
             outputs = self._batcher.generate_many(requests, batch_size=self._batch_size)
             entries: list[Entry] = []

@@ -24,7 +24,7 @@ from cineloop.web.bodies import MIB, Receive, read_json, unless_gone
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import GuardMiddleware, Send
 from cineloop.web.limits import ApiKeys, FairQueue, RateLimit
-from v2t.backends.cards import wishes
+from v2t.backends.cards import frame_settings
 from v2t.backends.payload import encode
 from v2t.serve import chat, files
 from v2t.serve.answers import Answers, error_event
@@ -191,7 +191,7 @@ def _cards(gateway: Gateway) -> list[dict[str, Any]]:
         "key_needed": not gateway.keys.is_open,
     }
     if served.is_ours:
-        about["frames"] = wishes(served.spec, served.frame_size)
+        about["frames"] = frame_settings(served.spec, served.frame_size)
     card = {"object": "model", "created": gateway.created, "owned_by": "cineloop", "cineloop": about}
     cards: list[dict[str, Any]] = [{"id": served.name, **card}]
     return cards + [{"id": name, "parent": served.name, **card} for name in served.adapters]

@@ -19,7 +19,7 @@ import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.video.frames import Frames
-from v2t.backends import Decoding, asked, endpoint, open_backend
+from v2t.backends import Decoding, endpoint, open_backend, user_turn
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
@@ -185,7 +185,7 @@ def asks(server: Server) -> list[dict]:
 
 
 def ask(captioner, number: int = 5, **decoding):
-    return captioner.answer([asked("what?", picture(number))], Decoding(**decoding))[0]
+    return captioner.answer([user_turn("what?", picture(number))], Decoding(**decoding))[0]
 
 
 # A folder of clips through the whole job

@@ -121,10 +121,10 @@ def too_long() -> Fault:
 
 def refused(message: str) -> Fault:
     """The engine does not take this request, in its words where they help."""
-    return Fault(400, "BAD_REQUEST", f"the model refused the request: {scrubbed(message) or 'no reason given'}")
+    return Fault(400, "BAD_REQUEST", f"the model refused the request: {redact(message) or 'no reason given'}")
 
 
-def scrubbed(message: str) -> str:
+def redact(message: str) -> str:
     """An engine's words without what could be a path, an address or data."""
     message = printable(message, 2000)
     message = re.sub(r"[A-Za-z0-9+/=_-]{64,}", "...", message)
