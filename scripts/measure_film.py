@@ -131,7 +131,7 @@ def main() -> None:
             rows = ask_moments(lambda question: answer(viewer, film, question).answer, facts, args.moments, args.seed)
             report["moments"] = {**share("moments", rows), "seconds": time.monotonic() - begun, "rows": rows}
             begun = time.monotonic()
-            viewer.noted(film, (0.0, film.duration_s))
+            viewer.take_notes(film, (0.0, film.duration_s))
             report["notes_s"] = time.monotonic() - begun
             rows = []
             for kind, question, true in whole_questions(facts, args.whole, args.seed):

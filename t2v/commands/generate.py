@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_const", const=True, help="make again what is there")
     add("--dry-run", action="store_const", const=True, help="list what would be made; write nothing")
     add("--json", action="store_true", help="rows and, last, the summary as JSON lines on stdout")
-    add("--config", type=Path, metavar="FILE", help="YAML file with settings; flags go before it")
+    add("--config", type=Path, metavar="FILE", help="YAML file with settings; flags override it")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
 
 

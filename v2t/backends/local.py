@@ -1,9 +1,8 @@
 """This project's own model, from a folder: the embedded starter or one trained with `v2t train`.
 
-In: a folder with weights and processor, batches of `Frames`. Out: captions by greedy decoding with a KV cache, how
-likely given answers are (`likelihoods`), and a warning for clips outside the world the model knows, when its folder
-says how to tell (`v2t.backends.domain`).
-Making the captioner reads two small JSON files; torch is imported when it is loaded.
+In: a folder with weights and processor, batches of `Frames`. Out: captions by greedy decoding with a KV cache,
+likelihoods of given answers, and a warning for clips outside the model's domain if its folder holds one
+(`v2t.backends.domain`). The constructor reads two small JSON files; torch is imported by `load`.
 Letters: S segments, F frames of a segment, N patches, D width of the vision tower, B clips.
 """
 
@@ -41,8 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EncodedClip:
-    """A clip that was encoded: what stands for it in a prompt, its visual tokens (S, Q, D_llm), and what `answer` would
-    have warned of."""
+    """An encoded clip: its text in a prompt, its visual tokens (S, Q, D_llm), and the warnings `answer` would give."""
 
     text: str
     visual_tokens: Tensor
@@ -82,7 +80,7 @@ class Backend(VideoLM):
         names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
         with model_folder.loading(self.folder):
             self.spec = SampleSpec(**{name: settings[name] for name in names if settings.get(name) is not None})
-            # Scaled in the decoder's process, less has to cross over to this one. Grey bars are the processor's job.
+            # Scaled in the decoder's process, to transfer less. Letterboxing is done by the processor.
             stretches = settings.get("fit", "stretch") == "stretch"
             self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
         self.revision = revision_of(self.folder)
@@ -93,10 +91,10 @@ class Backend(VideoLM):
         self._domain: domain.Domain | None = None
 
     def load(self) -> None:
-        """Bring processor and weights into memory, on the device.
+        """Load processor and weights onto the device.
 
         Raises:
-            MissingDependencyError: weights that do not load, or a device that is not there.
+            MissingDependencyError: weights that do not load, or a missing device.
         """
         import torch
         from transformers.utils import logging as transformers_logging
@@ -158,7 +156,7 @@ class Backend(VideoLM):
         yield self._output(generated[0, length:].tolist(), length, warning)
 
     def encode_clip(self, frames: Frames) -> EncodedClip:
-        """A clip as the language model sees it, encoded once for all questions about it; for `likelihoods`."""
+        """A clip as input of the language model, encoded once for all questions about it; for `likelihoods`."""
         import torch
 
         inputs = self._inputs([user_turn("", frames)])
@@ -177,8 +175,8 @@ class Backend(VideoLM):
         return self.batch_likelihoods(clip, [(question, answers, whole)])[0]
 
     def batch_likelihoods(self, clip: EncodedClip, queries: Sequence[LikelihoodQuery]) -> list[list[float]]:
-        """As `likelihoods` for many questions about one clip, in one forward pass where they are not too many: what
-        prompts and answers have in common at their beginning is read once.
+        """As `likelihoods` for many questions about one clip, in one forward pass where they are not too many;
+        common prefixes of prompts and answers are computed once.
 
         Raises:
             UsageError: a question without an answer, or with an empty one.
@@ -203,7 +201,7 @@ class Backend(VideoLM):
         return ids
 
     def features(self, batch: Sequence[Frames]) -> np.ndarray:
-        """Pooled vision features float32 (B, 2 D) of clips: what `domain.fit` and the warning go by."""
+        """Pooled vision features float32 (B, 2 D) of clips: the input of `domain.fit` and of the warning."""
         import torch
 
         inputs = self._inputs([user_turn("", frames) for frames in batch])
@@ -237,7 +235,7 @@ class Backend(VideoLM):
         return {**inputs.to(self._model.device), "num_segments": counts}
 
     def _encode_videos(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None]]:
-        """What `generate` is given, the frames already encoded, and a warning or None for each conversation."""
+        """Arguments of `generate` with the frames already encoded, and a warning or None for each conversation."""
         given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         if "pixel_values_videos" not in inputs:
             return given, [None] * count
@@ -287,9 +285,9 @@ def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.nda
 
 
 def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]:
-    """What `write(streamer)` generates, in pieces of text as they come; returns what it returns, raises what it raises.
+    """Stream the text that `write(streamer)` generates; returns its result, raises its exception.
 
-    Whoever stops reading stops the writer at its next token.
+    Closing the generator stops the writer at its next token.
     """
     from transformers import TextIteratorStreamer
 
@@ -327,7 +325,7 @@ def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]
 
 
 class _ReaderGone(Exception):
-    """Nobody reads any more."""
+    """The generator was closed."""
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -345,7 +343,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def revision_of(folder: Path) -> str:
-    """Short hash over weights, configs and tokenizer: names the very model that wrote a caption.
+    """Short hash over weights, configs and tokenizer: identifies the model that wrote a caption.
 
     Raises:
         MissingDependencyError: no weights in the folder.
@@ -353,7 +351,7 @@ def revision_of(folder: Path) -> str:
     files = [f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".json", ".jinja")]
     files = [
         f for f in files if f.name not in (domain.FILE_NAME, abilities.FILE_NAME, "judge.json")
-    ]  # no caption changes
+    ]  # they do not affect captions
     if not any(f.suffix == ".safetensors" for f in files):
         raise MissingDependencyError(f"no weights (*.safetensors) in {folder}", code="MODEL")
     return text_key("".join(f"{f.name}={content_key(f)};" for f in files).encode())[:12]

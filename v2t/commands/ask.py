@@ -22,12 +22,12 @@ FLAGS = "model captioner look window_s top notes frames max_new_tokens device dt
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """What asking and chatting share."""
+    """Add the arguments that ask and chat share."""
     add = parser.add_argument
     add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
-    add("--captioner", help="what runs the model (default: goes by the model)")
+    add("--captioner", help="backend of the model (default: depends on the model)")
     add("--look", help="auto (default); whole: frames of the whole video only; notes: notes only")
-    add("--window", type=float, dest="window_s", metavar="S", help="seconds looked at at once (default: the model's)")
+    add("--window", type=float, dest="window_s", metavar="S", help="seconds of a window (default: the model's)")
     add(
         "--notes",
         type=Path,
@@ -35,7 +35,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="answer from the captions in this output folder of v2t caption; or the file (.jsonl) to keep notes in "
         "(default: in the user's cache)",
     )
-    add("--frames", type=int, metavar="N", help="frames of each look (default: the model's)")
+    add("--frames", type=int, metavar="N", help="frames of a window (default: the model's)")
     add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: 256)")
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", metavar="VIDEO", help="a video file")
     parser.add_argument("question", nargs="?", metavar="QUESTION", help="in words; may name a moment (at 34:22)")
     parser.add_argument("--when", metavar="STATEMENT", help="find when this happens instead of asking a question")
-    parser.add_argument("--top", type=int, metavar="N", help="windows looked at for --when (default: 5; 0 for all)")
+    parser.add_argument("--top", type=int, metavar="N", help="windows checked for --when (default: 5; 0 for all)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     add_model_arguments(parser)
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class NoteProgress:
-    """Progress on stderr while notes are taken; a context manager, and the function that is told."""
+    """Progress on stderr while notes are taken; a context manager and a callback."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled, self._stack, self._done = enabled, ExitStack(), 0
@@ -99,7 +99,7 @@ class NoteProgress:
         self._stack.close()
 
     def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` windows have been noted; 0 begins."""
+        """`done` of `total` windows are finished; 0 begins."""
         from cineloop.log import Progress
 
         if not done:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import UsageError
-from v2t.commands import add_layers, words
+from v2t.commands import add_layers, comma_list
 
-SUMMARY = "Caption videos: a folder in, captions beside mirrored paths and captions.jsonl out."
+SUMMARY = "Caption videos: a folder in, captions at mirrored paths and captions.jsonl out."
 EXAMPLES = (
     "  v2t caption clip.mp4\n  v2t caption clips/ -o captions/\n"
     "  v2t caption clips/ -o captions/ --style detailed --sample 3\n"
@@ -45,47 +45,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("-o", "--output", type=Path, metavar="DIR", help="folder for captions; without it they are only printed")
     add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
-    add("--captioner", help="what runs the model, also FILE.py (default: goes by the model)")
-    add("--revision", metavar="REV", help="which state of a hub model (default: the newest)")
-    add("--quantize", metavar="HOW", help="run a hub model in fewer bits: 4bit or 8bit")
+    add("--captioner", help="backend of the model, also FILE.py (default: depends on the model)")
+    add("--revision", metavar="REV", help="revision of a hub model (default: the newest)")
+    add("--quantize", metavar="HOW", help="quantise a hub model: 4bit or 8bit")
     add("--trust-remote-code", action="store_const", const=True, help="run code that comes with a hub model")
-    add("--concurrency", type=int, metavar="N", help="questions to a server at once (default: 16)")
+    add("--concurrency", type=int, metavar="N", help="concurrent requests to a server (default: 16)")
     add("--style", help="short (default), detailed, timed, notes, structured, tags, or a YAML file")
-    add("--prompt", help="own words instead of the style's")
+    add("--prompt", help="prompt instead of the style's")
     add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: the style's)")
     add(
         "--parts",
         metavar="HOW",
         help="caption a video whole (default), by segment[:SECONDS], scene[:SECONDS] or window:SECONDS[/STRIDE]",
     )
-    add("--summary", help="caption of a video in parts: model sums up, join, or auto (default: goes by the model)")
+    add("--summary", help="caption of a video in parts: model, join or auto (default: depends on the model)")
     add("--prefix", metavar="TEXT", help="put before every caption, exactly as given")
-    add("--suffix", metavar="TEXT", help="put behind every caption, exactly as given")
+    add("--suffix", metavar="TEXT", help="put after every caption, exactly as given")
     add("--trigger", metavar="TEXT", help="a trainer's trigger word, put before the prefix")
     add("--template", metavar="TEXT", help="how a caption is written, such as '{{ caption }} ({{ folder }})'")
     add("--encoder", metavar="NAME", help="warn of captions too long for clip, cogvideox, hunyuan or wan")
     add("--sampler", help="uniform, fps, segment, keyframe or motion (default: the model's)")
-    add("--frames", type=int, metavar="N", help="frames to look at (default: the model's)")
-    add("--fps", type=float, help="frames to look at per second of video")
-    add("--format", type=words, metavar="A,B", help="files to write, also FILE.py, or all (default: txt,jsonl,html)")
+    add("--frames", type=int, metavar="N", help="frames of a clip (default: the model's)")
+    add("--fps", type=float, help="frames per second of video")
+    add(
+        "--format",
+        type=comma_list,
+        metavar="A,B",
+        help="files to write, also FILE.py, or all (default: txt,jsonl,html)",
+    )
     add("--batch-size", type=int, metavar="N", help="clips the model sees at once (default: 16)")
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")
     add("--workers", type=int, metavar="N", help="decoder processes (default: half the cores)")
     add(
         "--decoder",
-        type=words,
+        type=comma_list,
         dest="decoders",
         metavar="A,B",
         help="decoders to try (default: decord,pyav)",
     )
     _add_choice(parser.add_argument_group("which clips"))
-    add("--seed", type=int, help="for --sample and models that draw (default: 0)")
+    add("--seed", type=int, help="of --sample and of sampling models (default: 0)")
     add("--overwrite", action="store_const", const=True, help="caption again what is done; edited captions stay")
-    add("--overwrite-edited", action="store_const", const=True, help="caption again even what a person edited")
+    add("--overwrite-edited", action="store_const", const=True, help="caption edited clips again too")
     add("--retry-failed", action="store_const", const=True, help="try again what failed before")
-    add("--on-outside", metavar="HOW", help="clips unlike what the model knows: fail (default), or warn and caption")
-    add("--dry-run", action="store_const", const=True, help="say what would be done; write nothing")
+    add("--on-outside", metavar="HOW", help="clips outside the model's domain: fail (default), or warn and caption")
+    add("--dry-run", action="store_const", const=True, help="print what would be done; write nothing")
     add("--json", action="store_true", help="records and, last, the summary as JSON lines on stdout")
     add_layers(parser)
 
@@ -94,8 +99,8 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--list", action="append", dest="lists", metavar="FILE", help="file with one path a line, or NUL-separated")
     add("--root", metavar="DIR", help="names are relative to this folder")
-    add("--include", action="append", metavar="PATTERN", help="only clips whose name fits; may be given again")
-    add("--exclude", action="append", metavar="PATTERN", help="no clips whose name fits; may be given again")
+    add("--include", action="append", metavar="PATTERN", help="only clips whose name matches; may be repeated")
+    add("--exclude", action="append", metavar="PATTERN", help="no clips whose name matches; may be repeated")
     add(
         "--allow-remote",
         action="append",
@@ -117,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     flags |= {key: getattr(args, name) for name, key in NESTED.items()}
     settings = config.load(caption.CaptionConfig, file=args.config, sets=args.set, flags=flags)
     if not args.paths and not settings.lists:
-        raise UsageError("which clips are to be captioned?", hint="v2t caption FOLDER, or --list FILE")
+        raise UsageError("expected the clips to caption", hint="v2t caption FOLDER, or --list FILE")
 
     def emit(row: dict[str, Any]) -> None:
         if args.json:
@@ -127,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{row['action']}\t{log.printable(row['id'])}")
         elif row["status"] == "ok" and not args.quiet:
             name, lines = log.printable(row["id"]), row["caption"].splitlines()
-            if sys.stdout.isatty() and len(lines) > 1:  # for a person its own lines, indented
+            if sys.stdout.isatty() and len(lines) > 1:  # for a person on separate lines, indented
                 print("\n".join([name, *(f"    {log.printable(line)}" for line in lines)]), flush=True)
             else:  # one line for programs
                 print(f"{name}\t{log.printable(row['caption'])}", flush=True)

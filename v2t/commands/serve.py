@@ -30,15 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", help="auto (default: vLLM where it is installed), vllm, or local: this project's own captioner")
     add("--host", help="where to listen (default: 127.0.0.1); anything but loopback needs a key")
     add("--port", type=int, help="port (default: 8000); 0 takes a free one")
-    add("--name", help="what clients call the model")
+    add("--name", help="the model's name for clients")
     add("--root", action="append", metavar="NAME=DIR", help="a folder whose files clients may name as file://NAME/...")
     add("--allow-host", action="append", metavar="HOST", help="a host from which videos may be fetched, by https")
-    add("--lora", action="append", metavar="NAME=DIR", help="a LoRA adapter, served by that name beside the model")
+    add(
+        "--lora",
+        action="append",
+        metavar="NAME=DIR",
+        help="a LoRA adapter, served under that name",
+    )
     add("--key-env", metavar="VAR", help="the environment variable with the clients' keys (default: V2T_SERVE_KEY)")
     add("--max-model-len", type=int, metavar="N", help="tokens of prompt and answer together")
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")
-    add("--no-page", action="store_const", const=False, dest="page", help="the API alone")
+    add("--no-page", action="store_const", const=False, dest="page", help="serve the API only")
     add("--dry-run", action="store_true", help="print the settings and the engine's command line; start nothing")
     add("--json", action="store_true", help="with --dry-run: JSON on stdout")
     add_layers(parser)

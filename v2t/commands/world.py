@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cineloop.errors import EXIT_OK
 
-SUMMARY = "Draw clips of the cartoon world, with captions, questions and facts that are true of them."
+SUMMARY = "Draw clips of the cartoon world, with captions, questions and facts."
 EXAMPLES = "  v2t world -o clips --num 20\n  v2t world -o held_out --num 100 --seed 7 --split unseen --size 320x240"
 
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fps", default="12", help="frames a second, such as 12 or 30000/1001 (default: 12)")
     add("--seconds", type=_seconds, metavar="A-B", help="length of a clip (default: as long as its story)")
     add("--workers", type=int, default=1, metavar="N", help="processes that draw (default: 1)")
-    add("--overwrite", action="store_true", help="write clips again that are there, or of other settings")
+    add("--overwrite", action="store_true", help="overwrite existing clips, also of other settings")
     add("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"num": done.num, "written": done.written, "manifest": str(done.manifest)}))
     logger.info(
-        "%s, %d new; their truth is in %s",
+        "%s, %d new; their facts are in %s",
         log.plural(done.num, "clip"),
         done.written,
         log.printable(str(done.manifest)),

@@ -93,7 +93,7 @@ def test_a_form_that_was_asked_for_is_kept(server):
 )
 def test_wishes_that_are_not_understood_are_said(frames, server, caplog):
     card = {"cineloop": {"frames": frames}}
-    with pytest.raises(UsageError, match="unknown words"):
+    with pytest.raises(UsageError, match="unknown form"):
         cards.wanted_frames(card)
     server.cards = [{"id": "ours", **card}]
     assert open_backend(server.url).spec.sampler == "fps"

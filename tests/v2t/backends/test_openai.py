@@ -310,7 +310,7 @@ def test_waiting_for_a_server_ends(server, fault):
 def test_a_spent_quota_is_not_waited_for(server):
     captioner = opened(server, retries=0)
     server.fault = lambda number: (429, {"error": {"message": "no money", "code": "insufficient_quota"}})
-    with pytest.raises(MissingDependencyError, match="pay for more"):
+    with pytest.raises(MissingDependencyError, match="quota is used up"):
         ask(captioner)
     assert len(asks(server)) == 1
 
