@@ -211,6 +211,6 @@ def test_a_hub_id_that_is_not_in_the_cache_is_said_in_one_line(monkeypatch, tmp_
     with pytest.raises(MissingDependencyError) as caught:
         open_backend("some/model")
     assert caught.value.message == (
-        "no model 'some/model': there is no such folder; it is not in the cache; the hub was not asked, because "
+        "no model 'some/model': there is no such folder; it is not in the cache; the hub was not contacted, because "
         "HF_HUB_OFFLINE is set"
     )
