@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cineloop.video.frames import Frames  # noqa: E402
-from v2t.backends import Decoding, VideoLM, asked, open_backend  # noqa: E402
+from v2t.backends import Decoding, VideoLM, open_backend, user_turn  # noqa: E402
 
 SERIAL = 1
 WIDTHS = (SERIAL, 4, 16, 32)
@@ -80,7 +80,7 @@ def rate(captioner: VideoLM, clips: list[Frames]) -> float:
     """Captions a second with as many calls at once as the captioner allows."""
     began = time.perf_counter()
     with ThreadPoolExecutor(captioner.concurrency) as threads:
-        for _ in threads.map(lambda frames: captioner.answer([asked("what?", frames)], Decoding()), clips):
+        for _ in threads.map(lambda frames: captioner.answer([user_turn("what?", frames)], Decoding()), clips):
             pass
     return len(clips) / (time.perf_counter() - began)
 

@@ -40,8 +40,8 @@ from cineloop.video.packed import MEDIA_TYPE, pack  # noqa: E402
 from cineloop.video.worker import DecoderPool  # noqa: E402
 from v2t.backends import (  # noqa: E402
     Output,  # noqa: E402
-    asked,
     open_backend,
+    user_turn,
 )
 from v2t.caption import run as caption  # noqa: E402
 from v2t.caption.settings import CaptionConfig  # noqa: E402
@@ -122,7 +122,7 @@ async def bare(engine: Engine, model: str, frames: Frames) -> str:
     request = EngineRequest(
         id="bench",
         model=model,
-        conversation=tuple(asked(PROMPT, frames)),
+        conversation=tuple(user_turn(PROMPT, frames)),
         max_tokens=MAX_TOKENS,
         sampling={"temperature": 0.0},
     )

@@ -33,7 +33,7 @@ from cineloop.world.scenes.corpus import write_world
 from v2t.ask.answer import answer
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.backends import asked
+from v2t.backends import user_turn
 from v2t.data.notes import Note, notes_prompt
 from v2t_eval.metrics.answers import normalise
 
@@ -131,11 +131,11 @@ def main() -> None:
             rows = ask_moments(lambda question: answer(viewer, film, question).answer, facts, args.moments, args.seed)
             report["moments"] = {**share("moments", rows), "seconds": time.monotonic() - begun, "rows": rows}
             begun = time.monotonic()
-            viewer.noted(film, (0.0, film.duration_s))
+            viewer.take_notes(film, (0.0, film.duration_s))
             report["notes_s"] = time.monotonic() - begun
             rows = []
             for kind, question, true in whole_questions(facts, args.whole, args.seed):
-                shown = asked(notes_prompt(true_notes(facts, question), question))
+                shown = user_turn(notes_prompt(true_notes(facts, question), question))
                 spread = replace(viewer.config, look="whole")
                 by_notes = answer(viewer, film, question)
                 viewer.config, kept = spread, viewer.config

@@ -31,7 +31,7 @@ from cineloop.world.language.questions import ABOUT_TIME
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import PROMPTS
 from cineloop.world.scenes.corpus import write_world
-from v2t.backends import Decoding, asked
+from v2t.backends import Decoding, user_turn
 from v2t.backends.local import Backend
 from v2t.long.spans import read_spans
 from v2t_eval.metric import MetricResult, load_metric
@@ -67,7 +67,7 @@ def ask(captioner: Backend, clips: Sequence[Frames], prompts: Sequence[str], tok
     start = 0
     while start < len(order):
         same = [i for i in order[start : start + batch] if len(clips[i]) == len(clips[order[start]])]
-        outputs = captioner.answer([asked(prompts[i], clips[i]) for i in same], Decoding(max_new_tokens=tokens))
+        outputs = captioner.answer([user_turn(prompts[i], clips[i]) for i in same], Decoding(max_new_tokens=tokens))
         for i, output in zip(same, outputs, strict=True):
             answers[i] = output.text
         start += len(same)

@@ -24,7 +24,7 @@ _KEPT = ("status", "chance", "said", "code")  # of an answer
 class JudgeLike(Protocol):
     """What an audit wants of a judge; `v2t_eval.judge.judge.Judge` is one."""
 
-    tells_likelihoods: bool
+    has_likelihoods: bool
 
     def load(self) -> None:
         """Bring it into memory."""

@@ -82,7 +82,7 @@ def agree(
                 puts, num_open = of_row(clip.row, clip.id)
                 found.num_open += num_open
             else:
-                puts = of_values(truth.values, clip.id, balance, closed=asking.judge.tells_likelihoods)
+                puts = of_values(truth.values, clip.id, balance, closed=asking.judge.has_likelihoods)
                 found.unread.update(truth.unread)
             asked = [put.question for put in puts]
             replies = asking.ask(clip.sample(), [*asked, *more(clip)])[: len(puts)]
@@ -127,7 +127,7 @@ def notice(
 ) -> tuple[Noticed, ...]:
     """For each fault how well the judge's chance of the broken fact tells clean from spoiled clips; `step` is called
     `len(BREAKS) * len(solo) + len(stories)` times."""
-    closed, found = asking.judge.tells_likelihoods, []
+    closed, found = asking.judge.has_likelihoods, []
     for fault, (kind, broken) in BREAKS.items():
         pairs: list[tuple[AuditClip, float, float]] = []
         for clip in solo:
@@ -169,7 +169,7 @@ def _pair(asking: Asking, clip: AuditClip, fault: str, asked: Question | None) -
 
 def _prompts(asking: Asking, solo: Sequence[AuditClip]) -> list[tuple[AuditClip, float, float]]:
     """The geometric mean of the chances of all that is true of a clip, and of all that is true of another."""
-    closed, pairs = asking.judge.tells_likelihoods, []
+    closed, pairs = asking.judge.has_likelihoods, []
     wrong = others(solo)
     for clip in solo:
         scores = []

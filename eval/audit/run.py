@@ -154,7 +154,7 @@ def _with_judge(
 
         sets: dict[str, Found] = {}
         wrong = others(solo)
-        closed = judge.tells_likelihoods
+        closed = judge.has_likelihoods
 
         def later(clip: AuditClip) -> Sequence[Question]:
             return asked_of(clip, wrong.get(clip.id, {}), closed=closed)

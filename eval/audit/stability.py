@@ -28,7 +28,7 @@ ORDER = ("reverse", "shuffle")
 def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], None] = lambda: None) -> dict[str, float]:
     """The shares of the module's head over clips of one figure."""
     cases: dict[str, list[bool]] = {}
-    closed = asking.judge.tells_likelihoods
+    closed = asking.judge.has_likelihoods
     for clip in clips:
         values = truth_values(clip)
         asked = asked_of(clip, values, closed=closed)

@@ -19,7 +19,7 @@ from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import choose, motion_energy
 from cineloop.world.language.words import PROMPTS
-from v2t.backends import Decoding, GenerateRequest, VideoLM, asked
+from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t_eval.judge.ballots import FORMS, ballots, read
 from v2t_eval.judge.heard import Heard, unreadable
@@ -53,7 +53,7 @@ class Asker:
             raise UsageError(f"a reply has one token or more, got reply_tokens={reply_tokens}")
         self.captioner, self.votes = captioner, votes
         self.reply_tokens = reply_tokens or captioner.reply_tokens
-        self.name, self.tells_likelihoods = captioner.name, captioner.tells_likelihoods
+        self.name, self.has_likelihoods = captioner.name, captioner.has_likelihoods
         self._batcher = Batcher(captioner)
         self._loaded = False
 
@@ -75,7 +75,7 @@ class Asker:
 
     def about(self) -> dict[str, str]:
         """What decides what is heard: model, revision, how answers are told, frames."""
-        if self.tells_likelihoods:
+        if self.has_likelihoods:
             how = f"likelihood of {'/'.join(YES)} against {'/'.join(NO)}, or of all choices, "
             how += f"over {'all' if self.votes is None else self.votes} wordings"
         else:
@@ -89,7 +89,7 @@ class Asker:
         Raises:
             ItemError: the clip cannot be read.
         """
-        by_weight = [self.tells_likelihoods and question.form in ("choice", "yes_no") for question in questions]
+        by_weight = [self.has_likelihoods and question.form in ("choice", "yes_no") for question in questions]
         weighed = iter(self._by_weight(sample, [q for q, is_so in zip(questions, by_weight, strict=True) if is_so]))
         voted = iter(self._by_vote(sample, [q for q, is_so in zip(questions, by_weight, strict=True) if not is_so]))
         return [next(weighed if is_so else voted) for is_so in by_weight]
@@ -102,7 +102,7 @@ class Asker:
         Raises:
             UsageError: a captioner that does not tell.
         """
-        if not self.tells_likelihoods:
+        if not self.has_likelihoods:
             raise UsageError(f"{self.name} does not tell how likely an answer is")
         found = self._weigh(self._watched(sample), [(question, tuple(answers), whole)])[0]
         if isinstance(found, ItemError):
@@ -114,7 +114,9 @@ class Asker:
         self.load()
         frames = sample.frames
         pictures = {i: replace(frames, pixels=frames.pixels[i : i + 1], times_s=frames.times_s[:1]) for i in indices}
-        puts = {i: GenerateRequest(messages=asked(PROMPTS["short"], p), decoding=_CAPTION) for i, p in pictures.items()}
+        puts = {
+            i: GenerateRequest(messages=user_turn(PROMPTS["short"], p), decoding=_CAPTION) for i, p in pictures.items()
+        }
         told = {i: self._batcher.generate(request) for i, request in puts.items()}
         return [told[i].text.lower() for i in indices]
 
@@ -142,7 +144,7 @@ class Asker:
         """The clip as the captioner keeps it for all questions."""
         view = self.view(sample)
         self.load()
-        watched = sample.shared(("watched", self.identity), lambda: self.captioner.watch(view))
+        watched = sample.shared(("watched", self.identity), lambda: self.captioner.encode_clip(view))
         self.warnings(sample).update(getattr(watched, "warnings", ()))
         return watched
 
@@ -169,7 +171,7 @@ class Asker:
         """Log-likelihoods for each ask, all at once where the captioner can; an error is that of its ask alone."""
         if len(asks) > 1:
             try:
-                return list(self.captioner.weigh(watched, asks))
+                return list(self.captioner.batch_likelihoods(watched, asks))
             except ItemError:
                 pass  # of one of them: each is asked alone
         found: list[list[float] | ItemError] = []
@@ -187,7 +189,7 @@ class Asker:
         view = self.view(sample)
         self.load()
         decoding = Decoding(max_new_tokens=self.reply_tokens)
-        requests = [GenerateRequest(messages=asked(ballot.text, view), decoding=decoding) for _, ballot in put]
+        requests = [GenerateRequest(messages=user_turn(ballot.text, view), decoding=decoding) for _, ballot in put]
         replies = self._batcher.generate_many(requests, batch_size=1)
         heard = [Heard() for _ in questions]
         for (number, ballot), reply in zip(put, replies, strict=True):

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.files import text_key
 from cineloop.log import printable
-from v2t.backends import Decoding, GenerateRequest, asked, open_backend
+from v2t.backends import Decoding, GenerateRequest, open_backend, user_turn
 from v2t.backends.batching import Batcher
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.answerable import CHECK, Dropped, check_text, entailed, of_json, to_json, well_formed
@@ -193,7 +193,7 @@ class Served:
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:
         """See `Writer.write`."""
         decoding = Decoding(max_new_tokens=MAX_NEW_TOKENS, temperature=temperature, seed=seed)
-        return self._batcher.generate(GenerateRequest(messages=asked(prompt), decoding=decoding)).text
+        return self._batcher.generate(GenerateRequest(messages=user_turn(prompt), decoding=decoding)).text
 
 
 class Local:
@@ -213,7 +213,7 @@ class Local:
         self.name = source.folder.resolve().name if source.local else where
         self.revision = source.revision
         try:
-            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(source.folder), **source.loading)
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(source.folder), **source.load_options)
         except (OSError, ValueError, KeyError) as error:
             raise MissingDependencyError(f"no tokenizer in {source.folder}: {error}", code="MODEL") from error
         has_cuda = torch.cuda.is_available()

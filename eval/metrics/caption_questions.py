@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cineloop.errors import ItemError
-from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, asked, open_backend
+from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, open_backend, user_turn
 from v2t.backends.batching import Batcher
 from v2t_eval import models
 from v2t_eval.judge.heard import REFUSALS
@@ -104,7 +104,7 @@ class Metric(BaseMetric):
             )
         texts = [_ASK.format(caption=caption, question=one.question.question) for one in listed]
         decoding = Decoding(max_new_tokens=self.reader.reply_tokens)
-        requests = [GenerateRequest(messages=asked(text), decoding=decoding) for text in texts]
+        requests = [GenerateRequest(messages=user_turn(text), decoding=decoding) for text in texts]
         replies = Batcher(self.reader).generate_many(requests)
         return [_verdict(reply, one.question.answer) for reply, one in zip(replies, listed, strict=True)]
 

@@ -113,7 +113,7 @@ class Metric(JudgedMetric):
             return Made(questions=tuple(from_row(given, sample.id)))
         if self.wording == "plain" and self.by_grammar and is_plain(plain := questions(sample.prompt or "")):
             return Made(questions=tuple(one.question for one in plain))
-        closed = self.by_grammar and self.wording == "world" and self.ready().tells_likelihoods
+        closed = self.by_grammar and self.wording == "world" and self.ready().has_likelihoods
         return self.source.made(sample.prompt or "", closed=closed)
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:

@@ -73,7 +73,7 @@ class Metric(JudgedMetric):
             UsageError: compat with a judge that does not tell likelihoods.
         """
         judge = super().ready()
-        if self.compat and not judge.tells_likelihoods:
+        if self.compat and not judge.has_likelihoods:
             raise UsageError(
                 f"vqascore in mode=compat is a likelihood, and the judge {self.settings.judge} tells none",
                 hint="a local model, or mode=fixed",
@@ -100,14 +100,14 @@ class Metric(JudgedMetric):
         judge, prompt = self.ready(), str(sample.require("prompt"))
         if self.wording == "figure":
             question = FIGURE.format(prompt)
-            if judge.tells_likelihoods:  # P(Yes) as it is: neither set against no nor calibrated
+            if judge.has_likelihoods:  # P(Yes) as it is: neither set against no nor calibrated
                 value = math.fsum(
                     map(math.exp, judge.log_likelihoods(sample, question, YES[1:] if self.compat else YES))
                 )
             else:
                 (value,) = chances(judge, sample, [Question(id="figure", question=question)], raw=True)
             return {"value": min(value, 1.0), "questions": {}, "outside": judge.is_outside(sample)}
-        wanted = self.source.made(prompt, closed=judge.tells_likelihoods).questions
+        wanted = self.source.made(prompt, closed=judge.has_likelihoods).questions
         asked = [question for question in wanted if judge.may_ask(sample, question)]
         if not asked:
             why = f"{sample.id}: the judge was not shown to know any answer that the prompt {prompt!r} asks for"

@@ -139,7 +139,7 @@ class SemanticDimension(BaseMetric):
         question."""
         if self.judge is None or self.settings.detector != "v2t" or sample.row.get("asked"):
             return []
-        asked = of_text(sample.prompt or "", closed=self.judge.tells_likelihoods)
+        asked = of_text(sample.prompt or "", closed=self.judge.has_likelihoods)
         return [*[question for question in asked if question.choices and question.about == about][:1]]
 
     def measure(self, sample: Sample) -> Evidence:

@@ -12,7 +12,7 @@ import pytest
 
 from cineloop.errors import MissingDependencyError
 from cineloop.video.frames import Frames
-from v2t.backends import Decoding, asked, open_backend
+from v2t.backends import Decoding, open_backend, user_turn
 from v2t.backends.local import STARTER
 
 pytestmark = pytest.mark.timeout(120)
@@ -51,7 +51,7 @@ def loaded(folder: Path, captioner: str) -> None:
     import numpy as np
 
     clip = Frames.from_pixels(np.zeros((2, 16, 16, 3), np.uint8), fps=1.0)
-    made.answer([asked("What?", clip)], Decoding(max_new_tokens=2))
+    made.answer([user_turn("What?", clip)], Decoding(max_new_tokens=2))
 
 
 @pytest.mark.parametrize("captioner", ["local", "hf"])

@@ -20,7 +20,7 @@ from cineloop.world.language.read_text import parse
 from cineloop.world.language.words import PROMPTS
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
-from v2t.backends import Decoding, asked
+from v2t.backends import Decoding, user_turn
 from v2t.backends.local import STARTER, Backend
 
 assert v2t.model  # the one extra line a plain script needs
@@ -100,12 +100,14 @@ def test_it_warns_of_what_lies_outside_its_world_and_not_of_what_lies_inside(cli
     captioner.load()
     with DecoderPool(1) as pool:
         frames = [pool.decode(path, captioner.spec, captioner.frame_size) for path in clips]
-    inside = [captioner.answer([asked(PROMPTS["short"], f)], Decoding(max_new_tokens=4))[0].warnings for f in frames]
+    inside = [
+        captioner.answer([user_turn(PROMPTS["short"], f)], Decoding(max_new_tokens=4))[0].warnings for f in frames
+    ]
     assert sum(bool(w) for w in inside) <= 2
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, frames[0].pixels.shape, generator=generator, dtype=torch.uint8).numpy()
     outside = captioner.answer(
-        [asked(PROMPTS["short"], type(frames[0]).from_pixels(noise, 8, "noise"))], Decoding(max_new_tokens=4)
+        [user_turn(PROMPTS["short"], type(frames[0]).from_pixels(noise, 8, "noise"))], Decoding(max_new_tokens=4)
     )[0]
     assert any(w.code == "OUT_OF_DOMAIN" for w in outside.warnings)
 
@@ -124,5 +126,5 @@ def test_the_card_says_what_it_is_and_its_example_runs(clips, tmp_path, monkeypa
     captioner.load()
     with DecoderPool(1) as pool:
         frames = pool.decode(clips[0], captioner.spec, captioner.frame_size)
-    (output,) = captioner.answer([asked(PROMPTS["short"], frames)], Decoding(max_new_tokens=64))
+    (output,) = captioner.answer([user_turn(PROMPTS["short"], frames)], Decoding(max_new_tokens=64))
     assert capsys.readouterr().out.strip() == output.text.strip()

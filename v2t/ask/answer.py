@@ -1,12 +1,12 @@
-"""A question about a video → an answer: read `answer` from top to bottom.
+"""Answers to questions about a video; start at `answer`.
 
-In: a video, a question, an `AskConfig`. Out: an `Answer` with the seconds it speaks of. How it is looked at:
+In: a video, a question, an `AskConfig`. Out: an `Answer` with the seconds it names. How a question is answered:
 
-1. A question that names a moment ("at 34:22", "between 1:00 and 1:05") is put to the captioner with the frames around
-   that moment alone, decoded anew and so as fine as it sees; the moment is told as seconds of that window.
-2. A short video, or a short view of one, is looked at as a whole.
-3. When something happens in a long one is looked for in the notes and looked at again (`v2t.ask.when`).
-4. All else about a long one is answered from the notes that the question is about (`v2t.long`).
+1. A question that names a moment ("at 34:22", "between 1:00 and 1:05") is answered from the frames around that moment
+   alone, decoded again at the captioner's full frame rate; the prompt gives the moment in seconds of that window.
+2. A short video, or a short view of one, is seen as a whole.
+3. When something happens in a long one is searched in the notes and verified on frames (`v2t.ask.when`).
+4. Everything else about a long one is answered from the notes that the question is about (`v2t.long`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 
 from cineloop.errors import Notice
 from v2t.ask.prepare import Prepared, Turns, prepare
-from v2t.ask.result import Answer, Found, condensed
+from v2t.ask.result import Answer, Found, one_per_code
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Advance, Viewer
 from v2t.ask.when import find_when, is_about_when
 from v2t.backends import VideoLM
 from v2t.long.film import Film, Window
-from v2t.long.spans import read_spans, shifted
+from v2t.long.spans import read_spans, shift_times
 
 
 def ask(
@@ -61,17 +61,17 @@ def answer(viewer: Viewer, film: Film, question: str, view: Window | None = None
 
 
 def finish(viewer: Viewer, film: Film, prepared: Prepared, text: str, warnings: Sequence[Notice] = ()) -> Answer:
-    """The captioner's words as an `Answer`: its times read, and moved from the part that was seen to the film."""
+    """The captioner's text as an `Answer`: its times parsed, and shifted from the part it saw to the film."""
     start, end = prepared.part
     spans = [Found(start_s=a + start, end_s=b + start) for a, b in read_spans(text, end - start).spans]
     return Answer(
         question=prepared.question,
-        answer=shifted(text.strip(), start),
+        answer=shift_times(text.strip(), start),
         raw=text,
         look=prepared.look,
         model=viewer.model,
         spans=tuple(spans),
         windows=prepared.windows,
         notes=prepared.notes,
-        warnings=condensed([*film.warnings, *prepared.warnings, *warnings]),
+        warnings=one_per_code([*film.warnings, *prepared.warnings, *warnings]),
     )

@@ -1,9 +1,9 @@
 """A conversation about a video in the terminal: questions, a few commands, answers as they are written.
 
 In: lines of a user or of a pipe. Out: answers on one stream, notices on another. A line that begins with / is a
-command (`HELP`); all else is a question about what is looked at now: a moment after /at, else the whole video. Earlier
-turns stay in the model's sight as long as they fit and the view is the same. What goes wrong is said in plain words and
-the chat goes on. Ctrl-C stops an answer; once more leaves.
+command (`HELP`); all else is a question about the current view: a moment after /at, else the whole video. Earlier turns
+are part of the prompt as long as they fit and the view is the same. Errors are printed and the chat continues. Ctrl-C
+stops an answer; a second one leaves.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from v2t.ask.when import is_about_when
 from v2t.backends import Output
 from v2t.long.film import Film, Window
 from v2t.long.recall import num_tokens
-from v2t.long.spans import format_span, shifted
+from v2t.long.spans import format_span, shift_times
 
 HELP = """\
 /video PATH       look at another video
@@ -44,21 +44,21 @@ class Chat:
     """A conversation; `line` takes what the user typed.
 
     Args:
-        viewer: who watches and answers, entered already.
-        say: where answers go, piece by piece.
-        tell: where notices go, line by line.
+        viewer: of the captioner, already entered.
+        write: where answers go, piece by piece.
+        notify: where notices go, line by line.
     """
 
-    def __init__(self, viewer: Viewer, say: Callable[[str], None], tell: Callable[[str], None]) -> None:
-        self.viewer, self._say, self._tell = viewer, say, tell
+    def __init__(self, viewer: Viewer, write: Callable[[str], None], notify: Callable[[str], None]) -> None:
+        self.viewer, self._write, self._notify = viewer, write, notify
         self.film: Film | None = None
         self.view: Window | None = None
-        self._history: list[tuple[str, str]] = []  # as the model was asked and answered
+        self._history: list[tuple[str, str]] = []  # (prompt, answer) as the model sees them
         self._shown: list[tuple[str, str, str]] = []  # video, question, answer
         self._warned: set[str] = set()
 
     def run(self, lines: Iterator[str]) -> None:
-        """Take lines until they end or one says /quit. An iterator may raise KeyboardInterrupt, and go on after it."""
+        """Take lines until they end or one says /quit. The iterator may raise KeyboardInterrupt and continue."""
         stopped = False
         while True:
             try:
@@ -73,11 +73,11 @@ class Chat:
                 if stopped:
                     return
                 stopped = True
-                self._say("\n")
-                self._tell("stopped; Ctrl-C once more leaves")
+                self._write("\n")
+                self._notify("stopped; press Ctrl-C again to leave")
 
     def line(self, line: str) -> bool:
-        """One line of the user; whether the chat goes on."""
+        """Handle one line of the user; returns whether the chat continues."""
         line = line.strip()
         if not line:
             return True
@@ -88,14 +88,14 @@ class Chat:
                 return self._command(line)
             self._question(line)
         except CineloopError as error:
-            self._tell(f"error {error.code}: {error}")
-        except BrokenPipeError:  # nobody reads the answers any more
+            self._notify(f"error {error.code}: {error}")
+        except BrokenPipeError:  # the reader of the answers is gone
             raise
         except OSError as error:
-            self._tell(f"error: {error}")
-        except Exception as error:  # a model may fail in any way on one question, and the chat goes on
+            self._notify(f"error: {error}")
+        except Exception as error:  # a model may raise anything on one question; the chat continues
             logger.debug("the question failed", exc_info=error)
-            self._tell(f"the model failed: {type(error).__name__}: {printable(str(error), 300)}")
+            self._notify(f"the model failed: {type(error).__name__}: {printable(str(error), 300)}")
         return True
 
     def open(self, path: str) -> None:
@@ -104,7 +104,7 @@ class Chat:
         self._history.clear()
         self._warned.clear()
         length = format_clock(self.film.duration_s, tenths=self.film.duration_s < 60)
-        self._tell(f"{printable(str(self.film.path))}, {length}; ask anything, /help lists the commands")
+        self._notify(f"{printable(str(self.film.path))}, {length}; ask anything, /help lists the commands")
         self._warn(self.film.warnings)
 
     def _command(self, line: str) -> bool:
@@ -113,18 +113,18 @@ class Chat:
         if name in ("quit", "exit"):
             return False
         if name == "help":
-            self._tell(HELP)
+            self._notify(HELP)
         elif name == "video":
-            self.open(_wanted(rest, "/video PATH"))
+            self.open(_required(rest, "/video PATH"))
         elif name == "at":
-            self._look_at(_wanted(rest, "/at 34:22"))
+            self._look_at(_required(rest, "/at 34:22"))
         elif name == "whole":
             self._turn_to(None)
         elif name == "reset":
             self._history.clear()
-            self._tell("the conversation so far is forgotten")
+            self._notify("the conversation so far is forgotten")
         elif name == "save":
-            self._save(Path(_wanted(rest, "/save FILE")))
+            self._save(Path(_required(rest, "/save FILE")))
         else:
             near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
             is_file = Path(line).exists()
@@ -147,16 +147,16 @@ class Chat:
         film = self._open_film()
         view = None if view == (0.0, film.duration_s) else view
         is_new, self.view = view != self.view, view
-        self._tell(f"looking at {format_span(view) if view else 'the whole video'}")
+        self._notify(f"looking at {format_span(view) if view else 'the whole video'}")
         if is_new and self._history:
             self._history.clear()
-            self._tell("earlier turns were about another view and are set aside")
+            self._notify("earlier turns were about another view and are set aside")
 
     def _question(self, question: str) -> None:
         film = self._open_film()
         if is_about_when(film, question, self.view, self.viewer.config):
             found = answer(self.viewer, film, question, self.view)
-            self._say(found.answer + "\n")
+            self._write(found.answer + "\n")
             self._keep(question, found)
             return
         self._forget_oldest()
@@ -165,12 +165,12 @@ class Chat:
         except ItemError as problem:
             if not self._history:
                 raise
-            self._tell(f"{problem.message}: asking again without the earlier turns")
+            self._notify(f"{problem.message}: asking again without the earlier turns")
             self._history.clear()
             self._answer(film, prepare(self.viewer, film, question, self.view))
 
     def _answer(self, film: Film, prepared: Prepared) -> None:
-        """Say the answer as it is written; what is moved in time goes out sentence by sentence."""
+        """Write the answer as it is generated; one with shifted times sentence by sentence."""
         start, end = prepared.part
         raw, held = "", ""
         warnings: tuple[Notice, ...] = ()
@@ -184,19 +184,19 @@ class Chat:
                 ready = len(held)
                 if start > 0 or end > 60:
                     ready = max((match.end() for match in _SENTENCE.finditer(held)), default=0)
-                self._say(_clean(shifted(held[:ready], start)))
+                self._write(_clean(shift_times(held[:ready], start)))
                 held = held[ready:]
-            self._say(_clean(shifted(held, start)))
+            self._write(_clean(shift_times(held, start)))
         finally:
             if raw:
-                self._say("\n")
+                self._write("\n")
                 found = finish(self.viewer, film, prepared, raw, warnings)
-                self._keep(prepared.put, found)
+                self._keep(prepared.prompt, found)
         if not raw.strip():
-            self._tell("the model gave an empty answer")
+            self._notify("the model gave an empty answer")
 
-    def _keep(self, put: str, found: Answer) -> None:
-        self._history.append((put, found.raw.strip()))
+    def _keep(self, prompt: str, found: Answer) -> None:
+        self._history.append((prompt, found.raw.strip()))
         view = f", {format_span(self.view)}" if self.view else ""
         self._shown.append((f"{self._open_film().path.name}{view}", found.question, found.answer))
         self._warn(found.warnings)
@@ -206,14 +206,14 @@ class Chat:
         for warning in warnings:
             if warning.code not in self._warned:
                 self._warned.add(warning.code)
-                self._tell(f"warning: {printable(str(warning))}")
+                self._notify(f"warning: {printable(str(warning))}")
 
     def _forget_oldest(self) -> None:
         most, before = self.viewer.config.history_tokens, len(self._history)
-        while sum(num_tokens(asked) + num_tokens(said) for asked, said in self._history) > most:
+        while sum(num_tokens(prompt) + num_tokens(text) for prompt, text in self._history) > most:
             self._history.pop(0)
         if len(self._history) < before:
-            self._tell(f"(the oldest turns no longer fit: {before - len(self._history)} left out)")
+            self._notify(f"(the oldest turns no longer fit: {before - len(self._history)} left out)")
 
     def _open_film(self) -> Film:
         if self.film is None:
@@ -224,15 +224,15 @@ class Chat:
         if path.exists():
             raise UsageError(f"{printable(str(path))} is there already", code="EXISTS", hint="name another file")
         text, last = f"# A chat with {self.viewer.model}\n", ""
-        for video, question, said in self._shown:
+        for video, question, reply in self._shown:
             text += f"\n## {video}\n" if video != last else ""
-            text += f"\n**You:** {question}\n\n**Answer:** {said}\n"
+            text += f"\n**You:** {question}\n\n**Answer:** {reply}\n"
             last = video
         write_atomic(path, text.encode("utf-8", "backslashreplace"))
-        self._tell(f"saved {len(self._shown)} turns in {printable(str(path))}")
+        self._notify(f"saved {len(self._shown)} turns in {printable(str(path))}")
 
 
-def _wanted(text: str, usage: str) -> str:
+def _required(text: str, usage: str) -> str:
     if not text:
         raise UsageError(f"expected {usage}")
     return text

@@ -1,7 +1,7 @@
-"""Moments a question names: found, and told anew as seconds of the part that is looked at.
+"""Moments that a question names, and their conversion to seconds of a part of the film.
 
 In: a question ("What happens at 34:22?", "Who jumps between 1:00 and 1:05?"). Out: a `Moment`, or None; and the
-question as it is put to a captioner that sees only a part ("What happens at 3.2 seconds?", "Who jumps?").
+question for a captioner that sees only a part ("What happens at 3.2 seconds?", "Who jumps?").
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cineloop.errors import UsageError
 
 _SECONDS = r"\d{1,6}(?:\.\d+)?\s*-?\s*(?:seconds?|secs?|s)\b"
 _TIME = rf"(?<![\w:.])(?:{CLOCK}|{_SECONDS}|seconds?\s+\d{{1,6}}(?:\.\d+)?)(?![\w:])"
-_LOOSE = rf"(?<![\w:.])(?:{CLOCK}|{_SECONDS}|(?:seconds?\s+)?\d{{1,6}}(?:\.\d+)?)"  # its unit stands at the other end
+_LOOSE = rf"(?<![\w:.])(?:{CLOCK}|{_SECONDS}|(?:seconds?\s+)?\d{{1,6}}(?:\.\d+)?)"  # its unit is at the other end
 _AND = r"\s*(?:-|–|—|\band\b|\bto\b|\buntil\b|\btill\b)\s*"
 _RANGE = re.compile(rf"\s*,?\s*\b(?:between|from|in|during)?\s*(?P<a>{_LOOSE}){_AND}(?P<b>{_TIME})\s*,?", re.IGNORECASE)
 _POINT = re.compile(rf"(?:\bthe\s+)?(?P<a>{_TIME})(?:\s+mark\b)?", re.IGNORECASE)
@@ -23,7 +23,7 @@ _LENGTH = re.compile(r"\b(?:for|in|within|last|least|than|of|every|first|another
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """A second, or a stretch, that a question names; `words` is where in the question it does."""
+    """A second, or a stretch, that a question names; `words` is its position in the question."""
 
     start_s: float
     end_s: float
@@ -67,8 +67,8 @@ def within(question: str, moment: Moment, start_s: float) -> str:
     return f"{before.rstrip()} {after.lstrip()}".replace(" ?", "?").replace(" .", ".").strip(" ,").strip()
 
 
-def check_within(start_s: float, end_s: float, duration_s: float, said: str = "") -> None:
-    """Refuse seconds the film does not have; `said` is how the user wrote them.
+def check_within(start_s: float, end_s: float, duration_s: float, wording: str = "") -> None:
+    """Refuse seconds the film does not have; `wording` is how the user wrote them.
 
     Raises:
         UsageError: code BEYOND_END.
@@ -78,7 +78,7 @@ def check_within(start_s: float, end_s: float, duration_s: float, said: str = ""
         tenths = duration_s < 60
         raise UsageError(
             f"the video is {format_clock(duration_s, tenths=tenths)} long, so there is nothing at "
-            f"{said or format_clock(late, tenths=tenths)}",
+            f"{wording or format_clock(late, tenths=tenths)}",
             code="BEYOND_END",
             hint="times are minutes:seconds, or seconds from the start",
         )

@@ -1,7 +1,6 @@
-"""A question as it is put to the captioner: with which frames, or with which notes.
+"""The prompt for a question: with frames, or with notes.
 
-In: a `Viewer`, a `Film`, a question. Out: `Prepared`. Nothing is answered here, but notes are taken where they are
-needed.
+In: a `Viewer`, a `Film`, a question. Out: `Prepared`. Nothing is answered here, but missing notes are taken.
 """
 
 from __future__ import annotations
@@ -17,27 +16,27 @@ from v2t.data.notes import Note, notes_prompt
 from v2t.long.film import Film, Window
 from v2t.long.recall import recall
 
-_NOTED_S = 1.0  # notes so near to a moment are about it
-Turns = Sequence[tuple[str, str]]  # earlier questions and answers, as they were put to the model and written by it
+_NEAR_S = 1.0  # notes this near to a moment are about it
+Turns = Sequence[tuple[str, str]]  # earlier (prompt, answer) pairs as the model sees them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A question ready to be put to the captioner.
+    """A question with everything needed to generate its answer.
 
     Attributes:
-        question: as the user asked it.
-        put: as the model is asked, its moment told as seconds of the part; without notes.
+        question: as the user wrote it.
+        prompt: the question with its moment in seconds of the part; without notes.
         conversation: earlier turns, then this one, with frames or notes.
         look: "whole", "window" or "notes".
         part: the stretch of the film from whose start the answer's times count.
-        windows: parts looked at.
-        notes: notes given.
+        windows: parts whose frames are included.
+        notes: included notes.
         warnings: of the decoder and of the notes.
     """
 
     question: str
-    put: str
+    prompt: str
     conversation: Conversation
     look: str
     part: Window
@@ -47,10 +46,10 @@ class Prepared:
 
 
 def prepare(viewer: Viewer, film: Film, question: str, view: Window | None = None, history: Turns = ()) -> Prepared:
-    """The question with what it is answered from; see the top of `v2t.ask.answer` for which that is.
+    """The question with the frames or notes it is answered from; see the docstring of `v2t.ask.answer`.
 
     Args:
-        viewer: who will answer.
+        viewer: of the captioner.
         film: of `viewer.film`.
         question: any words.
         view: (start, end) seconds the question is about, where it names no moment; None for the whole film.
@@ -76,23 +75,23 @@ def prepare(viewer: Viewer, film: Film, question: str, view: Window | None = Non
         return by_notes(viewer, film, question, question, extent, history)
     start, end = moment.start_s, min(moment.end_s, film.duration_s)
     if look == "notes" or end - start > film.window_s:
-        around = _NOTED_S if moment.is_point else 0.0
-        put = question if moment.is_point else moments.within(question, moment, start)
-        return by_notes(viewer, film, question, put, (start - around, end + around), history)
+        around = _NEAR_S if moment.is_point else 0.0
+        prompt = question if moment.is_point else moments.within(question, moment, start)
+        return by_notes(viewer, film, question, prompt, (start - around, end + around), history)
     window = (start, end)
     if moment.is_point:
         window = whole if film.is_short else film.window_at(start)
     return by_frames(film, question, moments.within(question, moment, window[0]), window, ())
 
 
-def by_frames(film: Film, question: str, put: str, window: Window, history: Turns) -> Prepared:
-    """The question with the frames of a part, which stand before the conversation's first words."""
-    frames = film.look(window)
-    messages = _messages(history, put)
+def by_frames(film: Film, question: str, prompt: str, window: Window, history: Turns) -> Prepared:
+    """The question with the frames of a part, which precede the conversation's first text."""
+    frames = film.decode(window)
+    messages = _messages(history, prompt)
     messages[0] = replace(messages[0], videos=(frames,))
     return Prepared(
         question=question,
-        put=put,
+        prompt=prompt,
         conversation=messages,
         look="whole" if window == (0.0, film.duration_s) else "window",
         part=window,
@@ -101,13 +100,13 @@ def by_frames(film: Film, question: str, put: str, window: Window, history: Turn
     )
 
 
-def by_notes(viewer: Viewer, film: Film, question: str, put: str, extent: Window, history: Turns) -> Prepared:
-    """The question with the notes it is about; where there are none, with what happens in all."""
+def by_notes(viewer: Viewer, film: Film, question: str, prompt: str, extent: Window, history: Turns) -> Prepared:
+    """The question with the notes it is about; if there are none, with an overview of the film."""
     most = viewer.config.notes_tokens
-    notebook, _, placed = viewer.noted(film, extent)
-    found = recall(placed, put, most)
+    notebook, _, placed = viewer.take_notes(film, extent)
+    found = recall(placed, prompt, most)
     if not found.notes and history:  # "And what color is it?" is about what was asked before
-        found = recall(placed, f"{history[-1][0]}, {put}", most)
+        found = recall(placed, f"{history[-1][0]}, {prompt}", most)
     notes = [one.note for one in found.notes] or notebook.overview(placed, most)
     warnings = list(notebook.warnings)
     if found.num_matching > len(notes):
@@ -122,8 +121,8 @@ def by_notes(viewer: Viewer, film: Film, question: str, put: str, extent: Window
         warnings.append(Notice("NO_NOTES", "the captioner noted nothing in this part of the video"))
     return Prepared(
         question=question,
-        put=put,
-        conversation=_messages(history, notes_prompt(notes, put)),
+        prompt=prompt,
+        conversation=_messages(history, notes_prompt(notes, prompt)),
         look="notes",
         part=(0.0, film.duration_s),
         notes=tuple(notes),
@@ -133,6 +132,6 @@ def by_notes(viewer: Viewer, film: Film, question: str, put: str, extent: Window
 
 def _messages(history: Turns, text: str) -> list[Message]:
     messages = []
-    for asked, answered in history:
-        messages += [Message(role="user", text=asked), Message(role="assistant", text=answered)]
+    for prompt, reply in history:
+        messages += [Message(role="user", text=prompt), Message(role="assistant", text=reply)]
     return [*messages, Message(role="user", text=text)]

@@ -1,4 +1,4 @@
-"""What asking gives: an answer with the seconds it speaks of and what stands behind it.
+"""Answers to questions about a video, with their times and evidence.
 
 In: text, spans, notes. Out: `Answer`, as an object and as JSON-able data.
 """
@@ -19,8 +19,8 @@ from v2t.long.spans import Span, format_span
 class Found:
     """A stretch of the film in which something happens, seconds of the file.
 
-    `score` says from 0 to 1 how well the note that led there fits; `is_seen` whether the captioner saw it when it
-    looked again, rather than only noted it.
+    `score` in [0, 1] is how well the note fits; `is_seen` whether the captioner confirmed it on frames, rather than
+    only noted it.
     """
 
     start_s: float
@@ -37,16 +37,16 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An answer and what stands behind it.
+    """An answer and its evidence.
 
     Attributes:
         question: as it was asked.
-        answer: its times are seconds of the file, told on the clock too beyond the first minute.
+        answer: its times are seconds of the file, with the clock time beyond the first minute.
         raw: the answer as the model wrote it.
         look: "whole", "window", "notes" or "when".
         model: name@revision.
-        spans: the times it speaks of.
-        windows: parts that were looked at for this question.
+        spans: the times it names.
+        windows: parts whose frames were used for this question.
         notes: the notes it was answered from.
         warnings: what a reader of the answer must know, one of each code.
     """
@@ -80,8 +80,8 @@ class Answer:
         }
 
 
-def condensed(warnings: Iterable[Notice]) -> tuple[Notice, ...]:
-    """One warning for each code, the first, with how many more like it there were (a long film has many windows)."""
+def one_per_code(warnings: Iterable[Notice]) -> tuple[Notice, ...]:
+    """One warning for each code, the first, with the number of further ones (a long film has many windows)."""
     by_code: dict[str, list[str]] = {}
     for warning in dict.fromkeys(warnings):
         by_code.setdefault(warning.code, []).append(warning.message)

@@ -1,4 +1,4 @@
-"""What asking about a video can be told.
+"""Settings of asking about a video.
 
 In: values from flags, YAML or a caller. Out: a checked `AskConfig`.
 """
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AskConfig:
-    """All that asking can be told.
+    """All settings of asking.
 
     Args:
         model, captioner, options, device, dtype: see `v2t.backends.open_backend`.
         look: "auto" looks at a short video or at the moment a question names, and answers all else about a long video
             from notes on it; "whole" only ever looks at frames spread over the whole video; "notes" answers from notes
             alone.
-        window_s: seconds the captioner looks at at once; None goes by what the model declares.
-        top: windows looked at again to find when something happens, best first; 0 for all.
+        window_s: seconds the captioner sees at once; None takes what the model declares.
+        top: windows verified on frames to find when something happens, best first; 0 for all.
         notes: file of the notes on a long video, or an output folder of `v2t caption` whose captions of the video are
             the notes; None for a file in the user's cache folder.
         style: file of `v2t/styles` whose prompt asks for the notes; its answers have times.
-        notes_tokens: bound on the notes put before a question, about so many tokens.
-        history_tokens: bound on earlier turns of a chat, about so many tokens.
+        notes_tokens: limit on the notes in a prompt, in estimated tokens.
+        history_tokens: limit on earlier turns of a chat, in estimated tokens.
         max_new_tokens: longest answer.
-        temperature, seed: how answers are drawn; 0 takes the likeliest.
+        temperature, seed: of sampling; temperature 0 decodes greedily.
         batch_size: windows the model sees at once while notes are taken.
-        frames: frames of each look; None leaves it to the captioner.
+        frames: frames of a window; None takes the captioner's default.
         workers: decoder processes. decoders, limits: see `cineloop.video.worker.DecoderPool`.
     """
 
@@ -81,5 +81,5 @@ class AskConfig:
 
 
 def window_s(config: AskConfig, captioner: VideoLM) -> float:
-    """Seconds of one look: of the settings, else as the model declares (`v2t.backends.abilities`)."""
+    """Seconds of one window: of the settings, else as the model declares (`v2t.backends.abilities`)."""
     return float(config.window_s or captioner.abilities.window_s)

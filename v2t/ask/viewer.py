@@ -26,12 +26,12 @@ Advance = Callable[[int, int], None]  # called with (windows done, windows to do
 
 
 class Viewer:
-    """Who watches and answers; a context manager.
+    """A captioner and a decoder pool for one session; a context manager.
 
     Args:
         config: the settings.
         captioner: one to use instead of the one that `config.model` names.
-        advance: told how the taking of notes gets on.
+        advance: called with the progress of note taking.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class Viewer:
         return film
 
     def _load(self) -> Future[None]:
-        # In a thread: the frames of the first question are decoded meanwhile, or the user types it. Not before there
-        # is a video, so that a wrong path is told at once.
+        # In a thread: the frames of the first question are decoded meanwhile, or the user types it. Not before a
+        # video is open, so that a wrong path is reported at once.
         if self._loading is None:
             self._loading = self._thread.submit(self._captioner.load)
         return self._loading
@@ -96,7 +96,7 @@ class Viewer:
 
     @property
     def batcher(self) -> Batcher:
-        """How requests are put to the captioner, once it is loaded; raises as `captioner`."""
+        """The batcher of the captioner, once it is loaded; raises as `captioner`."""
         self._load().result()
         return self._batcher
 
@@ -107,27 +107,27 @@ class Viewer:
 
     @property
     def introduction(self) -> str:
-        """The model's name and what it says of itself, whether it is loaded or not."""
+        """The model's name and description, whether it is loaded or not."""
         about = self._captioner.about
         return f"{self._captioner.name} ({about})" if about else self._captioner.name
 
     def decoding(self) -> Decoding:
-        """How answers are written."""
+        """Decoding parameters of answers."""
         config = self.config
         return Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
 
     def request(self, conversation: Conversation) -> GenerateRequest:
-        """A conversation with how it is answered."""
+        """A request for a conversation."""
         return GenerateRequest(messages=conversation, decoding=self.decoding())
 
-    def noted(self, film: Film, extent: Window) -> tuple[Notebook, list[Window], list[Placed]]:
+    def take_notes(self, film: Film, extent: Window) -> tuple[Notebook, list[Window], list[Placed]]:
         """The notes on a film, the windows that overlap a stretch of it, and the notes within that stretch."""
         config, folder = self.config, self.config.notes
         given = None
         if folder is not None and folder.is_dir():
             given = notes_on(folder, film.path)
             is_in_turn = all(one.end_s <= other.start_s + 0.01 for one, other in zip(given, given[1:], strict=False))
-            # Windows go by what was captioned: nothing is decoded to find the cuts again.
+            # Windows follow the captioned segments: nothing is decoded to find the cuts again.
             film.set_cuts([note.start_s for note in given] if is_in_turn else ())
         notebook = Notebook(
             film,

@@ -1,9 +1,9 @@
-"""When something happens: spans of the film, found in its notes and looked at again.
+"""Temporal grounding: the spans in which something happens, found in the notes and verified on frames.
 
 In: a statement ("the dog jumps") or a question ("When does the dog jump?"). Out: an `Answer` whose spans are sorted by
-time. A short video is asked directly. Of a long one the notes are ranked by the statement, the windows of the best are
-looked at again and asked; what the captioner then denies is left out, and where its words name no time the note's own
-seconds stand, marked as not seen again.
+time. A short video is asked directly. For a long one the notes are ranked by the statement, and the captioner is
+asked about the windows of the best; what it denies is left out, and where its answer names no time the note's own
+seconds are used, marked as not seen.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.video.frames import Frames
 from v2t.ask import moments
-from v2t.ask.result import Answer, Found, condensed
+from v2t.ask.result import Answer, Found, one_per_code
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
-from v2t.backends import asked
+from v2t.backends import user_turn
 from v2t.data.notes import Note
 from v2t.long.film import Film, Window
-from v2t.long.recall import is_match, ranked
-from v2t.long.spans import format_span, merged, read_spans
+from v2t.long.recall import is_match, rank
+from v2t.long.spans import format_span, merge_spans, read_spans
 
 # The words the starter was trained on (cineloop.world.language.times).
 QUESTION = "When does this happen: {}?"
@@ -32,7 +32,7 @@ _SAME_S = 0.3  # spans this near to each other, seen in two windows, are one
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A window to look at, how well its best note fits, and that note."""
+    """A window to verify, the score of its best note, and that note."""
 
     window: Window
     score: float = 1.0
@@ -40,7 +40,7 @@ class _Candidate:
 
 
 def is_about_when(film: Film, question: str, view: Window | None, config: AskConfig) -> bool:
-    """Whether a question asks for a time that is best looked for: "when", in a long part of a film."""
+    """Whether a question asks for a time that needs a search: "when", in a long part of a film."""
     start, end = view or (0.0, film.duration_s)
     is_long = end - start > film.window_s
     return config.look == "auto" and is_long and bool(_WHEN.match(question)) and moments.find(question) is None
@@ -52,10 +52,10 @@ def find_when(
     """The spans in which a statement is true.
 
     Args:
-        viewer: who looks.
+        viewer: of the captioner.
         film: of `viewer.film`.
         statement: "the dog jumps", or with `is_question` "When does the dog jump?".
-        view: (start, end) seconds to look in; None for the whole film.
+        view: (start, end) seconds to search; None for the whole film.
 
     Raises:
         UsageError: an empty statement. ItemError: the video cannot be read.
@@ -69,11 +69,11 @@ def find_when(
     if look == "notes" or (look == "auto" and extent[1] - extent[0] > film.window_s):
         candidates = _candidates(viewer, film, statement, extent, warnings)
     if look == "notes":
-        found = [_noted(c.note, c.score) for c in candidates if c.note is not None]
+        found = [_span_of_note(c.note, c.score) for c in candidates if c.note is not None]
     else:
         question = statement if is_question else QUESTION.format(statement)
-        found = _looked_at(viewer, film, question, candidates, warnings)
-    found = _in_order(found)
+        found = _look_again(viewer, film, question, candidates, warnings)
+    found = _merge_found(found)
     return Answer(
         question=statement,
         answer=", ".join(format_span(one.span) for one in found) or NEVER,
@@ -82,18 +82,18 @@ def find_when(
         model=viewer.model,
         spans=tuple(found),
         windows=tuple(candidate.window for candidate in candidates) if look != "notes" else (),
-        warnings=condensed(warnings),
+        warnings=one_per_code(warnings),
     )
 
 
 def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warnings: list[Notice]) -> list[_Candidate]:
-    """Windows to look at again, best first: as many as `top` says."""
-    notebook, windows, placed = viewer.noted(film, extent)
+    """Windows to verify, best first: at most `top`."""
+    notebook, windows, placed = viewer.take_notes(film, extent)
     warnings += notebook.warnings
     best: dict[Window, _Candidate] = {}
-    for score, one in ranked(placed, statement):
+    for score, one in rank(placed, statement):
         for window in windows:
-            # A note that only touches a window does not lead there: captions of scenes follow each other without a gap.
+            # A note that only touches a window does not select it: captions of scenes follow each other without a gap.
             start_s, end_s = one.note.start_s, max(one.note.start_s + 0.01, one.note.end_s - 0.01)
             if window[0] < end_s and start_s < window[1] - 0.01:
                 best.setdefault(window, _Candidate(window, score, one.note))
@@ -109,24 +109,24 @@ def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warn
     return found[:top]
 
 
-def _looked_at(
+def _look_again(
     viewer: Viewer, film: Film, question: str, candidates: list[_Candidate], warnings: list[Notice]
 ) -> list[Found]:
-    """What the captioner sees when it looks at the windows (again)."""
+    """The spans that the captioner confirms on the frames of the windows."""
     seen: list[tuple[_Candidate, Frames]] = []
     problems: list[ItemError] = []
-    looks = film.looks([candidate.window for candidate in candidates], ahead=viewer.config.batch_size)
+    looks = film.decode_ahead([candidate.window for candidate in candidates], ahead=viewer.config.batch_size)
     for candidate, (_, frames) in zip(candidates, looks, strict=True):
         if isinstance(frames, ItemError):
             problems.append(frames)
         else:
             seen.append((candidate, frames))
             warnings += frames.warnings
-    conversations = [asked(question, frames) for _, frames in seen]
+    conversations = [user_turn(question, frames) for _, frames in seen]
     requests = [viewer.request(conversation) for conversation in conversations]
-    told = viewer.batcher.generate_many(requests, batch_size=viewer.config.batch_size)
+    outputs = viewer.batcher.generate_many(requests, batch_size=viewer.config.batch_size)
     found: list[Found] = []
-    for (candidate, _), output in zip(seen, told, strict=True):
+    for (candidate, _), output in zip(seen, outputs, strict=True):
         if isinstance(output, ItemError):
             problems.append(output)
         else:
@@ -139,27 +139,27 @@ def _looked_at(
 
 
 def _read(candidate: _Candidate, text: str, warnings: list[Notice]) -> list[Found]:
-    """What an answer about one window says, in seconds of the film."""
+    """The spans of an answer about one window, in seconds of the film."""
     start, end = candidate.window
     reading = read_spans(text, end - start, bare=True)
     if reading.spans or reading.never:
         note = candidate.note.text if candidate.note else ""
         return [Found(start_s=start + a, end_s=start + b, score=candidate.score, note=note) for a, b in reading.spans]
-    said = " ".join(text.split())[:120]
+    excerpt = " ".join(text.split())[:120]
     warnings.append(
-        Notice("NO_TIME", f"asked about {format_span(candidate.window)}, the model named no time: {said!r}")
+        Notice("NO_TIME", f"asked about {format_span(candidate.window)}, the model named no time: {excerpt!r}")
     )
-    return [_noted(candidate.note, candidate.score)] if candidate.note is not None else []
+    return [_span_of_note(candidate.note, candidate.score)] if candidate.note is not None else []
 
 
-def _noted(note: Note, score: float) -> Found:
+def _span_of_note(note: Note, score: float) -> Found:
     return Found(start_s=note.start_s, end_s=note.end_s, score=score, note=note.text, is_seen=False)
 
 
-def _in_order(found: list[Found]) -> list[Found]:
+def _merge_found(found: list[Found]) -> list[Found]:
     """By time; spans that overlap or nearly touch are one, with the best of their scores."""
     out = []
-    for start, end in merged([one.span for one in found], _SAME_S):
+    for start, end in merge_spans([one.span for one in found], _SAME_S):
         inside = [one for one in found if start <= one.start_s <= end]
         best = max(inside, key=lambda one: (one.is_seen, one.score))
         out.append(Found(start_s=start, end_s=end, score=best.score, note=best.note, is_seen=best.is_seen))

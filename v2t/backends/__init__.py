@@ -1,7 +1,7 @@
 """One file per way to get text from a video, loaded by file name (`--captioner`, chosen from `--model` by default).
 
-A module defines `class Backend(VideoLM)`: cheap to make (it reads a small config and refuses a wrong model at once),
-loaded when there is work, then asked batch by batch through `v2t.backends.batching`.
+A module defines `class Backend(VideoLM)`: cheap to construct (it reads a small config and refuses an unsuitable
+model at once), loaded when there is work, then called batch by batch through `v2t.backends.batching`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How an answer is written.
+    """Decoding parameters of an answer.
 
     Attributes:
         max_new_tokens: longest answer, >= 1.
-        temperature: 0 takes the likeliest token each time; above 0 draws, by `seed`.
-        top_p: draws are among the likeliest tokens that have this share of the probability together; 1 for all of them.
-            No backend narrows draws further, whatever its checkpoint prefers.
-        repetition_penalty: above 1 makes tokens of prompt and answer less likely to come again.
+        temperature: 0 decodes greedily; above 0 samples, by `seed`.
+        top_p: nucleus sampling: the likeliest tokens whose probabilities sum to this; 1 for all tokens. No backend
+            applies further filters, whatever its checkpoint's defaults are.
+        repetition_penalty: above 1 makes tokens of prompt and answer less likely to be repeated.
         presence_penalty, frequency_penalty: -2 to 2, as OpenAI defines them: the logit of a token that the answer holds
             n times falls by presence_penalty + n * frequency_penalty; the prompt does not count.
-        seed: of the draws.
+        seed: of sampling.
     """
 
     max_new_tokens: int = 256
@@ -62,7 +62,7 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One turn of a conversation; its videos stand before its text."""
+    """One turn of a conversation; its videos precede its text."""
 
     role: Literal["system", "user", "assistant"]
     text: str
@@ -73,17 +73,17 @@ Conversation = Sequence[Message]
 
 
 class Effect(Enum):
-    """What an option of a captioner changes, declared at its parameter: `num_seqs: Annotated[int, COST]`."""
+    """What an option of a captioner affects, declared at its parameter: `num_seqs: Annotated[int, COST]`."""
 
     TEXT = "captions made with another value are other captions"
-    COST = "where and how fast it works; or what records state by themselves, such as the revision"
+    COST = "device and speed only; or what records state separately, such as the revision"
 
 
 TEXT, COST = Effect.TEXT, Effect.COST
 
 
 def effects(captioner: type) -> dict[str, Effect]:
-    """What each option of a captioner's class changes, as declared; one that declares nothing changes the text."""
+    """What each option of a captioner's class affects, as declared; TEXT where nothing is declared."""
     return {
         name: next(iter(getattr(parameter.annotation, "__metadata__", ())), TEXT)
         for name, parameter in inspect.signature(captioner, eval_str=True).parameters.items()
@@ -91,14 +91,14 @@ def effects(captioner: type) -> dict[str, Effect]:
     }
 
 
-def asked(text: str, *videos: Frames) -> Conversation:
-    """A conversation of one question about some videos."""
+def user_turn(text: str, *videos: Frames) -> Conversation:
+    """A conversation of one user turn: videos, then text."""
     return (Message(role="user", text=text, videos=videos),)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GenerateRequest:
-    """What a model is asked, whoever asks: a conversation that ends with a user's turn, and how it is answered."""
+    """A request to a model: a conversation that ends with a user turn, and the decoding parameters."""
 
     messages: Conversation
     decoding: Decoding
@@ -106,14 +106,14 @@ class GenerateRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What a captioner answers to one request.
+    """The response of a captioner to one request.
 
     Attributes:
         text: the answer as the model wrote it.
-        tokens: how many tokens that took.
-        finish: "stop" when the model ended by itself, "length" when it was cut at `max_new_tokens`.
+        tokens: number of generated tokens.
+        finish: "stop" when the model ended the answer, "length" when it was cut at `max_new_tokens`.
         warnings: what a reader of the answer must know, such as OUT_OF_DOMAIN.
-        prompt_tokens: tokens of the prompt; None where nobody says how many.
+        prompt_tokens: tokens of the prompt; None where they are not reported.
     """
 
     text: str
@@ -123,33 +123,33 @@ class Output:
     prompt_tokens: int | None = None
 
     def usage(self) -> dict[str, int] | None:
-        """Tokens as OpenAI's clients read them; None where those of the prompt are not known."""
+        """The `usage` object of OpenAI's API; None where the prompt's tokens are not known."""
         if self.prompt_tokens is None:
             return None
         total = self.prompt_tokens + self.tokens
         return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.tokens, "total_tokens": total}
 
 
-Ask = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
+LikelihoodQuery = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
 
 
 class VideoLM(Protocol):
-    """What answers `GenerateRequest`s; a base class whose attributes declare what a captioner can do.
+    """Base class of captioners; its attributes declare what a captioner can do.
 
-    Made by `Backend(model, device=..., dtype=..., **options)`. Requests are put to it by `v2t.backends.batching`.
+    Constructed by `Backend(model, device=..., dtype=..., **options)`; called by `v2t.backends.batching`.
 
     Attributes:
-        name: what records call the model.
+        name: the model's name in records.
         revision: pins its weights (a hash, or a hub commit).
-        spec: the frames it wants when the user says nothing.
-        frame_size: (H, W) frames are scaled to while decoding, or None for as they are.
-        abilities: what the model can do beside answering, as declared.
-        about: what the model is and what it knows, in a few words; may be empty.
-        folder: where its files are, or None. dtype: of its weights, as asked for.
+        spec: default frame sampling.
+        frame_size: (H, W) frames are scaled to while decoding; None keeps their size.
+        abilities: what the model can do in addition to answering, as declared.
+        about: short description of the model and its domain; may be empty.
+        folder: of its files, or None. dtype: of its weights, as requested.
         concurrency: calls of `answer` that may run at once, from threads; 1 for a model in this process.
-        batches_draws: whether a batch answers as each request alone would also where tokens are drawn or penalised.
-        reply_tokens: longest answer to a judge's question, with the thoughts of a model that thinks.
-        tells_likelihoods: whether `watch`, `likelihoods` and `weigh` can be asked.
+        batches_draws: whether answers do not depend on the batch even with sampling or penalties.
+        reply_tokens: longest answer to a judge's question, reasoning included.
+        has_likelihoods: whether `encode_clip`, `likelihoods` and `batch_likelihoods` are implemented.
     """
 
     name: str
@@ -163,48 +163,48 @@ class VideoLM(Protocol):
     concurrency: int = 1
     batches_draws: bool = False
     reply_tokens: int = 16
-    tells_likelihoods: bool = False
+    has_likelihoods: bool = False
 
     def load(self) -> None:
-        """Bring the weights into memory, or find the server."""
+        """Load the weights into memory, or find the server."""
 
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
-        """One answer for each conversation, in order; a batch answers as each alone would.
+        """One answer for each conversation, in order; answers do not depend on the batch.
 
-        Each ends with a user's turn. Videos of one batch have the same number and size of frames; a conversation
+        Each ends with a user turn. Videos of one batch have the same number and size of frames; a conversation
         without any video is answered from its text.
 
         Raises:
-            ItemError: a conversation cannot be answered (too long, refused); of a batch, any one.
+            ItemError: a conversation cannot be answered (too long, refused); for a batch, any one of them.
         """
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
-        """The answer to one conversation in pieces of text as they are written, and last the `Output` that
-        `answer` gives; the pieces joined are its text, but for spaces at the ends. Closing it ends the answer."""
+        """The answer to one conversation as a stream of text pieces, followed by the `Output` that `answer` returns.
+        The joined pieces are its text, except for white space at the ends. Closing the iterator stops generation."""
 
-    def watch(self, frames: Frames) -> Any:
-        """A clip as `likelihoods` takes it, encoded once for all questions where the model allows it."""
+    def encode_clip(self, frames: Frames) -> Any:
+        """A clip in the form `likelihoods` takes, encoded once for all questions where the model allows it."""
         return frames
 
-    def likelihoods(self, watched: Any, question: str, answers: Sequence[str], *, whole: bool = False) -> list[float]:
+    def likelihoods(self, clip: Any, question: str, answers: Sequence[str], *, whole: bool = False) -> list[float]:
         """For each answer the log-probability that the reply to `question` begins with it, or, where `whole`, is that
         and no more; in nats: the sum over its tokens, exact, at temperature 1.
 
         Raises:
-            UsageError: no answer, an empty one, or a model that does not tell. ItemError: as `answer`.
+            UsageError: no answer, an empty one, or a model without likelihoods. ItemError: as `answer`.
         """
-        raise UsageError(f"{self.name} does not tell how likely an answer is")
+        raise UsageError(f"{self.name} does not provide likelihoods of answers")
 
-    def weigh(self, watched: Any, asks: Sequence[Ask]) -> list[list[float]]:
+    def batch_likelihoods(self, clip: Any, queries: Sequence[LikelihoodQuery]) -> list[list[float]]:
         """As `likelihoods` for many questions about one clip."""
-        return [self.likelihoods(watched, question, answers, whole=whole) for question, answers, whole in asks]
+        return [self.likelihoods(clip, question, answers, whole=whole) for question, answers, whole in queries]
 
     def close(self) -> None:
         """Free what `load` took."""
         return None
 
 
-OUT_OF_DOMAIN = "OUT_OF_DOMAIN"  # code of the warning that a clip lies outside what the model knows
+OUT_OF_DOMAIN = "OUT_OF_DOMAIN"  # code of the warning that a clip is outside the model's domain
 
 
 def open_backend(
@@ -214,30 +214,30 @@ def open_backend(
 
     Args:
         model: "starter", a folder, a hub id, or "openai:URL[#model]".
-        captioner: a file of this folder, or the path of another one; "auto" goes by the model.
-        device, dtype: "auto" or what torch calls them.
-        options: what only some backends know, by name: the keyword arguments of their class.
+        captioner: a file of this folder, or the path of another one; "auto" depends on the model.
+        device, dtype: "auto" or a name torch knows.
+        options: backend-specific options by name: keyword arguments of its class.
 
     Raises:
         UsageError: no such captioner, or an option it does not know. MissingDependencyError: no such model.
     """
     check_device(device)
     name = choose(model) if captioner == "auto" else captioner
-    maker = plugin.load("v2t.backends", name, "Backend", files=True).Backend
-    known = list(effects(maker))
+    backend_class = plugin.load("v2t.backends", name, "Backend", files=True).Backend
+    known = list(effects(backend_class))
     for key in options:
         if key not in known:
             raise UsageError(
                 f"captioner {name!r} has no option {key!r}; it knows: {', '.join(known) or 'none'}",
                 code="UNKNOWN_OPTION",
-                hint="which captioner runs a model goes by --model",
+                hint="the captioner is chosen by --model",
             )
-    made: VideoLM = maker(model, device=device, dtype=dtype, **options)
-    return made
+    backend: VideoLM = backend_class(model, device=device, dtype=dtype, **options)
+    return backend
 
 
 def choose(model: str) -> str:
-    """Which captioner speaks for a model: by its address, its folder's config, or `hf` for all that is left."""
+    """The backend for a model: by its address or its folder's config, otherwise `hf`."""
     if model == "starter":
         return "local"
     if model.startswith("openai:"):

@@ -1,8 +1,8 @@
-"""What a model can do beside answering, declared by its folder or by the server of it and never guessed.
+"""What a model can do in addition to answering, declared by its folder or its server and never guessed.
 
 In: `abilities.json` of a model's folder, or the same object in a server's list of models. Out: `Abilities`. A model
-that declares nothing is taken for a large one that follows instructions, unless it is this project's own: those learn
-from captions and questions, and none is trained to sum up notes unless its folder says so.
+that declares nothing is assumed to be a large one that follows instructions, unless it is this project's own: those
+learn from captions and questions, and are not trained to summarise notes unless the folder declares it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Abilities:
 
     Attributes:
         window_s: seconds of video it understands at once, > 0.
-        can_summarise: whether it sums up notes in words of its own when asked to.
+        can_summarise: whether it can summarise notes in its own words.
         styles: files of `v2t/styles` it was trained to answer; None for a model that follows any instruction.
     """
 
@@ -42,7 +42,7 @@ class Abilities:
 
     @classmethod
     def from_dict(cls, value: Any) -> Abilities:
-        """The abilities in a JSON object; what is left out has its default; unknown keys are ignored.
+        """The abilities in a JSON object; missing keys have their default; unknown keys are ignored.
 
         Raises:
             ValueError: not an object, or a value out of range.

@@ -1,9 +1,9 @@
-"""Many requests put to a captioner, and an answer or an error for each: what caption, ask, judge and serve go through.
+"""Batched generation: many requests to one captioner, an answer or an error for each.
 
-In: `GenerateRequest`s. Out: an `Output` or the `ItemError` of each, in order. A captioner in this process gets batches
-of one shape and one way of decoding; one that takes several requests at once gets them from as many threads. A batch
-that fails, in whatever way a model fails, is halved until the request at fault stands alone. An answer that runs in a
-loop is asked for again with other ways of decoding, where that is wanted.
+In: `GenerateRequest`s from caption, ask, judge or serve. Out: an `Output` or the `ItemError` of each, in order. A
+captioner in this process gets batches of one shape and one `Decoding`; one that takes concurrent requests gets them
+from as many threads. A batch that fails, with any exception, is halved until the failing request is alone. On request,
+an answer that repeats itself is generated again with other decoding parameters.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from v2t.backends import GenerateRequest, Output, VideoLM
 from v2t.backends.repetition import loop
 
 Answer = Output | ItemError
-_FAILURES_IN_A_ROW = 16  # with nothing answered in between, the model or its server is broken and not the requests
-_COUNTED = ("MODEL_ERROR", "SERVER_ERROR", "BAD_REQUEST")
-# What to try on an answer that runs in a loop, in order (Keskar et al. 2019, arXiv 1909.05858, section 4.1).
+_MAX_FAILURES = 16  # without a success in between: the model or its server is broken, not the requests
+_FAILURE_CODES = ("MODEL_ERROR", "SERVER_ERROR", "BAD_REQUEST")
+# Decoding changes to try on a repetitive answer, in order (Keskar et al. 2019, arXiv 1909.05858, section 4.1).
 _RETRIES: tuple[dict[str, Any], ...] = ({"repetition_penalty": 1.3}, {"temperature": 0.7})
 
 
 class Batcher:
-    """One captioner with the count of its failures in a row; threads may share it.
+    """One captioner with its count of consecutive failures; thread-safe.
 
     Args:
         captioner: loaded before the first request.
@@ -43,7 +43,7 @@ class Batcher:
         """The answer to one request; `retry_loops` as in `generate_many`.
 
         Raises:
-            ItemError: there is none. MissingDependencyError: the model fails on everything, or its server is gone.
+            ItemError: the request failed. MissingDependencyError: every request fails, or the server is gone.
         """
         (answer,) = self.generate_many([request], retry_loops=retry_loops)
         if isinstance(answer, ItemError):
@@ -58,20 +58,20 @@ class Batcher:
         Args:
             requests: with videos of any shapes.
             batch_size: requests of one batch at most, >= 1; None for all of one shape.
-            retry_loops: ask again for an answer that runs in a loop, which then says so in its warnings.
+            retry_loops: retry an answer that repeats itself; a warning states it.
 
         Raises:
             MissingDependencyError: the model fails on everything, or its server is gone.
         """
         if self.captioner.concurrency > 1 and len(requests) > 1:
             with ThreadPoolExecutor(min(self.captioner.concurrency, len(requests))) as threads:
-                answers = list(threads.map(lambda one: self._halved([one])[0], requests))
+                answers = list(threads.map(lambda one: self._answer_batch([one])[0], requests))
         else:
             found: dict[int, Answer] = {}
             for numbers in self._batches(requests, batch_size):
-                found |= dict(zip(numbers, self._halved([requests[i] for i in numbers]), strict=True))
+                found |= dict(zip(numbers, self._answer_batch([requests[i] for i in numbers]), strict=True))
             answers = [found[number] for number in range(len(requests))]
-        return self._without_loops(requests, answers, batch_size) if retry_loops else answers
+        return self._retry_loops(requests, answers, batch_size) if retry_loops else answers
 
     def stream(self, request: GenerateRequest) -> Iterator[str | Output]:
         """The answer to one request in pieces, see `VideoLM.stream`; errors as `generate`."""
@@ -81,15 +81,15 @@ class Batcher:
         except CineloopError:
             raise
         except Exception as error:
-            problem = _problem(error)
+            problem = _request_error(error)
         else:
             self._failures = 0
             return
-        raise self._counted(problem)
+        raise self._count_failure(problem)
 
     def _batches(self, requests: Sequence[GenerateRequest], batch_size: int | None) -> Iterator[list[int]]:
-        """Numbers of the requests that go through the model together: of the same shapes and way of decoding. Draws
-        and penalties see the padding and the place in a batch, so those go alone where the captioner cannot tell."""
+        """Indices of the requests that form a batch: same shapes, same decoding. Sampling and penalties depend on
+        padding and position in the batch, so such requests go alone unless the captioner declares `batches_draws`."""
         groups: dict[Any, list[int]] = {}
         for number, request in enumerate(requests):
             decoding = request.decoding
@@ -101,8 +101,8 @@ class Batcher:
             size = batch_size or len(numbers)
             yield from (numbers[first : first + size] for first in range(0, len(numbers), size))
 
-    def _halved(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
-        """Answers to a batch; where it fails, to its halves, down to the request at fault."""
+    def _answer_batch(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
+        """Answers to a batch; if it fails, to its halves, down to the failing request."""
         try:
             outputs = self.captioner.answer([request.messages for request in batch], batch[0].decoding)
             if len(outputs) != len(batch):
@@ -112,57 +112,57 @@ class Batcher:
         except CineloopError:
             raise
         except Exception as error:  # a model may fail in any way on one clip, and that must not end the run
-            problem = _problem(error)
+            problem = _request_error(error)
         else:
             self._failures = 0
             return list(outputs)
-        # Out here nothing holds the model's error, nor its frames and with them the device's memory.
+        # Outside the except block: nothing refers to the model's error, its frames and the device memory they hold.
         if len(batch) > 1:
             middle = len(batch) // 2
-            return [*self._halved(batch[:middle]), *self._halved(batch[middle:])]
-        counted = self._counted(problem)
-        if isinstance(counted, ItemError):
-            return [counted]
-        raise counted
+            return [*self._answer_batch(batch[:middle]), *self._answer_batch(batch[middle:])]
+        failure = self._count_failure(problem)
+        if isinstance(failure, ItemError):
+            return [failure]
+        raise failure
 
-    def _counted(self, problem: ItemError) -> CineloopError:
-        """The error of one request, or of all where as many in a row failed as no clip alone can be at fault for."""
-        if problem.code not in _COUNTED:
+    def _count_failure(self, problem: ItemError) -> CineloopError:
+        """The error of one request, or a fatal one after too many consecutive failures to blame a single clip."""
+        if problem.code not in _FAILURE_CODES:
             return problem
         with self._lock:
             self._failures += 1
             count = self._failures
-        if count < _FAILURES_IN_A_ROW:
+        if count < _MAX_FAILURES:
             return problem
-        said = problem.message
+        text = problem.message
         if problem.code == "MODEL_ERROR":
             hint = "try --device cpu or another model"
-            return MissingDependencyError(f"{count} requests failed in a row: {said}", code="MODEL_BROKEN", hint=hint)
+            return MissingDependencyError(f"{count} requests failed in a row: {text}", code="MODEL_BROKEN", hint=hint)
         hint = "check the server, then run again with --retry-failed"
-        return MissingDependencyError(f"{count} requests failed in a row: {said}", code="SERVER", hint=hint)
+        return MissingDependencyError(f"{count} requests failed in a row: {text}", code="SERVER", hint=hint)
 
-    def _without_loops(
+    def _retry_loops(
         self, requests: Sequence[GenerateRequest], answers: list[Answer], batch_size: int | None
     ) -> list[Answer]:
-        """Answers, those that run in a loop replaced by better ones where a retry gives one."""
+        """Answers, with repetitive ones replaced where a retry gives a better one."""
         texts = {i: one.text for i, one in enumerate(answers) if isinstance(one, Output)}
         loops = {i: found for i, text in texts.items() if (found := loop(text)) is not None}
         if not loops:
             return answers
-        tried = {i: [answers[i]] for i in loops}
+        attempts = {i: [answers[i]] for i in loops}
         open_ones = list(loops)
         for changes in _RETRIES:
             again = [requests[i] for i in open_ones]
             again = [replace(request, decoding=replace(request.decoding, **changes)) for request in again]
             for i, answer in zip(open_ones, self.generate_many(again, batch_size=batch_size), strict=True):
-                tried[i].append(answer)
-            last = {i: tried[i][-1] for i in open_ones}
+                attempts[i].append(answer)
+            last = {i: attempts[i][-1] for i in open_ones}
             open_ones = [i for i, one in last.items() if isinstance(one, ItemError) or loop(one.text) is not None]
-        return [_best(tried[i], loops[i]) if i in loops else answer for i, answer in enumerate(answers)]
+        return [_best_answer(attempts[i], loops[i]) if i in loops else answer for i, answer in enumerate(answers)]
 
 
-def _problem(error: Exception) -> ItemError:
-    """What a model raised, as an error of the request."""
+def _request_error(error: Exception) -> ItemError:
+    """A model's exception as an error of the request."""
     logger.debug("the model failed", exc_info=error)
     reason = f"the model failed: {type(error).__name__}: {printable(str(error), 300)}"
     text = str(error).lower()
@@ -171,8 +171,8 @@ def _problem(error: Exception) -> ItemError:
     return ItemError(reason, code="MODEL_ERROR", hint="run again with -v")
 
 
-def _best(candidates: Sequence[Answer], found: str) -> Output:
-    """The first answer without a loop, else the shortest that says anything; it says so in its warnings."""
+def _best_answer(candidates: Sequence[Answer], found: str) -> Output:
+    """The first answer without repetition, else the shortest that is not empty; with a warning."""
     answers = [one for one in candidates if isinstance(one, Output) and one.text.strip()]
     good = [one for one in answers if loop(one.text) is None]
     best = good[0] if good else min(answers, key=lambda one: len(one.text))

@@ -1,7 +1,7 @@
-"""What an OpenAI-compatible server says of its models: the one that was meant, and the frames it wants.
+"""The model list of an OpenAI-compatible server: the requested entry, and the frames its model expects.
 
-In: a server (`v2t.backends.endpoint`), its answer at /models. Out: one entry of that list; of a `v2t serve` of our
-models also which frames they want, so that the client samples as the model was trained.
+In: a server (`v2t.backends.endpoint`), its answer at /models. Out: one entry of that list; for a `v2t serve` of
+our models also their frame sampling, so that the client samples as the model was trained.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from v2t.backends.endpoint import Endpoint
 
 
 def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
-    """The entry of the model `asked_for`, or of the only one; empty where there is none but a name was given.
+    """The entry of the model `asked_for`, or of the only one; empty where the server has no list and a name was given.
 
     Raises:
-        MissingDependencyError: no server, no model, or none of that name. UsageError: several, and none was named.
+        MissingDependencyError: no server, or no such model. UsageError: several models and no name given.
     """
     try:
         listed = endpoint.models().get("data")
@@ -35,19 +35,19 @@ def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
     }
     if asked_for:
         if asked_for not in cards and any("cineloop" in card for card in cards.values()):
-            # A server of ours lists all that it answers for; others may serve a model unlisted.
-            names = endpoint.scrubbed(", ".join(list(cards)[:20]), 1000)
+            # A `v2t serve` lists every model it serves; other servers may serve unlisted ones.
+            names = endpoint.redact(", ".join(list(cards)[:20]), 1000)
             raise MissingDependencyError(
                 f"{endpoint.url} serves no model {asked_for!r}; it serves {names}",
                 code="SERVER_MODEL",
-                hint="openai:URL#model names one",
+                hint="choose one: openai:URL#model",
             )
         return cards.get(asked_for, {})
-    # Adapters stand beside their base, which is the one meant where none is named.
+    # Adapters are listed next to their base, which is the default.
     bases = {name: card for name, card in cards.items() if not card.get("parent")}
     if len(bases) == 1:
         return next(iter(bases.values()))
-    names = endpoint.scrubbed(", ".join(list(cards)[:20]), 1000)
+    names = endpoint.redact(", ".join(list(cards)[:20]), 1000)
     if cards:
         raise UsageError(f"{endpoint.url} serves several models: {names}", hint="name one: openai:URL#model")
     raise MissingDependencyError(
@@ -56,10 +56,10 @@ def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
 
 
 def wanted_frames(card: dict[str, Any]) -> tuple[SampleSpec, tuple[int, int] | None] | None:
-    """The frames that a model of ours wants, and their (H, W); None of a model that does not say.
+    """Frame sampling and (H, W) that the server declares for its model; None if it declares none.
 
     Raises:
-        UsageError: CARD, it says so in words that are not understood.
+        UsageError: CARD, the declaration is invalid.
     """
     about = card.get("cineloop")
     wanted = about.get("frames") if isinstance(about, dict) else None
@@ -71,20 +71,20 @@ def wanted_frames(card: dict[str, Any]) -> tuple[SampleSpec, tuple[int, int] | N
         spec = SampleSpec(**{name: wanted[name] for name in names if wanted.get(name) is not None})
         return spec, None if size is None else (int(size[0]), int(size[1]))
     except (UsageError, TypeError, ValueError, LookupError) as problem:
-        raise UsageError(f"it says in unknown words what frames its model wants: {problem}", code="CARD") from None
+        raise UsageError(f"it declares its frames in an unknown form: {problem}", code="CARD") from None
 
 
 def abilities(card: dict[str, Any]) -> Abilities:
     """What the server declares of the model; the defaults where it declares nothing.
 
     Raises:
-        ValueError: it declares what cannot be.
+        ValueError: an invalid declaration.
     """
     about = card.get("cineloop")
     return Abilities.from_dict(about.get("abilities", {})) if isinstance(about, dict) else Abilities()
 
 
-def wishes(spec: SampleSpec, size: tuple[int, int] | None) -> dict[str, Any]:
-    """What a server says for `wanted_frames` to read."""
+def frame_settings(spec: SampleSpec, size: tuple[int, int] | None) -> dict[str, Any]:
+    """The declaration that `wanted_frames` reads."""
     names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
     return {**{name: getattr(spec, name) for name in names}, "size": list(size) if size else None}

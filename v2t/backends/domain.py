@@ -1,10 +1,10 @@
-"""How far a clip lies from the clips a small model was trained on: a calibrated distance, not a guess.
+"""Domain check: the calibrated distance of a clip from the clips a small model was trained on.
 
-In: pooled vision features (N, D) of clips from the model's own world, and of held-out clips of that world. Out: a
-`Domain` that scores further clips; its threshold is a quantile of the held-out scores, so the share of clips of the
-world that are warned about by mistake is known: 1 - quantile. The distance is Mahalanobis with a shrunken covariance
+In: pooled vision features (N, D) of clips of the model's domain, and of held-out clips of that domain. Out: a
+`Domain` that scores further clips; its threshold is a quantile of the held-out scores, so the rate of false warnings
+within the domain is known: 1 - quantile. The distance is Mahalanobis with a shrunken covariance
 (Lee et al. 2018, arXiv:1807.03888, one class; Ledoit and Wolf 2004 for why to shrink), divided by sqrt(D), so that
-clips of the world score near 1. Letters: N clips, D features.
+clips of the domain score near 1. Letters: N clips, D features.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ FILE_NAME = "domain.safetensors"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Domain:
-    """Where a model is at home.
+    """The domain a model was trained on.
 
     Attributes:
         mean: float32 (D,).
         whiten: float32 (D, D); (x - mean) @ whiten has unit covariance over the fitted clips.
-        threshold: scores above it are outside.
-        quantile: share of held-out clips of the world at or below the threshold, in (0, 1).
-        num_fit, num_held_out: how many clips stand behind mean and threshold.
-        description: the world in words, for the warning.
+        threshold: clips with a higher score are outside.
+        quantile: share of held-out clips of the domain at or below the threshold, in (0, 1).
+        num_fit, num_held_out: number of clips behind mean and threshold.
+        description: the domain in words, for the warning.
     """
 
     mean: np.ndarray
@@ -48,7 +48,7 @@ class Domain:
             raise ValueError("a domain must be finite")
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """Distances float64 (N,) of features (N, D); about 1 at home, infinite for features that are not finite."""
+        """Distances float64 (N,) of features (N, D); about 1 within the domain, infinite for non-finite features."""
         features = np.asarray(features, dtype=np.float64)
         if features.ndim != 2 or features.shape[1] != len(self.mean):
             raise ValueError(f"expected features (N, {len(self.mean)}), got {features.shape}")
@@ -58,7 +58,7 @@ class Domain:
         return np.where(np.isfinite(scores), scores, np.inf)
 
     def warning(self, score: float) -> Notice | None:
-        """The warning for one score; None when it lies inside."""
+        """The warning for one score; None if it is inside."""
         if score <= self.threshold:
             return None
         return Notice(
@@ -76,15 +76,15 @@ def fit(
     shrinkage: float = 1e-3,
     description: str = "the clips this model was trained on",
 ) -> Domain:
-    """A domain from clips of the model's world.
+    """A domain from clips the model was trained on.
 
     Args:
         features: (N, D), N of the order of 10 D or more.
-        held_out: (M, D) clips of the same world that are not among `features`; they set the threshold.
+        held_out: (M, D) clips of the same domain that are not among `features`; they set the threshold.
         quantile: share of held-out clips to leave unwarned, in (0, 1).
         shrinkage: weight in [0, 1) of the mean variance times identity in the covariance; keeps directions that the
             fitted clips never move in from deciding alone.
-        description: the world in words.
+        description: the domain in words.
 
     Raises:
         UsageError: too few clips, wrong shapes, or numbers out of range.
@@ -98,7 +98,7 @@ def fit(
             f"to find the {quantile} quantile"
         )
     if not 0 < quantile < 1 or not 0 <= shrinkage < 1:
-        raise UsageError(f"quantile must lie in (0, 1) and shrinkage in [0, 1), got {quantile} and {shrinkage}")
+        raise UsageError(f"quantile must be in (0, 1) and shrinkage in [0, 1), got {quantile} and {shrinkage}")
     mean = features.mean(axis=0)  # (D,)
     covariance = np.cov(features, rowvar=False).reshape(len(mean), len(mean))  # (D, D)
     scale = np.trace(covariance) / len(mean)
@@ -131,7 +131,7 @@ def load(folder: Path) -> Domain:
     """The domain in a model's folder.
 
     Raises:
-        MissingDependencyError: there is none, or it is damaged.
+        MissingDependencyError: the file is missing or damaged.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,9 +1,9 @@
-"""The HTTP side of `v2t.backends.openai`: one server, asked through the `openai` client from many threads.
+"""HTTP client of `v2t.backends.openai`: one server, called through the `openai` client from many threads.
 
 In: an address, JSON bodies. Out: JSON objects, or the events of a stream; `ItemError` when a request cannot be
-answered, `MissingDependencyError` when no request could be. The client waits and tries again after 408, 409, 429, 5xx
+answered, `MissingDependencyError` when no request could be. The client retries after 408, 409, 429, 5xx
 and broken connections (exponential back-off, Retry-After). The key is read from the environment when a request is sent
-and kept nowhere; what the server says is scrubbed of it.
+and never stored; it is redacted from the server's replies.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from cineloop.log import printable
 
 T = TypeVar("T")
 _SPENT = "insufficient_quota"
-# That are sent; by the last one the client knows what its caller wants back.
+# Headers that are sent; the last one tells the client which type its caller wants back.
 _HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "proxy-authorization"}
 _HEADERS |= {"transfer-encoding", "x-request-id", "x-stainless-raw-response"}
-_PAUSE_S = 5.0  # after a 429 that outlasts the client's own tries and does not say how long it holds
+_PAUSE_S = 5.0  # after a 429 that outlasts the client's own retries and gives no Retry-After
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|hf|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _OUR_ID = re.compile(r"v2t-[0-9a-f]{32}")
 
 
 class Refusal(ItemError):
-    """The server will not answer this request, now or later (400, 413, 422 …); `param` is the cause it names."""
+    """The server will not answer this request, now or later (400, 413, 422 …); `param` is the parameter it names."""
 
     param: str | None = None
 
@@ -48,10 +48,10 @@ class Endpoint:
     Args:
         url: "http(s)://host[:port]/path" without user, query or fragment.
         key_env: the environment variable that holds the key; without it none is sent.
-        connect_s, read_s: for a connection, and the longest silence while an answer is due, > 0.
+        connect_s, read_s: for a connection, and the longest silence during an answer, > 0.
         total_s: how long a request waits for a rate limit (429) to end, > 0.
-        retries: further tries after any other fault, >= 0.
-        use_env_proxy: go through the proxy that HTTP(S)_PROXY and NO_PROXY name. TLS trusts the system's certificates
+        retries: after any other failure, >= 0.
+        use_env_proxy: use the proxy that HTTP(S)_PROXY and NO_PROXY name. TLS trusts the system's certificates
             or those of SSL_CERT_FILE.
 
     Raises:
@@ -78,15 +78,17 @@ class Endpoint:
         self._use_env_proxy = use_env_proxy
 
     def models(self) -> dict[str, Any]:
-        """The server's list of models; asked for less patiently than an answer is."""
-        return self._patiently(lambda client: _object(client.models.with_raw_response.list()), retries=2, total_s=20.0)
+        """The server's list of models; with fewer retries and a shorter timeout than a generation."""
+        return self._with_retries(
+            lambda client: _object(client.models.with_raw_response.list()), retries=2, total_s=20.0
+        )
 
     def post(self, body: dict[str, Any], read: Callable[[dict[str, Any]], T], *, retries: int | None = None) -> T:
-        """What `read` makes of the reply to a chat completion; `read` may raise BadReply.
+        """Post a chat completion and return `read(reply)`; `read` may raise BadReply.
 
         Raises:
             Refusal: a request the server will not take. ItemError: SERVER_ERROR, no usable reply.
-            MissingDependencyError: no request would be answered (key, address, model).
+            MissingDependencyError: every request would fail (key, address, model).
         """
 
         def send(client: Any) -> T:
@@ -98,16 +100,16 @@ class Endpoint:
                 raise BadReply("the answer to another request")
             return read(reply)
 
-        return self._patiently(send, retries=self._retries if retries is None else min(retries, self._retries))
+        return self._with_retries(send, retries=self._retries if retries is None else min(retries, self._retries))
 
     def stream(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The events of a reply. Tried again until it begins; closing the generator closes the connection."""
+        """The events of a reply. Retried until it begins; closing the generator closes the connection."""
         import openai
 
         def begin(client: Any) -> Any:
             return client.chat.completions.create(stream=True, **_arguments(body))
 
-        events = self._patiently(begin)
+        events = self._with_retries(begin)
         is_over, problem = False, "the stream ended before the answer did"
         try:
             with events:
@@ -119,23 +121,23 @@ class Endpoint:
                     is_over = is_over or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
                     yield event
         except (openai.OpenAIError, ValueError) as error:
-            is_over, problem = False, _words(error)
+            is_over, problem = False, _message(error)
         if not is_over:
-            raise ItemError(f"the answer broke off: {self.scrubbed(problem)}", code="SERVER_ERROR", hint="ask again")
+            raise ItemError(f"the answer broke off: {self.redact(problem)}", code="SERVER_ERROR", hint="ask again")
 
-    def scrubbed(self, text: str, limit: int = 300) -> str:
-        """`text` on one line without the key or what looks like one, cut to `limit`."""
+    def redact(self, text: str, limit: int = 300) -> str:
+        """`text` on one line without the key or anything that looks like one, cut to `limit`."""
         if key := self._key():
             text = text.replace(key, "[key]")
         return printable(_KEY_LIKE.sub("[key]", text), limit)
 
     @property
     def has_key(self) -> bool:
-        """Whether a key is there to be sent."""
+        """Whether a key is set."""
         return bool(self._key())
 
     def without_key(self, text: str) -> str:
-        """`text` without the key, should a server repeat it."""
+        """`text` without the key, in case a server repeats it."""
         key = self._key()
         return text.replace(key, "[key]") if len(key) >= 8 else text
 
@@ -157,8 +159,8 @@ class Endpoint:
         )
 
     def _set_headers(self, request: Any) -> None:
-        """What the request itself needs, and the key as the environment has it now: nothing of OpenAI's accounts or of
-        OPENAI_CUSTOM_HEADERS, which are for another server, and nothing about this machine."""
+        """Set the headers a request needs, and the current key: nothing of OpenAI's accounts or OPENAI_CUSTOM_HEADERS,
+        which are meant for another server, and nothing about this machine."""
         for name in list(request.headers):
             if name.lower() not in _HEADERS:
                 del request.headers[name]
@@ -172,8 +174,8 @@ class Endpoint:
             raise UsageError(f"the environment variable {self.key_env} holds no key: expected ASCII without spaces")
         return key
 
-    def _patiently(self, send: Callable[[Any], T], *, retries: int | None = None, total_s: float | None = None) -> T:
-        """What `send` gives with the client; again after a reply that is not usable, and while a rate limit holds."""
+    def _with_retries(self, send: Callable[[Any], T], *, retries: int | None = None, total_s: float | None = None) -> T:
+        """The result of `send(client)`; retried after an unusable reply and while a rate limit lasts."""
         import openai
 
         retries = self._retries if retries is None else retries
@@ -196,59 +198,63 @@ class Endpoint:
             if is_last:
                 break
             time.sleep(pause_s)
-        raise self._meaning(problem)  # out here: no context repeats what the server said
+        raise self._error_of(problem)  # outside the except block: no exception context repeats the server's text
 
-    def _meaning(self, error: Exception) -> CineloopError:
-        """What failed, as an error of ours."""
+    def _error_of(self, error: Exception) -> CineloopError:
+        """A client exception as a Cineloop error."""
         import openai
 
         cause = error.__cause__ or error
         if isinstance(error, openai.APIStatusError):
-            return self._refused(error.status_code, error.response)
+            return self._status_error(error.status_code, error.response)
         if "CERTIFICATE_VERIFY_FAILED" in str(cause):
             return MissingDependencyError(
-                f"{self.url} shows a certificate that is not trusted: {_words(cause)}",
+                f"{self.url} shows a certificate that is not trusted: {_message(cause)}",
                 code="SERVER",
                 hint="name the file of your authority in SSL_CERT_FILE",
             )
-        return self._unusable(self.scrubbed(_words(cause)))
+        return self._unusable_reply(self.redact(_message(cause)))
 
-    def _unusable(self, reason: str) -> ItemError:
+    def _unusable_reply(self, reason: str) -> ItemError:
         return ItemError(
             f"no usable answer from {self.url}: {reason}",
             code="SERVER_ERROR",
-            hint="run again with --retry-failed once the server is well",
+            hint="run again with --retry-failed once the server works",
         )
 
-    def _refused(self, status: int, response: Any) -> CineloopError:
-        """What a status other than 200 means."""
+    def _status_error(self, status: int, response: Any) -> CineloopError:
+        """The error for a status other than 200."""
         if 300 <= status < 400:
             return MissingDependencyError(
-                f"{self.url} redirects to {self.scrubbed(response.headers.get('Location') or 'nowhere')}",
+                f"{self.url} redirects to {self.redact(response.headers.get('Location') or 'nowhere')}",
                 code="SERVER",
-                hint="redirects are not followed; name the address it should be",
+                hint="redirects are not followed; give the final address",
             )
         body = _problem(response.text)
-        said = f"{self.url} answers {status}: {self.scrubbed(body['message'] or response.reason_phrase)}"
+        text = f"{self.url} answers {status}: {self.redact(body['message'] or response.reason_phrase)}"
         is_spent = status == 402 or body["code"] == _SPENT
         if status in (401, 403) or is_spent:
-            hint = "pay for more" if is_spent else f"put a valid key into the environment variable {self.key_env}"
-            return MissingDependencyError(said, code="SERVER_KEY", hint=hint)
+            hint = (
+                "the quota is used up; extend it"
+                if is_spent
+                else f"put a valid key into the environment variable {self.key_env}"
+            )
+            return MissingDependencyError(text, code="SERVER_KEY", hint=hint)
         if status in (404, 405):
             hint = "check the address (it mostly ends in /v1) and the model's name: openai:URL#model"
-            return MissingDependencyError(said, code="SERVER_MODEL", hint=hint)
+            return MissingDependencyError(text, code="SERVER_MODEL", hint=hint)
         if status in (408, 409, 425, 429) or status >= 500:
-            return self._unusable(said)
+            return self._unusable_reply(text)
         code, hint = "BAD_REQUEST", ""
         if status == 413:
             code, hint = "TOO_LARGE", "fewer --frames, or a smaller options.max_side or options.quality"
-        refusal = Refusal(said, code=code, hint=hint)
+        refusal = Refusal(text, code=code, hint=hint)
         refusal.param = body["param"] or None
         return refusal
 
 
 def _arguments(body: dict[str, Any]) -> dict[str, Any]:
-    """A request's body as arguments of the client, which knows some fields only."""
+    """A request's body as arguments of the client, which knows only some fields."""
     rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
     return {"model": body["model"], "messages": body["messages"], "extra_body": rest}
 
@@ -264,7 +270,7 @@ def _object(response: Any) -> dict[str, Any]:
 
 
 def _problem(text: str) -> dict[str, str]:
-    """What an error body says: message, code and param, each maybe empty."""
+    """Message, code and param of an error body; each may be empty."""
     try:
         body = parse_json(text)
     except ValueError:
@@ -278,9 +284,9 @@ def _problem(text: str) -> dict[str, str]:
 
 
 def _retry_after_s(value: str | None) -> float:
-    """Seconds to wait by a Retry-After header that is longer than the client waits for by itself."""
+    """Seconds of a Retry-After header that is longer than the client waits by itself."""
     return max(_PAUSE_S, float(value)) if value and re.fullmatch(r"\d+(\.\d+)?", value.strip()) else _PAUSE_S
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return str(error) or type(error).__name__

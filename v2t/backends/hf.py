@@ -1,9 +1,8 @@
 """Any model that transformers loads for videos or images, from a hub id or a folder.
 
-In: a checkpoint, batches of conversations with `Frames`. Out: answers by `generate`, and how likely given answers are
-(`likelihoods`). Which files are loaded is decided
-in `v2t.backends.hf_source`, how a conversation becomes tensors in `v2t.backends.hf_prompt`; this file holds the
-weights and asks them. Making the captioner reads configuration and processor; the weights come with `load`.
+In: a checkpoint, batches of conversations with `Frames`. Out: answers by `generate`, and likelihoods of given answers.
+`v2t.backends.hf_source` selects the files to load, `v2t.backends.hf_prompt` turns conversations into tensors; this
+module holds the weights and runs them. The constructor reads configuration and processor; `load` reads the weights.
 Letters: B conversations, L tokens of the padded prompt.
 """
 
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.log import printable
-from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, asked
+from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, user_turn
 from v2t.backends.abilities import Abilities, read
 from v2t.backends.hf_prompt import Prompter, noise_clip
 from v2t.backends.hf_source import Source
 from v2t.backends.local import STARTER, STARTER_NAME, pieces
-from v2t.backends.sampling import picking
+from v2t.backends.sampling import sampling_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,17 +37,17 @@ class Backend(VideoLM):
         model: a hub id, "starter", or a folder made by `save_pretrained` of model and processor.
         device: "auto" (CUDA when it is there), "cpu", "cuda", "cuda:1" …
         dtype: "auto" (float32 on CPU, bfloat16 on CUDA), "float32", "bfloat16", "float16".
-        revision: branch, tag or commit of a hub id; records name the commit it stands for.
+        revision: branch, tag or commit of a hub id; records name the resolved commit.
         quantize: "4bit" or "8bit" packs the language model's weights with bitsandbytes.
-        device_map: how accelerate spreads the model over devices: "auto", "balanced" … instead of `device`.
+        device_map: how accelerate distributes the model over devices: "auto", "balanced" … instead of `device`.
         trust_remote_code: run the code that comes with the checkpoint.
 
     Raises:
         MissingDependencyError: no such checkpoint here or on the hub, or a package it needs (TORCHVISION, PACKAGE).
-        PolicyError: REMOTE_CODE, it needs its own code. UsageError: a wrong option, or no model of this kind.
+        PolicyError: REMOTE_CODE, it needs its own code. UsageError: an invalid option, or not a model of this kind.
     """
 
-    reply_tokens = 1024  # longest answer to a judge's question: the model may think before it
+    reply_tokens = 1024  # longest answer to a judge's question: the model may reason first
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class Backend(VideoLM):
         if not isinstance(trust_remote_code, bool):
             raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
         if device_map is not None and device != "auto":
-            raise UsageError(f"device_map={device_map!r} already says where the model goes; got device={device!r} too")
+            raise UsageError(f"device_map={device_map!r} already places the model; got device={device!r} too")
         self.source = Source.find(str(STARTER) if model == "starter" else model, revision, trust_remote_code)
         self.name = self.source.folder.resolve().name if self.source.local else model
         self.name = STARTER_NAME if model == "starter" else self.name
@@ -79,7 +78,7 @@ class Backend(VideoLM):
         self.source.model_class(self._config)
         text = self._config.get_text_config(decoder=True)
         self._has_decoder_start = bool(self._config.is_encoder_decoder or text.is_encoder_decoder)
-        self.tells_likelihoods = not self._has_decoder_start  # else the answer does not follow its prompt
+        self.has_likelihoods = not self._has_decoder_start  # else the answer does not continue its prompt
         video_token = getattr(self._config, "video_token_id", getattr(self._config, "video_token_index", None))
         self.prompter = Prompter(
             self.source.processor(),
@@ -90,13 +89,13 @@ class Backend(VideoLM):
         self.spec = self.prompter.spec()
         self.frame_size = self.prompter.frame_size()
         self._model: Any = None
-        self._set_by_model: set[str] = set()  # settings that its `generate` passes on by itself
+        self._set_by_model: set[str] = set()  # settings that its `generate` passes to a submodel by itself
 
     def load(self) -> None:
-        """Bring the weights into memory, on the device.
+        """Load the weights onto the device.
 
         Raises:
-            MissingDependencyError: weights that do not load, or a device that is not there.
+            MissingDependencyError: weights that do not load, or a missing device.
         """
         import torch
         from transformers.utils import logging as transformers_logging
@@ -116,26 +115,26 @@ class Backend(VideoLM):
         if "device_map" not in options:
             self._model.to(device)
         if not self.prompter.takes_video and self.prompter.fixed_frames is None:
-            self._find_number()
+            self._probe_num_pictures()
 
-    def _find_number(self) -> None:
-        """Ask the model once whether it takes several pictures; one that takes a single one gets the middle frame.
+    def _probe_num_pictures(self) -> None:
+        """Test once whether the model takes several pictures; one that takes a single picture gets the middle frame.
 
         Raises:
-            MissingDependencyError: MODEL, it answers about none.
+            MissingDependencyError: MODEL, it answers about no pictures at all.
         """
         problem = None
         for self.prompter.fixed_frames in (None, 1):
             try:
-                self.answer([asked("what", noise_clip(0, 1, 2, size=(64, 64)))], Decoding(max_new_tokens=1))
-            except Exception as error:  # whatever it raises now it would raise at every clip
+                self.answer([user_turn("what", noise_clip(0, 1, 2, size=(64, 64)))], Decoding(max_new_tokens=1))
+            except Exception as error:  # an exception here would occur at every clip
                 problem = problem or f"{type(error).__name__}: {error}"
             else:
                 return
         raise MissingDependencyError(
             f"{self.name} answers neither about several pictures nor about one: {printable(str(problem), 300)}",
             code="MODEL",
-            hint="another --model; a captioner of its own is one file of v2t/backends",
+            hint="another --model; or write a captioner, one file of v2t/backends",
         )
 
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
@@ -145,7 +144,7 @@ class Backend(VideoLM):
         inputs = self._inputs(conversations)
         settings = self._settings(decoding, inputs)
         if len(conversations) > 1 and settings["max_new_tokens"] < decoding.max_new_tokens:
-            # The longest prompt of a batch must not cut the answers to others: each is asked alone.
+            # The longest prompt of a batch must not cut the other answers: each is generated alone.
             raise ItemError("the batch has no room for its longest answer", code="PROMPT_TOO_LONG")
         with torch.inference_mode():
             generated = self._generate(inputs, settings)
@@ -168,31 +167,32 @@ class Backend(VideoLM):
         length = int(inputs["attention_mask"].sum())
         yield self._output(conversation, self._new_tokens(inputs, generated)[0], length)
 
-    def likelihoods(
-        self, watched: Frames, question: str, answers: Sequence[str], *, whole: bool = False
-    ) -> list[float]:
-        """See `VideoLM.likelihoods`. Answers of one token take one forward pass together; of longer ones each
-        beginning takes one."""
+    def likelihoods(self, clip: Frames, question: str, answers: Sequence[str], *, whole: bool = False) -> list[float]:
+        """See `VideoLM.likelihoods`. All answers of one token take one forward pass; longer ones take one per
+        distinct prefix."""
         import torch
 
-        if not self.tells_likelihoods:
-            raise UsageError(f"{self.name} has a decoder of its own and does not tell how likely an answer is")
+        if not self.has_likelihoods:
+            raise UsageError(f"{self.name} is an encoder-decoder model and provides no likelihoods of answers")
         tokenizer = self.prompter.processor.tokenizer
-        told = [tuple(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
-        if not told or not all(told):
+        tokenized = [tuple(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
+        if not tokenized or not all(tokenized):
             raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
-        inputs = self._inputs([asked(question, watched)])
-        logs = {begun: self._after(inputs, begun) for begun in sorted({ids if whole else ids[:-1] for ids in told})}
+        inputs = self._inputs([user_turn(question, clip)])
+        logs = {
+            begun: self._log_probs_after(inputs, begun)
+            for begun in sorted({ids if whole else ids[:-1] for ids in tokenized})
+        }
         found = []
-        for ids in told:
+        for ids in tokenized:
             steps = logs[ids if whole else ids[:-1]]
-            ends = [end for end in self._ends() if end < steps.shape[1]] if whole else []
+            ends = [end for end in self._end_tokens() if end < steps.shape[1]] if whole else []
             total = float(steps[range(len(ids)), ids].sum())
             found.append(total + (float(torch.logsumexp(steps[-1, ends], 0)) if whole else 0.0))
         return found
 
-    def _after(self, inputs: dict[str, Any], begun: tuple[int, ...]) -> Tensor:
-        """Log-probabilities float64 (n + 1, vocabulary) after the prompt and after each of n tokens behind it."""
+    def _log_probs_after(self, inputs: dict[str, Any], begun: tuple[int, ...]) -> Tensor:
+        """Log-probabilities float64 (n + 1, vocabulary) after the prompt and after each of n tokens that follow it."""
         import inspect
 
         import torch
@@ -201,7 +201,7 @@ class Backend(VideoLM):
         known = inspect.signature(self._model.forward).parameters
         given = {name: value for name, value in inputs.items() if name in known}
         for name, value in given.items():
-            if isinstance(value, torch.Tensor) and value.shape == (1, length):  # what is said of each token
+            if isinstance(value, torch.Tensor) and value.shape == (1, length):  # one value per token
                 rest = {"input_ids": list(begun), "attention_mask": [1] * len(begun)}.get(name, [0] * len(begun))
                 given[name] = torch.cat([value, value.new_tensor([rest])], dim=1)  # (1, L + n)
         with torch.inference_mode():
@@ -209,8 +209,8 @@ class Backend(VideoLM):
         return logits.float().log_softmax(-1).double().cpu()
 
     def _generate(self, inputs: dict[str, Any], settings: dict[str, Any], **more: Any) -> Tensor:
-        """What `generate` gives. Some models hand settings of their own, such as the end of an answer, to the
-        `generate` of a part of theirs, and so take them from nobody: BLIP in transformers 5."""
+        """The output of `generate`. Some models pass settings such as `eos_token_id` to the `generate` of a submodel
+        and fail if the caller gives them too (BLIP in transformers 5): those are left out."""
         while True:
             given = {name: value for name, value in settings.items() if name not in self._set_by_model}
             try:
@@ -223,7 +223,7 @@ class Backend(VideoLM):
                 self._set_by_model.add(clash[1])
 
     def _new_tokens(self, inputs: dict[str, Any], generated: Tensor) -> list[list[int]]:
-        """The answers in what `generate` gave: some models give the prompt back before it, some the answer alone."""
+        """The answers in the output of `generate`: some models return the prompt before it, some the answer alone."""
         import torch
 
         prompt = inputs["input_ids"]  # (B, L)
@@ -231,7 +231,7 @@ class Backend(VideoLM):
         if generated.shape[1] >= length and torch.equal(generated[:, :length], prompt):
             generated = generated[:, length:]  # (B, L_new)
         elif generated.shape[1] >= length - 1 > 1 and torch.equal(generated[:, 1 : length - 1], prompt[:, 1:-1]):
-            generated = generated[:, length - 1 :]  # begun with another token, and the prompt's last one taken off
+            generated = generated[:, length - 1 :]  # starts with another token in place of the prompt's last one
         elif self._has_decoder_start:
             generated = generated[:, 1:]  # without the decoder's start token
         ids: list[list[int]] = generated.tolist()
@@ -249,7 +249,7 @@ class Backend(VideoLM):
         inputs: dict[str, Any] = {}
         for name, value in self.prompter.encode(conversations).items():
             if name == "token_type_ids" and name not in known:
-                continue  # a habit of tokenizers, and not every model's
+                continue  # some tokenizers return it, and not every model takes it
             if isinstance(value, torch.Tensor):
                 value = value.to(self._model.device, self._model.dtype if "pixel_values" in name else None)
             inputs[name] = value
@@ -267,12 +267,12 @@ class Backend(VideoLM):
             room = min(room, self.prompter.positions - inputs["input_ids"].shape[1])
         return {
             "max_new_tokens": room,
-            "eos_token_id": self._ends() or None,
+            "eos_token_id": self._end_tokens() or None,
             "pad_token_id": tokenizer.pad_token_id,
-            **picking(decoding),
+            **sampling_settings(decoding),
         }
 
-    def _ends(self) -> list[int]:
+    def _end_tokens(self) -> list[int]:
         """Tokens that end an answer."""
         ends = self._model.generation_config.eos_token_id
         tokenizer = self.prompter.processor.tokenizer
@@ -281,18 +281,18 @@ class Backend(VideoLM):
         return sorted(found - {None})
 
     def _output(self, conversation: Conversation, ids: list[int], prompt_tokens: int) -> Output:
-        ends = set(self._ends())
+        ends = set(self._end_tokens())
         length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
         return Output(
             text=self.prompter.processor.tokenizer.decode(ids[:length], skip_special_tokens=True),
             tokens=length,
             finish="stop" if length < len(ids) else "length",
-            warnings=self.prompter.left_out(conversation),
+            warnings=self.prompter.frame_warnings(conversation),
             prompt_tokens=prompt_tokens,
         )
 
     def _quantization(self, kind: str) -> Any:
-        """Only the layers of the language model are packed; what sees, what joins and the head keep their precision."""
+        """Quantise the language model's layers only; vision tower, connector and head keep their precision."""
         import torch
 
         from v2t.model.weights import quantization
@@ -301,12 +301,12 @@ class Backend(VideoLM):
         made_by = self.source.model_class(self._config)
         with torch.device("meta"):
             empty = (getattr(made_by, "from_config", None) or made_by._from_config)(self._config)
-        made.llm_int8_skip_modules = _beside(empty, empty.get_decoder()) or None
+        made.llm_int8_skip_modules = _siblings(empty, empty.get_decoder()) or None
         return made
 
 
-def _beside(model: Any, kept: Any) -> list[str]:
-    """Names of the modules beside `kept`, at every level on the way to it."""
+def _siblings(model: Any, kept: Any) -> list[str]:
+    """Names of the sibling modules of `kept`, at every level on the path to it."""
     path = next((name for name, module in model.named_modules() if module is kept), "")
     names, at = [], ""
     for step in path.split(".") if path else []:

@@ -1,9 +1,9 @@
-"""From conversations to what a processor of transformers takes, every frame with its true time.
+"""Conversations as inputs of a transformers processor, every frame with its true time.
 
-In: `Conversation`s whose videos are `Frames`; a processor. Out: its tensors. What a processor can do is found out by
-asking it, when it is opened: does its chat template take videos or only pictures, does its prompt say when each frame
-is shown, does it take any number of frames. Frames go in as they are, never sampled again. Where a prompt says nothing
-of times, they are written in words; frames that go in as pictures have their times before them.
+In: `Conversation`s whose videos are `Frames`; a processor. Out: its tensors. A processor's capabilities are
+probed when it is opened: does its chat template take videos or only pictures, does its prompt contain the time of each
+frame, does it take any number of frames. Frames are passed on as they are, never resampled. Where a prompt contains no
+times, they are added as text; frames that are passed as pictures have their times before them.
 Letters: B conversations, T frames, L tokens.
 """
 
@@ -20,14 +20,14 @@ from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageErro
 from cineloop.model_folder import template_deadline
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.backends import Conversation, Message, asked
+from v2t.backends import Conversation, Message, user_turn
 from v2t.backends.hf_times import Shown
 
-_ANSWER = 512  # tokens of a prompt's room that are left for question and answer when frames are counted out
+_ANSWER = 512  # tokens reserved for question and answer when the number of frames is computed
 _PROBE = (360, 640)
-_STILL_S = 1.0  # what cineloop.video says a picture lasts
-_FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that do not say what they want
-# Processors that take several pictures for models that were trained on one.
+_STILL_S = 1.0  # duration of a picture in cineloop.video
+_FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that declare no sampling
+# Processors that accept several pictures for models that were trained on one.
 _TRAINED_ON_ONE = ("JanusProcessor", "PaliGemmaProcessor")
 
 
@@ -37,8 +37,8 @@ class Prompter:
 
     Args:
         processor: of transformers; its tokenizer is set to pad on the left.
-        positions: longest prompt of the model in tokens, or None.
-        video_token_id: as the model's configuration says, or None.
+        positions: maximum prompt length in tokens, or None.
+        video_token_id: of the model's configuration, or None.
         stacked: pictures that the model takes as one clip (B, T, C, H, W), or None.
 
     Attributes:
@@ -52,7 +52,7 @@ class Prompter:
     stacked: int | None = None
     form: str = field(init=False, default="plain")
     takes_video: bool = field(init=False, default=False)
-    says_times: bool = field(init=False, default=False)
+    has_times: bool = field(init=False, default=False)
     fixed_frames: int | None = field(init=False, default=None)
     adds_token: bool = field(init=False, default=False)
     tokens_per_frame: float = field(init=False, default=1.0)
@@ -72,7 +72,7 @@ class Prompter:
             tokenizer.pad_token = tokenizer.eos_token
         if self._video is not None:
             self._video.do_sample_frames = False
-            # Where a checkpoint leaves it open, no frame is larger than the family's reference code makes it.
+            # Where a checkpoint sets no limit, frames are no larger than in the family's reference code.
             if getattr(self._video, "cap_pixels_per_frame", False) is None:
                 self._video.cap_pixels_per_frame = True
         if not processor.chat_template:
@@ -87,17 +87,17 @@ class Prompter:
                 self._probe()
         except MissingDependencyError:
             raise
-        except Exception as error:  # whatever a processor does with a plain clip, it would do with every clip
+        except Exception as error:  # a processor that fails on a plain clip would fail on every clip
             raise UsageError(
                 f"a {type(processor).__name__} cannot take a plain clip: {type(error).__name__}: {error}",
                 code="NOT_A_CAPTIONER",
             ) from error
 
     def encode(self, conversations: Sequence[Conversation]) -> Any:
-        """A `BatchFeature` of left-padded tensors: input_ids (B, L), attention_mask (B, L), pixels and what else.
+        """A `BatchFeature` of left-padded tensors: input_ids (B, L), attention_mask (B, L), pixels and others.
 
         Raises:
-            ItemError: PROMPT_REFUSED, the processor or its chat template cannot hold such a conversation;
+            ItemError: PROMPT_REFUSED, the processor or its chat template does not support such a conversation;
                 PROMPT_TOO_LONG, it is longer than the model's positions.
         """
         texts = [self.text(conversation) for conversation in conversations]
@@ -134,10 +134,10 @@ class Prompter:
         return encoded
 
     def text(self, conversation: Conversation) -> str:
-        """The conversation in the model's words, with one placeholder for each video or picture.
+        """The conversation as the chat template renders it, with one placeholder for each video or picture.
 
         Raises:
-            ItemError: PROMPT_REFUSED, the chat template has no place for such a conversation.
+            ItemError: PROMPT_REFUSED, the chat template does not support such a conversation.
         """
         if self.form == "plain":
             return self._plain_text(conversation)
@@ -145,7 +145,7 @@ class Prompter:
         return self._render(turns)
 
     def spec(self) -> SampleSpec:
-        """The frames the model wants: as its processor says, no more than its positions hold."""
+        """Default sampling: as the processor declares, limited by the model's positions."""
         most = _MAX_FRAMES
         if self.positions is not None:
             most = max(1, int((self.positions - min(_ANSWER, self.positions // 2)) / max(self.tokens_per_frame, 1e-6)))
@@ -158,14 +158,14 @@ class Prompter:
         return SampleSpec(num_frames=min(num or _FRAMES, most))
 
     def frame_size(self) -> tuple[int, int] | None:
-        """(H, W) when the processor stretches every frame to one size: done while decoding, less has to cross over."""
+        """(H, W) when the processor stretches every frame to one size: done while decoding, to transfer less."""
         video = self._video if self.takes_video else None
         if video is None or not video.do_resize or getattr(video, "do_center_crop", None):
             return None
         height, width = (video.size.get(side) for side in ("height", "width"))
         return (int(height), int(width)) if height and width else None
 
-    def left_out(self, conversation: Conversation) -> tuple[Notice, ...]:
+    def frame_warnings(self, conversation: Conversation) -> tuple[Notice, ...]:
         """Warnings for videos with more frames than the model takes."""
         most = self.fixed_frames
         if most == 1:
@@ -187,7 +187,7 @@ class Prompter:
         )
 
     def _content(self, message: Message) -> Any:
-        words = self._safe(message.text)
+        words = self._escape(message.text)
         if self.form == "text":
             return (
                 "".join(f"{part['text'] if part['type'] == 'text' else self._token}\n" for part in self._parts(message))
@@ -196,7 +196,7 @@ class Prompter:
         return [*self._parts(message), {"type": "text", "text": words}]
 
     def _parts(self, message: Message) -> list[dict[str, str]]:
-        """What stands before the words of a message: its videos, or their pictures, and their times."""
+        """The parts before a message's text: its videos, or their pictures, and their times."""
         parts: list[dict[str, str]] = []
         for video in message.videos:
             shown = self._fit(video)
@@ -207,17 +207,17 @@ class Prompter:
                     parts += [] if self.adds_token else [{"type": "image"}]
                 continue
             parts.append({"type": "video"})
-            if not self.says_times and not is_still:
-                parts.append({"type": "text", "text": shown.in_words()})
+            if not self.has_times and not is_still:
+                parts.append({"type": "text", "text": shown.as_text()})
         return parts
 
     def _plain_text(self, conversation: Conversation) -> str:
-        """A prompt for a checkpoint without chat template: the words alone, or question and answer in turns."""
+        """A prompt for a checkpoint without chat template: the text alone, or question and answer in turns."""
         token = self._token if self._by_name else ""
         blocks = []
         for message in conversation:
             before = [part.get("text", token).strip() for part in self._parts(message)]
-            blocks.append("\n".join([*filter(None, before), self._safe(message.text)]))
+            blocks.append("\n".join([*filter(None, before), self._escape(message.text)]))
         if len(blocks) == 1:
             return blocks[0]
         names = {"system": "", "user": "Question: ", "assistant": "Answer: "}
@@ -229,8 +229,8 @@ class Prompter:
         token = getattr(self.processor, "video_token" if self.takes_video else "image_token", None)
         return str(getattr(token, "content", token) or "")
 
-    def _safe(self, words: str) -> str:
-        """Words that cannot be mistaken for control tokens or placeholders: those are broken by a space."""
+    def _escape(self, words: str) -> str:
+        """Text in which control tokens and placeholders are broken by a space."""
         tokenizer = self.processor.tokenizer
         tokens = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
         tokens |= {str(getattr(self.processor, f"{kind}_token", None) or "") for kind in ("image", "video")}
@@ -251,7 +251,7 @@ class Prompter:
             ) from error
 
     def _read_template(self) -> tuple[str, bool]:
-        """Which form of content the chat template takes, and whether it takes videos."""
+        """The form of content that the chat template takes, and whether it takes videos."""
         can_video = self._video is not None
         if not self.processor.chat_template or (can_video and not self._by_name):
             return "plain", can_video
@@ -275,34 +275,34 @@ class Prompter:
         problems = []
         for self.fixed_frames, self.adds_token in ways:
             try:
-                self.encode([asked("what", noise_clip(0, 10, 20, 60))])
+                self.encode([user_turn("what", noise_clip(0, 10, 20, 60))])
                 return
-            except Exception as error:  # some raise what Python raises
+            except Exception as error:  # some raise built-in exceptions
                 problems.append(error)
         raise problems[0]
 
     def _probe(self) -> None:
-        """Ask the processor with noise: does the prompt change with the times, and does it grow with the frames?"""
+        """Probe the processor with noise: does the prompt change with the times, and grow with the frames?"""
         clip = noise_clip
 
         def ids(*times: float) -> list[int]:
-            return list(self.encode([asked("what", clip(*times))])["input_ids"][0].tolist())
+            return list(self.encode([user_turn("what", clip(*times))])["input_ids"][0].tolist())
 
-        positions, self.positions = self.positions, None  # the probe may be longer than a prompt of the right size
-        self.says_times = True  # so that words do not make the difference
+        positions, self.positions = self.positions, None  # the probe may exceed the maximum prompt length
+        self.has_times = True  # so that times as text make no difference
         four, eight = ids(0, 10, 20, 60), ids(0, 10, 20, 60, 61, 62, 63, 64)
-        self.says_times = four != ids(0, 30, 40, 60)
+        self.has_times = four != ids(0, 30, 40, 60)
         self.positions = positions
         self.tokens_per_frame = (len(eight) - len(four)) / 4
         queries = getattr(self.processor, "num_query_tokens", None)
         if self.tokens_per_frame == 0 and queries and self.video_token_id is not None:
             self.fixed_frames = four.count(self.video_token_id) // queries
-        if self.takes_video and not self.says_times:
-            words = self.processor.tokenizer([Shown.of(clip(*range(num))).in_words() for num in (4, 8)])["input_ids"]
+        if self.takes_video and not self.has_times:
+            words = self.processor.tokenizer([Shown.of(clip(*range(num))).as_text() for num in (4, 8)])["input_ids"]
             self.tokens_per_frame += (len(words[1]) - len(words[0])) / 4
 
     def _fit(self, frames: Frames) -> Shown:
-        """The frames in a number that the model takes. Only a last frame is ever repeated, to fill up."""
+        """As many frames as the model takes. Only the last frame is ever repeated, as padding."""
         have = len(frames)
         least = getattr(self._video, "temporal_patch_size", None) or 1
         if self.fixed_frames is not None:
@@ -315,7 +315,7 @@ class Prompter:
 
 
 def noise_clip(*times_s: float, size: tuple[int, int] = _PROBE) -> Frames:
-    """A clip of noise with frames at some seconds, to ask processors and models what they take."""
+    """A clip of noise with frames at given seconds, to probe what processors and models take."""
     pixels = np.random.default_rng(0).integers(0, 256, (len(times_s), *size, 3), dtype=np.uint8)
     return Frames(pixels, np.array(times_s), duration_s=100.0, fps=1.0)
 

@@ -1,9 +1,9 @@
-"""Where a checkpoint is and what may be loaded from it: a folder, or a hub id pinned to one commit.
+"""Location of a checkpoint and the files that may be loaded from it: a folder, or a hub id pinned to one commit.
 
 In: a folder or hub id, a revision. Out: a folder on this disk that holds its small files, the revision that pins it,
-its configuration, processor and weights. Files that are cached already are taken without asking the network; the
-network is asked only for what is missing, unless HF_HUB_OFFLINE says never. Weights are safetensors or nothing, and
-code from a checkpoint is run only when asked for. A class is found by what transformers maps, never by a model's name.
+its configuration, processor and weights. Cached files are used without network access; the network is used
+only for missing files, and never with HF_HUB_OFFLINE. Weights are safetensors only, and code from a checkpoint is run
+only on request. The model class comes from transformers' mappings, never from a model's name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.model_folder import check, check_whole, loading
 from v2t.backends.local import _read_json, revision_of
 
-_PAPERS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+_SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _KIND = {True: "cache", False: "hub"}
@@ -30,7 +30,7 @@ class Source:
 
     Attributes:
         model: folder or hub id, as the user gave it.
-        folder: where its files lie.
+        folder: of its files.
         revision: the commit of a hub id; a hash over the content of a folder.
         local: whether the user named a folder.
         trust: whether code that comes with the checkpoint may be run.
@@ -61,21 +61,21 @@ class Source:
             check(folder)
             _refuse_pickles(folder)
             return cls(model=model, folder=folder, revision=revision_of(folder), local=True, trust=trust)
-        patterns = (*_PAPERS, "*.py") if trust else _PAPERS
-        folder = _download(model, revision, patterns, _has_text_papers if only_text else _has_papers)
+        patterns = (*_SMALL_FILES, "*.py") if trust else _SMALL_FILES
+        folder = _download(model, revision, patterns, _has_text_files if only_text else _has_small_files)
         check(folder)
         return cls(model=model, folder=folder, revision=folder.name, local=False, trust=trust)
 
     @property
-    def loading(self) -> dict[str, Any]:
-        """What every `from_pretrained` is told."""
+    def load_options(self) -> dict[str, Any]:
+        """Arguments of every `from_pretrained`."""
         return {"local_files_only": True, "trust_remote_code": self.trust}
 
     def config(self) -> Any:
         """The checkpoint's configuration.
 
         Raises:
-            PolicyError: REMOTE_CODE, it is code of its own that was not asked for.
+            PolicyError: REMOTE_CODE, it is the checkpoint's own code, which was not allowed.
             MissingDependencyError: this transformers does not know the type.
         """
         from transformers import CONFIG_MAPPING, AutoConfig
@@ -93,39 +93,39 @@ class Source:
                 hint="read that code; to run it: --set options.trust_remote_code=true",
             )
         try:
-            return AutoConfig.from_pretrained(self.folder, **self.loading)
-        except Exception as error:  # a configuration can be wrong in as many ways as there are classes for it
+            return AutoConfig.from_pretrained(self.folder, **self.load_options)
+        except Exception as error:  # a configuration class may raise anything
             raise MissingDependencyError(
-                f"transformers {version} cannot read the configuration of {self.model}: {_first(error)}",
+                f"transformers {version} cannot read the configuration of {self.model}: {_brief(error)}",
                 code="MODEL",
-                hint="a newer transformers may know it",
+                hint="a newer transformers may support it",
             ) from error
 
     def processor(self) -> Any:
         """The checkpoint's processor.
 
         Raises:
-            MissingDependencyError: TORCHVISION or PACKAGE, it needs a package that is not there; MODEL, no processor.
+            MissingDependencyError: TORCHVISION or PACKAGE, it needs a missing package; MODEL, no processor.
         """
         try:
             from transformers import AutoProcessor
 
-            return AutoProcessor.from_pretrained(self.folder, **self.loading)
+            return AutoProcessor.from_pretrained(self.folder, **self.load_options)
         except Exception as error:  # as above
             if "torchvision" in str(error).lower():
                 raise MissingDependencyError(
-                    f"the processor of {self.model} needs torchvision, built for this torch: {_first(error, 160)}",
+                    f"the processor of {self.model} needs torchvision, built for this torch: {_brief(error, 160)}",
                     code="TORCHVISION",
                     hint="pip install torchvision, from the same place as torch; v2t doctor says what is installed",
                 ) from error
             code = "PACKAGE" if isinstance(error, ImportError) else "MODEL"
-            raise MissingDependencyError(f"no processor for {self.model}: {_first(error)}", code=code) from error
+            raise MissingDependencyError(f"no processor for {self.model}: {_brief(error)}", code=code) from error
 
     def model_class(self, config: Any) -> Any:
-        """The class that answers in text: by transformers' mappings, else by the architecture that the config names.
+        """The class of the text generator: by transformers' mappings, else by the architecture the config names.
 
         Raises:
-            UsageError: NOT_A_CAPTIONER, the checkpoint is no model that writes text about pictures.
+            UsageError: NOT_A_CAPTIONER, the checkpoint is not a model that writes text about pictures.
         """
         import transformers
 
@@ -142,7 +142,7 @@ class Source:
             if name.startswith("AutoModel") and hasattr(transformers, name):
                 return getattr(transformers, name)
         raise UsageError(
-            f"{self.model} ({', '.join(config.architectures or ()) or type(config).__name__}) is no model that "
+            f"{self.model} ({', '.join(config.architectures or ()) or type(config).__name__}) is not a model that "
             "writes text about pictures",
             code="NOT_A_CAPTIONER",
             hint="name a video or image language model",
@@ -156,14 +156,19 @@ class Source:
             options: of `from_pretrained`: dtype, device_map, quantization_config.
 
         Raises:
-            MissingDependencyError: MODEL, weights that are absent, torn or of another model; UNSAFE_WEIGHTS.
+            MissingDependencyError: MODEL, weights that are missing, truncated or of another model; UNSAFE_WEIGHTS.
         """
         if not self.local:
             _download(self.model, self.revision, _WEIGHTS, _has_weights)
         _refuse_pickles(self.folder)
         with loading(self.folder):
             model, info = self.model_class(config).from_pretrained(
-                self.folder, config=config, use_safetensors=True, output_loading_info=True, **self.loading, **options
+                self.folder,
+                config=config,
+                use_safetensors=True,
+                output_loading_info=True,
+                **self.load_options,
+                **options,
             )
         check_whole(self.folder, info)
         return model.eval()
@@ -178,37 +183,37 @@ def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole
     reasons = []
     for cached in (True, False):
         if not cached and constants.HF_HUB_OFFLINE:
-            reasons.append("the hub was not asked, because HF_HUB_OFFLINE is set")
+            reasons.append("the hub was not contacted, because HF_HUB_OFFLINE is set")
             break
         try:
             folder = Path(snapshot_download(model, local_files_only=cached, **wanted))
         except (OSError, ValueError, HfHubHTTPError) as error:
             is_absent = cached and isinstance(error, LocalEntryNotFoundError)
-            reasons.append("it is not in the cache" if is_absent else f"{_KIND[cached]}: {_first(error)}")
+            reasons.append("it is not in the cache" if is_absent else f"{_KIND[cached]}: {_brief(error)}")
             continue
         if whole(folder) or not cached:
             return folder
-        reasons.append(f"{_KIND[cached]}: not all of its files are there")
+        reasons.append(f"{_KIND[cached]}: some of its files are missing")
     raise MissingDependencyError(
         f"no model {model!r}{f' at revision {revision}' if revision else ''}: there is no such folder; "
         + "; ".join(reasons),
         code="MODEL",
-        hint="check the name; fetch it once where there is a network with `hf download`, or name a folder",
+        hint="check the name; download it once with network access (`hf download`), or name a folder",
     )
 
 
-def _has_papers(folder: Path) -> bool:
-    """Whether configuration, processor and tokenizer are there: a download may have been broken off."""
-    return _has_text_papers(folder) and any(folder.glob("*processor_config.json"))
+def _has_small_files(folder: Path) -> bool:
+    """Whether configuration, processor and tokenizer exist: a download may have been interrupted."""
+    return _has_text_files(folder) and any(folder.glob("*processor_config.json"))
 
 
-def _has_text_papers(folder: Path) -> bool:
-    """The same of a model of text alone."""
+def _has_text_files(folder: Path) -> bool:
+    """The same for a text-only model."""
     return all(any(folder.glob(pattern)) for pattern in ("config.json", "tokenizer*"))
 
 
 def _has_weights(folder: Path) -> bool:
-    """Whether every file that the index names is there, or the one file of a model without index."""
+    """Whether every file that the index names exists, or the one file of a model without index."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         return all((folder / name).exists() for name in set(_read_json(index).get("weight_map", {}).values()))
@@ -227,6 +232,6 @@ def _refuse_pickles(folder: Path) -> None:
         )
 
 
-def _first(error: BaseException, length: int = 400) -> str:
-    """The beginning of an error in one line: transformers explains at length."""
+def _brief(error: BaseException, length: int = 400) -> str:
+    """The beginning of an error on one line: those of transformers are long."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:length]}"

@@ -1,7 +1,7 @@
-"""Frames as processors of transformers take them: arrays with metadata, or pictures; and their times in words.
+"""Frames as transformers processors take them: arrays with metadata, or pictures; and their times as text.
 
 In: `Frames` and the positions of those that the model is to see. Out: `Shown`.
-Processors compute the time of a frame as `frames_indices / fps` and write it whole or to a tenth. Ours are counted in
+Processors compute the time of a frame as `frames_indices / fps` and write it as seconds or tenths. Ours are in
 milliseconds (fps 1000, fractions of one kept): the quotient is the true time, at 23.976 frames a second and at a
 variable rate alike. Some compute int(1000 / fps) first, so the grid must not be finer. Letters: T frames, H W pixels.
 """
@@ -23,7 +23,7 @@ _TICKS = 1000.0
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What a model sees of a clip; unlike in `Frames` one may stand there twice.
+    """The frames a model sees of a clip; unlike in `Frames` one may occur twice.
 
     Attributes:
         pixels: uint8 (T, H, W, 3).
@@ -63,13 +63,13 @@ class Shown:
         )
 
     def pictures(self) -> list[Image]:
-        """The frames as pictures."""
+        """The frames as PIL images."""
         from PIL import Image
 
         return [Image.fromarray(pixels) for pixels in self.pixels]
 
-    def in_words(self) -> str:
-        """Duration and times, as LLaVA-Video tells them (arXiv:2410.02713)."""
+    def as_text(self) -> str:
+        """Duration and times in the wording of LLaVA-Video (arXiv:2410.02713)."""
         num = len(self.times_s)
         shown = "One frame of it is" if num == 1 else f"{num} frames of it are"
         listed = ", ".join(f"{time:.2f} s" for time in self.times_s)

@@ -1,9 +1,8 @@
 """This project's own model, from a folder: the embedded starter or one trained with `v2t train`.
 
-In: a folder with weights and processor, batches of `Frames`. Out: captions by greedy decoding with a KV cache, how
-likely given answers are (`likelihoods`), and a warning for clips outside the world the model knows, when its folder
-says how to tell (`v2t.backends.domain`).
-Making the captioner reads two small JSON files; torch is imported when it is loaded.
+In: a folder with weights and processor, batches of `Frames`. Out: captions by greedy decoding with a KV cache,
+likelihoods of given answers, and a warning for clips outside the model's domain if its folder holds one
+(`v2t.backends.domain`). The constructor reads two small JSON files; torch is imported by `load`.
 Letters: S segments, F frames of a segment, N patches, D width of the vision tower, B clips.
 """
 
@@ -21,9 +20,9 @@ from cineloop.errors import MissingDependencyError, Notice, UsageError
 from cineloop.files import content_key, text_key
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
-from v2t.backends import Ask, Conversation, Decoding, Output, VideoLM, abilities, asked, domain
-from v2t.backends.sampling import picking
-from v2t.backends.trie import weigh
+from v2t.backends import Conversation, Decoding, LikelihoodQuery, Output, VideoLM, abilities, domain, user_turn
+from v2t.backends.sampling import sampling_settings
+from v2t.backends.trie import answer_log_probs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,9 +39,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Watched:
-    """A clip that was encoded: what stands for it in a prompt, its visual tokens (S, Q, D_llm), and what `answer` would
-    have warned of."""
+class EncodedClip:
+    """An encoded clip: its text in a prompt, its visual tokens (S, Q, D_llm), and the warnings `answer` would give."""
 
     text: str
     visual_tokens: Tensor
@@ -62,7 +60,7 @@ class Backend(VideoLM):
     """
 
     folder: Path
-    tells_likelihoods = True
+    has_likelihoods = True
 
     def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
         if dtype not in _DTYPES:
@@ -82,7 +80,7 @@ class Backend(VideoLM):
         names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
         with model_folder.loading(self.folder):
             self.spec = SampleSpec(**{name: settings[name] for name in names if settings.get(name) is not None})
-            # Scaled in the decoder's process, less has to cross over to this one. Grey bars are the processor's job.
+            # Scaled in the decoder's process, to transfer less. Letterboxing is done by the processor.
             stretches = settings.get("fit", "stretch") == "stretch"
             self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
         self.revision = revision_of(self.folder)
@@ -93,10 +91,10 @@ class Backend(VideoLM):
         self._domain: domain.Domain | None = None
 
     def load(self) -> None:
-        """Bring processor and weights into memory, on the device.
+        """Load processor and weights onto the device.
 
         Raises:
-            MissingDependencyError: weights that do not load, or a device that is not there.
+            MissingDependencyError: weights that do not load, or a missing device.
         """
         import torch
         from transformers.utils import logging as transformers_logging
@@ -134,7 +132,7 @@ class Backend(VideoLM):
 
         inputs = self._inputs(conversations)
         with torch.inference_mode():
-            seen, warnings = self._seen(inputs, len(conversations))
+            seen, warnings = self._encode_videos(inputs, len(conversations))
             generated = self._model.generate(**seen, **self._settings(decoding))
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
         rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
@@ -146,7 +144,7 @@ class Backend(VideoLM):
 
         inputs = self._inputs([conversation])
         with torch.inference_mode():
-            seen, (warning,) = self._seen(inputs, 1)
+            seen, (warning,) = self._encode_videos(inputs, 1)
 
         def write(streamer: Any) -> Tensor:
             with torch.inference_mode():
@@ -157,28 +155,28 @@ class Backend(VideoLM):
         length = inputs["input_ids"].shape[1]
         yield self._output(generated[0, length:].tolist(), length, warning)
 
-    def watch(self, frames: Frames) -> Watched:
-        """A clip as the language model sees it, encoded once for all questions about it; for `likelihoods`."""
+    def encode_clip(self, frames: Frames) -> EncodedClip:
+        """A clip as input of the language model, encoded once for all questions about it; for `likelihoods`."""
         import torch
 
-        inputs = self._inputs([asked("", frames)])
+        inputs = self._inputs([user_turn("", frames)])
         times, mask = (inputs[name].cpu().numpy() for name in ("frame_times_s", "frame_mask"))  # (S, F) each
         with torch.inference_mode():
-            seen, (warning,) = self._seen(inputs, 1)
+            seen, (warning,) = self._encode_videos(inputs, 1)
             names = ("vision_hidden_states", "frame_times_s", "frame_mask")
             tokens = self._model.get_video_features(**{name: seen[name] for name in names})  # (S, Q, D_llm)
         text = self._processor.clip_text(times[mask.astype(bool)].tolist())
-        return Watched(text=text, visual_tokens=tokens, warnings=(warning,) if warning else ())
+        return EncodedClip(text=text, visual_tokens=tokens, warnings=(warning,) if warning else ())
 
     def likelihoods(
-        self, watched: Watched, question: str, answers: Sequence[str], *, whole: bool = False
+        self, clip: EncodedClip, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
         """See `VideoLM.likelihoods`."""
-        return self.weigh(watched, [(question, answers, whole)])[0]
+        return self.batch_likelihoods(clip, [(question, answers, whole)])[0]
 
-    def weigh(self, watched: Watched, asks: Sequence[Ask]) -> list[list[float]]:
-        """As `likelihoods` for many questions about one clip, in one forward pass where they are not too many: what
-        prompts and answers have in common at their beginning is read once.
+    def batch_likelihoods(self, clip: EncodedClip, queries: Sequence[LikelihoodQuery]) -> list[list[float]]:
+        """As `likelihoods` for many questions about one clip, in one forward pass where they are not too many;
+        common prefixes of prompts and answers are computed once.
 
         Raises:
             UsageError: a question without an answer, or with an empty one.
@@ -187,26 +185,26 @@ class Backend(VideoLM):
         ends = self._model.generation_config.eos_token_id
         end = ends[0] if isinstance(ends, list) else ends
         rows = []
-        for question, answers, whole in asks:
-            told = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
-            if not told or not all(told):
+        for question, answers, whole in queries:
+            tokenized = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+            if not tokenized or not all(tokenized):
                 raise UsageError(f"likelihoods needs answers of one token or more, got {list(answers)!r}")
-            rows.append((self._prompt(watched, question), [[*ids, end] if whole else ids for ids in told]))
-        return weigh(self._model, rows, watched.visual_tokens)
+            rows.append((self._prompt(clip, question), [[*ids, end] if whole else ids for ids in tokenized]))
+        return answer_log_probs(self._model, rows, clip.visual_tokens)
 
-    def _prompt(self, watched: Watched, question: str) -> list[int]:
+    def _prompt(self, clip: EncodedClip, question: str) -> list[int]:
         chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
         with model_folder.template_deadline():
             text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        text = text.replace(self._processor.video_token, watched.text, 1)
+        text = text.replace(self._processor.video_token, clip.text, 1)
         ids: list[int] = self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def features(self, batch: Sequence[Frames]) -> np.ndarray:
-        """Pooled vision features float32 (B, 2 D) of clips: what `domain.fit` and the warning go by."""
+        """Pooled vision features float32 (B, 2 D) of clips: the input of `domain.fit` and of the warning."""
         import torch
 
-        inputs = self._inputs([asked("", frames) for frames in batch])
+        inputs = self._inputs([user_turn("", frames) for frames in batch])
         with torch.inference_mode():
             return _pool(self._patch_tokens(inputs), inputs["frame_mask"], inputs["num_segments"])
 
@@ -230,14 +228,14 @@ class Backend(VideoLM):
                 for conversation in conversations
             ]
         videos = [frames for conversation in conversations for message in conversation for frames in message.videos]
-        # Segments of each conversation's videos, so that their features can be told apart.
+        # Segments of each conversation's videos, so that their features can be kept apart.
         length = self._processor.video_processor.segment_frames
         counts = [sum(-(-len(v) // length) for m in c for v in m.videos) for c in conversations]
         inputs = self._processor(text=texts, videos=videos or None, return_tensors="pt")
         return {**inputs.to(self._model.device), "num_segments": counts}
 
-    def _seen(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None]]:
-        """What `generate` is given, the frames already encoded, and a warning or None for each conversation."""
+    def _encode_videos(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None]]:
+        """Arguments of `generate` with the frames already encoded, and a warning or None for each conversation."""
         given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         if "pixel_values_videos" not in inputs:
             return given, [None] * count
@@ -252,7 +250,7 @@ class Backend(VideoLM):
         return {**given, "vision_hidden_states": tokens}, warnings
 
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
-        return {"max_new_tokens": decoding.max_new_tokens, **picking(decoding)}
+        return {"max_new_tokens": decoding.max_new_tokens, **sampling_settings(decoding)}
 
     def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
         from v2t.model.vision import encode_frames, patch_grid
@@ -287,9 +285,9 @@ def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.nda
 
 
 def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]:
-    """What `write(streamer)` generates, in pieces of text as they come; returns what it returns, raises what it raises.
+    """Stream the text that `write(streamer)` generates; returns its result, raises its exception.
 
-    Whoever stops reading stops the writer at its next token.
+    Closing the generator stops the writer at its next token.
     """
     from transformers import TextIteratorStreamer
 
@@ -298,7 +296,7 @@ def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]
 
         def put(self, value: Any) -> None:
             if not self.wanted:
-                raise _Unwanted
+                raise _ReaderGone
             super().put(value)
 
     streamer = Streamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -308,7 +306,7 @@ def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]
     def work() -> None:
         try:
             written.append(write(streamer))
-        except _Unwanted:
+        except _ReaderGone:
             return
         except BaseException as error:  # handed over to the reader's thread
             problems.append(error)
@@ -326,8 +324,8 @@ def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]
     return written[0]
 
 
-class _Unwanted(Exception):
-    """Nobody reads any more."""
+class _ReaderGone(Exception):
+    """The generator was closed."""
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -345,7 +343,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def revision_of(folder: Path) -> str:
-    """Short hash over weights, configs and tokenizer: names the very model that wrote a caption.
+    """Short hash over weights, configs and tokenizer: identifies the model that wrote a caption.
 
     Raises:
         MissingDependencyError: no weights in the folder.
@@ -353,7 +351,7 @@ def revision_of(folder: Path) -> str:
     files = [f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".json", ".jinja")]
     files = [
         f for f in files if f.name not in (domain.FILE_NAME, abilities.FILE_NAME, "judge.json")
-    ]  # no caption changes
+    ]  # they do not affect captions
     if not any(f.suffix == ".safetensors" for f in files):
         raise MissingDependencyError(f"no weights (*.safetensors) in {folder}", code="MODEL")
     return text_key("".join(f"{f.name}={content_key(f)};" for f in files).encode())[:12]

@@ -1,12 +1,12 @@
 """Any OpenAI-compatible server, vLLM first: `--model openai:URL[#model]`.
 
-In: conversations with `Frames` that were sampled here. Out: answers of `POST URL/chat/completions`. A video travels as
+In: conversations with `Frames` that were sampled here. Out: answers of `POST URL/chat/completions`. A video is sent as
 one `data:video/jpeg` list of JPEGs with the indices and the rate that give its true times (`media_io_kwargs`, vLLM), so
-that the server neither samples again nor guesses; a server that does not take those (`load` finds out with one tiny
-request) gets images, each after its time in words. A `v2t serve` of one of our models says which frames that wants
-(`v2t.backends.cards`), and gets exactly these, packed: its captions are those of the model here. The HTTP side is
-`v2t.backends.endpoint`. Proxies of the environment are used when `use_env_proxy` asks for it, for clips are private
-and a server mostly stands nearby.
+that the server neither resamples nor guesses; a server that does not support them (`load` probes with one tiny request)
+gets images, each after its time as text. A `v2t serve` of one of our models declares its frame sampling
+(`v2t.backends.cards`) and gets exactly these frames, packed: its captions equal those of the local model. The HTTP
+client is `v2t.backends.endpoint`. Proxies of the environment are used only with `use_env_proxy`: clips are private,
+and most servers are local.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, ca
 from v2t.backends.abilities import Abilities
 from v2t.backends.cards import find, wanted_frames
 from v2t.backends.endpoint import BadReply, Endpoint, Refusal
-from v2t.backends.payload import Beside, Form, content, num_tokens, text_of, tiny_jpeg, video_metadata
+from v2t.backends.payload import Form, StreamInfo, content, num_tokens, text_of, tiny_jpeg, video_metadata
 
 _MOST_WARNINGS = 8
 T = TypeVar("T")
 _FORMS = ("auto", "video", "images")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-# What a server may not know, and what is sent then instead; None leaves it out.
+# Parameters a server may not know, and what is sent instead; None omits them.
 _STAND_INS: dict[str, str | None] = {
     "max_tokens": "max_completion_tokens",
     "repetition_penalty": None,
@@ -49,13 +49,13 @@ _UNKNOWN = re.compile(r"unsupported|not support|unrecogni|unknown|not permitted|
 
 
 class Backend(VideoLM):
-    """A captioner behind an address (see `v2t.backends.VideoLM`). Threads may share it.
+    """A captioner behind an address (see `v2t.backends.VideoLM`). Thread-safe.
 
     Args:
         model: "openai:URL[#model]", such as openai:http://localhost:8000/v1. Without a model's name the server must
-            serve a single one. Keys never stand here: they come from the environment.
-        device, dtype: the server's business; not used.
-        frames_as: "video", "images", or "auto", which asks the server.
+            serve a single one. Keys are never part of it: they come from the environment.
+        device, dtype: ignored; chosen by the server.
+        frames_as: "video", "images", or "auto", which probes the server.
         max_side: frames whose longer side exceeds it are scaled down to it, pixels, >= 16.
         quality: of the JPEGs, 1 to 100.
         concurrency: requests in flight, >= 1.
@@ -64,11 +64,11 @@ class Backend(VideoLM):
         use_env_proxy: honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 
     Raises:
-        UsageError: an address or a value that cannot be. MissingDependencyError: the named variable is not set.
+        UsageError: an invalid address or value. MissingDependencyError: the named variable is not set.
     """
 
-    batches_draws = True  # each request is drawn by itself
-    reply_tokens = 1024  # longest answer to a judge's question: the served model may think before it
+    batches_draws = True  # each request is sampled independently
+    reply_tokens = 1024  # longest answer to a judge's question: the served model may reason first
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Backend(VideoLM):
         ):
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
                 raise UsageError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
-        # No small letters: a key put here by mistake is then not repeated by any message.
+        # Capitals only: a key given here by mistake is not repeated in a message.
         if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", str(api_key_env)):
             raise UsageError("api_key_env must be the NAME of an environment variable, in capitals, never a key itself")
         self.concurrency = concurrency
@@ -124,46 +124,46 @@ class Backend(VideoLM):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """The model's id. The first look may ask the server, see `_card`."""
+        """The model's id. The first access may query the server, see `_card`."""
         return str(self._asked_for or self._card["id"])
 
     @cached_property
     def revision(self) -> str:  # type: ignore[override]
-        """Hash of what the server says its model is, "unknown" where it does not say. `created` is left out: in vLLM
-        it is the time of the question."""
+        """Hash of the model's description by the server, "unknown" if it gives none. `created` is left out: in vLLM it
+        is the time of the request."""
         root = self._card.get("root")
         return text_key(f"{self.name}={root}".encode("utf-8", "surrogatepass"))[:12] if root else "unknown"
 
     @property
     def spec(self) -> SampleSpec:  # type: ignore[override]
-        """The frames the served model wants; of any but our own, two a second. The first look may ask the server."""
-        return self._wanted[0] if self._wanted else SampleSpec(sampler="fps", fps=2.0, max_frames=64)
+        """Frame sampling the server declares, else two a second. The first access may query the server."""
+        return self._wanted_frames[0] if self._wanted_frames else SampleSpec(sampler="fps", fps=2.0, max_frames=64)
 
     @property
     def frame_size(self) -> tuple[int, int] | None:  # type: ignore[override]
-        """(H, W) of the frames our own models want; None for others. The first look may ask the server."""
-        return self._wanted[1] if self._wanted else None
+        """(H, W) of frames the server declares, else None. The first access may query the server."""
+        return self._wanted_frames[1] if self._wanted_frames else None
 
     @cached_property
     def abilities(self) -> Abilities:  # type: ignore[override]
-        """What a `v2t serve` declares of its model; of any other server, what large models can do."""
+        """As a `v2t serve` declares; the defaults of large models for any other server."""
         try:
             return cards.abilities(self._card)
         except MissingDependencyError:
-            return Abilities()  # `load` says it when there is work
+            return Abilities()  # `load` raises it when there is work
         except ValueError as problem:
-            logger.warning("%s: %s; taken for a model that follows instructions", self._endpoint.url, problem)
+            logger.warning("%s: %s; assumed to be a model that follows instructions", self._endpoint.url, problem)
             return Abilities()
 
     @cached_property
-    def _wanted(self) -> tuple[SampleSpec, tuple[int, int] | None] | None:
-        """Frames that a `v2t serve` says its model wants, and their size; None of any other server."""
+    def _wanted_frames(self) -> tuple[SampleSpec, tuple[int, int] | None] | None:
+        """Frame sampling and size that a `v2t serve` declares; None for any other server."""
         if self._frames_as is not None:
             return None
         try:
             return wanted_frames(self._card)
         except MissingDependencyError:
-            return None  # `load` says it when there is work
+            return None  # `load` raises it when there is work
         except UsageError as problem:
             if problem.code != "CARD":
                 raise
@@ -176,30 +176,30 @@ class Backend(VideoLM):
         return find(self._endpoint, self._asked_for)
 
     def load(self) -> None:
-        """Find out in which form the server takes frames, unless `frames_as` says.
+        """Probe the form in which the server takes frames, unless `frames_as` is set.
 
         Raises:
             MissingDependencyError: no server, no model, or no valid key.
         """
         url = urlsplit(self._endpoint.url)
         if url.scheme == "http" and url.hostname not in _LOCAL_HOSTS and self._endpoint.has_key:
-            logger.warning("the key for %s travels unencrypted: use https where you can", url.hostname)
+            logger.warning("the key for %s is sent unencrypted: use https where possible", url.hostname)
         if self._frames_as is not None:
             self._form = self._frames_as
             return
         _ = self._card  # raises where the model is not served
-        if self._wanted is not None:
+        if self._wanted_frames is not None:
             self._form = "packed"
             return
-        self._form, why = self._ask_for_form()
+        self._form, why = self._probe_form()
         if why:
-            logger.warning("frames go to %s as images with their times in words: %s", self.name, why)
+            logger.warning("frames are sent to %s as images with their times as text: %s", self.name, why)
 
-    def _ask_for_form(self) -> tuple[Form, str]:
-        """How the server wants frames, and why not as a video.
+    def _probe_form(self) -> tuple[Form, str]:
+        """The form in which the server takes frames, and why not as a video.
 
-        The question is a video of one frame with two frame numbers. A server that reads them says that they do not
-        match; one that answers has not read them, and would make up times and drop frames in silence.
+        The probe is a video of one frame with two frame numbers. A server that reads them reports a mismatch; one that
+        answers has not read them, and would invent times and silently drop frames.
         """
         metadata = {"fps": 1.0, "frames_indices": [0, 1], "total_num_frames": 2, "num_frames": 1}
         part = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{tiny_jpeg()}"}}
@@ -210,15 +210,17 @@ class Backend(VideoLM):
             if "frames_indices" in refusal.message:
                 return "video", ""
             if "trust-request-mm-kwargs" in refusal.message:
-                return "images", "a vLLM server takes the true times of a video with --trust-request-mm-kwargs only"
+                return "images", "a vLLM server takes the true times of a video only with --trust-request-mm-kwargs"
             return "images", refusal.message
         except ItemError as problem:
-            # Some servers answer 500 to a content they do not know, others are ill: ask without it.
+            # Some servers answer 500 to unknown content, others are broken: probe without it.
             try:
                 self._probe([words])
             except ItemError as still:
                 if not isinstance(still, Refusal):
-                    raise MissingDependencyError(still.message, code="SERVER", hint="is it well?") from None
+                    raise MissingDependencyError(
+                        still.message, code="SERVER", hint="check the server's health"
+                    ) from None
             return "images", problem.message
         return "images", "it does not read the times of a video"
 
@@ -227,23 +229,23 @@ class Backend(VideoLM):
         self._endpoint.post(body, lambda reply: reply, retries=2)
 
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
-        """See `VideoLM.answer`; one request after the other: what is sent at once comes from as many threads."""
+        """See `VideoLM.answer`; sequential: concurrent requests come from as many threads."""
 
         def send(body: dict[str, Any]) -> Output:
             return self._endpoint.post(body, self._output)
 
-        return [self._asked(send, conversation, decoding) for conversation in conversations]
+        return [self._send(send, conversation, decoding) for conversation in conversations]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
         """See `VideoLM.stream`. Reasoning is left out where it begins with its tag; where the server's template
-        has written that already, only `answer` can tell."""
+        has already written the tag, only `answer` can remove it."""
 
         def begin(body: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
             events = self._endpoint.stream(body)
             return next(events, {}), events
 
-        first, rest = self._asked(begin, conversation, decoding)
-        text, last = "", Beside()
+        first, rest = self._send(begin, conversation, decoding)
+        text, last = "", StreamInfo()
         with closing(rest):  # type: ignore[type-var]
             for piece in payload.without_reasoning(
                 filter(None, (self._piece(event, last) for event in chain([first], rest)))
@@ -258,8 +260,8 @@ class Backend(VideoLM):
             prompt_tokens=last.prompt_tokens,
         )
 
-    def _asked(self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding) -> T:
-        """What `send` makes of the request; again without a parameter that the server turns out not to know."""
+    def _send(self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding) -> T:
+        """The result of `send(request)`; retried without a parameter that the server turns out not to know."""
         request = self._request(conversation, decoding)
         while True:
             with self._lock:
@@ -269,7 +271,7 @@ class Backend(VideoLM):
             try:
                 return send(known)
             except Refusal as refusal:
-                if (missing := _unknown_to_server(refusal, known)) is None:
+                if (missing := _unknown_parameter(refusal, known)) is None:
                     raise
                 with self._lock:
                     if missing not in self._stand_ins:
@@ -280,7 +282,7 @@ class Backend(VideoLM):
         if self._form is None:
             raise RuntimeError("load() the captioner first")
         videos = [frames for message in conversation for frames in message.videos]
-        # vLLM takes one set of times for all videos of a request.
+        # vLLM supports one set of times for all videos of a request.
         form: Form = "images" if self._form == "video" and len(videos) != 1 else self._form
         request: dict[str, Any] = {
             "model": self.name,
@@ -293,7 +295,7 @@ class Backend(VideoLM):
         }
         if decoding.temperature > 0:
             request["top_p"] = decoding.top_p
-            if self._card.get("owned_by") == "vllm":  # which else takes what the checkpoint prefers
+            if self._card.get("owned_by") == "vllm":  # which otherwise applies the checkpoint's default
                 request["top_k"] = -1
         neutral = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
         request |= {name: getattr(decoding, name) for name in neutral if getattr(decoding, name) != neutral[name]}
@@ -302,7 +304,7 @@ class Backend(VideoLM):
         return request
 
     def _output(self, reply: dict[str, Any]) -> Output:
-        """The answer in a reply. Raises BadReply for a reply that is none, ItemError for a refusal."""
+        """The answer in a reply. Raises BadReply for an invalid reply, ItemError for a refusal."""
         choices = reply.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = choice.get("message") if isinstance(choice, dict) else None
@@ -310,7 +312,7 @@ class Backend(VideoLM):
             raise BadReply("a reply without a choice")
         self._check_refused(choice, message)
         text = self._endpoint.without_key(text_of(message.get("content")))
-        if "</think>" in text and "<think>" not in text:  # the server's template has written the first tag
+        if "</think>" in text and "<think>" not in text:  # the opening tag is part of the server's template
             text = text.rpartition("</think>")[2].lstrip()
         return Output(
             text="".join(payload.without_reasoning([text])),
@@ -321,12 +323,12 @@ class Backend(VideoLM):
         )
 
     def _warnings(self, reply: dict[str, Any]) -> tuple[Notice, ...]:
-        """What a `v2t serve` says of the answer, such as OUT_OF_DOMAIN."""
-        found, scrubbed = payload.warnings_of(reply)[:_MOST_WARNINGS], self._endpoint.scrubbed
-        return tuple(Notice(scrubbed(one.code), scrubbed(one.message)) for one in found)
+        """The warnings a `v2t serve` attaches to the answer, such as OUT_OF_DOMAIN."""
+        found, redact = payload.warnings_of(reply)[:_MOST_WARNINGS], self._endpoint.redact
+        return tuple(Notice(redact(one.code), redact(one.message)) for one in found)
 
-    def _piece(self, event: dict[str, Any], last: Beside) -> str:
-        """The text of one event of a stream, some have none; what it says beside goes into `last`."""
+    def _piece(self, event: dict[str, Any], last: StreamInfo) -> str:
+        """The text of one event of a stream, maybe empty; its other fields go into `last`."""
         last.tokens = num_tokens(event) or last.tokens
         last.prompt_tokens = num_tokens(event, "prompt") or last.prompt_tokens
         last.warnings |= dict.fromkeys(self._warnings(event))
@@ -348,14 +350,14 @@ class Backend(VideoLM):
         refusal = message.get("refusal")
         if refusal or choice.get("finish_reason") == "content_filter":
             raise ItemError(
-                f"the model refused: {self._endpoint.scrubbed(str(refusal or 'content filter'))}",
+                f"the model refused: {self._endpoint.redact(str(refusal or 'content filter'))}",
                 code="REFUSED",
                 hint="another --prompt or model",
             )
 
 
-def _unknown_to_server(refusal: Refusal, request: dict[str, Any]) -> str | None:
-    """The parameter that a server refuses as such and that can be left out or called otherwise; None if none."""
+def _unknown_parameter(refusal: Refusal, request: dict[str, Any]) -> str | None:
+    """The parameter that a server does not know and that can be left out or renamed; None if there is no such one."""
     if not _UNKNOWN.search(refusal.message):
         return None
     for name in _STAND_INS:
@@ -365,7 +367,7 @@ def _unknown_to_server(refusal: Refusal, request: dict[str, Any]) -> str | None:
 
 
 def _address(model: str) -> tuple[str, str]:
-    """(URL, model's name or "") of "openai:URL[#model]". What is refused is not repeated: it may hold a key."""
+    """(URL, model's name or "") of "openai:URL[#model]". Invalid input is not repeated in errors: it may hold a key."""
     url, _, name = model.removeprefix("openai:").partition("#")
     try:
         parts = urlsplit(url)

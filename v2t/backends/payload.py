@@ -1,9 +1,9 @@
-"""What goes over the wire to an OpenAI-compatible server, and the words of what comes back.
+"""Wire format of OpenAI-compatible servers: message content out, text and counts in.
 
-In: messages with `Frames`. Out: their content as JPEGs in base64, and the numbers that tell vLLM (0.32,
-`VideoMediaIO.load_base64`) when each frame is shown, or for a `v2t serve` the very pixels and times
-(`cineloop.video.packed`); from an answer its text, without reasoning. Times of JPEGs
-count from the start of the window: to the model a part of a video is a clip of its own.
+In: messages with `Frames`. Out: their content as JPEGs in base64, and the numbers from which vLLM (0.32,
+`VideoMediaIO.load_base64`) computes frame times, or for a `v2t serve` the exact pixels and times
+(`cineloop.video.packed`); the text of an answer, without reasoning. Times of JPEGs count from the start of the window:
+for the model a part of a video is a separate clip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from v2t.backends import Message
 
 _THINK, _THOUGHT = "<think>", "</think>"
-_MS = 1000.0  # the rate at which whole numbers are milliseconds
+_MS = 1000.0  # a rate at which frame numbers are milliseconds
 
 
 def shown_times_s(frames: Frames) -> np.ndarray:
@@ -34,11 +34,11 @@ def shown_times_s(frames: Frames) -> np.ndarray:
 
 
 def video_metadata(frames: Frames) -> dict[str, Any]:
-    """Whole frame numbers and a rate with number / rate = time, which is all that servers know of time.
+    """Integer frame numbers and a rate with number / rate = time, the only form of times that servers take.
 
     A file of constant rate keeps its own rate and numbers, and its times are exact. Otherwise (variable rate, a window)
-    numbers count milliseconds: off by half of one at most, far below what any prompt writes. Finer would be worse:
-    some processors keep a frame's length as whole milliseconds.
+    numbers count milliseconds: off by at most half of one, far below the precision of any prompt. A finer rate would be
+    worse: some processors keep a frame's duration in whole milliseconds.
     """
     times_s = shown_times_s(frames)  # (T,)
     rate = frames.fps
@@ -47,7 +47,7 @@ def video_metadata(frames: Frames) -> dict[str, Any]:
         rate = _MS
         numbers = np.round(times_s * rate)
     num, last = len(numbers), int(numbers[-1])
-    # Some processors take the mean rate of the frames from number and total: so many steps as there are frames.
+    # Some processors compute the mean rate from number and total: as many steps as frames.
     step = (times_s[-1] - times_s[0]) / (num - 1) if num > 1 else frames.duration_s
     return {
         "fps": rate,
@@ -63,10 +63,10 @@ Form = Literal["packed", "video", "images"]
 
 
 def content(message: Message, form: Form, max_side: int, quality: int) -> str | list[dict[str, Any]]:
-    """A message's content: its words alone, or its videos and then its words.
+    """A message's content: its text alone, or its videos and then its text.
 
     A video is one part that holds all frames, "packed" for a `v2t serve` or as JPEGs ("video") as vLLM takes them; or,
-    as "images", for each frame its time in words and its image.
+    as "images", for each frame its time as text and its image.
     """
     if not message.videos:
         return message.text
@@ -109,24 +109,24 @@ def encode(pixels: np.ndarray, max_side: int, quality: int) -> list[str]:
 
 
 def tiny_jpeg() -> str:
-    """A small grey picture in base64, to ask a server questions with."""
+    """A small grey picture in base64, for probing a server."""
     return encode(np.full((1, 56, 56, 3), 128, np.uint8), 56, 80)[0]
 
 
 def text_of(content: Any) -> str:
-    """The text of a message: a string, a list of parts, or none."""
+    """The text of a message content: a string, a list of parts, or null."""
     if content is None:
         return ""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    raise BadReply(f"a content that is no text but {type(content).__name__}")
+    raise BadReply(f"content must be text, got {type(content).__name__}")
 
 
 @dataclass
-class Beside:
-    """What a stream says beside its text."""
+class StreamInfo:
+    """What a stream reports in addition to its text."""
 
     tokens: int = 0
     prompt_tokens: int | None = None
@@ -135,7 +135,7 @@ class Beside:
 
 
 def warnings_of(reply: dict[str, Any]) -> list[Notice]:
-    """The warnings in a reply of `v2t serve`; what is none is left out."""
+    """The warnings in a reply of `v2t serve`; malformed ones are left out."""
     about = reply.get("cineloop")
     given = about.get("warnings") if isinstance(about, dict) else None
     found = []
@@ -153,7 +153,7 @@ def num_tokens(reply: dict[str, Any], of: Literal["prompt", "completion"] = "com
 
 
 def without_reasoning(pieces: Iterable[str]) -> Iterator[str]:
-    """The pieces of an answer without the <think>…</think> it may begin with; nothing is held back longer than needed.
+    """The pieces of an answer without the <think>…</think> it may begin with; buffered no longer than needed.
 
     Raises:
         ItemError: BAD_CAPTION, the answer was cut within its reasoning.

@@ -1,8 +1,8 @@
-"""Has a caption run into a loop? Greedy decoding of a language model may end in the same words for ever.
+"""Repetition in captions: greedy decoding of a language model may repeat the same words for ever.
 
-In: text. Out: what is repeated, in words a person understands, or None. Events that look alike at different times are
-no loop: their times make them different words. Counted is exact repetition (case and punctuation aside), the sign that
-Holtzman et al. 2020 (arXiv 1904.09751) call degeneration.
+In: text. Out: a description of the repetition, or None. Similar events at different times are not a loop: their times
+differ. Only exact repetition counts (case and punctuation aside), which Holtzman et al. 2020 (arXiv 1904.09751) call
+degeneration.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from cineloop.log import printable
 
-_TAIL_WORDS = 4000  # a loop goes on to the end, so the end is where to look
+_TAIL_WORDS = 4000  # a loop continues to the end, so only the end is searched
 _LONGEST_PERIOD = 80
 _TAIL_CHARS = 2000
 _LONGEST_CHARS = 40
@@ -21,7 +21,7 @@ _SENTENCE = re.compile(r"[^.!?\n。！？]+")
 
 
 def loop(text: str) -> str | None:
-    """What `text` says again and again; None when it is no loop.
+    """Description of a loop in `text`; None if there is no loop.
 
     A loop is: one word at least 6 times in a row, two words 5 times, three or more words 4 times (3 times from 12
     words on); or, in writing without spaces, the same characters at the end at least 8 times; or one sentence that
@@ -46,8 +46,8 @@ def loop(text: str) -> str | None:
     return None
 
 
-def _enough(period: int) -> int:
-    """How many times in a row make a loop of so many words."""
+def _min_repeats(period: int) -> int:
+    """Repetitions in a row that make a loop of `period` words."""
     return {1: 6, 2: 5}.get(period, 4 if period < 12 else 3)
 
 
@@ -60,13 +60,13 @@ def _longest_run(words: Sequence[str]) -> tuple[int, int, int] | None:
         for i in range(len(words) - period):
             run = run + 1 if words[i] == words[i + period] else 0
             times = run // period + 1
-            if run > covered and times >= _enough(period):
+            if run > covered and times >= _min_repeats(period):
                 best, covered = (i - run + 1, period, times), run
     return best
 
 
 def _tail_run(text: str) -> tuple[int, int, int] | None:
-    """The same for characters at the end of a text; a ruled line (one character, up to 80 times) is no loop."""
+    """The same for characters at the end of a text; a ruled line (one character, up to 80 times) is not a loop."""
     for period in range(1, min(_LONGEST_CHARS, len(text) // 8) + 1):
         run = 0
         while run < len(text) - period and text[-1 - run] == text[-1 - run - period]:

@@ -1,4 +1,4 @@
-"""How transformers' `generate` picks each token, so that a `Decoding` means the same in every backend.
+"""Sampling settings of transformers' `generate`: a `Decoding` means the same in every backend.
 
 In: a `Decoding`. Out: keyword arguments of `generate`. Letters: B batch, L tokens so far, n tokens of the answer.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from v2t.backends import Decoding
 
-# What leaves a distribution as it is, for each of transformers' filters (`GenerationMixin._get_logits_processor`).
+# The neutral value of each of transformers' filters (`GenerationMixin._get_logits_processor`).
 _NO_FILTER = {
     **{"top_k": 0, "top_p": 1.0, "min_p": None, "top_h": None, "typical_p": 1.0},
     **{"epsilon_cutoff": 0.0, "eta_cutoff": 0.0},
@@ -37,11 +37,10 @@ class AnswerPenalties:
         return scores - self._presence * (counts > 0) - self._frequency * counts
 
 
-def picking(decoding: Decoding) -> dict[str, Any]:
-    """How `generate` picks each token, so that a `Decoding` means the same in every backend.
+def sampling_settings(decoding: Decoding) -> dict[str, Any]:
+    """Keyword arguments of `generate` for a `Decoding`; seeds torch where it samples.
 
-    Every filter that transformers knows is named: what is left out would be the checkpoint's own, or the top_k of 50
-    that `generate` falls back to. Seeds the draws.
+    Every filter of transformers is set: an omitted one would take the checkpoint's value, or the default top_k of 50.
     """
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
@@ -54,7 +53,7 @@ def picking(decoding: Decoding) -> dict[str, Any]:
         penalties = AnswerPenalties(decoding.presence_penalty, decoding.frequency_penalty)
         settings["logits_processor"] = LogitsProcessorList([penalties])  # type: ignore[list-item]
     if decoding.temperature == 0:
-        # Unset, for transformers warns of filters beside a greedy answer.
+        # Unset: transformers warns of filters with greedy decoding.
         return {**settings, "do_sample": False, "temperature": None, **dict.fromkeys(filters)}
     torch.manual_seed(decoding.seed)
     return {**settings, "do_sample": True, "temperature": decoding.temperature, **filters, "top_p": decoding.top_p}

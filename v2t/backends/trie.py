@@ -1,9 +1,9 @@
-"""How likely answers are, many questions at once: what texts have in common at their beginning is read once.
+"""Log-probabilities of many answers in one forward pass: common prefixes are computed once.
 
 In: a language model, prompts and answers as token ids. Out: log-probabilities of the answers. Prompts and answers go in
-as one sequence, a trie: each common beginning stands there once, and under the attention mask every node sees its own
-ancestors and nothing else, so the model computes at a node what it would compute there in that row alone. All
-questions about a clip share the clip; all answers to a question share the question.
+as one sequence, a trie: each common prefix occurs once, and under the attention mask every node attends to its own
+ancestors only, so the model computes at a node what it would compute in that row alone. All questions about a clip
+share the clip; all answers to a question share the question.
 Letters: N nodes.
 """
 
@@ -18,13 +18,13 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-_Steps = list[list[tuple[int, int]]]  # for each answer to a question: the node that foretells a token, the token
+_Steps = list[list[tuple[int, int]]]  # for each answer to a question: the node that predicts a token, the token
 _MAX_NODES = 1536  # of one forward pass; the mask grows with the square
 
 
 @dataclass
 class Trie:
-    """Nodes in the order they were added; a parent always stands before its children."""
+    """Nodes in the order they were added; a parent always precedes its children."""
 
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Trie:
         return len(self.tokens)
 
     def add(self, tokens: Iterable[int], at: int = -1) -> int:
-        """Put tokens in after node `at` (-1: at the beginning of all); returns the node of the last of them."""
+        """Insert tokens after node `at` (-1: at the root); returns the node of the last one."""
         for token in tokens:
             node = self._children.get((at, token))
             if node is None:
@@ -46,8 +46,8 @@ class Trie:
             at = node
         return at
 
-    def sees(self) -> np.ndarray:
-        """Who looks where, bool (N, N): row i is True at node i and its ancestors."""
+    def attention_mask(self) -> np.ndarray:
+        """Bool (N, N): row i is True at node i and its ancestors."""
         found = np.eye(len(self), dtype=bool)  # (N, N)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -55,13 +55,13 @@ class Trie:
         return found
 
 
-def weigh(
+def answer_log_probs(
     model: Any, rows: Iterable[tuple[Sequence[int], Sequence[Sequence[int]]]], visual_tokens: Tensor
 ) -> list[list[float]]:
     """The log-probability of each answer after its prompt, in nats: the sum over its tokens, at temperature 1.
 
     Args:
-        model: of `v2t.model`, with an attention that takes a mask of its own (sdpa or eager).
+        model: of `v2t.model`, with an attention that takes a custom mask (sdpa or eager).
         rows: prompts, all about the one clip, each with its answers.
         visual_tokens: of that clip (S, Q, D_llm).
     """
@@ -73,7 +73,7 @@ def weigh(
             found += _read(model, trie, steps, visual_tokens)
             trie, steps = Trie(), []
         asked = trie.add(prompt)
-        # What stands before a token foretells it.
+        # A token is predicted by the node before it.
         steps.append([[(trie.add(ids[:i], asked), token) for i, token in enumerate(ids)] for ids in answers])
     return found + (_read(model, trie, steps, visual_tokens) if steps else [])
 
@@ -82,7 +82,7 @@ def _read(model: Any, trie: Trie, steps: list[list[list[tuple[int, int]]]], visu
     import torch
 
     kept = sorted({node for question in steps for answer in question for node, _ in answer})
-    hidden = torch.from_numpy(~trie.sees()).to(model.device)  # (N, N)
+    hidden = torch.from_numpy(~trie.attention_mask()).to(model.device)  # (N, N)
     mask = torch.zeros(hidden.shape, dtype=model.dtype, device=model.device)
     mask = mask.masked_fill(hidden, torch.finfo(model.dtype).min)[None, None]  # (1, 1, N, N)
     with torch.inference_mode():

@@ -1,10 +1,10 @@
 """This project's own model on vLLM's engine, in this process: `--captioner vllm`, for many clips on a GPU.
 
-In: a folder as `v2t.backends.local` takes, batches of `Frames`. Out: what that captioner answers, from an engine that
-batches by itself (continuous batching, paged cache): the more conversations a call of `answer` holds, the better.
-Frames go over as arrays with their times; nothing is encoded or sampled again. Where the folder says which world the
-model knows, a small copy of the model on the CPU gives the warnings. vLLM has an environment of its own
-(scripts/serve-env); its engine is started by `load` and ends with `close` or the process.
+In: a folder as `v2t.backends.local` takes, batches of `Frames`. Out: the answers of that captioner, from an engine
+with continuous batching and a paged cache: the more conversations a call of `answer` holds, the better. Frames are
+passed as arrays with their times; nothing is encoded or sampled again. If the folder holds a domain, a small copy of
+the model on the CPU computes the warnings. vLLM has a separate environment (scripts/serve-env); its engine is started
+by `load` and ends with `close` or the process.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Backend(VideoLM):
         model: "starter" or a folder made by `save_pretrained` of model and processor.
         device: "auto" or what the installed vLLM is built for: "cpu" or "cuda".
         dtype: "auto" (float32 on CPU, bfloat16 on CUDA), "float32", "bfloat16", "float16".
-        max_model_len: tokens of prompt and answer together; None goes by the model.
-        num_seqs: conversations worked on at once, >= 1.
+        max_model_len: tokens of prompt and answer together; None takes the model's.
+        num_seqs: concurrent conversations, >= 1.
         tensor_parallel: devices the LLM is spread over.
-        kv_cache_gb: memory for the cache of keys and values on a CPU, whole GiB.
+        kv_cache_gb: size of the KV cache on a CPU, whole GiB.
 
     Raises:
-        MissingDependencyError: vLLM is not installed, or not a version that is known; the folder is absent or
+        MissingDependencyError: vLLM is not installed, or not in a supported version; the folder is absent or
             incomplete. UsageError: a value out of range, or a model that is not this project's.
     """
 
@@ -59,7 +59,7 @@ class Backend(VideoLM):
     ) -> None:
         if find_spec("vllm") is None:
             raise MissingDependencyError(
-                "needs vllm, which has an environment of its own",
+                "needs vllm, which has a separate environment",
                 hint="scripts/serve-env, then .venv-serve/bin/v2t; or another --captioner",
             )
         if dtype not in _DTYPES:
@@ -84,8 +84,8 @@ class Backend(VideoLM):
         """Start the engine in this process.
 
         Raises:
-            MissingDependencyError: a vLLM outside the plug-in's window, a device it is not built for, weights that do
-                not load.
+            MissingDependencyError: an unsupported version of vLLM, a device it is not built for, weights that do not
+                load.
         """
         with self._environment():
             self._start()
@@ -117,7 +117,7 @@ class Backend(VideoLM):
                 model=str(self.folder),
                 dtype=dtype,
                 enforce_eager=kind == "cpu",
-                # As many videos as a conversation may hold; what fits is decided by its length.
+                # The most videos of a conversation; the limit in practice is the prompt's length.
                 limit_mm_per_prompt={"video": 64},
                 **self._options,
             )
@@ -170,7 +170,7 @@ class Backend(VideoLM):
 
     @contextmanager
     def _environment(self) -> Iterator[None]:
-        """What vLLM reads from the environment while it is imported and started; what the user set stays."""
+        """Environment variables that vLLM reads while it is imported and started; the user's own take precedence."""
         settings = {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_NO_USAGE_STATS": "1",
@@ -235,13 +235,13 @@ class Backend(VideoLM):
             if self._domain is None or not videos:
                 found.append(())
                 continue
-            told = [self._domain.warning(float(score)) for score in self._domain.score(self._local.features(videos))]
-            found.append(tuple(dict.fromkeys(filter(None, told))))
+            notices = [self._domain.warning(float(score)) for score in self._domain.score(self._local.features(videos))]
+            found.append(tuple(dict.fromkeys(filter(None, notices))))
         return found
 
     @property
     def _refusals(self) -> tuple[type[Exception], ...]:
-        """What vLLM raises at a prompt that it cannot answer."""
+        """Exceptions of vLLM for a prompt that it cannot answer."""
         from vllm.exceptions import VLLMClientError
 
         return (ValueError, VLLMClientError)

@@ -1,6 +1,6 @@
-"""Decoding that runs ahead of the model, and batches of one shape.
+"""Prefetch: decoding ahead of the model, and batches of one shape.
 
-In: clips, a pool of decoder processes, a batch size, how to part a clip. Out: an iterator of `Batch`es, each either a
+In: clips, a pool of decoder processes, a batch size, how to divide a clip. Out: an iterator of `Batch`es, each either a
 full batch of equally shaped frames or a piece that failed. While the model works on one batch, the pool fills the
 next; how far ahead is bounded by count and by bytes, so memory grows neither with the folder nor with a film.
 """
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from cineloop.video.sample import SampleSpec
 
 MAX_AHEAD_BYTES = 1 << 30
-_RECENT = 64  # pieces whose size says how large the next ones may be
+_RECENT = 64  # pieces whose size predicts that of the next ones
 _POLL_S = 0.5  # how soon a Ctrl-C is noticed while a slow file decodes
 
 
 class Pool(Protocol):
-    """What this module needs of `cineloop.video.worker.DecoderPool`; all from any thread."""
+    """The part of `cineloop.video.worker.DecoderPool` that is used here; thread-safe."""
 
     def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
         """Begin to decode."""
 
     def probe(self, path: str) -> VideoInfo:
-        """What the file holds."""
+        """Metadata of the file."""
 
     def cuts(self, path: str, start_s: float | None, end_s: float | None) -> list[float]:
-        """Where its scenes change."""
+        """Seconds of its scene cuts."""
 
 
 @dataclass
 class Batch:
-    """Pieces with their frames, all of one shape; or one piece and why it has none; or a clip with nothing left to do.
+    """Pieces with their frames, all of one shape; or one piece and its error; or a clip with nothing left to do.
 
     Empty when there is nothing to report yet.
     """
@@ -59,15 +59,15 @@ class Ahead:
 
     Args:
         pool: where to decode.
-        spec: which frames to take; a clip's own window goes before the spec's.
+        spec: frame sampling; a clip's own window overrides the spec's.
         size: (H, W) to scale to in the child, or None.
         batch_size: pieces in a full batch, >= 1.
         num_workers: children that decode; each is kept busy.
-        stopped: asked between steps; once true, nothing more is begun and the iterator ends.
-        parts: how clips are parted.
-        begin: makes a `LongClip`, with what is done of it already; given its parts and, where they were looked for now,
+        stopped: checked between steps; once true, no work is started and the iterator ends.
+        parts: how clips are divided.
+        begin: returns a `LongClip` with its finished parts; called with its parts and, where they were detected now,
             its cuts.
-        known_cuts: the cuts of a clip whose scenes an earlier run looked for, or None; called from threads.
+        known_cuts: the cuts of a clip from an earlier run, or None; called from threads.
     """
 
     pool: Pool
@@ -84,10 +84,10 @@ class Ahead:
     _plans: dict[Future[tuple[list[Part], list[float] | None]], Clip] = field(default_factory=dict)
     _pending: dict[Future[Frames], Piece] = field(default_factory=dict)
     _groups: dict[tuple[int, ...], list[tuple[Piece, Frames]]] = field(default_factory=dict)
-    _sizes: deque[int] = field(default_factory=lambda: deque([1], maxlen=_RECENT))  # bytes of pieces decoded of late
+    _sizes: deque[int] = field(default_factory=lambda: deque([1], maxlen=_RECENT))  # bytes of recently decoded pieces
 
     def batches(self, clips: Iterable[Clip]) -> Iterator[Batch]:
-        """Batches until all clips are through or `stopped` says so. Order within the folder is kept where it can be."""
+        """Batches until all clips are done or `stopped`. Order within the folder is kept where possible."""
         source = iter(clips)
         planner = ThreadPoolExecutor(self.num_workers, thread_name_prefix="planner")
         try:
@@ -107,16 +107,16 @@ class Ahead:
             waited_for: list[Future[Any]] = [*self._pending, *self._plans]
             for future in waited_for:
                 future.cancel()
-            # Not waited for: who plans waits for a decoder, and is let go when the pool closes.
+            # Not joined: planner threads block on the pool and are released when it closes.
             planner.shutdown(wait=False, cancel_futures=True)
 
     def _fill(self, source: Iterator[Clip], planner: ThreadPoolExecutor) -> Iterator[Batch]:
-        """Begin to decode as much as there is room for; give back what fails before that, and clips that are done."""
-        # A batch beyond the workers, as memory allows, but never an idle worker.
+        """Submit as much decoding as the limits allow; yield what fails before that, and finished clips."""
+        # One batch more than there are workers, as memory allows, but never an idle worker.
         by_bytes = int(MAX_AHEAD_BYTES / max(self._sizes))
         room = max(self.num_workers, min(2 * self.batch_size + self.num_workers, by_bytes))
         while len(self._pending) < room:
-            # One film is planned beside those that decode; as many as there are workers when none is at hand.
+            # One film is planned while others decode; as many as there are workers when no piece is ready.
             if len(self._plans) < (1 if self._ready else self.num_workers) and not (
                 self._ready and self.parts.kind == "whole"
             ):
@@ -135,9 +135,9 @@ class Ahead:
             if not self._ready:
                 return
             long, number = piece = self._ready.popleft()
-            hopeless = long.given_up()
-            if hopeless is not None:
-                yield Batch(failed=(piece, hopeless))
+            give_up = long.give_up_error()
+            if give_up is not None:
+                yield Batch(failed=(piece, give_up))
             else:
                 start_s, end_s = long.window(number)
                 is_all = start_s is None and end_s is None
@@ -145,7 +145,7 @@ class Ahead:
                 self._pending[self.pool.submit(long.clip.file, spec, self.size)] = piece
 
     def _plan(self, clip: Clip) -> tuple[list[Part], list[float] | None]:
-        """The parts of a clip, and its cuts when they are new; in a thread, for looking for them may take minutes."""
+        """The parts of a clip, and its cuts if they are new; in a thread, since detecting them may take minutes."""
         start_s = clip.start_s or 0.0
         duration_s = self.pool.probe(clip.file).duration_s
         end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
@@ -156,7 +156,7 @@ class Ahead:
             found = self.pool.cuts(clip.file, clip.start_s, clip.end_s) if known is None else None
         return plan_parts(self.parts, max(0.0, end_s - start_s), known or found or [], start_s), found
 
-    def _planned(self) -> Iterator[Batch]:
+    def _collect_plans(self) -> Iterator[Batch]:
         for future in [future for future in self._plans if future.done()]:
             clip = self._plans.pop(future)
             try:
@@ -165,13 +165,13 @@ class Ahead:
                 yield Batch(failed=((LongClip.whole(clip), 0), error))
                 continue
             long = self.begin(clip, parts, cuts_s)
-            pieces = [(long, number) for number in long.missing()]
+            pieces = [(long, number) for number in long.missing_parts()]
             self._ready.extend(pieces)
             if not pieces:
                 yield Batch(done=long)
 
     def _collect(self) -> Iterator[Batch]:
-        """Wait until something is decoded; give back what failed and every group that is full."""
+        """Wait until something is decoded; yield failures and every full group."""
         waited_for: list[Future[Any]] = [*self._pending, *self._plans]
         if not any(future.done() for future in waited_for):
             start = time.perf_counter()
@@ -179,7 +179,7 @@ class Ahead:
             self.wait_s += time.perf_counter() - start
             yield Batch()
         if self._plans:
-            yield from self._planned()
+            yield from self._collect_plans()
         for future in [future for future in self._pending if future.done()]:
             piece = self._pending.pop(future)
             try:
@@ -193,7 +193,7 @@ class Ahead:
             group.append((piece, frames))
             if len(group) >= self.batch_size:
                 yield Batch(items=self._groups.pop(frames.pixels.shape))
-        # Many shapes (odd lengths, no common size) would hold many half-full groups: let the fullest go.
+        # Many shapes (odd lengths, no common size) would hold many half-full groups: yield the fullest.
         held = min(4 * self.batch_size, MAX_AHEAD_BYTES // max(self._sizes))
         while sum(map(len, self._groups.values())) > max(held, self.batch_size):
             fullest = max(self._groups, key=lambda shape: len(self._groups[shape]))

@@ -1,8 +1,8 @@
 """Decoding of remote files: each is copied into a temporary folder first, then decoded as any other.
 
 In: addresses or paths, and the decoder pool. Out: futures, as from the pool itself. At most `threads` files are in
-flight at once; a file stays while its windows are decoded, and after that until its place is needed. The
-folder goes with the `with` block; one left by a killed run is removed by the next.
+flight at once; a file is kept while its windows are decoded, and after that until its space is needed.
+The folder is removed with the `with` block; one left by a killed run is removed by the next.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PREFIX = "v2t-remote-"
 
 @dataclass
 class _Copy:
-    """A file in the folder, or on its way there; the holder of `fetching` fetches it, the others wait."""
+    """A file in the folder, or being fetched; the holder of `fetching` fetches it, the others wait."""
 
     path: Path
     users: int = 0
@@ -42,7 +42,7 @@ class Fetching:
         pool: decodes; its methods take a path first and return a future, or a value.
         threads: files that are fetched or decoded at once, >= 1.
         max_bytes: a larger file is refused.
-        folder: where to make the temporary folder; the system's when None.
+        folder: parent of the temporary folder; None for the system's.
     """
 
     def __init__(self, pool: Any, threads: int, max_bytes: int, folder: Path | None = None) -> None:

@@ -1,9 +1,9 @@
-"""The working part of a captioning run: decode ahead, caption in batches of one shape, save each batch.
+"""The main loop of a captioning run: decode ahead, caption in batches of one shape, save each batch.
 
 In: the clips to do. Out: their records in the output folder, counts and times in a `Summary`. A clip that fails becomes
 a record with a code. A clip in parts is journalled part by part; one becomes a record when all of them are done. A
-captioner that takes several questions at once gets one from each of so many threads, and what it answers is saved in
-the order in which answers come.
+captioner that takes concurrent requests gets them from as many threads, and its answers are saved in the order in which
+they arrive.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, plural, printable, stopwatch
 from cineloop.video.worker import DecoderPool
-from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, asked
+from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Answer, Batcher
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
@@ -33,7 +33,7 @@ from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
-from v2t.long.parts import LongClip, Part, Piece, answered, failed
+from v2t.long.parts import LongClip, Part, Piece, answer_fields, error_fields
 from v2t.long.summary import join, sum_up
 from v2t.writers import EVERY, Record, strips
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _SETS_EVERY_S = 15.0
 _POLL_S = 0.5
-_NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions all the same"
+_NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions anyway"
 Items = list[tuple[Piece, "Frames"]]
 Segments = list[dict[str, Any]]
 
@@ -60,16 +60,16 @@ class Job:
     emit: Callable[[Record], None]
     stop: Stopping
     _threads: ThreadPoolExecutor | None = None
-    _flying: dict[Future, Items | LongClip] = field(default_factory=dict)
+    _in_flight: dict[Future, Items | LongClip] = field(default_factory=dict)
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
     _entries: list[Entry] = field(default_factory=list)
-    _whole: list[LongClip] = field(default_factory=list)  # all parts done, the record is not
-    _steps: int = 0  # clips and parts finished since progress was last told
+    _whole: list[LongClip] = field(default_factory=list)  # all parts done, record not yet made
+    _steps: int = 0  # clips and parts finished since the last progress report
     _sets_at: float = field(default_factory=time.monotonic)
     _sets_every_s: float = _SETS_EVERY_S
 
     def work(self, todo: list[Clip], show_progress: bool) -> None:
-        """Caption the clips, until done or asked to stop.
+        """Caption the clips, until done or stopped.
 
         Raises:
             MissingDependencyError: the model does not load or fails on every clip, or the disk is full.
@@ -100,16 +100,16 @@ class Job:
                 self.folder.ledger.cuts_of,
             )
             for batch in ahead.batches(todo):
-                self._take(batch)
+                self._take_batch(batch)
                 self._save(force=bool(batch.items))
             while True:
                 self._save(force=True)
-                if not self._flying:
+                if not self._in_flight:
                     break
-                self._land(wait_for_one=True)
+                self._collect_answers(wait_for_one=True)
             self.summary.times["decode"] = self.summary.times.get("decode", 0.0) + ahead.wait_s
 
-    # ---- asking
+    # ---- generation
 
     def _begin(self, clip: Clip, parts: list[Part], cuts_s: list[float] | None) -> LongClip:
         """A clip in parts, with those that an earlier run finished."""
@@ -128,9 +128,9 @@ class Job:
             logger.info("%s: %d of %d parts done before", printable(clip.id), len(long.done), len(parts))
         return long
 
-    def _take(self, batch: Batch) -> None:
+    def _take_batch(self, batch: Batch) -> None:
         if batch.failed is not None:
-            self._add_part(batch.failed[0], failed(batch.failed[1]))
+            self._add_part(batch.failed[0], error_fields(batch.failed[1]))
         if batch.done is not None:
             self._whole.append(batch.done)
         if batch.items:
@@ -139,58 +139,58 @@ class Job:
             if self._threads is None:
                 with stopwatch(self.summary.times, "model"):
                     answers, seconds = self._ask(batch.items)
-                self._answered(batch.items, answers, seconds)
+                self._add_answers(batch.items, answers, seconds)
             else:
-                while len(self._flying) >= self._concurrency:
-                    self._land(wait_for_one=True)
-                self._flying[self._threads.submit(self._ask, batch.items)] = batch.items
-        if self._flying:
-            self._land(wait_for_one=False)
+                while len(self._in_flight) >= self._concurrency:
+                    self._collect_answers(wait_for_one=True)
+                self._in_flight[self._threads.submit(self._ask, batch.items)] = batch.items
+        if self._in_flight:
+            self._collect_answers(wait_for_one=False)
 
     def _ask(self, items: Items) -> tuple[list[Answer], float]:
         """Answers to a batch, and the seconds each took."""
         start = time.perf_counter()
         decoding = Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed)
         prompt = self.question.prompt
-        requests = [GenerateRequest(messages=asked(prompt, frames), decoding=decoding) for _, frames in items]
+        requests = [GenerateRequest(messages=user_turn(prompt, frames), decoding=decoding) for _, frames in items]
         answers = self._batcher.generate_many(requests, retry_loops=True)
         return answers, (time.perf_counter() - start) / len(items)
 
     def _ask_text(self, prompt: str, max_new_tokens: int) -> Output:
-        """The answer to a question without any video. Raises ItemError where there is none."""
+        """The answer to a prompt without video. Raises ItemError if it fails."""
         decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
-        request = GenerateRequest(messages=asked(prompt), decoding=decoding)
+        request = GenerateRequest(messages=user_turn(prompt), decoding=decoding)
         return self._batcher.generate(request, retry_loops=True)
 
-    def _land(self, *, wait_for_one: bool) -> None:
-        """Take what the threads have finished."""
-        if wait_for_one and not any(future.done() for future in self._flying):
+    def _collect_answers(self, *, wait_for_one: bool) -> None:
+        """Process the answers that the threads have finished."""
+        if wait_for_one and not any(future.done() for future in self._in_flight):
             with stopwatch(self.summary.times, "model"):
-                wait(self._flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-        for future in [future for future in self._flying if future.done()]:
-            work = self._flying.pop(future)
+                wait(self._in_flight, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        for future in [future for future in self._in_flight if future.done()]:
+            work = self._in_flight.pop(future)
             if isinstance(work, LongClip):
                 self._finish(work, future.result())
             else:
-                self._answered(work, *future.result())
+                self._add_answers(work, *future.result())
 
-    def _answered(self, items: Items, answers: list[Answer], seconds: float) -> None:
+    def _add_answers(self, items: Items, answers: list[Answer], seconds: float) -> None:
         keeps_strips = "html" in self.config.format or EVERY in self.config.format
         for (piece, frames), answer in zip(items, answers, strict=True):
             clip, number = piece
             try:
                 if isinstance(answer, ItemError):
                     raise answer
-                if keeps_strips:  # what the model saw, for the page of the run: nothing is decoded twice
+                if keeps_strips:  # the model's frames for the run's page, without decoding twice
                     part = None if len(clip.parts) == 1 else clip.parts[number].start_s
                     with stopwatch(self.summary.times, "write"):
                         strips.save(self.folder.folder, frames.pixels, clip.clip.id, part)
                 for warning in answer.warnings:
                     if warning.code == OUT_OF_DOMAIN and self.config.on_outside == "fail":
                         raise ItemError(warning.message, code=OUT_OF_DOMAIN, hint=_NAME_A_MODEL)
-                self._add_part(piece, answered(frames, answer, seconds), frames)
+                self._add_part(piece, answer_fields(frames, answer, seconds), frames)
             except ItemError as problem:
-                self._add_part(piece, failed(problem))
+                self._add_part(piece, error_fields(problem))
 
     # ---- records
 
@@ -210,35 +210,35 @@ class Job:
 
         Args:
             clip: the clip.
-            summed: the model's summary and its seconds; None where that is still to be asked for, or not wanted.
+            summed: the model's summary and its seconds; None where it is still to be generated, or not wanted.
         """
         question = self.question
         try:
             segments = record.segments_of(clip, question)
-            told = [segment for segment in segments if segment["caption"]]
+            captioned = [segment for segment in segments if segment["caption"]]
             if len(clip.parts) == 1:
                 text = clip.done[0]["caption"]
             elif question.segments is not None:
-                text = "\n".join(f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in told)
+                text = "\n".join(f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in captioned)
             else:
-                text = join([segment["caption"] for segment in told])
-                if summed is None and question.sums_up and len(told) > 1:
+                text = join([segment["caption"] for segment in captioned])
+                if summed is None and question.sums_up and len(captioned) > 1:
                     with stopwatch(self.summary.times, "load"):
                         self._loading.result()
                     if self._threads is not None:
-                        self._flying[self._threads.submit(self._summed_up, told, text)] = clip
+                        self._in_flight[self._threads.submit(self._summarise, captioned, text)] = clip
                         return
                     with stopwatch(self.summary.times, "model"):
-                        summed = self._summed_up(told, text)
-            row = record.captioned(clip, segments, *(summed or (Output(text=text, tokens=0), 0.0)), question)
+                        summed = self._summarise(captioned, text)
+            row = record.caption_record(clip, segments, *(summed or (Output(text=text, tokens=0), 0.0)), question)
         except ItemError as problem:
-            row = record.failed(clip.clip, problem, question)
+            row = record.failed_record(clip.clip, problem, question)
         self._rows.append((clip.clip, row))
         self.summary.add(row)
 
-    def _summed_up(self, told: Segments, joined: str) -> tuple[Output, float]:
-        """(the model's caption of all, else the parts' `joined`; its seconds); may run in a thread."""
-        notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in told]
+    def _summarise(self, captioned: Segments, joined: str) -> tuple[Output, float]:
+        """(the model's summary, or `joined` if that fails; its seconds); may run in a thread."""
+        notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in captioned]
         start = time.perf_counter()
         try:
             output = sum_up(notes, self.question.prompt, self.question.max_new_tokens, self._ask_text)
@@ -252,7 +252,7 @@ class Job:
     # ---- saving
 
     def _save(self, *, force: bool = False) -> None:
-        """Journal the parts, then make and save the records; failed clips wait until there are some of them."""
+        """Journal the parts, then make and save the records; failed clips are batched."""
         if self._entries:
             entries, self._entries = self._entries, []
             with stopwatch(self.summary.times, "write"):
@@ -266,8 +266,8 @@ class Job:
             rows, self._rows = self._rows, []
             with stopwatch(self.summary.times, "write"):
                 for clip_id in self.folder.save(rows, self.question.settings_key):
-                    logger.warning("%s: a file of that name was written meanwhile; left as it is", printable(clip_id))
-                # Now and then the file a person looks at; seldom enough to cost nothing in a folder of a million.
+                    logger.warning("%s: a file of that name was written meanwhile; it is kept", printable(clip_id))
+                # The run-wide files from time to time, seldom enough to cost nothing in a folder of a million.
                 if time.monotonic() - self._sets_at > self._sets_every_s:
                     start = time.monotonic()
                     self.folder.sets.write_sets(during=True)
@@ -275,7 +275,7 @@ class Job:
                     self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - start))
             for _, row in rows:
                 self.emit(row)
-        if self._steps:  # after the results, which it counts
+        if self._steps:  # after the results that it counts
             self._progress.advance(self._steps, self._speed())
             self._steps = 0
 

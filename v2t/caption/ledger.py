@@ -1,9 +1,9 @@
-"""What the journal of an output folder says: for every clip its newest record, what it was made from and with.
+"""State of an output folder's journal: for every clip its newest record, its source and its settings.
 
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
 that is captioned in parts, see `v2t.long.parts`), `cuts` (where such a clip's scenes change), `settings` (what a key
-stands for), `source` (a new date of the same content), `merged` (how much of another journal was taken over).
+means), `source` (a new date of the same content), `merged` (how much of another journal was taken over).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ BY_HAND = ""  # instead of a settings key: a person wrote or changed this captio
 
 @dataclass(slots=True)
 class Known:
-    """What the journal says about one clip."""
+    """The journal's state of one clip."""
 
     place: Place  # of the newest record
     status: str
-    settings: str  # key of the settings it was made with, or BY_HAND
+    settings: str  # key of its settings, or BY_HAND
     source: dict[str, Any]  # size, mtime_ns, content of the video file
     files: dict[str, str]  # format -> path of the sidecar, relative to the folder
     keys: set[str] = field(default_factory=set)  # contents ever written for this clip
-    latest: dict[str, str] = field(default_factory=dict)  # format -> key of the content it should have now
+    latest: dict[str, str] = field(default_factory=dict)  # format -> key of its expected content
     at: float = 0.0  # when the record was made, in seconds since 1970 by the clock of its maker
-    journal: Journal | None = None  # that holds the record; None for the ledger's own
+    journal: Journal | None = None  # of the record; None for the ledger's own
     has_failed_parts: bool = False
 
     @property
@@ -49,16 +49,16 @@ class Known:
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
-        """Which of two journals' records of one clip counts: a person's before a good one, then the newer."""
+        """Precedence of two journals' records of one clip: a person's before a good one, then the newer."""
         return self.by_hand, self.status == "ok", self.at
 
 
 class Ledger:
-    """The state that a journal adds up to. Only light facts are in memory; records are read back when asked for.
+    """The state that results from a journal. Only small facts are in memory; records are read on demand.
 
     Args:
-        journal: the one to go on with.
-        whole: for the journal of a shard, what that of the whole folder adds up to.
+        journal: the one to append to.
+        whole: for the journal of a shard, the ledger of the whole folder.
         holds: which clips to know from `whole`; of the others only the names of their sidecars are kept.
     """
 
@@ -79,7 +79,7 @@ class Ledger:
             self._join(whole, holds)
 
     def append(self, entries: list[Entry]) -> None:
-        """Write entries, all or none, then take them into account."""
+        """Write entries, all or none, then update the state."""
         if entries:
             for entry, place in zip(entries, self.journal.append(entries), strict=True):
                 self._learn(entry, place)
@@ -90,7 +90,7 @@ class Ledger:
         return (known.journal or self.journal).read(known.place)["record"]
 
     def name_settings(self, key: str, values: dict[str, Any]) -> None:
-        """Remember what a settings key stands for, so that a later run can say what differs."""
+        """Record the settings behind a key, so that a later run can list what differs."""
         if self.settings.get(key) != values:
             self.append([{"kind": "settings", "key": key, "values": values}])
 
@@ -112,7 +112,7 @@ class Ledger:
         }
 
     def cuts_of(self, clip: Clip) -> list[float] | None:
-        """Seconds at which the clip's scenes change, when an earlier run looked for them in this very video."""
+        """Seconds of the clip's scene cuts, if an earlier run detected them in this very video."""
         entry = self.cuts.get(clip.id)
         if entry is None or [entry["start_s"], entry["end_s"]] != [clip.start_s, clip.end_s]:
             return None
@@ -144,7 +144,7 @@ class Ledger:
         if kind == "clip":
             record, old = entry["record"], self.known.get(entry["record"]["id"])
             keys = (old.keys if old else set()) | set(entry["keys"].values()) | set(entry.get("written", ()))
-            files = (old.files if old else {}) | entry["files"]  # those of formats an earlier run wrote are there still
+            files = (old.files if old else {}) | entry["files"]  # those of an earlier run's formats still exist
             is_partial = any("error" in segment for segment in record.get("segments", ()))
             self.known[record["id"]] = Known(
                 place,
@@ -159,7 +159,7 @@ class Ledger:
             )
             if self.known[record["id"]].is_complete:
                 self.cuts.pop(record["id"], None)
-                self.parts.pop(record["id"], None)  # of the others what is done is wanted when they are tried again
+                self.parts.pop(record["id"], None)  # of others finished parts are needed for a retry
             for path in files.values():
                 self.owners[path] = record["id"]
         elif kind == "part":
@@ -201,7 +201,7 @@ def clip_entry(
         settings: key of the settings it was made with, or BY_HAND.
         source: see `source_of`.
         files: format -> path of its sidecar, relative to the folder.
-        keys: format -> key of what that sidecar should hold.
+        keys: format -> key of that sidecar's expected content.
         at: when it was made, in seconds since 1970; None for now.
     """
     at = round(time.time(), 3) if at is None else at
@@ -210,7 +210,7 @@ def clip_entry(
 
 
 def cuts_entry(clip: Clip, source: dict[str, Any], cuts_s: list[float]) -> Entry:
-    """The entry of a clip's cuts: looking for them takes as long as decoding all of it."""
+    """The entry of a clip's cuts: detecting them takes as long as decoding all of it."""
     window = {"start_s": clip.start_s, "end_s": clip.end_s}
     return {"kind": "cuts", "id": clip.id, "source": source, **window, "cuts_s": cuts_s}
 

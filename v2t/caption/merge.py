@@ -1,9 +1,9 @@
-"""The shards of a folder, or several folders, joined into one whole: what `v2t merge` does.
+"""Merging of the shards of a folder, or of several folders, into one (`v2t merge`).
 
 In: output folders of captioning runs. Out: one of them, or a new one, with every clip exactly once in its journal, its
-sidecars and its files of the whole; a `Merged` that says what came together and what is missing. Of several records of
-a clip one that a person wrote or changed counts first, then a good one before a failed one, then the newest. Merging
-again changes nothing.
+sidecars and its files of the whole; a `Merged` with counts and missing shards. Of several records of a clip one that a
+person wrote or changed takes precedence, then a good one before a failed one, then the newest. Merging again changes
+nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAMED = 10
 
 @dataclass
 class Merged:
-    """What a merge brought together. Counts are of the whole after it; `taken` are records that were new to it."""
+    """The result of a merge. Counts are of the whole after it; `taken` are records that were new to it."""
 
     output: Path
     taken: int = 0
@@ -40,14 +40,14 @@ class Merged:
     ok: int = 0
     failed: int = 0
     by_hand: int = 0
-    shards: int = 0  # of how many shards the whole was made; 0 for none
-    missing: list[str] = field(default_factory=list)  # shards that nobody began or finished
+    shards: int = 0  # number of merged shards; 0 for none
+    missing: list[str] = field(default_factory=list)  # shards that were not started or not finished
     notes: list[str] = field(default_factory=list)
     dry_run: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0; 3 when shards are missing or clips stand as failed."""
+        """0; 3 when shards are missing or clips failed."""
         return EXIT_FAILED_ITEMS if self.missing or self.failed else EXIT_OK
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,18 +84,18 @@ def merge(
     Args:
         folders: output folders of runs, with shards or without. Each is joined in itself first.
         output: the folder for the whole; may be left out for a single folder, which is then joined in place.
-        formats: files to write; by default those that the runs were asked for.
+        formats: files to write; by default those of the runs.
         allow_mixed: take captions that were made with different settings together.
-        dry_run: say what would be done; touch nothing.
+        dry_run: report what would be done; write nothing.
 
     Raises:
-        UsageError: LOCKED, a run or another merge is at work there; OTHER_SETTINGS; no output for several folders.
+        UsageError: LOCKED, a run or another merge is active there; OTHER_SETTINGS; no output for several folders.
         NothingMatchedError: a folder holds no captions.
         MissingDependencyError: a folder cannot be written.
     """
     if output is None:
         if len(folders) != 1:
-            raise UsageError("several folders need one to join them in", hint="give it by -o")
+            raise UsageError("several folders need an output folder", hint="give it by -o")
         output = folders[0]
     for folder in folders:
         if not (folder / shards.STATE_FOLDER).is_dir():
@@ -107,7 +107,7 @@ def merge(
             _join(folder, [], _formats_of([folder]), allow_mixed, dry_run=False)
             strips.copy(folder, output)
     merged = _join(output, others, formats, allow_mixed, dry_run)
-    _completeness(merged, [*others, output])
+    _find_missing(merged, [*others, output])
     return merged
 
 
@@ -117,7 +117,7 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
     with ExitStack() as stack:
         if not dry_run:
             stack.enter_context(FolderLock(state / shards.LOCK))
-            shards.refuse_living(folder)
+            shards.refuse_running(folder)
         whole = Ledger(stack.enter_context(Journal(state / shards.JOURNAL, writable=not dry_run)))
         fresh = shards.unmerged(folder, whole.merged)
         # Opened to write, a journal loses the torn line of a killed run, so that its size is that of what was read.
@@ -134,19 +134,19 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
             if not dry_run:
                 whole.append(batch)
         if dry_run:
-            return _counted(merged, [known for _, known in winners.values()])
+            return _count(merged, [known for _, known in winners.values()])
         sizes = {shards.merge_name(folder, path): path.stat().st_size for path in fresh}
         whole.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
     with CaptionFolder(folder, formats) as opened:
         opened.sets.write_sets()
-        return _counted(merged, list(opened.ledger.known.values()))
+        return _count(merged, list(opened.ledger.known.values()))
 
 
 Winners = dict[str, tuple[Ledger, Known]]
 
 
 def _winners(whole: Ledger, here: list[Ledger], there: list[Ledger]) -> Winners:
-    """For each clip the record that counts and the ledger it is from; the whole's own where nothing is better."""
+    """For each clip the record with precedence and its ledger; the whole's own where nothing is better."""
     winners: Winners = {}
     for ledger in (whole, *here, *there):
         for clip_id, known in ledger.known.items():
@@ -159,7 +159,7 @@ def _winners(whole: Ledger, here: list[Ledger], there: list[Ledger]) -> Winners:
 def _entries(
     whole: Ledger, winners: Winners, settings: Mapping[str, dict[str, Any]], here: list[Ledger]
 ) -> Iterator[Entry]:
-    """What the journal of the whole lacks: settings, parts of films, records."""
+    """Entries that the journal of the whole lacks: settings, parts of films, records."""
     used = {known.settings for _, known in winners.values()}
     for key, values in settings.items():
         if key in used and whole.settings.get(key) != values:
@@ -173,13 +173,13 @@ def _entries(
     for clip_id in sorted(winners):
         ledger, known = winners[clip_id]
         mine = whole.known.get(clip_id)
-        # What shards put into sidecars counts as ours, also where the record of the whole stays.
+        # Sidecars written by shards count as ours, also where the record of the whole is kept.
         written = {key for other in here if clip_id in other.known for key in other.known[clip_id].keys}
         written -= mine.keys if mine else set()
         if ledger is whole and not written:
             continue
         files = known.files
-        if id(ledger) not in ours:  # in a folder of its own another clip may have had this name
+        if id(ledger) not in ours:  # in a separate folder another clip may have had this name
             files = {name: path for name, path in files.items() if owners.get(path, clip_id) == clip_id}
             files |= mine.files if mine else {}
         owners |= dict.fromkeys(files.values(), clip_id)
@@ -205,8 +205,8 @@ def _refuse_mixed(winners: Winners, settings: Mapping[str, dict[str, Any]]) -> N
         )
 
 
-def _completeness(merged: Merged, folders: Sequence[Path]) -> None:
-    """Name the shards that are missing, of the division that was worked on last."""
+def _find_missing(merged: Merged, folders: Sequence[Path]) -> None:
+    """List the missing shards of the most recent division."""
     found: dict[int, dict[int, dict[str, Any]]] = {}
     newest: dict[int, float] = {}
     for folder in folders:
@@ -228,11 +228,11 @@ def _completeness(merged: Merged, folders: Sequence[Path]) -> None:
         sizes = sorted({facts["listed"] for facts in last.values() if facts})
         merged.notes.append(
             f"the shards were made from different lists of clips ({', '.join(map(str, sizes))} clips): "
-            "some may be in none of them; run them again with the same arguments"
+            "some may be in no shard; run them again with the same arguments"
         )
 
 
-def _counted(merged: Merged, known: Sequence[Known]) -> Merged:
+def _count(merged: Merged, known: Sequence[Known]) -> Merged:
     merged.clips = len(known)
     merged.ok = sum(each.status == "ok" for each in known)
     merged.failed = merged.clips - merged.ok
@@ -241,18 +241,18 @@ def _counted(merged: Merged, known: Sequence[Known]) -> Merged:
 
 
 def _journals_of(folder: Path, dry_run: bool) -> list[Path]:
-    """The journal of a folder that was joined; on a dry run it was not, so those of its shards too."""
+    """The journal of a merged folder; on a dry run, which does not merge, also those of its shards."""
     return [folder / shards.STATE_FOLDER / shards.JOURNAL, *(shards.journals(folder) if dry_run else [])]
 
 
 def _formats_of(folders: Sequence[Path]) -> tuple[str, ...]:
-    """The formats that the runs in these folders were asked for."""
+    """The formats of the runs in these folders."""
     formats: dict[str, None] = {}
     for folder in folders:
         state = folder / shards.STATE_FOLDER
-        for papers in (state, *(path.parent for path in shards.journals(folder))):
+        for run_folder in (state, *(path.parent for path in shards.journals(folder))):
             try:
-                names = layers.read_yaml(papers / "config.yaml").get("format", ()) if papers.is_dir() else ()
+                names = layers.read_yaml(run_folder / "config.yaml").get("format", ()) if run_folder.is_dir() else ()
             except UsageError as error:
                 logger.debug("%s", error)
                 names = ()

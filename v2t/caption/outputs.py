@@ -1,10 +1,10 @@
-"""The output folder of a captioning run: journal, records, sidecars, and the care that a person's edits need.
+"""The output folder of a captioning run: journal, records, sidecars, and the protection of manual edits.
 
-In: records of finished clips. Out: `DIR/a/b.txt` beside the mirrored path, the formats written once a run (see
-`v2t.caption.sets`), and `DIR/.v2t` with the journal, the lock and the run's papers. The journal is the truth: a record
-is in it, flushed, before any other file is written, and whatever else is missing or stale is made again from it when
-the folder is next opened. Captions are edited in their `.txt` files: text that we never wrote there is taken over into
-the journal. No changed sidecar of any format is ever overwritten.
+In: records of finished clips. Out: `DIR/a/b.txt` at the mirrored path, the formats written once a run (see
+`v2t.caption.sets`), and `DIR/.v2t` with the journal, the lock and the run's metadata. The journal is authoritative: a
+record is in it, flushed, before any other file is written, and other files that are missing or stale are written again
+from it when the folder is next opened. Captions are edited in their `.txt` files: text that we never wrote there is
+imported into the journal. No changed sidecar of any format is ever overwritten.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from v2t.caption.sets import SetFiles
 from v2t.writers import Record, strips
 
 STATE_FOLDER = shards.STATE_FOLDER
-_NOBODY = ""  # owns the sidecar names that several clips of a run would share
+_NOBODY = ""  # owner of sidecar names that several clips of a run would share
 
 
 class CaptionFolder:
     """An output folder, opened for one run. A context manager.
 
     Args:
-        folder: made when absent (not when `writable` is False).
+        folder: created if missing (not if `writable` is False).
         formats: names of writers; "all" is every one.
-        writable: False looks without locking or touching anything (`--dry-run`).
-        shard: the shard to work on; None for the whole folder. Others write beside it then, so what is made from all
-            of them (new formats, files of the whole) waits for the merge.
+        writable: False reads without locking or writing anything (`--dry-run`).
+        shard: the shard to work on; None for the whole folder. Other shards are written concurrently, so what is made
+            from all of them (new formats, files of the whole) waits for the merge.
 
     Raises:
         UsageError: an unknown format; another run holds the folder or the shard; shards in it were not merged.
@@ -84,7 +84,7 @@ class CaptionFolder:
                 raise UsageError(
                     f"{printable(str(self.folder))} holds shards that were not joined yet",
                     code="UNMERGED",
-                    hint=f"v2t merge {printable(str(self.folder))}, then run again; or go on with --shard",
+                    hint=f"v2t merge {printable(str(self.folder))}, then run again; or continue with --shard",
                 )
             if self.writable:
                 self.sets.beat = self.lock.beat
@@ -94,7 +94,7 @@ class CaptionFolder:
                     for place in {self.state_folder, self.folder, self.folder / strips.FOLDER, *folders}:
                         sweep(place)
                     self.sets.open()
-                self._tend_sidecars()
+                self._update_sidecars()
             self._stack = stack.pop_all()
         return self
 
@@ -102,7 +102,7 @@ class CaptionFolder:
         self._stack.__exit__(*exc)
 
     def _open(self, stack: contextlib.ExitStack) -> Ledger:
-        """Takes the lock; what the journals say."""
+        """Take the lock and read the journals."""
         if self.shard:
             self.shard.refuse_other_counts()
         if self.writable:
@@ -110,14 +110,14 @@ class CaptionFolder:
             if self.shard:
                 self.shard.begin()
             else:
-                shards.refuse_living(self.folder)
+                shards.refuse_running(self.folder)
         journal = stack.enter_context(Journal(self.state_folder / shards.JOURNAL, writable=self.writable))
         if self.shard is None:
             return Ledger(journal)
         whole = stack.enter_context(Journal(self.folder / STATE_FOLDER / shards.JOURNAL, writable=False))
         return Ledger(journal, Ledger(whole), self.shard.holds)
 
-    # ---- what is done already
+    # ---- existing results
 
     def state(self, clip: Clip, settings: str) -> str:
         """One of new, done, failed, changed (the video differs), settings (made with others), by_hand."""
@@ -138,7 +138,7 @@ class CaptionFolder:
         """Journal a batch of records, then write their sidecars. Returns ids whose sidecar a person wrote meanwhile.
 
         Raises:
-            MissingDependencyError: DISK_FULL; everything saved before is whole, this batch may be done again.
+            MissingDependencyError: DISK_FULL; everything saved before is intact, this batch may be repeated.
             PolicyError: a sidecar would land outside the folder.
         """
         self.lock.beat()
@@ -165,9 +165,9 @@ class CaptionFolder:
     # ---- sidecars and edits
 
     def sidecar_paths(self, clips: Iterable[Clip]) -> None:
-        """Settle the sidecar names of a run: `a.mp4` and `a.mkv` in one folder become `a.mp4.txt` and `a.mkv.txt`."""
+        """Assign the sidecar names of a run: `a.mp4` and `a.mkv` in one folder become `a.mp4.txt` and `a.mkv.txt`."""
         clips = list(clips)
-        self.sets.know(clips)
+        self.sets.register_videos(clips)
         sharing = Counter(_stem(clip) for clip in clips)
         for clip in clips:
             for name, writer in self.clip_writers.items():
@@ -176,7 +176,7 @@ class CaptionFolder:
                 self._sidecar(clip, name)
 
     def _sidecar(self, clip: Clip, name: str) -> str:
-        """Where the sidecar of a clip is or goes; by the whole name of its file where the stem is another clip's."""
+        """Path of a clip's sidecar; with the whole name of its file where the stem belongs to another clip."""
         known, suffix, owners = self.ledger.known.get(clip.id), self.clip_writers[name].SUFFIX, self.ledger.owners
         if known is not None and name in known.files:
             return known.files[name]
@@ -187,11 +187,11 @@ class CaptionFolder:
         return path
 
     def _foreign_sidecar(self, clip: Clip, known: Known | None) -> bool:
-        """Take over a caption that is there already and not ours; False when there is none."""
+        """Import an existing caption that is not ours; False if there is none."""
         readable = self.clip_writers.keys() & self._readers.keys()
         for name in readable if known is None or known.status != "ok" else ():
             path = self._sidecar(clip, name)
-            data = self._edited(path, known)
+            data = self._edited_content(path, known)
             if data is None:
                 continue
             if self.writable:
@@ -200,8 +200,8 @@ class CaptionFolder:
             return True
         return False
 
-    def _edited(self, path: str, known: Known | None) -> bytes | None:
-        """The content of a sidecar of the kind that people edit, when we never wrote it."""
+    def _edited_content(self, path: str, known: Known | None) -> bytes | None:
+        """The content of an editable sidecar, if we never wrote it."""
         data = _read(self.folder / unescape_name(path))
         return None if data is None or (known and text_key(data) in known.keys) else data
 
@@ -209,12 +209,12 @@ class CaptionFolder:
         record = {**record, "caption": self._readers[name].read(data), "edited": True}
         return clip_entry(record, BY_HAND, source, files, {name: text_key(data)})
 
-    def _tend_sidecars(self) -> None:
-        """Write sidecars that are missing or behind their record, and take over those that a person changed."""
+    def _update_sidecars(self) -> None:
+        """Write missing or outdated sidecars, and import those that a person changed."""
         adopted = []
         for clip_id, known in self.ledger.known.items():
             for name, path in known.files.items() if known.status == "ok" else ():
-                data = self._edited(path, known) if name in self._readers else None
+                data = self._edited_content(path, known) if name in self._readers else None
                 if data is not None:
                     adopted.append(self._by_hand(self.ledger.record(clip_id), name, data, known.source, known.files))
         self._adopt(adopted)
@@ -256,7 +256,7 @@ class CaptionFolder:
             return True
         if present is not None and text_key(present) not in known.keys:
             return False
-        write_atomic(path, data, durable=False)  # the journal is flushed already and can write it again
+        write_atomic(path, data, durable=False)  # it can be restored from the flushed journal
         return True
 
     def _check_inside(self, parent: Path) -> None:

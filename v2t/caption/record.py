@@ -1,4 +1,4 @@
-"""The caption record: one clip's row, whether it was captioned or failed (design: contracts).
+"""The caption record: one clip's row, captioned or failed.
 
 In: a clip with its finished parts, or the error that ended it. Out: a plain dict for
 the journal and the writers. `caption` is null in a failed row and `error` is null in a good one; `seconds` is the
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from cineloop.video.sample import SampleSpec
 
 _NO_TEXT = ("encoder", "tokenizer", "max_tokens")  # of Wording: these only warn
-_WARNINGS_EACH = 3  # parts whose warning of one kind is told in the clip's record
+_WARNINGS_EACH = 3  # warnings of one kind in a clip's record, over its parts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What every clip of a run is asked, and how: all that a caption depends on besides the clip."""
+    """Prompt and settings of a run: everything a caption depends on besides the clip."""
 
     model: str
     revision: str
@@ -43,16 +43,16 @@ class Question:
     segments: Callable[[str, float], list[dict[str, Any]]] | None = None
     fields: Callable[[str], dict[str, Any]] | None = None
     parts: PartSpec = field(default_factory=PartSpec)
-    sums_up: bool = False  # the caption of a video in parts is the model's summary; else its parts' captions joined
+    sums_up: bool = False  # the caption of a video in parts is the model's summary; else its joined captions
     wording: Wording = field(default_factory=Wording)
     warnings: tuple[Notice, ...] = ()  # about the question itself, for every clip
-    options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that change what it says
+    options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that affect the text
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The values that a later run compares with its own. A style is a name for a prompt: the prompt stands here.
+        """The values that a later run compares with its own. A style is a name for a prompt: the prompt is used.
 
-        What is off is left out, so that captions of a version that did not know it yet stay done.
+        Settings that are off are left out, so that captions of older versions without them stay valid.
         """
         plain = Wording()
         wording = {
@@ -80,7 +80,7 @@ class Question:
 
 
 def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
-    """`[{start_s, end_s, caption}]` of a clip's parts: the events told in a part, or the part with its caption.
+    """`[{start_s, end_s, caption}]` of a clip's parts: the events of a part's answer, or the part with its caption.
 
     A part that failed has an empty caption and an `error`. A clip that was to be captioned whole has events alone.
 
@@ -97,7 +97,7 @@ def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
             segments.append({**part, "caption": "", "error": entry["error"]})
             continue
         text = strip_preamble(entry["caption"]) if question.wording.strip_preamble else entry["caption"]
-        # The model counts from the start of what it sees.
+        # Times count from the start of the frames the model sees.
         events = [
             {**e, "start_s": round(start_s + e["start_s"], 4), "end_s": round(start_s + e["end_s"], 4)}
             for e in (question.segments(text, end_s - start_s) if question.segments else ())
@@ -108,7 +108,7 @@ def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
     return segments
 
 
-def captioned(
+def caption_record(
     done: LongClip,
     segments: Sequence[dict[str, Any]],
     output: Output,
@@ -122,7 +122,7 @@ def captioned(
         segments: see `segments_of`.
         output: the caption of the whole, with the tokens and warnings of summing up.
         seconds: of the model, for summing up.
-        question: what was asked.
+        question: of the run.
 
     Raises:
         ItemError: BAD_CAPTION, the caption is empty; TEMPLATE, the template fails on this clip.
@@ -136,7 +136,7 @@ def captioned(
     warnings = entries[0]["warnings"]
     if len(entries) > 1:
         times_s = sorted({second for entry in entries for second in entry["frame_times_s"]})
-        warnings = _gathered(entries)
+        warnings = _merge_warnings(entries)
     if failed_ones:
         first = failed_ones[0]
         warnings = [
@@ -161,19 +161,19 @@ def captioned(
         tokens=output.tokens + sum(entry["tokens"] for entry in entries),
         seconds=round(seconds + sum(entry["seconds"] for entry in entries), 4),
     )
-    # The caption as it is to be written, and a warning when that is too long for its reader.
+    # The caption as written, and a warning if it is too long for its encoder.
     caption = question.wording.apply(text, row)
     warnings += map(fields_of, (*question.warnings, *question.wording.warnings(caption)))
     return {**row, "caption": caption, "warnings": warnings}
 
 
-def failed(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
+def failed_record(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
     """The record of a clip that could not be captioned."""
     return _row(clip, question, error=fields_of(error))
 
 
 def _row(clip: Clip, question: Question, **found: Any) -> dict[str, Any]:
-    """A record with its keys in their order; what was not found is as in a failed one."""
+    """A record with its keys in their order; missing values are as in a failed one."""
     is_part = clip.start_s is not None or clip.end_s is not None
     return {
         "id": clip.id,
@@ -198,14 +198,14 @@ def _row(clip: Clip, question: Question, **found: Any) -> dict[str, Any]:
     }
 
 
-def _gathered(entries: Sequence[Entry]) -> list[dict[str, str]]:
+def _merge_warnings(entries: Sequence[Entry]) -> list[dict[str, str]]:
     """The parts' warnings, each once, and no more than a few of one kind: an hour has hundreds of parts."""
     by_code: dict[str, list[Notice]] = {}
     for warning in dict.fromkeys(Notice.read(warning) for entry in entries for warning in entry["warnings"]):
         by_code.setdefault(warning.code, []).append(warning)
-    gathered = []
+    merged = []
     for code, each in by_code.items():
-        gathered += each[:_WARNINGS_EACH]
+        merged += each[:_WARNINGS_EACH]
         if len(each) > _WARNINGS_EACH:
-            gathered.append(Notice(code, f"and {len(each) - _WARNINGS_EACH} more of this kind"))
-    return [warning.record() for warning in gathered]
+            merged.append(Notice(code, f"and {len(each) - _WARNINGS_EACH} more of this kind"))
+    return [warning.record() for warning in merged]

@@ -1,8 +1,8 @@
 """Folder of videos → captions: the job behind `v2t caption`.
 
 In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, a `Summary`.
-Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the output folder and ask it what is done
-(`v2t.caption.outputs`, `make_plan`), do the rest (`v2t.caption.job`), write what is written once a run. With
+Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the output folder and find what is done
+(`v2t.caption.outputs`, `make_plan`), do the rest (`v2t.caption.job`), write the run-wide files. With
 `config.shard` that is done for one part of the folder (`v2t.caption.shards`).
 """
 
@@ -53,7 +53,7 @@ def run(
 
     Args:
         paths: folders, files, globs, lists, manifests (see `cineloop.discovery.discover`).
-        output: folder for captions and journal; None keeps nothing, records only go to `emit`.
+        output: folder for captions and journal; None stores nothing, records only go to `emit`.
         config: the settings.
         captioner: an instance to use instead of the one that `config.model` names.
         emit: called with each record once it is saved (with plan rows on a dry run).
@@ -104,7 +104,7 @@ def read_records(output: Path) -> list[Record]:
 
 
 def notes_on(output: Path, video: Path) -> list[Note]:
-    """What a captioning run says of one video, found by its content: its captions' segments in order of time.
+    """A captioning run's notes on one video, found by its content: its captions' segments in order of time.
 
     A caption without segments is one note from the start of its clip to the end.
 
@@ -158,7 +158,7 @@ def _caption(
             return
         if todo:
             folder.ledger.name_settings(question.settings_key, question.settings)
-            # What is needed to repeat the run.
+            # Metadata needed to repeat the run.
             about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
             values = layers.dump(config).encode("utf-8", "surrogateescape")
             write_atomic(folder.state_folder / "config.yaml", values, durable=False)
@@ -167,7 +167,7 @@ def _caption(
             logger.info("captioning %d of %d clips with %s%s", len(todo), len(mine), captioner.name, known)
             try:
                 Job(folder, captioner, question, config, summary, emit, stop).work(todo, show_progress)
-            except CineloopError as error:  # the files of the run still say what was done
+            except CineloopError as error:  # the run's files still record what was done
                 if error.code != "DISK_FULL":
                     folder.sets.write_sets()
                 raise
@@ -180,14 +180,14 @@ def _caption(
 
 
 def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
-    """What the run asks of every clip: the model's defaults with what the config changes."""
+    """The prompt and settings of the run: the model's defaults with the config's changes."""
     style = styles.load(config.style)
-    warnings = untrained(captioner, style, config.prompt)
+    warnings = untrained_warnings(captioner, style, config.prompt)
     changes: dict[str, Any] = {"sampler": config.sampler, "num_frames": config.frames, "fps": config.fps}
     if config.sampler is None and config.fps is not None:
         changes["sampler"] = "fps"
     elif config.sampler is None and config.frames is not None and captioner.spec.sampler == "fps":
-        changes["sampler"] = "uniform"  # a number of frames says nothing to a rate
+        changes["sampler"] = "uniform"  # a number of frames has no meaning for a rate
     declared = effects(type(captioner))
     return Question(
         model=captioner.name,
@@ -207,11 +207,11 @@ def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
     )
 
 
-def untrained(captioner: VideoLM, style: styles.Style, prompt: str | None) -> tuple[Notice, ...]:
-    """Warnings about words that the model was not trained to answer, where it declares its styles.
+def untrained_warnings(captioner: VideoLM, style: styles.Style, prompt: str | None) -> tuple[Notice, ...]:
+    """Warnings about prompts that the model was not trained on, where it declares its styles.
 
     Raises:
-        UsageError: UNTRAINED_STYLE, a named style that asks for a form of answer it does not know.
+        UsageError: UNTRAINED_STYLE, a style whose form of answer it was not trained on.
     """
     known = captioner.abilities.styles
     if known is None or (prompt is None and style.prompt in {styles.load(name).prompt for name in known}):
@@ -223,16 +223,16 @@ def untrained(captioner: VideoLM, style: styles.Style, prompt: str | None) -> tu
             code="UNTRAINED_STYLE",
             hint=f"--style {known[0]}, or another --model",
         )
-    return (Notice("UNTRAINED_PROMPT", f"{trained}; its answer to other words may say nothing about the video"),)
+    return (Notice("UNTRAINED_PROMPT", f"{trained}; its answer to another prompt may be unrelated to the video"),)
 
 
 def make_plan(
     clips: Sequence[Clip], folder: CaptionFolder, question: Question, config: CaptionConfig
 ) -> dict[str, str]:
-    """What is done with each clip, by id: caption, retry or again; of the others why not: done, kept or failed.
+    """The action for each clip, by id: caption, retry or again; done, kept or failed for the others.
 
     Raises:
-        UsageError: captions made with other settings are there and `overwrite` was not asked for.
+        UsageError: captions made with other settings exist and `overwrite` is off.
     """
     redo = {"new": "caption", "changed": "again"}
     if config.retry_failed or config.overwrite:

@@ -1,11 +1,10 @@
-"""The formats that are written once a run: one file or one folder for all clips, whole or as it was before.
+"""Run-wide formats: one file or one folder for all clips, replaced atomically.
 
 In: the ledger of an output folder and the writers asked for. Out: `DIR/captions.jsonl`, `DIR/webdataset/` and so on. A
-set is written under `DIR/.v2t/making` and moved to its place in one go; a folder that is there already is first moved
-to `.v2t/old`, and moved back when a crash came between the two moves. `.v2t/sets.json` remembers, for each format, the
-keys of what we wrote and which records it was made from. A set is always regenerated from the journal; one that holds
-something we never wrote was changed by somebody and is renamed to `NAME.by-hand` first. Captions are edited in their
-`.txt` files (`v2t.caption.outputs`).
+set is written under `DIR/.v2t/making` and moved to its place; an existing folder is first moved to `.v2t/old`, and
+moved back after a crash between the two moves. `.v2t/sets.json` stores, for each format, the keys of what we wrote and
+which records it was made from. A set is always regenerated from the journal; one that holds something we never wrote
+was edited and is renamed to `NAME.by-hand` first. Captions are edited in their `.txt` files (`v2t.caption.outputs`).
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class SetFiles:
         folder: the output folder.
         state: its `.v2t`.
         writers: format -> writer module with `NAME` and `write`.
-        ledger: what is known of its clips.
+        ledger: of its clips.
     """
 
     def __init__(self, folder: Path, state: Path, writers: dict[str, ModuleType], ledger: Ledger) -> None:
@@ -48,24 +47,24 @@ class SetFiles:
         self.beat: Callable[[], None] = lambda: None
         self._state = state
         self._memory: dict[str, dict[str, Any]] = {}
-        self._seen: dict[str, str] = {}  # format -> glance at its place when we last knew what it holds
+        self._seen: dict[str, str] = {}  # format -> size and date of its place when its content was last known
         self._files: dict[str, str] = {}  # clip id -> its video, of the clips of this run
 
     def open(self) -> None:
-        """Clean up what a crash left."""
+        """Clean up after a crash."""
         shutil.rmtree(self._state / "making", ignore_errors=True)
         try:
             self._memory = read_json(self._state / "sets.json")
         except FileNotFoundError:
             self._memory = {}
         for writer in self.writers.values():
-            self._settle(writer)
+            self._finish_exchange(writer)
 
-    def know(self, clips: list[Clip]) -> None:
-        """Remember where the videos of this run are.
+    def register_videos(self, clips: list[Clip]) -> None:
+        """Register the paths of the run's videos.
 
         Raises:
-            UsageError: code OWN_COPY, one of them is a copy that a format of ours made here.
+            UsageError: code OWN_COPY, one of them is a copy that one of our formats made here.
         """
         for clip in clips:
             self._files[clip.id] = clip.file
@@ -89,7 +88,7 @@ class SetFiles:
         Raises:
             MissingDependencyError: DISK_FULL; OUTPUT_FOLDER, it cannot be written.
         """
-        # Which records a set written now would hold: it changes with every new one.
+        # Identifies the records of a set written now: it changes with every new one.
         newest = max((known.place for known in self.ledger.known.values()), default=(0, 0))
         made_from = f"{len(self.ledger.known)}:{newest[0]}:{newest[1]}"
         for name, writer in self.writers.items():
@@ -117,8 +116,8 @@ class SetFiles:
         writer.write(rows, making, place)
         _sync(making)
         if os.path.lexists(place) and not self._is_ours(name, writer):
-            _put_aside(place)
-        # Before the move: after a crash in between, what is at the place is still known as ours.
+            _rename_edited(place)
+        # Before the move: after a crash in between, the content of the place is still known as ours.
         key = set_key(making, writer)
         self._remember(name, [*self._memory.get(name, {}).get("keys", ()), key], made_from="")
         if making.is_dir():
@@ -126,24 +125,24 @@ class SetFiles:
                 (self._state / "old").mkdir(exist_ok=True)
                 os.replace(place, self._state / "old" / writer.NAME)
             os.replace(making, place)
-            self._settle(writer)
+            self._finish_exchange(writer)
         else:
             os.replace(making, place)
         sync(self.folder)
-        self._seen[name] = _glance(place, writer)
+        self._seen[name] = _stamp(place, writer)
         self._remember(name, [key], made_from)
 
     def _is_ours(self, name: str, writer: ModuleType) -> bool:
-        """Whether what is at a set's place is what we wrote there; False when nothing is."""
+        """Whether the content of a set's place was written by us; False if it is empty."""
         place = self.folder / writer.NAME
-        glance = _glance(place, writer)
+        glance = _stamp(place, writer)
         if glance and glance != self._seen.get(name) and not place.is_symlink() and (place.is_dir() or place.is_file()):
             if set_key(place, writer) in self._memory.get(name, {}).get("keys", ()):
                 self._seen[name] = glance
         return glance != "" and glance == self._seen.get(name)
 
-    def _settle(self, writer: ModuleType) -> None:
-        """End the exchange of a folder: what a person put beside ours moves along, the old one goes."""
+    def _finish_exchange(self, writer: ModuleType) -> None:
+        """Finish replacing a folder: a person's additional files move along, the old folder is removed."""
         old, place = self._state / "old" / writer.NAME, self.folder / writer.NAME
         if not old.exists():
             return
@@ -159,7 +158,7 @@ class SetFiles:
         self._memory[name] = {"keys": keys, "made_from": made_from}
         write_atomic(self._state / "sets.json", json.dumps(self._memory).encode("ascii"))
 
-    # ---- what a set is made from
+    # ---- sources of a set
 
     def _records(self) -> Iterator[Record]:
         for number, clip_id in enumerate(sorted(self.ledger.known)):
@@ -172,7 +171,7 @@ class SetFiles:
         known = self.ledger.known[record["id"]]
         file = self._files.get(record["id"]) or unescape_name(known.source.get("file") or "")
         if record.get("start_s") is not None or record.get("end_s") is not None:
-            raise ItemError("a part of a file is no file", code="PART_OF_FILE", hint="cut it out of its file first")
+            raise ItemError("a part of a file is not a file", code="PART_OF_FILE", hint="cut it out of its file first")
         if not file or "://" in file:
             raise ItemError("its video is not on this machine", code="NOT_FOUND", hint="run again with its folder")
         path = Path(file)
@@ -188,7 +187,7 @@ class SetFiles:
         return path
 
 
-def _put_aside(place: Path) -> None:
+def _rename_edited(place: Path) -> None:
     number = 1
     while True:
         aside = place.with_name(f"{place.stem}.by-hand{number if number > 1 else ''}{place.suffix}")
@@ -197,7 +196,7 @@ def _put_aside(place: Path) -> None:
         number += 1
     os.replace(place, aside)
     logger.warning(
-        "%s was edited; it is kept as %s and written anew. Edits are read from the .txt files alone",
+        "%s was edited; it is kept as %s and written again. Edits are read only from the .txt files",
         printable(str(place)),
         printable(aside.name),
     )
@@ -233,7 +232,7 @@ def _feed(digest: Any, path: Path) -> None:
             digest.update(block)
 
 
-def _glance(place: Path, writer: ModuleType) -> str:
+def _stamp(place: Path, writer: ModuleType) -> str:
     """Size and date of a set's file, or of our files at the top of its folder; "" when there is none."""
     if place.is_symlink():
         return "a link"

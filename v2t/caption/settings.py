@@ -1,4 +1,4 @@
-"""What a captioning run can be told.
+"""Settings of a captioning run.
 
 In: values from flags, YAML or a caller. Out: a checked `CaptionConfig`.
 """
@@ -18,35 +18,35 @@ from v2t.long.parts import PartSpec
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
-    """All that a captioning run can be told.
+    """All settings of a captioning run.
 
     Args:
         model: "starter", a folder, a hub id, or an address.
-        captioner: who runs it, a file of `v2t/backends`; "auto" goes by the model.
-        options: what only this captioner knows, such as revision or concurrency (see its class).
+        captioner: the backend, a file of `v2t/backends`; "auto" depends on the model.
+        options: captioner-specific options, such as revision or concurrency (see its class).
         style: a file of `v2t/styles`, or a YAML file: the prompt and the length of an answer.
-        prompt: own words instead of the style's.
+        prompt: replaces the style's prompt.
         max_new_tokens: longest answer in tokens instead of the style's, >= 1.
-        parts: what is captioned at once: "whole", "segment[:S]", "scene[:S]", "window:S[/STRIDE]" (seconds).
-        summary: the caption of a video in parts: "model" asks the captioner to sum up, "join" puts its parts' captions
-            one after another, "auto" joins where the model declares that it cannot sum up.
-        wording: prefix, suffix, trigger word, template, and the text encoder that will read the captions.
-        sampler, frames, fps: which frames to look at; None leaves it to the model. `fps` alone means sampler "fps".
+        parts: the unit of captioning: "whole", "segment[:S]", "scene[:S]", "window:S[/STRIDE]" (seconds).
+        summary: the caption of a video in parts: "model" lets the captioner summarise, "join" concatenates its parts'
+            captions, "auto" joins where the model declares that it cannot summarise.
+        wording: prefix, suffix, trigger word, template, and the target text encoder.
+        sampler, frames, fps: frame sampling; None takes the model's. `fps` alone means sampler "fps".
         format: files of `v2t/writers`.
         batch_size: clips the model sees at once, >= 1.
-        device, dtype: "auto" or what torch calls them.
+        device, dtype: "auto" or a name torch knows.
         workers: decoder processes; None takes half the cores.
-        decoders: which decoders to try, in order; a single one switches the fallbacks off.
-        limits: what one file may cost (seconds, memory, pixels, length).
+        decoders: which decoders to try, in order; a single one disables the fallbacks.
+        limits: on one file (seconds, memory, pixels, length).
         root, lists, include, exclude, allow_remote: see `cineloop.discovery.discover`.
-        on_outside: what is done with a clip that lies outside what the model knows, where it can tell: "fail" makes it
+        on_outside: for a clip outside the model's domain, where the model declares one: "fail" makes it
             a failed row with OUT_OF_DOMAIN and writes no caption, "warn" writes the caption with a warning.
         remote_max_gb: largest remote file that is fetched, > 0; at most one per decoder and two more are on disk.
         limit, sample: only the first so many clips; only so many at random (by `seed`).
         overwrite: caption again what was captioned with other settings or already. Never touches an edited caption.
-        overwrite_edited: caption again even what a person wrote or changed.
+        overwrite_edited: caption again also what a person wrote or changed.
         retry_failed: try again what failed in an earlier run.
-        dry_run: say what would be done; touch nothing.
+        dry_run: report what would be done; write nothing.
         shard: "2/4" for the second of four parts (see `v2t.caption.shards`).
     """
 
@@ -100,4 +100,4 @@ class CaptionConfig:
                 raise UsageError("--overwrite-edited does not go with --shard", hint="join with v2t merge first")
         PartSpec.parse(self.parts)
         if self.prompt is not None and not self.prompt.strip():
-            raise UsageError("prompt must say something")
+            raise UsageError("prompt must not be empty")

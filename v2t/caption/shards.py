@@ -1,9 +1,9 @@
-"""One folder captioned by several processes: which clips belong to which shard, and where each keeps its state.
+"""Shards: one folder captioned by several processes, each with its share of the clips and its own state.
 
-In: an output folder that all of them see, a share such as `2/4` (the second of four), all clips. Out: a `Shard`.
+In: a shared output folder, a share such as `2/4` (the second of four), all clips. Out: a `Shard`.
 A clip belongs to shard `sha256(id) mod n`, the same on every machine, so shards are disjoint and together complete for
-any n. Each shard has a lock, a journal and the run's papers of its own in `OUT/.v2t/shard-2-of-4/`, so a shard that was
-killed is started again by the same command and goes on from there; files of the whole (`captions.jsonl`) are made from
+any n. Each shard has its own lock, journal and run metadata in `OUT/.v2t/shard-2-of-4/`, so a killed shard resumes with
+the same command; files of the whole (`captions.jsonl`) are made from
 all of them by `v2t merge` (`v2t.caption.merge`).
 """
 
@@ -61,7 +61,7 @@ class Shard:
 
     Attributes:
         clips: those of the shard.
-        state: folder of its lock, journal and papers.
+        state: folder of its lock, journal and run metadata.
     """
 
     def __init__(self, output: Path, share: str, listing: Sequence[Clip]) -> None:
@@ -76,17 +76,17 @@ class Shard:
         return shard_of(clip_id, self.of) == self.index
 
     def begin(self) -> None:
-        """Note that the shard is being worked on; call it with the shard's lock held.
+        """Mark the shard as running; call it with the shard's lock held.
 
         Raises:
             UsageError: code LOCKED; a run or merge holds the whole folder.
         """
-        # First our lock, then a look at theirs; a run of the whole does it the same way round.
+        # Take our lock before checking theirs (same order in a run of the whole): two runs cannot miss each other.
         _refuse_holder(self.output / STATE_FOLDER)
         (self.state / _DONE).unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Note that every clip of the shard has its record."""
+        """Mark the shard as finished: every clip has its record."""
         facts = {"clips": len(self.clips), **self._listing}
         write_atomic(self.state / _DONE, json.dumps(facts).encode())
 
@@ -103,7 +103,7 @@ class Shard:
                 raise UsageError(
                     f"{folder} holds shards of {match[2]}, and this run is one of {self.of}",
                     code="OTHER_SHARDS",
-                    hint=f"go on with --shard .../{match[2]}, or join them first: v2t merge {folder}",
+                    hint=f"continue with --shard .../{match[2]}, or join them first: v2t merge {folder}",
                 )
 
 
@@ -124,7 +124,7 @@ def journals(output: Path) -> list[Path]:
 
 
 def facts_of(place: Path) -> dict[str, Any]:
-    """What a shard noted when its run finished; {} while one is at work or was killed."""
+    """What a shard recorded when its run finished; {} while it is running or was killed."""
     try:
         facts = read_json(place / _DONE)
     except (FileNotFoundError, ValueError):
@@ -139,16 +139,16 @@ def are_done(output: Path, of: int) -> bool:
 
 
 def unmerged(output: Path, merged: Mapping[str, int]) -> list[Path]:
-    """Journals of shards that hold more than was merged. `merged`: path below `.v2t` → bytes that were."""
+    """Journals of shards that hold more than was merged. `merged`: path below `.v2t` → merged bytes."""
     return [path for path in journals(output) if path.stat().st_size != merged.get(merge_name(output, path), 0)]
 
 
 def merge_name(output: Path, journal: Path) -> str:
-    """What the journal of the whole calls the journal of a shard."""
+    """The name of a shard's journal in the journal of the whole."""
     return journal.relative_to(output / STATE_FOLDER).as_posix()
 
 
-def refuse_living(output: Path) -> None:
+def refuse_running(output: Path) -> None:
     """Raise UsageError LOCKED when a process works on a shard of the folder."""
     for group in places(output).values():
         for place in group.values():

@@ -1,4 +1,4 @@
-"""What a captioning run did: counts, speed, and where the time went.
+"""Summary of a captioning run: counts, speed, and seconds by activity.
 
 In: records as they are finished, seconds by activity. Out: a `Summary`: text for a person, a dict for `--json`.
 """
@@ -26,7 +26,7 @@ class Summary:
     found: int = 0
     model: str = ""
     dry_run: bool = False
-    is_kept: bool = True  # in a folder that the next run goes on from
+    is_kept: bool = True  # in a folder that the next run resumes
     planned: int = 0
     num_captioned: int = 0
     num_parts: int = 0
@@ -47,7 +47,7 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0, 3 when any clip of the selection stands as failed, 130 when stopped by the user."""
+        """0, 3 if any clip of the selection failed, 130 if stopped by the user."""
         if self.interrupted:
             return EXIT_INTERRUPTED
         return EXIT_FAILED_ITEMS if self.failures or self.failed_before else EXIT_OK
@@ -95,28 +95,28 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """The summary for a person: what went wrong, how fast it went, the counts, what to do next."""
+        """The summary for a person: errors, speed, counts, next steps."""
         return [line for _, line in self.report()]
 
     def report(self) -> list[tuple[int, str]]:
-        """The lines of the summary with their levels of `logging`: what went wrong is a warning."""
+        """The lines of the summary with their levels of `logging`: errors and warnings are of level WARNING."""
         head = f"{plural(self.found, 'clip')}: "
         if self.dry_run:
-            return [(INFO, f"{head}" + ", ".join([f"{self.planned} would be captioned", *self._others()]))]
-        head += ", ".join([f"{self.num_captioned} captioned", f"{len(self.failures)} failed", *self._others()])
+            return [(INFO, f"{head}" + ", ".join([f"{self.planned} would be captioned", *self._other_counts()]))]
+        head += ", ".join([f"{self.num_captioned} captioned", f"{len(self.failures)} failed", *self._other_counts()])
         if self.num_parts:
             head += f"; {plural(self.num_parts, 'part')} captioned now"
         after = ["--retry-failed tries failed clips again"] if self.failures or self.failed_before else []
-        after += ["stopped; the same command goes on from here"] if self.interrupted else []
+        after += ["stopped; the same command resumes here"] if self.interrupted else []
         if not self.is_kept:
-            after = ["stopped; with -o the next run goes on from here"] if self.interrupted else []
+            after = ["stopped; with -o the next run resumes here"] if self.interrupted else []
         return [
-            *((WARNING, line) for line in (*self._outside(), *self._failed(), *self._warned())),
-            *((INFO, line) for line in (*self._speed(), head, *after)),
+            *((WARNING, line) for line in (*self._outside_lines(), *self._failure_lines(), *self._warning_lines())),
+            *((INFO, line) for line in (*self._speed_lines(), head, *after)),
         ]
 
-    def _outside(self) -> list[str]:
-        """Clips that the model does not know, by name: a caption of one would be, or is, made up."""
+    def _outside_lines(self) -> list[str]:
+        """Clips outside the model's domain, by name: their captions would be, or are, invented."""
         lines = []
         for ids, what in (
             (self._outside_failed, " and have no caption: {}; name a --model for them, or --on-outside warn"),
@@ -125,11 +125,13 @@ class Summary:
             if ids:
                 more = f" and {len(ids) - _NAMED_FAILURES} more" if len(ids) > _NAMED_FAILURES else ""
                 names = ", ".join(printable(name) for name in ids[:_NAMED_FAILURES]) + more
-                verb = "lies" if len(ids) == 1 else "lie"
-                lines.append(f"{plural(len(ids), 'clip')} {verb} outside what {self.model} knows{what.format(names)}")
+                verb = "is" if len(ids) == 1 else "are"
+                lines.append(
+                    f"{plural(len(ids), 'clip')} {verb} outside the domain of {self.model}{what.format(names)}"
+                )
         return lines
 
-    def _failed(self) -> list[str]:
+    def _failure_lines(self) -> list[str]:
         failures = [failure for failure in self.failures if failure["code"] != OUT_OF_DOMAIN]
         lines = []
         for failure in failures[:_NAMED_FAILURES]:
@@ -139,7 +141,7 @@ class Summary:
             lines.append(f"and {len(failures) - _NAMED_FAILURES} more; all are rows with status failed")
         return lines
 
-    def _warned(self) -> list[str]:
+    def _warning_lines(self) -> list[str]:
         lines = []
         for code, count in self.warnings.most_common():
             if code != OUT_OF_DOMAIN:
@@ -147,7 +149,7 @@ class Summary:
                 lines.append(f"warning {printable(self._examples[code])}{more}")
         return lines
 
-    def _speed(self) -> list[str]:
+    def _speed_lines(self) -> list[str]:
         if not self.num_captioned:
             return []
         values = self.to_dict()
@@ -159,7 +161,7 @@ class Summary:
             f"{values['tokens_per_s']:.0f} tokens/s with {self.model}",
         ]
 
-    def _others(self) -> list[str]:
+    def _other_counts(self) -> list[str]:
         counts = {
             "done before": self.done_before,
             "kept (edited by hand)": self.kept,

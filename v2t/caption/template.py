@@ -1,4 +1,4 @@
-"""A user's caption template: jinja2's words, with what it may cost bounded by what it may say.
+"""Caption templates: a subset of jinja2 with bounded cost.
 
 In: a template over `VARIABLES`, such as `{{ caption }} ({{ folder }})`. Out: text.
 Templates come with other people's recipes, so jinja2's sandbox alone is not enough: it stops attribute tricks, but not
@@ -35,16 +35,16 @@ _TRIAL = {
 
 
 def check(template: str) -> None:
-    """Raise UsageError (code TEMPLATE) when a template is wrong or says what it may not; names the place."""
-    _compiled(template)
+    """Raise UsageError (code TEMPLATE), with the line, if a template is invalid or uses a forbidden construct."""
+    _compile(template)
     try:
         render(template, _TRIAL)
     except ItemError as error:
-        raise _wrong(error.message) from error
+        raise _template_error(error.message) from error
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """The text of a template that `check` let pass.
+    """The text of a template that `check` accepted.
 
     Args:
         template: the template.
@@ -57,7 +57,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
     pieces, length = [], 0
     try:
-        for piece in _compiled(template).generate(values):
+        for piece in _compile(template).generate(values):
             pieces.append(piece)
             length += len(piece)
             if length > MAX_CHARS:
@@ -68,12 +68,12 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=8)
-def _compiled(template: str) -> Any:
+def _compile(template: str) -> Any:
     import jinja2
     from jinja2.sandbox import SandboxedEnvironment
 
     if len(template) > MAX_TEMPLATE_CHARS:
-        raise _wrong(f"it has {len(template)} characters; at most {MAX_TEMPLATE_CHARS}")
+        raise _template_error(f"it has {len(template)} characters; at most {MAX_TEMPLATE_CHARS}")
     sandbox = SandboxedEnvironment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_finalize, optimized=False
     )
@@ -86,13 +86,13 @@ def _compiled(template: str) -> Any:
         return sandbox.from_string(tree)
     except jinja2.TemplateSyntaxError as error:
         known = f"; filters: {', '.join(sorted(sandbox.filters))}" if "filter" in str(error) else ""
-        raise _wrong(f"line {error.lineno}: {error.message}{known}") from error
+        raise _template_error(f"line {error.lineno}: {error.message}{known}") from error
     except RecursionError as error:
-        raise _wrong("it is nested too deeply") from error
+        raise _template_error("it is nested too deeply") from error
 
 
 def _allow(tree: Any) -> None:
-    """Refuse every construct that is not on the list, and names that nobody gives a value to."""
+    """Refuse every construct that is not on the list, and unknown names."""
     from jinja2 import nodes
 
     allowed = tuple(getattr(nodes, name) for name in _NODES.split())
@@ -102,16 +102,18 @@ def _allow(tree: Any) -> None:
     for loop in loops:
         is_plain = isinstance(loop.iter, nodes.Name) and loop.iter.name == "segments" and not loop.recursive
         if not is_plain or any(True for _ in loop.find_all(nodes.For)):
-            raise _wrong(f"line {loop.lineno}: a loop must go over segments, and not inside another")
+            raise _template_error(f"line {loop.lineno}: a loop must go over segments, and not inside another")
     for node in tree.find_all(nodes.Node):
         if not isinstance(node, allowed):
-            raise _wrong(f"line {node.lineno}: {type(node).__name__} is not allowed")
+            raise _template_error(f"line {node.lineno}: {type(node).__name__} is not allowed")
         if isinstance(node, nodes.Getattr) and (node.attr not in _ATTRIBUTES or not isinstance(node.node, nodes.Name)):
-            raise _wrong(f"line {node.lineno}: .{node.attr} is not allowed", hint=f"known: {', '.join(_ATTRIBUTES)}")
+            raise _template_error(
+                f"line {node.lineno}: .{node.attr} is not allowed", hint=f"known: {', '.join(_ATTRIBUTES)}"
+            )
         if isinstance(node, nodes.Name) and node.name not in (*VARIABLES, *own, *(["loop"] if loops else [])):
             near = difflib.get_close_matches(node.name, VARIABLES, n=1)
-            raise _wrong(
-                f"line {node.lineno}: nothing is called {node.name!r}; choices: {', '.join(VARIABLES)}",
+            raise _template_error(
+                f"line {node.lineno}: unknown name {node.name!r}; choices: {', '.join(VARIABLES)}",
                 hint=f"did you mean {near[0]!r}?" if near else "",
             )
 
@@ -119,8 +121,8 @@ def _allow(tree: Any) -> None:
 def _finalize(value: Any) -> Any:
     import jinja2
 
-    if callable(value) and not isinstance(value, jinja2.Undefined):  # that one says itself what is missing
-        raise TypeError(f"{value!r} is no value to write")
+    if callable(value) and not isinstance(value, jinja2.Undefined):  # its own message names what is missing
+        raise TypeError(f"{value!r} cannot be written")
     return "" if value is None else value
 
 
@@ -131,5 +133,5 @@ def _replace(text: Any, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-def _wrong(why: str, hint: str = "") -> UsageError:
+def _template_error(why: str, hint: str = "") -> UsageError:
     return UsageError(f"the template: {why}", code="TEMPLATE", hint=hint)

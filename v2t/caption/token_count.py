@@ -1,4 +1,4 @@
-"""How much of a caption a text-to-video model's text encoder will read.
+"""Token counts of captions against the limits of text-to-video models' text encoders.
 
 In: a caption and the name of the target. Out: its tokens (special ones included), the limit, and the words beyond it.
 With a tokenizer the count is exact; without one it is an estimate and says so. Limits as the pipelines set them:
@@ -17,7 +17,7 @@ from cineloop.log import printable
 
 LIMITS = {"clip": 77, "cogvideox": 226, "hunyuan": 256, "wan": 512}
 _PIECE = re.compile(r"[A-Za-z]+|[0-9]|[^\W\d_]|[^\w\s]|_")
-_LETTERS_A_TOKEN = 8  # of an English word; longer ones count once more for each further eight letters
+_LETTERS_A_TOKEN = 8  # of an English word; longer ones count once more per further eight letters
 _SPECIAL = 2
 
 
@@ -29,7 +29,7 @@ class TokenCount:
         count: tokens, special ones included.
         limit: how many the encoder reads.
         cut: the words it will not read, "" when it reads all.
-        is_estimate: no tokenizer was at hand.
+        is_estimate: no tokenizer was given.
     """
 
     count: int

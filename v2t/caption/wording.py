@@ -1,7 +1,7 @@
-"""From what a model answered to the caption that is written: what is no content goes, what the user wants comes.
+"""From a model's answer to the written caption: preamble removed, template, prefix, trigger and suffix applied.
 
 In: an answer. Out: the caption, in this order: the model's preamble is taken off, the template is filled, the prefix
-and the trigger word are put in front and the suffix behind, each exactly as given, with nothing between. Beside it:
+and the trigger word are put in front and the suffix behind, each exactly as given, with nothing between. Also:
 whether the target's text encoder reads all of it (`count_tokens`).
 """
 
@@ -27,11 +27,11 @@ class Wording:
         trigger: a trainer's trigger word, put before the prefix, as given (end it with ", " or " " if wanted).
         template: jinja2 over `caption, id, path, name, folder, duration_s, style, model, segments`; "" is the caption
             alone. See `v2t.caption.template` for what it may say.
-        strip_preamble: take off "Sure! Here is a caption:", quotes or a code fence round the whole answer and the
+        strip_preamble: remove "Sure! Here is a caption:", quotes or a code fence round the whole answer and the
             like (see `strip_preamble`).
         encoder: the text encoder that will read the captions, a name in `LIMITS`; "" checks no length.
         tokenizer: folder or hub id of that encoder's tokenizer; "" estimates the tokens.
-        max_tokens: the encoder's limit when it is none of the named ones.
+        max_tokens: the encoder's limit if it is not in `LIMITS`.
     """
 
     prefix: str = ""
@@ -60,7 +60,7 @@ class Wording:
 
         Args:
             text: the model's answer.
-            record: what the template may name besides `caption` (see `clip_values`).
+            record: values of the template in addition to `caption` (see `clip_values`).
 
         Raises:
             ItemError: BAD_CAPTION, nothing is left; TEMPLATE, the template fails on this clip.
@@ -82,7 +82,7 @@ class Wording:
 
 
 def clip_values(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a template may name, from a caption record or the part of one that is known already.
+    """Values of a template, from a caption record or the known part of one.
 
     `name` is the file's name without its ending, `folder` the folders before it ("" at the top); `duration_s` is None
     and `segments` empty where the record has none.
@@ -101,7 +101,7 @@ def clip_values(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# Each of these says nothing about the video. Anything that may be content stays: "The video shows a dog" is a caption.
+# None of these describes the video. Anything that may be content stays: "The video shows a dog" is a caption.
 _POLITE = re.compile(r"(?:sure(?: thing)?|certainly|of course|absolutely)(?:[!.]\s+|,\s+(?=here\b|i\b))", re.I)
 _NOUN = r"(?:captions?|descriptions?|summary|answer|overview|breakdown|tags|response)"
 _HERE = re.compile(

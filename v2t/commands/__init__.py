@@ -1,7 +1,7 @@
-"""One file per verb of `v2t`: its arguments, and the call of the room that does the work.
+"""One file per verb of `v2t`: its arguments, and the call of the package that does the work.
 
 A verb's module is its name and defines `SUMMARY`, `EXAMPLES`, `add_arguments(parser)` and `run(args) -> exit code`. It
-is imported for `--help`, so whatever is heavy is imported in `run`. Here: arguments that several verbs share.
+is imported for `--help`, so heavy packages are imported in `run`. Here: arguments that several verbs share.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ def add_layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
 
 
-def words(text: str) -> tuple[str, ...]:
-    """The words of a list such as a,b."""
+def comma_list(text: str) -> tuple[str, ...]:
+    """The items of a list such as a,b."""
     return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -22,7 +22,7 @@ FLAGS = "model captioner look window_s top notes frames max_new_tokens device dt
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """What asking and chatting share."""
+    """Add the arguments that ask and chat share."""
     add = parser.add_argument
     add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
     add("--captioner", help="backend that runs the model (default: chosen by the model)")
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class NoteProgress:
-    """Progress on stderr while notes are taken; a context manager, and the function that is told."""
+    """Progress on stderr while notes are taken; a context manager and a callback."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled, self._stack, self._done = enabled, ExitStack(), 0
@@ -99,7 +99,7 @@ class NoteProgress:
         self._stack.close()
 
     def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` windows have been noted; 0 begins."""
+        """`done` of `total` windows are finished; 0 begins."""
         from cineloop.log import Progress
 
         if not done:

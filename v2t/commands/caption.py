@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import UsageError
-from v2t.commands import add_layers, words
+from v2t.commands import add_layers, comma_list
 
-SUMMARY = "Caption videos: a folder in, captions beside mirrored paths and captions.jsonl out."
+SUMMARY = "Caption videos: a folder in, captions at mirrored paths and captions.jsonl out."
 EXAMPLES = (
     "  v2t caption clip.mp4\n  v2t caption clips/ -o captions/\n"
     "  v2t caption clips/ -o captions/ --style detailed --sample 3\n"
@@ -67,14 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sampler", help="uniform, fps, segment, keyframe or motion (default: the model's)")
     add("--frames", type=int, metavar="N", help="frames to sample (default: the model's)")
     add("--fps", type=float, help="frames to sample per second of video")
-    add("--format", type=words, metavar="A,B", help="formats to write, FILE.py, or all (default: txt,jsonl,html)")
+    add("--format", type=comma_list, metavar="A,B", help="formats to write, FILE.py, or all (default: txt,jsonl,html)")
     add("--batch-size", type=int, metavar="N", help="clips in a batch (default: 16)")
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")
     add("--workers", type=int, metavar="N", help="decoder processes (default: half the cores)")
     add(
         "--decoder",
-        type=words,
+        type=comma_list,
         dest="decoders",
         metavar="A,B",
         help="decoders to try (default: decord,pyav)",
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     flags |= {key: getattr(args, name) for name, key in NESTED.items()}
     settings = config.load(caption.CaptionConfig, file=args.config, sets=args.set, flags=flags)
     if not args.paths and not settings.lists:
-        raise UsageError("which clips are to be captioned?", hint="v2t caption FOLDER, or --list FILE")
+        raise UsageError("expected the clips to caption", hint="v2t caption FOLDER, or --list FILE")
 
     def emit(row: dict[str, Any]) -> None:
         if args.json:
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{row['action']}\t{log.printable(row['id'])}")
         elif row["status"] == "ok" and not args.quiet:
             name, lines = log.printable(row["id"]), row["caption"].splitlines()
-            if sys.stdout.isatty() and len(lines) > 1:  # for a person its own lines, indented
+            if sys.stdout.isatty() and len(lines) > 1:  # for a person on separate lines, indented
                 print("\n".join([name, *(f"    {log.printable(line)}" for line in lines)]), flush=True)
             else:  # one line for programs
                 print(f"{name}\t{log.printable(row['caption'])}", flush=True)

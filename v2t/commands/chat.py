@@ -34,29 +34,29 @@ def run(args: argparse.Namespace) -> int:
         AskConfig, file=args.config, sets=args.set, flags={name: getattr(args, name) for name in FLAGS}
     )
 
-    def say(text: str) -> None:
+    def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
     with NoteProgress(enabled=not args.quiet) as progress, Viewer(settings, advance=progress) as viewer:
         logger.info("%s", log.printable(viewer.introduction))
-        chat = Chat(viewer, say, lambda text: logger.info("%s", text))
+        chat = Chat(viewer, write, lambda text: logger.info("%s", text))
         if args.video is not None:
             chat.open(args.video)
-        chat.run(_typed() if sys.stdin.isatty() else iter(sys.stdin))
+        chat.run(_prompt_lines() if sys.stdin.isatty() else iter(sys.stdin))
     return 0
 
 
-def _typed() -> _Typed:
+def _prompt_lines() -> _PromptLines:
     try:
         import readline  # noqa: F401  # gives input() its line editing and history
     except ImportError:
         pass
-    return _Typed()
+    return _PromptLines()
 
 
-class _Typed(Iterator[str]):
-    """Lines typed at a prompt; goes on after a KeyboardInterrupt, which ends a generator."""
+class _PromptLines(Iterator[str]):
+    """Lines typed at a prompt; continues after a KeyboardInterrupt, which would end a generator."""
 
     def __next__(self) -> str:
         try:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from v2t.commands import words
+from v2t.commands import comma_list
 
 SUMMARY = "Join the shards of a captioning run, or several output folders, into one."
 EXAMPLES = (
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folders", nargs="+", type=Path, metavar="DIR", help="output folder of v2t caption")
     add("-o", "--output", type=Path, metavar="DIR", help="folder for the result (default: the one folder given)")
-    add("--format", type=words, default=(), metavar="A,B", help="formats to write (default: those of the runs)")
+    add("--format", type=comma_list, default=(), metavar="A,B", help="formats to write (default: those of the runs)")
     add("--allow-mixed", action="store_true", help="allow captions made with different settings")
     add("--dry-run", action="store_true", help="print what would be joined; write nothing")
     add("--json", action="store_true", help="print the result as one JSON object on stdout")

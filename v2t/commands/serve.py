@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--name", help="name of the model for clients")
     add("--root", action="append", metavar="NAME=DIR", help="folder whose files clients may request as file://NAME/...")
     add("--allow-host", action="append", metavar="HOST", help="host from which videos may be fetched, by https")
-    add("--lora", action="append", metavar="NAME=DIR", help="LoRA adapter, served by that name beside the model")
+    add("--lora", action="append", metavar="NAME=DIR", help="LoRA adapter, served by that name next to the model")
     add("--key-env", metavar="VAR", help="environment variable with the API keys (default: V2T_SERVE_KEY)")
     add("--max-model-len", type=int, metavar="N", help="maximum tokens of prompt and answer together")
     add("--device", help="auto (default), cpu, cuda, cuda:1")

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"num": done.num, "written": done.written, "manifest": str(done.manifest)}))
     logger.info(
-        "%s, %d new; their truth is in %s",
+        "%s, %d new; their facts are in %s",
         log.plural(done.num, "clip"),
         done.written,
         log.printable(str(done.manifest)),

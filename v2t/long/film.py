@@ -1,6 +1,6 @@
-"""One video as it is asked about: how long it is, where it is cut, and its frames, part by part.
+"""One open video: its length, its scene cuts, and its frames, part by part.
 
-In: a path, the pool that decodes, what the captioner wants to see. Out: `Frames` of any part, decoded anew each time;
+In: a path, a decoder pool, the captioner's frame sampling. Out: `Frames` of any part, decoded anew each time;
 the windows that cover the film without crossing a cut; the window around a moment.
 """
 
@@ -29,13 +29,13 @@ class Film:
 
     Args:
         path: the file.
-        pool: who decodes.
-        spec: which frames of a part to look at.
+        pool: of decoders.
+        spec: frame sampling within a part.
         size: (H, W) to scale frames to, or None.
-        window_s: seconds of one look.
+        window_s: seconds the captioner sees at once.
 
     Raises:
-        NothingMatchedError: there is no such file. ItemError: it cannot be read (see `DecoderPool.probe`).
+        NothingMatchedError: the file does not exist. ItemError: it cannot be read (see `DecoderPool.probe`).
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class Film:
 
     @property
     def is_short(self) -> bool:
-        """Whether one look takes in all of it."""
+        """Whether one window covers all of it."""
         return self.duration_s <= self.window_s
 
     def key(self) -> str:
         """Short hash of the content."""
         return content_key(self.path)
 
-    def look(self, window: Window) -> Frames:
-        """Frames of a part, as the captioner wants them; those of the whole film when the part is all of it."""
+    def decode(self, window: Window) -> Frames:
+        """Frames of a part, sampled for the captioner; of the whole film if the part is all of it."""
         return self._pool.decode(self.path, self._part(window), self._size)
 
-    def looks(self, windows: Sequence[Window], ahead: int) -> Iterator[tuple[Window, Frames | ItemError]]:
-        """Frames of many parts in order, up to `ahead` of them decoded before they are asked for."""
+    def decode_ahead(self, windows: Sequence[Window], ahead: int) -> Iterator[tuple[Window, Frames | ItemError]]:
+        """Frames of many parts in order, up to `ahead` of them decoded in advance."""
         waiting: deque = deque()
         todo = iter(windows)
         while True:
@@ -79,22 +79,22 @@ class Film:
                 yield window, problem
 
     def cuts(self) -> tuple[float, ...]:
-        """Seconds at which a new scene begins, found once; none for a film in one piece."""
+        """Seconds at which a new scene begins, detected once; empty for a film of one scene."""
         if self._cuts is None:
             self.set_cuts(self._find_cuts())
         return self._cuts or ()
 
     def set_cuts(self, cuts_s: Sequence[float]) -> None:
-        """Take the cuts from one who knows them."""
+        """Set known cuts instead of detecting them."""
         self._cuts = tuple(sorted(cut for cut in cuts_s if 0 < cut < self.duration_s))
 
     def windows(self) -> list[Window]:
-        """Parts of at most `window_s` that cover the film and cross no cut."""
+        """Parts of at most `window_s` that cover the film without crossing a cut."""
         spec = PartSpec(kind="scene", seconds=min(self.window_s, MAX_PART_S))
         return list(plan_parts(spec, self.duration_s, self.cuts()))
 
     def window_at(self, second: float) -> Window:
-        """The scene around a second when one look takes it in, else as much of it around that second as one does.
+        """The scene around a second if one window covers it, else a window of it around that second.
 
         Only the minutes around it are searched for cuts, when the film's cuts are not known.
         """

@@ -1,16 +1,16 @@
-"""Notes on a film: taken once, window by window, kept in a file, summed up scene by scene when they are many.
+"""Notes on a film: taken once, window by window, kept in a file, summarised scene by scene if they are many.
 
-In: a `Film` and a captioner. Out: notes with the film's seconds, found again on disk by the video's content, the
+In: a `Film` and a captioner. Out: notes with the film's seconds, keyed on disk by the video's content, the
 model's revision and the settings. The file is a journal (`cineloop.journal`): every batch of windows is appended and
-flushed, so a run that was killed goes on where it stopped, inside the film. Its entries:
+flushed, so a killed run resumes where it stopped, within the film. Its entries:
 
     {"kind": "notebook", "settings": {...}}                        first, what the notes depend on
     {"kind": "cuts", "cuts_s": [...]}
     {"kind": "part", "start_s", "end_s", "caption", ...}           one window, as in a captioning run (`v2t.long.parts`)
     {"kind": "summary", "level": 1, "start_s", "end_s", "text"}    events -> scenes -> ... -> the whole
 
-Notes that a captioning run made are taken as they are; then only summaries are kept here. The hierarchy of summaries is
-that of recursive task decomposition (Wu et al. 2021, arXiv:2109.10862), made only as far up as a question needs to fit.
+Notes of a captioning run are used as they are; then only summaries are kept here. The hierarchy of summaries is that of
+recursive task decomposition (Wu et al. 2021, arXiv:2109.10862), built only up to the level that a question needs.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from cineloop.files import text_key
 from cineloop.journal import Entry, Journal, decode_entry
 from cineloop.lock import FolderLock
 from cineloop.log import printable
-from v2t.backends import Decoding, GenerateRequest, VideoLM, asked
+from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
 from v2t.long.film import Film, Window
-from v2t.long.notes import joined, read_notes
-from v2t.long.parts import answered
+from v2t.long.notes import join_notes, read_notes
+from v2t.long.parts import answer_fields
 from v2t.long.recall import Placed, num_tokens
-from v2t.long.summary import fewer
+from v2t.long.summary import reduce_notes
 from v2t.styles import Style, load
 
 FORMAT = 2  # raised whenever the same settings would give other notes
-_GROUP = 8  # notes summed up into one
+_GROUP = 8  # notes summarised into one
 
 
 class Notebook:
@@ -51,14 +51,14 @@ class Notebook:
         film: the video.
         captioner: takes the notes, loaded when there are any to take.
         path: the file; None for one in the user's cache folder.
-        given: notes of a captioning run to use instead of taking any.
+        given: notes of a captioning run to use instead of taking new ones.
         style: file of `v2t/styles` whose prompt asks for notes.
-        frames: frames of a window that the settings name; None for the captioner's.
-        temperature, seed: how answers are drawn.
+        frames: frames of a window, as set by the user; None for the captioner's default.
+        temperature, seed: of sampling.
         batch_size: windows the model sees at once.
 
     Raises:
-        UsageError: the file named holds notes on something else (OTHER_NOTES), or another run writes to it (LOCKED).
+        UsageError: the file holds other notes (OTHER_NOTES), or another run writes to it (LOCKED).
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class Notebook:
         self._windows: dict[Window, list[Note]] = {}
         self._summaries: dict[tuple[int, str], str] = {}
         self._is_new = True
-        self._read()  # its cuts too, before they are looked for
+        self._read()  # its cuts too, before they are detected
 
     def notes(
         self, windows: Sequence[Window], advance: Callable[[int, int], None] = lambda done, total: None
     ) -> list[Placed]:
-        """Notes on some windows of the film in order of time, taken now where they are not there yet.
+        """Notes on some windows of the film in order of time; missing ones are taken now.
 
         Args:
             windows: which parts, of `film.windows()`.
@@ -112,25 +112,25 @@ class Notebook:
             starts, last = [start for start, _ in windows], windows[-1][1]
             within = [note for note in self.given if note.end_s >= starts[0] and note.start_s <= last]
             placed = [Placed(note, max(0, bisect_right(starts, note.start_s) - 1)) for note in within]
-            return joined(placed, windows, self.film.cuts())
+            return join_notes(placed, windows, self.film.cuts())
         missing = [window for window in windows if window not in self._windows]
         if missing:
             with self._writing() as journal:
-                self._take(missing, journal, advance)
+                self._take_notes(missing, journal, advance)
         placed = [Placed(note, n) for n, window in enumerate(windows) for note in self._windows.get(window, ())]
-        return joined(placed, windows, self.film.cuts())
+        return join_notes(placed, windows, self.film.cuts())
 
     def overview(self, placed: Sequence[Placed], max_tokens: int) -> list[Note]:
-        """What happens in all, as finely told as `max_tokens` allow: events, else scenes, else groups of scenes."""
+        """All that happens, in as much detail as `max_tokens` allow: events, else scenes, else groups of scenes."""
         scenes = [[p.note for p in placed if p.scene == scene] for scene in dict.fromkeys(p.scene for p in placed)]
 
         def is_enough(notes: Sequence[Note]) -> bool:
             return len(notes) <= 1 or sum(num_tokens(note.line()) for note in notes) <= max_tokens
 
-        def parted(level: int, notes: Sequence[Note]) -> list[list[Note]]:
+        def split(level: int, notes: Sequence[Note]) -> list[list[Note]]:
             return scenes if level == 1 else [list(notes[i : i + _GROUP]) for i in range(0, len(notes), _GROUP)]
 
-        return fewer([one.note for one in placed], is_enough, parted, self._told)
+        return reduce_notes([one.note for one in placed], is_enough, split, self._summarise)
 
     def _read(self) -> None:
         if _is_foreign(self.path):
@@ -172,16 +172,18 @@ class Notebook:
                 self._is_new = False
             yield journal
 
-    def _take(self, windows: Sequence[Window], journal: Journal, advance: Callable[[int, int], None]) -> None:
-        """Look at windows and write down what happens in them; one that cannot be read is told and left for later."""
+    def _take_notes(self, windows: Sequence[Window], journal: Journal, advance: Callable[[int, int], None]) -> None:
+        """Take notes on windows; an unreadable one gets a warning and is left for a later run."""
         size = max(self._batch_size, self.captioner.concurrency)
-        looks = self.film.looks(windows, ahead=size)
+        looks = self.film.decode_ahead(windows, ahead=size)
         done = 0
         advance(done, len(windows))
         while batch := list(islice(looks, size)):
             seen = [(window, frames) for window, frames in batch if not isinstance(frames, ItemError)]
             problems = [(window, frames) for window, frames in batch if isinstance(frames, ItemError)]
-            requests = [GenerateRequest(messages=asked(self.style.prompt, f), decoding=self._decoding) for _, f in seen]
+            requests = [
+                GenerateRequest(messages=user_turn(self.style.prompt, f), decoding=self._decoding) for _, f in seen
+            ]
             start = time.perf_counter()
             outputs = self._batcher.generate_many(requests, batch_size=self._batch_size)
             seconds = (time.perf_counter() - start) / max(1, len(seen))
@@ -191,7 +193,7 @@ class Notebook:
                     problems.append((window, output))
                 else:
                     head = {"kind": "part", "start_s": window[0], "end_s": window[1]}
-                    entries.append(head | answered(frames, output, seconds))
+                    entries.append(head | answer_fields(frames, output, seconds))
             self.warnings += [Notice(p.code, f"no notes on {w[0]:.1f}-{w[1]:.1f} s: {p.message}") for w, p in problems]
             journal.append(entries)
             for entry in entries:
@@ -199,14 +201,14 @@ class Notebook:
             done += len(batch)
             advance(done, len(windows))
 
-    def _told(self, level: int, groups: Sequence[Sequence[Note]]) -> list[str]:
-        """What the captioner says of each group, now or before; the first note of one that it says nothing of."""
+    def _summarise(self, level: int, groups: Sequence[Sequence[Note]]) -> list[str]:
+        """The captioner's summary of each group, new or cached; its first note where the summary is empty."""
         spans = [(group[0].start_s, max(note.end_s for note in group)) for group in groups]
         missing = [i for i, span in enumerate(spans) if (level, _key(span)) not in self._summaries]
         if missing:
             style = load("short")
             decoding = Decoding(max_new_tokens=style.max_new_tokens, seed=self._decoding.seed)
-            prompts = [asked(notes_prompt(groups[i], style.prompt)) for i in missing]
+            prompts = [user_turn(notes_prompt(groups[i], style.prompt)) for i in missing]
             requests = [GenerateRequest(messages=prompt, decoding=decoding) for prompt in prompts]
             outputs = self._batcher.generate_many(requests, batch_size=self._batch_size)
             entries: list[Entry] = []
@@ -221,13 +223,13 @@ class Notebook:
 
 
 def default_path(settings: dict[str, Any]) -> Path:
-    """Where notes with these settings are kept: in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
+    """The file for notes with these settings: in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "cineloop" / "notes" / f"{text_key(repr(sorted(settings.items())).encode())}.jsonl"
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a file holds anything that this module did not write."""
+    """Whether a file is not a notebook of this module."""
     try:
         with open(path, "rb") as file:
             first = file.readline()

@@ -1,4 +1,4 @@
-"""Notes as a captioner writes them: read from its answer, and made one where a window's border cut an event in two.
+"""Parsing of a captioner's notes, and joining of those that a window's border cut in two.
 
 In: an answer about a window of a film, lines of `start-end: what happens` counted from the window's start. Out: `Note`s
 with the film's seconds.
@@ -15,7 +15,7 @@ from v2t.long.recall import Placed, content
 from v2t.long.spans import read_spans
 from v2t.styles import Style
 
-_TOUCH_S = 0.5  # how near to the border between two windows an event must come to go on in the next
+_TOUCH_S = 0.5  # largest distance from a window's border for an event to continue in the next window
 _LEAD = re.compile(r"^[\W\d_]+|[\s\-–:,]+$")
 
 
@@ -25,7 +25,7 @@ def read_notes(text: str, window: Window, style: Style) -> list[Note]:
     Args:
         text: lines of `start-end: what happens`, in the style's form or any other that names times.
         window: (start, end) seconds of the film the answer is about.
-        style: who reads first.
+        style: whose parser is tried first.
     """
     length_s = window[1] - window[0]
     read = style.segments(text, length_s) if style.segments else []
@@ -33,26 +33,26 @@ def read_notes(text: str, window: Window, style: Style) -> list[Note]:
     if not found and text.strip():
         found = [(0.0, length_s, text)]
     notes = [
-        Note(start_s=round(start + window[0], 2), end_s=round(end + window[0], 2), text=" ".join(told.split()))
-        for start, end, told in dict.fromkeys(found)
-        if told.strip()
+        Note(start_s=round(start + window[0], 2), end_s=round(end + window[0], 2), text=" ".join(text.split()))
+        for start, end, text in dict.fromkeys(found)
+        if text.strip()
     ]
     return sorted(notes, key=lambda note: (note.start_s, note.end_s))
 
 
-def joined(placed: Sequence[Placed], windows: Sequence[Window], cuts_s: Sequence[float]) -> list[Placed]:
-    """Notes in order of time, one for an event that goes on over the border of two windows of one scene.
+def join_notes(placed: Sequence[Placed], windows: Sequence[Window], cuts_s: Sequence[float]) -> list[Placed]:
+    """Notes in order of time, joined for an event that continues over the border of two windows of one scene.
 
     Args:
         placed: notes, `scene` being the number of the window they come from.
         windows: those windows, each beginning where the one before ends.
-        cuts_s: where scenes end; nothing goes on over a cut.
+        cuts_s: where scenes end; no event continues over a cut.
     """
     out: list[Placed] = []
     for one in sorted(placed, key=lambda one: (one.note.start_s, one.note.end_s)):
         border = windows[one.scene][0]
         is_cut = any(abs(border - cut) < 0.01 for cut in cuts_s)
-        before = None if is_cut else _goes_on_from(out, one, border)
+        before = None if is_cut else _continued_note(out, one, border)
         if before is None:
             out.append(one)
         else:
@@ -61,8 +61,8 @@ def joined(placed: Sequence[Placed], windows: Sequence[Window], cuts_s: Sequence
     return out
 
 
-def _goes_on_from(earlier: Sequence[Placed], one: Placed, border: float) -> Placed | None:
-    """The note of the window before that says the same up to the border from which `one` goes on."""
+def _continued_note(earlier: Sequence[Placed], one: Placed, border: float) -> Placed | None:
+    """The note of the previous window with the same words that ends at the border where `one` starts."""
     if one.note.start_s - border > _TOUCH_S:
         return None
     words = set(content(one.note.text))
@@ -76,6 +76,6 @@ def _goes_on_from(earlier: Sequence[Placed], one: Placed, border: float) -> Plac
 def _any_form(text: str, length_s: float) -> Iterable[tuple[float, float, str]]:
     for line in text.splitlines():
         reading = read_spans(line, length_s)
-        told = _LEAD.sub("", line)
-        if reading.spans and re.search(r"[^\W\d_]{3}", told):
-            yield (*reading.spans[0], told)
+        text = _LEAD.sub("", line)
+        if reading.spans and re.search(r"[^\W\d_]{3}", text):
+            yield (*reading.spans[0], text)

@@ -1,9 +1,9 @@
-"""Which parts a video is seen in, and what became of each.
+"""Division of a video into parts, and the state of each.
 
-In: a `PartSpec` (from `--parts`), the length of a video, its scene cuts. Out: `Part`s in order that leave nothing out:
-the first begins with the video, the last ends with it, and none begins behind the end of the one before.
+In: a `PartSpec` (from `--parts`), the length of a video, its scene cuts. Out: `Part`s in order that cover the video:
+the first begins with it, the last ends with it, and none begins after the end of the previous one.
 
-`whole` one part · `segment` equal steps of the clock; a short rest goes to the segment before · `scene` from cut to
+`whole` one part · `segment` equal steps of the clock; a short remainder joins the previous one · `scene` from cut to
 cut, a long scene in equal pieces, one shorter than half a second with the one before it · `window` windows of one
 length that may overlap; the last ends with the video.
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 KINDS = ("whole", "segment", "scene", "window")
 _FORMS = "whole, segment[:SECONDS], scene[:SECONDS], window:SECONDS[/STRIDE]"
-_SHORT = 0.25  # a rest below this share of a segment is no segment
+_SHORT = 0.25  # a remainder below this share of a segment joins the previous one
 _SHORTEST_SCENE_S = 0.5
 MAX_PART_S = 3600.0
 _TICK = 1e-6
 _DEATHS = ("DECODE_TIMEOUT", "DECODER_CRASH", "OUT_OF_MEMORY")
-_HOPELESS = 5  # parts that cost a decoder its life, one after another
+_MAX_DEATHS = 5  # consecutive parts that crashed a decoder
 
 
 class Part(NamedTuple):
@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class PartSpec:
-    """How to part a video.
+    """How to divide a video.
 
     Args:
         kind: one of `KINDS`.
@@ -107,9 +107,9 @@ def plan_parts(spec: PartSpec, duration_s: float, cuts_s: Sequence[float] = (), 
     """The parts of a video, at least one.
 
     Args:
-        spec: how to part it.
+        spec: how to divide it.
         duration_s: its length, >= 0.
-        cuts_s: seconds at which a new scene begins, used by `scene`; those outside the video are passed over.
+        cuts_s: seconds at which a new scene begins, used by `scene`; those outside the video are ignored.
         start_s: where it begins within the file; parts and cuts are in seconds of the file.
     """
     if spec.kind == "segment":
@@ -186,8 +186,8 @@ class LongClip:
         """Those of all parts, which must be done, in order."""
         return [self.done[number] for number in range(len(self.parts))]
 
-    def missing(self) -> list[int]:
-        """Numbers of the parts that are still to be done."""
+    def missing_parts(self) -> list[int]:
+        """Numbers of the parts that are not finished."""
         return [number for number in range(len(self.parts)) if number not in self.done]
 
     def window(self, number: int) -> tuple[float | None, float | None]:
@@ -195,11 +195,11 @@ class LongClip:
         return (self.clip.start_s, self.clip.end_s) if len(self.parts) == 1 else self.parts[number]
 
     def add(self, number: int, fields: Entry, frames: Frames | None = None) -> Entry:
-        """Note what became of a part; returns its entry.
+        """Record the outcome of a part; returns its entry.
 
         Args:
             number: which part.
-            fields: `answered` or `failed`.
+            fields: `answer_fields` or `error_fields`.
             frames: what the model saw.
 
         Raises:
@@ -210,24 +210,24 @@ class LongClip:
         has_died = fields["error"] is not None and fields["error"]["code"] in _DEATHS
         self._deaths = self._deaths + 1 if has_died else 0
         start_s, end_s = self.parts[number]
-        if len(self.parts) == 1 and frames is not None:  # now that it was decoded, its true length is known
+        if len(self.parts) == 1 and frames is not None:  # its true length is known after decoding
             start_s, end_s = float(frames.start_s), float(frames.start_s) + float(frames.duration_s)
         head = {"kind": "part", "id": self.clip.id, "settings": self.settings, "source": self.source}
         self.done[number] = {**head, "start_s": start_s, "end_s": end_s, **fields}
         return self.done[number]
 
-    def given_up(self) -> ItemError | None:
-        """Why the rest is not even tried: a file that kills its decoder again and again costs a time limit a part."""
-        if self._deaths < _HOPELESS:
+    def give_up_error(self) -> ItemError | None:
+        """The error of parts that are skipped: a file that keeps crashing its decoder costs a time limit per part."""
+        if self._deaths < _MAX_DEATHS:
             return None
         return ItemError(
-            f"not tried, for {self._deaths} parts before it had no decoder survive",
+            f"not tried: the decoder crashed on the {self._deaths} parts before it",
             code="DECODER_CRASH",
             hint="the file may be damaged or hostile",
         )
 
     def error(self) -> ItemError | None:
-        """Why there is no caption at all; None when some of the parts have one and the file stayed the same."""
+        """The error of the whole clip; None if some part has a caption and the file has not changed."""
         errors = [entry["error"] for entry in self.done.values() if entry["error"] is not None]
         worst = next((error for error in errors if error["code"] == "CHANGED"), None)
         if worst is None and len(errors) < len(self.parts):
@@ -237,11 +237,11 @@ class LongClip:
         return ItemError(many + worst["message"], code=worst["code"], hint=worst["hint"])
 
 
-Piece = tuple[LongClip, int]  # what is decoded and asked at once: a clip and the number of one of its parts
+Piece = tuple[LongClip, int]  # the unit of decoding and generation: a clip and the number of one of its parts
 
 
-def answered(frames: Frames, output: Output, seconds: float) -> Entry:
-    """The fields of a part's entry that its frames and the captioner's answer give."""
+def answer_fields(frames: Frames, output: Output, seconds: float) -> Entry:
+    """Fields of a part's entry from its frames and the captioner's answer."""
     return {
         "caption": utf8(output.text).strip(),
         "tokens": output.tokens,
@@ -253,24 +253,24 @@ def answered(frames: Frames, output: Output, seconds: float) -> Entry:
     }
 
 
-def failed(error: ItemError) -> Entry:
+def error_fields(error: ItemError) -> Entry:
     """The same fields of a part that could not be captioned."""
     empty: Entry = {"caption": None, "tokens": 0, "warnings": [], "frame_times_s": [], "decoder": None, "seconds": 0.0}
     return {**empty, "error": fields_of(error)}
 
 
 def utf8(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates, from file names or a model's JSON, are spelled out."""
+    """Text that UTF-8 can hold: lone surrogates, from file names or a model's JSON, are escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def empty_caption() -> ItemError:
-    """The error of an answer that says nothing."""
+    """The error of an empty answer."""
     return ItemError("the model answered with an empty caption", code="BAD_CAPTION", hint="another --prompt or model")
 
 
 def fields_of(problem: ItemError | Notice) -> dict[str, str]:
-    """An error or a warning as a record holds it."""
+    """An error or a warning as a dict of a record."""
     return {key: utf8(str(value)) for key, value in problem.record().items()}
 
 

@@ -1,14 +1,14 @@
-"""Which notes a question is about: words in common, weighted by how rare they are, within a bound of tokens.
+"""Retrieval of the notes a question is about: common words weighted by rarity, within a limit of tokens.
 
 In: the notes of a film, each with the number of its scene, and a question. Out: the notes to answer from, in order of
 time. Words are compared by their stems (jumps, jumping, jumped; puppies, puppy; ran, run) and by a short list of
-everyday synonyms. Of a note that begins with "the" or "it", a word that only another note of the same scene holds
-counts half, because later notes say "the dog" where the first said "a brown dog". Weights are inverse document
+everyday synonyms. For a note that begins with "the" or "it", a word that only another note of the same scene holds
+counts half, because later notes write "the dog" where the first has "a brown dog". Weights are inverse document
 frequencies (Spärck Jones 1972).
-How a question is read: it is cut into clauses at before, after, or, while; every clause brings its own notes, so that
-a question of order has those of both events, and a question of number all that match. What stands before a comma or
-colon belongs to each of the choices behind it ("Which jumps first, the dog or the cat?"). A question for what comes
-before or after something brings the neighbours too.
+A question is split into clauses at before, after, or, while; every clause retrieves its own notes, so that
+a question of order gets those of both events, and a question of number all that match. The text before a comma or
+colon belongs to each of the choices after it ("Which jumps first, the dog or the cat?"). A question about what comes
+before or after something retrieves the neighbours too.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from v2t.data.notes import Note
 
 _NEAR_BEST = 0.75  # share of the best note's score that a note needs to count as a match
-_LEAST = 0.34  # below it even the best note is not what the clause is about
-_FEW = 8  # notes for a question that none matches
-_CONTEXT = 0.5  # a word that only the rest of the scene holds
+_LEAST = 0.34  # below it even the best note does not match the clause
+_FEW = 8  # notes for a question without a match
+_CONTEXT = 0.5  # weight of a word that only the rest of the scene holds
 _CUTS = re.compile(r"\b(?:before|after|or|while|whether|and then|then)\b|[,;:]", re.IGNORECASE)
 _CHOICES = re.compile(r"^([^,:]*)[,:](.*\bor\b.*)$", re.IGNORECASE | re.DOTALL)
 _SAID_BEFORE = re.compile(r"^\W*(?:the|it|they|he|she|his|her|its|their|both)\b", re.IGNORECASE)
@@ -73,7 +73,7 @@ class Placed:
 
 @dataclass(frozen=True, kw_only=True)
 class Recalled:
-    """Notes to answer from, in order of time; how many matched in all; `scores` (0 to 1) beside the notes."""
+    """Notes to answer from, in order of time; how many matched in all; `scores` (0 to 1) of the notes."""
 
     notes: tuple[Placed, ...]
     scores: tuple[float, ...]
@@ -99,12 +99,14 @@ def recall(notes: Sequence[Placed], question: str, max_tokens: int) -> Recalled:
             ]
     matching = [i for i, score in enumerate(scores) if score]
     if not matching:
-        return _fitting(notes, scores, _unmatched(index, question), max_tokens, 0)
+        return _fit_tokens(notes, scores, _fallback_notes(index, question), max_tokens, 0)
     wanted = sorted(matching, key=lambda i: (-scores[i], -i if _LATE.search(question) else i))
-    return _fitting(notes, scores, [*wanted, *_neighbours(matching, len(notes), question)], max_tokens, len(matching))
+    return _fit_tokens(
+        notes, scores, [*wanted, *_neighbours(matching, len(notes), question)], max_tokens, len(matching)
+    )
 
 
-def ranked(notes: Sequence[Placed], statement: str) -> list[tuple[float, Placed]]:
+def rank(notes: Sequence[Placed], statement: str) -> list[tuple[float, Placed]]:
     """All notes that share a word with a statement, (score in (0, 1], note), best first."""
     scores = _Index(notes).scores(content(statement))
     return sorted(
@@ -114,12 +116,12 @@ def ranked(notes: Sequence[Placed], statement: str) -> list[tuple[float, Placed]
 
 
 def is_match(score: float, best: float) -> bool:
-    """Whether a score of `ranked` is near enough to the best one to mean the same thing."""
+    """Whether a score of `rank` is near enough to the best one to mean the same thing."""
     return best >= _LEAST and score >= _NEAR_BEST * best
 
 
 def clauses(question: str) -> list[str]:
-    """The parts of a question that each name something, see the top of this file."""
+    """The parts of a question that each name something, see the module's docstring."""
     head, choices = "", question
     match = _CHOICES.match(question)
     if match:
@@ -139,7 +141,7 @@ def stem(word: str) -> str:
 
 
 def num_tokens(text: str) -> int:
-    """About how many tokens a text takes, rather too many than too few: digits and signs one each, four letters one."""
+    """Estimated tokens of a text, rather too many than too few: digits and signs one each, four letters one."""
     pieces = re.findall(r"[^\W\d_]+|\S", text)
     return sum(-(-len(piece) // 4) for piece in pieces) + text.count("\n")
 
@@ -195,9 +197,9 @@ class _Index:
         ]
 
 
-def _unmatched(index: _Index, question: str) -> list[int]:
-    """A few notes for a question that no note matches: the first or last ones, or the nearest when it asks how many
-    (the answer may be none); else nothing, and what the film is about is told by summaries."""
+def _fallback_notes(index: _Index, question: str) -> list[int]:
+    """A few notes for a question without a match: the first or last ones, or the nearest when it asks how many (the
+    answer may be zero); else nothing, and summaries are used."""
     order = list(range(len(index)))
     if _COUNTING.search(question):
         near = index.scores(content(question))
@@ -208,7 +210,7 @@ def _unmatched(index: _Index, question: str) -> list[int]:
 
 
 def _neighbours(matching: list[int], num: int, question: str) -> list[int]:
-    """Notes beside the matching ones, where the question asks for what comes before or after them."""
+    """Notes next to the matching ones, where the question asks for what comes before or after them."""
     words = question.lower()
     if not _OPEN.match(words):
         return []
@@ -218,7 +220,7 @@ def _neighbours(matching: list[int], num: int, question: str) -> list[int]:
     return [i for i in near if 0 <= i < num and i not in set(matching)]
 
 
-def _fitting(
+def _fit_tokens(
     notes: Sequence[Placed], scores: list[float], wanted: list[int], max_tokens: int, num_matching: int
 ) -> Recalled:
     kept: list[int] = []

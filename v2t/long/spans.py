@@ -1,4 +1,4 @@
-"""Times in an answer: found, read as spans of seconds, and moved from a part of a film to the film itself.
+"""Times in an answer: parsed as spans of seconds, and shifted from a part of a film to the whole film.
 
 In: a captioner's answer about a clip, its times counted from the clip's start. Out: spans in seconds; or the same text
 with the film's seconds in it. The starter writes "from 1.2 to 3.0 seconds", "at 2.9 seconds", "it does not happen";
@@ -29,7 +29,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text.replace("A", rf"(?P<a>{_TIME})").replace("B", rf"(?P<b>{_TIME})"), re.IGNORECASE)
 
 
-# Ranges first, in order of how much they say; what one has taken the next does not see. A number alone is no time: it
+# Ranges first, the most specific first; matched text is not matched again. A number alone is not a time: it
 # needs a clock's colon, a unit, a bracket, or the words around it.
 _RANGES = (
     _pattern(rf"\bfrom\s+A{_MARK}{_DASH}B(?:{_MARK}(?![\w.:])(?!\s+[a-z]+s\b)|{_UNIT})"),
@@ -65,7 +65,7 @@ _ALWAYS = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What an answer says about when: spans in order of mention, or that it never happens, or neither."""
+    """The times of an answer: spans in order of mention, or that it never happens, or neither."""
 
     spans: tuple[Span, ...]
     never: bool = False
@@ -73,7 +73,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Found:
-    """A time or a range of times in a text: its place, its numbers with their places, and what they say."""
+    """A time or a range of times in a text: its position, its numbers with their positions, and their values."""
 
     start: int
     end: int
@@ -90,8 +90,8 @@ def read_spans(text: str, length_s: float, *, bare: bool = False) -> Reading:
 
     Args:
         text: the answer.
-        length_s: seconds of the clip it is about; times beyond are drawn back to it, spans behind it left out.
-        bare: whether an answer that is nothing but a number counts as a moment (it does when one was asked for).
+        length_s: seconds of the clip it is about; times beyond its end are clamped, spans after it left out.
+        bare: whether an answer that is nothing but a number counts as a moment (it does if a time was asked for).
     """
     if _NEVER.search(text):
         return Reading(spans=(), never=True)
@@ -103,8 +103,8 @@ def read_spans(text: str, length_s: float, *, bare: bool = False) -> Reading:
     return Reading(spans=tuple(dict.fromkeys(spans)))
 
 
-def shifted(text: str, offset_s: float) -> str:
-    """The text with its times moved by `offset_s` seconds, and told on the clock too where that helps a reader.
+def shift_times(text: str, offset_s: float) -> str:
+    """The text with its times moved by `offset_s` seconds, with the clock time added where that helps a reader.
 
     "from 1.2 to 3.0 seconds" moved by 722 becomes "from 723.2 to 725.0 seconds (12:03.2-12:05.0)".
     """
@@ -113,7 +113,7 @@ def shifted(text: str, offset_s: float) -> str:
         out += text[position : found.start]
         piece, position = text[found.start : found.end], found.end
         for start, end, number in reversed(found.numbers):
-            piece = piece[: start - found.start] + _moved(number, offset_s) + piece[end - found.start :]
+            piece = piece[: start - found.start] + _shift_number(number, offset_s) + piece[end - found.start :]
         out += piece
         times = [parse_clock(number) + offset_s for _, _, number in found.numbers]
         if max(times) >= 60 and not any(":" in number for _, _, number in found.numbers):
@@ -127,8 +127,8 @@ def format_span(span: Span) -> str:
     return start if start == end else f"{start}-{end}"
 
 
-def merged(spans: list[Span], gap_s: float = 0.0) -> list[Span]:
-    """Spans in order of time, those that overlap or lie within `gap_s` of each other made one."""
+def merge_spans(spans: list[Span], gap_s: float = 0.0) -> list[Span]:
+    """Spans in order of time; those that overlap or are within `gap_s` of each other are joined."""
     out: list[Span] = []
     for start, end in sorted(spans):
         if out and start <= out[-1][1] + gap_s:
@@ -138,7 +138,7 @@ def merged(spans: list[Span], gap_s: float = 0.0) -> list[Span]:
     return out
 
 
-def _moved(number: str, offset_s: float) -> str:
+def _shift_number(number: str, offset_s: float) -> str:
     seconds = parse_clock(number) + offset_s
     is_whole = "." not in number and offset_s == int(offset_s)
     if ":" in number:

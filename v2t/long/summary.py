@@ -1,7 +1,7 @@
-"""Fewer notes from many, and the caption of a whole video from the captions of its parts.
+"""Hierarchical summaries of notes, and the caption of a whole video from the captions of its parts.
 
 In: notes in order. Out: notes that are few enough, or one text. Groups of notes become summaries, groups of summaries
-become summaries, until what is left is enough (`fewer`; recursive task decomposition, Wu et al. 2021, arXiv
+become summaries, until they are few enough (`reduce_notes`; recursive task decomposition, Wu et al. 2021, arXiv
 2109.10862). For a caption, a captioner that follows instructions never reads more than `GROUP_CHARS` of notes at once,
 whatever the length of the video. For one that does not, the captions are joined.
 """
@@ -15,7 +15,7 @@ from v2t.backends import Output
 from v2t.data.notes import Note, notes_prompt
 
 GROUP_CHARS = 6000  # about 1,500 tokens
-_NOTE_CHARS = GROUP_CHARS // 3  # so that a group holds two notes at least, and every round leaves fewer
+_NOTE_CHARS = GROUP_CHARS // 3  # so that a group holds at least two notes, and every round reduces them
 _PART_TOKENS = 128
 _PART = (
     "These notes tell one stretch of a video. Sum them up in at most three sentences, in order, from the notes alone."
@@ -23,15 +23,15 @@ _PART = (
 _WHOLE = "These notes tell a whole video, in order. Answer from the notes alone, without times and without a preamble: "
 
 Ask = Callable[[str, int], Output]
-Parted = Callable[[int, Sequence[Note]], list[list[Note]]]
-Told = Callable[[int, Sequence[Sequence[Note]]], list[str]]
+Split = Callable[[int, Sequence[Note]], list[list[Note]]]
+Summarise = Callable[[int, Sequence[Sequence[Note]]], list[str]]
 
 
 def join(captions: Sequence[str]) -> str:
-    """Captions one after another; what is said twice in a row stands once. Sentences follow on, others take a line."""
-    said = [text.strip() for text in captions]
-    fresh = [text for text, before in zip(said, ["", *said], strict=False) if text and text != before]
-    return (" " if all(text[-1] in ".!?。！？" and "\n" not in text for text in fresh) else "\n").join(fresh)
+    """Captions in order without consecutive duplicates: sentences joined by spaces, others by line breaks."""
+    texts = [text.strip() for text in captions]
+    kept = [text for text, before in zip(texts, ["", *texts], strict=False) if text and text != before]
+    return (" " if all(text[-1] in ".!?。！？" and "\n" not in text for text in kept) else "\n").join(kept)
 
 
 def sum_up(notes: Sequence[Note], prompt: str, max_new_tokens: int, ask: Ask) -> Output:
@@ -39,44 +39,46 @@ def sum_up(notes: Sequence[Note], prompt: str, max_new_tokens: int, ask: Ask) ->
 
     Args:
         notes: what its parts show, in order, at least one.
-        prompt: what is asked of a video in this run; it says how the caption shall be.
-        max_new_tokens: its longest answer.
-        ask: puts a question without a video to the captioner, `(prompt, max_new_tokens) -> answer`.
+        prompt: of this run; it defines the form of the caption.
+        max_new_tokens: longest answer.
+        ask: calls the captioner without a video, `(prompt, max_new_tokens) -> answer`.
 
     Returns:
-        The answer; `tokens` counts those of all questions.
+        The answer; `tokens` counts those of all calls.
 
     Raises:
         ItemError: the captioner gives no answer.
     """
     tokens = 0
 
-    def told(level: int, groups: Sequence[Sequence[Note]]) -> list[str]:
+    def summarise(level: int, groups: Sequence[Sequence[Note]]) -> list[str]:
         nonlocal tokens
         answers = [ask(notes_prompt(group, _PART), _PART_TOKENS) for group in groups]
         tokens += sum(answer.tokens for answer in answers)
-        return [_short(answer.text) for answer in answers]
+        return [_shorten(answer.text) for answer in answers]
 
-    short = [replace(note, text=_short(note.text)) for note in notes]
-    last = fewer(short, lambda notes: len(_groups(notes)) == 1, lambda level, notes: _groups(notes), told)
+    short = [replace(note, text=_shorten(note.text)) for note in notes]
+    last = reduce_notes(short, lambda notes: len(_groups(notes)) == 1, lambda level, notes: _groups(notes), summarise)
     answer = ask(notes_prompt(last, _WHOLE + prompt), max_new_tokens)
     return replace(answer, tokens=tokens + answer.tokens)
 
 
-def fewer(notes: Sequence[Note], is_enough: Callable[[Sequence[Note]], bool], parted: Parted, told: Told) -> list[Note]:
-    """Notes made fewer until they are enough: groups of notes become one each, then groups of those.
+def reduce_notes(
+    notes: Sequence[Note], is_enough: Callable[[Sequence[Note]], bool], split: Split, summarise: Summarise
+) -> list[Note]:
+    """Reduce notes until they are few enough: each group of notes becomes one, then groups of those.
 
     Args:
         notes: in order of time.
         is_enough: whether notes may stay as they are.
-        parted: `(level, notes) -> groups` of notes that follow each other; levels count from 1.
-        told: `(level, groups) -> texts`, what each group of several notes says; a group of one stays as it is.
+        split: `(level, notes) -> groups` of notes that follow each other; levels count from 1.
+        summarise: `(level, groups) -> texts`, a summary of each group of several notes; a group of one stays as it is.
     """
     level = 0
     while not is_enough(notes):
         level += 1
-        groups = parted(level, notes)
-        texts = iter(told(level, [group for group in groups if len(group) > 1]))
+        groups = split(level, notes)
+        texts = iter(summarise(level, [group for group in groups if len(group) > 1]))
         notes = [
             Note(start_s=group[0].start_s, end_s=max(note.end_s for note in group), text=next(texts))
             if len(group) > 1
@@ -86,7 +88,7 @@ def fewer(notes: Sequence[Note], is_enough: Callable[[Sequence[Note]], bool], pa
     return list(notes)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return text if len(line) <= _NOTE_CHARS - 32 else line[: _NOTE_CHARS - 33] + "…"
 

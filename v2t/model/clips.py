@@ -1,4 +1,4 @@
-"""Clips in every form a user may hand over, as arrays: told apart, brought to one form, resized, cut into segments.
+"""Clips of every input type as arrays: type detection, conversion, resizing, cutting into segments.
 
 In: arrays, tensors, pictures, nestings of them. Out: uint8 (T, H, W, 3), `Frames`, segments of equal length.
 Pure functions, without torch. Letters: T frames of a clip, S segments, F frames of a segment, H W pixels, C channels.
@@ -23,7 +23,7 @@ ASSUMED_FPS = 24.0  # of arrays that come without times; the rate that transform
 
 @dataclass(frozen=True)
 class Still:
-    """A picture that stands as a clip of one frame: uint8 (1, H, W, 3)."""
+    """A picture as a clip of one frame: uint8 (1, H, W, 3)."""
 
     pixels: np.ndarray
 
@@ -85,10 +85,10 @@ def cut_segments(pixels: np.ndarray, times_s: np.ndarray, length: int) -> tuple[
     return filled.reshape(*shape, *pixels.shape[1:]), times.reshape(shape), mask.reshape(shape)
 
 
-def timed(pixels: np.ndarray, metadata: Mapping | None, times: Any) -> Frames:
+def frames_with_times(pixels: np.ndarray, metadata: Mapping | None, times: Any) -> Frames:
     """Frames of an array (T, H, W, 3), its seconds from `times` (T,) or from metadata with `fps`.
 
-    Where neither says, `ASSUMED_FPS` is taken with a warning, as other processors of transformers do.
+    Without either, `ASSUMED_FPS` is used with a warning, as other processors of transformers do.
     """
     fps = None if metadata is None else metadata.get("fps")
     if times is None and fps:
@@ -99,7 +99,7 @@ def timed(pixels: np.ndarray, metadata: Mapping | None, times: Any) -> Frames:
     if times is None:
         fps = ASSUMED_FPS
         warnings.warn(
-            f"an array of {len(pixels)} frames came without its times: {fps:g} frames a second are assumed, and "
+            f"an array of {len(pixels)} frames has no times: {fps:g} frames a second are assumed, and "
             "times in the answer may be wrong; give frame_times_s=[...] seconds, or video_metadata with fps, or a path",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Shapes of the captioner: vision tower, resampler, projector and language model, and which token stands for video.
+"""Shapes of the captioner: vision tower, resampler, projector and language model, and the placeholder token of video.
 
 In: keyword arguments or a `config.json`. Out: `CineloopConfig` with three sub-configs, in transformers' form.
 The handwritten `__init__` with a `sub_configs` class variable is the one form that transformers 5.16 to 5.23 all read.
@@ -112,14 +112,14 @@ class CineloopResamplerConfig(PreTrainedConfig):
             if getattr(self, name) < 1:
                 raise UsageError(f"resampler {name} must be at least 1, got {getattr(self, name)}")
         if self.hidden_size % self.num_heads:
-            raise UsageError(f"resampler hidden_size={self.hidden_size} is no multiple of num_heads={self.num_heads}")
+            raise UsageError(f"resampler hidden_size={self.hidden_size}: not a multiple of num_heads={self.num_heads}")
         for name in ("time_features", "spatial_features"):
             if getattr(self, name) < 2 or getattr(self, name) % 2:
                 raise UsageError(f"resampler {name} must be even and at least 2, got {getattr(self, name)}")
         if self.kind == "qformer" and self.num_layers < 1:
             raise UsageError("a qformer needs num_layers >= 1")
         if self.kind == "qformer" and self.queries == "per_frame" and not 0 <= self.frame_layers <= self.num_layers:
-            raise UsageError(f"frame_layers={self.frame_layers} must lie in 0..num_layers={self.num_layers}")
+            raise UsageError(f"frame_layers={self.frame_layers} must be in 0..num_layers={self.num_layers}")
 
 
 class CineloopConfig(PreTrainedConfig):

@@ -1,6 +1,6 @@
 """The captioner in transformers' form: vision tower, resampler, projector, language model, head.
 
-In: `input_ids` whose `<video>` placeholders stand one for each visual token, and the segments of all videos of the
+In: `input_ids` with one `<video>` placeholder for each visual token, and the segments of all videos of the
 batch in prompt order: pixels (S, F, 3, H, W), times (S, F) in seconds, mask (S, F). Out: logits, loss, tokens.
 Structure and names follow transformers' LLaVA classes, so that tools and serving engines find the parts.
 A video's tokens depend on the video alone: `get_video_features` computes them once, `visual_tokens=` reuses them.
@@ -43,7 +43,7 @@ class CineloopOutput(ModelOutput):
         loss: () mean cross-entropy over labelled positions.
         logits: (B, L or fewer, vocabulary).
         past_key_values: the LLM's cache.
-        hidden_states, attentions: of the LLM, where asked for.
+        hidden_states, attentions: of the LLM, if requested.
         visual_tokens: (S, Q, D_llm) where videos were given.
     """
 
@@ -56,7 +56,7 @@ class CineloopOutput(ModelOutput):
 
 
 class CineloopPreTrainedModel(PreTrainedModel):
-    """What both classes share: names, and what they support."""
+    """Common base class: names and supported features."""
 
     config_class = CineloopConfig
     base_model_prefix = "model"
@@ -99,7 +99,7 @@ class CineloopModel(CineloopPreTrainedModel):
         frame_mask: Tensor | None = None,
         vision_hidden_states: Tensor | None = None,
     ) -> Tensor:
-        """What the resampler says of each segment, before the projector: (S, Q, D_resampler).
+        """The resampler's query tokens of each segment, before the projector: (S, Q, D_resampler).
 
         Args:
             pixel_values_videos: (S, F, 3, H, W); may be None where `vision_hidden_states` is given.
@@ -185,7 +185,7 @@ class CineloopModel(CineloopPreTrainedModel):
             inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, L, D_llm)
         if visual_tokens is not None:
             if input_ids is None:
-                raise UsageError("videos need input_ids, which say where their tokens go")
+                raise UsageError("videos need input_ids, which hold their placeholders")
             inputs_embeds = self.place_visual_tokens(input_ids, inputs_embeds, visual_tokens)
         elif input_ids is not None and (past_key_values is None or past_key_values.get_seq_length() == 0):
             # Later steps may carry a placeholder the LLM wrote itself; a first step without video may not.
@@ -207,7 +207,7 @@ class CineloopForConditionalGeneration(CineloopPreTrainedModel, GenerationMixin)
         super().__init__(config)
         self.model = CineloopModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        # The LLM may be of any family, so the name of its embedding is looked up, not assumed.
+        # The LLM may be of any family: the name of its embedding is looked up, not assumed.
         embeddings = self.model.get_input_embeddings().weight
         source = next(name for name, weight in self.model.named_parameters() if weight is embeddings)
         self._tied_weights_keys = {"lm_head.weight": f"model.{source}"}

@@ -1,4 +1,4 @@
-"""The captioner from its parts: a vision tower and an LLM that exist.
+"""Assembly of a captioner from an existing vision tower and LLM.
 
 In: a vision tower and an LLM from a hub id, a folder or memory. Out: the captioner with a fresh resampler and
 projector, and its processor.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", VIDEO_TOKEN)
-# Causal LLMs whose class changes the logits after the head; the captioner's plain head would be wrong for them.
+# Causal LLMs whose class changes the logits after the head: the captioner's plain head would be wrong.
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
@@ -39,14 +39,14 @@ def from_parts(
     quantize: str | None = None,
     video_settings: Mapping[str, Any] | None = None,
 ) -> tuple[CineloopForConditionalGeneration, CineloopProcessor]:
-    """A captioner from a tower and an LLM that exist, with a fresh resampler and projector, and its processor.
+    """A captioner from an existing tower and LLM, with a fresh resampler and projector, and its processor.
 
     Args:
         vision: hub id or folder of a SigLIP (2) checkpoint, or a `SiglipVisionModel`.
         llm: hub id or folder of a causal LLM, or such a model.
         resampler: its shape.
-        tokenizer: None loads the one beside `llm`; chat and video tokens are added where they are missing.
-        dtype: of all parts; None keeps what the checkpoints say.
+        tokenizer: None loads the one next to `llm`; chat and video tokens are added where they are missing.
+        dtype: of all parts; None keeps those of the checkpoints.
         quantize: `nf4` or `int8` packs the LLM while it is loaded (QLoRA); `llm` must be an id or folder then.
         video_settings: for `CineloopVideoProcessor`; size and segment length follow from the parts.
 

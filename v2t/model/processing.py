@@ -1,4 +1,4 @@
-"""From a conversation with videos to the model's inputs: text, placeholders, timestamps, pixels.
+"""The processor: a conversation with videos as model inputs (text, placeholders, timestamps, pixels).
 
 In: text with one `<video>` (or `<image>`) mark per clip (or picture), or a chat for the template below; the clips in
 any form `CineloopVideoProcessor` takes. Out: `input_ids`, `attention_mask` and the segments of all clips in prompt
@@ -22,7 +22,7 @@ from v2t.model.video_processing import CineloopVideoProcessor
 VIDEO_TOKEN = "<video>"
 IMAGE_MARK = "<image>"
 
-# Marks and control tokens inside what a user wrote are defused, so that a text cannot forge a clip or a role. Parts of
+# Marks and control tokens in a user's text are escaped, so that it cannot forge a clip or a role. Parts of
 # type video and image give one mark each, which serving engines rely on too.
 CHAT_TEMPLATE = """\
 {%- macro plain(text) -%}
@@ -53,7 +53,7 @@ CHAT_TEMPLATE = """\
 
 
 class CineloopProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
-    """Defaults of a call: tensors, padded on the left so that generation can go on at the right.
+    """Defaults of a call: tensors, padded on the left so that generation continues at the right.
 
     The chat template writes all marks there are, in training too, so the tokenizer adds none of its own (such as BOS).
     """
@@ -100,7 +100,7 @@ class CineloopProcessor(ProcessorMixin):
 
     @property
     def unused_input_names(self) -> list[str]:
-        """What the video processor tells the processor, not the model."""
+        """Outputs of the video processor that the model does not take."""
         return ["num_segments"]
 
     @property
@@ -113,7 +113,7 @@ class CineloopProcessor(ProcessorMixin):
         return -(-num_frames // self.video_processor.segment_frames) * self.tokens_per_segment
 
     def clip_text(self, times_s: Sequence[float]) -> str:
-        """What stands in the prompt for a clip whose sampled frames show at these seconds (T,)."""
+        """The prompt text of a clip whose sampled frames are shown at these seconds (T,)."""
         length = self.video_processor.segment_frames
         segments = [times_s[start : start + length] for start in range(0, len(times_s), length)]
         return "".join(segment_text(s[0], s[-1], self.tokens_per_segment, self.video_token) for s in segments)
@@ -126,7 +126,7 @@ class CineloopProcessor(ProcessorMixin):
             raise TypeError(f"video_processor must be a CineloopVideoProcessor, got {type(argument).__name__}")
         return CineloopVideoProcessor
 
-    # What follows fills in the hooks of transformers' `ProcessorMixin.__call__`.
+    # Hooks of transformers' `ProcessorMixin.__call__`.
 
     def prepare_inputs_layout(
         self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
@@ -149,7 +149,7 @@ class CineloopProcessor(ProcessorMixin):
         return None, [t.replace(IMAGE_MARK, self.video_token) for t in texts], ordered or None, None
 
     def validate_inputs(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> None:
-        """Counts were compared above; here only that there is something to do."""
+        """Counts were compared above; here only that the input is not empty."""
         if text is None and videos is None:
             raise UsageError("give text, videos or both")
 
@@ -158,7 +158,7 @@ class CineloopProcessor(ProcessorMixin):
         return features, [self.replace_video_token(features, index) for index in range(len(features["num_segments"]))]
 
     def replace_video_token(self, video_inputs: Any, video_idx: int, **kwargs: Any) -> str:
-        """What stands in the prompt for clip number `video_idx` of the video processor's output."""
+        """The prompt text of clip number `video_idx` of the video processor's output."""
         counts = np.asarray(video_inputs["num_segments"])
         first = int(counts[:video_idx].sum())
         rows = slice(first, first + int(counts[video_idx]))
@@ -179,7 +179,7 @@ def segment_text(start_s: float, end_s: float, tokens: int, video_token: str = V
 
 
 def _picture(item: Any) -> Any:
-    """A picture from a path or address; what is one already stays."""
+    """A picture from a path or address; a picture is returned as it is."""
     if not isinstance(item, str):
         return item
     from transformers.image_utils import load_image

@@ -37,8 +37,8 @@ def time_features(frame_times_s: Tensor, frame_mask: Tensor, num_features: int) 
     """Two clocks of every frame, and the mean spacing of its segment: (S, F, 2 * num_features + 1) float32.
 
     The first clock counts seconds since the segment's first frame, the second the same in mean frame spacings: speed
-    needs the one, order needs the other when frames lie a minute apart. Neither knows where in the clip the segment
-    lies, so equal footage gives equal tokens; the timestamp text of the prompt says where.
+    needs the one, order the other when frames are a minute apart. Neither depends on the segment's position in the
+    clip, so equal footage gives equal tokens; the position is in the prompt's timestamp text.
     """
     seconds = (frame_times_s - frame_times_s[:, :1]).double()  # (S, F)
     seconds = seconds.masked_fill(~frame_mask, 0)
@@ -54,7 +54,7 @@ def time_features(frame_times_s: Tensor, frame_mask: Tensor, num_features: int) 
 
 
 def spatial_features(grid: tuple[int, int], num_features: int, device: torch.device) -> Tensor:
-    """Where each cell of a grid lies in the image, from 0 to 1 on each axis: (rows * columns, 2 * num_features)."""
+    """Position features of each cell of a grid, in [0, 1] on each axis: (rows * columns, 2 * num_features)."""
     periods = 2 / torch.arange(1, num_features // 2 + 1, device=device)
     axes = [fourier((torch.arange(n, device=device) + 0.5) / n, periods) for n in grid]  # (n, features) each
     rows, columns = axes[0][:, None].expand(-1, grid[1], -1), axes[1][None].expand(grid[0], -1, -1)
@@ -82,7 +82,7 @@ class Attention(nn.Module):
         if mask is None:
             read = _attend(query, key, value)
         else:
-            # A row without any key is undefined in some kernels: let it see all, then silence it.
+            # A row without any key is undefined in some kernels: let it attend to all, then zero its output.
             alive = mask.any(1)  # (B,)
             seen = (mask | ~alive[:, None])[:, None, None]  # (B, 1, 1, M)
             read = _attend(query, key, value, seen)
@@ -159,7 +159,7 @@ class CineloopResampler(PreTrainedModel):
     config_class = CineloopResamplerConfig
     main_input_name = "patch_tokens"
     supports_gradient_checkpointing = True
-    # Attention is torch's fused kernel whatever the LLM and the tower were told to use.
+    # Attention is torch's fused kernel, independent of the setting of the LLM and the tower.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
     _no_split_modules = ["ResamplerBlock"]
 
@@ -190,7 +190,7 @@ class CineloopResampler(PreTrainedModel):
             init.ones_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, Attention | FeedForward):
-            # What is written back to the residual stream stays small beside it, whatever the depth.
+            # Residual updates stay small relative to the residual stream, whatever the depth.
             out = module.o_proj if isinstance(module, Attention) else module.down_proj
             init.normal_(out.weight, std=(out.in_features * 3 * self.config.num_layers) ** -0.5)
         elif isinstance(module, CineloopResampler) and self.config.kind == "qformer":
@@ -213,7 +213,7 @@ class CineloopResampler(PreTrainedModel):
 
         Raises:
             UsageError: frames other than `segment_frames`, times or mask of another shape, or a patch count that is
-                no grid.
+                not a grid.
         """
         if frame_mask is not None:
             frame_mask = frame_mask.bool()
@@ -242,7 +242,7 @@ class CineloopResampler(PreTrainedModel):
             states = states + times[:, frame_of_query]  # (S, Q, D)
             frame_layers = config.frame_layers
         for index, block in enumerate(self.blocks):
-            # Frame level: each group of frames with its own queries is a batch entry of its own.
+            # Frame level: each group of frames with its own queries is a separate batch entry.
             folds = segments * self.groups if index < frame_layers else segments
             mask = None if frame_mask is None else frame_mask.repeat_interleave(patches, 1).view(folds, -1)
             states = block(
@@ -283,10 +283,10 @@ class CineloopResampler(PreTrainedModel):
 
 
 def square_grid(num_patches: int) -> tuple[int, int]:
-    """Side lengths of a square grid of `num_patches`; UsageError where it is no square."""
+    """Side lengths of a square grid of `num_patches`; UsageError if it is not a square."""
     side = math.isqrt(num_patches)
     if side * side != num_patches:
-        raise UsageError(f"{num_patches} patches are no square grid", hint="pass grid=(rows, columns)")
+        raise UsageError(f"{num_patches} patches are not a square grid", hint="pass grid=(rows, columns)")
     return side, side
 
 

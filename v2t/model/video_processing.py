@@ -1,4 +1,4 @@
-"""From a clip to what the model takes: sampled, resized, normalised, cut into segments, every frame with its seconds.
+"""The video processor: clips sampled, resized, normalised and cut into segments, every frame with its time.
 
 In: per clip a path, `Frames`, an array (T, H, W, 3) uint8 with times or `VideoMetadata`, a picture, or a list of
 pictures. Out: pixels (S, F, 3, H, W) float32, times (S, F) in seconds, mask (S, F), segments per clip (V,).
@@ -22,7 +22,7 @@ from transformers.video_utils import VideoMetadata
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec, choose
-from v2t.model.clips import FITS, Still, cut_segments, fit_frames, flat_clips, rgb_frames, timed
+from v2t.model.clips import FITS, Still, cut_segments, fit_frames, flat_clips, frames_with_times, rgb_frames
 
 # Settings beyond those every video processor of transformers has. In this form the types are real objects, which
 # transformers needs, and not the strings that annotations are in this file.
@@ -100,9 +100,9 @@ class CineloopVideoProcessor(BaseVideoProcessor):
 
         Args:
             videos: one clip or any nesting of lists of clips; a list of pictures is one clip.
-            video_metadata: for arrays: one `VideoMetadata` (or dict) per clip that is no picture; `fps` is needed, and
+            video_metadata: for arrays: one `VideoMetadata` (or dict) per clip, without pictures; `fps` is needed, and
                 `frames_indices` where the frames are a sample.
-            frame_times_s: for arrays, instead of metadata: (T,) seconds for each clip that is no picture.
+            frame_times_s: for arrays, instead of metadata: (T,) seconds for each clip that is not a picture.
             return_metadata: also return `video_metadata`, one per clip.
             return_tensors: "pt", "np" or None.
             changes: settings for this call only.
@@ -128,7 +128,7 @@ class CineloopVideoProcessor(BaseVideoProcessor):
             if _setting(changes, self, "do_resize"):
                 pixels = fit_frames(pixels, (size["height"], size["width"]), fit)
             seconds = np.maximum(clip.relative_times_s, 0)  # (T,)
-            parts = cut_segments(self._normalised(pixels, changes), seconds, length)
+            parts = cut_segments(self._normalise(pixels, changes), seconds, length)
             for name, part in zip(self.model_input_names, parts, strict=True):
                 data[name].append(part)
             data["num_segments"].append(len(parts[0]))
@@ -160,14 +160,14 @@ class CineloopVideoProcessor(BaseVideoProcessor):
             return decode(video, Request(spec=spec, size=(size["height"], size["width"]) if stretched else None))
         pixels = rgb_frames(video)
         sampled = times is not None or (metadata is not None and metadata.get("frames_indices") is not None)
-        frames = timed(pixels, metadata, times)
+        frames = frames_with_times(pixels, metadata, times)
         asked = changes.get("do_sample_frames")
         if asked or (asked is None and self.do_sample_frames and not sampled):
             kept = choose(spec, frames.times_s, frames.duration_s, **_whole_grid(frames, spec))
             frames = Frames(frames.pixels[kept], frames.times_s[kept], frames.duration_s, frames.fps, frames.decoder)
         return frames
 
-    def _normalised(self, pixels: np.ndarray, changes: dict[str, Any]) -> np.ndarray:
+    def _normalise(self, pixels: np.ndarray, changes: dict[str, Any]) -> np.ndarray:
         values = pixels.astype(np.float32).transpose(0, 3, 1, 2)  # (T, 3, H, W)
         if _setting(changes, self, "do_rescale"):
             values = values * np.float32(_setting(changes, self, "rescale_factor"))
@@ -199,7 +199,7 @@ def _one_each(given: Any, count: int, name: str) -> list[Any]:
 
 
 def _whole_grid(frames: Frames, spec: SampleSpec) -> dict[str, np.ndarray]:
-    """What the samplers that look at the clip need, from an array: no key frames are known, motion is measured."""
+    """Input of content-dependent samplers from an array: motion is measured, key frames are unknown."""
     if spec.sampler == "keyframe":
         return {"keyframe_times_s": np.zeros(0)}
     if spec.sampler == "motion":

@@ -1,9 +1,9 @@
 """Weights: LoRA and QLoRA on the LLM, merging, loading, saving.
 
-In: a captioner, or the folder of one. Out: adapters inside its LLM, merged or saved by themselves in peft's form,
-bfloat16 safetensors. LoRA
-(arXiv:2106.09685), DoRA (arXiv:2402.09353) and QLoRA (arXiv:2305.14314) through peft and bitsandbytes, which are
-imported in this file alone. Adapters live inside the LLM, in place: the model keeps its class, names and `generate`.
+In: a captioner, or the folder of one. Out: adapters inside its LLM, merged or saved separately in peft's form, bfloat16
+safetensors. LoRA (arXiv:2106.09685), DoRA (arXiv:2402.09353) and QLoRA (arXiv:2305.14314) through peft and
+bitsandbytes, which are imported in this file alone. Adapters live inside the LLM, in place: the model keeps its class,
+names and `generate`.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def lora_layers(model: CineloopForConditionalGeneration) -> list[str]:
 
 
 def merge_lora(model: CineloopForConditionalGeneration) -> int:
-    """Adds the adapters to their weights and takes them away, in place; returns how many there were.
+    """Merges the adapters into their weights and removes them, in place; returns their number.
 
     Raises:
         UsageError: the LLM is quantised; merging there would round the result to four or eight bits.
@@ -126,9 +126,9 @@ def save_adapter(
 
     Args:
         model: with adapters that are not merged.
-        folder: is made; files in it are replaced.
+        folder: is created; files in it are replaced.
         base: the captioner they were trained on, as it was named; base_revision: the hash of its files
-            (`v2t.backends.local`), by which a server refuses to put them on another.
+            (`v2t.backends.local`), by which a server refuses them for another model.
 
     Raises:
         UsageError: there are no adapters.
@@ -158,12 +158,12 @@ def save_adapter(
 
 
 def trained_state(model: CineloopForConditionalGeneration) -> dict[str, Tensor]:
-    """Every trained parameter by name: all that a checkpoint beside frozen parts needs."""
+    """Every trained parameter by name: the content of a checkpoint whose frozen parts are stored elsewhere."""
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def load_trained(model: CineloopForConditionalGeneration, state: Mapping[str, Tensor]) -> None:
-    """Puts what `trained_state` gave into a model with the same adapters.
+    """Loads a `trained_state` into a model with the same adapters.
 
     Raises:
         UsageError: a name that the model does not have.
@@ -208,10 +208,10 @@ def quantization(kind: str) -> Any:
 def load_model(
     folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None, quantize: str | None = None, **options: Any
 ) -> CineloopForConditionalGeneration:
-    """A whole captioner from a folder or hub id, its LLM packed where `quantize` says so.
+    """A whole captioner from a folder or hub id, its LLM quantised according to `quantize`.
 
     Raises:
-        MissingDependencyError: code MODEL, the folder is not fit to be loaded (see `cineloop.model_folder`).
+        MissingDependencyError: code MODEL, the folder cannot be loaded (see `cineloop.model_folder`).
     """
     if Path(folder).is_dir():
         model_folder.check(Path(folder))
@@ -227,7 +227,7 @@ def save_model(
     processor: CineloopProcessor | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Writes safetensors in `dtype`, and the processor beside them; the model in memory keeps its own precision.
+    """Writes safetensors in `dtype` and the processor; the model in memory keeps its own precision.
 
     Raises:
         UsageError: adapters are not merged, or the LLM is quantised.
@@ -235,7 +235,9 @@ def save_model(
     if lora_layers(model):
         raise UsageError("the model has unmerged adapters", hint="merge_lora first, or keep trained_state")
     if is_quantized(model):
-        raise UsageError("a quantised model is not saved whole", hint="keep trained_state beside the LLM it came from")
+        raise UsageError(
+            "a quantised model is not saved whole", hint="save trained_state and load it onto the same LLM"
+        )
     if model.dtype != dtype or any(p.dtype != dtype for p in model.parameters()):
         model = copy.deepcopy(model).to(dtype)
     model.save_pretrained(os.fspath(folder))

@@ -1,7 +1,7 @@
 """Chat completions, whole and as a stream.
 
 In: a `ChatRequest` and its owner. Out: OpenAI's chat completion, or `Fault`. The videos are decoded first, within the
-same slot of the queue; a client that leaves cancels all of it.
+same slot of the queue; a client that disconnects cancels all of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Answers:
     """See above.
 
     Args:
-        config, served: what is served. engine: what answers. media: turns URLs into frames.
+        config, served: the settings and the model. engine: generates. media: turns URLs into frames.
         queue: of requests. metrics: where they are counted.
     """
 
@@ -46,11 +46,11 @@ class Answers:
     ) -> None:
         self._config, self._limits, self._served = config, config.limits, served
         self._engine, self._media, self._queue, self._metrics = engine, media, queue, metrics
-        # Engines cache prefixes of prompts: by the time to the first token, one key could tell what another has chat.
+        # Engines cache prefixes of prompts: by the time to the first token, one key could detect prompts of another.
         self._isolates_caches = len(config.keys()) > 1
 
     async def frames(self, video: VideoRef, owner: str, max_frames: int) -> Frames:
-        """The frames the model is given of one video. Raises Fault."""
+        """The frames of one video for the model. Raises Fault."""
         begun, outcome = time.monotonic(), "failed"
         try:
             frames = await self._media.frames(video.url, owner=owner, param=video.param, max_frames=max_frames)
@@ -82,10 +82,10 @@ class Answers:
         raise failed()
 
     async def stream(self, chat: ChatRequest, owner: str, lease: MemoryLease, emit: Emit) -> None:
-        """The chat completion as server-sent events, given to `emit` as they come.
+        """The chat completion as server-sent events, passed to `emit` as they are generated.
 
         Raises:
-            Fault: before the first call of `emit` a refusal; after it, the answer broke off.
+            Fault: before the first call of `emit` a refusal; after it, an interrupted answer.
         """
         begun = time.monotonic()
         async with self._replies(chat, owner, lease) as (replies, seen):
@@ -93,7 +93,7 @@ class Answers:
             is_first = True
             async for reply in replies:
                 if is_first:
-                    # Only now: an engine that refuses at once is a plain refusal, with its status.
+                    # Only now: an engine that refuses at once gets an ordinary refusal, with its status.
                     is_first = False
                     await emit(_data({**head, "choices": [_choice({"role": "assistant", "content": ""})], **seen}))
                 if isinstance(reply, Output):
@@ -111,12 +111,12 @@ class Answers:
 
     @asynccontextmanager
     async def _replies(self, chat: ChatRequest, owner: str, lease: MemoryLease) -> AsyncIterator[tuple[Replies, Seen]]:
-        """The engine's replies to a request, and what is reported of its videos. Raises Fault."""
+        """The engine's replies to a request, and the report on its videos. Raises Fault."""
         self._check_engine()
         async with self._queue.slot(owner):
             frames: dict[VideoRef, Frames] = {}
             left = self._limits.frames
-            # One after another: a request with many videos takes no more decoders than others.
+            # Sequentially: a request with many videos uses no more decoders than others.
             for video in chat.videos:
                 frames[video] = await self.frames(video, owner, left)
                 left -= len(frames[video])
@@ -152,7 +152,7 @@ class Answers:
             raise down(f"it is {self._engine.state}")
 
     def describe(self, frames: Frames) -> dict[str, Any]:
-        """What is reported of the frames the model is given; times count from the beginning of the file."""
+        """The report on a video's frames for the response; times count from the beginning of the file."""
         return {
             "times_s": [round(float(time_s), 4) for time_s in frames.times_s],
             "duration_s": round(float(frames.duration_s), 4),
@@ -168,7 +168,7 @@ def _head(kind: str, model: str) -> dict[str, Any]:
 
 
 def _with_warnings(seen: Seen, output: Output) -> dict[str, Any]:
-    """With what the engine warns of: a clip outside the domain of its model."""
+    """The report with the engine's warnings, such as a clip outside the domain of its model."""
     if not output.warnings:
         return seen
     return {"cineloop": {**seen.get("cineloop", {}), "warnings": [warning.record() for warning in output.warnings]}}

@@ -24,7 +24,7 @@ from cineloop.web.bodies import MIB, Receive, read_json, unless_gone
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import GuardMiddleware, Send
 from cineloop.web.limits import ApiKeys, FairQueue, RateLimit
-from v2t.backends.cards import wishes
+from v2t.backends.cards import frame_settings
 from v2t.backends.payload import encode
 from v2t.serve import chat, files
 from v2t.serve.answers import Answers, error_event
@@ -60,10 +60,10 @@ _PREVIEW_SIDE, _PREVIEW_QUALITY = 512, 85
 
 @dataclass(kw_only=True)
 class Gateway:
-    """What the routes work with, one for the life of the server.
+    """State shared by the routes, one for the life of the server.
 
     Attributes:
-        is_draining: no more work is taken on.
+        is_draining: new work is refused.
         created: when it began, seconds since 1970.
     """
 
@@ -137,7 +137,7 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
 
 
 def route_of(path: str) -> str:
-    """The route a path belongs to, as it is counted and logged: nothing of a client's choice."""
+    """The route of a path for metrics and logs: never a client's text."""
     for pattern, name in _ROUTES:
         if pattern.fullmatch(path):
             return name or path
@@ -163,7 +163,7 @@ async def metrics(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """GET /v1/models: the base, and the adapters beside it."""
+    """GET /v1/models: the base and its adapters."""
     return JSONResponse({"object": "list", "data": _cards(request.app.state.gateway)})
 
 
@@ -175,7 +175,7 @@ async def model(request: Request) -> Response:
 
 
 def _cards(gateway: Gateway) -> list[dict[str, Any]]:
-    """What `/v1/models` says of each served model."""
+    """The entries of `/v1/models`."""
     served, limits = gateway.served, gateway.config.limits
     about: dict[str, Any] = {
         "about": served.about,
@@ -191,14 +191,14 @@ def _cards(gateway: Gateway) -> list[dict[str, Any]]:
         "key_needed": not gateway.keys.is_open,
     }
     if served.is_ours:
-        about["frames"] = wishes(served.spec, served.frame_size)
+        about["frames"] = frame_settings(served.spec, served.frame_size)
     card = {"object": "model", "created": gateway.created, "owned_by": "cineloop", "cineloop": about}
     cards: list[dict[str, Any]] = [{"id": served.name, **card}]
     return cards + [{"id": name, "parent": served.name, **card} for name in served.adapters]
 
 
 async def frames(request: Request) -> Response:
-    """POST /v1/frames: the frames the model is given of a video."""
+    """POST /v1/frames: the frames that the model gets of a video."""
     gateway: Gateway = request.app.state.gateway
     owner, limits = request.state.owner, gateway.config.limits
     with gateway.memory.lease(owner) as lease:
@@ -231,7 +231,7 @@ async def page(request: Request) -> Response:
 
 
 class _Completions:
-    """POST /v1/chat/completions, an ASGI application: a client that leaves cancels the work."""
+    """POST /v1/chat/completions, an ASGI application: a client that disconnects cancels the work."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -270,7 +270,7 @@ class _Completions:
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    """What the router refuses, in the form of all refusals."""
+    """An unknown route or method, in the form of all refusals."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
         raise Fault(405, "METHOD_NOT_ALLOWED", "method not allowed on this route")
@@ -278,7 +278,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 
 async def _library_error(request: Request, error: Exception) -> Response:
-    """An error of another package that was not made a fault before."""
+    """An error of another package that was not converted to a fault."""
     raise fault_of(error) if isinstance(error, CineloopError) else error
 
 

@@ -1,7 +1,7 @@
-"""From the JSON of a chat request to a checked one; nothing is opened, fetched or decoded here.
+"""Parsing and validation of chat requests; nothing is opened, fetched or decoded here.
 
-In: the body of `POST /v1/chat/completions`. Out: `ChatRequest`. An unknown field is refused by name: what is not
-understood must not reach the engine. A field that is null counts as not given.
+In: the body of `POST /v1/chat/completions`. Out: `ChatRequest`. An unknown field is refused by name: unchecked
+input must not reach the engine. A null field counts as missing.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from v2t.serve.served import Served
 from v2t.serve.settings import ServeLimits
 
 Role = Literal["system", "user", "assistant"]
-_DEFAULT_TOKENS = 512  # of an answer, where the client does not say
+_DEFAULT_TOKENS = 512  # of an answer, unless the client sets a limit
 _MOST_STOPS, _STOP_CHARS = 4, 256
 _INT64 = 1 << 63
-_LONGEST_URL = 4096  # letters of one that is not a data URL
+_LONGEST_URL = 4096  # characters of a URL that is not a data URL
 _FILE_ID = re.compile(r"file-[0-9a-f]{32}")
 _FIELDS = frozenset(
     "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed stop "
     "repetition_penalty presence_penalty frequency_penalty n user metadata "
     "prompt_cache_key safety_identifier parallel_tool_calls".split()
 )
-# Features of OpenAI's that this server lacks → the values that ask for none; stock clients send those always.
+# Features of OpenAI's that this server lacks → their neutral values; stock clients always send those.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     "logprobs": (False,),
@@ -54,14 +54,14 @@ _NUMBERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRef:
-    """A video a client names: its URL as it came, and the field it is in."""
+    """A video of a request: its URL as received, and its field."""
 
     url: str = field(repr=False)
     param: str
 
     @property
     def source(self) -> str:
-        """Where it comes from, one of a few words: for counting."""
+        """Its kind of source, one of a few words, for metrics."""
         scheme = self.url[:16].partition(":")[0].lower()
         return scheme if scheme in ("data", "upload", "file", "https", "http") else "other"
 
@@ -77,14 +77,14 @@ class ChatMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest:
-    """A chat request that was checked.
+    """A validated chat request.
 
     Attributes:
         model: one of the served names.
         messages: the conversation; the last is the user's.
-        max_tokens: longest answer. sampling: the fields that say how it is drawn, those alone that were given.
+        max_tokens: longest answer. sampling: the given sampling fields.
         stops: strings that end it.
-        stream: the answer is wanted in pieces. include_usage: with the number of tokens at the end.
+        stream: the answer is streamed. include_usage: with the number of tokens at the end.
     """
 
     model: str
@@ -126,7 +126,7 @@ def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
 
 
 def model_of(name: Any, served: Served) -> str:
-    """The served model called `name`; the base where none is named. Raises Fault UNKNOWN_MODEL."""
+    """The served model called `name`; the base by default. Raises Fault UNKNOWN_MODEL."""
     if name is None:
         return served.name
     if not isinstance(name, str):
@@ -207,7 +207,7 @@ def _file(holder: Any, where: str) -> VideoRef:
 def _video(url: Any, where: str) -> VideoRef:
     if not isinstance(url, str) or not url:
         raise _wrong(where, "expected a URL", url)
-    # A single letter far from ASCII makes every one of them four bytes, which nobody has counted.
+    # A single non-BMP character makes Python store every one in four bytes, beyond the memory budget.
     if len(url) > _LONGEST_URL and not url.isascii():
         raise _wrong(where, "expected ASCII characters alone in a long URL")
     return VideoRef(url=url, param=where)
@@ -223,7 +223,7 @@ def _text(text: Any, where: str) -> str:
     if not isinstance(text, str):
         raise _wrong(where, "expected text", text)
     try:
-        text.encode()  # a loop over the letters of a long text would hold everybody up
+        text.encode()  # a Python loop over a long text would block the event loop
     except UnicodeEncodeError:
         raise _wrong(where, "the text contains a lone surrogate") from None
     return text
@@ -281,8 +281,8 @@ def _bool(given: Mapping[str, Any], name: str, where: str = "") -> bool:
 def _known(
     value: Any, fields: Collection[str], where: str, neutral: Mapping[str, tuple[Any, ...]] = {}
 ) -> dict[str, Any]:
-    """The fields of an object that are given; refuses those that are not known, and a feature that this server lacks
-    (`neutral`) unless its value asks for nothing. Raises Fault UNKNOWN_FIELD, UNSUPPORTED, BAD_REQUEST."""
+    """The given fields of an object; refuses unknown ones, and an unsupported feature (`neutral`) unless it has its
+    neutral value. Raises Fault UNKNOWN_FIELD, UNSUPPORTED, BAD_REQUEST."""
     if not isinstance(value, dict):
         raise _wrong(where or None, "expected a JSON object", value)
     given = {name: each for name, each in value.items() if each is not None}
@@ -311,7 +311,7 @@ def _too_many(param: str, message: str) -> Fault:
 
 
 def _shown(value: Any) -> str:
-    """A value as an error repeats it: short, printable, and never much of a client's data."""
+    """A value for an error message: short, printable, and never much of a client's data."""
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     if value is None or isinstance(value, bool):

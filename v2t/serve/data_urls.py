@@ -28,7 +28,7 @@ _MOST_WARNINGS, _LONGEST_WARNING = 8, 200
 
 
 def split(url: str) -> tuple[str, int]:
-    """(media type in small letters, where the base64 begins).
+    """(media type in lower case, start of the base64).
 
     Raises:
         Fault: 400 BAD_URL.
@@ -44,7 +44,7 @@ def split(url: str) -> tuple[str, int]:
 
 
 def content(url: str, start: int, max_bytes: int) -> bytes:
-    """The bytes behind `start`, strictly base64 (RFC 4648 section 4, padded, no line breaks).
+    """The bytes after `start`, strictly base64 (RFC 4648 section 4, padded, no line breaks).
 
     Raises:
         Fault: 413 TOO_LARGE, 400 BAD_URL.
@@ -97,12 +97,12 @@ def frames(
 
 
 def too_many(most: int) -> Fault:
-    """More frames than a request may have."""
+    """The fault of more frames than a request may have."""
     return Fault(413, "TOO_MANY_FRAMES", f"too many frames: the request has {most} left")
 
 
 def too_long(most_s: float) -> Fault:
-    """A longer video than is taken."""
+    """The fault of a video over the length limit."""
     return fault_of(ItemError(f"the video is longer than {most_s:g} s, the limit", code="TOO_LONG"))
 
 

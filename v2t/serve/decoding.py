@@ -1,9 +1,9 @@
 """Decoding of untrusted files for many clients: a fair queue, bounded memory, isolated processes.
 
-In: an open file, which frames, its owner. Out: `Frames`, or a `Fault` in our words: what decoders say of hostile files
-goes to the log alone. Children decode (`cineloop.video.worker`), with PyAV only, whose FFmpeg is kept up to date;
-decord's is of 2020. A child gets no secret of this process's environment, and the file by its descriptor, so it reads
-the very file that was checked.
+In: an open file, which frames, its owner. Out: `Frames`, or a `Fault` with our message: what decoders report on hostile
+files is only logged. Children decode (`cineloop.video.worker`), with PyAV only, whose FFmpeg is kept up to date;
+decord's is of 2020. A child gets no secret of this process's environment, and the file as a descriptor, so it reads
+exactly the file that was checked.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from v2t.serve.settings import ServeLimits
 _CHILD_MB = 2048
 _SHARE = 0.6  # of a child's memory that `cineloop.video.canvas` gives to the result
 _RECYCLE_AFTER = 200  # files
-# What cameras, phones, browsers and generators write. Rare decoders are where FFmpeg's holes mostly are (JPEG 2000,
+# Codecs of cameras, phones, browsers and generators. Most vulnerabilities of FFmpeg are in rare decoders (JPEG 2000,
 # FLIC, VVC in an mp4); sound is never decoded.
 _CODECS = (
     "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mpeg2video,mpeg1video,mjpeg,theora,flv,h263,prores,png,gif"
 )
-# A decoder that was taken over finds nothing in its environment that it does not need to start.
+# A compromised decoder finds nothing in its environment beyond what it needs to start.
 _PASSED = {"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT"}
 _PASSED_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "CONDA_", "NIX_")
-_WORDS = {
+_MESSAGES = {
     "NOT_MEDIA": "its content is not a known video or image format",
     "NO_INDEX": "its index (moov) is missing; the recording was interrupted",
     "NO_VIDEO_STREAM": "it contains no video stream",
@@ -61,7 +61,7 @@ class Decoders:
     """The decoders of a server; used from one event loop.
 
     Args:
-        limits: what clients may cost. memory: where frames are counted.
+        limits: of clients. memory: the budget that frames count against.
         scratch: a private folder, used only where descriptors cannot be handed to children.
     """
 
@@ -102,7 +102,7 @@ class Decoders:
         Args:
             descriptor: the file. spec, size: see `DecoderPool.decode`.
             owner: whose slot it takes. name: what messages call the video.
-            held: what must stay open until the decoder is done, the file above all; taken over and closed here.
+            held: resources that must stay open until the decoder is done, such as the file; closed here.
 
         Raises:
             Fault: the codes of `DecoderPool.decode`, BUSY.
@@ -117,7 +117,7 @@ class Decoders:
     async def _work(
         self, descriptor: int, spec: SampleSpec, size: tuple[int, int] | None, owner: str, name: str, held: ExitStack
     ) -> Frames:
-        # The most that the frames can take; of a sampler with a fixed number that number counts.
+        # The largest size of the frames; for a sampler with a fixed number that number counts.
         most = spec.max_frames if spec.sampler in ("fps", "segment") else min(spec.num_frames, spec.max_frames)
         most *= (self.limits.pixels if size is None else size[0] * size[1]) * 3
         most, kept = min(most, int(_SHARE * (self._child_mb << 20))), 0
@@ -145,49 +145,49 @@ class Decoders:
             self._queue.give(owner)
 
     def _fault(self, error: CineloopError, name: str) -> Fault:
-        """What the client hears: words of ours, chosen by the code."""
+        """The client's fault: our message for the error's code."""
         if error.code == "TOO_LONG":
             return too_long(self.limits.duration_s)
         if error.code == "TOO_LARGE":
             text = f"{name}: its frames exceed the size limit"
             return fault_of(ItemError(f"{text} ({self.limits.pixels} pixels each)", code="TOO_LARGE"))
         if isinstance(error, ItemError):
-            words = _WORDS.get(error.code, "it cannot be read")
+            words = _MESSAGES.get(error.code, "it cannot be read")
             return fault_of(ItemError(f"{name}: {words}", code=error.code))
         if not isinstance(error, MissingDependencyError):
-            logger.error("a decoder was asked what it cannot do: %s", error)
+            logger.error("a decoder cannot do what was requested: %s", error)
         return Fault(503, "DECODER_DOWN", "the server cannot decode videos now; its log says why")
 
     async def close(self) -> None:
-        """Kill the children and wait until all they worked on is put away."""
+        """Kill the children and wait until their work is cleaned up."""
         await asyncio.to_thread(self.pool.close)
         if self._running:
             await asyncio.wait(self._running)
 
 
 def limited(spec: SampleSpec, max_frames: int, start_s: float | None, end_s: float | None) -> SampleSpec:
-    """The frames to take of a range, within what a request has left.
+    """Frame sampling of a range, within the frames that a request has left.
 
-    Samplers that grow with the video are cut to `max_frames`. Those of a fixed number must not be: the model was made
-    for that number. They are asked for one more than is left, by which the caller sees that there are too many.
+    Samplers that grow with the video are limited to `max_frames`. Those of a fixed number must not be: the model was
+    trained on that number. They are limited to one more than is left, by which the caller detects too many.
     """
     most = max_frames if spec.sampler in ("fps", "segment") else max_frames + 1
     return replace(spec, max_frames=min(spec.max_frames, most), start_s=start_s, end_s=end_s)
 
 
 def child_environment() -> dict[str, str]:
-    """What decoders get of this process's environment: what they need to start, and none of its secrets."""
+    """The part of this process's environment that decoders need to start, without its secrets."""
     return {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_BEGINNINGS)}
 
 
 @contextmanager
 def _reachable(descriptor: int, folder: Path) -> Iterator[str]:
-    """A path by which a child opens the very file that is open here."""
+    """A path by which a child opens exactly the file that is open here."""
     link = f"/proc/{os.getpid()}/fd/{descriptor}"
     if os.path.exists(link):
         yield link
         return
-    # Not Linux: a copy that only we can reach.
+    # Not Linux: a private copy.
     with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY) as copy:
         with open(os.dup(descriptor), "rb") as source:
             source.seek(0)

@@ -1,7 +1,7 @@
-"""An engine as a child process: started, watched, ended with everything it started.
+"""An engine as a child process: start, health checks, termination with all its descendants.
 
-In: an `EngineCommand`. Out: an HTTP client to it, its state, and the reason when it fails. The engine is a process
-group of its own, which ends when this process does, however that ends. An engine that dies or hangs ends the server,
+In: an `EngineCommand`. Out: an HTTP client to it, its state, and the reason of a failure. The engine is a separate
+process group, which ends with this process, however that ends. An engine that dies or hangs ends the server,
 whose service manager starts both again (`configs/serve`).
 """
 
@@ -24,13 +24,13 @@ from cineloop.errors import MissingDependencyError
 from cineloop.log import printable
 from v2t.serve.engines import State
 
-_LONGEST_FOLDER = 60  # letters: file names in it have up to 40, and a socket's path at most 107
+_LONGEST_FOLDER = 60  # characters: file names in it have up to 40, and a socket's path at most 107
 _LOG_LINES, _TAIL_BYTES, _MAX_LOG_BYTES = 12, 8192, 16 << 20
 _START_POLL_S, _MAX_FAILED_CHECKS = 0.2, 3
 _WRITE_S, _CONNECT_S, _REAP_S = 60.0, 10.0, 10.0
-# The shell becomes the program. Beside it, in the same process group, a subshell waits at a pipe that breaks when this
-# process ends, SIGKILL included, and then ends the group. A parent-death signal would reach the program alone, and not
-# its own children. $0 is the private folder.
+# The shell becomes the program. In the same process group, a subshell waits at a pipe that breaks when this process
+# ends, SIGKILL included, and then ends the group. A parent-death signal would reach the program only, not its
+# own children. $0 is the private folder.
 _DIES_WITH_PARENT = """exec 3<&0 </dev/null
 (trap '' HUP INT TERM; cat <&3 >/dev/null 2>&1; kill -TERM 0; sleep 5; rm -rf "$0"; kill -KILL 0) &
 exec "$@" 3<&-"""
@@ -42,9 +42,9 @@ class EngineCommand:
 
     Attributes:
         argv: program and arguments. env: the whole environment; may hold secrets.
-        name: what messages call it.
+        name: for messages.
         socket: the socket file it listens at, in a `private_folder` that is removed with the engine.
-        starts_in_s: seconds a start may take. stop_s: seconds it is given to end by itself.
+        starts_in_s: time limit of a start. stop_s: seconds it gets to end by itself.
         in_flight: requests that may be in flight at once. answer_s: seconds between two pieces of an answer, at most.
     """
 
@@ -62,7 +62,7 @@ class EngineProcess:
     """One child process; of one event loop.
 
     Args:
-        command: what to run. say: given what the operator should know.
+        command: what to run. notify: called with messages for the operator.
         check_s: seconds between two health checks, and the timeout of one; three failed in a row end the engine.
 
     Attributes:
@@ -70,12 +70,12 @@ class EngineProcess:
         client: sends requests to it, at "http://engine". Raises httpx.TransportError when the process dies.
     """
 
-    def __init__(self, command: EngineCommand, *, say: Callable[[str], None], check_s: float = 5.0) -> None:
+    def __init__(self, command: EngineCommand, *, notify: Callable[[str], None], check_s: float = 5.0) -> None:
         self.command = command
         self.state: State = "starting"
         self.client = _client(command.socket, num=2 * command.in_flight + 8, read_s=command.answer_s)
         self._health = _client(command.socket, num=4, read_s=check_s)
-        self._say, self._check_s = say, check_s
+        self._notify, self._check_s = notify, check_s
         self._folder = command.socket.parent
         self._log = self._folder / "engine.log"
         self._child: asyncio.subprocess.Process | None = None
@@ -84,11 +84,11 @@ class EngineProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, which is its group's too; None before the start."""
+        """Of the process and its group; None before the start."""
         return self._child.pid if self._child is not None else None
 
     async def start(self) -> None:
-        """Start it and begin to watch it.
+        """Start it and its health checks.
 
         Raises:
             MissingDependencyError: there is no shell. RuntimeError: it was started before.
@@ -110,7 +110,7 @@ class EngineProcess:
         self._watch = asyncio.create_task(self._until_broken(self._child), name="engine")
 
     async def ready(self) -> None:
-        """Return when it answers.
+        """Return when it is ready.
 
         Raises:
             MissingDependencyError: it ended, or does not answer in time; with the last lines of its log.
@@ -145,7 +145,7 @@ class EngineProcess:
             await self._health.aclose()
 
     async def _until_broken(self, child: asyncio.subprocess.Process) -> str:
-        """Watch process and health; returns what happened when it ended or had to be ended."""
+        """Watch process and health; returns the reason once it ended or was terminated."""
         ended, unhealthy = asyncio.ensure_future(child.wait()), asyncio.ensure_future(self._until_unhealthy())
         try:
             await asyncio.wait({ended, unhealthy}, return_when=asyncio.FIRST_COMPLETED)
@@ -165,12 +165,12 @@ class EngineProcess:
             await asyncio.sleep(_START_POLL_S)
         self.state = "ready"
         self._ready.set()
-        self._say(f"engine {self.command.name}: ready after {time.monotonic() - begun:.0f} s")
+        self._notify(f"engine {self.command.name}: ready after {time.monotonic() - begun:.0f} s")
         failed = 0  # checks, not seconds: this process may have been suspended itself
         while failed < _MAX_FAILED_CHECKS:
             await asyncio.sleep(self._check_s)
             failed = 0 if await self._is_healthy() else failed + 1
-            with suppress(OSError):  # somebody may have removed the log
+            with suppress(OSError):  # the log may have been removed
                 if self._log.stat().st_size > _MAX_LOG_BYTES:
                     os.truncate(self._log, 0)
         return f"failed {failed} health checks in a row and was terminated"
@@ -194,7 +194,7 @@ class EngineProcess:
         deadline = time.monotonic() + _REAP_S
         while child.returncode is None or not _is_gone(child.pid):
             if time.monotonic() > deadline:  # stuck in the kernel: a device that does not answer
-                self._say(f"engine {self.command.name}: process group {child.pid} does not end")
+                self._notify(f"engine {self.command.name}: process group {child.pid} does not end")
                 break
             await asyncio.sleep(0.02)
 

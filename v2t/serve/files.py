@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from cineloop.web.uploads import UploadStore, UploadWriter
 
 _PURPOSE = b"user_data"
-_OVERHEAD = 64 << 10  # bytes of a body beside its file
+_OVERHEAD = 64 << 10  # bytes of a body in addition to its file
 _PIECE = 256 << 10
-_MAX_VALUE = 256  # bytes of a field that is no file
+_MAX_VALUE = 256  # bytes of a field that is not a file
 
 
 async def upload(request: Request) -> Response:
@@ -66,7 +66,7 @@ async def one(request: Request) -> Response:
 
 
 async def content(request: Request) -> Response:
-    """GET /v1/files/{id}/content: to be saved, never shown."""
+    """GET /v1/files/{id}/content: as a download, never displayed inline."""
     store: UploadStore = request.app.state.gateway.media.uploads
     owner, name = request.state.owner, request.path_params["id"]
     found = store.get(owner, name)

@@ -1,4 +1,4 @@
-"""Videos as clients name them, turned into frames: addresses, fetching, uploads, decoding.
+"""Videos of requests as frames: addresses, fetching, uploads, decoding.
 
 In: the text of a URL and its owner. Out: `Frames` for the model that is served, or a `Fault`. Every video passes the
 same checks in this order: one parser and permission (`addresses`, `local_files`, the owner of an upload), size while it
@@ -29,17 +29,17 @@ _SWEEP_S = 30.0
 
 
 class Media:
-    """All that a server does with videos before its model sees them; an async context manager, of one event loop.
+    """Fetching and decoding of clients' videos; an async context manager, of one event loop.
 
     Args:
-        config: what may be read and what it may cost. served: the model, which says what frames it wants.
+        config: permissions and limits. served: the model, which declares its frame sampling.
 
     Attributes:
         uploads: the clients' files. memory: bytes held by frames; bodies may be counted there too.
-        fetcher, decoders: see there.
+        fetcher, decoders: see their classes.
 
     Raises:
-        UsageError: a wrong entry of allow_hosts, or a folder of uploads that cannot be used.
+        UsageError: an invalid entry of allow_hosts, or an unusable folder of uploads.
     """
 
     def __init__(self, config: ServeConfig, served: Served) -> None:
@@ -62,7 +62,7 @@ class Media:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def frames(self, url: str, *, owner: str, param: str, max_frames: int) -> Frames:
-        """What the model is to see of the video at `url`.
+        """The frames of the video at `url` for the model.
 
         Args:
             url: a video as `cineloop.web.addresses` describes it.

@@ -1,6 +1,6 @@
-"""Counts for Prometheus, in a registry of their own; labels take few values, none of them a client's.
+"""Prometheus metrics, in a separate registry; labels take few values, none of them from a client.
 
-In: what the gateway's pieces report. Out: the text of `GET /metrics`.
+In: observations of the gateway's parts. Out: the text of `GET /metrics`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _DECODE_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """What is counted; the members are Prometheus' own counters."""
+    """The server's metrics; the members are Prometheus' own counters."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -32,7 +32,7 @@ class Metrics:
         self.request_seconds = histogram("v2t_request_seconds", about, ("route",), _ANSWER_S)
         about = "From a streamed question to its first text"
         self.first_piece_seconds = histogram("v2t_time_to_first_piece_seconds", about, (), _ANSWER_S)
-        self.videos = counter("v2t_videos_total", "Videos looked at", ("source", "outcome"))
+        self.videos = counter("v2t_videos_total", "Videos decoded", ("source", "outcome"))
         about = "Fetching and decoding one video, waiting included"
         self.decode_seconds = histogram("v2t_decode_seconds", about, (), _DECODE_S)
         self.frames = counter("v2t_frames_total", "Frames shown to the model")
@@ -44,9 +44,9 @@ class Metrics:
         self.request_seconds.labels(route).observe(seconds)
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
-        """A gauge that is read when it is asked for."""
+        """A gauge that is read on each scrape."""
         Gauge(name, about, registry=self._registry).set_function(value)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,6 +1,6 @@
 """Run the gateway and the engine behind it until a signal comes or the engine fails.
 
-In: a `ServeConfig`. Out: the exit code; on stdout one line with the address, once questions are answered. A first
+In: a `ServeConfig`. Out: the exit code; on stdout one line with the address, once it is ready. A first
 SIGTERM or Ctrl-C drains: new requests are refused, those in flight get `limits.drain_s` to end. A second one stops at
 once. Engine and decoders end with the gateway.
 """
@@ -58,7 +58,7 @@ def run(config: ServeConfig) -> int:
     with listening(config) as port:
         code = asyncio.run(_Serving(config, served, port).run())
     if any(thread.name == MODEL_THREAD for thread in threading.enumerate()):
-        # In the middle of a long step. The interpreter's end would unwind the thread below torch, which aborts.
+        # In the middle of a long step: unwinding the thread below torch at interpreter exit would abort.
         logging.shutdown()
         sys.stdout.flush()
         os._exit(code)
@@ -100,7 +100,7 @@ def _no_port(config: ServeConfig, error: OSError) -> MissingDependencyError:
 
 
 def url_of(config: ServeConfig, port: socket.socket) -> str:
-    """The address as a browser takes it."""
+    """The address for a browser."""
     host = f"[{config.host.strip('[]')}]" if ":" in config.host else config.host
     return f"http://{host}:{port.getsockname()[1]}"
 
@@ -150,7 +150,7 @@ class _Serving:
     # The stack then closes the server, the engine and the decoders, in this order.
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether `work` came to its end before a signal."""
+        """Whether `work` finished before a signal."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -183,7 +183,7 @@ class _Serving:
 
 
 def server_of(config: ServeConfig, app: Starlette) -> uvicorn.Server:
-    """The HTTP server of an application; it heeds no signals and writes no log of its own."""
+    """The HTTP server of an application; it handles no signals and writes no log."""
     import uvicorn
 
     from cineloop.web.connection import MAX_HEAD, protocol

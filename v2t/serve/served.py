@@ -1,8 +1,7 @@
-"""The model that is served, as the gateway needs to know it: its name, the frames it wants, what they cost in tokens;
-and the LoRA adapters beside it.
+"""The served model as the gateway sees it: name, frame sampling, visual tokens; and its LoRA adapters.
 
 In: a `ServeConfig`, with folders of adapters that `v2t train` (`final/adapter`) or peft wrote. Out: a `Served`, read
-from small JSON files and file names, no weights, no torch; refusals of what would answer wrongly or is unsafe to load.
+from small JSON files and file names, without weights and torch; refusals of unsuitable or unsafe models.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _FOREIGN = SampleSpec(sampler="fps", fps=2.0, max_frames=64)  # as v2t.backends.
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """An adapter: its folder, its rank r, and the revision of the captioner it was trained on, where that is known."""
+    """An adapter: its folder, its rank r, and the revision of the captioner it was trained on, if known."""
 
     folder: Path
     rank: int
@@ -33,13 +32,13 @@ class Adapter:
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What the gateway knows of the model.
+    """What the gateway knows about the model.
 
     Attributes:
-        name: what clients call it. adapters: what is served beside it, by name.
+        name: for clients. adapters: by name.
         source: a folder, or a hub id.
         is_ours: a model of `v2t.model`, which takes packed frames and knows their times.
-        spec: the frames it wants. frame_size: (H, W) to decode to, or None for as they are.
+        spec: frame sampling. frame_size: (H, W) to decode to; None keeps their size.
         segment_frames, tokens_per_segment: F and Q of our models, 0 of others.
         about: the domain it was trained on, in a few words; may be empty. abilities: what it declares of itself.
     """
@@ -56,20 +55,20 @@ class Served:
     abilities: Abilities = field(default_factory=Abilities)
 
     def visual_tokens(self, num_frames: int) -> int | None:
-        """Visual tokens of `num_frames` frames, ceil(T / F) * Q; None where only the engine can tell."""
+        """Visual tokens of `num_frames` frames, ceil(T / F) * Q; None where only the engine knows."""
         if not self.segment_frames:
             return None
         return -(-num_frames // self.segment_frames) * self.tokens_per_segment
 
 
 def read(config: ServeConfig) -> Served:
-    """What `config` wants served.
+    """The served model of `config`.
 
     Raises:
-        MissingDependencyError: no usable model in the folder. UsageError: an engine or adapters it cannot have.
+        MissingDependencyError: no usable model in the folder. UsageError: an unsupported engine or adapters.
     """
-    beside = {name: read_adapter(folder) for name, folder in config.adapters.items()}
-    if beside and config.engine == "local":
+    adapters = {name: read_adapter(folder) for name, folder in config.adapters.items()}
+    if adapters and config.engine == "local":
         raise UsageError("--engine local serves no adapters", hint="--engine vllm, or serve the merged captioner")
     if choose(config.model) == "openai":
         raise UsageError(f"model {config.model!r} is a server already; name a folder or a hub id")
@@ -79,15 +78,15 @@ def read(config: ServeConfig) -> Served:
                 f"--engine local serves this project's own models, not {config.model!r}", hint="--engine vllm"
             )
         name = config.name or config.model.rstrip("/").rpartition("/")[2]
-        return Served(name=name, source=config.model, is_ours=False, spec=_FOREIGN, adapters=beside)
+        return Served(name=name, source=config.model, is_ours=False, spec=_FOREIGN, adapters=adapters)
     from v2t.backends.local import Backend, _read_json
 
     captioner = Backend(config.model)
     settings = _read_json(captioner.folder / "processor_config.json")
     length = settings.get("video_processor", {}).get("segment_frames", 16)
-    _check_base(beside, captioner.revision)
+    _check_base(adapters, captioner.revision)
     name = config.name or captioner.name
-    if name in beside:
+    if name in adapters:
         raise UsageError(f"the model and an adapter are both called {name!r}", hint="--name")
     return Served(
         name=name,
@@ -97,7 +96,7 @@ def read(config: ServeConfig) -> Served:
         frame_size=captioner.frame_size,
         segment_frames=length,
         tokens_per_segment=settings.get("tokens_per_segment", 32),
-        adapters=beside,
+        adapters=adapters,
         about=captioner.about,
         abilities=captioner.abilities,
     )
@@ -123,7 +122,7 @@ def read_adapter(folder: Path) -> Adapter:
         raise MissingDependencyError(f"{folder} contains no adapter_model.safetensors", code="ADAPTER")
     if kind != "LORA" or config.get("use_dora"):
         raise UsageError(
-            f"{folder} is {'DoRA' if config.get('use_dora') else kind}; engines serve plain LoRA beside a base",
+            f"{folder} is {'DoRA' if config.get('use_dora') else kind}; engines serve only plain LoRA on a base",
             hint="serve the merged captioner, the folder final/, instead",
         )
     revision = config.get("revision")
@@ -141,5 +140,5 @@ def _check_base(adapters: Mapping[str, Adapter], revision: str) -> None:
             raise UsageError(
                 f"adapter {name} was trained on the captioner {adapter.base_revision}, this one is {revision}",
                 code="MISMATCH",
-                hint="serve it beside the folder it was trained on (base_model_name_or_path in its config names it)",
+                hint="serve it with the folder it was trained on (base_model_name_or_path in its config names it)",
             )

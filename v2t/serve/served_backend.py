@@ -1,5 +1,5 @@
-"""The local captioner for a server: it stops when nobody wants its answer, keeps within the model's positions, and says
-how long its prompts are; and stop strings, where an answer ends.
+"""The local captioner for a server: cancellable, limited to the model's positions, with prompt token counts; and stop
+strings.
 
 In: conversations. Out: as `v2t.backends.local`. For one thread.
 """
@@ -28,7 +28,7 @@ class ServedBackend(Backend):
         max_model_len: tokens of prompt and answer together, no more than the model has positions; None for all of them.
 
     Attributes:
-        wanted: asked before each token.
+        wanted: checked before each token.
     """
 
     wanted: Callable[[], bool] = staticmethod(lambda: True)
@@ -38,7 +38,7 @@ class ServedBackend(Backend):
     ) -> None:
         super().__init__(model, device=device, dtype=dtype)
         self._most_positions = max_model_len
-        self._prompt_tokens: list[int] = []  # of each conversation of the current call
+        self._prompt_tokens: list[int] = []  # per conversation of the current call
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
@@ -65,7 +65,7 @@ class ServedBackend(Backend):
 
         room = self._positions - max(self._prompt_tokens)
         if room < decoding.max_new_tokens:
-            if len(self._prompt_tokens) > 1:  # the longest prompt must not cut the others' answers: ask them alone
+            if len(self._prompt_tokens) > 1:  # the longest prompt must not cut the other answers: generate them alone
                 raise ItemError("the batch has no room for its longest answer", code=TOO_LONG)
             decoding = replace(decoding, max_new_tokens=room)
 
@@ -76,12 +76,12 @@ class ServedBackend(Backend):
 
 
 class StopStrings:
-    """An answer that ends before the stop string that is complete first; what may become one is held back.
+    """An answer cut before its first complete stop string; a possible beginning of one is buffered.
 
-    However the answer comes in pieces, the same is let through.
+    The result does not depend on how the answer is split into pieces.
 
     Attributes:
-        read: the answer so far, up to the end of the stop string. is_over: there was one.
+        read: the answer so far, up to the end of the stop string. is_over: a stop string was found.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:

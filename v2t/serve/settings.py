@@ -1,7 +1,7 @@
 """Settings of `v2t serve`.
 
-In: values from flags, YAML or a caller (`cineloop.config`). Out: a checked `ServeConfig`. Limits are ceilings that hold
-before anything is read or decoded; a client can ask for less, never for more.
+In: values from flags, YAML or a caller (`cineloop.config`). Out: a checked `ServeConfig`. Limits are checked
+before anything is read or decoded; a client can request less, never more.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Literal
 from cineloop.errors import PolicyError, UsageError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
-_LEAST_KEY = 16  # letters
+_LEAST_KEY = 16  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeLimits:
-    """What clients may cost.
+    """Limits on clients.
 
     Args:
         body_mb: a request's body, MiB; data URLs count.
@@ -29,11 +29,11 @@ class ServeLimits:
         uploads_gb: all uploads together, GiB; one owner's, where there are several, half of it.
         upload_ttl_s: seconds an upload is kept after it was last used.
         memory_mb: bodies being read and frames being held together, MiB.
-        messages: messages of a conversation. text_chars: letters of all its text. videos: videos of a conversation.
+        messages: messages of a conversation. text_chars: characters of all its text. videos: videos of a conversation.
         duration_s: length of a video, seconds. pixels: height * width of its frames. frames: sampled frames of a
             request.
-        max_tokens: longest answer a client may ask for.
-        in_flight: requests being worked on; as many again may wait. in_flight_per_owner: of one key.
+        max_tokens: longest answer a client may request.
+        in_flight: concurrent requests; as many again may wait. in_flight_per_owner: of one key.
         rate_per_minute: requests of one key; a folder that `v2t caption` sends counts one for each clip and prompt.
         decoders: decoder processes. decode_s: seconds one video may take to decode.
         fetch_s: seconds a video may take to fetch. answer_s: seconds an answer may take.
@@ -73,22 +73,22 @@ class ServeConfig:
 
     Args:
         model: "starter", a folder, or a hub id that vLLM knows.
-        name: what clients call it; None takes the folder's or the starter's.
+        name: for clients; None takes the folder's or the starter's.
         engine: "vllm", "local" (this project's own captioner), or "auto": vLLM where it is installed.
         host, port: where the gateway listens. Anything but loopback needs a key; port 0 takes a free one.
         key_env: the environment variable that holds the clients' keys, one or more, with commas or spaces between.
-        hosts: names, beside the loopback's, by which browsers may reach the server (HTTP `Host`).
+        hosts: names, in addition to the loopback's, by which browsers may reach the server (HTTP `Host`).
         roots: name → folder, whose files clients may name as `file://NAME/path/in/it`.
-        allow_hosts: hosts ("cdn.example.org", "example.org:8443") from which videos may be fetched; https alone, unless
+        allow_hosts: hosts ("cdn.example.org", "example.org:8443") from which videos may be fetched; https only, unless
             written as "http://host".
-        uploads: folder of uploads; None takes a private temporary one, gone at the end.
+        uploads: folder of uploads; None takes a private temporary one, removed at the end.
         page: whether the chat page is served. log_prompts: whether prompts are logged.
-        device, dtype: "auto" or what torch calls them.
-        max_model_len: tokens of prompt and answer together; None goes by the model.
-        adapters: name → folder of a LoRA adapter, served by that name beside the base (vLLM).
+        device, dtype: "auto" or a name torch knows.
+        max_model_len: tokens of prompt and answer together; None takes the model's.
+        adapters: name → folder of a LoRA adapter, served by that name in addition to the base (vLLM).
         tensor_parallel, pipeline_parallel: devices of an engine (vLLM).
-        kv_cache_gb: memory for the cache of keys and values on a CPU, GiB (vLLM).
-        engine_args: further arguments of vLLM's server, as it writes them.
+        kv_cache_gb: size of the KV cache on a CPU, GiB (vLLM).
+        engine_args: further arguments of vLLM's server, in its own form.
         limits: see `ServeLimits`.
 
     Raises:
@@ -148,7 +148,7 @@ class ServeConfig:
             return self.host == "localhost"
 
     def keys(self) -> tuple[str, ...]:
-        """The clients' keys; read from the environment each time and kept nowhere.
+        """The clients' keys; read from the environment each time and never stored.
 
         Raises:
             UsageError: a key is too short, or has characters that no header can contain.

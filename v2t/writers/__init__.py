@@ -3,12 +3,12 @@
 A format of one file per clip defines `SUFFIX` and `render(record) -> bytes`; `txt`, the one where people edit captions,
 also `read(data) -> str`. A format of one file or folder per run defines
 - `NAME`: what it is called in the output folder;
-- `write(rows, target, place)`: writes everything to `target`, a path nobody reads yet (`v2t.caption.sets` puts it to
-  its `place` in one go, so a reader meets the whole set or the one before);
-- a folder also `OWN`: a pattern of the names in it that are ours; what else a person puts there is left;
+- `write(rows, target, place)`: writes everything to `target`, a private path (`v2t.caption.sets` moves it to its
+  `place` atomically, so a reader sees the whole set or the previous one);
+- a folder also `OWN`: a pattern of our names in it; other files there are kept;
 - `COPIES_VIDEOS = True` where writing takes long.
-Records are those of `v2t.caption`. Captions are other people's text: each format says in its docstring what it does
-with characters it cannot hold.
+Records are those of `v2t.caption`. Captions are untrusted text: each format documents in its docstring how it
+handles characters it cannot represent.
 """
 
 from __future__ import annotations
@@ -50,25 +50,25 @@ def load(formats: Sequence[str]) -> dict[str, ModuleType]:
 
 @dataclass
 class Rows:
-    """What a run-wide format is written from: records in the order of their ids, read one at a time.
+    """Input of a run-wide format: records in the order of their ids, read one at a time.
 
     Attributes:
-        records: starts over at the first record of all, failed ones too.
+        records: an iterator over all records, failed ones too; may be called again.
         find_video: the file a record was made from, as it was then; raises ItemError when there is none.
-        left_out: id -> error of clips that a format cannot hold; the writer of the run tells them.
+        left_out: id -> error of clips that a format cannot hold; the run reports them.
     """
 
     records: Callable[[], Iterator[Record]]
     find_video: Callable[[Record], Path]
     left_out: dict[str, ItemError] = field(default_factory=dict)
 
-    def captioned(self) -> Iterator[Record]:
+    def with_captions(self) -> Iterator[Record]:
         """The records that hold a caption."""
         return (record for record in self.records() if record["status"] == "ok")
 
     def with_videos(self) -> Iterator[tuple[Record, Path]]:
-        """The captioned records whose video is at hand, with it; the others are left out."""
-        for record in self.captioned():
+        """The captioned records whose video is available, with it; the others are left out."""
+        for record in self.with_captions():
             try:
                 video = self.find_video(record)
             except ItemError as error:
@@ -77,5 +77,5 @@ class Rows:
             yield record, video
 
     def leave_out(self, record: Record, error: ItemError) -> None:
-        """A format cannot hold this clip."""
+        """Leave out a clip that the format cannot hold."""
         self.left_out[record["id"]] = error

@@ -31,7 +31,7 @@ def write(rows: Rows, target: Path, place: Path) -> None:
     ):
         results.write("[")
         images.write('{"images": [')
-        for record in rows.captioned():
+        for record in rows.with_captions():
             number = image_id(record["id"])
             if number in taken:
                 rows.leave_out(record, ItemError(f"another clip has the image id {number}", code="SAME_NAME"))
@@ -45,7 +45,7 @@ def write(rows: Rows, target: Path, place: Path) -> None:
 
 
 def image_id(clip_id: str) -> int:
-    """The COCO id of a clip: its own number, or a hash in [2^31, 2^52), where no COCO id lies."""
+    """The COCO id of a clip: its own number, or a hash in [2^31, 2^52), a range without COCO ids."""
     if re.fullmatch(r"0|[1-9][0-9]{0,8}", clip_id):
         return int(clip_id)
     digest = hashlib.sha256(clip_id.encode("utf-8")).digest()

@@ -16,7 +16,7 @@ COLUMNS = (
 ).split()
 
 
-def flat(record: dict[str, Any]) -> dict[str, Any]:
+def flat_row(record: dict[str, Any]) -> dict[str, Any]:
     """The row of a record; `segments` and `warnings` are lists."""
     row = {name: record.get(name) for name in COLUMNS}
     error = record.get("error") or {}

@@ -5,7 +5,7 @@ caption kept inside its quotes. Two things change, both so that a spreadsheet do
 - A cell that a spreadsheet would run as a formula (it starts with = + - @, a tab or a carriage return, apostrophes
   before that or not) gets an apostrophe in front. Take one off to have the text back.
 - NUL, which RFC 4180 does not know, becomes U+FFFD.
-`segments` and `warnings` are JSON. Who needs each byte as it was reads `jsonl` or `parquet`. (Python's csv module
+`segments` and `warnings` are JSON. For the exact bytes use `jsonl` or `parquet`. (Python's csv module
 refuses cells above 128 KiB until `csv.field_size_limit` is raised.)
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from cineloop.spreadsheet import quoted
 from v2t.writers import Rows
-from v2t.writers.columns import COLUMNS, flat
+from v2t.writers.columns import COLUMNS, flat_row
 
 NAME = "captions.csv"
 
@@ -29,7 +29,7 @@ def write(rows: Rows, target: Path, place: Path) -> None:
         writer = csv.writer(file, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
         writer.writerow(COLUMNS)
         for record in rows.records():
-            row = flat(record)
+            row = flat_row(record)
             row["segments"], row["warnings"] = _json(row["segments"]), _json(row["warnings"])
             writer.writerow(_cell(row[name]) for name in COLUMNS)
 

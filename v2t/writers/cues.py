@@ -1,4 +1,4 @@
-"""The cues of a caption record, for `vtt` and `srt`: who says what from when to when.
+"""The cues of a caption record, for `vtt` and `srt`: texts with start and end.
 
 In: a record. Out: cues in the order of their starts. A cue is a segment; a caption without segments is one cue over
 the whole clip. Times are seconds of the video file. A cue's text has no empty line (it would end the cue), no control
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_TO_THE_END_S = 359_999.0  # 99:59:59: a caption written by hand for a video whose length nobody noted
+_TO_THE_END_S = 359_999.0  # 99:59:59: a caption written by hand for a video of unknown length
 _BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
 

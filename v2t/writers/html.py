@@ -1,10 +1,9 @@
-"""`index.html`: one page to look through a run, each clip's frames beside its caption, failures and warnings first.
+"""`index.html`: one page to look through a run, each clip's frames next to its caption, failures and warnings first.
 
-The page holds all it shows: strips of the very frames that the model saw (`v2t.writers.strips`), texts, a filter. It
-asks nothing of the network and may be sent to somebody else; a click on a strip opens the video where it lies on this
-machine. Every text is escaped and control characters are spelled out, and a policy in the page lets no script run but
-its own filter. A browser takes some thousand clips: beyond `MAX_CARDS` those without remarks are left to the other
-formats, and the page says so.
+The page holds all it shows: strips of exactly the frames that the model saw (`v2t.writers.strips`), texts, a filter. It
+uses no network and may be sent to other people; a click on a strip opens the video file on this machine. All text is
+escaped, control characters included, and a content security policy allows no script but its own filter. A browser shows
+some thousand clips: beyond `MAX_CARDS` those without warnings are left to the other formats, and the page states it.
 """
 
 from __future__ import annotations
@@ -93,8 +92,8 @@ def _head(num: int, counts: Counter[str], models: Counter[str], codes: Counter[s
     title = f"{num} clip{'' if num == 1 else 's'}: {num - counts['failed']} captioned, {counts['failed']} failed"
     about = f"<p>By {_text(', '.join(name for name, _ in models.most_common(3)))}</p>" if models else ""
     if codes:
-        told = ", ".join(f"{code} ({count})" for code, count in codes.most_common())
-        about += f'\n<p class="warn">Warnings: {_text(told)}</p>'
+        listed = ", ".join(f"{code} ({count})" for code, count in codes.most_common())
+        about += f'\n<p class="warn">Warnings: {_text(listed)}</p>'
     if num > MAX_CARDS:
         about += f"\n<p>{MAX_CARDS} are shown here; {num - MAX_CARDS} more clips are in captions.jsonl.</p>"
     labels = {
@@ -125,8 +124,8 @@ def _card(record: Record, kind: str, rows: Rows, place: Path) -> str:
     parts = [f'<article class="{kind}">']
     image = _image(strips.path_of(place.parent, record["id"]), f"frames of {record['id']}")
     if image:
-        parts.append(_linked(image, record, rows, place))
-    parts.append(f"<h2>{_linked(_text(record['id']), record, rows, place)}</h2>")
+        parts.append(_link(image, record, rows, place))
+    parts.append(f"<h2>{_link(_text(record['id']), record, rows, place)}</h2>")
     if kind == "failed":
         error = record.get("error") or {}
         hint = f"<br><small>{_text(error['hint'])}</small>" if error.get("hint") else ""
@@ -187,10 +186,10 @@ def _size(data: bytes) -> tuple[int, int]:
     return 1, 1
 
 
-def _linked(inner: str, record: Record, rows: Rows, place: Path) -> str:
+def _link(inner: str, record: Record, rows: Rows, place: Path) -> str:
     try:
         path = os.path.relpath(os.path.abspath(rows.find_video(record)), os.path.abspath(place.parent))
-    except ItemError:  # gone, changed, elsewhere, or a part of a file
+    except ItemError:  # missing, changed, remote, or a part of a file
         return inner
     return f'<a href="{escape(quote(os.fsencode(path)))}" target="_blank" rel="noopener">{inner}</a>'
 

@@ -1,7 +1,7 @@
-"""Names for copies of videos in formats that hold them: numbers, because a user's names do harm there.
+"""Names for copies of videos in formats that hold them: numbers, because users' names break readers.
 
 A folder or file called `test` or `dev_1` makes `datasets` part the set into splits and drop the rest; a dot in a name
-ends webdataset's key; and names may be no UTF-8. Each copy's row holds the clip's `id` and `path` instead.
+ends webdataset's key; and names may not be UTF-8. Each copy's row holds the clip's `id` and `path` instead.
 """
 
 from __future__ import annotations

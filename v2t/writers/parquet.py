@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cineloop.errors import MissingDependencyError
 from v2t.writers import Rows
-from v2t.writers.columns import COLUMNS, flat
+from v2t.writers.columns import COLUMNS, flat_row
 
 try:
     import pyarrow
@@ -35,7 +35,7 @@ SCHEMA = pyarrow.schema([(name, _KINDS.get(name, _TEXT)) for name in COLUMNS])
 
 def write(rows: Rows, target: Path, place: Path) -> None:
     """Every record as a row of `SCHEMA`."""
-    flats = (flat(record) for record in rows.records())
+    flats = (flat_row(record) for record in rows.records())
     with open(target, "wb") as file, pyarrow.parquet.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         for first in flats:
             group, size = [first], 0

@@ -1,7 +1,7 @@
 """`clip.mp4` → `clip.srt`: SubRip subtitles, a cue per segment.
 
 SubRip knows no escapes, and readers guess where a cue begins: so "-->" becomes "→", and a cue's text is one line (line
-breaks become spaces). Everything else stands as it is, and a player may take `<i>` or `{\\an8}` in a caption for a
+breaks become spaces). Everything else is kept, and a player may take `<i>` or `{\\an8}` in a caption for a
 layout. See `v2t.writers.cues` for control characters. A changed file is left alone but not read back.
 """
 

@@ -2,7 +2,7 @@
 
 What finetrainers and the CogVideoX trainers read. Paths are relative to the folder of these files. A caption's line
 breaks of every kind (those of `str.splitlines`) become one space, and spaces at its ends go, so that line n of one file
-always belongs to line n of the other. Left out, and named in a warning: a caption with NUL; a file name that is no
+always belongs to line n of the other. Left out, and named in a warning: a caption with NUL; a file name that is not a
 line of UTF-8; a clip that is a part of a file.
 """
 
@@ -52,5 +52,5 @@ def one_line(caption: str) -> str:
 def _path_line(path: str) -> str:
     is_line = path == path.strip() and len(path.splitlines()) == 1
     if not is_line or any("\ud800" <= c <= "\udfff" for c in path):
-        raise ItemError("the file's name is no line of UTF-8 text", code="BAD_NAME", hint="rename the video")
+        raise ItemError("the file's name is not a line of UTF-8 text", code="BAD_NAME", hint="rename the video")
     return path

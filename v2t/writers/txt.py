@@ -17,5 +17,5 @@ def render(record: dict[str, Any]) -> bytes:
 
 
 def read(data: bytes) -> str:
-    """The caption in a sidecar, perhaps changed by hand (a BOM and bytes that are no UTF-8 are let pass)."""
+    """The caption in a sidecar, perhaps changed by hand (a BOM and invalid UTF-8 are accepted)."""
     return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").strip()

@@ -32,7 +32,7 @@ from v2t_eval.suite import parse_metrics
 class Planted:
     """A judge that knows the truth (it stands in the row) and which fault a clip has, and says what it was made to."""
 
-    tells_likelihoods = True
+    has_likelihoods = True
 
     def __init__(self, *, knows: Sequence[str] = tuple(LISTS), always: float | None = None, name: str = "planted",
                  confuses: dict[str, str] | None = None, unaudited: Sequence[str] = ()):  # fmt: skip

@@ -21,17 +21,17 @@ STARTER = Path(v2t.__path__[0]) / "starter"
 class SaysYes(VideoLM):
     """A captioner that finds yes nine times as likely as no, and all choices alike."""
 
-    tells_likelihoods = True
+    has_likelihoods = True
 
     name, revision, spec, frame_size, concurrency = "says-yes", "1", SampleSpec(num_frames=4), None, 1
 
     def load(self) -> None:
         """Nothing to load."""
 
-    def watch(self, frames):
+    def encode_clip(self, frames):
         return frames
 
-    def likelihoods(self, watched, question, answers, *, whole=False):
+    def likelihoods(self, clip, question, answers, *, whole=False):
         return [math.log({"yes": 0.8, "Yes": 0.1, "no": 0.05, "No": 0.05}.get(answer, 0.1)) for answer in answers]
 
 

@@ -34,7 +34,7 @@ GOOD, BAD, FEW = (
 class Favours(VideoLM):
     """A captioner that finds one answer likelier than all others, and remembers what it was offered."""
 
-    tells_likelihoods = True
+    has_likelihoods = True
 
     name, revision, spec, frame_size, concurrency = "favours", "1", SampleSpec(num_frames=4), None, 1
 
@@ -44,10 +44,10 @@ class Favours(VideoLM):
     def load(self) -> None:
         """Nothing to load."""
 
-    def watch(self, frames):
+    def encode_clip(self, frames):
         return frames
 
-    def likelihoods(self, watched, question, answers, *, whole=False):
+    def likelihoods(self, clip, question, answers, *, whole=False):
         self.offered.append(tuple(answers))
         return [math.log(0.9 if answer in self.favourites else 0.01) for answer in answers]
 

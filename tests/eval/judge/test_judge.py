@@ -54,17 +54,17 @@ class Says(VideoLM):
 class Weighs(Says):
     """A captioner that tells likelihoods: the same for each question, or by question and answer."""
 
-    tells_likelihoods = True
+    has_likelihoods = True
 
     def __init__(self, **chances: float | ItemError) -> None:
         super().__init__("?")
         self.chances, self.watched, self.asked = chances, 0, []
 
-    def watch(self, frames):
+    def encode_clip(self, frames):
         self.watched += 1
         return frames
 
-    def likelihoods(self, watched, question, answers, *, whole=False):
+    def likelihoods(self, clip, question, answers, *, whole=False):
         self.asked.append(question)
         found = [self.chances.get(f"{question} {answer}", self.chances.get(answer)) for answer in answers]
         if isinstance(found[0], ItemError):
@@ -77,9 +77,9 @@ class Batches(Weighs):
 
     rounds = 0
 
-    def weigh(self, watched, asks):
+    def batch_likelihoods(self, clip, asks):
         self.rounds += 1
-        return [self.likelihoods(watched, question, answers, whole=whole) for question, answers, whole in asks]
+        return [self.likelihoods(clip, question, answers, whole=whole) for question, answers, whole in asks]
 
 
 def test_probability_of_yes_from_likelihoods():

@@ -68,25 +68,25 @@ def test_likelihoods_are_the_sum_over_tokens(captioner, parts):
     answers = ["yes", "no", "yellow", "y"]  # of different lengths, so that padding would show
     for seed, num in ((0, 6), (1, 1), (2, 9)):
         frames = clip(seed, num)
-        found = captioner.likelihoods(captioner.watch(frames), QUESTION, answers)
+        found = captioner.likelihoods(captioner.encode_clip(frames), QUESTION, answers)
         assert found == pytest.approx([brute_force(parts, frames, answer) for answer in answers], abs=1e-4)
-    found = captioner.likelihoods(captioner.watch(frames), QUESTION, answers, whole=True)
+    found = captioner.likelihoods(captioner.encode_clip(frames), QUESTION, answers, whole=True)
     assert found == pytest.approx([brute_force(parts, frames, answer, True) for answer in answers], abs=1e-4)
 
 
 def test_each_answer_alone_is_as_likely_as_among_others(captioner):
-    watched = captioner.watch(clip(3))
+    watched = captioner.encode_clip(clip(3))
     together = captioner.likelihoods(watched, QUESTION, ["yes", "no", "perhaps"])
     assert together == pytest.approx(
         [captioner.likelihoods(watched, QUESTION, [a])[0] for a in ("yes", "no", "perhaps")]
     )
     assert len({round(value, 6) for value in together}) == 3
-    other = captioner.likelihoods(captioner.watch(clip(4)), QUESTION, ["yes", "no", "perhaps"])
+    other = captioner.likelihoods(captioner.encode_clip(clip(4)), QUESTION, ["yes", "no", "perhaps"])
     assert other != pytest.approx(together)  # it depends on the clip
 
 
 def test_chances_of_beginnings_are_shares_of_one(captioner):
-    watched = captioner.watch(clip(5))
+    watched = captioner.encode_clip(clip(5))
     letters = [chr(code) for code in range(33, 127)]
     first = [math.exp(value) for value in captioner.likelihoods(watched, QUESTION, letters)]
     assert 0 < sum(first) < 1
@@ -95,7 +95,7 @@ def test_chances_of_beginnings_are_shares_of_one(captioner):
 
 
 def test_no_answer_is_refused(captioner):
-    watched = captioner.watch(clip(0))
+    watched = captioner.encode_clip(clip(0))
     for answers in ([], [""]):
         with pytest.raises(UsageError, match="one token or more"):
             captioner.likelihoods(watched, QUESTION, answers)
@@ -103,13 +103,13 @@ def test_no_answer_is_refused(captioner):
 
 def test_many_questions_at_once_are_as_one_by_one(captioner, parts):
     frames = clip(6)
-    watched = captioner.watch(frames)
+    watched = captioner.encode_clip(frames)
     asks = [
         (QUESTION, ("yes", "no", "yellow", "y"), False),
         ("Is there a cat?", ("yes", "yes, two", "n"), True),
         (QUESTION, ("no",), True),
     ]
-    together = captioner.weigh(watched, asks)
+    together = captioner.batch_likelihoods(watched, asks)
     alone = [captioner.likelihoods(watched, text, answers, whole=whole) for text, answers, whole in asks]
     assert [len(each) for each in together] == [4, 3, 1]
     for one, other in zip(together, alone, strict=True):
@@ -120,16 +120,16 @@ def test_many_questions_at_once_are_as_one_by_one(captioner, parts):
 def test_questions_that_are_too_many_go_through_in_parts(captioner, monkeypatch):
     from v2t.backends import trie
 
-    watched = captioner.watch(clip(7))
+    watched = captioner.encode_clip(clip(7))
     asks = [(f"Is there a {thing}?", ("yes", "no"), False) for thing in ("dog", "cat", "car", "bus")]
-    whole = captioner.weigh(watched, asks)
+    whole = captioner.batch_likelihoods(watched, asks)
     rounds: list[int] = []
     read = trie._read
     monkeypatch.setattr(trie, "_MAX_NODES", 1)
     monkeypatch.setattr(
         trie, "_read", lambda model, t, steps, seen: rounds.append(len(t)) or read(model, t, steps, seen)
     )
-    parts_of_it = captioner.weigh(watched, asks)
+    parts_of_it = captioner.batch_likelihoods(watched, asks)
     assert len(rounds) == 4
     for one, other in zip(whole, parts_of_it, strict=True):
         assert one == pytest.approx(other, abs=1e-4)
@@ -142,5 +142,5 @@ def test_a_trie_holds_each_beginning_once_and_shows_a_node_its_ancestors():
     first = trie.add([5, 6, 7])
     assert trie.add([5, 6, 8]) == 3 and trie.add([6], at=first) == 4 and trie.add([5, 6, 7]) == first
     assert (trie.tokens, trie.parents, trie.depths) == ([5, 6, 7, 8, 6], [-1, 0, 1, 1, 2], [0, 1, 2, 2, 3])
-    seen = [[node for node in range(5) if row[node]] for row in trie.sees()]
+    seen = [[node for node in range(5) if row[node]] for row in trie.attention_mask()]
     assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 1, 2, 4]]

@@ -53,12 +53,12 @@ class Table(VideoLM):
 class Likely(Table):
     """As `Table`, telling likelihoods."""
 
-    tells_likelihoods = True
+    has_likelihoods = True
 
-    def watch(self, frames):
+    def encode_clip(self, frames):
         return frames
 
-    def likelihoods(self, watched, question, answers, *, whole=False):
+    def likelihoods(self, clip, question, answers, *, whole=False):
         self.asked.append(question)
         chance = self.chances[question]
         if isinstance(chance, str):
@@ -124,9 +124,9 @@ def test_vqascore_is_the_likelihood_of_yes():
 
 def test_vqascore_in_compat_is_the_likelihood_of_yes_in_capitals_alone():
     class Both(Likely):
-        tells_likelihoods = True
+        has_likelihoods = True
 
-        def likelihoods(self, watched, question, answers, *, whole=False):
+        def likelihoods(self, clip, question, answers, *, whole=False):
             self.asked.append(question)
             return [math.log({"yes": 0.2, "Yes": 0.6}[answer]) for answer in answers]
 

@@ -14,7 +14,7 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from v2t.ask.answer import ask, when
 from v2t.ask.settings import AskConfig, window_s
-from v2t.backends import Decoding, asked, open_backend
+from v2t.backends import Decoding, open_backend, user_turn
 from v2t.cli import main
 from v2t.data.notes import Note, notes_prompt
 from v2t.long.spans import read_spans
@@ -36,7 +36,7 @@ def film(tmp_path_factory) -> Path:
 
 
 def by_hand(starter, question: str, *videos) -> str:
-    return starter.answer([asked(question, *videos)], Decoding())[0].text
+    return starter.answer([user_turn(question, *videos)], Decoding())[0].text
 
 
 def test_a_moment_is_put_to_the_starter_as_a_clip_of_its_own(starter, film):

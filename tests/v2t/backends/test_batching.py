@@ -7,7 +7,7 @@ import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.video.frames import Frames
-from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, asked
+from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 
 LOOP = "the dog runs and " * 30
@@ -40,7 +40,7 @@ def requests(count: int, *, sizes: tuple[int, ...] = (8,), **decoding) -> list[G
     frames = [
         Frames.from_pixels(np.zeros((2, sizes[i % len(sizes)], 8, 3), np.uint8), fps=i + 0.5) for i in range(count)
     ]
-    return [GenerateRequest(messages=asked("What?", one), decoding=Decoding(**decoding)) for one in frames]
+    return [GenerateRequest(messages=user_turn("What?", one), decoding=Decoding(**decoding)) for one in frames]
 
 
 def test_a_loop_is_asked_again_and_the_first_good_answer_counts():

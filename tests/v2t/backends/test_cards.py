@@ -14,7 +14,7 @@ from cineloop.errors import Notice, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.packed import unpack
 from cineloop.video.sample import SampleSpec
-from v2t.backends import Decoding, asked, cards, open_backend
+from v2t.backends import Decoding, cards, open_backend, user_turn
 
 SPEC = SampleSpec(sampler="segment", num_frames=8, segment_s=2.0, max_frames=64)
 
@@ -45,8 +45,8 @@ def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
         made.daemon_threads, made.seen = True, []
         made.cards = [
-            {"id": "ours", "root": "x", "cineloop": {"frames": cards.wishes(SPEC, (24, 32))}},
-            {"id": "adapter", "parent": "ours", "cineloop": {"frames": cards.wishes(SPEC, (24, 32))}},
+            {"id": "ours", "root": "x", "cineloop": {"frames": cards.frame_settings(SPEC, (24, 32))}},
+            {"id": "adapter", "parent": "ours", "cineloop": {"frames": cards.frame_settings(SPEC, (24, 32))}},
         ]
         made.url = f"openai:http://127.0.0.1:{made.server_port}/v1"
         threading.Thread(target=made.serve_forever, daemon=True).start()
@@ -61,7 +61,7 @@ def test_our_server_is_sent_the_very_frames_its_model_wants(server):
     assert server.seen == []  # nothing had to be asked
     rng = np.random.default_rng(0)
     two = [Frames.from_pixels(rng.integers(0, 256, (n, 24, 32, 3), dtype=np.uint8), 7.3) for n in (3, 5)]
-    (output,) = captioner.answer([asked("what?", *two)], Decoding(max_new_tokens=4))
+    (output,) = captioner.answer([user_turn("what?", *two)], Decoding(max_new_tokens=4))
     assert output.text == "a red ball" and output.warnings == (Notice("OUT_OF_DOMAIN", r"far\nfrom home"),)
     request = server.seen[0]
     assert "media_io_kwargs" not in request
@@ -83,7 +83,7 @@ def test_a_form_that_was_asked_for_is_kept(server):
     captioner = open_backend(server.url, options={"frames_as": "images"})
     captioner.load()
     assert captioner.spec.sampler == "fps" and captioner.frame_size is None
-    captioner.answer([asked("what?", Frames.from_pixels(np.zeros((1, 8, 8, 3), np.uint8), 1.0))], Decoding())
+    captioner.answer([user_turn("what?", Frames.from_pixels(np.zeros((1, 8, 8, 3), np.uint8), 1.0))], Decoding())
     assert [part["type"] for part in server.seen[0]["messages"][0]["content"]] == ["text", "image_url", "text"]
 
 
@@ -93,7 +93,7 @@ def test_a_form_that_was_asked_for_is_kept(server):
 )
 def test_wishes_that_are_not_understood_are_said(frames, server, caplog):
     card = {"cineloop": {"frames": frames}}
-    with pytest.raises(UsageError, match="unknown words"):
+    with pytest.raises(UsageError, match="unknown form"):
         cards.wanted_frames(card)
     server.cards = [{"id": "ours", **card}]
     assert open_backend(server.url).spec.sampler == "fps"

@@ -32,7 +32,7 @@ from tiny_video_models import (
     video_llama_3,
     video_llava,
 )
-from v2t.backends import Decoding, GenerateRequest, Message, asked
+from v2t.backends import Decoding, GenerateRequest, Message, user_turn
 from v2t.backends.batching import Batcher
 from v2t.backends.hf import Backend
 
@@ -119,7 +119,7 @@ def prompt(captioner: Backend, *conversations: Any) -> str:
 def test_a_batch_of_four_answers_as_four_singles(loaded, builder):
     captioner, decoding = loaded(builder), Decoding(max_new_tokens=6)
     num = captioner.prompter.fixed_frames or 5
-    conversations = [asked("What now" + "?" * seed, clip(NTSC[:num], seed)) for seed in range(4)]
+    conversations = [user_turn("What now" + "?" * seed, clip(NTSC[:num], seed)) for seed in range(4)]
     four = captioner.answer(conversations, decoding)
     assert four == [captioner.answer([one], decoding)[0] for one in conversations]
     assert len({output.text for output in four}) > 1
@@ -134,10 +134,10 @@ def test_times_in_the_prompt_are_the_frames_own(loaded, builder, times):
     captioner = loaded(builder)
     find, written, _ = PROMPTS[builder]
     seen = times if captioner.prompter.fixed_frames is None else [times[i] for i in (0, 1, 3, 4)]
-    assert re.findall(find, prompt(captioner, asked(PROMPT, clip(times)))) == written(seen)
+    assert re.findall(find, prompt(captioner, user_turn(PROMPT, clip(times)))) == written(seen)
     # A window is a clip of its own; the frame on screen when it opens began a little before.
     window = clip([59.99, *[60 + time for time in times[1:]]], start_s=60.0)
-    assert re.findall(find, prompt(captioner, asked(PROMPT, window))) == written(seen)
+    assert re.findall(find, prompt(captioner, user_turn(PROMPT, window))) == written(seen)
 
 
 @pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
@@ -147,14 +147,14 @@ def test_any_number_of_frames_is_answered_and_one_is_wanted(loaded, builder):
     assert captioner.spec == wanted
     assert captioner.frame_size == ((16, 16) if builder in (llava_onevision, internvl, instructblipvideo) else None)
     for num in (1, 2, 3):
-        conversation = asked(PROMPT, clip(NTSC[:num]))
+        conversation = user_turn(PROMPT, clip(NTSC[:num]))
         assert captioner.answer([conversation], Decoding(max_new_tokens=2))[0].tokens
         found = re.findall(find, prompt(captioner, conversation))
         assert sorted(set(found)) == sorted(set(written(NTSC[:num])))
 
 
 def test_positions_of_qwen2_5_vl_follow_the_true_rate(loaded):
-    encoded = loaded(qwen2_5_vl).prompter.encode([asked(PROMPT, clip(NTSC))])
+    encoded = loaded(qwen2_5_vl).prompter.encode([user_turn(PROMPT, clip(NTSC))])
     assert encoded["second_per_grid_ts"].tolist() == pytest.approx([2 * NTSC[-1] / 4], rel=1e-3)
     assert encoded["video_grid_thw"][0, 0] == 3  # five frames in pairs, none sampled away
 
@@ -171,7 +171,7 @@ def test_the_answers_are_those_of_plain_transformers(loaded, tiny):
     how = {"video_metadata": [metadata], "do_sample_frames": False, "return_tensors": "pt"}
     inputs = processor(text=[text], videos=[one.pixels], **how)
     ids = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, inputs["input_ids"].shape[1] :]
-    answer = loaded(qwen3_vl).answer([asked(PROMPT, one)], Decoding(max_new_tokens=6))[0]
+    answer = loaded(qwen3_vl).answer([user_turn(PROMPT, one)], Decoding(max_new_tokens=6))[0]
     assert answer.text == processor.tokenizer.decode(ids, skip_special_tokens=True)
 
 
@@ -179,8 +179,8 @@ def test_a_model_for_pictures_gets_frames_with_their_times_before_them(loaded):
     captioner = loaded(llava)
     assert not captioner.prompter.takes_video and captioner.spec.num_frames == 8
     before = "".join(f"{time:.2f} s: " + "<image>" * 4 for time in VARIABLE)
-    assert f"{before}{PROMPT}" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
-    conversations = [asked(PROMPT, clip(seed=seed)) for seed in range(3)]
+    assert f"{before}{PROMPT}" in prompt(captioner, user_turn(PROMPT, clip(VARIABLE)))
+    conversations = [user_turn(PROMPT, clip(seed=seed)) for seed in range(3)]
     three = captioner.answer(conversations, Decoding(max_new_tokens=4))
     assert three == [captioner.answer([one], Decoding(max_new_tokens=4))[0] for one in conversations]
 
@@ -196,7 +196,13 @@ def test_several_turns_several_videos_or_none(loaded, builder):
     )
     text = prompt(captioner, turns)
     assert [text.index(m.text) for m in turns] == sorted(text.index(m.text) for m in turns)
-    mixed = [turns, asked("Hello?"), asked(PROMPT, clip(seed=4)), asked("And you?"), asked(PROMPT, clip(NTSC[:3]))]
+    mixed = [
+        turns,
+        user_turn("Hello?"),
+        user_turn(PROMPT, clip(seed=4)),
+        user_turn("And you?"),
+        user_turn(PROMPT, clip(NTSC[:3])),
+    ]
     requests = [GenerateRequest(messages=one, decoding=Decoding(max_new_tokens=4)) for one in mixed]
     together = Batcher(captioner).generate_many(requests)
     assert together == [captioner.answer([one], Decoding(max_new_tokens=4))[0] for one in mixed]
@@ -205,16 +211,18 @@ def test_several_turns_several_videos_or_none(loaded, builder):
 
 def test_what_a_model_cannot_hold_is_an_error_of_the_item(loaded):
     captioner = loaded(instructblipvideo)
-    for conversation in (asked("Hello?"), asked("Compare.", clip(), clip())):
+    for conversation in (user_turn("Hello?"), user_turn("Compare.", clip(), clip())):
         with pytest.raises(ItemError) as caught:
             captioner.answer([conversation], Decoding())
         assert caught.value.code == "PROMPT_REFUSED"
     with pytest.raises(ItemError) as caught:
-        captioner.answer([asked("word " * 400, clip())], Decoding())
+        captioner.answer([user_turn("word " * 400, clip())], Decoding())
     assert caught.value.code == "PROMPT_TOO_LONG" and "256" in str(caught.value)
-    few = captioner.answer([asked(PROMPT, clip([i / 8 for i in range(9)]))], Decoding(max_new_tokens=400))[0]
+    few = captioner.answer([user_turn(PROMPT, clip([i / 8 for i in range(9)]))], Decoding(max_new_tokens=400))[0]
     assert few.warnings[0].code == "FRAMES_LEFT_OUT" and few.finish == "length" and few.tokens < 256
-    assert "lasts" not in prompt(captioner, asked(PROMPT, Frames(clip().pixels[:1], np.zeros(1), 0.0, 1.0)))  # a still
+    assert "lasts" not in prompt(
+        captioner, user_turn(PROMPT, Frames(clip().pixels[:1], np.zeros(1), 0.0, 1.0))
+    )  # a still
 
 
 def test_a_template_without_videos_gets_pictures(tiny, tmp_path):
@@ -222,11 +230,11 @@ def test_a_template_without_videos_gets_pictures(tiny, tmp_path):
     (folder / "chat_template.jinja").write_text(chat_template("", "<|vision_start|><|image_pad|><|vision_end|>"))
     captioner = Backend(str(folder))
     assert not captioner.prompter.takes_video
-    assert "0.73 s: <|vision_start|><|image_pad|>" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
+    assert "0.73 s: <|vision_start|><|image_pad|>" in prompt(captioner, user_turn(PROMPT, clip(VARIABLE)))
     strings = "{% for m in messages %}{{ m.role + ': ' + m.content }}\n{% endfor %}"
     (folder / "chat_template.jinja").write_text(strings)
     captioner = Backend(str(folder))
-    assert captioner.prompter.form == "text" and "<2.5 seconds>" in prompt(captioner, asked(PROMPT, clip(VARIABLE)))
+    assert captioner.prompter.form == "text" and "<2.5 seconds>" in prompt(captioner, user_turn(PROMPT, clip(VARIABLE)))
 
 
 @pytest.mark.slow
@@ -258,7 +266,7 @@ def test_a_folder_of_videos_is_captioned(tiny, tmp_path, builder):
 
 @pytest.mark.slow
 def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(loaded):
-    captioner, question = loaded(llava), [asked("What?", clip(NTSC[:1]))]
+    captioner, question = loaded(llava), [user_turn("What?", clip(NTSC[:1]))]
 
     def drawn(**decoding) -> list[str]:
         options = {"max_new_tokens": 1, "temperature": 50.0, **decoding}

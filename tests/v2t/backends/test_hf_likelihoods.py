@@ -10,7 +10,7 @@ import pytest
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from tiny_video_models import PROMPT, internvl, llava, llava_onevision, qwen2_5_vl
-from v2t.backends import asked
+from v2t.backends import user_turn
 from v2t.backends.hf import Backend
 
 
@@ -50,13 +50,13 @@ def test_likelihoods_are_those_of_the_first_generated_step(loaded, builder):
 
     captioner = loaded(builder)
     tokenizer, frames = captioner.prompter.processor.tokenizer, clip(seed=3)
-    inputs = captioner._inputs([asked(PROMPT, frames)])
+    inputs = captioner._inputs([user_turn(PROMPT, frames)])
     step = captioner._model.generate(
         **inputs, max_new_tokens=1, do_sample=False, output_logits=True, return_dict_in_generate=True
     ).logits[0][0]  # (vocabulary,)
     letters = [letter for letter in "abcdefgh" if len(tokenizer(letter, add_special_tokens=False)["input_ids"]) == 1]
     ids = [tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in letters]
-    found = captioner.likelihoods(captioner.watch(frames), PROMPT, letters)
+    found = captioner.likelihoods(captioner.encode_clip(frames), PROMPT, letters)
     assert found == pytest.approx(step.float().log_softmax(-1)[ids].tolist(), abs=1e-3) and len(set(found)) > 3
     longer = captioner.likelihoods(frames, PROMPT, ["ab", "ac", "a"])
     assert longer[2] == pytest.approx(found[0], abs=1e-4) and max(longer[:2]) < longer[2]
@@ -69,7 +69,7 @@ def test_likelihoods_are_those_of_the_first_generated_step(loaded, builder):
     ).logits[0][0].float().log_softmax(-1)  # fmt: skip
     assert longer[0] == pytest.approx(found[0] + float(after[ids[1]]), abs=1e-3)
     whole = captioner.likelihoods(frames, PROMPT, ["a"], whole=True)[0]
-    ends = [end for end in captioner._ends() if end < len(after)]
+    ends = [end for end in captioner._end_tokens() if end < len(after)]
     assert whole == pytest.approx(found[0] + float(after[ends].logsumexp(0)), abs=1e-3)
     other = captioner.likelihoods(clip(seed=4), PROMPT, letters)
     assert other != pytest.approx(found, abs=1e-3), "it depends on the clip"

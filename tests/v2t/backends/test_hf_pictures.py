@@ -21,7 +21,7 @@ from tiny_video_models import (
     llava,
     paligemma,
 )
-from v2t.backends import Decoding, asked
+from v2t.backends import Decoding, user_turn
 from v2t.backends.hf import Backend
 from v2t.cli import main
 
@@ -69,40 +69,40 @@ def still(frames: Frames, number: int) -> Frames:
 @pytest.mark.parametrize("builder", ONE_PICTURE, ids=lambda builder: builder.__name__)
 def test_a_model_for_one_picture_sees_the_middle_frame_and_says_so(loaded, builder):
     captioner, frames = loaded(builder), clip()
-    (output,) = captioner.answer([asked(WORDS, frames)], SHORT)
+    (output,) = captioner.answer([user_turn(WORDS, frames)], SHORT)
     assert output.warnings[0].code == "ONE_PICTURE"
     seen, *stills = (
-        captioner.prompter.encode([asked(WORDS, one)])["pixel_values"]
+        captioner.prompter.encode([user_turn(WORDS, one)])["pixel_values"]
         for one in (frames, *(still(frames, number) for number in range(8)))
     )
     assert [number for number, pixels in enumerate(stills) if pixels.equal(seen)] == [4]
-    (alone,) = captioner.answer([asked(WORDS, still(frames, 4))], SHORT)
+    (alone,) = captioner.answer([user_turn(WORDS, still(frames, 4))], SHORT)
     assert (alone.text, alone.warnings) == (output.text, ())
     seeds = range(1, 9)
-    batch = captioner.answer([asked(WORDS, clip(seed)) for seed in seeds], SHORT)
-    assert batch == [captioner.answer([asked(WORDS, clip(seed))], SHORT)[0] for seed in seeds]
-    *pieces, last = captioner.stream(asked(WORDS, frames), SHORT)
+    batch = captioner.answer([user_turn(WORDS, clip(seed)) for seed in seeds], SHORT)
+    assert batch == [captioner.answer([user_turn(WORDS, clip(seed))], SHORT)[0] for seed in seeds]
+    *pieces, last = captioner.stream(user_turn(WORDS, frames), SHORT)
     assert last == output
 
 
 def test_models_for_several_pictures_still_get_them_all(loaded):
     captioner = loaded(llava)
     assert captioner.prompter.fixed_frames is None
-    (output,) = captioner.answer([asked(WORDS, clip())], SHORT)
-    assert output.warnings == () and captioner.prompter.encode([asked(WORDS, clip())])["pixel_values"].shape[0] == 8
+    (output,) = captioner.answer([user_turn(WORDS, clip())], SHORT)
+    assert output.warnings == () and captioner.prompter.encode([user_turn(WORDS, clip())])["pixel_values"].shape[0] == 8
 
 
 def test_git_for_videos_sees_as_many_frames_as_it_was_trained_on(loaded):
     captioner = loaded(git_video)
     assert captioner.spec.num_frames == 6
     frames = clip(num=6)
-    encoded = captioner.prompter.encode([asked(WORDS, frames), asked(WORDS, clip(1, num=6))])
+    encoded = captioner.prompter.encode([user_turn(WORDS, frames), user_turn(WORDS, clip(1, num=6))])
     assert encoded["pixel_values"].shape == (2, 6, 3, 16, 16)
     pictures = captioner.prompter.processor(text="x", images=list(frames.pixels), return_tensors="pt")["pixel_values"]
     assert encoded["pixel_values"][0].equal(pictures)
     del encoded["token_type_ids"]
     stock = captioner._model.generate(**encoded, max_new_tokens=6, num_beams=1, do_sample=False)
-    (output,) = captioner.answer([asked(WORDS, frames)], SHORT)
+    (output,) = captioner.answer([user_turn(WORDS, frames)], SHORT)
     assert (
         captioner.prompter.processor.tokenizer.decode(stock[0, -6:], skip_special_tokens=True) == output.text
         and output.warnings == ()
@@ -115,7 +115,7 @@ def test_blip_says_what_stock_transformers_says_without_the_prompt(loaded):
     inputs = processor(images=frames.pixels[4], text=WORDS, return_tensors="pt")
     stock = captioner._model.generate(**inputs, max_new_tokens=6, num_beams=1, do_sample=False)[0]
     whole = processor.tokenizer.decode(stock, skip_special_tokens=True)
-    said = f"{WORDS} {captioner.answer([asked(WORDS, frames)], SHORT)[0].text}"
+    said = f"{WORDS} {captioner.answer([user_turn(WORDS, frames)], SHORT)[0].text}"
     assert whole.replace(" ", "") == said.replace(" ", "").replace("##", "") and len(said) > len(WORDS) + 3
 
 

@@ -16,7 +16,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from v2t import cli
-from v2t.backends import Decoding, asked, choose, domain
+from v2t.backends import Decoding, choose, domain, user_turn
 from v2t.backends.local import Backend, pieces
 from v2t.backends.sampling import AnswerPenalties
 
@@ -86,7 +86,7 @@ def clip(seed: int, num: int = 6) -> Frames:
 
 
 def ask(captioner: Backend, clips: list[Frames]) -> list:
-    return captioner.answer([asked(PROMPT, one) for one in clips], Decoding(max_new_tokens=8))
+    return captioner.answer([user_turn(PROMPT, one) for one in clips], Decoding(max_new_tokens=8))
 
 
 def test_a_batch_gives_what_single_clips_give(captioner):
@@ -204,7 +204,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
 def test_a_stream_joined_is_the_answer_and_a_stopped_one_ends_its_writer(captioner):
     import threading
 
-    conversation, decoding = asked(PROMPT, clip(3)), Decoding(max_new_tokens=8)
+    conversation, decoding = user_turn(PROMPT, clip(3)), Decoding(max_new_tokens=8)
     (whole,) = captioner.answer([conversation], decoding)
     *written, output = captioner.stream(conversation, decoding)
     assert "".join(written).strip() == whole.text.strip() and output == whole
@@ -232,7 +232,7 @@ def test_frames_that_are_not_square_are_captioned_as_plain_transformers_would(tm
     frames = Frames.from_pixels(pixels, 4.0)
     captioner = Backend(str(tmp_path))
     captioner.load()
-    (output,) = captioner.answer([asked(PROMPT, frames)], Decoding(max_new_tokens=8))
+    (output,) = captioner.answer([user_turn(PROMPT, frames)], Decoding(max_new_tokens=8))
     chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": PROMPT}]}]
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     inputs = processor(text=[text], videos=[frames], return_tensors="pt")
@@ -261,15 +261,15 @@ def test_prompts_hold_no_mark_that_training_did_not(tmp_path):
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     text = text.replace("<video>", processor.clip_text(frames.times_s.tolist()))
     trained_on = tokenizer.encode(text, add_special_tokens=False)
-    assert captioner._inputs([asked(PROMPT, frames)])["input_ids"][0].tolist() == trained_on
-    assert captioner._prompt(captioner.watch(frames), PROMPT) == trained_on
+    assert captioner._inputs([user_turn(PROMPT, frames)])["input_ids"][0].tolist() == trained_on
+    assert captioner._prompt(captioner.encode_clip(frames), PROMPT) == trained_on
 
 
 @pytest.mark.slow
 def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(model_folder):
     made = Backend(str(model_folder), device="cpu")
     made.load()
-    conversations = [asked(PROMPT, clip(0))] * 400
+    conversations = [user_turn(PROMPT, clip(0))] * 400
 
     def drawn(**decoding) -> list[str]:
         outputs = made.answer(conversations, Decoding(max_new_tokens=1, temperature=50.0, **decoding))
@@ -303,7 +303,7 @@ def test_penalties_count_the_tokens_of_the_answer_and_not_the_prompt(presence, f
 def test_penalties_change_the_answer_alike_alone_in_a_batch_and_in_pieces(model_folder, name):
     made = Backend(str(model_folder), device="cpu")
     made.load()
-    conversations = [asked(PROMPT, clip(seed)) for seed in range(3)]
+    conversations = [user_turn(PROMPT, clip(seed)) for seed in range(3)]
     plain, most = Decoding(max_new_tokens=24), Decoding(max_new_tokens=24, **{name: 2.0})
     batch = made.answer(conversations, most)
     assert [output.text for output in batch] != [output.text for output in made.answer(conversations, plain)]

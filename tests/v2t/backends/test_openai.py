@@ -19,7 +19,7 @@ import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.video.frames import Frames
-from v2t.backends import Decoding, asked, endpoint, open_backend
+from v2t.backends import Decoding, endpoint, open_backend, user_turn
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
@@ -185,7 +185,7 @@ def asks(server: Server) -> list[dict]:
 
 
 def ask(captioner, number: int = 5, **decoding):
-    return captioner.answer([asked("what?", picture(number))], Decoding(**decoding))[0]
+    return captioner.answer([user_turn("what?", picture(number))], Decoding(**decoding))[0]
 
 
 # A folder of clips through the whole job
@@ -310,7 +310,7 @@ def test_waiting_for_a_server_ends(server, fault):
 def test_a_spent_quota_is_not_waited_for(server):
     captioner = opened(server, retries=0)
     server.fault = lambda number: (429, {"error": {"message": "no money", "code": "insufficient_quota"}})
-    with pytest.raises(MissingDependencyError, match="pay for more"):
+    with pytest.raises(MissingDependencyError, match="quota is used up"):
         ask(captioner)
     assert len(asks(server)) == 1
 

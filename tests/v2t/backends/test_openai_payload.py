@@ -17,7 +17,7 @@ from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageErro
 from cineloop.video.decode import Request, decode
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t.backends import Decoding, Message, asked, open_backend
+from v2t.backends import Decoding, Message, open_backend, user_turn
 from v2t.backends.payload import video_metadata
 
 KEY = "secret-0123456789"  # looks like no key, so that only knowing it can hide it
@@ -116,7 +116,7 @@ def grey(num_frames: int = 3, height: int = 32, width: int = 48) -> Frames:
 
 
 def ask(captioner, *frames: Frames, **decoding):
-    return captioner.answer([asked("what?", *frames)], Decoding(**decoding))[0]
+    return captioner.answer([user_turn("what?", *frames)], Decoding(**decoding))[0]
 
 
 def taken_by_vllm(request: dict) -> tuple[list[np.ndarray], np.ndarray]:
@@ -312,7 +312,7 @@ def events(*pieces: str, end: bytes = b"data: [DONE]\n\n", wait_s: float = 0.0):
 def test_a_stream_is_the_answer_in_pieces(server, pieces):
     captioner = opened(server)
     server.says = lambda request: events(*pieces) if request.get("stream") else "".join(pieces)
-    *got, output = captioner.stream(asked("what?", grey()), Decoding())
+    *got, output = captioner.stream(user_turn("what?", grey()), Decoding())
     assert "".join(got) == ask(captioner, grey()).text == output.text and len(got) <= len(pieces)
     assert (output.finish, output.tokens, output.warnings) == ("length", 7, (Notice("OUT_OF_DOMAIN", "far"),))
 
@@ -320,7 +320,7 @@ def test_a_stream_is_the_answer_in_pieces(server, pieces):
 def test_closing_a_stream_hangs_up(server):
     captioner = opened(server)
     server.says = lambda request: events(*["word "] * 20_000, wait_s=0.005)
-    pieces = captioner.stream(asked("what?", grey()), Decoding())
+    pieces = captioner.stream(user_turn("what?", grey()), Decoding())
     assert next(pieces) == "word "
     pieces.close()
     assert server.hung_up.wait(60)
@@ -333,7 +333,7 @@ def test_a_stream_that_breaks_off_is_an_error(server, end):
     captioner = opened(server)
     server.says = lambda request: events("A ", "dog", end=end)
     with pytest.raises(ItemError, match="broke off") as caught:
-        list(captioner.stream(asked("what?", grey()), Decoding()))
+        list(captioner.stream(user_turn("what?", grey()), Decoding()))
     assert caught.value.code == "SERVER_ERROR" and ("memory" in str(caught.value)) == (b"memory" in end)
 
 

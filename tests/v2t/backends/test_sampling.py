@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from v2t.backends import Decoding, GenerateRequest, asked, hf, local, openai, vllm
+from v2t.backends import Decoding, GenerateRequest, hf, local, openai, user_turn, vllm
 from v2t.backends.batching import Batcher
 
 KINDS = {
@@ -38,7 +38,7 @@ def two(tmp_path_factory):
 def requests(**decoding) -> list[GenerateRequest]:
     """Three questions without a video: how a clip's times are put in words is each backend's own."""
     how = Decoding(max_new_tokens=12, **decoding)
-    return [GenerateRequest(messages=asked(f"What {i}?"), decoding=how) for i in range(3)]
+    return [GenerateRequest(messages=user_turn(f"What {i}?"), decoding=how) for i in range(3)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,7 +13,7 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
-from v2t.backends import Decoding, Message, asked, open_backend
+from v2t.backends import Decoding, Message, open_backend, user_turn
 from v2t.backends import vllm as module
 from vllm_engine import ENVIRONMENT
 
@@ -94,8 +94,13 @@ def test_it_answers_as_the_local_captioner(both):
         Message(role="assistant", text="A robot spins."),
         Message(role="user", text="And here?", videos=(clip(4, 5),)),
     )
-    chats = [asked("Describe the video.", clip(i, num)) for i, num in ((0, 16), (1, 1), (2, 40))]
-    chats += [talk, asked("Hello."), asked("What happens?", clip(6, 9, start_s=600.0)), asked("What?", noise())]
+    chats = [user_turn("Describe the video.", clip(i, num)) for i, num in ((0, 16), (1, 1), (2, 40))]
+    chats += [
+        talk,
+        user_turn("Hello."),
+        user_turn("What happens?", clip(6, 9, start_s=600.0)),
+        user_turn("What?", noise()),
+    ]
     wanted = [ours.answer([chat], GREEDY)[0] for chat in chats]
     assert engine.answer(chats, GREEDY) == wanted
     assert wanted[-1].warnings, "noise is foreign to the starter"
@@ -108,7 +113,7 @@ def test_it_answers_as_the_local_captioner(both):
 @pytest.mark.timeout(600)
 def test_pieces_are_the_answer_and_an_abandoned_answer_is_ended(both):
     _, engine = both
-    chat = asked("Describe the video.", clip(0))
+    chat = user_turn("Describe the video.", clip(0))
     (whole,) = engine.answer([chat], GREEDY)
     *pieces, output = engine.stream(chat, GREEDY)
     assert len(pieces) > 2 and "".join(pieces) == whole.text and output == whole
@@ -124,6 +129,6 @@ def test_pieces_are_the_answer_and_an_abandoned_answer_is_ended(both):
 def test_a_prompt_that_is_too_long_is_an_item_error_and_others_go_on(both):
     _, engine = both
     with pytest.raises(ItemError) as caught:
-        engine.answer([asked("Hello."), asked("word " * 9000)], GREEDY)
+        engine.answer([user_turn("Hello."), user_turn("word " * 9000)], GREEDY)
     assert caught.value.code == "PROMPT_TOO_LONG"
-    assert engine.answer([asked("What?", clip(1))], GREEDY)[0].text
+    assert engine.answer([user_turn("What?", clip(1))], GREEDY)[0].text

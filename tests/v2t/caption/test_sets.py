@@ -100,7 +100,7 @@ def test_edits_in_files_of_the_whole_are_not_read_but_kept_aside(tmp_path, caplo
         assert (out / name).read_bytes() == content
         assert b"My dogs." in (out / f"{stem}.by-hand.{suffix}").read_bytes()
     assert "txt" not in formats or (out / "a.txt").read_text() == "A clip a.mp4.\n"
-    assert sum("read from the .txt files alone" in message for message in caplog.messages) == 2
+    assert sum("read only from the .txt files" in message for message in caplog.messages) == 2
     go(source, out, formats)
     assert len(list(out.glob("*.by-hand*"))) == 2
 

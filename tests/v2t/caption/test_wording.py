@@ -197,7 +197,7 @@ def test_what_a_caption_says_is_never_a_template():
         ("{{ caption['__class__'] }}", "Getitem"),
         ("{{ caption|attr('__class__') }}", "attr"),
         ("{{ caption.format(1) }}", "Call"),
-        ("{{ caption.index }}", "no value to write"),
+        ("{{ caption.index }}", "cannot be written"),
         ("{{ segments.nothing }}", "nothing is not allowed"),
         ("{{ captoin }}", "choices: caption, id"),
         ("{{ loop.index }}", "'loop'"),

@@ -11,9 +11,9 @@ from v2t.ask import moments
 from v2t.ask.when import NEVER, QUESTION
 from v2t.data.notes import Note, notes_prompt
 from v2t.long import spans
-from v2t.long.notes import joined, read_notes
+from v2t.long.notes import join_notes, read_notes
 from v2t.long.parts import PartSpec, part_at, plan_parts, scenes
-from v2t.long.recall import Placed, clauses, content, num_tokens, ranked, recall
+from v2t.long.recall import Placed, clauses, content, num_tokens, rank, recall
 from v2t.styles import load
 
 TENTHS = st.integers(0, 80).map(lambda n: n / 10)
@@ -57,7 +57,7 @@ def test_times_in_answers(text, found):
 )
 def test_numbers_that_are_no_times(text):
     assert spans.read_spans(text, 9.0) == spans.Reading(spans=())
-    assert spans.shifted(text, 100.0) == text
+    assert spans.shift_times(text, 100.0) == text
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_span_is_read_as_it_was_written_and_moves_by_as_much(one, other, form)
     start, end = sorted((one, other))
     text = form.format(start, end)
     assert spans.read_spans(text, 8.0).spans == ((start, end),)
-    moved = spans.read_spans(spans.shifted(text, 721.5), 1000.0).spans
+    moved = spans.read_spans(spans.shift_times(text, 721.5), 1000.0).spans
     assert moved[0] == pytest.approx((start + 721.5, end + 721.5), abs=0.051)
 
 
@@ -87,15 +87,15 @@ def test_a_span_is_read_as_it_was_written_and_moves_by_as_much(one, other, form)
 def test_any_text_is_survived(text):
     reading = spans.read_spans(text, 9.0, bare=True)
     assert all(0 <= start <= end <= 9.0 for start, end in reading.spans)
-    spans.shifted(text, 61.5)
+    spans.shift_times(text, 61.5)
 
 
 def test_moved_times_are_told_on_the_clock():
-    assert spans.shifted("from 1.2 to 3.0 seconds.", 722.0) == "from 723.2 to 725.0 seconds (12:03.2-12:05.0)."
-    assert spans.shifted("at 2.9 seconds", 0.0) == "at 2.9 seconds"
-    assert spans.shifted("at 0:02", 3600.0) == "at 1:00:02"
+    assert spans.shift_times("from 1.2 to 3.0 seconds.", 722.0) == "from 723.2 to 725.0 seconds (12:03.2-12:05.0)."
+    assert spans.shift_times("at 2.9 seconds", 0.0) == "at 2.9 seconds"
+    assert spans.shift_times("at 0:02", 3600.0) == "at 1:00:02"
     assert spans.format_span((723.2, 725.0)) == "12:03.2-12:05.0"
-    assert spans.merged([(5, 6), (1, 2), (2.2, 3)], 0.3) == [(1, 3), (5, 6)]
+    assert spans.merge_spans([(5, 6), (1, 2), (2.2, 3)], 0.3) == [(1, 3), (5, 6)]
 
 
 # --- moments in questions
@@ -174,7 +174,7 @@ def test_few_tokens_keep_the_best_notes_and_say_how_many_matched():
 def test_a_later_note_is_known_by_its_scene():
     scene = [Placed(Note(start_s=n, end_s=n, text=t), 0) for n, t in enumerate(["a brown dog runs.", "the dog jumps."])]
     others = [Placed(Note(start_s=9, end_s=9, text=t), 1) for t in ("the dog jumps.", "a red dog jumps.")]
-    found = ranked([*scene, *others], "a brown dog jumps")
+    found = rank([*scene, *others], "a brown dog jumps")
     assert found[0][1] == scene[1] and found[0][0] > found[1][0]
 
 
@@ -191,8 +191,8 @@ def test_inflections_are_one_word():
 
 
 def test_the_best_notes_for_a_statement_come_first():
-    assert [FILM.index(one) for _, one in ranked(FILM, "the red cat jumps")][:2] == [3, 5]
-    assert ranked(FILM, "a zebra") == []
+    assert [FILM.index(one) for _, one in rank(FILM, "the red cat jumps")][:2] == [3, 5]
+    assert rank(FILM, "a zebra") == []
 
 
 def test_notes_are_put_in_order_of_time_one_line_each():
@@ -217,8 +217,8 @@ def test_an_event_cut_by_a_window_is_one_but_never_over_a_scene_cut():
     parts = [(0.0, 8.0), (8.0, 16.0), (16.0, 24.0)]
     told = [(5.0, 8.0, 0), (8.0, 16.0, 1), (16.1, 18.0, 2), (20.0, 21.0, 2)]
     placed = [Placed(Note(start_s=a, end_s=b, text="a dog runs."), n) for a, b, n in told]
-    assert [(p.note.start_s, p.note.end_s) for p in joined(placed, parts, ())] == [(5.0, 18.0), (20.0, 21.0)]
-    spans_of = [(p.note.start_s, p.note.end_s) for p in joined(placed, parts, (8.0,))]
+    assert [(p.note.start_s, p.note.end_s) for p in join_notes(placed, parts, ())] == [(5.0, 18.0), (20.0, 21.0)]
+    spans_of = [(p.note.start_s, p.note.end_s) for p in join_notes(placed, parts, (8.0,))]
     assert spans_of == [(5.0, 8.0), (8.0, 18.0), (20.0, 21.0)]
 
 

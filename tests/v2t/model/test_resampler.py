@@ -130,7 +130,7 @@ def test_wrong_frame_counts_and_settings_are_refused():
         build()(tokens[:, :3], times[:, :3])
     with pytest.raises(UsageError, match="frame_times_s"):
         build()(tokens, times[:, :3])
-    with pytest.raises(UsageError, match="no square"):
+    with pytest.raises(UsageError, match="not a square"):
         build()(tokens[:, :, :7], times)
     for changes in ({"kind": "conv"}, {"num_heads": 3}, {"frame_layers": 9}, {"time_features": 3}, {"num_queries": 0}):
         with pytest.raises(UsageError):

@@ -73,7 +73,7 @@ class Stage:
             socket=home / "s",
             **{"starts_in_s": LONG_S, "stop_s": 5.0, **settings},
         )
-        self.engine = EngineProcess(command, say=self.said.append, check_s=check_s)
+        self.engine = EngineProcess(command, notify=self.said.append, check_s=check_s)
         self.home = home
 
     async def __aenter__(self) -> Stage:

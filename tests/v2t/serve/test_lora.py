@@ -17,7 +17,7 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from serve_process import serving
 from v2t import train
-from v2t.backends import Decoding, asked, open_backend
+from v2t.backends import Decoding, open_backend, user_turn
 from v2t.backends.local import STARTER
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -67,7 +67,7 @@ def answers_of(model: str, clips: list[Path]) -> list[str]:
     with DecoderPool(1, decoders=("pyav",)) as pool:
         frames = [pool.decode(clip, captioner.spec, captioner.frame_size) for clip in clips]
     decoding = Decoding(max_new_tokens=TOKENS)
-    return [captioner.answer([asked(PROMPTS["short"], one)], decoding)[0].text for one in frames]
+    return [captioner.answer([user_turn(PROMPTS["short"], one)], decoding)[0].text for one in frames]
 
 
 def test_adapter_and_base_answer_in_one_batch_as_each_alone(final, clips, tmp_path):

@@ -24,7 +24,7 @@ from cineloop.world.language.words import PROMPTS
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from serve_process import family_of, serving
-from v2t.backends import Decoding, Message, asked, open_backend
+from v2t.backends import Decoding, Message, open_backend, user_turn
 
 pytestmark = pytest.mark.slow  # a server with the true starter
 NUM, TOKENS = 32, 40
@@ -103,14 +103,14 @@ def expected(captioner, conversation, tokens: int = TOKENS) -> str:
 
 def test_words_alone(client, captioner):
     reply = ask(client, {"role": "user", "content": "What can you do?"})
-    assert text_of(reply) == expected(captioner, asked("What can you do?"))
+    assert text_of(reply) == expected(captioner, user_turn("What can you do?"))
     assert reply.usage.completion_tokens >= 1 and reply.usage.prompt_tokens > 1
     assert client.models.list().data[0].id == "cineloop-starter"
 
 
 def test_one_video_in_four_ways(client, captioner, frames_of, clips):
     frames = frames_of(clips[0])
-    answer = expected(captioner, asked(SHORT, frames))
+    answer = expected(captioner, user_turn(SHORT, frames))
     reply = ask(client, turn(SHORT, data_url(clips[0])))
     assert text_of(reply) == answer
     (shown,) = reply.model_extra["cineloop"]["videos"]
@@ -137,13 +137,13 @@ def test_a_range_of_a_video(client, captioner, frames_of, clips):
     (shown,) = reply.model_extra["cineloop"]["videos"]
     assert shown["start_s"] == 0.5 and all(0.4 <= time_s <= 1.5 for time_s in shown["times_s"])
     assert shown["times_s"] == [round(float(time_s), 4) for time_s in frames.times_s]
-    assert text_of(reply) == expected(captioner, asked(SHORT, frames))
+    assert text_of(reply) == expected(captioner, user_turn(SHORT, frames))
 
 
 def test_two_videos(client, captioner, frames_of, clips):
     question, first, second = "Describe both videos.", frames_of(clips[2]), frames_of(clips[3])
     answers = [
-        expected(captioner, asked(question, *pair)) for pair in ((first, second), (second, first), (first, first))
+        expected(captioner, user_turn(question, *pair)) for pair in ((first, second), (second, first), (first, first))
     ]
     assert len(set(answers)) == 3  # the model tells them apart
     reply = ask(client, turn(question, data_url(clips[2]), "file://clips/03.mp4"))
@@ -186,7 +186,7 @@ def test_stop_strings_and_limits(client, clips):
 
 def test_sampling_is_openais(client, server, captioner, frames_of, clips):
     """The local engine draws as the captioner in this process does, token for token."""
-    question, video = asked(SHORT, frames_of(clips[0])), turn(SHORT, data_url(clips[0]))
+    question, video = user_turn(SHORT, frames_of(clips[0])), turn(SHORT, data_url(clips[0]))
     for settings in (
         {"temperature": 1.3, "top_p": 0.9, "seed": 7},
         {"temperature": 0.8, "top_p": 0.5, "seed": 8, "presence_penalty": 0.6, "frequency_penalty": -0.3},
@@ -235,7 +235,7 @@ def test_errors_are_openais(client, server, clips, tmp_path):
 
 
 def test_two_and_thirty_clients_get_their_own_answers(client, captioner, frames_of, clips):
-    own = [expected(captioner, asked(SHORT, frames_of(clip))) for clip in clips]
+    own = [expected(captioner, user_turn(SHORT, frames_of(clip))) for clip in clips]
     assert len(set(own)) > NUM // 2
     with ThreadPoolExecutor(NUM) as threads:
         replies = list(threads.map(lambda clip: text_of(ask(client, turn(SHORT, data_url(clip)))), clips))
@@ -246,7 +246,7 @@ def test_a_batch_captioner_finds_the_very_same_frames(server, captioner, frames_
     through = open_backend(f"openai:{server.url}/v1")
     through.load()
     assert (through.spec, through.frame_size) == (captioner.spec, captioner.frame_size)
-    conversations = [asked(SHORT, frames_of(clip)) for clip in clips[:4]]
+    conversations = [user_turn(SHORT, frames_of(clip)) for clip in clips[:4]]
     decoding = Decoding(max_new_tokens=TOKENS)
     assert [o.text for o in through.answer(conversations, decoding)] == [
         expected(captioner, conversation) for conversation in conversations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chat_requests import PROMPT, body, clip, events, gateway_with, post, told
-from v2t.backends import Decoding, asked
+from v2t.backends import Decoding, user_turn
 from v2t.serve.served_backend import ServedBackend, StopStrings
 
 
@@ -28,8 +28,8 @@ def warnings_of(value: dict) -> list[str]:
 
 @pytest.mark.slow
 def test_many_at_once_get_what_each_alone_gets_from_the_captioner(app, captioner):
-    conversations = [asked(PROMPT, clip(seed, num)) for seed, num in ((1, 16), (2, 16), (3, 20), (4, 16), (5, 20))]
-    conversations += [asked("How long is it?", clip(1), clip(6)), asked("What is a cat?")]
+    conversations = [user_turn(PROMPT, clip(seed, num)) for seed, num in ((1, 16), (2, 16), (3, 20), (4, 16), (5, 20))]
+    conversations += [user_turn("How long is it?", clip(1), clip(6)), user_turn("What is a cat?")]
     alone = [captioner.answer([c], Decoding(max_new_tokens=60))[0] for c in conversations]
     replies = post(app, *(body(*c[0].videos, text=c[0].text) for c in conversations))
     assert len({output.text for output in alone}) > 4
@@ -106,8 +106,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_told(app):
 def test_an_answer_has_the_room_that_its_own_prompt_leaves(captioner, monkeypatch):
     """Alone, in a batch with longer prompts, and in pieces."""
     conversations = [
-        asked("What is a cat?"),
-        asked("What happens in the video, and what is it not, and where may it be?"),
+        user_turn("What is a cat?"),
+        user_turn("What happens in the video, and what is it not, and where may it be?"),
     ]
     lengths = [captioner._inputs([conversation])["input_ids"].shape[1] for conversation in conversations]
     monkeypatch.setattr(captioner, "_most_positions", max(lengths) + 3)
@@ -136,7 +136,7 @@ def test_a_tiny_temperature_does_not_break_the_model(app):
 
 def test_the_starter_stops_in_the_middle_when_nobody_wants_its_answer(captioner):
     decoding = Decoding(max_new_tokens=60)
-    whole = captioner.answer([asked(PROMPT, clip(1))], decoding)[0]
+    whole = captioner.answer([user_turn(PROMPT, clip(1))], decoding)[0]
     before, left = captioner.wanted, [3]
 
     def wanted() -> bool:
@@ -145,7 +145,7 @@ def test_the_starter_stops_in_the_middle_when_nobody_wants_its_answer(captioner)
 
     captioner.wanted = wanted
     try:
-        cut = captioner.answer([asked(PROMPT, clip(1))], decoding)[0]
+        cut = captioner.answer([user_turn(PROMPT, clip(1))], decoding)[0]
     finally:
         captioner.wanted = before
     assert cut.tokens == 3 < whole.tokens and whole.text.startswith(cut.text)

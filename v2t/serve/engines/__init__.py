@@ -1,9 +1,9 @@
 """The engine protocol: one request in, pieces of text and one output back; one file per engine (`--engine`).
 
 In: what is to be served, then `EngineRequest`s, checked, with their frames decoded. Out: text as it is written, and
-last an `Output`; a `Fault` on failure. An engine module defines `create(config, served, say)`, where `say` takes what
-the operator should know, and `command_line(config, served)`, the program it will start (none where it runs in the
-gateway's process); both refuse settings that the engine cannot have.
+last an `Output`; a `Fault` on failure. An engine module defines `create(config, served, notify)`, where `notify` takes
+messages for the operator, and `command_line(config, served)`, the program it starts (empty if it runs in the gateway's
+process); both refuse settings that the engine does not support.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ MODEL_THREAD = "v2t-model"  # of an engine in this process
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EngineRequest:
-    """What an engine is asked.
+    """A request to an engine.
 
     Attributes:
         id: of the request, for the log.
         model: one of the served names.
         conversation: the last message is the user's; its videos are frames.
-        max_tokens: longest answer. sampling: the fields of OpenAI's request that say how it is drawn, those alone that
+        max_tokens: longest answer. sampling: the sampling fields of OpenAI's request, only those that
             the client gave. stops: strings that end the answer and are not part of it.
-        stream: the answer is wanted in pieces.
-        cache_salt: whose prompts alone may be kept for this one; None for anyone's.
+        stream: the answer is streamed.
+        cache_salt: isolates the prefix cache by owner; None shares it.
         lease: the memory of the request, which copies of the frames are added to.
     """
 
@@ -60,7 +60,7 @@ class Engine(Protocol):
 
     Attributes:
         name: as `--engine` has it.
-        state: it answers while "ready"; while "failing" it tries, and the last few requests failed one after another.
+        state: "ready"; "failing" still accepts requests after the last few failed in a row.
     """
 
     name: str
@@ -87,8 +87,7 @@ class Engine(Protocol):
         """
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
-        """The answer: with `stream` in pieces as they are written, and last, or alone, the `Output`. Closing it
-        ends the work.
+        """The answer: with `stream` its pieces as they are generated, then the `Output`. Closing it stops the work.
 
         Raises:
             Fault: PROMPT_TOO_LONG, BAD_REQUEST, ENGINE, ENGINE_DOWN.
@@ -99,11 +98,11 @@ class Engine(Protocol):
 
 
 def down(why: str) -> Fault:
-    """The engine cannot be asked now."""
+    """The engine is not available now."""
     return Fault(503, "ENGINE_DOWN", f"the model is not available: {why}", retry_after_s=_RETRY_S)
 
 
-def broke_off() -> Fault:
+def interrupted_fault() -> Fault:
     """The engine ended in the middle of an answer."""
     return Fault(502, "ENGINE", "the engine stopped while it generated the answer", retry_after_s=_RETRY_S)
 
@@ -120,12 +119,12 @@ def too_long() -> Fault:
 
 
 def refused(message: str) -> Fault:
-    """The engine does not take this request, in its words where they help."""
-    return Fault(400, "BAD_REQUEST", f"the model refused the request: {scrubbed(message) or 'no reason given'}")
+    """The engine refuses this request; with its message where it helps."""
+    return Fault(400, "BAD_REQUEST", f"the model refused the request: {redact(message) or 'no reason given'}")
 
 
-def scrubbed(message: str) -> str:
-    """An engine's words without what could be a path, an address or data."""
+def redact(message: str) -> str:
+    """An engine's message without paths, addresses or data."""
     message = printable(message, 2000)
     message = re.sub(r"[A-Za-z0-9+/=_-]{64,}", "...", message)
     message = re.sub(r"\w+://\S+", "...", message)
@@ -133,14 +132,14 @@ def scrubbed(message: str) -> str:
     return message[:300]
 
 
-def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> Engine:
-    """The engine that `config` wants, not started yet.
+def create(config: ServeConfig, served: Served, notify: Callable[[str], None]) -> Engine:
+    """The engine of `config`, not started yet.
 
     Raises:
-        UsageError: no such engine, or one that cannot do what is wanted. PolicyError: arguments that open it to
-            strangers. MissingDependencyError: vLLM is not there.
+        UsageError: no such engine, or an unsupported setting. PolicyError: arguments that would bypass the gateway.
+        MissingDependencyError: vLLM is not installed.
     """
-    engine: Engine = _module(config, served).create(config, served, say)
+    engine: Engine = _module(config, served).create(config, served, notify)
     return engine
 
 
@@ -158,7 +157,7 @@ def choose(config: ServeConfig, served: Served) -> str:
     """The engine by its file's name; "auto" takes vLLM where it is installed.
 
     Raises:
-        MissingDependencyError: vLLM is wanted, or nothing else would do, and it is not installed.
+        MissingDependencyError: vLLM is required and not installed.
     """
     if config.engine == "local":
         return "local"
@@ -171,5 +170,5 @@ def choose(config: ServeConfig, served: Served) -> str:
         why = "only vLLM serves adapters" if served.is_ours else f"only vLLM serves {served.name}"
     raise MissingDependencyError(
         f"vLLM is not installed here, and {why}",
-        hint="it pins a torch of its own: scripts/serve-env makes an environment for it; run v2t serve from there",
+        hint="it pins its own torch: scripts/serve-env creates an environment for it; run v2t serve from there",
     )

@@ -1,9 +1,9 @@
-"""This project's own captioner as an engine: a thread of the server's process that answers in small batches.
+"""This project's own captioner as an engine: a thread of the server's process with small batches.
 
-In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and a `Output`. Requests in the
-queue are answered together where a batch answers as each alone would; streams go one at a time and alternate with
-batches. A request whose client left is skipped, and an answer that no client waits for is stopped. Whatever the model
-raises ends that request alone; a crash of the process ends the server, which its service manager starts again.
+In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and an `Output`. Requests in the
+queue are batched where the batch does not affect the answers; streams run one at a time and alternate with batches. A
+request whose client disconnected is skipped, and its running answer is stopped. An exception of the model ends that
+request only; a crash of the process ends the server, which its service manager starts again.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from v2t.serve.settings import ServeConfig
 _MAX_BATCH, _MAX_FRAMES = 8, 1024
 _FAILURES_IN_A_ROW = 3
 _NO_MEMORY = "the model's device has not enough memory for this request"
-_LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; such a draw is the likeliest token in any case
+_LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; sampling is greedy there in any case
 _STOP_S, _POLL_S, _WATCH_S = 5.0, 0.02, 1.0
 
 Reply = str | Output
 
 
-def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> LocalEngine:
+def create(config: ServeConfig, served: Served, notify: Callable[[str], None]) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
     command_line(config, served)
     return LocalEngine(
         ServedBackend(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len),
-        say=say,
+        notify=notify,
     )
 
 
@@ -48,7 +48,7 @@ def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
     """Nothing: there is no process to start.
 
     Raises:
-        UsageError: what only vLLM can do was asked for.
+        UsageError: a setting that only vLLM supports.
     """
     for name, is_set in (
         ("engine_args", bool(config.engine_args)),
@@ -79,8 +79,8 @@ class _Job:
         except RuntimeError:  # the loop is closed
             self.is_gone = True
 
-    def goes_with(self, other: _Job) -> bool:
-        """Whether both can be answered in one batch as each alone would; samples would differ."""
+    def is_batchable_with(self, other: _Job) -> bool:
+        """Whether both can share a batch without affecting the answers; sampling would."""
         return self.shapes == other.shapes and self.decoding == other.decoding and self.decoding.temperature == 0
 
 
@@ -88,14 +88,13 @@ class LocalEngine:
     """See `v2t.serve.engines.Engine`.
 
     Args:
-        captioner: not loaded yet; from the start on it belongs to this engine's thread. say: given what the operator
-            should know.
+        captioner: not loaded yet; used only by this engine's thread. notify: called with messages for the operator.
     """
 
     name = "local"
 
-    def __init__(self, captioner: ServedBackend, *, say: Callable[[str], None]) -> None:
-        self._captioner, self._batcher, self._say = captioner, Batcher(captioner), say
+    def __init__(self, captioner: ServedBackend, *, notify: Callable[[str], None]) -> None:
+        self._captioner, self._batcher, self._notify = captioner, Batcher(captioner), notify
         self._failures = 0  # in a row
         self._waiting: list[_Job] = []
         self._now: list[_Job] = []
@@ -131,7 +130,7 @@ class LocalEngine:
             raise RuntimeError("start() the engine first")
         begun = time.monotonic()
         await asyncio.shield(self._loaded)
-        self._say(f"engine local: ready after {time.monotonic() - begun:.0f} s")
+        self._notify(f"engine local: ready after {time.monotonic() - begun:.0f} s")
 
     async def failed(self) -> None:
         """See `Engine`."""
@@ -191,7 +190,7 @@ class LocalEngine:
         try:
             while problem is None and self._next():
                 self._answer(self._now)
-                self._now = []  # nothing refers to their frames until the next request
+                self._now = []  # releases their frames until the next request
         finally:
             self.close()
 
@@ -212,7 +211,7 @@ class LocalEngine:
             self._streamed_last = first.request.stream
             for job in self._waiting:
                 frames_then = frames + job.num_frames
-                if job is first or job.request.stream or not job.goes_with(first):
+                if job is first or job.request.stream or not job.is_batchable_with(first):
                     continue
                 if first.request.stream or len(chosen) >= _MAX_BATCH or frames_then > _MAX_FRAMES:
                     break
@@ -269,7 +268,7 @@ class LocalEngine:
                     job.reply(self._stopped(piece, stops, "".join(parts)) if stops.is_over else piece)
 
     def _stopped(self, output: Output, stops: StopStrings, text: str) -> Output:
-        """An answer that was cut at a stop string, whose tokens count up to the end of that."""
+        """An answer cut at a stop string; its tokens count up to the end of the stop string."""
         return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
 
 
@@ -281,7 +280,7 @@ def _resolve(loaded: asyncio.Future[None], problem: CineloopError | None) -> Non
 
 
 def _decoding_of(request: EngineRequest) -> Decoding:
-    """How the answer is sampled; without a seed no two samples are the same."""
+    """How the answer is sampled; without a seed every sample differs."""
     given = dict(request.sampling)
     temperature = given.pop("temperature", 0.0)
     seed = given.pop("seed", None)
@@ -292,7 +291,7 @@ def _decoding_of(request: EngineRequest) -> Decoding:
 
 
 def _fault_of(error: CineloopError) -> Fault:
-    """What the client gets for what the model raised."""
+    """The client's fault for an error of the model."""
     if error.code == "PROMPT_TOO_LONG":
         return too_long()
     if error.code == "OUT_OF_MEMORY":

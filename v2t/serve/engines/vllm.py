@@ -1,7 +1,7 @@
 """vLLM as an engine: its OpenAI server on a socket file, with the settings this project's models need.
 
-The gateway passes checked requests alone; still the server here fetches no address, opens no file, runs no code of a
-model's folder and logs no request. `v2t.serve.plugin` says which versions are supported. The module is started rather
+The gateway passes only checked requests; in addition, this server fetches no address, opens no file, runs no code of
+a model's folder and logs no request. `v2t.serve.plugin` defines the supported versions. The module is started rather
 than the `vllm` script, which does not find its own package in the CPU build.
 """
 
@@ -29,7 +29,7 @@ _STARTS_IN_S = 900.0  # large weights load for minutes; a tiny model on two core
 _STOP_S = 20.0
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the values that --max-lora-rank takes
 _MOST_SEQUENCES_CPU = 16
-# Arguments that would bypass the gateway, and those that are set elsewhere; abbreviations count too.
+# Arguments that would bypass the gateway, and those that are set elsewhere; abbreviations included.
 _UNSAFE = (
     "trust-remote-code trust-request-chat-template trust-request-mm-kwargs allowed-local-media-path "
     "allowed-media-domains enable-prompt-embeds enable-mm-embeds enable-log-requests enable-log-outputs"
@@ -39,7 +39,7 @@ _HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _OFF = ("VLLM_SERVER_DEV_MODE", "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE")
 
 
-def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> VllmEngine:
+def create(config: ServeConfig, served: Served, notify: Callable[[str], None]) -> VllmEngine:
     """See `v2t.serve.engines.create`."""
     from v2t.serve.engines.vllm_http import VllmEngine
 
@@ -49,7 +49,7 @@ def create(config: ServeConfig, served: Served, say: Callable[[str], None]) -> V
     except BaseException:
         folder.rmdir()
         raise
-    return VllmEngine(made, say=say, packs_frames=served.is_ours)
+    return VllmEngine(made, notify=notify, packs_frames=served.is_ours)
 
 
 def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
     """The server's process, listening at `socket`.
 
     Raises:
-        UsageError: a setting that this vLLM cannot have. PolicyError: arguments that open it to strangers.
+        UsageError: a setting that this vLLM does not support. PolicyError: arguments that would bypass the gateway.
     """
     check_arguments(config.engine_args)
     on_cpu = is_built_for_cpu()
@@ -71,7 +71,7 @@ def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
     argv = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server"]
     argv += ["--model", source, "--served-model-name", served.name, "--uds", str(socket)]
     argv += ["--dtype", "float32" if on_cpu and config.dtype == "auto" else config.dtype]
-    argv += ["--enforce-eager"] if on_cpu else []  # on a GPU its graphs are most of the speed
+    argv += ["--enforce-eager"] if on_cpu else []  # on a GPU its graphs give most of the speed
     argv += _sizes(config, on_cpu) + _media(config, served) + _adapters(served)
     argv += ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--uvicorn-log-level", "warning"]
     argv += ["--no-enable-log-requests", "--no-enable-log-outputs", "--shutdown-timeout", "0"]
@@ -98,7 +98,7 @@ def is_built_for_cpu() -> bool:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Return when vLLM may be given these arguments of the operator's.
+    """Return if these arguments of the operator are allowed.
 
     Raises:
         PolicyError: one would bypass the gateway. UsageError: one that `v2t serve` sets itself.
@@ -124,14 +124,14 @@ def _sizes(config: ServeConfig, on_cpu: bool) -> list[str]:
 
 
 def _media(config: ServeConfig, served: Served) -> list[str]:
-    """How many videos a request may hold, and where from: its own body alone."""
+    """Number of videos of a request, and their source: its own body only."""
     argv = ["--allowed-media-domains", "invalid.invalid"]  # a name that cannot exist (RFC 6761); data: still passes
     if served.is_ours:
-        # As everywhere in this project, the likeliest token is taken where the client does not say.
+        # As everywhere in this project, greedy decoding is the default.
         argv += ["--limit-mm-per-prompt", json.dumps({"video": config.limits.videos})]
         argv += ["--override-generation-config", json.dumps({"temperature": 0.0})]
         return [*argv, "--chat-template-content-format", "openai"]
-    # Frames come sampled: all are kept, and the gateway, which alone speaks to this server, tells their times.
+    # Frames come sampled: all are kept; their times come from the gateway, the only client of this server.
     argv += ["--limit-mm-per-prompt", json.dumps({"video": config.limits.videos, "image": config.limits.frames})]
     return [*argv, "--media-io-kwargs", json.dumps({"video": {"num_frames": -1}}), "--trust-request-mm-kwargs"]
 
@@ -154,14 +154,14 @@ def _environment(config: ServeConfig, served: Served, socket: Path, on_cpu: bool
     env = {name: value for name, value in _inherited(config).items() if name not in _OFF}
     env |= _hub_environment(served.source)
     env |= {
-        "VLLM_PLUGINS": "cineloop",  # an allow-list: no other package's code is loaded beside
+        "VLLM_PLUGINS": "cineloop",  # an allow-list: no other package's plug-in is loaded
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
-        "VLLM_HOST_IP": "127.0.0.1",  # its processes speak to each other within this machine
+        "VLLM_HOST_IP": "127.0.0.1",  # its processes communicate within this machine
         "VLLM_RPC_BASE_PATH": str(socket.parent),
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
         "VLLM_MAX_MEDIA_REQUEST_DECODE_BYTES": str(config.limits.memory_mb << 20),  # the gateway's limit is the limit
-        "VLLM_LOGGING_LEVEL": env.get("VLLM_LOGGING_LEVEL", "WARNING"),  # its last words should be of its trouble
+        "VLLM_LOGGING_LEVEL": env.get("VLLM_LOGGING_LEVEL", "WARNING"),  # its last lines should be about the failure
         "VLLM_LOGGING_COLOR": "0",
         "NO_COLOR": "1",
         "PYTHONUNBUFFERED": "1",
@@ -175,7 +175,7 @@ def _environment(config: ServeConfig, served: Served, socket: Path, on_cpu: bool
 
 
 def _inherited(config: ServeConfig) -> dict[str, str]:
-    """The environment of this process without the clients' keys and other API keys: the engine works on untrusted
+    """The environment of this process without the clients' keys and other API keys: the engine handles untrusted
     input."""
     secret = {config.key_env, *_HUB_TOKENS}
     kept = {name: value for name, value in os.environ.items() if name not in secret and not name.endswith("_API_KEY")}

@@ -1,7 +1,7 @@
-"""vLLM's server in a child process, asked over a socket file.
+"""vLLM's server in a child process, called over a socket file.
 
 In: an `EngineRequest`, which becomes the JSON of OpenAI's chat request with its frames in base64. Out: the text and
-figures of the reply, read field by field, so that nothing of the server's inside gets out; or `Fault`.
+figures of the reply, copied field by field, so that no server internals get out; or `Fault`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cineloop.web.faults import Fault
 from v2t.backends import Output
 from v2t.backends.payload import Form, content, video_metadata, warnings_of
 from v2t.serve.engine_process import EngineCommand, EngineProcess
-from v2t.serve.engines import EngineRequest, broke_off, down, failed, refused, too_long
+from v2t.serve.engines import EngineRequest, down, failed, interrupted_fault, refused, too_long
 
 _PATH = "/v1/chat/completions"
 _MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.backends.openai
@@ -47,14 +47,14 @@ class VllmEngine(EngineProcess):
     """See `v2t.serve.engines.Engine`.
 
     Args:
-        command, say: see `EngineProcess`.
+        command, notify: see `EngineProcess`.
         packs_frames: the model is ours, which takes packed frames and knows their times; others get JPEGs.
     """
 
     name = "vllm"
 
-    def __init__(self, command: EngineCommand, *, say: Callable[[str], None], packs_frames: bool) -> None:
-        super().__init__(command, say=say)
+    def __init__(self, command: EngineCommand, *, notify: Callable[[str], None], packs_frames: bool) -> None:
+        super().__init__(command, notify=notify)
         self._packs_frames = packs_frames
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
@@ -86,14 +86,14 @@ class VllmEngine(EngineProcess):
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             raise down("it could not be reached") from None
         except httpx.HTTPError as error:
-            logger.warning("%s: the engine broke off: %s", request.id, type(error).__name__)
-            raise broke_off() from None
+            logger.warning("%s: the engine disconnected: %s", request.id, type(error).__name__)
+            raise interrupted_fault() from None
 
     async def _body(self, request: EngineRequest) -> bytes:
-        """The request's JSON; a copy of all frames in base64, which it is charged for."""
+        """The request's JSON; its copy of all frames in base64 counts against its memory."""
         videos = [frames for message in request.conversation for frames in message.videos]
         lease = request.lease
-        if lease is not None and self._packs_frames:  # of others the size of the pictures is not known beforehand
+        if lease is not None and self._packs_frames:  # for others the size of the pictures is not known in advance
             lease.set(lease.size + sum(frames.pixels.nbytes for frames in videos) * 4 // 3)
         form: Form = "packed" if self._packs_frames else "video" if len(videos) == 1 else "images"
         body = await asyncio.to_thread(_json, request, form, videos)
@@ -124,7 +124,7 @@ def _json(request: EngineRequest, form: Form, videos: Sequence[Frames]) -> bytes
 
 
 def _whole(data: bytes) -> Output:
-    """The reply to a request that is not streamed. Raises EngineError for one of another form."""
+    """The reply to a request that is not streamed. Raises EngineError for an invalid one."""
     try:
         value = json.loads(data)
         choice = value["choices"][0]
@@ -133,7 +133,7 @@ def _whole(data: bytes) -> Output:
             raise TypeError("content is not text")
         prompt, tokens = _usage(value["usage"])
     except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise EngineError(500, f"its reply has another form: {error}") from None
+        raise EngineError(500, f"its reply is invalid: {error}") from None
     return Output(
         text=text or "",
         tokens=tokens,
@@ -155,11 +155,11 @@ async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | Output, None]:
             choice = (event.get("choices") or [{}])[0]
             text = (choice.get("delta") or {}).get("content")
             if not isinstance(text, str | None):
-                raise TypeError("a content that is no text")
+                raise TypeError("content is not text")
             if choice.get("finish_reason") is not None:
                 finish, warnings = _finish(choice["finish_reason"]), _warnings(event)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise EngineError(500, f"an event of another form: {error}") from None
+            raise EngineError(500, f"an invalid event: {error}") from None
         parts.append(text or "")
         yield text or ""
     yield Output(text="".join(parts), tokens=tokens, finish=finish, warnings=warnings, prompt_tokens=prompt)
@@ -170,7 +170,7 @@ async def _events(reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     other characters that Unicode counts as the end of a line.
 
     Raises:
-        EngineError: one that is an error, or none; an end without `[DONE]`.
+        EngineError: an error event, or an invalid one; an end without `[DONE]`.
     """
     held = b""
     async for data in reply.aiter_bytes():
@@ -191,9 +191,9 @@ def _event(text: bytes) -> dict[str, Any]:
     try:
         event = json.loads(text)
     except (ValueError, RecursionError):
-        raise EngineError(500, "an event that is no JSON") from None
+        raise EngineError(500, "an event is not JSON") from None
     if not isinstance(event, dict):
-        raise EngineError(500, "an event that is no object")
+        raise EngineError(500, "an event is not an object")
     error = event.get("error")
     if error is not None:
         details = error if isinstance(error, dict) else {"message": str(error)}
@@ -211,13 +211,13 @@ def _finish(reason: Any) -> str:
 
 
 def _warnings(value: dict[str, Any]) -> tuple[Notice, ...]:
-    """What the server warns of: that a clip lies outside the world its model knows."""
+    """The server's warnings: a clip outside the domain of its model."""
     found = warnings_of(value)[:_MOST_WARNINGS]
     return tuple(Notice(printable(one.code, _WARNING_CHARS), printable(one.message, _WARNING_CHARS)) for one in found)
 
 
 def _refusal(request: EngineRequest, status: int, data: bytes) -> Fault:
-    """What the server refused, in its words where they help."""
+    """The fault for a refusal of the server, with its message where it helps."""
     try:
         error = json.loads(data)
         error = error.get("error", error)

@@ -1,4 +1,4 @@
-"""The vLLM plug-in: what makes vLLM's server and engine know this project's model.
+"""The vLLM plug-in: registers this project's model with vLLM's server and engine.
 
 In: vLLM, which calls `register` in each of its processes (entry point `vllm.general_plugins`). Out: the architecture,
 its configuration and processor, and a video loader under the names that vLLM looks up. Importing this costs nothing;
@@ -13,12 +13,12 @@ from cineloop.errors import MissingDependencyError
 
 ARCHITECTURE = "CineloopForConditionalGeneration"
 MODEL_TYPE = "cineloop"
-# The processor hooks of vLLM change from release to release: what was not tried is not promised.
+# The processor hooks of vLLM change from release to release: only tested versions are supported.
 WINDOW = ">=0.32,<0.33"
 
 
 def check_window(version: str) -> None:
-    """Whether the plug-in is made for this vLLM.
+    """Return if the plug-in supports this vLLM.
 
     Raises:
         MissingDependencyError: it is not.
@@ -38,9 +38,9 @@ def check_window(version: str) -> None:
 
 
 def register() -> None:
-    """Tells vLLM of the model; may be called any number of times.
+    """Registers the model with vLLM; may be called any number of times.
 
-    Outside the window it says so in the log and registers nothing: other models of the same vLLM go on working.
+    Outside the window it logs a warning and registers nothing: other models of the same vLLM keep working.
     """
     import vllm
 
@@ -57,5 +57,5 @@ def register() -> None:
 
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
         ModelRegistry.register_model(ARCHITECTURE, f"v2t.serve.plugin.model:{ARCHITECTURE}")
-    # By this name vLLM finds the loader of a checkpoint that has no file of its own for the video processor.
+    # The name under which vLLM finds the loader of a checkpoint without a file for the video processor.
     VIDEO_PROCESSOR_MAPPING_NAMES[MODEL_TYPE] = {"torchvision": "CineloopVideoProcessor"}

@@ -1,9 +1,8 @@
-"""From the bytes of a video to the frames that training and local inference would have chosen.
+"""vLLM's video loader: the same frames as in training and local inference.
 
-Packed frames (`cineloop.video.packed`) are taken exactly as they are. Of other files vLLM wants frames before it
-knows which checkpoint they are for, so the loader only passes their bytes on; the processor, which does know, has
-them read here with the checkpoint's own sampler, in a decoder process that can be killed. What a request says about
-frames or rates is ignored.
+Packed frames (`cineloop.video.packed`) are taken exactly as they are. Of other files vLLM needs frames before it
+knows the checkpoint, so the loader only passes their bytes on; the processor, which knows it, decodes them by `read`
+with the checkpoint's own sampler, in a killable decoder process. Frame counts and rates in a request are ignored.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ class CineloopVideoLoader(VideoLoader):
             frames = unpack(data)
         except ItemError as problem:
             raise ValueError(f"{problem.code}: {problem.message}") from problem
-        # Not left packed: by its frames and times a clip is known again, while equal frames are packed to other bytes.
+        # Unpacked: the cache key of a clip is its frames and times; equal frames may be packed to different bytes.
         return frames.pixels, metadata_of(frames)
 
 
 def metadata_of(frames: Frames) -> dict[str, Any]:
-    """What goes with an array of frames, so that the processor knows when each is shown."""
+    """Metadata of an array of frames: their times, for the processor."""
     about = {"duration": frames.duration_s, "fps": frames.fps, "start_s": frames.start_s}
     return {"frame_times_s": frames.times_s.tolist(), "video_backend": NAME, **about}
 
@@ -59,7 +58,7 @@ def read(data: bytes, processor: CineloopVideoProcessor) -> Frames:
     """The frames in the bytes of a video file, as `processor` would sample it.
 
     Raises:
-        ItemError: bytes that are no video, or one beyond the decoder's limits.
+        ItemError: bytes that are not a video, or one beyond the decoder's limits.
     """
     size = (processor.size["height"], processor.size["width"])
     stretched = processor.do_resize and processor.fit == "stretch"

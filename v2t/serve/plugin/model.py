@@ -1,7 +1,7 @@
 """The captioner on vLLM's layers: its SigLIP, its LLMs with their caches and parallelism, our resampler and projector.
 
 In: a checkpoint of `v2t.model` and what `processing` makes of a request. Out: hidden states and logits. The resampler
-and the projector are the classes of training, small beside the rest and the same on every device of a tensor-parallel
+and the projector are the classes of training, relatively small and replicated on every device of a tensor-parallel
 group. Letters: V videos, S segments, F frames of a segment, N patches, Q visual tokens of a segment, D_llm width.
 """
 
@@ -40,7 +40,7 @@ from v2t.serve.plugin.processing import (
 
 
 class _Embeddings(SiglipVisionEmbeddings):
-    """vLLM's, but for positions of frames that are no square of the trained size: those are transformers'."""
+    """vLLM's, except for positions of frames that are not a square of the trained size: those are transformers'."""
 
     def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
         """Position vectors (1, N, D) for a patch grid of any shape."""
@@ -53,7 +53,7 @@ class _Embeddings(SiglipVisionEmbeddings):
 
 
 class VisionTower(SiglipVisionTransformer):
-    """vLLM's SigLIP with the face of transformers', as `encode_frames` asks."""
+    """vLLM's SigLIP with the interface of transformers', as `encode_frames` needs."""
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -80,7 +80,7 @@ class CineloopForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsLo
             "lm_head.": "language_model.lm_head.",
         }
     )
-    # Beside the weights a folder may hold other tensors, such as what `v2t.backends.domain` knows.
+    # A folder may hold tensors other than weights, such as those of `v2t.backends.domain`.
     allow_patterns_overrides = ["model*.safetensors"]
     packed_modules_mapping = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
 
@@ -94,7 +94,7 @@ class CineloopForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsLo
         """The mark of a video, for chat templates that take plain text."""
         if modality == "video":
             return VIDEO_TOKEN
-        raise ValueError(f"this model takes videos, no {modality}; a picture is a video of one frame")
+        raise ValueError(f"this model takes videos, not {modality}; a picture is a video of one frame")
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class CineloopForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsLo
 
         Args:
             kwargs: pixel_values_videos (S, F, 3, H, W), frame_times_bits (S, F) float32 seconds as int32,
-                frame_mask (S, F), num_segments (V,); nothing where no video came.
+                frame_mask (S, F), num_segments (V,); nothing without a video.
         """
         pixels = kwargs.get("pixel_values_videos")
         if pixels is None:

@@ -1,6 +1,6 @@
-"""From videos of a request to the model's inputs and the prompt's placeholders, in vLLM's form.
+"""vLLM's multi-modal processor: videos of a request as model inputs and prompt placeholders.
 
-In: per video bytes (see `loader`), or an array uint8 (T, H, W, 3) with metadata that tell its times. Out: pixels, times
+In: per video bytes (see `loader`), or an array uint8 (T, H, W, 3) with metadata of its times. Out: pixels, times
 and mask by segments, and for each video token of the prompt what `v2t.model.processing` writes in its place: per
 segment `<0.0-2.9s>` and Q placeholders, of which the placeholders alone are filled with embeddings.
 All arithmetic is the checkpoint's own processor's. Letters: V videos, S segments of all videos, F frames of a segment,
@@ -31,11 +31,11 @@ from cineloop.video.frames import Frames
 from v2t.model import CineloopConfig, CineloopProcessor
 from v2t.serve.plugin.loader import read
 
-_STAMP_TOKENS = 24  # of one timestamp at most, for the greatest clip that is planned for
+_STAMP_TOKENS = 24  # of one timestamp at most, for the largest clip that is planned for
 
 
 class CineloopProcessingInfo(BaseProcessingInfo):
-    """What vLLM asks about the checkpoint."""
+    """Facts about the checkpoint for vLLM."""
 
     def get_hf_config(self) -> CineloopConfig:
         """Its configuration."""
@@ -45,7 +45,7 @@ class CineloopProcessingInfo(BaseProcessingInfo):
         """Its processor, as saved.
 
         Raises:
-            ValueError: settings of the processor were given: they belong to the checkpoint, as in training.
+            ValueError: settings of the processor were given; they are part of the checkpoint.
         """
         given = sorted({*kwargs, *(self.ctx.get_mm_config().mm_processor_kwargs or {})})
         if given:
@@ -77,7 +77,7 @@ class CineloopProcessingInfo(BaseProcessingInfo):
 
 
 class CineloopDummyInputsBuilder(BaseDummyInputsBuilder[CineloopProcessingInfo]):
-    """The greatest input, by which vLLM measures memory."""
+    """The largest input, by which vLLM measures memory."""
 
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
         """One video token per video."""
