@@ -344,7 +344,7 @@ def test_two_prompts_have_no_floor_and_say_so(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "which prompts"),
+        ({}, "no prompts given"),
         ({"world": 3, "prompts": ("a",)}, "--world"),
         ({"clips": Path("x"), "steps": 3}, "--steps"),
         ({"world": 0}, "at least 1"),
