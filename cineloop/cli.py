@@ -120,7 +120,7 @@ def version() -> str:
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb `train` of both packages takes."""
     parser.add_argument(
-        "config", type=Path, metavar="RECIPE", help="a YAML file, or a shipped one by its name (see the verb recipes)"
+        "config", type=Path, metavar="RECIPE", help="a YAML file, or a shipped recipe's name (see the verb recipes)"
     )
     parser.add_argument(
         "--with", action="append", default=[], type=Path, metavar="FILE", dest="over",
@@ -129,9 +129,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="run folder, instead of the recipe's")
     parser.add_argument("--plan", action="store_true", help="print parameters, memory, FLOPs and time; train nothing")
-    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="restart in a folder that holds a run")
-    parser.add_argument("--json", action="store_true", help="with --plan: JSON on stdout")
+    parser.add_argument("--resume", action="store_true", help="continue from the run folder's last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
+    parser.add_argument("--json", action="store_true", help="with --plan: print JSON on stdout")
 
 
 def run_training(run: Callable[..., int], args: argparse.Namespace) -> int:

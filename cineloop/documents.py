@@ -96,6 +96,15 @@ def json_lines(
         yield number, row
 
 
+def text_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a plain list, such as of prompts, each with its number from 1 and without spaces around it; blank
+    lines and comments, which begin with `#`, are left out."""
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip()
+        if line and not line.startswith("#"):
+            yield number, line
+
+
 def decoded(data: bytes) -> str:
     """UTF-8 bytes as text without byte order mark. Raises ValueError that names the line."""
     try:

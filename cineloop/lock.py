@@ -1,6 +1,7 @@
 """One run at a time in a folder: a lock that names its owner and does not outlive it.
 
-In: a lock file path. Out: the lock held inside a `with` block, or an error that names its owner.
+In: a lock file path. Out: the lock held inside a `with` block, or an error that names its owner. Its folder is made
+when absent; a run that fails before it wrote anything removes the folders it made.
 The lock is the kernel's (`flock`), so a run that is killed leaves none behind. The file holds the owner (process,
 machine, command, start) for the message. A shared file system may not carry the kernel's lock to other machines:
 there an owner from another machine counts as alive while its heartbeat (the file's mtime) is fresh.
@@ -13,6 +14,7 @@ import errno
 import functools
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -42,10 +44,14 @@ class FolderLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._handle = -1
+        self._new: Path | None = None  # the outermost folder that this run made
 
     def __enter__(self) -> FolderLock:
         import fcntl
 
+        parents = [self.path.parent, *self.path.parent.parents]
+        self._new = next((folder for folder in reversed(parents) if not folder.exists()), None)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         start = time.monotonic()
         while True:
@@ -64,6 +70,9 @@ class FolderLock:
                 if error.errno not in _TAKEN:
                     raise
                 raise self._refusal(owner) from error
+        if not self._is_in_place():  # its holder failed and took the folder away
+            os.close(self._handle)
+            return self.__enter__()
         owner = self._owner()
         if owner and owner.get("host") != socket.gethostname() and self._age_s() < HEARTBEAT_STALE_S:
             os.close(self._handle)
@@ -73,9 +82,11 @@ class FolderLock:
         self._write_owner()
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        # The file stays: removing it would let a third run lock a new file of the same name beside ours.
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        # The file stays, since other runs may wait for it; where it goes with its folder, `_is_in_place` tells them.
         os.ftruncate(self._handle, 0)
+        if kind is not None and self._new is not None and not any(map(_has_content, self._new.rglob("*"))):
+            shutil.rmtree(self._new, ignore_errors=True)
         os.close(self._handle)
         self._handle = -1
 
@@ -109,6 +120,12 @@ class FolderLock:
             os.close(self._handle)
             self._handle = -1
 
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._handle))
+        except FileNotFoundError:
+            return False
+
     def _age_s(self) -> float:
         return _file_system_time(self.path.parent) - os.fstat(self._handle).st_mtime
 
@@ -133,6 +150,10 @@ def describe(owner: dict[str, Any]) -> str:
     """An owner in words."""
     who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'an unknown machine')}"
     return f"{who}, started {owner.get('started', '?')}"
+
+
+def _has_content(path: Path) -> bool:
+    return not path.is_dir() and path.lstat().st_size > 0
 
 
 def _file_system_time(folder: Path) -> float:

@@ -44,7 +44,7 @@ def unknown(name: str, known: Mapping[str, Path], kind: str) -> UsageError:
 
 def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
     """What a verb takes which lists and shows shipped files."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help=f"the {kind} to print; without it a list of all")
+    parser.add_argument("name", nargs="?", metavar="NAME", help=f"the {kind} to print (default: list all)")
 
 
 def run(args: argparse.Namespace, known: Mapping[str, Path], kind: str) -> int:

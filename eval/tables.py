@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cineloop.documents import json_lines, parse_json, read_text
+from cineloop.documents import json_lines, parse_json, read_text, text_lines
 from cineloop.errors import UsageError
 from cineloop.log import printable
 from cineloop.spreadsheet import unquoted
@@ -44,7 +44,7 @@ def read_rows(path: Path) -> list[Row]:
         raise UsageError(f"{where} cannot be read: {error}") from error
     if path.suffix == ".csv":
         return list(_from_csv(text, path))
-    return [{"prompt": line.strip()} for line in text.split("\n") if line.strip()]
+    return [{"prompt": line} for _, line in text_lines(text)]
 
 
 def names_of(row: Row) -> list[str]:

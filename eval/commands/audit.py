@@ -35,24 +35,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     told = "your clips: a folder, a run folder, or a manifest.jsonl (default: clips of the cartoon world)"
     add("clips", nargs="?", type=Path, metavar="CLIPS", help=told)
-    add("--prompts", type=Path, metavar="FILE", help="prompt of each of your clips, as `v2t-eval score` takes them")
-    add("--metrics", metavar="A,B", help="names, with settings in brackets, or none (default: eleven of frames)")
+    add("--prompts", type=Path, metavar="FILE", help="prompt of each of your clips, in the forms of `v2t-eval score`")
+    add("--metrics", metavar="A,B", help="names, with settings in brackets, or none (default: eleven for frames)")
     add(
         "--suite",
         type=Path,
         metavar="SUITE",
-        help="a shipped list of metrics or a YAML file; those that score sets are left out",
+        help="a shipped list of metrics or a YAML file; those of sets are left out",
     )
     add("--judge", default="v2t", metavar="JUDGE", help="v2t (default, the starter), v2t:MODEL, or none")
-    add("--generated", type=Path, metavar="DIR", help="run folder of `t2v generate`, which the judge is held to")
-    add("--generate", type=int, metavar="N", help="make N clips for that with the bundled generator, in the folder -o")
-    add("--num", type=int, default=40, metavar="N", help="clips in which faults are planted (40); the judge gets 19 N")
-    add("--codec", action="store_true", help="repeat the faults through an mp4 file")
-    add("--seed", type=int, default=2026, help="of the world's clips (2026)")
+    add("--generated", type=Path, metavar="DIR", help="run folder of `t2v generate`, to test the judge on")
+    add("--generate", type=int, metavar="N", help="make N clips for that with the bundled generator, in -o")
+    add("--num", type=int, default=40, metavar="N", help="clips to plant faults in (default: 40); the judge gets 19 N")
+    add("--codec", action="store_true", help="also measure the faults after encoding to mp4")
+    add("--seed", type=int, default=2026, help="seed of the world's clips (default: 2026)")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help=f"folder for {', '.join(NAMES)}")
     add("--overwrite", action="store_true", help="replace the audit in the folder of -o (evidence is kept)")
-    add("--json", action="store_true", help="the audit as one JSON object on stdout")
-    add("--dry-run", action="store_true", help="say what would be measured and asked; do nothing")
+    add("--json", action="store_true", help="print the audit as one JSON object on stdout")
+    add("--dry-run", action="store_true", help="print what would be measured and asked; do nothing")
     add("--workers", type=int, metavar="N", help="processes that measure (default: by cores and clips); same result")
     add_machine(add, limits=False)
 
@@ -73,7 +73,6 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(args, metrics, config)
     with ExitStack() as stack:
-        (args.output / STATE).mkdir(parents=True, exist_ok=True)
         stack.enter_context(FolderLock(args.output / STATE / "lock"))
         stack.enter_context(on_device(args.device))
         judge = _judge(args.judge, args.device)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from cineloop.errors import PolicyError, UsageError
 
-SUMMARY = "Fit a judge's chances on drawn clips of known truth, and say how far it can be trusted before and after."
+SUMMARY = (
+    "Calibrate a judge's probabilities on drawn clips of known truth, and report its reliability before and after."
+)
 EXAMPLES = (
     "  v2t-eval calibrate runs/mine/final -o runs/mine/final/judge.json\n"
     "  v2t-eval calibrate openai:http://localhost:8000/v1 -o judge.json\n"
@@ -24,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="starter, a folder, a hub id, or openai:URL")
     add("-o", "--output", type=Path, metavar="FILE", required=True, help="the calibration, such as MODEL/judge.json")
-    add("--num", type=int, default=400, metavar="N", help=f"clips to ask about (400; at least {FEWEST})")
-    add("--few", action="store_true", help=f"allow fewer than {FEWEST} clips, to try things out")
-    add("--seed", type=int, default=6021, metavar="N", help="of the clips (6021)")
-    add("--size", type=int, default=64, metavar="N", help="of the clips, in pixels a side (64)")
+    add("--num", type=int, default=400, metavar="N", help=f"clips to ask about (default: 400; at least {FEWEST})")
+    add("--few", action="store_true", help=f"allow fewer than {FEWEST} clips, for trials")
+    add("--seed", type=int, default=6021, metavar="N", help="seed of the clips (default: 6021)")
+    add("--size", type=int, default=64, metavar="N", help="width and height of the clips in pixels (default: 64)")
     add("--overwrite", action="store_true", help="replace the file of -o")
 
 

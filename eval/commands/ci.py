@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cineloop import shipped
 
-SUMMARY = "Print a ready workflow that gates every pull request; its head says what the repository holds."
+SUMMARY = "Print a ready CI workflow that gates every pull request; its header lists the files it needs."
 EXAMPLES = "  v2t-eval ci github > .github/workflows/gate.yml\n  v2t-eval ci gitlab > .gitlab-ci.yml"
 
 

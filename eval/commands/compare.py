@@ -33,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     add = parser.add_argument
     add("before", type=Path, metavar="A", help="scores.json, its folder, a baseline, or clips (with --suite)")
-    add("after", type=Path, metavar="B", help="the same of what A is compared with; a change is B minus A")
+    add("after", type=Path, metavar="B", help="the same, to compare with A; a change is B minus A")
     add("--suite", type=Path, metavar="SUITE", help="score folders of clips by this suite")
-    add("--json", action="store_true", help="as one JSON object on stdout")
+    add("--json", action="store_true", help="print one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
-    add("--cache", type=Path, metavar="DIR", help="evidence of clips, shared by runs")
+    add("--cache", type=Path, metavar="DIR", help="evidence cache of clips, shared by runs")
     add_machine(add)
 
 

@@ -33,14 +33,14 @@ EXAMPLES = (
     "  0 pass, 6 fail, 8 inconclusive (more prompts, or a wider margin), 9 not comparable with the baseline;\n"
     "  5 a metric that decides could not run here, which is never a pass\n"
     "\n"
-    "A folder that is called init or update is named as ./init. See docs/gate.md."
+    "Write a folder named init or update as ./init. See docs/gate.md."
 )
 NAMES = ("verdict.json", "gate.md", "gate.html", "junit.xml")
 CLIPS = (
     "a folder of videos, a run folder or a manifest.jsonl, which are scored by the suite; or a scores.json, its folder "
     "or a baseline, taken as they are"
 )
-SUITE = "metrics and rules: gate, which is shipped, or a YAML file of yours"
+SUITE = "metrics and rules: gate (shipped), or a YAML file of yours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,20 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS|RESULTS", help=CLIPS)
     add("--suite", type=Path, required=True, metavar="SUITE", help=SUITE)
-    add("--baseline", type=Path, metavar="FILE", help="what to hold against; without it only absolute rules decide")
+    add("--baseline", type=Path, metavar="FILE", help="baseline to compare with; without it only absolute rules decide")
     into = "folder for verdict.json, gate.md, gate.html, junit.xml and the scores"
     add("-o", "--output", type=Path, metavar="DIR", help=into)
-    add("--audit", type=Path, metavar="FILE", help="what the metrics cannot see (default: the audit the suite names)")
-    add("--junit", type=Path, metavar="FILE", help="the verdict as JUnit XML")
+    add("--audit", type=Path, metavar="FILE", help="what the metrics cannot see (default: the suite's audit)")
+    add("--junit", type=Path, metavar="FILE", help="write the verdict as JUnit XML")
     add("--baseline-clips", type=Path, metavar="DIR", help="the baseline's clips, shown beside those that got worse")
-    add("--overwrite", action="store_true", help="replace what -o and --junit name")
-    add("--json", action="store_true", help="the verdict as one JSON object on stdout")
-    add_scoring(add, "evidence shared by runs (default: inside of -o)")
+    add("--overwrite", action="store_true", help="replace the files of -o and --junit")
+    add("--json", action="store_true", help="print the verdict as one JSON object on stdout")
+    add_scoring(add, "evidence cache, shared by runs (default: inside -o)")
 
 
 def add_scoring(add: Callable[..., object], cache: str = "evidence of clips, shared by runs") -> None:
     """The flags of the verbs that score clips on the way."""
-    add("--dry-run", action="store_true", help="read everything, say what would be measured; measure and write nothing")
+    add("--dry-run", action="store_true", help="read all inputs, print what would be measured; write nothing")
     add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
     add("--cache", type=Path, metavar="DIR", help=cache)
     add_machine(add)
@@ -164,7 +164,6 @@ def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
     from cineloop.lock import FolderLock
 
     if args.output:
-        (args.output / STATE).mkdir(parents=True, exist_ok=True)
         stack.enter_context(FolderLock(args.output / STATE / "lock"))
     for path in [args.output / name for name in NAMES] if args.output else []:
         path.unlink(missing_ok=True)

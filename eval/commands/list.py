@@ -21,9 +21,9 @@ _WIDEST = 116
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="one metric alone")
-    parser.add_argument("--check", action="store_true", help="try to load each, to see whether it runs here (slower)")
-    parser.add_argument("--json", action="store_true", help="as JSON on stdout")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show only this metric")
+    parser.add_argument("--check", action="store_true", help="load each metric to see whether it runs here (slower)")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from v2t_eval.semantics.sources import Source
 
-SUMMARY = "Make the questions of prompts, show them for approval, write them to a file that metrics take."
+SUMMARY = "Make questions from prompts, show them for review, and write them to a file that metrics read."
 EXAMPLES = (
     "  v2t-eval questions prompts.txt\n"
     "  v2t-eval questions prompts.txt --questions openai:http://localhost:8000/v1 -o questions.jsonl\n"
@@ -20,13 +20,13 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     add = parser.add_argument
-    add("prompts", nargs="+", metavar="PROMPTS", help="files of prompts (.txt, one a line; .jsonl), or prompts")
+    add("prompts", nargs="+", metavar="PROMPTS", help="files of prompts (.txt, one per line; .jsonl), or prompts")
     add(
         "--questions", default="grammar", metavar="SOURCE", help="grammar (default), openai:URL[#model], folder, hub id"
     )
-    add("-o", "--output", type=Path, metavar="FILE", help="write questions.jsonl: a row of prompt and questions a line")
+    add("-o", "--output", type=Path, metavar="FILE", help="write questions.jsonl: prompt and questions per line")
     add("--overwrite", action="store_true", help="replace the file of -o")
-    add("--json", action="store_true", help="the rows on stdout, as -o writes them")
+    add("--json", action="store_true", help="print the rows on stdout, as -o writes them")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,11 +27,14 @@ EXAMPLES = (
 )
 
 _FILES = (
-    ("prompts", "prompt of each clip: .jsonl or .csv with id or path and prompt, VBench's .json, or .txt, one a line"),
-    ("references", "what the clips truly show: .jsonl with captions or references, COCO captions .json, .csv"),
+    (
+        "prompts",
+        "prompt of each clip: .jsonl or .csv with id or path and prompt, VBench's .json, or .txt, one per line",
+    ),
+    ("references", "true captions of the clips: .jsonl with captions or references, COCO captions .json, .csv"),
     ("captions", "caption records, as `v2t caption` writes them"),
-    ("truth", "manifest with facts, questions, or what else a metric reads"),
-    ("answers", "rows of id, question, answer, and kind and reference where --truth does not say them"),
+    ("truth", "manifest with facts, questions or other inputs of a metric"),
+    ("answers", "rows of id, question, answer; also kind and reference where --truth lacks them"),
 )
 _VIDEOS = ("reference_clips", "reference_videos")
 STATE = ".cineloop"
@@ -46,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{name}", type=Path, metavar="FILE", help=says)
     add("--reference-clips", type=Path, metavar="DIR", help="a second set of clips, for distances between sets")
     add("--reference-videos", type=Path, metavar="DIR", help="for each clip, by id, the video it is compared with")
-    add("--names", default="rows", help="vbench: clips are called PROMPT-NUMBER.mp4, the prompt is taken from there")
+    add("--names", default="rows", help="vbench: take prompts from file names, PROMPT-NUMBER.mp4")
     add("--limit", type=int, metavar="N", help="only the first N samples")
     what = parser.add_argument_group("what to measure (default: facts of captions, or answers)")
     what.add_argument("--metrics", metavar="A,B", help="names, with settings in brackets; see `v2t-eval list`")
@@ -57,11 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="DIR", help="folder for scores.json, report.md, report.html, clips.parquet"
     )
     add("--overwrite", action="store_true", help="replace the scores in the folder of -o")
-    add("--json", action="store_true", help="figures as one JSON object on stdout")
-    add("--dry-run", action="store_true", help="read and join everything, say what would be measured; measure nothing")
+    add("--json", action="store_true", help="print the figures as one JSON object on stdout")
+    add("--dry-run", action="store_true", help="read and join all inputs, print what would be measured")
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
-    machine.add_argument("--cache", type=Path, metavar="DIR", help="evidence shared by runs (default: inside of -o)")
+    machine.add_argument(
+        "--cache", type=Path, metavar="DIR", help="evidence cache, shared by runs (default: inside -o)"
+    )
     add_machine(machine.add_argument)
 
 
@@ -69,7 +74,13 @@ def add_machine(add: Callable[..., object], *, limits: bool = True) -> None:
     """The flags of the machine that every verb has which measures: `--device`, and with `limits` `--max-clip-mb`."""
     add("--device", type=device, default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:1")
     if limits:
-        add("--max-clip-mb", type=int, default=1024, metavar="MB", help="decoded frames of one clip (1024)")
+        add(
+            "--max-clip-mb",
+            type=int,
+            default=1024,
+            metavar="MB",
+            help="memory limit of one clip's decoded frames (default: 1024)",
+        )
 
 
 def device(name: str) -> str:
@@ -113,13 +124,13 @@ def run(args: argparse.Namespace) -> int:
     cache = args.cache or (args.output / STATE if args.output else None)
     with ExitStack() as stack:
         if args.output:
-            (args.output / STATE).mkdir(parents=True, exist_ok=True)
             stack.enter_context(FolderLock(args.output / STATE / "lock"))
-            write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         scores = score(
             inputs, metrics, config_of(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
             show_progress=not args.quiet,
         )  # fmt: skip
+        if args.output:
+            write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         written = write(scores, args.output, inputs.clips_root, formats, cache) if args.output else []
     if args.json:
         print(json.dumps(scores.as_dict(items=False), ensure_ascii=False, allow_nan=False))

@@ -84,9 +84,7 @@ def lock(path: Path) -> FolderLock:
     Raises (on entering):
         UsageError: LOCKED, another run writes it.
     """
-    folder = path.absolute().parent / STATE
-    folder.mkdir(parents=True, exist_ok=True)
-    return FolderLock(folder / f"{path.name}.lock")
+    return FolderLock(path.absolute().parent / STATE / f"{path.name}.lock")
 
 
 def write(baseline: Scores, path: Path) -> None:

@@ -52,7 +52,6 @@ def run(
         NothingMatchedError: no prompts. MissingDependencyError: no such model.
         KeyboardInterrupt: stopped; every stage keeps its finished items.
     """
-    (out / STATE).mkdir(parents=True, exist_ok=True)
     with FolderLock(out / STATE / "lock"), on_device(config.device):
         side, ceiling, notes = _clips(config, out, show_progress)
         for each, folder in ((side, out), (ceiling, out / "ceiling")):

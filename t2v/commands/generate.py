@@ -27,43 +27,41 @@ DEFAULT_OUT = Path("generated")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     add = parser.add_argument
-    add("prompt", nargs="*", metavar="PROMPT", help="what to show, in quotes; - reads prompts from stdin")
+    add("prompt", nargs="*", metavar="PROMPT", help="a prompt, in quotes; - reads prompts from stdin")
     add(
         "--prompts",
         action="append",
         default=[],
         metavar="FILE",
-        help="file with one prompt a line, or .jsonl (a manifest) with prompt and, if given, id, seed, "
-        "negative_prompt, image; may be given again",
+        help="text file with one prompt per line (# begins a comment), or .jsonl with prompt and optional id, seed, "
+        "negative_prompt, image; repeatable",
     )
     add("-o", "--output", type=Path, default=DEFAULT_OUT, metavar="DIR", help=f"run folder (default: {DEFAULT_OUT})")
     add("--generator", help="dit (default: the bundled model), world (draws the cartoon world), diffusers, FILE.py")
     add("--model", help="a folder, or for diffusers a hub id (default: the bundled model)")
     shape = parser.add_argument_group("the clips (default: the model's own values)")
     shape.add_argument("--num-frames", type=int, metavar="N", help="frames; rounded to what the model can make")
-    shape.add_argument("--height", type=int, metavar="H", help="pixels")
-    shape.add_argument("--width", type=int, metavar="W", help="pixels")
-    shape.add_argument("--fps", type=float, help="frames a second")
-    shape.add_argument("--steps", type=int, metavar="N", help="steps of the sampler")
-    shape.add_argument(
-        "--guidance", type=float, metavar="S", help="strength of classifier-free guidance; 1 switches it off"
-    )
+    shape.add_argument("--height", type=int, metavar="H", help="height in pixels")
+    shape.add_argument("--width", type=int, metavar="W", help="width in pixels")
+    shape.add_argument("--fps", type=float, help="frames per second")
+    shape.add_argument("--steps", type=int, metavar="N", help="sampling steps")
+    shape.add_argument("--guidance", type=float, metavar="S", help="scale of classifier-free guidance; 1 is off")
     shape.add_argument("--negative-prompt", metavar="TEXT", help="what not to show")
     shape.add_argument("--image", type=Path, metavar="FILE", help="first frame of every clip (image to video)")
-    shape.add_argument("--seed", type=int, help="seed of each prompt's first clip; the next count on (default: 0)")
-    shape.add_argument("--num-videos", type=int, metavar="N", help="clips of each prompt (default: 1)")
+    shape.add_argument("--seed", type=int, help="seed of each prompt's first clip; further clips count up (default: 0)")
+    shape.add_argument("--num-videos", type=int, metavar="N", help="clips per prompt (default: 1)")
     machine = parser.add_argument_group("the machine")
-    machine.add_argument("--batch-size", type=int, metavar="N", help="clips made at once (default: the generator's)")
+    machine.add_argument("--batch-size", type=int, metavar="N", help="clips in a batch (default: the generator's)")
     machine.add_argument("--device", help="auto (default), cpu, cuda, cuda:1")
     machine.add_argument("--dtype", help="auto (default), float32, bfloat16, float16")
-    machine.add_argument("--lora", action="append", metavar="PATH[:WEIGHT]", help="LoRA weights; may be given again")
-    machine.add_argument("--offload", help="keep parts in main memory: none (default), model, sequential")
+    machine.add_argument("--lora", action="append", metavar="PATH[:WEIGHT]", help="LoRA weights; repeatable")
+    machine.add_argument("--offload", help="keep parts of the model in main memory: none (default), model, sequential")
     machine.add_argument("--tiling", action="store_const", const=True, help="decode in tiles: less memory, slower")
-    add("--resume", action="store_true", help="continue an earlier run, which is always done")
-    add("--overwrite", action="store_const", const=True, help="make again what is there")
+    add("--resume", action="store_true", help="accepted and without effect: an earlier run is always continued")
+    add("--overwrite", action="store_const", const=True, help="make existing clips again")
     add("--dry-run", action="store_const", const=True, help="list what would be made; write nothing")
     add("--json", action="store_true", help="rows and, last, the summary as JSON lines on stdout")
-    add("--config", type=Path, metavar="FILE", help="YAML file with settings; flags go before it")
+    add("--config", type=Path, metavar="FILE", help="YAML file with settings; flags override it")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
 
 

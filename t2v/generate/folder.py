@@ -63,9 +63,8 @@ class RunFolder:
                 f"{self.path} holds a {MANIFEST} of something else", code="EXISTS", hint="choose another folder with -o"
             )
         if self.writable:
-            journal.parent.mkdir(parents=True, exist_ok=True)
-            (self.path / CLIPS).mkdir(exist_ok=True)
             self._stack.enter_context(FolderLock(self.path / STATE / "lock"))
+            (self.path / CLIPS).mkdir(exist_ok=True)
             sweep(self.path)
             for half in (self.path / CLIPS).glob(".*.tmp.mp4"):  # what a killed run left of `encode`
                 half.unlink(missing_ok=True)
@@ -74,8 +73,8 @@ class RunFolder:
             self._learn(entry)
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
+    def __exit__(self, *exc: Any) -> None:
+        self._stack.__exit__(*exc)
 
     def _learn(self, entry: Entry) -> None:
         if entry["kind"] == "plan":

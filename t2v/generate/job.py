@@ -53,14 +53,13 @@ class Job:
         self, folder: RunFolder, generator: GeneratorLike, config: GenerateConfig, emit: Emit, summary: Summary
     ) -> None:
         self.folder, self.generator, self.config, self.emit, self.summary = folder, generator, config, emit, summary
-        self.settings: Row = {}
+        self.settings = generator.effective(config.clips)  # loads the model: its errors come before anything is written
         self.warnings: dict[str, tuple[Notice, ...]] = {}
 
     def work(
         self, clips: Sequence[Clip], todo: Mapping[str, Row], stop: Callable[[], bool], show_progress: bool
     ) -> None:
         """Make the clips whose ids `todo` names, with what decides over each; `stop` is asked between batches."""
-        self.settings = self.generator.effective(self.config.clips)
         self._warn([clip.request.prompt for clip in clips if clip.id in todo])
         steps = self.settings.get("steps") or 1
         batches = self.folder.batches(clips, todo, self.config.batch_size or self.generator.batch_size)

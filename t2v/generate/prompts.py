@@ -3,8 +3,9 @@
 In: the arguments a user gave. Out: `Clip`s in the order of the prompts, each with an id that stays the same when other
 prompts come or go, and a file name: words of the prompt and the seed for people to find their clips by, but nothing of
 the prompt where it came with an id of its own (the round trip's do, whose captioner must not read prompts there). A
-text file holds one prompt a line; a `.jsonl` file (a manifest, too) one object a line with `prompt` (or `captions`, as
-`v2t world` writes them: the first short one), and, where given, `id`, `seed`, `negative_prompt`, `image`, `facts`.
+text file holds one prompt a line, beside blank lines and `# comments`; a `.jsonl` file (a manifest, too) one object a
+line with `prompt` (or `captions`, as `v2t world` writes them: the first short one), and, where given, `id`, `seed`,
+`negative_prompt`, `image`, `facts`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cineloop.documents import decoded, json_lines
+from cineloop.documents import decoded, json_lines, text_lines
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.files import read_bytes, unescape_name
 from cineloop.log import logger, printable
@@ -134,16 +135,15 @@ def _from_file(path: Path) -> Iterator[Prompt]:
 def _from_text(data: bytes, where: str, folder: Path) -> Iterator[Prompt]:
     """Prompts of a text: objects when its first line is one, plain lines otherwise."""
     try:
-        lines = decoded(data).split("\n")
+        text = decoded(data)
     except ValueError as error:
         raise UsageError(f"{where} is {error}") from error
-    if next((line for line in lines if line.strip()), "").lstrip().startswith("{"):
-        for number, row in json_lines(lines, where, code="MANIFEST"):
+    if text.lstrip().startswith("{"):
+        for number, row in json_lines(text.split("\n"), where, code="MANIFEST"):
             yield _from_row(row, f"{where}, line {number}", folder)
         return
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield Prompt(text=_checked(line, f"{where}, line {number}"))
+    for number, line in text_lines(text):
+        yield Prompt(text=_checked(line, f"{where}, line {number}"))
 
 
 def _from_row(row: dict[str, Any], place: str, folder: Path) -> Prompt:

@@ -58,11 +58,12 @@ def run(
         todo = _todo(folder, clips, generator, config, emit, summary)
         if config.dry_run:
             return summary
-        folder.plan(clips)
-        _write_run_metadata(out, generator, config)
-        if todo:
-            with Stopping() as stop:
-                Job(folder, generator, config, emit, summary).work(clips, todo, stop, show_progress)
+        with Stopping() as stop:
+            job = Job(folder, generator, config, emit, summary) if todo else None
+            folder.plan(clips)
+            _write_run_metadata(out, generator, config)
+            if job is not None:
+                job.work(clips, todo, stop, show_progress)
         folder.write_tables()
         rows = folder.rows()
         write_gallery(rows, folder.failures(), out / "index.html", runtime.command_line())

@@ -27,6 +27,44 @@ def test_a_holder_is_named_while_it_holds(tmp_path):
     assert FolderLock(tmp_path / "lock").holder() == {}
 
 
+def test_a_run_that_fails_before_it_wrote_anything_leaves_no_folder(tmp_path):
+    lock = tmp_path / "new" / "out" / ".state" / "lock"
+    with pytest.raises(ValueError, match="refused"), FolderLock(lock):
+        (lock.parent / "journal").touch()
+        raise ValueError("refused")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="later"), FolderLock(lock):
+        (lock.parent / "journal").write_text("1")
+        raise ValueError("later")
+    assert (lock.parent / "journal").read_text() == "1"
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="refused"), FolderLock(tmp_path / "mine" / "lock"):
+        raise ValueError("refused")
+    assert (tmp_path / "mine").is_dir()  # it was there before
+
+
+def test_who_waits_for_a_run_that_takes_its_folder_away_holds_a_new_one(tmp_path):
+    path = tmp_path / "out" / "lock"
+    failing = FolderLock(path)
+    failing.__enter__()
+    waiting = threading.Thread(target=lambda: seen.append(_held(path)))
+    seen: list[dict] = []
+    with pytest.MonkeyPatch.context() as patch:
+        asleep = threading.Event()
+        patch.setattr("cineloop.lock.time.sleep", lambda seconds: asleep.set())
+        patch.setattr("cineloop.lock._LOOK_S", 60)
+        waiting.start()
+        assert asleep.wait(60)
+        failing.__exit__(ValueError, ValueError("refused"), None)
+        waiting.join(60)
+    assert seen == [me()["pid"]]
+
+
+def _held(path):
+    with FolderLock(path):
+        return json.loads(path.read_text())["pid"]
+
+
 def test_another_machine_counts_while_it_is_heard_of(tmp_path):
     theirs = {**me(), "host": "elsewhere", "machine": "elsewhere"}
     (tmp_path / "lock").write_text(json.dumps(theirs))

@@ -117,6 +117,23 @@ def test_ctrl_c_finishes_what_is_in_hand(command, clips, tmp_path, capsys, decod
     assert len(decodes) == 4 and not (tmp_path / "out/scores.json").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["score", "clips", "--metrics", "bright,frechet"],
+        ["score", "clips", "--metrics", "bright", "--device", "cuda:99"],
+        ["audit", "empty"],
+        ["audit", "--judge", "nobody"],
+    ],
+    ids=" ".join,
+)
+def test_a_refused_command_leaves_no_folder(command, clips, tmp_path, monkeypatch, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert command([*words, "-o", "a/b"]) in (2, 4, 5)
+    assert {path.name for path in tmp_path.iterdir()} == {"clips", "empty"}
+
+
 def test_a_folder_is_scored_by_one_at_a_time(command, clips, tmp_path, capsys) -> None:
     from cineloop.lock import FolderLock
 

@@ -102,7 +102,7 @@ def test_prompts_in_csv_text_and_json(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="line 2"):
         read_inputs(videos, prompts=table)
     text = tmp_path / "p.txt"
-    text.write_text("one\ntwo\u2028still two\n\nthree\nfour\n", encoding="utf-8")
+    text.write_text("# mine\none\ntwo\u2028still two\n\n  \nthree\n #not this\nfour\n", encoding="utf-8")
     assert [s.prompt for s in read_inputs(videos, prompts=text).samples] == [
         "one",
         "two\u2028still two",

@@ -20,12 +20,13 @@ from cineloop.world.language.questions import questions
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor
-from cineloop.world.scenes.solo import FPS, prompt, sample_solo
+from cineloop.world.scenes.solo import prompt, sample_solo
 from v2t_eval.audit.faults import plant
 from v2t_eval.metric import BaseMetric, MetricResult, load_metric
 from v2t_eval.sample import Clip, Sample
 
 NUM = 6
+TIMES_S, FPS = np.arange(9) / 4, 4.0  # of a clip's frames: every frame is embedded by half of the metrics
 STARTS_JAVA = ("meteor", "dense_captions")
 NEEDS_TWO_SETS = "reference_clips"
 # The fault that makes a clip worse in the eyes of a metric that looks at frames alone.
@@ -54,7 +55,7 @@ def scene(index: int) -> Any:
 
 @cache
 def frames(index: int) -> Frames:
-    return Frames.from_pixels(render(scene(index), (64, 64), times_s=np.arange(17) / FPS), FPS)
+    return Frames.from_pixels(render(scene(index), (64, 64), times_s=TIMES_S), FPS)
 
 
 @cache
@@ -86,7 +87,7 @@ def pair(index: int, asked_for: dict[str, Any]) -> Sample:
     event = replace(scene(index).events[0], action="jump", direction=None, speed=None, travel=0.0)
     shown = replace(scene(index), actors=both, events=(event,))
     made = sample(index, asked=asked_for)
-    made.clip = Clip.from_frames(Frames.from_pixels(render(shown, (96, 96), times_s=np.arange(17) / FPS), FPS))
+    made.clip = Clip.from_frames(Frames.from_pixels(render(shown, (96, 96), times_s=TIMES_S), FPS))
     return made
 
 

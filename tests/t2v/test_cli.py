@@ -66,6 +66,15 @@ def test_exit_codes_and_what_is_said(words, code, told, tmp_path, capsys):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("wrong", [["--model", "nothing"], ["--lora", "nothing"], ["--device", "cuda:99"]])
+def test_a_refused_command_leaves_no_folder(wrong, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "nothing").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["generate", BALL, "-o", "a/b", *wrong]) in (2, 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["nothing"]
+
+
 def test_one_word_prompts_are_wondered_at(tmp_path, capsys):
     words = ["generate", "A", "red", "ball", "--generator", "world", "-o", str(tmp_path), "--dry-run"]
     assert cli.main(words) == 0
@@ -87,6 +96,7 @@ def test_train_hands_its_arguments_on(monkeypatch, tmp_path):
     assert given == {
         "config": Path("r.yaml"),
         "sets": ["a=1"],
+        "over": [],
         "out": tmp_path,
         "plan": True,
         "resume": True,

@@ -116,7 +116,6 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
     state = folder / shards.STATE_FOLDER
     with ExitStack() as stack:
         if not dry_run:
-            state.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FolderLock(state / shards.LOCK))
             shards.refuse_living(folder)
         whole = Ledger(stack.enter_context(Journal(state / shards.JOURNAL, writable=not dry_run)))

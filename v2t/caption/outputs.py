@@ -98,15 +98,14 @@ class CaptionFolder:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
+    def __exit__(self, *exc: Any) -> None:
+        self._stack.__exit__(*exc)
 
     def _open(self, stack: contextlib.ExitStack) -> Ledger:
         """Takes the lock; what the journals say."""
         if self.shard:
             self.shard.refuse_other_counts()
         if self.writable:
-            self.state_folder.mkdir(parents=True, exist_ok=True)
             self.lock = stack.enter_context(FolderLock(self.state_folder / shards.LOCK))
             if self.shard:
                 self.shard.begin()

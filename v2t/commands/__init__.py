@@ -12,7 +12,7 @@ from pathlib import Path
 
 def add_layers(parser: argparse.ArgumentParser) -> None:
     """--config and --set: settings below the flags."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings; flags go before it")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings; flags override it")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as a.b=c")
 
 

@@ -25,18 +25,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """What asking and chatting share."""
     add = parser.add_argument
     add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
-    add("--captioner", help="what runs the model (default: goes by the model)")
-    add("--look", help="auto (default); whole: frames of the whole video only; notes: notes only")
-    add("--window", type=float, dest="window_s", metavar="S", help="seconds looked at at once (default: the model's)")
+    add("--captioner", help="backend that runs the model (default: chosen by the model)")
+    add("--look", help="what an answer is based on: auto (default), whole (frames of the whole video) or notes")
+    add("--window", type=float, dest="window_s", metavar="S", help="seconds of a window (default: the model's)")
     add(
         "--notes",
         type=Path,
         metavar="PATH",
-        help="answer from the captions in this output folder of v2t caption; or the file (.jsonl) to keep notes in "
-        "(default: in the user's cache)",
+        help="output folder of v2t caption, to answer from its captions; or the .jsonl file to keep notes in "
+        "(default: a file in the user's cache)",
     )
-    add("--frames", type=int, metavar="N", help="frames of each look (default: the model's)")
-    add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: 256)")
+    add("--frames", type=int, metavar="N", help="frames sampled from each window (default: the model's)")
+    add("--max-new-tokens", type=int, metavar="N", help="maximum tokens of an answer (default: 256)")
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")
     add_layers(parser)
@@ -45,9 +45,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("video", metavar="VIDEO", help="a video file")
-    parser.add_argument("question", nargs="?", metavar="QUESTION", help="in words; may name a moment (at 34:22)")
-    parser.add_argument("--when", metavar="STATEMENT", help="find when this happens instead of asking a question")
-    parser.add_argument("--top", type=int, metavar="N", help="windows looked at for --when (default: 5; 0 for all)")
+    parser.add_argument("question", nargs="?", metavar="QUESTION", help="a question; it may name a moment (at 34:22)")
+    parser.add_argument("--when", metavar="STATEMENT", help="find when this happens, instead of asking a question")
+    parser.add_argument("--top", type=int, metavar="N", help="windows examined for --when (default: 5; 0 for all)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     add_model_arguments(parser)
 

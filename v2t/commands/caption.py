@@ -41,34 +41,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="*",
         metavar="PATH",
-        help="folder, file, glob, @list, manifest.jsonl, address (s3://...), - for a list",
+        help="folder, file, glob, @list, manifest.jsonl, URL (s3://...); - reads a list from stdin",
     )
-    add("-o", "--output", type=Path, metavar="DIR", help="folder for captions; without it they are only printed")
+    add("-o", "--output", type=Path, metavar="DIR", help="output folder; without it captions are only printed")
     add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
-    add("--captioner", help="what runs the model, also FILE.py (default: goes by the model)")
-    add("--revision", metavar="REV", help="which state of a hub model (default: the newest)")
-    add("--quantize", metavar="HOW", help="run a hub model in fewer bits: 4bit or 8bit")
-    add("--trust-remote-code", action="store_const", const=True, help="run code that comes with a hub model")
-    add("--concurrency", type=int, metavar="N", help="questions to a server at once (default: 16)")
+    add("--captioner", help="backend of the model, or FILE.py (default: chosen by the model)")
+    add("--revision", metavar="REV", help="branch, tag or commit of a hub model (default: the newest)")
+    add("--quantize", metavar="HOW", help="quantize a hub model: 4bit or 8bit")
+    add("--trust-remote-code", action="store_const", const=True, help="allow code of the hub model's repository to run")
+    add("--concurrency", type=int, metavar="N", help="concurrent requests to a server (default: 16)")
     add("--style", help="short (default), detailed, timed, notes, structured, tags, or a YAML file")
-    add("--prompt", help="own words instead of the style's")
-    add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: the style's)")
+    add("--prompt", help="prompt to use instead of the style's")
+    add("--max-new-tokens", type=int, metavar="N", help="maximum tokens of a caption (default: the style's)")
     add(
         "--parts",
         metavar="HOW",
-        help="caption a video whole (default), by segment[:SECONDS], scene[:SECONDS] or window:SECONDS[/STRIDE]",
+        help="whole (default: one caption per video), segment[:SECONDS], scene[:SECONDS] or window:SECONDS[/STRIDE]",
     )
-    add("--summary", help="caption of a video in parts: model sums up, join, or auto (default: goes by the model)")
-    add("--prefix", metavar="TEXT", help="put before every caption, exactly as given")
-    add("--suffix", metavar="TEXT", help="put behind every caption, exactly as given")
-    add("--trigger", metavar="TEXT", help="a trainer's trigger word, put before the prefix")
-    add("--template", metavar="TEXT", help="how a caption is written, such as '{{ caption }} ({{ folder }})'")
+    add("--summary", help="caption of a video in parts: model (it sums them up), join, auto (default)")
+    add("--prefix", metavar="TEXT", help="text placed before every caption, verbatim")
+    add("--suffix", metavar="TEXT", help="text placed after every caption, verbatim")
+    add("--trigger", metavar="TEXT", help="trigger word for a trainer, placed before the prefix")
+    add("--template", metavar="TEXT", help="template of the written caption, such as '{{ caption }} ({{ folder }})'")
     add("--encoder", metavar="NAME", help="warn of captions too long for clip, cogvideox, hunyuan or wan")
     add("--sampler", help="uniform, fps, segment, keyframe or motion (default: the model's)")
-    add("--frames", type=int, metavar="N", help="frames to look at (default: the model's)")
-    add("--fps", type=float, help="frames to look at per second of video")
-    add("--format", type=words, metavar="A,B", help="files to write, also FILE.py, or all (default: txt,jsonl,html)")
-    add("--batch-size", type=int, metavar="N", help="clips the model sees at once (default: 16)")
+    add("--frames", type=int, metavar="N", help="frames to sample (default: the model's)")
+    add("--fps", type=float, help="frames to sample per second of video")
+    add("--format", type=words, metavar="A,B", help="formats to write, FILE.py, or all (default: txt,jsonl,html)")
+    add("--batch-size", type=int, metavar="N", help="clips in a batch (default: 16)")
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")
     add("--workers", type=int, metavar="N", help="decoder processes (default: half the cores)")
@@ -79,13 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="decoders to try (default: decord,pyav)",
     )
-    _add_choice(parser.add_argument_group("which clips"))
-    add("--seed", type=int, help="for --sample and models that draw (default: 0)")
-    add("--overwrite", action="store_const", const=True, help="caption again what is done; edited captions stay")
-    add("--overwrite-edited", action="store_const", const=True, help="caption again even what a person edited")
-    add("--retry-failed", action="store_const", const=True, help="try again what failed before")
-    add("--on-outside", metavar="HOW", help="clips unlike what the model knows: fail (default), or warn and caption")
-    add("--dry-run", action="store_const", const=True, help="say what would be done; write nothing")
+    _add_choice(parser.add_argument_group("selection of clips"))
+    add("--seed", type=int, help="seed of --sample and of models that sample (default: 0)")
+    add("--overwrite", action="store_const", const=True, help="caption finished clips again; edited captions stay")
+    add("--overwrite-edited", action="store_const", const=True, help="also replace captions edited by hand")
+    add("--retry-failed", action="store_const", const=True, help="retry clips that failed before")
+    add("--on-outside", metavar="HOW", help="clips outside the model's domain: fail (default), or warn")
+    add("--dry-run", action="store_const", const=True, help="print what would be done; write nothing")
     add("--json", action="store_true", help="records and, last, the summary as JSON lines on stdout")
     add_layers(parser)
 
@@ -93,18 +93,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_choice(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--list", action="append", dest="lists", metavar="FILE", help="file with one path a line, or NUL-separated")
-    add("--root", metavar="DIR", help="names are relative to this folder")
-    add("--include", action="append", metavar="PATTERN", help="only clips whose name fits; may be given again")
-    add("--exclude", action="append", metavar="PATTERN", help="no clips whose name fits; may be given again")
+    add("--root", metavar="DIR", help="folder that names are relative to")
+    add("--include", action="append", metavar="PATTERN", help="only clips whose name matches; repeatable")
+    add("--exclude", action="append", metavar="PATTERN", help="skip clips whose name matches; repeatable")
     add(
         "--allow-remote",
         action="append",
         metavar="ADDRESS",
-        help="addresses that lists may name, and any of the web: a protocol, or how they begin (https://example.org/)",
+        help="allow http(s) URLs, and any URL in a list, by protocol or prefix (https://example.org/); repeatable",
     )
-    add("--shard", metavar="I/N", help="only part I of N, chosen by SHA-256 of the clip's id; then v2t merge")
+    add("--shard", metavar="I/N", help="only shard I of N, by SHA-256 of the clip's id; then v2t merge")
     add("--limit", type=int, metavar="N", help="only the first N clips")
-    add("--sample", type=int, metavar="N", help="only N clips at random (by --seed)")
+    add("--sample", type=int, metavar="N", help="only N random clips (see --seed)")
 
 
 def run(args: argparse.Namespace) -> int:

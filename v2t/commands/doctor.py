@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-SUMMARY = "Check the installation: packages, devices, decoders, disk, models; exit 5 when it cannot work."
+SUMMARY = (
+    "Check the installation: packages, devices, decoders, disk, models; exit code 5 when something needed is missing."
+)
 EXAMPLES = "  v2t doctor\n  v2t doctor --json"
 
 

@@ -12,7 +12,7 @@ SUMMARY = "Join the shards of a captioning run, or several output folders, into 
 EXAMPLES = (
     "  v2t merge captions/\n"
     "  v2t merge machine1/captions machine2/captions -o captions/\n"
-    "Exit code 3 says that shards are missing or clips failed; merging again changes nothing."
+    "Exit code 3 means that shards are missing or clips failed; merging again changes nothing."
 )
 
 
@@ -20,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     add = parser.add_argument
     add("folders", nargs="+", type=Path, metavar="DIR", help="output folder of v2t caption")
-    add("-o", "--output", type=Path, metavar="DIR", help="folder for the whole (default: the one folder given)")
-    add("--format", type=words, default=(), metavar="A,B", help="files to write (default: those of the runs)")
-    add("--allow-mixed", action="store_true", help="take captions made with different settings together")
-    add("--dry-run", action="store_true", help="say what would be joined; write nothing")
-    add("--json", action="store_true", help="the result as one JSON object on stdout")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for the result (default: the one folder given)")
+    add("--format", type=words, default=(), metavar="A,B", help="formats to write (default: those of the runs)")
+    add("--allow-mixed", action="store_true", help="allow captions made with different settings")
+    add("--dry-run", action="store_true", help="print what would be joined; write nothing")
+    add("--json", action="store_true", help="print the result as one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:

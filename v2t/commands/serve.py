@@ -11,7 +11,7 @@ from typing import Any
 
 from v2t.commands import add_layers
 
-SUMMARY = "Serve a model that sees video: OpenAI's API and a chat page, at one guarded port."
+SUMMARY = "Serve a video model: an OpenAI-compatible API and a chat page, on one port."
 EXAMPLES = (
     "  v2t serve                                  (the starter, at http://127.0.0.1:8000)\n"
     "  v2t serve runs/mine/final --engine vllm --lora shop=runs/shop/final/adapter\n"
@@ -28,17 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="starter (default), a folder, or a hub id that vLLM knows")
     add("--engine", help="auto (default: vLLM where it is installed), vllm, or local: this project's own captioner")
-    add("--host", help="where to listen (default: 127.0.0.1); anything but loopback needs a key")
-    add("--port", type=int, help="port (default: 8000); 0 takes a free one")
-    add("--name", help="what clients call the model")
-    add("--root", action="append", metavar="NAME=DIR", help="a folder whose files clients may name as file://NAME/...")
-    add("--allow-host", action="append", metavar="HOST", help="a host from which videos may be fetched, by https")
-    add("--lora", action="append", metavar="NAME=DIR", help="a LoRA adapter, served by that name beside the model")
-    add("--key-env", metavar="VAR", help="the environment variable with the clients' keys (default: V2T_SERVE_KEY)")
-    add("--max-model-len", type=int, metavar="N", help="tokens of prompt and answer together")
+    add("--host", help="address to listen on (default: 127.0.0.1); all but loopback need a key")
+    add("--port", type=int, help="port (default: 8000); 0 picks a free one")
+    add("--name", help="name of the model for clients")
+    add("--root", action="append", metavar="NAME=DIR", help="folder whose files clients may request as file://NAME/...")
+    add("--allow-host", action="append", metavar="HOST", help="host from which videos may be fetched, by https")
+    add("--lora", action="append", metavar="NAME=DIR", help="LoRA adapter, served by that name beside the model")
+    add("--key-env", metavar="VAR", help="environment variable with the API keys (default: V2T_SERVE_KEY)")
+    add("--max-model-len", type=int, metavar="N", help="maximum tokens of prompt and answer together")
     add("--device", help="auto (default), cpu, cuda, cuda:1")
     add("--dtype", help="auto (default), float32, bfloat16, float16")
-    add("--no-page", action="store_const", const=False, dest="page", help="the API alone")
+    add("--no-page", action="store_const", const=False, dest="page", help="serve the API without the chat page")
     add("--dry-run", action="store_true", help="print the settings and the engine's command line; start nothing")
     add("--json", action="store_true", help="with --dry-run: JSON on stdout")
     add_layers(parser)

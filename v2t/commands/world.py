@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cineloop.errors import EXIT_OK
 
-SUMMARY = "Draw clips of the cartoon world, with captions, questions and facts that are true of them."
+SUMMARY = "Draw clips of the cartoon world, with true captions, questions and facts."
 EXAMPLES = "  v2t world -o clips --num 20\n  v2t world -o held_out --num 100 --seed 7 --split unseen --size 320x240"
 
 
@@ -31,15 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     add = parser.add_argument
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the clips and manifest.jsonl")
-    add("--num", type=int, default=10, metavar="N", help="how many clips (default: 10)")
-    add("--seed", type=int, default=0, help="which clips (default: 0)")
+    add("--num", type=int, default=10, metavar="N", help="number of clips (default: 10)")
+    add("--seed", type=int, default=0, help="seed of the clips (default: 0)")
     add("--split", default="train", help="train (default), seen, or unseen: combinations never trained on")
-    add("--size", type=_pixels, default=(256, 256), metavar="WxH", help="pixels (default: 256x256)")
-    add("--fps", default="12", help="frames a second, such as 12 or 30000/1001 (default: 12)")
+    add("--size", type=_pixels, default=(256, 256), metavar="WxH", help="width and height in pixels (default: 256x256)")
+    add("--fps", default="12", help="frames per second, such as 12 or 30000/1001 (default: 12)")
     add("--seconds", type=_seconds, metavar="A-B", help="length of a clip (default: as long as its story)")
     add("--workers", type=int, default=1, metavar="N", help="processes that draw (default: 1)")
-    add("--overwrite", action="store_true", help="write clips again that are there, or of other settings")
-    add("--json", action="store_true", help="one JSON object on stdout")
+    add("--overwrite", action="store_true", help="replace existing clips, also those of other settings")
+    add("--json", action="store_true", help="print the result as one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:

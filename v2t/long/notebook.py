@@ -165,7 +165,6 @@ class Notebook:
     @contextmanager
     def _writing(self) -> Iterator[Journal]:
         """The file open for appending, by one run at a time; a new one begins with what it depends on."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with FolderLock(self.path.with_name(f"{self.path.name}.lock")), Journal(self.path) as journal:
             if self._is_new:
                 cuts = {"kind": "cuts", "cuts_s": list(self.film.cuts())}

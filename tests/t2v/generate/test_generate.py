@@ -77,7 +77,7 @@ def rows_of(folder):
 
 
 def test_prompts_come_from_arguments_files_manifests_and_stdin(tmp_path, monkeypatch):
-    (tmp_path / "lines.txt").write_bytes(b"\xef\xbb\xbf one \r\n\r\n# two\n")
+    (tmp_path / "lines.txt").write_bytes(b"\xef\xbb\xbf# mine\r\n one \r\n\r\n #two\n")
     rows = [
         {"id": "x", "prompt": "three", "seed": 5, "negative_prompt": "bad", "facts": {"a": 1}},
         {"id": "y", "path": "y.mp4", "captions": {"detailed": ["no"], "short": ["four", "no"]}},
@@ -92,12 +92,11 @@ def test_prompts_come_from_arguments_files_manifests_and_stdin(tmp_path, monkeyp
         ("zero words", 7, "ugly"),
         ("sïx", 7, "ugly"),
         ("one", 7, "ugly"),
-        ("# two", 7, "ugly"),
         ("three", 5, "bad"),
         ("four", 7, "ugly"),
         ("five", 7, "ugly"),
     ]
-    assert [c.id for c in clips[4:6]] == ["x", "y"] and clips[4].facts == {"a": 1}
+    assert [c.id for c in clips[3:5]] == ["x", "y"] and clips[3].facts == {"a": 1}
 
 
 def test_ids_and_names_stay_and_names_begin_with_the_words_and_the_seed():

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import caption_stand_ins
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.journal import decode_entry
 from cineloop.video.frames import Frames
@@ -29,19 +30,10 @@ from v2t.caption.settings import CaptionConfig
 ROOT = Path(__file__).resolve().parents[3]
 
 
-class Pool:
+class Pool(caption_stand_ins.Pool):
     """Decodes a text file `{"s": seconds, "cuts": [...], "broken": [starts], "code": ...}` as a film."""
 
     looked: list[str] = []  # files whose cuts were looked for
-
-    def __init__(self, num_workers=1, limits=None, decoders=()) -> None:
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc) -> None:
-        pass
 
     def probe(self, path):
         if "unreadable" in Path(path).name:

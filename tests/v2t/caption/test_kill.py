@@ -14,56 +14,24 @@ from pathlib import Path
 import pytest
 
 from cineloop.journal import decode_entry
+from coloured_captions import COLOURS, ENV
 
 pytestmark = pytest.mark.xdist_group("machine")
 
 NUM_CLIPS, NUM_KILLS = 300, 50
-COLOURS = ("red", "green", "blue")
 
 # Run by another Python, so that the tests' own process is never forked. Each line on its stdin is one run, in a child
 # of its own whose process id it prints; captions are read off the pixels, so one on the wrong clip would show.
 DRIVER = """
-import os, sys, time
-from concurrent.futures import Future
+import os, sys
 from pathlib import Path
+from cineloop.video.decode import Request, decode
+from cineloop.video.sample import SampleSpec
+from coloured_captions import Captioner, Here, die_at_line
 from v2t.caption import job
 from v2t.caption import run as caption
-from v2t.backends import VideoLM, Output
-from v2t.backends.abilities import Abilities
-from cineloop.video.sample import SampleSpec
-from cineloop.video.decode import Request, decode
-
-class Captioner(VideoLM):
-    name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1
-    abilities = Abilities()
-    def load(self): pass
-    def answer(self, conversations, decoding):
-        batch = [conversation[0].videos[0] for conversation in conversations]
-        time.sleep(0.002)
-        means = [frames.pixels.mean(axis=(0, 1, 2)) for frames in batch]
-        return [Output(text="It is " + ("red", "green", "blue")[int(m.argmax())] + ".", tokens=3) for m in means]
-
-class Here:
-    def __init__(self, num_workers, limits, decoders): pass
-    def __enter__(self): return self
-    def __exit__(self, *exc): pass
-    def submit(self, path, spec, size):
-        future = Future()
-        future.set_result(decode(os.fsencode(path), Request(spec=spec, size=size)))
-        return future
 
 SAVING = {"save", "append", "_append", "_write_sidecar", "write_atomic", "write_sets"}
-
-def die_at_line(left):
-    # A clock seldom hits the microseconds between two writes; counting lines of the saving code hits them all alike.
-    def on_line(frame, event, arg):
-        nonlocal left
-        left -= event == "line"
-        if left < 0:
-            os.kill(os.getpid(), 9)
-        return on_line
-    sys.settrace(lambda frame, event, arg: on_line if frame.f_code.co_name in SAVING else None)
-
 clips, isolated = sys.argv[1], sys.argv[2] == "isolated"
 if not isolated:
     job.DecoderPool = Here
@@ -75,9 +43,9 @@ for line in sys.stdin:
     if child == 0:
         out, _, lines = line.strip().rpartition(" ")
         if int(lines):
-            die_at_line(int(lines))
+            die_at_line(int(lines), lambda code: code.co_name in SAVING)
         try:
-            code = caption.run([clips], Path(out), config, captioner=Captioner()).exit_code
+            code = caption.run([clips], Path(out), config, captioner=Captioner(0.002)).exit_code
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
             code = 99
@@ -122,7 +90,7 @@ def check_whole(out: Path) -> None:
 def rounds(clips: Path, folder: Path, *, isolated: bool, longest_s: float) -> None:
     draw = random.Random(5)
     command = [sys.executable, "-c", DRIVER, str(clips), "isolated" if isolated else "here"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENV) as driver:
         assert driver.stdin is not None and driver.stdout is not None
         assert driver.stdout.readline() == "ready\n"
 

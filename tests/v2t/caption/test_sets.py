@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 
 from cineloop.discovery import discover
 from cineloop.errors import MissingDependencyError, UsageError
+from coloured_captions import ENV
 from v2t.caption.outputs import CaptionFolder
 
 SETS = ("jsonl", "csv", "parquet", "two_file", "coco", "videofolder", "webdataset")
@@ -218,6 +218,7 @@ DRIVER = """
 import os, shutil, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+from coloured_captions import die_at_line
 from tests_sets import SETS, clips_in, go, ids
 base = Path(sys.argv[2])
 source = clips_in(base / "clips", "a", "b")
@@ -228,15 +229,8 @@ clips_in(source, "c")
 def run(out, lines):
     child = os.fork()
     if child == 0:
-        left = lines
-        def on_line(frame, event, arg):
-            nonlocal left
-            left -= event == "line"
-            if left < 0:
-                os.kill(os.getpid(), 9)
-            return on_line
         watched = ("sets.py", "two_file.py", "videofolder.py", "webdataset.py", "coco.py", "jsonl.py", "csv.py")
-        sys.settrace(lambda f, e, a: on_line if os.path.basename(f.f_code.co_filename) in watched else None)
+        die_at_line(lines, lambda code: os.path.basename(code.co_filename) in watched)
         go(source, out, SETS)
         sys.settrace(None)
         os._exit(0)
@@ -275,8 +269,7 @@ def test_killed_at_any_line_a_set_is_whole_and_the_next_run_completes_it(tmp_pat
     base = tmp_path / "base"
     base.mkdir()
     command = [sys.executable, "-c", DRIVER, str(tmp_path), str(base), "7"]
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=ENV)
     assert result.returncode == 0, result.stderr[-3000:]
     lines, _, seen = result.stdout.strip().partition(" ")
     assert int(lines) > 500, result.stdout

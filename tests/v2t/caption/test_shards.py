@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from cineloop.discovery import discover
 from cineloop.errors import UsageError
+from coloured_captions import ENV
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import are_done, parse, shard_of
@@ -28,40 +29,17 @@ NUM_CLIPS = 48
 # line on its stdin begins a run (clips, out, shard, seconds a batch takes) and is answered by a process id; a process
 # id is answered by its exit code.
 DRIVER = """
-import json, os, sys, time
-from concurrent.futures import Future
+import json, os, sys
 from pathlib import Path
-from v2t.caption import job
-from v2t.caption import run as caption
-from v2t.backends import VideoLM, Output
-from v2t.backends.abilities import Abilities
 from cineloop.video.decode import Request, decode
 from cineloop.video.sample import SampleSpec
-
-class Captioner(VideoLM):
-    name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1
-    abilities = Abilities()
-    def load(self): pass
-    def answer(self, conversations, decoding):
-        batch = [conversation[0].videos[0] for conversation in conversations]
-        time.sleep(self.batch_s)
-        means = [frames.pixels.mean(axis=(0, 1, 2)) for frames in batch]
-        return [Output(text="It is " + ("red", "green", "blue")[int(m.argmax())] + ".", tokens=3) for m in means]
-
-class Here:
-    def __init__(self, num_workers, limits, decoders): pass
-    def __enter__(self): return self
-    def __exit__(self, *exc): pass
-    def submit(self, path, spec, size):
-        future = Future()
-        future.set_result(decode(os.fsencode(path), Request(spec=spec, size=size)))
-        return future
+from coloured_captions import Captioner, Here
+from v2t.caption import job
+from v2t.caption import run as caption
 
 def run(clips, out, shard, batch_s):
-    captioner = Captioner()
-    captioner.batch_s = batch_s
     config = caption.CaptionConfig(batch_size=2, workers=1, shard=shard or None)
-    return caption.run([clips], Path(out), config, captioner=captioner).exit_code
+    return caption.run([clips], Path(out), config, captioner=Captioner(batch_s)).exit_code
 
 job.DecoderPool = Here
 decode(os.fsencode(sys.argv[1]), Request(spec=SampleSpec()))
@@ -117,7 +95,7 @@ class Driver:
 @pytest.fixture(scope="module")
 def driver(clips) -> Iterator[Driver]:
     command = [sys.executable, "-c", DRIVER, str(next(clips.rglob("*.mp4")))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENV) as process:
         yield Driver(process, clips)
         process.kill()
 
