@@ -1,4 +1,4 @@
-"""`python -m v2t_eval`: the command, without a script of it on PATH."""
+"""`python -m v2t_eval`: the command without its script on PATH."""
 
 import sys
 

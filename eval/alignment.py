@@ -1,7 +1,7 @@
-"""What the metrics of the CLIP family have in common: the model, the text a clip is held against, and their cosines.
+"""Base of the CLIP family of metrics: the model, the text compared with a clip, and their cosines.
 
-In: samples with frames and a caption or a prompt. Out: cosines in float64, each of a frame and a text by itself, so
-that they are the same to the bit wherever the frame stands. Frames are averaged by exact summation.
+In: samples with frames and a caption or a prompt. Out: cosines in float64, each computed for one frame and text, so
+bit-identical wherever the frame is in the clip. Frames are averaged by exact summation.
 Letters: T frames, D width of the features.
 """
 
@@ -24,7 +24,7 @@ TEXTS = ("auto", "caption", "prompt")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Which model, how it is shown the frames, and which text.
+    """The model, its preprocessing, and the text.
 
     `model` and `preprocess` are those of `v2t_eval.features.open_extractor`. `text`: caption, prompt, or auto (the
     caption where there is one, else the prompt).
@@ -40,7 +40,7 @@ class Settings:
 
 
 class AlignmentMetric(BaseMetric):
-    """A metric that holds frames against texts by a dual encoder."""
+    """A metric that compares frames with texts by a dual encoder."""
 
     needs: ClassVar[tuple[str, ...]] = ("frames",)
     uses: ClassVar[tuple[str, ...]] = ("caption", "prompt")
@@ -53,12 +53,12 @@ class AlignmentMetric(BaseMetric):
         """The model, loaded once in this process.
 
         Raises:
-            MissingDependencyError: it is not at hand, or does not take both frames and texts.
+            MissingDependencyError: it is not available, or does not take both frames and texts.
         """
         extractor = open_extractor(self.settings.model, preprocess=self.settings.preprocess)
         if not extractor.has_text or extractor.kind != "frame":
             raise MissingDependencyError(
-                f"{self.name} needs a model for frames and texts, {extractor.name} has no such two halves",
+                f"{self.name} needs a model for frames and texts, {extractor.name} is not one",
                 hint="such as model=starter or model=open_clip:ViT-B-32/openai",
             )
         return extractor
@@ -71,8 +71,8 @@ class AlignmentMetric(BaseMetric):
         """The model's fingerprint, and the prefix of texts."""
         return self.extractor.fingerprint() | {"prefix": repr(self.prefix)}
 
-    def said(self, sample: Sample) -> tuple[str, str]:
-        """The text a sample is held against, without the prefix, and which it is: caption or prompt.
+    def text_of(self, sample: Sample) -> tuple[str, str]:
+        """The text a sample is compared with, without the prefix, and its kind: caption or prompt.
 
         Raises:
             ItemError: NO_CAPTION or NO_PROMPT.
@@ -92,11 +92,11 @@ class AlignmentMetric(BaseMetric):
         return cosine(frame_features(sample, extractor), text_features(extractor, self.prefix + text))
 
     def about_text(self, text: str, kind: str) -> dict[str, object]:
-        """Evidence that every metric of the family keeps: which text it was and whether its end was cut off."""
+        """Evidence that every metric of the family keeps: the kind of text and whether it was truncated."""
         return {"kind": kind, "truncated": self.extractor.truncated([self.prefix + text])[0]}
 
     def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
-        """Texts that were cut off, captions and prompts."""
+        """Truncated texts, captions and prompts."""
         kinds = [row.evidence["kind"] for row in rows]
         return {
             "truncated": sum(bool(row.evidence["truncated"]) for row in rows),
@@ -105,7 +105,7 @@ class AlignmentMetric(BaseMetric):
         }
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
-        """The model by name and hash, and what a reader must know of it and of the texts."""
+        """The model by name and hash, and caveats about it and the texts."""
         extractor, counts = self.extractor, self.counts(rows)
         known = extractor.fingerprint()
         quick = f", QuickGELU {known['quick_gelu']}" if "quick_gelu" in known else ""
@@ -113,9 +113,9 @@ class AlignmentMetric(BaseMetric):
         if extractor.name == "starter":
             notes.append("the starter knows only the cartoon world: its numbers are not those of CLIP ViT-B/32")
         if counts["truncated"]:
-            notes.append(f"{counts['truncated']} of {len(rows)} texts were too long for the model and lost their end")
+            notes.append(f"{counts['truncated']} of {len(rows)} texts were too long for the model and were truncated")
         if counts["captions"] and counts["prompts"]:
-            notes.append(f"{counts['captions']} clips were held against captions, {counts['prompts']} against prompts")
+            notes.append(f"{counts['captions']} clips were compared with captions, {counts['prompts']} against prompts")
         return (*notes, *extractor.warnings)
 
 
@@ -131,6 +131,6 @@ def cosine(features: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def exact_mean(values: Iterable[float]) -> float:
-    """The mean by exact summation: the same for any order of the values, and with each one doubled."""
+    """The mean by exact summation: independent of the order of the values, and of doubling each one."""
     listed = [float(value) for value in values]
     return fsum(listed) / len(listed)

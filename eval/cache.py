@@ -1,9 +1,8 @@
-"""Evidence kept between scorings: what a metric found in a sample, under a key of both.
+"""Evidence cache: a metric's evidence for a sample, under a key of both.
 
-In: keys and evidence (JSON values and numpy arrays). Out: the same evidence, to the bit. One SQLite file in WAL mode,
-which several runs may share; arrays stand as raw bytes with their dtype and shape. Damage is found by a checksum and
-costs the entry; a file that is damaged or locked altogether costs the keeping, never a result. Nothing in it is
-executed when it is read.
+In: keys and evidence (JSON values and numpy arrays). Out: bit-identical evidence. One SQLite file in WAL mode,
+which several runs may share; arrays are stored as raw bytes with dtype and shape. A checksum detects damage, which
+loses the entry; a file that is damaged or locked as a whole disables caching, never a result. Reading executes no code.
 """
 
 from __future__ import annotations
@@ -47,11 +46,11 @@ class NotFiniteError(ValueError):
 
 
 def plain(evidence: Evidence) -> Evidence:
-    """Evidence as it comes back from the cache: numbers of numpy and tuples as JSON has them, arrays of its own.
+    """Evidence as read from the cache: numpy scalars and tuples as JSON values, arrays copied.
 
     Raises:
         NotFiniteError: a number in it is NaN or infinite.
-        TypeError: it holds what is neither a JSON value nor an array of numbers.
+        TypeError: a value in it is neither JSON nor an array of numbers.
     """
     found: Evidence = _plain(evidence, "evidence")
     return found
@@ -75,7 +74,7 @@ def encode(evidence: Evidence) -> bytes:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether encoded evidence is as it was written."""
+    """Whether encoded evidence is undamaged."""
     return len(data) >= _HEAD.size and zlib.crc32(data[4:]) == _HEAD.unpack_from(data)[0]
 
 
@@ -128,10 +127,10 @@ def _whole(value: Any, data: bytes, place: list[int]) -> Any:
 
 
 class EvidenceCache:
-    """A folder's kept evidence; use as a context manager, from one thread. `folder` None keeps nothing.
+    """The evidence cache of a folder; a context manager for one thread. `folder` None disables it.
 
     Attributes:
-        trouble: why nothing more is kept or found, "" while all is well.
+        trouble: why the cache is disabled, "" while it works.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -155,7 +154,7 @@ class EvidenceCache:
         self._close()
 
     def find(self, keys: Iterable[str]) -> dict[str, Evidence]:
-        """The evidence that is kept under those of the keys that are there, without what is damaged."""
+        """The undamaged evidence under those of the keys that exist."""
         wanted = list(keys)
         found: dict[str, bytes] = {}
         for start in range(0, len(wanted), _AT_ONCE):
@@ -165,14 +164,14 @@ class EvidenceCache:
         return {key: decode(data) for key, data in found.items() if is_whole(data)}
 
     def keep(self, entries: dict[str, Evidence]) -> None:
-        """Keep evidence by key: on disk at once where little comes, in bundles where much does."""
+        """Keep evidence by key; written to disk at most every `_SAVE_EVERY_S` seconds."""
         if self._base is not None:
             self._waiting |= {key: encode(evidence) for key, evidence in entries.items()}
             if time.monotonic() - self._saved_at >= _SAVE_EVERY_S:
                 self.save()
 
     def file_sha256(self, path: Path) -> str:
-        """sha256 of a file, hex; not read again while its path, size and time of change stay.
+        """sha256 of a file, hex; cached by path, size and modification time.
 
         Raises:
             OSError: the file cannot be read.
@@ -188,7 +187,7 @@ class EvidenceCache:
         return digest
 
     def save(self) -> None:
-        """Bring everything to disk."""
+        """Write everything to disk."""
         self._write("INSERT OR REPLACE INTO evidence VALUES (?, ?)", list(self._waiting.items()))
         self._waiting.clear()
         self._saved_at = time.monotonic()
@@ -203,7 +202,7 @@ class EvidenceCache:
             return []
 
     def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
-        """One transaction, so that another run waits no longer than it takes."""
+        """One transaction, so that other runs wait no longer than that."""
         if self._base is None or not rows:
             return
         try:
@@ -213,7 +212,7 @@ class EvidenceCache:
             self._recover(error)
 
     def _recover(self, error: Exception) -> None:
-        """Begin a new file beside a damaged one; do without where the file is good but locked, full or forbidden."""
+        """Replace a damaged file; disable caching if the file is locked, full or read-only."""
         self._close()
         path = printable(str(self.path))
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
@@ -223,11 +222,11 @@ class EvidenceCache:
             except (OSError, sqlite3.Error) as other:
                 error = other
             else:
-                logger.warning("the kept evidence in %s is damaged (%s): set aside as %s, measured again", path, error,
+                logger.warning("the evidence cache in %s is damaged (%s): moved to %s, measuring again", path, error,
                                aside.name)  # fmt: skip
                 return
         self.trouble = f"{type(error).__name__}: {error}"
-        logger.warning("evidence cannot be kept in %s (%s): scoring goes on without it", path, error)
+        logger.warning("evidence cannot be cached in %s (%s): scoring continues without it", path, error)
 
     def _close(self) -> None:
         if self._base is not None:

@@ -1,11 +1,11 @@
-"""Fit a judge's calibration on clips whose truth is known, and say how far its answers can be trusted before and after.
+"""Fit a judge's calibration on clips with known truth, and report the reliability of its answers before and after.
 
-In: a judge. Draws clips of the cartoon world in which every answer of every closed list is true of some (split seen, a
-seed of its own), every second one worn as a weak generator draws, and sends them through the codec as mp4. Of each clip
-every fact is asked in its closed question, and as one true and one false claim. Each claim is decided by maps that were
-fitted on the other two thirds of the clips; then all are fitted. Out: the calibration (maps, and the answers with how
-far they can be trusted) and two tables, by kind of fact and by answer. `judge.json` beside a model's weights is where
-`v2t_eval.judge` finds it. A judge is not offered answers below kappa .6, or planted in fewer than ten clips.
+In: a judge. Renders clips of the cartoon world in which every answer of every closed list is true of some (split seen,
+a seed of its own), every second one with the artifacts of a weak generator, and encodes them as mp4. Every fact of a
+clip is asked as a closed question, and as one true and one false claim. Each claim is decided by maps fitted on the
+other two thirds of the clips; then all are fitted. Out: the calibration (maps, and the reliability of the answers) and
+two tables, by kind of fact and by answer. `v2t_eval.judge` reads it from `judge.json` next to a model's weights. A
+judge is not offered answers with kappa below .6, or true of fewer than ten clips.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from v2t_eval.judge.question import Question
 from v2t_eval.sample import Clip, Sample
 
 
-def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibration, str]:
-    """The calibration fitted on `num` clips of `size` pixels a side, and tables of what it does on held-out ones."""
+def calibration_of(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibration, str]:
+    """The calibration fitted on `num` clips of `size` pixels a side, and tables of its effect on held-out ones."""
     judge.calibration = None
     trials, lost = ask(judge, num, seed, size)
-    note = f"world, split seen, seed {seed}, {size} pixels, mp4, every second clip melted"
+    note = f"world, split seen, seed {seed}, {size} pixels, mp4, every second clip degraded"
     fitted = fit_audited(trials, judge=judge.identity, note=note)
     claims = held(trials, {kind_of(t.question): t.question.choices for t in trials if t.question.choices})
     about = f"{judge.identity}: {len(claims)} claims on {num} clips, {lost} without an answer; held-out clips only"
@@ -41,19 +41,19 @@ def calibrated(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Calibra
 
 
 def clips(num: int, seed: int, size: int) -> Iterator[tuple[Sample, dict[str, str]]]:
-    """Clips as a decoder gives them, and what is true of each by factor."""
+    """Clips as decoded, and the true values of each by factor."""
     for number, source in enumerate(planted("seen", seed, num)):
-        frames = replace(source, is_melted=number % 2 == 1).draw(source.scene(), (size, size))
+        frames = replace(source, is_degraded=number % 2 == 1).draw(source.scene(), (size, size))
         yield Sample(id=source.content, clip=Clip(content="", frames=through_mp4(frames))), answers_of(source)
 
 
 def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[Trial], int]:
-    """Every question that got an answer, and how many got none."""
+    """Every question with an answer, and how many got none."""
     found: list[Trial] = []
     lost, begun, balance = 0, time.monotonic(), Balance()
     for index, (clip, true) in enumerate(clips(num, seed, size)):
-        put = [each for factor, value in true.items() for each in _put(balance, factor, value, str(index))]
-        for (question, is_true), heard in zip(put, judge.ask(clip, [q for q, _ in put]), strict=True):
+        asked = [each for factor, value in true.items() for each in _questions(balance, factor, value, str(index))]
+        for (question, is_true), heard in zip(asked, judge.ask(clip, [q for q, _ in asked]), strict=True):
             if heard.votes:
                 found.append(Trial(clip=index, question=question, true=is_true, heard=heard))
             else:
@@ -63,13 +63,13 @@ def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[Trial], int]
     return found, lost
 
 
-def _put(balance: Balance, factor: str, value: str, name: str) -> list[tuple[Question, bool]]:
+def _questions(balance: Balance, factor: str, value: str, name: str) -> list[tuple[Question, bool]]:
     """The closed question about a factor, and a true and a false claim."""
     claims = LISTS[factor].claims
-    told = [value, balance.false(factor, value, [other for other in claims if other != value], name)]
+    claimed = [value, balance.false(factor, value, [other for other in claims if other != value], name)]
     return [
         (plain_question(factor, value), True),
-        *((plain_claim(factor, each), each == value) for each in told if each in claims),
+        *((plain_claim(factor, each), each == value) for each in claimed if each in claims),
     ]
 
 
@@ -85,8 +85,8 @@ def agreement(claims: list[Claim]) -> dict[str, Agreement]:
 def answer_table(fitted: Calibration) -> str:
     """A row for each answer of a closed list and each claim, the worst of its kind first."""
     lines = ["| kind | answer | clips | right | kappa | offered |", "|---" * 6 + "|"]
-    for kind, told in fitted.answers.items():
-        for answer, each in sorted(told.items(), key=lambda item: item[1].kappa):
+    for kind, answers in fitted.answers.items():
+        for answer, each in sorted(answers.items(), key=lambda item: item[1].kappa):
             kappa = f"{each.kappa:.2f} [{each.low:.2f}, {each.high:.2f}]"
             offered = "yes" if each.passes else "no"
             lines.append(f"| {kind} | {answer} | {each.n} | {each.right} | {kappa} | {offered} |")

@@ -1,4 +1,4 @@
-"""Features of frames, clips and texts by frozen models, each model loaded once and each clip embedded once.
+"""Features of frames, clips and texts by frozen models, models loaded once and clips embedded once.
 
 In: a model's name and samples. Out: float32 vectors as the model gives them, not normalised. A name is `FAMILY` or
 `FAMILY:WHERE`; the family is a file of `eval/extractors`:
@@ -13,8 +13,8 @@ In: a model's name and samples. Out: float32 vectors as the model gives them, no
     inception:FILE[#sha256]      FID's InceptionV3 as TorchScript, 2048 numbers or class probabilities (frames)
     sentence:ID_OR_FOLDER        a sentence encoder (texts)
 
-A frame's features never depend on where in the clip it stands: equal frames are embedded once, in an order that their
-content gives, so a reversed or doubled clip has the same features to the bit. Everything is float32, without TF32.
+A frame's features never depend on its position in the clip: equal frames are embedded once, in an order given by their
+content, so a reversed or doubled clip has bit-identical features. Everything is float32, without TF32.
 Letters: T frames, H W pixels, D width of the features, n texts, L tokens, K classes.
 """
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseExtractor", "clip_features", "frame_features", "mean_features", "open_extractor",
            "text_features", "unit", "versions"]  # fmt: skip
-FRAMES_AT_ONCE = 16  # the activations of more fall out of a CPU's caches
+FRAMES_AT_ONCE = 16  # the activations of more exceed a CPU's caches
 
 
 class BaseExtractor(ABC):
@@ -53,12 +53,12 @@ class BaseExtractor(ABC):
         kind: "frame" (a vector for each frame), "clip" (one for a run of frames) or "text" (texts alone).
         preprocesses: the ways pixels may be prepared, by name, the usual one first.
         has_text: it embeds texts into the same space; `has_tokens`: also their single tokens, for EMScore.
-        has_classes: it tells the probabilities of classes, for the Inception Score.
+        has_classes: it gives class probabilities, for the Inception Score.
         min_frames: fewest frames of a clip that it can take.
 
     Attributes:
         name: as it was opened.
-        warnings: plain sentences a result must repeat (activation that does not fit the weights ...).
+        warnings: sentences a result must repeat (activation that does not fit the weights ...).
         end_token: number of the token that marks the end of a text, -1 where texts end without one.
     """
 
@@ -79,23 +79,23 @@ class BaseExtractor(ABC):
 
     @abstractmethod
     def load(self) -> None:
-        """Bring the model into memory, in float32, on `self.device`.
+        """Load the model in float32 on `self.device`.
 
         Raises:
-            MissingDependencyError: a package or the weights are not at hand; the hint says how to get them.
+            MissingDependencyError: a package or the weights are not available; the hint explains how to get them.
         """
 
     @abstractmethod
     def describe(self) -> dict[str, str]:
-        """The part of the fingerprint that the family alone knows."""
+        """The family's part of the fingerprint."""
 
     def fingerprint(self) -> dict[str, str]:
         """`model`, `weights` (sha256), `preprocess`, `dtype`, `library`, `extractor` (family and version) and what else
-        decides the vectors. The device is not in it: it changes no more than the last digits."""
+        determines the vectors. The device is excluded: it changes only the last digits."""
         family = type(self).__module__.rpartition(".")[2]
         return {"extractor": f"{family}/{self.version}", "dtype": "float32"} | self.describe()
 
-    # What a family fills in, where it can
+    # Overridden by a family where it can
 
     def _embed(self, pixels: np.ndarray) -> Tensor:
         """(n, D) of uint8 (n, H, W, 3), n up to `FRAMES_AT_ONCE`."""
@@ -121,7 +121,7 @@ class BaseExtractor(ABC):
         """For each text, whether its end is cut off because it has more tokens than the model takes."""
         raise TypeError(f"{self.name} does not embed texts")
 
-    # What is asked of all
+    # Public interface
 
     def embed_frames(self, pixels: np.ndarray) -> np.ndarray:
         """float32 (T, D) of uint8 (T, H, W, 3); see the module's head for what it does not depend on.
@@ -149,7 +149,7 @@ class BaseExtractor(ABC):
             return self._checked(self._embed_clip(frames))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 (n, D); one text at a time, so that no text depends on its neighbours.
+        """float32 (n, D); one text at a time, so that texts are independent.
 
         Raises:
             TypeError: the model has no text half.
@@ -189,7 +189,7 @@ class BaseExtractor(ABC):
 
 
 def open_extractor(name: str, device: str = "auto", preprocess: str = "") -> BaseExtractor:
-    """The extractor called `name`, loaded at its first use and then the same object, see `v2t_eval.models`.
+    """The extractor called `name`, loaded at first use and then cached, see `v2t_eval.models`.
 
     Args:
         name: see the module's head.
@@ -197,16 +197,16 @@ def open_extractor(name: str, device: str = "auto", preprocess: str = "") -> Bas
         preprocess: one of the family's `preprocesses`; "" for its usual one.
 
     Raises:
-        UsageError: an unknown family or preprocessing, or a name that lacks what comes after ":".
-        MissingDependencyError: a package, the weights or the device are not at hand.
+        UsageError: an unknown family or preprocessing, or a name without its part after ":".
+        MissingDependencyError: a package, the weights or the device are not available.
     """
     family = name.partition(":")[0].replace("-", "_")
-    made: type[BaseExtractor] = load("v2t_eval.extractors", family, "Extractor").Extractor
-    preprocess = preprocess or made.preprocesses[0]
-    if preprocess not in made.preprocesses:
-        raise UsageError(f"{family} prepares pixels as {' or '.join(made.preprocesses)}, not as {preprocess!r}")
+    extractor: type[BaseExtractor] = load("v2t_eval.extractors", family, "Extractor").Extractor
+    preprocess = preprocess or extractor.preprocesses[0]
+    if preprocess not in extractor.preprocesses:
+        raise UsageError(f"{family} prepares pixels as {' or '.join(extractor.preprocesses)}, not as {preprocess!r}")
     device = models.device(device)
-    return models.opened((name, device, preprocess), lambda: made(name, device=device, preprocess=preprocess))
+    return models.opened((name, device, preprocess), lambda: extractor(name, device=device, preprocess=preprocess))
 
 
 def frame_features(sample: Sample, extractor: BaseExtractor) -> np.ndarray:
@@ -219,7 +219,7 @@ def clip_features(sample: Sample, extractor: BaseExtractor, num_frames: int | No
     """float32 (D,) of the sample's clip, computed once for all metrics.
 
     Args:
-        num_frames: only the first so many frames, as FVD takes 16 in a row; None for all.
+        num_frames: number of frames from the start, such as FVD's 16; None for all.
 
     Raises:
         ItemError: TOO_SHORT, the clip has fewer frames than that, or than the model can take.
@@ -229,7 +229,7 @@ def clip_features(sample: Sample, extractor: BaseExtractor, num_frames: int | No
     def make() -> np.ndarray:
         frames = sample.frames
         if num_frames is not None and len(frames) < num_frames:
-            raise ItemError(f"{num_frames} frames are asked for, {sample.id} has {len(frames)}", code="TOO_SHORT")
+            raise ItemError(f"expected {num_frames} frames, {sample.id} has {len(frames)}", code="TOO_SHORT")
         if extractor.kind == "frame":
             return mean_features(frame_features(sample, extractor)[:num_frames])
         if num_frames is not None:
@@ -240,7 +240,7 @@ def clip_features(sample: Sample, extractor: BaseExtractor, num_frames: int | No
 
 
 def text_features(extractor: BaseExtractor, text: str) -> np.ndarray:
-    """float32 (D,) of a text, read-only; remembered, since many clips share a prompt."""
+    """float32 (D,) of a text, read-only; cached, since many clips share a prompt."""
     return _text_features(extractor, text)
 
 
@@ -255,7 +255,7 @@ models.on_release(_text_features.cache_clear)
 
 
 def mean_features(features: np.ndarray) -> np.ndarray:
-    """float32 (D,), the mean of (T, D); exactly the same for any order of the frames, and with each one doubled."""
+    """float32 (D,), the mean of (T, D); independent of the order of the frames, and of doubling each one."""
     columns = np.asarray(features, dtype=np.float64).T.tolist()
     return np.array([math.fsum(column) / len(features) for column in columns], dtype=np.float32)  # (D,)
 
@@ -268,7 +268,7 @@ def unit(features: np.ndarray) -> np.ndarray:
 
 
 def versions(*packages: str) -> str:
-    """`open_clip_torch 3.3.0, torch 2.14.1`: versions of packages, without what tells one build from another."""
+    """`open_clip_torch 3.3.0, torch 2.14.1`: versions of packages, without build tags."""
     from importlib.metadata import version
 
     return ", ".join(f"{package} {version(package).partition('+')[0]}" for package in (*packages, "torch"))

@@ -1,10 +1,10 @@
-"""What is to be scored: clips with their prompts, captions, references and truth, joined by id.
+"""Read the samples to score: clips with prompts, captions, references and truth, joined by id.
 
-In: a folder of videos, a manifest or a run folder, and the files that go with it. Out: `Inputs`. Rows are joined to
-clips by id, else by path, else by file name without its ending; a name that fits two clips is refused. A clip for which
-a file has no row stays, so that it counts as not scored; a row that fits no clip is told. Without clips the rows of the
-truth, of the references or of the captions are what is expected. Questions are samples of their own, in clusters of
-one clip.
+In: a folder of videos, a manifest or a run folder, and the files that belong to it. Out: `Inputs`. Rows are joined to
+clips by id, else by path, else by file name without its ending; a name that matches two clips is an error. A clip
+without a row is kept and counts as not scored; a row without a clip is reported. Without clips the expected samples are
+the rows of the truth, of the references or of the captions. Questions are samples of their own, in clusters of one
+clip.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from cineloop.manifest import clip_path, read_manifest
 from v2t_eval.joining import Joined
 from v2t_eval.questions import read_questions
 from v2t_eval.sample import Clip, Sample
-from v2t_eval.tables import Row, asked_of, names_of, prompt_of, read_rows, references_of, texts_of
+from v2t_eval.tables import Row, names_of, prompt_of, read_rows, references_of, requirements_of, texts_of
 from v2t_eval.vbench.names import prompt_and_index
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
 NAMINGS = ("rows", "vbench")
-_ITS_OWN = ("id", "path", "start_s", "end_s")  # of a clip's row; the truth may call the clip otherwise
+_ITS_OWN = ("id", "path", "start_s", "end_s")  # of a clip's row; the truth may name the clip differently
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Samples, the second set of clips, and where all came from.
+    """Samples, the second set of clips, and their sources.
 
     Attributes:
         samples, references: in the order of ids.
         sources: the names of the files, by role.
-        counts: how many samples have what, and how many rows fit none.
+        counts: samples with each role's data, and unmatched rows.
         clips_root: the folder that paths of clips are relative to; None without clips.
     """
 
@@ -68,18 +68,18 @@ def read_inputs(
     Args:
         clips: a folder of videos, a run folder of `t2v generate` or `v2t world`, a manifest, or one video.
         prompts: rows with a prompt, or a text file with one a line in the order of the clips' ids.
-        captions: caption records, as `v2t caption` writes them; of two with one id the later counts.
-        references: texts that truly describe the clips.
-        truth: a manifest with facts, questions, or whatever else a metric reads.
+        captions: caption records, as `v2t caption` writes them; of two with one id the later is used.
+        references: texts that describe the clips correctly.
+        truth: a manifest with facts, questions, or any other field a metric reads.
         answers: rows of id, question and answer; each question of the truth, or of these rows, is a sample.
         reference_clips: a second set, for distances between sets; read as `clips`.
-        reference_videos: for each clip the one it is compared with, frame by frame; read as `clips`, joined by id.
-        names: "vbench": a clip is called PROMPT-NUMBER, and its prompt is taken from there.
-        limit: only the first so many samples.
+        reference_videos: for each clip its reference, compared frame by frame; read as `clips`, joined by id.
+        names: "vbench": clips are named PROMPT-NUMBER, which gives their prompts.
+        limit: number of samples, the first ones.
 
     Raises:
-        UsageError: a file cannot be read, a name fits two clips, numbers of prompts and clips differ.
-        NothingMatchedError: nothing is to be scored, or a file has no row for any clip.
+        UsageError: a file cannot be read, a name matches two clips, numbers of prompts and clips differ.
+        NothingMatchedError: there is nothing to score, or a file has no row for any clip.
     """
     if names not in NAMINGS:
         raise UsageError(f"names must be one of {', '.join(NAMINGS)}, not {names!r}")
@@ -103,7 +103,9 @@ def read_inputs(
     samples.sort(key=lambda sample: sample.id)
     samples = samples[: len(samples) if limit is None else limit]
     if not samples:
-        raise NothingMatchedError("nothing is to be scored", hint="name clips, or --captions, --references, --answers")
+        raise NothingMatchedError(
+            "there is nothing to score", hint="name clips, or --captions, --references, --answers"
+        )
     second = sorted(_clips(reference_clips), key=lambda sample: sample.id) if reference_clips is not None else []
     counts["samples"], root = len(samples), None if clips is None else _root(clips)
     return Inputs(samples=samples, references=second, sources=sources, counts=dict(counts), clips_root=root)
@@ -150,7 +152,7 @@ def _from_row(row: Row, manifest: Path) -> Sample:
 def _expected(
     clips: Path | None, truth: Path | None, references: Path | None, captions: Sequence[Row] | None, names: str
 ) -> list[Sample]:
-    """One sample for everything that ought to be scored."""
+    """One sample for every expected item."""
     if clips is not None:
         if not clips.exists():
             raise NothingMatchedError(f"no file or folder {printable(str(clips))}")
@@ -166,7 +168,7 @@ def _expected(
     return [Sample(id=id, row={"id": id}) for id in ids]
 
 
-# --- what goes with clips
+# --- data of clips
 
 
 def _add_truth(samples: list[Sample], truth: Path | None, counts: Counter[str]) -> None:
@@ -177,11 +179,11 @@ def _add_truth(samples: list[Sample], truth: Path | None, counts: Counter[str]) 
         sample.row = {**sample.row, **{key: value for key, value in row.items() if key not in _ITS_OWN}}
         sample.prompt = sample.prompt or (row["prompt"] if isinstance(row.get("prompt"), str) else None)
         sample.references = sample.references or tuple(references_of({"captions": row.get("captions")}))
-    joined.tell(counts)
+    joined.report(counts)
 
 
 def _captions(path: Path, counts: Counter[str]) -> list[Row]:
-    """Caption records, of each name the last."""
+    """Caption records, the last of each name."""
     records: dict[str, Row] = {}
     rows = read_rows(path)
     for number, row in enumerate(rows, 1):
@@ -218,14 +220,14 @@ def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path 
         sample.row = {**sample.row, **more}
     if failed:
         counts["captions_failed"] = failed
-    joined.tell(counts)
+    joined.report(counts)
 
 
 def _reference_events(row: Mapping[str, Any]) -> Row:
-    """The events that the timed caption of a manifest of `v2t world` tells."""
+    """The events in the timed caption of a manifest of `v2t world`."""
     named = row.get("captions")
-    told = texts_of(named.get("timed"), "timed") if isinstance(named, dict) else []
-    return {"reference_events": timed_lines(told[0], math.inf)} if told else {}
+    texts = texts_of(named.get("timed"), "timed") if isinstance(named, dict) else []
+    return {"reference_events": timed_lines(texts[0], math.inf)} if texts else {}
 
 
 def _add_prompts(samples: list[Sample], path: Path | None, names: str, counts: Counter[str]) -> None:
@@ -247,15 +249,15 @@ def _add_prompts(samples: list[Sample], path: Path | None, names: str, counts: C
         by_prompt = {row["prompt"]: row for row in rows}
         rows = [{**by_prompt[s.prompt], "id": s.id} for s in samples if s.prompt in by_prompt]
     joined = Joined(samples, rows, path, "prompts")
-    said: dict[str, str] = {}
+    prompt_by_id: dict[str, str] = {}
     for sample, row in joined.pairs:
         prompt = row["prompt"]
-        if said.setdefault(sample.id, prompt) != prompt:
+        if prompt_by_id.setdefault(sample.id, prompt) != prompt:
             raise UsageError(f"{printable(str(path))}: two prompts for {printable(sample.id)}", code="AMBIGUOUS")
         sample.prompt = prompt
-        asked = {"asked": asked_of(row)} if row.get("auxiliary_info") else {}
+        asked = {"asked": requirements_of(row)} if row.get("auxiliary_info") else {}
         sample.row = {**row, **asked, **sample.row}
-    joined.tell(counts)
+    joined.report(counts)
 
 
 def _add_references(samples: list[Sample], path: Path | None, counts: Counter[str]) -> None:
@@ -266,14 +268,14 @@ def _add_references(samples: list[Sample], path: Path | None, counts: Counter[st
     events: dict[str, Any] = {}
     for sample, row in joined.pairs:
         found.setdefault(sample.id, []).extend(references_of(row, str(sample.row.get("style") or "short")))
-        told = row.get("reference_events") or row.get("segments")
-        if told:
-            events[sample.id] = told
+        listed = row.get("reference_events") or row.get("segments")
+        if listed:
+            events[sample.id] = listed
     for sample in samples:
         sample.references = tuple(found.get(sample.id, ()))
         if sample.id in events:
             sample.row = {**sample.row, "reference_events": events[sample.id]}
-    joined.tell(counts)
+    joined.report(counts)
 
 
 def _add_reference_videos(samples: list[Sample], place: Path | None, counts: Counter[str]) -> None:
@@ -283,7 +285,7 @@ def _add_reference_videos(samples: list[Sample], place: Path | None, counts: Cou
     joined = Joined(samples, rows, place, "reference_videos")
     for sample, row in joined.pairs:
         sample.reference_video = row["clip"]
-    joined.tell(counts)
+    joined.report(counts)
 
 
 def _cluster(samples: list[Sample]) -> None:

@@ -1,7 +1,7 @@
-"""Joining rows of a file to samples: by id, else by path, else by file name without its ending.
+"""Join rows of a file to samples: by id, else by path, else by file name without its ending.
 
-In: samples and rows. Out: pairs, what has no partner, and refusals where a name fits two. Names are compared as they
-are first; file names then without the ending of a video and in Unicode's composed form (NFC): file systems differ.
+In: samples and rows. Out: pairs, unmatched rows, and errors for ambiguous names. Names are compared literally
+first; file names then without a video's suffix and in Unicode's composed form (NFC), since file systems differ.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Joined:
     """Rows of one file, each with the sample it is about.
 
     Raises:
-        UsageError: a name fits two samples, or the names of two rows fit one by their file names alone.
-        NothingMatchedError: no row fits.
+        UsageError: a name matches two samples, or two rows match one sample by file name alone.
+        NothingMatchedError: no row matches.
     """
 
     def __init__(self, samples: Iterable[Sample], rows: Sequence[Row], file: Path, role: str) -> None:
@@ -53,7 +53,7 @@ class Joined:
             if rows and not any(map(names_of, rows)):
                 columns = ", ".join(printable(str(key)) for key in rows[0])
                 hint = f"its columns {columns} name no clip; a row is joined by one of {', '.join(NAMES)}"
-            raise NothingMatchedError(f"no row of {printable(str(file))} belongs to what is to be scored", hint=hint)
+            raise NothingMatchedError(f"no row of {printable(str(file))} belongs to a sample", hint=hint)
 
     def _find(self, row: Row, by_stem: dict[str, str]) -> Sample | None:
         names = names_of(row)
@@ -64,7 +64,7 @@ class Joined:
             found = self._stems.get(stem_of(name), [])
             if len(found) > 1:
                 raise UsageError(
-                    f"{printable(str(self.file))}: {printable(name)} fits several: {examples(s.id for s in found)}",
+                    f"{printable(str(self.file))}: {printable(name)} matches several: {examples(s.id for s in found)}",
                     code="AMBIGUOUS",
                     hint="use the ids of the clips",
                 )
@@ -72,7 +72,7 @@ class Joined:
                 other = by_stem.setdefault(found[0].id, name)
                 if other != name:
                     raise UsageError(
-                        f"{printable(str(self.file))}: {printable(other)} and {printable(name)} both fit "
+                        f"{printable(str(self.file))}: {printable(other)} and {printable(name)} both match "
                         f"{printable(found[0].id)} by their file names",
                         code="AMBIGUOUS",
                         hint="use the ids of the clips",
@@ -80,8 +80,8 @@ class Joined:
                 return found[0]
         return None
 
-    def tell(self, counts: Counter[str]) -> None:
-        """Count and report what has no partner."""
+    def report(self, counts: Counter[str]) -> None:
+        """Count and log unmatched samples and rows."""
         having = {sample.id for sample, _ in self.pairs}
         without = [sample.id for sample in self.samples if sample.id not in having]
         counts[f"with_{self.role}"] = len(having)
@@ -103,7 +103,7 @@ def stem_of(name: str) -> str:
 
 
 def called(row: Row) -> str:
-    """What a row calls its clip."""
+    """The name of a row's clip."""
     return (names_of(row) or ["a row without an id"])[0]
 
 

@@ -1,12 +1,12 @@
-"""The engine: a sample under every metric that is asked of it, known evidence first, its clip decoded once.
+"""The engine: run metrics on samples, reusing cached evidence and decoding each clip once.
 
-In: loaded metrics, the kept evidence, samples. Out: `Job`s, each a sample with its evidence, or why there is none. A
-piece of evidence has a key of what the metric reads of the sample and of the metric's fingerprint: the name of a clip
-is not in it, its bytes are; and so are the decoders that are installed, which do not give quite the same pixels.
-Decoding runs in a killable child process and reads ahead while a clip is measured; what is read ahead is bounded, so at
-most three clips of the greatest size are in memory (with their reference videos). Samples that follow each other and
-hold one and the same `Clip` (a clip with several prompts) are decoded once, and share what was computed of it.
-Everything computes in one thread, so that a result does not depend on how many there were.
+In: loaded metrics, the evidence cache, samples. Out: `Job`s, each a sample with its evidence, or errors. The cache key
+of evidence covers what the metric reads of the sample and the metric's fingerprint: not the name of a clip but its
+bytes, and the installed decoders, whose pixels differ slightly. Decoding runs in a killable child process and reads
+ahead while a clip is measured; what is read ahead is bounded, so at most three clips of the greatest size are in memory
+(with their reference videos). Samples that follow each other and hold the same `Clip` object (a clip with several
+prompts) are decoded once, and share what was computed from it. All computation uses one thread, so that results do not
+depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from v2t_eval.cache import EvidenceCache, NotFiniteError, plain
 from v2t_eval.metric import ABSTENTIONS, NOTHING_ASKED, REFERENCE_CLIPS, BaseMetric, Evidence
 from v2t_eval.sample import Clip, Sample
 
-AHEAD = 2  # clips decoded or being decoded beside the one that is measured
-_AHEAD_BYTES = 256 << 20  # from here on only one is
+AHEAD = 2  # clips decoded or being decoded in addition to the one being measured
+_AHEAD_BYTES = 256 << 20  # above this, only one
 _LEAST_MB = 512  # a decoder's own needs
-# What a metric finds to be so of a sample and will find again; any other error is tried anew in the next scoring.
+# Permanent errors of a sample under a metric, which are cached; any other is retried in the next scoring.
 LASTING = ABSTENTIONS | {NOTHING_ASKED, "BAD_FACTS", "BAD_QUESTIONS", "BAD_REFERENCE", "BAD_ROW", "NOT_FINITE",
                        "UNLIKE_REFERENCE"}  # fmt: skip
 _ABOUT = "about/3"
@@ -43,7 +43,7 @@ Error = dict[str, str]  # code, message, hint
 
 @dataclass(frozen=True, kw_only=True)
 class ClipLimits:
-    """What one clip may cost: MiB of decoded frames, and seconds of decoding.
+    """Limits per clip: MiB of decoded frames, and seconds of decoding.
 
     Raises:
         ValueError: a limit that is not above zero.
@@ -62,28 +62,28 @@ class ClipLimits:
 
 
 def error_of(error: BaseException) -> Error:
-    """The record of an error; METRIC_ERROR for what no metric should raise."""
+    """The record of an error; METRIC_ERROR for unexpected exceptions."""
     if isinstance(error, CineloopError):
         return error.record()
     code, message = "METRIC_ERROR", f"{type(error).__name__}: {error}"
     if isinstance(error, NotFiniteError):
         code, message = "NOT_FINITE", str(error)
     elif isinstance(error, MemoryError):
-        code, message = "OUT_OF_MEMORY", "there was not enough memory"
+        code, message = "OUT_OF_MEMORY", "out of memory"
     return {"code": code, "message": message, "hint": ""}
 
 
 @dataclass(eq=False, kw_only=True)
 class Job:
-    """A sample on its way through metrics, which are meant by their numbers.
+    """A sample in progress; metrics are referred to by number.
 
     Attributes:
         is_reference: the sample is of the second set of clips.
-        keys: under which evidence is kept, by metric; metrics whose inputs the sample lacks have none.
-        todo: metrics that are still to measure.
-        evidence, errors: what was found, or why nothing was, by metric.
-        about: what the clip is like; error: why it cannot be read.
-        decoding, decoding_reference: frames of the clip and of the reference video on their way, where they are wanted.
+        keys: cache keys by metric; metrics whose inputs the sample lacks have none.
+        todo: metrics still to run.
+        evidence, errors: evidence or error, by metric.
+        about: properties of the clip; error: why it cannot be read.
+        decoding, decoding_reference: pending frames of the clip and of the reference video, where needed.
     """
 
     sample: Sample
@@ -99,7 +99,7 @@ class Job:
 
     @property
     def waiting_bytes(self) -> int:
-        """Of frames that wait to be measured."""
+        """Size of decoded frames that wait to be measured."""
         future = self.decoding
         if future is None or not future.done() or future.cancelled() or future.exception():
             return 0
@@ -107,7 +107,7 @@ class Job:
 
 
 class Engine:
-    """Metrics, a decoder and kept evidence; a context manager, used from one thread. Metrics may be added to
+    """Metrics, a decoder and an evidence cache; a context manager, used from one thread. Metrics may be added to
     `metrics`; each must be loaded before it measures."""
 
     def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits, cache: EvidenceCache | None = None) -> None:
@@ -129,10 +129,10 @@ class Engine:
             self._pool.close()
             self._pool = None
 
-    # what is known
+    # cached evidence
 
     def open(self, sample: Sample, numbers: Iterable[int], *, is_reference: bool = False) -> Job:
-        """The sample's job for the metrics of these numbers, with what is kept of it, and what is left to measure."""
+        """The sample's job for the metrics of these numbers, with cached evidence, and metrics left to run."""
         job = Job(sample=sample, is_reference=is_reference)
         for n in numbers:
             self._name(job, n)
@@ -146,7 +146,7 @@ class Engine:
         return job
 
     def _name(self, job: Job, n: int) -> None:
-        """Note under which key the evidence is kept, or the error of a sample that lacks something."""
+        """Set the cache key, or the error of a sample with missing inputs."""
         metric, sample = self.metrics[n], job.sample
         reads = tuple(sorted({*metric.needs, *metric.uses} - {REFERENCE_CLIPS})) or ("id",)
         try:
@@ -185,7 +185,7 @@ class Engine:
         return _hash(f"{_ABOUT} {self._decoders} {clip.content}")
 
     def keep(self, job: Job) -> None:
-        """Keep what was measured now for the next time."""
+        """Cache the new evidence."""
         new: dict[str, Evidence] = {job.keys[n]: job.evidence[n] for n in job.todo if n in job.evidence}
         for n in job.todo:
             if n in job.errors and job.errors[n]["code"] in LASTING:
@@ -194,14 +194,14 @@ class Engine:
             new[self._about_key(job.sample.clip)] = job.about
         self.cache.keep(new)
 
-    # what is measured
+    # measurement
 
     def wants_frames(self, job: Job) -> bool:
-        """Whether some of what is left to measure looks at frames."""
+        """Whether a metric left to run reads frames."""
         return any(uses_frames(self.metrics[n]) for n in job.todo)
 
     def run(self, jobs: Iterable[Job], stop: Callable[[], bool] = lambda: False) -> Iterator[Job]:
-        """The jobs, measured, in their order, reading ahead; when asked to stop, those that were begun and no more."""
+        """Yield the finished jobs in order, reading ahead; after a stop, only those already begun."""
         waiting: deque[Job] = deque()
         for job in jobs:
             waiting.append(self.begin(job))
@@ -213,7 +213,7 @@ class Engine:
             yield self.finish(waiting.popleft())
 
     def begin(self, job: Job) -> Job:
-        """Start to decode the job's clip, and its reference video where that is wanted."""
+        """Start to decode the job's clip, and its reference video where needed."""
         clip, reference = job.sample.clip, job.sample.reference_video
         if clip is not None and self.wants_frames(job):
             job.decoding = self._decoding(clip)
@@ -231,7 +231,7 @@ class Engine:
         return self._submit(clip)
 
     def _submit(self, clip: Clip) -> Future[Frames] | None:
-        """Every frame of the clip, on their way."""
+        """Submit the clip for decoding of every frame."""
         if clip.path is None:
             return None
         if self._pool is None:
@@ -242,7 +242,7 @@ class Engine:
         """Every frame of a clip, from its file.
 
         Raises:
-            ItemError: it cannot be decoded, or takes more memory than it may. MissingDependencyError: no decoder.
+            ItemError: it cannot be decoded, or exceeds the memory limit. MissingDependencyError: no decoder.
         """
         future = decoding or self._submit(clip)
         if future is None:
@@ -256,7 +256,7 @@ class Engine:
             raise _explained(error, self.limits, clip) from None
 
     def finish(self, job: Job) -> Job:
-        """Wait for the frames and let every metric measure.
+        """Wait for the frames and run every metric.
 
         Raises:
             MissingDependencyError: there is no decoder.
@@ -286,7 +286,7 @@ class Engine:
             try:
                 with one_thread():
                     job.evidence[n] = plain(metric.measure(sample))
-            except Exception as error:  # a metric that breaks costs its own result alone
+            except Exception as error:  # a failing metric loses only its own result
                 job.errors[n] = error_of(error)
                 logger.debug("%s failed on %s", metric.title, sample.id, exc_info=error)
         if reference is not None and job.decoding_reference is not None:
@@ -294,7 +294,7 @@ class Engine:
         return job
 
     def _show(self, job: Job) -> None:
-        """Go over to the job's clip: what was computed of it stays where it is in memory already."""
+        """Switch to the job's clip; if it is in memory already, keep what was computed from it."""
         sample = job.sample
         is_same = self._shown is not None and sample.clip is not None and self._holds(sample.clip)
         if is_same and self._shown is not None:
@@ -307,7 +307,7 @@ class Engine:
         return self._shown is not None and self._shown.clip is clip
 
     def _forget(self) -> None:
-        """Let go of the clip in memory and of what was computed of it."""
+        """Free the clip in memory and what was computed from it."""
         if self._shown is not None:
             self._shown.memo.clear()
             if self._is_decoded and self._shown.clip is not None:
@@ -316,7 +316,7 @@ class Engine:
 
 
 def about(frames: Frames) -> dict[str, Any]:
-    """What a clip is like, as JSON values; of a single frame nobody can tell whether it would have moved."""
+    """Properties of a clip, as JSON values; `frozen` is None for a single frame."""
     from cineloop.video.still import frozen
 
     return {
@@ -331,14 +331,14 @@ def about(frames: Frames) -> dict[str, Any]:
 
 
 def uses_frames(metric: BaseMetric) -> bool:
-    """Whether the metric looks at frames at all."""
+    """Whether the metric reads frames."""
     return "frames" in (*metric.needs, *metric.uses)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch and OpenCV compute in one thread within the block, since how sums are split over threads changes their
-    last bits. Afterwards they have as many as before: a training or a notebook around a scoring is not slowed down."""
+    """Limit torch and OpenCV to one thread within the block, since splitting sums over threads changes their last bits.
+    The previous numbers are restored, so that a training or a notebook around a scoring is not slowed down."""
     torch, cv2 = sys.modules.get("torch"), sys.modules.get("cv2")
     threads = torch.get_num_threads() if torch is not None else 1
     of_cv2 = cv2.getNumThreads() if cv2 is not None else 1
@@ -356,10 +356,10 @@ def one_thread() -> Iterator[None]:
 
 
 def _explained(error: ItemError, limits: ClipLimits, clip: Clip | None) -> ItemError:
-    """The error in words that say what to do, without the place of the clip on this machine: results are passed on."""
+    """The error with a hint, without the clip's path on this machine, since results are shared."""
     message, hint = error.message, error.hint
     if error.code == "TOO_LARGE":
-        message = f"all frames of the clip at once are more than {limits.max_clip_mb} MiB ({message})"
+        message = f"all frames of the clip take more than {limits.max_clip_mb} MiB ({message})"
         hint = "score parts of it (start_s and end_s in a manifest), or make it smaller; --max-clip-mb raises the limit"
     if clip is not None and clip.path is not None:
         path = clip.path

@@ -1,9 +1,9 @@
-"""What every metric is, what it gives back, and how it is found.
+"""Base class of metrics, their results, and loading by name.
 
 In: samples. Out: a `MetricResult`. A metric is a file of `eval/metrics` with a class `Metric(BaseMetric)`. It works in
-two steps: `measure` looks at one sample alone and gives its evidence (numbers, token counts, a feature vector);
-`summarise` makes the figures of a set from all evidence. So a clip's evidence can be kept by content and by the
-metric's fingerprint, made in any order and by any number of workers, and a rescoring repeats the second step alone.
+two steps: `measure` reads one sample alone and returns its evidence (numbers, token counts, a feature vector);
+`summarise` computes the figures of a set from all evidence. So a clip's evidence can be cached by content and by the
+metric's fingerprint, computed in any order by any number of workers, and a rescoring repeats the second step alone.
 `update`, `compute` and `reset` are those of torchmetrics, for training loops.
 """
 
@@ -21,13 +21,13 @@ import numpy as np
 from cineloop.config import from_dict, to_dict
 from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.plugin import choices, load
-from v2t_eval.models import identified, shown, without_places
+from v2t_eval.models import anonymise, content_id, display_name
 from v2t_eval.sample import Sample
 from v2t_eval.stats import Estimate, mean_interval, unless_flat, weighted_shares
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
-NOTHING_ASKED = "NOTHING_ASKED"  # code of a sample that is no case for a metric, so it is not expected to be one
+NOTHING_ASKED = "NOTHING_ASKED"  # code of a sample that a metric does not apply to, so it is not counted as expected
 # Codes by which a metric declines a sound sample, for a reason it documents: this lowers the coverage, and is no error.
 ABSTENTIONS = frozenset(
     "TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT UNAUDITED".split()
@@ -37,7 +37,7 @@ REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Estimate):
-    """An estimate within the metric's range; `detail` counts what is behind it.
+    """An estimate within the metric's range; `detail` holds counts behind it.
 
     Raises:
         ValueError: a number in it is not finite.
@@ -52,20 +52,20 @@ class Figure(Estimate):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricResult:
-    """What a metric says of a set.
+    """The result of a metric on a set.
 
     Attributes:
-        name: the metric with its settings where they are not the usual ones, `frechet[feature=clip]`.
+        name: the metric with its non-default settings, `frechet[feature=clip]`.
         headline: which of `figures` is the score; `figures` is empty when nothing could be scored.
         n: samples expected; `coverage`: the share of them that is in the figures. A sample that could not be measured
             is a failure, outside of the figures and never a zero; a reply or caption that is missing or unreadable,
             where a metric counts it as wrong, is in the figures and so covered, and is counted in `counts`.
-        fingerprint: definition (name and version), settings, models with hashes: tells two definitions apart.
-        counts: whatever is counted beside the score (refusals, truncated prompts).
+        fingerprint: definition (name and version), settings, models with hashes.
+        counts: counts in addition to the score (refusals, truncated prompts).
         items: one for each scored sample: `id`, `value` (the headline's own for this sample, or None where the score is
             one of the whole set), and the metric's further values.
         failures: `id`, `code`, `message` of each sample that could not be scored.
-        notes: plain sentences a reader must know, such as the floor of a distance or the tokenizer.
+        notes: caveats as sentences, such as the floor of a distance or the tokenizer.
         higher_is_better, value_range, reduction: as the metric declares them.
     """
 
@@ -96,9 +96,9 @@ class MetricResult:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able form; an open end of the range is null."""
-        made = asdict(self)
-        made["value_range"] = [end if math.isfinite(end) else None for end in self.value_range]
-        return made
+        tree = asdict(self)
+        tree["value_range"] = [end if math.isfinite(end) else None for end in self.value_range]
+        return tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +112,11 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What `summarise` gives: the parts of a `MetricResult` that the metric alone knows.
+    """The result of `summarise`: the metric's own parts of a `MetricResult`.
 
     `scored`: samples behind the figures, where the metric had to leave some out; None for all that were measured. A
     sample that counts as wrong is behind them.
-    `fingerprint`: what decides the value and is known only now (text that another program had to read).
+    `fingerprint`: what determines the value and is known only now (text that another program had to read).
     """
 
     headline: str
@@ -130,7 +130,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class NoSettings:
-    """For metrics that have nothing to choose."""
+    """For metrics without settings."""
 
 
 class BaseMetric(ABC):
@@ -138,19 +138,19 @@ class BaseMetric(ABC):
 
     Class attributes, of which a metric states those that differ from the ones here:
         name: its file name.
-        level: text (looks at words), clip (a value for each clip), set (one value for a set of clips).
+        level: text (reads words), clip (a value for each clip), set (one value for a set of clips).
         needs: what a sample must bring, see `v2t_eval.sample`; "reference_clips" stands for a second set of clips.
-        uses: what it looks at besides, where a sample has it.
-        higher_is_better: None where neither end is good (how much moves).
+        uses: optional inputs, read where a sample has them.
+        higher_is_better: None without a preferred direction (amount of motion).
         value_range: least and greatest possible value.
         reduction: what the values of the items are to the score: "mean", it is their mean; "mean_of_clips", the figure
             of that name is; "set", it is a figure of the whole set and no mean. Only means are compared in pairs.
-        sees, blind: plain words for what moves it, and what it can never see.
-        wants: what must be at hand to run, in plain words, "" for nothing.
+        sees, blind: what it is sensitive and insensitive to, in words.
+        wants: requirements to run, in words, "" for none.
         version: raised whenever the same sample may get another value (`tests/eval/test_metric_versions.py` holds known
             values of each version). Source code is not part of the fingerprint: a comment must not void a baseline.
         shared_version: the same for code that several metrics share, such as the reading of prompts; 0 at first.
-        of_set: settings and keys of `describe()` that `summarise` alone reads: another of those measures nothing again.
+        of_set: settings and keys of `describe()` that `summarise` alone reads: changing them keeps the evidence.
     """
 
     name: ClassVar[str] = ""
@@ -179,21 +179,22 @@ class BaseMetric(ABC):
 
     @property
     def title(self) -> str:
-        """The name, with the settings that are not the usual ones: `frechet[feature=clip]`; of a file its name."""
+        """The name, with the non-default settings: `frechet[feature=clip]`; of a file its name."""
         usual = to_dict(type(self).Settings()) if _all_have_defaults(type(self).Settings) else {}
         own = {key: value for key, value in to_dict(self.settings).items() if key not in usual or usual[key] != value}
-        return f"{self.name}[{','.join(f'{key}={shown(value)}' for key, value in own.items())}]" if own else self.name
+        changed = ",".join(f"{key}={display_name(value)}" for key, value in own.items())
+        return f"{self.name}[{changed}]" if own else self.name
 
     def prepare(self) -> None:  # noqa: B027 - most metrics have nothing to load
-        """Load what measuring needs; called once before the first `measure`.
+        """Load models; called once before the first `measure`.
 
         Raises:
-            MissingDependencyError: something is not at hand; the message says how to get it.
+            MissingDependencyError: something is not available; the message explains how to get it.
         """
 
     @abstractmethod
     def measure(self, sample: Sample) -> Evidence:
-        """The evidence of one sample: a pure function of what stands under `needs` and `uses`.
+        """The evidence of one sample: a pure function of the fields in `needs` and `uses`.
 
         Raises:
             ItemError: this sample cannot be measured.
@@ -204,18 +205,18 @@ class BaseMetric(ABC):
         """Figures of a set. `rows` (at least one) and `references` (of "reference_clips") are in the order of ids."""
 
     def describe(self) -> dict[str, str]:
-        """What of the fingerprint the metric alone knows: models with their hashes, preprocessing, dtype."""
+        """The metric's own part of the fingerprint: models with their hashes, preprocessing, dtype."""
         return {}
 
     def fingerprint(self) -> dict[str, str]:
-        """What decides the value: definition, settings, and `describe()`; files by their content."""
+        """What determines the value: definition, settings, and `describe()`; files by their content."""
         settings = to_dict(self.settings)
         shared = f".{self.shared_version}" if self.shared_version else ""
         base = {"definition": f"{self.name}/{self.version}{shared}", "settings": _as_text(settings)}
-        return base | without_places(self.describe(), settings)
+        return base | anonymise(self.describe(), settings)
 
     def evidence_fingerprint(self) -> dict[str, str]:
-        """What decides the evidence: the fingerprint without `of_set`."""
+        """What determines the evidence: the fingerprint without `of_set`."""
         found = {key: value for key, value in self.fingerprint().items() if key not in self.of_set}
         settings = {key: value for key, value in to_dict(self.settings).items() if key not in self.of_set}
         return found | {"settings": _as_text(settings)}
@@ -266,8 +267,8 @@ class BaseMetric(ABC):
 
     def fail(self, id: str, error: Mapping[str, str], *, reference: bool = False) -> None:
         """Keep a sample that could not be measured, by its error's code, message and hint; one of the set to compare
-        with is told as reference_clips/ID and does not count in n and coverage. One that asks for nothing the metric
-        looks at is counted as nothing_asked."""
+        with is listed as reference_clips/ID and does not count in n and coverage. One that the metric does not apply
+        to is counted as nothing_asked."""
         if error["code"] == NOTHING_ASKED and not reference:
             self._not_asked += 1
             return
@@ -280,18 +281,18 @@ class BaseMetric(ABC):
         """The figures over all samples so far.
 
         Raises:
-            NothingMatchedError: no sample was given, or none asks for what the metric looks at.
+            NothingMatchedError: no sample was given, or the metric applies to none.
         """
         expected = len(self._rows) + len(self._failures)
         if not expected:
             if self._not_asked:
-                raise NothingMatchedError(f"none of {self._not_asked} samples asks for it")
+                raise NothingMatchedError(f"{self.name} applies to none of {self._not_asked} samples")
             raise NothingMatchedError(f"{self.name} was given no sample")
         rows = [self._rows[id] for id in sorted(self._rows)]
         references = [self._references[id] for id in sorted(self._references)]
         summary = self.summarise(rows, references) if rows else Summary(headline=self.name, figures={})
         scored = len(rows) if summary.scored is None else summary.scored
-        beside = {"failed_references": len(self._failed_references), "nothing_asked": self._not_asked}
+        more = {"failed_references": len(self._failed_references), "nothing_asked": self._not_asked}
         _check_finite(self.title, summary.items)
         return MetricResult(
             name=self.title,
@@ -300,7 +301,7 @@ class BaseMetric(ABC):
             n=expected,
             coverage=scored / expected,
             fingerprint=self.fingerprint() | summary.fingerprint,
-            counts=summary.counts | {name: count for name, count in beside.items() if count},
+            counts=summary.counts | {name: count for name, count in more.items() if count},
             items=summary.items,
             failures=sorted(self._failures + self._failed_references, key=lambda failure: failure["id"]),
             notes=summary.notes,
@@ -347,7 +348,7 @@ def _check_finite(title: str, items: Sequence[dict[str, Any]]) -> None:
 
 
 def metric_names() -> list[str]:
-    """The metrics there are."""
+    """Names of all metrics."""
     return choices("v2t_eval.metrics", "Metric")
 
 
@@ -355,14 +356,14 @@ def load_metric(name: str) -> type[Any]:
     """The class of the metric `name`, or in the file of that path.
 
     Raises:
-        UsageError: there is no such metric; the message lists those there are.
+        UsageError: there is no such metric; the message lists the choices.
     """
     metric: type[Any] = load("v2t_eval.metrics", name, "Metric", files=True).Metric
     return metric
 
 
 def _as_text(settings: Mapping[str, Any]) -> str:
-    return json.dumps({key: identified(value) for key, value in settings.items()}, sort_keys=True, default=str)
+    return json.dumps({key: content_id(value) for key, value in settings.items()}, sort_keys=True, default=str)
 
 
 def _all_have_defaults(settings: type[Any]) -> bool:

@@ -1,10 +1,10 @@
-"""Models: opened once for each device, shared by all metrics of a run, released together, and known by their content.
+"""Models: opened once per device, shared by all metrics of a run, released together, identified by content.
 
 In: a name and what opens it. Out: the same object each time until `release`. The device is a setting of the run
-(`on_device`), which whatever opens a model reads; the environment of the process stays as it is. A setting may name a
-file or folder (`i3d:/data/i3d.pt#SHA256`, `v2t:runs/judge/final`): for people it is called by that file's name
-(`shown`), in fingerprints by a hash of its content (`identified`). So equal weights at two places are one metric, and
-no path leaves the machine in a result.
+(`on_device`), read by all that opens a model; the environment of the process is unchanged. A setting may name a
+file or folder (`i3d:/data/i3d.pt#SHA256`, `v2t:runs/judge/final`): titles show the file's name (`display_name`),
+fingerprints a hash of its content (`content_id`). So equal weights at two paths are one metric, and no result contains
+a path of the machine.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _DEVICE: ContextVar[str] = ContextVar("device", default="auto")
 _OPEN: dict[Hashable, Any] = {}
 _ON_RELEASE: list[Callable[[], None]] = []
 _LOCK = threading.RLock()
-_OF_MODELS = (".safetensors", ".json", ".jinja", ".model", ".txt")  # what decides in a model's folder
+_OF_MODELS = (".safetensors", ".json", ".jinja", ".model", ".txt")  # files that determine a model in its folder
 _DIGITS = 16
 
 
 @contextmanager
 def on_device(name: str) -> Iterator[None]:
-    """Let models that are opened within the block compute on that device; "auto" leaves the choice of an outer block.
+    """Use that device for models opened within the block; "auto" keeps the choice of an outer block.
 
     Raises:
         UsageError: see `check_device`. MissingDependencyError: torch does not see it.
@@ -49,7 +49,7 @@ def on_device(name: str) -> Iterator[None]:
 
 
 def chosen_device() -> str:
-    """The run's device as it was named: "auto" where nobody chose."""
+    """The run's device as it was named: "auto" by default."""
     return _DEVICE.get()
 
 
@@ -81,7 +81,7 @@ def shared_gpus() -> list[str]:
 
 
 def opened(key: Hashable, make: Callable[[], Opened]) -> Opened:
-    """What `make` opens on the run's device, at its first use, and then the same object."""
+    """The result of `make` on the run's device, opened at first use and then cached."""
     with _LOCK:
         place = (key, _DEVICE.get())
         if place not in _OPEN:
@@ -91,12 +91,12 @@ def opened(key: Hashable, make: Callable[[], Opened]) -> Opened:
 
 
 def on_release(forget: Callable[[], None]) -> None:
-    """Let `release` also call `forget`, which empties a memory that a module keeps beside its models."""
+    """Register `forget`, which empties a module's own cache, to be called by `release`."""
     _ON_RELEASE.append(forget)
 
 
 def release() -> None:
-    """Forget every model and what was computed by one, so that their memory is free once no metric holds them."""
+    """Drop every model and what was computed by one, so that memory is freed with the last reference."""
     with _LOCK:
         _OPEN.clear()
         for forget in _ON_RELEASE:
@@ -109,7 +109,7 @@ def release() -> None:
 
 
 def file_sha256(path: str | Path, expected: str = "") -> str:
-    """sha256 of a file, hex; read once as long as size and time of the file stay.
+    """sha256 of a file, hex; cached by path, size and modification time.
 
     Raises:
         MissingDependencyError: the file cannot be read, or its hash does not begin with `expected`.
@@ -139,14 +139,14 @@ class _Named(NamedTuple):
     after: str
 
 
-def shown(setting: Any) -> Any:
-    """The setting with the name of its file or folder in the place of the path; what names none stays as it is."""
+def display_name(setting: Any) -> Any:
+    """The setting with its path replaced by the file's or folder's name; unchanged without a path."""
     found = _find(setting)
     return setting if found is None else f"{found.before}{Path(found.path).resolve().name}"
 
 
-def identified(setting: Any) -> Any:
-    """The setting with the content's hash in the place of the path; what names no file stays as it is.
+def content_id(setting: Any) -> Any:
+    """The setting with its path replaced by the content's hash; unchanged without a path.
 
     Raises:
         MissingDependencyError: the file cannot be read, or its hash is not the one that the setting states.
@@ -155,11 +155,11 @@ def identified(setting: Any) -> Any:
     return setting if found is None else f"{found.before}sha256:{_content(Path(found.path), found.after)}"
 
 
-def without_places(texts: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+def anonymise(texts: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
     """The texts of a fingerprint with every path that `settings` name replaced by the content's hash.
 
     Raises:
-        MissingDependencyError: as `identified`.
+        MissingDependencyError: as `content_id`.
     """
     cleaned = dict(texts)
     for setting in settings.values():
@@ -169,13 +169,13 @@ def without_places(texts: Mapping[str, str], settings: Mapping[str, Any]) -> dic
         content, name = f"sha256:{_content(Path(found.path), found.after)}", Path(found.path).resolve().name
         for key, text in cleaned.items():
             text = text.replace(found.path + found.after, content).replace(found.path, content)
-            # A captioner is called by its folder's name, NAME@REVISION.
+            # Captioners are named by their folder, NAME@REVISION.
             cleaned[key] = content + text[len(name) :] if text.startswith(f"{name}@") else text
     return cleaned
 
 
 def _find(setting: Any) -> _Named | None:
-    """The path in a setting, and what stands before and after it; None where nothing there exists."""
+    """The path in a setting, and the text before and after it; None if it does not exist."""
     if not isinstance(setting, str) or not setting:
         return None
     whole, mark, digest = setting.partition("#")

@@ -1,8 +1,8 @@
 """Metrics that compare a clip with its reference video, frame by frame: reconstruction, compression, image-to-video.
 
 In: samples with frames and a `reference_video`. Out: one value for each clip. Frame t is compared with frame t: both
-videos must have one size and one number of frames; nothing is resized, cropped or dropped, since that is what these
-metrics would measure.
+videos must have the same size and number of frames; nothing is resized, cropped or dropped, since that would change
+what these metrics measure.
 Letters: T frames, H W pixels.
 """
 
@@ -38,11 +38,11 @@ class PairedMetric(BaseMetric):
         clip, reference = sample.frames.pixels, sample.reference_frames.pixels  # (T, H, W, 3)
         if clip.shape != reference.shape:
 
-            def told(frames: np.ndarray) -> str:
+            def shape_text(frames: np.ndarray) -> str:
                 return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"
 
             raise ItemError(
-                f"{sample.id}: the clip has {told(clip)}, its reference video {told(reference)}",
+                f"{sample.id}: the clip has {shape_text(clip)}, its reference video {shape_text(reference)}",
                 code="UNLIKE_REFERENCE",
                 hint="make both of one size, frame rate and length first",
             )

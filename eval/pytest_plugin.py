@@ -1,10 +1,10 @@
-"""pytest's plug-in: a test says what a clip must show, and fails in words. See docs/pytest.md.
+"""pytest plug-in: tests of what a clip must show, with readable failures. See docs/pytest.md.
 
 In: pytest's hooks. Out: the function and fixture `assert_clip`, the mark and fixture `clip`, the fixture `gate`.
-Every pytest beside an installed Cineloop loads this module, whether its tests want clips or not. So it imports pytest
-and the standard library only, and the rest of Cineloop when a test asks for a clip: what cannot be imported is then an
-error of that test, and never of a project's start. `-p no:cineloop` turns it off. What is wrong with a clip fails a
-test; what keeps it from being looked at (no such file, a broken one, no model, a wrong argument) is an error of it.
+Every pytest in an environment with Cineloop loads this module, whether its tests use clips or not. So it imports pytest
+and the standard library only, and the rest of Cineloop when a test uses a clip: an import error is then an error of
+that test, and never of pytest's start. `-p no:cineloop` turns it off. A defect of a clip fails the test; a clip that
+cannot be evaluated (no such file, a broken one, no model, a wrong argument) is an error of the test.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from v2t_eval.testing.verdict import Verdict
 
 MARK = (
-    "clip(path, **keywords): the fixture `clip` shows it, judged as by assert_clip; of a folder with a manifest, one "
-    "test for each row"
+    "clip(path, **keywords): the clip of the fixture `clip`, judged as by assert_clip; a folder with a manifest gives "
+    "one test for each row"
 )
 
 
@@ -34,16 +34,16 @@ _LONGEST_NAME = 100
 
 @dataclass
 class _Session:
-    """A run of pytest: its options, its folders, and what clips are looked at with, opened by the first test that asks
-    for a clip."""
+    """Plug-in state of a run of pytest: options, folders, and the evaluator, opened by the first test that uses a
+    clip."""
 
-    config: pytest.Config | None = None  # None outside of pytest, where nothing is kept
-    test: str = ""  # that runs now
+    config: pytest.Config | None = None  # None outside of pytest, where nothing is cached
+    test: str = ""  # the running test
     opened: Looks | None = None
     pictures: Path | None = None
 
     def looks(self) -> Looks:
-        """What clips are looked at with."""
+        """The evaluator of clips."""
         if self.opened is None:
             from v2t_eval.testing.looks import Looks
 
@@ -51,7 +51,7 @@ class _Session:
         return self.opened
 
     def cache(self) -> Path | None:
-        """Folder for evidence; None where pytest keeps nothing (`-p no:cacheprovider`)."""
+        """Folder for evidence; None where pytest has no cache (`-p no:cacheprovider`)."""
         kept = getattr(self.config, "cache", None)
         return None if kept is None else Path(kept.mkdir("cineloop"))
 
@@ -60,7 +60,7 @@ class _Session:
         return default if self.config is None else self.config.getoption(name)
 
     def find(self, path: str | Path) -> Path:
-        """The path as it is; a relative one that is not there, from pytest's root folder."""
+        """The path as it is; a relative one that does not exist is tried in pytest's root folder."""
         given = Path(path)
         if self.config is None or given.is_absolute() or given.exists():
             return given
@@ -68,7 +68,7 @@ class _Session:
         return rooted if rooted.exists() else given
 
     def picture(self, clip: str) -> Path:
-        """Where the picture of a clip that did not pass goes."""
+        """Path of the picture of a clip that did not pass."""
         if self.pictures is None:
             import tempfile
 
@@ -78,17 +78,17 @@ class _Session:
         return self.pictures / f"{name}.webp"
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
         if self.opened is not None:
             self.opened.close()
             self.opened = None
 
 
-_SESSIONS: list[_Session] = []  # of this process, the innermost last: one may test the other
+_SESSIONS: list[_Session] = []  # of this process, the innermost last: pytest may test a plug-in within pytest
 
 
 class ClipError(Exception):
-    """A clip could not be looked at. Told as an error of the test, not as a failure."""
+    """A clip could not be evaluated. Reported as an error of the test, not as a failure."""
 
 
 def assert_clip(
@@ -104,20 +104,20 @@ def assert_clip(
     """Fail unless the clip shows what it must.
 
     Args:
-        path: the video; a relative path counts from the current folder, else from pytest's root folder.
-        prompt: what it must show: every question that the prompt gives must be answered as it wants.
+        path: the video; a relative path is resolved in the current folder, else from pytest's root folder.
+        prompt: what it must show: every question of the prompt must get its wanted answer.
         questions: instead of those of the prompt; texts (yes is wanted), or mappings {question, answer, choices}.
         at_least, at_most: bounds by metric of single clips (`v2t-eval list`), such as {"sharpness": 0.2}. A bound on
-            question_score or vqascore stands in the place of "every question".
+            question_score or vqascore replaces "every question".
         judge: v2t (the starter, for cartoons) or v2t:MODEL, any model of `v2t caption --model`.
-        frozen_ok: whether the clip may stand still.
+        frozen_ok: whether the clip may be frozen.
 
     Returns:
-        What was found.
+        The verdict.
 
     Raises:
-        AssertionError: it does not; the message tells what is wrong, and where a picture of its frames lies.
-        ClipError: it could not be looked at.
+        AssertionError: it does not; the message states the reasons and the path of a picture of its frames.
+        ClipError: it could not be evaluated.
     """
     __tracebackhide__ = True
     keywords = {"questions": questions, "at_least": at_least, "at_most": at_most, "judge": judge}
@@ -152,7 +152,7 @@ def _session() -> _Session:
 
 
 def _guarded(work: Callable[[_Session], Any], name: str) -> Any:
-    """`work(session)`, its errors and imports that fail as `ClipError`."""
+    """`work(session)`, its errors and failed imports as `ClipError`."""
     __tracebackhide__ = True
     try:
         from cineloop.errors import CineloopError
@@ -167,7 +167,7 @@ def _guarded(work: Callable[[_Session], Any], name: str) -> Any:
 
 
 def _cannot_import(error: ImportError, name: str) -> ClipError:
-    return ClipError(f"{name}: cineloop cannot be imported: {error} (`v2t doctor` says what is missing)")
+    return ClipError(f"{name}: cineloop cannot be imported: {error} (`v2t doctor` lists what is missing)")
 
 
 def _verdict(path: str | Path, **keywords: Any) -> Verdict:
@@ -191,7 +191,7 @@ def _verdict(path: str | Path, **keywords: Any) -> Verdict:
 
 
 def _raise(verdict: Verdict) -> None:
-    """End the test as the verdict says."""
+    """End the test according to the verdict."""
     __tracebackhide__ = True
     if verdict.outcome == "outside" and _session().option("cineloop_outside", "fail") == "skip":
         pytest.skip(verdict.message)
@@ -213,9 +213,9 @@ def clip(request: pytest.FixtureRequest) -> Shown:
     """The clip of `@pytest.mark.clip(path, prompt=...)`: its frames, and its verdict; `clip.check()` fails by it."""
     mark = request.node.get_closest_marker("clip")
     if mark is None:
-        raise pytest.UsageError("the fixture `clip` wants @pytest.mark.clip(path, prompt=...) on its test")
-    told = getattr(request, "param", None)
-    path, keywords = _of_mark(*mark.args, **mark.kwargs) if told is None else (told[0], told[1])
+        raise pytest.UsageError("the fixture `clip` needs @pytest.mark.clip(path, prompt=...) on its test")
+    param = getattr(request, "param", None)
+    path, keywords = _of_mark(*mark.args, **mark.kwargs) if param is None else (param[0], param[1])
     verdict = _verdict(path, **keywords)
     frames = _guarded(lambda session: session.looks().frames(session.find(path)), str(path))
     return Shown(path=_session().find(path), prompt=keywords.get("prompt"), frames=frames, verdict=verdict)
@@ -225,7 +225,7 @@ def clip(request: pytest.FixtureRequest) -> Shown:
 def gate() -> Callable[..., GateVerdict]:
     """`gate(clips, suite=SUITE, baseline=FILE)`: fail unless the whole set passes, as `v2t-eval gate` does.
 
-    `inconclusive`: what "too early to say" does to the test: fail (default), xfail, skip or pass. A set that cannot be
+    `inconclusive`: the outcome of the test for that verdict: fail (default), xfail, skip or pass. A set that cannot be
     compared with its baseline is an error of the test. Returns the verdict.
     """
 
@@ -246,16 +246,16 @@ def gate() -> Callable[..., GateVerdict]:
             return gated(session.find(clips), rules, against, ScoreConfig(cache=session.cache()))
 
         found: GateVerdict = _guarded(work, str(clips))
-        from v2t_eval.testing.sets import told
+        from v2t_eval.testing.sets import message_of
 
         if found.outcome == "not_comparable":
-            raise ClipError(told(found))
+            raise ClipError(message_of(found))
         if found.outcome == "fail" or (found.outcome, inconclusive) == ("inconclusive", "fail"):
-            raise AssertionError(told(found))
+            raise AssertionError(message_of(found))
         if found.outcome == "inconclusive" and inconclusive == "xfail":
-            pytest.xfail(told(found))
+            pytest.xfail(message_of(found))
         if found.outcome == "inconclusive" and inconclusive == "skip":
-            pytest.skip(told(found))
+            pytest.skip(message_of(found))
         return found
 
     return check
@@ -269,7 +269,7 @@ def _of_mark(path: str | Path, prompt: str | None = None, **keywords: Any) -> tu
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each row of the folder or manifest that a mark names."""
+    """One test for each row of the folder or manifest of a mark."""
     mark = metafunc.definition.get_closest_marker("clip")
     if mark is None or not mark.args or not _is_ours(metafunc):
         return
@@ -302,21 +302,22 @@ def _rows(found: Path, keywords: Mapping[str, Any]) -> list[tuple[str, Path, dic
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Two options, with the project's name: one that a conftest.py has too would end pytest at its start."""
+    """Two options, prefixed with the project's name: a name that a conftest.py uses too would end pytest at its
+    start."""
     group = parser.getgroup("cineloop", "generated clips (cineloop)")
     group.addoption(
         "--cineloop-report",
         metavar="DIR",
-        help="keep pictures of clips that did not pass (default: a temporary folder)",
+        help="folder for pictures of clips that did not pass (default: a temporary folder)",
     )
     group.addoption(
         "--cineloop-outside", choices=("fail", "skip"), default="fail",
-        help="what a clip or prompt outside of the judge's world does to its test (fail)",
+        help="outcome of a test whose clip or prompt is outside of the judge's domain (default: fail)",
     )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark and note the session."""
+    """Register the mark and open the session."""
     config.addinivalue_line("markers", MARK)
     _SESSIONS.append(_Session(config))
 
@@ -329,23 +330,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
-    """Note which test runs: pictures are named after it."""
+    """Record the running test: pictures are named after it."""
     _session().test = nodeid
 
 
 def pytest_runtest_logfinish() -> None:
-    """Note that it has ended."""
+    """Forget the running test."""
     _session().test = ""
 
 
-@pytest.hookimpl(hookwrapper=True)  # known to every pytest from 3 on, which `wrapper` is not
+@pytest.hookimpl(hookwrapper=True)  # supported by every pytest from 3 on, unlike `wrapper`
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
-    """Note on the report of a test that its clip could not be looked at."""
+    """Mark the report of a test whose clip could not be evaluated."""
     report = (yield).get_result()
     if call.excinfo is not None and isinstance(call.excinfo.value, ClipError) and not hasattr(report, "wasxfail"):
         vars(report)["clip_error"] = True
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Such a test is an error and no failure."""
+    """Report such a test as an error, not as a failure."""
     return ("error", "E", "ERROR") if getattr(report, "clip_error", False) and report.failed else None

@@ -1,8 +1,8 @@
-"""Questions about clips and the answers that were given, each a sample of its own.
+"""Read questions about clips with given answers, each as one sample.
 
 In: answers (id, question, answer, and kind and reference where there is no truth) and a manifest whose rows carry
-`questions`. Out: samples in clusters of one clip; `row` holds `question`, `kind`, `answer` (None where none came),
-`reference`, `answers` (the reference as a list) and whatever else the rows say.
+`questions`. Out: samples in clusters of one clip; `row` holds `question`, `kind`, `answer` (None without one),
+`reference`, `answers` (the reference as a list) and the rows' other fields.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What a metric is shown: one clip, or one text, with all that belongs to it.
+"""Input of a metric: one clip, or one text, with its data.
 
-In: a manifest row, a caption record, a video file, or frames in memory. Out: `Sample`. A metric names what it must have
-(`needs`) and what it looks at where it is there (`uses`): "frames", "reference_video", "prompt", "caption",
-"references", or any key of `row`. Whatever several metrics want of one sample (tokens, embeddings) they share through
-`memo`.
+In: a manifest row, a caption record, a video file, or frames in memory. Out: `Sample`. A metric names its required
+(`needs`) and optional (`uses`) inputs: "frames", "reference_video", "prompt", "caption",
+"references", or any key of `row`. Metrics share what they compute from a sample (tokens, embeddings) through `memo`.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Clip:
-    """A video: where it lies, what its bytes are, and its frames once they are decoded.
+    """A video: its path, a key of its content, and its frames once decoded.
 
     Attributes:
-        content: names the pixels and nothing else: the same bytes and window, the same string.
+        content: key of the pixels: equal bytes and window give an equal string.
         path: the file; None for frames that were never a file.
         frames: every frame of the clip in its stored size; None while it is not decoded.
         start_s, end_s: the part of the file that is the clip; None for the whole file.
@@ -54,14 +53,14 @@ class Sample:
     Attributes:
         id: its name; no two samples of a set share one.
         clip: the video, where there is one.
-        prompt: what the generator was told.
-        caption: what a captioner said.
-        references: what the clip truly shows, in one or several wordings.
+        prompt: of the generator.
+        caption: of the captioner.
+        references: true descriptions of the clip, one or more.
         reference_video: the clip that this one is compared with, frame by frame, where there is one.
         row: everything else by name: `facts`, `question`, `answer`, `spans`, `events`, `asked` ... (JSON values).
         cluster: samples that are not independent (seeds of one prompt) carry the same; the prompt, or else the id.
-        memo: what was computed in this pass, shared by metrics, and by samples with the same `Clip`: a key of what is
-            computed from a text holds that text.
+        memo: values computed in this pass, shared by metrics, and by samples with the same `Clip`: the key of a value
+            computed from a text includes that text.
     """
 
     id: str
@@ -102,7 +101,7 @@ class Sample:
         return self.reference_video.frames
 
     def get(self, name: str) -> Any:
-        """What stands under `name`, see the module's head, or None."""
+        """The field `name`, see the module's docstring, or None."""
         if name == "frames":
             return self.clip
         if name in ("prompt", "caption", "reference_video"):
@@ -123,14 +122,14 @@ class Sample:
         return found
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
-        """`make()`, computed once in this pass for all metrics that ask under `key`."""
+        """`make()`, computed once in this pass for all metrics that use `key`."""
         if key not in self.memo:
             self.memo[key] = make()
         found: T = self.memo[key]
         return found
 
     def content(self, names: tuple[str, ...]) -> str:
-        """Hash of all that stands under `names`: equal for samples a metric that reads these cannot tell apart."""
+        """Hash of the fields `names`: equal for samples that are equal in these fields."""
         found = {name: self.get(name) for name in names}
         for name in {"frames", "reference_video"} & found.keys():
             found[name] = None if found[name] is None else found[name].content

@@ -1,8 +1,8 @@
-"""Scoring: samples and metrics in, `Scores` out; what was measured before is not measured again.
+"""Score samples by metrics, reusing cached evidence.
 
-Each clip is decoded once for all metrics (`v2t_eval.measure`). A rescoring decodes nothing, and a scoring that was cut
-short goes on where it stopped. A sample that cannot be measured is an error with a code and lowers the coverage; a
-metric that cannot run is skipped with a reason; neither stops the rest.
+In: samples and metrics. Out: `Scores`. Each clip is decoded once for all metrics (`v2t_eval.measure`). A rescoring
+decodes nothing, and an interrupted scoring continues where it stopped. A sample that cannot be measured is an error
+with a code and lowers the coverage; a metric that cannot run is skipped with a reason; neither stops the rest.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _PACKAGES = ("cineloop", "numpy", "torch", "open_clip_torch", "transformers", "o
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
-    """How to score.
+    """Settings of a scoring.
 
     Attributes:
         workers: processes; None chooses by cores, GPUs and clips. The result is the same.
-        cache: folder for evidence; None keeps none.
-        limits: what one clip may cost.
-        is_suite: leave out metrics that no sample brings the inputs for, instead of refusing.
+        cache: folder for evidence; None for no cache.
+        limits: memory and time per clip.
+        is_suite: skip metrics whose inputs no sample has, instead of raising.
         device: where models compute: auto, cpu, cuda or cuda:N; auto shares the GPUs out among workers.
 
     Raises:
@@ -79,13 +79,13 @@ def score(
         inputs: what to score, see `v2t_eval.inputs.read_inputs`; clips may hold their frames already.
         metrics: not loaded yet; they are reset.
         config: see `ScoreConfig`.
-        stop: asked between samples; when it says yes, what is in hand is finished and kept.
+        stop: polled between samples; when true, samples in progress are finished and cached.
 
     Raises:
         NothingMatchedError: there is no sample.
-        UsageError: two samples have one id, or no sample brings what a metric needs (see `ScoreConfig.is_suite`).
-        MissingDependencyError: the device is not there.
-        KeyboardInterrupt: `stop` said yes before all was measured.
+        UsageError: two samples have one id, or no sample has what a metric needs (see `ScoreConfig.is_suite`).
+        MissingDependencyError: the device is not available.
+        KeyboardInterrupt: `stop` returned true before all was measured.
     """
     config = config or ScoreConfig()
     with models.on_device(config.device):
@@ -122,7 +122,7 @@ def _scored(
 
 
 class _Gathering:
-    """The samples on their way through the engine into the metrics; used once."""
+    """Passes the samples through the engine into the metrics; used once."""
 
     def __init__(self, inputs: Inputs, engine: Engine, bar: Progress) -> None:
         self.inputs, self.engine, self.bar = inputs, engine, bar
@@ -133,7 +133,7 @@ class _Gathering:
         self.finished = self.num_known = 0
 
     def run(self, workers: int, stop: Callable[[], bool]) -> None:
-        """Measure what is not known yet."""
+        """Measure what is not cached."""
         engine, jobs = self.engine, self._jobs(workers, stop)
         if workers > 1:
             jobs = measured_by(workers, engine.metrics, engine.limits, jobs, stop)
@@ -141,17 +141,17 @@ class _Gathering:
             self._take(job)
         total = len(self.inputs.samples) + len(self.inputs.references)
         if self.finished < total and not stop():
-            raise RuntimeError(f"{total - self.finished} of {total} samples were lost on the way; this is a bug")
+            raise RuntimeError(f"{total - self.finished} of {total} samples were lost; this is a bug")
         if self.finished < total:
             kept = (
-                "is kept: the same command goes on from there" if engine.cache.path else "is not kept without a cache"
+                "is cached: the same command continues from there" if engine.cache.path else "is lost without a cache"
             )
             logger.warning("stopped after %d of %d samples; what was measured %s", self.finished, total, kept)
             raise KeyboardInterrupt
-        logger.debug("%d pieces of evidence were known", self.num_known)
+        logger.debug("%d pieces of evidence were cached", self.num_known)
 
     def _jobs(self, workers: int, stop: Callable[[], bool]) -> Iterator[Job]:
-        """What is left to measure and worth another process; the rest is done here."""
+        """Jobs for the workers; cached and cheap ones are finished here."""
         both = [(sample, False) for sample in self.inputs.samples]
         both += [(sample, True) for sample in self.inputs.references]
         for sample, is_reference in both:
@@ -168,13 +168,13 @@ class _Gathering:
                 yield job
 
     def _is_asked(self, metric: BaseMetric, sample: Sample, is_reference: bool) -> bool:
-        """References are for metrics that compare sets; a prompt list that names dimensions says who is for whom."""
+        """References are for metrics that compare sets; a prompt list with dimensions assigns metrics to samples."""
         if is_reference:
             return REFERENCE_CLIPS in metric.needs
         return metric.name not in self.dimensions or metric.name in _dimensions(sample)
 
     def _take(self, job: Job) -> None:
-        """Keep what was measured, and hand evidence and errors to the metrics."""
+        """Cache the evidence, and pass evidence and errors to the metrics."""
         sample = job.sample
         self.engine.keep(job)
         for n, evidence in job.evidence.items():
@@ -189,10 +189,10 @@ class _Gathering:
                 self.abouts[sample.id] = job.about
                 self.counts.update(f"warned_{warning['code']}" for warning in job.about["warnings"])
         self.finished += 1
-        self.bar.advance(1, f"{self.num_known} pieces known before")
+        self.bar.advance(1, f"{self.num_known} pieces cached")
 
     def clips(self) -> list[Scored]:
-        """Every sample that was expected, in the order of ids."""
+        """Every expected sample, in the order of ids."""
         return [self._scored(sample) for sample in sorted(self.inputs.samples, key=lambda sample: sample.id)]
 
     def _scored(self, sample: Sample) -> Scored:
@@ -223,7 +223,7 @@ class _Gathering:
 
 
 def _named_dimensions(inputs: Inputs) -> set[str]:
-    """Dimensions of VBench that the prompts name; a prompt list that names them says which clip is for which."""
+    """VBench dimensions named by the prompts; such a list assigns clips to dimensions."""
     return {name for sample in inputs.samples for name in _dimensions(sample)}
 
 
@@ -235,10 +235,10 @@ def _dimensions(sample: Sample) -> tuple[str, ...]:
 def fitting_metrics(
     inputs: Inputs, metrics: Sequence[BaseMetric], *, is_suite: bool
 ) -> tuple[list[BaseMetric], list[Skipped]]:
-    """Metrics whose needs some sample brings, and why the others are left out.
+    """Metrics whose inputs some sample has, and why the others are skipped.
 
     Raises:
-        UsageError: a metric fits no sample, and it was asked for by name.
+        UsageError: a metric requested by name fits no sample.
     """
     fitting, skipped = [], []
     dimensions = _named_dimensions(inputs)
@@ -248,9 +248,9 @@ def fitting_metrics(
             skipped.append(Skipped(metric=metric.title, reason=reason, code="NO_DIMENSION"))
             continue
         lacking = [name for name in metric.needs if not _brings(inputs, name)]
-        said = {"caption", "answer"} & set(metric.uses) if metric.level == "text" else set()
-        if said and not any(_brings(inputs, name) for name in said):  # it takes a missing one for wrong: all would be
-            lacking += sorted(said)
+        texts = {"caption", "answer"} & set(metric.uses) if metric.level == "text" else set()
+        if texts and not any(_brings(inputs, name) for name in texts):  # missing ones count as wrong: all would
+            lacking += sorted(texts)
         if not lacking:
             fitting.append(metric)
             continue
@@ -267,7 +267,7 @@ def fitting_metrics(
 def _brings(inputs: Inputs, name: str) -> bool:
     if name == "reference_clips":
         return bool(inputs.references)
-    # A file that was given and holds nothing for any sample leaves failures, not a refusal.
+    # A given file without data for any sample leads to failures, not to an error.
     given = _GIVEN_BY.get(name) in inputs.sources
     return given or any(sample.get(name) is not None for sample in inputs.samples)
 
@@ -289,7 +289,7 @@ def _prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Ski
             raise
         except MissingDependencyError as error:
             skipped.append(Skipped(metric=metric.title, reason=error.message, hint=error.hint))
-        except Exception as error:  # one metric that breaks must not cost the others
+        except Exception as error:  # one failing metric must not affect the others
             skipped.append(_broken(metric, error))
         else:
             ready.append(metric)
@@ -313,7 +313,7 @@ def _computed(metrics: Sequence[BaseMetric], *, is_suite: bool) -> tuple[list[Me
                 Skipped(metric=metric.title, reason=error.message, hint=error.hint, code=f"NO_{NOTHING_ASKED}")
             )
             continue
-        except Exception as error:  # one metric that breaks must not cost the others
+        except Exception as error:  # one failing metric must not affect the others
             broken.append(_broken(metric, error))
             logger.warning("%s has no result: %s", metric.title, broken[-1].reason)
             logger.debug("%s", metric.title, exc_info=error)
@@ -330,7 +330,7 @@ def _computed(metrics: Sequence[BaseMetric], *, is_suite: bool) -> tuple[list[Me
 def _vbench_total(
     metrics: Sequence[BaseMetric], results: Sequence[MetricResult]
 ) -> tuple[list[MetricResult], list[Skipped]]:
-    """VBench's totals where all its dimensions were asked for, or why there are none."""
+    """VBench's totals where all its dimensions were requested, or why there are none."""
     dimensions = {metric.name: metric for metric in metrics if metric.name in {*QUALITY, *SEMANTIC}}
     if len(dimensions) < len(QUALITY) + len(SEMANTIC):
         return [], []
@@ -352,7 +352,7 @@ def _usual_workers(num_clips: int) -> int:
 
 
 def environment() -> dict[str, str]:
-    """Versions of what was used, the device, and the date."""
+    """Versions of packages, the device, and the date."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in _PACKAGES:
         try:

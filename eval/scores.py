@@ -1,6 +1,6 @@
-"""Scores: everything one scoring of a set found, as it is written to `scores.json` and read again.
+"""Scores: the result of scoring a set, written to and read from `scores.json`.
 
-In: results of metrics and the clips they are about. Out: one JSON document with a schema version. Reports, the gate and
+In: results of metrics and their clips. Out: one JSON document with a schema version. Reports, the gate and
 comparisons read this and nothing else. A baseline is scores with a history (`v2t_eval.gate.baseline`).
 """
 
@@ -22,10 +22,11 @@ RESULTS = "scores.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One clip or text of the set. `content` names the bytes of the clip; `status` is ok or failed (could not be read);
-    `error` says why. `cluster` is shared by samples that are not independent. `size` is (height, width) in pixels;
-    `start_s`, `end_s` are the part of the file that is the clip, None for the whole file. `decoder` read its frames;
-    `frozen`: every frame is the first one, see `v2t_eval.vbench.still`; both None where no metric looked at frames."""
+    """One clip or text of the set. `content` is the key of the clip's bytes; `status` is ok or failed (could not be
+    read); `error` says why. `cluster` is shared by samples that are not independent. `size` is (height, width) in
+    pixels; `start_s`, `end_s` are the part of the file that is the clip, None for the whole file. `decoder` read its
+    frames; `frozen`: every frame is the first one, see `v2t_eval.vbench.still`; both None where no metric read
+    frames."""
 
     id: str
     cluster: str
@@ -48,8 +49,8 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A metric that gave no result: what is missing, and how to get it. `code` ENVIRONMENT: this machine lacks it;
-    NO_<NAME>: no sample brings what it needs, which a suite may leave open; METRIC_ERROR: it broke."""
+    """A metric without a result: what is missing, and how to get it. `code` ENVIRONMENT: this machine lacks it;
+    NO_<NAME>: no sample has what it needs, which a suite allows; METRIC_ERROR: it failed."""
 
     metric: str
     reason: str
@@ -58,13 +59,13 @@ class Skipped:
 
     @property
     def found_nothing(self) -> bool:
-        """No sample brought what it needs; nothing is broken."""
+        """No sample has what it needs; nothing failed."""
         return self.code.startswith("NO_")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """One entry of a baseline's history: when and why the figures became these, and what they were before."""
+    """One entry of a baseline's history: date and reason of the change, figures before and after."""
 
     date: str
     reason: str
@@ -75,15 +76,15 @@ class Update:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Results by metric, what they are about and what they were made from.
+    """Results by metric, with their clips and sources.
 
     Attributes:
-        sources: where clips, prompts, captions, references and truth came from, by role.
-        clips: every sample that was expected, in the order of ids.
-        skipped: metrics that were asked for and could not run.
+        sources: sources of clips, prompts, captions, references and truth, by role.
+        clips: every expected sample, in the order of ids.
+        skipped: requested metrics that could not run.
         environment: versions, device, and the date.
-        suite, policy, history: of a baseline: the suite's name, its gate as plain values, and how the figures came to
-            be these, oldest first; empty otherwise.
+        suite, policy, history: of a baseline: the suite's name, its gate as plain values, and the history of the
+            figures, oldest first; empty otherwise.
     """
 
     sources: dict[str, str]
@@ -111,7 +112,7 @@ class Scores:
         """5 when a metric could not run here; 3 when a sample failed, or a metric has no figure at all; else 0.
 
         A metric that declines samples for a reason it documents (`ABSTENTIONS`: the referee cannot read a figure, a
-        clip has one frame) has done its work: the coverage says so, and no item failed.
+        clip has one frame) has not failed: the coverage reports it.
         """
         if any(not one.found_nothing for one in self.skipped):
             return EXIT_ENVIRONMENT
@@ -152,7 +153,7 @@ def read_scores(path: Path) -> Scores:
     """Scores from the JSON document that `v2t-eval score` or `v2t-eval gate init` wrote.
 
     Raises:
-        UsageError: the file cannot be read, is no such document, damaged, or of another schema version.
+        UsageError: the file cannot be read, is not such a document, damaged, or of another schema version.
     """
     name = printable(str(path))
     again = "make it again: `v2t-eval score` writes scores, `v2t-eval gate init CLIPS --suite SUITE -o FILE` a baseline"
@@ -161,7 +162,7 @@ def read_scores(path: Path) -> Scores:
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}", hint=again) from error
     except ValueError as error:
-        raise UsageError(f"{name} is no JSON: {error}", hint="take it from your version control again") from error
+        raise UsageError(f"{name} is not JSON: {error}", hint="take it from your version control again") from error
     found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
     if found != SCHEMA:
         newer = isinstance(found, int) and found > SCHEMA
@@ -206,7 +207,7 @@ def _result(tree: dict[str, Any]) -> MetricResult:
     low, high = tree["value_range"]
     for item in tree["items"]:
         if not isinstance(item.get("value"), int | float | None):
-            raise ValueError(f"the value of {item['id']} by {tree['name']} is no number: {item['value']!r}")
+            raise ValueError(f"the value of {item['id']} by {tree['name']} is not a number: {item['value']!r}")
     return MetricResult(
         **{
             **tree,

@@ -1,6 +1,6 @@
-"""Best of n: of the clips made for one prompt, keep those that a metric scores highest, and say what that buys.
+"""Best of n: of the clips made for one prompt, keep those with the highest score, and estimate the gain.
 
-In: `Scores` of clips, several for each prompt, by a metric that chooses and perhaps another that checks. Out: rank and
+In: `Scores` of clips, several for each prompt, by a metric that chooses and optionally one that checks. Out: rank and
 choice of every clip; for n = 1, 2, 4 … the expected value of the chosen clip, under the metric that chooses and under
 the one that checks. The expectation is exact: over all subsets of n of the clips of a prompt, ties shared equally.
 Letters: N clips of a prompt, n of them drawn, G prompts.
@@ -44,7 +44,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """What the best of n clips is worth: a mean over `num_prompts` prompts with its 95 % interval."""
+    """The expected value of the best of n clips: a mean over `num_prompts` prompts with its 95 % interval."""
 
     n: int
     value: float
@@ -88,7 +88,7 @@ def select(scores: Scores, by: str, *, keep: int = 1, check: str | None = None) 
         scores: with results of `by` and `check`; clips without a prompt are clips of one prompt of their own.
         by: title of the metric that chooses, in the direction that it declares.
         keep: clips to keep of each prompt, at least 1; of equal ones the first by id.
-        check: title of the metric that checks, which has no say in the choice.
+        check: title of the metric that checks, which does not affect the choice.
 
     Raises:
         UsageError: a metric without a preferred direction or without a value for each clip.

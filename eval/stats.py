@@ -148,7 +148,7 @@ def interval_of_pulls(value: float, pulls: Sequence[float] | np.ndarray) -> Inte
 def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval:
     """Interval of the mean of `values`, see `interval_of_pulls`.
 
-    A single cluster shows nothing of the spread: the ends are then the least and the greatest value.
+    A single cluster has no spread: the ends are then the least and the greatest value.
 
     Raises:
         ValueError: no value, or lengths that differ.
@@ -204,7 +204,7 @@ def interval_of_sums(
     value_range: tuple[float, float] = (0.0, 1.0),
 ) -> Interval:
     """95 % interval of a statistic of sums, such as a corpus BLEU of its n-gram counts or a ratio of two sums, by the
-    jackknife over clusters; where that says that nothing is uncertain, see `unless_flat`.
+    jackknife over clusters; for zero width see `unless_flat`.
 
     Args:
         sums: float (n, k), what each sample adds.
@@ -248,11 +248,11 @@ def estimate_of_sums(
 def auroc(
     above: np.ndarray, below: np.ndarray, above_at: np.ndarray, below_at: np.ndarray, num: int
 ) -> tuple[float, Interval]:
-    """Area under the ROC curve of scores that ought to be higher (n,) against scores that ought to be lower (m,), ties
+    """Area under the ROC curve of scores that should be higher (n,) against scores that should be lower (m,), ties
     one half, with its jackknife interval over `num` clusters; one half, from 0 to 1, where either are missing.
 
     Args:
-        above_at, below_at: the cluster of each score; without a cluster go all pairs it stands in on either side.
+        above_at, below_at: the cluster of each score; leaving a cluster out removes all pairs with it on either side.
     """
     if not above.size or not below.size:
         return 0.5, Interval(0.0, 1.0)
@@ -271,9 +271,8 @@ def auroc(
 def unless_flat(
     found: Interval, value: float, num_clusters: int, value_range: tuple[float, float] = (0.0, 1.0)
 ) -> Interval:
-    """`found`, the interval of a mean `value`, kept within the range. A single cluster, or values without any spread,
-    are no proof that there is none: within a range with two ends the interval is then Wilson's, as of a share of that
-    many clusters."""
+    """`found`, the interval of a mean `value`, kept within the range. For a single cluster, or zero
+    sample variance, a range with two ends gives Wilson's interval, as for a share of that many clusters."""
     least, most = value_range
     width = most - least
     if np.isfinite(width) and (num_clusters == 1 or found.high - found.low < 1e-9 * width):

@@ -1,8 +1,8 @@
-"""Which metrics to run: a list such as `bleu,frechet[feature=starter-tower]`, or a suite file.
+"""Parse the metrics to run: a list such as `bleu,frechet[feature=starter-tower]`, or a suite file.
 
 In: the text of `--metrics`, or a suite: the name of a shipped one (`eval/suites`), or a YAML file
-`{name, metrics: [NAME or {metric: NAME, setting: value}], gate: {...}}`. Out: metrics, not loaded yet, and what a
-gate asks for (`v2t_eval.gate.policy`). A metric asked for twice with the same settings runs once. A rule of the gate
+`{name, metrics: [NAME or {metric: NAME, setting: value}], gate: {...}}`. Out: metrics, not loaded yet, and the
+gate's policy (`v2t_eval.gate.policy`). A metric listed twice with the same settings runs once. A rule of the gate
 names its metric as the list of metrics does, or by its title.
 """
 
@@ -23,12 +23,12 @@ from cineloop.log import printable
 from v2t_eval.audit.record import audit_path
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.metric import BaseMetric, load_metric
-from v2t_eval.models import shown
+from v2t_eval.models import display_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A named list of metrics, and what a gate asks of them; `policy` is None where the file has no gate."""
+    """A named list of metrics, and the gate's policy; `policy` is None where the file has no gate."""
 
     name: str
     metrics: list[BaseMetric]
@@ -43,7 +43,7 @@ class Suite:
         """
         if self.policy is None:
             raise UsageError(
-                f"the suite {printable(self.name)} has no gate: nothing says which metrics decide, and by what bounds",
+                f"the suite {printable(self.name)} has no gate, so no metric decides",
                 hint="add `gate: {primary: [{metric: NAME, margin: 0.05}]}`; see docs/gate.md",
             )
         return self.policy
@@ -52,7 +52,7 @@ class Suite:
 def metrics_of(
     named: str | None, suite: Path | None, *, answers: bool = False, facts: bool = False
 ) -> list[BaseMetric]:
-    """The metrics of a suite, and those that are named besides.
+    """The metrics of a suite, and those named in addition.
 
     Args:
         named: see `parse_metrics`.
@@ -66,9 +66,7 @@ def metrics_of(
     if not metrics and named is None:
         named = "answers" if answers else "facts" if facts else None
         if named is None:
-            raise UsageError(
-                "what is to be measured?", hint="--metrics A,B or --suite FILE; `v2t-eval list` shows them"
-            )
+            raise UsageError("no metrics given", hint="give --metrics A,B or --suite FILE; `v2t-eval list` shows them")
     return each_once([*metrics, *(parse_metrics(named) if named is not None else [])])
 
 
@@ -78,7 +76,7 @@ def parse_metrics(text: str) -> list[BaseMetric]:
     Raises:
         UsageError: no metric is named, one is unknown, a bracket is open, a setting is unknown or has a wrong value.
     """
-    return each_once(_made(part) for part in _parts(text))
+    return each_once(_metric_of(part) for part in _parts(text))
 
 
 def suites() -> dict[str, Path]:
@@ -90,7 +88,7 @@ def read_suite(path: Path) -> Suite:
     """The suite in a YAML file, or the shipped one of that name.
 
     Raises:
-        UsageError: the file cannot be read or holds something else; see `parse_metrics`.
+        UsageError: the file cannot be read or is malformed; see `parse_metrics`.
     """
     path = shipped.find(path, suites(), "suite")
     tree = read_yaml(path)
@@ -102,7 +100,7 @@ def read_suite(path: Path) -> Suite:
     metrics = []
     for row in rows:
         if isinstance(row, str):
-            metrics += [_made(part) for part in _parts(row)]
+            metrics += [_metric_of(part) for part in _parts(row)]
         elif isinstance(row, dict) and isinstance(row.get("metric"), str):
             settings = {str(key): value for key, value in row.items() if key != "metric"}
             metrics.append(load_metric(row["metric"])(**settings))
@@ -133,14 +131,14 @@ def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
 
 def _title(rule: Rule, metrics: list[BaseMetric], path: Path) -> str:
     known = {metric.title: metric for metric in metrics}
-    title = rule.metric if rule.metric in known else _made(rule.metric).title
+    title = rule.metric if rule.metric in known else _metric_of(rule.metric).title
     if title not in known:
         near = difflib.get_close_matches(title, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"its metrics are {', '.join(known)}"
         raise UsageError(f"{path}: the gate asks for {title!r}, which is not among the suite's metrics", hint=hint)
     if rule.margin is not None and known[title].higher_is_better is None:
         hint = "give at_least or at_most"
-        raise UsageError(f"{path}: {title} has no preferred direction, so a margin says nothing", hint=hint)
+        raise UsageError(f"{path}: {title} has no preferred direction, so a margin is meaningless", hint=hint)
     if not all(
         math.isfinite(bound)
         for bound in (rule.margin, rule.accepted, rule.worst, rule.at_least, rule.at_most)
@@ -150,7 +148,7 @@ def _title(rule: Rule, metrics: list[BaseMetric], path: Path) -> str:
     return title
 
 
-def _made(text: str) -> BaseMetric:
+def _metric_of(text: str) -> BaseMetric:
     name, bracket, rest = text.partition("[")
     settings: dict[str, Any] = {}
     if bracket:
@@ -162,7 +160,7 @@ def _made(text: str) -> BaseMetric:
 
 
 def _parts(text: str) -> list[str]:
-    """The parts between commas that stand in no bracket."""
+    """The parts between commas outside of brackets."""
     parts, depth = [""], 0
     for char in text:
         depth += (char == "[") - (char == "]")
@@ -184,7 +182,7 @@ def each_once(metrics: Iterable[BaseMetric]) -> list[BaseMetric]:
     """The metrics without repetitions, in order.
 
     Raises:
-        UsageError: two that differ only in where a file lies, so that both would have one title.
+        UsageError: two that differ only in a file's folder, so that both would have one title.
     """
     found = list({(metric.title, *_files(metric)): metric for metric in metrics}.values())
     for title, count in Counter(metric.title for metric in found).items():
@@ -194,5 +192,5 @@ def each_once(metrics: Iterable[BaseMetric]) -> list[BaseMetric]:
 
 
 def _files(metric: BaseMetric) -> list[str]:
-    """The settings of which the title tells no more than a file's name."""
-    return [setting for setting in to_dict(metric.settings).values() if shown(setting) != setting]
+    """The settings of which the title shows only a file's name."""
+    return [setting for setting in to_dict(metric.settings).values() if display_name(setting) != setting]

@@ -1,6 +1,6 @@
-"""Rows of the files that go with clips: prompts, references, captions, truth, answers.
+"""Read rows of files that belong to clips: prompts, references, captions, truth, answers.
 
-In: `.jsonl`, `.json`, `.csv`, `.txt`. Out: plain dicts, and what of a row is its prompt, its references, the names by
+In: `.jsonl`, `.json`, `.csv`, `.txt`. Out: plain dicts, and of a row its prompt, its references, and the names by
 which it may be joined to a clip. A `.json` may be a list of rows, a mapping of ids to texts, COCO captions (`images`
 and `annotations`, or a list of results), or VBench's list of prompts.
 """
@@ -18,7 +18,7 @@ from cineloop.log import printable
 from cineloop.spreadsheet import unquoted
 
 Row = dict[str, Any]
-NAMES = ("id", "path", "clip", "file_name", "video", "video_id", "image_id", "name")  # what may say which clip is meant
+NAMES = ("id", "path", "clip", "file_name", "video", "video_id", "image_id", "name")  # keys that may name the clip
 _PROMPTS = ("prompt", "prompt_en", "caption", "captions", "text")
 _TEXTS = ("references", "captions", "reference", "caption", "text")
 _RECORD = ("id", "status", "caption")  # columns by which the file of `v2t caption --format csv` is known
@@ -29,7 +29,7 @@ def read_rows(path: Path) -> list[Row]:
     """All rows of a file, in its order.
 
     Raises:
-        UsageError: the file cannot be read, is not UTF-8, or is none of the known forms; the message names the line.
+        UsageError: the file cannot be read, is not UTF-8, or has an unknown form; the message names the line.
     """
     if path.suffix not in (".csv", ".txt", ".json"):
         return [row for _, row in json_lines(path)]
@@ -64,12 +64,12 @@ def prompt_of(row: Row, where: Path, number: int) -> str:
             return texts[0]
     called = f" ({printable(names[0])!r})" if (names := names_of(row)) else ""
     empty = next((name for name in _PROMPTS if name in row), None)
-    said = (
+    why = (
         f"its {empty!r} is empty"
         if empty
         else f"expected a 'prompt', got the keys {', '.join(map(str, row)) or 'none'}"
     )
-    raise UsageError(f"{printable(str(where))}, row {number}{called}: {said}", hint="give it a prompt, or take it out")
+    raise UsageError(f"{printable(str(where))}, row {number}{called}: {why}", hint="give it a prompt, or remove it")
 
 
 def references_of(row: Row, style: str = "short") -> list[str]:
@@ -94,8 +94,8 @@ def texts_of(value: Any, style: str) -> list[str]:
     return []
 
 
-def asked_of(row: Row) -> Row:
-    """What VBench's `auxiliary_info` asks for, without the dimension around it: `{"color": "red"}`."""
+def requirements_of(row: Row) -> Row:
+    """The content of VBench's `auxiliary_info` without the dimension around it: `{"color": "red"}`."""
     asked: Row = {}
     for value in (row.get("auxiliary_info") or {}).values():
         asked |= value if isinstance(value, dict) else {}
@@ -144,5 +144,5 @@ def _from_csv(text: str, path: Path) -> Iterator[Row]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Lines as csv wants them: split at "\\n" alone, not at the separators that `splitlines` knows besides."""
+    """Lines for csv: split at "\\n" alone, not at the separators that `splitlines` also uses."""
     return (line + "\n" for line in text.split("\n"))

@@ -1,8 +1,8 @@
-"""Metrics of this project as metrics of torchmetrics, for training loops.
+"""Adapt metrics to torchmetrics, for training loops.
 
 In: a metric. Out: a `torchmetrics.Metric` with `update`, `compute` and `reset` that works in a `MetricCollection` and
-across processes: what is kept and exchanged is each sample's evidence, never a mean, so one process and several give
-the same figures. A sample that several processes saw (a sampler that fills up its last batch) counts once.
+across processes: the state is each sample's evidence, never a mean, so one process and several give the
+same figures. A sample seen by several processes (a sampler that fills up its last batch) counts once.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ DEFAULT_FPS = 8.0
 
 
 def as_torchmetric(metric: BaseMetric, **options: Any) -> torchmetrics.Metric:
-    """The metric as one of torchmetrics; `metric` is loaded now and belongs to it from here on.
+    """The metric as one of torchmetrics; `metric` is loaded now and owned by it from then on.
 
     `update` takes samples, or clips as uint8 tensors [T, H, W, 3] or [T, 3, H, W], one, several in a list, or a batch
     [B, T, ...]; with as many `prompts`, `captions`, `references` and `ids` as it has, and `fps`. `reference=True` for
-    clips of the second set. `compute` gives the headline as a float64 scalar; the whole result then stands in
+    clips of the second set. `compute` gives the headline as a float64 scalar; the whole result is then in
     `.result`. Called as a function it gives the value of that batch alone, NaN where nothing of it could be scored.
 
     Args:
@@ -58,12 +58,12 @@ def as_torchmetric(metric: BaseMetric, **options: Any) -> torchmetrics.Metric:
         "plot_upper_bound": most if np.isfinite(most) else None,
     }
     body = {name: value for name, value in body.items() if name not in ("__dict__", "__weakref__")}
-    made: Any = type(metric.title, (torchmetrics.Metric,), body)
-    return made(metric, **options)
+    cls: Any = type(metric.title, (torchmetrics.Metric,), body)
+    return cls(metric, **options)
 
 
 class _Behaviour:
-    """What the class made by `as_torchmetric` does. Its state is a stream of bytes, uint8: entries with their length
+    """Methods of the class made by `as_torchmetric`. Its state is a stream of bytes, uint8: entries with their length
     in front, so that streams of several processes joined end to end are a stream again."""
 
     if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _Behaviour:
             self.entries.append(_tensor(_LENGTH.pack(len(data)) + data, self.device))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The value of one batch; the state goes on."""
+        """The value of one batch; the state accumulates."""
         import torchmetrics
 
         self._is_step = True
@@ -148,7 +148,7 @@ class _Behaviour:
         torchmetrics.Metric._sync_dist(self, *args, **kwargs)  # type: ignore[arg-type]
 
     def _samples(self, clips: Any, texts: dict[str, Any], fps: float) -> list[Sample]:
-        """Samples of whatever `update` was given."""
+        """Samples of `update`'s arguments."""
         if isinstance(clips, Sample):
             return [clips]
         many = list(clips)

@@ -1,8 +1,8 @@
-"""Measuring in several processes, each with its own metrics and decoder, that take samples as they become free.
+"""Measure in several processes, each with its own metrics and decoder, which take samples as they become free.
 
-In: jobs. Out: the same jobs, measured, in any order, with the same bits as in one process. A process that dies (native
-code, memory) costs the sample it was at, with code WORKER_DIED, and is started again. The processes are spawned, since
-threads and GPU contexts do not survive a fork; Ctrl-C is for the parent alone, and they end when it does.
+In: jobs. Out: the same jobs, measured, in any order, with the same bits as in one process. A process that crashes
+(native code, memory) loses its current sample, with code WORKER_DIED, and is restarted. The processes are spawned,
+since threads and GPU contexts do not survive a fork; they ignore Ctrl-C, and end with the parent.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _POLL_S = 0.2
 
 
 class Worker:
-    """One process, the pipe to it, and the jobs it has in hand, the first one being measured."""
+    """One process, the pipe to it, and its queue of jobs, the first one being measured."""
 
     def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits, device: str) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        made = [(source(type(metric)) or type(metric), to_dict(metric.settings)) for metric in metrics]
-        self.process = context.Process(target=_work, args=(theirs, made, limits, device), daemon=True)
+        specs = [(source(type(metric)) or type(metric), to_dict(metric.settings)) for metric in metrics]
+        self.process = context.Process(target=_work, args=(theirs, specs, limits, device), daemon=True)
         with _no_interrupt():
             self.process.start()
         theirs.close()
@@ -45,13 +45,13 @@ class Worker:
         self.ready = False
 
     def give(self, job: Job) -> None:
-        """Send a job, without what is known of it already."""
+        """Send a job, without its cached evidence."""
         self.jobs.append(job)
-        with suppress(OSError):  # it died: its jobs are dealt with when that is seen
+        with suppress(OSError):  # it died: handled in `finished`
             self.pipe.send(replace(job, keys={}, evidence={}, errors={}))
 
     def end(self) -> str:
-        """End the process; in words, how it ended."""
+        """End the process; returns how it ended as text."""
         self.pipe.close()
         self.process.join(timeout=_POLL_S)
         if self.process.is_alive():
@@ -68,7 +68,7 @@ def measured_by(
     jobs: Iterable[Job],
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Job]:
-    """The jobs, measured by up to `num` processes, as they come; no new ones are given when asked to stop.
+    """The jobs, measured by up to `num` processes, as they finish; no new ones start after a stop.
 
     Raises:
         MissingDependencyError: a process does not start, or there is no decoder.
@@ -108,7 +108,7 @@ class _Pool:
         return any(worker.jobs for worker in self.workers)
 
     def free(self) -> Worker | None:
-        """The process with least in hand, a new one where that is not none and more may be started."""
+        """The process with the shortest queue; a new one if all are busy and more may be started."""
         least = min(self.workers, key=lambda worker: len(worker.jobs), default=None)
         if (least is None or least.jobs) and len(self.workers) < self.num:
             device = self.devices[len(self.workers) % len(self.devices)]
@@ -117,14 +117,14 @@ class _Pool:
         return least if least is not None and len(least.jobs) < AHEAD else None
 
     def finished(self, again: deque[Job]) -> Iterator[Job]:
-        """What has come in; jobs of a dead process go to `again`, but for the one it died of."""
+        """What has come in; jobs of a dead process go to `again`, except its current one."""
         pipes: dict[Any, Worker] = {worker.pipe: worker for worker in self.workers if worker.jobs}
         for pipe in wait(list(pipes), timeout=_POLL_S) if pipes else ():
             worker = pipes[pipe]
             try:
                 reply = worker.pipe.recv()
             except (EOFError, OSError):
-                yield from self._bury(worker, again)
+                yield from self._reap(worker, again)
                 continue
             if isinstance(reply, Job):
                 self.false_starts = 0
@@ -138,8 +138,8 @@ class _Pool:
             else:
                 worker.ready = True
 
-    def _bury(self, worker: Worker, again: deque[Job]) -> Iterator[Job]:
-        """Put away a dead process: its first job is what it died of, unless it never began."""
+    def _reap(self, worker: Worker, again: deque[Job]) -> Iterator[Job]:
+        """Reap a crashed process; its current job is marked failed unless it never began."""
         self.workers.remove(worker)
         how = worker.end()
         again.extend(worker.jobs)
@@ -153,7 +153,7 @@ class _Pool:
             return
         job = worker.jobs[0]
         again.remove(job)
-        logger.warning("the process that measured %s died (%s); another goes on", job.sample.id, how)
+        logger.warning("the process that measured %s died (%s); another one continues", job.sample.id, how)
         message = f"the process that measured it ended with {how}"
         error: Error = {"code": "WORKER_DIED", "message": message, "hint": "memory may be short"}
         job.errors |= dict.fromkeys(job.todo, error)
@@ -166,7 +166,7 @@ class _Pool:
 
 
 def _work(
-    pipe: Connection, made: list[tuple[type[BaseMetric] | str, dict[str, Any]]], limits: ClipLimits, device: str
+    pipe: Connection, specs: list[tuple[type[BaseMetric] | str, dict[str, Any]]], limits: ClipLimits, device: str
 ) -> None:
     """The process: load the metrics, then answer every job, reading one clip ahead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -174,7 +174,7 @@ def _work(
     with ExitStack() as stack, suppress(EOFError, BrokenPipeError):
         try:
             stack.enter_context(models.on_device(device))
-            metrics = [(load_metric(k) if isinstance(k, str) else k)(**settings) for k, settings in made]
+            metrics = [(load_metric(k) if isinstance(k, str) else k)(**settings) for k, settings in specs]
             for metric in metrics:
                 metric.prepare()
             pipe.send("ready")
@@ -184,11 +184,11 @@ def _work(
                         begun.append(engine.begin(pipe.recv()))
                     done = engine.finish(begun.popleft())
                     pipe.send(replace(done, sample=Sample(id=done.sample.id), decoding=None, decoding_reference=None))
-        except (EOFError, BrokenPipeError):  # the parent needs no more
+        except (EOFError, BrokenPipeError):  # the parent has closed the pipe
             raise
         except CineloopError as error:
             pipe.send(error)
-        except Exception as error:  # of any class, also of one that could not be sent
+        except Exception as error:  # of any class, even one that cannot be pickled
             pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 

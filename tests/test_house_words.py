@@ -12,7 +12,10 @@ import tokenize
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("cineloop", "t2v", "v2t", "scripts")
+ROOMS = (
+    "cineloop", "t2v", "v2t", "scripts",
+    ":(glob)eval/*.py", "eval/judge", "eval/audit", "eval/roundtrip", "eval/testing",
+)  # fmt: skip
 # Pattern → what the field says. Names count too: an underscore ends a word.
 WORDS = {
     r"(?<![a-z])(told|untold)(?![a-z])": "given, stated, logged; a name says what is returned",
@@ -32,7 +35,9 @@ WORDS = {
 _ANY = re.compile("|".join(WORDS))
 # Lines that may hold one.
 ALLOWED = (
-    r"(q|asked)\['said'\]",  # a key of question_score's items
+    r"(q|asked|row)\['said'\]",  # a key of question_score's items
+    r"^[\"'](said|told)[\"']$|said \(the answer\)",  # the same, and that of its summary
+    r"^[\"']-?melted[\"']$|'-melted' if|`melted` \(degraded\)",  # a set of clips in audit.json, a key of the cache
     r"and the papers\.",  # of other people
 )
 

@@ -1,9 +1,9 @@
-"""How far the answers of a judge agree with the truth: pure functions of claims.
+"""Agreement of a judge's answers with the truth: pure functions of claims.
 
 In: claims, each true or false, with the chance a judge gave it. Out: `Agreement`: Cohen's kappa (1960), AUROC, bias to
 yes, expected calibration error (Naeini et al. 2015, over bins of equal number), each with a 95 % interval by the
-jackknife over clips. A judge without any error is no proof that it makes none: the ends then are those of Wilson's
-interval for a share of that many clips. Letters: n claims, G clips, R sets of weights, B bins.
+jackknife over clips. Without any error observed the ends are those of Wilson's interval
+for a share of that many clips. Letters: n claims, G clips, R sets of weights, B bins.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _FLAT = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim about one clip: its kind of fact, whether it is true, the chance the judge gave it, whether it took it
-    for true, and the answer that is claimed, "" where that is none of a closed list."""
+    """One claim about one clip: its kind of fact, whether it is true, the chance the judge gave it, whether it
+    answered yes, and the answer that is claimed, "" without a closed list."""
 
     clip: str
     kind: str
@@ -35,13 +35,13 @@ class Claim:
 
 
 def kappa(num: np.ndarray, yes: np.ndarray, true: np.ndarray, both: np.ndarray) -> np.ndarray:
-    """Cohen's kappa of counts: claims, those said to be true, those that are, those that are both; (R,) each.
+    """Cohen's kappa of counts: claims, those answered yes, those that are true, those that are both; (R,) each.
 
-    0 where luck alone must agree: nothing but true claims and nothing but yes.
+    0 where chance agreement is certain: only true claims and only yes.
     """
     agree = (num - yes - true + 2 * both) / num
-    luck = (yes * true + (num - yes) * (num - true)) / num**2
-    return np.where(1 - luck > _FLAT, (agree - luck) / np.maximum(1 - luck, _FLAT), 0.0)
+    by_chance = (yes * true + (num - yes) * (num - true)) / num**2
+    return np.where(1 - by_chance > _FLAT, (agree - by_chance) / np.maximum(1 - by_chance, _FLAT), 0.0)
 
 
 def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread: int = 0, facts: int = 0) -> Agreement:
@@ -99,7 +99,7 @@ def agreement_of(claims: Sequence[Claim]) -> tuple[float, Interval]:
 
 
 def _counts(claims: Sequence[Claim]) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of each clip its claims, those said to be true, those that are, those that are both (G, 4); the clip of each
+    """Of each clip its claims, those answered yes, those that are true, those that are both (G, 4); the clip of each
     claim (n,); and where none is wrong, the share of errors that so few clips may hide."""
     at, num = numbered(claim.clip for claim in claims)
     yes, true = (np.array([getattr(claim, key) for claim in claims], float) for key in ("yes", "true"))
@@ -119,13 +119,13 @@ def by_answer(claims: Sequence[Claim], planted: Mapping[tuple[str, str], int]) -
         if claim.answer:
             own.setdefault((claim.kind, claim.answer), []).append(claim)
     found = []
-    for (kind, answer), told in own.items():
-        true = [claim for claim in told if claim.true]
-        both = 0 < len(true) < len(told)  # true claims alone, or false ones, agree with nothing
-        value, ends = agreement_of(told) if both else (None, Interval(-1.0, 1.0))
+    for (kind, answer), group in own.items():
+        true = [claim for claim in group if claim.true]
+        both = 0 < len(true) < len(group)  # kappa is undefined for true claims alone, or false ones
+        value, ends = agreement_of(group) if both else (None, Interval(-1.0, 1.0))
         found.append(
             ByAnswer(
-                kind=kind, answer=answer, planted=planted.get((kind, answer), 0), n=len(true), claims=len(told),
+                kind=kind, answer=answer, planted=planted.get((kind, answer), 0), n=len(true), claims=len(group),
                 right=sum(claim.yes for claim in true), kappa=value, kappa_low=ends.low, kappa_high=ends.high,
             )
         )  # fmt: skip
@@ -142,10 +142,10 @@ def by_kind(
     counts = {"unanswered": unanswered or {}, "unread": unread or {}, "facts": facts or {}}
     if not claims:
         return ()
-    found = [of_claims(ALL, claims, **{name: sum(told.values()) for name, told in counts.items()})]
+    found = [of_claims(ALL, claims, **{name: sum(by.values()) for name, by in counts.items()})]
     for kind in dict.fromkeys(claim.kind for claim in claims):
         own = [claim for claim in claims if claim.kind == kind]
-        found.append(of_claims(kind, own, **{name: told.get(kind, 0) for name, told in counts.items()}))
+        found.append(of_claims(kind, own, **{name: by.get(kind, 0) for name, by in counts.items()}))
     return tuple(found)
 
 

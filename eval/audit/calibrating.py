@@ -1,10 +1,10 @@
-"""Fit a judge's calibration, and measure on held-out clips which answers of its closed lists can be trusted.
+"""Fit a judge's calibration, and measure the reliability of every answer of its closed lists on held-out clips.
 
-In: `Trial`s: questions put to a judge about clips whose truth is known, with what was heard. Out: a `Calibration` with
-maps and, for every answer and every claim, its `Reliability`. Of an open question the true answer is one claim; another
-one that is offered, drawn so that each is claimed as often falsely as truly (`Balance`), is a false one. Claims are
-decided by maps that were fitted on the other folds of clips. Answers that fail are taken off their list and the rest is
-measured again, since what is offered decides how the likelihood is shared out, until all that are left pass.
+In: `Trial`s: questions asked of a judge about clips whose truth is known, with its votes. Out: a `Calibration` with
+maps and, for every answer and every claim, its `Reliability`. For an open question the true answer is one claim, and
+another offered answer, drawn so that each is claimed as often falsely as truly (`Balance`), a false one. Claims are
+decided by maps fitted on the other folds of clips. Failing answers are removed from their list and the rest is measured
+again, since the likelihood is normalised over the offered answers, until all that are left pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Lists = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A question put to a judge: with a list of answers, the wanted one being true; or a claim, `true` or not."""
+    """A question asked of a judge: with a list of answers, the wanted one being true; or a claim, `true` or not."""
 
     clip: int
     question: Question
@@ -35,7 +35,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A claim, how likely the judge held it before calibration, and what it claims (an answer, or a claim's text)."""
+    """A claim, its probability before calibration, and what it claims (an answer, or a claim's text)."""
 
     clip: int
     question: Question
@@ -59,11 +59,11 @@ def fit_audited(trials: Sequence[Trial], *, judge: str, note: str) -> Calibratio
     answers = _never_tried(trials, whole)
     offered, before = dict(whole), None
     while offered != before:
-        for kind, told in reliabilities(cross_fitted(held(trials, offered))).items():
-            answers[kind] |= {answer: each for answer, each in told.items() if answer in offered.get(kind, told)}
+        for kind, table in reliabilities(cross_fitted(held(trials, offered))).items():
+            answers[kind] |= {answer: each for answer, each in table.items() if answer in offered.get(kind, table)}
         before = offered
         offered = {kind: tuple(a for a in offered[kind] if answers[kind][a].passes) for kind in whole}
-    # A kind of which nothing can be offered keeps a map all the same, over its whole list.
+    # A kind without reliable answers still gets a map, over its whole list.
     claims = held(trials, {kind: offered[kind] if len(offered[kind]) > 1 else whole[kind] for kind in whole})
     return Calibration(
         judge=judge, maps=_fit(claims, judge).maps, clips=len({t.clip for t in trials}), note=note, answers=answers
@@ -71,7 +71,7 @@ def fit_audited(trials: Sequence[Trial], *, judge: str, note: str) -> Calibratio
 
 
 def held(trials: Sequence[Trial], lists: Mapping[str, tuple[str, ...]]) -> list[Held]:
-    """The claims of trials; of an open question two, the true answer and a false one, as far as they are offered."""
+    """The claims of trials; of an open question two, the true answer and a false one, if offered."""
     found: list[Held] = []
     balance = Balance()
     for trial in trials:
@@ -82,11 +82,11 @@ def held(trials: Sequence[Trial], lists: Mapping[str, tuple[str, ...]]) -> list[
         else:
             offered = lists[kind]
             others = [each for each in offered if each != question.answer]
-            told = []
-            if len(offered) > 1:  # of one answer there is nothing to choose
-                told = [question.answer] * (question.answer in offered)
-                told.append(balance.false(kind, question.answer, others, str(trial.clip)))
-            claims = [(each, each == question.answer, _mean(trial.heard, each, offered)) for each in told]
+            claimed = []
+            if len(offered) > 1:  # a single answer leaves no choice
+                claimed = [question.answer] * (question.answer in offered)
+                claimed.append(balance.false(kind, question.answer, others, str(trial.clip)))
+            claims = [(each, each == question.answer, _mean(trial.heard, each, offered)) for each in claimed]
         for answer, true, raw in claims:
             if raw is not None:
                 found.append(Held(clip=trial.clip, question=question, answer=answer, true=true, raw=raw))
@@ -104,7 +104,7 @@ def cross_fitted(claims: Sequence[Held]) -> list[Claim]:
 
 
 def decided(claim: Held, calibration: Calibration | None) -> Claim:
-    """The claim as the judge decides it; by what it holds alone where there is no calibration."""
+    """The claim as the judge decides it; by the raw probability where there is no calibration."""
     chance = claim.raw if calibration is None else calibration.chance(claim.question, claim.raw)
     return Claim(
         clip=str(claim.clip), kind=claim.kind, answer=claim.answer, true=claim.true, chance=chance, yes=chance >= 0.5
@@ -126,7 +126,7 @@ def reliabilities(claims: Sequence[Claim]) -> dict[str, dict[str, Reliability]]:
 
 
 def _never_tried(trials: Sequence[Trial], lists: Lists) -> dict[str, dict[str, Reliability]]:
-    """Every answer and claim there is, as one that was planted in no clip."""
+    """Every answer and claim, initialised as true of no clip."""
     found = {kind: dict.fromkeys(choices, Reliability()) for kind, choices in lists.items()}
     for trial in trials:
         if not trial.question.choices:

@@ -1,8 +1,8 @@
-"""Claims about a clip, as many true as false, in the words in which a judge is asked them.
+"""Balanced true and false claims about a clip, worded as questions to a judge.
 
-In: what is true of a clip, or the questions with answers that its row brings. Out: `Put`s: a question whose wanted
+In: what is true of a clip, or the questions with answers in its row. Out: `Probe`s: a question whose wanted
 answer is what is claimed, and whether that is true. A false value is drawn from the others of its factor, the same each
-time. A model that tells likelihoods is asked the open question with its closed list of answers; any other is asked
+time. A model that returns likelihoods is asked the open question with its closed list of answers; any other is asked
 whether the claim is true.
 """
 
@@ -18,11 +18,11 @@ from cineloop.errors import ItemError
 from v2t_eval.judge.plain_wording import LISTS, plain_claim, plain_question
 from v2t_eval.judge.question import Question, from_row
 
-FROM_ROW = "question"  # kind of a row's question that names no kind
+FROM_ROW = "question"  # kind of a row's question without one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Put:
+class Probe:
     """A claim: the question whose wanted answer it is, its kind of fact, whether it is true, and which answer of that
     kind's list it claims ("" where there is no such list)."""
 
@@ -33,7 +33,7 @@ class Put:
 
 
 def question(factor: str, value: str, *, closed: bool, wording: int | None = None) -> Question | None:
-    """The question whose wanted answer is that the factor has this value; None where no claim is worded so.
+    """The question whose wanted answer is that the factor has this value; None where the claim has no wording.
 
     Args:
         closed: with the factor's list of answers to choose from; else to be answered with yes.
@@ -47,8 +47,8 @@ def question(factor: str, value: str, *, closed: bool, wording: int | None = Non
 
 
 class Balance:
-    """Draws false answers so that each answer of a list is claimed as often falsely as truly, as far as that goes: of
-    the others the one that was claimed least often for what is true of it, by lot where several are alike."""
+    """Draws false answers so that each answer of a list is claimed as often falsely as truly, as far as possible: of
+    the others the one with the fewest claims relative to its true ones, at random among ties."""
 
     def __init__(self) -> None:
         self._lead: Counter[tuple[str, str]] = Counter()  # claims that were true less those that were false
@@ -58,7 +58,7 @@ class Balance:
 
         Args:
             kind: of fact; true: the answer; others: those to draw from, one or more.
-            name: of the clip, decides the lot.
+            name: of the clip, seeds the draw.
         """
         self._lead[kind, true] += 1
         lots = random.Random(f"claims|{name}|{kind}").sample(list(others), len(others))
@@ -67,26 +67,26 @@ class Balance:
         return drawn
 
 
-def of_values(values: Mapping[str, str], name: str, balance: Balance, *, closed: bool) -> list[Put]:
+def of_values(values: Mapping[str, str], name: str, balance: Balance, *, closed: bool) -> list[Probe]:
     """For each factor one true and one false claim; factors of which either cannot be worded are left out.
 
     Args:
         values: what is true, by factor.
-        name, balance: of the clip, and of the set; they decide which false values are drawn.
+        name, balance: of the clip, and of the set; they determine the false values.
     """
-    found: list[Put] = []
+    found: list[Probe] = []
     for factor, value in values.items():
         answers = LISTS[factor].answers
         others = [each for each in (answers if closed else LISTS[factor].claims) if each != value]
         drawn = balance.false(factor, value, others, name)
         pair = [question(factor, each, closed=closed) for each in (value, drawn)]
         if pair[0] is not None and pair[1] is not None:
-            found.append(Put(question=pair[0], kind=factor, true=True, answer=answers[value]))
-            found.append(Put(question=pair[1], kind=factor, true=False, answer=answers[drawn]))
+            found.append(Probe(question=pair[0], kind=factor, true=True, answer=answers[value]))
+            found.append(Probe(question=pair[1], kind=factor, true=False, answer=answers[drawn]))
     return found
 
 
-def of_row(row: Mapping[str, Any], name: str) -> tuple[list[Put], int]:
+def of_row(row: Mapping[str, Any], name: str) -> tuple[list[Probe], int]:
     """Claims from the `questions` of a row, and how many of these are left out because their answer is open.
 
     A question of yes or no is a claim, true where its answer is yes; of one with choices the answer and another choice
@@ -107,18 +107,18 @@ def of_row(row: Mapping[str, Any], name: str) -> tuple[list[Put], int]:
             others = [choice for choice in asked.choices if choice != asked.answer]
             if others:
                 wrong = random.Random(f"claims|{name}|{asked.id}").choice(others)
-                found.append(Put(question=asked, kind=kind, true=True))
-                found.append(Put(question=replace(asked, answer=wrong), kind=kind, true=False))
+                found.append(Probe(question=asked, kind=kind, true=True))
+                found.append(Probe(question=replace(asked, answer=wrong), kind=kind, true=False))
         elif asked.answer.strip().lower() in ("yes", "no"):
             true = asked.answer.strip().lower() == "yes"
-            found.append(Put(question=replace(asked, answer="yes"), kind=kind, true=true))
+            found.append(Probe(question=replace(asked, answer="yes"), kind=kind, true=true))
         else:
             num_open += 1
     return found, num_open
 
 
 def _answerable(given: Any) -> Any:
-    """The rows without those that lack an answer; a row of another form is for `from_row` to refuse."""
+    """The rows without those that lack an answer; a malformed row is left to `from_row`."""
     if not isinstance(given, Sequence) or isinstance(given, str):
         return given
     kept = [each for each in given if not isinstance(each, Mapping) or each.get("answer") not in (None, "")]

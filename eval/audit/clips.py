@@ -1,8 +1,8 @@
-"""The clips of an audit, and each of them with a fault: drawn, decoded and spoiled when somebody looks at them.
+"""Clips of an audit, clean and with faults, rendered or decoded on demand.
 
 In: scenes of the cartoon world by number, or samples of a folder. Out: `Source`s, and samples whose clips (`Planted`)
-make their frames when asked; each clip carries a name of its content, so kept evidence is found without any drawing.
-Only the last few frames are in memory. Faults that need the truth (another colour, a figure less) are drawn anew.
+make their frames on access; each clip carries a key of its content, so cached evidence is found without rendering.
+Only the last few clips are in memory. Faults that need the truth (another colour, a figure less) are rendered anew.
 """
 
 from __future__ import annotations
@@ -34,47 +34,47 @@ from v2t_eval.sample import Clip, Sample
 
 SIZE = (64, 64)  # pixels, as the bundled generator makes them
 MOST_MB = 512  # of decoded frames of one clip
-PLANTED_VERSION = 1  # raised whenever the world or a fault may draw other pixels from the same seed
+PLANTED_VERSION = 1  # raised whenever the world or a fault may give other pixels for the same seed
 _KEPT = 2  # sets of frames in memory: the clip as it was decoded, and with a fault
 _STORY_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A clip of the world, by default of its held-out combinations: of one figure that does what the generator is
-    taught (`solo`) or any motion (`every`), of a story (`story`), or of five figures and more (`crowd`); `is_melted`:
-    its figures as a weak generator draws them."""
+    """A clip of the world, by default of its held-out combinations: of one figure with the motions that the generator
+    is trained on (`solo`) or any motion (`every`), of a story (`story`), or of five figures and more (`crowd`);
+    `is_degraded`: with the artifacts of a weak generator."""
 
     world: Literal["solo", "every", "story", "crowd"]
     seed: int
     index: int
-    is_melted: bool = False
+    is_degraded: bool = False
     split: str = "unseen"
 
     @property
     def content(self) -> str:
-        """Names its pixels."""
+        """Key of its pixels."""
         split = "" if self.split == "unseen" else f"{self.split}-"
-        return f"drawn:{split}{self.world}-{self.seed}-{self.index}{'-melted' if self.is_melted else ''}"
+        return f"drawn:{split}{self.world}-{self.seed}-{self.index}{'-melted' if self.is_degraded else ''}"
 
     def scene(self) -> Scene:
-        """What it shows."""
+        """The scene it shows."""
         if self.world == "story":
             return sample_scene(self.split, self.seed, self.index)
         scene = sample_solo(self.split, self.seed, self.index, every_motion=self.world != "solo")
         return scene if self.world != "crowd" else _crowd(scene, self.index)
 
     def draw(self, scene: Scene, size: tuple[int, int] = SIZE) -> Frames:
-        """Frames of `size` (H, W) of the scene, or of one in its stead."""
+        """Frames of `size` (H, W) of the scene, or of a variant of it."""
         num = max(2, round(scene.duration_s * FPS)) if self.world == "story" else NUM_FRAMES
         times = np.arange(num) / FPS
         pixels = render(scene, size, times_s=times)
-        if self.is_melted:
+        if self.is_degraded:
             pixels = with_artifacts(scene, pixels, times, np.random.default_rng([self.seed, self.index]))
         return Frames.from_pixels(pixels, FPS, decoder="world")
 
-    def spoiled(self, fault: str, severity: int) -> Frames:
-        """Frames with a fault; `color` and `drop` are drawn anew."""
+    def corrupted(self, fault: str, severity: int) -> Frames:
+        """Frames with a fault; `color` and `drop` are rendered anew."""
         clean = self.draw(self.scene())
         if fault == "color":
             return self.draw(swapped_color(self.scene()))
@@ -87,7 +87,7 @@ class Drawn:
 
 
 def _crowd(scene: Scene, index: int) -> Scene:
-    """Two rows of small figures of one kind, which stand still: the world tells no story of more than four."""
+    """Two rows of small figures of one kind, which stand still: the world's stories have four figures at most."""
     (first,) = scene.actors
     rows = ((3, 2), (2, 3), (3, 3))[index % 3]
     actors = tuple(replace(first, size="small", count=rows[n], x=0.5, y=(0.5, 0.86)[n]) for n in (0, 1))
@@ -106,10 +106,10 @@ class Filmed:
 
     @property
     def content(self) -> str:
-        """Names its pixels."""
+        """Key of its pixels."""
         return f"file:{self.sha256} {self.start_s}-{self.end_s}"
 
-    def spoiled(self, fault: str, severity: int) -> Frames:
+    def corrupted(self, fault: str, severity: int) -> Frames:
         """Frames with a fault of `v2t_eval.audit.faults`.
 
         Raises:
@@ -139,17 +139,16 @@ class AuditClip:
         return self.prompt or self.id
 
     def sample(self, fault: str = "", severity: int = 0, *, codec: bool = False, prompt: str | None = None) -> Sample:
-        """The clip with a fault ("" for none), through an mp4 file where `codec`, told to be of another prompt."""
-        spoiled = " with another prompt" if prompt is not None else f" with {fault} {severity}" if fault else ""
-        name = f"{self.id}{spoiled}{' through mp4' if codec else ''}"
-        told = prompt or self.prompt
+        """The clip with a fault ("" for none), through an mp4 file where `codec`, labelled with another prompt."""
+        fault_name = " with another prompt" if prompt is not None else f" with {fault} {severity}" if fault else ""
+        name = f"{self.id}{fault_name}{' through mp4' if codec else ''}"
         row = self.row if self.facts is None else {**self.row, "facts": self.facts}
         clip = Planted(self.source, fault, severity if fault else 0, codec=codec)
-        return Sample(id=name, clip=clip, prompt=told, row=row, cluster=self.cluster)
+        return Sample(id=name, clip=clip, prompt=prompt or self.prompt, row=row, cluster=self.cluster)
 
 
 class Planted(Clip):
-    """A clip that makes its frames when they are asked for, and may go to another process as the recipe it is."""
+    """A clip that makes its frames on access; pickled to another process as its recipe."""
 
     def __init__(self, source: Source, fault: str = "", severity: int = 0, *, codec: bool = False) -> None:
         self.recipe = (source, fault, severity, codec)
@@ -168,33 +167,33 @@ class Planted(Clip):
 
     @frames.setter
     def frames(self, frames: Frames | None) -> None:
-        raise AttributeError("a planted clip makes its frames itself")
+        raise AttributeError("a planted clip makes its own frames")
 
 
-_MADE: OrderedDict[Any, Frames | ItemError] = OrderedDict()
-models.on_release(_MADE.clear)
+_RECENT: OrderedDict[Any, Frames | ItemError] = OrderedDict()
+models.on_release(_RECENT.clear)
 
 
 def _frames(source: Source, fault: str, severity: int, codec: bool) -> Frames:
-    """As `_kept` of what was made, so that several metrics look at one object."""
+    """The frames, cached so that several metrics share one object."""
 
     def make() -> Frames:
-        frames = source.spoiled(fault, severity)
+        frames = source.corrupted(fault, severity)
         return through_mp4(frames) if codec else frames
 
     return _kept((source, fault, severity, codec), make)
 
 
 def _kept(key: Any, make: Callable[[], Frames]) -> Frames:
-    if key not in _MADE:
+    if key not in _RECENT:
         try:
-            _MADE[key] = make()
+            _RECENT[key] = make()
         except ItemError as error:
-            _MADE[key] = error
-        while len(_MADE) > _KEPT:
-            _MADE.popitem(last=False)
-    _MADE.move_to_end(key)
-    found = _MADE[key]
+            _RECENT[key] = error
+        while len(_RECENT) > _KEPT:
+            _RECENT.popitem(last=False)
+    _RECENT.move_to_end(key)
+    found = _RECENT[key]
     if isinstance(found, ItemError):
         raise found
     return found
@@ -202,7 +201,7 @@ def _kept(key: Any, make: Callable[[], Frames]) -> Frames:
 
 @cache
 def _decoder() -> Engine:
-    """One decoder for the process: a planted clip makes its frames wherever it is measured."""
+    """One decoder for the process: a planted clip makes its frames in the process that measures it."""
     import atexit
 
     engine = Engine([], ClipLimits(max_clip_mb=MOST_MB))
@@ -218,13 +217,13 @@ def through_mp4(frames: Frames) -> Frames:
         return _decoder().frames(Clip(content="", path=path))
 
 
-def solo_clips(num: int, seed: int, *, every_motion: bool = False, is_melted: bool = False) -> list[AuditClip]:
+def solo_clips(num: int, seed: int, *, every_motion: bool = False, is_degraded: bool = False) -> list[AuditClip]:
     """The first clips of one figure, with prompts: of the generator's part of the world, or of every motion."""
     world: Literal["solo", "every"] = "every" if every_motion else "solo"
-    return [drawn(Drawn(world=world, seed=seed, index=index, is_melted=is_melted)) for index in range(num)]
+    return [drawn(Drawn(world=world, seed=seed, index=index, is_degraded=is_degraded)) for index in range(num)]
 
 
-def story_clips(num: int, seed: int, *, is_melted: bool = False) -> list[AuditClip]:
+def story_clips(num: int, seed: int, *, is_degraded: bool = False) -> list[AuditClip]:
     """The first short clips with two figures or more, a still camera and no cut."""
     found: list[AuditClip] = []
     index = 0
@@ -232,7 +231,7 @@ def story_clips(num: int, seed: int, *, is_melted: bool = False) -> list[AuditCl
         scene = sample_scene("unseen", seed, index)
         shots, figures = scene.shots, sum(actor.count for actor in scene.actors)
         if len(shots) == 1 and shots[0].camera == "static" and figures > 1 and scene.duration_s < _STORY_S:
-            found.append(drawn(Drawn(world="story", seed=seed, index=index, is_melted=is_melted)))
+            found.append(drawn(Drawn(world="story", seed=seed, index=index, is_degraded=is_degraded)))
         index += 1
     return found
 
@@ -245,12 +244,12 @@ def drawn(source: Drawn) -> AuditClip:
     from cineloop.world.scenes.solo import prompt
 
     facts, rng = source.scene().facts(), random.Random(f"audit|{source.content}")
-    told = prompt(facts, rng) if source.world in ("solo", "every") else caption(facts, "short", rng)
-    return AuditClip(id=source.content.removeprefix("drawn:"), source=source, prompt=told, facts=facts)
+    text = prompt(facts, rng) if source.world in ("solo", "every") else caption(facts, "short", rng)
+    return AuditClip(id=source.content.removeprefix("drawn:"), source=source, prompt=text, facts=facts)
 
 
 def filmed(sample: Sample) -> AuditClip:
-    """A clip of the user's.
+    """The clean clip of a user's sample.
 
     Raises:
         ItemError: its file cannot be read.
@@ -265,10 +264,10 @@ def filmed(sample: Sample) -> AuditClip:
     source = Filmed(path=clip.path, sha256=digest, start_s=clip.start_s, end_s=clip.end_s)
     row = dict(sample.row)
     facts = row.pop("facts", None)
-    # Of a generated clip the facts are what was asked for, and not what it shows; the world's own drawings are exact.
-    is_wish = row.get("generator") not in (None, "world")
+    # Facts of a generated clip are what was requested, not what it shows; the world's own renderings are exact.
+    is_requested = row.get("generator") not in (None, "world")
     return AuditClip(id=sample.id, source=source, prompt=sample.prompt, row=row,
-                     facts=facts if isinstance(facts, dict) and not is_wish else None)  # fmt: skip
+                     facts=facts if isinstance(facts, dict) and not is_requested else None)  # fmt: skip
 
 
 def check(clip: AuditClip) -> None:
@@ -278,4 +277,4 @@ def check(clip: AuditClip) -> None:
         ItemError: it cannot be decoded.
     """
     if isinstance(clip.source, Filmed):
-        clip.source.spoiled("", 0)
+        clip.source.corrupted("", 0)

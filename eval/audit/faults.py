@@ -1,9 +1,9 @@
-"""Faults planted in clips: what a metric or a judge ought to notice, at known strength.
+"""Synthetic faults of known severity, for testing metrics and judges.
 
 In: frames of a clip, the name of a fault, a severity. Out: frames with that fault; or, for the cartoon world, a scene
-with another colour, or without a figure, to be drawn anew. Decoded frames are spoiled and not the file, so that no
-codec is measured along with the fault. Severity runs from 1 (slight) to 5 (plain); a fault that has no degrees has one.
-Deterministic: noise, order and flutter are drawn from `seed`.
+with another colour, or without a figure, to be rendered anew. Decoded frames are corrupted and not the file, so
+that no codec is measured along with the fault. Severity runs from 1 (slight) to 5 (plain); a fault without degrees has
+one. Deterministic: noise, order and flicker come from `seed`.
 Letters: T frames, H W pixels.
 """
 
@@ -25,7 +25,8 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class Fault:
-    """`make(pixels, severity, rng)` spoils uint8 (T, H, W, 3); `severities` are those it knows; `says` what it does."""
+    """`make(pixels, severity, rng)` corrupts uint8 (T, H, W, 3); `severities` are its valid ones; `says` describes
+    it."""
 
     make: Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
     says: str
@@ -36,7 +37,7 @@ def plant(frames: Frames, fault: str, severity: int = 5, seed: int = 0) -> Frame
     """The clip with a fault.
 
     Args:
-        frames: the clip; untouched.
+        frames: the clip; not modified.
         fault: one of `FAULTS`.
         severity: one of the fault's severities.
         seed: of what is random in the fault.
@@ -46,11 +47,11 @@ def plant(frames: Frames, fault: str, severity: int = 5, seed: int = 0) -> Frame
     """
     known = FAULTS.get(fault)
     if known is None:
-        raise UsageError(f"no fault is called {fault!r}; choices: {', '.join(FAULTS)}")
+        raise UsageError(f"unknown fault {fault!r}; choices: {', '.join(FAULTS)}")
     if severity not in known.severities:
         raise UsageError(f"{fault} has the severities {', '.join(map(str, known.severities))}, not {severity}")
-    made = known.make(frames.pixels, severity, np.random.default_rng([seed, severity]))
-    return Frames.from_pixels(np.ascontiguousarray(made), frames.fps, decoder=frames.decoder)
+    pixels = known.make(frames.pixels, severity, np.random.default_rng([seed, severity]))
+    return Frames.from_pixels(np.ascontiguousarray(pixels), frames.fps, decoder=frames.decoder)
 
 
 def swapped_color(scene: Scene) -> Scene:
@@ -67,10 +68,10 @@ def without_figures(scene: Scene) -> Scene:
 
 
 def without_last_figure(scene: Scene) -> Scene:
-    """The scene without the figure that is told of last, and without what it takes part in.
+    """The scene without its last figure and without the events and relations of that figure.
 
     Raises:
-        ValueError: a single figure of count 1 cannot be taken away from its scene.
+        ValueError: a single figure of count 1 cannot be removed.
     """
     last = len(scene.actors) - 1
     if last == 0:
@@ -118,7 +119,7 @@ def _noise(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.nd
     return np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
 
 
-def _flutter(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def _flicker(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
     swing = (0.03, 0.07, 0.13, 0.22, 0.35)[severity - 1]
     light = 1 + swing * np.where(np.arange(len(pixels)) % 2, 1.0, -1.0) * rng.uniform(0.7, 1, len(pixels))  # (T,)
     return np.clip(np.rint(pixels * light[:, None, None, None]), 0, 255).astype(np.uint8)
@@ -148,7 +149,7 @@ FAULTS: dict[str, Fault] = {
     "shuffle": Fault(_shuffle, "frames mixed within windows; at 5 the whole clip"),
     "blur": Fault(_blur, "every frame blurred"),
     "noise": Fault(_noise, "noise, new in every frame"),
-    "flutter": Fault(_flutter, "brightness goes up and down from frame to frame"),
+    "flutter": Fault(_flicker, "brightness goes up and down from frame to frame"),
     "hue": Fault(_hue, "every color of the picture turned to another hue"),
     "mirror": Fault(_mirror, "left and right exchanged", (5,)),
     "duplicate": Fault(_duplicate, "every frame shown twice; at 2 four times", (1, 2)),

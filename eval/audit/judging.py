@@ -1,7 +1,7 @@
-"""The judge against the truth: agreement by kind of fact, and which faults it sees in the facts they break.
+"""Compare a judge with the truth: agreement by kind of fact, and detection of faults by the facts they break.
 
-In: clips of which something is known, a judge that is asked (`Asking`). Out: `Agreement`s by set of clips, `Noticed`
-faults. Nothing is asked of what the truth leaves open; what a referee cannot read is counted.
+In: clips with known facts, a judge (`Asking`). Out: `Agreement`s by set of clips, `Noticed` faults. Facts that the
+truth leaves open are not asked about; facts that the referee cannot read are counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cineloop.errors import ItemError
 from cineloop.world.language.plain_questions import NONE
 from v2t_eval.audit.agreement import Claim, by_answer, by_kind
 from v2t_eval.audit.asking import Asking
-from v2t_eval.audit.claims import Balance, Put, of_row, of_values, question
+from v2t_eval.audit.claims import Balance, Probe, of_row, of_values, question
 from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.record import Agreement, ByAnswer, Noticed
 from v2t_eval.audit.sensitivity import auroc
@@ -26,7 +26,7 @@ from v2t_eval.judge.question import Question
 
 Step = Callable[[], None]
 PROMPT, WHOLE = "prompt", "all of them together"
-# Which kind of fact a fault breaks, and the values it breaks: those of a figure that goes, or that does something.
+# The kind of fact a fault breaks, and the values it breaks: those of a figure that moves, or that acts.
 BREAKS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "color": ("color", None),
     "drop": ("kind", None),
@@ -35,13 +35,13 @@ BREAKS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "freeze": ("motion", ("travel", "hop", "spin", "grow", "shrink", "shake", "fall", "appear", "vanish", "recolor")),
     "shuffle": ("motion", ("travel", "grow", "shrink")),
 }
-_LEAST = 1e-6  # chance below which a logarithm says no more
+_LEAST = 1e-6  # probabilities are clipped here before the logarithm
 _FULL = 5
 
 
 @dataclass
 class Found:
-    """Claims that were answered, and those that were not."""
+    """Answered claims, and counts of the others."""
 
     claims: list[Claim] = field(default_factory=list)
     unanswered: Counter[str] = field(default_factory=Counter)
@@ -67,49 +67,49 @@ def agree(
     asking: Asking, clips: Sequence[AuditClip], truth_of: Callable[[AuditClip], Truth | None],
     step: Step = lambda: None, more: Callable[[AuditClip], Sequence[Question]] = lambda clip: (),
 ) -> Found:  # fmt: skip
-    """Claims about clips, put to the judge.
+    """Ask the judge about claims on clips.
 
     Args:
-        truth_of: what is known of a clip; None: the questions of its row are asked.
+        truth_of: the truth of a clip; None: ask the questions of its row.
         step: called after each clip; may raise to stop.
-        more: questions that will be wanted of the clip later, asked while it is at hand.
+        more: questions to prefetch while the clip is decoded.
     """
     found, balance = Found(), Balance()
     for clip in clips:
         try:
             truth = truth_of(clip)
             if truth is None:
-                puts, num_open = of_row(clip.row, clip.id)
+                probes, num_open = of_row(clip.row, clip.id)
                 found.num_open += num_open
             else:
-                puts = of_values(truth.values, clip.id, balance, closed=asking.judge.has_likelihoods)
+                probes = of_values(truth.values, clip.id, balance, closed=asking.judge.has_likelihoods)
                 found.unread.update(truth.unread)
-            asked = [put.question for put in puts]
-            replies = asking.ask(clip.sample(), [*asked, *more(clip)])[: len(puts)]
+            asked = [probe.question for probe in probes]
+            replies = asking.ask(clip.sample(), [*asked, *more(clip)])[: len(probes)]
         except (ItemError, ValueError) as error:
             code = error.code if isinstance(error, ItemError) else "UNREADABLE"
             found.failures.append({"id": clip.id, "code": code, "message": str(error)})
         else:
-            _take(found, clip, puts, replies)
+            _take(found, clip, probes, replies)
         step()
     return found
 
 
-def _take(found: Found, clip: AuditClip, puts: Sequence[Put], replies: Sequence[Answer]) -> None:
-    for put, reply in zip(puts, replies, strict=True):
+def _take(found: Found, clip: AuditClip, probes: Sequence[Probe], replies: Sequence[Answer]) -> None:
+    for probe, reply in zip(probes, replies, strict=True):
         found.codes[reply.status] += 1
-        found.facts[put.kind] += put.true
-        if put.answer and put.true:
-            found.planted[put.kind, put.answer] += 1
+        found.facts[probe.kind] += probe.true
+        if probe.answer and probe.true:
+            found.planted[probe.kind, probe.answer] += 1
         if reply.chance is None:
-            found.unanswered[put.kind] += 1
+            found.unanswered[probe.kind] += 1
             continue
         found.claims.append(
             Claim(
                 clip=clip.cluster,
-                kind=put.kind,
-                answer=put.answer,
-                true=put.true,
+                kind=probe.kind,
+                answer=probe.answer,
+                true=probe.true,
                 chance=reply.chance,
                 yes=bool(reply.right),
             )
@@ -117,7 +117,7 @@ def _take(found: Found, clip: AuditClip, puts: Sequence[Put], replies: Sequence[
 
 
 def asked_of(clip: AuditClip, values: dict[str, str], *, closed: bool) -> list[Question]:
-    """One question for each value, wanting it."""
+    """One question for each value, with it as the wanted answer."""
     made = [question(factor, value, closed=closed) for factor, value in values.items()]
     return [each for each in made if each is not None]
 
@@ -125,8 +125,8 @@ def asked_of(clip: AuditClip, values: dict[str, str], *, closed: bool) -> list[Q
 def notice(
     asking: Asking, solo: Sequence[AuditClip], stories: Sequence[AuditClip], step: Step = lambda: None
 ) -> tuple[Noticed, ...]:
-    """For each fault how well the judge's chance of the broken fact tells clean from spoiled clips; `step` is called
-    `len(BREAKS) * len(solo) + len(stories)` times."""
+    """For each fault how well the judge's probability of the broken fact separates clean from corrupted clips; `step`
+    is called `len(BREAKS) * len(solo) + len(stories)` times."""
     closed, found = asking.judge.has_likelihoods, []
     for fault, (kind, broken) in BREAKS.items():
         pairs: list[tuple[AuditClip, float, float]] = []
@@ -157,7 +157,7 @@ def others(clips: Sequence[AuditClip]) -> dict[str, dict[str, str]]:
 
 
 def _pair(asking: Asking, clip: AuditClip, fault: str, asked: Question | None) -> list[tuple[AuditClip, float, float]]:
-    """The chance of the clean and of the spoiled clip, where the judge gave both."""
+    """The probabilities of the clean and the corrupted clip, where the judge gave both."""
     if asked is None:
         return []
     (clean,) = asking.ask(clip.sample(), [asked])
@@ -168,7 +168,7 @@ def _pair(asking: Asking, clip: AuditClip, fault: str, asked: Question | None) -
 
 
 def _prompts(asking: Asking, solo: Sequence[AuditClip]) -> list[tuple[AuditClip, float, float]]:
-    """The geometric mean of the chances of all that is true of a clip, and of all that is true of another."""
+    """The geometric mean of the probabilities of all that is true of a clip, and of all that is true of another."""
     closed, pairs = asking.judge.has_likelihoods, []
     wrong = others(solo)
     for clip in solo:

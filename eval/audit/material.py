@@ -1,7 +1,7 @@
-"""What is audited besides the cartoon world's clips: the user's, generated ones, and what is true of them.
+"""Audit material in addition to the cartoon world's clips: the user's and generated clips, with their truth.
 
 In: folders as `v2t_eval.inputs` reads them. Out: `Material`, clips whose files can be read, and the `Truth` of a clip:
-its facts, its questions with answers, or what the referee reads of a generated one. What is found is kept as evidence.
+its facts, its questions with answers, or what the referee reads of a generated one. Readings are cached as evidence.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from v2t_eval.sample import Sample
 from v2t_eval.semantics.detectors.world import VERSION as REFEREE_VERSION
 from v2t_eval.semantics.detectors.world import reading
 
-_TRUTH_VERSION = 1  # raised when `of_reading` makes other facts of what the referee reads
+_TRUTH_VERSION = 1  # raised when `of_reading` derives other facts from the referee's reading
 _NAMED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """What is looked at besides the world: the user's clips and generated ones, where they came from, and which could
-    not be read."""
+    """The user's clips and generated ones, their sources, and which could not be read."""
 
     yours: tuple[AuditClip, ...] = ()
     generated: tuple[AuditClip, ...] = ()
@@ -38,12 +37,12 @@ class Material:
 
 
 def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Path | None) -> Material:
-    """The clips of folders; those whose files cannot be read are named, the rest goes on.
+    """The clips of folders; unreadable files are listed as failures, the rest is used.
 
     Args:
         inputs, generated: the user's clips, and generated ones.
-        num: of the user's so many are picked, evenly.
-        folder: where it is kept which files were read before.
+        num: maximum number of the user's clips, picked evenly.
+        folder: cache of the files that were checked before.
 
     Raises:
         NothingMatchedError: none of the user's, or of the generated, can be read.
@@ -67,7 +66,7 @@ def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Pa
                     clip = filmed(sample)
                     _check(clip, cache)
                 except ItemError as error:
-                    failures.append({"id": sample.id, "code": error.code, "message": _without_place(error, sample)})
+                    failures.append({"id": sample.id, "code": error.code, "message": _without_path(error, sample)})
                 else:
                     read.append(clip)
             if not read:
@@ -82,14 +81,14 @@ def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Pa
     )  # fmt: skip
 
 
-def _without_place(error: ItemError, sample: Sample) -> str:
-    """What went wrong, without the folders of this machine."""
+def _without_path(error: ItemError, sample: Sample) -> str:
+    """The error message without the folders of this machine."""
     path = sample.clip.path if sample.clip is not None else None
     return str(error) if path is None else str(error).replace(str(path), path.name)
 
 
 def _check(clip: AuditClip, cache: EvidenceCache) -> None:
-    """Decode a file that was never decoded before."""
+    """Decode a file unless it was checked before."""
     key = _hash(f"readable/1 {clip.source.content}")
     if key not in cache.find([key]):
         check(clip)
@@ -97,17 +96,17 @@ def _check(clip: AuditClip, cache: EvidenceCache) -> None:
 
 
 def content_of(clips: Sequence[AuditClip]) -> str:
-    """Short hash of what clips hold."""
+    """Short hash of the clips' contents."""
     return _hash("\n".join(clip.source.content for clip in clips))[:12]
 
 
 def is_known(clip: AuditClip) -> bool:
-    """Whether there may be a truth to hold a judge to."""
+    """Whether a clip may have a truth to compare a judge with."""
     return clip.facts is not None or bool(clip.row.get("questions")) or "generator" in clip.row
 
 
 def known(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
-    """What is known of a clip of the user's; None where its questions say.
+    """The truth of a user's clip; None where its questions state it.
 
     Raises:
         ItemError: its facts cannot be read, or see `referee`.
@@ -121,14 +120,14 @@ def known(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
 
 
 def referee(clip: AuditClip, cache: EvidenceCache) -> Truth:
-    """What the referee reads, kept under its version and the clip's content.
+    """The referee's reading, cached under its version and the clip's content.
 
     Raises:
         ItemError: TOO_SHORT, too few or too small frames; or it cannot be decoded.
     """
     key = _hash(f"truth/{_TRUTH_VERSION}.{REFEREE_VERSION} {clip.source.content}")
-    if told := cache.find([key]).get(key):
-        return Truth(values=told["values"], unread=tuple(told["unread"]))
+    if cached := cache.find([key]).get(key):
+        return Truth(values=cached["values"], unread=tuple(cached["unread"]))
     truth = of_reading(reading(clip.sample()))
     cache.keep({key: asdict(truth)})
     return truth

@@ -1,8 +1,8 @@
-"""Clips in which every answer of every closed list is true of some: what an audit of answers is made on.
+"""Select world clips so that every answer of every closed list is true of some.
 
-In: a split of the cartoon world, a seed, a number. Out: `Drawn` clips, the first of a fixed order in which the answers
-keep level: no clip is taken for the (k+1)-th case of an answer while another answer has fewer than k. So an answer that
-is rare in the world (a figure that goes down) is planted as often as a common one.
+In: a split of the cartoon world, a seed, a number. Out: `Drawn` clips, the first of a fixed order that balances the
+answers: no clip is taken for the (k+1)-th case of an answer while another answer has fewer than k. So an answer that is
+rare in the world (a figure that goes down) occurs as often as a common one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WORLDS: tuple[Literal["every", "story", "crowd"], ...] = ("every", "story", "cr
 
 
 def planted(split: str, seed: int, num: int) -> list[Drawn]:
-    """The first `num` clips; fewer clips are a part of more."""
+    """The first `num` clips; a smaller set is a prefix of a larger one."""
     found: list[Drawn] = []
     for each in _levelled(split, seed):
         if len(found) == num:
@@ -43,9 +43,9 @@ def _levelled(split: str, seed: int) -> Iterator[Drawn]:
             scene = clip.scene()
             if world == "story" and (len(scene.shots) > 1 or scene.duration_s >= _STORY_S):
                 continue
-            told = set(listed_values(scene.facts()).items())
-            if any(cases[each] < level for each in told):
-                cases.update(told)
+            true = set(listed_values(scene.facts()).items())
+            if any(cases[each] < level for each in true):
+                cases.update(true)
                 yield clip
         while min(cases.values()) >= level:
             level += 1

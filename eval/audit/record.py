@@ -1,6 +1,6 @@
-"""The audit file: what was measured of metrics and of a judge, as `audit.json`.
+"""The audit file `audit.json`: measurements of metrics and of a judge.
 
-In: cells and agreements. Out: `Audit`, written and read again; `blind_to` says in words what a metric does not see.
+In: cells and agreements. Out: `Audit`, written and read again; `blind_to` lists the faults a metric does not detect.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from cineloop.errors import UsageError
 from v2t_eval.audit.sensitivity import Cell
 
 SCHEMA = 1
-SEEN = 0.9  # share of clips in which a fault that is seen moves the score
-_WORDS = {"=": "blind", "?": "untold", "~": "chance"}
+SEEN = 0.9  # share of clips in which a detected fault changes the score
+_WORDS = {"=": "blind", "?": "unclear", "~": "chance"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What one metric makes of one fault, see `v2t_eval.audit.sensitivity.Cell`; `mark` is =, ?, ~, up, down, with !
-    where the metric is fooled."""
+    """The response of one metric to one fault, see `v2t_eval.audit.sensitivity.Cell`; `mark` is =, ?, ~, up, down,
+    with ! where the metric is fooled."""
 
     metric: str
     fault: str
@@ -31,7 +31,7 @@ class Seen:
 
     @property
     def word(self) -> str:
-        """blind: equal to the bit · untold: too few prompts · chance · fooled · sees: the score moves in nine clips of
+        """blind: bit-identical · unclear: too few prompts · chance · fooled · sees: the score moves in nine clips of
         ten or more · in part."""
         if self.mark in _WORDS:
             return _WORDS[self.mark]
@@ -41,13 +41,13 @@ class Seen:
 
     @property
     def share(self) -> float:
-        """Share of clips that score higher clean than spoiled; the AUROC in files of older versions."""
+        """Share of clips that score higher clean than corrupted; the AUROC in files of older versions."""
         return self.cell.auroc if self.cell.wins is None else self.cell.wins
 
     @property
-    def told(self) -> str:
-        """The fault, and how many clips show it."""
-        return f"{self.fault} (clean above spoiled in {self.share:.0%} of {self.cell.n} clips)"
+    def description(self) -> str:
+        """The fault, and the share of clips that show it."""
+        return f"{self.fault} (clean above corrupted in {self.share:.0%} of {self.cell.n} clips)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,8 @@ class Agreement:
         expected_calibration_error: mean distance of chance and truth over ten bins of equal number, with its interval.
         n: claims that were answered; `clips`: of so many prompts, clips of one prompt being one case.
         unanswered: claims that were refused, not asked (an answer that is not offered), or whose reply cannot be read;
-            `unread`: clips of which the truth is not known, so that nothing was asked; `facts`: those of which it is.
+            `unread`: clips of which the truth is not known, so that nothing was asked;
+            `facts`: those where it is known.
     """
 
     kind: str
@@ -115,8 +116,8 @@ class ByAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Noticed:
-    """What a judge makes of a fault that breaks one kind of fact: the AUROC of the chance it gives to what is true of
-    the clean clip, clean against spoiled, with its interval; `n` clips of which that is asked."""
+    """Detection of a fault that breaks one kind of fact: the AUROC of the judge's probability of what is true of the
+    clean clip, clean against corrupted, with its interval; `n` clips that were asked about."""
 
     fault: str
     kind: str
@@ -127,7 +128,7 @@ class Noticed:
 
     @property
     def word(self) -> str:
-        """sees: surely more than nine pairs of ten are told apart · cannot see: chance could do it · sees in part."""
+        """sees: more than nine pairs of ten are separated · cannot see: not above chance · sees in part."""
         if self.auroc_low > 0.9:
             return "sees"
         return "cannot see" if self.auroc_low <= 0.5 else "sees in part"
@@ -135,14 +136,14 @@ class Noticed:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Everything one audit found.
+    """All results of one audit.
 
     Attributes:
         judge: its fingerprint; empty where none was audited.
         clips: what was audited: source, number, their content in one hash.
         table: one row for each metric and fault.
         fingerprints: of each metric, as its result has it.
-        agreement: by set of clips (`world`, `melted`, `generated`, `yours`) and kind of fact.
+        agreement: by set of clips (`world`, `melted` (degraded), `generated`, `yours`) and kind of fact.
         answers: by set of clips, every answer of every closed list that was claimed of some.
         noticed: which faults the judge sees in the facts they break.
         stability: flip rates of repeats, wordings and orders, refusals; numbers by name (`v2t_eval.audit.stability`).
@@ -163,17 +164,17 @@ class Audit:
     environment: dict[str, str] = field(default_factory=dict)
 
     def blind_to(self, metric: str) -> list[str]:
-        """Faults that the metric was measured not to see or to like, in words; empty where it was not audited."""
+        """Faults that the metric does not detect or prefers, in words; empty where it was not audited."""
         how = {
             "blind": "does not change under",
             "chance": "was not shown to see",
             "fooled": "likes",
-            "untold": "was audited on too few prompts to tell whether it sees",
+            "unclear": "was audited on too few prompts to tell whether it sees",
         }
-        return [f"{how[row.word]} {row.told}" for row in self.table if row.metric == metric and row.word in how]
+        return [f"{how[row.word]} {row.description}" for row in self.table if row.metric == metric and row.word in how]
 
     def unseen_by_judge(self) -> list[str]:
-        """Faults that the judge was measured not to see in the facts they break, in words."""
+        """Faults that the judge does not detect by the facts they break, in words."""
         return [
             f"cannot see {row.fault} in its answers about {row.kind} (AUROC {row.auroc:.2f})"
             for row in self.noticed
@@ -186,16 +187,16 @@ class Audit:
 
 
 def audit_path(named: Path, folder: Path) -> Path:
-    """Where the audit lies that a suite in `folder` names: a shipped one, such as `starter`, or a file beside it."""
+    """Path of the audit named by a suite in `folder`: a shipped one, such as `starter`, or a file next to it."""
     here = Path(__file__).resolve().parent / f"{named}.json"
     return here if named.name == str(named) and here.is_file() else folder / named
 
 
 def audit_of(path: Path | None) -> Audit | None:
-    """The audit that a suite names; None where it names none or the file is missing, which voids no verdict.
+    """The audit that a suite names; None where it names none or the file is missing, which does not affect the verdict.
 
     Raises:
-        UsageError: it is there and cannot be read; see `read_audit`.
+        UsageError: it exists and cannot be read; see `read_audit`.
     """
     return read_audit(path) if path is not None and path.exists() else None
 
@@ -204,7 +205,7 @@ def read_audit(path: Path) -> Audit:
     """An audit from its file.
 
     Raises:
-        UsageError: it cannot be read, is no audit, or of another schema version.
+        UsageError: it cannot be read, is not an audit, or of another schema version.
     """
     try:
         tree = read_json(path)

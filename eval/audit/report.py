@@ -1,4 +1,4 @@
-"""The audit as a document: what each metric sees, what it is blind to, how far the judge is right.
+"""The audit as a document: sensitivity of each metric, agreement of the judge with the truth.
 
 In: `Audit`. Out: `Document`, rendered as `audit.html`, `audit.md` and on a terminal.
 """
@@ -17,36 +17,36 @@ from v2t_eval.report.document import Banner, Document, Heat, Section, Table, Ton
 TITLE = "Audit: how far metrics and judge can be trusted"
 _LEGEND = (
     "In a cell: of how many clips in a hundred the clean one scores above the same clip at the greatest severity (100 "
-    "or, for a score that ought to rise, 0: it sees the fault; 50: chance). = is equal to the bit for every clip and "
+    "or, for a score that should rise, 0: it sees the fault; 50: chance). = is bit-identical for every clip and "
     "severity, ~ no more than chance by the sign-flip test of the pairs, ? too few prompts for that test, ! marks a "
-    "metric that is fooled: the worse clip scores better. Intervals stand below, under every cell."
+    "metric that is fooled: the worse clip scores better. The table of every cell below gives the intervals."
 )
-_MARKS = "= equal to the bit, ~ chance, ? too few prompts, ! fooled"
-_SHARES = "In brackets: of how many clips the clean one scores above the same clip spoiled."
+_MARKS = "= bit-identical, ~ chance, ? too few prompts, ! fooled"
+_SHARES = "In brackets: of how many clips the clean one scores above its corrupted version."
 _SETS = {
     "world": "the cartoon world's clips, by exact truth",
-    "melted": "the same with figures as a weak generator draws them, by exact truth",
+    "melted": "the same with the artifacts of a weak generator, by exact truth",
     "generated": "generated clips, by the referee that reads them",
     "yours": "your clips, by their facts, questions with answers, or the referee",
 }
 _STILL = PLAIN["motion"].answers["still"]
 UNKNOWN = (
-    "Agreement on the claims that were answered, about clips whose truth is known. What was not asked, what got no "
-    "answer, and clips the referee cannot read stand beside it: they may well be the harder ones."
+    "Agreement on the claims that were answered, about clips whose truth is known. Questions not asked, questions "
+    "without an answer, and clips the referee cannot read are listed next to it: they may be the harder ones."
 )
-_WORDS: dict[str, tuple[str, str, Literal[0, 1, 2, 3, 4]]] = {  # of a cell: what it tells, of many, its ground
+_WORDS: dict[str, tuple[str, str, Literal[0, 1, 2, 3, 4]]] = {  # of a cell: verdict, verdict in a count, heat level
     "sees": ("sees it", "seen", 4),
     "in part": ("sees it in part", "seen in part", 3),
-    "blind": ("equal to the bit", "equal to the bit", 2),
+    "blind": ("bit-identical", "bit-identical", 2),
     "chance": ("no more than chance", "no more than chance", 2),
-    "untold": ("too few prompts to tell", "with too few prompts to tell", 2),
+    "unclear": ("too few prompts to decide", "with too few prompts to decide", 2),
     "fooled": ("fooled: the worse clip scores better", "fooled", 0),
 }
-_STEADY = {
+_STABILITY = {
     "right": "answers that are right, clean clips of one figure",
-    "flips_repeat": "answers that are another when the same is asked again",
-    "flips_wording": "answers that are another in other words",
-    "flips_order": "answers that are another with the list reversed",
+    "flips_repeat": "answers that change when the same is asked again",
+    "flips_wording": "answers that change with the wording",
+    "flips_order": "answers that change with the list reversed",
     "still_right_blur": "right answers that stay right under slight blur",
     "still_right_noise": "right answers that stay right under slight noise",
     "changes_reverse": "right answers about direction that change when the frames are reversed (should be all)",
@@ -55,7 +55,7 @@ _STEADY = {
 
 
 def document(audit: Audit) -> Document:
-    """Everything, the table first."""
+    """The whole report, the sensitivity table first."""
     return Document(title=TITLE, banner=banner(audit), sections=tuple(_sections(audit)), data="audit.json")
 
 
@@ -77,26 +77,28 @@ def _sections(audit: Audit) -> list[Section]:
                 tables=(_agreement(rows, audit.answers.get(name, ())),),
             )
         )
-    for name, told in audit.answers.items():
-        if told:
+    for name, rows_of in audit.answers.items():
+        if rows_of:
             title = f"Judge, answer by answer: {_SETS.get(name, name)}"
-            found.append(Section(title=title, text=(failing(told),), tables=(_answers(told),), folded=name != "world"))
+            found.append(
+                Section(title=title, text=(failing(rows_of),), tables=(_answers(rows_of),), folded=name != "world")
+            )
     if audit.noticed:
-        title = "Faults that the judge sees in the facts they break"
+        title = "Faults that the judge sees by the facts they break"
         found.append(Section(title=title, text=tuple(_judge_blind(audit)), tables=(_noticed(audit),)))
     if audit.stability:
-        found.append(Section(title="How steady the judge is", tables=(_steady(audit.stability),)))
+        found.append(Section(title="Stability of the judge", tables=(_stability(audit.stability),)))
     about = {name: value for part in (audit.clips, audit.judge, audit.environment) for name, value in part.items()}
     lost = [f"failed: {each['id']}: {each['code']}: {each['message']}" for each in audit.failures]
-    made = (about.pop("command"),) if "command" in about else ()
+    command = (about.pop("command"),) if "command" in about else ()
     found.append(
-        Section(title="What was audited", text=(*audit.notes, *lost), facts=tuple(about.items()), commands=made)
+        Section(title="What was audited", text=(*audit.notes, *lost), facts=tuple(about.items()), commands=command)
     )
     return found
 
 
 def blindness(audit: Audit) -> list[str]:
-    """Of each metric in words what it sees, what it cannot see, and what it is fooled by."""
+    """A sentence for each metric: the faults it sees, cannot see, and is fooled by."""
     found = []
     for metric in dict.fromkeys(row.metric for row in audit.table):
         rows = [row for row in audit.table if row.metric == metric]
@@ -109,9 +111,9 @@ def blindness(audit: Audit) -> list[str]:
             for word, says, end, plain in (
                 ("sees", "sees", "", True),
                 ("in part", "sees in part", "", False),
-                ("blind", "cannot see", ": equal to the bit", True),
-                ("chance", "tells no more than chance of", "", False),
-                ("untold", "has too few prompts to tell of", "", False),
+                ("blind", "cannot see", ": bit-identical", True),
+                ("chance", "does no better than chance on", "", False),
+                ("unclear", "has too few prompts to decide on", "", False),
                 ("fooled", "is fooled by", "", False),
             )
             if word in named
@@ -121,7 +123,7 @@ def blindness(audit: Audit) -> list[str]:
 
 
 def failing(rows: Sequence[ByAnswer]) -> str:
-    """Which answers a judge cannot be trusted with, in a sentence."""
+    """The unreliable answers of a judge, in a sentence."""
     bad = [row for row in rows if not _passes(row)]
     if not bad:
         return f"All {len(rows)} answers reach kappa {LEAST_KAPPA:g}."
@@ -130,22 +132,22 @@ def failing(rows: Sequence[ByAnswer]) -> str:
 
 
 def banner(audit: Audit) -> Banner:
-    """What was found: a sentence, and the figures behind it."""
-    head, told = [], []
+    """The headline, and the figures behind it."""
+    head, detail = [], []
     if audit.table:
         words = [row.word for row in audit.table]
         metrics = list(dict.fromkeys(row.metric for row in audit.table))
         subject = f"{len(metrics)} metrics see" if len(metrics) > 1 else f"{metrics[0]} sees"
         head.append(f"{subject} {words.count('sees')} of {len(words)} planted faults")
-        told.append(", ".join(f"{words.count(w)} {of_many}" for w, (_, of_many, _) in _WORDS.items() if w in words))
+        detail.append(", ".join(f"{words.count(w)} {of_many}" for w, (_, of_many, _) in _WORDS.items() if w in words))
     for name, rows in audit.agreement.items():
-        said = f"kappa {rows[0].kappa:.2f} [{rows[0].kappa_low:.2f}, {rows[0].kappa_high:.2f}]"
+        kappa = f"kappa {rows[0].kappa:.2f} [{rows[0].kappa_low:.2f}, {rows[0].kappa_high:.2f}]"
         known = f", truth not known of {rows[0].unread_share:.0%}" if rows[0].unread_share else ""
-        told.append(f"judge on {name}: {said}{known}")
+        detail.append(f"judge on {name}: {kappa}{known}")
     if "world" in audit.answers:
         rows_of = audit.answers["world"]
-        head.append(f"the judge can be trusted with {sum(map(_passes, rows_of))} of its {len(rows_of)} answers")
-    sentence = "; ".join(told) or "nothing could be measured"
+        head.append(f"the judge is reliable on {sum(map(_passes, rows_of))} of its {len(rows_of)} answers")
+    sentence = "; ".join(detail) or "nothing could be measured"
     headline = "; ".join(head) or "Nothing could be measured"
     return Banner(word=headline[0].upper() + headline[1:], sentence=sentence)
 
@@ -180,10 +182,10 @@ def _cell(row: Seen | None) -> str | Heat:
     hint = f"{row.metric}, {row.fault}: {says}"
     if row.word == "blind":
         return Heat(text="=", level=level, hint=hint)
-    mark = {"chance": " ~", "untold": " ?", "fooled": " !"}.get(row.word, "")
+    mark = {"chance": " ~", "unclear": " ?", "fooled": " !"}.get(row.word, "")
     cell = row.cell
     low, high = (cell.auroc_low, cell.auroc_high) if cell.wins is None else (cell.wins_low, cell.wins_high)
-    hint += f"; clean above spoiled in {row.share:.0%} [{low:.0%}, {high:.0%}] of {row.cell.n} clips"
+    hint += f"; clean above corrupted in {row.share:.0%} [{low:.0%}, {high:.0%}] of {row.cell.n} clips"
     return Heat(text=f"{100 * row.share:.0f}{mark}", level=level, hint=hint)
 
 
@@ -197,7 +199,7 @@ def _details(table: Sequence[Seen]) -> Table:
         pooled = _span(cell.auroc, cell.auroc_low, cell.auroc_high)
         says = _WORDS[row.word][0]
         lines.append((row.metric, row.fault, says, pairs, pooled, change, f"{cell.tau:+.2f}", cell.n))
-    columns = ("metric", "fault", "what it tells", "clean above its spoiled self", "AUROC over all pairs", "change",
+    columns = ("metric", "fault", "verdict", "clean above its corrupted version", "AUROC over all pairs", "change",
                "Kendall tau", "clips")  # fmt: skip
     return Table(columns=columns, rows=tuple(lines), caption="at the greatest severity; 95 % intervals over prompts")
 
@@ -213,7 +215,7 @@ def _answers(rows: Sequence[ByAnswer]) -> Table:
         if row.kappa is not None and row.n:
             kappa = (_span(row.kappa, row.kappa_low, row.kappa_high), "good" if _passes(row) else "bad")
         elif row.n:
-            kappa = ("by the frozen rule alone" if row.answer == _STILL else "–", "unsure")
+            kappa = ("by the frozen rule only" if row.answer == _STILL else "–", "unsure")
         right = f"{row.right} of {row.n}" if row.n else "–"
         lines.append((row.kind, row.answer, row.planted, right, kappa, row.claims))
     columns = ("kind of fact", "answer", "clips it is true of", "right, of those asked", "kappa", "claims")
@@ -241,7 +243,7 @@ def _agreement(rows: Sequence[Agreement], answers: Sequence[ByAnswer]) -> Table:
     columns = ("kind of fact", "kappa", "AUROC", "bias to yes", "calibration error", "claims", "prompts", "no answer",
                "truth unknown")  # fmt: skip
     return Table(
-        columns=columns, rows=tuple(lines), caption="95 % intervals over prompts: clips of one prompt are one case"
+        columns=columns, rows=tuple(lines), caption="95 % intervals over prompts: clips of one prompt count as one case"
     )
 
 
@@ -251,12 +253,12 @@ def _noticed(audit: Audit) -> Table:
         tone: Tone = {"sees": "good", "cannot see": "bad"}.get(row.word, "unsure")  # type: ignore[assignment]
         rows.append((row.fault, row.kind, (row.word, tone), _span(row.auroc, row.auroc_low, row.auroc_high), row.n))
     return Table(
-        columns=("fault", "asked about", "the judge", "AUROC, clean against spoiled", "clips"), rows=tuple(rows)
+        columns=("fault", "asked about", "the judge", "AUROC, clean against corrupted", "clips"), rows=tuple(rows)
     )
 
 
 def _judge_blind(audit: Audit) -> list[str]:
-    """What the judge claims to see, and what it cannot."""
+    """Faults that the judge sees, sees in part, and cannot see."""
     claimed = [f"{row.fault} ({row.kind})" for row in audit.noticed if row.word == "sees"]
     partly = [f"{row.fault} ({row.kind})" for row in audit.noticed if row.word == "sees in part"]
     blind = [f"{row.fault} ({row.kind})" for row in audit.noticed if row.word == "cannot see"]
@@ -266,10 +268,10 @@ def _judge_blind(audit: Audit) -> list[str]:
     ]
 
 
-def _steady(found: dict[str, float]) -> Table:
-    rows = [(says, found[name], int(found.get(f"{name}_n", 0))) for name, says in _STEADY.items() if name in found]
+def _stability(found: dict[str, float]) -> Table:
+    rows = [(says, found[name], int(found.get(f"{name}_n", 0))) for name, says in _STABILITY.items() if name in found]
     for name, says in (("refused", "refusals"), ("unparsable", "replies that cannot be read"),
-                       ("failed", "questions the model broke on"),
+                       ("failed", "questions on which the model failed"),
                        ("unaudited", "questions that are not asked: their answer is not offered")):  # fmt: skip
         if name in found:
             rows.append((says, found[name], int(found.get("asked_n", 0))))

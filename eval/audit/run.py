@@ -1,8 +1,8 @@
-"""The audit: clips in, everything that was found of metrics and judge out, nothing measured or asked twice.
+"""Run an audit of metrics and a judge, reusing cached measurements and answers.
 
-In: metrics, a judge, `Material` (the user's clips, generated clips). Out: `Audit`. Metrics are held to faults planted
-in the user's clips, or else in the cartoon world's; the judge is held to the truth on the world's clips, clean and
-melted, on generated ones by the referee, and on the user's where they bring facts or questions with answers.
+In: metrics, a judge, `Material` (the user's clips, generated clips). Out: `Audit`. Metrics are tested with faults
+planted in the user's clips, or else in the cartoon world's; the judge is compared with the truth on the world's clips,
+clean and degraded, on generated ones by the referee, and on the user's with facts or questions with answers.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from v2t_eval.score import ScoreConfig, environment, score
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig:
-    """How to audit.
+    """Settings of an audit.
 
     Attributes:
-        num: clips in which faults are planted; of the user's as many are picked evenly.
+        num: clips in which faults are planted; as many of the user's are picked evenly.
         planted_clips: of the world, for the judge; every answer of every closed list is true of some of them.
-        judge_clips: of one figure, melted and with faults; a third as many have several figures.
-        stable_clips: of these, for the swing of answers.
+        judge_clips: of one figure, degraded and with faults; a third as many have several figures.
+        stable_clips: of these, for the stability of answers.
         codec: repeat the faults through mp4.
         seed: of the world's clips.
         workers, cache: as in `v2t_eval.score.ScoreConfig`.
@@ -79,16 +79,16 @@ def audit(
 
     Raises:
         NothingMatchedError: neither a metric nor a judge is to be audited.
-        KeyboardInterrupt: `stop` said yes; what was found is kept, and the same call goes on from there.
+        KeyboardInterrupt: `stop` returned true; results are cached, and the same call continues from there.
     """
     if not metrics and judge is None:
-        raise NothingMatchedError("nothing is to be audited", hint="name --metrics, or a --judge")
+        raise NothingMatchedError("neither metrics nor a judge to audit", hint="name --metrics, or a --judge")
     clips = table_clips(material, config)
-    sources = {"faults planted in": "your clips" if material.yours else _told(clips, config), **material.sources}
+    sources = {"faults planted in": "your clips" if material.yours else _source_of(clips, config), **material.sources}
     if judge is not None:
-        sources["judge held to"] = (
+        sources["judge compared with"] = (
             f"{config.planted_clips} clips in which every answer is planted, {config.judge_clips} of one figure and "
-            f"{config.judge_clips // 3} of several that are melted, seed {config.seed}"
+            f"{config.judge_clips // 3} of several that are degraded, seed {config.seed}"
         )
     found = Audit(clips=sources, notes=material.notes, failures=material.failures, environment=environment())
     if metrics:
@@ -112,8 +112,8 @@ def _with_table(
         settings = ScoreConfig(workers=config.workers, cache=config.cache, is_suite=True)
         inputs = Inputs(samples=[case.sample for case in planned])
         scores = score(inputs, usable, settings, stop=stop, show_progress=show_progress)
-        table, told = rows(scores, planned)
-        notes += told
+        table, more_notes = rows(scores, planned)
+        notes += more_notes
         prints = {result.name: result.fingerprint for result in scores.results}
         for one in scores.skipped:
             if one.found_nothing:
@@ -121,12 +121,12 @@ def _with_table(
             else:
                 failures.append({"id": one.metric, "code": one.code, "message": f"{one.reason} {one.hint}".strip()})
     if not isinstance(clips[0].source, Filmed):
-        notes.append("color and drop are drawn anew from the scene, the others are planted in the frames")
+        notes.append("color and drop are rendered anew from the scene, the others are planted in the frames")
     else:
         notes.append("on your clips the whole picture changes its hue in place of one figure's color, and no figure is "
-                     "taken away: both need to know which pixels are whose")  # fmt: skip
+                     "removed: both need the figures' pixels")  # fmt: skip
         if not all(clip.prompt for clip in clips):
-            notes.append("without prompts no clip was held to a wrong one (--prompts)")
+            notes.append("without prompts no clip was compared with a wrong one (--prompts)")
     return _more(found, table=tuple(table), fingerprints=prints, notes=tuple(notes), failures=tuple(failures))
 
 
@@ -137,8 +137,8 @@ def _with_judge(
     num = config.judge_clips
     clips = [drawn(each) for each in planted("unseen", config.seed, config.planted_clips)]
     solo, stories = solo_clips(num, config.seed, every_motion=True), story_clips(num // 3, config.seed)
-    worn = [*solo_clips(num, config.seed, every_motion=True, is_melted=True),
-            *story_clips(num // 3, config.seed, is_melted=True)]  # fmt: skip
+    degraded = [*solo_clips(num, config.seed, every_motion=True, is_degraded=True),
+            *story_clips(num // 3, config.seed, is_degraded=True)]  # fmt: skip
     yours = [clip for clip in material.yours if is_known(clip)]
     faults = (1 + len(BREAKS)) * num + 2 * (num // 3) + config.stable_clips
     total = faults + len(clips) + len(material.generated) + len(yours)
@@ -146,10 +146,10 @@ def _with_judge(
         asking = Asking(judge, cache)
 
         def advance() -> None:
-            bar.advance(1, f"{asking.num_asked} questions put")
+            bar.advance(1, f"{asking.num_asked} questions asked")
             if stop():
                 cache.save()
-                logger.warning("stopped; what was answered is kept: the same command goes on from there")
+                logger.warning("stopped; answers are cached: the same command continues from there")
                 raise KeyboardInterrupt
 
         sets: dict[str, Found] = {}
@@ -160,7 +160,7 @@ def _with_judge(
             return asked_of(clip, wrong.get(clip.id, {}), closed=closed)
 
         sets["world"] = agree(asking, clips, _facts, advance, later)
-        sets["melted"] = agree(asking, worn, _facts, advance)
+        sets["melted"] = agree(asking, degraded, _facts, advance)
         if material.generated:
             sets["generated"] = agree(asking, material.generated, lambda clip: referee(clip, cache), advance)
         if yours:
@@ -176,18 +176,18 @@ def _judged(
     agreement: dict[str, tuple[Agreement, ...]] = {}
     answers: dict[str, tuple[ByAnswer, ...]] = {}
     notes, failures, codes = [], [], Counter[str]()
-    for name, told in sets.items():
-        codes.update(told.codes)
-        failures += told.failures
-        if told.claims:
-            agreement[name], answers[name] = told.agreement(), told.answers()
+    for name, part in sets.items():
+        codes.update(part.codes)
+        failures += part.failures
+        if part.claims:
+            agreement[name], answers[name] = part.agreement(), part.answers()
         else:
-            notes.append(f"{name}: nothing that the judge could be held to")
-        if told.unread:
-            dark = ", ".join(f"{kind} {count}" for kind, count in sorted(told.unread.items()))
-            notes.append(f"{name}: clips of which the referee does not read a fact, which are left out: {dark}")
-        if told.num_open:
-            notes.append(f"{name}: {told.num_open} questions with open answers are left out")
+            notes.append(f"{name}: no truth to compare the judge with")
+        if part.unread:
+            unread = ", ".join(f"{kind} {count}" for kind, count in sorted(part.unread.items()))
+            notes.append(f"{name}: clips with facts that the referee cannot read, left out: {unread}")
+        if part.num_open:
+            notes.append(f"{name}: {part.num_open} questions with open answers are left out")
     asked = sum(codes.values())
     shares = ("refused", "unparsable", "failed", "unaudited")
     steady = steady | {name: codes[name] / asked for name in shares if asked}
@@ -198,7 +198,7 @@ def _judged(
 
 
 def _more(found: Audit, **more: object) -> Audit:
-    """The audit with further parts; notes and failures are added to those that are there."""
+    """The audit with further parts; notes and failures are appended."""
     joined = {name: (*getattr(found, name), *more.pop(name)) for name in ("notes", "failures")}  # type: ignore[misc]
     return replace(found, **joined, **more)  # type: ignore[arg-type]
 
@@ -207,5 +207,5 @@ def _facts(clip: AuditClip) -> Truth:
     return Truth(values=truth_values(clip))
 
 
-def _told(clips: Sequence[AuditClip], config: AuditConfig) -> str:
+def _source_of(clips: Sequence[AuditClip], config: AuditConfig) -> str:
     return f"{len(clips)} clips of the cartoon world, held-out combinations, seed {config.seed}, {content_of(clips)}"

@@ -1,7 +1,7 @@
-"""What a metric sees of a planted fault: how its scores change as the fault grows.
+"""Sensitivity of a metric to a planted fault: how its scores change with severity.
 
 In: scores of n clips without a fault and at each severity. Out: a `Cell` of the sensitivity table. Blindness is exact:
-a cell is `equal` only when every score is the same to the bit. Letters: n clips, S severities.
+a cell is `equal` only when every score is bit-identical. Letters: n clips, S severities.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from v2t_eval import stats
 from v2t_eval.stats import Interval, estimate_of_sums, mean_interval, numbered, unless_flat
 
 ALPHA = 0.05
-LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test of pairs can fall below .05: 2 of 2^5 is .06
+LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test can reach .05: 2 of 2^5 is .06
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +23,15 @@ class Cell:
     """One metric under one fault.
 
     Attributes:
-        equal: all n scores at every severity are those of the clean clips, to the bit.
+        equal: all n scores at every severity are bit-identical to those of the clean clips.
         tau: median over clips of Kendall's tau-b between severity (0 for clean) and score; -1 falls always, 1 rises
             always, 0 where the score never changes.
         change: mean of score minus clean score at the greatest severity; `low`, `high` its 95 % interval.
-        auroc: share of pairs (a clean clip, a spoiled clip) in which the clean one scores higher, ties one half;
-            `auroc_low`, `auroc_high` its interval. 0.5 tells nothing, 0 means that spoiled clips score higher. It is
-            what a threshold on single clips could tell.
+        auroc: share of pairs (a clean clip, a corrupted clip) in which the clean one scores higher, ties one half;
+            `auroc_low`, `auroc_high` its interval. 0.5 is chance, 0 means that corrupted clips score higher. It is
+            what a threshold on single clips can separate.
         n: clips; `clusters`: prompts they come from.
-        wins: share of clips that score higher clean than spoiled, ties one half, with its interval: what a comparison
+        wins: share of clips that score higher clean than corrupted, ties one half, with its interval: what a comparison
             of pairs, such as the gate's, sees.
         p: of the sign-flip test of the changes, one difference for each prompt.
     """
@@ -52,8 +52,8 @@ class Cell:
     p: float | None = None
 
     def mark(self, higher_is_better: bool | None) -> str:
-        """= exactly equal · ? too few prompts for any test to tell · ~ no change beyond chance, by the sign-flip test
-        of the pairs · else the way it moves, with "!" where a worse clip scores better: the metric is fooled."""
+        """= exactly equal · ? too few prompts for any test · ~ no change beyond chance, by the sign-flip test
+        of the pairs · else the direction of change, with "!" where a worse clip scores better: the metric is fooled."""
         if self.equal:
             return "="
         if self.clusters < LEAST_CLUSTERS:
@@ -66,19 +66,19 @@ class Cell:
 
 
 def cell(
-    clean: Sequence[float], spoiled: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None = None
+    clean: Sequence[float], corrupted: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None = None
 ) -> Cell:
     """The cell of one metric and one fault.
 
     Args:
         clean: n scores.
-        spoiled: S lists of n scores, by rising severity.
+        corrupted: S lists of n scores, by rising severity.
         clusters: clips that are not independent.
 
     Raises:
         ValueError: no clip, no severity, or lengths that differ.
     """
-    first, rest = np.asarray(clean, dtype=np.float64), np.asarray(spoiled, dtype=np.float64)  # (n,), (S, n)
+    first, rest = np.asarray(clean, dtype=np.float64), np.asarray(corrupted, dtype=np.float64)  # (n,), (S, n)
     if rest.ndim != 2 or not first.size or not rest.size or rest.shape[1:] != first.shape:
         raise ValueError(f"expected {first.size} scores for each of some severities, got an array of {rest.shape}")
     changes = rest[-1] - first  # (n,)
@@ -135,7 +135,7 @@ def auroc(
 
 
 def _unless_flat(num: int, value: float, found: Interval) -> tuple[float, Interval]:
-    """A share and its interval; of a single cluster nothing is known."""
+    """A share and its interval; unchanged for a single cluster."""
     return value, unless_flat(found, value, num) if num > 1 else found
 
 

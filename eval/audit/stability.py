@@ -1,7 +1,7 @@
-"""How far a judge's answers swing with what ought not to matter, and whether they follow what does.
+"""Stability of a judge's answers under irrelevant changes, and their response to relevant ones.
 
-In: clips of the world, a judge that is asked. Out: shares by name, each with the number of cases under `NAME_n`:
-flips_repeat, flips_wording, flips_order: of answers, those that are another when the same is asked again, in other
+In: clips of the world, a judge. Out: shares by name, each with the number of cases under `NAME_n`:
+flips_repeat, flips_wording, flips_order: of answers, those that change when the same is asked again, in other
 words, with the list of answers reversed; right: of answers on clean clips; still_right_blur, still_right_noise: of
 right answers, those still right under slight blur and noise (RR of INFACT, arXiv:2603.11481); changes_reverse,
 changes_shuffle: of right answers about direction and motion, those that change when the frames are reversed or shuffled
@@ -21,7 +21,7 @@ from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.plain_wording import LISTS
 from v2t_eval.judge.question import Question
 
-SLIGHT = (("blur", 1), ("noise", 2))  # what no answer should mind
+SLIGHT = (("blur", 1), ("noise", 2))  # no answer should change under these
 ORDER = ("reverse", "shuffle")
 
 
@@ -41,9 +41,9 @@ def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], Non
             backwards = [replace(each, choices=each.choices[::-1]) for each in asked]
             _add(cases, "flips_order", _flips(plain, asking.ask(clip.sample(), backwards)))
         for fault, severity in SLIGHT:
-            spoiled = asking.ask(clip.sample(fault, severity), asked)
+            corrupted = asking.ask(clip.sample(fault, severity), asked)
             kept = [
-                _is_right(q, r) for q, r, good in zip(asked, spoiled, right, strict=True) if good and _has_answer(r)
+                _is_right(q, r) for q, r, good in zip(asked, corrupted, right, strict=True) if good and _has_answer(r)
             ]
             _add(cases, f"still_right_{fault}", kept)
         for fault in ORDER:
@@ -52,42 +52,42 @@ def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], Non
                 _add(cases, f"changes_{fault}", _changes(asking, clip, fault, kind, values[kind], closed=closed))
         step()
     found: dict[str, float] = {}
-    for name, told in cases.items():
-        if told:
-            found |= {name: sum(told) / len(told), f"{name}_n": float(len(told))}
+    for name, outcomes in cases.items():
+        if outcomes:
+            found |= {name: sum(outcomes) / len(outcomes), f"{name}_n": float(len(outcomes))}
     return found
 
 
 def _reworded(cases: dict[str, list[bool]], asking: Asking, clip: AuditClip, values: dict[str, str]) -> None:
-    """Each two wordings of a question, asked one by one."""
+    """Ask each question in its wordings, one by one."""
     ways = range(max(len(LISTS[factor].wordings) for factor in values) if values else 0)
-    told: list[list[Answer]] = []
+    replies: list[list[Answer]] = []
     for way in ways:
         made = [question(factor, value, closed=True, wording=way % len(LISTS[factor].wordings))
                 for factor, value in values.items()]  # fmt: skip
-        told.append(asking.ask(clip.sample(), [each for each in made if each is not None]))
-    for other in told[1:]:
-        _add(cases, "flips_wording", _flips(told[0], other))
+        replies.append(asking.ask(clip.sample(), [each for each in made if each is not None]))
+    for other in replies[1:]:
+        _add(cases, "flips_wording", _flips(replies[0], other))
 
 
 def _changes(asking: Asking, clip: AuditClip, fault: str, kind: str, value: str, *, closed: bool) -> list[bool]:
-    """Whether a right answer is another one on the spoiled clip; nothing where it was not right."""
+    """Whether a right answer changes on the corrupted clip; empty where it was not right."""
     asked = question(kind, value, closed=closed)
     if asked is None:
         return []
     (clean,), (other,) = asking.ask(clip.sample(), [asked]), asking.ask(clip.sample(fault, 5), [asked])
     if not _is_right(asked, clean) or not _has_answer(other):
         return []
-    return [other.said != clean.said]
+    return [other.text != clean.text]
 
 
 def _is_right(asked: Question, reply: Answer) -> bool:
-    """Whether the wanted answer, a true one, was said."""
-    return _has_answer(reply) and reply.said == asked.answer
+    """Whether the wanted answer, a true one, was given."""
+    return _has_answer(reply) and reply.text == asked.answer
 
 
 def _flips(first: Sequence[Answer], second: Sequence[Answer]) -> list[bool]:
-    return [a.said != b.said for a, b in zip(first, second, strict=True) if _has_answer(a) and _has_answer(b)]
+    return [a.text != b.text for a, b in zip(first, second, strict=True) if _has_answer(a) and _has_answer(b)]
 
 
 def _has_answer(reply: Answer) -> bool:

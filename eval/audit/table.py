@@ -1,8 +1,8 @@
-"""What each metric sees of each fault: clean and spoiled clips through the scoring engine, and the table they give.
+"""Sensitivity table of metric by fault, from clean and corrupted clips through the scoring engine.
 
 In: clean clips, metrics of single clips. Out: `Seen` rows. A clip goes through the engine once clean and once for every
-fault and severity; evidence is kept as in any scoring, so that nothing is measured twice. A metric that gives a frozen
-clip no value (VBench's in mode fixed) shows what it would have been: whether it is fooled is what is asked here.
+fault and severity; evidence is cached as in any scoring. A metric that gives a frozen clip no value (VBench's in mode
+fixed) is shown with its raw value, to see whether it is fooled.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from v2t_eval.sample import Sample
 from v2t_eval.scores import Scores
 
 PROMPT = "prompt"
-OF_TRUTH = ("color", "drop")  # drawn anew, so only where the scene is known
-OF_PICTURE = ("hue",)  # stands in for another colour where it is not
+OF_TRUTH = ("color", "drop")  # rendered anew, so only where the scene is known
+OF_PICTURE = ("hue",)  # replaces another colour where it is not
 USUAL = ("subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness", "dynamic_degree",
          "ssim_consistency", "sharpness", "motion", "clipsim", "question_score", "vqascore")  # fmt: skip
 SAYS = {
     **{name: fault.says for name, fault in FAULTS.items()},
-    "color": "the figure has another color, drawn anew",
-    "drop": "the figure is not there in the last part of the clip, drawn anew; at 5 in all of it",
+    "color": "the figure has another color, rendered anew",
+    "drop": "the figure is not there in the last part of the clip, rendered anew; at 5 in all of it",
     PROMPT: "the prompt of another clip",
 }
 MP4 = ", through mp4"
@@ -34,7 +34,7 @@ MP4 = ", through mp4"
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One clip with one fault at one severity, and under which name it is scored."""
+    """One clip with one fault at one severity, and the sample it is scored as."""
 
     clip: AuditClip
     fault: str
@@ -54,10 +54,10 @@ def faults_of(clip: AuditClip) -> dict[str, tuple[int, ...]]:
 
 def others_prompt(clips: Sequence[AuditClip]) -> dict[str, str]:
     """For each clip with a prompt that of the next one that has another; none where all are the same."""
-    told = [clip for clip in clips if clip.prompt]
+    prompted = [clip for clip in clips if clip.prompt]
     found = {}
-    for number, clip in enumerate(told):
-        after = [*told[number + 1 :], *told[:number]]
+    for number, clip in enumerate(prompted):
+        after = [*prompted[number + 1 :], *prompted[:number]]
         other = next((each.prompt for each in after if each.prompt != clip.prompt), None)
         if other:
             found[clip.id] = other
@@ -74,44 +74,44 @@ def cases(clips: Sequence[AuditClip], *, codec: bool = False) -> list[Case]:
             for fault, severity in todo:
                 if fault == PROMPT and clip.id not in prompts:
                     continue
-                told = prompts[clip.id] if fault == PROMPT else None
+                prompt = prompts[clip.id] if fault == PROMPT else None
                 planted = "" if fault == PROMPT else fault
-                sample = clip.sample(planted, severity, codec=mp4, prompt=told)
+                sample = clip.sample(planted, severity, codec=mp4, prompt=prompt)
                 found.append(Case(clip=clip, fault=fault + (MP4 if mp4 else ""), severity=severity, sample=sample))
     return found
 
 
 def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[Seen], list[str]]:
-    """The table, metric by metric, and what a reader must know about it."""
+    """The table, metric by metric, and notes on it."""
     table, notes = [], []
     for result in scores.results:
         values, shown_raw = _values(result)
         if shown_raw:
             notes.append(
-                f"{result.name}: {shown_raw} spoiled clips in which nothing moves get no value and cannot pass by "
-                "it; the table shows what it would have been"
+                f"{result.name}: {shown_raw} corrupted clips in which nothing moves get no value and cannot pass by "
+                "it; the table shows the raw value"
             )
         for fault in dict.fromkeys(case.fault for case in found):
             base = fault.endswith(MP4)
             if fault in ("", MP4):
                 continue
-            made = one_cell(values, found, MP4 if base else "", fault)
-            if made is None:
+            one = one_cell(values, found, MP4 if base else "", fault)
+            if one is None:
                 notes.append(f"{result.name} has no value for two clips or more under {fault}")
                 continue
-            mark = made.mark(result.higher_is_better)
-            table.append(Seen(metric=result.name, fault=fault, mark=mark, cell=made))
+            mark = one.mark(result.higher_is_better)
+            table.append(Seen(metric=result.name, fault=fault, mark=mark, cell=one))
     return table, notes
 
 
 def one_cell(values: dict[str, float], found: Sequence[Case], clean: str, fault: str) -> Cell | None:
     """The cell over the clips that have a value clean and at every severity; None where fewer than two have."""
     first = {case.clip.id: case for case in found if case.fault == clean}
-    spoiled: dict[int, dict[str, Case]] = {}
+    corrupted: dict[int, dict[str, Case]] = {}
     for case in found:
         if case.fault == fault:
-            spoiled.setdefault(case.severity, {})[case.clip.id] = case
-    columns = [first, *(spoiled[severity] for severity in sorted(spoiled))]
+            corrupted.setdefault(case.severity, {})[case.clip.id] = case
+    columns = [first, *(corrupted[severity] for severity in sorted(corrupted))]
     whole = [id for id in first if all(id in column and column[id].sample.id in values for column in columns)]
     if len(whole) < 2:
         return None
@@ -120,7 +120,7 @@ def one_cell(values: dict[str, float], found: Sequence[Case], clean: str, fault:
 
 
 def _values(result: MetricResult) -> tuple[dict[str, float], int]:
-    """The value of each sample, and of how many it is the one that does not count."""
+    """The value of each sample, and how many of them are raw values that do not count."""
     found, num_raw = {}, 0
     for item in result.items:
         value = item.get("value")

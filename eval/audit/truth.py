@@ -1,8 +1,8 @@
-"""What is true of a clip, factor by factor: from its facts, or as the cartoon world's referee reads it.
+"""Ground truth of a clip by factor: from its facts, or from the cartoon world's referee.
 
 In: facts of the world, or what the referee reads. Out: `Truth`: the values that are known (in the words of
-`cineloop.world.language.plain_questions`), and the factors that ought to have one and could not be read. A referee
-that abstains is held against nobody.
+`cineloop.world.language.plain_questions`), and the factors that could not be read. An abstention of the referee does
+not count against the judge.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Truth:
 
 
 def of_facts(facts: Mapping[str, Any]) -> Truth:
-    """What the world's facts say; what they leave open is not asked."""
+    """The values that the world's facts state; open ones are not asked about."""
     return Truth(values=listed_values(facts))
 
 
@@ -51,6 +51,6 @@ def of_reading(read: ReadBack) -> Truth:
         elif motion not in (None, "vanish", "appear"):
             found["to_color"] = figure.color
     elif not read.num_figures:
-        found |= dict.fromkeys((*_OF_FIGURE, *_GOES), None)  # of several figures nothing is asked one by one
+        found |= dict.fromkeys((*_OF_FIGURE, *_GOES), None)  # of several figures no single one is asked about
     known = {factor: value for factor, value in found.items() if value is not None and value in PLAIN[factor].answers}
     return Truth(values=known, unread=tuple(factor for factor in found if factor not in known))

@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     _check(args)
     from v2t.backends import open_backend
-    from v2t_eval.calibrate import calibrated
+    from v2t_eval.calibrate import calibration_of
     from v2t_eval.judge.judge import Judge
 
-    fitted, told = calibrated(Judge(open_backend(args.model)), num=args.num, seed=args.seed, size=args.size)
-    print(told)
+    fitted, tables = calibration_of(Judge(open_backend(args.model)), num=args.num, seed=args.seed, size=args.size)
+    print(tables)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     fitted.save(args.output)
     print(f"wrote {log.printable(str(args.output))}: {len(fitted.maps)} maps, fitted on all clips")

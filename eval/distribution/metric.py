@@ -22,7 +22,7 @@ from v2t_eval.distribution.estimators import Estimator
 from v2t_eval.distribution.resampling import NUM_GROUPS, floor_values, limit, replicates
 from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from v2t_eval.models import shown
+from v2t_eval.models import display_name
 from v2t_eval.sample import Sample
 from v2t_eval.stats import jackknife_interval, student
 
@@ -253,7 +253,7 @@ def told(name: str, settings: Any, named: tuple[str, ...], untold: tuple[str, ..
     """A title: `name[key=value,...]` of the settings that are always named or differ from the usual ones."""
     own, usual = to_dict(settings), to_dict(type(settings)())
     parts = [
-        f"{key}={shown(value)}"
+        f"{key}={display_name(value)}"
         for key, value in own.items()
         if value != "" and (key in named or (key not in untold and value != usual[key]))
     ]

@@ -58,7 +58,7 @@ class Metric(alignment.AlignmentMetric):
 
     def measure(self, sample: Sample) -> Evidence:
         """See `BaseMetric.measure`."""
-        text, kind = self.said(sample)
+        text, kind = self.text_of(sample)
         extractor = self.extractor
         frames = frame_features(sample, extractor)  # (T, D)
         numbers, tokens = extractor.embed_tokens(text)  # (L,), (L, D)

@@ -36,7 +36,7 @@ class Metric(alignment.AlignmentMetric):
 
     def measure(self, sample: Sample) -> Evidence:
         """See `BaseMetric.measure`."""
-        text, kind = self.said(sample)
+        text, kind = self.text_of(sample)
         extractor = self.extractor
         clip = unit(mean_features(unit(frame_features(sample, extractor)))).astype(np.float32)  # (D,)
         words = unit(text_features(extractor, self.prefix + text)).astype(np.float32)  # (D,)

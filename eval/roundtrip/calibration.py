@@ -1,11 +1,11 @@
-"""Where a score stands between chance and the best that can be had.
+"""Chance-corrected scores: the position of a score between its floor and its ceiling.
 
 In: scores of one family: of each caption with its own prompt, and with other prompts, for the generator and for the
 ceiling. Out: `Calibrated`: chance-corrected scores (s - floor) / (ceiling - floor), the same of captions of other
-prompts (it must hold 0), and AUROC of matched against mismatched pairs, each with a 95 % interval by the jackknife over
-prompts: without a prompt go all its clips, and all pairs it stands in on either side, from floor, generator and ceiling
-at once. A figure that is undefined without one of the prompts (no room between floor and ceiling) hangs on that prompt;
-it has no interval and is not given. Letters: R sets of weights, G prompts, n scores.
+prompts (its interval must contain 0), and AUROC of matched against mismatched pairs, each with a 95 % interval by the
+jackknife over prompts: leaving a prompt out removes all its clips, and all pairs with it on either side, from floor,
+generator and ceiling at once. A figure that is undefined without one of the prompts (no room between floor and ceiling)
+depends on that prompt; it has no interval and is not given. Letters: R sets of weights, G prompts, n scores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from v2t_eval.stats import Estimate, Interval, UndefinedError, estimate_of_sums, unless_flat
 
 _SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(-math.inf, math.inf)
-_LEAST_ROOM = 1e-6  # between floor and top, below which nothing can be told
+_LEAST_ROOM = 1e-6  # between floor and ceiling, below which the ratio is undefined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,10 @@ class Calibrated:
 
     Attributes:
         floor: mean of the generator's captions with other prompts. generator, ceiling: mean with their own.
-        corrected: (generator - floor) / (ceiling - floor); where there is no ceiling, of (1 - floor).
-        deranged: the same of captions of other prompts that made no part of the floor; its interval must hold 0.
+        corrected: (generator - floor) / (ceiling - floor); without a ceiling, of (1 - floor).
+        deranged: the same of captions of other prompts that are not part of the floor; its interval must contain 0.
         ceiling_corrected: (ceiling - its own floor) / (1 - its own floor).
-        auroc, ceiling_auroc: chance that a caption with its own prompt scores above one with another.
+        auroc, ceiling_auroc: probability that a caption with its own prompt scores above one with another.
         prompts: how many prompts are compared; those that lack a score on either side are left out.
     """
 
@@ -60,8 +60,8 @@ class Calibrated:
 
 
 def others(num: int, most: int, same: Callable[[int, int], bool], seed: int = 0) -> list[list[int]]:
-    """For each of `num` prompts up to `most` others whose captions it is held against, none its own and none that means
-    the `same`. All prompts and all captions come equally often: each round is a derangement."""
+    """For each of `num` prompts up to `most` others whose captions it is compared with, never its own and none that is
+    the `same`. All prompts and all captions occur equally often: each round is a derangement."""
     order = list(range(num))
     random.Random(f"derangements|{seed}").shuffle(order)
     place = {prompt: at for at, prompt in enumerate(order)}
@@ -86,7 +86,7 @@ def calibrate(
 
     Args:
         matched, mismatched: of the generator's captions.
-        ceiling_matched, ceiling_mismatched: of the ceiling's; none where there is none.
+        ceiling_matched, ceiling_mismatched: of the ceiling's; empty without a ceiling.
     """
     known = {pair.prompt for pair in matched}
     prompts = sorted(known & {pair.prompt for pair in ceiling_matched} if ceiling_matched else known)
@@ -102,13 +102,13 @@ def calibrate(
 
     notes: list[str] = []
 
-    def told(
+    def estimate(
         name: str, statistic: Callable[[np.ndarray], np.ndarray], *needs: _Scores, ends: Interval = _SCORES
     ) -> Estimate | None:
         if any(not len(scores) for scores in needs):
             return None
         try:
-            return _told(statistic, len(prompts), ends)
+            return _estimate(statistic, len(prompts), ends)
         except UndefinedError as error:
             if error.lost:
                 few = f"it is undefined without one of {error.lost} of {len(prompts)} prompts"
@@ -122,21 +122,21 @@ def calibrate(
         return lambda w: _ratio(scores.mean(w) - halves[0].mean(w), top_mean(w) - halves[0].mean(w))
 
     return Calibrated(
-        floor=told("floor", halves[0].mean, halves[0]),
-        generator=told("generator", own.mean, own),
-        ceiling=told("ceiling", top.mean, top),
-        corrected=told("corrected", between(own), own, halves[0], ends=_ANY),
-        deranged=told("deranged", between(halves[1]), halves[1], halves[0], ends=_ANY),
-        ceiling_corrected=told("ceiling_corrected", _above(top, top_floor), top, top_floor),
-        auroc=told("auroc", lambda w: _auroc(own, wrong, w), own, wrong, ends=_SHARES),
-        ceiling_auroc=told("ceiling_auroc", lambda w: _auroc(top, top_wrong, w), top, top_wrong, ends=_SHARES),
+        floor=estimate("floor", halves[0].mean, halves[0]),
+        generator=estimate("generator", own.mean, own),
+        ceiling=estimate("ceiling", top.mean, top),
+        corrected=estimate("corrected", between(own), own, halves[0], ends=_ANY),
+        deranged=estimate("deranged", between(halves[1]), halves[1], halves[0], ends=_ANY),
+        ceiling_corrected=estimate("ceiling_corrected", _above(top, top_floor), top, top_floor),
+        auroc=estimate("auroc", lambda w: _auroc(own, wrong, w), own, wrong, ends=_SHARES),
+        ceiling_auroc=estimate("ceiling_auroc", lambda w: _auroc(top, top_wrong, w), top, top_wrong, ends=_SHARES),
         prompts=len(prompts),
         notes=tuple(notes),
     )
 
 
 class _Scores:
-    """Scores with the prompts they hang on, as arrays (n,)."""
+    """Scores with the prompts they depend on, as arrays (n,)."""
 
     def __init__(self, pairs: Sequence[Pair], number: dict[int, int]) -> None:
         kept = [pair for pair in pairs if pair.prompt in number and pair.other in number]
@@ -148,7 +148,7 @@ class _Scores:
         return len(self.values)
 
     def weights(self, drawn: np.ndarray) -> np.ndarray:
-        """(R, n): how often each score counts when prompts were drawn (R, G) times."""
+        """(R, n): weight of each score when prompts have weights (R, G)."""
         first = drawn[:, self.first]
         return np.where(self.first == self.second, first, first * drawn[:, self.second])
 
@@ -176,12 +176,12 @@ def _above(scores: _Scores, floor: _Scores) -> Callable[[np.ndarray], np.ndarray
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """First over second; not a number where there is no room to tell."""
+    """First over second; NaN where the denominator is near 0."""
     return np.divide(above, below, out=np.full(len(above), np.nan), where=np.abs(below) > _LEAST_ROOM)
 
 
-def _told(statistic: Callable[[np.ndarray], np.ndarray], num: int, ends: Interval) -> Estimate:
-    """The statistic with its interval, which ends where the statistic can end.
+def _estimate(statistic: Callable[[np.ndarray], np.ndarray], num: int, ends: Interval) -> Estimate:
+    """The statistic with its interval, clipped to the statistic's range.
 
     Raises:
         UndefinedError: it is undefined, or without one of the prompts.
@@ -189,6 +189,6 @@ def _told(statistic: Callable[[np.ndarray], np.ndarray], num: int, ends: Interva
     value, found = estimate_of_sums(np.eye(num), statistic, ends)
     if num == 1:
         found = Interval(value, value)
-    if found.high - found.low < 1e-9 and 0 <= value <= 1:  # without spread there is no proof that there is none
+    if found.high - found.low < 1e-9 and 0 <= value <= 1:  # zero observed spread does not prove zero variance
         found = unless_flat(found, value, num)
     return Estimate(value=value, low=found.low, high=found.high, n=num)

@@ -1,7 +1,7 @@
-"""The captions of a side: the captioner is shown the files under their neutral names, and nothing else.
+"""Caption a side: the captioner gets the files under neutral names, and nothing else.
 
 In: a `Side` and the folder of the round trip (or of its ceiling). Out: the side's trips with captions or errors;
-`shown.jsonl`, the manifest that the captioner was given (name and path alone), and `captions/`, as `v2t caption`
+`shown.jsonl`, the manifest for the captioner (name and path only), and `captions/`, as `v2t caption`
 writes it.
 """
 
@@ -29,7 +29,7 @@ def add_captions(
     captioner: VideoLM | None = None,
     show_progress: bool = False,
 ) -> None:
-    """Caption what has no caption yet and note captions and failures in the trips.
+    """Caption clips without a caption and record captions and failures in the trips.
 
     Raises:
         KeyboardInterrupt: stopped; what was captioned is kept. CineloopError: see `v2t.caption.run.run`.
@@ -46,7 +46,7 @@ def add_captions(
     settings = CaptionConfig(
         model=config.captioner, style=config.style, format=("jsonl",), device=config.device,
         overwrite=config.overwrite, retry_failed=config.retry_failed,
-        on_outside="warn",  # what a generator made of a prompt counts as it is; the report counts these
+        on_outside="warn",  # generated clips count as they are; the report counts these warnings
     )  # fmt: skip
     summary = caption(
         [str(out / SHOWN)], out / "captions", settings, captioner=captioner, show_progress=show_progress
@@ -60,4 +60,4 @@ def add_captions(
         if record["status"] == "ok":
             trip.caption = record["caption"]
         else:
-            trip.error = record.get("error") or {"code": "NO_CAPTION", "message": "there is no caption", "hint": ""}
+            trip.error = record.get("error") or {"code": "NO_CAPTION", "message": "the clip has no caption", "hint": ""}

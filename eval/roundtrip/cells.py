@@ -1,4 +1,4 @@
-"""Whose loss was it? Each question of a prompt, answered from the clip and from the caption: four cells.
+"""Attribute each error to generator or captioner: questions answered from the clip and from the caption, in four cells.
 
 In: answers. Out: `Cells`: clip right and caption right; clip right and caption wrong (the captioner lost it); clip
 wrong and caption right (the captioner made it up); both wrong (the generator lost it). Questions without an answer on
@@ -36,7 +36,7 @@ class Case:
 class Cells:
     """Shares of the four cells among `n` questions that both sides answered; `unanswered`: how many they did not.
 
-    `who` answered from the clip (judge or referee), `side` is generator or ceiling, `kind` one kind of fact or "all".
+    `who` answers from the clip (judge or referee), `side` is generator or ceiling, `kind` one kind of fact or "all".
     """
 
     who: str
@@ -67,12 +67,12 @@ def count(cases: Iterable[Case], who: str, side: str) -> list[Cells]:
 
 
 def _cells(cases: Sequence[Case], who: str, side: str, kind: str) -> Cells:
-    told = [(case.cluster, cell) for case in cases if (cell := cell_of(case)) is not None]
-    clusters = [cluster for cluster, _ in told]
+    known = [(case.cluster, cell) for case in cases if (cell := cell_of(case)) is not None]
+    clusters = [cluster for cluster, _ in known]
     num = len(set(clusters))
     shares = {}
-    for name in CELLS if told else ():
-        right = np.array([[float(cell == name)] for _, cell in told])
-        value, ends = weighted_shares(right, np.ones((len(told), 1)), [1.0], clusters)
+    for name in CELLS if known else ():
+        right = np.array([[float(cell == name)] for _, cell in known])
+        value, ends = weighted_shares(right, np.ones((len(known), 1)), [1.0], clusters)
         shares[name] = Estimate(value=value, low=ends.low, high=ends.high, n=num)
-    return Cells(who=who, side=side, kind=kind, n=len(told), unanswered=len(cases) - len(told), shares=shares)
+    return Cells(who=who, side=side, kind=kind, n=len(known), unanswered=len(cases) - len(known), shares=shares)

@@ -1,8 +1,8 @@
-"""The clips of both sides: those of the generator, made or brought, and those of the ceiling, drawn or brought.
+"""The clips of both sides: the generator's, generated or imported, and the ceiling's, rendered or imported.
 
 In: a `RoundtripConfig` and the folder of the round trip. Out: `Side`s. `made/` is a run folder of `t2v generate`, or
-clips that were there already, under neutral names; `ceiling/made/` is what the world draws from the same prompts, or
-reference clips. What is made already is not made again.
+existing clips under neutral names; `ceiling/made/` holds the world's renderings of the same prompts, or reference
+clips. Clips that exist are not made again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.sample import Sample
 
 PROMPTS = "prompts.jsonl"
-_OTHER_DRAWING = 1_000_003  # added to seeds, so that the ceiling of the generator `world` is another drawing
+_OTHER_DRAWING = 1_000_003  # added to seeds, so that the ceiling of the generator `world` is another rendering
 _LARGEST = 256  # pixels of the ceiling's shorter side
 Row = dict[str, Any]
 
@@ -49,20 +49,18 @@ def prompt_rows(config: RoundtripConfig) -> list[Row]:
             [text for text in config.prompts if text not in files], files, GenerateConfig(seed=config.seed)
         ):
             if clip.request.image is not None:
-                raise UsageError(
-                    f"{printable(clip.id)}: a first frame says what the prompt does not: leave `image` out"
-                )
+                raise UsageError(f"{printable(clip.id)}: a first frame states more than the prompt: leave `image` out")
             row = {"id": clip.id, "prompt": clip.request.prompt, "seed": clip.request.seed}
             more = {"negative_prompt": clip.request.negative_prompt, "facts": clip.facts}
             rows.append(row | {key: value for key, value in more.items() if value})
     return rows[: config.limit]
 
 
-def made(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_progress: bool) -> Side:
+def generated(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_progress: bool) -> Side:
     """The generator's clips of these prompts.
 
     Raises:
-        KeyboardInterrupt: stopped; what was made is kept. CineloopError: see `t2v.generate.run.run`.
+        KeyboardInterrupt: stopped; finished clips are kept. CineloopError: see `t2v.generate.run.run`.
     """
     settings = GenerateConfig(
         generator=config.generator, model=config.model, steps=config.steps, num_videos=config.num_videos,
@@ -71,8 +69,8 @@ def made(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_progre
     return _generated("generator", rows, settings, out / PROMPTS, out / "made", show_progress)
 
 
-def brought(config: RoundtripConfig, out: Path) -> Side:
-    """Clips that were there already.
+def imported(config: RoundtripConfig, out: Path) -> Side:
+    """The user's existing clips.
 
     Raises:
         UsageError, NothingMatchedError: see `v2t_eval.inputs.read_inputs`; or no clip has a prompt.
@@ -88,11 +86,13 @@ def brought(config: RoundtripConfig, out: Path) -> Side:
     return side
 
 
-def drawn(rows: Sequence[Row], side: Side, config: RoundtripConfig, out: Path, *, show_progress: bool) -> Side | None:
-    """The world's exact clip of each prompt that it can read, one a prompt; None where it can read none.
+def rendered(
+    rows: Sequence[Row], side: Side, config: RoundtripConfig, out: Path, *, show_progress: bool
+) -> Side | None:
+    """The world's exact clip of each prompt that it can read, one a prompt; None if it can read none.
 
     Raises:
-        KeyboardInterrupt: stopped; what was made is kept.
+        KeyboardInterrupt: stopped; finished clips are kept.
     """
     wanted: dict[str, Row] = {}
     for row in rows:
@@ -111,7 +111,7 @@ def drawn(rows: Sequence[Row], side: Side, config: RoundtripConfig, out: Path, *
     )
 
 
-def referenced(side: Side, config: RoundtripConfig, out: Path) -> Side:
+def references(side: Side, config: RoundtripConfig, out: Path) -> Side:
     """Reference clips, joined to the generator's by id, else by prompt.
 
     Raises:
@@ -148,7 +148,7 @@ def _generated(
 
 
 def rows_of(folder: Path) -> list[Sample]:
-    """All clips of a run folder, those that could not be made included."""
+    """All clips of a run folder, failed ones included."""
     try:
         return read_inputs(folder).samples
     except NothingMatchedError:  # a manifest without a row: everything failed
@@ -157,7 +157,7 @@ def rows_of(folder: Path) -> list[Sample]:
 
 
 def as_trip(sample: Sample) -> Trip:
-    """The trip of a sample; a file that is not there is an error of its own."""
+    """The trip of a sample; a missing file is an error."""
     error = sample.row.get("error")
     path = None if sample.clip is None else sample.clip.path
     if path is not None and not path.is_file():
@@ -174,18 +174,18 @@ def as_trip(sample: Sample) -> Trip:
 
 
 def _linked(name: str, samples: Sequence[Sample], folder: Path) -> Side:
-    """Clips from elsewhere under neutral names."""
+    """Link external clips under neutral names."""
     side = Side(name=name, about=_about([dict(sample.row) for sample in samples]))
     (folder / "clips").mkdir(parents=True, exist_ok=True)
-    telling, tagged = [], 0
+    revealing, tagged = [], 0
     for sample in samples:
         trip = as_trip(sample)
         side.trips.append(trip)
         source = trip.path
         if source is None:
             continue
-        if leaks.tells(source.stem, trip.prompt):
-            telling.append(source.name)
+        if leaks.reveals(source.stem, trip.prompt):
+            revealing.append(source.name)
         target = folder / "clips" / f"{leaks.neutral_name(sample.id)}{source.suffix.lower()}"
         try:
             tagged += leaks.bring(source, target)
@@ -193,24 +193,24 @@ def _linked(name: str, samples: Sequence[Sample], folder: Path) -> Side:
         except (OSError, ValueError, IndexError) as error:
             trip.path, trip.error = None, {"code": "UNREADABLE", "message": f"{source.name}: {error}", "hint": ""}
     side.notes.append(
-        f"{len(telling)} of {len(samples)} file names share two words or more with their prompt"
-        + (f", for example {printable(telling[0], 80)}" if telling else "")
-        + "; all clips are looked at under neutral names."
+        f"{len(revealing)} of {len(samples)} file names share two words or more with their prompt"
+        + (f", for example {printable(revealing[0], 80)}" if revealing else "")
+        + "; all clips are used under neutral names."
     )
     if tagged:
-        side.notes.append(f"{tagged} files carried text in their container's tags: it was taken out.")
-    if telling or tagged:
+        side.notes.append(f"{tagged} files had text in their container's tags: it was removed.")
+    if revealing or tagged:
         logger.warning("%s", " ".join(side.notes))
     return side
 
 
 def _about(rows: Sequence[Row]) -> dict[str, str]:
-    """Who made the clips, where all rows say the same."""
+    """The generator of the clips, as far as all rows agree."""
     found: dict[str, str] = {}
     for key in ("generator", "model", "weights_sha256"):
-        told = Counter(str(row[key]) for row in rows if row.get(key))
-        if told:
-            found[key] = next(iter(told)) if len(told) == 1 else f"{len(told)} different"
+        values = Counter(str(row[key]) for row in rows if row.get(key))
+        if values:
+            found[key] = next(iter(values)) if len(values) == 1 else f"{len(values)} different"
     steps = {row["settings"].get("steps") for row in rows if isinstance(row.get("settings"), dict)} - {None}
     return found | ({"steps": ", ".join(map(str, sorted(steps)))} if steps else {})
 

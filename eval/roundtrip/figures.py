@@ -1,6 +1,7 @@
-"""From stages to figures: what `v2t_eval.roundtrip.run` writes when all clips, captions and answers are there.
+"""Compute all figures of a round trip from its clips, captions and answers.
 
-In: both sides, their pairs, answers. Out: `Found`, without what only the run knows (guards, notes of its stages).
+In: both sides, their pairs, answers. Out: `RoundtripResult`, without guards and notes of the stages, which the run
+adds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from v2t.backends import OUT_OF_DOMAIN
 from v2t_eval.judge.judge import Judge
 from v2t_eval.roundtrip import cells as four
 from v2t_eval.roundtrip.calibration import calibrate
-from v2t_eval.roundtrip.found import Family, Found, Row
+from v2t_eval.roundtrip.found import Family, RoundtripResult, Row
 from v2t_eval.roundtrip.scoring import FAMILIES, OF_CLIPS, Pairs, PairScores, prompts_of
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.trip import Side, Trip
@@ -23,10 +24,10 @@ from v2t_eval.scores import Skipped
 from v2t_eval.semantics.prompt_questions import Asked, questions
 
 WHO = {"judge": "question_score", "referee": "obedience"}  # who answers from the clip, by which metric
-Said = tuple[bool | None, str]
+Reply = tuple[bool | None, str]  # whether it is right, None without an answer; its text
 
 
-def found(
+def result_of(
     config: RoundtripConfig,
     out: Path,
     side: Side,
@@ -34,12 +35,12 @@ def found(
     pairs: Sequence[Pairs],
     scores: PairScores,
     judge: Judge | None,
-) -> Found:
+) -> RoundtripResult:
     """All figures.
 
     Args:
         config: the settings. out: the folder.
-        side, ceiling, pairs, scores, judge: what the stages made.
+        side, ceiling, pairs, scores, judge: output of the stages.
     """
     families, more = _families(config, side, ceiling, pairs, scores, judge)
     known = {each.metric for each in scores.skipped}
@@ -64,8 +65,8 @@ def found(
     if len(prompts_of(side)) < 3:
         notes.append("With fewer than three prompts there are no captions of other prompts: no floor, no calibration.")
     elif pairs[0].matched and len(pairs[0].mismatched) < 4 * len(pairs[0].matched):
-        notes.append("Some prompts were held against fewer than four others: the floor is rough.")
-    return Found(
+        notes.append("Some prompts were compared with fewer than four others: the floor is rough.")
+    return RoundtripResult(
         sources=_sources(config, side, ceiling, judge, scores),
         counts=counts,
         families=tuple(families),
@@ -79,7 +80,7 @@ def found(
 
 
 def _command() -> str:
-    """The command that is being run; "" where Python called."""
+    """The running command; "" for calls from Python."""
     if sys.argv[1:2] != ["roundtrip"]:
         return ""
     return " ".join(["v2t-eval", *(printable(shlex.quote(word)) for word in sys.argv[1:])])
@@ -123,11 +124,11 @@ def _why(name: str, config: RoundtripConfig, judge: Judge | None) -> Skipped:
     """Why a family has no score."""
     reason, hint = "no caption could be scored", ""
     if name in ("facts", "facts_f1"):
-        reason, hint = "no prompt is one that the cartoon world's grammar reads", ""
+        reason, hint = "the cartoon world's grammar reads none of the prompts", ""
     elif name == "questions" and config.reader is None:
         reason, hint = "captions in plain English are read by a language model", "name one by --reader MODEL"
     elif name == "clip_judge" and judge is None:
-        reason = "nobody was asked" if config.judge == "none" else "the starter knows the cartoon world alone"
+        reason = "no judge was requested" if config.judge == "none" else "the starter knows only the cartoon world"
         hint = "name a judge by --judge v2t:MODEL"
     elif name == "clip_referee":
         reason = "the referee reads clips of the cartoon world with one figure, and questions about one"
@@ -135,24 +136,24 @@ def _why(name: str, config: RoundtripConfig, judge: Judge | None) -> Skipped:
 
 
 class Answers:
-    """What clip and caption of a trip answer to the questions of its prompt.
+    """The answers of clip and caption of a trip to the questions of its prompt.
 
     Args:
-        config: names the source of the questions. scores, judge: as in `found`.
+        config: names the source of the questions. scores, judge: as in `result_of`.
     """
 
     def __init__(self, config: RoundtripConfig, scores: PairScores, judge: Judge | None) -> None:
         self.scores, self.source = scores, config.questions
         self.who = {who: metric for who, metric in WHO.items() if who != "judge" or judge is not None}
 
-    def of(self, trip: Trip) -> list[tuple[Asked, Said | None, dict[str, Said]]]:
-        """Each question, the caption's answer (None where there is no caption), the clip's answers by who gave them."""
+    def of(self, trip: Trip) -> list[tuple[Asked, Reply | None, dict[str, Reply]]]:
+        """Each question, the caption's answer (None without a caption), the clip's answers by judge or referee."""
         listed = questions(trip.prompt, self.source)
-        said: list[Said | None] = [None] * len(listed)
+        replies: list[Reply | None] = [None] * len(listed)
         if trip.caption is not None:
-            said = [*self.scores.answers("caption_questions", trip, len(listed))]
+            replies = [*self.scores.answers("caption_questions", trip, len(listed))]
         seen = {who: self.scores.answers(metric, trip, len(listed)) for who, metric in self.who.items()}
-        return [(one, said[at], {who: told[at] for who, told in seen.items()}) for at, one in enumerate(listed)]
+        return [(one, replies[at], {who: given[at] for who, given in seen.items()}) for at, one in enumerate(listed)]
 
 
 def _cells(side: Side, ceiling: Side | None, answers: Answers) -> list[four.Cells]:
@@ -164,10 +165,10 @@ def _cells(side: Side, ceiling: Side | None, answers: Answers) -> list[four.Cell
                     cluster=trip.prompt,
                     kind=one.kind,
                     clip=seen[who][0],
-                    caption=None if said is None else said[0],
+                    caption=None if reply is None else reply[0],
                 )  # fmt: skip
                 for trip in each.trips
-                for one, said, seen in answers.of(trip)
+                for one, reply, seen in answers.of(trip)
             ]
             if any(case.clip is not None for case in cases):
                 found += four.count(cases, who, each.name)
@@ -202,18 +203,18 @@ def _rows(out: Path, side: Side, ceiling: Side | None, answers: Answers, familie
 def _lost(trip: Trip, answers: Answers) -> list[str]:
     """A line for each question that clip or caption does not answer as wanted."""
     lines = []
-    for one, said, seen in answers.of(trip):
-        if said is not None and said[0] and all(right is not False for right, _ in seen.values()):
+    for one, reply, seen in answers.of(trip):
+        if reply is not None and reply[0] and all(right is not False for right, _ in seen.values()):
             continue
-        parts = [f"caption: {_marked(said)}" if said is not None else "no caption"]
-        parts += [f"{who}: {_marked(told)}" for who, told in seen.items() if who == "judge" or told[0] is not None]
+        parts = [f"caption: {_marked(reply)}" if reply is not None else "no caption"]
+        parts += [f"{who}: {_marked(given)}" for who, given in seen.items() if who == "judge" or given[0] is not None]
         lines.append(f"{one.kind}, {one.value or one.question.question}: {', '.join(parts)}")
     return lines
 
 
-def _marked(said: Said) -> str:
-    mark = {True: " ✓", False: " ✗", None: ""}[said[0]]
-    return f"{said[1]}{mark}"
+def _marked(reply: Reply) -> str:
+    mark = {True: " ✓", False: " ✗", None: ""}[reply[0]]
+    return f"{reply[1]}{mark}"
 
 
 def _relative(trip: Trip, out: Path) -> str | None:
@@ -232,7 +233,7 @@ def _sources(
         best = f"reference clips of {printable(config.reference_clips.name)}"
     elif ceiling is not None:
         best = "the cartoon world's exact clip of each prompt"
-    who = "nobody" if judge is None else judge.fingerprint()["judge"]
+    who = "none" if judge is None else judge.fingerprint()["judge"]
     reader = "the cartoon world's grammar"
     if config.reader is not None:
         reader = scores.fingerprints.get("questions", {}).get("reader", config.reader).partition("@")[0]

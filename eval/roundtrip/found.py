@@ -1,6 +1,6 @@
-"""What a round trip found, as it is written to `roundtrip.json`.
+"""The result of a round trip, as written to `roundtrip.json`.
 
-In: figures. Out: `Found`, with its JSON form and exit code.
+In: figures. Out: `RoundtripResult`, with its JSON form and exit code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from v2t_eval.roundtrip.cells import Cells
 from v2t_eval.scores import Skipped
 
 SCHEMA = 1
-FIRST = ("facts", "questions", "events", "sentence", "cider")  # the family that stands for all: the first that is there
+FIRST = ("facts", "questions", "events", "sentence", "cider")  # the headline family: the first of these with figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One clip of the generator: what came back of its prompt.
+    """One clip of the generator: how much of its prompt was recovered.
 
     `path`, `ceiling`: files relative to the folder of the round trip. `values`: scores by family. `lost`: one line for
     each question that clip or caption does not answer as wanted.
@@ -56,17 +56,17 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """Everything one round trip found.
+class RoundtripResult:
+    """All results of one round trip.
 
     Attributes:
         sources: prompts, generator, captioner, judge, referee, reader, ceiling in words.
         counts: prompts, clips, captions, failures, mismatched pairs.
-        families, skipped: scores, and those that could not be had, with reasons.
+        families, skipped: scores, and those that could not be computed, with reasons.
         cells: by who answered from the clip, side and kind of fact.
         clips: of the generator, worst first.
-        guards: what was done against leaks, and whether weights are shared.
-        notes: plain sentences a reader must know.
+        guards: measures against leaks, and whether weights are shared.
+        notes: caveats as sentences.
         command: to repeat it. environment: as in `v2t_eval.scores.Scores`.
     """
 
@@ -88,13 +88,13 @@ class Found:
 
     @property
     def first(self) -> Family | None:
-        """The family that stands for all."""
+        """The headline family."""
         by_name = {family.name: family for family in self.families}
         return next((by_name[name] for name in FIRST if name in by_name), None)
 
     def as_dict(self, *, clips: bool = True) -> dict[str, Any]:
         """JSON-able form; without `clips` the single clips are left out."""
-        made = {"schema": SCHEMA, **asdict(self)}
+        tree = {"schema": SCHEMA, **asdict(self)}
         if not clips:
-            made["clips"] = len(self.clips)
-        return made
+            tree["clips"] = len(self.clips)
+        return tree

@@ -1,8 +1,8 @@
-"""Guards against a prompt that travels beside the pixels: in a file's name or in its container's tags.
+"""Prevent prompts from leaking through file names or container tags.
 
-In: clips that were made elsewhere, and their prompts. Out: the clips under names that tell nothing, without such tags,
-and what was found. A name tells its prompt when it shares two words with it that carry meaning. Files are hard-linked
-where that can be; copied stream by stream, without tags, where a tag holds text.
+In: external clips and their prompts. Out: the clips under neutral names, without such tags, and what was found. A name
+reveals its prompt when the two share two content words. Files are hard-linked where possible; copied stream by stream,
+without tags, where a tag holds text.
 """
 
 from __future__ import annotations
@@ -27,35 +27,34 @@ _NAME_CHARS = 12
 
 
 def neutral_name(id: str) -> str:
-    """A name that stays the same for an id and tells nothing."""
+    """A name that is constant for an id and reveals nothing."""
     return sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:_NAME_CHARS]
 
 
 def shared_words(name: str, prompt: str) -> set[str]:
-    """Words that carry meaning and stand in both."""
+    """Content words that occur in both."""
     return _words(name) & _words(prompt)
 
 
-def tells(name: str, prompt: str) -> bool:
-    """Whether a name gives its prompt away."""
+def reveals(name: str, prompt: str) -> bool:
+    """Whether a file name reveals its prompt."""
     return len(shared_words(name, prompt)) >= 2
 
 
 def texts_of(path: Path) -> dict[str, str]:
-    """What the container's tags say, save what every muxer writes; nothing for a file that cannot be opened."""
+    """The container's tags except those every muxer writes; empty for a file that cannot be opened."""
     import av
 
     try:
         with av.open(os.fspath(path)) as opened:
             tags = {**opened.metadata, **{k: v for stream in opened.streams for k, v in stream.metadata.items()}}
-    except (OSError, ValueError):  # the captioner says what is wrong with it
+    except (OSError, ValueError):  # the captioner reports the error
         return {}
     return {key: value for key, value in tags.items() if value.strip() and not _is_plain(key, value)}
 
 
 def bring(source: Path, target: Path) -> bool:
-    """The file under its neutral name; True where tags had to be taken out. What lies there already and is the same
-    stays.
+    """The file under its neutral name; True where tags had to be removed. An identical file that exists is kept.
 
     Raises:
         MissingDependencyError: DISK_FULL. OSError: it cannot be read.

@@ -1,6 +1,6 @@
-"""A round trip as a document: families between floor and ceiling, whose loss, the worst clips beside their ceiling.
+"""A round trip as a document: families on their scale, attribution of errors, worst clips next to their ceiling.
 
-In: `Found`. Out: `Document`, rendered as `report.html`, `report.md` and on a terminal.
+In: `RoundtripResult`. Out: `Document`, rendered as `report.html`, `report.md` and on a terminal.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from pathlib import Path
 
 from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
 from v2t_eval.roundtrip.cells import CELLS, Cells
-from v2t_eval.roundtrip.found import Family, Found, Row
+from v2t_eval.roundtrip.found import Family, RoundtripResult, Row
 from v2t_eval.stats import Estimate
 
 TITLE = "Round trip"
 _NUM_WORST = 12
 _HOW = (
-    "Floor: captions of other prompts, none its own and none that means the same. Ceiling: captions of the ceiling's "
-    "clips. Chance-corrected: (generator - floor) / (ceiling - floor); captions of other prompts that made no part of "
-    "the floor must hold 0. The ceiling is corrected by its own floor, against the best there can be, 1. AUROC: how "
-    "often a caption scores higher with its own prompt than another does. 95 % intervals over prompts."
+    "Floor: captions of other prompts, never its own and none with the same meaning. Ceiling: captions of the "
+    "ceiling's clips. Chance-corrected: (generator - floor) / (ceiling - floor); captions of other prompts, not part "
+    "of the floor, must be compatible with 0. The ceiling is corrected by its own floor, against the best, 1. "
+    "AUROC: how often a caption scores higher with its own prompt than another does. 95 % intervals over prompts."
 )
 _CELLS = (
-    "Each question of a prompt, answered from the clip and from the caption alone. Clip right and caption wrong is "
-    "what the captioner lost, clip wrong and caption right what it made up, both wrong what the generator lost."
+    "Each question of a prompt, answered from the clip and from the caption alone. Clip right and caption wrong: "
+    "lost by the captioner; clip wrong and caption right: made up by it; both wrong: lost by the generator."
 )
 
 
-def headline(found: Found) -> tuple[str, str]:
-    """A word or two, and the sentence that says what they mean."""
+def headline(found: RoundtripResult) -> tuple[str, str]:
+    """The headline, and the sentence that explains it."""
     first = found.first
     if first is None or first.figures.generator is None:
-        return "no figures", "Nothing could be scored; the reasons stand below."
+        return "no figures", "Nothing could be scored; the reasons are listed below."
     figures = first.figures
     if figures.corrected is None:
         return short(figures.generator), f"{first.about}, not calibrated: there is no floor or no room above it."
@@ -44,26 +44,31 @@ def headline(found: Found) -> tuple[str, str]:
     return word, sentence
 
 
-def short(told: Estimate | None) -> str:
+def short(estimate: Estimate | None) -> str:
     """A value with 3 places, a dash for none."""
-    return "–" if told is None else f"{told.value:.3f}"
+    return "–" if estimate is None else f"{estimate.value:.3f}"
 
 
-def interval(told: Estimate | None) -> str:
+def interval(estimate: Estimate | None) -> str:
     """A value with its interval."""
-    return "–" if told is None else f"{told.value:.3f} [{told.low:.3f}, {told.high:.3f}]"
+    return "–" if estimate is None else f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def document(found: Found, folder: Path) -> Document:
-    """The report of a round trip whose clips lie in `folder`."""
+def document(found: RoundtripResult, folder: Path) -> Document:
+    """The report of a round trip whose clips are in `folder`."""
     word, sentence = headline(found)
     sections = [
         Section(title="Between floor and ceiling", text=(_HOW,), tables=(_families(found),)),
-        Section(title="Whose loss", text=(_CELLS,), tables=tuple(_cell_tables(found)), brief=tuple(_shares(found)))
+        Section(
+            title="Error attribution",
+            text=(_CELLS,),
+            tables=tuple(_cell_tables(found)),
+            brief=tuple(_shares(found)),
+        )
         if found.cells
-        else Section(title="Whose loss"),
+        else Section(title="Error attribution"),
         _worst(found, folder),
-        Section(title="What to know", text=(*found.notes, *found.guards)),
+        Section(title="Notes", text=(*found.notes, *found.guards)),
         _rows(
             "Skipped", ("family", "reason", "what to do"), [(one.metric, one.reason, one.hint) for one in found.skipped]
         ),
@@ -79,31 +84,31 @@ def _rows(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> 
     return Section(title=title, tables=(Table(columns=columns, rows=tuple(rows)),) if rows else ())
 
 
-def _made(found: Found) -> Section:
+def _made(found: RoundtripResult) -> Section:
     counts = {name.replace("_", " "): str(count) for name, count in found.counts.items()}
     return Section(
-        title="How it was made", facts=tuple({**counts, **found.environment}.items()),
+        title="Run", facts=tuple({**counts, **found.environment}.items()),
         commands=(found.command,) if found.command else (), folded=True,
         brief=(", ".join(f"{name}: {count}" for name, count in counts.items()),),
     )  # fmt: skip
 
 
 # --- families
-def _families(found: Found) -> Table:
+def _families(found: RoundtripResult) -> Table:
     columns = ("family", "floor", "generator", "ceiling", "chance-corrected", "AUROC")
     rows = tuple(
-        (one.name, short(f.floor), interval(f.generator), interval(f.ceiling), _drawn(f.corrected, 0.0), short(f.auroc))
+        (one.name, short(f.floor), interval(f.generator), interval(f.ceiling), _bar(f.corrected, 0.0), short(f.auroc))
         for one in found.families
         for f in [one.figures]
     )
     return Table(columns=columns, rows=rows)
 
 
-def _checks(found: Found) -> Table:
+def _checks(found: RoundtripResult) -> Table:
     columns = ("family", "other prompts", "ceiling of the best", "AUROC", "AUROC of the ceiling")
     rows = tuple(
-        (one.name, _drawn(f.deranged, 0.0), _drawn(f.ceiling_corrected, 0.0), _drawn(f.auroc, 0.5),
-         _drawn(f.ceiling_auroc, 0.5))
+        (one.name, _bar(f.deranged, 0.0), _bar(f.ceiling_corrected, 0.0), _bar(f.auroc, 0.5),
+         _bar(f.ceiling_auroc, 0.5))
         for one in found.families
         for f in [one.figures]
     )  # fmt: skip
@@ -111,20 +116,21 @@ def _checks(found: Found) -> Table:
     return Table(columns=columns, rows=rows, notes=notes)
 
 
-def _drawn(told: Estimate | None, zero: float) -> Cell:
-    if told is None:
+def _bar(estimate: Estimate | None, zero: float) -> Cell:
+    if estimate is None:
         return None
     return Interval(
-        value=told.value, low=told.low, high=told.high, text=interval(told), zero=zero, least=min(0.0, told.low),
-        most=max(1.0, told.high),
+        value=estimate.value, low=estimate.low, high=estimate.high, text=interval(estimate), zero=zero,
+        least=min(0.0, estimate.low),
+        most=max(1.0, estimate.high),
     )  # fmt: skip
 
 
 def _scored(family: Family) -> str:
-    told = f"scored {family.scored} of {family.expected} clip{'s' * (family.expected != 1)}"
+    text = f"scored {family.scored} of {family.expected} clip{'s' * (family.expected != 1)}"
     if family.ceiling_expected:
-        told += f", at the ceiling {family.ceiling_scored} of {family.ceiling_expected}"
-    return f"{told}; {family.figures.prompts} prompts compared"
+        text += f", at the ceiling {family.ceiling_scored} of {family.ceiling_expected}"
+    return f"{text}; {family.figures.prompts} prompts compared"
 
 
 # --- cells
@@ -132,7 +138,7 @@ def _cell_row(cells: Cells, first: str) -> list[str]:
     return [first, *(interval(cells.shares.get(name)) for name in CELLS), str(cells.n), _of_all(cells)]
 
 
-def _cell_parts(found: Found) -> list[tuple[str, tuple[str, ...], list[list[str]]]]:
+def _cell_parts(found: RoundtripResult) -> list[tuple[str, tuple[str, ...], list[list[str]]]]:
     """(caption, columns, rows): all questions by side and answerer, then the generator's by kind of fact."""
     rest = (*CELLS.values(), "questions", "unanswered")
     whole = [_cell_row(one, f"{one.side}, clip by the {one.who}") for one in found.cells if one.kind == "all"]
@@ -149,31 +155,31 @@ def _cell_parts(found: Found) -> list[tuple[str, tuple[str, ...], list[list[str]
 
 
 def _of_all(cells: Cells) -> str:
-    """How many questions a side left unanswered, and the share that is."""
+    """The number of unanswered questions and their share."""
     whole = cells.n + cells.unanswered
     return f"{cells.unanswered} of {whole} ({cells.unanswered / whole:.0%})" if cells.unanswered else "0"
 
 
-def _cell_tables(found: Found) -> list[Table]:
+def _cell_tables(found: RoundtripResult) -> list[Table]:
     return [
         Table(columns=columns, rows=tuple(map(tuple, rows)), caption=caption)
         for caption, columns, rows in _cell_parts(found)
     ]
 
 
-def _shares(found: Found) -> Iterator[str]:
+def _shares(found: RoundtripResult) -> Iterator[str]:
     for cells in found.cells:
         if cells.kind == "all" and cells.n:
-            shares = ", ".join(f"{told} {cells.shares[name].value:.3f}" for name, told in CELLS.items())
+            shares = ", ".join(f"{label} {cells.shares[name].value:.3f}" for name, label in CELLS.items())
             yield f"{cells.side}, clip by the {cells.who}: {shares}; n={cells.n}, {cells.unanswered} unanswered"
 
 
 # --- clips
-def _worst(found: Found, folder: Path) -> Section:
+def _worst(found: RoundtripResult, folder: Path) -> Section:
     shown = [row for row in found.clips if row.path is not None or row.caption is not None][:_NUM_WORST]
     return Section(
         title=f"The {len(shown)} worst clips", cards=tuple(_card(row, folder) for row in shown),
-        brief=("The worst clips stand in report.html.",) if shown else (),
+        brief=("The worst clips are shown in report.html.",) if shown else (),
     )  # fmt: skip
 
 
@@ -191,7 +197,7 @@ def _card(row: Row, folder: Path) -> Card:
     )  # fmt: skip
 
 
-def _failed(found: Found) -> list[tuple[str, ...]]:
+def _failed(found: RoundtripResult) -> list[tuple[str, ...]]:
     return [
         (row.id, row.error.get("code", ""), row.error.get("message", ""))
         for row in found.clips

@@ -1,9 +1,9 @@
-"""The round trip: prompts to clips to captions, and how much of the prompts came back.
+"""Run a round trip: prompts to clips to captions, and how much of the prompts is recovered.
 
-In: a `RoundtripConfig` and a folder. Out: `Found`, and in the folder every stage: `made/` (a run folder of
+In: a `RoundtripConfig` and a folder. Out: `RoundtripResult`, and in the folder every stage: `made/` (a run folder of
 `t2v generate`), `captions/`, `ceiling/made/`, `ceiling/captions/`, the evidence of a scoring, then `roundtrip.json`,
-`report.md` and `report.html`. Each stage keeps what it finished, so that the same command goes on where it was stopped;
-what was made with other settings is refused by the stage itself. Read `run` from top to bottom.
+`report.md` and `report.html`. Each stage keeps its finished items, so that the same command continues after a stop; a
+stage refuses items made with other settings.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from v2t_eval.report import markdown, page
 from v2t_eval.roundtrip import clips, figures, kinship, leaks, report
 from v2t_eval.roundtrip.calibration import others
 from v2t_eval.roundtrip.captions import add_captions
-from v2t_eval.roundtrip.found import Found
-from v2t_eval.roundtrip.scoring import means_same, measured, pairs_of, prompts_of
+from v2t_eval.roundtrip.found import RoundtripResult
+from v2t_eval.roundtrip.scoring import means_same, pair_scores, pairs_of, prompts_of
 from v2t_eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
 from v2t_eval.roundtrip.trip import Side
 from v2t_eval.semantics.prompt_questions import needs_reader, remarks
@@ -40,8 +40,8 @@ def run(
     captioner: VideoLM | None = None,
     judge: Judge | None = None,
     show_progress: bool = False,
-) -> Found:
-    """Go round.
+) -> RoundtripResult:
+    """Run all stages and write the reports.
 
     Args:
         config: the settings. out: the folder, made when absent.
@@ -50,31 +50,31 @@ def run(
     Raises:
         UsageError: settings that do not fit, or a stage holds clips or captions of other settings.
         NothingMatchedError: no prompts. MissingDependencyError: no such model.
-        KeyboardInterrupt: stopped; every stage keeps what it finished.
+        KeyboardInterrupt: stopped; every stage keeps its finished items.
     """
     with FolderLock(out / STATE / "lock"), on_device(config.device):
         side, ceiling, notes = _clips(config, out, show_progress)
         for each, folder in ((side, out), (ceiling, out / "ceiling")):
             if each is not None:
                 add_captions(each, config, folder, captioner=captioner, show_progress=show_progress)
-        who = _judge(config, side, judge)
+        judge = _judge(config, side, judge)
         prompts = prompts_of(side)
-        held = others(len(prompts), NUM_OTHERS, lambda a, b: means_same(prompts[a], prompts[b]), config.seed)
-        pairs = [pairs_of(each, prompts, held, config.questions) for each in (side, ceiling) if each is not None]
+        compared = others(len(prompts), NUM_OTHERS, lambda a, b: means_same(prompts[a], prompts[b]), config.seed)
+        pairs = [pairs_of(each, prompts, compared, config.questions) for each in (side, ceiling) if each is not None]
         with Stopping() as stop:
-            scores = measured(pairs, config, out / STATE, who, stop=stop, show_progress=show_progress)
-        found = figures.found(config, out, side, ceiling, pairs, scores, who)
-        found = replace(
-            found,
-            notes=(*notes, *remarks(prompts, config.questions), *found.notes),
-            guards=tuple(_guards(config, side, who)),
+            scores = pair_scores(pairs, config, out / STATE, judge, stop=stop, show_progress=show_progress)
+        result = figures.result_of(config, out, side, ceiling, pairs, scores, judge)
+        result = replace(
+            result,
+            notes=(*notes, *remarks(prompts, config.questions), *result.notes),
+            guards=tuple(_guards(config, side, judge)),
         )
-        _write(found, out)
-    return found
+        _write(result, out)
+    return result
 
 
 def plan(config: RoundtripConfig, out: Path) -> list[dict[str, str]]:
-    """What a run would look at: rows of id and prompt, and whether its clip is made already. Writes nothing."""
+    """The planned items of a run: rows of id, prompt and action. Writes nothing."""
     if config.clips is not None:
         from v2t_eval.inputs import read_inputs
 
@@ -92,27 +92,27 @@ def plan(config: RoundtripConfig, out: Path) -> list[dict[str, str]]:
 
 
 def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[Side, Side | None, list[str]]:
-    """The clips of both sides, and what is to be said where there is no ceiling."""
+    """The clips of both sides, and notes."""
     if config.clips is not None:
-        side = clips.brought(config, out)
+        side = clips.imported(config, out)
         rows = [{"id": trip.id, "prompt": trip.prompt, "seed": config.seed} for trip in side.trips]
     else:
         rows = clips.prompt_rows(config)
-        side = clips.made(rows, config, out, show_progress=show_progress)
+        side = clips.generated(rows, config, out, show_progress=show_progress)
     notes = [*side.notes]
     ceiling = None
     if config.reference_clips is not None:
-        ceiling = clips.referenced(side, config, out)
+        ceiling = clips.references(side, config, out)
         notes += [f"ceiling: {note}" for note in ceiling.notes]
     elif config.ceiling:
-        ceiling = clips.drawn(rows, side, config, out, show_progress=show_progress)
+        ceiling = clips.rendered(rows, side, config, out, show_progress=show_progress)
         if ceiling is None:
             notes.append(
-                "There is no ceiling: the cartoon world can draw none of the prompts and no reference clips were named "
+                "There is no ceiling: the cartoon world can draw none of the prompts and no reference clips were given "
                 "(--reference-clips). Chance-corrected scores are of the theoretical best, 1."
             )
     else:
-        notes.append("There is no ceiling, as asked for: chance-corrected scores are of the theoretical best, 1.")
+        notes.append("There is no ceiling, as requested: chance-corrected scores are of the theoretical best, 1.")
     if ceiling is not None:
         without = set(prompts_of(side)) - {trip.prompt for trip in ceiling.captioned or ceiling.trips}
         if without:
@@ -123,7 +123,7 @@ def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[Sid
 
 
 def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> Judge | None:
-    """Who answers from clips; nobody for prompts that the default judge does not know."""
+    """The judge of clips; None for prompts outside the default judge's world."""
     if judge is None and config.judge != "none":
         if config.judge == "auto" and any(needs_reader(prompt, config.questions) for prompt in prompts_of(side)):
             return None
@@ -134,18 +134,18 @@ def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> Judge | 
 
 
 def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[str]:
-    lines = ["Captioner and judge were given files under names that tell nothing, and no prompt, id or tag."]
+    lines = ["Captioner and judge got files under neutral names, without prompts, ids or tags."]
     if config.clips is None:
         tagged = [trip.name for trip in side.trips if trip.path is not None and leaks.texts_of(trip.path)]
-        lines.append(f"{len(tagged)} of the generated files carry text in their container's tags.")
+        lines.append(f"{len(tagged)} of the generated files have text in their container's tags.")
     name = None if judge is None else config.judge.partition(":")[2] or "starter"
-    return [*lines, *kinship.told(config.captioner, name, side.about)]
+    return [*lines, *kinship.warnings_for(config.captioner, name, side.about)]
 
 
-def _write(found: Found, out: Path) -> None:
-    data = json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1).encode("utf-8", "replace")
+def _write(result: RoundtripResult, out: Path) -> None:
+    data = json.dumps(result.as_dict(), ensure_ascii=False, allow_nan=False, indent=1).encode("utf-8", "replace")
     write_atomic(out / RESULT, data + b"\n")
-    document = report.document(found, out)
+    document = report.document(result, out)
     write_atomic(out / "report.md", markdown.render(document).encode())
     write_atomic(out / "report.html", page.render(document, out))
     logger.info("look at %s", printable(str(out / "report.html")))

@@ -1,9 +1,9 @@
-"""Score the pairs of a round trip: what a caption, or a clip, gives back of its own prompt and of others.
+"""Score the pairs of a round trip: a caption, or a clip, against its own prompt and against others.
 
 In: a `Side`, its prompts, and for each prompt the others it is compared with. Out: `PairScores`: scores of all pairs, 0
 (or below) to 1, by family. A family is a metric of `v2t_eval.metrics`; every pair is a sample of `v2t_eval.score`, so
-that evidence is kept and a clip is decoded once for all its prompts. A family that cannot be scored here is skipped
-with a reason; a pair that cannot is left out and lowers the coverage.
+that evidence is cached and a clip is decoded once for all its prompts. A family that cannot be scored is skipped with a
+reason; a pair that cannot is left out and lowers the coverage.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import GRAMMAR
 from v2t_eval.text.prompt_facts import hold
 
-# Family: its metric, the value of an item, what it is.
+# Family: its metric, the key of an item's value, description.
 FAMILIES: dict[str, tuple[str, str, str]] = {
-    "facts": ("prompt_facts", "value", "facts of the prompt that the caption states rightly"),
+    "facts": ("prompt_facts", "value", "facts of the prompt that the caption states correctly"),
     "facts_f1": ("prompt_facts", "f1", "the same, with what the caption makes up (F1)"),
     "questions": ("caption_questions", "value", "questions of the prompt, answered from the caption alone"),
     "events": ("event_f1", "", "events of the prompt and of the caption (event F1)"),
     "sentence": ("sentence_similarity", "value", "sentence vectors of prompt and caption (cosine)"),
-    "cider": ("cider", "value", "words in a row (CIDEr-D / 10, frozen document frequencies)"),
+    "cider": ("cider", "value", "n-grams (CIDEr-D / 10, frozen document frequencies)"),
     "clip_judge": ("question_score", "value", "questions of the prompt, answered from the clip by the judge"),
     "clip_referee": ("obedience", "read", "questions of the prompt, as far as the cartoon world's referee can read "
                      "them from the clip"),
 }  # fmt: skip
 OF_CLIPS = ("clip_judge", "clip_referee")
-NUM_ASKED = 2  # other prompts whose questions are put to a clip, where these are not the same for all: a judge is slow
-_WORLD_CLIPS = 1000  # of each kind, behind the world's document frequencies
+NUM_ASKED = 2  # other prompts whose questions are asked of a clip, where prompts differ in them: judges are slow
+_WORLD_CLIPS = 1000  # of each kind, for the world's document frequencies
 _STYLES = ("short", "detailed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Against:
-    """A prompt (that of `trip`) compared with what another trip, or the same, came to."""
+class Pairing:
+    """A prompt (that of `trip`) compared with the clip or caption of the same or another trip."""
 
     prompt: int
     other: int
@@ -64,10 +64,10 @@ class Against:
 class Pairs:
     """The pairs of one side: of captions, and of clips."""
 
-    matched: list[Against]
-    mismatched: list[Against]
-    clips: list[Against]
-    other_clips: list[Against]
+    matched: list[Pairing]
+    mismatched: list[Pairing]
+    clips: list[Pairing]
+    other_clips: list[Pairing]
 
 
 def prompts_of(side: Side) -> list[str]:
@@ -76,7 +76,7 @@ def prompts_of(side: Side) -> list[str]:
 
 
 def means_same(prompt: str, other: str) -> bool:
-    """Whether a caption of `other` may rightly say all that `prompt` asks for."""
+    """Whether a correct caption of `other` may state all that `prompt` asks for."""
     if " ".join(prompt.lower().split()) == " ".join(other.lower().split()):
         return True
     held = hold(prompt, other)
@@ -84,10 +84,10 @@ def means_same(prompt: str, other: str) -> bool:
 
 
 def pairs_of(side: Side, prompts: Sequence[str], others: Sequence[Sequence[int]], source: str = GRAMMAR) -> Pairs:
-    """All pairs of a side. Of several clips of another prompt they take turns."""
+    """All pairs of a side. Several clips of another prompt are used in turn."""
     number = {prompt: at for at, prompt in enumerate(prompts)}
 
-    def made(there: Callable[[Trip], bool], most: int | None) -> tuple[list[Against], list[Against]]:
+    def pair_up(there: Callable[[Trip], bool], most: int | None) -> tuple[list[Pairing], list[Pairing]]:
         by_prompt: dict[int, list[Trip]] = {}
         for trip in side.trips:
             if trip.prompt in number and there(trip):
@@ -95,16 +95,16 @@ def pairs_of(side: Side, prompts: Sequence[str], others: Sequence[Sequence[int]]
         own, wrong = [], []
         for prompt, trips in by_prompt.items():
             for turn, trip in enumerate(trips):
-                own.append(Against(prompt=prompt, other=prompt, half=0, trip=trip, of=trip))
+                own.append(Pairing(prompt=prompt, other=prompt, half=0, trip=trip, of=trip))
                 found = [by_prompt[other] for other in others[prompt] if other in by_prompt][:most]
                 for rank, candidates in enumerate(found):
                     of = candidates[turn % len(candidates)]
-                    wrong.append(Against(prompt=prompt, other=number[of.prompt], half=rank % 2, trip=trip, of=of))
+                    wrong.append(Pairing(prompt=prompt, other=number[of.prompt], half=rank % 2, trip=trip, of=of))
         return own, wrong
 
-    matched, mismatched = made(lambda trip: trip.caption is not None, None)
+    matched, mismatched = pair_up(lambda trip: trip.caption is not None, None)
     most = None if all(is_plain(questions(prompt, source)) for prompt in prompts) else NUM_ASKED
-    clips, other_clips = made(lambda trip: trip.path is not None, most)
+    clips, other_clips = pair_up(lambda trip: trip.path is not None, most)
     return Pairs(matched=matched, mismatched=mismatched, clips=clips, other_clips=other_clips)
 
 
@@ -113,8 +113,8 @@ class PairScores:
     """Scores of pairs of a prompt and a trip.
 
     Attributes:
-        items: by metric, what `MetricResult.items` has of each pair; `codes`: why it has none.
-        skipped: families that have no metric here. `fingerprints`: of the others, by family.
+        items: by metric, the item of each pair in `MetricResult.items`; `codes`: error codes of pairs without one.
+        skipped: families without a metric here. `fingerprints`: of the others, by family.
         environment: see `v2t_eval.scores.Scores`.
     """
 
@@ -125,7 +125,7 @@ class PairScores:
     environment: dict[str, str] = field(default_factory=dict)
 
     def item(self, metric: str, prompt: str, of: Trip) -> Mapping[str, Any]:
-        """What a metric has of a pair; empty where it has nothing."""
+        """A metric's item of a pair; empty without one."""
         return self.items.get(metric, {}).get((prompt, id(of)), {})
 
     def value(self, family: str, prompt: str, of: Trip) -> float | None:
@@ -138,7 +138,7 @@ class PairScores:
         value = item.get(key)
         return None if value is None else float(value) / (10 if family == "cider" else 1)
 
-    def pairs(self, family: str, pairs: Iterable[Against]) -> list[Pair]:
+    def pairs(self, family: str, pairs: Iterable[Pairing]) -> list[Pair]:
         """The scores of a family; a pair that has none is left out."""
         found = []
         for each in pairs:
@@ -149,14 +149,14 @@ class PairScores:
 
     def answers(self, metric: str, trip: Trip, num: int) -> list[tuple[bool | None, str]]:
         """To each of the `num` questions of a trip's own prompt: whether the wanted answer was given (None without an
-        answer), and what was said, or why nothing was."""
+        answer), and the answer's text, or why there is none."""
         rows = self.item(metric, trip.prompt, trip).get("questions")
         if rows is None:
             return [(None, self.codes.get(metric, {}).get((trip.prompt, id(trip)), "not asked"))] * num
         return [(row["right"], row.get("told", row["said"])) for row in rows]
 
 
-def measured(
+def pair_scores(
     pairs: Sequence[Pairs],
     config: RoundtripConfig,
     state: Path,
@@ -168,12 +168,12 @@ def measured(
     """Score all pairs.
 
     Args:
-        state: folder of kept evidence.
+        state: folder of cached evidence.
         judge: answers questions from clips; None for none.
-        stop: asked between samples.
+        stop: polled between samples.
 
     Raises:
-        KeyboardInterrupt: stopped; what was measured is kept.
+        KeyboardInterrupt: stopped; measurements are cached.
     """
     keys, samples = _samples(pairs)
     found = PairScores()
@@ -200,7 +200,7 @@ def measured(
 
 
 def _samples(pairs: Sequence[Pairs]) -> tuple[list[tuple[str, int]], list[Sample]]:
-    """A sample for each prompt and trip that are compared, those of one clip together, and what they stand for."""
+    """A sample for each prompt and trip that are compared, those of one clip together, and the key of each."""
     trips: dict[int, Trip] = {}
     prompts: dict[int, dict[str, set[str]]] = {}  # by trip and prompt, what is compared: its caption, its clip
     for side in pairs:
@@ -233,7 +233,7 @@ def _samples(pairs: Sequence[Pairs]) -> tuple[list[tuple[str, int]], list[Sample
 def _metrics(
     prompts: set[str], config: RoundtripConfig, state: Path, judge: Judge | None, skipped: list[Skipped]
 ) -> dict[str, BaseMetric]:
-    """The metrics of the families, by name; those that lack a setting are added to `skipped`."""
+    """The metrics of the families, by name; those without a required setting are added to `skipped`."""
     all_world = all(of_world(prompt) is not None for prompt in prompts)
     settings: dict[str, dict[str, str]] = {
         "prompt_facts": {},
@@ -253,12 +253,12 @@ def _metrics(
     else:
         skip("events", "prompts in plain English need a language model", "name one by --reader")
     if config.sentence == "none":
-        skip("sentence", "nobody was asked", "")
+        skip("sentence", "disabled by --sentence none", "")
     elif config.sentence != "auto" or all_world:
         model = "starter" if config.sentence == "auto" else config.sentence
         settings["sentence_similarity"] = {"model": model, "against": "prompt"}
     else:
-        skip("sentence", "no sentence encoder was named", "name one by --sentence FOLDER or a hub id")
+        skip("sentence", "no sentence encoder was given", "name one by --sentence FOLDER or a hub id")
     if config.corpus is not None or all_world:
         settings["cider"] = {"corpus": str(config.corpus or world_corpus(state))}
     else:
@@ -271,7 +271,7 @@ def _metrics(
 
 def world_corpus(state: Path) -> Path:
     """Captions and prompts of clips of the world's training split, one clip a line, as CIDEr's corpus: the same on
-    every machine, so that scores of two sets can be compared. Written once."""
+    every machine, so that scores of two sets are comparable. Written once."""
     from cineloop.world.language.words import caption
     from cineloop.world.scenes.sampler import sample_scene
     from cineloop.world.scenes.solo import prompt, sample_solo

@@ -1,4 +1,4 @@
-"""What a round trip can be told.
+"""Settings of a round trip.
 
 In: values from flags or a caller. Out: a checked `RoundtripConfig`.
 """
@@ -11,33 +11,32 @@ from pathlib import Path
 from cineloop.errors import UsageError
 from cineloop.training.runtime import check_device
 
-NUM_OTHERS = 8  # captions of other prompts that each prompt is held against; half are the floor, half its test
+NUM_OTHERS = 8  # captions of other prompts that each prompt is compared with; half make the floor, half test it
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundtripConfig:
-    """All that a round trip can be told.
+    """Settings of a round trip.
 
     Attributes:
         prompts: files of prompts, or prompts; with `clips` one file that is joined to them.
-        world: so many prompts of the cartoon world with one figure each (`split`, `seed`), instead of `prompts`.
-        clips: clips that are there already, instead of a generator.
+        world: number of prompts of the cartoon world with one figure each (`split`, `seed`), instead of `prompts`.
+        clips: existing clips, instead of a generator.
         generator, model, steps, num_videos: see `t2v.generate.settings`; `seed` is that of the first clip, too.
         captioner, style: see `v2t.caption.settings`.
         ceiling: draw the world's exact clip of each prompt that it can read.
-        reference_clips: clips that truly show what the prompts ask for, instead of that.
-        judge: who answers questions from the clip: v2t[:MODEL]; "none" for nobody; "auto" is the starter for prompts
-            of the cartoon world, else nobody.
-        questions: who makes the questions: grammar, openai:URL[#model], a folder, hub id or FILE.jsonl, see
-            `v2t_eval.semantics.sources`; what a language model asks only a `reader` can answer from captions.
-        reader: who answers questions of plain English from the caption alone: a language model, as `v2t --model`.
+        reference_clips: clips that show what the prompts ask for, instead of that.
+        judge: answers questions from the clip: v2t[:MODEL]; "none"; "auto" is the starter for prompts of the cartoon
+            world, else none.
+        questions: source of the questions: grammar, openai:URL[#model], a folder, hub id or FILE.jsonl, see
+            `v2t_eval.semantics.sources`; questions of a language model need a `reader` to answer them from captions.
+        reader: language model that answers questions in plain English from the caption alone, as `v2t --model`.
         sentence: sentence encoder (see `v2t_eval.metrics.sentence_similarity`); "auto" is the starter's dual encoder
-        for
-            prompts of the cartoon world, else none; "none" for none.
-        corpus: captions whose document frequencies CIDEr weighs with; None for the world's own, else none.
-        limit: only the first so many prompts or clips.
-        device: auto, cpu, cuda or cuda:N. max_clip_mb: MiB that the decoded frames of one clip may take.
-        overwrite: make again what was made with other settings. retry_failed: caption again what failed.
+            for prompts of the cartoon world, else none; "none" for none.
+        corpus: captions for CIDEr's document frequencies; None for the world's own, else none.
+        limit: number of prompts or clips to use, the first ones.
+        device: auto, cpu, cuda or cuda:N. max_clip_mb: limit in MiB of the decoded frames of one clip.
+        overwrite: redo items made with other settings. retry_failed: retry failed captions.
     """
 
     prompts: tuple[str, ...] = ()
@@ -75,14 +74,16 @@ class RoundtripConfig:
         if self.world is not None and (self.prompts or self.clips):
             raise UsageError("--world draws its own prompts: give it alone, without prompts or --clips")
         if self.clips is None and not self.prompts and self.world is None:
-            raise UsageError("which prompts?", hint="a file of prompts, --world 24, or --clips with a folder of clips")
+            raise UsageError(
+                "no prompts given", hint="give a file of prompts, --world 24, or --clips with a folder of clips"
+            )
         if self.clips is not None:
             given = {"--generator": self.generator != "dit", "--model": self.model, "--steps": self.steps,
                      "--num-videos": self.num_videos > 1}  # fmt: skip
             if any(given.values()):
                 flag = next(name for name, is_given in given.items() if is_given)
-                raise UsageError(f"{flag} does not go with --clips: those clips are made already")
+                raise UsageError(f"{flag} cannot be used with --clips, which replaces the generator")
             if len(self.prompts) > 1:
                 raise UsageError("with --clips, give one file of prompts at most")
         if self.judge not in ("auto", "none") and self.judge.partition(":")[0] != "v2t":
-            raise UsageError(f"a judge is called v2t, v2t:MODEL or none, not {self.judge!r}")
+            raise UsageError(f"judge must be v2t, v2t:MODEL, auto or none, not {self.judge!r}")

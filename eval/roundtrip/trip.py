@@ -1,4 +1,4 @@
-"""One way through the loop: a prompt, the clip made of it, the caption of that clip.
+"""One item of a round trip: a prompt, the clip generated from it, the caption of that clip.
 
 In: nothing. Out: `Trip`, and `Side`, all trips of the generator or of the ceiling.
 """
@@ -13,13 +13,13 @@ from cineloop.errors import Notice
 
 @dataclass(kw_only=True)
 class Trip:
-    """One clip; what is not there yet, or never will be, is None.
+    """One clip; parts that do not exist (yet) are None.
 
     Attributes:
-        id: of the clip, as its maker calls it; `name`: of its file here, which tells nothing of the prompt.
+        id: of the clip, as given by its source; `name`: of its file here, which reveals nothing of the prompt.
         prompt: what it was made from; trips of one prompt are one case.
         path: the file; `start_s`, `end_s`: the part of it that is the clip.
-        caption: what the captioner says of it; `warnings`: what it says about that.
+        caption: of the captioner; `warnings`: of the captioner about the clip.
         error: why there is no clip or no caption: code and message.
     """
 
@@ -39,8 +39,8 @@ class Side:
     """All trips of the generator, or of the ceiling, in order.
 
     Attributes:
-        name: generator or ceiling. about: who made the clips, as manifests have it: generator, model, weights_sha256.
-        notes: plain sentences a reader must know of these clips.
+        name: generator or ceiling. about: the generator as in manifests: generator, model, weights_sha256.
+        notes: caveats about these clips, as sentences.
     """
 
     name: str
@@ -50,5 +50,5 @@ class Side:
 
     @property
     def captioned(self) -> list[Trip]:
-        """Trips that came to a caption."""
+        """Trips with a caption."""
         return [trip for trip in self.trips if trip.caption is not None]

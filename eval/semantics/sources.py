@@ -86,7 +86,7 @@ class Model:
 
     def made(self, prompt: str, *, closed: bool = False) -> Made:
         """See `Source.made`."""
-        questions, dropped = self._questioner.made(prompt)
+        questions, dropped = self._questioner.questions_of(prompt)
         return Made(questions=tuple(questions), dropped=tuple(dropped))
 
     def fingerprint(self) -> dict[str, str]:

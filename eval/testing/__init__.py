@@ -1,4 +1,4 @@
-"""Single clips in tests: what pytest's plug-in (`v2t_eval.pytest_plugin`) looks at, decides and tells.
+"""Single clips in tests: the session, metrics and verdict of pytest's plug-in (`v2t_eval.pytest_plugin`).
 
-In: a clip, and what it must show (`looks`). Out: what was found (`answers`), judged in words (`verdict`).
+In: a clip, and what it must show (`looks`). Out: evidence (`answers`) and a verdict with its reasons (`verdict`).
 """

@@ -1,6 +1,7 @@
-"""What a single clip is asked in a test: its prompt's questions with full answers, and whether it stands still.
+"""Metrics for a single clip in a test: full answers to its prompt's questions, and whether it is frozen.
 
-In: samples. Out: evidence under the rules of `v2t_eval.metric`, so that it is kept by content like that of any metric.
+In: samples. Out: evidence under the rules of `v2t_eval.metric`, so that it is cached by content like that of any
+metric.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Answers(question_score.Metric):
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:
-        """`answers`, one row a question; `judge`; whether the clip lies `outside` the judge's world.
+        """`answers`, one row a question; `judge`; whether the clip is `outside` the judge's domain.
 
         Raises:
             ItemError: NOTHING_ASKED or BAD_QUESTIONS, as `question_score`; the clip cannot be read.
@@ -36,7 +37,7 @@ class Answers(question_score.Metric):
             asked = found.question
             rows.append({
                 "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),
-                "right": found.right, "said": found.said, "chance": _said_chance(found.said, found.chances),
+                "right": found.right, "said": found.text, "chance": _chance_of(found.text, found.chances),
                 "status": found.status, "message": found.message,
             })  # fmt: skip
         return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": judge.is_outside(sample)}
@@ -53,10 +54,10 @@ class Stillness(BaseMetric):
         return {"frozen": is_frozen(sample), "num_frames": len(sample.frames)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """Nothing beside the number of clips that stand still: a test looks at one clip's evidence."""
+        """Only the number of frozen clips: a test reads one clip's evidence."""
         return Summary(headline=self.name, figures={}, counts={"frozen": sum(r.evidence["frozen"] for r in rows)})
 
 
-def _said_chance(said: str | None, chances: dict[str, float]) -> float | None:
-    """How likely the judge holds what it said."""
-    return chances.get(said) if said is not None else None
+def _chance_of(text: str | None, chances: dict[str, float]) -> float | None:
+    """The judge's probability of its own answer."""
+    return chances.get(text) if text is not None else None

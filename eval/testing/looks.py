@@ -1,7 +1,7 @@
-"""Looking at single clips: each model loaded once, each clip decoded once, what was found kept by content.
+"""Evaluate single clips in one session: models loaded once, clips decoded once, evidence cached by content.
 
 In: a file, and what it must show. Out: `Verdict`. One object a test session, over one `Engine` of `v2t_eval.measure`;
-several processes may share its cache folder. A clip whose evidence is kept costs no decoding and no model; a broken
+several processes may share its cache folder. A clip with cached evidence needs no decoding and no model; a broken
 file is an `ItemError`, never a verdict.
 """
 
@@ -32,11 +32,11 @@ Bounds = Mapping[str, float]
 
 
 class Looks:
-    """Clips seen in one session.
+    """Evaluates the clips of one session.
 
     Args:
-        cache: folder for evidence, None keeps none.
-        limits: what one clip may cost.
+        cache: folder for evidence; None for no cache.
+        limits: memory and time per clip.
     """
 
     def __init__(self, cache: Path | None = None, limits: ClipLimits | None = None) -> None:
@@ -46,7 +46,7 @@ class Looks:
         self._prepared: set[int] = set()
 
     def close(self) -> None:
-        """Bring the evidence to disk and end the decoder."""
+        """Write the evidence to disk and stop the decoder."""
         self._engine.__exit__(None, None, None)
         self._engine.cache.__exit__(None, None, None)
 
@@ -62,21 +62,21 @@ class Looks:
         frozen_ok: bool = False,
         name: str = "",
     ) -> Verdict:
-        """What is to be said of the clip at `path`; see `v2t_eval.pytest_plugin.assert_clip` for the rest.
+        """The verdict on the clip at `path`; see `v2t_eval.pytest_plugin.assert_clip` for the rest.
 
         Args:
-            name: what messages call the clip; the path by default.
+            name: of the clip in messages; the path by default.
 
         Raises:
-            ItemError: the file cannot be read. UsageError: a bound that is none. MissingDependencyError: a model.
+            ItemError: the file cannot be read. UsageError: an invalid bound. MissingDependencyError: a model.
         """
         row = {} if questions is None else {"questions": [_row(each) for each in questions]}
         sample = Sample(id=path.name, clip=Clip(content="", path=path), prompt=prompt, row=row)
         at_least, at_most = at_least or {}, at_most or {}
-        frozen = self._frozen(sample)  # looked at in any case, so that a clip that cannot be read is never passed
+        frozen = self._frozen(sample)  # always measured, so that an unreadable clip never passes
         reasons = [] if frozen_ok else frozen
         bounds = [self._bound(sample, each, at_least, at_most, judge) for each in {**at_least, **at_most}]
-        reasons += [bound.told for bound in bounds if not bound.holds]
+        reasons += [bound.description for bound in bounds if not bound.holds]
         rows, against, outside, who = self._asked(sample, judge, bounds) if prompt or questions else ([], [], "", "")
         if not outside:
             reasons += against
@@ -92,10 +92,10 @@ class Looks:
         return self._engine.frames(Clip(content="", path=path))
 
     def strip(self, path: Path) -> bytes | None:
-        """A few frames side by side, as WebP; None where no picture can be made."""
+        """A few frames side by side, as WebP; None if that fails."""
         part: thumbnails.Part = (path, None)
-        made = thumbnails.of_parts([part], _STRIP_BYTES, _STRIP_FRAMES, self._folder).get(part)
-        return None if made is None else made.data
+        picture = thumbnails.of_parts([part], _STRIP_BYTES, _STRIP_FRAMES, self._folder).get(part)
+        return None if picture is None else picture.data
 
     def _number(self, key: str, make: Callable[[], BaseMetric]) -> int:
         """The metric's number in the engine."""
@@ -108,10 +108,10 @@ class Looks:
         """The clip under metric `n`.
 
         Raises:
-            ItemError: the file is broken, and no metric is to blame. MissingDependencyError: a model.
-            RuntimeError: the metric broke.
+            ItemError: the file is broken. MissingDependencyError: a model.
+            RuntimeError: the metric failed.
         """
-        if not isinstance(self._engine.metrics[n], JudgedMetric):  # a judge is known by its files; others tell loaded
+        if not isinstance(self._engine.metrics[n], JudgedMetric):  # judges have fingerprints before loading
             self._prepare(n)
         job = self._engine.open(sample, [n])
         if job.todo:
@@ -124,10 +124,10 @@ class Looks:
         return job
 
     def _evidence(self, sample: Sample, n: int) -> Evidence:
-        """What metric `n` finds, or found before.
+        """The evidence of metric `n`, computed or cached.
 
         Raises:
-            ItemError: it has nothing; and as `_look`.
+            ItemError: there is none; and as `_look`.
         """
         job = self._look(sample, n)
         if n in job.errors:
@@ -164,19 +164,19 @@ class Looks:
     def _asked(
         self, sample: Sample, judge: str, bounds: Sequence[Bound]
     ) -> tuple[list[dict[str, Any]], list[str], str, str]:
-        """Answers, what they have against the clip, why they do not count, who gave them."""
+        """Answers, reasons against the clip, why the answers do not count, the judge."""
         if outside := prompt_outside(sample, judge):
             return [], [], outside, judge
         found = self._evidence(sample, self._number(f"answers {judge}", lambda: Answers(judge=judge)))
         rows, who = found["answers"], found["judge"]
         outside = (
-            f"the judge {who} has not learnt clips like this one, so its answers say nothing; for other footage name "
-            f'another: judge="v2t:MODEL"'
+            f"the judge {who} was not trained on clips like this one, so its answers do not count; for other footage "
+            f'use another: judge="v2t:MODEL"'
             if found["outside"]
             else ""
         )
         if rows and all(row["status"] == "unaudited" for row in rows):
-            outside = f"the judge {who} was not shown to know any answer that is asked for here"
+            outside = f"the judge {who} failed the audit on every answer that is asked for here"
         bounded = any(bound.metric.partition("[")[0] in ("question_score", "vqascore") for bound in bounds)
         return rows, [] if bounded else reasons_of(rows, who), outside, who
 
@@ -189,9 +189,9 @@ def clip_metric(name: str, judge: str) -> BaseMetric:
     """
     metrics = parse_metrics(name)
     if len(metrics) != 1 or metrics[0].level != "clip":
-        levels = ", ".join(f"{metric.title} looks at a {metric.level}" for metric in metrics)
-        raise UsageError(f"a bound of one clip needs one metric of clips, and {levels}",
-                         hint="sets are held to bounds by the fixture `gate`")  # fmt: skip
+        levels = ", ".join(f"{metric.title} measures a {metric.level}" for metric in metrics)
+        raise UsageError(f"a bound on one clip needs one metric of single clips, but {levels}",
+                         hint="for bounds on sets use the fixture `gate`")  # fmt: skip
     (metric,) = metrics
     if isinstance(metric, JudgedMetric) and "judge=" not in name and judge != STARTER:
         return type(metric)(**{**vars(metric.settings), "judge": judge})
@@ -199,13 +199,13 @@ def clip_metric(name: str, judge: str) -> BaseMetric:
 
 
 def prompt_outside(sample: Sample, judge: str) -> str:
-    """Why the starter cannot be asked about this prompt, "" where it can, or another judge is asked."""
+    """Why the starter cannot judge this prompt; "" where it can, or another judge is used."""
     if judge != STARTER or sample.get("questions") is not None or of_world(sample.prompt or "") is not None:
         return ""
     unread = parse(sample.prompt or "").unread
-    known = why_unread(unread) if unread else "knows nothing the prompt says"
+    known = why_unread(unread) if unread else "reads nothing in the prompt"
     return (
-        f"the judge {judge} knows a cartoon world alone and {known}; give questions=[...], or a judge of "
+        f"the judge {judge} knows only a cartoon world and {known}; give questions=[...], or a judge for "
         f'other footage: judge="v2t:MODEL"'
     )
 
@@ -215,5 +215,5 @@ def _raised(error: Error) -> ItemError:
 
 
 def _row(question: Any) -> Any:
-    """A question as a row: a text is one of yes or no."""
+    """A question as a row: a text is a yes/no question."""
     return {"question": question} if isinstance(question, str) else question

@@ -1,4 +1,4 @@
-"""The verdict on a whole set of clips in the words of a failing test."""
+"""Failure message for the verdict on a set of clips."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 _WORST = 5
 
 
-def told(verdict: Verdict) -> str:
-    """The verdict in words: the reason, what deciding metrics and guards have against the set, the worst clips."""
+def message_of(verdict: Verdict) -> str:
+    """The verdict as text: the reason, failed metrics and guards, the worst clips."""
     lines = [f"{verdict.outcome.replace('_', ' ')}: {verdict.reason}"]
     for metric in verdict.metrics:
         if metric.role == "primary" and metric.outcome != "pass":
@@ -23,7 +23,7 @@ def told(verdict: Verdict) -> str:
         values = " -> ".join(_number(value) for value in (one.baseline, one.candidate) if value is not None)
         lines.append(f"got worse: {one.id}, {one.metric} {values}{asked}")
     if verdict.outcome == "not_comparable":
-        lines.append("if the change is meant, keep a new baseline: v2t-eval gate update --reason ...")
+        lines.append("if the change is intended, make a new baseline: v2t-eval gate update --reason ...")
     return "\n  ".join(lines)
 
 

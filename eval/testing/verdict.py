@@ -1,6 +1,6 @@
-"""What a test says of one clip: passed, failed, or nothing that holds, in plain words.
+"""Verdict of a test on one clip: pass, fail or outside the judge's domain, with reasons.
 
-In: answers and figures as data. Out: `Verdict`. Pure functions; nothing is imported but the standard library.
+In: answers and figures as data. Out: `Verdict`. Pure functions; imports only the standard library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """A metric's value for the clip and what it must keep to; `value` None where it has none, and `why`."""
+    """A metric's value for the clip and its bounds; where `value` is None, `why` states the reason."""
 
     metric: str
     value: float | None
@@ -26,34 +26,34 @@ class Bound:
 
     @property
     def holds(self) -> bool:
-        """Whether there is a value, and it lies within the bounds."""
+        """Whether there is a value within the bounds."""
         if self.value is None:
             return False
         low = self.at_least is None or self.value >= self.at_least
         return low and (self.at_most is None or self.value <= self.at_most)
 
     @property
-    def told(self) -> str:
-        """The value against its bounds, in words."""
-        asked = [f"at least {self.at_least:g}"] if self.at_least is not None else []
-        asked += [f"at most {self.at_most:g}"] if self.at_most is not None else []
+    def description(self) -> str:
+        """The value and its bounds as text."""
+        bounds = [f"at least {self.at_least:g}"] if self.at_least is not None else []
+        bounds += [f"at most {self.at_most:g}"] if self.at_most is not None else []
         value = f"has no value ({self.why})" if self.value is None else f"is {self.value:.4g}"
-        return f"{self.metric} {value}, must be {' and '.join(asked)}"
+        return f"{self.metric} {value}, must be {' and '.join(bounds)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Everything about one clip; true where it passed.
+    """The verdict on one clip; true where it passed.
 
     Attributes:
         path: of the clip, as it was given.
-        prompt: what it was to show.
-        answers: one row a question: question, wanted, said, chance (of what was said), right (None without an answer).
-        bounds: metrics with what they must keep to.
-        reasons: why it does not pass, in plain words.
+        prompt: what it should show.
+        answers: one row a question: question, wanted, said (the answer), chance (of that answer), right (None without).
+        bounds: metrics with their bounds.
+        reasons: why it does not pass.
         outside: why the judge's answers do not count here, "" where they do.
-        judge: who answered.
-        strip: picture of its frames, where it did not pass.
+        judge: name@revision.
+        strip: image of its frames, where it did not pass.
     """
 
     path: str
@@ -67,7 +67,7 @@ class Verdict:
 
     @property
     def outcome(self) -> Outcome:
-        """pass; fail, for a reason that holds whoever judges or by a judge that knows this world; else outside."""
+        """pass; fail, for a reason independent of the judge or by a judge of this domain; else outside."""
         return "fail" if self.reasons else "outside" if self.outside else "pass"
 
     def __bool__(self) -> bool:
@@ -78,17 +78,17 @@ class Verdict:
 
     @property
     def message(self) -> str:
-        """The whole in words, several lines."""
-        said = {
+        """The verdict as text of several lines."""
+        word = {
             "pass": "passes",
             "fail": "does not pass",
             "outside": "cannot be judged",
         }[self.outcome]
-        lines = [f"{self.path} {said}" + (f', asked for "{self.prompt}"' if self.prompt else "")]
+        lines = [f"{self.path} {word}" + (f', asked for "{self.prompt}"' if self.prompt else "")]
         lines += [f"  {reason}" for reason in self.reasons]
         if self.outside:
             lines.append(f"  {self.outside}")
-        held = [bound.told for bound in self.bounds if bound.holds]
+        held = [bound.description for bound in self.bounds if bound.holds]
         if not self and held:
             lines.append(f"  holds: {'; '.join(held)}")
         if self.strip is not None:
@@ -97,8 +97,8 @@ class Verdict:
 
 
 def reasons_of(answers: Sequence[Row], judge: str) -> list[str]:
-    """What the answers have against the clip: those that are not as wanted, by themselves and not for want of what they
-    presuppose, and those without an answer. Empty where all are as wanted, or were not asked for want of an audit."""
+    """Reasons against the clip: questions answered otherwise than wanted, listed under the question they depend on, and
+    those without an answer. Empty where all are as wanted, or unaudited."""
     wrong = {row["id"] for row in answers if not row["right"] and row["status"] != "unaudited"}
     if not wrong:
         return []
@@ -108,7 +108,7 @@ def reasons_of(answers: Sequence[Row], judge: str) -> list[str]:
             lines.append(f"  {row['question']} {_against(row)}")
     hanging = [row["question"] for row in answers if row["id"] in wrong and wrong & set(row["parents"])]
     if hanging:
-        lines.append(f"  and what hangs on these: {' '.join(hanging)}")
+        lines.append(f"  and their dependent questions: {' '.join(hanging)}")
     return lines
 
 
@@ -116,7 +116,7 @@ def _against(row: Row) -> str:
     if row["status"] != "answered":
         return f"asked for: {row['wanted']}; no answer ({row['status']}: {row['message']})"
     chance = "" if row["chance"] is None else f" (chance {_share(row['chance'])})"
-    if row["said"] == row["wanted"]:  # the likeliest of many answers, and still not likely
+    if row["said"] == row["wanted"]:  # the likeliest of many answers, below the threshold
         return f"asked for: {row['wanted']}; the judge is not sure of it{chance}"
     return f"asked for: {row['wanted']}; seen: {row['said']}{chance}"
 

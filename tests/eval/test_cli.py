@@ -113,7 +113,7 @@ def test_ctrl_c_finishes_what_is_in_hand(command, clips, tmp_path, capsys, decod
     call = ["score", str(clips), "--metrics", "interrupts", "--workers", "1", "-o", str(tmp_path / "out")]
     assert command(call) == 130
     said = capsys.readouterr().err
-    assert "stopped after 4 of 8 samples" in said and "the same command goes on" in said and "interrupted" in said
+    assert "stopped after 4 of 8 samples" in said and "the same command continues" in said and "interrupted" in said
     assert len(decodes) == 4 and not (tmp_path / "out/scores.json").exists()
 
 

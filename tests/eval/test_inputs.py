@@ -124,12 +124,12 @@ def test_unicode_names_of_two_forms_are_one(videos: Path, tmp_path: Path) -> Non
 
 def test_ambiguous_names_are_refused(videos: Path, tmp_path: Path) -> None:
     (videos / "sub/a.mp4").write_bytes(b"")
-    with pytest.raises(UsageError, match="fits several: 'a.mp4', 'sub/a.mp4'") as error:
+    with pytest.raises(UsageError, match="matches several: 'a.mp4', 'sub/a.mp4'") as error:
         read_inputs(videos, prompts=lines(tmp_path / "p.jsonl", [{"id": "a", "prompt": "one"}]))
     assert error.value.code == "AMBIGUOUS"
     read_inputs(videos, prompts=lines(tmp_path / "p.jsonl", [{"id": "a.mp4", "prompt": "one"}]))  # an id is exact
     rows = [{"id": "x/b.mov", "prompt": "one"}, {"id": "y/b.mov", "prompt": "two"}]
-    with pytest.raises(UsageError, match="both fit b.mp4"):
+    with pytest.raises(UsageError, match="both match b.mp4"):
         read_inputs(videos, prompts=lines(tmp_path / "p.jsonl", rows))
     rows = [{"id": "b.mp4", "prompt": "one"}, {"id": "b.mp4", "prompt": "two"}]
     with pytest.raises(UsageError, match="two prompts for b.mp4"):
@@ -282,7 +282,7 @@ def test_nothing_to_score(tmp_path: Path) -> None:
             read_inputs(clips)
         assert "--include" not in f"{raised.value} {raised.value.hint}"  # no command of v2t-eval has that option
     assert "no file or folder" in str(raised.value)
-    with pytest.raises(NothingMatchedError, match="nothing is to be scored"):
+    with pytest.raises(NothingMatchedError, match="nothing to score"):
         read_inputs()
     with pytest.raises(NothingMatchedError, match="has no row"):
         read_inputs(lines(tmp_path / "manifest.jsonl", []))

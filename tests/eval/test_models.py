@@ -21,7 +21,7 @@ from v2t_eval.features import open_extractor, text_features
 from v2t_eval.inputs import Inputs
 from v2t_eval.judge.judge import open_judge
 from v2t_eval.metric import load_metric
-from v2t_eval.models import identified, shown, without_places
+from v2t_eval.models import anonymise, content_id, display_name
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, score
 from v2t_eval.suite import parse_metrics, read_suite
@@ -118,15 +118,15 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("form", ["{}", "i3d:{}", "open_clip:ViT-B-32/{}", "raft:{}", "v2t:{}"])
 def test_a_file_is_told_by_its_content_and_shown_by_its_name(two, form) -> None:
     one, other = (form.format(place) for place in two)
-    assert identified(one) == identified(other) != one and str(two[0].parent) not in identified(one)
-    assert shown(one) == shown(other) == form.format("w.pt")
+    assert content_id(one) == content_id(other) != one and str(two[0].parent) not in content_id(one)
+    assert display_name(one) == display_name(other) == form.format("w.pt")
     two[1].write_bytes(b"other weights")
-    assert identified(one) != identified(other)
+    assert content_id(one) != content_id(other)
 
 
 def test_a_stated_hash_is_checked(two) -> None:
     with pytest.raises(MissingDependencyError, match="expected 0123"):
-        identified(f"i3d:{two[0]}#01234567")
+        content_id(f"i3d:{two[0]}#01234567")
 
 
 def test_a_folder_is_told_by_its_models_files(tmp_path) -> None:
@@ -137,9 +137,9 @@ def test_a_folder_is_told_by_its_models_files(tmp_path) -> None:
         (folder / "config.json").write_text("{}")
         (folder / f"{folder.name}.log").write_text(folder.name)
     first, second = (f"v2t:{folder}" for folder in folders)
-    assert identified(first) == identified(second)
+    assert content_id(first) == content_id(second)
     (folders[1] / "config.json").write_text('{"a": 1}')
-    assert identified(first) != identified(second)
+    assert content_id(first) != content_id(second)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_folder_is_told_by_its_models_files(tmp_path) -> None:
 def test_what_names_no_file_stays(setting, tmp_path, monkeypatch) -> None:
     (tmp_path / "prompt").mkdir()  # a folder that happens to be called as a choice is
     monkeypatch.chdir(tmp_path)
-    assert identified(setting) == setting and shown(setting) == setting
+    assert content_id(setting) == setting and display_name(setting) == setting
 
 
 def test_the_texts_of_a_fingerprint_lose_the_place(tmp_path) -> None:
@@ -158,8 +158,8 @@ def test_the_texts_of_a_fingerprint_lose_the_place(tmp_path) -> None:
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"w")
     texts = {"model": f"clip:{folder} (CLIPModel)", "judge": "final@abc123", "frames": "16"}
-    found = without_places(texts, {"model": f"clip:{folder}", "frames": 16})
-    content = identified(str(folder))
+    found = anonymise(texts, {"model": f"clip:{folder}", "frames": 16})
+    content = content_id(str(folder))
     assert found == {"model": f"clip:{content} (CLIPModel)", "judge": f"{content}@abc123", "frames": "16"}
 
 

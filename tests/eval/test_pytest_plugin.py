@@ -148,7 +148,7 @@ def test_what_lies_outside_of_the_judges_world_fails_or_is_skipped(project, monk
     result = project(source)
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["*cannot be judged*", "*does not know *'skateboard'*"])
-    result.stdout.fnmatch_lines(["*has not learnt clips like this one*"])
+    result.stdout.fnmatch_lines(["*was not trained on clips like this one*"])
     project(source, "--cineloop-outside", "skip").assert_outcomes(failed=1, skipped=2)
 
 
@@ -193,7 +193,7 @@ def test_marks_show_a_clip_or_every_clip_of_a_manifest(project):
     result = project(source, "--strict-markers", "-v")
     result.assert_outcomes(passed=2, failed=1, errors=2)
     result.stdout.fnmatch_lines(["*test_each[[]ball] PASSED*", "*test_each[[]frozen] FAILED*"])
-    result.stdout.fnmatch_lines(["*wants @pytest.mark.clip(path, prompt=...)*"])
+    result.stdout.fnmatch_lines(["*needs @pytest.mark.clip(path, prompt=...)*"])
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_what_the_documentation_shows_runs(pytester, clips, monkeypatch):
     assert len(blocks) == page.count("```python") == 4
 
     def agree(self, subject, questions):
-        return [Answer(question=each, said=each.answer, chance=0.9, chances={each.answer: 0.9}) for each in questions]
+        return [Answer(question=each, text=each.answer, chance=0.9, chances={each.answer: 0.9}) for each in questions]
 
     monkeypatch.setattr("v2t_eval.judge.judge.Judge.answer", agree)
     monkeypatch.setattr("v2t_eval.metrics.question_score.Metric.measure", lambda self, sample: AGREED)
@@ -326,7 +326,7 @@ def test_reasons_tell_what_is_wrong_by_itself_and_what_hangs_on_it():
         "3 of 4 questions are not answered as asked for (judge j):",
         "  Q1? asked for: red; seen: blue (chance .97)",
         "  Q3? asked for: red; no answer (refused: sorry)",
-        "  and what hangs on these: Q2?",
+        "  and their dependent questions: Q2?",
     ]
     assert "(chance .99+)" in reasons_of([_row("1", False, chance=0.9999)], "j")[1]
     assert "not sure of it (chance .40)" in reasons_of([_row("1", False, said="red", chance=0.4)], "j")[1]

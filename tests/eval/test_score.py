@@ -227,7 +227,7 @@ def test_what_is_found_of_a_sample_lasts_and_what_broke_is_tried_again(clips, tm
     assert result.n == 7 and result.counts["nothing_asked"] == 1  # a sample that is no case is not expected to be one
     (only,) = (sample for sample in read_inputs(clips).samples if "unasked" in sample.id)
     (skipped,) = score(Inputs(samples=[only]), [planted.Faulty()]).skipped
-    assert (skipped.code, skipped.reason) == ("NO_NOTHING_ASKED", "none of 1 samples asks for it")
+    assert (skipped.code, skipped.reason) == ("NO_NOTHING_ASKED", "faulty applies to none of 1 samples")
 
 
 def test_a_metric_that_cannot_run_does_not_stop_the_rest(clips) -> None:

@@ -52,7 +52,7 @@ class Planted:
 
     def _answer(self, subject, question: Question) -> Answer:
         if self.always is not None:
-            return Answer(question=question, said=question.answer, chance=self.always, raw=self.always)
+            return Answer(question=question, text=question.answer, chance=self.always, raw=self.always)
         truth, fault = listed_values(subject.row["facts"]), subject.clip.recipe[1]
         factor = question.about
         shown = LISTS[factor].answers.get(truth.get(factor, ""), "")
@@ -66,7 +66,7 @@ class Planted:
         if factor not in self.knows:
             shown = random.Random(f"{subject.id}{factor}").choice(question.choices)
         chance = 0.9 if shown == question.answer else 0.1
-        return Answer(question=question, said=shown, chance=chance, raw=chance)
+        return Answer(question=question, text=shown, chance=chance, raw=chance)
 
 
 SMALL = {"num": 3, "planted_clips": 60, "judge_clips": 30, "stable_clips": 6}
@@ -196,14 +196,14 @@ def test_the_table_names_what_is_equal_to_the_bit(tmp_path: Path, monkeypatch) -
     assert frozen.mark == "up!" and frozen.cell.auroc == 0.0 and frozen.cell.n == 6  # fooled, also in mode fixed
     assert any("does not change under reverse" in said for said in found.blind_to("sharpness"))
     assert any("likes freeze" in said for said in found.blind_to("temporal_flickering"))
-    assert any(said.startswith("sharpness") and "cannot see reverse, shuffle" in said and "equal to the bit" in said
+    assert any(said.startswith("sharpness") and "cannot see reverse, shuffle" in said and "bit-identical" in said
                for said in blindness(found))  # fmt: skip
     assert any("clips in which nothing moves" in note for note in found.notes)
     # The second time nothing is drawn or measured.
     from v2t_eval.audit import clips
 
-    monkeypatch.setattr(clips.Drawn, "spoiled", lambda *args: pytest.fail("drawn again"))
-    clips._MADE.clear()
+    monkeypatch.setattr(clips.Drawn, "corrupted", lambda *args: pytest.fail("drawn again"))
+    clips._RECENT.clear()
     assert audit(parse_metrics(names), None, Material(), config).table == found.table
     assert "sharpness" in found.fingerprints and found.fingerprints["sharpness"]["definition"]
 
@@ -223,7 +223,7 @@ def mine(tmp_path: Path) -> Path:
     folder.mkdir()
     for index in range(3):
         clip = solo_clips(index + 1, 5)[index]
-        encode(clip.source.spoiled("", 0).pixels, folder / f"{'abc'[index]}.mp4", 8)
+        encode(clip.source.corrupted("", 0).pixels, folder / f"{'abc'[index]}.mp4", 8)
     (folder / "broken.mp4").write_bytes(b"no film at all" * 50)
     return folder
 
@@ -237,7 +237,7 @@ def test_clips_of_the_users_without_truth(mine: Path, tmp_path: Path) -> None:
     found = audit(parse_metrics("sharpness"), Planted(), material, config)
     faults = {row.fault for row in found.table}
     assert "hue" in faults and not faults & {"color", "drop", "prompt"}  # these need a truth, or prompts
-    assert any("no figure is taken away" in note for note in found.notes)
+    assert any("no figure is removed" in note for note in found.notes)
     assert "yours" not in found.agreement  # nothing to hold the judge to
     assert found.failures[0]["id"] == "broken.mp4" and {row.cell.n for row in found.table} == {3}
     # What was read once is not decoded again to see whether it can be.
@@ -310,14 +310,14 @@ def test_faults_by_what_is_known_of_a_clip() -> None:
 
 def test_drawn_faults_keep_what_they_do_not_break() -> None:
     source = solo_clips(1, 1)[0].source
-    clean, other, gone = (source.spoiled(*each).pixels for each in (("", 0), ("color", 5), ("drop", 5)))
-    late = source.spoiled("drop", 2).pixels
+    clean, other, gone = (source.corrupted(*each).pixels for each in (("", 0), ("color", 5), ("drop", 5)))
+    late = source.corrupted("drop", 2).pixels
     assert (clean == other).mean() > 0.5 and (clean != other).any()
     assert (gone == gone[:1]).all()  # the place alone
     num = int(np.ceil(len(clean) * 0.6))
     assert (late[:num] == clean[:num]).all() and (late[num:] == gone[num:]).all()
     two = story_clips(1, 1)[0]
-    assert (two.source.spoiled("drop", 5).pixels != two.source.spoiled("", 0).pixels).any()
+    assert (two.source.corrupted("drop", 5).pixels != two.source.corrupted("", 0).pixels).any()
     assert isinstance(two.source, type(source)) and not isinstance(two.source, Filmed)
 
 
@@ -326,6 +326,6 @@ def test_the_record_is_read_again_as_it_was_and_shown(perfect: Audit, tmp_path: 
     path.write_text(json.dumps(perfect.as_dict()))
     assert read_audit(path) == perfect
     shown, text = page.render(document(perfect), tmp_path).decode(), markdown.render(document(perfect))
-    for said in ("Faults that the judge sees", "How steady the judge is", "direction"):
+    for said in ("Faults that the judge sees", "Stability of the judge", "direction"):
         assert said in shown and said in text
     assert "| all | 1.000" in text

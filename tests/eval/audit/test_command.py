@@ -73,7 +73,7 @@ def test_spoiled_clips_have_plain_names() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--metrics", "none", "--judge", "none"], "nothing is to be audited"),
+        (["--metrics", "none", "--judge", "none"], "neither metrics nor a judge"),
         (["--num", "1"], "two clips or more"),
         (["--generate", "5", "--judge", "none"], "for a judge to be held to"),
         (["--generate", "1"], "2 or more"),
@@ -90,7 +90,7 @@ def test_the_files_the_answer_and_a_second_run(tmp_path: Path, capsys) -> None:
     mine, out = tmp_path / "mine", tmp_path / "audit"
     mine.mkdir()
     for number, clip in enumerate(solo_clips(2, 5)):
-        encode(clip.source.spoiled("", 0).pixels, mine / f"{number}.mp4", 8)
+        encode(clip.source.corrupted("", 0).pixels, mine / f"{number}.mp4", 8)
     (mine / "prompts.txt").write_text("A ball\nA cat\n")
     (mine / "broken.mp4").write_bytes(b"nothing")
     asked = ["audit", str(mine), "--metrics", "sharpness", "--judge", "none", "--workers", "1", "-o", str(out)]
@@ -102,7 +102,7 @@ def test_the_files_the_answer_and_a_second_run(tmp_path: Path, capsys) -> None:
     assert str(tmp_path) not in (out / "audit.json").read_text()
     for name in ("audit.md", "audit.html"):
         page = (out / name).read_text()
-        assert "sharpness cannot see reverse" in page and "equal to the bit" in page and "broken.mp4" in page
+        assert "sharpness cannot see reverse" in page and "bit-identical" in page and "broken.mp4" in page
     assert main(asked) == 2 and "audit.json exists" in capsys.readouterr().err
     assert main([*asked, "--overwrite"]) == 3
     assert "sharpness" in capsys.readouterr().out

@@ -115,7 +115,7 @@ def test_what_is_seen_of_some_clips_only_is_seen_in_part() -> None:
     assert "sees all" not in told and "sees in part flutter" in told and "sees blur" in told
     few = cell(clean[:3], [clean[:3] - 0.3])
     (told,) = blindness(Audit(table=(Seen(metric="m", fault="blur", mark=few.mark(True), cell=few),)))
-    assert "too few prompts to tell" in told and "chance" not in told
+    assert "too few prompts to decide" in told and "chance" not in told
 
 
 def test_rank_correlations_as_published() -> None:

@@ -99,7 +99,7 @@ def test_the_verdict_is_what_the_process_ends_with(judged, capsys) -> None:
         (["CANDIDATE", "--suite", "PLAIN"], "has no gate"),
         (["CANDIDATE", "--suite", "SUITE", "--workers", "0"], "workers must be at least 1"),
         (["CANDIDATE", "--suite", "SUITE", "-o", "gate.html"], "takes a folder"),
-        (["CANDIDATE", "--suite", "SUITE", "--baseline", "SUITE"], "is no JSON"),
+        (["CANDIDATE", "--suite", "SUITE", "--baseline", "SUITE"], "is not JSON"),
     ],
 )
 def test_a_wrong_line_is_refused_in_words(tmp_path, suite, baseline, capsys, words, says) -> None:

@@ -83,7 +83,7 @@ def test_a_file_that_is_no_whole_baseline_is_refused(tmp_path, change, says) -> 
 def test_half_a_file_and_none_are_refused(tmp_path) -> None:
     path = tmp_path / "b.json"
     path.write_bytes(render(made())[:-200])
-    with pytest.raises(UsageError, match="is no JSON"):
+    with pytest.raises(UsageError, match="is not JSON"):
         file.read(path)
     with pytest.raises(UsageError, match="gate init"):
         file.read(tmp_path / "none.json")

@@ -185,7 +185,7 @@ def test_caption_goes_before_prompt_unless_one_is_named(angles):
     assert scored("clipsim", both).value == pytest.approx(0, abs=1e-7), "CLIPSIM looks at the prompt"
     mixed = scored("clipscore", both, clip_at(0, prompt="0", id="t"))
     assert mixed.counts["captions"] == mixed.counts["prompts"] == 1
-    assert any("1 clips were held against captions" in note for note in mixed.notes)
+    assert any("1 clips were compared with captions" in note for note in mixed.notes)
     none = scored("clipscore", clip_at(0))
     assert none.coverage == 0 and none.failures[0]["code"] == "NO_CAPTION"
 

@@ -66,10 +66,15 @@ def test_the_result_of_the_exact_world_is_its_own_ceiling(real):
 
 def test_the_report_says_it_in_words(real):
     text = (real[0] / "report.md").read_text()
-    for said in ("Between floor and ceiling", "Whose loss", "The clips are drawn by a program", "95 % intervals"):
+    for said in (
+        "Between floor and ceiling",
+        "Error attribution",
+        "The clips are drawn by a program",
+        "95 % intervals",
+    ):
         assert said in text
     page = (real[0] / "report.html").read_text()
-    assert "Whose loss" in page
+    assert "Error attribution" in page
     assert "<video" in page
 
 

@@ -45,7 +45,7 @@ def tagged(source, target, **tags):
     ],
 )
 def test_a_name_that_shares_two_words_tells_its_prompt(name, is_told):
-    assert leaks.tells(name, PROMPT) is is_told
+    assert leaks.reveals(name, PROMPT) is is_told
 
 
 def test_neutral_names_stay_the_same_and_tell_nothing():
@@ -96,17 +96,17 @@ def test_shared_weights_are_told(tmp_path):
         (folder / "model.safetensors").write_bytes(folder.name.encode())
     (ours / "text_encoder" / "model.safetensors").write_bytes(b"one encoder")
     about = {"generator": "diffusers", "model": str(theirs)}
-    assert "shares no file of weights" in kinship.told(str(ours), None, about)[0]
+    assert "shares no file of weights" in kinship.warnings_for(str(ours), None, about)[0]
     (theirs / "text_encoder" / "model.safetensors").write_bytes(b"one encoder")
-    assert "shares 1 files of weights" in kinship.told(str(ours), None, about)[0]
+    assert "shares 1 files of weights" in kinship.warnings_for(str(ours), None, about)[0]
 
 
 def test_kinship_of_names():
-    starters = kinship.told("starter", "starter", {"generator": "dit", "model": "starter"})
+    starters = kinship.warnings_for("starter", "starter", {"generator": "dit", "model": "starter"})
     assert "one model" in starters[0]
     assert "shares no file of weights" in starters[1]
     assert "same cartoon world" in starters[2]
-    assert "may share weights" in kinship.told("a/b", None, {"generator": "diffusers", "model": "a/b"})[0]
-    assert "by name alone" in kinship.told("a/b", None, {"generator": "diffusers", "model": "a/c"})[0]
-    assert "not known" in kinship.told("a/b", None, {})[0]
-    assert "no weights" in kinship.told("a/b", None, {"generator": "world"})[0]
+    assert "may share weights" in kinship.warnings_for("a/b", None, {"generator": "diffusers", "model": "a/b"})[0]
+    assert "by name alone" in kinship.warnings_for("a/b", None, {"generator": "diffusers", "model": "a/c"})[0]
+    assert "not known" in kinship.warnings_for("a/b", None, {})[0]
+    assert "no weights" in kinship.warnings_for("a/b", None, {"generator": "world"})[0]

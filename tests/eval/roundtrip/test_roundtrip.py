@@ -79,7 +79,7 @@ class PlantedJudge:
             if said is None:
                 found.append(Answer(question=question, status="refused", lost=1, code="REFUSED"))
             else:
-                found.append(Answer(question=question, said=said, chance=float(said == question.answer)))
+                found.append(Answer(question=question, text=said, chance=float(said == question.answer)))
         return found
 
 
@@ -344,7 +344,7 @@ def test_two_prompts_have_no_floor_and_say_so(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "which prompts"),
+        ({}, "no prompts given"),
         ({"world": 3, "prompts": ("a",)}, "--world"),
         ({"clips": Path("x"), "steps": 3}, "--steps"),
         ({"world": 0}, "at least 1"),
