@@ -20,7 +20,7 @@ from v2t_eval.roundtrip.scoring import FAMILIES, OF_CLIPS, Pairs, PairScores, pr
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.scores import Skipped
-from v2t_eval.semantics.prompt_questions import Asked, questions
+from v2t_eval.semantics.prompt_questions import PromptQuestion, questions
 
 WHO = {"judge": "question_score", "referee": "obedience"}  # who answers from the clip, by which metric
 Said = tuple[bool | None, str]
@@ -145,7 +145,7 @@ class Answers:
         self.scores, self.source = scores, config.questions
         self.who = {who: metric for who, metric in WHO.items() if who != "judge" or judge is not None}
 
-    def of(self, trip: Trip) -> list[tuple[Asked, Said | None, dict[str, Said]]]:
+    def of(self, trip: Trip) -> list[tuple[PromptQuestion, Said | None, dict[str, Said]]]:
         """Each question, the caption's answer (None where there is no caption), the clip's answers by who gave them."""
         listed = questions(trip.prompt, self.source)
         said: list[Said | None] = [None] * len(listed)

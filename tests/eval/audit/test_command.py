@@ -73,9 +73,9 @@ def test_spoiled_clips_have_plain_names() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--metrics", "none", "--judge", "none"], "nothing is to be audited"),
+        (["--metrics", "none", "--judge", "none"], "nothing to audit"),
         (["--num", "1"], "two clips or more"),
-        (["--generate", "5", "--judge", "none"], "for a judge to be held to"),
+        (["--generate", "5", "--judge", "none"], "for testing a judge"),
         (["--generate", "1"], "2 or more"),
         (["--metrics", "sharpnes"], "sharpness"),
         (["--judge", "gpt"], "v2t:MODEL"),
