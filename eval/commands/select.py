@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, MissingDependencyError, NothingMatchedError, UsageError
 from v2t_eval.commands.score import STATE, add_machine, config_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--keep must be at least 1, got {args.keep}")
     metrics = parse_metrics(",".join(name for name in (args.by, args.check) if name))
     if len(metrics) != 1 + (args.check is not None):
-        raise UsageError("--by and --check take one metric each")
+        raise UsageError("--by and --check take one metric each, and not the same")
+    for metric in metrics:
+        if metric.level != "clip":
+            raise UsageError(
+                f"{metric.title} is a metric of a {metric.level}, not of single clips",
+                hint="v2t-eval list shows the metrics of a clip",
+            )
     inputs = read_inputs(args.clips)
     args.suite = None
     _refuse(args.output, args.clips, overwrite=args.overwrite)
@@ -71,6 +77,9 @@ def run(args: argparse.Namespace) -> int:
             inputs, metrics, config_of(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
             show_progress=not args.quiet,
         )  # fmt: skip
+        for one in scores.skipped:
+            kind = NothingMatchedError if one.found_nothing else MissingDependencyError
+            raise kind(f"{one.metric}: {one.reason}", hint=one.hint)
         found = select(
             scores, metrics[0].title, keep=args.keep, check=metrics[1].title if args.check is not None else None
         )

@@ -35,7 +35,8 @@ class CineloopTransformer3DModel(
 
     Keys beyond Wan's: `pooled_dim` (width P of a pooled text vector added to the time embedding), `rope_axes_dim`
     (channels of a head that turn with time, rows, columns), `ffn_activation` (any of diffusers' `FeedForward`; on the
-    CPU "gelu" is much faster than Wan's and differs by less than bfloat16 shows), `zero_init` (fresh blocks are the
+    CPU "gelu" is much faster than Wan's and differs by less than bfloat16 shows), `ffn_conv` (a depthwise convolution
+    in the feed-forward, see `ConvFeedForward`; not with context parallelism), `zero_init` (fresh blocks are the
     identity and the output is zero), and the size a pipeline makes by default: `sample_height`,
     `sample_width` in pixels, `sample_frames`, `sample_fps`. `rope_max_seq_len` is accepted for Wan's configs and limits
     nothing.
@@ -81,6 +82,7 @@ class CineloopTransformer3DModel(
         rope_axes_dim: tuple[int, int, int] | None = None,
         rope_theta: float = 10_000.0,
         ffn_activation: str = "gelu-approximate",
+        ffn_conv: bool = False,
         zero_init: bool = True,
         sample_height: int = 64,
         sample_width: int = 64,
@@ -98,7 +100,7 @@ class CineloopTransformer3DModel(
         self.condition_embedder = CineloopConditionEmbedding(
             dim, freq_dim, text_dim, pooled_dim, image_dim, pos_embed_seq_len
         )
-        sizes = (dim, ffn_dim, num_attention_heads, cross_attn_norm, eps, ffn_activation, added_kv_proj_dim)
+        sizes = (dim, ffn_dim, num_attention_heads, cross_attn_norm, eps, ffn_activation, added_kv_proj_dim, ffn_conv)
         self.blocks = nn.ModuleList([CineloopTransformerBlock(*sizes) for _ in range(num_layers)])
         self.norm_out = LayerNorm(dim, eps, elementwise_affine=False)
         self.proj_out = nn.Linear(dim, out_channels * math.prod(patch_size))
@@ -110,7 +112,11 @@ class CineloopTransformer3DModel(
     def initialize_weights(self, zero: bool = True) -> None:
         """Fan-scaled projections; with `zero`, gates, cross-attention output and head start at zero (adaLN-Zero)."""
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv3d):
+            if isinstance(module, nn.Conv2d):  # at first the feed-forward is as without it
+                module.weight.zero_()
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, nn.Linear | nn.Conv3d):
                 nn.init.xavier_uniform_(module.weight.flatten(1))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -184,7 +190,7 @@ class CineloopTransformer3DModel(
         """(B, N, D) through all blocks."""
         turns = torch.complex(*self.rope(grid, x.device))  # (1, N, 1, d/2)
         for block in self.blocks:
-            inputs = (x, text, modulation, turns, mask, image)
+            inputs = (x, text, modulation, turns, mask, image, grid)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 x = self._gradient_checkpointing_func(block, *inputs)
             else:

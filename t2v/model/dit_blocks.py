@@ -59,6 +59,23 @@ class CineloopConditionEmbedding(nn.Module):
         return image if image is None or self.image_embedder is None else self.image_embedder(image)
 
 
+class ConvFeedForward(FeedForward):
+    """A feed-forward with a depthwise 3 × 3 convolution over rows and columns of its inner channels, around which a
+    shortcut goes: tokens see their neighbours without attention (Mix-FFN of SANA, arXiv:2410.10629, no gate)."""
+
+    def __init__(self, dim: int, inner_dim: int, activation_fn: str) -> None:
+        super().__init__(dim, inner_dim=inner_dim, activation_fn=activation_fn)
+        self.conv = nn.Conv2d(inner_dim, inner_dim, 3, padding=1, groups=inner_dim)
+
+    def forward(self, hidden_states: Tensor, grid: tuple[int, int, int]) -> Tensor:  # type: ignore[override]
+        """(B, N, D) to (B, N, D) for tokens of `grid` = (frames, rows, columns)."""
+        project, dropout, out = self.net
+        inner = dropout(project(hidden_states))  # (B, N, inner)
+        pixels = inner.reshape(-1, *grid[1:], inner.shape[-1]).permute(0, 3, 1, 2)  # (B*t, inner, h, w), channels last
+        mixed = self.conv(pixels).permute(0, 2, 3, 1).reshape(inner.shape)  # (B, N, inner)
+        return out(inner + mixed)
+
+
 class CineloopTransformerBlock(nn.Module):
     """Self-attention, cross-attention to text, feed-forward; the first and last scaled, shifted and gated by time."""
 
@@ -71,13 +88,15 @@ class CineloopTransformerBlock(nn.Module):
         eps: float = 1e-6,
         activation: str = "gelu-approximate",
         image_dim: int | None = None,
+        ffn_conv: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = LayerNorm(dim, eps, elementwise_affine=False)
         self.attn1 = CineloopAttention(dim, num_heads, eps)
         self.attn2 = CineloopAttention(dim, num_heads, eps, is_cross_attention=True, image_dim=image_dim)
         self.norm2 = LayerNorm(dim, eps, elementwise_affine=True) if cross_attn_norm else nn.Identity()
-        self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn=activation)
+        feed_forward = ConvFeedForward if ffn_conv else FeedForward
+        self.ffn = feed_forward(dim, inner_dim=ffn_dim, activation_fn=activation)
         self.norm3 = LayerNorm(dim, eps, elementwise_affine=False)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
@@ -89,8 +108,10 @@ class CineloopTransformerBlock(nn.Module):
         rotary_emb: Tensor,
         encoder_attention_mask: Tensor | None = None,
         encoder_hidden_states_image: Tensor | None = None,
+        grid: tuple[int, int, int] | None = None,
     ) -> Tensor:
-        """(B, N, D) to (B, N, D); `temb` (B[, N], 6, D), text (B, L, D), mask (B, 1, 1, L), image (B, I, D)."""
+        """(B, N, D) to (B, N, D); `temb` (B[, N], 6, D), text (B, L, D), mask (B, 1, 1, L), image (B, I, D); `grid` of
+        the tokens, which a feed-forward with a convolution needs."""
         temb = (self.scale_shift_table + temb.float()).to(modulation_dtype(hidden_states))  # (B[, N], 6, D)
         parts = temb.unbind(-2) if temb.ndim == 4 else temb.split(1, dim=1)  # six of (B, 1 or N, D)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = parts
@@ -104,4 +125,5 @@ class CineloopTransformerBlock(nn.Module):
         hidden_states = hidden_states + x
 
         x = modulated_norm(self.norm3, hidden_states, ffn_shift, ffn_scale)
-        return gated_sum(hidden_states, self.ffn(x), ffn_gate)
+        x = self.ffn(x, grid) if isinstance(self.ffn, ConvFeedForward) else self.ffn(x)
+        return gated_sum(hidden_states, x, ffn_gate)

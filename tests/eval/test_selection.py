@@ -115,3 +115,26 @@ def test_the_command_keeps_the_clip_that_shows_the_prompt(tmp_path, capsys):
     assert len((best / "selection.jsonl").read_text().splitlines()) == 6
     assert main(command) == 2 and "--overwrite" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("by", "code", "text"),
+    [
+        ("frechet", 2, "not of single clips"),
+        ("obedience,sharpness", 2, "one metric each"),
+        ("obedience", 4, "obedience: "),
+    ],
+)
+def test_what_cannot_choose_is_said_before_anything_is_written(tmp_path, capsys, by, code, text):
+    """The last: a clip whose prompt asks for nothing that the referee reads."""
+    from cineloop.manifest import write_manifest
+    from cineloop.video.encode import encode
+    from cineloop.world.scenes.render import render
+    from cineloop.world.scenes.solo import FPS, sample_solo
+    from t2v.data.world import TIMES_S
+
+    encode(render(sample_solo("seen", 3, 0), (64, 64), times_s=TIMES_S), tmp_path / "a.mp4", FPS)
+    write_manifest([{"id": "a", "path": "a.mp4", "prompt": "Quiet."}], tmp_path / "manifest.jsonl")
+    assert main(["select", str(tmp_path), "--by", by, "-o", str(tmp_path / "best"), "-q"]) == code
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "best" / "manifest.jsonl").exists()

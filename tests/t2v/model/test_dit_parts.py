@@ -96,3 +96,35 @@ def test_plain_attention_equals_the_fused_kernel():
     for chosen in (None, mask):
         expected = nnf.scaled_dot_product_attention(*heads, attn_mask=chosen).transpose(1, 2)
         torch.testing.assert_close(plain_attention(query, key, value, chosen), expected)
+
+
+def test_a_convolution_in_the_feed_forward_sees_neighbours_of_its_frame_alone():
+    from t2v.model.dit_blocks import ConvFeedForward
+
+    torch.manual_seed(0)
+    ffn = ConvFeedForward(8, 16, "gelu").eval()
+    grid = (2, 4, 4)
+    x = torch.randn(1, 32, 8)
+    with torch.no_grad():
+        before = ffn(x, grid)
+        moved = x.clone()
+        moved[0, 5] += 1  # frame 0, row 1, column 1
+        changed = (ffn(moved, grid) - before).abs().sum(-1)[0].reshape(grid) > 1e-6
+    expected = torch.zeros(grid, dtype=torch.bool)
+    expected[0, 0:3, 0:3] = True
+    assert torch.equal(changed, expected)
+
+
+def test_a_fresh_transformer_with_convolutions_starts_as_without_them():
+    from t2v.model.dit import CineloopTransformer3DModel
+
+    shape = {"num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 4, "out_channels": 4, "text_dim": 8,
+             "ffn_dim": 32, "num_layers": 2, "zero_init": False}  # fmt: skip
+    torch.manual_seed(0)
+    plain = CineloopTransformer3DModel(**shape).eval()
+    conv = CineloopTransformer3DModel(**shape, ffn_conv=True).eval()
+    missing = conv.load_state_dict(plain.state_dict(), strict=False)
+    assert not missing.unexpected_keys and {name.split(".")[3] for name in missing.missing_keys} == {"conv"}
+    given = (torch.randn(2, 4, 2, 4, 4), torch.tensor([500.0, 10.0]), torch.randn(2, 3, 8))
+    with torch.no_grad():
+        assert torch.allclose(plain(*given).sample, conv(*given).sample, atol=1e-6)
