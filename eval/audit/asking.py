@@ -18,7 +18,7 @@ from v2t_eval.judge.question import Question
 from v2t_eval.measure import one_thread
 from v2t_eval.sample import Sample
 
-_KEPT = ("status", "chance", "said", "code")  # of an answer
+_KEPT = ("status", "chance", "text", "code")  # of an answer
 
 
 class JudgeLike(Protocol):
@@ -73,4 +73,4 @@ class Asking:
     def _key(self, sample: Sample, question: Question, repeat: int) -> str:
         content: Any = sample.clip.content if sample.clip is not None else None
         asked = json.dumps(asdict(question), sort_keys=True)
-        return hashlib.sha256(f"asked/1 {self._print} {content} {asked} {repeat}".encode()).hexdigest()
+        return hashlib.sha256(f"asked/2 {self._print} {content} {asked} {repeat}".encode()).hexdigest()

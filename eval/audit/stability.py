@@ -78,16 +78,16 @@ def _changes(asking: Asking, clip: AuditClip, fault: str, kind: str, value: str,
     (clean,), (other,) = asking.ask(clip.sample(), [asked]), asking.ask(clip.sample(fault, 5), [asked])
     if not _is_right(asked, clean) or not _has_answer(other):
         return []
-    return [other.said != clean.said]
+    return [other.text != clean.text]
 
 
 def _is_right(asked: Question, reply: Answer) -> bool:
     """Whether the wanted answer, a true one, was said."""
-    return _has_answer(reply) and reply.said == asked.answer
+    return _has_answer(reply) and reply.text == asked.answer
 
 
 def _flips(first: Sequence[Answer], second: Sequence[Answer]) -> list[bool]:
-    return [a.said != b.said for a, b in zip(first, second, strict=True) if _has_answer(a) and _has_answer(b)]
+    return [a.text != b.text for a, b in zip(first, second, strict=True) if _has_answer(a) and _has_answer(b)]
 
 
 def _has_answer(reply: Answer) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from cineloop.errors import MissingDependencyError
 from v2t_eval import models
 from v2t_eval.extractors import hub
-from v2t_eval.judge.language import written
+from v2t_eval.judge.language import complete
 
 
 class Causal:
@@ -37,7 +37,7 @@ class Causal:
         Raises:
             ItemError: PROMPT_TOO_LONG, the model cannot take the prompt and an answer.
         """
-        return written(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name="the judge")
+        return complete(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name="the judge")
 
     def describe(self) -> dict[str, str]:
         """Name and hash of the weights."""

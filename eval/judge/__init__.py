@@ -1,7 +1,7 @@
-"""A judge: questions about a clip, put to any captioner, with answers that say how sure they are.
+"""Judges: questions about a clip, asked of any captioner, with calibrated answers.
 
 In: a clip (`subject`) and questions (`question`), which may be made from a prompt by a grammar (`prompt`, `wording`,
-`plain_wording`, `free_text`) or by a language model (`language`). Out: answers (`judge`), heard as likelihoods or votes
-(`asker`, `ballots`, `replies`, `heard`), mapped to chances (`calibration`), kept by content (`cache`), and counted with
-what hangs on what (`evaluation`).
+`plain_wording`, `free_text`) or by a language model (`language`). Out: answers (`judge`) from likelihoods or votes
+(`asker`, `ballots`, `replies`, `heard`), mapped to probabilities (`calibration`), cached by content (`cache`), and
+scored along their dependencies (`evaluation`).
 """

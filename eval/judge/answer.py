@@ -1,6 +1,6 @@
-"""What a judge answered, how likely it holds it, how far that swings with the wording, or why there is no answer.
+"""A judge's answer with its probability, its spread over wordings, or the reason why there is none.
 
-In: nothing. Out: `Answer`. A refusal or a reply that cannot be read is a status of its own, counted and never a no.
+In: nothing. Out: `Answer`. A refusal or a reply that cannot be parsed has a status of its own and never counts as "no".
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ class Answer:
     """One question, asked of one clip in one or several wordings and orders of its choices.
 
     Attributes:
-        question: as it was put.
-        status: answered; refused or unparsable: no wording got an answer that can be read; failed: the captioner broke;
-            unaudited: not asked, since the judge was not shown to know the wanted answer when it sees it.
-        said: the answer in words: yes or no, one of the choices, a number, free text; None without one.
+        question: as it was asked.
+        status: answered; refused or unparsable: no wording got a readable answer; failed: the captioner raised an
+            error; unaudited: not asked, since the audit did not show that the judge recognises the wanted answer.
+        text: the answer in words: yes or no, one of the choices, a number, free text; None without one.
         chance: calibrated probability that the wanted answer (`question.answer`) is true, 0 to 1; None without an
             answer, and for open questions. Its calibration is the judge's, see `v2t_eval.judge.calibration`.
         raw: the same before calibration.
         chances: for each choice (yes and no where there are none) its probability before calibration, summing to 1.
         spread: standard deviation of `raw` over wordings and orders; 0 where there was one.
-        asked: how often it was put; `lost`: how many of these gave no answer that can be read.
+        asked: how often it was asked; `lost`: how many of these gave no readable answer.
         code, message: why these, or all, gave none.
         rule: why no model was asked, where a rule gave the answer; "" where the judge did.
     """
 
     question: Question
     status: Status = "answered"
-    said: str | None = None
+    text: str | None = None
     chance: float | None = None
     raw: float | None = None
     chances: dict[str, float] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def right(self) -> bool | None:
-        """Whether the wanted answer is held to be true; None without an answer."""
+        """Whether the wanted answer is judged true; None without an answer."""
         return self.is_right()
 
     def is_right(self, threshold: float = 0.5) -> bool | None:
@@ -56,21 +56,21 @@ class Answer:
         if self.status != "answered":
             return None
         if self.chance is None:
-            return normalise(self.said or "") == normalise(self.question.answer)
+            return normalise(self.text or "") == normalise(self.question.answer)
         return self.chance >= threshold
 
-    def told(self, threshold: float = 0.5) -> str:
-        """The decision in words with the chance it rests on; where that goes against the likeliest answer, both."""
-        if self.status != "answered" or self.said is None:
+    def summary(self, threshold: float = 0.5) -> str:
+        """The decision in words with its probability; both answers where the decision is not the likeliest answer."""
+        if self.status != "answered" or self.text is None:
             return self.code.lower() or self.status
         if self.rule:
-            return f"{self.said} ({self.rule})"
+            return f"{self.text} ({self.rule})"
         if self.chance is None:
-            return self.said
+            return self.text
         wanted, is_right = self.question.answer, self.is_right(threshold)
-        if is_right == (normalise(self.said) == normalise(wanted)):
-            return f"{self.said} (chance of {wanted!r} {self.chance:.2f})"
+        if is_right == (normalise(self.text) == normalise(wanted)):
+            return f"{self.text} (chance of {wanted!r} {self.chance:.2f})"
         return (
-            f"likeliest {self.said!r}, yet {wanted!r} is {'' if is_right else 'not '}held true: "
+            f"likeliest {self.text!r}, yet {wanted!r} is {'' if is_right else 'not '}held true: "
             f"its calibrated chance is {self.chance:.2f}, {threshold:g} decides"
         )

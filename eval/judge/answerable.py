@@ -1,7 +1,7 @@
-"""Checks of questions that a language model wrote: form, doubles, and whether the prompt entails yes.
+"""Validate questions written by a language model: form, duplicates, and whether the prompt entails "yes".
 
-In: questions, the prompt, and the model that wrote them. Out: those that are kept, and each other one with the reason.
-A question that goes leaves its children to its own parents, so that the rest of the graph stands.
+In: questions, the prompt, and the model that wrote them. Out: the valid ones, and each dropped one with the reason.
+The children of a dropped question are attached to its parents, so that the rest of the graph stays valid.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Dropped:
 
 
 def well_formed(questions: Sequence[Question]) -> tuple[list[Question], list[Dropped]]:
-    """Questions of yes and no, each text once; parents first, as they came.
+    """Yes/no questions, each text once, in the given order (parents first).
 
     Raises:
         ValueError: the questions are not parents first.
@@ -56,17 +56,17 @@ def well_formed(questions: Sequence[Question]) -> tuple[list[Question], list[Dro
 
 
 def entailed(questions: Sequence[Question], verdicts: Mapping[str, str]) -> tuple[list[Question], list[Dropped]]:
-    """Questions that the prompt answers with yes, by what the model says of each id."""
+    """Questions that the prompt answers with yes, by the model's verdict on each id."""
     return without(questions, {q.id: NOT_ENTAILED for q in questions if verdicts.get(q.id) != "yes"})
 
 
 def without(
     questions: Sequence[Question], reasons: Mapping[str, str], instead: Mapping[str, str] | None = None
 ) -> tuple[list[Question], list[Dropped]]:
-    """Questions, parents first, without those that there is a reason against; `instead` names the one that takes over
-    the children, else they hang on the parents of the one that goes."""
+    """Questions, parents first, without those in `reasons`; `instead` names the question that takes over the children,
+    which else depend on the parents of the dropped one."""
     kept: list[Question] = []
-    above: dict[str, tuple[str, ...]] = {}  # what takes the place of a question as a parent
+    above: dict[str, tuple[str, ...]] = {}  # the parents that replace a question
     for question in questions:
         parents = tuple(dict.fromkeys(id for parent in question.parents for id in above[parent]))
         if question.id not in reasons:
@@ -78,13 +78,13 @@ def without(
 
 
 def check_text(prompt: str, questions: Sequence[Question]) -> str:
-    """What the model is asked about its questions."""
+    """The prompt that asks the model to check its questions."""
     listed = "\n".join(f"{question.id}. {question.question}" for question in questions)
     return CHECK.format(prompt=prompt.strip(), questions=listed)
 
 
 def to_json(questions: Sequence[Question], dropped: Sequence[Dropped]) -> str:
-    """Both as text that `of_json` reads."""
+    """Serialise both as JSON for `of_json`."""
     rows = [{"id": q.id, "question": q.question, "parents": list(q.parents), "about": q.about} for q in questions]
     return json.dumps({"questions": rows, "dropped": [[d.question, d.why] for d in dropped]}, ensure_ascii=False)
 
@@ -93,7 +93,7 @@ def of_json(text: str) -> tuple[list[Question], list[Dropped]]:
     """The reverse of `to_json`.
 
     Raises:
-        ValueError, KeyError, TypeError, ItemError: another text.
+        ValueError, KeyError, TypeError, ItemError: not a text of `to_json`.
     """
     data = json.loads(text)
     return from_row(data["questions"], "the cache"), [Dropped(question=q, why=w) for q, w in data["dropped"]]

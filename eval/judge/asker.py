@@ -1,10 +1,10 @@
-"""A captioner as one who is asked about a clip: by the likelihood of answers, or by votes.
+"""Ask a captioner about a clip, by the likelihood of answers or by votes.
 
-In: a clip and questions. Out: what was heard. Of a model that tells how likely an answer is (`likelihoods`, see
-`v2t.backends.local`) yes is P(yes) / (P(yes) + P(no)), both in small and in capital letters, and each of a closed
-list of answers its likelihood against that of all, in every wording of the question. Any other model is asked several
-times, in other words and with its choices in another order, and each reply is a vote (`ballots`); so is what nobody
-can list, numbers and open answers, of every model.
+In: a clip and questions. Out: `Heard`, the votes. For a model that returns the likelihood of an answer (`likelihoods`,
+see `v2t.backends.local`) "yes" is P(yes) / (P(yes) + P(no)), in lower and upper case, and each answer of a closed list
+its likelihood divided by that of all, in every wording of the question. Any other model is asked several times, with
+other wordings and orders of the choices, and each reply is a vote (`ballots`); so are numbers and open answers, which
+cannot be listed, of every model.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _LOCK = threading.RLock()
 
 
 class Asker:
-    """Puts questions to a captioner.
+    """Asks a captioner questions.
 
     Args:
         captioner: loaded when there is something to ask.
-        votes: how often a question is put, in other wordings and orders, at most; None for all wordings where the
-            captioner tells likelihoods, and for three votes where it replies in words.
-        reply_tokens: longest reply in words, thoughts included; None for what the captioner declares.
+        votes: how often a question is asked at most, in other wordings and orders; None for all wordings where the
+            captioner returns likelihoods, and for three votes where it replies in words.
+        reply_tokens: longest reply in words, thoughts included; None for the captioner's default.
 
     Raises:
         UsageError: votes or reply_tokens below 1.
@@ -48,9 +48,9 @@ class Asker:
 
     def __init__(self, captioner: VideoLM, *, votes: int | None = None, reply_tokens: int | None = None) -> None:
         if votes is not None and votes < 1:
-            raise UsageError(f"a judge is asked once or more, got votes={votes}")
+            raise UsageError(f"votes must be 1 or more, got {votes}")
         if reply_tokens is not None and reply_tokens < 1:
-            raise UsageError(f"a reply has one token or more, got reply_tokens={reply_tokens}")
+            raise UsageError(f"reply_tokens must be 1 or more, got {reply_tokens}")
         self.captioner, self.votes = captioner, votes
         self.reply_tokens = reply_tokens or captioner.reply_tokens
         self.name, self.tells_likelihoods = captioner.name, captioner.tells_likelihoods
@@ -63,10 +63,10 @@ class Asker:
         return f"{self.name}@{self.captioner.revision}"
 
     def load(self) -> None:
-        """Bring the captioner into memory.
+        """Load the captioner.
 
         Raises:
-            MissingDependencyError: its model or server is not at hand.
+            MissingDependencyError: its model or server is not available.
         """
         with _LOCK:
             if not self._loaded:
@@ -74,7 +74,7 @@ class Asker:
                 self._loaded = True
 
     def about(self) -> dict[str, str]:
-        """What decides what is heard: model, revision, how answers are told, frames."""
+        """What determines the votes: model, revision, form of answers, frames."""
         if self.tells_likelihoods:
             how = f"likelihood of {'/'.join(YES)} against {'/'.join(NO)}, or of all choices, "
             how += f"over {'all' if self.votes is None else self.votes} wordings"
@@ -84,7 +84,7 @@ class Asker:
         return {"judge": self.identity, "answers": how, "frames": frames, "dtype": dtype}
 
     def ask(self, sample: Sample, questions: Sequence[Question]) -> list[Heard]:
-        """What is heard of each question, in their order.
+        """The votes on each question, in their order.
 
         Raises:
             ItemError: the clip cannot be read.
@@ -100,32 +100,34 @@ class Asker:
         """For each answer the log-probability that a reply begins with it, or is it and no more (`whole`).
 
         Raises:
-            UsageError: a captioner that does not tell.
+            UsageError: the captioner returns no likelihoods.
         """
         if not self.tells_likelihoods:
-            raise UsageError(f"{self.name} does not tell how likely an answer is")
+            raise UsageError(f"{self.name} does not return the likelihood of an answer")
         found = self._weigh(self._watched(sample), [(question, tuple(answers), whole)])[0]
         if isinstance(found, ItemError):
             raise found
         return found
 
     def captions_of(self, sample: Sample, indices: Sequence[int]) -> list[str]:
-        """What the captioner says of each frame of `indices`, shown one by one, in small letters."""
+        """The caption of each frame of `indices`, shown one by one, in lower case."""
         self.load()
         frames = sample.frames
         pictures = {i: replace(frames, pixels=frames.pixels[i : i + 1], times_s=frames.times_s[:1]) for i in indices}
-        puts = {i: GenerateRequest(messages=asked(PROMPTS["short"], p), decoding=_CAPTION) for i, p in pictures.items()}
-        told = {i: self._batcher.generate(request) for i, request in puts.items()}
-        return [told[i].text.lower() for i in indices]
+        requests = {
+            i: GenerateRequest(messages=asked(PROMPTS["short"], p), decoding=_CAPTION) for i, p in pictures.items()
+        }
+        captions = {i: self._batcher.generate(request).text.lower() for i, request in requests.items()}
+        return [captions[i] for i in indices]
 
     def view(self, sample: Sample) -> Frames:
-        """The frames the captioner wants to see."""
+        """The frames that the captioner's sampler selects."""
 
         def make() -> Frames:
             frames, spec = sample.frames, self.captioner.spec
             given: dict[str, Any] = {}
             if spec.sampler == "keyframe":
-                given = {"keyframe_times_s": frames.times_s[:0]}  # which are intra frames is not known any more
+                given = {"keyframe_times_s": frames.times_s[:0]}  # intra frames are unknown after decoding
             elif spec.sampler == "motion":
                 gray = frames.pixels.mean(axis=-1)  # (T, H, W)
                 given = {"motion_times_s": frames.times_s, "motion_energy": motion_energy(gray)}
@@ -135,11 +137,11 @@ class Asker:
         return sample.shared(("view", str(self.captioner.spec)), make)
 
     def warnings(self, sample: Sample) -> set[Notice]:
-        """What the captioner has warned of while it looked at a clip; whoever asks may add to it."""
+        """The captioner's warnings about a clip; the caller may add to them."""
         return sample.shared(("warnings", self.identity), set)
 
     def _watched(self, sample: Sample) -> Any:
-        """The clip as the captioner keeps it for all questions."""
+        """The clip as encoded by the captioner, shared by all questions."""
         view = self.view(sample)
         self.load()
         watched = sample.shared(("watched", self.identity), lambda: self.captioner.watch(view))
@@ -161,17 +163,17 @@ class Asker:
             if vote is not None:
                 heard[owner] = heard[owner].with_vote(vote)
                 continue
-            none = ItemError(f"{self.name} finds no answer possible: {text!r}", code="UNPARSABLE")
+            none = ItemError(f"{self.name} gives every answer probability 0: {text!r}", code="UNPARSABLE")
             heard[owner] = heard[owner].with_loss(logs if isinstance(logs, ItemError) else none)
         return heard
 
     def _weigh(self, watched: Any, asks: list[tuple[str, tuple[str, ...], bool]]) -> list[list[float] | ItemError]:
-        """Log-likelihoods for each ask, all at once where the captioner can; an error is that of its ask alone."""
+        """Log-likelihoods for each ask, in one batch where possible; an error belongs to its ask alone."""
         if len(asks) > 1:
             try:
                 return list(self.captioner.weigh(watched, asks))
             except ItemError:
-                pass  # of one of them: each is asked alone
+                pass  # raised by one of them: ask each alone
         found: list[list[float] | ItemError] = []
         for text, answers, whole in asks:
             try:
@@ -183,14 +185,14 @@ class Asker:
     def _by_vote(self, sample: Sample, questions: list[Question]) -> list[Heard]:
         if not questions:
             return []
-        put = [(number, ballot) for number, q in enumerate(questions) for ballot in ballots(q, self.votes or VOTES)]
+        cast = [(number, ballot) for number, q in enumerate(questions) for ballot in ballots(q, self.votes or VOTES)]
         view = self.view(sample)
         self.load()
         decoding = Decoding(max_new_tokens=self.reply_tokens)
-        requests = [GenerateRequest(messages=asked(ballot.text, view), decoding=decoding) for _, ballot in put]
+        requests = [GenerateRequest(messages=asked(ballot.text, view), decoding=decoding) for _, ballot in cast]
         replies = self._batcher.generate_many(requests, batch_size=1)
         heard = [Heard() for _ in questions]
-        for (number, ballot), reply in zip(put, replies, strict=True):
+        for (number, ballot), reply in zip(cast, replies, strict=True):
             if isinstance(reply, ItemError):
                 heard[number] = heard[number].with_loss(reply)
                 continue
@@ -206,7 +208,7 @@ class Asker:
 
 
 def _shares(answers: Sequence[str], logs: Sequence[float]) -> dict[str, float] | None:
-    """The share of each answer, summing to 1, yes and no in any spelling as one; None where none is possible."""
+    """The share of each answer, summing to 1, spellings of yes and no merged; None where all have probability 0."""
     top = max(logs)
     if top == -math.inf:
         return None

@@ -1,8 +1,7 @@
-"""The words in which a question is put to a model that replies in words, and what its reply says.
+"""Wordings of a question for models that reply in words, and parsing of their replies.
 
 In: a question, and how many votes it gets. Out: `Ballot`s, each with its own wording and order of the choices; a reply
-becomes a vote. What a model favours for its place in a list (the first, the last, "A") is averaged away: orders come in
-pairs, each with its reverse.
+becomes a vote. Position bias (the first, the last, "A") is averaged out: orders come in pairs, each with its reverse.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ FORMS = " | ".join((*_YES_NO, *_NUMBER, "{} Choose one: (A) ... (B) ..."))
 
 @dataclass(frozen=True, kw_only=True)
 class Ballot:
-    """One way to put a question; `choices` in the order they are offered."""
+    """One way to ask a question; `choices` in the order they are offered."""
 
     text: str
     choices: tuple[str, ...] = ()
 
 
 def ballots(question: Question, votes: int) -> list[Ballot]:
-    """At most `votes` different ways to put the question, the plainest first; all there are of an open one is its
-    wordings."""
+    """At most `votes` different ways to ask the question, the plainest first; an open one varies in its wording
+    only."""
     texts = question.texts
     if question.form == "open":
         return [Ballot(text=text) for text in texts[:votes]]
@@ -44,7 +43,7 @@ def ballots(question: Question, votes: int) -> list[Ballot]:
 
 
 def read(ballot: Ballot, question: Question, reply: str) -> str | None:
-    """What a reply votes for: yes or no, a choice, a number, or its own words; None where nothing can be read."""
+    """The vote of a reply: yes or no, a choice, a number, or its own words; None where it cannot be parsed."""
     if question.form == "choice":
         picked = read_choice(reply, ballot.choices)
         return None if picked is None else ballot.choices[picked]
@@ -70,7 +69,7 @@ def _pairs(texts: int, others: int, number: int) -> list[tuple[int, int]]:
 
 
 def _orders(choices: tuple[str, ...], number: int) -> list[tuple[str, ...]]:
-    """The choices as they are, the other way round, then drawn orders and their reverses, the same every time."""
+    """The choices in order, reversed, then random orders and their reverses, deterministic."""
     draw, found = random.Random("|".join(choices)), [choices, choices[::-1]]
     for _ in range(8 * number):  # few choices have few orders
         if len(found) >= number:

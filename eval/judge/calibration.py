@@ -1,12 +1,12 @@
-"""From what a judge holds to what can be trusted: its log-odds, mapped so that they are chances.
+"""Platt calibration of a judge's log-odds, and the reliability of its answers.
 
 In: for claims true and false, the probability a judge gave the wanted answer. Out: a `Calibration`: for each kind of
 fact a slope and an offset of the log-odds (Platt 1999), by penalised maximum likelihood; kinds with few claims stay
-near the fit over all. Claims of yes and no have maps of their own: a model says yes more readily than it picks from a
-list. Fitted on as many true claims as false ones, a chance of one half leans neither to yes nor to no.
-`judge.json`, beside the weights, holds it; it names the model and the wording that it was fitted with. It also lists
-the answers the judge was audited for, each planted as a truth, with the agreement that was measured on clips held out
-of the fit (`scripts/calibrate_judge.py`); an answer below `LEAST_KAPPA` is not offered.
+near the fit over all. Yes/no claims have maps of their own: a model answers yes more readily than it picks from a list.
+Fitted on as many true claims as false ones, so a probability of one half is unbiased.
+`judge.json`, next to the weights, stores it with the model and the wording that it was fitted with. It also lists
+the answers the judge was audited for, each true of some clips, with the agreement measured on clips held out of the
+fit (`v2t-eval calibrate`); an answer below `LEAST_KAPPA` is not offered.
 Letters: n claims; x log-odds, y truth, a slope, b offset.
 """
 
@@ -30,8 +30,8 @@ from v2t_eval.judge.replies import normalise
 FILE_NAME = "judge.json"
 SCHEMA = 2
 ALL = "all"
-LEAST_KAPPA, LEAST_CASES = 0.6, 10  # of an answer that is offered: its agreement, and clips it was planted in
-_LEAST = 1e-6  # probabilities nearer to 0 or 1 say no more
+LEAST_KAPPA, LEAST_CASES = 0.6, 10  # required of an offered answer: its agreement, and clips that show it
+_LEAST = 1e-6  # probabilities are clipped to this distance from 0 and 1
 _WIDE, _NARROW = (2.0, 4.0), (0.5, 1.0)  # standard deviations of slope and offset: over all, of a kind around that
 _STEPS = 100
 
@@ -51,10 +51,10 @@ class Platt:
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """How far one answer of a closed list, or one claim, was right on held-out clips.
+    """Accuracy of one answer of a closed list, or of one claim, on held-out clips.
 
     Attributes:
-        n: clips of which it is true; `right`: those of which the judge held it to be true.
+        n: clips of which it is true; `right`: those of which the judge took it to be true.
         kappa: Cohen's kappa over claims of this answer, true and false, -1 to 1, with its 95 % interval over clips.
     """
 
@@ -75,14 +75,14 @@ class Reliability:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Maps by kind of fact (see `kind_of`); `all` and `yes_no all` stand in for kinds that have none.
+    """Maps by kind of fact (see `kind_of`); `all` and `yes_no all` are the fallback for kinds without one.
 
     Attributes:
         judge: name@revision of the model it was fitted with.
-        maps: see there.
+        maps: by kind of fact, or `all` and `yes_no all`.
         clips, note: how many clips it was fitted on, and which.
-        answers: by kind of fact, and by answer (by the claim's text where the kind is one of yes and no), how far the
-            judge was right; a kind that is not there was never audited, and all its answers are offered.
+        answers: by kind of fact, and by answer (by the claim's text where the kind is one of yes and no), the judge's
+            accuracy; a missing kind was never audited, and all its answers are offered.
     """
 
     judge: str
@@ -107,34 +107,34 @@ class Calibration:
         return replace(question, choices=kept)
 
     def chance(self, question: Question, raw: float) -> float:
-        """How likely the wanted answer of `question` is, when the judge holds it to be `raw`."""
+        """Calibrated probability of the wanted answer of `question`, given the judge's own, `raw`."""
         kind = kind_of(question)
         found = self.maps.get(kind) or self.maps.get(_whole(kind)) or Platt()
         if question.form == "yes_no" and normalise(question.answer) == "no":
-            return 1 - found.chance(1 - raw)  # its map is one of yes
+            return 1 - found.chance(1 - raw)  # the map is for yes
         return found.chance(raw)
 
     def fits(self, judge: str) -> bool:
-        """Whether it is one of this judge (name@revision): of the same weights, whatever their folder is called."""
+        """Whether it belongs to this judge (name@revision): same weights, whatever their folder is called."""
         revision = judge.rpartition("@")[2]
         same = self.judge if revision in ("", "unknown") else self.judge.rpartition("@")[2]
         return same == (judge if revision in ("", "unknown") else revision)
 
     @property
     def key(self) -> str:
-        """Short hash of what it does."""
-        offered = {kind: sorted(a for a, each in told.items() if each.passes) for kind, told in self.answers.items()}
-        told = {"maps": {kind: asdict(each) for kind, each in self.maps.items()}, "offered": offered}
-        return text_key(json.dumps(told, sort_keys=True).encode())[:12]
+        """Short hash of all that affects answers."""
+        offered = {kind: sorted(a for a, each in table.items() if each.passes) for kind, table in self.answers.items()}
+        content = {"maps": {kind: asdict(each) for kind, each in self.maps.items()}, "offered": offered}
+        return text_key(json.dumps(content, sort_keys=True).encode())[:12]
 
     def save(self, path: Path) -> None:
         """Write it to a file (`FILE_NAME` when a folder is named)."""
-        told = {
+        tree = {
             "schema": SCHEMA, "judge": self.judge, "wordings": wordings_key(), "clips": self.clips, "note": self.note,
             "maps": {kind: asdict(self.maps[kind]) for kind in sorted(self.maps)},
             "answers": {kind: {a: asdict(r) for a, r in self.answers[kind].items()} for kind in sorted(self.answers)},
         }  # fmt: skip
-        write_atomic(path / FILE_NAME if path.is_dir() else path, (json.dumps(told, indent=1) + "\n").encode())
+        write_atomic(path / FILE_NAME if path.is_dir() else path, (json.dumps(tree, indent=1) + "\n").encode())
 
 
 def load(path: Path) -> Calibration:
@@ -144,19 +144,19 @@ def load(path: Path) -> Calibration:
         UsageError: no such file, not a calibration, or fitted with other wordings of the questions.
     """
     try:
-        told = read_json(path)
-        if told["schema"] != SCHEMA:
-            raise ValueError(f"schema {told['schema']}, this version reads {SCHEMA}")
-        maps = {str(kind): Platt(**each) for kind, each in told["maps"].items()}
+        tree = read_json(path)
+        if tree["schema"] != SCHEMA:
+            raise ValueError(f"schema {tree['schema']}, this version reads {SCHEMA}")
+        maps = {str(kind): Platt(**each) for kind, each in tree["maps"].items()}
         if not all(math.isfinite(v) for m in maps.values() for v in (m.slope, m.offset)):
-            raise ValueError("a slope or offset that is no number")
-        answers = {str(k): {str(a): Reliability(**r) for a, r in table.items()} for k, table in told["answers"].items()}
+            raise ValueError("a slope or offset is not finite")
+        answers = {str(k): {str(a): Reliability(**r) for a, r in table.items()} for k, table in tree["answers"].items()}
         found = Calibration(
-            judge=told["judge"], maps=maps, clips=int(told["clips"]), note=str(told["note"]), answers=answers
+            judge=tree["judge"], maps=maps, clips=int(tree["clips"]), note=str(tree["note"]), answers=answers
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no calibration of a judge: {error}", code="CALIBRATION") from error
-    if told.get("wordings") != wordings_key():
+        raise UsageError(f"{path} is not a calibration of a judge: {error}", code="CALIBRATION") from error
+    if tree.get("wordings") != wordings_key():
         raise UsageError(
             f"{path} was fitted with other wordings of the questions", code="CALIBRATION",
             hint="run `v2t-eval calibrate` again",
@@ -166,12 +166,12 @@ def load(path: Path) -> Calibration:
 
 def wordings_key() -> str:
     """Short hash of the questions' wordings, answers and claims."""
-    told = {name: [plain.wordings, dict(plain.answers), dict(plain.claims)] for name, plain in LISTS.items()}
-    return text_key(json.dumps(told, sort_keys=True).encode())[:12]
+    lists = {name: [plain.wordings, dict(plain.answers), dict(plain.claims)] for name, plain in LISTS.items()}
+    return text_key(json.dumps(lists, sort_keys=True).encode())[:12]
 
 
 def kind_of(question: Question) -> str:
-    """Which map a question goes by: its kind of fact, told apart where it is asked with yes and no."""
+    """The key of a question's map: its kind of fact, prefixed where it is a yes/no question."""
     kind = question.about or ALL
     return f"yes_no {kind}" if question.form == "yes_no" else kind
 
@@ -181,7 +181,7 @@ def _whole(kind: str) -> str:
 
 
 def log_odds(probability: float) -> float:
-    """log(p / (1 - p)), within those of 1e-6 and 1 - 1e-6."""
+    """log(p / (1 - p)), p clipped to [1e-6, 1 - 1e-6]."""
     kept = min(max(probability, _LEAST), 1 - _LEAST)
     return math.log(kept / (1 - kept))
 
@@ -193,7 +193,7 @@ def fit(
 
     Args:
         kinds: (n,) by `kind_of`.
-        raws: (n,) how likely the judge holds the wanted answer, 0 to 1; of claims of yes and no always that of yes.
+        raws: (n,) the judge's probability of the wanted answer, 0 to 1; of yes/no claims always that of yes.
         truths: (n,) whether it is true.
 
     Raises:
@@ -216,7 +216,7 @@ def fit(
 
 
 def _fitted(x: np.ndarray, y: np.ndarray, around: Platt, spread: tuple[float, float]) -> Platt:
-    """Newton's method on the penalised likelihood; a slope below 0 is none: the judge is blind there."""
+    """Newton's method on the penalised likelihood; a negative slope is set to 0 (no information)."""
     count, centre = len(y), np.array([around.slope, around.offset])
     weights = 1 / np.square(spread)
     at = centre.copy()

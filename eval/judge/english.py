@@ -1,9 +1,9 @@
-"""The English that the grammar of prompts knows: names of things that can be seen, and verbs.
+"""Vocabulary of the prompt grammar: names of visible things, and verbs.
 
-In: nothing. Out: sets of words for `v2t_eval.judge.free_text`. What is not in these lists is not asked about, so a
-name that is missing costs a question and never makes a wrong one; times of day, moods and words of the film trade are
-left out on purpose. Written for this project; kinds of actor of the cartoon world and the usual objects of detection
-and prompt collections are among them.
+In: nothing. Out: sets of words for `v2t_eval.judge.free_text`. Words outside these lists are not asked about, so a
+missing name loses a question and never makes a wrong one; times of day, moods and film terms are left out on purpose.
+Written for this project; kinds of actor of the cartoon world and the usual objects of detection and prompt collections
+are among them.
 """
 
 from __future__ import annotations
@@ -85,8 +85,7 @@ _MASS = """
     pollen popcorn rain rice rubble rust salad salt sand sauce seaweed smoke snow soap soup steam sugar tea thread
     water wheat wine wood wool yarn armor clothing furniture hair fur spaghetti lightning graffiti broccoli
 """
-# Verbs that people write of what is to be seen; the base form, then irregular forms need no entry: prompts are written
-# in the present.
+# Verbs of visible actions in the base form; irregular forms need no entry, since prompts are written in the present.
 _VERBS = """
     appear approach arrange arrive ascend bake balance bark bask bathe beat begin bend billow bite blend blink bloom
     blossom blow bob boil bounce bow brew brush build burn burst bury canter carry carve catch charge chase cheer chew
@@ -127,9 +126,9 @@ NOUNS = (
     | frozenset(vocabulary.KINDS)
 )
 VERBS = _words(_VERBS)
-# Words after which nothing more of a clause is said to be there.
+# Words after which the rest of a clause is negated.
 NEGATIONS = _words("no not without never none neither nor cannot barely hardly don't doesn't isn't aren't can't won't")
-# Kinetics classes, and so prompts of VBench, that are no gerunds: "a person is push up".
+# Kinetics classes, and so prompts of VBench, that are not gerunds: "a person is push up".
 ACTIVITIES = frozenset(
     {
         "archery",
@@ -163,8 +162,8 @@ ACTIVITIES = frozenset(
 GROUPS = _words(
     "group flock herd pack swarm bunch crowd pair number handful dozens hundreds thousands school family row"
 )
-INVARIANT = _words("fish sheep deer bison moose samurai salmon shrimp squid elk geisha ninja")  # one and many
-# Phrases that stand for one word, so that no name is read out of them.
+INVARIANT = _words("fish sheep deer bison moose samurai salmon shrimp squid elk geisha ninja")  # singular and plural
+# Phrases read as one word, so that no name is taken from them.
 PHRASES = (
     "depth of field",
     "lens flare",

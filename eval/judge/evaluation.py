@@ -1,7 +1,7 @@
-"""All questions of one prompt, asked of one clip and counted: TIFA's and DSG's way (see `v2t_eval.judge.question`).
+"""Ask all questions of one prompt about one clip and score them as TIFA and DSG do (see `v2t_eval.judge.question`).
 
 In: a judge, a clip, questions. Out: `Evaluation`: the answers, and what each question counts as. A child of a wrong
-parent counts as wrong; a question without an answer does not count, and takes nothing from those that hang on it.
+parent counts as wrong; a question without an answer does not count, and does not affect its children.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from v2t_eval.sample import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What came of the questions.
+    """Answers and scores of the questions.
 
     Attributes:
         answers: one for each question, in the order the questions were given.
-        right: by id, of the answered ones: whether the wanted answer is held to be true.
-        counts: by id, of the answered ones: whether the question counts as right once its parents have spoken.
+        right: by id, of the answered ones: whether the wanted answer is judged true.
+        counts: by id, of the answered ones: whether the question counts as right given its parents.
     """
 
     answers: list[Answer]
@@ -43,7 +43,7 @@ class Evaluation:
 def evaluate(
     judge: Judge, sample: Sample, questions: Sequence[Question], *, threshold: float = 0.5, mode: Mode = "transitive"
 ) -> Evaluation:
-    """Ask all at once, and count, parents first.
+    """Ask all questions at once and score them.
 
     Args:
         questions: in any order; each parent among them.
@@ -51,10 +51,10 @@ def evaluate(
         mode: see `v2t_eval.judge.question.dsg`.
 
     Raises:
-        ItemError: the clip cannot be read. CycleError: questions hang on each other in a circle.
+        ItemError: the clip cannot be read. CycleError: questions depend on each other in a cycle.
     """
     ordered = parents_first(questions)
     answers = dict(zip([q.id for q in ordered], judge.answer(sample, ordered), strict=True))
-    told = {id: answer.is_right(threshold) for id, answer in answers.items()}
-    right = {id: verdict for id, verdict in told.items() if verdict is not None}
+    verdicts = {id: answer.is_right(threshold) for id, answer in answers.items()}
+    right = {id: verdict for id, verdict in verdicts.items() if verdict is not None}
     return Evaluation(answers=[answers[q.id] for q in questions], right=right, counts=dsg(ordered, right, mode))

@@ -1,10 +1,10 @@
-"""What a prompt in plain English asks for: things with colour and number, relations, a scene, actions, a style.
+"""Parse the requirements of a prompt in plain English: things, relations, a scene, actions, a style.
 
 In: a sentence as people and prompt collections write them ("a red car on the left of a bicycle, in a street"). Out:
-`Asked`, and the parts of the sentence that it does not account for (`left`). A small grammar over the words of
-`v2t_eval.judge.english` and no more: a noun phrase ends in a name that is known, and what follows it must be
-something that ends a noun phrase; an action is a verb with the phrases after it. Nothing is asked of what a negation
-governs, nor of a clause that the grammar does not know, so that a metric can say "nothing asked" instead of guessing.
+`Asked`, with the parts of the sentence that were not parsed (`left`). A small grammar over the words of
+`v2t_eval.judge.english`: a noun phrase ends in a known name, and what follows it must be something that ends a noun
+phrase; an action is a verb with the phrases after it. Negated phrases and clauses that the grammar does not know are
+skipped, so that a metric can report "nothing asked" instead of guessing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from v2t_eval.judge.noun_phrases import (
 )
 from v2t_eval.judge.plain_words import NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS
 
-_RELATIONS = (  # wording, relation, whether the two are told the other way round
+_RELATIONS = (  # wording, relation, whether the operands are swapped
     (r"(?:on|to|at) the left(?: side)? of|left of", "left of", False),
     (r"(?:on|to|at) the right(?: side)? of|right of", "left of", True),
     (r"(?:on|at) the bottom of|below|underneath|beneath|under", "above", True),
@@ -61,14 +61,14 @@ _CLAUSES = frozenset("while as when then because but until".split())
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """A kind of thing in the singular, its colour where one is told, how many; 0 where only that there are several."""
+    """A kind of thing in the singular, its colour where one is given, how many; 0 where only that there are several."""
 
     noun: str
     color: str | None = None
     count: int = 1
 
     @property
-    def told(self) -> str:
+    def phrase(self) -> str:
         """Colour and noun: red car."""
         return f"{self.color} {self.noun}" if self.color else self.noun
 
@@ -80,11 +80,11 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a prompt asks for; empty or None where it asks for nothing of the kind.
+    """The requirements of a prompt; empty or None where it has none of a kind.
 
     `relation` is (number of a thing, one of `cineloop.world.vocabulary.RELATIONS`, number of another): a is left of b.
     `actions` are (number of a thing or None, what it does as a gerund: "riding a bike"). `left` holds the parts of the
-    prompt that nothing is asked of, in the prompt's words; `share_read` is the share of its telling words outside them.
+    prompt that were not parsed, in its own words; `share_read` is the share of its content words outside them.
     """
 
     things: tuple[Thing, ...] = ()
@@ -97,12 +97,12 @@ class Asked:
 
     @property
     def action(self) -> str | None:
-        """What the first that does something does."""
+        """The first action."""
         return self.actions[0][1] if self.actions else None
 
 
 def read(prompt: str) -> Asked:
-    """What a prompt asks for; never raises, an empty text asks for nothing."""
+    """The requirements of a prompt; never raises, an empty text has none."""
     text = re.sub(r"\([^)]*\)", " ", prompt.lower().replace("\u2019", "'"))
     text = " ".join(text.split())
     style = _style(text)
@@ -117,7 +117,7 @@ def read(prompt: str) -> Asked:
 
 @dataclass
 class _Reader:
-    """Reads clause after clause; `covered` marks the words that are accounted for."""
+    """Reads clause after clause; `covered` holds the parsed words."""
 
     words: list[str]
     phrases: list[NounPhrase] = field(default_factory=list)
@@ -154,7 +154,7 @@ class _Reader:
             at += 1
 
     def _action(self, at: int, end: int, subject: NounPhrase | None, last: NounPhrase | None) -> int:
-        """The end of an action that begins at word `at`, noted with who does it; `at` where none does."""
+        """The end of an action that begins at word `at`, recorded with its subject; `at` where none begins."""
         words, word = self.words, self.words[at]
         after_be = at > 0 and words[at - 1] in BE
         rest = " ".join(words[at:end])
@@ -165,12 +165,12 @@ class _Reader:
         base = finite_base(word)
         if last is not None and (is_gerund(word) or (after_be and _starts_gerund(words, at, end))):
             # "is roller skating": the gerund may have a name before it
-            who, told = last, word
+            who, verb = last, word
         elif base and subject is not None and last is not None:
             who = last if last.led == "and" else subject
             if not _agrees(word, base, who) or (at + 1 < end and is_unknown(words[at + 1])):
                 return at
-            told = gerund(base)
+            verb = gerund(base)
         else:
             return at
         first = next((i for i in range(at, min(at + 3, end)) if is_gerund(words[i])), at)
@@ -180,32 +180,32 @@ class _Reader:
             if phrase is not None and phrase.end <= stop and inner not in self.covered:
                 self.phrases.append(replace(phrase, in_action=True))
                 self.covered |= set(range(phrase.start, phrase.end))
-        self.actions.append((who, " ".join(_without_place([told, *words[at + 1 : stop]]))))
+        self.actions.append((who, " ".join(_without_place([verb, *words[at + 1 : stop]]))))
         self.covered |= set(range(at, stop))
         return stop
 
     def asked(self, style: str | None) -> Asked:
-        """What was read."""
+        """The requirements of all clauses read."""
         phrases, words = sorted(self.phrases, key=lambda phrase: phrase.start), self.words
         places = [(_place_in(phrase.noun), phrase) for phrase in phrases]
         all_of_it = [(p, place) for place, p in places if place and _is_scene(p, phrases, words)]
         scenes = [(p.led not in _PLACE_LEADS, place) for p, place in all_of_it]
         scene = min(scenes, key=lambda each: each[0])[1] if scenes else None
         things = [p for place, p in places if not p.is_owned and (not place or _is_thing(p, place, scene, phrases))]
-        telling = [at for start, end in self.clauses for at in range(start, end) if words[at] not in _FUNCTION]
+        content = [at for start, end in self.clauses for at in range(start, end) if words[at] not in _FUNCTION]
         number = {id(phrase): index for index, phrase in enumerate(things)}
         return Asked(
             things=tuple(Thing(noun=p.noun, color=p.color, count=p.count) for p in things),
             relation=_relation(words, things),
             scene=scene,
-            actions=tuple((number.get(id(who)), told) for who, told in self.actions),
+            actions=tuple((number.get(id(who)), action) for who, action in self.actions),
             style=style,
             left=self._left(),
-            share_read=1.0 - sum(at not in self.covered for at in telling) / max(1, len(telling)),
+            share_read=1.0 - sum(at not in self.covered for at in content) / max(1, len(content)),
         )
 
     def _left(self) -> tuple[str, ...]:
-        """Stretches of words that are not accounted for, without those that say nothing by themselves."""
+        """Runs of words that were not parsed, without those of function words only."""
         found = []
         for start, end in self.clauses:
             run: list[int] = []
@@ -232,7 +232,7 @@ def _clauses(words: list[str]) -> list[tuple[int, int]]:
 
 
 def _is_scene(phrase: NounPhrase, phrases: list[NounPhrase], words: list[str]) -> bool:
-    """Whether a place is where all happens, and not one thing among others."""
+    """Whether a place is the scene, and not one thing among others."""
     if phrase.led in _PLACE_LEADS or len(phrases) == 1:
         return True
     if phrase is phrases[0] and not phrase.led and phrase.noun not in english.MASS:
@@ -241,7 +241,7 @@ def _is_scene(phrase: NounPhrase, phrases: list[NounPhrase], words: list[str]) -
 
 
 def _is_thing(phrase: NounPhrase, place: str, scene: str | None, phrases: list[NounPhrase]) -> bool:
-    """Whether a place is one thing among others ("near a pond"), or all that is asked for: a tall building."""
+    """Whether a place is one thing among others ("near a pond"), or all that is named: a tall building."""
     is_alone = len(phrases) == 1 and not phrase.led and phrase.noun.split()[-1] in english.NOUNS
     return is_alone or (place != scene and place not in _NO_COUNT)
 
@@ -280,7 +280,7 @@ def _end_of_action(words: list[str], at: int, end: int) -> int:
 
 
 def _relation(words: list[str], things: list[NounPhrase]) -> tuple[int, str, int] | None:
-    """The first relation told between two things that stand on both sides of its wording, at rest."""
+    """The first relation stated between two things at rest on both sides of its wording."""
     for number, (a, b) in enumerate(zip(things, things[1:], strict=False)):
         between = " ".join(words[a.end : b.start])
         for wording, relation, turned in _RELATIONS:
@@ -290,20 +290,20 @@ def _relation(words: list[str], things: list[NounPhrase]) -> tuple[int, str, int
     return None
 
 
-def _without_place(said: list[str]) -> list[str]:
+def _without_place(words: list[str]) -> list[str]:
     """Without "in the park" at its end."""
-    for at in range(len(said) - 1, 0, -1):
-        if said[at] in ("in", "on", "at", "through", "across", "along"):
-            rest = [w for w in said[at + 1 :] if w not in NUMBERS and w not in PLAIN]
+    for at in range(len(words) - 1, 0, -1):
+        if words[at] in ("in", "on", "at", "through", "across", "along"):
+            rest = [w for w in words[at + 1 :] if w not in NUMBERS and w not in PLAIN]
             if " ".join(rest) in PLACES:
-                return said[:at]
-    return said
+                return words[:at]
+    return words
 
 
 def _style(text: str) -> str | None:
     found = _STYLE.search(text)
     if found is None:
         return None
-    said = next(group for group in found.groups() if group)
-    said = re.sub(r"^(?:in|with|of|the|a|an|and) (?:(?:a|an|the) )?", "", said.strip())
-    return None if said in ("style", "the style") else said
+    style = next(group for group in found.groups() if group)
+    style = re.sub(r"^(?:in|with|of|the|a|an|and) (?:(?:a|an|the) )?", "", style.strip())
+    return None if style in ("style", "the style") else style

@@ -1,7 +1,7 @@
-"""What came back when a question was put to a clip, before anybody asks whether it is the answer that was wanted.
+"""The votes on a question about a clip, independent of its wanted answer.
 
-In: votes. Out: `Heard`, which a cache can keep, and the `Answer` that it is to a question. The same is heard for all
-questions that differ in the wanted answer alone.
+In: votes. Out: `Heard`, which can be cached, and the `Answer` made of it. Questions that differ in the wanted answer
+alone share their votes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Heard:
 
     Attributes:
         votes: for each time that it got an answer, the share of every answer; they sum to 1.
-        lost: how often it got none that can be read.
+        lost: how often it got no readable answer.
         code, message: of the last of these; empty where none was lost.
     """
 
@@ -41,44 +41,44 @@ class Heard:
         return replace(self, votes=(*self.votes, vote))
 
     def with_loss(self, problem: ItemError) -> Heard:
-        """One more time without an answer. A refusal is told rather than a reply that cannot be read."""
+        """One more time without an answer. A refusal takes precedence over a reply that cannot be parsed."""
         if self.code in REFUSALS and problem.code == "UNPARSABLE":
             return replace(self, lost=self.lost + 1)
         return replace(self, lost=self.lost + 1, code=problem.code, message=problem.message)
 
 
 def asking(question: Question) -> Hashable:
-    """What decides what is heard: all of a question but its wanted answer, name and place among others."""
+    """What determines the votes: all of a question but its wanted answer, id and parents."""
     return (question.texts, question.choices, question.begins, question.form)
 
 
 def unreadable(reply: str, text: str, name: str) -> ItemError:
     """Why a reply gives no vote: REFUSED or UNPARSABLE."""
     code = "REFUSED" if is_refusal(reply) else "UNPARSABLE"
-    return ItemError(f"{name} gives no answer that can be read to {text!r}: {reply[:80]!r}", code=code)
+    return ItemError(f"{name} gives no readable answer to {text!r}: {reply[:80]!r}", code=code)
 
 
 def answer_of(question: Question, heard: Heard, calibration: Calibration | None) -> Answer:
     """The answer to a question, calibrated where the judge is."""
-    told: dict[str, Any] = {
+    common: dict[str, Any] = {
         "question": question, "asked": len(heard.votes) + heard.lost, "lost": heard.lost,
         "code": heard.code, "message": heard.message,
     }  # fmt: skip
     if not heard.votes:
-        return Answer(**told, status=_status(heard.code))
+        return Answer(**common, status=_status(heard.code))
     shares = {key: fsum(vote.get(key, 0.0) for vote in heard.votes) / len(heard.votes) for key in _keys(heard)}
-    said = max(shares, key=lambda each: shares[each])
+    text = max(shares, key=lambda each: shares[each])
     if question.form == "open":
-        alike = [each for vote in heard.votes for each in vote]  # the reply that most others agree with
+        alike = [each for vote in heard.votes for each in vote]  # the majority reply
         same = [normalise(each) for each in alike]
-        return Answer(**told, said=max(alike, key=lambda each: same.count(normalise(each))))
+        return Answer(**common, text=max(alike, key=lambda each: same.count(normalise(each))))
     wanted = wanted_of(question)
     values = [vote.get(wanted, 0.0) for vote in heard.votes]
     raw = min(1.0, shares.get(wanted, 0.0))
     chance = raw if calibration is None else calibration.chance(question, raw)
-    if question.form == "number" and said == wanted:
-        said = question.answer
-    return Answer(**told, said=said, chance=chance, raw=raw, chances=shares, spread=pstdev(values))
+    if question.form == "number" and text == wanted:
+        text = question.answer
+    return Answer(**common, text=text, chance=chance, raw=raw, chances=shares, spread=pstdev(values))
 
 
 def wanted_of(question: Question) -> str:

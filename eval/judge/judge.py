@@ -1,11 +1,11 @@
-"""A judge: any captioner of `v2t`, asked about a clip, with its answers as calibrated chances.
+"""A judge: any captioner of `v2t`, with its answers to questions about a clip as calibrated probabilities.
 
-In: a clip and questions. Out: `Answer`s. What is heard (`asker`) in several wordings is meant over these and mapped to
-a chance (`calibration`), where a calibration lies beside the model's weights or is given. A reply that cannot be read
-is counted; where none is left the question has no answer: a status of its own, never a no. So has a question whose
-wanted answer the judge was not shown to know (`Calibration.audited`), and such answers are offered to no question. A
-clip in which nothing moves answers by itself (`stillness`). What was heard is kept with the clip while it is in memory;
-beyond that, answers are evidence of the metric that asked (`v2t_eval.cache`).
+In: a clip and questions. Out: `Answer`s. Votes (`asker`) are averaged over wordings and mapped to a probability
+(`calibration`), where a calibration is stored next to the model's weights or given. Replies that cannot be parsed are
+counted; where all are, the question has no answer: a status of its own, never a "no". So has a question whose wanted
+answer failed the audit (`Calibration.audited`), and such answers are offered to no question. Clips in which nothing
+moves are answered by rule (`stillness`). Votes are cached with the clip while it is in memory; beyond that, answers are
+evidence of the metric that asked (`v2t_eval.cache`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Judge(Asker):
 
     Args:
         captioner, votes, reply_tokens: see `Asker`.
-        calibration: maps what it holds to chances; None takes the one beside the model's weights, if it fits them.
+        calibration: maps its probabilities to calibrated ones; None for the one next to the model's weights, if it
+            fits them.
 
     Raises:
         UsageError: votes below 1, or a calibration of another model.
@@ -54,13 +55,13 @@ class Judge(Asker):
         super().__init__(captioner, votes=votes, reply_tokens=reply_tokens)
         if calibration is not None and not calibration.fits(self.identity):
             raise UsageError(
-                f"this calibration is one of {calibration.judge}, the judge is {self.identity}",
+                f"this calibration was fitted for {calibration.judge}, the judge is {self.identity}",
                 hint="run `v2t-eval calibrate` with this model",
             )
-        self.calibration = calibration or self._beside()
+        self.calibration = calibration or self._stored_calibration()
 
     def fingerprint(self) -> dict[str, str]:
-        """What decides the answers: model, revision, how answers are told, frames, calibration."""
+        """What determines the answers: model, revision, form of answers, frames, calibration."""
         calibration = "none" if self.calibration is None else self.calibration.key
         return {**self.about(), "calibration": calibration, "stillness": "frozen rule 1"}
 
@@ -88,11 +89,11 @@ class Judge(Asker):
             return found
         return Answer(
             question=question, status="unaudited", asked=0, code="UNAUDITED",
-            message=f"not asked {question.question!r}: the judge was not shown to know {question.answer!r} ({found})",
+            message=f"not asked {question.question!r}: the judge failed the audit on {question.answer!r} ({found})",
         )  # fmt: skip
 
     def _heard(self, sample: Sample, questions: Sequence[Question]) -> list[Heard]:
-        """What is heard of each question, in their order; what was heard before is not asked again."""
+        """The votes on each question, in their order; cached ones are not asked for again."""
         known: dict[Hashable, Heard] = sample.shared(("heard", self._stamp), dict)
         wanted = {asking(question): question for question in questions}
         missing = {key: question for key, question in wanted.items() if key not in known}
@@ -101,20 +102,20 @@ class Judge(Asker):
         return [known[asking(question)] for question in questions]
 
     def may_ask(self, sample: Sample, question: Question) -> bool:
-        """Whether the question gets an answer other than that the judge was not audited for it."""
+        """Whether the question is answered by rule or may be asked, i.e. is not unaudited."""
         settled = self._settled(sample, question)
         return isinstance(settled, Question) or settled.status != "unaudited"
 
     def is_outside(self, sample: Sample) -> bool:
-        """Whether the captioner warned, when it looked, that the clip is unlike those it was trained on."""
+        """Whether the captioner warned that the clip is out of its training domain."""
         return any(warning.code == OUT_OF_DOMAIN for warning in self.warnings(sample))
 
     @property
     def _stamp(self) -> str:
         return text_key(repr(sorted(self.about().items())).encode("utf-8", "surrogatepass"))
 
-    def _beside(self) -> Calibration | None:
-        """The calibration that lies in the model's folder, if it is one of these weights and wordings."""
+    def _stored_calibration(self) -> Calibration | None:
+        """The calibration in the model's folder, if it fits these weights and wordings."""
         folder = self.captioner.folder
         path = folder / calibrations.FILE_NAME if folder else None
         if path is None or not path.exists():
@@ -125,7 +126,9 @@ class Judge(Asker):
             logger.warning("the judge is not calibrated: %s", problem)
             return None
         if not found.fits(self.identity):
-            logger.warning("the judge is not calibrated: judge.json is one of %s, not %s", found.judge, self.identity)
+            logger.warning(
+                "the judge is not calibrated: judge.json was fitted for %s, not %s", found.judge, self.identity
+            )
             return None
         return found
 
@@ -134,16 +137,16 @@ def open_judge(name: str, *, calibration: Path | None = None, device: str = "aut
     """The judge called `v2t` (the starter) or `v2t:MODEL`, any model of `v2t --model`; the same object each time.
 
     Args:
-        name: see there.
-        calibration: a file of `v2t-eval calibrate`, instead of the one beside the model's weights.
+        name: `v2t` or `v2t:MODEL`.
+        calibration: a file of `v2t-eval calibrate`, instead of the one next to the model's weights.
         device: "auto" or what torch calls it.
 
     Raises:
-        UsageError: another name, or no calibration of that model. MissingDependencyError: no such model.
+        UsageError: another name, or a calibration of another model. MissingDependencyError: no such model.
     """
     family, _, model = name.partition(":")
     if family != "v2t":
-        raise UsageError(f"a judge is called v2t or v2t:MODEL, got {name!r}")
+        raise UsageError(f"expected a judge `v2t` or `v2t:MODEL`, got {name!r}")
     with _LOCK:
         key = (name, calibration, device)
         if key not in _OPEN:
@@ -155,6 +158,6 @@ def open_judge(name: str, *, calibration: Path | None = None, device: str = "aut
 
 
 def release() -> None:
-    """Forget the judges that were opened, so that their memory is free once nobody holds them."""
+    """Drop the opened judges, so that their memory is freed with the last reference."""
     with _LOCK:
         _OPEN.clear()

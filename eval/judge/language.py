@@ -1,11 +1,11 @@
-"""Questions about a prompt in free text, made by a language model.
+"""Questions about a free-text prompt, written by a language model.
 
-In: prompts, and a model that writes: a folder or hub id of transformers, or "openai:URL[#model]". Out: `Question`s that
-hang on each other, as DSG asks for them (Cho et al. 2024, arXiv:2310.18235): each about one fact alone, answered with
-yes where the clip shows the prompt. In a second turn the model says what the prompt alone answers to each, and only
-those answered with yes are kept (`v2t_eval.judge.answerable`). A reply is read strictly: JSON, alone, in a fence or
-followed by words, of the form that `from_row` takes. One that cannot be read is asked for once more; a prompt for
-which none can be read is an error with a code, never an empty list.
+In: prompts, and a model that writes: a folder or hub id of transformers, or "openai:URL[#model]". Out: `Question`s with
+dependencies, as in DSG (Cho et al. 2024, arXiv:2310.18235): each about one fact alone, answered with yes where the clip
+shows the prompt. In a second turn the model answers each from the prompt alone, and only those answered with yes are
+kept (`v2t_eval.judge.answerable`). A reply is parsed strictly: JSON, alone, in a fence or followed by words, of the
+form that `from_row` takes. One that cannot be parsed is requested once more; a prompt without a valid reply is an error
+with a code, never an empty list.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 TRIES = 2
 MAX_NEW_TOKENS = 1024
 MAX_QUESTIONS = 24
-_MAX_OPENINGS = 64  # brackets at which JSON is looked for: a reply of nothing but brackets must not take minutes
+_MAX_OPENINGS = 64  # brackets at which JSON is tried: bounds the time for a reply of nothing but brackets
 KINDS = ("place", "kind", "color", "size", "count", "action", "direction", "speed", "relation", "style", "other")
 TEMPLATE = """A video was made for this prompt:
 {prompt}
@@ -52,26 +52,26 @@ class Writer(Protocol):
     revision: str
 
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:
-        """Its answer. Raises ItemError where there is none."""
+        """The model's reply. Raises ItemError where there is none."""
 
 
 class Questioner:
-    """Makes questions of prompts, and checks them.
+    """Writes questions about prompts, and validates them.
 
     Args:
         writer: see `open_writer`.
-        cache: keeps the questions of a prompt, by prompt, model and templates.
+        cache: of the questions of a prompt, by prompt, model and templates.
     """
 
     def __init__(self, writer: Writer, *, cache: EvidenceCache | None = None) -> None:
         self.writer, self.cache = writer, cache
 
     def fingerprint(self) -> dict[str, str]:
-        """What decides the questions: model, revision, templates."""
+        """What determines the questions: model, revision, templates."""
         template = text_key(f"{TEMPLATE}|{CHECK}".encode())[:12]
         return {"questions": f"{self.writer.name}@{self.writer.revision}", "template": template}
 
-    def made(self, prompt: str) -> tuple[list[Question], list[Dropped]]:
+    def questions_of(self, prompt: str) -> tuple[list[Question], list[Dropped]]:
         """The questions of a prompt, parents first, one or more, and those that were dropped.
 
         Raises:
@@ -84,9 +84,9 @@ class Questioner:
             try:
                 return of_json(known["made"])
             except (ItemError, ValueError, KeyError, TypeError):
-                pass  # written by an older version: asked again
-        written = self._read(TEMPLATE.format(prompt=prompt.strip(), kinds=", ".join(KINDS)), read_questions)
-        questions, dropped = well_formed(written)
+                pass  # written by an older version: ask again
+        drafts = self._read(TEMPLATE.format(prompt=prompt.strip(), kinds=", ".join(KINDS)), read_questions)
+        questions, dropped = well_formed(drafts)
         if questions:
             verdicts = self._read(check_text(prompt, questions), lambda reply: read_verdicts(reply, questions))
             questions, more = entailed(questions, verdicts)
@@ -94,9 +94,9 @@ class Questioner:
         if not questions:
             why = "; ".join(f"{printable(each.question, 60)!r} is {each.why}" for each in dropped[:3])
             raise ItemError(
-                f"none of the {len(dropped)} questions that {self.writer.name} wrote can be asked: {why}",
+                f"all {len(dropped)} questions that {self.writer.name} wrote are invalid: {why}",
                 code="QUESTIONS_DROPPED",
-                hint="another model, or give `questions` in the manifest",
+                hint="use another model, or give `questions` in the manifest",
             )
         if self.cache:
             self.cache.keep({key: {"made": to_json(questions, dropped)}})
@@ -104,7 +104,7 @@ class Questioner:
         return questions, dropped
 
     def _read(self, text: str, read: Callable[[str], T]) -> T:
-        """What is read in the model's reply, or in one more where the first cannot be read.
+        """The parsed reply of the model, or of a second attempt where the first cannot be parsed.
 
         Raises:
             ItemError: QUESTIONS_UNREADABLE; what the model raises.
@@ -117,23 +117,22 @@ class Questioner:
             except ItemError as problem:
                 why = problem.message
         raise ItemError(
-            f"{self.writer.name} wrote nothing that can be read in {TRIES} replies ({why}), the last "
-            f"{printable(reply, 80)!r}",
+            f"{self.writer.name} gave no valid reply in {TRIES} attempts ({why}), the last {printable(reply, 80)!r}",
             code="QUESTIONS_UNREADABLE",
-            hint="another model, or give `questions` in the manifest",
+            hint="use another model, or give `questions` in the manifest",
         )
 
 
 def read_verdicts(reply: str, questions: Sequence[Question]) -> dict[str, str]:
-    """What a model says to each question from the prompt alone: yes, no or unknown by id.
+    """The model's answer to each question from the prompt alone: yes, no or unknown by id.
 
     Raises:
         ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or a question has no verdict.
     """
     for value in _json_in(reply.rpartition("</think>")[2]):
-        told = value.get("answers", value) if isinstance(value, dict) else None
-        if isinstance(told, dict) and {question.id for question in questions} <= set(told):
-            return {id: str(verdict).strip().lower() for id, verdict in told.items()}
+        answers = value.get("answers", value) if isinstance(value, dict) else None
+        if isinstance(answers, dict) and {question.id for question in questions} <= set(answers):
+            return {id: str(verdict).strip().lower() for id, verdict in answers.items()}
     raise ItemError("no JSON with an answer to every question", code="QUESTIONS_UNREADABLE")
 
 
@@ -163,7 +162,7 @@ def read_questions(reply: str) -> list[Question]:
 
 
 def _json_in(text: str) -> Iterator[Any]:
-    """JSON values in a text: in its fences, else the outermost lists and objects, whatever stands around them."""
+    """JSON values in a text: in its fences, else the outermost lists and objects, whatever surrounds them."""
     fenced = re.findall(r"```(?:json|JSON)?\s*\n(.*?)```", text, re.DOTALL)
     decoder, opens = json.JSONDecoder(), re.compile(r"[\[{]")
     for part in (*fenced, text):
@@ -181,10 +180,10 @@ def _json_in(text: str) -> Iterator[Any]:
 
 
 class Served:
-    """A model behind an OpenAI-compatible address, with the patience and the keys of `v2t.backends.openai`."""
+    """A model behind an OpenAI-compatible address, with the timeouts and keys of `v2t.backends.openai`."""
 
     def __init__(self, address: str) -> None:
-        # Nothing is shown to it, so the server need not be asked how it takes frames.
+        # No frames are sent, so the server's frame format need not be probed.
         self._model = open_backend(address, options={"frames_as": "images"})
         self._model.load()
         self._batcher = Batcher(self._model)
@@ -197,7 +196,7 @@ class Served:
 
 
 class Local:
-    """A causal language model of transformers on this machine: safetensors only, no code from elsewhere.
+    """A causal language model of transformers on this machine: safetensors only, no remote code.
 
     Raises:
         MissingDependencyError: no such model, or no tokenizer with it.
@@ -226,12 +225,12 @@ class Local:
         Raises:
             ItemError: PROMPT_TOO_LONG, the model cannot take the prompt and an answer.
         """
-        return written(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name=self.name)
+        return complete(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name=self.name)
 
 
-def written(model: Any, tokenizer: Any, prompt: str, *, temperature: float, seed: int, name: str) -> str:
-    """What a causal language model of transformers writes after a prompt, in its chat template where it has one:
-    at most `MAX_NEW_TOKENS`, greedy at temperature 0, else drawn by `seed` alone. Letters: L tokens.
+def complete(model: Any, tokenizer: Any, prompt: str, *, temperature: float, seed: int, name: str) -> str:
+    """Completion of a prompt by a causal language model of transformers, in its chat template where it has one:
+    at most `MAX_NEW_TOKENS`, greedy at temperature 0, else sampled with `seed`. Letters: L tokens.
 
     Raises:
         ItemError: PROMPT_TOO_LONG, the model, called `name`, cannot take the prompt and an answer.
@@ -244,14 +243,18 @@ def written(model: Any, tokenizer: Any, prompt: str, *, temperature: float, seed
     room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
     if room < 1:
         raise ItemError(f"a prompt of {length} tokens, {name} takes {positions}", code="PROMPT_TOO_LONG")
-    drawn: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if temperature > 0:
-        drawn = {"do_sample": True, "temperature": temperature}
+        sampling = {"do_sample": True, "temperature": temperature}
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(seed)
         found = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=room, pad_token_id=padding or 0, **drawn
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=room,
+            pad_token_id=padding or 0,
+            **sampling,
         )
     return str(tokenizer.decode(found[0, length:], skip_special_tokens=True))
 
@@ -268,6 +271,6 @@ def open_writer(name: str) -> Writer:
     """The language model of that name, ready to write.
 
     Raises:
-        UsageError: an address that is none. MissingDependencyError: no such model or server.
+        UsageError: an invalid address. MissingDependencyError: no such model or server.
     """
     return Served(name) if name.startswith("openai:") else Local(name)

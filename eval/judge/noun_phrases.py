@@ -1,7 +1,7 @@
 """Noun phrases and verb forms of plain English, by the words of `v2t_eval.judge.english`.
 
-In: the words of a sentence in small letters, and a place among them. Out: `NounPhrase`, or None where there is none
-that is surely one: it ends in a name that is known, and what follows is something that ends a noun phrase.
+In: the words of a sentence in small letters, and a place among them. Out: `NounPhrase`, or None where
+there is no certain one: it ends in a known name, and what follows is something that ends a noun phrase.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LONG_NAMES = english.COMPOUNDS | {tuple(place.split()) for place in PLACES if " 
 
 @dataclass(frozen=True)
 class NounPhrase:
-    """A name in the singular with its colour and number, 0 where only that there are several, and where it stands."""
+    """A name in the singular with its colour and number, 0 where only that there are several, and its position."""
 
     noun: str
     color: str | None
@@ -43,7 +43,7 @@ class NounPhrase:
 
 
 def noun_phrase(words: list[str], at: int, start: int, end: int) -> NounPhrase | None:
-    """The noun phrase that begins at word `at`; None where there is none that is surely one."""
+    """The noun phrase that begins at word `at`; None where there is no certain one."""
     led = words[at - 1] if at > start else ""
     first, count = at, 1
     owned = words[at] in POSSESSIVES
@@ -52,7 +52,7 @@ def noun_phrase(words: list[str], at: int, start: int, end: int) -> NounPhrase |
         count = 0 if words[at] in english.MANY else NUMBERS.get(words[at], 1)
         at += 1
     elif at > start and led not in STOPS and led not in MARKS and not is_gerund(led) and not finite_base(led):
-        return None  # in the midst of words that are not known
+        return None  # amid unknown words
     group = _past_group(words, at, end)
     if group:
         at, count, opens = group, 0, True
@@ -76,7 +76,7 @@ def noun_phrase(words: list[str], at: int, start: int, end: int) -> NounPhrase |
 
 
 def _name(words: list[str], at: int, end: int, *, opens: bool, is_first: bool) -> tuple[int, int] | None:
-    """Where the name in a run of words begins and ends; None where it is not surely one."""
+    """Where the name in a run of words begins and ends; None where it is uncertain."""
     begins = next((i for i in range(at, end) if _long_name(words, i, end) or _is_name(words, i, end)), None)
     if begins is None:
         return None
@@ -97,7 +97,7 @@ def _name(words: list[str], at: int, end: int, *, opens: bool, is_first: bool) -
 
 
 def _is_name(words: list[str], at: int, end: int) -> bool:
-    """Whether a word is a name that is known; a colour is one only at the end ("an orange")."""
+    """Whether a word is a known name; a colour is one only at the end ("an orange")."""
     word = words[at]
     if plain_color(word) in COLORS and at + 1 < end and not _is_verb_here(words, at + 1):
         return False
@@ -124,7 +124,7 @@ def _is_verb_here(words: list[str], at: int) -> bool:
 
 
 def _may_follow(words: list[str], at: int) -> bool:
-    """Whether a word after a name surely does not belong to it."""
+    """Whether a word after a name certainly does not belong to it."""
     word = words[at]
     is_ending = word.endswith("ed") or (word.endswith("s") and not word.endswith("ss"))
     return _is_verb_here(words, at) or is_adverb(word) or is_ending or finite_base(word) is not None
@@ -149,7 +149,7 @@ def _is_modifier_or_name(word: str) -> bool:
 
 
 def is_unknown(word: str) -> bool:
-    """Whether nothing is known of a word."""
+    """Whether a word is in no list."""
     return not (
         not _is_modifier_or_name(word)
         or word in PLAIN
@@ -170,12 +170,12 @@ def _joins_colors(words: list[str], at: int) -> bool:
 
 
 def is_gerund(word: str) -> bool:
-    """Whether a word ends as gerunds do, and is none of the names that do."""
+    """Whether a word ends as gerunds do, and is not one of the names that do."""
     return word.endswith("ing") and len(word) > 4 and word not in THINGS_ON_ING
 
 
 def is_adverb(word: str) -> bool:
-    """Whether a word says how or where to: slowly, away."""
+    """Whether a word is an adverb of manner or direction: slowly, away."""
     is_name = word in english.NOUNS or word in PLAIN or word == "family"
     return word in ADVERBS or (word.endswith("ly") and len(word) > 4 and not is_name)
 
@@ -206,7 +206,7 @@ def plain_color(word: str) -> str:
 
 
 def singular(noun: str) -> str:
-    """The noun in the singular; what is not surely a plural stays."""
+    """The noun in the singular; unchanged where it may not be a plural."""
     *first, last = noun.split()
     if last in IRREGULAR:
         last = IRREGULAR[last]

@@ -1,9 +1,9 @@
-"""Questions to a clip of one figure that does one thing, which presuppose nothing, in the words of the cartoon world,
-and every closed list of answers that a judge is offered.
+"""Questions without presuppositions about a clip of one figure and one action, in the words of the cartoon world, and
+every closed list of answers that a judge is offered.
 
-In: a factor and a value, or what a prompt states. Out: `Question`s with all answers of the world to choose from, in
-both wordings of `cineloop.world.language.plain_questions`, or claims to be answered yes or no. None hangs on another:
-of a cat, too, it can be said which way the figure goes.
+In: a factor and a value, or a parsed prompt. Out: `Question`s with all answers of the world to choose from, in
+both wordings of `cineloop.world.language.plain_questions`, or claims to be answered yes or no. They are independent:
+"which way does the figure go" has an answer for a cat, too.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ def plain_claim(factor: str, value: str, id: str = "") -> Question:
     """The same as a claim, to be answered with yes.
 
     Raises:
-        KeyError: no such factor, or a value of which nothing is claimed.
+        KeyError: no such factor, or a value without a claim.
     """
     return Question(id=id or factor, question=LISTS[factor].claims[value], about=factor)
 
 
 def plain_values(stated: Stated) -> dict[str, str]:
     """What is stated of one figure that does one thing, by the factors of `cineloop.world.language.plain_questions`;
-    empty where there is more than that, or less."""
+    empty for any other prompt."""
     if len(stated.actors) != 1 or len(stated.events) != 1 or len(stated.shots) > 1 or stated.relations:
         return {}
     actor, event = stated.actors[0], stated.events[0]
@@ -87,8 +87,8 @@ def plain_values(stated: Stated) -> dict[str, str]:
 
 
 def plain_questions(stated: Stated) -> list[Question]:
-    """The plain questions of a prompt that asks for nothing besides: a camera that moves and a style have none."""
+    """The plain questions of a prompt that they cover; none where it asks for a camera move or a style."""
     if stated.style or (stated.shots and stated.shots[0].camera):
         return []
-    told = plain_values(stated).items()
-    return [plain_question(factor, value, f"q{n}") for n, (factor, value) in enumerate(told, 1)]
+    stated_values = plain_values(stated).items()
+    return [plain_question(factor, value, f"q{n}") for n, (factor, value) in enumerate(stated_values, 1)]

@@ -1,4 +1,4 @@
-"""Words of prompts in plain English: colours, places, numbers, and what is no name of a thing.
+"""Words of prompts in plain English: colours, places, numbers, and words that are not names of things.
 
 In: nothing. Out: constants for `v2t_eval.judge.free_text`. Places are those that prompt collections ask for, and the
 places of the cartoon world.
@@ -32,24 +32,24 @@ PLACES = _listed("""
     pool, temple, tower, town, train railway, train station platform, underwater coral reef, valley, village,
     volcano, waterfall, windmill, woods, yard, zoo
 """)
-# Say how a thing looks, not what it is.
+# Attributes: how a thing looks, not what it is.
 PLAIN = _listed("""
     aerial, ancient, beautiful, big, bright, busy, crowded, cute, dark, elderly, empty, fluffy, giant, grassy, happy,
     huge, large,
     light, little, lone, long, medium, medium-sized, modern, new, old, open, quiet, sad, sandy, shiny, short,
     single, small, snowy, sunny, tall, tiny, wide, wild, young
 """)
-# Nouns that speak of the picture, not of what is in it.
+# Nouns about the picture, not its content.
 NO_THINGS = _listed("""
     background, bottom, camera, clip, close-up, distance, frame, front, left, middle, motion, photo, picture,
     right, scene, shot, side, style, tableau, top, video, view, way
 """)
-# End as gerunds do and are none.
+# Nouns that end in -ing.
 THINGS_ON_ING = _listed("""
     building, ceiling, clothing, earring, evening, icing, king, lightning, living, morning, painting, pudding,
     railing, ring, spring, string, swing, thing, wedding, wing
 """)
-# No word of a name: a noun phrase ends before them. The marks `,.;:` end it too.
+# Never part of a name: a noun phrase ends before them. The marks `,.;:` end it too.
 STOPS = _listed("""
     above, across, after, against, along, amid, among, before, beyond, during, like, off, past, toward, towards, upon,
     within, without, and, are, around, as, at, behind, below, beside, between, by, for, from, has,

@@ -1,7 +1,7 @@
-"""What a prompt asks for: read by the cartoon world's grammar where every word is of that world, else by that of plain
+"""Parse the requirements of a prompt, by the cartoon world's grammar where it knows every word, else by that of plain
 English.
 
-In: a prompt. Out: `Asked`, or what the world's reader states of it.
+In: a prompt. Out: `Asked`, or `Stated` of the world's reader.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from v2t_eval.judge.free_text import Asked, Thing, read
 
 @lru_cache(maxsize=4096)
 def of_prompt(prompt: str) -> Asked:
-    """What a prompt asks for."""
+    """The requirements of a prompt."""
     stated = of_world(prompt)
     return read(prompt) if stated is None else _of_world(stated)
 
 
 @lru_cache(maxsize=4096)
 def of_world(prompt: str) -> Stated | None:
-    """The prompt as the cartoon world's reader has it; None where it holds a word that is none of that world's."""
+    """The prompt as the cartoon world's reader has it; None where it has a word outside that world."""
     stated = parse(prompt)
     states = stated.actors or any(shot.place for shot in stated.shots)
     return stated if states and not stated.unread else None

@@ -1,9 +1,9 @@
-"""Questions of which some hang on others, and the score of their answers.
+"""Questions with dependencies, and the scores of their answers.
 
 In: questions of a row. Out: `Question`s in an order in which parents come first, and scores. TIFA (arXiv:2303.11897):
 the share of questions answered as wanted. DSG (arXiv:2310.18235): a question whose parent is answered wrongly counts as
 wrong, whatever its own answer, and stays in the denominator; `compat` looks at the parents' own answers, as the
-published package does, `transitive` at what the parents count as, so that a wrong answer reaches all that hangs on it.
+published package does, `transitive` at what the parents count as, so that a wrong answer reaches all its descendants.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Form = Literal["choice", "yes_no", "number", "open"]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, the answer the prompt wants, the ids of the questions it hangs on, and the answers there are; none
-    where it is open, of yes and no, or of a number. `begins`: the answers are beginnings of a reply, not whole ones.
+    """A question, the answer the prompt wants, the ids of the questions it depends on, and the choices; empty where it
+    is open, of yes and no, or of a number. `begins`: the answers are beginnings of a reply, not whole ones.
     `wordings`: the same asked in other words. `about`: the kind of fact (place, kind, color, size, count, motion,
-    direction, speed, to_color, action, relation ...), "" where nobody says."""
+    direction, speed, to_color, action, relation ...), "" where unknown."""
 
     id: str
     question: str
@@ -63,7 +63,7 @@ def from_row(given: Any, name: str) -> list[Question]:
 
     Raises:
         ItemError: BAD_QUESTIONS, not of that form, an id that comes twice, a parent that is not there, a wanted answer
-            that is none of the choices, or a cycle.
+            that is not one of the choices, or a cycle.
     """
 
     def wrong(what: str) -> ItemError:
@@ -77,7 +77,7 @@ def from_row(given: Any, name: str) -> list[Question]:
             raise wrong(f"question {number} has no text: {str(row)[:60]!r}")
         found.append(_from_row(row, number))
         if found[-1].choices and found[-1].answer not in found[-1].choices:
-            raise wrong(f"the answer {found[-1].answer!r} to question {found[-1].id} is none of its choices")
+            raise wrong(f"the answer {found[-1].answer!r} to question {found[-1].id} is not one of its choices")
     ids = {question.id for question in found}
     if ROOT not in ids:
         found = [replace(q, parents=tuple(id for id in q.parents if id != ROOT)) for q in found]
@@ -85,11 +85,11 @@ def from_row(given: Any, name: str) -> list[Question]:
         raise wrong("an id comes twice among its questions")
     for question in found:
         if not set(question.parents) <= ids:
-            raise wrong(f"question {question.id} hangs on {sorted(set(question.parents) - ids)[0]}, which is not there")
+            raise wrong(f"question {question.id} depends on {sorted(set(question.parents) - ids)[0]}, which is missing")
     try:
         return parents_first(found)
     except CycleError as error:
-        raise wrong(f"its questions hang on each other in a circle: {' -> '.join(map(str, error.args[1]))}") from error
+        raise wrong(f"its questions depend on each other in a cycle: {' -> '.join(map(str, error.args[1]))}") from error
 
 
 def _from_row(row: Mapping[str, Any], number: int) -> Question:
@@ -114,7 +114,7 @@ def parents_first(questions: Sequence[Question]) -> list[Question]:
     """The questions in a topological order, the same for any order they were listed in.
 
     Raises:
-        CycleError: they hang on each other in a circle.
+        CycleError: they depend on each other in a cycle.
     """
     by_id = {question.id: question for question in questions}
     sorter = TopologicalSorter({id: sorted(by_id[id].parents) for id in sorted(by_id)})
@@ -127,7 +127,7 @@ def dsg(questions: Sequence[Question], right: Mapping[str, bool], mode: Mode = "
     Args:
         questions: parents first.
         right: of the answered ones, whether the answer is the one wanted. A question without an answer does not count,
-            and takes nothing from those that hang on it, save what its own parents do.
+            and affects its children only through its own parents.
     """
     upheld: dict[str, bool] = {}
     for question in questions:

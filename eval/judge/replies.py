@@ -1,7 +1,7 @@
-"""What a reply in words says: which of the offered answers it picks, yes or no, a number, or that it declines.
+"""Parse replies in words: the choice picked, yes or no, a number, or a refusal.
 
-In: a reply, and the choices where there are some. Out: the pick, or None where none can be read; `normalise` is the
-spelling of SQuAD (Rajpurkar et al. 2018, arXiv:1806.03822) in which texts are compared.
+In: a reply, and the choices where there are some. Out: the pick, or None where the reply cannot be parsed; `normalise`
+is the spelling of SQuAD (Rajpurkar et al. 2018, arXiv:1806.03822) in which texts are compared.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def normalise(text: str) -> str:
 
 
 def without_thoughts(reply: str) -> str:
-    """A reply without what a model wrote between <think> and </think>; nothing where it was cut within that."""
+    """A reply without what a model wrote between <think> and </think>; empty where it was cut within that."""
     return _THOUGHT.sub("", reply).strip()
 
 
@@ -75,7 +75,7 @@ def read_choice(reply: str, choices: Sequence[str]) -> int | None:
         return named.index(plain(text))
     stated = [_stated(found, choices) for found in _STATED.finditer(text)]
     if found := [index for index in stated if index is not None]:
-        return found[-1]  # a reply that thinks aloud says its answer last
+        return found[-1]  # a reply that reasons aloud states its answer last
     for pattern in (_OPENING, _ALONE):
         opening = pattern.match(text)
         if opening and (index := _index(opening["label"], choices)) is not None:
@@ -90,7 +90,7 @@ def read_number(reply: str, *, alone: bool = False) -> int | None:
     """The whole number that a reply states in digits or words up to twelve; None where none, or several, are there.
 
     Args:
-        alone: the reply must be the number and no more; "no" and "none" are then none.
+        alone: the reply must be the number and no more; "no" and "none" then do not count.
     """
     reply = without_thoughts(reply)
     text = normalise(reply)

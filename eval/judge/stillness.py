@@ -1,6 +1,6 @@
-"""What a clip in which nothing moves answers by itself.
+"""Answer questions about clips in which nothing moves by rule.
 
-In: a question. Out: the `Answer` a still clip gives to it, or None where it takes a look. A judge is certain and wrong
+In: a question. Out: its `Answer` for a still clip, or None where a model must be asked. Judges are confidently wrong
 about such clips, and no model is needed: where every frame is the first one (`cineloop.video.still`), the figure stands
 still and goes nowhere.
 """
@@ -22,10 +22,10 @@ def of_still_clip(question: Question) -> Answer | None:
         return None
     plain, value = PLAIN[question.about], _TRUE[question.about]
     if question.form == "choice" and plain.answers[value] in question.choices:
-        said, wanted = plain.answers[value], question.answer
+        text, wanted = plain.answers[value], question.answer
     elif question.form == "yes_no" and question.question in plain.claims.values():
-        said, wanted = "yes" if plain.claims.get(value) == question.question else "no", normalise(question.answer)
+        text, wanted = "yes" if plain.claims.get(value) == question.question else "no", normalise(question.answer)
     else:
         return None
-    chance = float(said == wanted)
-    return Answer(question=question, said=said, chance=chance, raw=chance, chances={said: 1.0}, asked=0, rule=RULE)
+    chance = float(text == wanted)
+    return Answer(question=question, text=text, chance=chance, raw=chance, chances={text: 1.0}, asked=0, rule=RULE)

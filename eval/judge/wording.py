@@ -1,10 +1,10 @@
-"""The words in which a clip is asked what its prompt wants.
+"""Questions about the requirements of a prompt, in words.
 
-In: a prompt, or a part of what it asks for. Out: `Question`s, or one as text. Those of cartoon prompts have the wording
+In: a prompt, or one of its requirements. Out: `Question`s, or one as text. Those of cartoon prompts have the wording
 of `cineloop.world.language.claims` and `cineloop.world.language.questions`, which the starter was trained on; of
 other prompts the same forms. Of prompts for one figure that does one thing the questions may be those of
 `cineloop.world.language.plain_questions`, which presuppose
-nothing and so hang on nothing: "which way does the figure go" has an answer whatever the figure turned out to be.
+nothing and so are independent: "which way does the figure go" has an answer whatever the figure is.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _SIDES = {"left": "to the left of", "right": "to the right of", "top": "above", 
 
 
 def of_text(prompt: str, *, closed: bool = False) -> list[Question]:
-    """Questions to which a clip of the prompt gives the wanted answer, parents first; empty where nothing is asked for
-    that the grammar reads.
+    """Questions to which a clip of the prompt gives the wanted answer, parents first; empty where the grammar
+    reads no requirement.
 
     Args:
         closed: of cartoon prompts ask where, which way, how big and so on with all answers of that world as choices,
-            for a model that was taught these; else everything is a question of yes or no. Of one figure and one event
+            for a model trained on these; else everything is a question of yes or no. Of one figure and one event
             they are the plain questions; of others also what a description begins with ("A red dog", or cat, or car).
     """
     stated = of_world(prompt)
@@ -54,7 +54,7 @@ def of_text(prompt: str, *, closed: bool = False) -> list[Question]:
 
 
 class _List:
-    """Questions as they are made, each text once."""
+    """A list of questions without duplicates."""
 
     def __init__(self, closed: bool = False) -> None:
         self.questions: list[Question] = []
@@ -69,7 +69,7 @@ class _List:
         return id
 
     def add_either(self, claim: str, ask: str, answer: str, choices: Iterable[str], *parents: str, about: str) -> None:
-        """The claim to be answered with yes or no, or the question with its choices."""
+        """Add the claim to be answered with yes or no, or the question with its choices."""
         if self.closed:
             self.add(ask, *parents, answer=answer, choices=tuple(choices), about=about)
         else:
@@ -77,25 +77,25 @@ class _List:
 
 
 def nothing_asked(prompt: str) -> tuple[str, ...]:
-    """The parts of a prompt that `of_text` asks nothing of, since the grammar does not know them, in its own words."""
+    """The parts of a prompt that the grammar cannot parse, so that `of_text` asks nothing about them."""
     return () if of_world(prompt) is not None else of_prompt(prompt).left
 
 
 def share_asked(prompt: str) -> float:
-    """Share of a prompt's words that say something of which `of_text` asks; 1 for a prompt without such words."""
+    """Share of a prompt's content words that `of_text` asks about; 1 for a prompt without such words."""
     return 1.0 if of_world(prompt) is not None else of_prompt(prompt).share_read
 
 
 def exists(thing: Thing) -> str:
     """Is there a dog? Are there any red dogs? Is there any snow?"""
     if thing.is_mass:
-        return f"Is there any {thing.told}?"
+        return f"Is there any {thing.phrase}?"
     is_one = thing.count == 1 and not _is_plural(thing)
-    return f"Is there {article(thing.told)}?" if is_one else f"Are there any {_plural(thing.told)}?"
+    return f"Is there {article(thing.phrase)}?" if is_one else f"Are there any {_plural(thing.phrase)}?"
 
 
 def exactly(thing: Thing) -> str:
-    """Are there exactly two dogs? Where the number is not told, whether there are any."""
+    """Are there exactly two dogs? Where no number is given, whether there are any."""
     if thing.count < 2 or thing.is_mass:
         return exists(thing)
     return f"Are there exactly {lex.NUMBERS.get(thing.count, thing.count)} {_plural(thing.noun)}?"
@@ -117,7 +117,7 @@ def is_colored(thing: Thing) -> str:
 
 
 def without_emphasis(relation: str) -> str:
-    """A relation in small letters without a "right" that names no side: right next to, right behind."""
+    """A relation in small letters without a "right" that is not a side: right next to, right behind."""
     return _EMPHASIS.sub("", relation.lower())
 
 
@@ -141,36 +141,38 @@ def does(prompt: str, action: str) -> str:
     """Does the ball roll? Is the person riding a bike? Asked of the first thing of the prompt."""
     stated = of_world(prompt)
     if stated is not None and action == of_prompt(prompt).action:
-        told = [q.question for q in _of_world(stated) if q.question.startswith(("Does the ", "Do the ")) and q.parents]
-        if told:
-            return told[0]
+        actions = [
+            q.question for q in _of_world(stated) if q.question.startswith(("Does the ", "Do the ")) and q.parents
+        ]
+        if actions:
+            return actions[0]
     wanted = of_prompt(prompt)
-    who = next((number for number, deed in wanted.actions if deed == action), 0 if wanted.things else None)
+    who = next((number for number, each in wanted.actions if each == action), 0 if wanted.things else None)
     return f"Is the person {action}?" if who is None else f"{_be(wanted.things[who])} {action}?"
 
 
 def _of_asked(asked: Asked) -> list[Question]:
-    made = _List()
+    listed = _List()
     roots = []
     nouns = [thing.noun for thing in asked.things]
     for thing in asked.things:
         bare = Thing(noun=thing.noun, count=thing.count)
-        roots.append(made.add(exists(bare), about="kind"))
+        roots.append(listed.add(exists(bare), about="kind"))
         if thing.color and nouns.count(thing.noun) > 1:  # "is the car red" would not say which
-            roots[-1] = made.add(exists(thing), roots[-1], about="color")
+            roots[-1] = listed.add(exists(thing), roots[-1], about="color")
         elif thing.color:
-            made.add(is_colored(thing), roots[-1], about="color")
+            listed.add(is_colored(thing), roots[-1], about="color")
         if thing.count > 1:
-            made.add(exactly(thing), roots[-1], about="count")
+            listed.add(exactly(thing), roots[-1], about="count")
     for who, action in asked.actions:
         if who is not None and nouns.count(asked.things[who].noun) == 1:
-            made.add(f"{_be(asked.things[who])} {action}?", roots[who], about="action")
+            listed.add(f"{_be(asked.things[who])} {action}?", roots[who], about="action")
     if asked.relation:
         a, how, b = asked.relation
-        made.add(stands(asked.things[a], how, asked.things[b]), roots[a], roots[b], about="relation")
+        listed.add(stands(asked.things[a], how, asked.things[b]), roots[a], roots[b], about="relation")
     if asked.scene:
-        made.add(happens(asked.scene), about="place")
-    return made.questions
+        listed.add(happens(asked.scene), about="place")
+    return listed.questions
 
 
 def _plural(noun_: str) -> str:
@@ -183,77 +185,79 @@ def _plural(noun_: str) -> str:
 
 
 def _of_world(stated: Stated, closed: bool = False) -> list[Question]:
-    """In the words of `cineloop.world.language.claims`; of two figures of one name only what can be told apart is
-    asked."""
+    """In the words of `cineloop.world.language.claims`; of two figures of one name only what distinguishes
+    them is asked."""
     actors = [{"kind": a.kind, "color": a.color, "count": a.count or 1} for a in stated.actors]
     events = [
         {"actor": e.actor, "action": e.action, "target": e.target, "direction": e.direction, "speed": e.speed,
          "to_color": e.to_color} for e in stated.events if e.actor is not None
     ]  # fmt: skip
     clip = Clip({"actors": actors, "events": events, "shots": stated.shots})
-    made = _List(closed)
+    listed = _List(closed)
     roots = []
     for index, actor in enumerate(stated.actors):
-        roots.append(_about_actor(clip, made, index, actor.size))
+        roots.append(_about_actor(clip, listed, index, actor.size))
     for event in clip.clear_events:
-        _about_event(clip, made, event, roots)
+        _about_event(clip, listed, event, roots)
     for relation in stated.relations:
         if clip.names[relation.a] and clip.names[relation.b]:
             phrase = lex.RELATION_WORDS[relation.relation][0]
             text = f"{clip.be(relation.a).capitalize()} {clip.name(relation.a)} {phrase} {clip.name(relation.b)}?"
-            made.add(text, roots[relation.a], roots[relation.b], about="relation")
+            listed.add(text, roots[relation.a], roots[relation.b], about="relation")
     one_shot = len(stated.shots) == 1
     for shot in stated.shots:
         if shot.place and one_shot:
-            made.add_either(happens(shot.place), WHERE, *_told(lex.PLACE_PHRASES, shot.place), about="place")
+            listed.add_either(happens(shot.place), WHERE, *_answers(lex.PLACE_PHRASES, shot.place), about="place")
         elif shot.place:
-            made.add(f"Is there a scene {lex.PLACE_PHRASES[shot.place][0]}?", about="place")
+            listed.add(f"Is there a scene {lex.PLACE_PHRASES[shot.place][0]}?", about="place")
     camera = stated.shots[0].camera
     if one_shot and camera:
         moves = {name: (f"it {inflect(verbs[0], 's')}",) for name, verbs in lex.CAMERA_VERBS.items()}
-        made.add_either(
+        listed.add_either(
             f"Does the camera {lex.CAMERA_VERBS[camera][0]}?",
             "What does the camera do?",
-            *_told(moves, camera),
+            *_answers(moves, camera),
             about="camera",
         )
     if stated.style:
         claim = f"Is this {article(lex.STYLE_NOUNS[stated.style][0])}?"
-        made.add_either(claim, "What style is the video?", *_told(lex.STYLE_NOUNS, stated.style), about="style")
-    return made.questions
+        listed.add_either(claim, "What style is the video?", *_answers(lex.STYLE_NOUNS, stated.style), about="style")
+    return listed.questions
 
 
-def _told(phrases: Mapping[Any, tuple[str, ...] | str], key: Any) -> tuple[str, list[str]]:
+def _answers(phrases: Mapping[Any, tuple[str, ...] | str], key: Any) -> tuple[str, list[str]]:
     """The answer for `key`, and all answers."""
-    answers = {name: told if isinstance(told, str) else told[0] for name, told in phrases.items()}
+    answers = {name: words if isinstance(words, str) else words[0] for name, words in phrases.items()}
     return answers[key], list(answers.values())
 
 
-def _about_actor(clip: Clip, made: _List, index: int, size: str | None) -> str:
+def _about_actor(clip: Clip, listed: _List, index: int, size: str | None) -> str:
     actor = clip.actors[index]
     kind, count, color = actor["kind"], actor["count"], actor["color"]
-    if made.closed and color and len(clip.actors) == 1:
+    if listed.closed and color and len(clip.actors) == 1:
         begins = [_beginning(color, each, count) for each in words.KINDS]
-        root = made.add(
+        root = listed.add(
             DESCRIBE, answer=_beginning(color, kind, count), choices=tuple(begins), begins=True, about="kind"
         )
     else:
-        root = made.add(f"Is there {article(kind)}?" if count == 1 else f"Are there any {noun(kind, 2)}?", about="kind")
+        root = listed.add(
+            f"Is there {article(kind)}?" if count == 1 else f"Are there any {noun(kind, 2)}?", about="kind"
+        )
     if count > 1:
-        made.add(f"Are there exactly {lex.NUMBERS[count]} {noun(kind, count)}?", root, about="count")
+        listed.add(f"Are there exactly {lex.NUMBERS[count]} {noun(kind, count)}?", root, about="count")
     be, name = clip.be(index).capitalize(), clip.names[index]
     if color and name == f"the {noun(kind, count)}":
         first = " at first" if clip.changes(index, "recolor") else ""
-        made.add(f"{be} {name} {color}{first}?", root, about="color")
+        listed.add(f"{be} {name} {color}{first}?", root, about="color")
     elif color:
-        told = article(f"{color} {kind}") if count == 1 else f"any {color} {noun(kind, 2)}"
-        root = made.add(f"{'Is' if count == 1 else 'Are'} there {told}?", root, about="color")
+        figure = article(f"{color} {kind}") if count == 1 else f"any {color} {noun(kind, 2)}"
+        root = listed.add(f"{'Is' if count == 1 else 'Are'} there {figure}?", root, about="color")
     if size and name:
         first = " at first" if clip.changes(index, "grow", "shrink") else ""
-        made.add_either(
+        listed.add_either(
             f"{be} {name} {size}{first}?",
             f"How big {be.lower()} {name}{first}?",
-            *_told(lex.SIZE_WORDS, size),
+            *_answers(lex.SIZE_WORDS, size),
             root,
             about="size",
         )
@@ -261,21 +265,21 @@ def _about_actor(clip: Clip, made: _List, index: int, size: str | None) -> str:
 
 
 def _beginning(color: str, kind: str, count: int) -> str:
-    """What a description of one kind of figure begins with, when it begins with the figure: A red dog. Two red dogs."""
-    told = f"{color} {noun(kind, count)}"
-    return (article(told) if count == 1 else f"{lex.NUMBERS[count]} {told}").capitalize()
+    """The beginning of a description that begins with the figure: A red dog. Two red dogs."""
+    figure = f"{color} {noun(kind, count)}"
+    return (article(figure) if count == 1 else f"{lex.NUMBERS[count]} {figure}").capitalize()
 
 
-def _about_event(clip: Clip, made: _List, event: Mapping[str, Any], roots: Sequence[str]) -> None:
+def _about_event(clip: Clip, listed: _List, event: Mapping[str, Any], roots: Sequence[str]) -> None:
     actor, target = event["actor"], event["target"]
     parents = [roots[actor]] + ([roots[target]] if target is not None else [])
     ask = f"{clip.do(actor).capitalize()} {clip.name(actor)} {clip.verb(event, 'bare', way=False)}"
-    does = made.add(f"{ask}?", *parents, about="action")
+    does = listed.add(f"{ask}?", *parents, about="action")
     if event["direction"]:
-        way, ways = _told(lex.DIRECTION_WORDS, event["direction"])
+        way, ways = _answers(lex.DIRECTION_WORDS, event["direction"])
         verb = "go" if target is not None else clip.verb(event, "bare", way=False)
         verb = "go after turning around" if event["action"] == "turn" else verb
-        made.add_either(
+        listed.add_either(
             f"{ask} {way}?",
             f"Which way {clip.do(actor)} {clip.name(actor)} {verb}?",
             way,
@@ -284,6 +288,6 @@ def _about_event(clip: Clip, made: _List, event: Mapping[str, Any], roots: Seque
             about="direction",
         )
     if event["speed"]:
-        pace, paces = _told(lex.SPEED_WORDS, event["speed"])
+        pace, paces = _answers(lex.SPEED_WORDS, event["speed"])
         how = f"How fast {clip.do(actor)} {clip.name(actor)} {clip.verb(event, 'bare', way=False)}?"
-        made.add_either(f"{ask} {pace}?", how, pace, paces, does, about="speed")
+        listed.add_either(f"{ask} {pace}?", how, pace, paces, does, about="speed")

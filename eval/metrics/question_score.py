@@ -156,8 +156,8 @@ def _question_item(answer: Answer, found: Evaluation, threshold: float) -> dict[
     id = answer.question.id
     return {
         "id": id, "question": answer.question.question, "wanted": answer.question.answer,
-        "said": answer.said if answer.status == "answered" else answer.code.lower(),
-        "told": answer.told(threshold), "chance": answer.chance, "spread": answer.spread, "lost": answer.lost,
+        "said": answer.text if answer.status == "answered" else answer.code.lower(),
+        "told": answer.summary(threshold), "chance": answer.chance, "spread": answer.spread, "lost": answer.lost,
         "right": found.right.get(id), "counts": found.counts.get(id),
     }  # fmt: skip
 

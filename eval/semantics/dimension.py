@@ -119,7 +119,7 @@ class SemanticDimension(BaseMetric):
         if any(undecided(frame, things) for frame in frames):
             raise ItemError(
                 f"{sample.id}: {self.detector.name} has not read what or how many things there are, so it cannot say "
-                f"whether they are {' and '.join(thing.told for thing in things)}",
+                f"whether they are {' and '.join(thing.phrase for thing in things)}",
                 code="UNREAD",
             )
         return frames

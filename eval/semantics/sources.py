@@ -86,7 +86,7 @@ class Model:
 
     def questions_of(self, prompt: str, *, closed: bool = False) -> QuestionSet:
         """See `Source.questions_of`."""
-        questions, dropped = self._questioner.made(prompt)
+        questions, dropped = self._questioner.questions_of(prompt)
         return QuestionSet(questions=tuple(questions), dropped=tuple(dropped))
 
     def fingerprint(self) -> dict[str, str]:

@@ -36,7 +36,7 @@ class Answers(question_score.Metric):
             asked = found.question
             rows.append({
                 "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),
-                "right": found.right, "said": found.said, "chance": _said_chance(found.said, found.chances),
+                "right": found.right, "said": found.text, "chance": _said_chance(found.text, found.chances),
                 "status": found.status, "message": found.message,
             })  # fmt: skip
         return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": judge.is_outside(sample)}

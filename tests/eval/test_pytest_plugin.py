@@ -290,7 +290,7 @@ def test_what_the_documentation_shows_runs(pytester, clips, monkeypatch):
     assert len(blocks) == page.count("```python") == 4
 
     def agree(self, subject, questions):
-        return [Answer(question=each, said=each.answer, chance=0.9, chances={each.answer: 0.9}) for each in questions]
+        return [Answer(question=each, text=each.answer, chance=0.9, chances={each.answer: 0.9}) for each in questions]
 
     monkeypatch.setattr("v2t_eval.judge.judge.Judge.answer", agree)
     monkeypatch.setattr("v2t_eval.metrics.question_score.Metric.measure", lambda self, sample: AGREED)

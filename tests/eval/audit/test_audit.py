@@ -52,7 +52,7 @@ class Planted:
 
     def _answer(self, subject, question: Question) -> Answer:
         if self.always is not None:
-            return Answer(question=question, said=question.answer, chance=self.always, raw=self.always)
+            return Answer(question=question, text=question.answer, chance=self.always, raw=self.always)
         truth, fault = listed_values(subject.row["facts"]), subject.clip.recipe[1]
         factor = question.about
         shown = LISTS[factor].answers.get(truth.get(factor, ""), "")
@@ -66,7 +66,7 @@ class Planted:
         if factor not in self.knows:
             shown = random.Random(f"{subject.id}{factor}").choice(question.choices)
         chance = 0.9 if shown == question.answer else 0.1
-        return Answer(question=question, said=shown, chance=chance, raw=chance)
+        return Answer(question=question, text=shown, chance=chance, raw=chance)
 
 
 SMALL = {"num": 3, "planted_clips": 60, "judge_clips": 30, "stable_clips": 6}

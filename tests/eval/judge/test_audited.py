@@ -75,7 +75,7 @@ def test_an_answer_below_kappa_is_neither_offered_nor_asked_about_and_never_a_no
     judge = Judge(captioner, calibration=audited(shake=BAD, fall=FEW))
     asked = [plain_question("motion", m, m) for m in ("travel", "shake", "fall")]
     travel, shake, fall = judge.answer(clip(frozen=False), asked)
-    assert travel.right and travel.said == "it moves along"
+    assert travel.right and travel.text == "it moves along"
     assert {len(each) for each in captioner.offered} == {len(PLAIN["motion"].answers) - 2}
     assert not {"it shakes", "it falls down"} & set(captioner.offered[0])
     for answer in (shake, fall):
@@ -99,7 +99,7 @@ def test_a_clip_that_the_frozen_rule_calls_still_says_so_by_itself():
     found = {a.question.id: a for a in judge.answer(clip(frozen=True), asked)}
     assert {id: found[id].right for id in "abcdef"} == {"a": True, "b": False, "c": True, "d": False, "e": False,
                                                           "f": True}  # fmt: skip
-    assert {id: found[id].said for id in "abcde"} == {
+    assert {id: found[id].text for id in "abcde"} == {
         "a": "it stands still", "b": "it stands still", "c": "yes", "d": "no", "e": "nowhere"}  # fmt: skip
     assert all("every frame is the first one" in found[id].rule for id in "abcdef") and not found["g"].rule
     assert len(captioner.offered) == len(plain_question("color", "red").texts), "only the color was asked"
@@ -184,12 +184,12 @@ def test_the_decision_and_what_was_said_are_never_shown_as_a_contradiction():
     bus, plane, claim = judge.answer(
         clip(frozen=False), [plain_question("kind", "bus"), plain_question("kind", "plane"), plain_claim("kind", "bus")]
     )
-    assert bus.right and bus.said == "a plane"
+    assert bus.right and bus.text == "a plane"
     told = f"likeliest 'a plane', yet 'a bus' is held true: its calibrated chance is {bus.chance:.2f}, 0.5 decides"
-    assert bus.told() == told
-    assert claim.said == "yes" and claim.right is False
-    assert "'yes' is not held true: its calibrated chance is" in claim.told()
-    assert plane.told() == f"a plane (chance of 'a plane' {plane.chance:.2f})"
+    assert bus.summary() == told
+    assert claim.text == "yes" and claim.right is False
+    assert "'yes' is not held true: its calibrated chance is" in claim.summary()
+    assert plane.summary() == f"a plane (chance of 'a plane' {plane.chance:.2f})"
     result = scored("question_score", Favours("a plane", "red"), lifts, "A red bus moves to the left in the city.")
     (row,) = [each for each in result.items[0]["questions"] if each["wanted"] == "a bus"]
     assert row["right"] and "held true" in row["told"]

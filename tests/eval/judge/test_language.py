@@ -71,14 +71,14 @@ def test_a_server_is_asked_with_the_prompt_once_more_after_garbage_and_never_aga
     server.replies = ["I would rather not.", WHOLE, VERDICTS, WHOLE, VERDICTS]
     cache = EvidenceCache(tmp_path).__enter__()
     asks = Questioner(open_writer(server.address), cache=cache)
-    found, dropped = asks.made("A red dog in the rain, {braces} and all")
+    found, dropped = asks.questions_of("A red dog in the rain, {braces} and all")
     assert {q.id for q in found} == {"1", "2", "3"} and not dropped and len(server.seen) == 3
     assert all("{braces} and all" in json.dumps(seen["messages"]) for seen in server.seen)
     assert "Is it raining?" in json.dumps(server.seen[2]["messages"]), "the check shows the questions"
     assert server.seen[0]["temperature"] == 0 < server.seen[1]["temperature"]
     again = Questioner(open_writer(server.address), cache=EvidenceCache(tmp_path).__enter__())
-    assert again.made("A red dog in the rain, {braces} and all") == (found, []) and len(server.seen) == 3
-    again.made("Another prompt")
+    assert again.questions_of("A red dog in the rain, {braces} and all") == (found, []) and len(server.seen) == 3
+    again.questions_of("Another prompt")
     assert len(server.seen) == 5 and again.fingerprint()["questions"].startswith("writer@")
 
 
@@ -92,7 +92,7 @@ def test_a_question_that_the_prompt_does_not_answer_with_yes_is_dropped_and_its_
         {"id": 6, "question": "What does the dog do?", "parents": [1]},
     ]
     server.replies = [json.dumps(rows), json.dumps({"1": "yes", "2": "unknown", "3": "yes", "5": "yes"})]
-    found, dropped = Questioner(open_writer(server.address)).made("A red dog runs.")
+    found, dropped = Questioner(open_writer(server.address)).questions_of("A red dog runs.")
     assert {q.id: q.parents for q in found} == {"1": (), "3": ("1",), "5": ("1",)}
     assert {(each.question, each.why) for each in dropped} == {
         ("is there a DOG?", DUPLICATE),
@@ -111,28 +111,28 @@ def test_dropping_keeps_the_graph_whole():
 
 def test_a_prompt_of_which_no_question_is_left_is_an_error(server):
     server.replies = [WHOLE, json.dumps({"1": "no", "2": "unknown", "3": "no"})]
-    with pytest.raises(ItemError, match="none of the 3 questions") as problem:
-        Questioner(open_writer(server.address)).made("A cat.")
+    with pytest.raises(ItemError, match="all 3 questions") as problem:
+        Questioner(open_writer(server.address)).questions_of("A cat.")
     assert problem.value.code == "QUESTIONS_DROPPED"
 
 
 @pytest.mark.parametrize("verdicts", ["yes, all of them", '{"1": "yes"}', "[]"])
 def test_a_check_that_cannot_be_read_is_an_error(server, verdicts):
     server.replies = [WHOLE, verdicts]
-    with pytest.raises(ItemError, match="2 replies") as problem:
-        Questioner(open_writer(server.address)).made("A dog.")
+    with pytest.raises(ItemError, match="2 attempts") as problem:
+        Questioner(open_writer(server.address)).questions_of("A dog.")
     assert problem.value.code == "QUESTIONS_UNREADABLE" and len(server.seen) == 3
 
 
 def test_a_server_that_writes_garbage_or_refuses_is_an_error_of_that_prompt(server, tmp_path):
     server.replies = ["no"]
     cache = EvidenceCache(tmp_path).__enter__()
-    with pytest.raises(ItemError, match="2 replies") as problem:
-        Questioner(open_writer(server.address), cache=cache).made("A dog.")
+    with pytest.raises(ItemError, match="2 attempts") as problem:
+        Questioner(open_writer(server.address), cache=cache).questions_of("A dog.")
     assert problem.value.code == "QUESTIONS_UNREADABLE" and len(server.seen) == 2
     server.replies = [400]
     with pytest.raises(ItemError) as problem:
-        Questioner(open_writer(server.address)).made("A dog.")
+        Questioner(open_writer(server.address)).questions_of("A dog.")
     assert problem.value.code == "BAD_REQUEST"
 
 
@@ -163,10 +163,10 @@ def test_a_local_model_that_writes_garbage_fails_cleanly(tmp_path):
     asks = Questioner(open_writer(str(tmp_path / "tiny")))
     assert asks.fingerprint()["questions"].startswith("tiny@")
     with pytest.raises(ItemError) as problem:
-        asks.made("A dog.")
+        asks.questions_of("A dog.")
     assert problem.value.code == "QUESTIONS_UNREADABLE"
     with pytest.raises(ItemError) as problem:
-        asks.made("A dog." * 99)
+        asks.questions_of("A dog." * 99)
     assert problem.value.code == "PROMPT_TOO_LONG"
     with pytest.raises(MissingDependencyError):
         open_writer(str(tmp_path / "nothing"))

@@ -79,7 +79,7 @@ class PlantedJudge:
             if said is None:
                 found.append(Answer(question=question, status="refused", lost=1, code="REFUSED"))
             else:
-                found.append(Answer(question=question, said=said, chance=float(said == question.answer)))
+                found.append(Answer(question=question, text=said, chance=float(said == question.answer)))
         return found
 
 

@@ -43,7 +43,7 @@ def sample(prompt: str | None = None, **row) -> Sample:
     ],
 )
 def test_things_with_their_colours(prompt, things):
-    assert [thing.told for thing in read(prompt).things] == things
+    assert [thing.phrase for thing in read(prompt).things] == things
 
 
 def test_numbers_and_plurals():
@@ -107,7 +107,7 @@ def test_the_row_goes_before_the_prompt_and_what_it_lacks_is_read_there():
     nested = {"multiple_objects": {"object": "bird and cat"}}
     assert asked.things(sample(prompt, asked=nested)) == (Thing(noun="bird"), Thing(noun="cat"))
     assert asked.colored_thing(sample(prompt, asked={"color": "blue"})) == Thing(noun="car", color="blue")
-    assert asked.colored_thing(sample(prompt, asked={"color": "green"})).told == "green bicycle"
+    assert asked.colored_thing(sample(prompt, asked={"color": "green"})).phrase == "green bicycle"
     told = {"object_a": "cow", "object_b": "sheep", "relationship": "on the left of"}
     a, how, b = asked.relation(sample(prompt, asked={"spatial_relationship": told}))
     assert (a.noun, how, b.noun) == ("cow", "on the left of", "sheep")
@@ -175,12 +175,12 @@ def test_a_question_without_an_answer_leaves_the_denominator_and_passes_on_what_
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([{"id": 1, "question": "a?", "parents": [2]}, {"id": 2, "question": "b?", "parents": [1]}], "circle"),
-        ([{"id": 1, "question": "a?", "parents": [1]}], "circle"),
-        ([{"id": 1, "question": "a?", "parents": [7]}], "hangs on 7"),
+        ([{"id": 1, "question": "a?", "parents": [2]}, {"id": 2, "question": "b?", "parents": [1]}], "cycle"),
+        ([{"id": 1, "question": "a?", "parents": [1]}], "cycle"),
+        ([{"id": 1, "question": "a?", "parents": [7]}], "depends on 7"),
         ([{"id": 1, "question": "a?"}, {"id": 1, "question": "b?"}], "twice"),
         ([{"id": 1}], "no text"),
-        ([{"question": "a?", "answer": "red", "choices": ["blue", "green"]}], "none of its choices"),
+        ([{"question": "a?", "answer": "red", "choices": ["blue", "green"]}], "not one of its choices"),
         ([], "list of questions"),
         ("Is there a dog?", "list of questions"),
     ],
