@@ -12,7 +12,25 @@ import tokenize
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("cineloop", "t2v", "v2t/train", "v2t/data", "v2t/styles", "v2t/doctor.py", "scripts")
+ROOMS = (
+    "cineloop",
+    "t2v",
+    "v2t/train",
+    "v2t/data",
+    "v2t/styles",
+    "v2t/doctor.py",
+    "scripts",
+    "eval/commands",
+    "eval/distribution",
+    "eval/events",
+    "eval/extractors",
+    "eval/gate",
+    "eval/metrics",
+    "eval/report",
+    "eval/semantics",
+    "eval/text",
+    "eval/vbench",
+)
 # Pattern → what the field says. Names count too: an underscore ends a word.
 WORDS = {
     r"(?<![a-z])(told|untold)(?![a-z])": "given, stated, logged; a name says what is returned",
@@ -26,12 +44,17 @@ WORDS = {
     r"\bgoes on (where|with it|from)\b": "continues",
     r"\b(nobody|somebody) else\b": "another process, untrusted",
     r"\blies? elsewhere\b": "remote",
-    r"\bheld to\b": "compared with",
+    r"\bheld (to|against)\b": "compared with",
+    r"\bspoil(ed|t|s)\b": "corrupted",
+    r"\bunasked\b": "without --overwrite, by default",
+    r"\bneither end\b": "no preferred direction",
+    r"\b(nobody|no one) knows\b": "unknown",
     r"(?<![a-z])whoever(?![a-z])": "the caller, readers",
 }
 _ANY = re.compile("|".join(WORDS))
 # Lines that may hold one.
 ALLOWED = (
+    r"[\"'](said|told)[\"']|`(said|told)`|wanted, said \(the answer\)",  # keys of metrics' items in scores.json
     r"(q|asked)\['said'\]",  # a key of question_score's items
     r"and the papers\.",  # of other people
 )
