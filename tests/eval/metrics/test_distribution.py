@@ -364,10 +364,8 @@ def test_inception_score_by_splits_of_clips(scripts: dict[str, str]) -> None:
 def test_frames_are_picked_by_name() -> None:
     frames = clip(0, num_frames=9)
     assert detectors.frame_positions(frames, "all").tolist() == list(range(9))
-    assert detectors.frame_positions(frames, "first").tolist() == [0] and detectors.frame_positions(
-        frames, "middle"
-    ).tolist() == [4]
-    assert detectors.frame_positions(frames, "uniform-3").tolist() == [0, 4, 8]
+    for rule, expected in (("first", [0]), ("middle", [4]), ("uniform-3", [0, 4, 8])):
+        assert detectors.frame_positions(frames, rule).tolist() == expected
     assert detectors.frame_positions(frames, "uniform-16").tolist() == list(range(9))
     assert detectors.frame_positions(clip(0, num_frames=1), "uniform-2").tolist() == [0]
 

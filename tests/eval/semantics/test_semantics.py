@@ -115,7 +115,7 @@ def test_the_row_goes_before_the_prompt_and_what_it_lacks_is_read_there():
     assert asked.style(sample(prompt, asked={"appearance_style": "cubism"})) == "cubism"
 
 
-@pytest.mark.parametrize("what", ["thing", "things", "colored", "relation", "scene", "action", "style"])
+@pytest.mark.parametrize("what", ["thing", "things", "colored_thing", "relation", "scene", "action", "style"])
 @pytest.mark.parametrize("prompt", ["", "?!", None])
 def test_nothing_asked_is_an_error_of_its_own(what, prompt):
     with pytest.raises(ItemError) as problem:
