@@ -245,13 +245,13 @@ def gate(
         pass
     """
     from cineloop import config
-    from v2t_eval.gate.sides import gated
+    from v2t_eval.gate.sides import gate_verdict
     from v2t_eval.score import ScoreConfig
     from v2t_eval.scores import Scores
 
     candidate = clips if isinstance(clips, Scores) else Path(clips)
     before = baseline if baseline is None or isinstance(baseline, Scores) else Path(baseline)
-    return gated(candidate, Path(suite), before, config.from_dict(ScoreConfig, settings))
+    return gate_verdict(candidate, Path(suite), before, config.from_dict(ScoreConfig, settings))
 
 
 def _texts(given: str | Path | Sequence[str | Path]) -> list[str]:

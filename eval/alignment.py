@@ -71,7 +71,7 @@ class AlignmentMetric(BaseMetric):
         """The model's fingerprint, and the prefix of texts."""
         return self.extractor.fingerprint() | {"prefix": repr(self.prefix)}
 
-    def text_of(self, sample: Sample) -> tuple[str, str]:
+    def text_and_kind(self, sample: Sample) -> tuple[str, str]:
         """The text a sample is compared with, without the prefix, and its kind: caption or prompt.
 
         Raises:

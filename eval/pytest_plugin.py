@@ -237,13 +237,13 @@ def gate() -> Callable[..., GateVerdict]:
             raise ClipError(f"inconclusive must be fail, xfail, skip or pass, not {inconclusive!r}")
 
         def work(session: _Session) -> GateVerdict:
-            from v2t_eval.gate.sides import gated
+            from v2t_eval.gate.sides import gate_verdict
             from v2t_eval.score import ScoreConfig
             from v2t_eval.suite import suites
 
             against = None if baseline is None else session.find(baseline)
             rules = Path(suite) if str(suite) in suites() else session.find(suite)
-            return gated(session.find(clips), rules, against, ScoreConfig(cache=session.cache()))
+            return gate_verdict(session.find(clips), rules, against, ScoreConfig(cache=session.cache()))
 
         found: GateVerdict = _guarded(work, str(clips))
         from v2t_eval.testing.sets import message_of

@@ -212,7 +212,7 @@ def gate(story: Story) -> Section:
     cards = tuple(
         Card(title=one["prompt"] or one["id"],
              lines=(f"{one['metric']}: {one['baseline']:.3g} to {one['candidate']:.3g}",),
-             clip=story.folder / "worse" / one["candidate_path"], beside=story.folder / "made" / one["baseline_path"])
+             clip=story.folder / "worse" / one["candidate_path"], other=story.folder / "made" / one["baseline_path"])
         for one in worst
         if one["candidate_path"] and one["baseline_path"] and None not in (one["baseline"], one["candidate"])
     )  # fmt: skip

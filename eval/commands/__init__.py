@@ -1,4 +1,4 @@
-"""One file per verb of `v2t-eval`: its arguments, and the call of the room that does the work.
+"""One file per verb of `v2t-eval`: its arguments, and the call of the package that does the work.
 
 A verb's module is its name and defines `SUMMARY`, `EXAMPLES`, `add_arguments(parser)` and `run(args) -> exit code`. It
 is imported for `--help`, so whatever is heavy is imported in `run`.

@@ -1,4 +1,4 @@
-"""The verb `v2t-eval audit`: how far can metrics and judge be trusted, on clips whose faults are known?"""
+"""The verb `v2t-eval audit`: trustworthiness of metrics and judge, measured on clips with known faults."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ STATE, NONE = ".cineloop", "none"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
-    told = "your clips: a folder, a run folder, or a manifest.jsonl (default: clips of the cartoon world)"
-    add("clips", nargs="?", type=Path, metavar="CLIPS", help=told)
+    text = "your clips: a folder, a run folder, or a manifest.jsonl (default: clips of the cartoon world)"
+    add("clips", nargs="?", type=Path, metavar="CLIPS", help=text)
     add("--prompts", type=Path, metavar="FILE", help="prompt of each of your clips, in the forms of `v2t-eval score`")
     add("--metrics", metavar="A,B", help="names, with settings in brackets, or none (default: eleven for frames)")
     add(
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def command(args: argparse.Namespace) -> str:
-    """The command that decides the audit; of files and folders only the names."""
+    """The command line that determines the audit; of files and folders only the names."""
     named = {"prompts": args.prompts, "suite": args.suite, "generated": args.generated}
     given = {
         "metrics": args.metrics,
@@ -146,7 +146,7 @@ def _config(args: argparse.Namespace) -> AuditConfig:
     if args.generate is not None and (args.generate < 2 or args.generated is not None):
         raise UsageError("--generate takes a number of 2 or more, and goes without --generated")
     if (args.generate or args.generated) and args.judge == NONE:
-        raise UsageError("generated clips are for a judge to be held to", hint="--judge v2t")
+        raise UsageError("generated clips are for testing a judge, and there is none", hint="--judge v2t")
     try:
         return AuditConfig(
             num=args.num,
@@ -163,9 +163,9 @@ def _config(args: argparse.Namespace) -> AuditConfig:
 
 
 def _refuse(args: argparse.Namespace) -> None:
-    """Nothing is replaced unasked, and what cannot be audited is told before any work."""
+    """Refuse, before any work, to replace files without --overwrite, and arguments that leave nothing to audit."""
     if args.metrics == NONE and args.suite is None and args.judge == NONE:
-        raise UsageError("nothing is to be audited", hint="name --metrics, or a --judge")
+        raise UsageError("nothing to audit: neither metrics nor a judge", hint="name --metrics, or a --judge")
     if args.output.suffix in (".json", ".html", ".md") or args.output.is_file():
         raise UsageError(f"-o takes a folder, not a file such as {args.output.name!r}")
     there = [name for name in NAMES if (args.output / name).exists()]
@@ -193,7 +193,7 @@ def _material(args: argparse.Namespace, config: AuditConfig) -> Any:
 
 
 def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
-    """Clips of the bundled generator for prompts that the world draws; those that are there are not made again."""
+    """Clips of the bundled generator for prompts that the world draws; existing ones are not made again."""
     from cineloop.config import load
     from cineloop.manifest import dump_line
     from t2v.generate.run import run as generate
@@ -205,19 +205,19 @@ def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
     rows = [{"id": c.id, "prompt": c.prompt, "seed": n, "facts": c.facts} for n, c in enumerate(clips)]
     prompts.write_bytes(b"".join(map(dump_line, rows)))
 
-    def made(**more: Any) -> Any:
+    def summary_of(**more: Any) -> Any:
         config = load(GenerateConfig, flags={"device": args.device, **more})
         return generate([], [str(prompts)], folder, config, show_progress=not args.quiet)
 
     try:
-        summary = made()
+        summary = summary_of()
     except UsageError as error:
         if error.code != "EXISTS" or not args.overwrite:
             raise
-        summary = made(overwrite=True)  # by other weights
+        summary = summary_of(overwrite=True)  # by other weights
     if summary.interrupted:
         raise KeyboardInterrupt
-    if not summary.made + summary.skipped:
+    if not summary.summary_of + summary.skipped:
         raise ItemError("the generator made no clip", code="MODEL_ERROR", hint=f"see {folder / 'failures.jsonl'}")
 
 
@@ -249,19 +249,19 @@ def _dry_run(args: argparse.Namespace, metrics: list[BaseMetric], config: AuditC
 
 
 def _plan_text(plan: dict[str, Any]) -> str:
-    """What a dry run tells, a line each."""
-    faults = "; ".join(f"{name} at {_listed(map(str, severities))}" for name, severities in plan["faults"].items())
+    """Text of a dry run, one line per fact."""
+    faults = "; ".join(f"{name} at {_list_text(map(str, severities))}" for name, severities in plan["faults"].items())
     metrics = f"metrics: {', '.join(plan['metrics']) or 'none'}"
     lines = [f"{metrics}, {plan['scorings']} scorings of {plan['clips']} clips, clean and with every fault"]
     lines += [f"left out: {', '.join(plan['left_out'])} (they score no single clips)"] if plan["left_out"] else []
     lines += [f"faults: {faults}"] if plan["metrics"] else []
     if plan["judge"] != NONE:
-        told = f"{plan['planted_clips']} clips in which every answer is planted, and {plan['judge_clips']} with faults"
-        lines.append(f"judge: {plan['judge']}, held to {told}")
+        text = f"{plan['planted_clips']} clips in which every answer is planted, and {plan['judge_clips']} with faults"
+        lines.append(f"judge: {plan['judge']}, tested on {text}")
     lines += [f"generator: {plan['generate']} clips are made first"] if plan["generate"] else []
     return "\n".join(lines)
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_text(names: Iterable[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

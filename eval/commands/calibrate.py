@@ -17,12 +17,12 @@ EXAMPLES = (
     "A judge takes judge.json from the folder of its model. Another calibration is another judge: baselines of gates\n"
     "that were made with the old one are no longer comparable."
 )
-FEWEST = 200  # clips; below, the intervals of some kinds of fact reach from no better than chance to perfect
+FEWEST = 200  # clips; with fewer, intervals of some kinds of fact reach from chance to perfect
 PACKAGES = tuple(Path(__file__).resolve().parents[2] / name for name in ("v2t", "t2v", "eval", "v2t_eval"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="starter, a folder, a hub id, or openai:URL")
     add("-o", "--output", type=Path, metavar="FILE", required=True, help="the calibration, such as MODEL/judge.json")
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse before anything is asked.
+    """Check the arguments before any question is asked.
 
     Raises:
         UsageError: too few clips, a folder for -o, a file that exists. PolicyError: a file of the installed package.
@@ -65,8 +65,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"-o takes a file, and {target} is a folder", hint=f"-o {target / 'judge.json'}")
     if any(target.resolve().is_relative_to(folder.resolve()) for folder in PACKAGES):
         raise PolicyError(
-            f"-o {target} lies inside of the installed package: it would change the judge of every project here",
-            hint="another file; beside a model of your own it is found",
+            f"-o {target} is inside the installed package: it would change the judge of every project here",
+            hint="another file; one next to a model of your own is found",
         )
     if target.exists() and not args.overwrite:
         raise UsageError(f"{target} exists", code="EXISTS", hint="another file, or --overwrite")

@@ -12,7 +12,7 @@ EXAMPLES = "  v2t-eval ci github > .github/workflows/gate.yml\n  v2t-eval ci git
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     shipped.add_arguments(parser, "workflow")
 
 

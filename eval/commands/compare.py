@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_NOT_COMPARABLE, EXIT_OK
-from v2t_eval.commands.gate import scored
+from v2t_eval.commands.gate import scores_of
 from v2t_eval.commands.score import add_machine
 
 if TYPE_CHECKING:
-    from v2t_eval.gate.compare import Compared
+    from v2t_eval.gate.compare import MetricComparison
     from v2t_eval.gate.verdict import ClipChange
     from v2t_eval.report.document import Cell, Document
     from v2t_eval.scores import Scores
@@ -30,7 +30,7 @@ NUM_CLIPS = 3  # best and worst clips of each metric
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
     add("before", type=Path, metavar="A", help="scores.json, its folder, a baseline, or clips (with --suite)")
     add("after", type=Path, metavar="B", help="the same, to compare with A; a change is B minus A")
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.gate import sides
-    from v2t_eval.gate.comparable import compared
+    from v2t_eval.gate.comparable import comparison
     from v2t_eval.report import terminal
     from v2t_eval.suite import read_suite
 
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     metrics = read_suite(args.suite).metrics if args.suite else None
     found = [sides.read(args.before), sides.read(args.after)]
     with ExitStack() as stack:
-        before, after = (scored(side, metrics, args, stack, args.cache) for side in found)
-    check = compared(after, before)
+        before, after = (scores_of(side, metrics, args, stack, args.cache) for side in found)
+    check = comparison(after, before)
     rows = [] if check.differences else changes(before, after)
     if args.json:
         tree = {"schema": 1, "comparable": not check.differences, "differences": list(check.differences),
@@ -82,7 +82,7 @@ def changes(before: Scores, after: Scores) -> list[dict[str, Any]]:
     ]
 
 
-def _row(found: Compared, num_tests: int, worst: list[ClipChange], best: list[ClipChange]) -> dict[str, Any]:
+def _row(found: MetricComparison, num_tests: int, worst: list[ClipChange], best: list[ClipChange]) -> dict[str, Any]:
     from v2t_eval.gate.compare import ALPHA, POWER
 
     change, (b, a) = found.change, found.figures
@@ -132,7 +132,7 @@ def _document(found: list[dict[str, Any]], differences: tuple[str, ...], notes: 
 
 
 def _notes(one: dict[str, Any]) -> tuple[str, ...]:
-    """Below a metric: why it is not compared, or that every value is alike; the clips that changed most."""
+    """Below a metric: why it is not compared, or that all values are equal; the clips that changed most."""
     if one["change"] is None:
         return (str(one["why_not"]),)
     clips = [

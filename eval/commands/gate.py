@@ -44,7 +44,7 @@ SUITE = "metrics and rules: gate (shipped), or a YAML file of yours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS|RESULTS", help=CLIPS)
     add("--suite", type=Path, required=True, metavar="SUITE", help=SUITE)
@@ -53,14 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, metavar="DIR", help=into)
     add("--audit", type=Path, metavar="FILE", help="what the metrics cannot see (default: the suite's audit)")
     add("--junit", type=Path, metavar="FILE", help="write the verdict as JUnit XML")
-    add("--baseline-clips", type=Path, metavar="DIR", help="the baseline's clips, shown beside those that got worse")
+    add("--baseline-clips", type=Path, metavar="DIR", help="the baseline's clips, shown next to those that got worse")
     add("--overwrite", action="store_true", help="replace the files of -o and --junit")
     add("--json", action="store_true", help="print the verdict as one JSON object on stdout")
     add_scoring(add, "evidence cache, shared by runs (default: inside -o)")
 
 
 def add_scoring(add: Callable[..., object], cache: str = "evidence of clips, shared by runs") -> None:
-    """The flags of the verbs that score clips on the way."""
+    """Flags of the verbs that score clips first."""
     add("--dry-run", action="store_true", help="read all inputs, print what would be measured; write nothing")
     add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
     add("--cache", type=Path, metavar="DIR", help=cache)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     names = {"file": args.baseline, "folder": args.baseline_clips}
     with ExitStack() as stack:
         _begin(args, stack)
-        scores = scored(found, suite.metrics, args, stack, cache)
+        scores = scores_of(found, suite.metrics, args, stack, cache)
         if args.output:
             write(scores, args.output, root, check(), cache)
         verdict = gate(
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
-def scored(
+def scores_of(
     found: Scores | Inputs,
     metrics: list[BaseMetric] | None,
     args: argparse.Namespace,
@@ -124,11 +124,11 @@ def scored(
 
     config = config_of(ScoreConfig, args, cache)
     stop = stack.enter_context(Stopping())
-    return sides.scored(found, metrics, config, stop, show_progress=not args.quiet)
+    return sides.scores_of(found, metrics, config, stop, show_progress=not args.quiet)
 
 
 def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argparse.Namespace) -> int:
-    """Say what would be measured; returns the exit code.
+    """Print what would be measured; returns the exit code.
 
     Raises:
         UsageError: clips without metrics.
@@ -139,7 +139,7 @@ def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argpars
 
     if not isinstance(found, Scores) and metrics is not None:
         return dry_run(found, metrics, args)
-    scores = sides.scored(found, None)
+    scores = sides.scores_of(found, None)
     names = list(scores.by_name)
     counts = {"clips": len(scores.clips), "metrics": names}
     print(json.dumps(counts) if args.json else f"{len(scores.clips)} clips with scores by {', '.join(names)}")
@@ -156,11 +156,13 @@ def _refuse_old(args: argparse.Namespace) -> None:
     written = [args.output / name for name in (*NAMES, *REPORTS.values())] if args.output else []
     there = [path for path in (*written, args.junit) if path is not None and path.exists()]
     if there and not args.overwrite:
-        raise UsageError(f"{there[0]} exists", code="EXISTS", hint="another place, or --overwrite (evidence is kept)")
+        raise UsageError(
+            f"{there[0]} exists", code="EXISTS", hint="another folder or file, or --overwrite (evidence is kept)"
+        )
 
 
 def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
-    """Take the folder, and take the verdict of an earlier run away: should this one break off, it must not be read."""
+    """Lock the folder and delete the verdict of an earlier run, which must not be read should this run fail."""
     from cineloop.lock import FolderLock
 
     if args.output:
@@ -175,7 +177,7 @@ def _write(verdict: Verdict, report: Document, args: argparse.Namespace) -> None
     from cineloop.files import write_atomic
     from cineloop.log import logger, printable
     from v2t_eval.report import junit, markdown, page
-    from v2t_eval.report.json import escaped
+    from v2t_eval.report.json import utf8_bytes
 
     if args.junit:
         write_atomic(args.junit, junit.render(report))
@@ -187,7 +189,7 @@ def _write(verdict: Verdict, report: Document, args: argparse.Namespace) -> None
         "gate.md": markdown.render(report, max_bytes=markdown.COMMENT_BYTES).encode(),
         "gate.html": page.render(report, folder),
         "junit.xml": junit.render(report),
-        "verdict.json": escaped(tree + "\n"),
+        "verdict.json": utf8_bytes(tree + "\n"),
     }
     for name, data in written.items():
         write_atomic(folder / name, data)

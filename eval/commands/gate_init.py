@@ -1,4 +1,4 @@
-"""The verb `v2t-eval gate init`: clips or scores in; the baseline that candidates are held against out."""
+"""The verb `v2t-eval gate init`: clips or scores in; the baseline that candidates are compared with out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.gate import CLIPS, SUITE, add_scoring, plan, scored
+from v2t_eval.commands.gate import CLIPS, SUITE, add_scoring, plan, scores_of
 
 if TYPE_CHECKING:
     from v2t_eval.gate.advice import Advice
@@ -27,7 +27,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS|RESULTS", help=CLIPS)
     add("--suite", type=Path, required=True, metavar="SUITE", help=SUITE)
@@ -49,23 +49,23 @@ def run(args: argparse.Namespace) -> int:
     _refuse_old(args)
     # Before hours of scoring: an audit that later verdicts cannot read is an error now, a missing one a warning.
     if audit_of(audit) is None and audit is not None:
-        log.logger.warning("there is no audit %s: verdicts will not show what the metrics cannot see", audit)
+        log.logger.warning("there is no audit %s: verdicts will not list blind spots of the metrics", audit)
     return keep(args, suite, args.output, lambda: _refuse_old(args))
 
 
 def keep(
     args: argparse.Namespace, suite: Suite | None, path: Path, old: Callable[[], Scores | None], **update: str
 ) -> int:
-    """Score the clips and keep what was found as the baseline `path`; returns the exit code.
+    """Score the clips and store the scores as the baseline `path`; returns the exit code.
 
     Args:
         suite: None: results are taken as they are, under the rules of `old`.
-        old: asked once the file is locked, since another run may have been faster: the baseline that is replaced.
+        old: called once the file is locked, since another run may have been faster: the baseline that is replaced.
         update: the reason.
     """
     from v2t_eval.gate import baseline as file
     from v2t_eval.gate import sides
-    from v2t_eval.gate.comparable import compared
+    from v2t_eval.gate.comparable import comparison
     from v2t_eval.gate.run import plain_policy, require
 
     found = sides.read(args.clips)
@@ -73,7 +73,7 @@ def keep(
     if args.dry_run:
         return plan(found, metrics, args)
     with ExitStack() as stack:
-        scores = scored(found, metrics, args, stack, args.cache)
+        scores = scores_of(found, metrics, args, stack, args.cache)
         if rules is not None:
             require(scores, rules)
         stack.enter_context(file.lock(path))
@@ -81,7 +81,7 @@ def keep(
         name, policy = (before.suite, before.policy) if before else ("", {})
         if suite is not None and rules is not None:
             name, policy = suite.name, plain_policy(rules)
-        differences = compared(scores, before).differences if before else ()
+        differences = comparison(scores, before).differences if before else ()
         made = file.baseline_of(scores, name, policy, old=before, differences=differences, **update)
         file.write(made, path)
     _show(made, scores, rules, path, as_json=args.json)
@@ -97,7 +97,7 @@ def _refuse_old(args: argparse.Namespace) -> None:
 
 
 def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as_json: bool) -> None:
-    """Print what a baseline holds and which margins it can hold, and warn of what it would let pass from now on.
+    """Print what a baseline holds and which margins it can hold, and warn of the faults it would allow.
 
     Args:
         made: the baseline of `scores`; `policy`: its gate, where a suite was named.
@@ -109,7 +109,7 @@ def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as
     for guard in guards(scores, None, policy) if policy else ():
         if guard.outcome != "pass":
             logger.warning(
-                "%s: %s; what is so in the baseline is not held against a candidate", guard.name, guard.message
+                "%s: %s; the baseline's own share does not count against a candidate", guard.name, guard.message
             )
     for one in scores.skipped if policy else ():
         logger.warning("the baseline lacks %s: %s", one.metric, one.reason)

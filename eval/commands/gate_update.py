@@ -17,7 +17,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS|RESULTS", help=CLIPS)
     add("--baseline", type=Path, required=True, metavar="FILE", help="the baseline, which is replaced")

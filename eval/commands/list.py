@@ -20,7 +20,7 @@ _WIDEST = 116
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="show only this metric")
     parser.add_argument("--check", action="store_true", help="load each metric to see whether it runs here (slower)")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def about(name: str, *, check: bool) -> dict[str, Any]:
-    """What a metric says of itself; `runs` is None unless it was tried (`check`).
+    """The description of a metric; `runs` is None unless it was tried (`check`).
 
     Raises:
         UsageError: there is no such metric.
@@ -91,7 +91,7 @@ def _why_not(kind: type[BaseMetric]) -> str:
     """Why the metric cannot be loaded here with its usual settings; "" when it can."""
     try:
         kind().prepare()
-    except Exception as error:  # whatever it is, it does not run here
+    except Exception as error:  # of any kind: it does not run here
         return str(error) or type(error).__name__
     return ""
 

@@ -1,4 +1,4 @@
-"""The verb `v2t-eval questions`: prompts in, the questions that clips of them will be asked out, to read and edit."""
+"""The verb `v2t-eval questions`: prompts in; questions about their clips out, for review."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
     add("prompts", nargs="+", metavar="PROMPTS", help="files of prompts (.txt, one per line; .jsonl), or prompts")
     add(
@@ -56,12 +56,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def row_of(prompt: str, source: Source) -> dict[str, Any]:
-    """A row of the file: the prompt, its questions, what was dropped and why, and what nothing is asked of; or why
+    """A row of the file: the prompt, its questions, what was dropped and why, parts without a question; or why
     there are no questions."""
     from cineloop.errors import ItemError
 
     try:
-        made = source.made(prompt)
+        made = source.questions_of(prompt)
     except ItemError as problem:
         return {"prompt": prompt, "questions": [], "error": {"code": problem.code, "message": problem.message}}
     asked = [
@@ -84,7 +84,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             hangs = f"  (if {', '.join(q['parents'])})" if q["parents"] else ""
             lines.append(f"  {q['id']:>4}  {printable(q['question'])}{hangs}")
         lines += [f"     -  {printable(each['question'])}  dropped: {each['why']}" for each in row.get("dropped", ())]
-        lines += [f"     -  nothing is asked of: {printable(part)}" for part in row.get("nothing_asked", ())]
+        lines += [f"     -  no question about: {printable(part)}" for part in row.get("nothing_asked", ())]
         if "error" in row:
             lines.append(f"     -  {row['error']['code']}: {printable(row['error']['message'])}")
     num = sum(len(row["questions"]) for row in rows)
@@ -92,7 +92,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     left = sum(len(row.get("nothing_asked", ())) for row in rows)
     without = sum("error" in row for row in rows)
     lines.append(
-        f"{len(rows)} prompts, {num} questions, {dropped} dropped, {left} parts of prompts that nothing is asked of, "
+        f"{len(rows)} prompts, {num} questions, {dropped} dropped, {left} parts of prompts without a question, "
         f"{without} prompts without a question"
     )
     return "\n".join(lines)

@@ -23,7 +23,7 @@ _FLAGS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
     add("prompts", nargs="*", metavar="PROMPTS", help="files of prompts (.txt, one per line; .jsonl), or prompts")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for all stages and the report")

@@ -38,11 +38,11 @@ _FILES = (
 )
 _VIDEOS = ("reference_clips", "reference_videos")
 STATE = ".cineloop"
-SETTINGS = "scoring.json"  # in STATE: what the folder's scores are of, and by which metrics
+SETTINGS = "scoring.json"  # in STATE: inputs and metrics of the folder's scores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
     add("clips", nargs="?", type=Path, metavar="CLIPS", help="folder of videos, a run folder, or a manifest.jsonl")
     for name, says in _FILES:
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_machine(add: Callable[..., object], *, limits: bool = True) -> None:
-    """The flags of the machine that every verb has which measures: `--device`, and with `limits` `--max-clip-mb`."""
+    """Flags of the machine for every verb that measures: `--device`, and with `limits` `--max-clip-mb`."""
     add("--device", type=device, default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:1")
     if limits:
         add(
@@ -159,7 +159,7 @@ def config_of(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
 
 
 def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, str]:
-    """What decides the scores, by name, each as a text; not what measuring costs."""
+    """The settings that determine the scores, by name, each as a text."""
     from cineloop.config import to_dict
 
     places = {name: getattr(args, name) for name in ("clips", *(name for name, _ in _FILES), *_VIDEOS)}
@@ -172,10 +172,10 @@ def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, 
 
 
 def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: bool) -> None:
-    """The scores of a folder are replaced unasked by those of the same command alone.
+    """Refuse to replace scores of other settings without --overwrite.
 
     Raises:
-        UsageError: the folder holds scores that were made with other settings, or nobody knows with which.
+        UsageError: the folder holds scores that were made with other or unknown settings.
     """
     if output is None:
         return
@@ -196,12 +196,12 @@ def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: b
     for name in dict.fromkeys(["metrics", *settings, *before]):
         if settings.get(name) != before.get(name):
             here, kept = settings.get(name, "none"), before.get(name, "none")
-            said = f"{output} holds scores of other settings: {name}: {here} here, {kept} in the folder"
-            raise UsageError(said, code="OTHER_SETTINGS", hint=hint)
+            text = f"{output} holds scores of other settings: {name}: {here} here, {kept} in the folder"
+            raise UsageError(text, code="OTHER_SETTINGS", hint=hint)
 
 
 def dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace) -> int:
-    """Say what would be measured; `args` has `suite` and `json`."""
+    """Print what would be measured; `args` has `suite` and `json`."""
     from v2t_eval.score import fitting_metrics
 
     fitting, skipped = fitting_metrics(inputs, metrics, is_suite=args.suite is not None)

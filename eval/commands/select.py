@@ -1,4 +1,4 @@
-"""The verb `v2t-eval select`: of several clips a prompt the best by a metric, and what choosing buys."""
+"""The verb `v2t-eval select`: the best of several clips per prompt by a metric, and the gain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MANIFEST, TABLE, PAGE = "manifest.jsonl", "selection.jsonl", "index.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the arguments."""
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS", help="run folder of t2v generate, or a manifest.jsonl with prompts")
     add("--by", default="question_score", metavar="METRIC", help="what chooses, with settings in brackets (default: "
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace the selection in the folder of -o")
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
-    add("--cache", type=Path, metavar="DIR", help="evidence shared by runs (default: inside of -o)")
+    add("--cache", type=Path, metavar="DIR", help="evidence cache shared by runs (default: inside of -o)")
     add_machine(add)
 
 
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse(output: Path | None, clips: Path, *, overwrite: bool) -> None:
-    """Raises UsageError where the folder holds something that would be replaced."""
+    """Raise UsageError where the folder holds files that would be replaced."""
     if output is None:
         return
     if output.resolve() == (clips if clips.is_dir() else clips.parent).resolve():

@@ -1,7 +1,7 @@
-"""Whose vectors the distances compare: any extractor by name, I3D for FVD and KVD, Inception for FID and KID.
+"""Feature models of the distances: any extractor by name, I3D for FVD and KVD, Inception for FID and KID.
 
 In: clips. Out: the base classes of these metrics, each with what one may choose. I3D and Inception come as TorchScript
-files that the user must get; without one the error says which and how. Letters: T frames, n of them picked, d
+files that the user must get; without one the error says which and how. Letters: T frames, n of them selected, d
 dimensions.
 """
 
@@ -26,7 +26,7 @@ USUAL_FRAMES = "uniform-16"
 
 
 class FeatureMetric(DistributionMetric):
-    """Vectors of any extractor, named by the setting `feature`; the title always tells it."""
+    """Vectors of any extractor, named by the setting `feature`; always in the title."""
 
     named = ("feature",)
     wants = "nothing for starter-tower; else the weights of the extractor that is named"
@@ -36,7 +36,7 @@ class FeatureMetric(DistributionMetric):
         return open_extractor(self.settings.feature)
 
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:
-        """(d,): the clip's own vector, or the mean over its frames for a model that looks at single frames."""
+        """(d,): the clip's own vector, or the mean over its frames for a model for single frames."""
         return clip_features(sample, extractor)
 
 
@@ -67,7 +67,7 @@ class I3DMetric(DistributionMetric):
     """Vectors of I3D, one for a run of frames."""
 
     named = ("preprocessing",)
-    untold = ("weights",)
+    hidden = ("weights",)
     wants = "the I3D TorchScript file of StyleGAN-V, by path"
     Settings: ClassVar[type[Any]] = I3DSettings
 
@@ -101,7 +101,7 @@ class InceptionSettings(DistributionSettings):
 
     Args:
         weights: the Inception TorchScript file, "PATH" or "PATH#sha256".
-        frames: which frames of a clip are the images, see `picked`.
+        frames: which frames of a clip are the images, see `frame_positions`.
     """
 
     weights: str = ""
@@ -116,7 +116,7 @@ class InceptionMetric(DistributionMetric):
     """Vectors of Inception, one for each picked frame; frames of one clip are one cluster."""
 
     named = ("frames",)
-    untold = ("weights",)
+    hidden = ("weights",)
     wants = "the InceptionV3 TorchScript file of StyleGAN2, by path"
     Settings: ClassVar[type[Any]] = InceptionSettings
 
@@ -127,7 +127,7 @@ class InceptionMetric(DistributionMetric):
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:
         """(n, 2048) of the picked frames."""
         key = ("picked frames' features", extractor.name, extractor.preprocess, self.settings.frames)
-        pixels = sample.frames.pixels[picked(sample.frames, self.settings.frames)]  # (n, H, W, 3)
+        pixels = sample.frames.pixels[frame_positions(sample.frames, self.settings.frames)]  # (n, H, W, 3)
         return sample.shared(key, lambda: extractor.embed_frames(pixels))
 
 
@@ -147,13 +147,13 @@ def open_inception(metric: str, weights: str) -> BaseExtractor:
 
 
 def check_rule(rule: str) -> None:
-    """Raises ValueError unless `rule` is one that `picked` knows."""
+    """Raises ValueError unless `rule` is one that `frame_positions` knows."""
     kind, _, num = rule.partition("-")
     if rule not in ("all", "first", "middle") and not (kind == "uniform" and num.isdigit() and int(num) >= 2):
         raise ValueError(f"frames must be all, first, middle or uniform-N with N of 2 or more, got {rule!r}")
 
 
-def picked(frames: Frames, rule: str) -> np.ndarray:
+def frame_positions(frames: Frames, rule: str) -> np.ndarray:
     """Positions int (n,) of the frames a rule picks: "all", "first", "middle", or "uniform-N": N at equal steps of
     time, first and last among them (all, where there are no more).
 

@@ -1,4 +1,4 @@
-"""Which number is made of two sets of feature vectors: a Frechet or a kernel distance, with its choices.
+"""Distances between two sets of feature vectors: Frechet and kernel distance, with their settings.
 
 In: sets (N, d) and (M, d). Out: a value, and the values without each of G groups, from which an interval follows. The
 metrics of `v2t_eval.metrics` differ in features and in which of these they use. Letters: N M vectors, d dimensions, G
@@ -22,7 +22,7 @@ class Estimator(ABC):
 
     Attributes:
         least: fewest vectors a side.
-        lowest: no value lies below.
+        lowest: no value is below.
         limited: its bias falls as 1/N, so that the value of endlessly many vectors can be read off.
     """
 
@@ -90,16 +90,16 @@ class KernelEstimator(Estimator):
 
     def value(self, first: np.ndarray, second: np.ndarray) -> float:
         """See `mmd`."""
-        return self._scaled(mmd(first, second, self.kernel, unbiased=self.unbiased))
+        return self._to_scale(mmd(first, second, self.kernel, unbiased=self.unbiased))
 
     def without_each(
         self, first: np.ndarray, second: np.ndarray, groups: np.ndarray, groups_reference: np.ndarray
     ) -> np.ndarray:
         """From the sums of one kernel matrix."""
         sums = kernel_sums(first, second, self.kernel, groups, groups_reference)
-        return np.array([self._scaled(sums.mmd(unbiased=self.unbiased, without=g)) for g in range(len(sums.num))])
+        return np.array([self._to_scale(sums.mmd(unbiased=self.unbiased, without=g)) for g in range(len(sums.num))])
 
-    def _scaled(self, squared: float) -> float:
+    def _to_scale(self, squared: float) -> float:
         return self.scale * (squared if self.unbiased else max(0.0, squared))  # below zero by rounding alone
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.distribution.moments import Moments, checked, degrees
+from v2t_eval.distribution.moments import Moments, as_matrix, degrees
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -34,7 +34,7 @@ class Gaussian:
         Raises:
             ValueError: fewer than two vectors, values that are not finite, an unknown divisor.
         """
-        features = checked(features)
+        features = as_matrix(features)
         num, dimension = features.shape
         if num < 2:
             raise ValueError("a covariance needs at least 2 vectors, got 1")

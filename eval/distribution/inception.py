@@ -1,15 +1,15 @@
 """Inception Score (Salimans et al. 2016): exp of the mean divergence of a frame's classes from those of all frames.
 
 In: class probabilities (N, C) of an ImageNet classifier. Out: exp(mean_n KL(p(y|x_n) || mean p(y))), from 1 (all frames
-of the same classes) to C. The marginal of few frames lies too close to each of them, so the score grows with N, and
-the splits of the papers (10) make it smaller still. Letters: N frames, C classes.
+of the same classes) to C. The marginal of few frames is too close to each of them, so the score grows with N, and
+the splits of the publications (10) make it smaller still. Letters: N frames, C classes.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from v2t_eval.distribution.moments import checked
+from v2t_eval.distribution.moments import as_matrix
 
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -20,7 +20,7 @@ def inception_score(probabilities: np.ndarray) -> float:
     Raises:
         ValueError: no frame, values that are not finite, or rows that are no probabilities.
     """
-    probabilities = checked(probabilities)
+    probabilities = as_matrix(probabilities)
     sums = probabilities.sum(axis=1)
     if probabilities.min() < 0 or np.abs(sums - 1).max() > 1e-3:
         raise ValueError(f"probabilities must be >= 0 and sum to 1, got sums from {sums.min():.6f} to {sums.max():.6f}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.distribution.moments import checked
+from v2t_eval.distribution.moments import as_matrix
 
 _AT_ONCE = 1 << 24  # kernel values held in memory at a time
 
@@ -100,7 +100,7 @@ def kernel_sums(
     Raises:
         ValueError: no vector, values that are not finite, lengths that differ.
     """
-    first, second = checked(first), checked(second)
+    first, second = as_matrix(first), as_matrix(second)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"features have {first.shape[1]} and {second.shape[1]} dimensions, expected the same")
     one = np.zeros(len(first), dtype=np.int64) if groups is None else groups
@@ -142,7 +142,7 @@ def subset_mmds(
     Raises:
         ValueError: a set smaller than the subsets.
     """
-    first, second = checked(first), checked(second)
+    first, second = as_matrix(first), as_matrix(second)
     if subset_size > min(len(first), len(second)):
         raise ValueError(f"subsets of {subset_size} cannot be drawn from {len(first)} and {len(second)} vectors")
     draws = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What the metrics of two sets of clips have in common: features as evidence, and a distance with all it must carry.
+"""Base of the metrics of two sets of clips: features as evidence, and a distance with interval, floor and limits.
 
 In: clips, and a second set of clips to compare with. Out: the distance with N of both sides, estimator, dimension, the
 interval, the same-distribution floor, the distance of endlessly many clips, and a plain word where N is too small for
@@ -80,7 +80,7 @@ class FeatureSet:
 class DistributionMetric(BaseMetric):
     """A distance between two sets of clips; see the module's head.
 
-    `named`: settings the title always tells. `untold`: settings it never tells, such as the place of a file.
+    `named`: settings always in the title. `hidden`: settings never in it, such as the path of a file.
     """
 
     level = "set"
@@ -92,14 +92,14 @@ class DistributionMetric(BaseMetric):
               "num_subsets", "subset_size")  # fmt: skip
     Settings: ClassVar[type[Any]] = DistributionSettings
     named: ClassVar[tuple[str, ...]] = ()
-    untold: ClassVar[tuple[str, ...]] = ()
+    hidden: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def open(self) -> BaseExtractor:
         """The model that makes the vectors.
 
         Raises:
-            MissingDependencyError: it is not at hand; the message says how to get it.
+            MissingDependencyError: it is not available; the message says how to get it.
         """
 
     @abstractmethod
@@ -112,12 +112,12 @@ class DistributionMetric(BaseMetric):
 
     @abstractmethod
     def estimators(self) -> dict[str, Estimator]:
-        """The score, by the metric's name, and what is told beside it."""
+        """The score, by the metric's name, and the other reported figures."""
 
     @property
     def title(self) -> str:
-        """The name with the settings that must be told or are not the usual ones: `frechet[feature=starter-tower]`."""
-        return told(self.name, self.settings, self.named, self.untold)
+        """The name with the settings that are always named or not the defaults: `frechet[feature=starter-tower]`."""
+        return title_of(self.name, self.settings, self.named, self.hidden)
 
     def prepare(self) -> None:
         """See `open`."""
@@ -200,12 +200,13 @@ class DistributionMetric(BaseMetric):
             detail={"reference_vectors": len(reference)},
         )  # fmt: skip
         notes.append(
-            "fd_infinity: the value of endlessly many clips, read off a line through 15 sizes of both sets; it may be "
+            "fd_infinity: the value for infinitely many clips, by a line through 15 sizes of both sets; it may be "
             "negative by chance."
         )
 
     def _add_floor(self, figures: dict[str, Figure], notes: list[str], own: FeatureSet, reference: FeatureSet) -> int:
-        """Adds what the reference says of its own halves; gives the vectors of a half, 0 where there is no floor."""
+        """Add the distance between halves of the reference; returns the vectors of a half, 0 where there is no
+        floor."""
         estimator = self.estimators()[self.name]
         values, size = floor_values(
             reference.features, reference.clusters, len(own), estimator.part,
@@ -249,13 +250,13 @@ def finite(features: np.ndarray, id: str) -> np.ndarray:
     return features
 
 
-def told(name: str, settings: Any, named: tuple[str, ...], untold: tuple[str, ...]) -> str:
-    """A title: `name[key=value,...]` of the settings that are always named or differ from the usual ones."""
+def title_of(name: str, settings: Any, named: tuple[str, ...], hidden: tuple[str, ...]) -> str:
+    """A title: `name[key=value,...]` of the settings that are always named or differ from the defaults."""
     own, usual = to_dict(settings), to_dict(type(settings)())
     parts = [
         f"{key}={display_name(value)}"
         for key, value in own.items()
-        if value != "" and (key in named or (key not in untold and value != usual[key]))
+        if value != "" and (key in named or (key not in hidden and value != usual[key]))
     ]
     return f"{name}[{','.join(parts)}]" if parts else name
 

@@ -35,7 +35,7 @@ class Moments:
         Raises:
             ValueError: not a matrix, no vector, or a value that is not finite.
         """
-        features = checked(features)
+        features = as_matrix(features)
         mean = features.mean(axis=0)  # (d,)
         centred = features - mean  # (n, d)
         mean_error = centred.mean(axis=0)  # (d,) what rounding left in the mean
@@ -82,7 +82,7 @@ def degrees(num: int, divisor: str) -> int:
     return num - (divisor == "n-1")
 
 
-def checked(features: np.ndarray) -> np.ndarray:
+def as_matrix(features: np.ndarray) -> np.ndarray:
     """`features` as a float64 matrix (n, d).
 
     Raises:

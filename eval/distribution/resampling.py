@@ -1,11 +1,12 @@
-"""How sure a distance between two sets is: groups of clusters, jackknife, same-distribution floor, the limit of many.
+"""Uncertainty of a distance between two sets: groups of clusters, jackknife, same-distribution floor, limit of infinite
+N.
 
 In: which vectors belong together (frames of a clip, seeds of a prompt) and a function that gives the distance of any
 part of the sets. Out: intervals and further figures. Everything drawn is drawn by cluster and from a fixed seed.
 
 Interval: the delete-a-group jackknife (Efron and Stein 1981; Shao and Wu 1989). A bootstrap is wrong
 for these distances: a vector drawn twice makes the covariance narrower and the kernel's pairs with themselves more, so
-all resamples lie on one side of the value, as if N were 0.63 N. Leaving a group out repeats nothing, and the bias it
+all resamples are on one side of the value, as if N were 0.63 N. Leaving a group out repeats nothing, and the bias it
 adds is the same for every group and falls out of their spread. On average its variance errs to the wide side.
 Limit: Chong and Forsyth (2020): the distance of n of N vectors is close to a + c/n; a is the distance without bias.
 Letters: N M vectors, G groups, S sizes.
@@ -135,8 +136,8 @@ def limit(
     parts, parts_reference = members(clusters), members(clusters_reference)
     values = []
     for share in shares:
-        one = _cut(_shuffled(parts, draws), round(share * len(first)))
-        two = _cut(_shuffled(parts_reference, draws), round(share * len(second)))
+        one = _cut(_random_order(parts, draws), round(share * len(first)))
+        two = _cut(_random_order(parts_reference, draws), round(share * len(second)))
         values.append(np.mean([distance(first[a], second[b]) for a, b in zip(one, two, strict=False)]))
     return intercept(1 / shares, np.array(values))
 
@@ -159,7 +160,7 @@ def intercept(inverse: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     return at_zero, sqrt(variance * (1 / num + float(inverse.mean()) ** 2 / spread))
 
 
-def _shuffled(parts: list[np.ndarray], draws: np.random.Generator) -> np.ndarray:
+def _random_order(parts: list[np.ndarray], draws: np.random.Generator) -> np.ndarray:
     """All positions, clusters in random order and each in one piece."""
     return np.concatenate([parts[number] for number in draws.permutation(len(parts))])
 

@@ -1,4 +1,4 @@
-"""What happens in a text, event by event, and which events another text says too: one file for each way to judge.
+"""Events of a text and their entailment by another text: one file per judge.
 
 In: texts. Out: events as short sentences, and for each whether a text entails it, contradicts it, or is silent on it. A
 judge is named `world` (captions of the cartoon world, read by `cineloop.world`), `openai:URL[#model]` (any compatible
@@ -16,13 +16,13 @@ class EventJudge(Protocol):
     """A judge of events."""
 
     def describe(self) -> dict[str, str]:
-        """What of a fingerprint the judge alone knows: its model with revision or hash."""
+        """The judge's part of a fingerprint: its model with revision or hash."""
 
     def events(self, text: str) -> list[str]:
         """What happens in a text; empty when nothing does.
 
         Raises:
-            ItemError: the judge cannot say: OUT_OF_DOMAIN, JUDGE_UNREADABLE, REFUSED and what its model raises.
+            ItemError: the judge cannot decide: OUT_OF_DOMAIN, JUDGE_UNREADABLE, REFUSED and what its model raises.
         """
 
     def entails(self, events: list[str], text: str) -> list[str]:
@@ -37,12 +37,12 @@ def open_judge(name: str) -> EventJudge:
     """The judge of that name, loaded at its first use, see `v2t_eval.models`.
 
     Raises:
-        UsageError: an address that is none. MissingDependencyError: no such model or server.
+        UsageError: not a valid address. MissingDependencyError: no such model or server.
     """
-    return models.opened(("events", name), lambda: _opened(name))
+    return models.opened(("events", name), lambda: _load(name))
 
 
-def _opened(name: str) -> EventJudge:
+def _load(name: str) -> EventJudge:
     if name == "world":
         from v2t_eval.events.world import WorldJudge
 

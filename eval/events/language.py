@@ -66,16 +66,16 @@ class LanguageJudge:
         """See `EventJudge.events`."""
         if not text.strip():
             return []
-        return self._asked(_EVENTS.format(text=_plain(text)), read_events)
+        return self._query(_EVENTS.format(text=_plain(text)), read_events)
 
     def entails(self, events: list[str], text: str) -> list[str]:
         """See `EventJudge.entails`."""
         if not events:
             return []
         prompt = _VERDICTS.format(text=_plain(text), events=json.dumps(events, ensure_ascii=False))
-        return self._asked(prompt, lambda reply: read_verdicts(reply, len(events)))
+        return self._query(prompt, lambda reply: read_verdicts(reply, len(events)))
 
-    def _asked(self, prompt: str, read: Callable[[str], T]) -> T:
+    def _query(self, prompt: str, read: Callable[[str], T]) -> T:
         reply = ""
         for number in range(TRIES):
             reply = self._model.answer(prompt, 0.0 if number == 0 else 0.7, number)

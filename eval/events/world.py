@@ -1,9 +1,9 @@
 """Events of captions of the cartoon world, read by `cineloop.world.language.read_text`: exact, and without any model.
 
-In: captions. Out: events such as "actor=bus; color=yellow; action=drive; direction=right". An event is who (kind and
-colour), does what, which way, to whom, into which colour; size, number, speed and place are no part of it. A text
-entails an event when it tells one with all that the event states; it contradicts it when it tells the same actor's same
-action with another direction, colour or target; else it is neutral. Who meets whom has no order.
+In: captions. Out: events such as "actor=bus; color=yellow; action=drive; direction=right". An event is an actor (kind
+and colour), action, direction, target and new colour; size, number, speed and place are no part of it. A text
+entails an event when it states one with all its fields; it contradicts it when it states the same actor's same
+action with another direction, colour or target; else it is neutral. A meeting has no order.
 """
 
 from __future__ import annotations
@@ -31,48 +31,50 @@ class WorldJudge:
         Raises:
             ItemError: OUT_OF_DOMAIN, the text is not about the cartoon world.
         """
-        return list(dict.fromkeys("; ".join(f"{key}={value}" for key, value in event.items()) for event in _told(text)))
+        return list(
+            dict.fromkeys("; ".join(f"{key}={value}" for key, value in event.items()) for event in _events_of(text))
+        )
 
     def entails(self, events: list[str], text: str) -> list[str]:
         """See `EventJudge.entails`."""
-        told = _told(text)
-        return [_verdict(dict(part.split("=", 1) for part in event.split("; ")), told) for event in events]
+        known = _events_of(text)
+        return [_verdict(dict(part.split("=", 1) for part in event.split("; ")), known) for event in events]
 
 
-def _told(text: str) -> list[dict[str, str]]:
+def _events_of(text: str) -> list[dict[str, str]]:
     stated = parse(text)
     num_words = len(_WORD.findall(text))
     if len(stated.unread) > MOST_UNREAD * num_words:
         raise ItemError(
-            f"{len(stated.unread)} of {num_words} words of {text[:60]!r} are none of the cartoon world",
+            f"{len(stated.unread)} of {num_words} words of {text[:60]!r} are unknown to the cartoon world",
             code="OUT_OF_DOMAIN",
             hint="name a language model as the judge: judge=openai:URL#model, or a folder or hub id",
         )
     found = []
     for event in stated.events:
-        actor = _who("", None if event.actor is None else stated.actors[event.actor])
-        target = _who("target_", None if event.target is None else stated.actors[event.target])
+        actor = _actor_fields("", None if event.actor is None else stated.actors[event.actor])
+        target = _actor_fields("target_", None if event.target is None else stated.actors[event.target])
         more = {"direction": event.direction, "to_color": event.to_color}
-        told = {**actor, "action": event.action, **more, **target}
-        found.append({key: value for key, value in told.items() if value})
+        fields = {**actor, "action": event.action, **more, **target}
+        found.append({key: value for key, value in fields.items() if value})
     return found
 
 
-def _who(role: str, actor: StatedActor | None) -> dict[str, str | None]:
+def _actor_fields(role: str, actor: StatedActor | None) -> dict[str, str | None]:
     return {} if actor is None else {f"{role}actor": actor.kind, f"{role}color": actor.color}
 
 
-def _verdict(event: dict[str, str], told: list[dict[str, str]]) -> str:
+def _verdict(event: dict[str, str], known: list[dict[str, str]]) -> str:
     if event["action"] == "meet":
-        told = [*told, *map(_turned, (one for one in told if one["action"] == "meet"))]
-    if any(all(one.get(key) == value for key, value in event.items()) for one in told):
+        known = [*known, *map(_swapped, (one for one in known if one["action"] == "meet"))]
+    if any(all(one.get(key) == value for key, value in event.items()) for one in known):
         return "entailment"
-    same = [one for one in told if all(one.get(key) == event.get(key) for key in ("actor", "action"))]
+    same = [one for one in known if all(one.get(key) == event.get(key) for key in ("actor", "action"))]
     return "contradiction" if any(_conflict(event, one) for one in same) else "neutral"
 
 
-def _turned(event: dict[str, str]) -> dict[str, str]:
-    """Who meets whom, the other way round."""
+def _swapped(event: dict[str, str]) -> dict[str, str]:
+    """A meeting with its two figures swapped."""
     names = {"actor": "target_actor", "color": "target_color", "target_actor": "actor", "target_color": "color"}
     return {names.get(key, key): value for key, value in event.items()}
 

@@ -1,7 +1,7 @@
 """`clip:ID_OR_FOLDER`: CLIP or SigLIP of transformers, for frames and texts; of CLIP also single tokens.
 
 Frames as the model's own processor prepares them, through PIL ("pil"), or as VBench does ("vbench"). The activation is
-the one its `config.json` names; OpenAI's weights want `quick_gelu`.
+the one its `config.json` names; OpenAI's weights need `quick_gelu`.
 Letters: n frames, L tokens without padding, D embedding width.
 """
 
@@ -54,14 +54,14 @@ class Extractor(BaseExtractor):
         self.end_token = self._tokenizer.eos_token_id or -1
         if "openai" in self.name.lower() and self.activation != "quick_gelu":
             self.warnings += (
-                f"{self.name}: OpenAI's weights want quick_gelu and config.json says {self.activation},"
+                f"{self.name}: OpenAI's weights need quick_gelu and config.json has {self.activation},"
                 " so scores are wrong",
             )
 
     def _embed(self, pixels: np.ndarray) -> Tensor:
-        return self._model.get_image_features(pixel_values=self._prepared(pixels)).pooler_output  # (n, D)
+        return self._model.get_image_features(pixel_values=self._to_input(pixels)).pooler_output  # (n, D)
 
-    def _prepared(self, pixels: np.ndarray) -> Tensor:
+    def _to_input(self, pixels: np.ndarray) -> Tensor:
         settings, trained = self._settings, int(self._model.config.vision_config.image_size)
         if self.preprocess == "vbench":
             values = tensor_square(pixels, trained, self.device)

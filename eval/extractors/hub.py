@@ -1,4 +1,4 @@
-"""Models of transformers by folder or hub id: safetensors only, no code from elsewhere.
+"""Models of transformers by folder or hub id: safetensors only, no remote code.
 
 In: a folder, or an id of the Hugging Face hub that is in the local cache or can be fetched. Out: the folder, the model
 in float32, the settings of its preprocessing, and the hash of its weights.
@@ -68,7 +68,7 @@ def load_model(kind: str, folder: Path, device: str, **options: Any) -> Any:
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise MissingDependencyError(f"cannot load the model in {folder}: {error}", code="MODEL") from error
-    if report["missing_keys"]:  # transformers fills them with random numbers, and goes on
+    if report["missing_keys"]:  # transformers fills them with random numbers, and continues
         lacking = sorted(report["missing_keys"])
         raise MissingDependencyError(
             f"{folder} lacks {len(lacking)} weights of a {type(model).__name__}, such as {lacking[0]}", code="MODEL"

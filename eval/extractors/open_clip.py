@@ -43,7 +43,7 @@ class Extractor(BaseExtractor):
             import open_clip
         except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
             raise MissingDependencyError(f"needs open_clip: {error}", hint="pip install 'cineloop[eval]'") from error
-        model_name, tag = self._named()
+        model_name, tag = self._model_and_tag()
         try:
             self._weights = self._weights_file(model_name, tag)
             self._model: Any = open_clip.create_model(
@@ -58,7 +58,7 @@ class Extractor(BaseExtractor):
         self.quick_gelu = any(isinstance(part, open_clip.model.QuickGELU) for part in self._model.modules())
         if "openai" in self.name.lower() and not self.quick_gelu:
             self.warnings += (
-                f"{self.name}: OpenAI's weights want QuickGELU and this configuration has none, so scores are wrong;"
+                f"{self.name}: OpenAI's weights need QuickGELU and this configuration has none, so scores are wrong;"
                 ' put "quick_gelu": true into its model_cfg, or name a model that ends in -quickgelu',
             )
         self._all_tokens = self._without_pooling()
@@ -66,7 +66,7 @@ class Extractor(BaseExtractor):
         inner = getattr(self._tokenizer, "tokenizer", None)
         self.end_token = self._tokenizer.eot_token_id if inner is None else (inner.eos_token_id or -1)
 
-    def _named(self) -> tuple[str, str]:
+    def _model_and_tag(self) -> tuple[str, str]:
         """Model (with its scheme) and tag, "" where the model brings its weights."""
         if self.where.startswith(("local-dir:", "hf-hub:")):
             return self.where, ""
@@ -86,7 +86,7 @@ class Extractor(BaseExtractor):
             found = {path.name: path for path in sorted(folder.glob("*.safetensors"))}
             if not found or not (folder / "open_clip_config.json").is_file():
                 raise MissingDependencyError(
-                    f"{folder} is no open_clip model: open_clip_config.json and *.safetensors are expected",
+                    f"{folder} is not an open_clip model: open_clip_config.json and *.safetensors are expected",
                     code="MODEL",
                 )
             return next((found[name] for name in _PREFERRED if name in found), next(iter(found.values())))
@@ -98,7 +98,7 @@ class Extractor(BaseExtractor):
         return Path(open_clip.download_pretrained(config) if config else tag)
 
     def _lacks_quick_gelu(self, model_name: str, tag: str) -> bool:
-        """Whether the tag's weights want an activation that the model's configuration has not."""
+        """Whether the tag's weights need QuickGELU and the model's configuration lacks it."""
         import open_clip
 
         wants = bool(tag) and bool((open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu"))
@@ -117,9 +117,9 @@ class Extractor(BaseExtractor):
         return model
 
     def _embed(self, pixels: np.ndarray) -> Tensor:
-        return self._model.encode_image(self._prepared(pixels))  # (n, D)
+        return self._model.encode_image(self._to_input(pixels))  # (n, D)
 
-    def _prepared(self, pixels: np.ndarray) -> Tensor:
+    def _to_input(self, pixels: np.ndarray) -> Tensor:
         settings = self._settings
         size = settings["size"]
         side = (size, size) if isinstance(size, int) else tuple(size)
@@ -129,7 +129,7 @@ class Extractor(BaseExtractor):
             squash = settings["resize_mode"] == "squash"
             values = pil_square(pixels, side, self.device, squash=squash, filter=settings["interpolation"])
         else:
-            raise UsageError(f"{self.name} wants the resize mode {settings['resize_mode']!r}, which is not known here")
+            raise UsageError(f"{self.name} needs the resize mode {settings['resize_mode']!r}, which is not known here")
         return normalise(values, settings["mean"], settings["std"])  # (n, 3, h, w)
 
     def _embed_text(self, text: str) -> Tensor:

@@ -66,7 +66,7 @@ class Extractor(BaseExtractor):
                 f"no encoder with tokenizer in {self.folder}: {error}", code="MODEL"
             ) from error
         kind: Any = transformers.MODEL_MAPPING.get(type(config), None)
-        # The pooling layer of BERT and its kin is no part of a sentence encoder, and its files may lack it.
+        # The pooling layer of BERT-like models is not part of a sentence encoder, and its files may lack it.
         has_pooler = kind is not None and "add_pooling_layer" in inspect.signature(kind).parameters
         without = {"add_pooling_layer": False} if has_pooler else {}
         model = hub.load_model("AutoModel", self.folder, self.device, **without)

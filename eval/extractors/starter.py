@@ -16,7 +16,7 @@ class Extractor(OpenClip):
 
     folder = STARTER / "dual"
 
-    def _named(self) -> tuple[str, str]:
+    def _model_and_tag(self) -> tuple[str, str]:
         if not (self.folder / "open_clip_config.json").is_file():
             raise MissingDependencyError(
                 f"the starter's dual encoder is not in {self.folder}",

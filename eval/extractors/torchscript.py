@@ -43,5 +43,5 @@ def load_script(where: str, family: str, device: str, hint: str) -> tuple[Any, s
             module = torch.jit.load(path, map_location=device).eval()
     except (RuntimeError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MissingDependencyError(f"{path} is no TorchScript: {reason}", code="MODEL", hint=hint) from error
+        raise MissingDependencyError(f"{path} is not a TorchScript file: {reason}", code="MODEL", hint=hint) from error
     return module, digest

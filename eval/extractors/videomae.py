@@ -45,7 +45,7 @@ class Extractor(BaseExtractor):
     def _embed_clip(self, frames: Frames) -> Tensor:
         config = self._model.config
         pixels = frames.pixels[even_frames(len(frames), config.num_frames)]  # (F, H, W, 3)
-        values = self._prepared(pixels)[None]  # (1, F, 3, h, w)
+        values = self._to_input(pixels)[None]  # (1, F, 3, h, w)
         if not self._classifies:
             return self._model(pixel_values=values).last_hidden_state[0].mean(0)  # (D,)
         tokens = self._model.videomae(pixel_values=values).last_hidden_state[0]  # (N, D)
@@ -53,7 +53,7 @@ class Extractor(BaseExtractor):
             return tokens[0]
         return self._model.fc_norm(tokens.mean(0))  # (D,)
 
-    def _prepared(self, pixels: np.ndarray) -> Tensor:
+    def _to_input(self, pixels: np.ndarray) -> Tensor:
         settings, side = self._settings, int(self._model.config.image_size)
         if self.preprocess == "cd-fvd":
             return resize_tensor(to_floats(pixels, self.device) / 255, (side, side), "bilinear")

@@ -2,7 +2,7 @@
 
 In: a clip; as many frames as the model was made for are taken evenly, first and last among them. Out: the attentive
 pooler of the SSv2 probe where the model is a classifier, else the mean of the encoder's tokens. JEDi itself
-(arXiv:2410.05203) uses the first V-JEPA, which transformers does not have: name the model beside the number.
+(arXiv:2410.05203) uses the first V-JEPA, which transformers does not have: name the model with the number.
 Frames: shorter side 8/7 of the crop by PIL bilinear, the middle, ImageNet's mean and deviation ("processor"), or
 squashed to the crop ("squash").
 Letters: F frames the model takes, N tokens, D width.
@@ -45,12 +45,12 @@ class Extractor(BaseExtractor):
 
     def _embed_clip(self, frames: Frames) -> Tensor:
         pixels = frames.pixels[even_frames(len(frames), self._model.config.frames_per_clip)]  # (F, H, W, 3)
-        values = self._prepared(pixels)[None]  # (1, F, 3, h, w)
+        values = self._to_input(pixels)[None]  # (1, F, 3, h, w)
         if not self._classifies:
             return self._model.get_vision_features(values)[0].mean(0)  # (D,)
         return self._model.pooler(self._model.vjepa2.get_vision_features(values))[0]  # (D,)
 
-    def _prepared(self, pixels: np.ndarray) -> Tensor:
+    def _to_input(self, pixels: np.ndarray) -> Tensor:
         crop = int(self._model.config.crop_size)
         squash = self.preprocess == "squash"
         side = crop if squash else int(crop * 256 / 224)

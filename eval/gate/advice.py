@@ -1,8 +1,8 @@
-"""What a baseline shows about a gate before its first run: which margins its prompts can hold.
+"""Advice from a baseline before the first run of a gate: the margins that its prompts can hold.
 
 In: the scores of a baseline and a policy. Out: one `Advice` for each primary metric with a margin. Two seeds of one
-prompt differ as much as an unchanged candidate will; with one clip a prompt only the part is known that no spread can
-lessen: what a sample of so many prompts may lack.
+prompt differ as much as an unchanged candidate will; with one clip a prompt only the part is
+known that does not depend on the spread: what a sample of so many prompts may lack.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from v2t_eval.scores import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """One metric: whether an unchanged candidate can pass its margin, and the sentence that says so."""
+    """One metric: whether an unchanged candidate can pass its margin, and a sentence about it."""
 
     metric: str
     is_enough: bool

@@ -1,4 +1,4 @@
-"""The baseline: scores that are kept as one text file for a repository, with a history.
+"""The baseline: scores with a history, stored as one text file in a repository.
 
 In: `Scores`, the suite's name and policy, the baseline before. Out: `Scores` that hold of each clip what a comparison
 needs and nothing else; a file, written whole or not at all (`v2t_eval.scores.read_scores` reads it).
@@ -32,20 +32,18 @@ def baseline_of(
     reason: str = "first baseline",
     differences: Sequence[str] = (),
 ) -> Scores:
-    """The baseline that these scores make.
+    """The baseline made of these scores.
 
     Args:
         suite: its name; `policy`: its gate as plain values.
-        old: the baseline that it replaces, whose history goes on.
+        old: the baseline that it replaces, whose history continues.
         reason: why, for the history; `differences`: why the two may not be compared.
 
     Raises:
         UsageError: the scores hold no figure.
     """
     if not any(result.figures for result in scores.results):
-        raise UsageError(
-            "a baseline needs at least one figure, and nothing was scored", hint="see what the report says"
-        )
+        raise UsageError("a baseline needs at least one figure, and nothing was scored", hint="see the report")
     before = {} if old is None else old.by_name
     names = dict.fromkeys([*before, *scores.by_name])
     update = Update(
@@ -79,7 +77,7 @@ def _value(result: MetricResult | None) -> float | None:
 
 
 def lock(path: Path) -> FolderLock:
-    """Exclusive use of a baseline file, beside it; a context manager.
+    """Lock of a baseline file, stored next to it; a context manager.
 
     Raises (on entering):
         UsageError: LOCKED, another run writes it.
@@ -105,5 +103,5 @@ def read(path: Path) -> Scores:
     found = read_scores(path)
     if not found.history:
         hint = "make one: v2t-eval gate init CLIPS|RESULTS --suite SUITE -o FILE"
-        raise UsageError(f"{printable(str(path))} holds scores without a history, and is no baseline", hint=hint)
+        raise UsageError(f"{printable(str(path))} holds scores without a history, and is not a baseline", hint=hint)
     return found

@@ -1,9 +1,9 @@
-"""Whether two scorings may be compared: what decides a value must be the same on both sides.
+"""Compatibility of two scorings: what decides a value must be the same on both sides.
 
 In: two `Scores`. Out: differences, each named with both values, which refuse the comparison; and notes on what differs
 and does not decide (versions of libraries, the machine). The fingerprint of a metric says how a value is made; the
-record of a clip says what was looked at: its prompt, frames, size, rate, and who decoded it, since decoders do not give
-quite the same pixels.
+record of a clip says what was measured: its prompt, frames, size, rate and decoder, since decoders do not give quite
+the same pixels.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _CLIP = {
 # Keys of fingerprints of older scorings: hashes of source files, of which a comment was part, and the Python version.
 _NO_LONGER = ("source", "python")
 _SOURCE_HASH = re.compile("[0-9a-f]{16}")  # what `extractor` was before it was a name and a version
-_LONGEST = 160  # characters of a value that is told
+_LONGEST = 160  # characters of a value in a message
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`differences` refuse; `notes` do not; `unlike` names the metrics beside `needed` ones whose definitions differ,
-    which are left out."""
+    """`differences` refuse; `notes` do not; `incompatible` names metrics other than the `needed` ones whose
+    definitions differ; they are left out."""
 
     differences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    unlike: frozenset[str] = frozenset()
+    incompatible: frozenset[str] = frozenset()
 
 
-def compared(candidate: Scores, baseline: Scores, needed: Iterable[str] | None = None) -> Comparison:
-    """What stands between a candidate and a baseline.
+def comparison(candidate: Scores, baseline: Scores, needed: Iterable[str] | None = None) -> Comparison:
+    """Differences between a candidate and a baseline.
 
     Args:
         needed: titles of the metrics that decide; None for all that both have.
@@ -47,44 +47,48 @@ def compared(candidate: Scores, baseline: Scores, needed: Iterable[str] | None =
     ours, theirs = candidate.by_name, baseline.by_name
     shared = [name for name in ours if name in theirs]
     deciding = shared if needed is None else list(needed)
-    differences, notes, unlike = [], [], set()
+    differences, notes, incompatible = [], [], set()
     if not shared and needed is None:
-        differences.append(f"metrics: candidate {_told(', '.join(ours))}, baseline {_told(', '.join(theirs))}")
+        differences.append(
+            f"metrics: candidate {_value_text(', '.join(ours))}, baseline {_value_text(', '.join(theirs))}"
+        )
     for name in deciding:
         if name not in theirs:
             differences.append(f"{name}: the baseline does not have it; its metrics are {', '.join(theirs) or 'none'}")
     for name in shared:
-        found, beside = definition_changes(ours[name], theirs[name])
-        notes += beside
+        found, minor = definition_changes(ours[name], theirs[name])
+        notes += minor
         if found and name in deciding:
             differences += found
         elif found:
-            unlike.add(name)
+            incompatible.add(name)
             notes.append(f"{name} is left out, it is not what it was: {found[0].removeprefix(f'{name}: ')}")
-    about, beside = _clip_changes(candidate.by_id, baseline.by_id)
-    notes += [*beside, *_environment_changes(candidate.environment, baseline.environment)]
+    about, minor = _clip_changes(candidate.by_id, baseline.by_id)
+    notes += [*minor, *_environment_changes(candidate.environment, baseline.environment)]
     return Comparison(
-        differences=(*about, *differences), notes=tuple(dict.fromkeys(notes)), unlike=frozenset(unlike)
+        differences=(*about, *differences), notes=tuple(dict.fromkeys(notes)), incompatible=frozenset(incompatible)
     )  # fmt: skip
 
 
 def definition_changes(ours: MetricResult, theirs: MetricResult) -> tuple[list[str], list[str]]:
     """What differs between two definitions of one metric: what decides its value, and what does not."""
     name = ours.name
-    deciding, beside = fingerprint_changes(name, ours.fingerprint, theirs.fingerprint)
+    deciding, minor = fingerprint_changes(name, ours.fingerprint, theirs.fingerprint)
     if ours.headline != theirs.headline:
         deciding.append(f"{name}: headline: candidate {ours.headline}, baseline {theirs.headline}")
     sizes = [_reference_size(result) for result in (ours, theirs)]
     if sizes[0] != sizes[1]:
-        deciding.append(f"{name}: vectors of the second set: candidate {_told(sizes[0])}, baseline {_told(sizes[1])}")
-    return deciding, beside
+        deciding.append(
+            f"{name}: vectors of the second set: candidate {_value_text(sizes[0])}, baseline {_value_text(sizes[1])}"
+        )
+    return deciding, minor
 
 
 def fingerprint_changes(
     name: str, ours: Mapping[str, str], theirs: Mapping[str, str], whose: tuple[str, str] = ("candidate", "baseline")
 ) -> tuple[list[str], list[str]]:
     """What differs between two fingerprints of the metric `name`: what decides its value, and what does not."""
-    deciding, beside = [], []
+    deciding, minor = [], []
     for key in dict.fromkeys([*ours, *theirs]):
         mine, other = ours.get(key), theirs.get(key)
         if mine == other or key in _NO_LONGER:
@@ -96,12 +100,12 @@ def fingerprint_changes(
             both = [_object(text) for text in (mine, other)]
             keys = [each for each in dict.fromkeys([*both[0], *both[1]]) if both[0].get(each) != both[1].get(each)]
             parts = [(each, both[0].get(each), both[1].get(each)) for each in keys]
-        lines = [f"{name}: {what}: {whose[0]} {_told(a)}, {whose[1]} {_told(b)}" for what, a, b in parts]
+        lines = [f"{name}: {what}: {whose[0]} {_value_text(a)}, {whose[1]} {_value_text(b)}" for what, a, b in parts]
         if key.endswith("library"):
-            beside += lines
+            minor += lines
         else:
             deciding += lines
-    return deciding, beside
+    return deciding, minor
 
 
 def _object(text: str | None) -> dict[str, Any]:
@@ -118,7 +122,7 @@ def _reference_size(result: MetricResult) -> int | None:
 
 
 def _clip_changes(mine: Mapping[str, Scored], other: Mapping[str, Scored]) -> tuple[list[str], list[str]]:
-    """What was looked at, clip by clip, and how many clips there are of a prompt."""
+    """Differences in what was measured, clip by clip, and in the number of clips of a prompt."""
     shared = [id for id in mine if id in other]
     if not shared:
         return [f"clips: no id in common: candidate {_some(mine)}, baseline {_some(other)}"], []
@@ -126,11 +130,11 @@ def _clip_changes(mine: Mapping[str, Scored], other: Mapping[str, Scored]) -> tu
     for field, what in _CLIP.items():
         pairs = [(id, getattr(mine[id], field), getattr(other[id], field)) for id in shared]
         known = [(id, a, b) for id, a, b in pairs if a is not None and b is not None]
-        if unlike := [(id, a, b) for id, a, b in known if a != b]:
-            id, a, b = unlike[0]
+        if differing := [(id, a, b) for id, a, b in known if a != b]:
+            id, a, b = differing[0]
             differences.append(
-                f"{what}: {len(unlike)} of {len(shared)} clips, such as {_told(id)}: "
-                f"candidate {_told(a)}, baseline {_told(b)}"
+                f"{what}: {len(differing)} of {len(shared)} clips, such as {_value_text(id)}: "
+                f"candidate {_value_text(a)}, baseline {_value_text(b)}"
             )
         if field == "decoder" and not known and any((a is None) != (b is None) for _, a, b in pairs):
             side = "candidate" if any(a is None for _, a, _ in pairs) else "baseline"
@@ -151,15 +155,15 @@ def _seeds(clips: Iterable[Scored]) -> int:
 
 def _environment_changes(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if key != "date" and ours.get(key) != theirs.get(key)]
-    return [f"{key}: candidate {_told(ours.get(key))}, baseline {_told(theirs.get(key))}" for key in keys]
+    return [f"{key}: candidate {_value_text(ours.get(key))}, baseline {_value_text(theirs.get(key))}" for key in keys]
 
 
 def _some(ids: Iterable[str]) -> str:
     listed = list(ids)
-    return ", ".join(map(_told, listed[:3])) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
+    return ", ".join(map(_value_text, listed[:3])) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 
 
-def _told(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """A value in a sentence: in one line, cut where it is long."""
     if value is None:
         return "nothing"

@@ -1,8 +1,8 @@
 """The change of each metric from a baseline to a candidate, and the clips that changed most; decides nothing.
 
-In: two `Scores` that may be compared (`v2t_eval.gate.comparable`). Out: a `Compared` for a metric: its change between
-bounds, or why there is none. The arithmetic is in `v2t_eval.gate.statistics`, docs/gate-statistics.md says how often it
-errs.
+In: two `Scores` that may be compared (`v2t_eval.gate.comparable`). Out: a `MetricComparison` for a metric: its change
+between bounds, or why there is none. The arithmetic is in `v2t_eval.gate.statistics`, docs/gate-statistics.md gives its
+error rates.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ALPHA, POWER, MAX_LOST = 0.05, 0.8, 0.02  # where no policy says otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class MetricComparison:
     """One metric on both sides.
 
     Attributes:
@@ -41,7 +41,7 @@ class Compared:
         change: candidate minus baseline; without one, `outcome` and `why` say what that makes of a rule.
         blocked: why nothing may be decided by it; "" where it may.
         worst: the value that a prompt which the sample lacks may have.
-        notes: what a reader should know besides.
+        notes: further remarks for the reader.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Compared:
         return mine, its
 
     def detectable(self, *, accepted: float, alpha: float, power: float, num_tests: int) -> float | None:
-        """The least harm that would be seen, see `v2t_eval.gate.statistics.least_change`."""
+        """The least harm that would be detected, see `v2t_eval.gate.statistics.least_change`."""
         if self.change is None or not self.change.se:
             return None
         return least_change(self.change, accepted=accepted, alpha=alpha, power=power, num_tests=max(num_tests, 1))
@@ -82,7 +82,7 @@ def compare(
     max_lost: float = MAX_LOST,
     rule: Rule | None = None,
     num_rules: int = 1,
-) -> Compared:
+) -> MetricComparison:
     """The change of the metric called `name`; no result of a metric, however odd, raises.
 
     Args:
@@ -91,7 +91,7 @@ def compare(
         rule: what is asked of the metric, one of `num_rules`.
     """
     mine, its = candidate.by_name.get(name), baseline.by_name.get(name) if baseline else None
-    found = Compared(name=name, mine=mine, its=its)
+    found = MetricComparison(name=name, mine=mine, its=its)
     if mine is None or mine.headline not in mine.figures:
         return replace(found, why=f"the candidate has no {name}: no clip could be scored")
     found = replace(found, outcome="not_comparable")
@@ -129,7 +129,7 @@ def worst_clips(
         if mine is None or its is None or mine.higher_is_better is None:
             continue
         new, old = finite_values(mine.items), finite_values(its.items)
-        shared = _shared(ours, theirs, new, old)
+        shared = _shared_ids(ours, theirs, new, old)
         sign = -1.0 if mine.higher_is_better else 1.0
         size = math.fsum(abs(new[id] - old[id]) for id in shared) / max(len(shared), 1)
         worse = sorted(((sign * (new[id] - old[id]), id) for id in shared), key=lambda pair: (-pair[0], pair[1]))
@@ -161,13 +161,13 @@ def ends(
 
 
 def _of_pairs(
-    found: Compared, candidate: Scores, baseline: Scores, alpha: float, rule: Rule | None, num_rules: int
-) -> Compared:
+    found: MetricComparison, candidate: Scores, baseline: Scores, alpha: float, rule: Rule | None, num_rules: int
+) -> MetricComparison:
     mine, its = found.mine, found.its
     if mine is None or its is None:
         return found
     new, old, ours, theirs = finite_values(mine.items), finite_values(its.items), candidate.by_id, baseline.by_id
-    ids = _shared(ours, theirs, new, old)
+    ids = _shared_ids(ours, theirs, new, old)
     if not ids:
         return replace(found, why="no clip has a value on both sides")
     first, second = [new[id] for id in ids], [old[id] for id in ids]
@@ -188,24 +188,26 @@ def _of_pairs(
         )  # fmt: skip
     notes = [f"every value is {first[0]:g} on both sides"] if len({*first, *second}) == 1 else []
     if len(ids) < len(new) or len(ids) < len(old):
-        notes.append(reasons.left_out(len(ids), len(new), len(old)))
+        notes.append(reasons.unpaired_clips(len(ids), len(new), len(old)))
     if spread := reasons.spread(differences, second, clusters):
         notes.append(spread)
     if rule is not None and rule.margin is not None and change.se != 0:
-        notes.append(reasons.unseen(change.num_clusters, invisible_share(change.num_clusters, alpha), worst, alpha))
+        notes.append(
+            reasons.invisible_prompts(change.num_clusters, invisible_share(change.num_clusters, alpha), worst, alpha)
+        )
         sign = -1.0 if mine.higher_is_better is False else 1.0
         tail = tail_test(
             [sign * value for value in first], [sign * value for value in second], clusters, accepted=rule.accepts,
             alpha=alpha / num_rules,
         )  # fmt: skip
-        if text := reasons.fallen(tail, alpha / num_rules):
+        if text := reasons.fallen_prompts(tail, alpha / num_rules):
             notes.append(text)
     return replace(found, change=change, worst=worst, notes=tuple(notes))
 
 
 def _of_sets(
-    found: Compared, candidate: Scores, baseline: Scores, alpha: float, max_lost: float, rule: Rule | None
-) -> Compared:
+    found: MetricComparison, candidate: Scores, baseline: Scores, alpha: float, max_lost: float, rule: Rule | None
+) -> MetricComparison:
     new, old = found.figures
     if new is None or old is None:
         return found
@@ -218,16 +220,16 @@ def _of_sets(
             new, old, num, higher_is_better=found.higher_is_better, alpha=alpha, accepted=rule.accepts if rule else 0.0
         )
     except ValueError:
-        why = "a figure of a whole set without an interval: nothing is known of its spread"
+        why = "a figure of a whole set without an interval: its spread is unknown"
         return replace(found, outcome="inconclusive", why=why)
     note = "unpaired: a figure of the whole set, compared as of independent sets"
     return replace(found, change=change, notes=(note,))
 
 
-def _shared(
+def _shared_ids(
     ours: Mapping[str, Scored], theirs: Mapping[str, Scored], new: Mapping[str, float], old: Mapping[str, float]
 ) -> list[str]:
-    """Clips with a value on both sides, sorted; one whose prompt is another now is another clip."""
+    """Clips with a value on both sides, sorted; a clip whose prompt has changed is another clip."""
     found = []
     for id in sorted(set(new) & set(old)):
         here, there = (side[id].prompt if id in side else None for side in (ours, theirs))

@@ -1,13 +1,13 @@
-"""From two scorings and a policy to verdicts.
+"""Verdicts from two scorings and a policy.
 
 In: the candidate's `Scores`, the baseline's where there is one, a `Policy`. Out: a `MetricVerdict` for each metric, and
 one outcome with its reason. The changes come from `v2t_eval.gate.compare`, the sentences from `v2t_eval.gate.reasons`;
-the rules, why they are so and how often they err are in docs/gate-statistics.md:
+the rules, their reasons and error rates are in docs/gate-statistics.md:
 
-* with a margin m and an accepted harm a (half of m): pass when the bound that holds with 1 - alpha lies on the good
+* with a margin m and an accepted harm a (half of m): pass when the bound that holds with 1 - alpha is on the good
   side of -m (non-inferiority); else fail when Holm's p of "the harm is not above a" is below alpha; else inconclusive;
 * a metric below its own minimum number of samples decides nothing;
-* an absolute bound: pass when the 95 % interval lies on its good side, fail when it lies on the bad one;
+* an absolute bound: pass when the 95 % interval is on its good side, fail when it is on the bad one;
 * exploratory metrics: Benjamini and Hochberg's p of "no harm"; they decide nothing.
 """
 
@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from v2t_eval.gate import reasons
-from v2t_eval.gate.compare import Compared, compare
+from v2t_eval.gate.compare import MetricComparison, compare
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.statistics import least_margin
 from v2t_eval.gate.verdict import OUTCOMES, Guard, MetricVerdict, Outcome
@@ -28,17 +28,17 @@ from v2t_eval.significance import benjamini_hochberg, holm
 
 
 def decide_metrics(
-    candidate: Scores, baseline: Scores | None, policy: Policy, beside: Sequence[float] = ()
+    candidate: Scores, baseline: Scores | None, policy: Policy, guard_ps: Sequence[float] = ()
 ) -> list[MetricVerdict]:
     """Verdicts of the primary metrics in the policy's order, then of all others that both sides have, by name.
 
-    `beside`: p of the guards that are tests, which share alpha.
+    `guard_ps`: p of the guards that are tests, which share alpha.
     """
     of_metric = partial(compare, candidate, baseline, alpha=policy.alpha, max_lost=policy.max_lost)
     primary = {one.metric: of_metric(one.metric, rule=one, num_rules=len(policy.primary)) for one in policy.primary}
     held = [rule.metric for rule in policy.primary if rule.margin is not None]
-    adjusted = dict(zip(held, holm([*(_p(primary[name]) for name in held), *beside]), strict=False))
-    tests = len(held) + len(beside)
+    adjusted = dict(zip(held, holm([*(_p(primary[name]) for name in held), *guard_ps]), strict=False))
+    tests = len(held) + len(guard_ps)
     unit = "prompts" if any(clip.prompt for clip in candidate.clips) else "clips"
     verdicts = [
         _verdict(primary[rule.metric], rule, policy, adjusted.get(rule.metric), tests, unit) for rule in policy.primary
@@ -63,7 +63,7 @@ def overall(
     broken = [guard for guard in checks if guard.outcome == "fail"]
     unsure = [guard for guard in checks if guard.outcome == "inconclusive"]
     if broken:
-        more = f"; failed besides: {', '.join(one.metric for one in failed)}" if failed else ""
+        more = f"; also failed: {', '.join(one.metric for one in failed)}" if failed else ""
         return "fail", f"{broken[0].name}: {broken[0].message}{more}"
     if failed:
         return "fail", reasons.first_of(failed)
@@ -81,7 +81,7 @@ def overall(
 
 
 def _verdict(
-    compared: Compared, rule: Rule | None, policy: Policy, p_adjusted: float | None, tests: int, unit: str
+    compared: MetricComparison, rule: Rule | None, policy: Policy, p_adjusted: float | None, tests: int, unit: str
 ) -> MetricVerdict:
     change, better = compared.change, compared.higher_is_better
     candidate, baseline = compared.figures
@@ -126,6 +126,6 @@ def _of_bounds(rule: Rule, figure: Figure | None, why: str) -> list[tuple[Outcom
     return found
 
 
-def _p(compared: Compared) -> float:
-    """What could not be tested counts as a test all the same."""
+def _p(compared: MetricComparison) -> float:
+    """P of the change; 1 for what could not be tested, which counts as a test too."""
     return compared.change.p if compared.change else 1.0

@@ -1,10 +1,10 @@
-"""Guards: what no metric can outweigh.
+"""Guards: checks of the set of clips that no metric can outweigh.
 
 In: the scores of a candidate, those of a baseline where there is one, a policy. Out: a `Guard` each for clips that are
-lost, that stand still, that move much less than the baseline's, that are copies of each other, and that lie outside the
-judge's world. What is so in the baseline too is not held against the candidate: a share may exceed the baseline's own
-by so much. Lost clips are a fact of the set. The others are samples of what the generator does: each has a p-value over
-prompts, and a share in alpha by Holm's correction together with the primary metrics (`settled`).
+lost, frozen, much less in motion than the baseline's, copies of each other, and outside the judge's world. The
+baseline's own share counts against no candidate: each limit is on the excess over it. Lost clips are a fact of the set.
+The others are samples of what the generator does: each has a p-value over prompts, and a share in alpha by Holm's
+correction together with the primary metrics (`with_outcomes`).
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from v2t_eval.metric import MetricResult
 from v2t_eval.scores import Scored, Scores
 from v2t_eval.significance import holm
 
-MAX_COPIES = 0.05  # share of clips that may be the very bytes of another one
-MAX_OUTSIDE = 0.05  # share of clips that may lie outside the judge's world beyond the baseline's own
-_CHANCE = 0.05  # p of a share outside that is no cause for doubt
-MOTION = ("motion", "dynamic_degree")  # metrics that say how much a clip moves, the finer one first
-MOST_OUTSIDE = 0.5  # from here on the judge says nothing of a set, be the baseline like it or unknown
+MAX_COPIES = 0.05  # share of clips that may be byte for byte copies of another one
+MAX_OUTSIDE = 0.05  # share of clips that may be outside the judge's world beyond the baseline's own
+_CHANCE = 0.05  # p of a share outside, above it the excess may be chance
+MOTION = ("motion", "dynamic_degree")  # metrics of motion, the finer one first
+MOST_OUTSIDE = 0.5  # from here on the judge says nothing of a set, whether the baseline is similar or unknown
 
 
 def guards(candidate: Scores, baseline: Scores | None, policy: Policy) -> tuple[Guard, ...]:
     """The guards that the scores allow; frozen clips need a metric that decodes frames, motion one of `MOTION`. Their
-    outcomes are those of single tests, see `settled`."""
+    outcomes are those of single tests, see `with_outcomes`."""
     primary = [rule.metric for rule in policy.primary]
     found = [
-        lost(candidate, baseline, primary, policy.max_lost),
-        frozen(candidate, baseline, policy.max_frozen),
+        lost_clips(candidate, baseline, primary, policy.max_lost),
+        frozen_clips(candidate, baseline, policy.max_frozen),
         motion(candidate, baseline, policy.min_motion),
         copies(candidate, baseline),
         outside(candidate, baseline),
     ]
-    return settled([guard for guard in found if guard is not None], (), policy.alpha)
+    return with_outcomes([guard for guard in found if guard is not None], (), policy.alpha)
 
 
-def settled(found: Iterable[Guard], ps: Sequence[float], alpha: float) -> tuple[Guard, ...]:
+def with_outcomes(found: Iterable[Guard], ps: Sequence[float], alpha: float) -> tuple[Guard, ...]:
     """The guards with the outcomes that Holm's correction gives them among each other and `ps` of the metrics: a share
-    beyond its limit that may be chance fails nothing, and neither is it a pass."""
+    beyond its limit that may be chance is inconclusive."""
     guards = tuple(found)
     own = [guard.p for guard in guards if guard.p is not None]
     adjusted = iter(holm([*own, *ps])[: len(own)])
-    return tuple(guard if guard.p is None else _decided(guard, next(adjusted), alpha) for guard in guards)
+    return tuple(guard if guard.p is None else _with_outcome(guard, next(adjusted), alpha) for guard in guards)
 
 
-def _decided(guard: Guard, p: float, alpha: float) -> Guard:
+def _with_outcome(guard: Guard, p: float, alpha: float) -> Guard:
     if guard.outcome == "pass":
         return replace(guard, p_adjusted=p)
     chance = f"; this may be chance (p = {p:.2g} after Holm)"
@@ -64,11 +64,11 @@ def _decided(guard: Guard, p: float, alpha: float) -> Guard:
     return replace(guard, outcome="inconclusive", p_adjusted=p, message=message + chance)
 
 
-def lost(candidate: Scores, baseline: Scores | None, primary: Sequence[str], most: float) -> Guard:
+def lost_clips(candidate: Scores, baseline: Scores | None, primary: Sequence[str], most: float) -> Guard:
     """Clips of the baseline that are missing, or have no value under a primary metric though the baseline's had one.
 
-    Without a baseline, every clip that was expected and has none. A clip without a value because it stands still is
-    the business of `frozen`.
+    Without a baseline, every clip that was expected and has none. A clip without a value because it is frozen is
+    counted by `frozen_clips`.
     """
     ours = candidate.by_id
     expected = list(ours) if baseline is None else [clip.id for clip in baseline.clips]
@@ -83,31 +83,31 @@ def lost(candidate: Scores, baseline: Scores | None, primary: Sequence[str], mos
             continue
         before = baseline.by_name.get(name) if baseline else None
         still = {item["id"] for item in result.items if item.get("frozen")}
-        for id in _wanted(result, before) & set(expected) - set(_values(result)) - still:
+        for id in _expected_ids(result, before) & set(expected) - set(_values(result)) - still:
             if id in ours and ours[id].frozen is not True:
                 why.setdefault(id, f"no score by {name}")
     share = len(why) / len(expected) if expected else 0.0
     counts: dict[str, int] = defaultdict(int)
     for reason in why.values():
         counts[reason] += 1
-    told = "; ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    listed = "; ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
     message = f"{len(why)} of {len(expected)} clips are missing or have no score, {_percent(most)} may"
     return Guard(
         name="lost clips", outcome=_outcome(share <= most), clips=tuple(sorted(why)),
-        message=message + (f": {told}" if told else ""),
+        message=message + (f": {listed}" if listed else ""),
     )  # fmt: skip
 
 
-def frozen(candidate: Scores, baseline: Scores | None, most: float) -> Guard | None:
-    """Clips that stand still; None where no metric looked."""
+def frozen_clips(candidate: Scores, baseline: Scores | None, most: float) -> Guard | None:
+    """Frozen clips; None where no metric decoded frames."""
     flags, own = ({c.id: c.frozen for c in _clips(side) if c.frozen is not None} for side in (candidate, baseline))
-    return _grown("frozen clips", "stand still", candidate, flags, own, most) if flags else None
+    return _share_guard("frozen clips", "stand still", candidate, flags, own, most) if flags else None
 
 
 def copies(candidate: Scores, baseline: Scores | None) -> Guard | None:
     """Clips whose bytes are those of another clip of the set; None where the bytes are not known."""
-    flags, own = (_copied(clip for clip in _clips(side) if clip.content) for side in (candidate, baseline))
-    return _grown("copies", "are copies of another clip", candidate, flags, own, MAX_COPIES) if flags else None
+    flags, own = (_copy_flags(clip for clip in _clips(side) if clip.content) for side in (candidate, baseline))
+    return _share_guard("copies", "are copies of another clip", candidate, flags, own, MAX_COPIES) if flags else None
 
 
 def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | None:
@@ -137,11 +137,11 @@ def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | 
 
 
 def outside(candidate: Scores, baseline: Scores | None) -> Guard | None:
-    """Clips that the judge warned of as unlike those it was trained on; None where no judge looks at clips."""
-    told = [result for result in candidate.results if "outside" in result.counts and result.n]
-    if not told:
+    """Clips that the judge warned of as unlike those it was trained on; None where no judge is asked about clips."""
+    judged = [result for result in candidate.results if "outside" in result.counts and result.n]
+    if not judged:
         return None
-    worst = max(told, key=lambda result: result.counts["outside"] / result.n)
+    worst = max(judged, key=lambda result: result.counts["outside"] / result.n)
     before = baseline.by_name.get(worst.name) if baseline else None
     own = (before.counts.get("outside", 0), before.n) if before is not None else (0, 0)
     counts = _Counts(worst.counts["outside"], worst.n, *own)
@@ -150,7 +150,7 @@ def outside(candidate: Scores, baseline: Scores | None) -> Guard | None:
     if counts.share > MOST_OUTSIDE and (not counts.num_before or counts.own > MOST_OUTSIDE):
         message += ": its answers mean nothing here; name a judge that knows such clips (judge=v2t:MODEL)"
         return Guard(name=name, outcome="fail", message=message)
-    if not counts.num_before:  # some of any set are: what is usual here nobody knows yet
+    if not counts.num_before:  # some of any set are: without a baseline the usual share is unknown
         return Guard(name=name, outcome="pass", message=message)
     message += f", {_percent(MAX_OUTSIDE)} may beyond the baseline's {_percent(counts.own)}"
     p, is_fine = counts.p(), counts.share - counts.own <= MAX_OUTSIDE
@@ -184,7 +184,7 @@ class _Counts(NamedTuple):
         return float(fisher_exact(table, alternative="greater").pvalue)
 
 
-def _grown(
+def _share_guard(
     name: str, what: str, candidate: Scores, flags: Mapping[str, bool], own: Mapping[str, bool], most: float
 ) -> Guard:
     """A guard over the share of flagged clips by which the candidate exceeds the baseline, tested over prompts: paired
@@ -212,8 +212,8 @@ def _clips(scores: Scores | None) -> list[Scored]:
     return [] if scores is None else scores.clips
 
 
-def _copied(clips: Iterable[Scored]) -> dict[str, bool]:
-    """Whether a clip's bytes were there before it, by id."""
+def _copy_flags(clips: Iterable[Scored]) -> dict[str, bool]:
+    """Whether an earlier clip has the same bytes, by id."""
     seen: set[str | None] = set()
     found = {}
     for clip in sorted(clips, key=lambda clip: clip.id):
@@ -222,8 +222,8 @@ def _copied(clips: Iterable[Scored]) -> dict[str, bool]:
     return found
 
 
-def _wanted(result: MetricResult, before: MetricResult | None) -> set[str]:
-    """Ids that ought to have a value: those the baseline has one of, or all that were tried."""
+def _expected_ids(result: MetricResult, before: MetricResult | None) -> set[str]:
+    """Ids that should have a value: those with one in the baseline, or all that were tried."""
     if before is not None:
         return set(_values(before))
     if not _values(result) and result.figures:  # one value of the whole set

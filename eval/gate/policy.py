@@ -1,7 +1,7 @@
-"""What a gate asks for: the `gate` part of a suite file.
+"""Rules of a gate: the `gate` part of a suite file.
 
 In: YAML. Out: `Policy`. Only metrics that are named here decide; they are declared before anything is measured, and all
-others of the suite are told as exploratory.
+others of the suite are reported as exploratory.
 
     gate:
       primary:
@@ -23,19 +23,19 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What one primary metric must hold.
+    """Requirements on one primary metric.
 
     Attributes:
         metric: its title in the suite, `frechet[feature=clip]`.
-        margin: the harm that must not pass, in the metric's own units, above zero; None: it is not held to the
-            baseline.
+        margin: the harm that must not pass, in the metric's own units, above zero; None: it is not compared with
+            the baseline.
         accepted: the harm that must not fail, from zero to the margin (default: half the margin).
         worst: the value of a clip that is lost completely (default: the bad end of the metric's range). It limits what
             prompts that the sample lacks can lose.
         at_least, at_most: absolute bounds, tested on the bound of the 95 % interval and not on the mean.
 
     Raises:
-        ValueError: nothing is asked for, a margin that is not above zero, an accepted harm outside of it, `accepted` or
+        ValueError: no requirement, a margin that is not above zero, an accepted harm outside of it, `accepted` or
             `worst` without a margin, or bounds that exclude each other.
     """
 
@@ -67,7 +67,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """Everything that decides beside the numbers.
+    """The rules of a verdict.
 
     Attributes:
         primary: the rules; Holm's correction is over these and the guards that are tests.
@@ -75,9 +75,9 @@ class Policy:
             of a pass where the harm of a metric is its margin or more.
         power: chance with which the printed least change fails, and an unchanged candidate passes the printed margin.
         max_lost: share of the baseline's clips that the candidate may lack or that may have no score.
-        max_frozen: share of clips that may stand still before no smoothness counts.
+        max_frozen: maximum allowed share of frozen clips.
         min_motion: share of the baseline's motion that the candidate must have where the suite measures it; 0 for none.
-        audit: audit file whose blind spots are shown beside each metric, relative to the suite's folder; or `starter`,
+        audit: audit file whose blind spots are shown with each metric, relative to the suite's folder; or `starter`,
             that of the bundled models, which comes with the package.
 
     Raises:

@@ -74,18 +74,18 @@ def below_minimum(*results: MetricResult) -> str:
     return ""
 
 
-def unseen(num: int, share: float, worst: float, alpha: float) -> str:
-    """What no sample of so many prompts shows."""
+def invisible_prompts(num: int, share: float, worst: float, alpha: float) -> str:
+    """What a sample of `num` prompts cannot show."""
     return (
         f"with {num} prompts a share of {100 * share:.2g} % broken ones is invisible with a chance of {alpha:g}; the "
         f"bound allows for them at the value {worst:.3g}"
     )
 
 
-def fallen(tail: Tail | None, alpha: float) -> str:
+def fallen_prompts(tail: Tail | None, alpha: float) -> str:
     """Prompts that fell by more than the seeds explain, whatever the mean says; "" where there are none."""
     if tail is None:
-        return "one clip a prompt does not tell a broken prompt from an unlucky seed: several seeds do"
+        return "one clip a prompt cannot distinguish a broken prompt from an unlucky seed: several seeds can"
     if tail.p >= alpha:
         return ""
     names = ", ".join(printable(str(prompt), _MAX_PROMPT) for prompt in tail.fallen[:_NUM_FALLEN])
@@ -97,7 +97,7 @@ def fallen(tail: Tail | None, alpha: float) -> str:
 
 
 def _advice(change: Change, margin: float, policy: Policy, unit: str) -> str:
-    """How many prompts, or which margin, an unchanged candidate would pass with; a look again is a second chance."""
+    """How many prompts, or which margin, an unchanged candidate would pass with; a repeated test is a second chance."""
     if not change.num_pairs:
         return f"; more {unit} show more"
     if not change.se:
@@ -115,15 +115,15 @@ def _advice(change: Change, margin: float, policy: Policy, unit: str) -> str:
 
 
 def of_bound(figure: Figure, bound: float, sign: float) -> tuple[Outcome, str]:
-    """Held to an absolute bound; `sign` 1 for at least, -1 for at most."""
+    """Compared with an absolute bound; `sign` 1 for at least, -1 for at most."""
     asked = f"at {'least' if sign > 0 else 'most'} {bound:.3g}"
     near, far = (figure.low, figure.high) if sign > 0 else (figure.high, figure.low)
-    told = f"{figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}]"
+    text = f"{figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}]"
     if sign * (near - bound) >= 0:
-        return "pass", f"{told} is {asked}"
+        return "pass", f"{text} is {asked}"
     if sign * (far - bound) < 0:
-        return "fail", f"{told} is not {asked}"
-    return "inconclusive", f"{told} may or may not be {asked}"
+        return "fail", f"{text} is not {asked}"
+    return "inconclusive", f"{text} may or may not be {asked}"
 
 
 def first_of(metrics: Sequence[MetricVerdict]) -> str:
@@ -137,17 +137,17 @@ def all_passed(metrics: Sequence[MetricVerdict]) -> str:
     held = [one for one in metrics if one.margin and one.low is not None and one.high is not None]
     if not held:
         return f"{_all(len(metrics))}; {metrics[0].metric}: {metrics[0].reasons[0]}"
-    nearest = min(held, key=_room)
+    nearest = min(held, key=_distance)
     return f"{_all(len(metrics))}; nearest to its margin {nearest.metric}: {nearest.reasons[0]}"
 
 
-def left_out(pairs: int, candidate: int, baseline: int) -> str:
+def unpaired_clips(pairs: int, candidate: int, baseline: int) -> str:
     """How many clips have no partner."""
     return f"{pairs} pairs of {candidate} scored clips here and {baseline} in the baseline; the others have no partner"
 
 
 def spread(differences: Sequence[float], values: Sequence[float], clusters: Sequence[Hashable]) -> str:
-    """Where the spread comes from when prompts have several seeds; "" when they have one."""
+    """Components of variance when prompts have several seeds; "" when they have one."""
     own, of_change = parts_of_variance(values, clusters), parts_of_variance(differences, clusters)
     if own is None or of_change is None or sum(own) == 0 or sum(of_change) == 0:
         return ""
@@ -162,7 +162,7 @@ def _interval(change: Change) -> str:
     return f"{change.value:+.3g} [{change.low:+.3g}, {change.high:+.3g}]"
 
 
-def _room(one: MetricVerdict) -> float:
+def _distance(one: MetricVerdict) -> float:
     """Between the bad end of the interval and the margin, in margins."""
     bad = one.low if one.higher_is_better else -(one.high or 0.0)
     return ((bad or 0.0) + (one.margin or 0.0)) / (one.margin or 1.0)

@@ -1,8 +1,8 @@
-"""The verdict as a document: metrics, guards, the clips that got worst beside the baseline's.
+"""The verdict as a document: metrics, guards, the worst clips next to the baseline's.
 
 In: a `Verdict`, folders of the clips. Out: `Document`, rendered as `gate.html`, `gate.md`, `junit.xml`, GitHub's job
-summary and annotations, and on a terminal. Text of others (prompts, ids, reasons) is handed on as it is: each renderer
-makes it inert in its own way.
+summary and annotations, and on a terminal. Untrusted text (prompts, ids, reasons) is passed on unchanged: each
+renderer escapes it in its own way.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ def document(verdict: Verdict, candidate_root: Path | None = None, baseline_root
     primary, exploratory = ([one for one in ranked if one.role == role] for role in ("primary", "exploratory"))
     share = f"{100 * (1 - float(verdict.policy.get('alpha', 0.05))):g} %"
     drawn = (
-        f"The change is candidate minus baseline, paired by clip, between bounds over prompts that hold with {share} "
-        "each. On the page worse lies left, the dashed line is no change, and what is shaded lies beyond the margin."
+        f"The change is candidate minus baseline, paired by clip, with bounds over prompts that hold with {share} "
+        "each. On the page worse is left, the dashed line is no change, and the shaded area is beyond the margin."
     )
     apart = "They decide nothing; their outcomes are what they would have been."
     sections = (
-        Section(title="What makes them not comparable", text=verdict.differences),
+        Section(title="Why they are not comparable", text=verdict.differences),
         Section(title="Primary metrics", text=(drawn,) if primary else (), tables=_metrics(primary)),
         Section(title="Guards", tables=_guards(verdict)),
         _clips(verdict, _root(candidate_root, verdict.candidate), _root(baseline_root, verdict.baseline)),
         Section(title="Notes", text=verdict.notes),
         Section(
             title=f"Exploratory metrics ({len(exploratory)})", text=(apart,) if exploratory else (),
-            tables=_metrics(exploratory), folded=True, brief=_explored(exploratory),
+            tables=_metrics(exploratory), folded=True, brief=_exploratory_summary(exploratory),
         ),
         Section(title="Policy", facts=_policy(verdict.policy), folded=True),
         Section(title="Environment", facts=tuple(verdict.environment.items()), folded=True),
-        Section(title="How to get this verdict again", commands=(_command(verdict),)),
+        Section(title="How to reproduce this verdict", commands=(_command(verdict),)),
     )  # fmt: skip
     return Document(title="Gate", banner=_banner(verdict), sections=sections, data="verdict.json")
 
@@ -97,7 +97,7 @@ def _notes(metric: MetricVerdict) -> tuple[str, ...]:
     asked = f"Asked for: {asked_text(metric)}; " if asked_text(metric) else ""
     behind = f"{plural(metric.num_pairs, 'pair')} in {plural(metric.num_clusters, 'cluster')}"
     rests = f" The change rests on {behind}." if metric.num_pairs else ""
-    blind = (f"Measured to be blind: {'; '.join(metric.blind)}.",) if metric.blind else ()
+    blind = (f"Blind spots found by the audit: {'; '.join(metric.blind)}.",) if metric.blind else ()
     return (*metric.reasons, f"{asked}{DIRECTIONS[metric.higher_is_better]}.{rests}", *blind)
 
 
@@ -114,13 +114,13 @@ def change_text(metric: MetricVerdict) -> str:
     if metric.change is None:
         return NOTHING
     if metric.low is None or metric.high is None:
-        return _signed(metric.change, decimals(abs(metric.change)))
+        return _signed_number(metric.change, decimals(abs(metric.change)))
     places = decimals(metric.high - metric.low or abs(metric.change))
-    value, low, high = (_signed(one, places) for one in (metric.change, metric.low, metric.high))
+    value, low, high = (_signed_number(one, places) for one in (metric.change, metric.low, metric.high))
     return f"{value} [{low}, {high}]"
 
 
-def _signed(value: float, places: int) -> str:
+def _signed_number(value: float, places: int) -> str:
     text = number(value, places)
     return text if value < 0 or float(text) == 0 else f"+{text}"
 
@@ -163,7 +163,7 @@ def _change(metric: MetricVerdict) -> Cell:
     )  # fmt: skip
 
 
-def _explored(metrics: Sequence[MetricVerdict]) -> tuple[str, ...]:
+def _exploratory_summary(metrics: Sequence[MetricVerdict]) -> tuple[str, ...]:
     if not metrics:
         return ()
     notable = [f"{one.metric} ({OUTCOMES[one.outcome].word})" for one in metrics if one.outcome != "pass"]
@@ -187,7 +187,7 @@ def _guards(verdict: Verdict) -> tuple[Table, ...]:
 
 
 def _clips(verdict: Verdict, candidate_root: Path | None, baseline_root: Path | None) -> Section:
-    """A card for each clip that got worse, with all that the verdict says of it; worst first."""
+    """A card for each clip that got worse, with every change the verdict lists for it; worst first."""
     grouped: dict[str, list[ClipChange]] = {}
     for found in verdict.clips:
         grouped.setdefault(found.id, []).append(found)
@@ -196,7 +196,7 @@ def _clips(verdict: Verdict, candidate_root: Path | None, baseline_root: Path | 
             title=id,
             lines=(*map(clip_text, changes), *([f"Prompt: {changes[0].prompt}"] if changes[0].prompt else [])),
             clip=_file(candidate_root, changes[0].candidate_path),
-            beside=_file(baseline_root, changes[0].baseline_path),
+            other=_file(baseline_root, changes[0].baseline_path),
         )
         for id, changes in grouped.items()
     )
@@ -233,7 +233,7 @@ def _rule(rule: Any) -> str:
 
 
 def _command(verdict: Verdict) -> str:
-    """The command that gives this verdict again, as far as the verdict knows it."""
+    """The command that reproduces this verdict, as far as the verdict records it."""
     clips = verdict.candidate.get("folder", "CLIPS")
     suite = str(verdict.policy.get("suite", "SUITE"))
     baseline = verdict.baseline.get("file", "BASELINE")

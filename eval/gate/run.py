@@ -1,4 +1,4 @@
-"""One gate from scores to a verdict: what may be compared is compared, what no metric outweighs is looked at.
+"""Run one gate: check compatibility, compare metrics, apply guards, and give the verdict.
 
 In: the candidate's `Scores`, a `Policy`, the baseline's `Scores` and an `Audit` where there are such. Out: a `Verdict`.
 Without a baseline the absolute rules decide alone. No file is read or written here, and nothing depends on the clock.
@@ -14,15 +14,15 @@ from typing import Any
 from cineloop.config import changes, to_dict
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from v2t_eval.audit.record import Audit
-from v2t_eval.gate.comparable import Comparison, compared, fingerprint_changes
+from v2t_eval.gate.comparable import Comparison, comparison, fingerprint_changes
 from v2t_eval.gate.compare import worst_clips
 from v2t_eval.gate.decide import decide_metrics, overall
-from v2t_eval.gate.guards import MOTION, guards, settled
+from v2t_eval.gate.guards import MOTION, guards, with_outcomes
 from v2t_eval.gate.policy import Policy
 from v2t_eval.gate.verdict import Guard, MetricVerdict, Verdict
 from v2t_eval.scores import Scores
 
-NO_BASELINE = "there is no baseline, so whether it got worse cannot be said: keep one with `v2t-eval gate init`"
+NO_BASELINE = "there is no baseline, so whether it got worse is unknown: make one with `v2t-eval gate init`"
 
 
 def gate(
@@ -39,13 +39,13 @@ def gate(
 
     Args:
         scores: of the candidate, by the suite of the policy.
-        baseline: what it is held against; None: only absolute rules decide.
+        baseline: what it is compared with; None: only absolute rules decide.
         audit: whose blind spots are shown.
-        about_candidate, about_baseline: what is known of the sides beside their scores (folder, file).
+        about_candidate, about_baseline: what is known of the sides in addition to their scores (folder, file).
         suite: name of the suite's file.
 
     Raises:
-        MissingDependencyError: a primary metric could not run here. NothingMatchedError: it found nothing to look at.
+        MissingDependencyError: a primary metric could not run here. NothingMatchedError: it found nothing to measure.
         UsageError: the scores do not have it.
     """
     require(scores, policy)
@@ -56,7 +56,7 @@ def gate(
     plain = plain_policy(policy) | ({"suite": suite} if suite else {})
     found = Comparison()
     if baseline is not None:
-        found = compared(scores, baseline, [rule.metric for rule in policy.primary if rule.margin is not None])
+        found = comparison(scores, baseline, [rule.metric for rule in policy.primary if rule.margin is not None])
     notes = [*found.notes, *_policy_notes(policy, baseline), *_same_notes(scores, baseline), *_skip_notes(scores)]
     common: dict[str, Any] = {
         **sides, "policy": plain, "environment": scores.environment, "differences": found.differences,
@@ -67,11 +67,11 @@ def gate(
         return Verdict(outcome=outcome, reason=reason, metrics=metrics, notes=tuple(notes), **common)
     before = baseline
     if baseline is not None:
-        before = replace(baseline, results=[one for one in baseline.results if one.name not in found.unlike])
+        before = replace(baseline, results=[one for one in baseline.results if one.name not in found.incompatible])
     checks = guards(scores, baseline, policy)
     metrics = tuple(decide_metrics(scores, before, policy, [check.p for check in checks if check.p is not None]))
     held = [one for one in metrics if one.role == "primary" and one.margin is not None]
-    checks = settled(checks, [1.0 if one.p is None else one.p for one in held], policy.alpha)
+    checks = with_outcomes(checks, [1.0 if one.p is None else one.p for one in held], policy.alpha)
     if baseline is None:
         metrics = tuple(map(_without_baseline, metrics))
     if audit is not None:
@@ -85,15 +85,16 @@ def gate(
 
 
 def _without_baseline(metric: MetricVerdict) -> MetricVerdict:
-    """A margin without a baseline is not a comparison that is refused: there is none yet."""
+    """Without a baseline a margin is inconclusive, not incomparable."""
     if metric.margin is None or metric.outcome == "fail":
         return metric
-    said = metric.reasons[1:] if metric.outcome == "not_comparable" else metric.reasons
-    return replace(metric, outcome="inconclusive", reasons=(NO_BASELINE, *said))
+    others = metric.reasons[1:] if metric.outcome == "not_comparable" else metric.reasons
+    return replace(metric, outcome="inconclusive", reasons=(NO_BASELINE, *others))
 
 
 def _blind(name: str, audit: Audit, scores: Scores) -> tuple[str, ...]:
-    """What the audit says that a metric does not see, and of one that asks the audited judge what that does not."""
+    """What the audit says that a metric does not see, and, where it asks the audited judge, what that judge does not
+    see."""
     result = scores.by_name.get(name)
     judge = None if result is None else result.fingerprint.get("judge")
     unseen = audit.unseen_by_judge() if judge is not None and judge == audit.judge.get("judge") else []
@@ -101,10 +102,10 @@ def _blind(name: str, audit: Audit, scores: Scores) -> tuple[str, ...]:
 
 
 def require(scores: Scores, policy: Policy) -> None:
-    """Refuse scores without a metric that decides: what could not run must never be a pass.
+    """Refuse scores without a primary metric: what could not run must never be a pass.
 
     Raises:
-        MissingDependencyError: a primary metric could not run here. NothingMatchedError: no clip brings what it needs.
+        MissingDependencyError: a primary metric could not run here. NothingMatchedError: no clip has what it needs.
         UsageError: it was not asked for.
     """
     there, skipped = scores.by_name, {one.metric: one for one in scores.skipped}
@@ -112,14 +113,14 @@ def require(scores: Scores, policy: Policy) -> None:
     for rule in policy.primary:
         name = rule.metric
         if name in there or (unreadable and name in skipped and skipped[name].found_nothing):
-            continue  # of clips that cannot be read the guard tells
+            continue  # the guard reports clips that cannot be read
         if name not in skipped:
             known = ", ".join(sorted(there)) or "none"
             raise UsageError(f"the scores have no {name}, which decides; they have {known}",
                              hint="score the clips by the gate's suite")  # fmt: skip
         one = skipped[name]
         if one.found_nothing:
-            raise NothingMatchedError(f"{name} decides and found nothing to look at: {one.reason}", hint=one.hint)
+            raise NothingMatchedError(f"{name} decides and found nothing to measure: {one.reason}", hint=one.hint)
         raise MissingDependencyError(f"{name} decides and could not run: {one.reason}", code=one.code, hint=one.hint)
 
 
@@ -130,14 +131,14 @@ def plain_policy(policy: Policy) -> dict[str, Any]:
 
 
 def _about(scores: Scores) -> dict[str, str]:
-    """What the scores themselves tell of a side."""
-    told = {"name": scores.sources.get("clips", ""), "revision": scores.environment.get("generator", ""),
-            "date": scores.environment.get("date", ""), "clips": str(len(scores.clips))}  # fmt: skip
-    return {key: text for key, text in told.items() if text}
+    """What the scores themselves state about a side."""
+    facts = {"name": scores.sources.get("clips", ""), "revision": scores.environment.get("generator", ""),
+             "date": scores.environment.get("date", ""), "clips": str(len(scores.clips))}  # fmt: skip
+    return {key: text for key, text in facts.items() if text}
 
 
 def _side_by_side(scores: Scores, baseline: Scores | None, policy: Policy) -> tuple[MetricVerdict, ...]:
-    """The primary metrics' figures side by side, which say nothing where the sides are not comparable."""
+    """The primary metrics' figures side by side, without a decision, of sides that are not comparable."""
     theirs, found = baseline.by_name if baseline else {}, []
     for one in decide_metrics(scores, None, policy):
         its = theirs.get(one.metric)
@@ -181,7 +182,7 @@ def _skip_notes(scores: Scores) -> list[str]:
 
 
 def _motion_notes(scores: Scores, policy: Policy) -> list[str]:
-    """That nothing in the suite sees motion, without which a still picture with a small moving part passes."""
+    """A note where nothing in the suite measures motion: a still picture with a small moving part would pass."""
     measured = {result.name.partition("[")[0] for result in scores.results}
     looks = any(clip.frozen is not None for clip in scores.clips)
     if not looks or not policy.min_motion or measured & set(MOTION):
@@ -192,7 +193,7 @@ def _motion_notes(scores: Scores, policy: Policy) -> list[str]:
 def _audit_notes(
     scores: Scores, audit: Audit | None, metrics: Sequence[MetricVerdict], checks: Sequence[Guard], policy: Policy
 ) -> list[str]:
-    """What the audit does not cover, and what it says that no guard makes up for."""
+    """What the audit does not cover, and what it reports that no guard covers."""
     if audit is None and policy.audit is not None:
         return [f"there is no audit {policy.audit}, so what the metrics cannot see is not shown"]
     if audit is None:
@@ -208,9 +209,9 @@ def _audit_notes(
             notes.append(f"{name} was not audited: what it cannot see is not known")
         if name in audit.fingerprints and name in results:
             whose = ("here", "in the audit")
-            unlike, _ = fingerprint_changes(name, results[name].fingerprint, audit.fingerprints[name], whose)
-            if unlike:
-                notes.append(f"{name} was audited with another definition: {unlike[0].removeprefix(f'{name}: ')}")
+            differing, _ = fingerprint_changes(name, results[name].fingerprint, audit.fingerprints[name], whose)
+            if differing:
+                notes.append(f"{name} was audited with another definition: {differing[0].removeprefix(f'{name}: ')}")
         if not guarded and any(re.search(r"\bfreeze\b", text) for text in metric.blind):
-            notes.append(f"{name} does not see clips that stand still, and no guard looks for them")
+            notes.append(f"{name} does not see frozen clips, and no guard checks for them")
     return notes

@@ -24,7 +24,7 @@ from v2t_eval.suite import read_suite
 
 
 def read(place: Path) -> Scores | Inputs:
-    """What lies at `place`: results, or clips that are still to be scored.
+    """The content of `place`: results, or clips that are still to be scored.
 
     Raises:
         NothingMatchedError: there is nothing. UsageError: a JSON file that is neither scores nor a baseline.
@@ -35,7 +35,7 @@ def read(place: Path) -> Scores | Inputs:
     return read_scores(file) if file.suffix == ".json" and file.exists() else read_inputs(place)
 
 
-def scored(
+def scores_of(
     found: Scores | Inputs,
     metrics: list[BaseMetric] | None,
     config: ScoreConfig | None = None,
@@ -43,7 +43,7 @@ def scored(
     *,
     show_progress: bool = False,
 ) -> Scores:
-    """Results as they are; scores of clips, which say what made them.
+    """Results as they are; scores of clips, with the generator that made them.
 
     Raises:
         UsageError: clips, and no metrics to score them by. Else what `v2t_eval.score.score` raises.
@@ -73,7 +73,7 @@ def generator_of(folder: Path) -> str:
     return " ".join(part for part in parts if isinstance(part, str) and part)
 
 
-def gated(
+def gate_verdict(
     candidate: Path | Scores, suite: Path, baseline: Path | Scores | None = None, config: ScoreConfig | None = None
 ) -> Verdict:
     """The verdict of a suite's gate.
@@ -81,15 +81,15 @@ def gated(
     Args:
         candidate: clips or results, see `read`; or scores by the metrics of the suite.
         suite: see `v2t_eval.suite.read_suite`.
-        baseline: the file of a baseline, or scores to hold the candidate against.
+        baseline: the file of a baseline, or scores to compare the candidate with.
         config: how clips are scored.
 
     Raises:
-        UsageError: the suite has no gate. Else what `read`, `scored`, `v2t_eval.scores.read_scores` and
+        UsageError: the suite has no gate. Else what `read`, `scores_of`, `v2t_eval.scores.read_scores` and
             `v2t_eval.gate.run.gate` raise.
     """
     asked = read_suite(suite)
     rules, audit = asked.rules, audit_of(asked.rules.audit)
     before = read_scores(baseline) if isinstance(baseline, Path) else baseline
     found = read(candidate) if isinstance(candidate, Path) else candidate
-    return gate(scored(found, asked.metrics, config), rules, baseline=before, audit=audit, suite=suite.name)
+    return gate(scores_of(found, asked.metrics, config), rules, baseline=before, audit=audit, suite=suite.name)

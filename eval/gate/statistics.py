@@ -1,4 +1,4 @@
-"""How much a metric changed from the baseline, how sure that is, and what could have been seen.
+"""Change of a metric from the baseline: interval, p-value, and detectable change.
 
 In: paired differences and the clusters they come in, or the figures of two whole sets. Out: a `Change`: value, a bound
 on either side, a p-value. All seeds of one prompt are one cluster.
@@ -7,8 +7,8 @@ No test of a mean is valid for every distribution of the differences (Bahadur an
 few prompts that carry all the harm. It takes a statement of how much one prompt can lose. With it, the bound of Gaffke
 (2005; Learned-Miller and Thomas 2020) holds: the quantile of the mean under Dirichlet weights (the Bayesian bootstrap
 of Rubin 1981) of the prompts and one more that is as bad as can be. It allows for skew, ties, right-or-wrong values and
-differences without spread; of n prompts without any change it is Clopper and Pearson's. Student's bound stands beside
-it, and the more careful of the two counts. Error rates: docs/gate-statistics.md.
+differences without spread; of n prompts without any change it is Clopper and Pearson's. Student's bound is computed
+too, and the more careful of the two counts. Error rates: docs/gate-statistics.md.
 Letters: n pairs, G clusters, d difference, k tests in one Holm correction, R draws.
 """
 
@@ -28,7 +28,7 @@ from v2t_eval.stats import student
 SEED = 6  # of every draw: the same scores give the same verdict
 NUM_DRAWS = 10_000
 _AT_ONCE = 1 << 21  # weights in memory at a time
-_GREATEST = 1e100  # a value beyond, or one that is no number, is none
+_GREATEST = 1e100  # a value beyond, or one that is not a number, is missing
 _ROUNDING = 1e-12  # of the greatest difference
 
 
@@ -40,7 +40,7 @@ class Change:
         value: mean over clips, or difference of two figures.
         low, high: bounds that each hold with 1 - alpha.
         se: standard error; None where one cluster shows no spread.
-        p: of "not worse than accepted", one-sided; where neither end is better, of "equal", two-sided.
+        p: of "not worse than accepted", one-sided; without a preferred direction, of "equal", two-sided.
         num_pairs, num_clusters: behind it; 0 pairs for figures of whole sets.
         fall, rise: how much worse or better a prompt that the sample lacks can be than the baseline's mean.
         step: least distance of two values of the metric, 0 where they are as good as continuous.
@@ -74,7 +74,7 @@ def paired_change(
     Args:
         differences: n, candidate minus baseline, in an order that does not depend on how the clips were listed.
         clusters: n, of each clip.
-        fall, rise: how much a prompt that the sample lacks can get worse and better (where neither end is better:
+        fall, rise: how much a prompt that the sample lacks can get worse and better (without a preferred direction:
             lower and higher), at or above zero; never less than what the differences show.
         step: see `Change`.
         accepted: the harm that `p` allows, at or above zero.
@@ -89,10 +89,13 @@ def paired_change(
     num, means = len(sums), sums[:, 0] / sums[:, 1]
     fall, rise = max(fall, -float(means.min())), max(rise, float(means.max()))
     value, se = float(sums[:, 0].sum() / sums[:, 1].sum()), clustered_error(sums)
-    ends = float(lower_bounds(sums[None], fall, alpha)[0]), float(-lower_bounds(_turned(sums)[None], rise, alpha)[0])
+    ends = (
+        float(lower_bounds(sums[None], fall, alpha)[0]),
+        float(-lower_bounds(_negated_sums(sums)[None], rise, alpha)[0]),
+    )
     p = float(p_values(sums[None], rise, accepted)[0])
     if higher_is_better is None:
-        p = min(1.0, 2 * min(p, float(p_values(_turned(sums)[None], fall, 0.0)[0])))
+        p = min(1.0, 2 * min(p, float(p_values(_negated_sums(sums)[None], fall, 0.0)[0])))
     low, high = sorted(sign * end + 0.0 for end in ends)  # no -0
     return Change(value=sign * value, low=low, high=high, se=se, p=p, num_pairs=len(differences), num_clusters=num,
                   fall=fall, rise=rise, step=step)  # fmt: skip
@@ -152,9 +155,9 @@ def lower_bounds(sums: np.ndarray, fall: float | np.ndarray, alpha: float) -> np
 
     Args:
         sums: (R, G, 2), see `sums_of`: R sets of G clusters.
-        fall: how far below zero a cluster that the sample lacks can lie, or (R,).
+        fall: how far below zero a cluster that the sample lacks can be, or (R,).
     """
-    found = np.quantile(_weighted(sums, -np.asarray(fall)), alpha, axis=0)  # (R,)
+    found = np.quantile(_weighted_means(sums, -np.asarray(fall)), alpha, axis=0)  # (R,)
     num = sums.shape[1]
     if num < 2:
         return np.asarray(found)
@@ -167,7 +170,7 @@ def p_values(sums: np.ndarray, rise: float | np.ndarray, accepted: float) -> np.
     Student's p, whichever is greater; arguments as of `lower_bounds`."""
     from scipy.stats import t
 
-    weighted = _weighted(sums, np.asarray(rise))  # (draws, R)
+    weighted = _weighted_means(sums, np.asarray(rise))  # (draws, R)
     near = _ROUNDING * np.abs(sums[..., 0] / sums[..., 1]).max(1)
     p = ((weighted >= -accepted - near).sum(0) + 1) / (len(weighted) + 1)
     num = sums.shape[1]
@@ -194,12 +197,12 @@ def _ratio_and_error(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return value, np.where(se <= _ROUNDING * size, 0.0, se)
 
 
-def _turned(sums: np.ndarray) -> np.ndarray:
+def _negated_sums(sums: np.ndarray) -> np.ndarray:
     """The same with the other sign."""
     return sums * (-1.0, 1.0)
 
 
-def _weighted(sums: np.ndarray, extreme: np.ndarray) -> np.ndarray:
+def _weighted_means(sums: np.ndarray, extreme: np.ndarray) -> np.ndarray:
     """Means over clips (draws, R) under Dirichlet weights of the clusters and of one more at `extreme`, which has as
     many clips as clusters have on average."""
     num = sums.shape[1]
@@ -259,15 +262,15 @@ def least_change(change: Change, *, accepted: float, alpha: float, power: float,
         return None
     se, num, far = change.se, change.num_clusters, change.rise + accepted
 
-    def seen(harm: float) -> float:
+    def least_harm(harm: float) -> float:
         part = math.fmod(harm / change.step, 1.0) if change.step else 0.0
         spread = math.sqrt(se**2 + change.step**2 * part * (1 - part) / num)
         return accepted + _to_see(spread, num, far, alpha / num_tests, power)
 
-    low, high = seen(0.0), seen(change.step / 2)
+    low, high = least_harm(0.0), least_harm(change.step / 2)
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if seen(middle) > middle else (low, middle)
+        low, high = (middle, high) if least_harm(middle) > middle else (low, middle)
     return high
 
 
@@ -338,7 +341,7 @@ def parts_of_variance(values: Sequence[float], clusters: Sequence[Hashable]) -> 
 
 
 def finite_values(items: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """The value of each item that has a number, by id; NaN and what is beyond all measure count as none."""
+    """The value of each item that has a number, by id; NaN and out-of-range values count as missing."""
     found: dict[str, float] = {}
     for item in items:
         value = item.get("value")

@@ -1,4 +1,4 @@
-"""Tail test: did more prompts fall than the seeds explain? It looks where a mean cannot: at few prompts that broke.
+"""Tail test: more fallen prompts than the seeds explain, which a mean over all prompts hides.
 
 In: values of the same clips on both sides and their prompts. Out: a `Tail` with an exact p-value. Hypothesis: for every
 prompt, the candidate's clips plus the accepted harm and the baseline's clips are draws of one distribution; so each way
@@ -44,7 +44,7 @@ def tail_test(
     Args:
         candidate, baseline: n values, higher is better.
         prompts: n, of each clip.
-        accepted: fall of every clip that is no cause for doubt.
+        accepted: fall of every clip that is acceptable.
     """
     from scipy.special import gammaincinv  # type: ignore[import-untyped]
 

@@ -1,4 +1,4 @@
-"""What a gate says: per metric and as a whole; one verdict, one exit code.
+"""The verdict of a gate: per metric and as a whole; one outcome, one exit code.
 
 In: nothing. Out: `Verdict` and its parts, JSON-able. Every report of a gate is made from this (`v2t_eval.gate.report`).
 """
@@ -17,14 +17,14 @@ Outcome = Literal["pass", "fail", "inconclusive", "not_comparable"]
 
 
 class Ending(NamedTuple):
-    """What an outcome is called, how reports colour it, and the exit code of a gate that ends so."""
+    """Word, colour in reports, and exit code of an outcome."""
 
     word: str
     tone: Tone
     exit_code: int
 
 
-OUTCOMES: dict[Outcome, Ending] = {  # the gravest first
+OUTCOMES: dict[Outcome, Ending] = {  # most severe first
     "fail": Ending("fail", "bad", EXIT_GATE_FAILED),
     "not_comparable": Ending("not comparable", "invalid", EXIT_NOT_COMPARABLE),
     "inconclusive": Ending("inconclusive", "unsure", EXIT_INCONCLUSIVE),
@@ -52,7 +52,7 @@ class MetricVerdict:
     """One metric.
 
     Attributes:
-        role: primary metrics decide; exploratory ones are told.
+        role: primary metrics decide; exploratory ones are only reported.
         outcome: of an exploratory metric what it would have been; it decides nothing.
         higher_is_better: as the metric declares it.
         candidate, baseline: the figures of the whole sets.
@@ -65,7 +65,7 @@ class MetricVerdict:
         worst: the value that a prompt which the sample lacks is allowed to have.
         num_pairs, num_clusters: behind `change`.
         reasons: plain sentences, the deciding one first.
-        blind: what the metric was measured not to see, from the audit file.
+        blind: blind spots of the metric, from the audit file.
     """
 
     metric: str
@@ -94,8 +94,8 @@ class MetricVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """A check that no metric can outweigh: clips that are missing, clips that stand still, clips outside the judge's
-    world. `outcome` pass or fail; `message` says what was found against what is allowed; `p` where it is a test, of the
+    """A check that no metric can outweigh: missing clips, frozen clips, clips outside the judge's
+    world. `outcome` pass or fail; `message` states what was found and what is allowed; `p` where it is a test, of the
     candidate being within what is allowed, and `p_adjusted` by Holm among the primary metrics and guards."""
 
     name: str

@@ -32,7 +32,7 @@ GET_HEAD = (
 
 @dataclass(frozen=True, kw_only=True)
 class AestheticSettings(DimensionSettings):
-    """Attributes besides those of every dimension:
+    """Attributes in addition to those of every dimension:
 
     model: the extractor the head was trained on, see `v2t_eval.features`.
     head: safetensors with `weight` (1, D) and `bias` (1,).
@@ -80,7 +80,7 @@ class Metric(Dimension):
         width = extractor.embed_frames(np.zeros((1, 32, 32, 3), np.uint8)).shape[1]
         if width != len(self._weight):
             raise MissingDependencyError(
-                f"the head wants features of width {len(self._weight)}, {self.settings.model} gives {width}",
+                f"the head needs features of width {len(self._weight)}, {self.settings.model} gives {width}",
                 code="MODEL", hint="name the extractor the head was trained on: model=...",
             )  # fmt: skip
         self._extractor = extractor

@@ -49,15 +49,15 @@ def judge(kind: str, answer: str | None, reference: str) -> str:
     if not answer.strip():
         return "unreadable"
     if kind.startswith("yesno"):
-        said = yes_or_no(answer)
-        if said is None:
+        given = yes_or_no(answer)
+        if given is None:
             return "unreadable"
-        return "right" if said == yes_or_no(reference) else "wrong"
+        return "right" if given == yes_or_no(reference) else "wrong"
     if kind in _TIMED and _NUMBER.search(reference):
-        said_s, true_s = ([float(n) for n in _NUMBER.findall(text)] for text in (answer, reference))
-        if len(said_s) != len(true_s):
-            return "wrong" if said_s else "unreadable"
-        near = all(abs(a - b) <= SECONDS_OFF + 1e-9 for a, b in zip(said_s, true_s, strict=True))
+        given_s, true_s = ([float(n) for n in _NUMBER.findall(text)] for text in (answer, reference))
+        if len(given_s) != len(true_s):
+            return "wrong" if given_s else "unreadable"
+        near = all(abs(a - b) <= SECONDS_OFF + 1e-9 for a, b in zip(given_s, true_s, strict=True))
         return "right" if near else "wrong"
     return "right" if normalise(answer) == normalise(reference) else "wrong"
 
@@ -71,20 +71,21 @@ class Metric(BaseMetric):
     uses = ("question", "answer")
     reduction = "set"
     sees = "whether a short answer is the true one, in any usual wording"
-    blind = "answers at length, and everything beside the cartoon world's kinds of answer: others must agree in words"
+    blind = "answers at length, and everything but the cartoon world's kinds of answer: others must agree in words"
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:
-        """The verdict on one answer, with what was asked and said; the answer is None where there is none.
+        """The verdict on one answer, with question and answer; the answer is None where there is none.
 
         Raises:
-            ItemError: BAD_ROW, kind or reference is no text; BAD_REFERENCE, neither yes nor no where one is wanted.
+            ItemError: BAD_ROW, kind or reference is not a text; BAD_REFERENCE, neither yes nor no where one is
+                expected.
         """
         kind, reference, answer = sample.require("kind"), sample.require("reference"), sample.get("answer")
         if not all(isinstance(one, str) for one in (kind, reference)) or not isinstance(answer, str | None):
             raise ItemError(f"{sample.id}: kind, reference and answer must be texts", code="BAD_ROW")
         if kind.startswith("yesno") and yes_or_no(reference) is None:
-            raise ItemError(f"{sample.id}: {kind!r} wants yes or no, not {reference!r}", code="BAD_REFERENCE")
+            raise ItemError(f"{sample.id}: {kind!r} expects yes or no, not {reference!r}", code="BAD_REFERENCE")
         verdict = judge(kind, answer, reference)
         about = {"kind": kind, "question": sample.get("question"), "answer": answer, "reference": reference}
         return {**about, "verdict": verdict}

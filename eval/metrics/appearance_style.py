@@ -39,7 +39,7 @@ class Metric(TextDimension):
         super().__init__(**settings)
         self.reduction = "set" if self.compat else "mean"  # type: ignore[misc]  # compat weighs clips by their frames
 
-    def said(self, sample: Sample) -> str:
+    def text_of(self, sample: Sample) -> str:
         """The style phrase."""
         return asked.style(sample)
 

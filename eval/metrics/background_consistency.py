@@ -1,4 +1,4 @@
-"""VBench's background consistency: the place looks the same in every frame.
+"""VBench's background consistency: constant appearance of the background.
 
 In: frames. Out: the same formula as subject consistency over CLIP's image features. The reference has CLIP ViT-B/32
 (`model=open_clip:ViT-B-32/openai`); the usual one here is the shipped dual encoder, which has seen the cartoon world

@@ -48,8 +48,8 @@ class Metric(CaptionMetric):
         return {"sums": np.array([*clipped_matches(words, references), *grams, length, closest], dtype=np.float64)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        settled, told = self.settle(rows)
-        sums = np.stack([evidence["sums"] for evidence in settled])  # (n, 10)
+        complete, tokenized = self.complete_rows(rows)
+        sums = np.stack([evidence["sums"] for evidence in complete])  # (n, 10)
         value = bleu(sums.sum(axis=0))[0]
         clusters = [row.cluster for row in rows]
         figures = {}
@@ -67,4 +67,4 @@ class Metric(CaptionMetric):
             }
             for row, own in zip(rows, bleu(sums), strict=True)
         ]
-        return Summary(headline="bleu_4", figures=figures, items=items, **told.as_arguments())
+        return Summary(headline="bleu_4", figures=figures, items=items, **tokenized.as_arguments())

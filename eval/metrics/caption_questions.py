@@ -22,7 +22,14 @@ from v2t_eval.judge.replies import is_refusal, yes_or_no
 from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import VERSION
-from v2t_eval.semantics.prompt_questions import Asked, from_caption, needs_reader, questions, share, wanted
+from v2t_eval.semantics.prompt_questions import (
+    PromptQuestion,
+    from_caption,
+    needs_reader,
+    questions,
+    share,
+    wanted_answer,
+)
 from v2t_eval.semantics.sources import GRAMMAR, open_source
 
 _ASK = (
@@ -35,7 +42,7 @@ UNKNOWN = "unknown"
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Attributes:
-    questions: who makes the questions of a prompt, see `v2t_eval.semantics.sources`.
+    questions: source of the questions of a prompt, see `v2t_eval.semantics.sources`.
     reader: the language model that reads captions in plain English, any model of `v2t --model`; "none" for none.
     """
 
@@ -49,7 +56,7 @@ class Metric(BaseMetric):
     name = "caption_questions"
     level = "text"
     needs = ("prompt", "caption")
-    sees = "which facts of the prompt the caption tells, one by one"
+    sees = "which facts of the prompt the caption states, one by one"
     blind = "what the captioner did not see or made up; what no question is about"
     wants = "nothing for prompts of the cartoon world; for others reader=MODEL"
     shared_version = VERSION
@@ -73,7 +80,8 @@ class Metric(BaseMetric):
         return open_source(self.settings.questions).fingerprint() | reader
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value`, `answered`, and `questions`: kind, question, wanted, said and right (None without an answer).
+        """`value`, `answered`, and `questions`: kind, question, wanted, said (the answer) and right (None without an
+        answer).
 
         Raises:
             ItemError: NOTHING_ASKED or what the source raises; NO_READER; what the reader raises.
@@ -85,19 +93,27 @@ class Metric(BaseMetric):
         if needs_reader(prompt, self.settings.questions):
             found = self._read(sample.id, caption, listed)
         else:
-            said = from_caption(prompt, caption)
-            found = [(told or "nothing", told == wanted(one)) for told, one in zip(said, listed, strict=True)]
+            answers = from_caption(prompt, caption)
+            found = [
+                (answer or "nothing", answer == wanted_answer(one)) for answer, one in zip(answers, listed, strict=True)
+            ]
         value = share(listed, [right for _, right in found])
         if value is None:
             raise ItemError(f"{sample.id}: none of {len(listed)} questions got an answer", code=found[0][0])
         rows = [
-            {"kind": one.kind, "question": one.question.question, "wanted": wanted(one), "said": told, "right": right}
-            for one, (told, right) in zip(listed, found, strict=True)
+            {
+                "kind": one.kind,
+                "question": one.question.question,
+                "wanted": wanted_answer(one),
+                "said": answer,
+                "right": right,
+            }
+            for one, (answer, right) in zip(listed, found, strict=True)
         ]
         answered = sum(row["right"] is not None for row in rows) / len(rows)
         return {"value": value, "answered": answered, "questions": rows}
 
-    def _read(self, id: str, caption: str, listed: Sequence[Asked]) -> list[tuple[str, bool | None]]:
+    def _read(self, id: str, caption: str, listed: Sequence[PromptQuestion]) -> list[tuple[str, bool | None]]:
         if self.reader is None:
             raise ItemError(
                 f"{id}: a caption in plain English is read by a language model", code="NO_READER", hint="reader=MODEL"
@@ -119,7 +135,7 @@ class Metric(BaseMetric):
 
 
 def _verdict(output: Output | ItemError, answer: str) -> tuple[str, bool | None]:
-    """What was said, and whether it is the wanted answer; None without an answer.
+    """The answer, and whether it is the wanted one; None without an answer.
 
     Raises:
         ItemError: the reader failed (a server that is down); a refusal is an answer of its own.

@@ -50,7 +50,7 @@ class Metric(CaptionMetric):
         return f"cider[corpus={Path(self.settings.corpus).name}]" if self.settings.corpus else self.name
 
     def fingerprint(self) -> dict[str, str]:
-        """As ever; the corpus is named by its bytes, not by where it lies on this machine."""
+        """The corpus is identified by its bytes, not by its path."""
         corpus = f"sha256:{file_hash(self.settings.corpus)}" if self.settings.corpus else "the scored set"
         return super().fingerprint() | {"settings": "{}", "corpus": corpus}
 
@@ -58,17 +58,17 @@ class Metric(CaptionMetric):
         return {"caption": tokens.caption, "references": list(tokens.references)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        settled, told = self.settle(rows)
+        complete, tokenized = self.complete_rows(rows)
         if not hasattr(self, "_corpus"):
             self.prepare()
-        values = cider([Tokens(own["caption"], tuple(own["references"])) for own in settled], self._corpus)
+        values = cider([Tokens(own["caption"], tuple(own["references"])) for own in complete], self._corpus)
         rows = [
             Measured(id=row.id, cluster=row.cluster, evidence={"value": float(value)})
             for row, value in zip(rows, values, strict=True)
         ]
         figures = {"cider": self.mean(rows)}
         return Summary(
-            headline="cider", figures=figures, items=items_of(rows), **told.as_arguments(*self._notes(len(rows)))
+            headline="cider", figures=figures, items=items_of(rows), **tokenized.as_arguments(*self._notes(len(rows)))
         )
 
     def _notes(self, num_clips: int) -> list[str]:

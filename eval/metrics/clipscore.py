@@ -47,7 +47,7 @@ class Metric(alignment.AlignmentMetric):
 
     def measure(self, sample: Sample) -> Evidence:
         """See `BaseMetric.measure`."""
-        text, kind = self.text_of(sample)
+        text, kind = self.text_and_kind(sample)
         cosines = self.cosines(sample, text)
         if self.settings.frames == "middle":
             cosines = cosines[len(cosines) // 2 :][:1]

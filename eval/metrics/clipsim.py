@@ -47,7 +47,7 @@ class Metric(alignment.AlignmentMetric):
 
     def measure(self, sample: Sample) -> Evidence:
         """See `BaseMetric.measure`."""
-        text, kind = self.text_of(sample)
+        text, kind = self.text_and_kind(sample)
         factor = 100.0 if self.settings.scale == "torchmetrics" else 1.0
         return {"value": factor * alignment.exact_mean(self.cosines(sample, text)), **self.about_text(text, kind)}
 

@@ -3,7 +3,7 @@
 In: frames and a prompt (or `asked: {color, object}`). Out: of 16 frames in which a detector sees the thing, the share
 in which it has the colour; or a judge's probability of yes. `compat`: the best region must be the thing and any
 region's caption may hold the colour, also inside another word ("red" in "colored"); clips without any colour word leave
-the denominator. `fixed`: a region of the thing itself must be said to have the colour, in a word of its own. What
+the denominator. `fixed`: a region of the thing itself must have the colour in its caption, as a word of its own. What
 stands there in the thing's place (of another kind, or of a kind the detector does not know) is judged by its colour
 too: whether it is the thing asked for is `object_class`. A clip with nothing in its place, or with several other things
 and no saying which, has the value 0 and is counted (`not_shown`).
@@ -38,16 +38,16 @@ class Metric(SemanticDimension):
         if self.compat:  # more frames may hold "brown" than any of the colours the reference knows
             self.value_range = (0.0, 16.0)  # type: ignore[misc]
 
-    def look(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.look`."""
-        thing = asked.colored(sample)
+    def measure_piece(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.measure_piece`."""
+        thing = asked.colored_thing(sample)
         if self.judge is not None:
             plain = is_colored(thing) if thing.count == 1 else exists(thing)
             return self.ask(sample, *(self.starter_question(sample, "color") or [plain]))
         frames = self.detector.regions(sample, (thing.noun,), COLORS)
         there, right = (color_counts_compat if self.compat else color_counts)(frames, thing)
         if not there:
-            self.found(sample, frames, replace(thing, count=1))
+            self.readable_frames(sample, frames, replace(thing, count=1))
         value = right / there if there else None if self.compat else 0.0
         return {"value": value, "there": there, "right": right}
 

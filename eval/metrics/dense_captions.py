@@ -1,14 +1,15 @@
 """Dense captions: events with times and words, against true ones: SODA_c, and captions scored where the times fit.
 
-In: the events told of a clip and the true ones. Out: SODA_c (Fujita et al. 2020, ECCV): of all ways to pair told with
-true events in order of time the one with the greatest sum of temporal IoU times similarity of words; over the number of
-told events it is precision, over that of true ones recall, both of the sums over all clips, and SODA_c is their F1.
-Besides, as ActivityNet's evaluation (Krishna et al. 2017, arXiv:1705.00754): each told caption with every true one
-whose IoU reaches 0.3, 0.5, 0.7, 0.9 (with none of them: with a meaningless word), the pairs of a clip scored together,
-the mean over clips and over the four. Similarity is METEOR where Java is at hand, else F1 of words: the title names it
-where it is not METEOR. Mode `compat` is as the published programs compute: METEOR within SODA_c with the true caption
-as the hypothesis, and CIDEr with the document frequencies of the pairs of one clip; mode `fixed` has the told caption
-as the hypothesis, and frequencies of all true events of the set. Letters: P told events, G true ones.
+In: the events stated of a clip and the true ones. Out: SODA_c (Fujita et al. 2020, ECCV): of all ways to pair stated
+with true events in order of time the one with the greatest sum of temporal IoU times similarity of words; over the
+number of stated events it is precision, over that of true ones recall, both of the sums over all clips, and SODA_c is
+their F1. In addition, as ActivityNet's evaluation (Krishna et al. 2017, arXiv:1705.00754): each stated caption with
+every true one whose IoU reaches 0.3, 0.5, 0.7, 0.9 (with none of them: with a meaningless word), the pairs of a clip
+scored together, the mean over clips and over the four. Similarity is METEOR where Java is available, else F1 of words:
+the title names it where it is not METEOR. Mode `compat` is as the published programs compute: METEOR within SODA_c with
+the true caption as the hypothesis, and CIDEr with the document frequencies of the pairs of one clip; mode `fixed` has
+the stated caption as the hypothesis, and frequencies of all true events of the set. Letters: P stated events, G true
+ones.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ def best_in_order(values: np.ndarray) -> float:
 
 def token_f1(one: str, other: str) -> float:
     """F1 of two bags of tokens, in [0, 1]; where one is empty, whether both are."""
-    said, true = Counter(one.split()), Counter(other.split())
-    if not said or not true:
-        return float(said == true)
-    return 2 * (said & true).total() / (said.total() + true.total())
+    given, true = Counter(one.split()), Counter(other.split())
+    if not given or not true:
+        return float(given == true)
+    return 2 * (given & true).total() / (given.total() + true.total())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +82,8 @@ class Metric(BaseMetric):
     needs = ("events", "reference_events")
     uses = ("duration_s",)
     reduction = "set"
-    sees = "when events are said to happen, in which order, and in which words"
-    blind = (
-        "paraphrase that METEOR does not know; an event told twice at other times; CIDEr and METEOR over IoU: the order"
-    )
+    sees = "when events happen, in which order, and in which words"
+    blind = "paraphrase that METEOR does not know; an event stated twice; CIDEr and METEOR over IoU: the order"
     wants = "for METEOR a Java runtime and the package pycocoevalcap; without them F1 of words is taken"
     Settings = Settings
 
@@ -113,22 +112,22 @@ class Metric(BaseMetric):
         return {"similarity": self.similarity} | jar
 
     def measure(self, sample: Sample) -> Evidence:
-        """IoU of every told with every true event, `ious` (P, G), both in order of time, and their tokens.
+        """IoU of every stated with every true event, `ious` (P, G), both in order of time, and their tokens.
 
         Raises:
             ItemError: BAD_ROW, an event lacks seconds or words; BAD_REFERENCE, no true event, or one without a span.
         """
-        told, true = (_events(sample, name) for name in self.needs)
+        stated, true = (_events(sample, name) for name in self.needs)
         if not true or not all(is_valid(span) for span, _ in true):
             raise ItemError(f"{sample.id}: expected true events with start_s <= end_s", code="BAD_REFERENCE")
-        valid = [is_valid(span, sample.get("duration_s")) for span, _ in told]
-        read_all = {text: read(text) for _, text in (*told, *true)}
+        valid = [is_valid(span, sample.get("duration_s")) for span, _ in stated]
+        read_all = {text: read(text) for _, text in (*stated, *true)}
         return {
             "ious": [
                 [tiou(span, other) if good else 0.0 for other, _ in true]
-                for (span, _), good in zip(told, valid, strict=True)
+                for (span, _), good in zip(stated, valid, strict=True)
             ],
-            "told": [read_all[text][0] for _, text in told],
+            "told": [read_all[text][0] for _, text in stated],
             "true": [read_all[text][0] for _, text in true],
             "num_invalid": valid.count(False),
             "num_outside": sum(not exact for _, exact in read_all.values()),
@@ -159,17 +158,22 @@ class Metric(BaseMetric):
             most = 10.0 if name == "CIDEr" else 1.0
             figures[f"{name} over tIoU"] = self._mean(rows, over, most)
             figures |= {f"{name} tIoU>={least}": self._mean(rows, by_threshold[least], most) for least in THRESHOLDS}
-        missing = sum(not clip.told for clip in clips)
+        missing = sum(not clip.stated for clip in clips)
         outside = sum(row.evidence["num_outside"] for row in rows)
         notes = [f"words are compared by {_NAMES[self.similarity]}", "CIDEr is on its own scale, from 0 to 10"]
         if outside:
-            notes.append(f"{outside} captions lie outside the class for which our PTB tokenizer is exact")
+            notes.append(f"{outside} captions are outside the class for which our PTB tokenizer is exact")
         return Summary(
             headline="SODA_c",
             figures=figures,
             items=[
-                {"id": row.id, "value": 2 * best / (num_told + num_true), "told": int(num_told), "true": int(num_true)}
-                for row, (best, num_told, num_true) in zip(rows, sums.tolist(), strict=True)
+                {
+                    "id": row.id,
+                    "value": 2 * best / (num_stated + num_true),
+                    "told": int(num_stated),
+                    "true": int(num_true),
+                }
+                for row, (best, num_stated, num_true) in zip(rows, sums.tolist(), strict=True)
             ],
             counts={"missing": missing, "invalid": sum(row.evidence["num_invalid"] for row in rows)},
             notes=tuple(notes),
@@ -189,21 +193,21 @@ class _Clip:
     """One clip's evidence as arrays."""
 
     def __init__(self, evidence: Evidence) -> None:
-        self.told: list[str] = evidence["told"]
+        self.stated: list[str] = evidence["told"]
         self.true: list[str] = evidence["true"]
-        self.ious = np.asarray(evidence["ious"], dtype=np.float64).reshape(len(self.told), len(self.true))  # (P, G)
+        self.ious = np.asarray(evidence["ious"], dtype=np.float64).reshape(len(self.stated), len(self.true))  # (P, G)
 
     def pairs(self, least: float) -> list[Pair]:
-        """Told captions with the true ones that fit their time, or with nonsense."""
+        """Stated captions with the true ones that fit their time, or with nonsense."""
         found = []
-        for caption, row in zip(self.told, self.ious, strict=True):
+        for caption, row in zip(self.stated, self.ious, strict=True):
             fits = [(caption, self.true[number]) for number in np.flatnonzero(row >= least)]
             found += fits or [(caption, NONSENSE)]
         return found
 
     def all_pairs(self, swapped: bool) -> Iterable[Pair]:
         """Every pair that has to be scored."""
-        for caption, row in zip(self.told, self.ious, strict=True):
+        for caption, row in zip(self.stated, self.ious, strict=True):
             yield caption, NONSENSE
             for number in np.flatnonzero(row > 0):
                 yield (self.true[number], caption) if swapped else (caption, self.true[number])
@@ -213,7 +217,7 @@ class _Clip:
         """(P, G), 0 where the times do not touch."""
         found = np.zeros_like(self.ious)
         for p, g in np.argwhere(self.ious > 0):
-            pair = (self.told[p], self.true[g])
+            pair = (self.stated[p], self.true[g])
             found[p, g] = scorer.one(pair[::-1] if swapped else pair)
         return found
 
@@ -269,7 +273,7 @@ def _corpus(clips: Sequence[Sequence[str]]) -> Frequencies:
 
 
 def _ratio(sums: np.ndarray, weights: tuple[float, float], clusters: Sequence[str]) -> Figure:
-    """The sum over pairs, over the numbers of told and of true events by `weights`; (1/2, 1/2) gives F1."""
+    """The sum over pairs, over the numbers of stated and of true events by `weights`; (1/2, 1/2) gives F1."""
 
     def statistic(totals: np.ndarray) -> np.ndarray:
         events = totals[:, 1:] @ np.asarray(weights, dtype=float)  # (R,)

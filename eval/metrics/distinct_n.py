@@ -51,7 +51,7 @@ def distinct(frequencies: Counter[int]) -> float:
     return frequencies.total() / _total(frequencies)
 
 
-def rarefied(frequencies: Counter[int], drawn: int) -> float:
+def rarefied_share(frequencies: Counter[int], drawn: int) -> float:
     """Share of different n-grams to be expected among `drawn` of them, in (0, 1].
 
     Raises:
@@ -156,7 +156,7 @@ def _figure(
     """A figure of the whole set, and its jackknife interval over clusters."""
 
     def value_of(kept: Counter[int]) -> float:
-        return distinct(kept) if drawn is None else rarefied(kept, min(drawn, _total(kept)))
+        return distinct(kept) if drawn is None else rarefied_share(kept, min(drawn, _total(kept)))
 
     of_cluster: dict[Hashable, Counter[tuple[str, ...]]] = {}
     for cluster, text in zip(clusters, grams, strict=True):

@@ -4,8 +4,8 @@ In: clips with a caption (or a prompt), references where there are some. Out: th
 normalised frames, against the text) and a fine F1: precision is the mean over tokens, weighted by IDF, of the best
 frame; recall the mean over frames of the best token. Shi et al. 2022 (arXiv:2111.08919), with their choices: the marks
 of begin and end are tokens; IDF log((N+1)/(c+1)) over all references, or over all captions where there are none; the
-end's weight is the mean over all tokens of that corpus, padding (weight 0) among them. `emscore_ref` also holds the
-caption against each reference (recall weighted by IDF too), takes the best, and averages.
+end's weight is the mean over all tokens of that corpus, padding (weight 0) among them. `emscore_ref` also compares the
+caption with each reference (recall weighted by IDF too), takes the best, and averages.
 Different from their code: a token's best frame is the best even where all cosines are negative (they pad with zeros,
 so a score depends on its batch); F1 is 0 where precision or recall is not positive; equal weights where all IDF are 0.
 Letters: L tokens, T frames.
@@ -58,17 +58,17 @@ class Metric(alignment.AlignmentMetric):
 
     def measure(self, sample: Sample) -> Evidence:
         """See `BaseMetric.measure`."""
-        text, kind = self.text_of(sample)
+        text, kind = self.text_and_kind(sample)
         extractor = self.extractor
         frames = frame_features(sample, extractor)  # (T, D)
         numbers, tokens = extractor.embed_tokens(text)  # (L,), (L, D)
         own = text_features(extractor, text)
         near = _cosines(tokens, frames)  # (L, T)
-        held: list[dict[str, Any]] = []
+        compared: list[dict[str, Any]] = []
         for reference in sample.references:
             their_numbers, theirs = extractor.embed_tokens(reference)
             both = _cosines(tokens, theirs)  # (L, L_ref)
-            held.append({
+            compared.append({
                 "tokens": their_numbers, "best": both.max(1).tolist(), "best_of_theirs": both.max(0).tolist(),
                 "coarse": float(cosine(text_features(extractor, reference), own)),
             })  # fmt: skip
@@ -77,14 +77,14 @@ class Metric(alignment.AlignmentMetric):
             "best": near.max(1).tolist(),
             "recall": exact_mean(near.max(0)),
             "coarse": float(cosine(mean_features(unit(frames)), own)),
-            "references": held,
+            "references": compared,
             **self.about_text(text, kind),
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """See `BaseMetric.summarise`."""
-        told = [held["tokens"] for row in rows for held in row.evidence["references"]]
-        corpus = told or [row.evidence["tokens"] for row in rows]
+        reference_tokens = [compared["tokens"] for row in rows for compared in row.evidence["references"]]
+        corpus = reference_tokens or [row.evidence["tokens"] for row in rows]
         weights = Weights(corpus if self.settings.idf else [], self.extractor.end_token)
         items, scored = [], []
         for row in rows:
@@ -97,7 +97,7 @@ class Metric(alignment.AlignmentMetric):
             figures[key] = self.mean(scored, key)
         if with_references:
             figures["emscore_ref"] = self.mean(with_references, "emscore_ref")
-        source = "references" if told else "captions of this set"
+        source = "references" if reference_tokens else "captions of this set"
         idf = f"IDF over {len(corpus)} {source}" if self.settings.idf else "no IDF"
         counts = self.counts(rows) | {"idf_texts": len(corpus) if self.settings.idf else 0}
         return Summary(headline=self.name, figures=figures, items=items, counts=counts, notes=(idf, *self.notes(rows)))
@@ -133,15 +133,15 @@ def _scores(evidence: Evidence, weights: Weights) -> dict[str, float]:
         "value": value, "coarse": evidence["coarse"], "fine": fine, "precision": precision, "recall": recall
     }  # fmt: skip
     if evidence["references"]:
-        held = evidence["references"]
+        compared = evidence["references"]
         fines = [
             f1(
                 float(own @ np.asarray(one["best"])),
                 float(weights.of(one["tokens"]) @ np.asarray(one["best_of_theirs"])),
             )
-            for one in held
+            for one in compared
         ]
-        against = (max(one["coarse"] for one in held) + max(fines)) / 2
+        against = (max(one["coarse"] for one in compared) + max(fines)) / 2
         scores |= {"against_references": against, "emscore_ref": fmean((value, against))}
     return scores
 

@@ -1,4 +1,4 @@
-"""Event F1: how much of what happens a detailed caption tells, and how much of what it tells happens (AutoDQ).
+"""Event F1: recall and precision of the events in a detailed caption (AutoDQ).
 
 In: a caption and a reference (the first of several) or a prompt. Out: as AutoDQ for DREAM-1K (Wang et al. 2024,
 Tarsier, arXiv:2407.00634): a judge takes the events from both texts and says which events of the one the other entails.
@@ -45,8 +45,8 @@ class Metric(BaseMetric):
     needs = ("caption",)
     uses = ("references", "prompt", "source")
     reduction = "set"
-    sees = "what happens: left out, made up, or told wrongly; direction and who does it, as far as the judge does"
-    blind = "the order of events, their times, how things look, where it is, the camera; and what the judge misses"
+    sees = "what happens: left out, made up, or wrongly stated; direction and who does it, as far as the judge does"
+    blind = "the order of events, their times, appearance, place, the camera; and what the judge misses"
     wants = "a judge: world for the cartoon world, openai:URL[#model], or a language model's folder or hub id"
     Settings = Settings
 
@@ -67,7 +67,7 @@ class Metric(BaseMetric):
         """Events of both texts and the verdict on each.
 
         Raises:
-            ItemError: NO_REFERENCES or NO_PROMPT; JUDGE_UNREADABLE and others, the judge cannot say.
+            ItemError: NO_REFERENCES or NO_PROMPT; JUDGE_UNREADABLE and others, the judge cannot decide.
         """
         found = sample.require(self.settings.against)
         caption, true = sample.require("caption"), found if isinstance(found, str) else found[0]
@@ -75,11 +75,11 @@ class Metric(BaseMetric):
         if not isinstance(source, str | None):
             raise ItemError(f"{sample.id}: source must be a text, got {source!r}", code="BAD_ROW")
         judge = self.judge
-        expected, told = judge.events(true), judge.events(caption)
+        expected, stated = judge.events(true), judge.events(caption)
         return {
             "source": source or "all",
             "expected": [list(pair) for pair in zip(expected, judge.entails(expected, caption), strict=True)],
-            "told": [list(pair) for pair in zip(told, judge.entails(told, true), strict=True)],
+            "told": [list(pair) for pair in zip(stated, judge.entails(stated, true), strict=True)],
             "unused": 0 if isinstance(found, str) else len(found) - 1,
         }
 

@@ -28,7 +28,7 @@ STATES = ("captioned", "failed", "missing")
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """`style`: what the captions were asked to be, which decides what had to be stated; auto takes it from each row's
-    `style`, and short where that says none."""
+    `style`, and short where that has none."""
 
     style: Literal["auto", "short", "detailed", "timed"] = "auto"
 
@@ -49,7 +49,7 @@ class Metric(BaseMetric):
         """Per kind [right, missed, wrong], what was made up, and whether all of it is right.
 
         Raises:
-            ItemError: BAD_FACTS, the facts are none of the cartoon world.
+            ItemError: BAD_FACTS, not facts of the cartoon world.
         """
         caption = sample.caption
         style = sample.get("style") if self.settings.style == "auto" else self.settings.style
@@ -58,7 +58,7 @@ class Metric(BaseMetric):
             found = compare(stated, sample.require("facts"), style if style in STYLES else "short")
         except (KeyError, TypeError, AttributeError) as error:
             raise ItemError(
-                f"{sample.id}: its facts are none of the cartoon world: {error!r}", code="BAD_FACTS"
+                f"{sample.id}: its facts are not of the cartoon world: {error!r}", code="BAD_FACTS"
             ) from error
         why = "failed" if sample.get("error") or sample.get("caption_error") else "missing"
         return {
@@ -73,10 +73,10 @@ class Metric(BaseMetric):
         """Shares of all facts of a kind; the headline is joint."""
         figures = {}
         for kind in KINDS:
-            told = np.array([row.evidence["facts"].get(kind, (0, 0, 0)) for row in rows])  # (n, 3)
-            if told.sum():
-                detail = dict(zip(("right", "missed", "wrong"), told.sum(0).tolist(), strict=True))
-                figures[kind] = share_of(rows, told[:, 0], told.sum(1), detail)
+            tallies = np.array([row.evidence["facts"].get(kind, (0, 0, 0)) for row in rows])  # (n, 3)
+            if tallies.sum():
+                detail = dict(zip(("right", "missed", "wrong"), tallies.sum(0).tolist(), strict=True))
+                figures[kind] = share_of(rows, tallies[:, 0], tallies.sum(1), detail)
         joint = np.array([row.evidence["joint"] for row in rows], dtype=int)  # (n,)
         detail = {"right": int(joint.sum()), "wrong": len(rows) - int(joint.sum())}
         figures["joint"] = share_of(rows, joint, detail=detail)

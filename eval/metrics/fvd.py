@@ -18,7 +18,7 @@ class Metric(I3DMetric):
     sees = "what the clips look like as a set, and in part how they move: blur, noise, freezing, shuffled frames"
     blind = (
         "whether a clip fits its prompt; which clips are bad; a reversed clip, nearly; content weighs more than "
-        "motion: spoiled frames cost more than spoiled time"
+        "motion: corrupted frames cost more than corrupted timing"
     )
 
     def estimators(self) -> dict[str, Estimator]:

@@ -1,6 +1,6 @@
-"""Highlights: whether the parts of a video that people find telling get the greatest scores.
+"""Highlights: whether the highlights chosen by people get the greatest scores.
 
-In: for each question about a video a score for each of its short parts (`saliency`), and what people said of each part
+In: for each question about a video a score for each of its short parts (`saliency`), and people's ratings of each part
 (`relevance`: a number, or one for each person). Out: as the evaluation of QVHighlights and Moment-DETR (Lei et al.
 2021, arXiv:2107.09609) computes them: the mean average precision over questions and people, and HIT@1, whether any of
 them finds the part of the greatest score telling. Telling is a relevance of `least` or more: of 0 to 4 there, 2 is
@@ -72,7 +72,7 @@ class Metric(BaseMetric):
         Scores beyond the parts that people judged do not count, and parts without a score have 0, as there.
 
         Raises:
-            ItemError: BAD_ROW, what is given are no numbers; NO_HIGHLIGHT in mode fixed, nobody finds a part telling.
+            ItemError: BAD_ROW, not numbers; NO_HIGHLIGHT in mode fixed, no rater finds a highlight.
         """
         scores, relevance = _numbers(sample, "saliency"), _numbers(sample, "relevance")
         if scores.ndim != 1 or relevance.ndim not in (1, 2) or not len(scores) or not relevance.size:

@@ -3,8 +3,8 @@
 In: frames and a prompt (or `asked: {action}`, "riding a bike"). Out: 1 when the action is among the five best classes
 with a score of .85 or more, else 0; or a judge's probability of yes. `compat` reads the action where the reference
 does: after "person is ", cut at "-" and "_" (D11: "roller-skating" is "roller"; the reference's file names are the
-prompts). `fixed` takes it whole, and refuses an action that is none of the classifier's classes. The cartoon world's
-referee tells what the figures do, persons or not.
+prompts). `fixed` takes it whole, and refuses an action that is not one of the classifier's classes. The cartoon world's
+referee reads what the figures do, persons or not.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Metric(SemanticDimension):
     reference = "UMT-L/16 of Kinetics-400"
     piece_s = LONG_PIECE_S
 
-    def look(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.look`."""
+    def measure_piece(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.measure_piece`."""
         action = compat_action(sample.prompt or "") if self.compat else asked.action(sample)
         if self.judge is not None:
             # Of one cartoon figure: what it does among all that figures do; who walks, rolls or flies moves along.
@@ -47,7 +47,7 @@ class Metric(SemanticDimension):
             action = next((name for name in classes if re.sub(r" ?\([^)]*\)", "", name) == action), action)
         if classes is not None and action not in classes and not self.compat:
             raise ItemError(
-                f"{sample.id}: {action!r} is none of the {len(classes)} classes of {self.detector.name}",
+                f"{sample.id}: {action!r} is not one of the {len(classes)} classes of {self.detector.name}",
                 code="UNKNOWN_ACTION",
                 hint="name one of them under `asked: {action: ...}`, or ask a judge: detector=v2t:MODEL",
             )

@@ -30,7 +30,7 @@ GET = (
 
 @dataclass(frozen=True, kw_only=True)
 class ImagingSettings(DimensionSettings):
-    """Attributes besides those of every dimension:
+    """Attributes in addition to those of every dimension:
 
     model: `pyiqa:NAME` (a metric of that package) or `torchscript:FILE[#sha256]`.
     resize: which side is brought to 512 pixels where it is longer; `shorter_centercrop` also cuts the middle out.
@@ -109,7 +109,7 @@ class Metric(Dimension):
 
         try:
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                found: Any = self._model(fitted(frame, self.settings.resize, self._device))
+                found: Any = self._model(model_input(frame, self.settings.resize, self._device))
         except RuntimeError as error:
             raise ItemError(f"{self.settings.model} failed: {error}", code="MODEL_ERROR") from error
         score = float(found.reshape(-1)[0])
@@ -120,7 +120,7 @@ class Metric(Dimension):
         return score
 
 
-def fitted(frame: np.ndarray, rule: str, device: str) -> Any:
+def model_input(frame: np.ndarray, rule: str, device: str) -> Any:
     """float32 tensor (1, 3, h, w) around 0..1 of a uint8 (H, W, 3) frame, resized by `rule`."""
     values = to_floats(frame[None], device)  # (1, 3, H, W)
     height, width = frame.shape[:2]

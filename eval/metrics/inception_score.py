@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cineloop.errors import NothingMatchedError
-from v2t_eval.distribution.detectors import USUAL_FRAMES, check_rule, open_inception, picked
+from v2t_eval.distribution.detectors import USUAL_FRAMES, check_rule, frame_positions, open_inception
 from v2t_eval.distribution.inception import inception_score
-from v2t_eval.distribution.metric import INTERVAL, FeatureSet, around, finite, told
+from v2t_eval.distribution.metric import INTERVAL, FeatureSet, around, finite, title_of
 from v2t_eval.distribution.resampling import NUM_GROUPS, groups_of, members
 from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
@@ -66,7 +66,7 @@ class Metric(BaseMetric):
     @property
     def title(self) -> str:
         """The name with which frames, and what is not usual."""
-        return told(self.name, self.settings, ("frames", "splits"), ("weights",))
+        return title_of(self.name, self.settings, ("frames", "splits"), ("weights",))
 
     def open(self) -> BaseExtractor:
         """See `open_inception`."""
@@ -87,7 +87,7 @@ class Metric(BaseMetric):
             ItemError: MODEL_ERROR for values that are not finite.
         """
         extractor = self.open()
-        pixels = sample.frames.pixels[picked(sample.frames, self.settings.frames)]  # (n, H, W, 3)
+        pixels = sample.frames.pixels[frame_positions(sample.frames, self.settings.frames)]  # (n, H, W, 3)
         key = ("picked frames' classes", extractor.name, extractor.preprocess, self.settings.frames)
         return {"features": finite(sample.shared(key, lambda: extractor.class_probabilities(pixels)), sample.id)}
 

@@ -1,7 +1,7 @@
 """JEDi (Luo et al. 2024, arXiv:2410.05203): 100 times the biased MMD^2 under ((1/d) x.y)^2, over V-JEPA features.
 
 In: two sets of clips. Out: a number from 0; two sets of one distribution score above it by about 1/N, so the unbiased
-form stands beside it. JEDi's own features are those of the first V-JEPA (ViT-H/16, with the pooler of its SSv2 probe,
+form is reported too. JEDi's own features are those of the first V-JEPA (ViT-H/16, with the pooler of its SSv2 probe,
 1280 numbers): whichever are used, the title names them. Arithmetic: `v2t_eval.distribution.kernels`.
 """
 
@@ -29,7 +29,7 @@ class Metric(FeatureMetric):
     """See the module's head."""
 
     name = "jedi"
-    sees = "what the clips look like as a set and how they move, as far as the features tell"
+    sees = "what the clips look like as a set and how they move, as far as the features show"
     blind = "whether a clip fits its prompt; which clips are bad"
     wants = "V-JEPA weights, by name or folder (feature=vjepa:...)"
     Settings: ClassVar[type[Any]] = JediSettings

@@ -1,6 +1,6 @@
 """Kernel distance between the clips and a second set, over features of any extractor: `kernel_distance[feature=...]`.
 
-In: two sets of clips. Out: MMD^2 of their features under (gamma x.y + coef)^degree, unbiased and cubic unless told
+In: two sets of clips. Out: MMD^2 of their features under (gamma x.y + coef)^degree, unbiased and cubic unless set
 otherwise. It is KVD only with I3D (see `kvd`). Arithmetic: `v2t_eval.distribution.kernels`.
 """
 

@@ -2,7 +2,7 @@
 
 In: a clip and its reference video, and weights of version 0.1 with AlexNet in one safetensors file: `features.N.weight`
 and `.bias` as torchvision has them, and `linK.model.1.weight` as in the package lpips. They are not shipped; with both
-packages at hand
+packages available
 
     net = lpips.LPIPS(net="alex"); backbone = torchvision.models.alexnet(weights="DEFAULT").state_dict()
     save_file({k: v for k, v in {**backbone, **net.state_dict()}.items()
@@ -47,7 +47,7 @@ class Metric(PairedMetric):
     higher_is_better = False
     value_range = (0.0, float("inf"))
     least = 32
-    sees = "whether textures and shapes look alike, much as people judge patches"
+    sees = "whether textures and shapes are similar, much as people judge patches"
     blind = "motion, since each frame is compared by itself"
     wants = "weights=FILE.safetensors"
     Settings = Settings

@@ -48,13 +48,13 @@ class Metric(CaptionMetric):
         return {"caption": tokens.caption, "references": list(tokens.references)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        settled, told = self.settle(rows)
-        found = statistics([Tokens(own["caption"], tuple(own["references"])) for own in settled])  # (n, 23)
+        complete, tokenized = self.complete_rows(rows)
+        found = statistics([Tokens(own["caption"], tuple(own["references"])) for own in complete])  # (n, 23)
         value = float(meteor(found.sum(axis=0))[0])
         low, high = interval_of_sums(found, meteor, [row.cluster for row in rows])
         figure = Figure(value=value, low=float(min(low, value)), high=float(max(high, value)), n=len(rows))
         items = [{"id": row.id, "value": float(own)} for row, own in zip(rows, meteor(found), strict=True)]
-        return Summary(headline="meteor", figures={"meteor": figure}, items=items, **told.as_arguments())
+        return Summary(headline="meteor", figures={"meteor": figure}, items=items, **tokenized.as_arguments())
 
 
 def meteor(sums: np.ndarray) -> np.ndarray:
@@ -103,16 +103,16 @@ def _ask(samples: Sequence[Tokens]) -> np.ndarray:
         " ||| ".join(("SCORE", *map(_clean, sample.references), _clean(sample.caption))) + "\n" for sample in samples
     )
     with work_folder() as folder:
-        if re.search(r"[^\w./+-]", str(jar)):  # the program looks for its tables beside the jar, and stumbles on spaces
-            jar = _beside_tables(jar, folder)
-        said = run_java(["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"], folder, given=given)
-    lines = said.split("\n")[:-1]
+        if re.search(r"[^\w./+-]", str(jar)):  # the program expects its tables next to the jar, and stumbles on spaces
+            jar = _jar_with_tables(jar, folder)
+        output = run_java(["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"], folder, given=given)
+    lines = output.split("\n")[:-1]
     if len(lines) != len(samples) or any(len(line.split()) != _NUM_STATISTICS for line in lines):
-        raise MissingDependencyError(f"METEOR gave {len(lines)} answers to {len(samples)} captions: {said[-200:]!r}")
+        raise MissingDependencyError(f"METEOR gave {len(lines)} answers to {len(samples)} captions: {output[-200:]!r}")
     return np.array([line.split() for line in lines], dtype=np.float64)  # (n, 23)
 
 
-def _beside_tables(jar: Path, folder: Path) -> Path:
+def _jar_with_tables(jar: Path, folder: Path) -> Path:
     (folder / "data").symlink_to(jar.parent / "data", target_is_directory=True)
     return Path(shutil.copy(jar, folder / jar.name))
 

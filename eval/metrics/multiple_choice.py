@@ -2,8 +2,8 @@
 
 In: the choices, a reply in free text, the right choice (its letter or text), and where it is there a reply to the same
 question without the clip (`blind_answer`). Out: the accuracy, in which a reply that cannot be read and a refusal are
-wrong (as MMBench and lmms-eval count: a model must not gain by mumbling where it is unsure), beside it the accuracy of
-the replies that could be read, of guessing and of the blind replies. How a reply is read, first rule first: it
+wrong (as MMBench and lmms-eval count: a model must not gain by mumbling where it is unsure), in addition the accuracy
+of the replies that could be read, of guessing and of the blind replies. How a reply is read, first rule first: it
 is the text of a choice; it states a letter or number ("the answer is C", "option 2"); it begins with one ("B",
 "(b) blue"); it holds the text of exactly one choice, at its beginning ("No, it is not") or without a negation.
 """
@@ -30,7 +30,7 @@ class Metric(BaseMetric):
     needs = ("choices", "answer", "reference")
     uses = ("blind_answer",)
     sees = "which of the offered choices a reply picks"
-    blind = "whether the clip was needed at all (see the blind replies), and reasons given beside the pick"
+    blind = "whether the clip was needed at all (see the blind replies), and reasons given with the choice"
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:
@@ -38,7 +38,7 @@ class Metric(BaseMetric):
 
         Raises:
             ItemError: BAD_ROW, fewer than two choices, equal ones, a reply that is no text; BAD_REFERENCE, the right
-                choice is none of them.
+                choice is not one of them.
         """
         choices, reply, reference = (sample.require(name) for name in self.needs)
         if not isinstance(choices, list | tuple) or not all(isinstance(one, str) for one in choices):
@@ -51,7 +51,7 @@ class Metric(BaseMetric):
         true = read_choice(reference, choices) if isinstance(reference, str) else None
         if true is None:
             raise ItemError(
-                f"{sample.id}: the reference {reference!r} is none of the {len(choices)} choices",
+                f"{sample.id}: the reference {reference!r} is not one of the {len(choices)} choices",
                 code="BAD_REFERENCE",
                 hint="give the letter or the text of the right choice",
             )

@@ -27,15 +27,15 @@ class Metric(SemanticDimension):
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
     version = 2
 
-    def look(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.look`."""
+    def measure_piece(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.measure_piece`."""
         things = asked.things(sample)
         if self.judge is not None:
             bare = [replace(thing, color=None) for thing in things]
             return self.ask(sample, *(exists(thing) if thing.count == 1 else exactly(thing) for thing in bare))
         nouns = tuple(dict.fromkeys(thing.noun for thing in things))
         wanted = [Thing(noun=noun) for noun in nouns] if self.compat else things
-        frames = self.found(sample, self.detector.regions(sample, nouns), *wanted)
+        frames = self.readable_frames(sample, self.detector.regions(sample, nouns), *wanted)
         there = shown_compat if self.compat else shown
         hits = sum(there(frame, things) for frame in frames)
         return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

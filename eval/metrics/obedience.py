@@ -52,10 +52,10 @@ class Metric(BaseMetric):
         seen = {name: value for name in _OF_FIGURE if (value := getattr(figure, name)) is not None}
         seen |= {} if read.place is None else {"place": read.place}
         verdict = compare(read, want)
-        told = seen | ({"motion": motion_of(seen["motion"])} if "motion" in seen else {})
+        read_values = seen | ({"motion": motion_of(seen["motion"])} if "motion" in seen else {})
         rows = [
-            {"kind": one.kind, "wanted": one.value, "said": told.get(one.kind, "not read"),
-             "right": told[one.kind] == one.value if one.kind in told else None}
+            {"kind": one.kind, "wanted": one.value, "said": read_values.get(one.kind, "not read"),
+             "right": read_values[one.kind] == one.value if one.kind in read_values else None}
             for one in listed
         ]  # fmt: skip
         return {
@@ -78,7 +78,7 @@ class Metric(BaseMetric):
                 figures[factor] = share_of(
                     of, [row.evidence["factors"][factor] for row in of], detail={"unread": unread}
                 )
-        if luck := _by_luck(rows):
+        if luck := _chance_verdicts(rows):
             shown = np.array([float(bool(verdict["joint"])) for verdict in luck]).reshape(-1, len(rows))
             figures["chance"] = share_of(rows, shown.mean(0))
         if known := [row for row in rows if row.evidence["read"] is not None]:
@@ -88,7 +88,7 @@ class Metric(BaseMetric):
         return Summary(headline="joint", figures=figures, items=items, counts={"unread": unread})
 
 
-def _by_luck(rows: Sequence[Measured]) -> list[Verdict]:
+def _chance_verdicts(rows: Sequence[Measured]) -> list[Verdict]:
     """Verdicts of each clip under the prompts of the next few."""
     reads, wants = [], []
     for row in rows:

@@ -25,15 +25,15 @@ class Metric(SemanticDimension):
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
     version = 3
 
-    def look(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.look`."""
+    def measure_piece(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.measure_piece`."""
         thing = asked.thing(sample)
         if self.judge is not None:
             bare = replace(thing, color=None)
             plain = exists(bare) if thing.count == 1 else exactly(thing)
             return self.ask(sample, *(self.starter_question(sample, "kind") or [plain]))
         wanted = replace(thing, count=1) if self.compat else thing
-        frames = self.found(sample, self.detector.regions(sample, (thing.noun,)), wanted)
+        frames = self.readable_frames(sample, self.detector.regions(sample, (thing.noun,)), wanted)
         there = shown_compat if self.compat else shown
         hits = sum(there(frame, [thing]) for frame in frames)
         return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from cineloop.errors import ItemError
 from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.text.prompt_facts import KINDS, hold
+from v2t_eval.text.prompt_facts import KINDS, match_facts
 
 
 class Metric(BaseMetric):
@@ -25,24 +25,27 @@ class Metric(BaseMetric):
     blind = "prompts outside the cartoon world, and what the captioner does not see or makes up"
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value` (recall), `f1`, `made_up`, and `facts` as [kind, value, said].
+        """`value` (recall), `f1`, `made_up`, and `facts` as [kind, value, the caption's value].
 
         Raises:
             ItemError: NOTHING_ASKED, the grammar reads no fact in the prompt.
         """
-        held = hold(sample.require("prompt"), sample.require("caption"))
-        if held is None:
+        found = match_facts(sample.require("prompt"), sample.require("caption"))
+        if found is None:
             raise ItemError(f"{sample.id}: the grammar reads no fact in the prompt", code=NOTHING_ASKED)
-        facts = [[fact.kind, fact.value, fact.said] for fact in held.facts]
-        return {"value": held.recall, "f1": held.f1, "made_up": held.made_up, "facts": facts}
+        facts = [[fact.kind, fact.value, fact.caption_value] for fact in found.facts]
+        return {"value": found.recall, "f1": found.f1, "made_up": found.made_up, "facts": facts}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Means over captions, and shares by kind of fact."""
         figures = {"recall": self.mean(rows), "f1": self.mean(rows, "f1")}
         for kind in KINDS:
-            told = [[said == value for k, value, said in row.evidence["facts"] if k == kind] for row in rows]
-            if any(told):
-                figures[kind] = share_of(rows, [sum(each) for each in told], [len(each) for each in told])
+            matches = [
+                [caption_value == value for k, value, caption_value in row.evidence["facts"] if k == kind]
+                for row in rows
+            ]
+            if any(matches):
+                figures[kind] = share_of(rows, [sum(each) for each in matches], [len(each) for each in matches])
         items = [{"id": row.id, **row.evidence} for row in rows]
         return Summary(
             headline="recall", figures=figures, items=items, counts={"made_up": sum(i["made_up"] for i in items)}

@@ -1,4 +1,4 @@
-"""Question scores: the prompt is taken apart into questions, and the clip is asked them.
+"""Question scores: a judge answers questions about the prompt from the clip.
 
 In: frames, and `questions` of the row ([{id, question, answer, parents, choices}], answer yes by default) or a prompt,
 of which questions are made. Out: two figures. `accuracy`: the share of answers that are the wanted ones (TIFA,
@@ -7,7 +7,7 @@ denominator (DSG, arXiv:2310.18235; `mode=compat` as its package does it, the us
 answer is the wanted one when the judge's calibrated chance of it reaches the threshold; an open answer when it is that
 in SQuAD's spelling. A question without an answer is counted (`refused`, `unparsable`; `unaudited`: the judge was not
 shown to know that answer, so it is not asked) and leaves the denominator; `answered` is the share of questions that
-have one. Of what the grammar of prompts does not know nothing is asked: `asked` is the share of a prompt's telling
+have one. Parts of a prompt that the grammar does not know have no question: `asked` is the share of a prompt's content
 words that some question is about, and each clip lists the parts left out (`nothing_asked`).
 """
 
@@ -26,7 +26,7 @@ from v2t_eval.metric import NOTHING_ASKED, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
 from v2t_eval.semantics.prompt_questions import is_plain, questions
-from v2t_eval.semantics.sources import Made
+from v2t_eval.semantics.sources import QuestionSet
 
 _SHOWN = ("accuracy", "answered", "asked", "nothing_asked", "dropped", "questions")  # of a clip
 _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED", "UNAUDITED")
@@ -36,7 +36,7 @@ _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED", "UNAUDITED")
 class Settings:
     """Attributes:
     judge: v2t (the starter) or v2t:MODEL, any model of `v2t --model`.
-    questions: who makes the questions of a prompt: "grammar", a language model (openai:URL[#model], a folder or hub
+    questions: source of the questions of a prompt: "grammar", a language model (openai:URL[#model], a folder or hub
         id), or a FILE.jsonl of questions as `v2t-eval questions` writes it (see `v2t_eval.semantics.sources`).
     wording: of questions made from a prompt: "yes_no" asks for yes or no; "world" asks of cartoon prompts where, which
         way, how big ..., with all answers of that world to choose from; "auto" is world for the starter alone. "plain"
@@ -55,7 +55,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
-            raise ValueError(f"threshold must lie between 0 and 1, got {self.threshold}")
+            raise ValueError(f"threshold must be between 0 and 1, got {self.threshold}")
 
 
 class Metric(JudgedMetric):
@@ -65,7 +65,7 @@ class Metric(JudgedMetric):
     needs = ("frames",)
     uses = ("prompt", "questions")
     sees = "which facts of the prompt the clip shows, one by one"
-    blind = "what nobody asked about; whatever the judge does not see"
+    blind = "what no question is about; whatever the judge does not see"
     wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
     version = 4
     Settings = Settings
@@ -81,16 +81,16 @@ class Metric(JudgedMetric):
         return ("world" if self.settings.judge == "v2t" else "yes_no") if asked == "auto" else str(asked)
 
     def measure(self, sample: Sample) -> Evidence:
-        """`accuracy` and `dsg` of the answered questions, and what came of each one."""
-        judge, made = self.ready(), self.made(sample)
+        """`accuracy` and `dsg` of the answered questions, and the outcome of each one."""
+        judge, made = self.ready(), self.question_set(sample)
         asked = list(made.questions)
         found = evaluate(judge, sample, asked, threshold=self.settings.threshold, mode=self.settings.mode)
-        told = [_told(answer, found, self.settings.threshold) for answer in found.answers]
+        items = [_question_item(answer, found, self.settings.threshold) for answer in found.answers]
         broken = next((answer for answer in found.answers if answer.status == "failed"), None)
         if broken is not None or not found.right:
             first = broken or found.answers[0]
-            said = f"none of {len(asked)} questions got an answer: " if broken is None else ""
-            raise ItemError(f"{sample.id}: {said}{first.message}", code=first.code)
+            text = f"none of {len(asked)} questions got an answer: " if broken is None else ""
+            raise ItemError(f"{sample.id}: {text}{first.message}", code=first.code)
         return {
             "accuracy": found.accuracy,
             "dsg": found.dsg,
@@ -98,33 +98,33 @@ class Metric(JudgedMetric):
             "asked": made.share_asked,
             "nothing_asked": list(made.left),
             "dropped": [[each.question, each.why] for each in made.dropped],
-            "questions": told,
+            "questions": items,
             "outside": judge.is_outside(sample),
         }
 
-    def made(self, sample: Sample) -> Made:
+    def question_set(self, sample: Sample) -> QuestionSet:
         """The row's questions, or those made of the prompt, parents first.
 
         Raises:
-            ItemError: BAD_QUESTIONS, as `from_row`; what `Source.made` raises.
+            ItemError: BAD_QUESTIONS, as `from_row`; what `Source.questions_of` raises.
         """
         given = sample.row.get("questions")
         if given is not None:
-            return Made(questions=tuple(from_row(given, sample.id)))
+            return QuestionSet(questions=tuple(from_row(given, sample.id)))
         if self.wording == "plain" and self.by_grammar and is_plain(plain := questions(sample.prompt or "")):
-            return Made(questions=tuple(one.question for one in plain))
+            return QuestionSet(questions=tuple(one.question for one in plain))
         closed = self.by_grammar and self.wording == "world" and self.ready().has_likelihoods
-        return self.source.made(sample.prompt or "", closed=closed)
+        return self.source.questions_of(sample.prompt or "", closed=closed)
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Both scores, the share of questions that were answered, and why others were not."""
-        told = [each for row in rows for each in row.evidence["questions"]]
-        counts = {"questions": len(told)}
+        items = [each for row in rows for each in row.evidence["questions"]]
+        counts = {"questions": len(items)}
         for code in _NO_ANSWER:
-            missing = sum(each["right"] is None and each["said"] == code.lower() for each in told)
+            missing = sum(each["right"] is None and each["said"] == code.lower() for each in items)
             missing += sum(failure["code"] == code for failure in self._failures)
             counts |= {code.lower(): missing} if missing else {}
-        if lost := sum(each["lost"] for each in told):
+        if lost := sum(each["lost"] for each in items):
             counts["lost_votes"] = lost  # replies that could not be read, of questions that other replies answered too
         about = self.describe()
         notes = [f"judge {about['judge']}, {about['answers']}"]
@@ -138,7 +138,7 @@ class Metric(JudgedMetric):
         if left:
             counts["nothing_asked_parts"] = len(left)
             notes.append(
-                f"{NOTHING_ASKED}: nothing is asked of {len(left)} parts of prompts, {some_of(left)}: the "
+                f"{NOTHING_ASKED}: no question about {len(left)} parts of prompts, {some_of(left)}: the "
                 "grammar does not know them; a language model makes questions with questions=openai:URL"
             )
         return Summary(
@@ -150,8 +150,8 @@ class Metric(JudgedMetric):
         )
 
 
-def _told(answer: Answer, found: Evaluation, threshold: float) -> dict[str, Any]:
-    """What a reader is told of one question; `said` is the likeliest answer, or why there is none, `told` the decision
+def _question_item(answer: Answer, found: Evaluation, threshold: float) -> dict[str, Any]:
+    """The report item of one question; `said` is the likeliest answer, or why there is none, `told` the decision
     in words."""
     id = answer.question.id
     return {
@@ -168,5 +168,5 @@ def _rest(row: Measured) -> dict[str, Any]:
 
 def some_of(parts: Sequence[str], most: int = 3) -> str:
     """The first few, in quotes."""
-    told = ", ".join(f'"{printable(part, 60)}"' for part in parts[:most])
-    return f"{told}, ..." if len(parts) > most else told
+    items = ", ".join(f'"{printable(part, 60)}"' for part in parts[:most])
+    return f"{items}, ..." if len(parts) > most else items

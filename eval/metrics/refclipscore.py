@@ -42,7 +42,7 @@ class Metric(clipscore.Metric):
             ItemError: UNDEFINED, the two terms cancel out.
         """
         evidence = super().measure(sample)
-        own = text_features(self.extractor, self.prefix + self.text_of(sample)[0])
+        own = text_features(self.extractor, self.prefix + self.text_and_kind(sample)[0])
         near = max(
             float(cosine(text_features(self.extractor, self.prefix + reference), own))
             for reference in sample.references

@@ -2,8 +2,8 @@
 
 In: clips with captions or prompts. Out: R@1, R@5, R@10 and the median rank, both ways. A clip is the mean of its
 normalised frame features (CLIP4Clip's mean pooling, arXiv:2104.08860). Clips of one text are never each other's
-negatives: a text is held against its own clip and the clips of other texts, a clip against its own text and the other
-texts, each text once. A tie (to six places) counts half a place, so a model that cannot tell anything apart lands in
+negatives: a text is compared with its own clip and the clips of other texts, a clip against its own text and the other
+texts, each text once. A tie (to six places) counts half a place, so a model that distinguishes nothing lands in
 the middle. R@K is left out where there are not more than K to choose from. Intervals resample clips (by cluster)
 against a gallery that stays.
 Letters: n clips, m distinct texts.
@@ -31,12 +31,12 @@ class Metric(alignment.AlignmentMetric):
 
     name = "retrieval"
     level = "set"
-    sees = "whether what the frames show tells the clips of a set apart by their texts"
+    sees = "whether what the frames show distinguishes the clips of a set by their texts"
     blind = "order of frames and motion; harder in a larger set: compare only sets of one size"
 
     def measure(self, sample: Sample) -> Evidence:
         """See `BaseMetric.measure`."""
-        text, kind = self.text_of(sample)
+        text, kind = self.text_and_kind(sample)
         extractor = self.extractor
         clip = unit(mean_features(unit(frame_features(sample, extractor)))).astype(np.float32)  # (D,)
         words = unit(text_features(extractor, self.prefix + text)).astype(np.float32)  # (D,)
@@ -79,7 +79,7 @@ def ranks(
     clips: np.ndarray, words: np.ndarray, texts: Sequence[str]
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Places float64 (n,) of each clip for its text and of each text for its clip, 1 for the first, ties counting half;
-    beside each, how many there were to choose from.
+    with each, how many there were to choose from.
 
     Args:
         clips, words: normalised features (n, D) of the clips and of their texts.

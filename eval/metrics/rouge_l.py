@@ -35,7 +35,7 @@ class Metric(CaptionMetric):
         return {"value": (1 + _WEIGHT) * precision * recall / (recall + _WEIGHT * precision)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        settled, told = self.settle(rows)
-        rows = [Measured(id=row.id, cluster=row.cluster, evidence=own) for row, own in zip(rows, settled, strict=True)]
+        complete, tokenized = self.complete_rows(rows)
+        rows = [Measured(id=row.id, cluster=row.cluster, evidence=own) for row, own in zip(rows, complete, strict=True)]
         figures = {"rouge_l": self.mean(rows)}
-        return Summary(headline="rouge_l", figures=figures, items=items_of(rows), **told.as_arguments())
+        return Summary(headline="rouge_l", figures=figures, items=items_of(rows), **tokenized.as_arguments())

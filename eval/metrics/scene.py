@@ -30,8 +30,8 @@ class Metric(SemanticDimension):
     reference = "Tag2Text"
     judge_has_compat = True
 
-    def look(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.look`."""
+    def measure_piece(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.measure_piece`."""
         place = asked.scene(sample)
         if self.judge is not None and self.compat:
             captions = self.judge.captions_of(sample, middle_indices(NUM_FRAMES, len(sample.frames)))

@@ -1,4 +1,4 @@
-"""Sentence similarity: how near a caption is to what it should say, by the cosine of two sentence vectors.
+"""Sentence similarity: similarity of a caption to its references or prompt, by the cosine of two sentence vectors.
 
 In: a caption, and references or a prompt. Out: the cosine, of several references the greatest (Reimers and Gurevych
 2019, arXiv:1908.10084). The encoder is any of `v2t_eval.extractors` that reads texts: a folder or hub id of
@@ -37,7 +37,7 @@ class Metric(BaseMetric):
     value_range = (-1.0, 1.0)
     sees = "what a caption is about, in any wording"
     blind = (
-        "much of who does what to whom, order, left and right, counts and negation: such sentences lie near together"
+        "much of who does what to whom, order, left and right, counts and negation: such sentences have similar vectors"
     )
     wants = "a sentence encoder: model=FOLDER or a hub id such as sentence-transformers/all-MiniLM-L6-v2"
     Settings = Settings
@@ -47,7 +47,7 @@ class Metric(BaseMetric):
         """The encoder, loaded once in this process.
 
         Raises:
-            MissingDependencyError: none is named, it is not at hand, or it reads no texts.
+            MissingDependencyError: none is named, it is not available, or it reads no texts.
         """
         model = self.settings.model
         if not model:

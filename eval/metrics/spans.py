@@ -5,7 +5,7 @@ intersection over union of the first span (mIoU), the share of questions of whos
 0.3, 0.5 and 0.7 (R@K), as in moment retrieval (Gao et al. 2017, arXiv:1705.02101), and the mean average precision of
 the first ten spans at IoU 0.5, 0.75 and over 0.5, 0.55 ... 0.95, as in QVHighlights (Lei et al. 2021,
 arXiv:2107.09609). Of several true spans the one that fits best counts. An answer that names no span has IoU 0 and is
-counted as `missing`; a span that ends before it starts, or lies beyond the clip, has IoU 0 and is counted as `invalid`;
+counted as `missing`; a span that ends before it starts, or is beyond the clip, has IoU 0 and is counted as `invalid`;
 none is left out. Letters: P spans named, M true spans.
 """
 
@@ -26,7 +26,7 @@ Span = tuple[float, float]
 THRESHOLDS = (0.3, 0.5, 0.7)
 AP_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 AP_SPANS = 10  # spans of an answer that count for the average precision
-BEYOND_S = 0.1  # a span may end so much after the clip: times are mostly told in tenths
+BEYOND_S = 0.1  # a span may end so much after the clip: times are mostly given in tenths
 
 
 def tiou(one: Span, other: Span) -> float:
@@ -85,8 +85,8 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("spans", "reference_spans")
     uses = ("duration_s",)
-    sees = "when something is said to begin and end"
-    blind = "what is said to happen; how far off a span lies once it does not touch the true one"
+    sees = "when something begins and ends"
+    blind = "what happens; the distance of a span that does not overlap the true one"
     version = 2
     Settings = Settings
 
@@ -94,16 +94,16 @@ class Metric(BaseMetric):
         """The IoU of every span named with every true one, `ious` (P, M).
 
         Raises:
-            ItemError: BAD_ROW, a span is no pair of seconds; BAD_REFERENCE, no true span, or one that is none.
+            ItemError: BAD_ROW, a span is not a pair of seconds; BAD_REFERENCE, no or an invalid true span.
         """
-        said, true = (_spans(sample, name) for name in self.needs)
+        named, true = (_spans(sample, name) for name in self.needs)
         duration_s = sample.get("duration_s")
         if not true or not all(is_valid(span) for span in true):
             raise ItemError(f"{sample.id}: expected true spans, got {true}", code="BAD_REFERENCE")
-        valid = [is_valid(span, duration_s) for span in said]
-        ious = [[tiou(span, one) if good else 0.0 for one in true] for span, good in zip(said, valid, strict=True)]
+        valid = [is_valid(span, duration_s) for span in named]
+        ious = [[tiou(span, one) if good else 0.0 for one in true] for span, good in zip(named, valid, strict=True)]
         return {
-            "said": [[end if isfinite(end) else None for end in span] for span in said],
+            "said": [[end if isfinite(end) else None for end in span] for span in named],
             "true": [list(span) for span in true],
             "ious": ious,
             "num_invalid": valid.count(False),

@@ -1,7 +1,7 @@
-"""VBench's spatial relationship: does one thing stand where it should beside the other?
+"""VBench's spatial relationship: position of one thing relative to another.
 
 In: frames and a prompt (or `asked: {object_a, object_b, relationship}`). Out: the mean over 16 frames of the best pair
-of boxes: 1 when their centres lie further apart along the axis asked for than along the other, less when they overlap
+of boxes: 1 when their centres are further apart along the axis asked for than along the other, less when they overlap
 by more than a tenth, else 0; or a judge's probability of yes. `compat`: left is right and top is bottom, and two boxes
 of one thing will do. `fixed`: the side counts, and one box must be of each thing.
 """
@@ -23,13 +23,13 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "spatial_relationship"
-    sees = "left from right and above from below (fixed), two things beside each other (compat)"
+    sees = "left from right and above from below (fixed), two things next to each other (compat)"
     blind = "what the things do, colours; behind and inside, unless a judge is asked; in compat a mirrored clip"
     wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
     version = 2
 
-    def look(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.look`; of cartoon clips with one figure or more than two nothing can be said."""
+    def measure_piece(self, sample: Sample) -> Evidence:
+        """See `SemanticDimension.measure_piece`; cartoon clips need exactly two figures."""
         a, how, b = asked.relation(sample)
         if self.judge is not None:
             return self.ask(sample, stands(a, how, b))
@@ -37,7 +37,9 @@ class Metric(SemanticDimension):
             side(how)
         except ValueError as problem:
             raise ItemError(f"{sample.id}: {problem}", code="NOT_BY_BOXES", hint="ask a judge: detector=v2t") from None
-        frames = self.found(sample, self.detector.regions(sample, tuple(dict.fromkeys((a.noun, b.noun)))), a, b)
+        frames = self.readable_frames(
+            sample, self.detector.regions(sample, tuple(dict.fromkeys((a.noun, b.noun)))), a, b
+        )
         score = spatial_score_compat if self.compat else spatial_score
         scores = [score(frame, a.noun, how, b.noun) for frame in frames]
         return {"value": fsum(scores) / len(scores), "hits": sum(each > 0 for each in scores), "frames": len(scores)}

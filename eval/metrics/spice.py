@@ -50,8 +50,8 @@ class Metric(CaptionMetric):
         return {"caption": tokens.caption, "references": list(tokens.references)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        settled, told = self.settle(rows)
-        found = scores([Tokens(own["caption"], tuple(own["references"])) for own in settled])
+        complete, tokenized = self.complete_rows(rows)
+        found = scores([Tokens(own["caption"], tuple(own["references"])) for own in complete])
         kept = [
             Measured(id=row.id, cluster=row.cluster, evidence={"value": own["All"], "parts": own})
             for row, own in zip(rows, found, strict=True)
@@ -60,7 +60,9 @@ class Metric(CaptionMetric):
         notes = [f"{len(rows) - len(kept)} clips have no SPICE and are left out."] if len(kept) < len(rows) else []
         figures = {"spice": self.mean(kept)} if kept else {}
         items: list[dict[str, Any]] = [{"id": row.id, "value": row.evidence["value"]} | _parts(row) for row in kept]
-        return Summary(headline="spice", figures=figures, items=items, scored=len(kept), **told.as_arguments(*notes))
+        return Summary(
+            headline="spice", figures=figures, items=items, scored=len(kept), **tokenized.as_arguments(*notes)
+        )
 
 
 def _parts(row: Measured) -> dict[str, float]:
@@ -87,8 +89,8 @@ def scores(samples: Sequence[Tokens]) -> list[dict[str, float]]:
         )
         if not answer.is_file():
             raise MissingDependencyError("SPICE ended without an answer")
-        told = read_json(answer)
-    by_number = {one["image_id"]: one["scores"] for one in told}
+        reply = read_json(answer)
+    by_number = {one["image_id"]: one["scores"] for one in reply}
     if sorted(by_number) != list(range(len(samples))):
         raise MissingDependencyError(f"SPICE answered for {len(by_number)} of {len(samples)} captions")
     return [{part: _number(score["f"]) for part, score in by_number[n].items()} for n in range(len(samples))]

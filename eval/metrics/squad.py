@@ -21,11 +21,11 @@ MIN_PEOPLE = 4  # with fewer, no answer could reach a VQA accuracy of 1
 
 def f1(answer: str, right: str) -> float:
     """F1 of two bags of words, in [0, 1]; where one is empty, whether both are."""
-    said, true = normalise(answer).split(), normalise(right).split()
-    if not said or not true:
-        return float(said == true)
-    shared = sum((Counter(said) & Counter(true)).values())
-    return 2 * shared / (len(said) + len(true))
+    given, true = normalise(answer).split(), normalise(right).split()
+    if not given or not true:
+        return float(given == true)
+    shared = sum((Counter(given) & Counter(true)).values())
+    return 2 * shared / (len(given) + len(true))
 
 
 def vqa_accuracy(answer: str, people: Sequence[str]) -> float:
@@ -55,7 +55,7 @@ class Metric(BaseMetric):
         An empty list of right answers stands for a question that has none, to which only an empty answer is right.
 
         Raises:
-            ItemError: BAD_ROW, the answer is no text or the right answers are no list of texts.
+            ItemError: BAD_ROW, the answer is not a text or the right answers are not a list of texts.
         """
         answer, right = sample.require("answer"), sample.require("answers")
         if not isinstance(answer, str) or not isinstance(right, Sequence) or isinstance(right, str):

@@ -1,4 +1,4 @@
-"""VBench's subject consistency: the subject looks the same in every frame.
+"""VBench's subject consistency: constant appearance of the subject.
 
 In: frames. Out: the mean over frames of half the cosine to the frame before plus half the cosine to the first frame,
 negative ones as 0, by features of a vision model. The reference has DINO ViT-B/16
@@ -18,7 +18,7 @@ class Metric(Consistency):
     """See the module's head."""
 
     name = "subject_consistency"
-    sees = "a subject that changes its look, cuts, frames in disorder, noise"
+    sees = "a subject that changes its appearance, cuts, frames in disorder, noise"
     blind = (
         "whether anything happens (a frozen clip would be perfect; it is named and left out), blur, "
         "the direction of time where frames change evenly"

@@ -24,7 +24,7 @@ from v2t_eval.vbench.still import is_static
 
 @dataclass(frozen=True, kw_only=True)
 class FlickerSettings(DimensionSettings):
-    """Attributes besides those of every dimension:
+    """Attributes in addition to those of every dimension:
 
     static_filter: count only clips in which nothing moves.
     flow: optical flow of the filter, see `v2t_eval.vbench.flow`; the reference has RAFT.

@@ -1,7 +1,7 @@
 """VIF: which part of what can be seen in the reference video can still be seen in the clip (Sheikh and Bovik 2006).
 
 In: a clip and its reference video. Out: the mean over frames of the visual information fidelity of their luma, in the
-pixel domain over four scales, noise variance 2: the main feature of VMAF. It is no VMAF: that is a trained mix of VIF
+pixel domain over four scales, noise variance 2: the main feature of VMAF. It is not VMAF: that is a trained mix of VIF
 with others, for which ffmpeg's libvmaf is the tool. 1 for equal clips, towards 0 for what is lost, above 1 where
 contrast was raised.
 Letters: T frames, H W pixels.

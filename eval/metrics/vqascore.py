@@ -3,7 +3,7 @@
 In: frames and a prompt; any captioner of `v2t`. Out: 0 to 1. Lin et al. 2024 (arXiv:2404.01291): P("Yes") as the reply
 to `Does this figure show "{text}"? Please answer yes or no.`; the wording is part of the fingerprint. `mode=compat` is
 that and nothing else; otherwise "yes" in small letters counts too, and a captioner that
-does not tell likelihoods gives the share of yes among three wordings. The starter was never taught that question, so
+has no likelihoods gives the share of yes among three wordings. The starter was never taught that question, so
 for cartoon prompts it is asked the world's own ones, one for each fact of the prompt, and the value is the geometric
 mean of the calibrated chances of the wanted answers: yes against no, to the left among all ways to go. Answers it was
 not shown to know are not asked for, and counted.
@@ -70,12 +70,12 @@ class Metric(JudgedMetric):
         """See `JudgedMetric.ready`.
 
         Raises:
-            UsageError: compat with a judge that does not tell likelihoods.
+            UsageError: compat with a judge without likelihoods.
         """
         judge = super().ready()
         if self.compat and not judge.has_likelihoods:
             raise UsageError(
-                f"vqascore in mode=compat is a likelihood, and the judge {self.settings.judge} tells none",
+                f"vqascore in mode=compat is a likelihood, and the judge {self.settings.judge} has none",
                 hint="a local model, or mode=fixed",
             )
         return judge
@@ -107,7 +107,7 @@ class Metric(JudgedMetric):
             else:
                 (value,) = chances(judge, sample, [Question(id="figure", question=question)], raw=True)
             return {"value": min(value, 1.0), "questions": {}, "outside": judge.is_outside(sample)}
-        wanted = self.source.made(prompt, closed=judge.has_likelihoods).questions
+        wanted = self.source.questions_of(prompt, closed=judge.has_likelihoods).questions
         asked = [question for question in wanted if judge.may_ask(sample, question)]
         if not asked:
             why = f"{sample.id}: the judge was not shown to know any answer that the prompt {prompt!r} asks for"
@@ -133,12 +133,12 @@ class Metric(JudgedMetric):
         return Summary(
             headline=self.name,
             figures={self.name: self.mean(rows)},
-            items=[{"id": row.id, "value": row.evidence["value"], **_shown(row)} for row in rows],
+            items=[{"id": row.id, "value": row.evidence["value"], **_clip_item(row)} for row in rows],
             counts=unanswered(self._failures) | not_asked | {"outside": num_outside(rows)},
             notes=(*notes, *outside_notes(rows)),
         )
 
 
-def _shown(row: Measured) -> dict[str, Any]:
+def _clip_item(row: Measured) -> dict[str, Any]:
     questions = row.evidence["questions"]
     return {"questions": questions} if questions else {}

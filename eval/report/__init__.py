@@ -1,4 +1,4 @@
-"""Reports: what a scoring found, as `scores.json`, `report.md`, `report.html` and `clips.parquet`.
+"""Reports of a scoring: `scores.json`, `report.md`, `report.html` and `clips.parquet`.
 
 In: `Scores`. Out: files, each written whole or not at all. `json` is the one that is read
 again (`v2t_eval.scores.read_scores`), the others are for people and for tables.
@@ -53,8 +53,8 @@ def write(
     """Write the reports; gives their paths in the order of `formats`.
 
     Args:
-        scores: what was found.
-        folder: where to; made when absent. What lies there under the same names is replaced.
+        scores: the scoring.
+        folder: where to; made when absent. Files there of the same names are replaced.
         clips_root: what relative paths of clips are relative to; `folder` when None.
         formats: some of `FORMATS`.
         cache: folder where the page's thumbnails are kept; None keeps none.

@@ -25,11 +25,11 @@ _ALL_BYTES = 3_000_000  # of a page, before base64
 _MAX_LINE = 600
 
 
-def shown_cards(
+def card_contexts(
     groups: Sequence[Sequence[Card]], folder: Path, cache: Path | None = None
 ) -> list[list[dict[str, Any]]]:
-    """What the template shows of the cards, group by group."""
-    parts = [(path, card.span) for cards in groups for card in cards for path in (card.clip, card.beside) if path]
+    """The template's values of the cards, group by group."""
+    parts = [(path, card.span) for cards in groups for card in cards for path in (card.clip, card.other) if path]
     strips = _strips([part for part in dict.fromkeys(parts) if part[0].is_file()], folder, cache)
     return [[_card(card, folder, strips) for card in cards] for cards in groups]
 
@@ -47,12 +47,12 @@ def _strips(parts: Sequence[Part], folder: Path, cache: Path | None) -> dict[Par
 
 
 def _card(card: Card, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:
-    both = zip((card.clip, card.beside), card.labels, strict=True)
+    both = zip((card.clip, card.other), card.labels, strict=True)
     return {
         "title": inert(card.title, 200),
         "lines": [inert(line, _MAX_LINE) for line in card.lines],
         "clips": [_clip((path, card.span), label, folder, strips) for path, label in both if path is not None],
-        "paired": card.clip is not None and card.beside is not None,
+        "paired": card.clip is not None and card.other is not None,
     }
 
 

@@ -21,11 +21,11 @@ _STACKED_TO = 9  # columns that become lines on a phone; a wider table is scroll
 _PLACES = 3
 _MAX_TEXT = 2_000
 _LEADING = re.compile(r"\s*[<>≤≥≈]?\s*([-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?)(?=$|[\s%[(±])(?!.*[a-z]{3})", re.IGNORECASE)
-_ROOM = 0.12  # of what is drawn, left free at each end of an axis
+_AXIS_MARGIN = 0.12  # of what is drawn, left free at each end of an axis
 
 
 def inert(text: str, limit: int = _MAX_TEXT) -> str:
-    """Other people's text on one line: control and direction characters spelled out, cut to `limit` characters."""
+    """Untrusted text on one line: control and direction characters spelled out, cut to `limit` characters."""
     return printable(" ".join(str(text).split()), limit)
 
 
@@ -44,8 +44,8 @@ def cell_text(cell: Cell) -> str:
     return _text(cell)
 
 
-def shown_table(table: Table, title: str, folder: Path) -> dict[str, Any]:
-    """What the template shows of a table; `title` names it where it has no caption.
+def table_context(table: Table, title: str, folder: Path) -> dict[str, Any]:
+    """The template's values of a table; `title` names it where it has no caption.
 
     Raises:
         ValueError: a row is not as long as the columns, or the notes are not as many as the rows.
@@ -90,7 +90,7 @@ def _cell(cell: Cell, numeric: bool, folder: Path) -> dict[str, Any]:
         return {**found, "text": inert(cell.text), "level": cell.level, "hint": inert(cell.hint),
                 "key": "" if value is None else _key(value)}  # fmt: skip
     if isinstance(cell, Interval):
-        return {**found, "drawn": _drawn(cell), "text": _interval_text(cell), "key": _key(cell.value)}
+        return {**found, "drawn": _interval_drawing(cell), "text": _interval_text(cell), "key": _key(cell.value)}
     if isinstance(cell, Histogram):
         return {**found, "bars": _bars(cell.counts), "text": cell_text(cell)}
     value = _value(cell)
@@ -124,9 +124,9 @@ def _value(cell: Cell) -> float | None:
 
 
 def _is_numeric(column: tuple[Cell, ...]) -> bool:
-    """Whether every cell that says something is a number or begins with one, and at least one does."""
-    said = [cell for cell in column if cell_text(cell) not in ("", "–")]
-    return bool(said) and all(_value(cell) is not None for cell in said)
+    """Whether every non-empty cell is a number or begins with one, and there is at least one."""
+    filled = [cell for cell in column if cell_text(cell) not in ("", "–")]
+    return bool(filled) and all(_value(cell) is not None for cell in filled)
 
 
 def _key(value: float) -> str:
@@ -150,15 +150,15 @@ def _bars(counts: tuple[int, ...]) -> list[tuple[float, float, float]]:
     ]
 
 
-def _drawn(cell: Interval) -> dict[str, Any] | None:
+def _interval_drawing(cell: Interval) -> dict[str, Any] | None:
     """Places in percent of the axis; None where the numbers cannot be drawn."""
     numbers = [cell.value, cell.low, cell.high, cell.zero, cell.bad_below, cell.bad_above, cell.least, cell.most]
     known = [one for one in numbers if one is not None]
     if not all(math.isfinite(one) for one in known):
         return None
-    room = _ROOM * (max(known) - min(known)) or _ROOM * (abs(cell.value) or 1.0)
-    start = cell.least if cell.least is not None else min(known) - room
-    end = cell.most if cell.most is not None else max(known) + room
+    margin = _AXIS_MARGIN * (max(known) - min(known)) or _AXIS_MARGIN * (abs(cell.value) or 1.0)
+    start = cell.least if cell.least is not None else min(known) - margin
+    end = cell.most if cell.most is not None else max(known) + margin
     if not end > start:
         return None
 

@@ -1,8 +1,7 @@
 """A report as data: a banner, sections, tables with intervals, cards of clips.
 
 In: nothing. Out: `Document`, which scoring, gate, comparison, audit and round trip fill, and which `page` (HTML),
-`markdown`, `terminal`, `junit` and `github` render. No text in it is escaped: each renderer makes it inert in its own
-way.
+`markdown`, `terminal`, `junit` and `github` render. No text in it is escaped: each renderer escapes it in its own way.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Tone = Literal["good", "bad", "unsure", "invalid", "plain"]
 @dataclass(frozen=True, kw_only=True)
 class Banner:
     """The result in a word or two and a sentence; `facts` are names and values below. A tone other than "plain" makes
-    the word a verdict, which stands in the heading. "invalid": nothing could be tested."""
+    the word a verdict, shown in the heading. "invalid": nothing could be tested."""
 
     word: str
     sentence: str
@@ -33,11 +32,11 @@ class Interval:
 
     Attributes:
         value, low, high: the interval holds the value.
-        text: what stands below; the numbers when empty.
-        zero: where a line stands to compare with, for example no change.
-        bad_below, bad_above: what lies beyond is shaded as not accepted.
+        text: the text below; the numbers when empty.
+        zero: position of a reference line, for example no change.
+        bad_below, bad_above: limits beyond which the axis is shaded as not accepted.
         least, most: ends of the axis; a little beyond all that is drawn when None.
-        mirrored: greater values to the left, for axes on which worse shall lie left.
+        mirrored: greater values to the left, for axes with worse at the left.
     """
 
     value: float
@@ -81,7 +80,7 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """A cell that draws how many values lie in each of equal parts of an axis from `low` to `high`."""
+    """A cell that draws how many values fall into each of equal parts of an axis from `low` to `high`."""
 
     counts: tuple[int, ...]
     low: float
@@ -107,14 +106,14 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A clip that plays, or two side by side (`beside`: the baseline's), with lines of text below. Paths are of files;
+    """A clip that plays, or two side by side (`other`: the baseline's), with lines of text below. Paths are of files;
     a page in `folder` links to them relatively and shows a thumbnail where they cannot be played. `span`: the seconds
     that are shown of each, for a part of a file."""
 
     title: str
     lines: tuple[str, ...] = ()
     clip: Path | None = None
-    beside: Path | None = None
+    other: Path | None = None
     labels: tuple[str, str] = ("candidate", "baseline")
     span: tuple[float, float | None] | None = None
 
@@ -124,7 +123,7 @@ class Section:
     """A heading with paragraphs, facts (names and values), tables, commands to copy and clips.
 
     Attributes:
-        text: paragraphs; beside tables they explain those, and a terminal leaves them out.
+        text: paragraphs; with tables they explain those, and a terminal leaves them out.
         cards: clips, the most important first; renderers show as many as they have room for and count the rest.
         links: texts and the files they lead to, from the page's folder.
         folded: secondary: the page shows the heading until one opens it, Markdown cuts its tables first, a terminal
@@ -159,7 +158,7 @@ class Document:
 
     @property
     def first_lines(self) -> tuple[str, ...]:
-        """Text that stands right below the banner, such as what makes two sets not comparable."""
+        """Text right below the banner, such as what makes two sets not comparable."""
         first = next((section for section in self.sections if not section.empty), None)
         return first.text if first is not None and not (first.folded or first.tables or first.cards) else ()
 
@@ -171,7 +170,7 @@ class Document:
                     for check in (cell for cell in row if isinstance(cell, Check)):
                         yield section, dict(zip(table.columns, row, strict=True)), check, notes
 
-    def left_out(self, count: int, noun: str) -> str:
-        """The line that stands for what had no room."""
-        where = f"left out here, all stand in {self.data}" if self.data else "left out here"
+    def omission(self, count: int, noun: str) -> str:
+        """The line for what did not fit."""
+        where = f"left out here, all are in {self.data}" if self.data else "left out here"
         return f"{count:,} {noun}{'s' * (count != 1)} more: {where}."

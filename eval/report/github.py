@@ -1,4 +1,4 @@
-"""A document on GitHub: a summary on the job's page, annotations on the run.
+"""Output of a document on GitHub: summary of the job, annotations of the run.
 
 In: a `Document` and the environment of the step. Out: text appended to the file that `GITHUB_STEP_SUMMARY` names, and
 workflow commands for stdout. GitHub drops a step's summary above 1 MiB whole, and shows at most ten errors, ten
@@ -61,7 +61,7 @@ def workflow_commands(document: Document) -> list[str]:
     """The annotations, at most ten of a kind, the banner's own first.
 
     Errors: what is bad or invalid. Warnings: what is unsure. Notices: a good banner, and checks of folded sections that
-    are bad. What finds no place is counted and named in the last of its kind.
+    are bad. What exceeds the limit is counted and named in the last of its kind.
     """
     found: dict[str, list[tuple[str, str]]] = {"error": [], "warning": [], "notice": []}
     if banner := document.banner:
@@ -88,9 +88,9 @@ def _within(found: list[tuple[str, str]]) -> Iterable[tuple[str, str]]:
 
 
 def _command(kind: str, title: str, text: str) -> str:
-    name = _escaped(_clean(title, _MAX_TITLE)).replace(":", "%3A").replace(",", "%2C")
+    name = _escape(_clean(title, _MAX_TITLE)).replace(":", "%3A").replace(",", "%2C")
     lines = [_clean(line, _MAX_MESSAGE) for line in text.split("\n")]
-    return f"::{kind} title={name}::{_escaped(chr(10).join(lines)[:_MAX_MESSAGE])}"
+    return f"::{kind} title={name}::{_escape(chr(10).join(lines)[:_MAX_MESSAGE])}"
 
 
 def _clean(text: str, limit: int) -> str:
@@ -98,5 +98,5 @@ def _clean(text: str, limit: int) -> str:
     return clean.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

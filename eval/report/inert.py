@@ -1,6 +1,6 @@
-"""The template of the HTML reports: it escapes, and a policy lets nothing else run or load.
+"""Template of the HTML reports: everything is escaped, and a content policy forbids other code and resources.
 
-In: values. Out: the bytes of one page. Captions, prompts and messages are other people's text: the template escapes
+In: values. Out: the bytes of one page. Captions, prompts and messages are untrusted text: the template escapes
 them, the script sets text and never HTML, and the page's own policy (CSP with the hashes of its one style and one
 script, trusted types) allows nothing else to run or to load.
 """

@@ -15,7 +15,7 @@ from typing import Any
 
 from v2t_eval.scores import Scores
 
-_LONE = re.compile("[\ud800-\udfff]")  # names of files that are not UTF-8 reach Python so; no reader of ours takes them
+_LONE = re.compile("[\ud800-\udfff]")  # names of files that are not UTF-8 reach Python so; no reader here accepts them
 
 
 def render(scores: Scores) -> bytes:
@@ -29,7 +29,7 @@ def render(scores: Scores) -> bytes:
         text = _lines(tree)
     except ValueError as error:
         raise ValueError(f"scores hold a number that is not finite: {_where(tree) or error}") from error
-    return escaped(text + "\n")
+    return utf8_bytes(text + "\n")
 
 
 def _lines(tree: Any, start: str = "\n") -> str:
@@ -43,13 +43,13 @@ def _lines(tree: Any, start: str = "\n") -> str:
     return json.dumps(tree, ensure_ascii=False, allow_nan=False)
 
 
-def escaped(text: str) -> bytes:
+def utf8_bytes(text: str) -> bytes:
     """JSON text as UTF-8, half characters replaced."""
     return _LONE.sub("\ufffd", text).encode("utf-8")
 
 
 def _where(tree: Any, path: str = "") -> str:
-    """Where in the tree the first number that is not finite stands, "" when there is none."""
+    """The path of the first number in the tree that is not finite, "" when there is none."""
     if isinstance(tree, float):
         return "" if math.isfinite(tree) else f"{path} is {tree}"
     parts = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list | tuple) else ()

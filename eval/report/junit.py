@@ -11,8 +11,8 @@ than the banner, which is a case of its own.
 - invalid: `error`, nothing was tested.
 - not good in a folded section: `skipped` with a message; such checks decide nothing.
 
-Facts and cells stand as `properties`, of intervals with their exact ends; and again, for readers that drop those, in
-`system-out`.
+Facts and cells are written as `properties`, intervals with their exact ends; and again, for readers that drop those,
+in `system-out`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _verdict(root: ElementTree.Element, document: Document) -> None:
             lines += [f"{section.title}: {line}" for line in section.text]
         lines += [f"{card.title}: {'; '.join(card.lines)}" for card in section.cards[:_MAX_CARDS]]
         if (rest := len(section.cards) - _MAX_CARDS) > 0:
-            lines.append(document.left_out(rest, "clip"))
+            lines.append(document.omission(rest, "clip"))
     case = _case(_suite(root, document, "verdict"), "verdict", properties)
     why = "; ".join([banner.sentence, *document.first_lines])
     _end(case, banner.tone, banner.word.lower(), why, lines)
@@ -88,10 +88,10 @@ def _case(suite: ElementTree.Element, name: str, properties: Iterable[tuple[str,
     case = ElementTree.SubElement(
         suite, "testcase", classname=suite.get("name", ""), name=_line(name, _MAX_NAME) or "unnamed", time="0.000"
     )
-    held = [(re.sub(r"[^\w.]+", "_", key.lower()).strip("_"), value) for key, value in properties]
-    if held:
+    named = [(re.sub(r"[^\w.]+", "_", key.lower()).strip("_"), value) for key, value in properties]
+    if named:
         parent = ElementTree.SubElement(case, "properties")
-        for key, value in held:
+        for key, value in named:
             ElementTree.SubElement(parent, "property", name=_line(key, _MAX_NAME), value=_line(value))
     return case
 
@@ -99,7 +99,7 @@ def _case(suite: ElementTree.Element, name: str, properties: Iterable[tuple[str,
 def _end(
     case: ElementTree.Element, tone: Tone, word: str, why: str, lines: Iterable[str], *, counts: bool = True
 ) -> None:
-    """How a case ended, and what there is to say of it; one that does not count is skipped where it is not good."""
+    """Result of a case with its details; one that does not count is skipped where it is not good."""
     text, kind = _text("\n".join(lines)), _KINDS.get(tone, "")
     if kind and not counts:
         message = f"not part of the verdict; by itself it would be: {word}"

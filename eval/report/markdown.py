@@ -1,7 +1,7 @@
-r"""Markdown of a document: for a pull request, a job's page or a file beside the data; bounded in size.
+r"""Markdown of a document: for a pull request, a job's page or a file next to the data; bounded in size.
 
-In: a `Document`. Out: GitHub-flavoured Markdown. Captions and messages are other people's text: whatever Markdown, HTML
-or GitHub would read into them (tables, links, code, mentions, issue numbers, addresses) is taken apart, line breaks
+In: a `Document`. Out: GitHub-flavoured Markdown. Captions and messages are untrusted text: whatever Markdown, HTML or
+GitHub would interpret (tables, links, code, mentions, issue numbers, addresses) is escaped, line breaks
 become spaces. What is too long loses clips and the rows of folded sections first, from their ends, and says how many;
 GitHub drops a job summary beyond 1 MiB whole.
 """
@@ -31,12 +31,12 @@ def render(document: Document, *, max_bytes: int = MAX_BYTES) -> str:
     fits, too_many = 0, max((len(part.lines) for part in parts if isinstance(part, _Lines)), default=0) + 1
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
-        fits, too_many = (middle, too_many) if len(_joined(parts, middle)) <= max_bytes else (fits, middle)
-    return _cut(_joined(parts, fits), max_bytes, document.data)
+        fits, too_many = (middle, too_many) if len(_document_bytes(parts, middle)) <= max_bytes else (fits, middle)
+    return _cut(_document_bytes(parts, fits), max_bytes, document.data)
 
 
 def plain(text: str, limit: int = _TEXT) -> str:
-    """Other people's text as Markdown that shows it as it is, on one line, cut to `limit` characters."""
+    """Untrusted text as Markdown that shows it literally, on one line, cut to `limit` characters."""
     text = printable(" ".join(text.split()), limit)
     text = re.sub(r"[&<>]", lambda mark: {"&": "&amp;", "<": "&lt;", ">": "&gt;"}[mark.group()], text)
     text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
@@ -45,7 +45,7 @@ def plain(text: str, limit: int = _TEXT) -> str:
 
 @dataclass(frozen=True)
 class _Lines:
-    """A table of which as many lines are shown as there is room for; `total` there were, called `noun`."""
+    """A table of which as many lines are shown as fit; `total` is their number, `noun` their name."""
 
     document: Document
     head: Sequence[str]
@@ -56,7 +56,7 @@ class _Lines:
     def text(self, most: int) -> str:
         shown = self.lines[:most]
         left = self.total - len(shown)
-        more = self.document.left_out(left, self.noun) if left else ""
+        more = self.document.omission(left, self.noun) if left else ""
         return "\n\n".join(part for part in (_table(self.head, shown) if shown else "", more) if part)
 
 
@@ -94,9 +94,9 @@ def _section(section: Section, document: Document) -> Iterator[str | _Lines]:
             yield _Lines(document, head, lines, len(table.rows), "row")
         else:
             yield _table(head, [[_cell(cell) for cell in row] for row in table.rows])
-        said = zip(table.rows, table.notes, strict=True) if table.notes else ()
+        noted = zip(table.rows, table.notes, strict=True) if table.notes else ()
         yield "\n".join(
-            f"- **{_cell(row[0])}**: {plain(line, _SENTENCE)}" for row, notes in said for line in notes[:_MOST_LINES]
+            f"- **{_cell(row[0])}**: {plain(line, _SENTENCE)}" for row, notes in noted for line in notes[:_MOST_LINES]
         )
     if section.cards:
         lines = [_card(card) for card in section.cards[:_MOST]]
@@ -124,10 +124,10 @@ def _pairs(facts: Iterable[tuple[str, str]]) -> str:
 def _list(lines: Sequence[str], document: Document) -> str:
     shown = [f"- {plain(line, _SENTENCE)}" for line in lines[:_MOST_LINES]]
     left = len(lines) - len(shown)
-    return "\n".join([*shown, *([f"- {document.left_out(left, 'line')}"] if left else [])])
+    return "\n".join([*shown, *([f"- {document.omission(left, 'line')}"] if left else [])])
 
 
-def _joined(parts: Iterable[str | _Lines], most: int) -> bytes:
+def _document_bytes(parts: Iterable[str | _Lines], most: int) -> bytes:
     texts = (part.text(most) if isinstance(part, _Lines) else part for part in parts)
     return ("\n\n".join(text for text in texts if text) + "\n").encode("utf-8", "backslashreplace")
 
@@ -135,7 +135,7 @@ def _joined(parts: Iterable[str | _Lines], most: int) -> bytes:
 def _cut(data: bytes, max_bytes: int, rest: str) -> str:
     if len(data) <= max_bytes:
         return data.decode("utf-8")
-    where = f"; the rest stands in {rest}" if rest else ""
+    where = f"; the rest is in {rest}" if rest else ""
     end = f"\n\nCut here: too long for this place{where}.\n".encode()
     kept = data[: max(max_bytes - len(end), 0)]
     kept = kept[: kept.rfind(b"\n")] if b"\n" in kept else kept

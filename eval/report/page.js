@@ -1,4 +1,4 @@
-// What a page of sections can do beside being read: sort its long tables, and play the clips of a card together.
+// Interaction of a page: sort and search its long tables, and play the clips of a card together.
 // All is in the page already; nothing here makes HTML from strings, and nothing is asked for.
 "use strict";
 (() => {
@@ -47,10 +47,10 @@
         body.hidden = !words.every((word) => text.includes(word));
       }
     });
-    table.closest(".scroll").previousElementSibling.before(label); // above the line that tells of a rest to the right
+    table.closest(".scroll").previousElementSibling.before(label); // above the hint of columns to the right
   }
 
-  // What a table hides to its right is said above it, wherever there is such a rest.
+  // A hint above a table that is cut off at its right.
   function tell(box) {
     box.previousElementSibling.hidden = box.scrollWidth <= box.clientWidth + 1;
   }
@@ -122,13 +122,13 @@
     const players = [];
     const name = button.textContent;
     const stripOf = (video) => card.querySelector(`.strips img[data-side="${video.dataset.side}"]`);
-    const told = () => { button.textContent = players.some((one) => !one.paused) ? "Pause" : name; };
+    const showState = () => { button.textContent = players.some((one) => !one.paused) ? "Pause" : name; };
     const all = (playing) => {
       for (const one of players) {
         if (playing && one.paused) one.play().catch(() => {});
         else if (!playing && !one.paused) one.pause();
       }
-      told();
+      showState();
     };
 
     function watch(video) {

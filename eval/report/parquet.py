@@ -2,7 +2,7 @@
 
 In: `Scores`. Out: a Parquet file with the columns id, path, cluster, prompt, caption, status, error (its code), then a
 nullable float64 column named after each metric; a clip that was not scored is null, never zero. The set's figures,
-fingerprints and sources stand as JSON under the key `cineloop.scores` of the schema's metadata. Needs pyarrow.
+fingerprints and sources are stored as JSON under the key `cineloop.scores` of the schema's metadata. Needs pyarrow.
 """
 
 from __future__ import annotations
@@ -54,5 +54,5 @@ def render(scores: Scores) -> bytes:
 
 
 def _text(text: str | None) -> str | None:
-    """Arrow holds UTF-8 alone; lone surrogates (file names that are none) are spelled out."""
+    """Arrow stores only UTF-8; lone surrogates (from other file names) are escaped."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")

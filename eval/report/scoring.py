@@ -17,12 +17,12 @@ from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Histogram, Interval, Link, Section, Table, Tone
 from v2t_eval.report.summary import (
     Row,
-    chosen,
     fifths,
     figure_texts,
     number,
     percent,
     problems,
+    ranking_row,
     rows,
     title,
     verdict,
@@ -57,11 +57,11 @@ def document(scores: Scores, root: Path | None = None, files: Sequence[Path] = (
     sections = (
         _worst(scores, found, root),
         Section(title="Metrics", tables=(_metrics(found, drawn=root is not None),) if found else ()),
-        _skipped("Metrics that could not run", [one for one in scores.skipped if not one.found_nothing]),
+        _skipped_section("Metrics that could not run", [one for one in scores.skipped if not one.found_nothing]),
         _not_scored(scores),
         _idle([one for one in scores.skipped if one.found_nothing]),
-        *([_every(scores, found, root)] if root is not None else []),
-        Section(title="What to know of the metrics", text=tuple(_notes(found)), folded=True),
+        *([_all_clips(scores, found, root)] if root is not None else []),
+        Section(title="Notes on the metrics", text=tuple(_notes(found)), folded=True),
         Section(title="Definitions", tables=(_definitions(found),) if found else (), folded=True),
         Section(
             title="Made with",
@@ -125,7 +125,7 @@ def _as_wrong(result: MetricResult) -> tuple[str, ...]:
     return (f"counted as wrong: {', '.join(f'{result.counts[name]} {name}' for name in wrong)}",) if wrong else ()
 
 
-def _skipped(heading: str, skipped: Sequence[Skipped], *, folded: bool = False, brief: str = "") -> Section:
+def _skipped_section(heading: str, skipped: Sequence[Skipped], *, folded: bool = False, brief: str = "") -> Section:
     lines = tuple((one.metric, one.reason, one.hint) for one in skipped)
     table = Table(columns=("Metric", "Why", "What to do"), rows=lines)
     return Section(
@@ -134,9 +134,9 @@ def _skipped(heading: str, skipped: Sequence[Skipped], *, folded: bool = False, 
 
 
 def _idle(skipped: Sequence[Skipped]) -> Section:
-    heading = f"{plural(len(skipped), 'metric')} with nothing to look at"
+    heading = f"{plural(len(skipped), 'metric')} with nothing to measure"
     named = ", ".join(one.metric for one in skipped)
-    return _skipped(heading, skipped, folded=True, brief=f"{heading} (the report says what they need): {named}")
+    return _skipped_section(heading, skipped, folded=True, brief=f"{heading} (the report says what they need): {named}")
 
 
 def _not_scored(scores: Scores) -> Section:
@@ -159,39 +159,39 @@ def _not_scored(scores: Scores) -> Section:
 
 
 def _notes(found: Sequence[Row]) -> list[str]:
-    said = []
+    lines = []
     for row in found:
-        said += [f"{row.name}: {note}" for note in row.result.notes]
-        said += [f"{row.name} cannot see: {row.blind}"] if row.blind else []
-    return said
+        lines += [f"{row.name}: {note}" for note in row.result.notes]
+        lines += [f"{row.name} cannot see: {row.blind}"] if row.blind else []
+    return lines
 
 
 def _definitions(found: Sequence[Row]) -> Table:
-    def joined(pairs: dict[str, object]) -> str:
+    def pairs_text(pairs: dict[str, object]) -> str:
         return ", ".join(f"{name} {value}" for name, value in pairs.items())
 
     lines = [
-        (row.name, row.level, row.sees, joined(dict(row.result.counts)), joined(dict(row.result.fingerprint)))
+        (row.name, row.level, row.sees, pairs_text(dict(row.result.counts)), pairs_text(dict(row.result.fingerprint)))
         for row in found
     ]
     return Table(columns=("Metric", "Level", "Moved by", "Counts", "Fingerprint"), rows=tuple(lines))
 
 
 def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
-    by = chosen(found)
+    by = ranking_row(found)
     if by is None:
         return Section(title="Clips")
     clips = {clip.id: clip for clip in scores.clips}
     shown = [by, *(row for row in found if row.values and row is not by)][:_MAX_VALUES]
     ids = [id for id in worst_first(by) if id in clips][:_NUM_WORST]
-    said_of = {} if root is None else _evidence(scores, {id: clips[id] for id in ids})
+    evidence = {} if root is None else _evidence(scores, {id: clips[id] for id in ids})
     cards = []
     for id in ids:
         clip = clips[id]
         values = ", ".join(f"{row.name} {number(row.values[id])}" for row in shown if id in row.values)
-        said = [f"{name}: {text}" for name, text in (("Prompt", clip.prompt), ("Caption", clip.caption)) if text]
+        texts = [f"{name}: {text}" for name, text in (("Prompt", clip.prompt), ("Caption", clip.caption)) if text]
         span = None if clip.start_s is None and clip.end_s is None else (clip.start_s or 0.0, clip.end_s)
-        lines = (values, *said, *said_of.get(id, ()))
+        lines = (values, *texts, *evidence.get(id, ()))
         cards.append(Card(title=id, lines=lines, clip=_file(root, clip), labels=("clip", ""), span=span))
     kind = "highest" if by.result.higher_is_better is None else "worst"
     brief = (f"{kind} by {by.name}: {', '.join(f'{id} ({number(by.values[id])})' for id in ids[:3])}",) if ids else ()
@@ -199,7 +199,7 @@ def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
 
 
 def _evidence(scores: Scores, shown: Mapping[str, Scored]) -> dict[str, list[str]]:
-    """By id: what each metric says of the sample besides its value, and why it could not score it."""
+    """By id: what each metric records of the sample in addition to its value, and why it could not score it."""
     found: dict[str, list[str]] = {}
     for result in scores.results:
         for item in result.items:
@@ -238,11 +238,11 @@ def _pair(key: str, value: Any) -> str:
     return f"{key} ({_as_text(value)})" if nested else f"{key} {_as_text(value)}"
 
 
-def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
+def _all_clips(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     """Each clip with its values: those that failed, those that lack a value, then worst first; those of one metric are
     coloured by fifths."""
     valued = [row for row in found if row.values]
-    by, ranks = chosen(found), [fifths(row) for row in valued]
+    by, ranks = ranking_row(found), [fifths(row) for row in valued]
     order = {id: place for place, id in enumerate(worst_first(by) if by else ())}
     clips = sorted(scores.clips, key=lambda clip: (clip.error is None, order.get(clip.id, -1)))
     unscored: dict[str, set[str]] = {}
@@ -262,7 +262,7 @@ def _every(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
         for clip in clips[:_MAX_CLIPS]
     ]
     columns = ("Clip", "Prompt", *(row.name for row in valued), "Status")
-    rest = f" The other {len(clips) - _MAX_CLIPS:,} stand in scores.json." if len(clips) > _MAX_CLIPS else ""
+    rest = f" The other {len(clips) - _MAX_CLIPS:,} are in scores.json." if len(clips) > _MAX_CLIPS else ""
     caption = f"{plural(len(clips), 'clip')}, failures first; from the worst fifth of each metric to the best.{rest}"
     table = Table(columns=columns, rows=tuple(lines), caption=caption)
     return Section(title="Every clip", tables=(table,) if lines else (), folded=True)

@@ -1,4 +1,4 @@
-"""What every report says: metrics as rows, what could not be scored and why, which clips are worst, numbers as text.
+"""Content of every report: metrics as rows, samples that could not be scored and why, worst clips, numbers as text.
 
 In: `Scores`. Out: plain values that `scoring` lays out.
 """
@@ -25,7 +25,7 @@ class Row:
     """One metric as a report shows it.
 
     `figure` is the headline, None when nothing could be scored; `values` are those of single clips by id, empty for a
-    score of the whole set; `sees`, `blind` and `level` come from the metric's class where it is at hand.
+    score of the whole set; `sees`, `blind` and `level` come from the metric's class where it is available.
     """
 
     result: MetricResult
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def direction(self) -> str:
-        """Which end is good, in words."""
+        """The preferred direction, in words."""
         return DIRECTIONS[self.result.higher_is_better]
 
     @property
@@ -67,22 +67,22 @@ def rows(scores: Scores) -> list[Row]:
     return [_row(result) for result in scores.results]
 
 
-def chosen(found: Sequence[Row]) -> Row | None:
-    """The metric whose worst clips a report shows first: the first with values of clips and a good end."""
+def ranking_row(found: Sequence[Row]) -> Row | None:
+    """The metric whose worst clips a report shows first: the first with values of clips and a preferred direction."""
     valued = [row for row in found if row.values]
     directed = [row for row in valued if row.result.higher_is_better is not None]
     return next(iter(directed or valued), None)
 
 
 def worst_first(row: Row) -> list[str]:
-    """Ids of the clips that `row` scored, worst first; highest first where neither end is good."""
+    """Ids of the clips that `row` scored, worst first; highest first without a preferred direction."""
     sign = 1 if row.result.higher_is_better else -1
     return sorted(row.values, key=lambda id: (sign * row.values[id], id))
 
 
 def fifths(row: Row) -> dict[str, Level]:
-    """For each scored clip 0 (worst fifth) to 4 (best fifth) by the middle of its rank among equals; 2 for all where
-    neither end is good."""
+    """For each scored clip 0 (worst fifth) to 4 (best fifth) by the middle of its rank among equals; 2 for all without
+    a preferred direction."""
     up = row.result.higher_is_better
     if up is None:
         return dict.fromkeys(row.values, 2)
@@ -95,7 +95,7 @@ def fifths(row: Row) -> dict[str, Level]:
 
 
 def problems(scores: Scores) -> list[Problem]:
-    """Why samples could not be scored, most frequent first; a clip that failed itself is not told again by metric."""
+    """Why samples could not be scored, most frequent first; a clip that failed itself is not repeated by metric."""
     found: dict[tuple[str, bool], Problem] = {}
     broken = {clip.id: (clip.error or {}).get("code", "FAILED") for clip in scores.clips if clip.status != "ok"}
     for clip in scores.clips:
@@ -136,9 +136,9 @@ def verdict(scores: Scores) -> str:
         parts.append(f"{which} did not score every sample (least: {least.name}, {percent(least.coverage)})")
     parts = parts or ["every metric that ran scored every sample"]
     if len(scores.skipped) > len(broken):
-        parts.append(f"{plural(len(scores.skipped) - len(broken), 'metric')} found nothing to look at")
-    said = "; ".join(parts)
-    return f"{said[0].upper()}{said[1:]}."
+        parts.append(f"{plural(len(scores.skipped) - len(broken), 'metric')} found nothing to measure")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def title(scores: Scores) -> str:

@@ -1,6 +1,6 @@
 """A document on a terminal: the result first, then sections that are not folded; tables by rich.
 
-In: a `Document`. Out: text without a line break at its end. Ids, prompts and reasons are other people's text: control
+In: a `Document`. Out: text without a line break at its end. Ids, prompts and reasons are untrusted text: control
 and direction characters are spelled out, and no line can begin a command of a CI system (`::error::`, `##[command]`),
 since logs of CI runs are read for those.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 100
 _MAX_TEXT = 600
-_MAX_SAID = 240  # characters of a line about a clip or a row
+_MAX_LINE = 240  # characters of a line about a clip or a row
 _MAX_LINES = 20  # of one list
 _MAX_CARDS = 5
 _LEAST_FIRST = 24  # columns of the screen for the first column of a table
@@ -59,11 +59,11 @@ def _parts(document: Document) -> Iterator[RenderableType]:
         head.append(_clean(banner.word), _STYLES[banner.tone])
         yield head.append(f": {_clean(banner.sentence)}" if banner.sentence else "")
         for name, value in banner.facts:
-            yield _indented(f"{name}: {value}", 2)
+            yield _indent(f"{name}: {value}", 2)
     for section in document.sections:
         if section.brief:
             yield Text()
-            yield from (_indented(line, 0) for line in section.brief)
+            yield from (_indent(line, 0) for line in section.brief)
         elif not section.folded and (section.text or section.tables or section.cards):
             yield Text()
             yield Text(_clean(section.title), "bold", overflow="fold")
@@ -73,18 +73,18 @@ def _parts(document: Document) -> Iterator[RenderableType]:
 def _section(section: Section, document: Document) -> Iterator[RenderableType]:
     lines = section.text if not section.tables else ()
     for line in lines[:_MAX_LINES]:
-        yield _indented(f"- {line}" if len(lines) > 1 else line, 2)
+        yield _indent(f"- {line}" if len(lines) > 1 else line, 2)
     if len(lines) > _MAX_LINES:
-        yield _indented(document.left_out(len(lines) - _MAX_LINES, "line"), 2)
+        yield _indent(document.omission(len(lines) - _MAX_LINES, "line"), 2)
     for table in section.tables:
         if table.caption:
-            yield _indented(table.caption, 2)
+            yield _indent(table.caption, 2)
         yield from _table(table)
     for card in section.cards[:_MAX_CARDS]:
-        yield _indented(card.title, 2, _MAX_SAID)
-        yield from (_indented(line, 6, _MAX_SAID) for line in card.lines if line)
+        yield _indent(card.title, 2, _MAX_LINE)
+        yield from (_indent(line, 6, _MAX_LINE) for line in card.lines if line)
     if len(section.cards) > _MAX_CARDS:
-        yield _indented(document.left_out(len(section.cards) - _MAX_CARDS, "clip"), 2)
+        yield _indent(document.omission(len(section.cards) - _MAX_CARDS, "clip"), 2)
 
 
 def _table(table: Table) -> Iterator[RenderableType]:
@@ -107,16 +107,16 @@ def _table(table: Table) -> Iterator[RenderableType]:
             columns.add_row(*row)
         yield Padding(columns, (0, 0, 0, 2))
         for row, lines in zip(rows, notes, strict=True):
-            yield from (_indented(f"{row[0].plain}: {line}", 6, _MAX_SAID) for line in lines[:_MAX_LINES])
+            yield from (_indent(f"{row[0].plain}: {line}", 6, _MAX_LINE) for line in lines[:_MAX_LINES])
         return
     for row, lines in zip(rows, notes, strict=True):
         yield Padding(row[0], (0, 0, 0, 2))
-        said = [f"{name} {cell.plain}" for name, cell in zip(heads[1:], row[1:], strict=True) if cell.plain != "–"]
-        yield from (_indented(line, 6) for line in _packed(said, COLUMNS - 6))
-        yield from (_indented(line, 6, _MAX_SAID) for line in lines[:_MAX_LINES])
+        cells = [f"{name} {cell.plain}" for name, cell in zip(heads[1:], row[1:], strict=True) if cell.plain != "–"]
+        yield from (_indent(line, 6) for line in _line_groups(cells, COLUMNS - 6))
+        yield from (_indent(line, 6, _MAX_LINE) for line in lines[:_MAX_LINES])
 
 
-def _packed(parts: list[str], width: int) -> list[str]:
+def _line_groups(parts: list[str], width: int) -> list[str]:
     """Parts joined to lines of at most `width` columns where no part is longer; parts are not broken."""
     from rich.cells import cell_len
 
@@ -136,7 +136,7 @@ def _cell(cell: Cell) -> Text:
     return Text(_clean(cell_text(cell)), "" if tone == "plain" else _STYLES[tone], overflow="fold")
 
 
-def _indented(text: str, indent: int, limit: int = _MAX_TEXT) -> RenderableType:
+def _indent(text: str, indent: int, limit: int = _MAX_TEXT) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
@@ -144,6 +144,6 @@ def _indented(text: str, indent: int, limit: int = _MAX_TEXT) -> RenderableType:
 
 
 def _clean(text: str, limit: int = _MAX_TEXT) -> str:
-    """Text on one line that no terminal and no CI system takes for a command."""
+    """Text on one line that no terminal and no CI system interprets as a command."""
     quiet = re.sub(r"##(?=\w*\[)", "## ", inert(text, limit).replace("::", ": :"))
     return quiet.encode("utf-8", "backslashreplace").decode("utf-8")  # a lone surrogate would break the terminal

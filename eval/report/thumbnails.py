@@ -1,8 +1,8 @@
-"""Strips: some frames of a clip side by side, as one small WebP, so that a page shows a clip without playing it.
+"""Strips: some frames of a clip side by side, as one small WebP.
 
 In: video files. Out: `Strip`s of those that can be decoded. Files are read by the killable decoder; the
 frames are shrunk in its child, so that a clip costs a few hundred kilobytes here whatever its size. Strips are kept by
-the content of the clip in the folder that keeps evidence, so that a second page decodes nothing.
+the content of the clip in the evidence cache, so that a second page decodes nothing.
 Letters: T frames, H W size of one frame in the strip.
 """
 
@@ -47,8 +47,8 @@ Part = tuple[Path, tuple[float, float | None] | None]  # a file, and from which 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """A strip to make: of which part and frames, and the key it is kept under ("" keeps none)."""
+class _StripRequest:
+    """A strip to make: of which part and frames, and the cache key ("" for none)."""
 
     part: Part
     spec: SampleSpec
@@ -76,46 +76,46 @@ def of_parts(parts: Sequence[Part], max_bytes: int, num_frames: int, cache: Path
             key = _key(content_key(path), spec, max_bytes) if cache is not None else ""
         except OSError:
             continue
-        wanted.append(_Wanted(part=(path, span), spec=spec, max_bytes=max_bytes, key=key))
-    return _made(wanted, cache)
+        wanted.append(_StripRequest(part=(path, span), spec=spec, max_bytes=max_bytes, key=key))
+    return _strips(wanted, cache)
 
 
 def _key(content: str, spec: SampleSpec, max_bytes: int) -> str:
-    told = (_VERSION, content, spec.num_frames, spec.start_s, spec.end_s, BOX, max_bytes)
-    return f"strip:{text_key(repr(told).encode('utf-8', 'backslashreplace'))}"
+    parts = (_VERSION, content, spec.num_frames, spec.start_s, spec.end_s, BOX, max_bytes)
+    return f"strip:{text_key(repr(parts).encode('utf-8', 'backslashreplace'))}"
 
 
-def _made(wanted: Sequence[_Wanted], cache: Path | None) -> dict[Part, Strip]:
+def _strips(wanted: Sequence[_StripRequest], cache: Path | None) -> dict[Part, Strip]:
     """The strips, kept ones first; only what is missing is decoded."""
     from cineloop.video.worker import DecoderPool
     from v2t_eval.cache import EvidenceCache
 
     with EvidenceCache(cache) as kept:
         held = kept.find(one.key for one in wanted if one.key)
-        known = {key: strip for key, data in held.items() if (strip := _kept(data)) is not None}
+        known = {key: strip for key, data in held.items() if (strip := _from_cache(data)) is not None}
         found = {one.part: known[one.key] for one in wanted if one.key in known}
         missing = [one for one in wanted if one.part not in found]
         if missing:
             workers = min(_MAX_WORKERS, len(missing), usable_cpus())
             with DecoderPool(workers) as pool, ThreadPoolExecutor(workers) as threads:
-                for one, made in zip(missing, threads.map(lambda one: _strip_of(one, pool), missing), strict=True):
-                    if made is None:
+                for one, new in zip(missing, threads.map(lambda one: _strip_of(one, pool), missing), strict=True):
+                    if new is None:
                         continue
-                    found[one.part] = made
+                    found[one.part] = new
                     if one.key:
-                        kept.keep({one.key: _keepable(made)})
+                        kept.keep({one.key: _to_cache(new)})
     return found
 
 
-def _keepable(strip: Strip) -> dict[str, Any]:
+def _to_cache(strip: Strip) -> dict[str, Any]:
     import numpy as np
 
     about = {"width": strip.width, "height": strip.height, "num_frames": strip.num_frames}
     return {**about, "webp": np.frombuffer(strip.data, np.uint8)}
 
 
-def _kept(held: dict[str, Any]) -> Strip | None:
-    """The strip that was kept; None where it is of another form."""
+def _from_cache(held: dict[str, Any]) -> Strip | None:
+    """The cached strip; None where it has another form."""
     try:
         return Strip(held["webp"].tobytes(), held["width"], held["height"], held["num_frames"])
     except KeyError:
@@ -126,7 +126,7 @@ def encode(pixels: np.ndarray, max_bytes: int) -> Strip:
     """The strip of frames uint8 (T, H, W, 3).
 
     Raises:
-        ItemError: TOO_LARGE, no strip of so few bytes can show anything.
+        ItemError: TOO_LARGE, no strip fits into so few bytes.
     """
     import numpy as np
     from PIL import Image
@@ -146,18 +146,18 @@ def encode(pixels: np.ndarray, max_bytes: int) -> Strip:
     )
 
 
-def fitted(width: int, height: int, sample_aspect: float = 1.0) -> tuple[int, int]:
+def strip_size(width: int, height: int, sample_aspect: float = 1.0) -> tuple[int, int]:
     """(H, W) within `BOX` with the shape of a frame of `width` x `height` stored pixels; never enlarged."""
     shown = width * sample_aspect
     scale = min(BOX[0] / height, BOX[1] / shown, 1.0)
     return max(1, round(height * scale)), max(1, round(shown * scale))
 
 
-def _strip_of(wanted: _Wanted, pool: DecoderPool) -> Strip | None:
+def _strip_of(wanted: _StripRequest, pool: DecoderPool) -> Strip | None:
     path, _ = wanted.part
     try:
         info = pool.probe(path)
-        size = fitted(info.width, info.height, info.sample_aspect)
+        size = strip_size(info.width, info.height, info.sample_aspect)
         return encode(pool.decode(path, wanted.spec, size=size).pixels, wanted.max_bytes)
     except ItemError as error:
         logger.debug("no frames of %s: %s", printable(str(path)), error)

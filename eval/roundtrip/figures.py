@@ -21,7 +21,7 @@ from v2t_eval.roundtrip.scoring import FAMILIES, OF_CLIPS, Pairs, PairScores, pr
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.scores import Skipped
-from v2t_eval.semantics.prompt_questions import Asked, questions
+from v2t_eval.semantics.prompt_questions import PromptQuestion, questions
 
 WHO = {"judge": "question_score", "referee": "obedience"}  # who answers from the clip, by which metric
 Reply = tuple[bool | None, str]  # whether it is right, None without an answer; its text
@@ -146,7 +146,7 @@ class Answers:
         self.scores, self.source = scores, config.questions
         self.who = {who: metric for who, metric in WHO.items() if who != "judge" or judge is not None}
 
-    def of(self, trip: Trip) -> list[tuple[Asked, Reply | None, dict[str, Reply]]]:
+    def of(self, trip: Trip) -> list[tuple[PromptQuestion, Reply | None, dict[str, Reply]]]:
         """Each question, the caption's answer (None without a caption), the clip's answers by judge or referee."""
         listed = questions(trip.prompt, self.source)
         replies: list[Reply | None] = [None] * len(listed)

@@ -193,7 +193,7 @@ def _card(row: Row, folder: Path) -> Card:
     lines += [*row.lost, values]
     return Card(
         title=row.prompt, lines=tuple(lines), clip=folder / row.path if row.path else None,
-        beside=folder / row.ceiling if row.ceiling else None, labels=("generator", "ceiling"),
+        other=folder / row.ceiling if row.ceiling else None, labels=("generator", "ceiling"),
     )  # fmt: skip
 
 

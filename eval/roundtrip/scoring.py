@@ -29,7 +29,7 @@ from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Skipped
 from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import GRAMMAR
-from v2t_eval.text.prompt_facts import hold
+from v2t_eval.text.prompt_facts import match_facts
 
 # Family: its metric, the key of an item's value, description.
 FAMILIES: dict[str, tuple[str, str, str]] = {
@@ -79,7 +79,7 @@ def means_same(prompt: str, other: str) -> bool:
     """Whether a correct caption of `other` may state all that `prompt` asks for."""
     if " ".join(prompt.lower().split()) == " ".join(other.lower().split()):
         return True
-    held = hold(prompt, other)
+    held = match_facts(prompt, other)
     return held is not None and held.recall == 1
 
 

@@ -1,7 +1,8 @@
-"""What a prompt asks for, and who says whether a clip shows it.
+"""Requirements of a prompt, and their check on a clip by detectors or a judge.
 
-In: samples. Out: what is asked (`asked`), what detectors find (`detectors`), what a judge answers (`judge`), and the
-formulas of VBench, TIFA and DSG over these (`formulas`, `questions`): pure functions of boxes, words and answers.
+In: samples. Out: what the prompt asks for (`asked`), what detectors find (`detectors`), what a judge answers (`judge`),
+and the formulas of VBench, TIFA and DSG over these (`formulas`, `questions`): pure functions of boxes, words and
+answers.
 """
 
 from __future__ import annotations

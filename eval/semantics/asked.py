@@ -1,4 +1,4 @@
-"""What a sample's prompt asks for, dimension by dimension.
+"""Requirements of a sample's prompt, per VBench dimension.
 
 In: samples. Out: things, a relation, a scene, an action, a style. What stands under `asked` in the sample's row, in the
 form of VBench's `auxiliary_info` (flat, or under the dimension's name), goes before the prompt. Prompts are read by
@@ -39,27 +39,27 @@ def things(sample: Sample) -> tuple[Thing, ...]:
     return found
 
 
-def colored(sample: Sample) -> Thing:
+def colored_thing(sample: Sample) -> Thing:
     """A thing with its colour: the row's `color` and `object`, what is missing there from the prompt.
 
     Raises:
         ItemError: NOTHING_ASKED.
     """
     row = _row(sample, "color")
-    told = _prompt(sample).things
+    stated = _prompt(sample).things
     color, noun = row.get("color"), row.get("object")
     if color and noun:
         return Thing(noun=str(noun), color=str(color))
     if color:
-        found = [t for t in told if t.color == color] or list(told)
+        found = [t for t in stated if t.color == color] or list(stated)
         return replace(_first(sample, found, "a thing with a colour"), color=str(color))
-    found = [t for t in told if t.color and noun in (None, t.noun)]
+    found = [t for t in stated if t.color and noun in (None, t.noun)]
     return _first(sample, found, "a thing with a colour")
 
 
 def relation(sample: Sample) -> tuple[Thing, str, Thing]:
     """Two things and how they stand: the row's `object_a`, `relationship`, `object_b`, or the prompt's. The relation is
-    as it was told in the row, or one of `cineloop.world.vocabulary.RELATIONS`.
+    as stated in the row, or one of `cineloop.world.vocabulary.RELATIONS`.
 
     Raises:
         ItemError: NOTHING_ASKED.
@@ -68,11 +68,11 @@ def relation(sample: Sample) -> tuple[Thing, str, Thing]:
     if all(row.get(key) for key in ("object_a", "object_b", "relationship")):
         a, b = (Thing(noun=str(row[key])) for key in ("object_a", "object_b"))
         return a, str(row["relationship"]), b
-    told = _prompt(sample)
-    if told.relation is None:
+    stated = _prompt(sample)
+    if stated.relation is None:
         raise _nothing(sample, "how two things stand to each other")
-    first, how, second = told.relation
-    return told.things[first], how, told.things[second]
+    first, how, second = stated.relation
+    return stated.things[first], how, stated.things[second]
 
 
 def scene(sample: Sample) -> str:
@@ -117,9 +117,9 @@ def _prompt(sample: Sample) -> Asked:
 
 
 def _things(sample: Sample, dimension: str, least: int) -> tuple[Thing, ...]:
-    told = _row(sample, dimension).get("object")
-    if told:
-        return tuple(Thing(noun=noun.strip()) for noun in str(told).split(" and "))
+    stated = _row(sample, dimension).get("object")
+    if stated:
+        return tuple(Thing(noun=noun.strip()) for noun in str(stated).split(" and "))
     found = _prompt(sample).things
     if len(found) < least:
         raise _nothing(sample, "a thing")
@@ -139,9 +139,9 @@ def _text(sample: Sample, what: str, found: Any) -> str:
 
 
 def _nothing(sample: Sample, what: str) -> ItemError:
-    told = "no prompt" if sample.prompt is None else f"the prompt {sample.prompt!r}"
+    subject = "no prompt" if sample.prompt is None else f"the prompt {sample.prompt!r}"
     return ItemError(
-        f"{sample.id}: {told} asks for nothing of this kind ({what})",
+        f"{sample.id}: {subject} asks for nothing of this kind ({what})",
         code="NOTHING_ASKED",
         hint="name it under `asked`, as VBench's auxiliary_info does",
     )

@@ -1,6 +1,6 @@
-"""What the semantic dimensions give exact clips: the ceiling of each with the cartoon world's referee.
+"""Ceilings of the semantic dimensions: their scores of exact clips with the cartoon world's referee.
 
-In: the title of a dimension. Out: a `Figure`, or None. The file beside the detector is written by
+In: the title of a dimension. Out: a `Figure`, or None. The file next to the detector is written by
 `scripts/measure_ceilings.py`, which draws prompts, lets the world render each exactly, and scores the clips: what is
 below 1 there is the referee's or the formula's doing (a figure that falls is not in the first frames), never the
 clip's.
@@ -28,8 +28,8 @@ def ceilings() -> dict[str, Any]:
 
 def ceiling(title: str, referee: int) -> Figure | None:
     """The ceiling of a dimension with its settings in brackets, None where none was measured with this referee."""
-    told = ceilings()
-    row = told["dimensions"].get(title) if told["referee"] == referee else None
+    measured = ceilings()
+    row = measured["dimensions"].get(title) if measured["referee"] == referee else None
     if row is None:
         return None
     detail = {"unread": row["unread"]} if row["unread"] else {}

@@ -1,10 +1,10 @@
-"""What VBench's semantic dimensions have in common: who looks, how a clip's value is told, long clips.
+"""Base of VBench's semantic dimensions: detector or judge, value of a clip, long clips.
 
-In: samples. Out: `SemanticDimension`, the mean over clips of a value in [0, 1]. Who looks is a detector
+In: samples. Out: `SemanticDimension`, the mean over clips of a value in [0, 1]. Clips are read by a detector
 (`v2t_eval.semantics.detectors`), whose findings go into VBench's formula, or a judge (`v2t`, `v2t:MODEL`), which is
 asked the same in words and whose probability of yes is the value; a judge knows no boxes, so it has no `compat` mode.
-`mode=compat` repeats the reference's mistakes, `fixed` mends them (`v2t_eval.semantics.formulas`). In `long` each
-piece of a clip is looked at as a clip of its own and the values are averaged, as VBench-Long does.
+`mode=compat` repeats the reference's mistakes, `fixed` corrects them (`v2t_eval.semantics.formulas`). In `long` each
+piece of a clip is measured as a clip of its own and the values are averaged, as VBench-Long does.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ class DimensionSettings:
 
     Attributes:
         mode: "compat" repeats the reference's formula with its defects; "fixed" mends them.
-        detector: who looks: world, hf:ID_OR_FOLDER, action:ID_OR_FOLDER (see `v2t_eval.semantics.detectors`), or a
-        judge,
-            v2t or v2t:MODEL.
+        detector: world, hf:ID_OR_FOLDER, action:ID_OR_FOLDER (see `v2t_eval.semantics.detectors`), or a
+            judge, v2t or v2t:MODEL.
         long: cut clips into pieces as VBench-Long does.
     """
 
@@ -54,8 +53,8 @@ class DimensionSettings:
 class SemanticDimension(BaseMetric):
     """A dimension of what is shown; see the module's head.
 
-    Class attributes, besides those of `BaseMetric`:
-        able: what the detector must tell: regions, captions, actions.
+    Class attributes, in addition to those of `BaseMetric`:
+        able: what the detector must give: regions, captions, actions.
         reference: what the reference uses for it.
         piece_s: length of a piece of a long clip.
     """
@@ -87,7 +86,7 @@ class SemanticDimension(BaseMetric):
 
     @property
     def is_judged(self) -> bool:
-        """Whether a judge is asked, and no detector."""
+        """Whether a judge is used instead of a detector."""
         return bool(self.settings.detector.partition(":")[0] == "v2t")
 
     def prepare(self) -> None:
@@ -104,14 +103,14 @@ class SemanticDimension(BaseMetric):
         return open_detector(self.settings.detector, self.able)
 
     @abstractmethod
-    def look(self, sample: Sample) -> Evidence:
-        """`value` of a sample, or None where the reference would drop it, and whatever stands beside it (numbers).
+    def measure_piece(self, sample: Sample) -> Evidence:
+        """`value` of a sample, or None where the reference would drop it, and further numbers of the report item.
 
         Raises:
             ItemError: NOTHING_ASKED, the prompt asks for nothing of the kind; or the clip cannot be read.
         """
 
-    def found(self, sample: Sample, frames: Sequence[Frame], *things: Thing) -> Sequence[Frame]:
+    def readable_frames(self, sample: Sample, frames: Sequence[Frame], *things: Thing) -> Sequence[Frame]:
         """The frames, if the detector knows whether they show the things.
 
         Raises:
@@ -126,7 +125,7 @@ class SemanticDimension(BaseMetric):
         return frames
 
     def ask(self, sample: Sample, *questions: str | Question) -> Evidence:
-        """The judge's probability that all are answered with yes, or as they want, taken as independent."""
+        """The judge's probability that all are answered with yes, or with their wanted answers, assumed independent."""
         if self.judge is None:
             raise RuntimeError("prepare() the metric first")
         asked = [Question(id="", question=each) if isinstance(each, str) else each for each in questions]
@@ -143,13 +142,13 @@ class SemanticDimension(BaseMetric):
         return [*[question for question in asked if question.choices and question.about == about][:1]]
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value` and what `look` finds; of a long clip the mean over its pieces."""
+        """`value` and what `measure_piece` finds; of a long clip the mean over its pieces."""
         self.prepare()
         is_long = sample.frames.duration_s >= LONG_FROM_S
         if not self.settings.long:
-            return {**self.look(sample), "long_clip": is_long}
+            return {**self.measure_piece(sample), "long_clip": is_long}
         spans = sample_pieces(sample, self.piece_s, compat=self.compat)
-        found = [self.look(_piece(sample, start, stop)) for start, stop in spans]
+        found = [self.measure_piece(_piece(sample, start, stop)) for start, stop in spans]
         values = [each["value"] for each in found if each["value"] is not None]
         value = fsum(values) / len(values) if values else None
         outside = any(each.get("outside") for each in found)
@@ -176,7 +175,7 @@ class SemanticDimension(BaseMetric):
         return ceiling(self.title, world.VERSION)
 
     def item(self, row: Measured) -> dict[str, Any]:
-        """What is told of one clip."""
+        """The report item of one clip."""
         kept = {key: value for key, value in row.evidence.items() if key not in ("long_clip", "outside")}
         return {"id": row.id, **kept}
 
@@ -185,7 +184,7 @@ class SemanticDimension(BaseMetric):
         return unanswered(self._failures) | ({"outside": num_outside(rows)} if self.is_judged else {})
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
-        """Who looked, the mode, clips that want the long form."""
+        """Detector or judge, mode, clips that need the long form."""
         about = self.describe()
         who = about.get("judge") or about.get("detector") or about.get("model") or self.settings.detector
         notes = [f"seen by {who} (the reference has {self.reference})"]
@@ -218,8 +217,9 @@ class SemanticDimension(BaseMetric):
 
 
 class JudgedMetric(BaseMetric):
-    """A metric whose evidence is a judge's answers to questions, and which tells of each clip whether it lies `outside`
-    the judge's world. Its `Settings` have `judge`, a name of `open_judge`, and `questions`, a name of `open_source`."""
+    """A metric whose evidence is a judge's answers to questions, and which reports for each clip whether it is
+    `outside` the judge's world. Its `Settings` have `judge`, a name of `open_judge`, and `questions`, a name of
+    `open_source`."""
 
     shared_version = VERSION
 
@@ -235,7 +235,7 @@ class JudgedMetric(BaseMetric):
 
     @property
     def source(self) -> Source:
-        """Where questions of prompts come from."""
+        """The source of questions of prompts."""
         if self._source is None:
             self._source = open_source(self.settings.questions)
         return self._source
@@ -254,7 +254,7 @@ class JudgedMetric(BaseMetric):
         return self.judge
 
     def describe(self) -> dict[str, str]:
-        """The judge, and what makes the questions."""
+        """The judge, and the source of questions."""
         judge = self.judge or open_judge(self.settings.judge, device=models.chosen_device())
         return judge.fingerprint() if self.by_grammar else judge.fingerprint() | self.source.fingerprint()
 
@@ -265,10 +265,10 @@ def num_outside(rows: Sequence[Measured]) -> int:
 
 
 def outside_notes(rows: Sequence[Measured]) -> list[str]:
-    """What a reader must know of those clips; nothing where there is none."""
+    """A note on those clips; nothing where there is none."""
     outside = num_outside(rows)
-    said = f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
-    return [said] if outside else []
+    text = f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
+    return [text] if outside else []
 
 
 def unanswered(failures: Sequence[dict[str, str]]) -> dict[str, int]:
@@ -287,8 +287,8 @@ def chances(judge: Judge, sample: Sample, questions: Sequence[Question], *, raw:
     for answer in judge.answer(sample, questions):
         chance = answer.raw if raw else answer.chance
         if chance is None:
-            said = answer.message or f"{answer.question.question!r} has an open answer, and no chance"
-            raise ItemError(f"{sample.id}: {said}", code=answer.code or "BAD_QUESTIONS")
+            text = answer.message or f"{answer.question.question!r} has an open answer, and no chance"
+            raise ItemError(f"{sample.id}: {text}", code=answer.code or "BAD_QUESTIONS")
         found.append(chance)
     return found
 

@@ -3,7 +3,7 @@ mistakes mended.
 
 In: for each frame the regions a detector found, best first, or a caption; for a clip a ranking of actions. Out: counts
 and scores. `..._compat` follow VBench (arXiv:2311.17982) to the letter: left is right and top is bottom (D1), the boxes
-of both things lie in one pool (D2), a colour is found inside other words (D3), any region of a frame may supply it as
+of both things are in one pool (D2), a colour is found inside other words (D3), any region of a frame may supply it as
 long as the best one is the thing (D3b), clips without a coloured thing leave the denominator (D4), and an action is cut
 at "-" and "_" (D11). The others tell these apart. Letters: T frames.
 """
@@ -68,7 +68,7 @@ def shown_compat(frame: Frame, things: Sequence[Thing]) -> bool:
 
 
 def color_counts(frames: Sequence[Frame], thing: Thing) -> tuple[int, int]:
-    """Frames with the thing, and those of them where a region that is the thing is said to have its colour.
+    """Frames with the thing, and those of them where a region that is the thing has its colour in the caption.
 
     In frames without it the colour is that of what stands in its place: things of an unknown kind, or the only thing
     there is. So a red box for a red dog has the right colour, and `object_class` says that it is no dog.
@@ -145,7 +145,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def _apart(a: Box, b: Box, axis: int, sign: int) -> float:
-    """1 where the boxes' centres lie further apart along `axis` than along the other, a on the side of `sign` (0: on
+    """1 where the boxes' centres are further apart along `axis` than along the other, a on the side of `sign` (0: on
     either); less by their overlap; else 0."""
     away = [(a[i] + a[i + 2] - b[i] - b[i + 2]) / 2 for i in (0, 1)]
     if abs(away[axis]) <= abs(away[1 - axis]) or away[axis] * sign < 0:

@@ -1,10 +1,11 @@
-"""The questions of a prompt, and what its caption alone answers to them.
+"""The questions of a prompt, and the answers of its caption alone.
 
-In: a prompt; a caption. Out: `Asked` questions with the kind of fact each is about, and what the caption says. Of
-prompts of the cartoon world with one figure the questions presuppose nothing
+In: a prompt; a caption. Out: `PromptQuestion` questions with the kind of fact each is about, and what the caption says.
+Of prompts of the cartoon world with one figure the questions presuppose nothing
 (`cineloop.world.language.plain_questions`) and the caption is read by that world's grammar. Of its other prompts they
-are those of `v2t_eval.judge.wording`, and a caption says yes to those that it gives rise to itself. Of plain English
-they are of the same form, and only a language model can read the caption (`v2t_eval.metrics.caption_questions`).
+are those of `v2t_eval.judge.wording`, and a caption answers yes to the questions that can be made from it. Of plain
+English they are of the same form, and only a language model can read the caption
+(`v2t_eval.metrics.caption_questions`).
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from v2t_eval.judge.prompt import of_world
 from v2t_eval.judge.question import Question, dsg
 from v2t_eval.judge.wording import of_text
 from v2t_eval.metric import NOTHING_ASKED
-from v2t_eval.semantics.sources import GRAMMAR, Made, open_source
-from v2t_eval.text.prompt_facts import hold
+from v2t_eval.semantics.sources import GRAMMAR, QuestionSet, open_source
+from v2t_eval.text.prompt_facts import match_facts
 
-OTHER = "other"  # kind of a question that does not say what it is about
+OTHER = "other"  # kind of a question without a stated subject
 _EMPTY = frozenset("is are do does a an any the there".split())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PromptQuestion:
     """A question of a prompt: `kind` of fact; `value`, the wanted value by its name in the world, "" where the question
     is one of yes and no."""
 
@@ -42,18 +43,20 @@ class Asked:
 
 
 @lru_cache(maxsize=65536)
-def questions(prompt: str, source: str = GRAMMAR) -> tuple[Asked, ...]:
+def questions(prompt: str, source: str = GRAMMAR) -> tuple[PromptQuestion, ...]:
     """The questions of a prompt, parents first, by a source of `v2t_eval.semantics.sources`; none where it asks for
     nothing that can be read, or the source has none (see `remarks`)."""
     plain = _plain(prompt) if source == GRAMMAR else ()
-    made = _made(prompt, source)
-    return plain or tuple(Asked(question=one, kind=one.about or OTHER) for one in (made.questions if made else ()))
+    made = _question_set(prompt, source)
+    return plain or tuple(
+        PromptQuestion(question=one, kind=one.about or OTHER) for one in (made.questions if made else ())
+    )
 
 
 @lru_cache(maxsize=65536)
-def _made(prompt: str, source: str) -> Made | None:
+def _question_set(prompt: str, source: str) -> QuestionSet | None:
     try:
-        return open_source(source).made(prompt)
+        return open_source(source).questions_of(prompt)
     except ItemError as problem:
         if problem.code != NOTHING_ASKED:
             logger.warning("no questions for %s: %s", printable(prompt, 60), problem)
@@ -61,8 +64,8 @@ def _made(prompt: str, source: str) -> Made | None:
 
 
 def remarks(prompts: Iterable[str], source: str) -> list[str]:
-    """What a reader must know of the questions: prompts without one, those dropped, parts nothing is asked of."""
-    made = {prompt: _made(prompt, source) for prompt in prompts}
+    """Notes on the questions: prompts without one, those dropped, parts without a question."""
+    made = {prompt: _question_set(prompt, source) for prompt in prompts}
     without = [prompt for prompt, each in made.items() if each is None]
     dropped = [each for one in made.values() if one for each in one.dropped]
     left = [part for one in made.values() if one for part in one.left]
@@ -77,14 +80,14 @@ def remarks(prompts: Iterable[str], source: str) -> list[str]:
     return lines
 
 
-def share(asked: Sequence[Asked], right: Sequence[bool | None]) -> float | None:
+def share(asked: Sequence[PromptQuestion], right: Sequence[bool | None]) -> float | None:
     """Share of the answered questions that count as right (DSG: and all they hang on are); None if none is answered."""
-    told = {one.question.id: verdict for one, verdict in zip(asked, right, strict=True) if verdict is not None}
-    upheld = dsg([one.question for one in asked], told)
+    verdicts = {one.question.id: verdict for one, verdict in zip(asked, right, strict=True) if verdict is not None}
+    upheld = dsg([one.question for one in asked], verdicts)
     return fmean(upheld.values()) if upheld else None
 
 
-def is_plain(asked: tuple[Asked, ...]) -> bool:
+def is_plain(asked: tuple[PromptQuestion, ...]) -> bool:
     """Whether the questions presuppose nothing."""
     return bool(asked) and all(one.value for one in asked)
 
@@ -102,31 +105,33 @@ def from_caption(prompt: str, caption: str) -> tuple[str | None, ...]:
     if not is_plain(asked):
         says = {_bare(one.question) for one in of_text(caption) if one.answer == "yes"}
         return tuple("yes" if _bare(one.question.question) in says else "no" for one in asked)
-    held = hold(prompt, caption)
-    said = {} if held is None else {_factor(fact.kind): fact.said for fact in held.facts}
-    return tuple(_motion(said.get(one.kind)) if one.kind == "motion" else said.get(one.kind) for one in asked)
+    matched = match_facts(prompt, caption)
+    caption_values = {} if matched is None else {_factor(fact.kind): fact.caption_value for fact in matched.facts}
+    return tuple(
+        _motion(caption_values.get(one.kind)) if one.kind == "motion" else caption_values.get(one.kind) for one in asked
+    )
 
 
-def wanted(asked: Asked) -> str:
+def wanted_answer(asked: PromptQuestion) -> str:
     """What `from_caption` gives for a question that is answered as wanted."""
     return asked.value or asked.question.answer
 
 
-def _plain(prompt: str) -> tuple[Asked, ...]:
+def _plain(prompt: str) -> tuple[PromptQuestion, ...]:
     """Questions that presuppose nothing, of a prompt with one figure that does one thing at most; else none."""
     stated = of_world(prompt)
     if stated is None or len(stated.actors) != 1 or len(stated.events) > 1 or len(stated.shots) != 1:
         return ()
-    held = hold(prompt, prompt)
-    if held is None or stated.actors[0].count not in (None, 1):
+    matched = match_facts(prompt, prompt)
+    if matched is None or stated.actors[0].count not in (None, 1):
         return ()
     found = []
-    for fact in held.facts:
+    for fact in matched.facts:
         factor = _factor(fact.kind)
         value = _motion(fact.value) if factor == "motion" else fact.value
         if factor not in PLAIN or value is None or value not in PLAIN[factor].answers:
             return ()
-        found.append(Asked(question=plain_question(factor, value), kind=factor, value=value))
+        found.append(PromptQuestion(question=plain_question(factor, value), kind=factor, value=value))
     return tuple(found)
 
 
@@ -134,17 +139,17 @@ def _factor(kind: str) -> str:
     return "motion" if kind == "action" else kind
 
 
-def _motion(deed: str | None) -> str | None:
-    """The class of a deed of `v2t_eval.text.prompt_facts`; the deed itself where it has none."""
-    if deed is None or deed == "walk or run":
-        return deed and "travel"
+def _motion(action: str | None) -> str | None:
+    """The class of an action of `v2t_eval.text.prompt_facts`; the action itself where it has none."""
+    if action is None or action == "walk or run":
+        return action and "travel"
     try:
-        return motion_of(deed)
-    except ValueError:  # a deed of two figures
-        return deed
+        return motion_of(action)
+    except ValueError:  # an action of two figures
+        return action
 
 
 def _bare(question: str) -> str:
-    """A question without what changes with number: "Are there any dogs?" is "Is there a dog?"."""
-    told = [word for word in re.findall(r"[a-z0-9'-]+", question.lower()) if word not in _EMPTY]
-    return " ".join(singular(word) for word in told)
+    """A question in a form independent of number: "Are there any dogs?" is "Is there a dog?"."""
+    words = [word for word in re.findall(r"[a-z0-9'-]+", question.lower()) if word not in _EMPTY]
+    return " ".join(singular(word) for word in words)

@@ -1,11 +1,11 @@
-"""Where the questions of a prompt come from: the grammar, a language model, or a file that was read and approved.
+"""Sources of the questions of a prompt: the grammar, a language model, or a reviewed file.
 
     grammar                     `v2t_eval.judge.wording`, no model
     openai:URL[#model]          a language model behind an OpenAI-compatible address
     FOLDER or hub id            a language model of transformers on this machine
     FILE.jsonl                  rows of `prompt` and `questions`, as `v2t-eval questions` writes them
 
-In: a name and a prompt. Out: `Made`: questions, what was dropped, and what nothing is asked of.
+In: a name and a prompt. Out: `QuestionSet`: questions, what was dropped, and the parts without a question.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ GRAMMAR = "grammar"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class QuestionSet:
     """Questions of a prompt, parents first.
 
     Attributes:
         dropped: questions that were made and are not asked.
-        left: the parts of the prompt that nothing is asked of, and `share_asked` the share of its telling words outside
-            them; None where only the grammar could tell.
+        left: the parts of the prompt without a question, and `share_asked` the share of its content words outside
+            them; known for the grammar only, else None.
     """
 
     questions: tuple[Question, ...]
@@ -48,7 +48,7 @@ class Made:
 class Source(Protocol):
     """A way to make questions."""
 
-    def made(self, prompt: str, *, closed: bool = False) -> Made:
+    def questions_of(self, prompt: str, *, closed: bool = False) -> QuestionSet:
         """The questions of a prompt; `closed` as in `v2t_eval.judge.wording.of_text`, which the grammar alone knows.
 
         Raises:
@@ -62,8 +62,8 @@ class Source(Protocol):
 class Grammar:
     """`v2t_eval.judge.wording`."""
 
-    def made(self, prompt: str, *, closed: bool = False) -> Made:
-        """See `Source.made`. Raises ItemError: NOTHING_ASKED."""
+    def questions_of(self, prompt: str, *, closed: bool = False) -> QuestionSet:
+        """See `Source.questions_of`. Raises ItemError: NOTHING_ASKED."""
         questions = of_text(prompt, closed=closed)
         if not questions:
             raise ItemError(
@@ -71,7 +71,7 @@ class Grammar:
                 code="NOTHING_ASKED",
                 hint="give `questions`: [{id, question, answer, parents}, ...], or questions=openai:URL",
             )
-        return Made(questions=tuple(questions), left=nothing_asked(prompt), share_asked=share_asked(prompt))
+        return QuestionSet(questions=tuple(questions), left=nothing_asked(prompt), share_asked=share_asked(prompt))
 
     def fingerprint(self) -> dict[str, str]:
         """See `Source.fingerprint`."""
@@ -84,17 +84,17 @@ class Model:
     def __init__(self, name: str) -> None:
         self._questioner = Questioner(open_writer(name), cache=EvidenceCache(cache_folder()).__enter__())
 
-    def made(self, prompt: str, *, closed: bool = False) -> Made:
-        """See `Source.made`."""
+    def questions_of(self, prompt: str, *, closed: bool = False) -> QuestionSet:
+        """See `Source.questions_of`."""
         questions, dropped = self._questioner.questions_of(prompt)
-        return Made(questions=tuple(questions), dropped=tuple(dropped))
+        return QuestionSet(questions=tuple(questions), dropped=tuple(dropped))
 
     def fingerprint(self) -> dict[str, str]:
         """See `Source.fingerprint`."""
         return self._questioner.fingerprint()
 
 
-class Approved:
+class QuestionFile:
     """Questions of a file.
 
     Raises:
@@ -115,15 +115,15 @@ class Approved:
             except ItemError as problem:
                 raise UsageError(problem.message, hint=problem.hint) from None
 
-    def made(self, prompt: str, *, closed: bool = False) -> Made:
-        """See `Source.made`. Raises ItemError: NO_QUESTIONS, the file has none for this prompt."""
+    def questions_of(self, prompt: str, *, closed: bool = False) -> QuestionSet:
+        """See `Source.questions_of`. Raises ItemError: NO_QUESTIONS, the file has none for this prompt."""
         if not self._of.get(prompt):
             raise ItemError(
                 f"{printable(str(self._path))} has no questions for the prompt {printable(prompt, 80)!r}",
                 code="NO_QUESTIONS",
                 hint="`v2t-eval questions` writes such a file",
             )
-        return Made(questions=self._of[prompt])
+        return QuestionSet(questions=self._of[prompt])
 
     def fingerprint(self) -> dict[str, str]:
         """See `Source.fingerprint`."""
@@ -140,11 +140,11 @@ def open_source(name: str) -> Source:
     """The source of that name; a model is opened once in a process.
 
     Raises:
-        UsageError: a file that cannot be read, an address that is none. MissingDependencyError: no such model.
+        UsageError: a file that cannot be read, not a valid address. MissingDependencyError: no such model.
     """
     if name == GRAMMAR:
         return Grammar()
-    return Approved(Path(name)) if name.endswith((".jsonl", ".json")) else _model(name)
+    return QuestionFile(Path(name)) if name.endswith((".jsonl", ".json")) else _model(name)
 
 
 @lru_cache(maxsize=8)

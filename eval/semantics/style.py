@@ -1,10 +1,9 @@
-"""What VBench's style and consistency dimensions have in common: a clip and a text in one space.
+"""Base of VBench's style and consistency dimensions: cosine of a clip and a text.
 
 In: samples. Out: `TextDimension`, the mean over clips of a cosine of frames and text. The reference takes CLIP ViT-B/32
 for the look of frames and ViCLIP for whole clips; here it is any dual encoder of `v2t_eval.features`, always named. A
-model
-for single frames sees a clip as the mean of its 8 unit frame features (mean pooling of CLIP4Clip, arXiv:2104.08860).
-Letters: T frames, D width of the features.
+model for single frames sees a clip as the mean of its 8 unit frame features (mean pooling of CLIP4Clip,
+arXiv:2104.08860). Letters: T frames, D width of the features.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ class StyleSettings:
 
 
 class TextDimension(BaseMetric):
-    """A dimension that holds a clip against a text.
+    """A dimension that compares a clip with a text.
 
-    Class attributes, besides those of `BaseMetric`:
+    Class attributes, in addition to those of `BaseMetric`:
         reference: what the reference uses.
         piece_s: length of a piece of a long clip.
     """
@@ -69,7 +68,7 @@ class TextDimension(BaseMetric):
         """The model, loaded once in this process.
 
         Raises:
-            MissingDependencyError: it is not at hand, or has no text half.
+            MissingDependencyError: it is not available, or has no text half.
         """
         family = load(
             "v2t_eval.extractors", self.settings.model.partition(":")[0].replace("-", "_"), "Extractor"
@@ -91,8 +90,8 @@ class TextDimension(BaseMetric):
         """The model's fingerprint."""
         return self.extractor.fingerprint()
 
-    def said(self, sample: Sample) -> str:
-        """The text the clip is held against: the whole prompt."""
+    def text_of(self, sample: Sample) -> str:
+        """The text the clip is compared with: the whole prompt."""
         return str(sample.require("prompt"))
 
     def terms(self, sample: Sample, text: str, start: int, stop: int) -> list[float]:
@@ -112,7 +111,7 @@ class TextDimension(BaseMetric):
 
     def measure(self, sample: Sample) -> Evidence:
         """`value`, its `sum` and `count`, and whether the text lost its end."""
-        text = self.said(sample)
+        text = self.text_of(sample)
         spans = [(0, len(sample.frames))]
         if self.settings.long:
             spans = sample_pieces(sample, self.piece_s, compat=self.compat)
@@ -138,7 +137,7 @@ class TextDimension(BaseMetric):
         )
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
-        """The model by name and hash, texts that were cut off, clips that want the long form."""
+        """The model by name and hash, texts that were cut off, clips that need the long form."""
         extractor = self.extractor
         known = extractor.fingerprint()
         notes = [

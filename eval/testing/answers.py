@@ -33,7 +33,7 @@ class Answers(question_score.Metric):
         if not isinstance(judge, Judge):
             raise ItemError(f"{judge!r} gives no answers in words", code="BAD_QUESTIONS")
         rows: list[dict[str, Any]] = []
-        for found in judge.answer(sample, self.made(sample).questions):
+        for found in judge.answer(sample, self.question_set(sample).questions):
             asked = found.question
             rows.append({
                 "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),

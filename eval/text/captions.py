@@ -1,4 +1,4 @@
-"""What the caption metrics have in common: tokens of a sample, and text that only the Java tokenizer reads exactly.
+"""Base of the caption metrics: tokens of a sample, and text that only the Java tokenizer reads exactly.
 
 In: samples with a caption and references. Out: their tokens, as pycocoevalcap makes them, and sentences about who made
 them. A text of the class of `v2t_eval.text.ptb` is tokenised at once; of any other the evidence keeps the words
@@ -19,7 +19,7 @@ from v2t_eval.text.java import TOKENIZER, jar_hash, java_missing, java_tokenize,
 from v2t_eval.text.ptb import flatten, read
 
 EXACT = "PTB tokens of Stanford CoreNLP 3.4.1, punctuation removed as in pycocoevalcap"
-_by_java: dict[str, str] = {}  # what Java said in this process; the metrics of one pass ask for the same texts
+_by_java: dict[str, str] = {}  # tokens by Java in this process; the metrics of one pass ask for the same texts
 models.on_release(_by_java.clear)
 _MOST_KEPT = 100_000
 
@@ -31,8 +31,8 @@ class Tokens(NamedTuple):
     references: tuple[str, ...]
 
 
-class Told(NamedTuple):
-    """What a metric says about its tokens: `notes`, `counts`, and the part of the fingerprint."""
+class TokenReport(NamedTuple):
+    """How texts were tokenized: `notes`, `counts`, and the part of the fingerprint."""
 
     notes: tuple[str, ...]
     counts: dict[str, int]
@@ -44,7 +44,7 @@ class Told(NamedTuple):
 
 
 class CaptionMetric(BaseMetric):
-    """A metric of tokens; a subclass gives `count` and works on what `settle` returns."""
+    """A metric of tokens; a subclass gives `count` and works on what `complete_rows` returns."""
 
     level = "text"
     needs = ("caption", "references")
@@ -63,21 +63,21 @@ class CaptionMetric(BaseMetric):
             return {"texts": len(texts)} | self.count(Tokens(tokens[0], tuple(tokens[1:])))
         return {"texts": len(texts), "unread": [flatten(text) for text in texts]}
 
-    def settle(self, rows: Sequence[Measured]) -> tuple[list[Evidence], Told]:
-        """The evidence of every row, those with unread texts now counted, and what is to be said about it."""
+    def complete_rows(self, rows: Sequence[Measured]) -> tuple[list[Evidence], TokenReport]:
+        """The evidence of every row, with unread texts now tokenized, and how texts were tokenized."""
         outside = sorted({text for row in rows for text in row.evidence.get("unread", ()) if not read(text)[1]})
         by_java = bool(outside) and not java_missing()
         known = dict(zip(outside, _ask_java(outside), strict=True)) if by_java else {}
-        settled, num_outside = [], 0
+        complete, num_outside = [], 0
         for row in rows:
             evidence = row.evidence
             if "unread" in evidence:
                 num_outside += sum(not read(text)[1] for text in evidence["unread"])
                 caption, *references = (known[text] if text in known else read(text)[0] for text in evidence["unread"])
                 evidence = {"texts": evidence["texts"]} | self.count(Tokens(caption, tuple(references)))
-            settled.append(evidence)
-        num_texts = sum(evidence["texts"] for evidence in settled)
-        return settled, _told(num_texts, num_outside, by_java)
+            complete.append(evidence)
+        num_texts = sum(evidence["texts"] for evidence in complete)
+        return complete, _token_report(num_texts, num_outside, by_java)
 
 
 def _ask_java(texts: list[str]) -> list[str]:
@@ -90,15 +90,17 @@ def _ask_java(texts: list[str]) -> list[str]:
     return [_by_java[text] for text in texts]
 
 
-def _told(num_texts: int, num_outside: int, by_java: bool) -> Told:
+def _token_report(num_texts: int, num_outside: int, by_java: bool) -> TokenReport:
     counts = {"texts": num_texts, "texts_outside_our_class": num_outside}
     note = f"tokens: {num_texts - num_outside} of {num_texts} texts by our PTB tokenizer, exact for their class"
     if not num_outside:
-        return Told((f"{note}.",), counts, {"tokenizer": EXACT})
+        return TokenReport((f"{note}.",), counts, {"tokenizer": EXACT})
     if by_java:
         note += (
             f"; {num_outside} by the Java tokenizer ({TOKENIZER.rsplit('/')[-1]}, {jar_hash(need_java(TOKENIZER))})."
         )
-        return Told((note,), counts, {"tokenizer": EXACT})
+        return TokenReport((note,), counts, {"tokenizer": EXACT})
     note += f"; {num_outside} outside that class also by ours, since {java_missing()} is missing: these may differ."
-    return Told((note,), counts, {"tokenizer": f"{EXACT}; {num_outside} texts by rules that are not exact for them"})
+    return TokenReport(
+        (note,), counts, {"tokenizer": f"{EXACT}; {num_outside} texts by rules that are not exact for them"}
+    )

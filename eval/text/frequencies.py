@@ -25,7 +25,7 @@ from v2t_eval.text.ptb import read
 
 @dataclass(frozen=True)
 class Frequencies:
-    """`counts` of clips by n-gram, of `num_clips` clips; `num_outside` of `num_texts` texts lie outside the exact class
+    """`counts` of clips by n-gram, of `num_clips` clips; `num_outside` of `num_texts` texts are outside the exact class
     of our tokenizer."""
 
     counts: dict[tuple[str, ...], int]

@@ -31,7 +31,7 @@ _LONGEST_S = 1800.0
 
 
 def java_missing(jar: str = TOKENIZER) -> str:
-    """What is not at hand to run `jar` of pycocoevalcap; "" when it can run."""
+    """What is missing to run `jar` of pycocoevalcap; "" when it can run."""
     if shutil.which("java") is None:
         return "a Java runtime"
     folder = package_folder()
@@ -80,7 +80,7 @@ def run_java(arguments: Sequence[str], folder: Path, *, given: str | None = None
         opened: packages of java.base that it reads by reflection, closed since Java 16.
 
     Raises:
-        MissingDependencyError: it did not run to its end; the message ends with the last of what it said.
+        MissingDependencyError: it did not run to its end; the message ends with the end of its stderr.
     """
     added = " ".join(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in opened)
     env = os.environ | {"JDK_JAVA_OPTIONS": f"{os.environ.get('JDK_JAVA_OPTIONS', '')} {added}".strip()}
@@ -92,8 +92,8 @@ def run_java(arguments: Sequence[str], folder: Path, *, given: str | None = None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingDependencyError(f"a Java program of pycocoevalcap did not run: {error}") from error
     if ended.returncode:
-        said = " ".join(ended.stderr.split()[-60:])
-        raise MissingDependencyError(f"a Java program of pycocoevalcap ended with {ended.returncode}: {said}")
+        stderr_end = " ".join(ended.stderr.split()[-60:])
+        raise MissingDependencyError(f"a Java program of pycocoevalcap ended with {ended.returncode}: {stderr_end}")
     return ended.stdout
 
 

@@ -1,9 +1,10 @@
-"""What a caption states of what its prompt asks for, fact by fact, both read by the cartoon world's grammar.
+"""Match the facts of a prompt with those of its caption, both read by the cartoon world's grammar.
 
-In: a prompt and a caption. Out: `Held`: each fact the prompt states, with what the caption says of it, and how much the
-caption makes up. What the prompt leaves open (a size, a pace, a place) the caption may fill in as it likes: that is no
-fact, and nothing is made up by it. A figure too many, a scene too many, and a deed too many of somebody whose deeds the
-prompt tells, are. Walking and running are one deed at two paces, as the prompt "a dog moves" leaves the pace open.
+In: a prompt and a caption. Out: `FactMatch`: each fact the prompt states, with what the caption says of it, and how
+much the caption makes up. What the prompt leaves open (a size, a pace, a place) the caption may fill in as it likes:
+that is no fact, and nothing is made up by it. A figure too many, a scene too many, and an action too many of a figure
+whose actions the prompt states, are made up. Walking and running are one action at two paces, as the prompt "a dog
+moves" leaves the pace open.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ _ON_LEGS = {"walk": "slow", "run": "fast"}
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """One fact a prompt states: its kind (one of `KINDS`), its value, and what the caption says, None for nothing."""
+    """One fact a prompt states: its kind (one of `KINDS`), its value, and the caption's value, None for nothing."""
 
     kind: str
     value: str
-    said: str | None
+    caption_value: str | None
 
     @property
     def right(self) -> bool:
-        """Whether the caption says so too."""
-        return self.said == self.value
+        """Whether the caption states the same."""
+        return self.caption_value == self.value
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """A caption held against a prompt: `facts` of the prompt (at least one), and `made_up`, how many figures, deeds and
-    scenes of the caption have no counterpart."""
+class FactMatch:
+    """A caption compared with its prompt: `facts` of the prompt (at least one), and `made_up`, how many figures,
+    actions and scenes of the caption have no counterpart."""
 
     facts: tuple[Fact, ...]
     made_up: int
@@ -54,7 +55,7 @@ class Held:
     @property
     def precision(self) -> float | None:
         """Share of what the caption states of the prompt's matters that is right; None where it states nothing."""
-        stated = sum(fact.said is not None for fact in self.facts) + self.made_up
+        stated = sum(fact.caption_value is not None for fact in self.facts) + self.made_up
         return sum(fact.right for fact in self.facts) / stated if stated else None
 
     @property
@@ -70,21 +71,21 @@ class _Text:
     open_pace: bool  # "moves": neither walks nor runs
 
 
-def hold(prompt: str, caption: str) -> Held | None:
-    """The caption held against the prompt; None where the prompt is not of the cartoon world or states no fact."""
+def match_facts(prompt: str, caption: str) -> FactMatch | None:
+    """The caption compared with the prompt; None where the prompt is not of the cartoon world or states no fact."""
     if of_world(prompt) is None:
         return None
-    asked, told = _read(prompt), _read(caption)
-    actors, events = match(asked.stated, told.stated)
-    facts = [*_of_shots(asked.stated, told.stated), *_of_actors(asked.stated, told.stated, actors)]
-    facts += _of_events(asked, told, actors, events)
-    facts += _of_relations(asked.stated, told.stated, actors)
+    wanted, given = _read(prompt), _read(caption)
+    actors, events = match(wanted.stated, given.stated)
+    facts = [*_of_shots(wanted.stated, given.stated), *_of_actors(wanted.stated, given.stated, actors)]
+    facts += _of_events(wanted, given, actors, events)
+    facts += _of_relations(wanted.stated, given.stated, actors)
     if not facts:
         return None
-    extra = max(0, len(told.stated.actors) - len(actors)) if asked.stated.actors else 0
-    extra += max(0, len(told.stated.shots) - len(asked.stated.shots))
-    extra += len(told.stated.events) - len(events) if asked.stated.events else 0
-    return Held(facts=tuple(facts), made_up=extra)
+    extra = max(0, len(given.stated.actors) - len(actors)) if wanted.stated.actors else 0
+    extra += max(0, len(given.stated.shots) - len(wanted.stated.shots))
+    extra += len(given.stated.events) - len(events) if wanted.stated.events else 0
+    return FactMatch(facts=tuple(facts), made_up=extra)
 
 
 @lru_cache(maxsize=65536)
@@ -92,43 +93,45 @@ def _read(text: str) -> _Text:
     return _Text(parse(text), any(p.kind == "act" and p.value == "go by kind" for p in phrases(text)))
 
 
-def _fact(kind: str, value: object, said: object) -> list[Fact]:
+def _fact(kind: str, value: object, other: object) -> list[Fact]:
     """The fact, where the prompt states it."""
-    return [] if value is None else [Fact(kind=kind, value=str(value), said=None if said is None else str(said))]
+    if value is None:
+        return []
+    return [Fact(kind=kind, value=str(value), caption_value=None if other is None else str(other))]
 
 
-def _of_shots(asked: Stated, told: Stated) -> list[Fact]:
-    facts = _fact("style", asked.style, told.style)
-    for number, shot in enumerate(asked.shots):
-        other = told.shots[number] if number < len(told.shots) else None
+def _of_shots(wanted: Stated, given: Stated) -> list[Fact]:
+    facts = _fact("style", wanted.style, given.style)
+    for number, shot in enumerate(wanted.shots):
+        other = given.shots[number] if number < len(given.shots) else None
         facts += _fact("place", shot.place, other and other.place)
         facts += _fact("camera", shot.camera, other and other.camera)
     return facts
 
 
-def _of_actors(asked: Stated, told: Stated, actors: dict[int, int]) -> list[Fact]:
+def _of_actors(wanted: Stated, given: Stated, actors: dict[int, int]) -> list[Fact]:
     facts = []
-    for index, actor in enumerate(asked.actors):
-        other = told.actors[actors[index]] if index in actors else None
+    for index, actor in enumerate(wanted.actors):
+        other = given.actors[actors[index]] if index in actors else None
         for kind in ("kind", "color", "size", "count"):
             facts += _fact(kind, getattr(actor, kind), getattr(other, kind, None))
     return facts
 
 
-def _of_events(asked: _Text, told: _Text, actors: dict[int, int], events: dict[int, int]) -> list[Fact]:
+def _of_events(wanted: _Text, given: _Text, actors: dict[int, int], events: dict[int, int]) -> list[Fact]:
     facts = []
-    for index, event in enumerate(asked.stated.events):
-        other = told.stated.events[events[index]] if index in events else None
-        facts += _fact("action", _deed(event), other and _deed(other))
+    for index, event in enumerate(wanted.stated.events):
+        other = given.stated.events[events[index]] if index in events else None
+        facts += _fact("action", _action_class(event), other and _action_class(other))
         facts += _fact("direction", event.direction, other and other.direction)
-        facts += _fact("speed", _pace(event, asked), other and _pace(other, told))
+        facts += _fact("speed", _pace(event, wanted), other and _pace(other, given))
         facts += _fact("to_color", event.to_color, other and other.to_color)
         if event.target is not None:
             facts += _fact("target", "as asked", other and _target(event, other, actors))
-    return facts + _order(asked.stated, told.stated, events)
+    return facts + _order(wanted.stated, given.stated, events)
 
 
-def _deed(event: StatedEvent) -> str:
+def _action_class(event: StatedEvent) -> str:
     return "walk or run" if event.action in _ON_LEGS else event.action
 
 
@@ -144,16 +147,18 @@ def _target(event: StatedEvent, other: StatedEvent, actors: dict[int, int]) -> s
     return "as asked" if same else "another"
 
 
-def _order(asked: Stated, told: Stated, events: dict[int, int]) -> list[Fact]:
-    """One fact of a prompt whose events come one after another; said where the caption tells all of them."""
-    wanted = [(e.shot, e.step) for e in asked.events]
-    if len(set(wanted)) < 2:
+def _order(wanted: Stated, given: Stated, events: dict[int, int]) -> list[Fact]:
+    """One fact of a prompt whose events come one after another; with a value where the caption states all of them."""
+    places = [(e.shot, e.step) for e in wanted.events]
+    if len(set(places)) < 2:
         return []
-    if not all(i in events and _deed(told.events[events[i]]) == _deed(e) for i, e in enumerate(asked.events)):
+    if not all(
+        i in events and _action_class(given.events[events[i]]) == _action_class(e) for i, e in enumerate(wanted.events)
+    ):
         return _fact("order", "as asked", None)
-    found = [(told.events[events[i]].shot, told.events[events[i]].step) for i in range(len(wanted))]
-    pairs = [(i, k) for i in range(len(wanted)) for k in range(i)]
-    kept = all(_sign(wanted[i], wanted[k]) == _sign(found[i], found[k]) for i, k in pairs)
+    found = [(given.events[events[i]].shot, given.events[events[i]].step) for i in range(len(places))]
+    pairs = [(i, k) for i in range(len(places)) for k in range(i)]
+    kept = all(_sign(places[i], places[k]) == _sign(found[i], found[k]) for i, k in pairs)
     return _fact("order", "as asked", "as asked" if kept else "otherwise")
 
 
@@ -161,11 +166,11 @@ def _sign(a: tuple[int, int], b: tuple[int, int]) -> int:
     return (a > b) - (a < b)
 
 
-def _of_relations(asked: Stated, told: Stated, actors: dict[int, int]) -> list[Fact]:
-    stated = {(r.a, r.b): r.relation for r in told.relations}
+def _of_relations(wanted: Stated, given: Stated, actors: dict[int, int]) -> list[Fact]:
+    stated = {(r.a, r.b): r.relation for r in given.relations}
     facts = []
-    for relation in asked.relations:
+    for relation in wanted.relations:
         a, b = actors.get(relation.a, -1), actors.get(relation.b, -1)
-        said = stated.get((a, b)) or ("the other way round" if (b, a) in stated else None)
-        facts += _fact("relation", relation.relation, said)
+        caption_value = stated.get((a, b)) or ("the other way round" if (b, a) in stated else None)
+        facts += _fact("relation", relation.relation, caption_value)
     return facts

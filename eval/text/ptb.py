@@ -2,7 +2,7 @@
 
 In: a caption. Out: its tokens, lower-case, punctuation removed, joined by single spaces: what pycocoevalcap gets from
 Stanford's PTBTokenizer 3.4.1 with `-preserveLines -lowerCase` after it has removed its list of punctuation. `read`
-says whether a caption lies in the class for which the two are equal; rules and class were found by comparing with the
+tells whether a caption is in the class for which the two are equal; rules and class were found by comparing with the
 program on millions of strings (tests/eval/text/test_ptb.py repeats a part of it). Rules: a caption is cut into the
 longest match of the patterns below, from left to right (Marcus et al. 1993, "Building a large annotated corpus").
 """
@@ -178,6 +178,6 @@ def _plain(chunk: str) -> str | None:
 
 @lru_cache(maxsize=_KEPT)
 def _alone(chunk: str) -> tuple[str, bool]:
-    """Tokens of what stands between white space, whatever stands beside it, and whether they are those of Java."""
+    """Tokens of the text between white space, whatever its neighbours, and whether they are those of Java."""
     chunk = flatten(chunk)
     return _cut(chunk), not _OUTSIDE.search(chunk)

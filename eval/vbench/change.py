@@ -1,4 +1,4 @@
-"""How much the pixels of two frames differ, in whole numbers.
+"""Difference of two frames' pixels, in integers.
 
 In: frames of a clip. Out: sums of absolute differences of levels. Whole numbers add up to the same in any order, so a
 clip shown backwards or in a mirror has the same sums to the bit.

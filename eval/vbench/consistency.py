@@ -1,4 +1,4 @@
-"""VBench's consistency: how alike the frames of a clip are to the one before and to the first.
+"""VBench's consistency: similarity of the frames of a clip to the one before and to the first.
 
 In: a feature vector for each frame, and the pairs to compare. Out: the sum of the terms and their number. A term is
 half of max(0, cos(earlier, later)) plus half of max(0, cos(first, later)).

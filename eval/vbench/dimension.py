@@ -1,8 +1,8 @@
-"""What the VBench dimensions that look at frames have in common.
+"""Base of the frame dimensions of VBench.
 
 In: samples. Out: `Dimension`, a metric whose clip value is sum / count of terms over the clip, or over each piece of a
 long clip. The set's value is either the mean over clips, or the mean over terms ("frames": the reference's for subject
-and background consistency); the other of the two stands beside it as a figure of its own.
+and background consistency); the other of the two is reported as a figure of its own.
 A frozen clip is perfectly consistent, smooth and steady (defect D9). It is always named; in `fixed` mode a dimension
 that it fools gives it no value and leaves it out of the figures, so that it can never be a pass.
 """
@@ -58,7 +58,7 @@ class Part:
 class Dimension(BaseMetric):
     """A metric of terms over frames; see the module's head.
 
-    Class attributes, besides those of `BaseMetric`:
+    Class attributes, in addition to those of `BaseMetric`:
         pooled: "frames" or "clips", which mean is the set's value.
         fooled_by_frozen: a frozen clip gets the best value.
         reference: what the reference uses for backbone, "" where it has none.
@@ -122,7 +122,7 @@ class Dimension(BaseMetric):
         return evidence
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The set's value, beside it the other mean; frozen clips counted."""
+        """The set's value and the other mean; frozen clips counted."""
         kept = [row for row in rows if self.counts_in(row)]
         figures = self.figures(kept) if kept else {}
         counts = {"frozen": sum(bool(row.evidence["frozen"]) for row in rows), **self.counts(rows)}
@@ -155,17 +155,17 @@ class Dimension(BaseMetric):
         return Figure(value=value, low=min(low, value), high=max(high, value), n=len(rows))
 
     def item(self, row: Measured) -> dict[str, Any]:
-        """What is told of one clip; a clip that does not count has its value under `raw`."""
+        """The report item of one clip; a clip that does not count has its value under `raw`."""
         evidence = row.evidence
         shown = {"value": evidence["value"]} if self.counts_in(row) else {"value": None, "raw": evidence["value"]}
         return {"id": row.id, **shown, "frozen": bool(evidence["frozen"]), **evidence["more"]}
 
     def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
-        """Whatever a dimension counts besides frozen clips."""
+        """Counts of a dimension in addition to frozen clips."""
         return {}
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
-        """Backbone, mode, frozen clips, clips that want the long form."""
+        """Backbone, mode, frozen clips, clips that need the long form."""
         settings, num = self.settings, len(rows)
         notes = []
         if self.reference:

@@ -1,8 +1,8 @@
-"""VBench's dynamic degree: whether anything moves far enough, often enough.
+"""VBench's dynamic degree: presence of enough motion.
 
 In: the flow of sampled pairs of frames. Out: yes or no, with the parameters behind it. The reference's count is rounded
 to even and is 0 for two sampled frames, which are then always "dynamic" (defect D8); it also reads pixels per pair,
-whatever time lies between the two. `fixed` rounds half up, wants at least one pair, and reads pixels per eighth second.
+whatever the time between the two. `fixed` rounds half up, needs at least one pair, and reads pixels per eighth second.
 Letters: T frames, H W pixels, n sampled frames.
 """
 

@@ -1,4 +1,4 @@
-"""Optical flow between two frames, by an estimator that is named.
+"""Optical flow between two frames, by a named estimator.
 
 In: two frames of a clip. Out: for every pixel how far it moved, in pixels. Names:
 
@@ -7,7 +7,7 @@ In: two frames of a clip. Out: for every pixel how far it moved, in pixels. Name
     raft:FILE[#sha256]   RAFT large (Teed and Deng 2020, arXiv:2003.12039) of torchvision, 20 iterations, weights as
                  safetensors; torchvision's C_T_V1 are the weights VBench uses ("raft-things")
 
-What several metrics want of a pair of frames is computed once, through `Sample.shared`.
+What several metrics need of a pair of frames is computed once, through `Sample.shared`.
 Letters: H W pixels.
 """
 
@@ -25,7 +25,7 @@ from v2t_eval.models import file_sha256
 from v2t_eval.sample import Sample
 
 RAFT_ITERATIONS = 20
-_RAFT_LEAST, _RAFT_STEP = 128, 8  # RAFT's correlation pyramid wants 16 x 16 features of 8 x 8 pixels each
+_RAFT_LEAST, _RAFT_STEP = 128, 8  # RAFT's correlation pyramid needs 16 x 16 features of 8 x 8 pixels each
 GET_RAFT = (
     "where there is a network: python -c \"from torchvision.models.optical_flow import raft_large; "
     "from safetensors.torch import save_file; "
@@ -140,7 +140,7 @@ def open_flow(name: str) -> Flow:
 
     Raises:
         UsageError: there is no such estimator.
-        MissingDependencyError: torchvision or the weights are not at hand; the hint says how to get them.
+        MissingDependencyError: torchvision or the weights are not available; the hint says how to get them.
     """
     if name in _Classical.titles:
         return models.opened(("flow", name), lambda: _Classical(name))

@@ -1,6 +1,6 @@
-"""The frame half-way between two frames, by an interpolator that is named.
+"""The frame half-way between two frames, by a named interpolator.
 
-In: two frames. Out: the one between them. VBench uses AMT-S; its weights are not at hand here, so the usual way is a
+In: two frames. Out: the one between them. VBench uses AMT-S; its weights are not available here, so the usual way is a
 warp along an optical flow: both frames are drawn half-way towards each other and blended, with the flows at the middle
 estimated as in Super SloMo (Jiang et al. 2018, arXiv:1712.00080, eq. 4). Names:
 
@@ -100,7 +100,7 @@ def open_interpolator(name: str) -> Interpolator:
     """The interpolator called `name`, see the module's head; opened once, see `v2t_eval.models`.
 
     Raises:
-        UsageError: there is no such one. MissingDependencyError: its weights are not at hand.
+        UsageError: there is no such one. MissingDependencyError: its weights are not available.
     """
     if name.startswith("torchscript:"):
         return models.opened(("interpolator", name), lambda: _TorchScript(name))

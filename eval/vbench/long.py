@@ -1,7 +1,7 @@
 """VBench-Long: a long clip is cut into scenes and pieces, each scored as a short clip; consistency also across pieces.
 
-In: frames of a clip. Out: where its pieces lie, and the fusion of consistency within pieces with consistency between
-them. Scenes end where PySceneDetect's content detector (threshold 27) sees a cut; pieces are 2 s (10 s for
+In: frames of a clip. Out: the positions of its pieces, and the fusion of consistency within pieces with consistency
+between them. Scenes end where PySceneDetect's content detector (threshold 27) sees a cut; pieces are 2 s (10 s for
 human_action, temporal_style and overall_consistency) and the last one of a scene reaches back to be as long as the
 others. Meant for clips of 5 s and more. Letters: T frames.
 """
@@ -85,7 +85,7 @@ def read_mapping(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     `subject_mapping_table.yaml` of VBench-Long. Returns two rising float arrays.
 
     Raises:
-        UsageError: the file cannot be read or is no such table.
+        UsageError: the file cannot be read or is not such a table.
     """
     table = read_yaml(Path(path))
     try:

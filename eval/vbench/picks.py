@@ -1,4 +1,4 @@
-"""Which frames of a clip are looked at, and which two are compared.
+"""Selection of frames of a clip, and of pairs to compare.
 
 In: a number of frames, or the seconds at which they are shown. Out: indices. The reference compares neighbours at
 whatever rate the file has, so the same clip at another rate gets another score (defect D12); pairs a fixed time apart

@@ -1,8 +1,8 @@
 """Clips in which nothing happens: the frozen rule and VBench's static filter.
 
 In: frames. Out: whether the clip is frozen (one picture all along) or static (the camera and the subject rest, as
-VBench's flicker wants its clips). A frozen clip is perfectly consistent, smooth and free of flicker, which is no merit
-(defect D9): the metrics name it. All frames are looked at, so a clip that ends as it began is not mistaken for one.
+VBench's flicker needs its clips). A frozen clip is perfectly consistent, smooth and free of flicker, which is no merit
+(defect D9): the metrics name it. All frames are read, so a clip that ends as it began is not mistaken for one.
 Letters: T frames, H W pixels. The frozen rule itself is `cineloop.video.still`.
 """
 

@@ -4,7 +4,7 @@ In: the value of each dimension, 0 to 1 as the reference's own table has them (i
 n = (x - least) / (most - least) for each; quality, the mean of seven (dynamic_degree weighs one half); semantic, the
 mean of nine; total, (4 quality + semantic) / 5. `compat` takes a missing dimension as raw 0 and lets n leave 0 to 1, as
 the reference does (defect D10); `fixed` refuses a missing one and clips n. The least and greatest values belong to the
-reference's backbones: with others a total is no leaderboard number. VBench measures temporal_style and
+reference's backbones: with others a total is not a leaderboard number. VBench measures temporal_style and
 overall_consistency alike, on other prompts each; where both were measured on the same clips they are one number, which
 `fixed` counts once. For image-to-video the weights are those of
 VBench-I2V.
@@ -68,7 +68,7 @@ def total(raw: Mapping[str, float], mode: str = "fixed", semantic: Mapping[str, 
     """Quality, semantic and total of the sixteen raw values, 0 to 1; `semantic` are other weights than `SEMANTIC`.
 
     Raises:
-        UsageError: `fixed` and a dimension is missing; a name that is no dimension; an unknown mode.
+        UsageError: `fixed` and a dimension is missing; a name that is not a dimension; an unknown mode.
     """
     if mode not in ("fixed", "compat"):
         raise UsageError(f"mode must be fixed or compat, not {mode!r}")
@@ -98,7 +98,7 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
     `n` and `coverage` count dimensions.
 
     Args:
-        results: the result of each dimension by its plain name; others are not looked at.
+        results: the result of each dimension by its plain name; others are ignored.
 
     Raises:
         UsageError: as `total`. A dimension that scored nothing counts as missing.
@@ -150,7 +150,7 @@ def normal(value: float, scale: Scale, clipped: bool) -> float:
 
 
 def _is_one_measurement(measured: Mapping[str, MetricResult]) -> bool:
-    """Whether the dimensions that are measured alike looked at the same clips and prompts."""
+    """Whether the dimensions that are measured alike have the same clips and prompts."""
     first, second = ([(i["id"], i["value"]) for i in measured[n].items] if n in measured else [] for n in ALIKE)
     return bool(first) and first == second
 

@@ -23,7 +23,7 @@ from v2t_eval.vbench.picks import pairs_apart
 
 @dataclass(frozen=True, kw_only=True)
 class ConsistencySettings(DimensionSettings):
-    """Attributes besides those of every dimension:
+    """Attributes in addition to those of every dimension:
 
     model: a frame extractor, see `v2t_eval.features`; "" for the dimension's usual one.
     within, between: weights of consistency within pieces and between their first frames, of a long clip. The reference

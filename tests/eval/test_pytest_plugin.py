@@ -213,7 +213,7 @@ def test_marks_show_a_clip_or_every_clip_of_a_manifest(project):
 def test_a_gate_ends_the_test_by_its_outcome(project, monkeypatch, outcome, keyword, expected):
     metric = MetricVerdict(metric="clipsim", role="primary", outcome=outcome, reasons=("it fell by much",))
     verdict = Verdict(outcome=outcome, reason="so it is", metrics=(metric,), differences=("weights: a, b",))
-    monkeypatch.setattr(sides, "gated", lambda *args, **kwargs: verdict)
+    monkeypatch.setattr(sides, "gate_verdict", lambda *args, **kwargs: verdict)
     source = f"""
         def test_set(gate):
             assert gate("clips", suite="gate.yaml", baseline="baseline.json"{keyword}).outcome

@@ -1,11 +1,11 @@
-"""Who finds things, places and actions in a clip: one file per way, loaded by name.
+"""Detectors of things, places and actions in a clip: one file each, loaded by name.
 
     world                  the cartoon world's referee, `cineloop.world.referee.read`: things, place, action
     hf:ID_OR_FOLDER        zero-shot object detection of transformers (OWL-ViT, OWLv2, Grounding DINO): things
     action:ID_OR_FOLDER    video classification of transformers, such as a model of Kinetics: actions
 
 In: a sample, and the nouns and colours that are asked for. Out: regions of 16 frames, captions of them, or a ranking of
-actions; a detector has the methods of what it can tell. A model is loaded once in a process.
+actions; a detector has the methods of what it can detect. A model is loaded once in a process.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def open_detector(name: str, able: str) -> Detector:
         able: the method it must have: regions, captions, actions.
 
     Raises:
-        UsageError: no such detector, or one that cannot tell this. MissingDependencyError: its model is not at hand.
+        UsageError: no such detector, or one without this ability. MissingDependencyError: its model is not available.
     """
     family, _, where = name.partition(":")
     made = load("v2t_eval.semantics.detectors", family, "Detector").Detector

@@ -1,4 +1,4 @@
-"""`action:ID_OR_FOLDER`: what is done, with a video classifier of transformers, such as VideoMAE trained on Kinetics.
+"""`action:ID_OR_FOLDER`: actions by a video classifier of transformers, such as VideoMAE trained on Kinetics.
 
 In: 16 frames (or as many as the model was made for). Out: the model's classes in small letters, best first, each with
 the sigmoid of its logit, as VBench reads its own classifier. Frames are prepared as for `videomae:` features: shorter
@@ -22,7 +22,7 @@ class Detector:
         where: hub id or folder.
 
     Raises:
-        MissingDependencyError: it is not at hand, or no video classifier.
+        MissingDependencyError: it is not available, or not a video classifier.
     """
 
     def __init__(self, where: str) -> None:

@@ -34,7 +34,7 @@ class Detector:
         where: hub id or folder.
 
     Raises:
-        MissingDependencyError: it is not at hand, or no zero-shot detector.
+        MissingDependencyError: it is not available, or not a zero-shot detector.
     """
 
     def __init__(self, where: str) -> None:
@@ -76,8 +76,10 @@ class Detector:
 
     def _frame(self, pixels: np.ndarray, phrases: dict[str, str]) -> Frame:
         """Regions of one frame uint8 (H, W, 3), best first, without doubles."""
-        told = list(phrases)
-        found = self._detect(pixels, told) if self._takes_many else [r for t in told for r in self._detect(pixels, [t])]
+        labels = list(phrases)
+        found = (
+            self._detect(pixels, labels) if self._takes_many else [r for t in labels for r in self._detect(pixels, [t])]
+        )
         kept: list[Region] = []
         for phrase, score, box in sorted(found, key=lambda each: -each[1]):
             noun = phrases[phrase]

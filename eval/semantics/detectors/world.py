@@ -63,14 +63,14 @@ class Detector:
     def actions(self, sample: Sample) -> list[tuple[str, float]]:
         """See `Detector`: what the figures do, as gerunds in every wording."""
         read = self._figures(sample)
-        told: dict[str, float] = {}
+        actions_found: dict[str, float] = {}
         for figure in read.figures:
             if figure.action is not None:
                 verbs = [f"turn {figure.to_color}"] if figure.action == "recolor" else lex.VERBS[figure.action]
-                told |= {inflect(each, "ing"): 1.0 for each in verbs}
+                actions_found |= {inflect(each, "ing"): 1.0 for each in verbs}
         if read.num_figures is None or any(figure.action is None for figure in read.figures):
-            told[SOMETHING] = 0.0
-        return list(told.items())
+            actions_found[SOMETHING] = 0.0
+        return list(actions_found.items())
 
     def _figures(self, sample: Sample) -> ReadBack:
         """As it was read, where it is known which figures there are."""
@@ -102,7 +102,7 @@ def _region(figure: FigureRead, index: int, at_s: float, labels: dict[str, str],
 
 
 def reading(sample: Sample) -> ReadBack:
-    """The clip as the referee reads it, once for all metrics; without a place where it is none of the cartoon world.
+    """The clip as the referee reads it, once for all metrics; without a place where it is not of the cartoon world.
 
     Raises:
         ItemError: TOO_SHORT, too few or too small frames.
@@ -130,7 +130,7 @@ def _read(sample: Sample) -> ReadBack:
     read = reading(sample)
     if read.place is None:
         raise ItemError(
-            f"{sample.id} is no clip of the cartoon world: {next(iter(read.unread.values()), '')}",
+            f"{sample.id} is not a clip of the cartoon world: {next(iter(read.unread.values()), '')}",
             code="OUT_OF_DOMAIN",
             hint="the detector 'world' knows that world only; name another, hf:... or v2t:...",
         )

@@ -75,7 +75,7 @@ def test_spoiled_clips_have_plain_names() -> None:
     [
         (["--metrics", "none", "--judge", "none"], "neither metrics nor a judge"),
         (["--num", "1"], "two clips or more"),
-        (["--generate", "5", "--judge", "none"], "for a judge to be held to"),
+        (["--generate", "5", "--judge", "none"], "for testing a judge"),
         (["--generate", "1"], "2 or more"),
         (["--metrics", "sharpnes"], "sharpness"),
         (["--judge", "gpt"], "v2t:MODEL"),

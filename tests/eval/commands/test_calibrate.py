@@ -57,8 +57,8 @@ def test_a_judge_that_says_yes_to_everything_is_believed_in_nothing(tmp_path, ca
     ("words", "code", "says"),
     [
         (["--num", "8", "-o", "judge.json"], 2, "--few"),
-        (["-o", str(STARTER / "judge.json"), "--overwrite"], 7, "inside of the installed package"),
-        (["-o", str(STARTER / "mine.json")], 7, "inside of the installed package"),
+        (["-o", str(STARTER / "judge.json"), "--overwrite"], 7, "inside the installed package"),
+        (["-o", str(STARTER / "mine.json")], 7, "inside the installed package"),
         (["-o", "there.json"], 2, "exists"),
         (["-o", "."], 2, "judge.json"),
     ],

@@ -250,5 +250,5 @@ def test_a_torchscript_file_is_checked_against_its_hash(scripts, tmp_path):
     with pytest.raises(MissingDependencyError, match="stylegan-v"):
         open_extractor(f"i3d:{tmp_path / 'absent.pt'}", device="cpu")
     (tmp_path / "other.pt").write_bytes(b"no script")
-    with pytest.raises(MissingDependencyError, match="no TorchScript"):
+    with pytest.raises(MissingDependencyError, match="not a TorchScript file"):
         open_extractor(f"i3d:{tmp_path / 'other.pt'}", device="cpu")

@@ -9,7 +9,7 @@ import pytest
 from planted_scores import SUITE, scores, write_scores
 from v2t_eval.audit.record import read_audit
 from v2t_eval.cli import main
-from v2t_eval.gate.sides import gated
+from v2t_eval.gate.sides import gate_verdict
 from v2t_eval.suite import read_suite
 
 NONE = "what the metrics cannot see is not shown"
@@ -42,7 +42,7 @@ def test_a_missing_audit_is_a_note_beside_the_verdict(suite, tmp_path, capsys):
     assert main(["gate", place, "--suite", rules, "--baseline", baseline]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "gone.json" in told and NONE in told
-    assert gated(Path(place), Path(rules), Path(baseline)).outcome == "pass"
+    assert gate_verdict(Path(place), Path(rules), Path(baseline)).outcome == "pass"
 
 
 def test_a_damaged_audit_is_refused_when_the_baseline_is_made(suite, tmp_path, capsys):

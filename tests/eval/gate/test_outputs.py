@@ -203,7 +203,7 @@ def _shown(page: str) -> str:
 
 def test_markdown_tells_all_in_order():
     page = markdown.render(document(planted.verdict("not_comparable")))
-    parts = ("# Gate: NOT COMPARABLE", "exit code: 9", "## What makes", "## Primary metrics", "likes freeze",
+    parts = ("# Gate: NOT COMPARABLE", "exit code: 9", "## Why they are not", "## Primary metrics", "likes freeze",
              "## Guards", "## Clips that got worse", "## Notes", "## Exploratory", "v2t-eval gate made")  # fmt: skip
     places = [page.index(part) for part in parts]
     assert places == sorted(places)

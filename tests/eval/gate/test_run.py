@@ -230,7 +230,7 @@ def test_clips_outside_the_judges_world() -> None:
 def test_a_metric_that_decides_and_could_not_run_is_never_a_pass() -> None:
     with pytest.raises(MissingDependencyError, match="could not run"):
         gate(scores(skipped=[absent("sharpness")]), POLICY, baseline=kept())
-    with pytest.raises(NothingMatchedError, match="nothing to look at"):
+    with pytest.raises(NothingMatchedError, match="nothing to measure"):
         gate(scores(skipped=[absent("sharpness", "NO_PROMPT")]), POLICY, baseline=kept())
     with pytest.raises(UsageError, match="have no motion"):
         gate(scores(), Policy(primary=(Rule(metric="motion", at_most=1.0),)))
@@ -263,9 +263,9 @@ def test_the_audits_blindness_is_shown_and_another_definition_told() -> None:
     assert len(verdict.metrics[0].blind) == 2 and "reverse" in verdict.metrics[0].blind[0]
     told = "\n".join(verdict.notes)
     assert "sharpness was audited with another definition: definition: here sharpness/1, in the audit older/1" in told
-    assert "no guard looks for them" not in told
+    assert "no guard checks for them" not in told
     unguarded = gate(scores(), replace(POLICY, max_frozen=1.0), baseline=kept(), audit=audit)
-    assert any("no guard looks for them" in note for note in unguarded.notes)
+    assert any("no guard checks for them" in note for note in unguarded.notes)
     unknown = gate(scores(), POLICY, baseline=kept(), audit=Audit())
     assert any("sharpness was not audited" in note for note in unknown.notes)
     assert any("no audit is named" in note for note in gate(scores(), POLICY, baseline=kept()).notes)

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from v2t_eval.metrics.distinct_n import Metric, distinct, ngrams, rarefied, words
+from v2t_eval.metrics.distinct_n import Metric, distinct, ngrams, rarefied_share, words
 from v2t_eval.sample import Sample
 
 
@@ -46,11 +46,11 @@ def test_the_rarefied_form_is_the_mean_over_all_draws() -> None:
     frequencies = Counter(Counter(grams).values())
     for drawn in range(1, 9):
         every = [len({grams[i] for i in chosen}) / drawn for chosen in combinations(range(8), drawn)]
-        assert rarefied(frequencies, drawn) == pytest.approx(sum(every) / len(every), abs=1e-12)
-    assert rarefied(frequencies, 8) == distinct(frequencies) == 0.5
+        assert rarefied_share(frequencies, drawn) == pytest.approx(sum(every) / len(every), abs=1e-12)
+    assert rarefied_share(frequencies, 8) == distinct(frequencies) == 0.5
     for wrong in (0, 9):
         with pytest.raises(ValueError, match="cannot be drawn"):
-            rarefied(frequencies, wrong)
+            rarefied_share(frequencies, wrong)
     with pytest.raises(ValueError, match="at least one"):
         distinct(Counter())
 

@@ -363,11 +363,11 @@ def test_inception_score_by_splits_of_clips(scripts: dict[str, str]) -> None:
 
 def test_frames_are_picked_by_name() -> None:
     frames = clip(0, num_frames=9)
-    assert detectors.picked(frames, "all").tolist() == list(range(9))
-    assert detectors.picked(frames, "first").tolist() == [0] and detectors.picked(frames, "middle").tolist() == [4]
-    assert detectors.picked(frames, "uniform-3").tolist() == [0, 4, 8]
-    assert detectors.picked(frames, "uniform-16").tolist() == list(range(9))
-    assert detectors.picked(clip(0, num_frames=1), "uniform-2").tolist() == [0]
+    assert detectors.frame_positions(frames, "all").tolist() == list(range(9))
+    for rule, expected in (("first", [0]), ("middle", [4]), ("uniform-3", [0, 4, 8])):
+        assert detectors.frame_positions(frames, rule).tolist() == expected
+    assert detectors.frame_positions(frames, "uniform-16").tolist() == list(range(9))
+    assert detectors.frame_positions(clip(0, num_frames=1), "uniform-2").tolist() == [0]
 
 
 # The starter's tower, and parity case A7

@@ -134,7 +134,7 @@ def test_the_policy_lets_only_its_own_code_run_and_nothing_load_from_elsewhere(t
 
 
 def _cells(*values: object) -> list[str]:
-    shown = cells.shown_table(Table(columns=("x",), rows=tuple((value,) for value in values)), "t", Path())
+    shown = cells.table_context(Table(columns=("x",), rows=tuple((value,) for value in values)), "t", Path())
     return [row["cells"][0]["text"] for row in shown["rows"]]
 
 
@@ -159,33 +159,37 @@ def test_cells_show_numbers_for_people():
     ],
 )
 def test_a_column_of_numbers_is_known_and_sorted_as_numbers(column, numeric, keys):
-    shown = cells.shown_table(Table(columns=("x",), rows=tuple((value,) for value in column)), "t", Path())
+    shown = cells.table_context(Table(columns=("x",), rows=tuple((value,) for value in column)), "t", Path())
     assert shown["columns"][0]["numeric"] is numeric
     assert [row["cells"][0]["key"] for row in shown["rows"]] == keys
 
 
 def test_long_tables_sort_wide_ones_scroll_and_broken_ones_are_refused():
-    assert not cells.shown_table(Table(columns=("x",), rows=((1,),) * 7), "t", Path())["sorts"]
-    assert cells.shown_table(Table(columns=("x",), rows=((1,),) * 8), "t", Path())["sorts"]
-    assert cells.shown_table(Table(columns=("x",) * 12, rows=((1,) * 12,)), "t", Path())["wide"]
-    assert cells.shown_table(Table(columns=("x",), rows=()), "t", Path())["rows"] == []
+    assert not cells.table_context(Table(columns=("x",), rows=((1,),) * 7), "t", Path())["sorts"]
+    assert cells.table_context(Table(columns=("x",), rows=((1,),) * 8), "t", Path())["sorts"]
+    assert cells.table_context(Table(columns=("x",) * 12, rows=((1,) * 12,)), "t", Path())["wide"]
+    assert cells.table_context(Table(columns=("x",), rows=()), "t", Path())["rows"] == []
     with pytest.raises(ValueError, match="Things: a row of 1 cells in a table of 2 columns"):
-        cells.shown_table(Table(columns=("a", "b"), rows=((1,),)), "Things", Path())
+        cells.table_context(Table(columns=("a", "b"), rows=((1,),)), "Things", Path())
     with pytest.raises(ValueError, match="1 notes for 2 rows"):
-        cells.shown_table(Table(columns=("a",), rows=((1,), (2,)), notes=(("x",),)), "t", Path())
+        cells.table_context(Table(columns=("a",), rows=((1,), (2,)), notes=(("x",),)), "t", Path())
 
 
 def test_an_interval_lies_where_its_numbers_are():
-    drawn = cells._drawn(Interval(value=0.5, low=0.25, high=0.75, least=0.0, most=1.0, zero=0.0, bad_below=0.1))
+    drawn = cells._interval_drawing(
+        Interval(value=0.5, low=0.25, high=0.75, least=0.0, most=1.0, zero=0.0, bad_below=0.1)
+    )
     assert (drawn["left"], drawn["width"], drawn["point"], drawn["zero"]) == (50.0, 100.0, 100.0, 0.0)
     assert drawn["zones"] == [(0.0, 20.0)] and drawn["tone"] == "good"
-    turned = cells._drawn(Interval(value=0.2, low=0.1, high=0.3, least=0.0, most=1.0, bad_above=0.25, mirrored=True))
+    turned = cells._interval_drawing(
+        Interval(value=0.2, low=0.1, high=0.3, least=0.0, most=1.0, bad_above=0.25, mirrored=True)
+    )
     assert (turned["left"], turned["width"], turned["point"]) == (140.0, 40.0, 160.0)
     assert turned["zones"] == [(0.0, 150.0)] and turned["tone"] == "unsure"  # it reaches into what is not accepted
     beyond = Interval(value=-0.2, low=-0.3, high=-0.1, bad_below=-0.05, zero=0.0)
-    assert cells._drawn(beyond)["tone"] == "bad" and cells._drawn(beyond)["zones"][0][0] == 0.0
-    assert cells._drawn(Interval(value=0.0, low=0.0, high=0.0)) is not None
-    assert cells._drawn(Interval(value=0.0, low=-np.inf, high=0.0)) is None
+    assert cells._interval_drawing(beyond)["tone"] == "bad" and cells._interval_drawing(beyond)["zones"][0][0] == 0.0
+    assert cells._interval_drawing(Interval(value=0.0, low=0.0, high=0.0)) is not None
+    assert cells._interval_drawing(Interval(value=0.0, low=-np.inf, high=0.0)) is None
 
 
 # --- clips
@@ -195,7 +199,7 @@ def test_clips_are_linked_from_the_page_and_shown_as_frames(clip, tmp_path):
     odd = tmp_path / "clips" / "java:script%3A#1 \u00e9?.mp4"
     odd.parent.mkdir()
     shutil.copy(clip, odd)
-    card = Card(title="a", clip=odd, beside=tmp_path / "gone.mp4")
+    card = Card(title="a", clip=odd, other=tmp_path / "gone.mp4")
     shown = Document(title="t", sections=(Section(title="s", cards=(card,)),))
     read = _Read(page.render(shown, tmp_path / "out" / "deep"))
     (video,) = read.all("video")
@@ -215,7 +219,7 @@ def test_clips_are_linked_from_the_page_and_shown_as_frames(clip, tmp_path):
 
 def test_frames_are_decoded_once_where_there_is_a_state_folder(tmp_path, no_decoder):
     both = [_moving(tmp_path / "a.mp4"), _moving(tmp_path / "b.mp4", seed=3)]
-    section = Section(title="s", cards=(Card(title="a", clip=both[0], beside=both[1]),))
+    section = Section(title="s", cards=(Card(title="a", clip=both[0], other=both[1]),))
     out = tmp_path / "out"
     out.mkdir()
     assert b"data:image/webp" in page.render(Document(title="t", sections=(section,)), out)

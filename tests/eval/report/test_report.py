@@ -175,7 +175,7 @@ def test_failures_are_told_once_with_the_reason():
     said = summary.verdict(_scores(30))
     assert "1 metric could not run" in said and "3 of 30 clips failed" in said and "emscore, 0 %" in said
     whole = replace(_scores(), clips=[], results=[], skipped=[Skipped(metric="bleu", reason="r", code="NO_CAPTION")])
-    assert summary.verdict(whole) == "Every metric that ran scored every sample; 1 metric found nothing to look at."
+    assert summary.verdict(whole) == "Every metric that ran scored every sample; 1 metric found nothing to measure."
     assert document(whole).banner.tone == "good" and document(_scores(30)).banner.tone == "unsure"
 
 
@@ -218,7 +218,7 @@ def test_markdown_is_cut_at_a_line_when_it_grows_too_long():
     scores.results[:] = [replace(scores.results[0], name=f"metric_{i}" * 20) for i in range(200)]
     text = markdown.render(document(scores), max_bytes=20_000)
     assert len(text.encode()) <= 20_000
-    assert text.splitlines()[-1] == "Cut here: too long for this place; the rest stands in scores.json."
+    assert text.splitlines()[-1] == "Cut here: too long for this place; the rest is in scores.json."
 
 
 @given(MARKED)
@@ -305,7 +305,7 @@ def test_the_page_of_many_clips_is_bounded(tmp_path):
     scores = _scores(3000, HOSTILE[-3:])
     scores.results.extend(_result(f"metric_{i}", scores.clips, seed=i) for i in range(10))
     text = _page(scores, tmp_path)
-    assert len(text) < 8_000_000 and "The other 1,000 stand in scores.json." in text
+    assert len(text) < 8_000_000 and "The other 1,000 are in scores.json." in text
 
 
 # --- strips, files, Parquet
@@ -352,10 +352,10 @@ def test_write_makes_every_report_whole_and_the_page_shows_the_clips(tmp_path):
 
 
 def test_a_strip_fits_its_box_and_its_bytes():
-    assert thumbnails.fitted(1920, 1080) == (72, 128)
-    assert thumbnails.fitted(1080, 1920) == (96, 54)
-    assert thumbnails.fitted(720, 576, 16 / 15) == (96, 128)
-    assert thumbnails.fitted(20, 10) == (10, 20)
+    assert thumbnails.strip_size(1920, 1080) == (72, 128)
+    assert thumbnails.strip_size(1080, 1920) == (96, 54)
+    assert thumbnails.strip_size(720, 576, 16 / 15) == (96, 128)
+    assert thumbnails.strip_size(20, 10) == (10, 20)
     noise = np.random.default_rng(0).integers(0, 255, (4, 96, 128, 3), dtype=np.uint8)
     strip = thumbnails.encode(noise, 2_000)
     assert len(strip.data) <= 2_000 and (strip.width, strip.height) == (518, 96)

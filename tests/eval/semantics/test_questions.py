@@ -133,7 +133,7 @@ def test_vqascore_in_compat_is_the_likelihood_of_yes_in_capitals_alone():
     result = judged("vqascore", Both({}), "a red dog", mode="compat")
     assert values(result) == [pytest.approx(0.6)] and "Please answer yes or no" in result.fingerprint["wording"]
     assert values(judged("vqascore", Both({}), "a red dog", wording="figure")) == [pytest.approx(0.8)]
-    with pytest.raises(UsageError, match="tells none"):
+    with pytest.raises(UsageError, match="has none"):
         judged("vqascore", Table({"": "yes"}), "a red dog", mode="compat")
     with pytest.raises(UsageError, match="wording=figure or auto"):
         load_metric("vqascore")(mode="compat", wording="world")

@@ -106,8 +106,8 @@ def test_the_row_goes_before_the_prompt_and_what_it_lacks_is_read_there():
     assert asked.thing(sample(prompt, asked={"object": "zebra"})) == Thing(noun="zebra")
     nested = {"multiple_objects": {"object": "bird and cat"}}
     assert asked.things(sample(prompt, asked=nested)) == (Thing(noun="bird"), Thing(noun="cat"))
-    assert asked.colored(sample(prompt, asked={"color": "blue"})) == Thing(noun="car", color="blue")
-    assert asked.colored(sample(prompt, asked={"color": "green"})).phrase == "green bicycle"
+    assert asked.colored_thing(sample(prompt, asked={"color": "blue"})) == Thing(noun="car", color="blue")
+    assert asked.colored_thing(sample(prompt, asked={"color": "green"})).phrase == "green bicycle"
     told = {"object_a": "cow", "object_b": "sheep", "relationship": "on the left of"}
     a, how, b = asked.relation(sample(prompt, asked={"spatial_relationship": told}))
     assert (a.noun, how, b.noun) == ("cow", "on the left of", "sheep")
@@ -115,7 +115,7 @@ def test_the_row_goes_before_the_prompt_and_what_it_lacks_is_read_there():
     assert asked.style(sample(prompt, asked={"appearance_style": "cubism"})) == "cubism"
 
 
-@pytest.mark.parametrize("what", ["thing", "things", "colored", "relation", "scene", "action", "style"])
+@pytest.mark.parametrize("what", ["thing", "things", "colored_thing", "relation", "scene", "action", "style"])
 @pytest.mark.parametrize("prompt", ["", "?!", None])
 def test_nothing_asked_is_an_error_of_its_own(what, prompt):
     with pytest.raises(ItemError) as problem:

@@ -11,21 +11,21 @@ from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import prompt, sample_solo
 from v2t_eval.roundtrip.cells import Case, count
 from v2t_eval.roundtrip.scoring import means_same
-from v2t_eval.semantics.prompt_questions import from_caption, is_plain, needs_reader, questions, share, wanted
-from v2t_eval.text.prompt_facts import hold
+from v2t_eval.semantics.prompt_questions import from_caption, is_plain, needs_reader, questions, share, wanted_answer
+from v2t_eval.text.prompt_facts import match_facts
 
 BALL = "A red ball rolls slowly to the right on the beach."
 
 
-def said(asked, told):
-    return {fact.kind: (fact.value, fact.said) for fact in hold(asked, told).facts}
+def caption_value(asked, told):
+    return {fact.kind: (fact.value, fact.caption_value) for fact in match_facts(asked, told).facts}
 
 
 def test_a_prompt_gives_itself_back_whole():
     for index in range(40):
         facts = sample_solo("seen", 1, index).facts()
         asked = prompt(facts, random.Random(index))
-        held = hold(asked, caption(facts, "detailed", random.Random(index + 1)))
+        held = match_facts(asked, caption(facts, "detailed", random.Random(index + 1)))
         assert (held.recall, held.precision, held.f1) == (1, 1, 1), asked
 
 
@@ -34,8 +34,8 @@ def test_stories_of_several_figures_give_themselves_back():
         facts = sample_scene("seen", 1, index).facts()
         words = random.Random(index)
         asked, told = caption(facts, "short", words), caption(facts, "detailed", words)
-        assert hold(asked, told).recall > 0.9, (asked, told)
-        assert hold(asked, asked).f1 == 1, asked
+        assert match_facts(asked, told).recall > 0.9, (asked, told)
+        assert match_facts(asked, asked).f1 == 1, asked
 
 
 @pytest.mark.parametrize(
@@ -51,27 +51,27 @@ def test_stories_of_several_figures_give_themselves_back():
     ],
 )
 def test_only_what_is_asked_counts(asked, told, recall, made_up):
-    held = hold(asked, told)
+    held = match_facts(asked, told)
     assert (held.recall, held.made_up) == (pytest.approx(recall), made_up)
 
 
 def test_walking_and_running_are_one_deed_at_two_paces():
-    assert said("A red dog runs.", "A red dog walks.")["action"] == ("walk or run", "walk or run")
-    assert said("A red dog runs.", "A red dog walks.")["speed"] == ("fast", "slow")
-    assert "speed" not in said("A red dog moves to the left.", "A red dog runs to the left.")
-    assert said("A red dog moves quickly.", "A red dog runs.")["speed"] == ("fast", "fast")
+    assert caption_value("A red dog runs.", "A red dog walks.")["action"] == ("walk or run", "walk or run")
+    assert caption_value("A red dog runs.", "A red dog walks.")["speed"] == ("fast", "slow")
+    assert "speed" not in caption_value("A red dog moves to the left.", "A red dog runs to the left.")
+    assert caption_value("A red dog moves quickly.", "A red dog runs.")["speed"] == ("fast", "fast")
 
 
 def test_order_and_who_does_what_to_whom_are_facts():
     asked = "A red dog jumps and then spins."
-    assert said(asked, "A red dog spins and then jumps.")["order"] == ("as asked", "otherwise")
-    assert said(asked, "A red dog jumps.")["order"] == ("as asked", None)
+    assert caption_value(asked, "A red dog spins and then jumps.")["order"] == ("as asked", "otherwise")
+    assert caption_value(asked, "A red dog jumps.")["order"] == ("as asked", None)
     chase = "A red dog chases a blue cat."
-    assert said(chase, chase)["target"] == ("as asked", "as asked")
+    assert caption_value(chase, chase)["target"] == ("as asked", "as asked")
 
 
 def test_plain_english_is_not_read():
-    assert hold("A barista pours latte art in a cafe.", "A red dog runs.") is None
+    assert match_facts("A barista pours latte art in a cafe.", "A red dog runs.") is None
     assert needs_reader("A barista pours latte art in a cafe.")
 
 
@@ -92,7 +92,7 @@ def test_a_true_caption_answers_every_question(index):
         facts, words = scene.facts(), random.Random(index)
         asked = caption(facts, "short", words)
         told = from_caption(asked, asked)
-        assert told == tuple(wanted(one) for one in questions(asked)), asked
+        assert told == tuple(wanted_answer(one) for one in questions(asked)), asked
 
 
 def test_a_wrong_caption_answers_otherwise():

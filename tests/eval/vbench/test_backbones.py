@@ -13,7 +13,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.audit.faults import plant
 from v2t_eval.metric import load_metric
-from v2t_eval.metrics.imaging_quality import fitted
+from v2t_eval.metrics.imaging_quality import model_input
 from v2t_eval.models import file_sha256
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.vbench import flow
@@ -242,11 +242,15 @@ def test_imaging_quality_resizes_as_the_reference():
     sizes = {"longer": (432, 512), "shorter": (512, 606), "none": (540, 640)}
     for rule, size in sizes.items():
         expected = tv.resize(values, list(size), antialias=False) / 255
-        torch.testing.assert_close(fitted(frame, rule, "cpu"), expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(model_input(frame, rule, "cpu"), expected, atol=1e-6, rtol=0)
     crop = tv.center_crop(tv.resize(values, [512, 606], antialias=False), [512, 512]) / 255
-    torch.testing.assert_close(fitted(frame, "shorter_centercrop", "cpu"), crop, atol=1e-6, rtol=0)
+    torch.testing.assert_close(model_input(frame, "shorter_centercrop", "cpu"), crop, atol=1e-6, rtol=0)
     small = frame[:300, :400]
-    assert fitted(small, "longer", "cpu").shape == (1, 3, 300, 400) == fitted(small, "shorter_centercrop", "cpu").shape
+    assert (
+        model_input(small, "longer", "cpu").shape
+        == (1, 3, 300, 400)
+        == model_input(small, "shorter_centercrop", "cpu").shape
+    )
 
 
 def test_the_usual_backbone_is_the_shipped_tower(frames):
