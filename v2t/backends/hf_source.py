@@ -88,7 +88,7 @@ class Source:
         if kind not in CONFIG_MAPPING and raw.get("auto_map") and not self.trust:
             raise PolicyError(
                 f"{self.model} is of a type {kind!r} that transformers {version} does not know, and brings its own "
-                "code, which is not run by default",
+                "code, which Cineloop never runs",
                 code="REMOTE_CODE",
                 hint="read that code; to run it: --set options.trust_remote_code=true",
             )
