@@ -87,7 +87,7 @@ def test_the_same_command_does_nothing_twice(real, monkeypatch, capsys):
 
     monkeypatch.setattr(world.Generator, "generate", again)
     monkeypatch.setattr(local.Backend, "answer", again)
-    monkeypatch.setattr(local.Backend, "watch", again)
+    monkeypatch.setattr(local.Backend, "encode_clip", again)
     before = json.loads((out / "roundtrip.json").read_text())
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
