@@ -144,7 +144,7 @@ def test_vqascore_in_the_worlds_own_words_is_a_geometric_mean():
     result = judged("vqascore", Likely(chances), "a red dog in the forest")
     assert values(result) == [pytest.approx((0.9 * 0.4 * 0.5) ** (1 / 3))]
     assert result.items[0]["questions"] == pytest.approx(chances)
-    with pytest.raises(NothingMatchedError, match="asks for it"):
+    with pytest.raises(NothingMatchedError, match="applies to none"):
         judged("vqascore", Likely({}), "?!")
 
 
@@ -207,5 +207,5 @@ def test_question_score_makes_its_questions_of_the_prompt():
     plain = judged("question_score", captioner, "a red dog in the forest", wording="yes_no")
     assert plain.figures["accuracy"].value == pytest.approx(1 / 3)
     assert plain.fingerprint["wording"] == "yes_no" and result.fingerprint["wording"] == "world"
-    with pytest.raises(NothingMatchedError, match="asks for it"):
+    with pytest.raises(NothingMatchedError, match="applies to none"):
         judged("question_score", captioner, "?!")

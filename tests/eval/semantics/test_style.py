@@ -61,7 +61,7 @@ def test_appearance_style_is_the_mean_cosine_with_the_phrase_alone(dual):
     pixels = frames().pixels
     result = score("appearance_style", frames(), "a cat, Van Gogh style", model=dual)
     assert values(result) == [pytest.approx(cosines(dual, pixels, "van gogh style").mean(), abs=1e-6)]
-    with pytest.raises(NothingMatchedError, match="none of 1 samples asks for it"):
+    with pytest.raises(NothingMatchedError, match="applies to none of 1 samples"):
         score("appearance_style", frames(), "a cat", model=dual)
     assert any("open_clip" in note and "ViT-B/32" in note for note in result.notes)
 
