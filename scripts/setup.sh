@@ -64,7 +64,7 @@ cineloop_env() {
   local level=$1 extras stamp other
   case "$level" in
     demo) extras="[eval]" ;;
-    test) extras="[train,eval,t2v,serve,dev]" ;;
+    test) extras="[train,eval,t2v,serve,cluster,dev]" ;;
     *) _cineloop_say "no such level: $level" && return 2 ;;
   esac
   stamp="$cineloop_root $(cat "$cineloop_root/pyproject.toml" "$cineloop_root/requirements.lock" | cksum)"
