@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ from cineloop.address import shown
 from cineloop.errors import UsageError
 from cineloop.files import write_atomic
 from cineloop.log import printable
+from cineloop.training import sharding
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
+    from torch import nn
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy", "av")
 
@@ -50,6 +53,7 @@ class RuntimeConfig:
     `device` auto takes CUDA when it is there. `precision` auto takes bf16 autocast on CUDA and on CPUs with
     AVX512-BF16 or AMX, fp32 elsewhere. `threads` None leaves torch's own choice, within what the process may
     use (`cineloop.threads`). `seed` seeds weights, dropout and data. `compile` runs the task through `torch.compile`.
+    `checkpointing` full keeps the inputs of blocks alone and computes the rest again in the backward pass.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -57,7 +61,7 @@ class RuntimeConfig:
     threads: int | None = None
     seed: int = 0
     compile: bool = False
-    find_unused_parameters: bool = False  # only for DDP with parts that some steps leave out
+    checkpointing: Literal["none", "full"] = "none"
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -107,11 +111,16 @@ def start(config: RuntimeConfig) -> Accelerator:
     if AcceleratorState._shared_state and "WORLD_SIZE" not in os.environ:
         # Accelerate keeps device and precision for the life of the process; the next run may want others.
         AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
-        cpu=device == "cpu",
-        mixed_precision="bf16" if precision == "bf16" else "no",
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=config.find_unused_parameters)],
-    )
+    # Beside parts that a step leaves out, this keeps the order in which gradients add up: without it DDP arranges them
+    # anew after the first step, so with more than two processes a resumed run would differ in the last bit.
+    wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True")
+    with sharding.without_accelerates():
+        accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision="bf16" if precision == "bf16" else "no",
+            kwargs_handlers=[wrapper],
+        )
     seed_everything(config.seed)
     return accelerator
 
@@ -136,6 +145,29 @@ def seed_rank(seed: int, rank: int, step: int = 0) -> None:
 
     if rank:
         seed_everything(int(numpy.random.SeedSequence([seed, rank, step]).generate_state(1)[0]))
+
+
+def checkpoint_blocks(task: nn.Module) -> None:
+    """Let every model within the task keep the inputs of its blocks only, and compute the rest again when needed.
+
+    Raises:
+        UsageError: no model in it has blocks that can.
+    """
+    waiting, found = list(task.children()), False
+    while waiting:
+        module = waiting.pop()
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable", "enable_gradient_checkpointing")
+        enable = next((getattr(module, name) for name in names if hasattr(module, name)), None)
+        able = any(getattr(module, f"{start}supports_gradient_checkpointing", False) for start in ("", "_"))
+        if enable is not None and able:
+            enable()
+            found = True
+        else:
+            waiting += module.children()
+    if not found:
+        raise UsageError(
+            "runtime.checkpointing: no model of this stage has blocks to checkpoint", hint="set it to none"
+        )
 
 
 def rng_state() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

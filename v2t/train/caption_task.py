@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cineloop.training.sharding import is_sharded
 from v2t.data.chat import IGNORE
 from v2t.data.collate import MULTIPLE, Batch, num_targets
 from v2t.data.pixels import normalise
@@ -82,8 +83,9 @@ class CaptionTask(nn.Module):
         segments = batch["row_segments"].split(batch["row_counts"].tolist())
         loss, right = visual.new_zeros((), dtype=torch.float32), torch.zeros((), dtype=torch.long, device=visual.device)
         count = 0
-        # Rows of like length go together, so that little of the work is spent on padding.
-        for rows in batch["row_lengths"].argsort().chunk(ROW_GROUPS):
+        # Rows of like length go together, so that little of the work is spent on padding; all of them in one pass where
+        # weights are sharded, as all processes must pass equally often.
+        for rows in batch["row_lengths"].argsort().chunk(1 if is_sharded(self) else ROW_GROUPS):
             length = -(-int(batch["row_lengths"][rows].max()) // MULTIPLE) * MULTIPLE
             # Padding stands on the right, so causal attention needs no mask.
             hidden = self.model.model(
