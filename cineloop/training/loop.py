@@ -67,6 +67,7 @@ class Loop:
         self.best: float | None = None
         resume = self._prepare_folder(resolved, resume, overwrite)
         self._build()  # from the shared seed: every process begins with the same weights
+        self.source = stage.source()
         runtime.seed_rank(runtime_config.seed, self.accelerator.process_index)
         if resume:
             self._resume()
@@ -80,7 +81,7 @@ class Loop:
         config, accelerator = self.config, self.accelerator
         num_micros = config.batch_size // self.world // self.micro
         wanted = spans(self.step, config.steps, config.batch_size, self.micro, accelerator.process_index, self.world)
-        batches = stream(self.stage.source(), wanted, workers=config.workers, pin=accelerator.device.type == "cuda")
+        batches = stream(self.source, wanted, workers=config.workers, pin=accelerator.device.type == "cuda")
         log = RunLog(self.out, self.stage, config, accelerator, self.step, self.cost)
         status: Literal["done", "budget", "interrupted"] = "done"
         started, before = time.monotonic(), self.seconds
@@ -147,7 +148,7 @@ class Loop:
             totals = self.accelerator.reduce(totals.to(self.accelerator.device), "sum")
         return dict(zip(self.stage.terms, totals.tolist(), strict=True))
 
-    def _no_sync(self) -> contextlib.AbstractContextManager[Any]:
+    def _no_sync(self) -> Any:
         if not sharding.is_sharded(self.task):
             return self.accelerator.no_sync(self.model)
         return sharding.gradients_kept(self.task)
@@ -248,7 +249,8 @@ class Loop:
         groups |= {f"rng-{rank}": tensors for rank, (_, tensors) in enumerate(everyone)}
         folder = checkpoint.step_folder(self.out, self.step)
         if self.main and not folder.exists():
-            state = {"step": self.step, "samples": self.step * self.config.batch_size, "seconds": self.seconds}
+            state: dict[str, Any] = {"step": self.step, "samples": self.step * self.config.batch_size}
+            state |= {"seconds": self.seconds, "data": getattr(self.source, "identity", None)}
             checkpoint.write(folder, groups, state | {"best": self.best, "rng": [each for each, _ in everyone]})
             checkpoint.prune(self.out, self.config.keep_last)
         self.accelerator.wait_for_everyone()
@@ -260,6 +262,12 @@ class Loop:
             raise UsageError(
                 f"the run saw {state['samples']} samples in {step} steps; batch_size {self.config.batch_size} differs",
                 hint="resume with the batch_size the run was started with",
+            )
+        data = getattr(self.source, "identity", None)
+        if data != state.get("data", data):
+            raise UsageError(
+                f"{self.out}: the training data is not that of the checkpoint of step {step}",
+                hint="put the files back as they were, or begin a run of its own from the exported weights",
             )
         checkpoint.load_model_tensors(self.task, groups["weights"])
         checkpoint.load_optimizer_tensors(self.optimizers, self.names, groups["optimizer"])
@@ -351,13 +359,15 @@ def _from_main(mine: Any, world: int) -> Any:
 
 @contextlib.contextmanager
 def _stop_on_signals(ask: Callable[[], None]) -> Iterator[None]:
-    """First SIGINT or SIGTERM asks to stop at the end of the step; the second acts as usual."""
+    """SIGINT or SIGTERM asks to stop at the end of the step; a second SIGINT acts as usual. A second SIGTERM does not:
+    a scheduler sends one to every process of a job, and torchrun then one more to its own."""
     kept: dict[int, Any] = {}
 
     def first(number: int, _: Any) -> None:
-        say("stopping after this step (again: at once)")
+        say("stopping after this step" + (" (again: at once)" if number == signal.SIGINT else ""))
         ask()
-        signal.signal(number, kept[number])
+        if number == signal.SIGINT:
+            signal.signal(number, kept[number])
 
     try:
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):

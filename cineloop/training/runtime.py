@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,12 +96,21 @@ def resolve(config: RuntimeConfig) -> tuple[str, str]:
 
 
 def start(config: RuntimeConfig) -> Accelerator:
-    """Seed everything and start Accelerate (one process, or those of `torchrun` / `accelerate launch`)."""
+    """Seed everything and start Accelerate (one process, or those of `torchrun` / `accelerate launch`).
+
+    Raises:
+        UsageError: the launcher asks for DeepSpeed.
+    """
     import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise UsageError(
+            "training does not run on DeepSpeed: its engine has an optimiser step and checkpoints of its own",
+            hint="configs/train/fsdp2.yaml divides what ZeRO-3 divides; with fsdp_reshard_after_forward: false, ZeRO-2",
+        )
     # The tokenizer forks in loader processes; its own threads there only warn and fight for cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     device, precision = resolve(config)
@@ -114,7 +122,6 @@ def start(config: RuntimeConfig) -> Accelerator:
     # Beside parts that a step leaves out, this keeps the order in which gradients add up: without it DDP arranges them
     # anew after the first step, so with more than two processes a resumed run would differ in the last bit.
     wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True")
     with sharding.without_accelerates():
         accelerator = Accelerator(
             cpu=device == "cpu",
@@ -153,11 +160,11 @@ def checkpoint_blocks(task: nn.Module) -> None:
     Raises:
         UsageError: no model in it has blocks that can.
     """
-    waiting, found = list(task.children()), False
+    waiting, found = [task], False
     while waiting:
         module = waiting.pop()
         names = ("activation_checkpointing_enable", "gradient_checkpointing_enable", "enable_gradient_checkpointing")
-        enable = next((getattr(module, name) for name in names if hasattr(module, name)), None)
+        enable: Any = next((getattr(module, name) for name in names if hasattr(module, name)), None)
         able = any(getattr(module, f"{start}supports_gradient_checkpointing", False) for start in ("", "_"))
         if enable is not None and able:
             enable()
