@@ -14,6 +14,7 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.training.loader import spans, stream
 from cineloop.video.encode import encode as encode_video
 from tiny_captioner import tiny_captioner
+from v2t import train
 from v2t.data import shards
 from v2t.data.shards import ShardSource, read_shards
 
@@ -138,3 +139,23 @@ def test_cut_off_missing_and_empty_shards_are_named(tmp_path, video):
 def test_a_changed_set_of_shards_has_another_identity(source, tmp_path, video):
     (tmp_path / "000002.tar").unlink()
     assert ShardSource(read_shards([tmp_path]), source.processor, 4, 512).identity != source.identity
+
+
+@pytest.mark.slow
+def test_a_captioner_trains_on_shards_in_packed_rows_and_resumes_with_the_same_ones(source, tmp_path, video):
+    model, processor = tiny_captioner()
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    loop = {"steps": 2, "batch_size": 2, "workers": 0, "log_every": 1, "tensorboard": False}
+    recipe = {"stage": "instruct", "model": str(tmp_path / "model"), "shards": [str(tmp_path)], "packing": True,
+              "on_bad": "skip", "out": str(tmp_path / "run"), "loop": loop,
+              "runtime": {"device": "cpu", "precision": "fp32", "threads": 1}}  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))  # JSON is YAML
+    assert train.run(tmp_path / "recipe.yaml") == 0
+    (row, *_), more = (tmp_path / "run/log.jsonl").read_text().splitlines(), ["loop.steps=3"]
+    assert json.loads(row)["replaced"] == 0.0
+    write(tmp_path / "9.tar", {"a.mp4": video, "a.txt": b"more"})
+    with pytest.raises(UsageError, match="the training data is not that of the checkpoint of step 2"):
+        train.run(tmp_path / "recipe.yaml", sets=more, resume=True)
+    (tmp_path / "9.tar").unlink()
+    assert train.run(tmp_path / "recipe.yaml", sets=more, resume=True) == 0
