@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import ALL_COMPLETED, Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -338,6 +338,24 @@ def test_a_server_that_is_gone_ends_the_run(tmp_path):
     with pytest.raises(MissingDependencyError, match="nobody there"):
         go(source, tmp_path / "out", Gone())
     assert len(entries(tmp_path / "out", "part")) >= 1
+
+
+def test_answers_that_come_with_the_last_error_of_a_server_are_kept(tmp_path, monkeypatch):
+    """All four answers are there when the first of them, the error, is looked at."""
+    source, out, together = film(tmp_path / "clips/a.mp4", 40), tmp_path / "out", threading.Barrier(4)
+    monkeypatch.setattr(job, "FIRST_COMPLETED", ALL_COMPLETED)
+
+    class Gone(Server):
+        def answer(self, conversations, decoding):
+            together.wait(60)
+            if conversations[0][0].videos[0].start_s == 0:
+                raise MissingDependencyError("nobody there", code="SERVER")
+            return super().answer(conversations, decoding)
+
+    with pytest.raises(MissingDependencyError, match="nobody there"):
+        go(source, out, Gone())
+    assert sorted(entry["start_s"] for entry in entries(out, "part")) == [10, 20, 30]
+    assert go(source, out, Server())[1].asked == [0]
 
 
 DRIVER = """
