@@ -71,7 +71,7 @@ def test_every_set_is_up_to_date_whichever_formats_earlier_runs_wrote(tmp_path):
     source, out = clips_in(tmp_path / "clips", "a"), tmp_path / "out"
     go(source, out, SETS)
     go(clips_in(source, "b"), out, ("jsonl",))
-    assert ids(out, "csv") == ["a.mp4"]
+    assert ids(out, "csv") == ["a.mp4", "b.mp4"] and ids(out, "webdataset") == ["a.mp4"]
     go(source, out, SETS)
     assert {name: ids(out, name) for name in SETS} == {name: ["a.mp4", "b.mp4"] for name in SETS}
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if ".v2t" not in path.parts}
@@ -187,7 +187,13 @@ def test_our_own_copies_are_not_captioned_again(tmp_path):
 def test_a_full_disk_leaves_the_set_of_before(tmp_path, name):
     source, out = clips_in(tmp_path / "clips", "a"), tmp_path / "out"
     go(source, out, (name,))
-    go(clips_in(source, *(f"c{i:02}" for i in range(40))), out, (), text="".join(map(chr, range(200, 3000))))
+    go(
+        clips_in(source, *(f"c{i:02}" for i in range(40))),
+        out,
+        (),
+        text="".join(map(chr, range(200, 3000))),
+        during=True,
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # the kernel refuses more, as a full disk does
     try:
