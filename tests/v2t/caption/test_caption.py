@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of, tree
+from caption_stand_ins import Captioner, Pool, go, rows_of, tree
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
+from clip_files import clips_in
 from v2t.caption import job, outputs
 from v2t.caption.run import run
 from v2t.caption.settings import CaptionConfig

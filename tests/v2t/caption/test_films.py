@@ -9,14 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ALL_COMPLETED, Future
+from concurrent.futures import ALL_COMPLETED
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import caption_stand_ins
+import decoder_here
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.journal import decode_entry
 from cineloop.video.frames import Frames
@@ -30,7 +30,7 @@ from v2t.caption.settings import CaptionConfig
 ROOT = Path(__file__).resolve().parents[3]
 
 
-class Pool(caption_stand_ins.Pool):
+class Pool(decoder_here.Pool):
     """Decodes a text file `{"s": seconds, "cuts": [...], "broken": [starts], "code": ...}` as a film."""
 
     looked: list[str] = []  # files whose cuts were looked for
@@ -44,16 +44,13 @@ class Pool(caption_stand_ins.Pool):
         Pool.looked.append(Path(path).name)
         return json.loads(Path(path).read_text()).get("cuts", [])
 
-    def submit(self, path, spec, size):
+    def decode(self, path, spec, size) -> Frames:
         facts = json.loads(Path(path).read_text())
         start, end = spec.start_s or 0.0, facts["s"] if spec.end_s is None else spec.end_s
-        future: Future = Future()
         if any(start <= second < end for second in facts.get("broken", [])):
-            future.set_exception(ItemError("cannot be decoded", code=facts.get("code", "DECODE_ERROR")))
-        else:
-            times = np.linspace(start, max(start + 0.1, end - 0.1), 4)
-            future.set_result(Frames(np.zeros((4, *size, 3), np.uint8), times, end - start, 10.0, "fake", (), start))
-        return future
+            raise ItemError("cannot be decoded", code=facts.get("code", "DECODE_ERROR"))
+        times = np.linspace(start, max(start + 0.1, end - 0.1), 4)
+        return Frames(np.zeros((4, *size, 3), np.uint8), times, end - start, 10.0, "fake", (), start)
 
 
 class Captioner(VideoLM):

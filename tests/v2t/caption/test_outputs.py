@@ -12,15 +12,8 @@ import pytest
 
 from cineloop.discovery import discover
 from cineloop.errors import MissingDependencyError, PolicyError
+from clip_files import clips_in
 from v2t.caption.outputs import CaptionFolder
-
-
-def clips_in(folder: Path, **texts: str) -> Path:
-    for name, text in texts.items():
-        path = folder / (name.replace("__", "/") + ".mp4")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
 
 
 def go(source: Path, out: Path, formats: tuple[str, ...] = ("txt", "jsonl")) -> list[str]:

@@ -15,18 +15,12 @@ import pytest
 
 from cineloop.discovery import discover
 from cineloop.errors import MissingDependencyError, UsageError
+from clip_files import clips_in
 from coloured_captions import ENV
 from v2t.caption.outputs import CaptionFolder
 
 SETS = ("jsonl", "csv", "parquet", "two_file", "coco", "videofolder", "webdataset")
 FOLDERS = ("two_file", "coco", "videofolder", "webdataset")
-
-
-def clips_in(folder: Path, *names: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / f"{name}.mp4").write_text(f"video {name}")
-    return folder
 
 
 def go(source: Path, out: Path, formats: tuple[str, ...], text: str = "A clip", during: bool = False) -> None:
