@@ -263,7 +263,13 @@ class CaptionFolder:
 
     def _write_sidecar(self, known: Known, relative: str, data: bytes) -> bool:
         path = self._path(relative)
-        self._check_inside(path.parent)
+        if path.parent not in self._safe:
+            if not path.parent.resolve().is_relative_to(self.folder.resolve()):
+                raise PolicyError(
+                    f"{printable(str(path.parent))} leads out of the output folder",
+                    hint="remove that link or choose another -o",
+                )
+            self._safe.add(path.parent)
         present = _read(path)
         if present == data:
             return True
@@ -271,16 +277,6 @@ class CaptionFolder:
             return False
         write_atomic(path, data, durable=False)  # it can be restored from the flushed journal
         return True
-
-    def _check_inside(self, parent: Path) -> None:
-        if parent in self._safe:
-            return
-        if not parent.resolve().is_relative_to(self.folder.resolve()):
-            raise PolicyError(
-                f"{printable(str(parent))} leads out of the output folder",
-                hint="remove that link or choose another -o",
-            )
-        self._safe.add(parent)
 
 
 def _stem(clip: Clip) -> str:
