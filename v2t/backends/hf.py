@@ -264,10 +264,10 @@ class Backend(VideoLM):
         if self.prompter.positions is not None:
             room = min(room, self.prompter.positions - inputs["input_ids"].shape[1])
         return {
-            **sampling_settings(decoding),
             "max_new_tokens": room,
             "eos_token_id": self._end_tokens() or None,
             "pad_token_id": tokenizer.pad_token_id,
+            **sampling_settings(decoding),
         }
 
     def _end_tokens(self) -> list[int]:

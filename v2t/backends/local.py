@@ -130,7 +130,7 @@ class Backend(VideoLM):
         inputs = self._inputs(conversations)
         with torch.inference_mode():
             seen, warnings = self._encode_videos(inputs, len(conversations))
-            generated = self._model.generate(**seen, **sampling_settings(decoding))
+            generated = self._model.generate(**seen, **self._settings(decoding))
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
         rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
         return [self._output(*row) for row in rows]
@@ -145,7 +145,7 @@ class Backend(VideoLM):
 
         def write(streamer: Any) -> Tensor:
             with torch.inference_mode():
-                generated: Tensor = self._model.generate(**seen, **sampling_settings(decoding), streamer=streamer)
+                generated: Tensor = self._model.generate(**seen, **self._settings(decoding), streamer=streamer)
             return generated  # (1, L + L_new)
 
         generated = yield from pieces(write, self._processor.tokenizer)
@@ -245,6 +245,9 @@ class Backend(VideoLM):
             for i, score in zip(watching, self._domain.score(features), strict=True):
                 warnings[i] = self._domain.warning(float(score))
         return {**given, "vision_hidden_states": tokens}, warnings
+
+    def _settings(self, decoding: Decoding) -> dict[str, Any]:
+        return {"max_new_tokens": decoding.max_new_tokens, **sampling_settings(decoding)}
 
     def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
         from v2t.model.vision import encode_frames, patch_grid

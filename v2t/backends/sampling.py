@@ -47,8 +47,7 @@ def sampling_settings(decoding: Decoding) -> dict[str, Any]:
 
     known = vars(GenerationConfig())
     filters = {name: value for name, value in _NO_FILTER.items() if name in known}
-    settings: dict[str, Any] = {"max_new_tokens": decoding.max_new_tokens, "num_beams": 1}
-    settings |= {"repetition_penalty": decoding.repetition_penalty}
+    settings: dict[str, Any] = {"num_beams": 1, "repetition_penalty": decoding.repetition_penalty}
     if decoding.presence_penalty or decoding.frequency_penalty:
         # transformers applies it after the repetition penalty and before temperature and filters, as vLLM does.
         penalties = AnswerPenalties(decoding.presence_penalty, decoding.frequency_penalty)

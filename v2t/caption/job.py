@@ -33,7 +33,7 @@ from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
-from v2t.long.parts import LongClip, Part, Piece, answer_fields, error_fields, fields_of
+from v2t.long.parts import LongClip, Part, Piece, answer_fields, error_fields
 from v2t.long.summary import join, sum_up
 from v2t.writers import EVERY, Record, strips
 
@@ -248,7 +248,7 @@ class Job:
                         summed = self._summarise(captioned, text)
             row = record.caption_record(clip, segments, *(summed or (Output(text=text, tokens=0), 0.0)), question)
         except ItemError as problem:
-            row = record.clip_row(clip.clip, question, error=fields_of(problem))
+            row = record.failed_record(clip.clip, problem, question)
         self._rows.append((clip.clip, row))
         self.summary.add(row)
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cineloop.clip import Clip
-from cineloop.errors import Notice
+from cineloop.errors import ItemError, Notice
 from cineloop.files import text_key
 from cineloop.journal import Entry
 from cineloop.log import printable
@@ -148,7 +148,7 @@ def caption_record(
             ).record(),
         ]
     warnings = [*warnings, *warnings_of(output)]
-    row = clip_row(
+    row = _row(
         done.clip,
         question,
         status="ok",
@@ -167,7 +167,12 @@ def caption_record(
     return {**row, "caption": caption, "warnings": warnings}
 
 
-def clip_row(clip: Clip, question: Question, **found: Any) -> dict[str, Any]:
+def failed_record(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
+    """The record of a clip that could not be captioned."""
+    return _row(clip, question, error=fields_of(error))
+
+
+def _row(clip: Clip, question: Question, **found: Any) -> dict[str, Any]:
     """A record with its keys in their order; missing values are as in a failed one."""
     is_part = clip.start_s is not None or clip.end_s is not None
     return {

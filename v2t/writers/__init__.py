@@ -51,7 +51,7 @@ def load(formats: Sequence[str]) -> dict[str, ModuleType]:
 
 def load_known(formats: Iterable[str]) -> dict[str, ModuleType]:
     """The writers of formats that an earlier run wrote, without those that cannot be loaded now."""
-    found = {}
+    found: dict[str, ModuleType] = {}
     for name in sorted(formats):
         with contextlib.suppress(UsageError, MissingDependencyError):
             found |= load([name])

@@ -323,21 +323,7 @@ def test_the_first_interrupt_waits_for_what_is_on_its_way(tmp_path):
     assert go(source, tmp_path / "out", Server(), parts="whole")[0].done_before == len(rows)
 
 
-def test_a_server_that_is_gone_ends_the_run(tmp_path):
-    source = film(tmp_path / "clips/a.mp4", 200)
-
-    class Gone(Server):
-        def answer(self, conversations, decoding):
-            if len(self.asked) > 3:
-                raise MissingDependencyError("nobody there", code="SERVER")
-            return super().answer(conversations, decoding)
-
-    with pytest.raises(MissingDependencyError, match="nobody there"):
-        go(source, tmp_path / "out", Gone())
-    assert len(entries(tmp_path / "out", "part")) >= 1
-
-
-def test_answers_that_come_with_the_last_error_of_a_server_are_kept(tmp_path, monkeypatch):
+def test_a_server_that_is_gone_ends_the_run_and_the_answers_that_came_with_its_error_are_kept(tmp_path, monkeypatch):
     """All four answers are there when the first of them, the error, is looked at."""
     source, out, together = film(tmp_path / "clips/a.mp4", 40), tmp_path / "out", threading.Barrier(4)
     monkeypatch.setattr(job, "FIRST_COMPLETED", ALL_COMPLETED)

@@ -52,7 +52,7 @@ def ids(out: Path, name: str) -> list[str]:
     if name == "videofolder":
         rows = [json.loads(line) for line in (out / name / "metadata.jsonl").read_text().splitlines()]
         for row in rows:
-            assert (out / name / row["file_name"]).read_text() == f"video {row['id'].removesuffix('.mp4')}"
+            assert (out / name / row["file_name"]).read_text() == f"video of {row['id'].removesuffix('.mp4')}"
         assert len(list((out / name / "videos").iterdir())) == len(rows)
         return [row["id"] for row in rows]
     import tarfile
