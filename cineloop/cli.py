@@ -119,7 +119,7 @@ def version() -> str:
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb `train` of both packages takes."""
-    from cineloop.training.launch import WAYS
+    from cineloop.launch import WAYS
 
     parser.add_argument(
         "config", type=Path, metavar="RECIPE", help="a YAML file, or a shipped recipe's name (see the verb recipes)"
@@ -147,7 +147,7 @@ def run_training(package: str, args: argparse.Namespace) -> int:
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.launch and not args.plan and "RANK" not in os.environ:
-        from cineloop.training import launch
+        from cineloop import launch
 
         launch.start(package, args.launch, args.nproc, sys.argv[1:])
     return importlib.import_module(f"{package}.train").run(

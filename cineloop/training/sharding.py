@@ -46,7 +46,7 @@ def shard(task: nn.Module, *, optimizer: str, compiles: bool) -> None:
         optimizer, compiles: settings of the run, checked here.
 
     Raises:
-        UsageError: what cannot work on a part of a matrix (Muon, packed weights), or has not been tried (compile).
+        UsageError: what cannot work on parts (Muon, packed weights, single numbers), or has not been tried (compile).
     """
     import torch
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -54,10 +54,12 @@ def shard(task: nn.Module, *, optimizer: str, compiles: bool) -> None:
     hint = "use configs/train/ddp.yaml, where every process holds all weights"
     if optimizer == "muon":
         raise UsageError("Muon turns whole matrices, and each process would hold a part of one", hint=hint)
-    packed = next((name for name, weight in task.named_parameters() if not weight.is_floating_point()), None)
-    if packed is not None or compiles:
-        what = f"packed weights ({packed})" if packed else "runtime.compile"
-        raise UsageError(f"{what} cannot be combined with sharded weights", hint=hint)
+    for name, weight in task.named_parameters():
+        if weight.ndim == 0 or not weight.is_floating_point():
+            what = "a single number" if weight.ndim == 0 else "packed"
+            raise UsageError(f"{name} cannot be sharded: it is {what}", hint=hint)
+    if compiles:
+        raise UsageError("runtime.compile cannot be combined with sharded weights", hint=hint)
     # Given to every shard. Gradients add up in fp32; what is computed in bf16 is autocast's choice, as without shards.
     policy: Any = {"mp_policy": MixedPrecisionPolicy(reduce_dtype=torch.float32)}
     names = {name for module in task.modules() for name in getattr(module, "_no_split_modules", None) or ()}

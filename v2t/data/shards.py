@@ -141,7 +141,7 @@ class ShardSource(ManifestSource):
 
     @property
     def identity(self) -> str:
-        """What the order of the samples depends on: a run goes on from a checkpoint only where it is the same."""
+        """What the order of the samples depends on: a run continues from a checkpoint only where it is the same."""
         names = [(clip.row["id"], clip.parts[clip.video][1]) for clip in self.clips]
         return text_key(f"{self.seed}|{names}".encode())
 

@@ -42,8 +42,11 @@ SCRIPT = textwrap.dedent("""
     try:
         optim = {"ema": 0.9} | ({"optimizer": "muon"} if "muon" in options else {})
         stage = Judged(poison=36 if "poison" in options else -1)
-        make(out, stage, optim=optim, micro_batch=2, steps=6, resume=resume, eval_every=2,
-             max_seconds=None if steps == 6 else 0.0).run()
+        loop = make(out, stage, optim=optim, micro_batch=2, steps=6, resume=resume, eval_every=2,
+                    max_seconds=None if steps == 6 else 0.0)
+        held = sum(getattr(weight, "to_local", lambda: weight)().numel() for weight in loop.task.parameters())
+        Path(f"{out}-{rank}.held").write_text(str(held))
+        loop.run()
     except CineloopError as error:
         Path(f"{out}-{rank}.txt").write_text(f"{error.code} {error}")
         os._exit(3)  # as a command ends
@@ -113,12 +116,18 @@ def figures(run: Path) -> list[list]:
     return [number for row in shown for number in row]
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-@pytest.mark.parametrize("env", [{}, SHARDED], ids=["whole", "sharded"])
+@pytest.mark.parametrize(
+    ("processes", "env"),
+    [(2, {}), (4, {}), (2, SHARDED), (4, SHARDED), (2, SHARDED | {"FSDP_RESHARD_AFTER_FORWARD": "false"})],
+    ids=["2-whole", "4-whole", "2-sharded", "4-sharded", "2-kept"],
+)
 def test_processes_equal_one_and_resume_to_the_bit(launch, one, tmp_path, processes, env):
     assert launch(tmp_path / "run", processes, env=env) == [0] * processes
     assert launch(tmp_path / "cut", processes, 1, env=env) == [0] * processes
     assert launch(tmp_path / "cut", processes, 6, "resume", env=env) == [0] * processes
+    total = sum(value.numel() for value in tensors(one).values())
+    held = [int((tmp_path / f"run-{rank}.held").read_text()) for rank in range(processes)]
+    assert held == [total // processes if env else total] * processes
     for group in ("weights", "optimizer", "ema"):
         mine, cut = tensors(tmp_path / "run", group), tensors(tmp_path / "cut", group)
         for name, value in tensors(one, group).items():

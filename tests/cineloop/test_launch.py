@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cineloop import launch
 from cineloop.errors import UsageError
-from cineloop.training import launch, runtime
+from cineloop.training import runtime
 from cineloop.training.runtime import RuntimeConfig
 from v2t.cli import main
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 from cineloop.errors import UsageError
 
 WAYS = ("ddp", "fsdp2")
-_FOLDER = Path(__file__).resolve().parents[1] / "recipes" / "train"
+_FOLDER = Path(__file__).resolve().parent / "recipes" / "train"
 
 
 def command_line(package: str, way: str, processes: int | None, words: Sequence[str]) -> list[str]:
