@@ -44,7 +44,7 @@ class AlignmentMetric(BaseMetric):
 
     needs: ClassVar[tuple[str, ...]] = ("frames",)
     uses: ClassVar[tuple[str, ...]] = ("caption", "prompt")
-    wants = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"
+    requires = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"
     Settings = Settings
     prefix = ""
 

@@ -165,7 +165,7 @@ def _with_judge(
             return asked_of(clip, wrong.get(clip.id, {}), closed=closed)
 
         sets["world"] = agree(cached, clips, _facts, advance, later)
-        sets["melted"] = agree(cached, degraded, _facts, advance)
+        sets["degraded"] = agree(cached, degraded, _facts, advance)
         if material.generated:
             sets["generated"] = agree(cached, material.generated, lambda clip: referee(clip, cache), advance)
         if yours:

@@ -101,8 +101,8 @@ class Extractor(BaseExtractor):
         """Whether the tag's weights need QuickGELU and the model's configuration lacks it."""
         import open_clip
 
-        wants = bool(tag) and bool((open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu"))
-        return wants and not (open_clip.get_model_config(model_name) or {}).get("quick_gelu", False)
+        required = bool(tag) and bool((open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu"))
+        return required and not (open_clip.get_model_config(model_name) or {}).get("quick_gelu", False)
 
     def _without_pooling(self) -> Any:
         """The model with a text half that gives all its tokens, sharing all weights; None where it cannot."""

@@ -47,9 +47,9 @@ class Metric(Dimension):
 
     name = "aesthetic_quality"
     value_range = (-math.inf, math.inf)
-    sees = "blur, noise, dull or broken pictures, as people on the web rated them"
-    blind = "order and time (shuffled, reversed and frozen clips score alike), whether the prompt is followed"
-    wants = "the LAION head as safetensors (head=FILE) and CLIP ViT-L/14 of OpenAI"
+    detects = "blur, noise, dull or broken pictures, as people on the web rated them"
+    misses = "order and time (shuffled, reversed and frozen clips score alike), whether the prompt is followed"
+    requires = "the LAION head as safetensors (head=FILE) and CLIP ViT-L/14 of OpenAI"
     fooled_by_frozen = False
     reference = "CLIP ViT-L/14 with the LAION head"
     Settings = AestheticSettings

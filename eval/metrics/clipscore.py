@@ -35,8 +35,8 @@ class Metric(alignment.AlignmentMetric):
 
     name = "clipscore"
     value_range = (0.0, WEIGHT)
-    sees = "how well single frames fit the text: what is there, and roughly where"
-    blind = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
+    detects = "how well single frames fit the text: what is there, and roughly where"
+    misses = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
     Settings = Settings
 
     @property

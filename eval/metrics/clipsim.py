@@ -36,8 +36,8 @@ class Metric(alignment.AlignmentMetric):
 
     name = "clipsim"
     value_range = (-1.0, 1.0)
-    sees = "how well single frames fit the prompt: what is there, and roughly where"
-    blind = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
+    detects = "how well single frames fit the prompt: what is there, and roughly where"
+    misses = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
     Settings = Settings
 
     def __init__(self, **settings: Any) -> None:

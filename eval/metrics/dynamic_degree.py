@@ -35,9 +35,9 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "dynamic_degree"
-    sees = "whether anything moves; a frozen clip"
-    blind = "what moves and which way, order reversed; noise, blur, frames in disorder and flicker can pass for motion"
-    wants = "nothing; for the reference's flow flow=raft:FILE"
+    detects = "whether anything moves; a frozen clip"
+    misses = "what moves and which way, order reversed; noise, blur, frames in disorder and flicker can pass for motion"
+    requires = "nothing; for the reference's flow flow=raft:FILE"
     fooled_by_frozen = False
     reference = "RAFT (things)"
     Settings = DynamicSettings

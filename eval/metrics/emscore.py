@@ -43,9 +43,9 @@ class Metric(alignment.AlignmentMetric):
     name = "emscore"
     uses = ("caption", "prompt", "references")
     value_range = (-1.0, 1.0)
-    sees = "whether each word is seen in some frame, and each frame is spoken of by some word"
-    blind = "order of frames and motion: a reversed or shuffled clip scores the same"
-    wants = "a dual encoder that shows its tokens: the starter's, any of open_clip, or clip: of transformers"
+    detects = "whether each word is seen in some frame, and each frame is spoken of by some word"
+    misses = "order of frames and motion: a reversed or shuffled clip scores the same"
+    requires = "a dual encoder that shows its tokens: the starter's, any of open_clip, or clip: of transformers"
     Settings = Settings
 
     def prepare(self) -> None:

@@ -25,9 +25,9 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "human_action"
-    sees = "what is done"
-    blind = "who does it, where, in which direction"
-    wants = (
+    detects = "what is done"
+    misses = "who does it, where, in which direction"
+    requires = (
         "nothing for the cartoon world; for other clips detector=action:ID_OR_FOLDER (a model of Kinetics) or v2t:MODEL"
     )
     version = 3

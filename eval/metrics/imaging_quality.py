@@ -45,9 +45,9 @@ class Metric(Dimension):
 
     name = "imaging_quality"
     value_range = (-math.inf, math.inf)
-    sees = "blur, noise, compression, over-exposure"
-    blind = "order and time (shuffled, reversed and frozen clips score alike), what is shown"
-    wants = "MUSIQ: pip install pyiqa (no commercial use), or model=torchscript:FILE"
+    detects = "blur, noise, compression, over-exposure"
+    misses = "order and time (shuffled, reversed and frozen clips score alike), what is shown"
+    requires = "MUSIQ: pip install pyiqa (no commercial use), or model=torchscript:FILE"
     fooled_by_frozen = False
     reference = "MUSIQ (SPAQ) of pyiqa"
     Settings = ImagingSettings

@@ -47,9 +47,9 @@ class Metric(PairedMetric):
     higher_is_better = False
     value_range = (0.0, float("inf"))
     least = 32
-    sees = "whether textures and shapes are similar, much as people judge patches"
-    blind = "motion, since each frame is compared by itself"
-    wants = "weights=FILE.safetensors"
+    detects = "whether textures and shapes are similar, much as people judge patches"
+    misses = "motion, since each frame is compared by itself"
+    requires = "weights=FILE.safetensors"
     Settings = Settings
 
     def __init__(self, **settings: Any) -> None:

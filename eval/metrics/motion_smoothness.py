@@ -29,12 +29,12 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "motion_smoothness"
-    sees = "jumps, frames in disorder, flutter of brightness, noise"
-    blind = (
+    detects = "jumps, frames in disorder, flutter of brightness, noise"
+    misses = (
         "order reversed, whether anything happens (a frozen clip would be perfect; it is named and left out), "
         "blur, whether an even motion is a natural one"
     )
-    wants = "nothing; for an interpolator with weights interpolator=torchscript:FILE or raft:FILE"
+    requires = "nothing; for an interpolator with weights interpolator=torchscript:FILE or raft:FILE"
     reference = "AMT-S"
     Settings = SmoothnessSettings
 

@@ -32,7 +32,7 @@ class Metric(clipscore.Metric):
     name = "refclipscore"
     needs = ("frames", "references")
     value_range = (-math.inf, math.inf)
-    sees = "how well single frames and the nearest reference fit the text"
+    detects = "how well single frames and the nearest reference fit the text"
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

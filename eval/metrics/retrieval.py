@@ -31,8 +31,8 @@ class Metric(alignment.AlignmentMetric):
 
     name = "retrieval"
     level = "set"
-    sees = "whether what the frames show distinguishes the clips of a set by their texts"
-    blind = "order of frames and motion; harder in a larger set: compare only sets of one size"
+    detects = "whether what the frames show distinguishes the clips of a set by their texts"
+    misses = "order of frames and motion; harder in a larger set: compare only sets of one size"
 
     def measure(self, sample: Sample) -> Evidence:
         """See `BaseMetric.measure`."""

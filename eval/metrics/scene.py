@@ -22,9 +22,9 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "scene"
-    sees = "the place"
-    blind = "who is there and what they do, order of frames"
-    wants = "nothing for the cartoon world; for other clips detector=v2t:MODEL"
+    detects = "the place"
+    misses = "who is there and what they do, order of frames"
+    requires = "nothing for the cartoon world; for other clips detector=v2t:MODEL"
     version = 2
     able = "captions"
     reference = "Tag2Text"

@@ -25,8 +25,8 @@ class Metric(BaseMetric):
     name = "sharpness"
     needs = ("frames",)
     value_range = (0.0, inf)
-    sees = "blur, lost detail"
-    blind = "order and time (shuffled and reversed clips score the same to the bit), colour; noise passes for detail"
+    detects = "blur, lost detail"
+    misses = "order and time (shuffled and reversed clips score the same to the bit), colour; noise passes for detail"
 
     def measure(self, sample: Sample) -> Evidence:
         """Mean variance, and that of the least sharp frame."""

@@ -38,12 +38,12 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "temporal_flickering"
-    sees = "flicker, flutter of brightness, noise, frames in disorder"
-    blind = (
+    detects = "flicker, flutter of brightness, noise, frames in disorder"
+    misses = (
         "order reversed, left and right exchanged (the same to the bit), whether anything happens (a frozen clip would "
         "be perfect; it is named and left out), blur; takes motion for flicker unless static_filter is on"
     )
-    wants = "nothing; for the reference's static filter flow=raft:FILE"
+    requires = "nothing; for the reference's static filter flow=raft:FILE"
     Settings = FlickerSettings
 
     def prepare(self) -> None:

@@ -55,9 +55,9 @@ class Metric(JudgedMetric):
 
     name = "vqascore"
     needs = ("frames", "prompt")
-    sees = "whether the clip shows what the prompt says, as far as the model understands both"
-    blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
-    wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
+    detects = "whether the clip shows what the prompt says, as far as the model understands both"
+    misses = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
+    requires = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
     version = 4
     Settings = Settings
 

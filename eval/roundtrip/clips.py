@@ -23,7 +23,7 @@ from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from v2t_eval.inputs import read_inputs
 from v2t_eval.judge.prompt import of_world
-from v2t_eval.roundtrip import leaks
+from v2t_eval.roundtrip import leakage
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.sample import Sample
@@ -98,7 +98,7 @@ def rendered(
     for row in rows:
         if of_world(row["prompt"]) is not None and row["prompt"] not in wanted:
             wanted[row["prompt"]] = {
-                "id": leaks.neutral_name(row["prompt"]),
+                "id": leakage.neutral_name(row["prompt"]),
                 "prompt": row["prompt"],
                 "seed": int(row.get("seed") or 0) + _OTHER_DRAWING,
             }
@@ -184,11 +184,11 @@ def _linked(name: str, samples: Sequence[Sample], folder: Path) -> Side:
         source = trip.path
         if source is None:
             continue
-        if leaks.reveals(source.stem, trip.prompt):
+        if leakage.reveals(source.stem, trip.prompt):
             revealing.append(source.name)
-        target = folder / "clips" / f"{leaks.neutral_name(sample.id)}{source.suffix.lower()}"
+        target = folder / "clips" / f"{leakage.neutral_name(sample.id)}{source.suffix.lower()}"
         try:
-            tagged += leaks.bring(source, target)
+            tagged += leakage.bring(source, target)
             trip.path, trip.name = target, target.stem
         except (OSError, ValueError, IndexError) as error:
             trip.path, trip.error = None, {"code": "UNREADABLE", "message": f"{source.name}: {error}", "hint": ""}
