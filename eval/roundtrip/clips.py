@@ -8,6 +8,7 @@ clips. Clips that exist are not made again.
 from __future__ import annotations
 
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,11 +137,15 @@ def references(side: Side, config: RoundtripConfig, out: Path) -> Side:
 def _generated(
     name: str, rows: Sequence[Row], settings: GenerateConfig, prompts: Path, folder: Path, show_progress: bool
 ) -> Side:
-    write_atomic(prompts, b"".join(dump_line(row) for row in rows))
-    summary = generate([], [str(prompts)], folder, settings, show_progress=show_progress)
+    lines = b"".join(dump_line(row) for row in rows)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / PROMPTS
+        file.write_bytes(lines)
+        summary = generate([], [str(file)], folder, settings, show_progress=show_progress)
+        ids = [clip.id for clip in plan([], [str(file)], settings)]
+    write_atomic(prompts, lines)  # once the generator took them: a refused run leaves nothing
     if summary.interrupted:
         raise KeyboardInterrupt
-    ids = [clip.id for clip in plan([], [str(prompts)], settings)]
     samples = {sample.id: sample for sample in rows_of(folder)}
     side = Side(name=name, trips=[as_trip(samples[id]) for id in ids if id in samples])
     side.about = _about([dict(samples[id].row) for id in ids if id in samples])

@@ -124,6 +124,8 @@ def test_ctrl_c_finishes_what_is_in_hand(command, clips, tmp_path, capsys, decod
         ["score", "clips", "--metrics", "bright", "--device", "cuda:99"],
         ["audit", "empty"],
         ["audit", "--judge", "nobody"],
+        ["roundtrip", "a red ball", "--generator", "nothing"],
+        ["roundtrip", "a red ball", "--model", "nothing"],
     ],
     ids=" ".join,
 )

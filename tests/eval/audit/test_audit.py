@@ -169,7 +169,7 @@ def test_what_was_asked_is_not_asked_again(tmp_path: Path) -> None:
 def test_a_stopped_audit_goes_on_where_it_was(tmp_path: Path) -> None:
     config = AuditConfig(num=2, planted_clips=30, judge_clips=6, stable_clips=2, cache=tmp_path)
     whole = Planted()
-    audit([], whole, Material(), replace(config, cache=None))
+    audit([], whole, Material(), replace(config, cache=tmp_path / "whole"))
     judge = Planted()
     with pytest.raises(KeyboardInterrupt):
         audit([], judge, Material(), config, stop=lambda: judge.num_asked > 20)
