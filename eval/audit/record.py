@@ -182,7 +182,6 @@ class Audit:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
         return {"schema": SCHEMA, **asdict(self)}
 
 

@@ -121,7 +121,6 @@ class InceptionMetric(DistributionMetric):
     Settings: ClassVar[type[Any]] = InceptionSettings
 
     def open(self) -> BaseExtractor:
-        """See `open_inception`."""
         return open_inception(self.name, self.settings.weights)
 
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:

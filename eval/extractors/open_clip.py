@@ -38,7 +38,6 @@ class Extractor(BaseExtractor):
     has_text = True
 
     def load(self) -> None:
-        """Model and tokenizer."""
         try:
             import open_clip
         except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
@@ -145,7 +144,6 @@ class Extractor(BaseExtractor):
         return ids[0, real].tolist(), self._all_tokens.encode_text(ids.to(self.device))[0, real]  # (L,), (L, D)
 
     def truncated(self, texts: list[str]) -> list[bool]:  # type: ignore[override]
-        """See `BaseExtractor.truncated`."""
         return [self._length(text) > self._tokenizer.context_length for text in texts]
 
     def _length(self, text: str) -> int:

@@ -55,7 +55,6 @@ class Metric(Dimension):
     Settings = AestheticSettings
 
     def prepare(self) -> None:
-        """Load the head, then the extractor."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
@@ -86,17 +85,14 @@ class Metric(Dimension):
         self._extractor = extractor
 
     def ready(self) -> None:
-        """Load what is not loaded yet."""
         if not hasattr(self, "_extractor"):
             self.prepare()
 
     def describe(self) -> dict[str, str]:
-        """Extractor and head."""
         self.ready()
         return describe_backbone(self._extractor) | {"head": self._sha256}
 
     def backbone(self) -> str:
-        """The extractor's name."""
         return f"{self.settings.model} with a linear head"
 
     def is_reference(self) -> bool:

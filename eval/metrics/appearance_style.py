@@ -52,7 +52,6 @@ class Metric(TextDimension):
         return found
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """See `BaseMetric.summarise`."""
         summary = super().summarise(rows, references)
         if not self.compat:
             return summary

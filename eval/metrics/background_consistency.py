@@ -7,7 +7,7 @@ alone.
 
 from __future__ import annotations
 
-from v2t_eval.vbench.two_scales import Consistency, ConsistencySettings
+from v2t_eval.vbench.consistency import Consistency, ConsistencySettings
 
 __all__ = ["ConsistencySettings", "Metric"]
 

@@ -67,7 +67,6 @@ class Metric(BaseMetric):
         self.reader: VideoLM | None = None
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         open_source(self.settings.questions)
         if self.reader is None and self.settings.reader != "none":
             self.reader = open_backend(self.settings.reader, device=models.chosen_device())
@@ -125,7 +124,6 @@ class Metric(BaseMetric):
         return [_verdict(reply, one.question.answer) for reply, one in zip(replies, listed, strict=True)]
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """Means over captions."""
         return Summary(
             headline="score",
             figures={"score": self.mean(rows), "answered": self.mean(rows, "answered")},

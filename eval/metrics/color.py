@@ -41,7 +41,6 @@ class Metric(SemanticDimension):
             self.value_range = (0.0, 16.0)  # type: ignore[misc]
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         thing = asked.colored_thing(sample)
         if self.judge is not None:
             plain = is_colored(thing) if thing.count == 1 else exists(thing)

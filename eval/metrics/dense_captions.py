@@ -102,7 +102,6 @@ class Metric(BaseMetric):
         return f"{self.name}[{','.join(own)}]" if own else self.name
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         if self.similarity == "meteor":
             need_java(_METEOR)
 

@@ -99,7 +99,6 @@ class Metric(BaseMetric):
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
-        """The words of the caption."""
         return {"words": words(sample.require("caption"))}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:

@@ -43,19 +43,15 @@ class Metric(Dimension):
     Settings = DynamicSettings
 
     def prepare(self) -> None:
-        """Open the flow."""
         open_flow(self.settings.flow)
 
     def describe(self) -> dict[str, str]:
-        """The flow."""
         return open_flow(self.settings.flow).fingerprint()
 
     def backbone(self) -> str:
-        """The flow in plain words."""
         return open_flow(self.settings.flow).says
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
-        """1 or 0."""
         frames, flow = sample.frames, open_flow(self.settings.flow)
         times = frames.times_s[start:stop]
         fps = self.settings.fps

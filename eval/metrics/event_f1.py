@@ -56,11 +56,9 @@ class Metric(BaseMetric):
         return open_judge(self.settings.judge)
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         _ = self.judge
 
     def describe(self) -> dict[str, str]:
-        """The judge's own part."""
         return self.judge.describe()
 
     def measure(self, sample: Sample) -> Evidence:

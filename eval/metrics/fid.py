@@ -19,5 +19,4 @@ class Metric(InceptionMetric):
     misses = "all motion and the order of frames; whether a clip fits its prompt; which clips are bad"
 
     def estimators(self) -> dict[str, Estimator]:
-        """FID, and KID of the same features."""
         return {"fid": FrechetEstimator("n-1"), "kid": KernelEstimator()}

@@ -22,6 +22,5 @@ class Metric(I3DMetric):
     )
 
     def estimators(self) -> dict[str, Estimator]:
-        """FVD, and KVD of the same features."""
         divisor = "n" if self.settings.preprocessing == "stylegan" else "n-1"
         return {"fvd": FrechetEstimator(divisor), "kvd": KernelEstimator()}

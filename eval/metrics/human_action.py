@@ -36,7 +36,6 @@ class Metric(SemanticDimension):
     piece_s = LONG_PIECE_S
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         action = compat_action(sample.prompt or "") if self.compat else asked.action(sample)
         if self.judge is not None:
             # Of one cartoon figure: what it does among all that figures do; who walks, rolls or flies moves along.

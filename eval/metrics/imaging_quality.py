@@ -53,7 +53,6 @@ class Metric(Dimension):
     Settings = ImagingSettings
 
     def prepare(self) -> None:
-        """Load the judge of pictures."""
         import torch
 
         self._device = models.device()
@@ -74,21 +73,17 @@ class Metric(Dimension):
             raise UsageError(f"model must be pyiqa:NAME or torchscript:FILE, not {self.settings.model!r}")
 
     def ready(self) -> None:
-        """Load what is not loaded yet."""
         if not hasattr(self, "_model"):
             self.prepare()
 
     def describe(self) -> dict[str, str]:
-        """The judge."""
         self.ready()
         return {"backbone": self._about, "preprocess": f"{self.settings.resize} {SIDE}, bilinear, no antialias"}
 
     def backbone(self) -> str:
-        """The judge's name."""
         return str(self.settings.model)
 
     def is_reference(self) -> bool:
-        """Whether it is the reference's own."""
         return bool(self.settings.model == "pyiqa:musiq-spaq")
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:

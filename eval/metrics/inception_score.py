@@ -69,15 +69,12 @@ class Metric(BaseMetric):
         return title_of(self.name, self.settings, ("frames", "splits"), ("weights",))
 
     def open(self) -> BaseExtractor:
-        """See `open_inception`."""
         return open_inception(self.name, self.settings.weights)
 
     def prepare(self) -> None:
-        """See `open`."""
         self.open()
 
     def describe(self) -> dict[str, str]:
-        """The model."""
         return dict(self.open().fingerprint())
 
     def measure(self, sample: Sample) -> Evidence:

@@ -51,7 +51,6 @@ class Metric(FeatureMetric):
         return super().open()
 
     def estimators(self) -> dict[str, Estimator]:
-        """JEDi, and its unbiased form."""
         return {
             "jedi": KernelEstimator(QUADRATIC, unbiased=False, scale=100.0),
             "jedi_unbiased": KernelEstimator(QUADRATIC, scale=100.0),

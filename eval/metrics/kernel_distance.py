@@ -50,7 +50,6 @@ class Metric(FeatureMetric):
     Settings: ClassVar[type[Any]] = KernelSettings
 
     def estimators(self) -> dict[str, Estimator]:
-        """The distance."""
         chosen = self.settings
         kernel = Kernel(degree=chosen.degree, gamma=chosen.gamma, coef=chosen.coef)
         return {"kernel_distance": KernelEstimator(kernel, chosen.unbiased)}

@@ -46,7 +46,6 @@ class Metric(InceptionMetric):
     Settings: ClassVar[type[Any]] = KidSettings
 
     def estimators(self) -> dict[str, Estimator]:
-        """KID."""
         chosen = self.settings
         if chosen.form == "full":
             return {"kid": KernelEstimator()}

@@ -21,5 +21,4 @@ class Metric(I3DMetric):
     misses = "whether a clip fits its prompt; which clips are bad; a reversed clip, nearly"
 
     def estimators(self) -> dict[str, Estimator]:
-        """KVD."""
         return {"kvd": KernelEstimator()}

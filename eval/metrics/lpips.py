@@ -57,7 +57,6 @@ class Metric(PairedMetric):
         self._weights: dict[str, Any] = {}
 
     def prepare(self) -> None:
-        """Read the weights."""
         if self._weights:
             return
         if not self.settings.weights:
@@ -77,12 +76,10 @@ class Metric(PairedMetric):
         self._weights = {name: found[name].float() for name in wanted}
 
     def describe(self) -> dict[str, str]:
-        """The weights by content."""
         self.prepare()
         return {"model": "AlexNet, LPIPS 0.1", "weights": file_sha256(self.settings.weights)}
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
-        """See `PairedMetric.compare`."""
         import torch
 
         self.prepare()

@@ -41,11 +41,9 @@ class Metric(BaseMetric):
     Settings = MotionSettings
 
     def prepare(self) -> None:
-        """Open the flow."""
         open_flow(self.settings.flow)
 
     def describe(self) -> dict[str, str]:
-        """The flow."""
         return open_flow(self.settings.flow).fingerprint()
 
     def measure(self, sample: Sample) -> Evidence:

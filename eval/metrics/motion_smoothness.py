@@ -39,7 +39,6 @@ class Metric(Dimension):
     Settings = SmoothnessSettings
 
     def prepare(self) -> None:
-        """Open the interpolator."""
         open_interpolator(self.settings.interpolator)
 
     def describe(self) -> dict[str, str]:
@@ -48,11 +47,9 @@ class Metric(Dimension):
         return open_interpolator(self.settings.interpolator).fingerprint() | cut
 
     def backbone(self) -> str:
-        """The interpolator in plain words."""
         return open_interpolator(self.settings.interpolator).says
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
-        """One value."""
         frames = sample.frames
         if stop - start < 3:
             have = stop - start

@@ -30,7 +30,6 @@ class Metric(SemanticDimension):
     version = 2
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         things = asked.things(sample)
         if self.judge is not None:
             bare = [replace(thing, color=None) for thing in things]

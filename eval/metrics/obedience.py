@@ -34,7 +34,6 @@ class Metric(BaseMetric):
     misses = "everything outside the cartoon world; prompts of several figures or of several events"
 
     def describe(self) -> dict[str, str]:
-        """The referee."""
         return {"referee": f"version {VERSION}"}
 
     def measure(self, sample: Sample) -> Evidence:

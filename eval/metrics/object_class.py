@@ -28,7 +28,6 @@ class Metric(SemanticDimension):
     version = 3
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         thing = asked.thing(sample)
         if self.judge is not None:
             bare = replace(thing, color=None)

@@ -24,7 +24,6 @@ class Metric(PairedMetric):
     misses = "whether a difference can be seen: a shift by one pixel costs more than a blur"
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
-        """See `PairedMetric.compare`."""
         total = sum(
             int(np.square(a.astype(np.int64) - b.astype(np.int64)).sum()) for a, b in zip(clip, reference, strict=True)
         )

@@ -71,7 +71,6 @@ class Metric(JudgedMetric):
     Settings = Settings
 
     def describe(self) -> dict[str, str]:
-        """The judge and the wording."""
         return super().describe() | {"wording": self.wording}
 
     @property

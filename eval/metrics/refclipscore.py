@@ -51,7 +51,6 @@ class Metric(clipscore.Metric):
         return {**evidence, "value": harmonic(score, near, self.settings), "clipscore": score, "reference": near}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """See `BaseMetric.summarise`."""
         keys = ("value", "clipscore", "reference")
         return Summary(
             headline=self.name,

@@ -31,7 +31,6 @@ class Metric(SemanticDimension):
     judge_has_compat = True
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         place = asked.scene(sample)
         if self.judge is not None and self.compat:
             captions = self.judge.captions_of(sample, middle_indices(NUM_FRAMES, len(sample.frames)))

@@ -60,11 +60,9 @@ class Metric(BaseMetric):
         return extractor
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         _ = self.extractor
 
     def describe(self) -> dict[str, str]:
-        """The encoder's fingerprint."""
         return self.extractor.fingerprint()
 
     def measure(self, sample: Sample) -> Evidence:
@@ -85,7 +83,6 @@ class Metric(BaseMetric):
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The mean over captions."""
         known, cut = self.extractor.fingerprint(), sum(row.evidence["truncated"] for row in rows)
         notes = [f"model {self.extractor.name}, weights {known['weights'][:12]}, {known['dtype']}"]
         if cut:

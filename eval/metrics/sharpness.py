@@ -34,7 +34,6 @@ class Metric(BaseMetric):
         return {"value": fsum(values) / len(values), "least": min(values)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The mean over clips."""
         items = [item | {"least": row.evidence["least"]} for item, row in zip(items_of(rows), rows, strict=True)]
         return Summary(headline=self.name, figures={self.name: self.mean(rows)}, items=items)
 

@@ -24,5 +24,4 @@ class Metric(PairedMetric):
     misses = "colour alone; motion, since each frame is compared by itself"
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
-        """See `PairedMetric.compare`."""
         return fmean([ssim(a, b) for a, b in zip(luma(clip), luma(reference), strict=True)])

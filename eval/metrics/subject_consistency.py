@@ -9,7 +9,7 @@ figure `mean_of_clips`.
 
 from __future__ import annotations
 
-from v2t_eval.vbench.two_scales import Consistency, ConsistencySettings
+from v2t_eval.vbench.consistency import Consistency, ConsistencySettings
 
 __all__ = ["ConsistencySettings", "Metric"]
 

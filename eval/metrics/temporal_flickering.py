@@ -47,16 +47,13 @@ class Metric(Dimension):
     Settings = FlickerSettings
 
     def prepare(self) -> None:
-        """Open the filter's flow."""
         if self.settings.static_filter:
             open_flow(self.settings.flow)
 
     def describe(self) -> dict[str, str]:
-        """The filter's flow."""
         return open_flow(self.settings.flow).fingerprint() if self.settings.static_filter else {}
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
-        """One value."""
         frames = sample.frames
         times = frames.times_s[start:stop]
         pairs = [(start + a, start + b) for a, b in pairs_apart(times, self.pair_fps())]

@@ -29,7 +29,6 @@ class Metric(PairedMetric):
     misses = "colour; motion, since each frame is compared by itself; raised contrast counts as a gain"
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
-        """See `PairedMetric.compare`."""
         return fmean([vif(a, b) for a, b in zip(luma(clip), luma(reference), strict=True)])
 
 
