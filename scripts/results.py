@@ -81,7 +81,7 @@ def measure(names: Sequence[str]) -> None:
 
 
 def without_rows(found: Any) -> Any:
-    """The figures without what was said of single clips."""
+    """The figures without the rows of single clips."""
     if isinstance(found, dict):
         return {key: without_rows(value) for key, value in found.items() if key not in DROPPED}
     return found
@@ -114,8 +114,8 @@ def rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 def source(*names: str) -> str:
     """Command, device and date of measurements, for the line above a table."""
     stamps = [load(name)["measured"] for name in names]
-    told = "; ".join(f"`{stamp['command']}`, {stamp['device']}, {stamp['date']}" for stamp in stamps)
-    return f"{told}; intervals of 95 %."
+    text = "; ".join(f"`{stamp['command']}`, {stamp['device']}, {stamp['date']}" for stamp in stamps)
+    return f"{text}; intervals of 95 %."
 
 
 def captioner_summary() -> str:
