@@ -239,7 +239,7 @@ def test_a_real_gate_of_absolute_bounds(project, pytester):
     result = project(source)
     result.assert_outcomes(passed=1, failed=1, errors=1)
     out = result.stdout.str()
-    assert re.search(r"AssertionError: FAIL: sharpness.* 1e\+06", out, re.DOTALL) and "the suite none has no gate" in out
+    assert re.search(r"AssertionError: FAIL: sharpness.* 1e\+06", out, re.S) and "the suite none has no gate" in out
 
 
 def _subprocess(pytester, *arguments: str):
