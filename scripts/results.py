@@ -114,8 +114,8 @@ def rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 def source(*names: str) -> str:
     """Command, device and date of measurements, for the line above a table."""
     stamps = [load(name)["measured"] for name in names]
-    text = "; ".join(f"`{stamp['command']}`, {stamp['device']}, {stamp['date']}" for stamp in stamps)
-    return f"{text}; intervals of 95 %."
+    stated = "; ".join(f"`{stamp['command']}`, {stamp['device']}, {stamp['date']}" for stamp in stamps)
+    return f"{stated}; intervals of 95 %."
 
 
 def captioner_summary() -> str:
