@@ -195,7 +195,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         for name, path in files.items()
     }
     gateway = Gateway(arguments.engine, folder)
-    engine = create(config, known, lambda text: None)
+    engine = create(config, known)
     await engine.start()
     try:
         await engine.ready()

@@ -1,15 +1,15 @@
 """The engine protocol: one request in, pieces of text and one output back; one file per engine (`--engine`).
 
 In: what is to be served, then `EngineRequest`s, checked, with their frames decoded. Out: text as it is written, and
-last an `Output`; a `Fault` on failure. An engine module defines `create(config, served, notify)`, where `notify` takes
-messages for the operator, and `command_line(config, served)`, the program it starts (empty if it runs in the gateway's
-process); both refuse settings that the engine does not support.
+last an `Output`; a `Fault` on failure. An engine module defines `create(config, served)` and
+`command_line(config, served)`, the program it starts (empty if it runs in the gateway's process); both refuse settings
+that the engine does not support.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import ModuleType
@@ -132,14 +132,14 @@ def redact(message: str) -> str:
     return message[:300]
 
 
-def create(config: ServeConfig, served: Served, notify: Callable[[str], None]) -> Engine:
+def create(config: ServeConfig, served: Served) -> Engine:
     """The engine of `config`, not started yet.
 
     Raises:
         UsageError: no such engine, or an unsupported setting. PolicyError: arguments that would bypass the gateway.
         MissingDependencyError: vLLM is not installed.
     """
-    engine: Engine = _module(config, served).create(config, served, notify)
+    engine: Engine = _module(config, served).create(config, served)
     return engine
 
 

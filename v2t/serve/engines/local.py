@@ -12,8 +12,9 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import replace
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
@@ -35,12 +36,11 @@ _STOP_S, _POLL_S, _WATCH_S = 5.0, 0.02, 1.0
 Reply = str | Output
 
 
-def create(config: ServeConfig, served: Served, notify: Callable[[str], None]) -> LocalEngine:
+def create(config: ServeConfig, served: Served) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
     command_line(config, served)
     return LocalEngine(
-        ServedBackend(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len),
-        notify=notify,
+        ServedBackend(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len)
     )
 
 
@@ -88,19 +88,19 @@ class LocalEngine:
     """See `v2t.serve.engines.Engine`.
 
     Args:
-        captioner: not loaded yet; used only by this engine's thread. notify: called with messages for the operator.
+        captioner: not loaded yet; used only by this engine's thread.
     """
 
     name = "local"
 
-    def __init__(self, captioner: ServedBackend, *, notify: Callable[[str], None]) -> None:
-        self._captioner, self._batcher, self._notify = captioner, Batcher(captioner), notify
+    def __init__(self, captioner: ServedBackend) -> None:
+        self._captioner, self._batcher = captioner, Batcher(captioner)
         self._failures = 0  # in a row
         self._waiting: list[_Job] = []
         self._now: list[_Job] = []
         self._changed = threading.Condition()
-        self._is_loaded = self._is_closed = self._streamed_last = False
-        self._loaded: asyncio.Future[None] | None = None
+        self._is_closed = self._streamed_last = False
+        self._loaded: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=MODEL_THREAD, daemon=True)
         captioner.wanted = lambda: not self._now or not all(job.is_gone for job in self._now)
 
@@ -109,7 +109,7 @@ class LocalEngine:
         """See `Engine`."""
         if self._is_closed:
             return "stopped"
-        if not self._is_loaded:
+        if not self._loaded.done():
             return "starting"
         return "failing" if self._failures >= _FAILURES_IN_A_ROW else "ready"
 
@@ -120,17 +120,15 @@ class LocalEngine:
 
     async def start(self) -> None:
         """See `Engine`."""
-        self._loaded = asyncio.get_running_loop().create_future()
-        self._loaded.add_done_callback(lambda future: future.exception())  # retrieved, also when nothing waits for it
         self._thread.start()
 
     async def ready(self) -> None:
         """See `Engine`."""
-        if self._loaded is None:
-            raise RuntimeError("start() the engine first")
         begun = time.monotonic()
-        await asyncio.shield(self._loaded)
-        self._notify(f"engine local: ready after {time.monotonic() - begun:.0f} s")
+        while not self._loaded.done():
+            await asyncio.sleep(_POLL_S)
+        self._loaded.result()
+        logger.info("engine local: ready after %.0f s", time.monotonic() - begun)
 
     async def failed(self) -> None:
         """See `Engine`."""
@@ -176,19 +174,17 @@ class LocalEngine:
 
     def _run(self) -> None:
         """The thread: load, then answer until closed."""
-        problem: CineloopError | None = None
         try:
             self._captioner.load()
         except CineloopError as error:
-            problem = error
+            self._loaded.set_exception(error)
         except Exception as error:
             problem = MissingDependencyError(f"the engine local cannot load its model: {error}", code="ENGINE")
-        self._is_loaded = problem is None
-        if self._loaded is not None:
-            with suppress(RuntimeError):  # the loop is closed: the server was stopped meanwhile
-                self._loaded.get_loop().call_soon_threadsafe(_resolve, self._loaded, problem)
+            self._loaded.set_exception(problem)
+        else:
+            self._loaded.set_result(None)
         try:
-            while problem is None and self._next():
+            while self._loaded.exception() is None and self._next():
                 self._answer(self._now)
                 self._now = []  # releases their frames until the next request
         finally:
@@ -270,13 +266,6 @@ class LocalEngine:
     def _stopped(self, output: Output, stops: StopStrings, text: str) -> Output:
         """An answer cut at a stop string; its tokens count up to the end of the stop string."""
         return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
-
-
-def _resolve(loaded: asyncio.Future[None], problem: CineloopError | None) -> None:
-    if problem is None:
-        loaded.set_result(None)
-    else:
-        loaded.set_exception(problem)
 
 
 def _decoding_of(request: EngineRequest) -> Decoding:

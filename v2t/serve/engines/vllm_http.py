@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -47,14 +47,14 @@ class VllmEngine(EngineProcess):
     """See `v2t.serve.engines.Engine`.
 
     Args:
-        command, notify: see `EngineProcess`.
+        command: see `EngineProcess`.
         packs_frames: the model is ours, which takes packed frames and knows their times; others get JPEGs.
     """
 
     name = "vllm"
 
-    def __init__(self, command: EngineCommand, *, notify: Callable[[str], None], packs_frames: bool) -> None:
-        super().__init__(command, notify=notify)
+    def __init__(self, command: EngineCommand, *, packs_frames: bool) -> None:
+        super().__init__(command)
         self._packs_frames = packs_frames
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
