@@ -62,6 +62,9 @@ class Upload:
 class UploadStore:
     """The uploads of all owners; used from one event loop; a context manager.
 
+    Attributes:
+        folder: where the files are. held_bytes: what all uploads and arriving files count against the quota.
+
     Args:
         file_bytes: largest file. total_bytes: all together. owner_bytes: of one owner.
         ttl_s: seconds an upload is kept after it was last used.
@@ -69,7 +72,8 @@ class UploadStore:
 
     def __init__(self, *, file_bytes: int, total_bytes: int, owner_bytes: int, ttl_s: float) -> None:
         self.file_bytes, self.total_bytes, self.owner_bytes, self.ttl_s = file_bytes, total_bytes, owner_bytes, ttl_s
-        self._charged: dict[str, int] = {}  # bytes by owner, files that are arriving included
+        self.held_bytes = 0
+        self._charged: dict[str, int] = {}  # bytes by owner
         self._known: dict[str, Upload] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="cineloop-uploads-", ignore_cleanup_errors=True)
         self.folder = Path(self._temporary.name)
@@ -165,11 +169,6 @@ class UploadStore:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    @property
-    def held_bytes(self) -> int:
-        """What all uploads and the files that are arriving count against the quota."""
-        return sum(self._charged.values())
-
     def _charge(self, owner: str, old: int, new: int) -> None:
         """Count a file that grew from `old` to `new` bytes, -1 for a file that does not exist.
 
@@ -182,6 +181,7 @@ class UploadStore:
         mine = self._charged.get(owner, 0) + after - before
         if after > before and (mine > self.owner_bytes or self.held_bytes + after - before > self.total_bytes):
             raise full("the quota of uploads is used up; delete some, or wait until they expire")
+        self.held_bytes += after - before
         self._charged[owner] = mine
         if not mine:
             del self._charged[owner]

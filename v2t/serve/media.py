@@ -129,7 +129,7 @@ class Media:
             )
             kept = frames.pixels.nbytes
         finally:
-            self.memory.release(2 * most - kept)
+            self.memory.hold(kept - 2 * most)
         self.memory.release_with(frames.pixels)
         return frames
 

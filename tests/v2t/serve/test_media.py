@@ -231,7 +231,7 @@ def test_memory_of_frames_is_given_back_when_they_are_gone(server):
         assert server.fault("file://films/0.mp4") == "503 BUSY"
         assert server.fault(packed_url(sampled())) == "503 BUSY"
     finally:
-        server.media.memory.release(server.media.memory.limit)
+        server.media.memory.hold(-server.media.memory.limit)
     assert len(server.frames("file://films/0.mp4")) == 8
 
 

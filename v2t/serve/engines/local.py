@@ -66,7 +66,13 @@ class _Job:
     """A request in the queue, and the way back to its client."""
 
     def __init__(self, request: EngineRequest) -> None:
-        self.request, self.decoding, self.is_gone = request, _decoding_of(request), False
+        self.request, self.is_gone = request, False
+        given = {"temperature": 0.0, **request.sampling}
+        if given["temperature"] < _LEAST_TEMPERATURE:
+            given |= {"temperature": 0.0, "seed": 0}
+        seed = given.pop("seed", None)  # without one every sample differs
+        given["seed"] = secrets.randbits(63) if seed is None else seed % (1 << 63)
+        self.decoding = Decoding(max_new_tokens=request.max_tokens, **given)
         self.shapes = [video.pixels.shape for message in request.conversation for video in message.videos]
         self.num_frames = sum(shape[0] for shape in self.shapes)
         self.replies: asyncio.Queue[Reply | Fault] = asyncio.Queue()
@@ -266,17 +272,6 @@ class LocalEngine:
     def _stopped(self, output: Output, stops: StopStrings, text: str) -> Output:
         """An answer cut at a stop string; its tokens count up to the end of the stop string."""
         return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
-
-
-def _decoding_of(request: EngineRequest) -> Decoding:
-    """How the answer is sampled; without a seed every sample differs."""
-    given = dict(request.sampling)
-    temperature = given.pop("temperature", 0.0)
-    seed = given.pop("seed", None)
-    seed = secrets.randbits(63) if seed is None else seed % (1 << 63)
-    if temperature < _LEAST_TEMPERATURE:
-        temperature, seed = 0.0, 0
-    return Decoding(max_new_tokens=request.max_tokens, temperature=temperature, seed=seed, **given)
 
 
 def _fault_of(error: CineloopError) -> Fault:
