@@ -2,7 +2,7 @@
 
 In: a request. Out: its response with an id and the headers that restrict browsers; or its refusal. A request is checked
 for its Host (an unknown name is DNS rebinding), its Origin (another site's page), its key and its owner's rate. An
-exception inside becomes an error in plain words, and every request one line of the log.
+exception inside becomes an error without internals, and every request one line of the log.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class _Response:
 
 
 def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by lower-case name; one that came twice has an empty value."""
+    """Headers by lower-case name; a repeated one has an empty value."""
     values: dict[str, str] = {}
     for name, value in pairs:
         key = name.decode("latin-1").lower()

@@ -1,7 +1,7 @@
 """API keys, request rates, fair queues and a memory budget.
 
-In: the `Authorization` header of a request; owners, which are names made of keys. Out: the owner; leave to go on; a
-slot; leave to allocate bytes. What there is not enough of is refused with `Fault` and a time to retry.
+In: the `Authorization` header of a request; owners, which are names made of keys. Out: the owner; a permitted request;
+a slot; permission to allocate bytes. Beyond a limit: `Fault` with a time to retry.
 """
 
 from __future__ import annotations

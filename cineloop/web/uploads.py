@@ -32,7 +32,7 @@ class Upload:
     """A file of a client.
 
     Attributes:
-        id: "file-" and 32 hexadecimal digits. owner: whose it is. filename: its own name, fit to be shown.
+        id: "file-" and 32 hexadecimal digits. owner: whose it is. filename: its own name, printable.
         bytes: its size. created_at: seconds since 1970. used_s: when it was last used, monotonic seconds.
         readers: requests that read it now.
     """
