@@ -124,15 +124,11 @@ class Answers:
                 self._metrics.frames.inc(len(frames[video]))
             request = EngineRequest(
                 id=REQUEST_ID.get(),
-                model=chat.model,
+                chat=chat,
                 conversation=tuple(
                     Message(role=each.role, text=each.text, videos=tuple(frames[video] for video in each.videos))
                     for each in chat.messages
                 ),
-                max_tokens=chat.max_tokens,
-                sampling=chat.sampling,
-                stops=chat.stops,
-                stream=chat.stream,
                 cache_salt=owner if self._isolates_caches else None,
                 lease=lease,
             )

@@ -9,11 +9,11 @@ that the engine does not support.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from cineloop import plugin
 from cineloop.errors import MissingDependencyError
@@ -21,6 +21,7 @@ from cineloop.log import printable
 from cineloop.web.faults import Fault
 from cineloop.web.limits import MemoryLease
 from v2t.backends import Message, Output
+from v2t.serve.chat import ChatRequest
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -35,22 +36,15 @@ class EngineRequest:
 
     Attributes:
         id: of the request, for the log.
-        model: one of the served names.
-        conversation: the last message is the user's; its videos are frames.
-        max_tokens: longest answer. sampling: the sampling fields of OpenAI's request, only those that
-            the client gave. stops: strings that end the answer and are not part of it.
-        stream: the answer is streamed.
+        chat: the client's request.
+        conversation: its messages, the videos decoded.
         cache_salt: isolates the prefix cache by owner; None shares it.
         lease: the memory of the request, which copies of the frames are added to.
     """
 
     id: str
-    model: str
+    chat: ChatRequest
     conversation: tuple[Message, ...]
-    max_tokens: int
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    stops: tuple[str, ...] = ()
-    stream: bool = False
     cache_salt: str | None = None
     lease: MemoryLease | None = None
 

@@ -67,12 +67,12 @@ class _Job:
 
     def __init__(self, request: EngineRequest) -> None:
         self.request, self.is_gone = request, False
-        given = {"temperature": 0.0, **request.sampling}
+        given = {"temperature": 0.0, **request.chat.sampling}
         if given["temperature"] < _LEAST_TEMPERATURE:
             given |= {"temperature": 0.0, "seed": 0}
         seed = given.pop("seed", None)  # without one every sample differs
         given["seed"] = secrets.randbits(63) if seed is None else seed % (1 << 63)
-        self.decoding = Decoding(max_new_tokens=request.max_tokens, **given)
+        self.decoding = Decoding(max_new_tokens=request.chat.max_tokens, **given)
         self.shapes = [video.pixels.shape for message in request.conversation for video in message.videos]
         self.num_frames = sum(shape[0] for shape in self.shapes)
         self.replies: asyncio.Queue[Reply | Fault] = asyncio.Queue()
@@ -207,15 +207,15 @@ class LocalEngine:
                 if self._waiting:
                     break
                 self._changed.wait()
-            others = [job for job in self._waiting if job.request.stream != self._streamed_last]
+            others = [job for job in self._waiting if job.request.chat.stream != self._streamed_last]
             first = (others or self._waiting)[0]
             chosen, frames = [first], first.num_frames
-            self._streamed_last = first.request.stream
+            self._streamed_last = first.request.chat.stream
             for job in self._waiting:
                 frames_then = frames + job.num_frames
-                if job is first or job.request.stream or not job.is_batchable_with(first):
+                if job is first or job.request.chat.stream or not job.is_batchable_with(first):
                     continue
-                if first.request.stream or len(chosen) >= _MAX_BATCH or frames_then > _MAX_FRAMES:
+                if first.request.chat.stream or len(chosen) >= _MAX_BATCH or frames_then > _MAX_FRAMES:
                     break
                 chosen.append(job)
                 frames = frames_then
@@ -226,7 +226,7 @@ class LocalEngine:
     def _answer(self, jobs: list[_Job]) -> None:
         requests = [GenerateRequest(messages=job.request.conversation, decoding=job.decoding) for job in jobs]
         try:
-            if jobs[0].request.stream:
+            if jobs[0].request.chat.stream:
                 self._stream(jobs[0], requests[0])
                 return
             replies: Sequence[Output | CineloopError] = self._batcher.generate_many(requests)
@@ -237,8 +237,8 @@ class LocalEngine:
                 self._refuse(job, reply)
                 continue
             self._failures = 0
-            if job.request.stops:
-                stops = StopStrings(job.request.stops)
+            if job.request.chat.stops:
+                stops = StopStrings(job.request.chat.stops)
                 text = stops.feed(reply.text) + stops.end()
                 reply = self._stopped(reply, stops, text) if stops.is_over else reply
             job.reply(reply)
@@ -254,7 +254,7 @@ class LocalEngine:
         job.reply(fault)
 
     def _stream(self, job: _Job, request: GenerateRequest) -> None:
-        stops, parts = StopStrings(job.request.stops), []
+        stops, parts = StopStrings(job.request.chat.stops), []
         with closing(self._batcher.stream(request)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 if job.is_gone and not stops.is_over:
