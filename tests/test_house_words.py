@@ -32,6 +32,10 @@ WORDS = {
     r"\bneither end\b": "no preferred direction",
     r"\b(nobody|no one) knows\b": "unknown",
     r"(?<![a-z])whoever(?![a-z])": "the caller, readers",
+    r"\bat will\b": "optional, may",
+    r"\bplain letters\b|\bletter by letter\b": "ASCII characters, exactly",
+    r"\bof strangers\b": "untrusted",
+    r"\bcame twice\b": "is repeated",
 }
 _ANY = re.compile("|".join(WORDS))
 # Names of modules, classes and attributes of `eval` → what the field says.
