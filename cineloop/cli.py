@@ -150,7 +150,7 @@ def run_training(package: str, args: argparse.Namespace) -> int:
         from cineloop import launch
 
         launch.start(package, args.launch, args.nproc, sys.argv[1:])
-    return importlib.import_module(f"{package}.train").run(
+    code: int = importlib.import_module(f"{package}.train").run(
         args.config,
         over=args.over,
         sets=args.set,
@@ -160,6 +160,7 @@ def run_training(package: str, args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         as_json=args.json,
     )
+    return code
 
 
 def _say(text: str) -> None:
