@@ -8,7 +8,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -124,7 +124,7 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
         here = [Ledger(stack.enter_context(Journal(path, writable=not dry_run))) for path in fresh]
         paths = [path for other in others for path in _journals_of(other, dry_run)]
         there = [Ledger(stack.enter_context(Journal(path, writable=False))) for path in paths]
-        winners = _winners(whole, here, there)
+        winners = winners_of((whole, *here, *there))
         settings = {key: values for ledger in (*here, *there) for key, values in ledger.settings.items()}
         if not allow_mixed:
             _refuse_mixed(winners, whole.settings | settings)
@@ -145,10 +145,10 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
 Winners = dict[str, tuple[Ledger, Known]]
 
 
-def _winners(whole: Ledger, here: list[Ledger], there: list[Ledger]) -> Winners:
-    """For each clip the record with precedence and its ledger; the whole's own where nothing is better."""
+def winners_of(ledgers: Iterable[Ledger]) -> Winners:
+    """For each clip the record with precedence and its ledger; the first one's own where nothing is better."""
     winners: Winners = {}
-    for ledger in (whole, *here, *there):
+    for ledger in ledgers:
         for clip_id, known in ledger.known.items():
             best = winners.get(clip_id)
             if best is None or known.rank > best[1].rank:

@@ -30,6 +30,7 @@ from cineloop.training.runtime import run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
 from v2t.caption.job import Job
+from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
@@ -158,6 +159,7 @@ def _caption(
             return
         if todo:
             folder.ledger.name_settings(question.settings_key, question.settings)
+            folder.ledger.append([run_entry(listed=len(clips), clips=len(mine))])
             # Metadata needed to repeat the run.
             about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
             values = layers.dump(config).encode("utf-8", "surrogateescape")
