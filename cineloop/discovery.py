@@ -18,7 +18,7 @@ import os
 import random
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from cineloop import remote_clips
@@ -42,6 +42,7 @@ def discover(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     allow_remote: Sequence[str] = (),
+    holds: Callable[[str], bool] = lambda clip_id: True,
 ) -> list[Clip]:
     """All clips that the arguments name, sorted by id, each once.
 
@@ -52,6 +53,8 @@ def discover(
         include: keep only clips whose name or relative path fits one of these patterns.
         exclude: drop clips whose name or relative path fits one of these patterns.
         allow_remote: protocols and beginnings of addresses that lists and manifests may name, and all of the web.
+        holds: by id, whose files are looked at. A shard needs only its own: a file server has to answer for each file
+            and each of hundreds of shards otherwise.
 
     Raises:
         NothingMatchedError: an argument names nothing, or nothing is left.
@@ -93,7 +96,7 @@ def discover(
             f"no video found in {', '.join(printable(p) for p in [*paths, *lists]) or 'nothing'}",
             hint=next(filter(None, map(_pictures, paths)), hint),
         )
-    return clips
+    return [_look_at(clip) if holds(clip.id) else clip for clip in clips]
 
 
 def _pictures(folder: str) -> str:
@@ -197,15 +200,19 @@ def _split_list(data: bytes) -> list[str]:
 
 def _clip(relative: str, file: str, problem: ItemError | None = None) -> Clip:
     name = escape_name(relative)
-    size = mtime_ns = 0
-    if problem is None:
-        try:
-            status = os.stat(file)
-            size, mtime_ns = status.st_size, status.st_mtime_ns
-            problem = None if stat.S_ISREG(status.st_mode) else not_a_file()
-        except OSError as error:
-            problem = problem_of(error)
-    return Clip(name, name, file, size, mtime_ns, problem=problem)
+    return Clip(name, name, file, problem=problem)
+
+
+def _look_at(clip: Clip) -> Clip:
+    """The clip with its file's size and date, or the problem of its file."""
+    if clip.problem is not None or is_url(clip.file):
+        return clip
+    try:
+        status = os.stat(clip.file)
+    except OSError as error:
+        return replace(clip, problem=problem_of(error))
+    problem = None if stat.S_ISREG(status.st_mode) else not_a_file()
+    return replace(clip, size=status.st_size, mtime_ns=status.st_mtime_ns, problem=problem)
 
 
 def _rebase(clip: Clip, root: str) -> Clip:

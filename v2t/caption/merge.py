@@ -8,7 +8,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -113,6 +113,17 @@ def merge(
 
 def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed: bool, dry_run: bool) -> Merged:
     merged = Merged(output=folder, dry_run=dry_run)
+    _take_over(merged, others, allow_mixed)
+    if not dry_run:  # by now the ledgers that were joined are out of memory
+        with CaptionFolder(folder, formats) as opened:
+            opened.sets.write_sets()
+            _count(merged, opened.ledger.known.values())
+    return merged
+
+
+def _take_over(merged: Merged, others: list[Path], allow_mixed: bool) -> None:
+    """Append to the journal of the whole what it lacks; on a dry run only count."""
+    folder, dry_run = merged.output, merged.dry_run
     state = folder / shards.STATE_FOLDER
     with ExitStack() as stack:
         if not dry_run:
@@ -132,14 +143,12 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
         while batch := list(islice(entries, _ENTRIES_AT_ONCE)):
             merged.taken += sum(entry["kind"] == "clip" for entry in batch)
             if not dry_run:
-                whole.append(batch)
+                whole.journal.append(batch)  # not learned: nothing is read from it any more
         if dry_run:
-            return _count(merged, [known for _, known in winners.values()])
+            _count(merged, [known for _, known in winners.values()])
+            return
         sizes = {shards.merge_name(folder, path): path.stat().st_size for path in fresh}
-        whole.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
-    with CaptionFolder(folder, formats) as opened:
-        opened.sets.write_sets()
-        return _count(merged, list(opened.ledger.known.values()))
+        whole.journal.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
 
 
 Winners = dict[str, tuple[Ledger, Known]]
@@ -232,12 +241,11 @@ def _find_missing(merged: Merged, folders: Sequence[Path]) -> None:
         )
 
 
-def _count(merged: Merged, known: Sequence[Known]) -> Merged:
+def _count(merged: Merged, known: Collection[Known]) -> None:
     merged.clips = len(known)
     merged.ok = sum(each.status == "ok" for each in known)
     merged.failed = merged.clips - merged.ok
     merged.by_hand = sum(each.by_hand for each in known)
-    return merged
 
 
 def _journals_of(folder: Path, dry_run: bool) -> list[Path]:

@@ -34,7 +34,7 @@ from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.shards import Shard, are_done
+from v2t.caption.shards import Shard, are_done, holder
 from v2t.caption.summary import Summary
 from v2t.data.notes import Note
 from v2t.long.parts import PartSpec
@@ -72,6 +72,7 @@ def run(
         include=config.include,
         exclude=config.exclude,
         allow_remote=config.allow_remote,
+        holds=holder(config.shard) if config.shard else lambda clip_id: True,
     )
     clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
     captioner = captioner or open_backend(
