@@ -5,8 +5,8 @@
 Writes journals of shards with synthetic records as large as those of the bundled captioner, then measures, each in a
 process of its own: `ledger` (reading all journals), `status` (`v2t cluster status`), `merge` (`v2t merge` into one
 journal and captions.jsonl), `again` (a second merge, which finds nothing new), `resume` (opening the merged folder and
-deciding that nothing is left); `listing` finds and sorts that many files; `decode` reads 16 frames of ten-second clips of
-240 and 720 lines. CPU seconds: wall seconds mean nothing on a busy machine.
+deciding that nothing is left); `listing` finds and sorts that many files; `decode` reads 16 frames of ten-second clips
+of 240 and 720 lines. CPU seconds: wall seconds mean nothing on a busy machine.
 """
 
 from __future__ import annotations

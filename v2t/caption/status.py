@@ -8,6 +8,8 @@ and waiting; speed; time left; the same for each shard and node. A shard is
 - lost: its process was killed, and its other clips go on when it is started again;
 - stopped: its process ended in order before it was finished;
 - waiting: it was never started.
+
+The worker of a cluster has no share: its clips are those it has begun with.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from v2t.caption import shards
 from v2t.caption.ledger import Ledger
 from v2t.caption.merge import winners_of
 
-_NUMBER = re.compile(r"\d+/\d+")
 FINISHED, RUNNING, LOST, STOPPED, WAITING = "finished", "running", "lost", "stopped", "waiting"
 
 
@@ -46,6 +47,11 @@ class ShardStatus:
     def left(self) -> int:
         """Clips without a record."""
         return max(0, self.clips - self.done - self.failed)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a numbered shard, with a share of its own."""
+        return bool(re.fullmatch(r"\d+/\d+", self.name))
 
 
 @dataclass(kw_only=True)
@@ -80,18 +86,19 @@ class Status:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until all that runs is finished. A shard's clips are its own: the slowest decides. None: unknown."""
+        """Seconds until all that runs is finished; None: unknown. A shard's clips are its own, so the slowest decides;
+        workers share theirs."""
         running = [shard for shard in self.shards if shard.per_s]
-        if not any(shard.clips for shard in running):
-            return self.waiting / self.per_s if running else None
-        return max(shard.left / shard.per_s for shard in running)
+        own = [shard.left / shard.per_s for shard in running if shard.is_share]
+        left = (self.clips - self.done - self.failed) / self.per_s if running and not own else None
+        return max(own, default=left)
 
     @property
     def retry(self) -> list[int]:
         """Numbers of the shards that do not run and have clips left, or failed ones."""
-        ended = {i: shard for i, shard in enumerate(self.shards, 1) if _NUMBER.fullmatch(shard.name)}
-        return [i for i, shard in ended.items() if shard.state in (LOST, STOPPED, WAITING) or
-                (shard.state == FINISHED and shard.failed)]  # fmt: skip
+        shares = {i: shard for i, shard in enumerate(self.shards, 1) if shard.is_share}
+        return [i for i, shard in shares.items() if shard.state != RUNNING and
+                (shard.state != FINISHED or shard.failed)]  # fmt: skip
 
     @property
     def nodes(self) -> dict[str, dict[str, float]]:
@@ -131,7 +138,7 @@ def status_of(output: Path) -> Status:
         raise NothingMatchedError(f"{printable(str(output))} is not the output folder of a captioning run")
     good = {clip_id: known.status == "ok" for clip_id, (_, known) in winners_of(ledgers.values()).items()}
     runs = [run for ledger in ledgers.values() for run in ledger.runs]
-    listed = max(runs, key=lambda run: run["at"])["listed"] if runs else 0
+    listed = max(runs, key=lambda run: (run["listed"] > 0, run["at"]))["listed"] if runs else 0  # a worker lists none
     places = shards.places(output)
     numbered = {place for group in places.values() for place in group.values()}
     others = [place for place in ledgers if place not in numbered and place != state]
@@ -150,6 +157,11 @@ def status_of(output: Path) -> Status:
         _fill(row, place, ledgers[place])
         row.done = sum(known.status == "ok" for known in ledgers[place].known.values())
         row.failed = len(ledgers[place].known) - row.done
+        if place in others:
+            row.clips = len(ledgers[place].known) + len(ledgers[place].open)
+        else:
+            row.clips = max(listed, len(good))
+            row.state = FINISHED if row.state == STOPPED and not row.left else row.state
         rows.append(row)
     done = sum(good.values())
     return Status(
@@ -169,10 +181,11 @@ def duration(seconds: float) -> str:
 
 
 class _Counted(Ledger):
-    """A ledger that also keeps the starts of runs, and counts the records since the last."""
+    """A ledger that also keeps the starts of runs, counts the records since the last, and knows what was only begun."""
 
     def __init__(self, journal: Journal) -> None:
         self.runs: list[Entry] = []
+        self.open: set[str] = set()  # ids that a worker began with
         self.num_new, self.last_at = 0, 0.0
         super().__init__(journal)
 
@@ -184,6 +197,11 @@ class _Counted(Ledger):
         elif entry["kind"] == "clip":
             self.num_new += 1
             self.last_at = entry.get("at", 0.0)
+            self.open.discard(entry["record"]["id"])
+        elif entry["kind"] == "part":
+            self.open.discard(entry["id"])
+        elif entry["kind"] == "begun":
+            self.open.update(entry["ids"])
 
 
 def _read(path: Path) -> _Counted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,44 @@ def test_what_was_merged_counts_once_and_a_folder_without_a_run_is_refused(out, 
     assert (after.done, after.failed, after.retry) == (before.done, before.failed, before.retry)
     assert main(["cluster", "status", str(tmp_path)]) == EXIT_NOTHING_MATCHED
     assert "not the output folder" in capsys.readouterr().err
+
+
+def test_workers_of_a_cluster_have_what_they_began_and_share_the_rest(tmp_path):
+    state = tmp_path / "out/.v2t"
+    places = [state / "ray-1/model-1", state / "ray-1/model-2"]
+    state.mkdir(parents=True)
+    with Journal(state / JOURNAL) as journal:
+        journal.append([{**run_entry(listed=40, clips=40), "at": 1000.0}])
+    for number, place in enumerate(places):
+        place.mkdir(parents=True)
+        with Journal(place / JOURNAL) as journal:
+            journal.append([{"kind": "run", "at": 1001.0, "host": f"node-{number}", "listed": 0, "clips": 0}])
+            journal.append([{"kind": "begun", "ids": [clip.id for clip in LISTING[number * 5 : number * 5 + 5]]}])
+            for clip in LISTING[number * 5 : number * 5 + 4]:
+                record = {"id": clip.id, "path": clip.path, "status": "ok", "segments": []}
+                journal.append([clip_entry(record, "k", {}, {}, {}, 1003.0)])
+    (places[1] / LOCK).write_text(json.dumps({**me(), "pid": 2**22 + 1}))
+    with FolderLock(places[0] / LOCK):
+        status = status_of(tmp_path / "out")
+    assert [(row.name, row.state, row.done, row.left) for row in status.shards] == [
+        ("ray-1/model-1", "running", 4, 1),
+        ("ray-1/model-2", "lost", 4, 1),
+    ]
+    assert (status.clips, status.done, status.in_hand, status.lost, status.waiting) == (40, 8, 1, 1, 30)
+    assert status.per_s == 2.0 and status.left_s == 16.0 and status.retry == []
+
+
+def test_a_plain_run_is_one_row(out):
+    state = out / ".v2t"
+    merge([out])
+    for place in state.glob("shard-*"):
+        shutil.rmtree(place)
+    (row,) = status_of(out).shards
+    assert (row.name, row.state, row.done + row.failed, row.clips) == (".", "finished", 16, 16)
+    with Journal(state / JOURNAL) as journal:
+        journal.append([run_entry(listed=40, clips=40)])
+    status = status_of(out)
+    assert (status.shards[0].state, status.shards[0].left, status.waiting) == ("stopped", 24, 24)
 
 
 def test_durations():
