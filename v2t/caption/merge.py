@@ -17,6 +17,7 @@ from typing import Any
 
 from cineloop import config as layers
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, UsageError
+from cineloop.files import allow_open_files
 from cineloop.journal import Entry, Journal
 from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
@@ -131,9 +132,10 @@ def _take_over(merged: Merged, others: list[Path], allow_mixed: bool) -> None:
             shards.refuse_running(folder)
         whole = Ledger(stack.enter_context(Journal(state / shards.JOURNAL, writable=not dry_run)))
         fresh = shards.unmerged(folder, whole.merged)
+        paths = [path for other in others for path in _journals_of(other, dry_run)]
+        allow_open_files(len(fresh) + len(paths))
         # Opened to write, a journal loses the torn line of a killed run, so that its size is that of what was read.
         here = [Ledger(stack.enter_context(Journal(path, writable=not dry_run))) for path in fresh]
-        paths = [path for other in others for path in _journals_of(other, dry_run)]
         there = [Ledger(stack.enter_context(Journal(path, writable=False))) for path in paths]
         winners = winners_of((whole, *here, *there))
         settings = {key: values for ledger in (*here, *there) for key, values in ledger.settings.items()}
