@@ -50,11 +50,9 @@ def discover(
         paths: folders, files, globs, `@file` (a list), `*.jsonl` (a manifest), `-` (a list on stdin), addresses.
         lists: more list files: one path a line, or NUL-separated, or a manifest ending in .jsonl.
         root: folder that ids are relative to, instead of the rules above.
-        include: keep only clips whose name or relative path fits one of these patterns.
-        exclude: drop clips whose name or relative path fits one of these patterns.
+        include, exclude: patterns of names or relative paths; clips must fit one of `include` and none of `exclude`.
         allow_remote: protocols and beginnings of addresses that lists and manifests may name, and all of the web.
-        holds: by id, whose files are looked at. A shard needs only its own: a file server has to answer for each file
-            and each of hundreds of shards otherwise.
+        holds: by id, which clips' files are looked at; hundreds of shards that looked at all would load a file server.
 
     Raises:
         NothingMatchedError: an argument names nothing, or nothing is left.
@@ -62,8 +60,7 @@ def discover(
         PolicyError: an address that was not allowed. MissingDependencyError: one that cannot be listed.
     """
     clips: list[Clip] = []
-    loose: list[str] = []
-    away: list[RemoteFile] = []
+    loose, away = list[str](), list[RemoteFile]()
     for argument in [*paths, *(f"@{name}" for name in lists)]:
         if argument == "-":
             loose += _split_list(sys.stdin.buffer.read())
