@@ -21,18 +21,18 @@ from dataclasses import dataclass, fields
 class Rates:
     """What one clip, one hour and one row cost."""
 
-    decode_cpu_ms: float = 420.0  # 16 frames of 1280x720, 10 s
-    model_cpu_ms: float = 40.0  # on cores, where no GPU runs it
+    decode_cpu_ms: float = 395.0  # 16 frames of 1280x720, 10 s
+    model_cpu_ms: float = 43.0  # on cores, where no GPU runs it
     gpu_clips_per_s: float = 0.0  # of one GPU; 0: none is used
     cores: int = 8  # beside each GPU, or of a node without one
     core_dollars: float = 0.04  # an hour
     gpu_dollars: float = 2.5  # an hour
     overhead: float = 1.1
     clip_mb: float = 2.5
-    row_bytes: float = 1000.0  # of a journal
-    list_us: float = 9.0  # CPU of finding a file
-    merge_us: float = 90.0  # CPU a row
-    merge_bytes: float = 2600.0  # memory a row
+    row_bytes: float = 776.0  # of a journal
+    list_us: float = 12.3  # CPU of finding a file
+    merge_us: float = 107.8  # CPU a row
+    merge_bytes: float = 1789.0  # memory a row
     folder_rows: int = 1_000_000  # clips of one output folder
 
 
