@@ -41,7 +41,7 @@ class Cluster:
     batch: int = 16
     load_s: float = 60.0  # of a start, until the first clip begins
     losses_per_day: float = 1.0  # of a node
-    notice_s: float = 120.0  # before a loss; 0 is none
+    notice_s: float = 120.0  # before a loss; 0 gives no notice
     replace_s: float = 300.0  # until a lost node's place is filled
     slow_share: float = 0.05  # of the nodes
     slow_factor: float = 2.0  # their time for a clip
