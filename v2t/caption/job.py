@@ -8,7 +8,6 @@ they arrive.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -22,6 +21,7 @@ from cineloop.errors import CineloopError, ItemError, Notice
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, plural, printable, stopwatch
+from cineloop.threads import usable_cpus
 from cineloop.video.worker import DecoderPool
 from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Answer, Batcher
@@ -75,7 +75,7 @@ class Job:
         Raises:
             MissingDependencyError: the model does not load or fails on every clip, or the disk is full.
         """
-        num_workers = self.config.workers or max(1, (os.cpu_count() or 2) // 2)
+        num_workers = self.config.workers or max(1, usable_cpus() // 2)
         self._batcher, self._concurrency = Batcher(self.captioner), self.captioner.concurrency
         with ExitStack() as stack:
             pool: Pool = stack.enter_context(

@@ -3,11 +3,13 @@
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
 that is captioned in parts, see `v2t.long.parts`), `cuts` (where such a clip's scenes change), `settings` (what a key
-means), `source` (a new date of the same content), `merged` (how much of another journal was taken over).
+means), `source` (a new date of the same content), `merged` (how much of another journal was taken over), `run` (a run
+began: on which machine, with how many clips).
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -213,6 +215,12 @@ def cuts_entry(clip: Clip, source: dict[str, Any], cuts_s: list[float]) -> Entry
     """The entry of a clip's cuts: detecting them takes as long as decoding all of it."""
     window = {"start_s": clip.start_s, "end_s": clip.end_s}
     return {"kind": "cuts", "id": clip.id, "source": source, **window, "cuts_s": cuts_s}
+
+
+def run_entry(*, listed: int, clips: int) -> Entry:
+    """The entry of a run that begins: `listed` clips in all, `clips` of them in its share."""
+    host = socket.gethostname()
+    return {"kind": "run", "at": round(time.time(), 3), "host": host, "listed": listed, "clips": clips}
 
 
 def source_of(clip: Clip) -> dict[str, Any]:
