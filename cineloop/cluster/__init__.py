@@ -1,8 +1,9 @@
 """Beyond one machine: workers of a cluster that decode and workers that run the model, for any job of two steps.
 
 In: the two steps of a job, each an object that is pickled and makes a worker's object; a `ClusterConfig`. Out: two
-pools to submit calls to (`cineloop.cluster.pool`). What is done is told by journals (`cineloop.cluster.journals`),
-never by the engine that places the workers (`cineloop.cluster.ray_engine`, the only home of ray).
+pools to submit calls to (`cineloop.cluster.pool`). What is done stands in journals
+(`cineloop.cluster.journals`), whatever the engine that places the workers says (`cineloop.cluster.ray_engine`, the only
+home of ray).
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from pathlib import Path
 from cineloop.cluster.pool import Ask, Pool, Step
 from cineloop.cluster.settings import ClusterConfig, Size, parse_size
 
-__all__ = ["ClusterConfig", "Placed", "placed"]
+__all__ = ["ClusterConfig", "Workers", "open_workers"]
 
 
 @dataclass(frozen=True)
-class Placed:
+class Workers:
     """The open pools of a run."""
 
     models: Pool
@@ -27,7 +28,7 @@ class Placed:
 
 
 @contextmanager
-def placed(config: ClusterConfig, model: Step, decoder: Step | None, paths: Sequence[Path]) -> Iterator[Placed]:
+def open_workers(config: ClusterConfig, model: Step, decoder: Step | None, paths: Sequence[Path]) -> Iterator[Workers]:
     """Open the pools of a run.
 
     Args:
@@ -58,7 +59,7 @@ def placed(config: ClusterConfig, model: Step, decoder: Step | None, paths: Sequ
         def opened(step: Step, kind: str, size: Size, ask: Ask) -> Pool:
             return stack.enter_context(Pool(engine, step, kind=kind, size=size, ask=ask, limit_s=config.item_limit_s))
 
-        yield Placed(
+        yield Workers(
             opened(model, "model", models, Ask(cpus=config.cpus_per_worker, gpus=gpus)),
             opened(decoder, "decode", decoders, Ask(cpus=config.cpus_per_worker)) if decoder else None,
         )

@@ -2,7 +2,7 @@
 
 In: the state folder of an output, which all machines share. Out: `STATE/ray-RUN/WORKER/journal.jsonl`, written with
 `cineloop.journal`: `worker` (where it runs), `begun` (ids of the items in hand, before the model sees them), and the
-entries of the job itself. The driver keeps what it is told in the journal of the whole and removes the run's folder at
+entries of the job itself. The driver saves each answer in the journal of the whole and removes the run's folder at
 the end; what a driver that died left behind is folded by the next one. An item that was begun and never answered may
 be the one that took everything down: `open_items` names it.
 """

@@ -252,10 +252,7 @@ class Pool:
             again += [call] if len(call.items) == 1 else self._split(call)
         for call in reversed(again):
             if call.deaths >= DEATHS:
-                hint = "memory may be short; --retry-failed tries it again"
-                call.future.set_result(
-                    [ItemError(f"{DEATHS} workers died on it: {why}", code="WORKER_DIED", hint=hint)]
-                )
+                call.future.set_result([worker_died(f"{DEATHS} workers died on it: {why}")])
             else:
                 self._queue.appendleft(call)
         self._grow()
@@ -299,7 +296,7 @@ class Pool:
                 call.future.set_exception(error)
 
 
-def died(message: str) -> ItemError:
+def worker_died(message: str) -> ItemError:
     """The error of an item that killed its workers."""
     return ItemError(message, code="WORKER_DIED", hint="memory may be short; --retry-failed tries it again")
 

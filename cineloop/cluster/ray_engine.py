@@ -37,7 +37,7 @@ class RayEngine:
 
     Raises (on entering):
         MissingDependencyError: ray is not installed, the cluster cannot be reached, or none can be started.
-        UsageError: an address that is none of a cluster.
+        UsageError: the address of a client.
     """
 
     def __init__(self, driver: Driver) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.reduction import ForkingPickler
 
 from cineloop.cluster.node import Driver, Host, Kept
 from cineloop.cluster.pool import WorkerLostError
@@ -16,17 +18,26 @@ class Death(BaseException):
 class Engine:
     """As `cineloop.cluster.ray_engine.RayEngine`; `kill` answers calls that never return."""
 
-    def __init__(self, room: int = 100) -> None:
-        self.room = room  # workers that find a place
+    num_cpus, num_gpus, num_nodes = 2, 0, 2
+
+    def __init__(self, driver: Driver | None = None, room: int = 100) -> None:
+        self.driver, self.room = driver or Driver.here(()), room  # `room` workers find a place
         self.started: list[str] = []
         self.killed: list[str] = []
         self._lock = threading.Lock()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
     def start(self, step, name, ask):
+        step = _copied(step) if dataclasses.is_dataclass(step) else step
         with self._lock:
             self.started.append(name)
         has_place = len(self.started) - len(self.killed) <= self.room
-        return _Handle(name, Host(step, name, Driver.here(())), ThreadPoolExecutor(1), has_place)
+        return _Handle(name, Host(step, name, self.driver), ThreadPoolExecutor(1), has_place)
 
     def ready(self, handle):
         def unpack(reply):
@@ -43,6 +54,7 @@ class Engine:
                 raise error
             return [Kept(results[0], bulk)] if is_kept else results
 
+        items = _copied(list(items))
         return handle.ask(lambda: handle.host.call(method, items, *bulks), unpack)
 
     def kill(self, handle):
@@ -52,6 +64,11 @@ class Engine:
 
     def shortage(self, ask):
         return ""
+
+
+def _copied(value):
+    """As it arrives in another process."""
+    return ForkingPickler.loads(bytes(ForkingPickler.dumps(value)))
 
 
 class _Handle:
