@@ -6,9 +6,13 @@ import argparse
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cineloop.cluster.settings import FLAGS as CLUSTER
+from cineloop.cluster.settings import ClusterConfig, add_flags
+from cineloop.config import from_dict
 from cineloop.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cache", type=Path, metavar="DIR", help="evidence cache, shared by runs (default: inside -o)"
     )
     add_machine(machine.add_argument)
+    add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
 
 
 def add_machine(add: Callable[..., object], *, limits: bool = True) -> None:
@@ -125,10 +130,9 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if args.output:
             stack.enter_context(FolderLock(args.output / STATE / "lock"))
-        scores = score(
-            inputs, metrics, config_of(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
-            show_progress=not args.quiet,
-        )  # fmt: skip
+        journals = args.output / STATE if args.output else None
+        config = replace(config_of(ScoreConfig, args, cache), cluster=cluster_of(args), journals=journals)
+        scores = score(inputs, metrics, config, stop=stack.enter_context(Stopping()), show_progress=not args.quiet)
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         written = write(scores, args.output, inputs.clips_root, formats, cache) if args.output else []
@@ -139,6 +143,12 @@ def run(args: argparse.Namespace) -> int:
     for path in written:
         log.logger.info("%s", log.printable(str(path)))
     return scores.exit_code
+
+
+def cluster_of(args: argparse.Namespace) -> ClusterConfig:
+    """The cluster of the flags. Raises UsageError: a value that cannot be."""
+    given = {key.partition(".")[2]: getattr(args, name) for name, key in CLUSTER.items()}
+    return from_dict(ClusterConfig, {key: value for key, value in given.items() if value is not None}, "cluster.")
 
 
 def config_of(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:

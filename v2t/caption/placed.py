@@ -141,7 +141,7 @@ class PlacedAsker:
         sent, bulks = [], []
         for (long, number), frames in items:
             assert isinstance(frames, PlacedFrames)
-            sent.append((replace(long, done={}), number, _about(frames)))
+            sent.append((replace(long, done={}), number, frames.about()))
             bulks.append(frames.bulk)
         return self.models.submit("ask", sent, bulks)
 
@@ -235,7 +235,7 @@ class _Decoder:
             frames = self.pool.submit(*items[0]).result()
         except ItemError as error:
             return [error]
-        return [Kept((frames.pixels.shape, _about(frames)), frames.pixels)]
+        return [Kept((frames.pixels.shape, frames.about()), frames.pixels)]
 
     def probe(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
         return _or_error(lambda: self.pool.probe(*items[0]))
@@ -276,7 +276,7 @@ class _Model:
 
     def ask(self, items: Sequence[tuple[LongClip, int, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
         pieces: Items = [
-            ((long, number), Frames(pixels=pixels, **about))
+            ((long, number), Frames(pixels=pixels.copy(), **about))  # the store's own is read-only
             for (long, number, about), pixels in zip(items, bulks, strict=True)
         ]
         journals.begin(self.journal, [long.clip.id for (long, _), _ in pieces])
@@ -303,18 +303,6 @@ class _Model:
         except ItemError as problem:
             row = record.failed_record(long.clip, problem, question)
         return clip_entry(row, question.settings_key, file_source(long.clip), {}, {})
-
-
-def _about(frames: Frames) -> dict[str, Any]:
-    """All of some frames but their pixels."""
-    return {
-        "times_s": frames.times_s,
-        "duration_s": frames.duration_s,
-        "fps": frames.fps,
-        "decoder": frames.decoder,
-        "warnings": frames.warnings,
-        "start_s": frames.start_s,
-    }
 
 
 def _or_error(work: Callable[[], Any]) -> list[Any]:
