@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cineloop.cluster import ClusterConfig, journals, open_workers
+from cineloop.cluster import journals
 from cineloop.cluster.node import Kept
 from cineloop.cluster.pool import InputLostError, Pool
+from cineloop.cluster.settings import ClusterConfig
+from cineloop.cluster.workers import open_workers
 from cineloop.config import to_dict
 from cineloop.errors import ItemError
 from cineloop.journal import Entry, Journal
@@ -186,11 +188,11 @@ class ModelStep:
             metrics = [(load_metric(kind) if isinstance(kind, str) else kind)(**own) for kind, own in self.specs]
             for metric in metrics:
                 metric.prepare()
-        return _Measurer(Engine(metrics, self.limits), self.device, journals.open_journal(Path(self.run), name))
+        return _Measurer(Engine(metrics, self.limits), self.device, journals.WorkerJournal(Path(self.run), name))
 
 
 class _Measurer:
-    def __init__(self, engine: Engine, device: str, journal: Journal) -> None:
+    def __init__(self, engine: Engine, device: str, journal: journals.WorkerJournal) -> None:
         self.engine, self.device, self.journal = engine, device, journal
 
     def measure(self, items: Sequence[tuple[Job, list[Any]]], bulks: Sequence[Any]) -> list[Any]:

@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cineloop.cluster import ClusterConfig
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.log import Progress, logger, printable
 from cineloop.threads import usable_cpus

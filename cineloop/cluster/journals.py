@@ -1,7 +1,7 @@
 """Journals of workers: each appends what it has answered to one of its own, which outlives it and the driver.
 
 In: the state folder of an output, which all machines share. Out: `STATE/ray-RUN/WORKER/journal.jsonl`, written with
-`cineloop.journal`: `worker` (where it runs), `begun` (ids of the items in hand, before the model sees them), and the
+`cineloop.journal`: `run` (where it runs), `begun` (ids of the items in hand, before the model sees them), and the
 entries of the job itself. The driver saves each answer in the journal of the whole and removes the run's folder at
 the end; what a driver that died left behind is folded by the next one. An item that was begun and never answered may
 be the one that took everything down: `open_items` names it.
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.journal import Entry, Journal
+from cineloop.lock import FolderLock
 
 _PREFIX = "ray-"
 NAME = "journal.jsonl"
@@ -33,17 +34,29 @@ def new_run(state: Path) -> Path:
     return folder
 
 
-def open_journal(run: Path, worker: str) -> Journal:
-    """The journal of a worker, open to append for as long as the worker lives."""
-    (run / worker).mkdir(parents=True, exist_ok=True)
-    journal = Journal(run / worker / NAME).__enter__()
-    journal.append([{"kind": "worker", "host": socket.gethostname(), "pid": os.getpid(), "at": round(time.time(), 3)}])
-    return journal
+class WorkerJournal:
+    """The journal of a worker and the lock that says that it lives; open for as long as its process lives."""
 
+    def __init__(self, run: Path, worker: str) -> None:
+        self._lock = FolderLock(run / worker / "lock")
+        self._lock.__enter__()
+        self._journal = Journal(run / worker / NAME).__enter__()
+        about = {"host": socket.gethostname(), "pid": os.getpid(), "at": round(time.time(), 3)}
+        self._journal.append([{"kind": "run", **about, "listed": 0, "clips": 0}])
 
-def begin(journal: Journal, ids: Sequence[str]) -> None:
-    """Note which items are in hand."""
-    journal.append([{"kind": "begun", "ids": list(ids)}])
+    def begin(self, ids: Sequence[str]) -> None:
+        """Note which items are in hand."""
+        self.append([{"kind": "begun", "ids": list(ids)}])
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """As `Journal.append`."""
+        self._journal.append(entries)
+        self._lock.beat()
+
+    def close(self) -> None:
+        """Release both."""
+        self._journal.__exit__()
+        self._lock.__exit__(None)
 
 
 def journals(state: Path) -> list[Path]:

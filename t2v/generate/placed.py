@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cineloop.cluster import journals, open_workers
+from cineloop.cluster import journals
+from cineloop.cluster.workers import open_workers
 from cineloop.errors import ItemError, MissingDependencyError
-from cineloop.journal import Entry, Journal
+from cineloop.journal import Entry
 from t2v.generate.folder import STATE, RunFolder
 from t2v.generate.making import Made, Maker, Steps
 from t2v.generate.prompts import Clip
@@ -88,16 +89,16 @@ class ModelStep:
         if (here := generator.fingerprint()) != self.fingerprint:
             text = f"the generator here is {here}, the driver's is {self.fingerprint}"
             raise MissingDependencyError(text, code="CLUSTER_VERSIONS", hint="the same model on every node")
-        return _Model(Maker(generator, config, Path(self.output)), journals.open_journal(Path(self.run), name))
+        return _Model(Maker(generator, config, Path(self.output)), journals.WorkerJournal(Path(self.run), name))
 
 
 class _Model:
-    def __init__(self, maker: Maker, journal: Journal) -> None:
+    def __init__(self, maker: Maker, journal: journals.WorkerJournal) -> None:
         self.maker, self.journal = maker, journal
 
     def make(self, items: Sequence[tuple[Clip, Row | None]], bulks: Sequence[Any]) -> list[Entry | ItemError | None]:
         todo = {clip.id: decisive for clip, decisive in items if decisive is not None}
-        journals.begin(self.journal, list(todo))
+        self.journal.begin(list(todo))
         found: dict[str, Entry | ItemError] = {}
         for clip, made in self.maker.make([clip for clip, _ in items], todo, Steps(None, len(items), 1, "")):
             found[clip.id] = made

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from cineloop.cluster import ClusterConfig
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from t2v.generators import GenerateSettings
 

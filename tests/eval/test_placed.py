@@ -8,7 +8,8 @@ import pytest
 
 import planted_metrics as planted
 import stand_in_engine
-from cineloop.cluster import ClusterConfig, journals, ray_engine
+from cineloop.cluster import journals, ray_engine
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from cineloop.journal import Journal
 from planted_metrics import write_clip

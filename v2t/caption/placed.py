@@ -21,9 +21,10 @@ import numpy as np
 
 from cineloop.address import is_url
 from cineloop.clip import Clip
-from cineloop.cluster import journals, open_workers
+from cineloop.cluster import journals
 from cineloop.cluster.node import Kept
 from cineloop.cluster.pool import DEATHS, InputLostError, Pool, worker_died
+from cineloop.cluster.workers import open_workers
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.journal import Entry
 from cineloop.video.frames import Frames
@@ -272,14 +273,14 @@ class ModelStep:
 
 class _Model:
     def __init__(self, asker: Asker, run: Path, name: str) -> None:
-        self.asker, self.journal = asker, journals.open_journal(run, name)
+        self.asker, self.journal = asker, journals.WorkerJournal(run, name)
 
     def ask(self, items: Sequence[tuple[LongClip, int, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
         pieces: Items = [
             ((long, number), Frames(pixels=pixels.copy(), **about))  # the store's own is read-only
             for (long, number, about), pixels in zip(items, bulks, strict=True)
         ]
-        journals.begin(self.journal, [long.clip.id for (long, _), _ in pieces])
+        self.journal.begin([long.clip.id for (long, _), _ in pieces])
         fields = self.asker.ask(pieces)
         self.journal.append([self._entry(*item, each) for item, each in zip(pieces, fields, strict=True)])
         return fields

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import stand_in_engine
-from cineloop.cluster import ClusterConfig, journals, ray_engine
+from cineloop.cluster import journals, ray_engine
+from cineloop.cluster.settings import ClusterConfig
 from t2v.generate import placed
 from t2v.generate.job import Job
 from t2v.generate.run import run

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import stand_in_engine
-from cineloop.cluster import ClusterConfig, journals, ray_engine
+from cineloop.cluster import journals, ray_engine
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from cineloop.journal import Journal
 from cineloop.video.encode import encode
@@ -192,8 +193,9 @@ def test_a_clip_that_takes_three_runs_down_is_given_up(clips, engines, tmp_path,
     out, state = tmp_path / "out", tmp_path / "out/.v2t"
     worst = "part0/clip 000.mp4"
     for number in range(3):  # what a run leaves whose machine died with it
-        with journals.open_journal(journals.new_run(state), "model-1") as journal:
-            journals.begin(journal, [worst])
+        journal = journals.WorkerJournal(journals.new_run(state), "model-1")
+        journal.begin([worst])
+        journal.close()
         if number < 2:
             with monkeypatch.context() as dying:
                 die_after(dying, 0)
@@ -216,8 +218,9 @@ def test_work_done_twice_is_one_record_and_counted(clips, engines, tmp_path):
     (tmp_path / "two/.v2t").mkdir(parents=True)
     run = journals.new_run(tmp_path / "two/.v2t")
     for worker, some in (("model-1", entries), ("model-2", entries[:2])):
-        with journals.open_journal(run, worker) as journal:
-            journal.append([{**entry, "files": {}, "keys": {}} for entry in some])
+        journal = journals.WorkerJournal(run, worker)
+        journal.append([{**entry, "files": {}, "keys": {}} for entry in some])
+        journal.close()
     assert journals.count_twice(run, placed.answer_key) == 2
     summary, _ = go(clips, tmp_path / "two", cluster=ClusterConfig())
     assert summary.done_before == 9 == len(set(journalled(tmp_path / "two")))
