@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cineloop.errors import MissingDependencyError
-from cineloop.training.runtime import check_device
+from cineloop.training.runtime import check_device, find_device
 
 Opened = TypeVar("Opened")
 _DEVICE: ContextVar[str] = ContextVar("device", default="auto")
@@ -59,16 +59,7 @@ def device(name: str = "auto") -> str:
     Raises:
         MissingDependencyError: torch does not see it.
     """
-    import torch
-
-    name = _DEVICE.get() if name == "auto" else name
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda"):
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(name.partition(":")[2] or 0) >= there:
-            raise MissingDependencyError(f"--device {name}: torch sees {there} CUDA devices", hint="use --device cpu")
-    return name
+    return find_device(_DEVICE.get() if name == "auto" else name)
 
 
 def shared_gpus() -> list[str]:

@@ -15,8 +15,8 @@ import importlib
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from cineloop import errors, plugin
 from cineloop.cli import EXIT_CODES, build_parser
@@ -227,7 +227,7 @@ def raised() -> dict[str, tuple[set[str], set[str], str]]:
     # Codes that a decoder's child process hands over are named in the docstring of ItemError.
     for code in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b|\bTRUNCATED\b|\bCHANGED\b", str(errors.ItemError.__doc__)):
         found.setdefault(code, ({str(errors.EXIT_FAILED_ITEMS)}, set(), ""))
-    for room, node in nodes(ast.Call):
+    for room, node in calls():
         for code in constants(next((k.value for k in node.keywords if k.arg == "code"), None)):
             kind = kinds.get(called(node))
             exits, rooms, message = found.get(code, (set(), set(), ""))
@@ -249,7 +249,7 @@ def constants(node: ast.AST | None) -> Iterator[str]:
 def warnings() -> dict[str, str]:
     """One message of each warning code, sorted by code."""
     found = {}
-    for _, node in nodes(ast.Call):
+    for _, node in calls():
         if called(node) == "Notice" and isinstance(node.args[0], ast.Constant):
             code, message = str(node.args[0].value), template(node.args[1])
             found[code] = max(found.get(code, ""), message, key=len)
@@ -259,7 +259,7 @@ def warnings() -> dict[str, str]:
 def faults() -> dict[tuple[str, int], str]:
     """One message of each code and status of the server, sorted."""
     found = {}
-    for _, node in nodes(ast.Call):
+    for _, node in calls():
         if called(node) == "Fault" and len(node.args) > 2:
             status, code, message = node.args[:3]
             if isinstance(status, ast.Constant) and isinstance(code, ast.Constant):
@@ -303,16 +303,17 @@ class Named(ast.NodeTransformer):
         return self.texts[node.id] if known else node
 
 
-def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[str, Any]]:
-    """Nodes of all sources, each with its room."""
-    named = Named()
+@cache
+def calls() -> tuple[tuple[str, ast.Call], ...]:
+    """Every call in the sources, with its room; read once: parsing all sources takes seconds."""
+    named, found = Named(), []
     for top in SOURCES:
         for path in sorted((ROOT / top).rglob("*.py")):
             parts = path.relative_to(ROOT).parts
             room = "/".join(parts[:2] if len(parts) > 2 else parts[:1])
-            for node in ast.walk(named.visit(ast.parse(path.read_text("utf-8")))):
-                if isinstance(node, kinds):
-                    yield room, node
+            tree = named.visit(ast.parse(path.read_text("utf-8")))
+            found += [(room, node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return tuple(found)
 
 
 def records() -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cineloop.address import shown
-from cineloop.errors import UsageError
+from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import printable
 
@@ -40,6 +40,24 @@ def check_device(name: str) -> str:
     """
     if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?", name):
         raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    return name
+
+
+def find_device(name: str) -> str:
+    """The device of a name: CUDA where there is one, else the CPU, for "auto"; any other as it is named.
+
+    Raises:
+        MissingDependencyError: torch does not see that CUDA device.
+    """
+    if name == "cpu":
+        return name
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if there else "cpu"
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= there:
+        raise MissingDependencyError(f"--device {name}: torch sees {there} CUDA devices", hint="use --device cpu")
     return name
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -237,7 +238,8 @@ def _splitter() -> Any:
     return pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("isolated")])
 
 
-def world_words(num_scenes: int = 3000) -> list[str]:
+@cache
+def world_words(num_scenes: int = 3000) -> tuple[str, ...]:
     """Every word the cartoon world's prompts and captions are written with, sorted; the same list on every machine.
 
     Verbs come from the lexicon in all their forms; the rest from `num_scenes` scenes of one figure and as many of the
@@ -257,4 +259,4 @@ def world_words(num_scenes: int = 3000) -> list[str]:
         for facts in (solo, sample_scene("unseen" if index % 2 else "train", 0, index).facts()):
             texts += [caption(facts, style, rng) for style in ("short", "detailed")]
     normalizer, splitter = _normalizer(), _splitter()
-    return sorted({word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))})
+    return tuple(sorted({w for text in texts for w, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}))

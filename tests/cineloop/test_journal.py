@@ -33,6 +33,7 @@ def entries_of(path: Path) -> list[dict]:
         return [entry for entry, _ in journal.replay()]
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(min_size=1), JSON, min_size=1, max_size=4))
 def test_an_entry_survives_its_line(entry):
     line = encode_entry({**entry, "kind": "x"})

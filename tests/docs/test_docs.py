@@ -158,10 +158,13 @@ def test_the_readme_is_short_and_begins_with_a_moving_picture_and_the_demo():
     assert {"scripts/demo", "scripts/test"} <= set(commands(text))
 
 
-@pytest.mark.parametrize("script", ["draw_architecture.py", "make_reference.py"])
-def test_made_pages_are_up_to_date(script, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "command", ["draw_architecture.py --check", "make_reference.py --check", "results.py write --check"]
+)
+def test_made_pages_are_up_to_date(command, monkeypatch, capsys):
     """In this process, which has imported what the pages are made of."""
-    monkeypatch.setattr(sys, "argv", [script, "--check"])
+    script, *arguments = command.split()
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
     monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")

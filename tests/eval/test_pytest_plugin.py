@@ -254,6 +254,7 @@ def _subprocess(pytester, *arguments: str):
     return pytester.run(sys.executable, "-m", "pytest", "--strict-markers", *arguments)
 
 
+@pytest.mark.slow
 def test_it_is_declared_light_and_can_be_turned_off(pytester):
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
     assert declared == {"cineloop": "v2t_eval.pytest_plugin"}

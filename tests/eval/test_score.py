@@ -166,6 +166,7 @@ def test_a_new_definition_is_measured_anew(clips, decodes, tmp_path, monkeypatch
     assert len(decodes) == 8
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bits_of_one(clips, tmp_path) -> None:
     (clips / "broken.mp4").write_bytes(b"no video")
     made = lambda: [planted.Bright(), planted.Gap(), planted.Words()]  # noqa: E731

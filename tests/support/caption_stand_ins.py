@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 
+import decoder_here
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -44,35 +44,14 @@ class Captioner(VideoLM):
         return [Output(text="" if "EMPTY" in text else f"A clip of {text}.", tokens=len(text)) for text in texts]
 
 
-class Pool:
+class Pool(decoder_here.Pool):
     """Decodes a text file as a clip: its words become `decoder`, its length the number of frames."""
 
-    def __init__(self, num_workers=1, limits=None, decoders=()) -> None:
-        self.num_decoded = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc) -> None:
-        pass
-
-    def submit(self, path, spec, size):
-        future: Future = Future()
+    def decode(self, path, spec, size) -> Frames:
         text = Path(path).read_text()
         if "BROKEN" in text:
-            future.set_exception(ItemError("cannot be decoded", code="DECODE_ERROR", hint="make it again"))
-        else:
-            pixels = np.zeros((2 if "SHORT" in text else 4, *size, 3), np.uint8)
-            future.set_result(Frames.from_pixels(pixels, 2.0, decoder=text))
-        return future
-
-
-def clips_in(folder: Path, **texts: str) -> Path:
-    for name, text in texts.items():
-        path = folder / (name.replace("__", "/") + ".mp4")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
+            raise ItemError("cannot be decoded", code="DECODE_ERROR", hint="make it again")
+        return Frames.from_pixels(np.zeros((2 if "SHORT" in text else 4, *size, 3), np.uint8), 2.0, decoder=text)
 
 
 def go(source: Path, out: Path | None, captioner=None, **settings):

@@ -6,10 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
-from cineloop.video.decode import Request, decode
 from cineloop.video.sample import SampleSpec
 from v2t.backends import Output, VideoLM
 from v2t.backends.abilities import Abilities
@@ -35,24 +33,6 @@ class Captioner(VideoLM):
         time.sleep(self.batch_s)
         means = [frames.pixels.mean(axis=(0, 1, 2)) for frames in batch]
         return [Output(text=f"It is {COLOURS[int(mean.argmax())]}.", tokens=3) for mean in means]
-
-
-class Here:
-    """A pool of decoders without a process."""
-
-    def __init__(self, num_workers, limits, decoders) -> None:
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc) -> None:
-        pass
-
-    def submit(self, path, spec, size):
-        future: Future = Future()
-        future.set_result(decode(os.fsencode(path), Request(spec=spec, size=size)))
-        return future
 
 
 def die_at_line(left: int, watched: Callable[[Any], bool]) -> None:

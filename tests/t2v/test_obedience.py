@@ -34,6 +34,7 @@ def missed(frames: np.ndarray, text: str | None = PROMPT) -> set[str]:
     return {factor for factor, right in judge(frames, TIMES_S, SCENE.facts(), text).items() if not right}
 
 
+@pytest.mark.slow
 def test_real_clips_obey():
     for index in range(12):
         scene = sample_solo("unseen", 8, index)

@@ -145,7 +145,8 @@ class VideoLM(Protocol):
         frame_size: (H, W) frames are scaled to while decoding; None keeps their size.
         abilities: what the model can do in addition to answering, as declared.
         about: short description of the model and its domain; may be empty.
-        folder: of its files, or None. dtype: of its weights, as requested.
+        folder: of its files, or None.
+        device, dtype: of its weights in this process, as requested.
         concurrency: calls of `answer` that may run at once, from threads; 1 for a model in this process.
         batches_draws: whether answers do not depend on the batch even with sampling or penalties.
         reply_tokens: longest answer to a judge's question, reasoning included.
@@ -159,6 +160,7 @@ class VideoLM(Protocol):
     abilities: Abilities
     about: str = ""
     folder: Path | None = None
+    device: str = "cpu"
     dtype: str = ""
     concurrency: int = 1
     batches_draws: bool = False

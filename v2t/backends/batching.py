@@ -8,7 +8,9 @@ an answer that repeats itself is generated again with other decoding parameters.
 
 from __future__ import annotations
 
+import re
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,13 +20,20 @@ from typing import Any
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice
 from cineloop.log import logger, printable
 from v2t.backends import GenerateRequest, Output, VideoLM
-from v2t.backends.repetition import loop
 
 Answer = Output | ItemError
 _MAX_FAILURES = 16  # without a success in between: the model or its server is broken, not the requests
 _FAILURE_CODES = ("MODEL_ERROR", "SERVER_ERROR", "BAD_REQUEST")
 # Decoding changes to try on a repetitive answer, in order (Keskar et al. 2019, arXiv 1909.05858, section 4.1).
 _RETRIES: tuple[dict[str, Any], ...] = ({"repetition_penalty": 1.3}, {"temperature": 0.7})
+
+# Loops: greedy decoding may repeat the same words for ever, which Holtzman et al. 2020 (arXiv 1904.09751) call
+# degeneration. Only exact repetition counts, case and punctuation aside: similar events have different times.
+_TAIL_WORDS = 4000  # a loop continues to the end, so only the end is searched
+_LONGEST_PERIOD = 80
+_TAIL_CHARS = 2000
+_LONGEST_CHARS = 40
+_SENTENCE = re.compile(r"[^.!?\n。！？]+")
 
 
 class Batcher:
@@ -178,3 +187,57 @@ def _best_answer(candidates: Sequence[Answer], found: str) -> Output:
     best = good[0] if good else min(answers, key=lambda one: len(one.text))
     how = "asked again with other decoding" if good else f"and still so after {len(candidates) - 1} more tries"
     return replace(best, warnings=(*best.warnings, Notice("REPETITION", f"{found}; {how}")))
+
+
+def loop(text: str) -> str | None:
+    """Description of a loop in `text`; None if there is no loop.
+
+    A loop is: one word at least 6 times in a row, two words 5 times, three or more words 4 times (3 times from 12
+    words on); or, in writing without spaces, the same characters at the end at least 8 times; or one sentence that
+    makes up half of at least 8 sentences.
+    """
+    words = [word.strip(".,;:!?\"'()[]*_-") or word for word in text.casefold().split()[-_TAIL_WORDS:]]
+    found = _longest_run(words)
+    if found is not None:
+        start, period, times = found
+        phrase = printable(" ".join(words[start : start + period]), 60)
+        return f'the words "{phrase}" come {times} times in a row'
+    found = _tail_run(text.strip()[-_TAIL_CHARS:])
+    if found is not None:
+        start, period, times = found
+        piece = text.strip()[-_TAIL_CHARS:][start : start + period]
+        return f'the characters "{printable(piece, 60)}" come {times} times in a row at the end'
+    sentences = [s for s in (" ".join(m.split()) for m in _SENTENCE.findall(text.casefold()[-200_000:])) if s]
+    if len(sentences) >= 8:
+        sentence, times = Counter(sentences).most_common(1)[0]
+        if 2 * times >= len(sentences) and len(sentence.split()) >= 3:
+            return f'the sentence "{printable(sentence, 60)}" comes {times} times'
+    return None
+
+
+def _longest_run(words: Sequence[str]) -> tuple[int, int, int] | None:
+    """(start, period, times) of the repetition that covers most words, the shortest period of equals."""
+    best: tuple[int, int, int] | None = None
+    covered = 0
+    for period in range(1, min(_LONGEST_PERIOD, len(words) // 3) + 1):
+        run = 0
+        least = {1: 6, 2: 5}.get(period, 4 if period < 12 else 3)  # repetitions in a row that make a loop
+        for i in range(len(words) - period):
+            run = run + 1 if words[i] == words[i + period] else 0
+            times = run // period + 1
+            if run > covered and times >= least:
+                best, covered = (i - run + 1, period, times), run
+    return best
+
+
+def _tail_run(text: str) -> tuple[int, int, int] | None:
+    """The same for characters at the end of a text; a ruled line (one character, up to 80 times) is not a loop."""
+    for period in range(1, min(_LONGEST_CHARS, len(text) // 8) + 1):
+        run = 0
+        while run < len(text) - period and text[-1 - run] == text[-1 - run - period]:
+            run += 1
+        times = run // period + 1
+        is_one = len(set(text[len(text) - period :])) == 1
+        if times >= ((16 if text[-1].isalnum() else 81) if period == 1 else 8) and (period == 1 or not is_one):
+            return len(text) - run - period, period, times
+    return None

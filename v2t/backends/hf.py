@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.log import printable
+from cineloop.training.runtime import find_device
 from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, user_turn
 from v2t.backends.abilities import Abilities, read
 from v2t.backends.hf_prompt import Prompter, noise_clip
@@ -100,10 +101,7 @@ class Backend(VideoLM):
         import torch
         from transformers.utils import logging as transformers_logging
 
-        has_cuda = torch.cuda.is_available()
-        device = self.device if self.device != "auto" else "cuda" if has_cuda else "cpu"
-        if device.startswith("cuda") and not has_cuda:
-            raise MissingDependencyError(f"--device {device}: torch sees no CUDA device", hint="--device cpu")
+        device = find_device(self.device)
         dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
         options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
         if self.device_map is not None or self.quantize is not None:

@@ -18,6 +18,7 @@ from cineloop import model_folder
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError, Notice, UsageError
 from cineloop.files import content_key, text_key
+from cineloop.training.runtime import find_device
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
 from v2t.backends import Conversation, Decoding, LikelihoodQuery, Output, VideoLM, abilities, domain, user_turn
@@ -101,11 +102,7 @@ class Backend(VideoLM):
 
         from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise MissingDependencyError(f"--device {device}: torch sees no CUDA device", hint="--device cpu")
+        device = find_device(self.device)
         dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
         transformers_logging.disable_progress_bar()
         with model_folder.loading(self.folder):

@@ -139,9 +139,9 @@ class Ahead:
             if give_up is not None:
                 yield Batch(failed=(piece, give_up))
             else:
-                start_s, end_s = long.window(number)
-                is_all = start_s is None and end_s is None
-                spec = self.spec if is_all else replace(self.spec, start_s=start_s, end_s=end_s)
+                clip = long.clip  # the start or end of its only part may be that of the file, None
+                start_s, end_s = (clip.start_s, clip.end_s) if len(long.parts) == 1 else long.parts[number]
+                spec = replace(self.spec, start_s=start_s, end_s=end_s)
                 self._pending[self.pool.submit(long.clip.file, spec, self.size)] = piece
 
     def _plan(self, clip: Clip) -> tuple[list[Part], list[float] | None]:
@@ -165,7 +165,7 @@ class Ahead:
                 yield Batch(failed=((LongClip.whole(clip), 0), error))
                 continue
             long = self.begin(clip, parts, cuts_s)
-            pieces = [(long, number) for number in long.missing_parts()]
+            pieces = [(long, number) for number in range(len(parts)) if number not in long.done]
             self._ready.extend(pieces)
             if not pieces:
                 yield Batch(done=long)

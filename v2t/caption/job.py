@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cineloop.address import is_url
 from cineloop.clip import Clip
-from cineloop.errors import ItemError, Notice
+from cineloop.errors import CineloopError, ItemError, Notice
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, plural, printable, stopwatch
@@ -64,6 +64,7 @@ class Job:
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
     _entries: list[Entry] = field(default_factory=list)
     _whole: list[LongClip] = field(default_factory=list)  # all parts done, record not yet made
+    _is_ending: bool = False  # every request fails now
     _steps: int = 0  # clips and parts finished since the last progress report
     _sets_at: float = field(default_factory=time.monotonic)
     _sets_every_s: float = _SETS_EVERY_S
@@ -153,12 +154,25 @@ class Job:
         if wait_for_one and not any(future.done() for future in self._in_flight):
             with stopwatch(self.summary.times, "model"):
                 wait(self._in_flight, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-        for future in [future for future in self._in_flight if future.done()]:
-            work = self._in_flight.pop(future)
-            if isinstance(work, LongClip):
-                self._finish(work, future.result())
-            else:
-                self._add_answers(work, future.result())
+        fatal: CineloopError | None = None
+        while done := [future for future in self._in_flight if future.done()]:
+            for future in done:
+                work = self._in_flight.pop(future)
+                try:
+                    result = future.result()
+                except CineloopError as error:
+                    fatal = fatal or error
+                    continue
+                if isinstance(work, LongClip):
+                    self._finish(work, result)
+                else:
+                    self._add_answers(work, result)
+            if fatal is not None:  # the run ends: what the other threads are still given is kept too
+                wait(self._in_flight)
+        if fatal is not None:
+            self._is_ending = True
+            self._save(force=True)
+            raise fatal
 
     def _add_answers(self, items: Items, fields: list[Entry]) -> None:
         for (piece, frames), each in zip(items, fields, strict=True):
@@ -198,6 +212,8 @@ class Job:
             else:
                 text = join([segment["caption"] for segment in captioned])
                 if summed is None and question.sums_up and len(captioned) > 1:
+                    if self._is_ending:  # a later run sums up the journalled parts
+                        return
                     with stopwatch(self.summary.times, "load"):
                         self._loading.result()
                     if self._threads is not None:

@@ -78,6 +78,8 @@ class CaptionFolder:
                     code="OUTPUT_FOLDER",
                     hint="choose another -o",
                 ) from error
+            earlier = {name for known in self.ledger.known.values() for name in known.files} - self.clip_writers.keys()
+            self._earlier_writers = writers.load_known(earlier)
             self.sets = SetFiles(self.folder, self.state_folder, self._set_writers, self.ledger)
             if not self.shard and shards.unmerged(self.folder, self.ledger.merged):
                 raise UsageError(
@@ -89,7 +91,7 @@ class CaptionFolder:
                 self.sets.beat = self.lock.beat
                 if not self.shard:
                     sidecars = (path for known in self.ledger.known.values() for path in known.files.values())
-                    folders = {(self.folder / unescape_name(path)).parent for path in sidecars}
+                    folders = {(self._path(path)).parent for path in sidecars}
                     for place in {self.state_folder, self.folder, self.folder / strips.FOLDER, *folders}:
                         sweep(place)
                     self.sets.open()
@@ -145,7 +147,7 @@ class CaptionFolder:
         for clip, record in results:
             files, contents = {}, {}
             if record["status"] == "ok":
-                for name, writer in self.clip_writers.items():
+                for name, writer in {**self._present_earlier(clip.id), **self.clip_writers}.items():
                     files[name] = self._sidecar(clip, name)
                     contents[name] = writer.render(record)
             keys = {name: text_key(data) for name, data in contents.items()}
@@ -161,6 +163,16 @@ class CaptionFolder:
 
     # ---- sidecars and edits
 
+    def _path(self, relative: str) -> Path:
+        return self.folder / unescape_name(relative)
+
+    def _present_earlier(self, clip_id: str) -> dict[str, ModuleType]:
+        """Writers of the sidecars that a clip has in formats of earlier runs, so that these do not become outdated."""
+        known = self.ledger.known.get(clip_id)
+        files = known.files if known else {}
+        present = (name for name in self._earlier_writers.keys() & files.keys() if self._path(files[name]).exists())
+        return {name: self._earlier_writers[name] for name in sorted(present)}
+
     def sidecar_paths(self, clips: Iterable[Clip]) -> None:
         """Assign the sidecar names of a run: `a.mp4` and `a.mkv` in one folder become `a.mp4.txt` and `a.mkv.txt`."""
         clips = list(clips)
@@ -174,9 +186,10 @@ class CaptionFolder:
 
     def _sidecar(self, clip: Clip, name: str) -> str:
         """Path of a clip's sidecar; with the whole name of its file where the stem belongs to another clip."""
-        known, suffix, owners = self.ledger.known.get(clip.id), self.clip_writers[name].SUFFIX, self.ledger.owners
+        known, owners = self.ledger.known.get(clip.id), self.ledger.owners
         if known is not None and name in known.files:
             return known.files[name]
+        suffix = self.clip_writers[name].SUFFIX
         path = _stem(clip) + suffix
         if owners.setdefault(path, clip.id) != clip.id:
             path = clip.path + suffix
@@ -199,7 +212,7 @@ class CaptionFolder:
 
     def _edited_content(self, path: str, known: Known | None) -> bytes | None:
         """The content of an editable sidecar, if we never wrote it."""
-        data = _read(self.folder / unescape_name(path))
+        data = _read(self._path(path))
         return None if data is None or (known and text_key(data) in known.keys) else data
 
     def _by_hand(self, record: Record, name: str, data: bytes, source: dict[str, Any], files: dict[str, str]) -> Entry:
@@ -220,14 +233,14 @@ class CaptionFolder:
             if known.status != "ok":
                 continue
             files, keys, record = dict(known.files), dict(known.latest), None
-            for name, writer in self.clip_writers.items():
+            for name, writer in {**self._present_earlier(clip_id), **self.clip_writers}.items():
                 if name not in files:
                     if self.shard:
                         continue
                     record = record or self.ledger.record(clip_id)
                     clip = Clip(clip_id, record["path"], "", start_s=record.get("start_s"), end_s=record.get("end_s"))
                     files[name] = self._sidecar(clip, name)
-                data = _read(self.folder / unescape_name(files[name]))
+                data = _read(self._path(files[name]))
                 if data is not None and text_key(data) == known.latest.get(name):
                     continue
                 record = record or self.ledger.record(clip_id)
@@ -246,8 +259,14 @@ class CaptionFolder:
         self.ledger.append(entries)
 
     def _write_sidecar(self, known: Known, relative: str, data: bytes) -> bool:
-        path = self.folder / unescape_name(relative)
-        self._check_inside(path.parent)
+        path = self._path(relative)
+        if path.parent not in self._safe:
+            if not path.parent.resolve().is_relative_to(self.folder.resolve()):
+                raise PolicyError(
+                    f"{printable(str(path.parent))} leads out of the output folder",
+                    hint="remove that link or choose another -o",
+                )
+            self._safe.add(path.parent)
         present = _read(path)
         if present == data:
             return True
@@ -255,16 +274,6 @@ class CaptionFolder:
             return False
         write_atomic(path, data, durable=False)  # it can be restored from the flushed journal
         return True
-
-    def _check_inside(self, parent: Path) -> None:
-        if parent in self._safe:
-            return
-        if not parent.resolve().is_relative_to(self.folder.resolve()):
-            raise PolicyError(
-                f"{printable(str(parent))} leads out of the output folder",
-                hint="remove that link or choose another -o",
-            )
-        self._safe.add(parent)
 
 
 def _stem(clip: Clip) -> str:

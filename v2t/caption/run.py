@@ -29,7 +29,7 @@ from cineloop.errors import CineloopError, NothingMatchedError, Notice, UsageErr
 from cineloop.files import content_key, write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.log import logger, printable, stopwatch
-from cineloop.training.runtime import run_metadata
+from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
 from v2t.caption.asking import Asker, Asking
@@ -85,6 +85,8 @@ def run(
     captioner = captioner or open_backend(
         config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
     )
+    if captioner.device != "auto":
+        find_device(captioner.device)  # before anything is written
     question = ask(captioner, config)
     summary = Summary(
         model=f"{captioner.name}@{captioner.revision}", dry_run=config.dry_run, is_kept=output is not None

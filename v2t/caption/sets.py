@@ -25,7 +25,7 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.files import content_key, open_file, raise_if_full, sync, unescape_name, write_atomic
 from cineloop.log import logger, printable
 from v2t.caption.ledger import Ledger
-from v2t.writers import Record, Rows
+from v2t.writers import Record, Rows, load_known
 
 _TEXTS = {".txt", ".json", ".jsonl"}
 
@@ -46,6 +46,7 @@ class SetFiles:
         self.ledger = ledger
         self.beat: Callable[[], None] = lambda: None
         self._state = state
+        self._earlier_writers: dict[str, ModuleType] = {}  # of formats that only earlier runs were asked for
         self._memory: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, str] = {}  # format -> size and date of its place when its content was last known
         self._files: dict[str, str] = {}  # clip id -> its video, of the clips of this run
@@ -57,6 +58,7 @@ class SetFiles:
             self._memory = read_json(self._state / "sets.json")
         except FileNotFoundError:
             self._memory = {}
+        self._earlier_writers = load_known(self._memory.keys() - self.writers.keys())
         for writer in self.writers.values():
             self._finish_exchange(writer)
 
@@ -82,6 +84,9 @@ class SetFiles:
     def write_sets(self, *, during: bool = False) -> None:
         """Write every format whose records have changed since: every clip exactly once, in the order of ids.
 
+        Formats of earlier runs are kept up to date too where their files are still there and as we wrote them, but for
+        those that copy videos.
+
         Args:
             during: in the middle of a run: leave out the formats that copy videos.
 
@@ -91,11 +96,19 @@ class SetFiles:
         # Identifies the records of a set written now: it changes with every new one.
         newest = max((known.place for known in self.ledger.known.values()), default=(0, 0))
         made_from = f"{len(self.ledger.known)}:{newest[0]}:{newest[1]}"
-        for name, writer in self.writers.items():
-            if during and getattr(writer, "COPIES_VIDEOS", False):
+        for name, writer in (self.writers if during else self.writers | self._earlier_writers).items():
+            copies = getattr(writer, "COPIES_VIDEOS", False)
+            if during and copies:
                 continue
             place = self.folder / writer.NAME
             try:
+                if name not in self.writers and (
+                    self._memory[name]["made_from"] == made_from or not self._is_ours(name, writer)
+                ):
+                    continue
+                if name not in self.writers and copies:
+                    logger.warning("%s is older than the captions; --format %s writes it again", writer.NAME, name)
+                    continue
                 if self._is_ours(name, writer) and self._memory[name]["made_from"] == made_from:
                     continue
                 rows = Rows(self._records, self._video)

@@ -186,14 +186,6 @@ class LongClip:
         """Those of all parts, which must be done, in order."""
         return [self.done[number] for number in range(len(self.parts))]
 
-    def missing_parts(self) -> list[int]:
-        """Numbers of the parts that are not finished."""
-        return [number for number in range(len(self.parts)) if number not in self.done]
-
-    def window(self, number: int) -> tuple[float | None, float | None]:
-        """(start_s, end_s) of a part within the file, None for the file's own start or end."""
-        return (self.clip.start_s, self.clip.end_s) if len(self.parts) == 1 else self.parts[number]
-
     def add(self, number: int, fields: Entry, frames: Frames | None = None) -> Entry:
         """Record the outcome of a part; returns its entry.
 

@@ -13,14 +13,15 @@ handles characters it cannot represent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from cineloop import plugin
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, UsageError
 
 Record = dict[str, Any]
 EVERY = "all"
@@ -45,6 +46,15 @@ def load(formats: Sequence[str]) -> dict[str, ModuleType]:
         if called in found or (called != name and called in names()):
             raise UsageError(f"two formats are called {called!r}", hint="rename the file of yours")
         found[called] = plugin.load("v2t.writers", name, _SYMBOL, files=True)
+    return found
+
+
+def load_known(formats: Iterable[str]) -> dict[str, ModuleType]:
+    """The writers of formats that an earlier run wrote, without those that cannot be loaded now."""
+    found: dict[str, ModuleType] = {}
+    for name in sorted(formats):
+        with contextlib.suppress(UsageError, MissingDependencyError):
+            found |= load([name])
     return found
 
 

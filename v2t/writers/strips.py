@@ -26,19 +26,11 @@ def path_of(output: Path, clip_id: str, start_s: float | None = None) -> Path:
 
 
 def save(output: Path, pixels: np.ndarray, clip_id: str, start_s: float | None = None) -> None:
-    """Keep a strip of the frames (T, H, W, 3). Raises MissingDependencyError: DISK_FULL."""
-    write_atomic(path_of(output, clip_id, start_s), encode(pixels), durable=False)
+    """Keep a JPEG of up to `NUM_FRAMES` of the frames (T, H, W, 3), first and last among them.
 
-
-def copy(folder: Path, output: Path) -> None:
-    """Take over the strips of another output folder; what `output` has stays."""
-    for path in sorted((folder / FOLDER).glob("*.jpg")):
-        if not (output / FOLDER / path.name).exists():
-            write_atomic(output / FOLDER / path.name, path.read_bytes(), durable=False)
-
-
-def encode(pixels: np.ndarray) -> bytes:
-    """The JPEG of up to `NUM_FRAMES` of the frames, first and last among them."""
+    Raises:
+        MissingDependencyError: DISK_FULL.
+    """
     import cv2
 
     num, height, width = pixels.shape[:3]
@@ -50,5 +42,12 @@ def encode(pixels: np.ndarray) -> bytes:
         strip[:, left : left + size[0]] = cv2.resize(
             np.ascontiguousarray(pixels[i]), size, interpolation=cv2.INTER_AREA
         )
-    data: bytes = cv2.imencode(".jpg", strip[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-    return data
+    data = cv2.imencode(".jpg", strip[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+    write_atomic(path_of(output, clip_id, start_s), data, durable=False)
+
+
+def copy(folder: Path, output: Path) -> None:
+    """Take over the strips of another output folder; what `output` has stays."""
+    for path in sorted((folder / FOLDER).glob("*.jpg")):
+        if not (output / FOLDER / path.name).exists():
+            write_atomic(output / FOLDER / path.name, path.read_bytes(), durable=False)

@@ -69,6 +69,7 @@ def test_the_peak_is_known_by_the_chip(monkeypatch, name, peak):
     assert plan.peak_flops(torch.device("cuda")) == peak
 
 
+@pytest.mark.slow
 def test_a_compiled_task_learns_the_same(recipe, tmp_path, monkeypatch):
     """The compiler itself is replaced by one that leaves the graph as it is: what is tested is that it is asked, and
     that names of weights and results stay."""

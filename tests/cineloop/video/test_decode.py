@@ -139,6 +139,7 @@ def test_rotation_and_mirroring_are_applied(tmp_path, turn, decoder):
     assert np.abs(frames.pixels[1].astype(int) - expected).mean() < 8
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MEDIA.is_dir(), reason="../shared/media is not here")
 @pytest.mark.parametrize("decoder", HERE)
 def test_real_footage_has_its_listed_times(decoder):

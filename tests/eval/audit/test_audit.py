@@ -106,6 +106,7 @@ def test_every_answer_of_every_list_is_planted_and_told_by_itself(perfect: Audit
     assert {row.kappa for row in rows.values() if row.claims > row.n} == {1.0}
 
 
+@pytest.mark.slow
 def test_one_confused_answer_and_one_that_is_not_offered_are_seen_in_the_audit() -> None:
     judge = Planted(confuses={"it falls down": "it moves along"}, unaudited=("it hops",), name="falls")
     found = judged(judge, planted_clips=200)
@@ -154,6 +155,7 @@ def test_a_judge_that_is_right_in_color_only() -> None:
     assert found.stability["flips_repeat"] == 0.0 and found.stability["still_right_blur"] < 1
 
 
+@pytest.mark.slow
 def test_what_was_asked_is_not_asked_again(tmp_path: Path) -> None:
     judge = Planted()
     first = judged(judge, tmp_path, judge_clips=6, stable_clips=2)

@@ -10,13 +10,13 @@ import pytest
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from openai_server import serving
 from v2t.backends import Output, VideoLM
 from v2t_eval.cli import main
 from v2t_eval.judge.judge import Judge
 from v2t_eval.metric import load_metric
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics.sources import open_source
-from writer_server import serving
 
 PROMPT = "A stylish woman walks down a Tokyo street."
 ROWS = [
@@ -84,7 +84,7 @@ def test_metrics_ask_what_the_model_wrote_and_ask_it_once(server):
     assert (
         result.figures["dsg"].value == pytest.approx(0.5) and result.counts["dropped: not entailed by the prompt"] == 1
     )
-    assert result.fingerprint["questions"].startswith("writer@") and "asked" not in result.figures
+    assert result.fingerprint["questions"].startswith("tiny@") and "asked" not in result.figures
     vqa = score("vqascore", Speaker("Is there a woman?", "Is the woman stylish?"), PROMPT, questions=server.address)
     assert vqa.value == pytest.approx(1.0) and set(vqa.items[0]["questions"]) == {
         "Is there a woman?",

@@ -8,18 +8,9 @@ import torch
 
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
+from smooth_pictures import SIZES, frames_of
 from tiny_captioner import tiny_tokenizer
 from v2t_eval.features import open_extractor
-
-SIZES = ((45, 61), (61, 45), (32, 32))
-
-
-def frames_of(num: int, size: tuple[int, int] = (45, 61), seed: int = 0) -> np.ndarray:
-    """Smooth pictures with some noise: a filter's faults show on edges as well as in flat parts."""
-    draw = np.random.default_rng(seed)
-    y, x = np.mgrid[: size[0], : size[1]]
-    waves = 128 + 100 * np.sin((x[None] + 7 * draw.random((num, 1, 1))) / 5 + y[None] / 9)
-    return np.clip(waves[..., None] + draw.normal(0, 20, (num, *size, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

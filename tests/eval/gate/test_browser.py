@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import page_driving
 import planted_verdicts as planted
 from cineloop.video.encode import encode
 from v2t_eval.gate.report import document
@@ -17,7 +19,6 @@ from v2t_eval.report.document import Document, Section, Table
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
 pytestmark = pytest.mark.browser
 PHONE, DESK = {"width": 360, "height": 640}, {"width": 1300, "height": 900}
-WAIT_MS = 20_000
 
 
 def _webm(path: Path, seed: int) -> None:
@@ -71,25 +72,16 @@ def _as_mpeg4(source: Path, target: Path) -> None:
 @pytest.fixture
 def opened(browser, folder):
     """`open(name, size)`: a page from disk; at its end: no error, nothing smuggled in has run, nobody was asked."""
-    pages, said, asked = [], [], []
+    with ExitStack() as pages:
 
-    def open_page(name: str = "plain", size=DESK, scheme: str = "light"):
-        page = browser.new_page(viewport=size, color_scheme=scheme)
-        page.set_default_timeout(WAIT_MS)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("console", lambda one: said.append(one.text) if one.type in ("error", "warning") else None)
-        page.on("dialog", lambda one: said.append(one.message))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((folder / f"{name}.html").as_uri())
-        pages.append(page)
-        return page
+        def open_page(name: str = "plain", size=DESK, scheme: str = "light"):
+            url, near = (folder / f"{name}.html").as_uri(), folder.parent.as_uri()
+            levels = ("error", "warning")
+            return pages.enter_context(
+                page_driving.opened(browser, url, near=near, levels=levels, viewport=size, color_scheme=scheme)
+            )
 
-    yield open_page
-    for page in pages:
-        assert page.evaluate("window.hacked") is None
-        page.close()
-    allowed = (folder.parent.as_uri(), "data:image/")
-    assert [url for url in asked if not url.startswith(allowed)] == [] and said == []
+        yield open_page
 
 
 def _inside(page, selector: str, size: dict[str, int]) -> bool:
@@ -103,7 +95,7 @@ def _inside(page, selector: str, size: dict[str, int]) -> bool:
 
 def _until(page, expression: str) -> None:
     """Wait for a yes; playwright's own waiting evaluates text inside of the page, which its policy forbids."""
-    end = time.monotonic() + WAIT_MS / 1000
+    end = time.monotonic() + page_driving.WAIT_MS / 1000
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
         page.wait_for_timeout(50)
@@ -119,7 +111,7 @@ def test_on_a_phone_the_verdict_is_first_and_nothing_is_wider(opened, name, sche
         assert _inside(page, ".sources div:has-text('exit code')", PHONE)
     for details in page.locator("details").all():
         details.evaluate("one => { one.open = true; }")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page_driving.width(page) <= 360
     cut = page.evaluate(
         """() => [...document.querySelectorAll("main *")].filter((one) => {
              const box = one.getBoundingClientRect();
@@ -219,4 +211,4 @@ def test_a_long_table_is_sorted_by_any_column(opened, folder):
     assert f"note {by_value[0][0]}" in first  # its note went with it
     page.set_viewport_size(PHONE)
     assert page.get_by_role("button", name="word").is_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page_driving.width(page) <= 360

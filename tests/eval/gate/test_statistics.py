@@ -119,6 +119,7 @@ def test_copies_of_a_clip_are_no_more_evidence() -> None:
     assert (copied.low, copied.high, copied.p, copied.se) == pytest.approx((alone.low, alone.high, alone.p, alone.se))
 
 
+@pytest.mark.slow
 def test_clusters_taken_for_independent_raise_false_alarms() -> None:
     """The error of counting seeds of a prompt as cases; were it made inside, the first line would fail."""
     right = wrong = 0

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
+from openai_server import serving
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.answerable import DUPLICATE, MALFORMED, NOT_ENTAILED, well_formed
 from v2t_eval.judge.language import TEMPLATE, Questioner, open_writer, read_questions
 from v2t_eval.judge.question import from_row
-from writer_server import serving
 
 ROWS = [
     {"id": "2", "question": "Is the dog red?", "parents": ["1"], "about": "color"},
@@ -79,7 +79,7 @@ def test_a_server_is_asked_with_the_prompt_once_more_after_garbage_and_never_aga
     again = Questioner(open_writer(server.address), cache=EvidenceCache(tmp_path).__enter__())
     assert again.questions_of("A red dog in the rain, {braces} and all") == (found, []) and len(server.seen) == 3
     again.questions_of("Another prompt")
-    assert len(server.seen) == 5 and again.fingerprint()["questions"].startswith("writer@")
+    assert len(server.seen) == 5 and again.fingerprint()["questions"].startswith("tiny@")
 
 
 def test_a_question_that_the_prompt_does_not_answer_with_yes_is_dropped_and_its_children_move_up(server):

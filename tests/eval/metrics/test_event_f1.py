@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+import openai_server
 import v2t_eval.metrics.event_f1 as event_f1
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.intervals import wilson
@@ -217,41 +216,25 @@ def test_unreadable_judgements_are_failures(monkeypatch) -> None:
     assert result.value == 1.0 and result.coverage == 0.5 and result.failures[0]["code"] == "JUDGE_UNREADABLE"
 
 
-class Judge(BaseHTTPRequestHandler):
-    """An OpenAI-compatible server that finds every word to be an event, and lets any text entail "dog"."""
+class Judge(openai_server.Handler):
+    """Finds every word to be an event, and lets any text entail "dog"."""
 
-    def do_GET(self) -> None:
-        self._reply({"data": [{"id": "judge-1", "root": "judge-1"}]})
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1]["content"]
+    def reply(self, number: int, request: dict) -> None:
+        asked = request["messages"][-1]["content"]
         prompt = asked if isinstance(asked, str) else " ".join(part.get("text", "") for part in asked)
         if "Here are some events" in prompt:
             events = json.loads(prompt[prompt.index("[") : prompt.index("]") + 1])
-            said = told(*["entailment" if event == "dog" else "contradiction" for event in events])
-        else:
-            said = json.dumps({"events": prompt.splitlines()[1].split()})
-        self._reply({"choices": [{"index": 0, "message": {"content": said}, "finish_reason": "stop"}]})
+            return self.say(told(*["entailment" if event == "dog" else "contradiction" for event in events]))
+        self.say(json.dumps({"events": prompt.splitlines()[1].split()}))
 
-    def _reply(self, body: dict) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
-    def log_message(self, *args: object) -> None:
-        pass
+class Judging(openai_server.Server):
+    handler, models = Judge, ({"id": "judge-1", "root": "judge-1"},)
 
 
 def test_a_judge_behind_an_address() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        result = score(asked("a", "Dog cat", "dog"), judge=f"openai:http://127.0.0.1:{server.server_port}/v1")
-    finally:
-        server.shutdown()
-        server.server_close()
+    with openai_server.serving(Judging()) as server:
+        result = score(asked("a", "Dog cat", "dog"), judge=server.address)
     assert result.figures["recall"].value == 1.0 and result.figures["precision"].value == 0.5
     assert result.items[0]["told"] == [["dog", "entailment"], ["cat", "contradiction"]]
     assert result.fingerprint["judge"] == "judge-1" and result.counts["contradiction"] == 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cineloop.video.encode import encode
+from page_driving import opened, unreadable, width
 from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.report import page as report_page
 from v2t_eval.report.scoring import document
@@ -77,22 +78,9 @@ def path(scores, tmp_path_factory):
 @pytest.fixture
 def page(browser, path):
     """The page, opened from disk; at its end: no error, nothing smuggled in has run, nobody was asked."""
-    page = browser.new_page(viewport={"width": 1300, "height": 900})
-    errors, asked = [], []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("dialog", lambda dialog: errors.append(f"dialog {dialog.message}"))
-    page.goto(path.as_uri())
-    page.asked = asked
-    yield page
-    assert page.evaluate("window.hacked") is None
-    strange = [url for url in asked if not url.startswith((path.parent.as_uri(), "data:image/webp"))]
-    page.close()
-    assert (strange, [error for error in errors if "gone.mp4" not in error and "ERR_FILE_NOT_FOUND" not in error]) == (
-        [],
-        [],
-    )
+    size, wanted = {"width": 1300, "height": 900}, ("gone.mp4", "ERR_FILE_NOT_FOUND")
+    with opened(browser, path.as_uri(), near=path.parent.as_uri(), wanted=wanted, viewport=size) as page:
+        yield page
 
 
 def _ids(page, num: int = 10) -> list[str]:
@@ -151,30 +139,6 @@ def test_a_clip_plays_or_says_that_it_cannot(page, scores):
 def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, scheme):
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert width(page) <= 360
     page.set_viewport_size({"width": 1300, "height": 900})
-    weak = page.evaluate(
-        """() => {
-          const light = (colour) => {
-            const part = colour.match(/[\\d.]+/g).slice(0, 3).map((one) => {
-              const share = one / 255;
-              return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-            });
-            return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
-          };
-          const ground = (node) => {
-            for (; node; node = node.parentElement) {
-              const colour = getComputedStyle(node).backgroundColor;
-              if (colour !== "rgba(0, 0, 0, 0)") return colour;
-            }
-            return "rgb(255, 255, 255)";
-          };
-          const texts = [...document.querySelectorAll("body *")].filter((node) =>
-            [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim()) && node.checkVisibility());
-          return texts.slice(0, 1500).map((node) => {
-            const [a, b] = [light(getComputedStyle(node).color), light(ground(node))].sort((x, y) => y - x);
-            return [(a + 0.05) / (b + 0.05), node.className, node.textContent.slice(0, 30)];
-          }).filter((one) => one[0] < 4.5);
-        }"""
-    )
-    assert weak == []  # WCAG 2 AA for text
+    assert unreadable(page) == []

@@ -217,6 +217,7 @@ def test_clips_are_linked_from_the_page_and_shown_as_frames(clip, tmp_path):
     assert (video["width"], video["height"]) == ("48", "32")  # the place is kept while it loads
 
 
+@pytest.mark.slow
 def test_frames_are_decoded_once_where_there_is_a_state_folder(tmp_path, no_decoder):
     both = [_moving(tmp_path / "a.mp4"), _moving(tmp_path / "b.mp4", seed=3)]
     section = Section(title="s", cards=(Card(title="a", clip=both[0], other=both[1]),))

@@ -12,6 +12,8 @@ from t2v.generators import world
 from v2t.backends import local
 from v2t_eval.cli import main
 
+pytestmark = pytest.mark.slow  # every test wants the whole trip: seven seconds of computing
+
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
@@ -21,7 +23,6 @@ def real(tmp_path_factory):
     return out, command, main(command)
 
 
-@pytest.mark.slow
 def test_every_stage_leaves_its_folder(real):
     out, _, code = real
     assert code == 0
@@ -78,7 +79,6 @@ def test_the_report_says_it_in_words(real):
     assert "<video" in page
 
 
-@pytest.mark.slow
 def test_the_same_command_does_nothing_twice(real, monkeypatch, capsys):
     out, command, _ = real
 

@@ -216,6 +216,7 @@ def _timeout():
     raise ItemError("decoding took more than 1 s", code="DECODE_TIMEOUT")
 
 
+@pytest.mark.slow
 def test_a_reader_that_failed_is_asked_again(tmp_path, monkeypatch):
     class Down(Reader):
         down = True
@@ -334,6 +335,7 @@ def test_questions_of_a_file_are_asked_instead_of_the_grammars_and_those_that_la
     assert any(f"made by {file}" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_two_prompts_have_no_floor_and_say_so(tmp_path):
     folder = clips_of(tmp_path / "clips", PROMPTS[:2])
     found = run(config(folder), tmp_path / "o", captioner=Planted(PROMPTS))

@@ -89,7 +89,7 @@ def test_no_word_of_the_world_is_unknown():
     from cineloop.world.scenes.solo import prompt, sample_solo
 
     words = world_words()
-    assert words == sorted(set(words)) and world_words(50) == world_words(50)
+    assert list(words) == sorted(set(words)) and world_words(50) == world_words.__wrapped__(50)
     tokenizer, rng = build_tokenizer(words), random.Random(1)
     longest = 0
     for index in range(150):

@@ -89,6 +89,7 @@ def test_the_fact_head_counts_only_what_is_asked():
     assert set(head.right(Text, mask, facts)) == {"joint", FACTORS[1]}
 
 
+@pytest.mark.slow
 def test_the_text_stage_learns_and_is_what_the_transformer_begins_from(tmp_path):
     recipe = {
         "stage": "text", "out": str(tmp_path / "text"), "text": {"hidden_size": 32, "num_heads": 2, "num_layers": 1},

@@ -143,6 +143,7 @@ def test_a_lora_changes_the_output_and_loads_in_plain_diffusers(trained, ours, w
         load_lora(WanTransformer3DModel.from_pretrained(wan, subfolder="transformer"), file)
 
 
+@pytest.mark.slow
 def test_the_run_folder_tells_what_happened(trained):
     rows = rows_of(trained / "run")
     judged = [row["eval"] for row in rows if "eval" in row]
@@ -200,6 +201,7 @@ def test_a_changed_autoencoder_or_clip_is_encoded_anew(trained, ours, clips, tmp
         path.write_text(text)
 
 
+@pytest.mark.slow
 def test_samples_cannot_kill_a_run(ours, clips, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("t2v.train.families.Family.pipeline", lambda *_: 1 / 0)
     assert train.run(recipe(tmp_path, ours, clips, samples={"prompts": ["a red ball"]}, loop={"steps": 1})) == 0
@@ -207,6 +209,7 @@ def test_samples_cannot_kill_a_run(ours, clips, tmp_path, monkeypatch, caplog):
     assert row["samples"] == 0 and row["samples_failed"] == 1
 
 
+@pytest.mark.slow
 def test_wan_learns_too(wan, clips, tmp_path):
     """What is trained is what Wan's own pipeline asks its transformer; the adapter loads there."""
     path = recipe(tmp_path, wan, clips, samples={"prompts": ["a red ball"], "steps": 2}, loop={"steps": 2})

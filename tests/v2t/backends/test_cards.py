@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
+import openai_server
 from cineloop.errors import Notice, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.packed import unpack
@@ -19,43 +17,28 @@ from v2t.backends import Decoding, cards, open_backend, user_turn
 SPEC = SampleSpec(sampler="segment", num_frames=8, segment_s=2.0, max_frames=64)
 
 
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *args) -> None:
-        pass
-
-    def _send(self, body: dict) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_GET(self) -> None:
-        self._send({"data": self.server.cards})
-
-    def do_POST(self) -> None:
-        self.server.seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        choice = {"index": 0, "message": {"content": "a red ball"}, "finish_reason": "stop"}
+class Handler(openai_server.Handler):
+    def reply(self, number: int, request: dict) -> None:
         about = {"warnings": [{"code": "OUT_OF_DOMAIN", "message": "far\nfrom home"}, 7]}
-        self._send({"choices": [choice], "usage": {"completion_tokens": 3}, "cineloop": about})
+        self.say("a red ball", usage={"completion_tokens": 3}, cineloop=about)
+
+
+class Server(openai_server.Server):
+    handler = Handler
+    models = (
+        {"id": "ours", "root": "x", "cineloop": {"frames": cards.frame_settings(SPEC, (24, 32))}},
+        {"id": "adapter", "parent": "ours", "cineloop": {"frames": cards.frame_settings(SPEC, (24, 32))}},
+    )
 
 
 @pytest.fixture
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        made.daemon_threads, made.seen = True, []
-        made.cards = [
-            {"id": "ours", "root": "x", "cineloop": {"frames": cards.frame_settings(SPEC, (24, 32))}},
-            {"id": "adapter", "parent": "ours", "cineloop": {"frames": cards.frame_settings(SPEC, (24, 32))}},
-        ]
-        made.url = f"openai:http://127.0.0.1:{made.server_port}/v1"
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+    with openai_server.serving(Server()) as made:
         yield made
-        made.shutdown()
 
 
 def test_our_server_is_sent_the_very_frames_its_model_wants(server):
-    captioner = open_backend(server.url)
+    captioner = open_backend(server.address)
     assert captioner.name == "ours" and captioner.spec == SPEC and captioner.frame_size == (24, 32)
     captioner.load()
     assert server.seen == []  # nothing had to be asked
@@ -75,12 +58,12 @@ def test_our_server_is_sent_the_very_frames_its_model_wants(server):
 
 
 def test_an_adapter_is_named_and_wants_the_frames_of_its_base(server):
-    captioner = open_backend(f"{server.url}#adapter")
+    captioner = open_backend(f"{server.address}#adapter")
     assert captioner.name == "adapter" and captioner.spec == SPEC
 
 
 def test_a_form_that_was_asked_for_is_kept(server):
-    captioner = open_backend(server.url, options={"frames_as": "images"})
+    captioner = open_backend(server.address, options={"frames_as": "images"})
     captioner.load()
     assert captioner.spec.sampler == "fps" and captioner.frame_size is None
     captioner.answer([user_turn("what?", Frames.from_pixels(np.zeros((1, 8, 8, 3), np.uint8), 1.0))], Decoding())
@@ -95,8 +78,8 @@ def test_wishes_that_are_not_understood_are_said(frames, server, caplog):
     card = {"cineloop": {"frames": frames}}
     with pytest.raises(UsageError, match="unknown form"):
         cards.wanted_frames(card)
-    server.cards = [{"id": "ours", **card}]
-    assert open_backend(server.url).spec.sampler == "fps"
+    server.models = [{"id": "ours", **card}]
+    assert open_backend(server.address).spec.sampler == "fps"
 
 
 @pytest.mark.parametrize("card", [{}, {"cineloop": None}, {"cineloop": {}}, {"cineloop": {"frames": [1]}}])

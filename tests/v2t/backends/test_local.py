@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -176,7 +177,7 @@ def test_the_command_captions_a_folder(model_folder, tmp_path, capsys):
     lines = [json.loads(line) for line in shown.out.splitlines()]
     assert sorted(line["id"] for line in lines[:-1]) == ["0.mp4", "1.mp4", "2.mp4", "bad.mp4"]
     assert lines[-1]["type"] == "summary" and lines[-1]["captioned"] == 3 and lines[-1]["tokens_per_s"] > 0
-    assert "NOT_MEDIA" in shown.err and "videos/s" in shown.err
+    assert "NOT_MEDIA" in shown.err and re.search(r"videos/s|s a video", shown.err)
     good = [line for line in lines if line.get("status") == "ok"]
     assert all((tmp_path / "out" / f"{line['id'][0]}.txt").read_text() == line["caption"] + "\n" for line in good)
     assert cli.main([*command[:-1], "--set", "batchsize=2"]) == 2

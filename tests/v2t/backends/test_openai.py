@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import random
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import decoder_here
+import openai_server
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.video.frames import Frames
 from v2t.backends import Decoding, endpoint, open_backend, user_turn
@@ -48,55 +47,10 @@ def number_in(request: dict) -> int:
     return int(blue_green_red[2] // 16 + blue_green_red[1] // 16 * 16)
 
 
-class Server(ThreadingHTTPServer):
-    """An OpenAI-compatible server. `fault(n)` says what goes wrong with request n: a name, or status, body, headers."""
-
-    daemon_threads, request_queue_size, work_s = True, 64, 0.0
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.lock, self.seen, self.heads = threading.Lock(), [], []
-        self.fault = lambda number: None
-        self.reply = ""  # instead of the clip's number
-        self.in_flight = self.most_in_flight = self.connections = 0
-
-    def url(self) -> str:
-        return f"openai:http://127.0.0.1:{self.server_port}/v1"
-
-    def handle_error(self, request, client_address) -> None:
-        """A client that hangs up is none of this server's errors."""
-
-    def get_request(self):
-        self.connections += 1
-        return super().get_request()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def log_message(self, *args) -> None:
-        pass
-
-    def send(self, status: int, body: object, *headers: tuple[str, str], cut: int = 0) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for header in (("Content-Length", str(len(data))), *headers):
-            self.send_header(*header)
-        self.end_headers()
-        self.wfile.write(data[: len(data) - cut])
-        self.close_connection = self.close_connection or bool(cut)
-
-    def do_GET(self) -> None:
-        self.send(200, {"object": "list", "data": [{"id": "tiny", "root": "org/tiny"}]})
-
-    def do_POST(self) -> None:
+class Handler(openai_server.Handler):
+    def reply(self, number: int, request: dict) -> None:
         server = self.server
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
-            number = len(server.seen)
-            server.seen.append(request)
-            server.heads.append(dict(self.headers))
             server.in_flight += 1
             server.most_in_flight = max(server.most_in_flight, server.in_flight)
         try:
@@ -116,9 +70,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, request: dict) -> None:
         id_ = f"chatcmpl-{self.headers['X-Request-Id']}"
-        message = {"role": "assistant", "content": self.server.reply or f"clip {number_in(request)}"}
-        choice = {"index": 0, "finish_reason": "stop", "message": message}
-        self.send(200, {"id": id_, "choices": [choice], "usage": {"completion_tokens": 7}})
+        self.say(f"clip {number_in(request)}", id=id_, usage={"completion_tokens": 7})
 
     def fail(self, fault: str) -> None:
         if fault in ("429", "500", "503"):
@@ -145,6 +97,21 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
+class Server(openai_server.Server):
+    """`fault(n)` says what goes wrong with request n: a name, or status, body, headers."""
+
+    handler, work_s = Handler, 0.0
+    in_flight = most_in_flight = connections = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault = lambda number: None
+
+    def get_request(self):
+        self.connections += 1
+        return super().get_request()
+
+
 def is_probe(request: dict) -> bool:
     return request.get("max_tokens") == 1
 
@@ -157,25 +124,12 @@ def quick_retries(monkeypatch):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with running() as made:
+    with openai_server.serving(Server()) as made:
         yield made
-
-
-@contextmanager
-def running():
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield made
-    finally:
-        made.shutdown()
-        made.server_close()
-        thread.join()
 
 
 def opened(server: Server, model: str = "", **options):
-    captioner = open_backend(server.url() + model, options={**QUICK, **options})
+    captioner = open_backend(server.address + model, options={**QUICK, **options})
     captioner.load()
     return captioner
 
@@ -191,22 +145,11 @@ def ask(captioner, number: int = 5, **decoding):
 # A folder of clips through the whole job
 
 
-class Pool:
+class Pool(decoder_here.Pool):
     """Decodes a file that holds a number as the picture of that number."""
 
-    def __init__(self, *args, **more) -> None:
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc) -> None:
-        pass
-
-    def submit(self, path, spec, size, **more):
-        future: Future = Future()
-        future.set_result(picture(int(Path(path).read_text())))
-        return future
+    def decode(self, path, spec, size) -> Frames:
+        return picture(int(Path(path).read_text()))
 
 
 @pytest.fixture
@@ -220,7 +163,7 @@ def caption_folder(folder: Path, server: Server, num_clips: int, **options):
     for number in range(num_clips):
         (folder / "clips" / f"{number:03}.mp4").write_text(str(number))
     rows: list[dict] = []
-    config = CaptionConfig(model=server.url(), options={**QUICK, **options})
+    config = CaptionConfig(model=server.address, options={**QUICK, **options})
     return caption.run([str(folder / "clips")], folder / "out", config, emit=rows.append), rows
 
 

@@ -8,11 +8,11 @@ import logging
 import threading
 import time
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
+import openai_server
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.video.decode import Request, decode
 from cineloop.video.frames import Frames
@@ -31,43 +31,13 @@ PROBES = {
 }
 
 
-class Server(ThreadingHTTPServer):
-    """Answers each chat request with `says(request)`: a choice, (status, body), or an iterator of bytes to stream."""
-
-    daemon_threads, kind = True, "vllm"
-    models: tuple[dict, ...] = ({"id": "tiny", "root": "org/tiny"},)
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[dict] = []
-        self.targets: list[str] = []
-        self.keys: list[str | None] = []
-        self.says = lambda request: "fine"
-        self.hung_up = threading.Event()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def log_message(self, *args) -> None:
-        pass
-
-    def send(self, status: int, body: object) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
+class Handler(openai_server.Handler):
     def do_GET(self) -> None:
         self.server.targets.append(self.path)
         self.send(200, {"data": [{**card, "created": time.time_ns()} for card in self.server.models]})
 
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def reply(self, number: int, request: dict) -> None:
         self.server.targets.append(self.path)
-        self.server.keys.append(self.headers["Authorization"])
         if request.get("max_tokens") == 1 and "media_io_kwargs" in request:
             status, words = PROBES[self.server.kind]
             return self.send(status, {"error": {"message": words}} if words else {"choices": [{"message": {}}]})
@@ -90,23 +60,31 @@ class Handler(BaseHTTPRequestHandler):
             self.server.hung_up.set()
 
 
+class Server(openai_server.Server):
+    """Answers each chat request with `says(request)`: a choice, (status, body), or an iterator of bytes to stream."""
+
+    handler, kind = Handler, "vllm"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[dict] = []
+        self.targets: list[str] = []
+        self.says = lambda request: "fine"
+        self.hung_up = threading.Event()
+
+
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
     for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY"):
         monkeypatch.delenv(name, raising=False)
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join()
+    with openai_server.serving(Server()) as made:
+        yield made
 
 
 def opened(server: Server, model: str = "", **options):
     options = {"read_s": 2.0, "retries": 1, **options}
-    captioner = open_backend(f"openai:{HTTP}:{server.server_port}/v1{model}", options=options)
+    captioner = open_backend(server.address + model, options=options)
     captioner.load()
     return captioner
 
@@ -367,7 +345,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(server, monkeypatch, caplog
     monkeypatch.setenv("MY_KEY", f" {KEY}\n")
     caplog.set_level(logging.DEBUG)
     captioner = opened(server, api_key_env="MY_KEY")
-    assert set(server.keys) == {f"Bearer {KEY}"}
+    assert {head["Authorization"] for head in server.heads} == {f"Bearer {KEY}"}
     texts = [str(vars(captioner)), str(vars(captioner._endpoint)), repr(captioner), captioner.about]
     server.says = lambda request: f"A dog says {KEY}."
     assert ask(captioner, grey()).text == "A dog says [key]."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import caption_stand_ins
+import decoder_here
 from cineloop import plugin
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
@@ -84,13 +83,11 @@ def test_a_summary_never_reads_more_than_its_bound(lengths):
     assert asked[-1].endswith("Describe the video.") and "0:00-" in asked[0]
 
 
-class Pool(caption_stand_ins.Pool):
+class Pool(decoder_here.Pool):
     """Two frames of whatever it is given."""
 
-    def submit(self, path, spec, size):
-        future: Future = Future()
-        future.set_result(clips(1)[0])
-        return future
+    def decode(self, path, spec, size) -> Frames:
+        return clips(1)[0]
 
 
 def go(folder: Path, out: Path, text: str, **settings):

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of, tree
+from caption_stand_ins import Captioner, Pool, go, rows_of, tree
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
+from clip_files import clips_in
 from v2t.caption import job, outputs
+from v2t.caption.run import run
 from v2t.caption.settings import CaptionConfig
 
 
@@ -266,6 +268,15 @@ def test_selection_is_repeatable_and_nothing_found_is_an_error(tmp_path):
         go(source, None, include=("*.mov",))
     with pytest.raises(NothingMatchedError):
         go(tmp_path / "nowhere", None)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "cuda"])
+def test_a_device_that_is_missing_is_refused_before_anything_is_written(tmp_path, monkeypatch, device):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
+    with pytest.raises(MissingDependencyError, match=f"--device {device}: torch sees"):
+        run([str(source)], out, CaptionConfig(device=device))
+    assert not out.exists()
 
 
 def test_settings_out_of_range_are_refused():

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import ALL_COMPLETED
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import caption_stand_ins
+import decoder_here
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.journal import decode_entry
 from cineloop.video.frames import Frames
@@ -30,7 +30,7 @@ from v2t.caption.settings import CaptionConfig
 ROOT = Path(__file__).resolve().parents[3]
 
 
-class Pool(caption_stand_ins.Pool):
+class Pool(decoder_here.Pool):
     """Decodes a text file `{"s": seconds, "cuts": [...], "broken": [starts], "code": ...}` as a film."""
 
     looked: list[str] = []  # files whose cuts were looked for
@@ -44,16 +44,13 @@ class Pool(caption_stand_ins.Pool):
         Pool.looked.append(Path(path).name)
         return json.loads(Path(path).read_text()).get("cuts", [])
 
-    def submit(self, path, spec, size):
+    def decode(self, path, spec, size) -> Frames:
         facts = json.loads(Path(path).read_text())
         start, end = spec.start_s or 0.0, facts["s"] if spec.end_s is None else spec.end_s
-        future: Future = Future()
         if any(start <= second < end for second in facts.get("broken", [])):
-            future.set_exception(ItemError("cannot be decoded", code=facts.get("code", "DECODE_ERROR")))
-        else:
-            times = np.linspace(start, max(start + 0.1, end - 0.1), 4)
-            future.set_result(Frames(np.zeros((4, *size, 3), np.uint8), times, end - start, 10.0, "fake", (), start))
-        return future
+            raise ItemError("cannot be decoded", code=facts.get("code", "DECODE_ERROR"))
+        times = np.linspace(start, max(start + 0.1, end - 0.1), 4)
+        return Frames(np.zeros((4, *size, 3), np.uint8), times, end - start, 10.0, "fake", (), start)
 
 
 class Captioner(VideoLM):
@@ -326,18 +323,22 @@ def test_the_first_interrupt_waits_for_what_is_on_its_way(tmp_path):
     assert go(source, tmp_path / "out", Server(), parts="whole")[0].done_before == len(rows)
 
 
-def test_a_server_that_is_gone_ends_the_run(tmp_path):
-    source = film(tmp_path / "clips/a.mp4", 200)
+def test_a_server_that_is_gone_ends_the_run_and_the_answers_that_came_with_its_error_are_kept(tmp_path, monkeypatch):
+    """All four answers are there when the first of them, the error, is looked at."""
+    source, out, together = film(tmp_path / "clips/a.mp4", 40), tmp_path / "out", threading.Barrier(4)
+    monkeypatch.setattr(job, "FIRST_COMPLETED", ALL_COMPLETED)
 
     class Gone(Server):
         def answer(self, conversations, decoding):
-            if len(self.asked) > 3:
+            together.wait(60)
+            if conversations[0][0].videos[0].start_s == 0:
                 raise MissingDependencyError("nobody there", code="SERVER")
             return super().answer(conversations, decoding)
 
     with pytest.raises(MissingDependencyError, match="nobody there"):
-        go(source, tmp_path / "out", Gone())
-    assert len(entries(tmp_path / "out", "part")) >= 1
+        go(source, out, Gone())
+    assert sorted(entry["start_s"] for entry in entries(out, "part")) == [10, 20, 30]
+    assert go(source, out, Server())[1].asked == [0]
 
 
 DRIVER = """

@@ -27,14 +27,15 @@ import os, sys
 from pathlib import Path
 from cineloop.video.decode import Request, decode
 from cineloop.video.sample import SampleSpec
-from coloured_captions import Captioner, Here, die_at_line
+from coloured_captions import Captioner, die_at_line
+from decoder_here import Pool
 from v2t.caption import job
 from v2t.caption import run as caption
 
 SAVING = {"save", "append", "_append", "_write_sidecar", "write_atomic", "write_sets"}
 clips, isolated = sys.argv[1], sys.argv[2] == "isolated"
 if not isolated:
-    job.DecoderPool = Here
+    job.DecoderPool = Pool
 config = caption.CaptionConfig(batch_size=2, workers=1)
 decode(os.fsencode(next(Path(clips).rglob("*.mp4"))), Request(spec=SampleSpec()))
 print("ready", flush=True)

@@ -11,17 +11,11 @@ import pytest
 
 from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
+from clip_files import clips_in
 from v2t.caption.merge import merge
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.shards import Shard, places, shard_of
 from v2t.cli import main
-
-
-def clips_in(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
-    return folder
 
 
 def row(clip, text: str | None, **more) -> dict:

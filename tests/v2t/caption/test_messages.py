@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from caption_stand_ins import Captioner, Pool, clips_in, go, rows_of
+from caption_stand_ins import Captioner, Pool, go, rows_of
 from cineloop.errors import Notice, UsageError
 from cineloop.log import plural
+from clip_files import clips_in
 from v2t.backends import Output
 from v2t.caption import ahead, job
 from v2t.caption import run as caption

@@ -12,15 +12,8 @@ import pytest
 
 from cineloop.discovery import discover
 from cineloop.errors import MissingDependencyError, PolicyError
+from clip_files import clips_in
 from v2t.caption.outputs import CaptionFolder
-
-
-def clips_in(folder: Path, **texts: str) -> Path:
-    for name, text in texts.items():
-        path = folder / (name.replace("__", "/") + ".mp4")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
 
 
 def go(source: Path, out: Path, formats: tuple[str, ...] = ("txt", "jsonl")) -> list[str]:
@@ -72,6 +65,26 @@ def test_an_edit_is_read_whatever_formats_a_run_asks_for(tmp_path):
         assert rows_of(out)["a.mp4"]["caption"] == "From the sidecar."
         assert "From the sidecar." in (out / "a.srt").read_text()
         assert (out / "a.txt").read_text() == "From the sidecar.\n"
+
+
+def test_formats_of_earlier_runs_follow_an_edit_and_a_new_caption(tmp_path):
+    source, out = clips_in(tmp_path / "clips", a="dogs", b="cats", c="cows", d="hens"), tmp_path / "out"
+    go(source, out, ("txt", "vtt", "srt", "jsonl", "csv", "coco"))
+    (out / "a.txt").write_text("From the sidecar.\n")
+    (out / "a.srt").unlink()
+    (out / "b.txt").write_text("Mine.\n")
+    (out / "b.srt").write_text("mine too\n")
+    (out / "coco/results.json").unlink()
+    clips_in(source, d="geese, which are no hens")
+    for _ in range(2):
+        assert go(source, out, ("jsonl",)) in (["d.mp4"], [])
+        assert "From the sidecar." in (out / "a.vtt").read_text() and "Mine." in (out / "b.vtt").read_text()
+        assert (
+            "From the sidecar." in (out / "captions.csv").read_text() and "geese" in (out / "captions.csv").read_text()
+        )
+        assert (out / "b.srt").read_text() == "mine too\n" and "cows" in (out / "c.vtt").read_text()
+        assert not (out / "a.srt").exists() and not (out / "coco/results.json").exists()  # nobody asks for them now
+        assert all("geese" in (out / f"d.{name}").read_text() for name in ("txt", "vtt", "srt"))
 
 
 def test_an_edit_is_read_after_a_run_in_another_format(tmp_path):

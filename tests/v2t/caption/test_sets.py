@@ -15,18 +15,12 @@ import pytest
 
 from cineloop.discovery import discover
 from cineloop.errors import MissingDependencyError, UsageError
+from clip_files import clips_in
 from coloured_captions import ENV
 from v2t.caption.outputs import CaptionFolder
 
 SETS = ("jsonl", "csv", "parquet", "two_file", "coco", "videofolder", "webdataset")
 FOLDERS = ("two_file", "coco", "videofolder", "webdataset")
-
-
-def clips_in(folder: Path, *names: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / f"{name}.mp4").write_text(f"video {name}")
-    return folder
 
 
 def go(source: Path, out: Path, formats: tuple[str, ...], text: str = "A clip", during: bool = False) -> None:
@@ -58,7 +52,7 @@ def ids(out: Path, name: str) -> list[str]:
     if name == "videofolder":
         rows = [json.loads(line) for line in (out / name / "metadata.jsonl").read_text().splitlines()]
         for row in rows:
-            assert (out / name / row["file_name"]).read_text() == f"video {row['id'].removesuffix('.mp4')}"
+            assert (out / name / row["file_name"]).read_text() == f"video of {row['id'].removesuffix('.mp4')}"
         assert len(list((out / name / "videos").iterdir())) == len(rows)
         return [row["id"] for row in rows]
     import tarfile
@@ -71,7 +65,7 @@ def test_every_set_is_up_to_date_whichever_formats_earlier_runs_wrote(tmp_path):
     source, out = clips_in(tmp_path / "clips", "a"), tmp_path / "out"
     go(source, out, SETS)
     go(clips_in(source, "b"), out, ("jsonl",))
-    assert ids(out, "csv") == ["a.mp4"]
+    assert ids(out, "csv") == ["a.mp4", "b.mp4"] and ids(out, "webdataset") == ["a.mp4"]
     go(source, out, SETS)
     assert {name: ids(out, name) for name in SETS} == {name: ["a.mp4", "b.mp4"] for name in SETS}
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if ".v2t" not in path.parts}
@@ -187,7 +181,13 @@ def test_our_own_copies_are_not_captioned_again(tmp_path):
 def test_a_full_disk_leaves_the_set_of_before(tmp_path, name):
     source, out = clips_in(tmp_path / "clips", "a"), tmp_path / "out"
     go(source, out, (name,))
-    go(clips_in(source, *(f"c{i:02}" for i in range(40))), out, (), text="".join(map(chr, range(200, 3000))))
+    go(
+        clips_in(source, *(f"c{i:02}" for i in range(40))),
+        out,
+        (),
+        text="".join(map(chr, range(200, 3000))),
+        during=True,
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # the kernel refuses more, as a full disk does
     try:

@@ -33,7 +33,8 @@ import json, os, sys
 from pathlib import Path
 from cineloop.video.decode import Request, decode
 from cineloop.video.sample import SampleSpec
-from coloured_captions import Captioner, Here
+from coloured_captions import Captioner
+from decoder_here import Pool
 from v2t.caption import job
 from v2t.caption import run as caption
 
@@ -41,7 +42,7 @@ def run(clips, out, shard, batch_s):
     config = caption.CaptionConfig(batch_size=2, workers=1, shard=shard or None)
     return caption.run([clips], Path(out), config, captioner=Captioner(batch_s)).exit_code
 
-job.DecoderPool = Here
+job.DecoderPool = Pool
 decode(os.fsencode(sys.argv[1]), Request(spec=SampleSpec()))
 print("ready", flush=True)
 for line in sys.stdin:

@@ -14,10 +14,9 @@ from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageErro
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
-from v2t.backends.repetition import loop
+from v2t.backends.batching import loop
 from v2t.caption import template
-from v2t.caption.token_count import LIMITS, count_tokens
-from v2t.caption.wording import Wording, strip_preamble
+from v2t.caption.wording import LIMITS, Wording, count_tokens, strip_preamble
 
 RECORD = {
     "id": "a/b/dog 1.v2.mp4",

@@ -11,7 +11,7 @@ from v2t.ask import moments
 from v2t.ask.when import NEVER, QUESTION
 from v2t.data.notes import Note, notes_prompt
 from v2t.long import spans
-from v2t.long.notes import join_notes, read_notes
+from v2t.long.notebook import join_notes, read_notes
 from v2t.long.parts import PartSpec, part_at, plan_parts, scenes
 from v2t.long.recall import Placed, clauses, content, num_tokens, rank, recall
 from v2t.styles import load

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from cineloop.errors import Notice
-from page_driving import WAIT_MS, add, ask, at, mark, refusals
+from page_driving import WAIT_MS, add, ask, at, mark, refusals, unreadable, width
 from stand_in_gateway import Answer, addresses
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
@@ -256,36 +256,11 @@ def test_by_keyboard_alone(page, gateway, clip):
     assert nameless == []
 
 
-READABLE = """() => {
-  const light = (colour) => {
-    const part = colour.match(/[\\d.]+/g).slice(0, 3).map((one) => {
-      const share = one / 255;
-      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
-  };
-  const ground = (node) => {
-    for (; node; node = node.parentElement) {
-      const colour = getComputedStyle(node).backgroundColor;
-      if (colour !== "rgba(0, 0, 0, 0)") return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const texts = [...document.querySelectorAll("body *")].filter((node) => !node.disabled &&
-    [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim()) && node.checkVisibility());
-  return texts.map((node) => {
-    const [a, b] = [light(getComputedStyle(node).color), light(ground(node))].sort((x, y) => y - x);
-    return [(a + 0.05) / (b + 0.05), node.className, node.textContent.slice(0, 30)];
-  }).filter((one) => one[0] < 4.5);
-}"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, gateway, clip, scheme):
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.set_viewport_size({"width": 360, "height": 740})
-    width = "() => document.documentElement.scrollWidth"
-    assert page.evaluate(width) <= 360
+    assert width(page) <= 360
     long = "https://" + "a" * 300
     gateway.answers = [
         Answer(pieces=(f"0.0-1.9s: {long}\n[0:02] it falls",), warnings=(Notice("OUT_OF_DOMAIN", long),)),
@@ -295,10 +270,9 @@ def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, gateway, clip,
     mark(page, 1, 2)
     ask(page, f"What is {long}?")
     ask(page, "And?", state="failed")
-    assert page.evaluate(width) <= 360
-    assert page.evaluate(READABLE) == []  # WCAG 2 AA for text
+    assert width(page) <= 360 and unreadable(page) == []
     for name in ("sessions", "export", "settings"):
         page.click(f"#open-{name}")
         expect(page.locator(f"#{name}")).to_be_in_viewport(ratio=0.99)
-        assert page.evaluate(width) <= 360 and page.evaluate(READABLE) == []
+        assert width(page) <= 360 and unreadable(page) == []
         page.keyboard.press("Escape")

@@ -10,17 +10,10 @@ import tarfile
 from pathlib import Path
 
 from cineloop.discovery import discover
+from clip_files import clips_in
 from v2t.caption.outputs import CaptionFolder
 from v2t.writers import media
 from v2t.writers import webdataset as shards
-
-
-def make_clips(folder: Path, names: list[str]) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"video of " + name.encode())
-    return folder
 
 
 def fill(source: Path, out: Path, captions: dict[str, str], formats: tuple[str, ...] = ("all",)) -> None:
@@ -49,7 +42,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def test_the_same_clips_make_the_same_bytes(tmp_path):
     captions = {f"{name}.mp4": f"A {name} runs." for name in ("dog", "cat", "owl")}
-    source = make_clips(tmp_path / "clips", list(captions))
+    source = clips_in(tmp_path / "clips", *captions)
     fill(source, tmp_path / "one", captions)
     for clip_id in reversed(captions):  # in another order, one run each, with other dates
         os.utime(source / clip_id, (1, 1))
@@ -63,7 +56,7 @@ def test_shards_end_at_their_size_and_at_their_number_of_clips(tmp_path, monkeyp
     import webdataset
 
     captions = {f"c{i}.mp4": f"Clip {i}." for i in range(7)}
-    source = make_clips(tmp_path / "clips", list(captions))
+    source = clips_in(tmp_path / "clips", *captions)
     monkeypatch.setattr(shards, "SHARD_CLIPS", 3)
     fill(source, tmp_path / "out", captions, ("webdataset",))
     folder = tmp_path / "out" / "webdataset"
@@ -73,7 +66,7 @@ def test_shards_end_at_their_size_and_at_their_number_of_clips(tmp_path, monkeyp
     assert [sample["txt"].decode() for sample in samples] == list(captions.values())
     assert [sample["__key__"] for sample in samples] == [f"{i:06}" for i in range(7)]
     monkeypatch.setattr(shards, "SHARD_BYTES", 1)
-    fill(make_clips(source, ["d.mp4"]), tmp_path / "out", {"d.mp4": "D."}, ("webdataset",))
+    fill(clips_in(source, "d.mp4"), tmp_path / "out", {"d.mp4": "D."}, ("webdataset",))
     assert len(list(folder.glob("*.tar"))) == 8
 
 
@@ -105,12 +98,12 @@ def test_an_unknown_ending_is_called_mp4():
 
 def test_clips_whose_video_is_not_at_hand_are_left_out_and_named(tmp_path, caplog):
     names = ["a.mp4", "gone.mp4", "other.mp4", "touched.mp4"]
-    source, out = make_clips(tmp_path / "clips", names), tmp_path / "out"
+    source, out = clips_in(tmp_path / "clips", *names), tmp_path / "out"
     fill(source, out, dict.fromkeys(names, "A dog."), ("jsonl",))
     (source / "gone.mp4").unlink()
     (source / "other.mp4").write_text("another film")
     (source / "touched.mp4").touch()
-    make_clips(source, ["new.mp4"])
+    clips_in(source, "new.mp4")
     (source / "part.jsonl").write_text('{"id": "cut", "path": "new.mp4", "start_s": 1, "end_s": 2}\n')
     fill(source / "part.jsonl", out, {"cut": "A part."}, ("webdataset", "videofolder", "two_file", "coco"))
     for name in ("webdataset", "videofolder", "two_file"):
@@ -123,7 +116,7 @@ def test_clips_whose_video_is_not_at_hand_are_left_out_and_named(tmp_path, caplo
 
 
 def test_videos_are_linked_not_copied_where_that_is_possible(tmp_path, monkeypatch):
-    source = make_clips(tmp_path / "clips", ["a.mp4"])
+    source = clips_in(tmp_path / "clips", "a.mp4")
     fill(source, tmp_path / "out", {"a.mp4": "A dog."}, ("videofolder",))
     copy = tmp_path / "out" / "videofolder" / "videos" / "000000.mp4"
     assert copy.samefile(source / "a.mp4")

@@ -17,6 +17,7 @@ import webvtt
 
 from cineloop.discovery import discover
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from clip_files import clips_in
 from v2t import writers
 from v2t.caption.outputs import CaptionFolder
 from v2t.writers import cues, two_file
@@ -56,14 +57,6 @@ SEGMENTS = [
 ]
 
 
-def make_clips(folder: Path, names: list[str]) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"video of " + name.encode())
-    return folder
-
-
 def fill(source: Path, out: Path, captions: dict[str, str | None]) -> None:
     """Caption the clips of a folder, as a run does; None is a clip that fails."""
     with CaptionFolder(out, ("all",)) as folder:
@@ -98,7 +91,7 @@ def hostile(tmp_path_factory):
         captions[f"{number:02}a-plain.mp4"] = f"Plain {number}."
         captions[f"{number:02}b-{name}.mp4"] = text
     captions["zz-failed.mp4"] = None
-    fill(make_clips(base / "clips", list(captions)), base / "out", captions)
+    fill(clips_in(base / "clips", *captions), base / "out", captions)
     return base / "out", captions
 
 

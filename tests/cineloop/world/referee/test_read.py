@@ -76,6 +76,7 @@ def test_every_fact_of_real_clips_is_read():
     assert [each for each in missed if each[1]] == []
 
 
+@pytest.mark.slow
 def test_soft_and_noisy_clips_are_read():
     scenes = [sample_solo("seen", 4, index) for index in range(20)]
     assert sum(bool(wrong(scene, spoilt(clip(scene)))) for scene in scenes) <= 1

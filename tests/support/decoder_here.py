@@ -1,0 +1,34 @@
+"""A pool of decoders without a process: the true decoder in this one, or frames that a subclass makes."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future
+
+from cineloop.errors import ItemError
+from cineloop.video.decode import Request, decode
+from cineloop.video.frames import Frames
+
+
+class Pool:
+    """The part of `DecoderPool` that a captioning run uses."""
+
+    def __init__(self, *args, **more) -> None:
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc) -> None:
+        pass
+
+    def decode(self, path, spec, size) -> Frames:
+        return decode(os.fsencode(path), Request(spec=spec, size=size))
+
+    def submit(self, path, spec, size) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(self.decode(path, spec, size))
+        except ItemError as error:
+            future.set_exception(error)
+        return future
