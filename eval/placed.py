@@ -128,7 +128,9 @@ class _Flow:
     def _measure_if_decoded(self, job: Job) -> None:
         if any(waiting is job for waiting, _ in self.decoding.values()):
             return
-        videos, bulks, found = self.videos.pop(id(job)), [], []
+        videos = self.videos.pop(id(job))
+        bulks: list[Any] = []
+        found: list[Any] = []
         for clip in (job.sample.clip, job.sample.reference_video):
             decoded = None if clip is None else videos.get(id(clip))
             if isinstance(decoded, Kept):

@@ -156,7 +156,6 @@ class Pool:
         for worker in list(self._workers):
             if worker.calls and now - worker.begun_at > self.limit_s:
                 self._bury(worker, WorkerLostError(f"a call took longer than {self.limit_s:g} s"))
-                self.engine.kill(worker.handle)
             elif (
                 not worker.calls
                 and worker.node
@@ -236,6 +235,7 @@ class Pool:
     def _bury(self, worker: _Worker, why: WorkerLostError) -> None:
         """Remove a dead worker; its calls are placed again, the one that ran with a death more."""
         self._workers.remove(worker)
+        self.engine.kill(worker.handle)  # it may only be out of reach
         calls = list(worker.calls)
         if not worker.node:
             self._false_starts += not why.with_node
