@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from cineloop.cluster.node import Driver, Host, Kept
@@ -54,10 +55,15 @@ class RayEngine:
         self._ray = ray
         with _kept_signals():
             self._connect(os.environ.get("RAY_ADDRESS", ""))
+        self._answers = SimpleQueue[tuple[Future[Any], Future[Any], Callable[[Any], Any]] | None]()
+        self._settler = threading.Thread(target=self._settle, name="ray-answers", daemon=True)
+        self._settler.start()
         self._actor = ray.remote(max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")(Host)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._answers.put(None)
+        self._settler.join()
         with _kept_signals():
             self._ray.shutdown()
 
@@ -156,8 +162,14 @@ class RayEngine:
     def _future(self, ref: Any, unpack: Callable[[Any], Any]) -> Future[Any]:
         """A future of `unpack(value)`, with the errors of `Engine`."""
         future: Future[Any] = Future()
+        ref.future().add_done_callback(lambda done: self._answers.put((done, future, unpack)))
+        return future
 
-        def on_done(done: Future[Any]) -> None:
+    def _settle(self) -> None:
+        """Settle futures in a thread of ours: whoever waits for them may start or kill a worker then, which in ray's
+        own thread would wait for that thread for ever."""
+        while (answer := self._answers.get()) is not None:
+            done, future, unpack = answer
             error = done.exception()
             try:
                 if error is not None:
@@ -165,9 +177,6 @@ class RayEngine:
                 future.set_result(unpack(done.result()))
             except Exception as problem:
                 future.set_exception(problem)
-
-        ref.future().add_done_callback(on_done)
-        return future
 
     def _translated(self, error: BaseException) -> Exception:
         exceptions = self._ray.exceptions
